@@ -1,0 +1,30 @@
+# All versions of the churn model in one image; CROSSFADE_MODEL_VERSION picks the one that is served.
+# From the repository's root: docker build -f deploy/backends.Dockerfile -t crossfade-backends .
+# The first stage builds the wheel and its environment, the second trains the models, the third gets
+# both results. The models are part of the image: what was tested is what runs.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/backends
+COPY pyproject.toml README.md LICENSE ./
+COPY backends/ backends/
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && /opt/backends/bin/pip install --no-cache-dir "$(ls /wheels/crossfade-*.whl)[models]"
+
+FROM build AS models
+WORKDIR /
+RUN /opt/backends/bin/python -m backends.train --registry /models
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10002 --no-create-home backends
+COPY --from=build /opt/backends /opt/backends
+COPY --from=models /models /models
+ENV PATH=/opt/backends/bin:$PATH
+ENV PYTHONUNBUFFERED=1
+ENV CROSSFADE_MODEL_REGISTRY=/models
+ENV CROSSFADE_MODEL_HOST=0.0.0.0
+ENV CROSSFADE_MODEL_PORT=8000
+USER 10002
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+ENTRYPOINT ["python", "-m", "backends.server"]

@@ -1,0 +1,27 @@
+# The proxy. From the repository's root: docker build -f deploy/proxy.Dockerfile -t crossfade-proxy .
+# The first stage builds the wheel and the environment it runs in; the second gets that environment
+# only, so that neither sources nor build tools reach production.
+FROM python:3.13-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/crossfade
+COPY pyproject.toml README.md LICENSE ./
+COPY proxy/ proxy/
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && /opt/crossfade/bin/pip install --no-cache-dir /wheels/*.whl
+
+FROM python:3.13-slim
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/crossfade crossfade
+COPY --from=build /opt/crossfade /opt/crossfade
+COPY config/routing.yaml /etc/crossfade/routing.yaml
+ENV PATH=/opt/crossfade/bin:$PATH
+ENV PYTHONUNBUFFERED=1
+ENV CROSSFADE_LISTEN=0.0.0.0:8080
+ENV CROSSFADE_STATE=sqlite:/var/lib/crossfade/crossfade.db
+USER 10001
+WORKDIR /var/lib/crossfade
+VOLUME /var/lib/crossfade
+EXPOSE 8080 9901
+HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
+  CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:9901/readyz', timeout=2)"]
+ENTRYPOINT ["crossfade"]
+CMD ["run", "/etc/crossfade/routing.yaml"]

@@ -1,0 +1,81 @@
+"""What is wrong with a configuration, and where.
+
+Rule: a problem names its place as an editor does (`file:line:column`, both from 1) and as the YAML
+does (`routes[0].split`), and says in plain words what to write instead where that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+# Beyond these, a near match is either no typing error or too dear to look for.
+LONGEST_GUESSED, MOST_COMPARED = 80, 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    source: str
+    line: int
+    column: int
+    path: str
+    message: str
+    suggestion: str | None = None
+    severity: Severity = "error"
+
+    def __str__(self) -> str:
+        kind = "warning: " if self.severity == "warning" else ""
+        path = f"{self.path}: " if self.path else ""
+        hint = f'; did you mean "{self.suggestion}"?' if self.suggestion else ""
+        return f"{self.source}:{self.line}:{self.column}: {kind}{path}{self.message}{hint}"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; `problems` are all of them, warnings too, in file order."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class BadValue(ValueError):
+    """One value cannot be read; whoever knows its place makes a Problem of it."""
+
+    def __init__(self, message: str, suggestion: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.suggestion = suggestion
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that the writer most likely meant, if one is near."""
+    known = [choice for choice in choices if len(choice) <= LONGEST_GUESSED]
+    if len(word) > LONGEST_GUESSED or len(known) > MOST_COMPARED:
+        return None
+    folded = {choice.lower(): choice for choice in reversed(known)}
+    found = get_close_matches(word.lower(), folded, n=1)
+    return folded[found[0]] if found else None
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: short, on one line, and a shape by its name."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = str(value)
+    text = text if len(text) <= 60 else text[:57] + "..."
+    printable = "".join(c if c.isprintable() else "?" for c in text)
+    return f'"{printable}"' if isinstance(value, str) else printable
+
+
+def listed(choices: Iterable[str]) -> str:
+    """`a`, `a or b`, `a, b or c`."""
+    *most, last = choices
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,225 @@
+"""The client side: one connection, its requests in order, one exchange at a time.
+
+Pipelined requests wait in the buffer until the answer before them is out. After an error in the
+framing nothing more is read as a request: what follows could be anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from proxy.dataplane import relay
+from proxy.dataplane.exchange import NEVER, Exchange
+from proxy.errors import FAILURES, Failure, RequestRefused, Stage
+from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
+from proxy.http1.head import CHUNKED, RequestHead, parse_request
+
+if TYPE_CHECKING:
+    from proxy.dataplane.listener import DataPlane
+
+PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the client is stopped
+LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
+
+
+class Downstream(asyncio.Protocol):
+    """One client connection. `deadline` is for what the client owes: a head, or the next request."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, plane: DataPlane) -> None:
+        self.plane = plane
+        self.peer = b""
+        self.vouched = b""
+        self.buffer = b""
+        self.exchange: Exchange | None = None
+        self.reader: ChunkedReader | LengthReader | None = None
+        self.bodiless = False
+        self.keep_alive = True
+        self.reading = True
+        self.lingering = False
+        self.deadline = NEVER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0].encode("ascii") if isinstance(peer, tuple) else b"unknown"
+        self.vouched = relay.forwarded_fields(self.peer, transport.get_extra_info("ssl_object") is not None)
+        snapshot = self.plane.snapshot
+        self.deadline = self.plane.now + snapshot.head_timeout
+        self.plane.clients.add(self)
+        if len(self.plane.clients) > snapshot.connections:
+            self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
+
+    # ── bytes from the client ─────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        if self.exchange is None:
+            if not self.lingering:
+                self.read_head(self.buffer + data if self.buffer else data)
+        elif self.reader is not None:
+            self.read_body(self.exchange, self.reader, data)
+        else:
+            self.buffer += data
+            if len(self.buffer) > PIPELINE_LIMIT:
+                self.set_reading(False)
+
+    def read_head(self, data: bytes) -> None:
+        """The next request, if its head is whole."""
+        if data[:2] == b"\r\n":  # RFC 9112 section 2.2: an empty line before a request is no request
+            data = data[2:]
+        snapshot = self.plane.snapshot
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > snapshot.head_bytes:
+            self.wait_for_head(data)
+            return
+        try:
+            head = parse_request(data[:end], snapshot.head_count)
+            self.start(head, data[end:])
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+
+    def wait_for_head(self, data: bytes) -> None:
+        if len(data) > self.plane.snapshot.head_bytes:
+            uri = b"\r\n" not in data[: self.plane.snapshot.head_bytes]
+            detail = "The request target is too long." if uri else "The header fields are too large."
+            self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
+            return
+        if data and not self.buffer:
+            self.deadline = self.plane.now + self.plane.snapshot.head_timeout
+        self.buffer = data
+
+    def start(self, head: RequestHead, rest: bytes) -> None:
+        """Begin an exchange with what is here of its body. Raises RequestRefused."""
+        self.deadline = NEVER
+        self.keep_alive = head.keep_alive
+        self.bodiless = head.method == b"HEAD"
+        self.exchange = exchange = Exchange(self.plane, self, head, monotonic())
+        length = head.length
+        if len(rest) == length:
+            self.buffer = b""
+            exchange.begin(rest, True)
+            return
+        reader = ChunkedReader() if length == CHUNKED else LengthReader(length)
+        try:
+            body = reader.feed(rest)
+        except BrokenBody as error:
+            raise RequestRefused(Stage.PARSE, "The request's chunks are not valid.") from error
+        self.buffer = reader.surplus
+        self.reader = None if reader.done else reader
+        exchange.begin(body, reader.done)
+
+    def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
+        try:
+            body = reader.feed(data)
+            if reader.done:
+                self.reader = None
+                self.buffer = reader.surplus
+            if body or reader.done:
+                exchange.on_request_body(body, reader.done)
+        except BrokenBody:
+            self.refuse(RequestRefused(Stage.PARSE, "The request's chunks are not valid."))
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+
+    # ── answers ───────────────────────────────────────────────────────────────────────────────
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def answer_problem(self, failure: Failure, status: int, detail: str, request_id: bytes) -> None:
+        """An answer of the proxy's own, to the request at hand."""
+        if self.reader is not None or self.plane.draining:
+            self.keep_alive = False
+        self.write(relay.problem(failure, status, detail, request_id, not self.keep_alive, self.bodiless))
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """An answer to what never became, or no longer is, an exchange of a backend's."""
+        exchange, self.exchange = self.exchange, None
+        failure = refusal.failure
+        if exchange is None or not exchange.backend:
+            self.plane.recorder.refused(refusal.status, failure.stage)
+        request_id = exchange.request_id if exchange is not None else self.plane.new_id()
+        answered = exchange is not None and exchange.answer is not None
+        whole = exchange is not None and exchange.request_done and failure.source == "internal"
+        if exchange is not None:
+            exchange.refuse(refusal)
+        if answered:
+            self.abort()
+            return
+        self.keep_alive = self.keep_alive and whole
+        self.answer_problem(failure, refusal.status, refusal.detail, request_id)
+        self.after_answer()
+
+    def on_exchange_end(self) -> None:
+        if self.exchange is not None and self.exchange.ended:
+            self.exchange = None
+            self.after_answer()
+
+    def after_answer(self) -> None:
+        """The next request, or the end of the connection."""
+        if self.transport.is_closing():
+            return
+        if not self.keep_alive:
+            self.close_gently()
+            return
+        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
+        self.set_reading(True)
+        if self.buffer:
+            self.plane.loop.call_soon(self.read_pipelined)
+
+    def read_pipelined(self) -> None:
+        if self.exchange is None and self.buffer and not self.lingering and not self.transport.is_closing():
+            data, self.buffer = self.buffer, b""
+            self.read_head(data)
+
+    def close_gently(self) -> None:
+        """Close; but while the client is still sending, drop what comes for a while, lest a reset eat the answer."""
+        if self.reader is None and not self.buffer:
+            self.transport.close()
+            return
+        self.lingering = True
+        self.reader = None
+        self.buffer = b""
+        self.set_reading(True)
+        self.deadline = self.plane.now + LINGER
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+    # ── flow, time and the end ────────────────────────────────────────────────────────────────
+
+    def set_reading(self, reading: bool) -> None:
+        if reading is not self.reading and not self.transport.is_closing():
+            self.reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_client_writable(False)
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.on_client_writable(True)
+
+    def on_deadline(self) -> None:
+        """Nothing came in time: 408 for half a head, a quiet end for an idle connection."""
+        self.deadline = NEVER
+        if self.buffer and not self.lingering:
+            failure = FAILURES[Stage.HEAD_TIMEOUT]
+            self.keep_alive = False
+            self.plane.recorder.refused(failure.status, failure.stage)
+            self.answer_problem(failure, failure.status, failure.detail, self.plane.new_id())
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.plane.clients.discard(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.on_client_left()

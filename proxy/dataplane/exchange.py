@@ -1,0 +1,427 @@
+"""One request and its response, from top to bottom in the order in which things happen.
+
+    begin ─ inspect? ─ decide ─ place ─ (connect) ─ send ─ on_response ─ relay body ─ finish: record
+                                  ▲                    │
+                                  └── retry, fallback ─┘  before the first byte to the client, never after
+
+The usual exchange (pooled connection, nothing to repeat) runs through these methods as plain
+callbacks, with no task and no future of its own. Only a connection that must be opened costs a task.
+What a failure means is read from the table in `errors`; each exchange ends once, in `finish` (law 1).
+"""
+
+from __future__ import annotations
+
+from random import random
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from proxy.dataplane import relay
+from proxy.dataplane.upstream import BackendState, EndpointState, Upstream
+from proxy.errors import FAILURES, Failure, Fallback, RequestRefused, Stage
+from proxy.http1.framing import LAST_CHUNK, chunk
+from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+from proxy.routing.balance import pick
+from proxy.routing.key import decode_json
+from proxy.routing.ledger import BUCKETS
+from proxy.routing.router import CompiledRoute
+
+if TYPE_CHECKING:
+    from proxy.dataplane.downstream import Downstream
+    from proxy.dataplane.listener import DataPlane
+
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
+NEVER = float("inf")
+
+
+class Exchange:
+    """What stays at its class default was not needed; most requests need little of this."""
+
+    route: CompiledRoute
+    backend = ""  # the backend assigned; all counts are under its name
+    role = ""
+    unkeyed = False
+    answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
+    endpoint: EndpointState | None = None
+    upstream: Upstream | None = None
+    more: list[bytes] | None = None  # body parts after the first that wait for a connection, or for a replay
+    kept = 0  # bytes of the body at hand; more than the inspect limit are not kept for a replay
+    replayable = True
+    inspecting = False
+    framing = 0  # of the request as it goes upstream: its length, or CHUNKED
+    sent = False  # has any byte of it gone to a backend that may act on it?
+    attempts = 0
+    spilled = False
+    repeating = False  # holds a place in the retry budget
+    placed = False  # counted in flight
+    blamed = False
+    stages: tuple[Stage, ...] = ()
+    status = 0
+    first_byte_at = 0.0
+    answer: ResponseHead | None = None  # set once its head has gone to the client
+    client_stalls = False  # bytes for the client pile up, as it does not read
+    recode = False  # is the answer's body framed in chunks by us?
+    deadline = NEVER
+    total_deadline = NEVER
+    ended = False
+
+    def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:
+        self.plane = plane
+        self.client = client
+        self.head = head
+        self.started = now
+        self.request_id = head.request_id or plane.new_id()
+        self.body = b""
+        self.request_done = False
+
+    # ── the request comes in ──────────────────────────────────────────────────────────────────
+
+    def begin(self, body: bytes, done: bool) -> None:
+        """The head is here, with as much of the body as came along. Raises RequestRefused."""
+        self.body = body
+        self.kept = len(body)
+        self.request_done = done
+        self.candidates = candidates = self.plane.router.candidates(self.head)
+        if not candidates:
+            raise RequestRefused(Stage.NO_ROUTE)
+        limit = candidates[0].spec.inspect_limit
+        if not done and any(route.needs_body for route in candidates):
+            # A body too large to look into is routed as one that holds no JSON.
+            self.inspecting = len(body) < limit and self.head.length <= limit
+        if self.head.expects_continue and not done:
+            self.check_size(candidates[0])
+            self.client.write(relay.CONTINUE)
+        if not self.inspecting:
+            self.decide()
+
+    def on_request_body(self, data: bytes, done: bool) -> None:
+        """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
+        self.request_done = done
+        self.kept += len(data)
+        upstream = self.upstream
+        if upstream is None or self.inspecting:
+            self.hold(data)
+            if self.inspecting and (done or self.kept >= self.candidates[0].spec.inspect_limit):
+                self.inspecting = False
+                self.decide()
+            return
+        self.check_size(self.route)
+        if self.replayable:
+            self.hold(data)
+        if self.framing == CHUNKED:
+            upstream.transport.write((chunk(data) if data else b"") + (LAST_CHUNK if done else b""))
+        elif data:
+            upstream.transport.write(data)
+        if done:
+            self.request_sent()
+            self.mirror()
+
+    def hold(self, data: bytes) -> None:
+        """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
+        if self.more is None:
+            self.more = []
+        self.more.append(data)
+        limit = self.candidates[0].spec.inspect_limit
+        if self.kept > limit and not self.inspecting:
+            if self.upstream is None:
+                self.client.set_reading(False)
+            else:
+                self.forget_body()
+
+    def check_size(self, route: CompiledRoute) -> None:
+        limit = route.spec.body_limit
+        if limit is not None and max(self.kept, self.head.length) > limit:
+            raise RequestRefused(Stage.LIMIT)
+
+    # ── where it goes ─────────────────────────────────────────────────────────────────────────
+
+    def decide(self) -> None:
+        """Route, bucket, backend: the snapshot is read here and nowhere after."""
+        content: Any = None
+        if self.request_done and any(route.needs_body for route in self.candidates):
+            content = decode_json(self.whole_body())
+        for route in self.candidates:
+            if route.body_test is None or route.body_test(content):
+                break
+        else:
+            raise RequestRefused(Stage.NO_ROUTE)
+        self.route = route
+        if route.spec.body_limit is not None:
+            self.check_size(route)
+        key = route.key(self.head, content, self.client.peer)
+        self.unkeyed = key is None
+        index = route.slots[route.bucket(key, random() if key is None else 0.0)]
+        self.backend = route.backends[index]
+        self.role = route.roles[index]
+        self.plane.active.add(self)
+        if self.request_done:
+            self.mirror()
+        self.place(self.plane.backends[self.backend])
+
+    def mirror(self) -> None:
+        for mirror in self.route.spec.mirrors:
+            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
+                self.plane.mirror(self, mirror.to)
+
+    def whole_body(self) -> bytes:
+        return self.body if self.more is None else self.body + b"".join(self.more)
+
+    def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
+        """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
+        self.answering = backend
+        spec = backend.spec
+        choices = backend.available
+        if avoid is not None:
+            choices = [e for e in choices if e is not avoid] or choices
+        if not choices:
+            self.on_upstream_failed(Stage.NO_ENDPOINT)
+            return
+        if backend.in_flight >= spec.max_in_flight:
+            self.fail(FAILURES[Stage.OVERLOAD])
+            return
+        self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
+        backend.in_flight += 1
+        endpoint.in_flight += 1
+        self.placed = True
+        if spec.total_timeout is not None and self.total_deadline == NEVER:
+            self.total_deadline = self.deadline = self.started + spec.total_timeout
+        upstream = endpoint.take()
+        if upstream is not None:
+            self.send(upstream)
+        else:
+            self.plane.spawn(self.open(endpoint))
+
+    async def open(self, endpoint: EndpointState) -> None:
+        """The slow path: a fresh connection, while the client may send on, or leave."""
+        try:
+            upstream = await endpoint.connect(self.answering.spec.connect_timeout)
+        except OSError:
+            if not self.ended:
+                self.on_upstream_failed(Stage.CONNECT)
+            return
+        if self.ended:
+            endpoint.put(upstream)
+        else:
+            self.send(upstream)
+
+    def send(self, upstream: Upstream) -> None:
+        """The head, spelled anew, and what is here of the body."""
+        self.upstream = upstream
+        self.sent = True
+        head = self.head
+        body = self.body if self.more is None else self.whole_body()
+        self.framing = len(body) if self.request_done else head.length
+        start = relay.upstream_head(
+            head, upstream.endpoint.authority, self.vouched(), self.request_id, self.framing
+        )
+        if self.framing == CHUNKED and body:
+            body = chunk(body)
+        upstream.send(self, head.method, start + body)
+        self.client.set_reading(True)
+        if self.request_done:
+            self.request_sent()
+        elif self.kept > self.route.spec.inspect_limit:
+            self.forget_body()
+
+    def forget_body(self) -> None:
+        """Too much to keep for a replay."""
+        self.replayable = False
+        self.body = b""
+        self.more = None
+
+    def vouched(self) -> bytes:
+        """What the proxy adds to the request: who the client is, and a trace if it began none."""
+        if self.head.traced:
+            return self.client.vouched
+        return self.client.vouched + relay.begin_trace(self.plane.new_id())
+
+    def request_sent(self) -> None:
+        """All of it is on its way: the backend's time to the first byte runs from now."""
+        self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
+
+    # ── the answer comes back ─────────────────────────────────────────────────────────────────
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """1xx go on to clients that know them; 100 was answered here already."""
+        if head.status != 100 and self.head.minor == b"1":
+            self.client.write(relay.interim_head(head))
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
+        status = head.status
+        if status >= 500:
+            self.blame(FAILURES[Stage.STATUS])
+            if self.falls_back(FAILURES[Stage.STATUS]):
+                self.leave(not done)
+                self.place(self.plane.backends[self.route.spec.fallback or ""])
+                return
+        self.status = status
+        self.first_byte_at = monotonic()
+        self.answer = head
+        client = self.client
+        framing = self.answer_framing(head)
+        start = relay.client_head(head, self.answering.name, self.request_id, framing)
+        if self.recode:
+            body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
+        client.write(start + body)
+        if done:
+            self.finish()
+        else:
+            self.idle_from_now()
+
+    def answer_framing(self, head: ResponseHead) -> bytes:
+        """The framing fields of this hop. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
+        client = self.client
+        framing = b""
+        if not relay.is_delimited(head):
+            if self.head.minor == b"1":
+                self.recode = True
+                framing = relay.CHUNKED_LINE
+            else:
+                client.keep_alive = False
+        if not self.request_done or self.plane.draining:
+            client.keep_alive = False
+        if not client.keep_alive:
+            return framing + b"Connection: close\r\n"
+        return framing if self.head.minor == b"1" else framing + b"Connection: keep-alive\r\n"
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        if self.recode:
+            data = (chunk(data) if data else b"") + (LAST_CHUNK if done else b"")
+        if data:
+            self.client.write(data)
+        if done:
+            self.finish()
+        else:
+            self.idle_from_now()
+
+    def idle_from_now(self) -> None:
+        self.deadline = min(self.plane.now + self.answering.spec.idle_timeout, self.total_deadline)
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        """Back-pressure: a backend that reads slowly slows its client."""
+        self.client.set_reading(writable)
+
+    def on_client_writable(self, writable: bool) -> None:
+        """Back-pressure: a client that reads slowly slows its backend, and has as long to go on as that has."""
+        self.client_stalls = not writable
+        if self.upstream is not None:
+            self.upstream.set_reading(writable)
+        if self.answer is not None:
+            self.idle_from_now()
+
+    # ── what can go wrong ─────────────────────────────────────────────────────────────────────
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        """Retry, fall back, answer for the backend, or cut: whichever comes first and is allowed."""
+        failure = FAILURES[stage]
+        self.leave(broken=True)
+        if self.answer is not None:
+            self.cut(FAILURES[Stage.BODY])
+        elif self.may_retry(failure):
+            self.attempts += 1
+            self.stages += (stage,)
+            self.place(self.answering, avoid=self.endpoint if stage is Stage.CONNECT else None)
+        else:
+            self.blame(failure)
+            if self.falls_back(failure):
+                self.place(self.plane.backends[self.route.spec.fallback or ""])
+            else:
+                self.fail(failure)
+
+    def may_retry(self, failure: Failure) -> bool:
+        """Once more on the same backend: nothing was sent, or HTTP or the operator says it may be repeated."""
+        if (
+            not failure.retries_endpoint
+            or self.attempts >= self.route.spec.retry_attempts
+            or not self.replayable
+        ):
+            return False
+        if failure.stage is Stage.CONNECT:
+            return len(self.answering.available) > 1
+        return (self.route.spec.pure or self.head.method in SAFE_METHODS) and self.may_repeat()
+
+    def falls_back(self, failure: Failure) -> bool:
+        """May the fallback backend answer instead? Marks the exchange as spilled if so."""
+        spec = self.route.spec
+        if spec.fallback in (None, self.answering.spec.name) or self.spilled or not self.replayable:
+            return False
+        allowed = failure.fallback is Fallback.ALWAYS or (
+            failure.fallback is Fallback.PURE and spec.pure and self.may_repeat()
+        )
+        self.spilled = allowed
+        return allowed
+
+    def may_repeat(self) -> bool:
+        """A place in the budget for work that a backend may have done once already."""
+        if not self.repeating:
+            self.repeating = self.plane.take_repeat(self.route.spec.retry_budget)
+        return self.repeating
+
+    def blame(self, failure: Failure) -> None:
+        """The outcome counts against the backend assigned, unless it is the fallback that failed."""
+        self.stages += (failure.stage,)
+        if not self.spilled and failure.blames_backend:
+            self.blamed = True
+
+    def fail(self, failure: Failure) -> None:
+        """The proxy answers itself."""
+        self.status = failure.status
+        self.client.answer_problem(failure, failure.status, failure.detail, self.request_id)
+        self.finish()
+
+    def cut(self, failure: Failure) -> None:
+        """Half an answer is out: end the connection so that it cannot look complete (law 8)."""
+        self.blame(failure)
+        self.client.abort()
+        self.finish()
+
+    def on_deadline(self, now: float) -> None:
+        """The sweep found the deadline passed."""
+        if self.client_stalls:
+            self.client.abort()
+            self.on_client_left()
+        elif now >= self.total_deadline:
+            self.on_upstream_failed(Stage.TOTAL)
+        else:
+            self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """The request turned out wrong, too large, or nobody's, after it was begun."""
+        self.status = refusal.status
+        self.stages += (refusal.failure.stage,)
+        self.finish()
+
+    def on_client_left(self) -> None:
+        """Stop the work: nobody waits for it. Never the backend's fault (law 6)."""
+        if not self.ended:
+            self.stages += (Stage.CLIENT_LEFT,)
+            self.status = 499
+            self.blamed = False
+            self.finish()
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, broken: bool) -> None:
+        """Let go of the endpoint; a connection with anything owed on it is closed."""
+        self.deadline = NEVER
+        if self.placed and self.endpoint is not None:
+            self.placed = False
+            self.endpoint.in_flight -= 1
+            self.answering.in_flight -= 1
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and broken and upstream.owner is self:
+            upstream.close()
+
+    def finish(self) -> None:
+        """Exactly once for each exchange, however it went (law 1)."""
+        if self.ended:
+            return
+        self.ended = True
+        self.leave(broken=True)
+        plane = self.plane
+        if self.repeating:
+            plane.repeating -= 1
+        if self.backend:
+            plane.active.discard(self)
+            plane.recorder.record(self, monotonic())
+        self.client.on_exchange_end()

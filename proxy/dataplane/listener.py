@@ -1,0 +1,159 @@
+"""The data plane of one worker: what it serves from, whom it serves, and its sense of time.
+
+A new snapshot replaces the router in one assignment; exchanges under way keep the route they read.
+Endpoints and their connections outlive snapshots. Deadlines are swept a few times a second: cheaper
+than a timer for each request, and late by no more than one sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Coroutine
+from itertools import count
+from random import random
+from time import monotonic
+from typing import Any
+
+from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
+from proxy.dataplane.recorder import Recorder
+from proxy.dataplane.upstream import IDLE_LIMIT, BackendState
+from proxy.routing.router import Router
+from proxy.routing.snapshot import Snapshot
+
+SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
+CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
+REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
+DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request
+
+
+class DataPlane:
+    """Serves one snapshot at a time. Call `use` before the first connection comes."""
+
+    snapshot: Snapshot
+    router: Router
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.backends: dict[str, BackendState] = {}
+        self.mirrors: dict[str, MirrorState] = {}
+        self.clients: set[Downstream] = set()
+        self.active: set[Exchange] = set()
+        self.copies: set[MirrorCopy] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.servers: list[asyncio.Server] = []
+        self.recorder = Recorder()
+        self.repeating = 0
+        self.draining = False
+        self.now = monotonic()
+        self.loop_lag = 0.0
+        self.id_prefix = os.urandom(8).hex().encode()
+        self.ids = count(int.from_bytes(os.urandom(4), "big"))
+        self.sweeps = 0
+        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+
+    # ── what it serves from ───────────────────────────────────────────────────────────────────
+
+    def use(self, snapshot: Snapshot) -> None:
+        """Serve from this snapshot: from the next request on, and not half before."""
+        router = Router(snapshot)
+        for name, spec in snapshot.backends.items():
+            known = self.backends.get(name)
+            if known is None:
+                self.backends[name] = BackendState(spec)
+            else:
+                known.use(spec)
+            if name in self.mirrors:
+                self.mirrors[name].backend.use(spec)
+        for name in self.backends.keys() - snapshot.backends.keys():
+            self.backends.pop(name).retire()
+            if name in self.mirrors:
+                self.mirrors.pop(name).backend.retire()
+        self.snapshot = snapshot
+        self.router = router
+
+    async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        self.servers.append(
+            await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=4096)
+        )
+
+    # ── services to exchanges ─────────────────────────────────────────────────────────────────
+
+    def new_id(self) -> bytes:
+        return b"%b%016x" % (self.id_prefix, next(self.ids))
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a slow path; the set keeps it from being collected half-way."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def take_repeat(self, budget: float) -> bool:
+        """A place among the repeats: a share of the active requests, so that they cannot multiply an outage."""
+        if self.repeating >= max(REPEAT_FLOOR, budget * len(self.active)):
+            return False
+        self.repeating += 1
+        return True
+
+    def mirror(self, exchange: Exchange, to: str) -> None:
+        """Send a copy of the request to another backend, if there is room for it."""
+        state = self.mirrors.get(to)
+        if state is None:
+            self.mirrors[to] = state = MirrorState(BackendState(self.snapshot.backends[to]))
+        dropped = send_copy(self, state, exchange, random()) if exchange.replayable else "dropped_body_size"
+        if dropped:
+            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+
+    # ── time ──────────────────────────────────────────────────────────────────────────────────
+
+    def sweep(self, due: float) -> None:
+        """Look at all deadlines; how late this call comes is the loop's lag."""
+        self.loop_lag = max(0.0, self.loop.time() - due)
+        self.now = now = monotonic()
+        works: list[Exchange | MirrorCopy] = [*self.active, *self.copies]
+        for work in works:
+            if work.deadline <= now and not work.ended:
+                work.on_deadline(now)
+        self.sweeps += 1
+        if self.sweeps % CLIENT_SWEEPS == 0:
+            for client in [c for c in self.clients if c.deadline <= now]:
+                client.on_deadline()
+            self.close_idle(self.loop.time() - IDLE_LIMIT)
+        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+
+    def close_idle(self, before: float) -> None:
+        for backend in [*self.backends.values(), *(m.backend for m in self.mirrors.values())]:
+            backend.close_idle(before)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def stop_accepting(self) -> None:
+        self.draining = True
+        for server in self.servers:
+            server.close()
+
+    async def drain(self, timeout: float) -> None:
+        """Stop accepting, let requests under way end, then close what is left after `timeout` seconds."""
+        self.stop_accepting()
+        end = self.loop.time() + timeout
+        idle_end = self.loop.time() + min(DRAIN_IDLE, timeout)
+        while self.clients and self.loop.time() < idle_end:
+            await asyncio.sleep(0.02)
+        for client in [c for c in self.clients if c.exchange is None]:
+            client.transport.close()
+        while self.clients and self.loop.time() < end:
+            await asyncio.sleep(0.02)
+        for client in list(self.clients):
+            client.abort()
+        for copy in list(self.copies):
+            copy.end("failed")
+        self.close_idle(float("inf"))
+        self.sweeper.cancel()
+        await asyncio.sleep(0)
+
+    def in_flight(self) -> dict[str, int]:
+        return {name: backend.in_flight for name, backend in self.backends.items()}

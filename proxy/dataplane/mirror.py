@@ -1,0 +1,139 @@
+"""Mirrored copies: sent beside the request, answered into the void, counted.
+
+Rule (law 7): a mirror never delays, changes or fails what the client sees. Copies use connections
+of their own; at most so many are in flight to a backend and so many bytes are held for them; what
+does not fit is dropped, and every drop is counted with its reason.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from proxy.dataplane import relay
+from proxy.dataplane.upstream import BackendState, EndpointState, Upstream
+from proxy.errors import Stage
+from proxy.http1.head import ResponseHead
+from proxy.routing.balance import pick
+
+if TYPE_CHECKING:
+    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.listener import DataPlane
+
+IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
+BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
+MARK = b"x-crossfade-mirror: 1\r\n"
+
+
+class MirrorState:
+    """One backend as a target of copies."""
+
+    def __init__(self, backend: BackendState) -> None:
+        self.backend = backend  # not the BackendState of the split: its connections are the mirror's own
+        self.bytes_held = 0
+
+
+class MirrorCopy:
+    """One copy on its way. It owns its upstream connection the way an exchange does."""
+
+    def __init__(
+        self, plane: DataPlane, state: MirrorState, exchange: Exchange, endpoint: EndpointState
+    ) -> None:
+        self.plane = plane
+        self.state = state
+        self.endpoint = endpoint
+        self.request_done = True
+        self.method = exchange.head.method
+        self.route = exchange.route.spec.name
+        self.version = exchange.route.version
+        body = exchange.whole_body()
+        head = relay.upstream_head(
+            exchange.head, endpoint.authority, exchange.vouched() + MARK, exchange.request_id, len(body)
+        )
+        self.data = head + body
+        self.started = monotonic()
+        self.deadline = self.started + state.backend.spec.first_byte_timeout
+        self.upstream: Upstream | None = None
+        self.status = 0
+        self.ended = False
+
+    def begin(self) -> None:
+        self.plane.copies.add(self)
+        self.state.backend.in_flight += 1
+        self.endpoint.in_flight += 1
+        self.state.bytes_held += len(self.data)
+        upstream = self.endpoint.take()
+        if upstream is None:
+            self.plane.spawn(self.open())
+        else:
+            self.send(upstream)
+
+    async def open(self) -> None:
+        try:
+            upstream = await self.endpoint.connect(self.state.backend.spec.connect_timeout)
+        except OSError:
+            self.on_upstream_failed(Stage.CONNECT)
+            return
+        if self.ended:
+            upstream.close()
+        else:
+            self.send(upstream)
+
+    def send(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        upstream.send(self, self.method, self.data)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Of no interest to a copy."""
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        self.status = head.status
+        if done:
+            self.end("sent")
+        else:
+            self.deadline = self.plane.now + self.state.backend.spec.idle_timeout
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        if done:
+            self.end("sent")
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        self.status = 504 if stage is Stage.FIRST_BYTE else 502
+        self.end("failed")
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        """The copy is written whole; its bytes are inside the budget already."""
+
+    def on_deadline(self, now: float) -> None:
+        self.on_upstream_failed(Stage.FIRST_BYTE)
+
+    def end(self, outcome: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        plane, state = self.plane, self.state
+        plane.copies.discard(self)
+        state.backend.in_flight -= 1
+        self.endpoint.in_flight -= 1
+        state.bytes_held -= len(self.data)
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and upstream.owner is self:
+            upstream.close()
+        name = state.backend.spec.name
+        error = outcome == "failed" or self.status >= 500
+        plane.recorder.mirrored(self.route, name, outcome)
+        key = (self.route, name, "shadow", self.version)
+        plane.recorder.shadow(key, self.status, monotonic() - self.started, error)
+
+
+def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:
+    """Begin a copy of this exchange's request; the reason why not, or an empty string."""
+    backend = state.backend
+    if not backend.available:
+        return "dropped_no_endpoint"
+    if backend.in_flight >= IN_FLIGHT_LIMIT:
+        return "dropped_in_flight"
+    if state.bytes_held + exchange.kept > BYTES_LIMIT:
+        return "dropped_bytes"
+    MirrorCopy(plane, state, exchange, pick(backend.available, draw)).begin()
+    return ""

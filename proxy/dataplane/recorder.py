@@ -1,0 +1,70 @@
+"""Counts of this worker since the control plane last took them. Each exchange is recorded once (law 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.stats.counts import RECENT_KEPT, Cell, CellKey, Counts, CountsTable
+
+if TYPE_CHECKING:
+    from proxy.dataplane.exchange import Exchange
+    from proxy.errors import Stage
+
+
+class Recorder:
+    """Turns the end of an exchange into numbers."""
+
+    def __init__(self) -> None:
+        self.table = CountsTable()
+
+    def take(self) -> Counts:
+        return self.table.take()
+
+    def cell(self, key: CellKey) -> Cell:
+        cell = self.table.cells.get(key)
+        if cell is None:
+            self.table.cells[key] = cell = Cell(*key)
+        return cell
+
+    def record(self, exchange: Exchange, ended_at: float) -> None:
+        """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
+        route = exchange.route
+        cell = self.cell((route.spec.name, exchange.backend, exchange.role, route.version))
+        cell.requests += 1
+        code = exchange.status
+        cell.codes[code] = cell.codes.get(code, 0) + 1
+        if exchange.unkeyed:
+            cell.unkeyed += 1
+        if exchange.spilled:
+            cell.spilled += 1
+        for stage in exchange.stages:
+            cell.failures[stage] = cell.failures.get(stage, 0) + 1
+        if code == 499:
+            cell.abandoned += 1
+            return
+        if exchange.blamed:
+            cell.errors += 1
+        started = exchange.started
+        cell.duration.add(ended_at - started)
+        if exchange.first_byte_at:
+            cell.first_byte.add(exchange.first_byte_at - started)
+        recent = cell.recent
+        recent.append(exchange.blamed)
+        if len(recent) > RECENT_KEPT:
+            del recent[0]
+
+    def shadow(self, key: CellKey, status: int, seconds: float, error: bool) -> None:
+        """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
+        cell = self.cell(key)
+        cell.requests += 1
+        cell.codes[status] = cell.codes.get(status, 0) + 1
+        cell.errors += error
+        cell.duration.add(seconds)
+
+    def mirrored(self, route: str, backend: str, outcome: str) -> None:
+        key = (route, backend, outcome)
+        self.table.mirrors[key] = self.table.mirrors.get(key, 0) + 1
+
+    def refused(self, status: int, stage: Stage) -> None:
+        what = f"{status}:{stage}"
+        self.table.refused[what] = self.table.refused.get(what, 0) + 1

@@ -1,0 +1,72 @@
+"""Heads as they leave the proxy, spelled anew from what was parsed (design 3.4)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import msgspec
+
+from proxy.errors import Failure
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
+CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
+
+
+def forwarded_fields(peer: bytes, secure: bool) -> bytes:
+    """What this proxy vouches for about a client; the client's own such fields were dropped."""
+    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (peer, b"https" if secure else b"http")
+
+
+def upstream_head(
+    head: RequestHead, authority: bytes, vouched: bytes, request_id: bytes, length: int
+) -> bytes:
+    """The request head for the backend; `length` is CHUNKED or the body's size in bytes."""
+    host = head.host or authority
+    if length > 0 or (length == 0 and head.method in BODY_METHODS):
+        framing = b"Content-Length: %d\r\n\r\n" % length
+    elif length == CHUNKED:
+        framing = CHUNKED_LINE + b"\r\n"
+    else:
+        framing = b"\r\n"
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\nx-request-id: %b\r\n%b" % (
+        head.method, head.target, host, head.block, vouched, host, request_id, framing,
+    )  # fmt: skip
+
+
+def client_head(answer: ResponseHead, backend: bytes, request_id: bytes, framing: bytes) -> bytes:
+    """The answer's head for the client; `framing` holds what this hop adds: coding and connection fields."""
+    return b"HTTP/1.1 %d%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
+        answer.status, answer.reason, answer.block, framing, request_id, backend,
+    )  # fmt: skip
+
+
+def interim_head(answer: ResponseHead) -> bytes:
+    return b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, answer.block)
+
+
+def is_delimited(answer: ResponseHead) -> bool:
+    """Does the answer itself tell where it ends, without chunks?"""
+    return answer.length not in (CHUNKED, UNTIL_CLOSE)
+
+
+def problem(
+    failure: Failure, status: int, detail: str, request_id: bytes, close: bool, bodiless: bool
+) -> bytes:
+    """An error of the proxy's own (RFC 9457). It shows nothing of the request and nothing of the backends."""
+    title = HTTPStatus(status).phrase
+    body = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    lines = [
+        f"HTTP/1.1 {status} {title}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"x-crossfade-error: {failure.source}/{failure.stage}",
+        f"x-request-id: {request_id.decode('ascii')}",
+    ]
+    if status in (429, 503):
+        lines.append("Retry-After: 1")
+    if close:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    return head if bodiless else head + body

@@ -1,0 +1,263 @@
+"""The upstream side: endpoints with their pooled connections, and one connection's protocol.
+
+Rule: a connection is pooled only when nothing is owed on it either way: the request went out whole,
+the answer came in whole, nothing lies behind it, and the backend did not ask to close. Bytes that
+nobody asked for end it. Whoever owns a connection hears of exactly one end of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from proxy.errors import ResponseRefused, Stage
+from proxy.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from proxy.routing.snapshot import Backend
+
+HEAD_LIMIT = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
+IDLE_LIMIT = 4.0  # seconds; uvicorn closes idle connections after 5, and a closed one must not be met
+
+
+class Owner(Protocol):
+    """Who sent the request now on a connection: an exchange, or a mirrored copy."""
+
+    request_done: bool
+
+    def on_interim(self, head: ResponseHead) -> None: ...
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None: ...
+    def on_response_body(self, data: bytes, done: bool) -> None: ...
+    def on_upstream_failed(self, stage: Stage) -> None: ...
+    def on_upstream_writable(self, writable: bool) -> None: ...
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to an endpoint."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, endpoint: EndpointState) -> None:
+        self.endpoint = endpoint
+        self.owner: Owner | None = None
+        self.method = b""
+        self.buffer = b""
+        self.reader: BodyReader | None = None
+        self.keeps_alive = True
+        self.reused = False
+        self.reading = True
+        self.idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def send(self, owner: Owner, method: bytes, data: bytes) -> None:
+        """Begin a request; more of its body may follow through `transport.write`."""
+        self.owner = owner
+        self.method = method
+        self.transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self.owner is None:
+            self.close()
+        elif self.reader is not None:
+            self.read_body(self.owner, self.reader, data)
+        else:
+            self.read_head(self.owner, self.buffer + data if self.buffer else data)
+
+    def read_head(self, owner: Owner, data: bytes) -> None:
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > HEAD_LIMIT:
+            self.buffer = data
+            if len(data) > HEAD_LIMIT:
+                self.fail(Stage.PROTOCOL)
+            return
+        try:
+            head = parse_response(data[:end], self.method)
+        except ResponseRefused:
+            self.fail(Stage.PROTOCOL)
+            return
+        self.buffer = b""
+        body = data[end:]
+        if head.status < 200:
+            self.read_interim(owner, head, body)
+            return
+        self.keeps_alive = head.keep_alive
+        if len(body) == head.length:
+            self.end()
+            owner.on_response(head, body, True)
+            self.release(owner.request_done)
+            return
+        self.reader = reader = body_reader(head.length)
+        try:
+            payload = reader.feed(body)
+        except BrokenBody:
+            self.fail(Stage.PROTOCOL)
+            return
+        owner.on_response(head, payload, reader.done)
+        self.after_body(owner, reader)
+
+    def read_interim(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:
+        """1xx are never final. No upgrade is forwarded, so nobody may switch protocols."""
+        if head.status == 101:
+            self.fail(Stage.PROTOCOL)
+            return
+        owner.on_interim(head)
+        if rest and self.owner is owner:
+            self.read_head(owner, rest)
+
+    def read_body(self, owner: Owner, reader: BodyReader, data: bytes) -> None:
+        try:
+            payload = reader.feed(data)
+        except BrokenBody:
+            self.fail(Stage.BODY)
+            return
+        owner.on_response_body(payload, reader.done)
+        self.after_body(owner, reader)
+
+    def after_body(self, owner: Owner, reader: BodyReader) -> None:
+        if reader.done and self.owner is owner:
+            self.keeps_alive = self.keeps_alive and not reader.surplus
+            self.end()
+            self.release(owner.request_done)
+
+    def end(self) -> None:
+        """The answer is whole: nobody owns the connection any more."""
+        self.owner = None
+        self.reader = None
+
+    def release(self, request_done: bool) -> None:
+        """Back to the pool, if nothing is owed."""
+        if self.keeps_alive and request_done and not self.transport.is_closing():
+            self.set_reading(True)
+            self.reused = True
+            self.endpoint.put(self)
+        else:
+            self.transport.close()
+
+    def fail(self, stage: Stage) -> None:
+        owner = self.owner
+        self.close()
+        if owner is not None:
+            owner.on_upstream_failed(stage)
+
+    def close(self) -> None:
+        """Give the connection up at once, telling nobody."""
+        self.owner = None
+        self.reader = None
+        self.endpoint.forget(self)
+        self.transport.abort()
+
+    def set_reading(self, reading: bool) -> None:
+        """Back-pressure from the client's side."""
+        if reading is not self.reading and not self.transport.is_closing():
+            self.reading = reading
+            if reading:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.endpoint.forget(self)
+        owner, reader = self.owner, self.reader
+        if owner is None:
+            return
+        self.owner = self.reader = None
+        if isinstance(reader, UntilCloseReader) and exc is None:
+            owner.on_response_body(b"", True)
+        elif reader is not None:
+            owner.on_upstream_failed(Stage.BODY)
+        elif self.buffer:
+            owner.on_upstream_failed(Stage.PROTOCOL)
+        else:
+            owner.on_upstream_failed(Stage.STALE if self.reused else Stage.RESET)
+
+    def pause_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_writable(False)
+
+    def resume_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_writable(True)
+
+
+def body_reader(length: int) -> BodyReader:
+    if length == CHUNKED:
+        return ChunkedReader()
+    if length == UNTIL_CLOSE:
+        return UntilCloseReader()
+    return LengthReader(length)
+
+
+class EndpointState:
+    """One address: its idle connections, newest last, and how many requests it has now."""
+
+    def __init__(self, host: str, port: int, authority: str) -> None:
+        self.host = host
+        self.port = port
+        self.authority = authority.encode("ascii")
+        self.in_flight = 0
+        self.up = True
+        self.retired = False  # no longer in the configuration; requests in flight end here, none begins
+        self.idle: list[Upstream] = []
+
+    def take(self) -> Upstream | None:
+        """The connection used last, so that surplus ones grow old and go."""
+        return self.idle.pop() if self.idle else None
+
+    def put(self, upstream: Upstream) -> None:
+        if self.retired:
+            upstream.close()
+            return
+        upstream.idle_since = asyncio.get_running_loop().time()
+        self.idle.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        if upstream.owner is None and upstream in self.idle:
+            self.idle.remove(upstream)
+
+    async def connect(self, timeout: float) -> Upstream:
+        """A fresh connection. Raises OSError, TimeoutError among them."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(timeout):
+            _, upstream = await loop.create_connection(lambda: Upstream(self), self.host, self.port)
+        return upstream
+
+    def retire(self) -> None:
+        self.retired = True
+        self.close_idle(float("inf"))
+
+    def close_idle(self, before: float) -> None:
+        """Close connections idle since before this loop time; the oldest stand first."""
+        while self.idle and self.idle[0].idle_since < before:
+            self.idle[0].close()
+
+
+class BackendState:
+    """A backend as one worker sees it. Its endpoints, and their connections, outlive snapshots."""
+
+    def __init__(self, spec: Backend) -> None:
+        self.endpoints: dict[str, EndpointState] = {}
+        self.in_flight = 0
+        self.use(spec)
+
+    def use(self, spec: Backend) -> None:
+        self.spec = spec
+        self.name = spec.name.encode()
+        known = self.endpoints
+        self.endpoints = {
+            e.authority: known.get(e.authority) or EndpointState(e.host, e.port, e.authority)
+            for e in spec.endpoints
+        }
+        for endpoint in spec.endpoints:
+            self.endpoints[endpoint.authority].up = endpoint.up
+        for authority in known.keys() - self.endpoints.keys():
+            known[authority].retire()
+        self.available = [e for e in self.endpoints.values() if e.up]
+
+    def retire(self) -> None:
+        for endpoint in self.endpoints.values():
+            endpoint.retire()
+
+    def close_idle(self, before: float) -> None:
+        for endpoint in self.endpoints.values():
+            endpoint.close_idle(before)

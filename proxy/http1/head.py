@@ -1,0 +1,284 @@
+"""Heads: bytes to values, one call for each message (RFC 9112 sections 2 to 7).
+
+Rule (law 11): a head, or RequestRefused / ResponseRefused, never anything else. What is doubtful is
+refused, never repaired: two lengths, a length and a coding, a coding other than `chunked`, a fold,
+a bare CR or LF, space before a colon, a second Host. Numbers and names are read as ASCII bytes;
+Python's int() and lower() know digits and letters that HTTP does not.
+
+An httptools parser with our filters behind it took 2.9 µs for a head of eight fields, one
+expression over the whole head 1.0 µs; so the grammar is ours, and as strict as we want it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.errors import RequestRefused, ResponseRefused, Stage
+from proxy.http1.headers import (
+    CANONICAL_LINES,
+    DIGITS,
+    HOP_BY_HOP,
+    HOST,
+    LOOSE_LINES,
+    OWN_PREFIX,
+    REQUEST_ID,
+    TEXT,
+    TOKEN,
+    find_field,
+    nominated,
+    respell,
+    without,
+)
+
+REQUEST_LINE = rb"(" + TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n"
+STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
+REQUEST = re.compile(REQUEST_LINE + CANONICAL_LINES + rb"\r\n")
+LOOSE_REQUEST = re.compile(REQUEST_LINE + LOOSE_LINES + rb"\r\n")
+RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
+LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
+ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?][^#]*|)")
+OTHER_VERSION = re.compile(TOKEN + rb"++ [\x21-\x7e]++ HTTP/[0-9]\.[0-9]\r\n")
+
+# What a request's fields mean to us; all others are the client's and pass through unread.
+FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE = range(7)
+REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
+    b"content-length": FRAMING,
+    b"transfer-encoding": FRAMING,
+    b"host": HOSTNAME,
+    b"connection": CONNECTION,
+    b"expect": EXPECT,
+    b"x-request-id": ID,
+    b"traceparent": TRACE,
+    b"x-forwarded-for": DROP,
+    b"x-forwarded-proto": DROP,
+    b"x-forwarded-host": DROP,
+    b"forwarded": DROP,
+}
+RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
+    b"content-length": FRAMING,
+    b"transfer-encoding": FRAMING,
+    b"connection": CONNECTION,
+    b"x-request-id": DROP,
+}
+
+
+class RequestHead:
+    """A request as far as a proxy needs to know it.
+
+    `block` holds the field lines that go on to the backend, `length` the body's size in bytes (0:
+    none, -1: chunked). `keep_alive` is what the client asked for.
+    """
+
+    __slots__ = (
+        "block", "expects_continue", "host", "keep_alive", "length", "lower", "method", "minor",
+        "path", "query", "request_id", "target", "traced", "upgrade",
+    )  # fmt: skip
+
+    def __init__(self, method: bytes, target: bytes, minor: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.path, _, self.query = target.partition(b"?")
+        self.minor = minor
+        self.block = b""
+        self.lower = b""
+        self.host: bytes | None = None
+        self.length = 0
+        self.keep_alive = minor == b"1"
+        self.expects_continue = False
+        self.upgrade: bytes | None = None
+        self.request_id: bytes | None = None
+        self.traced = False
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first field of this lower-cased name, among those that go on to the backend."""
+        if not self.lower:
+            self.lower = b"\r\n" + self.block.lower()
+        return find_field(self.block, self.lower, name)
+
+
+class ResponseHead:
+    """An answer's head. `length` in bytes; -1: chunked, -2: until the connection closes."""
+
+    __slots__ = ("block", "keep_alive", "length", "reason", "status", "upgrade")
+
+    def __init__(self, status: int, reason: bytes, keep_alive: bool) -> None:
+        self.status = status
+        self.reason = reason
+        self.keep_alive = keep_alive
+        self.block = b""
+        self.length = UNTIL_CLOSE
+        self.upgrade: bytes | None = None
+
+
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+
+def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
+    """A whole head, from the request line to the empty line. Raises RequestRefused (400, 431, 501, 505)."""
+    match = REQUEST.fullmatch(raw)
+    if match is None or b" \r\n" in raw or b"\t\r\n" in raw:
+        match = LOOSE_REQUEST.fullmatch(raw)
+        if match is None:
+            raise diagnose(raw)
+        method, target, minor, block = match.groups()
+        block = respell(block)
+    else:
+        method, target, minor, block = match.groups()
+    head = RequestHead(method, target, minor)
+    lines = block.split(b"\r\n")
+    lines.pop()
+    if len(lines) > max_fields:
+        raise RequestRefused(Stage.LIMIT, "Too many header fields.", 431)
+    if target[:1] != b"/" or method == b"TRACE":
+        check_target(head)
+    read_request_fields(head, lines)
+    if head.host is None and minor == b"1":
+        raise RequestRefused(Stage.PARSE, "A Host field is missing.")
+    return head
+
+
+def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa: C901 - one flat loop, the hot one
+    """Sort the client's fields into those that concern us and those that pass through."""
+    kept = []
+    dropped: set[bytes] = set()
+    framed = hosted = False
+    for line in lines:
+        name = line.partition(b":")[0].lower()
+        kind = REQUEST_FIELDS.get(name)
+        if kind is None:
+            if name[:12] != OWN_PREFIX:
+                kept.append(line)
+            continue
+        value = line[len(name) + 2 :]
+        if kind == HOSTNAME:
+            if hosted or not HOST.fullmatch(value):
+                raise RequestRefused(Stage.PARSE, "The Host field is not valid, or not the only one.")
+            hosted = True
+            head.host = head.host or value  # an absolute target's authority wins (RFC 9112 section 3.2.2)
+        elif kind == FRAMING:
+            if framed:
+                raise RequestRefused(Stage.PARSE, "More than one field frames the body.")
+            framed = True
+            head.length = body_length(name, value, head.minor)
+        elif kind == CONNECTION:
+            read_connection(head, value, dropped)
+        elif kind == EXPECT:
+            if value.lower() != b"100-continue":
+                raise RequestRefused(Stage.PARSE, "This expectation cannot be met.", 417)
+            head.expects_continue = head.minor == b"1"
+        elif kind == ID:
+            head.request_id = value if REQUEST_ID.fullmatch(value) else None
+        elif kind == TRACE:
+            head.traced = True
+            kept.append(line)
+        elif name == b"upgrade":
+            head.upgrade = value
+    kept.append(b"")
+    head.block = b"\r\n".join(kept)
+    if dropped:
+        head.block = without(head.block, dropped)
+
+
+def read_connection(head: RequestHead, value: bytes, dropped: set[bytes]) -> None:
+    """`close`, `keep-alive` and the names of fields meant for this hop only (RFC 9110 section 7.6.1)."""
+    if value == b"keep-alive":
+        head.keep_alive = True
+        return
+    options = nominated(value)
+    if b"close" in options:
+        head.keep_alive = False
+    elif b"keep-alive" in options:
+        head.keep_alive = True
+    dropped |= options - {b"close", b"keep-alive", b"upgrade"}
+
+
+def body_length(name: bytes, value: bytes, minor: bytes) -> int:
+    """The length that one framing field states, CHUNKED for a coding. Raises RequestRefused."""
+    if name == b"content-length":
+        if not DIGITS.fullmatch(value):
+            raise RequestRefused(Stage.PARSE, "Content-Length is not a number.")
+        return int(value)
+    if value.lower() != b"chunked" or minor == b"0":
+        raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
+    return CHUNKED
+
+
+def check_target(head: RequestHead) -> None:
+    """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
+    target = head.target
+    if head.method in (b"CONNECT", b"TRACE"):
+        raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
+    if target == b"*" and head.method == b"OPTIONS":
+        return
+    match = ABSOLUTE.fullmatch(target)
+    if match is None or not HOST.fullmatch(match[1]):
+        raise RequestRefused(Stage.PARSE, "The request target is not valid.")
+    head.host = match[1]
+    origin = match[2]
+    head.target = origin if origin[:1] == b"/" else b"/" + origin
+    head.path, _, head.query = head.target.partition(b"?")
+
+
+def diagnose(raw: bytes) -> RequestRefused:
+    """Why a head does not match the grammar, as far as the client is helped by it."""
+    version = OTHER_VERSION.match(raw)
+    if version and b" HTTP/1." not in version[0]:
+        return RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
+    return RequestRefused(Stage.PARSE)
+
+
+def parse_response(raw: bytes, method: bytes) -> ResponseHead:
+    """A whole head of an answer to a request with this method. Raises ResponseRefused."""
+    match = RESPONSE.fullmatch(raw)
+    if match is None or b" \r\n" in raw or b"\t\r\n" in raw:
+        match = LOOSE_RESPONSE.fullmatch(raw)
+        if match is None:
+            raise ResponseRefused("the head does not match the grammar")
+        minor, code, reason, block = match.groups()
+        block = respell(block)
+    else:
+        minor, code, reason, block = match.groups()
+    status = int(code)
+    head = ResponseHead(status, (reason or b"").rstrip(b" \t"), minor == b"1")
+    read_response_fields(head, block.split(b"\r\n")[:-1], minor)
+    if status < 200 or status == 204 or status == 304 or method == b"HEAD":
+        head.length = 0
+    return head
+
+
+def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
+    kept = []
+    dropped: set[bytes] = set()
+    framed = False
+    for line in lines:
+        name = line.partition(b":")[0].lower()
+        kind = RESPONSE_FIELDS.get(name)
+        if kind is None:
+            if name[:12] != OWN_PREFIX:
+                kept.append(line)
+            continue
+        value = line[len(name) + 2 :]
+        if kind == FRAMING:
+            if framed:
+                raise ResponseRefused("more than one field frames the body")
+            framed = True
+            if name == b"content-length":
+                if not DIGITS.fullmatch(value):
+                    raise ResponseRefused("Content-Length is not a number")
+                head.length = int(value)
+                kept.append(line)
+            elif value.lower() == b"chunked" and minor == b"1":
+                head.length = CHUNKED
+            else:
+                raise ResponseRefused("unknown Transfer-Encoding")
+        elif kind == CONNECTION:
+            options = nominated(value)
+            head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
+            dropped |= options - {b"close", b"keep-alive", b"upgrade"}
+        elif name == b"upgrade":
+            head.upgrade = value
+    kept.append(b"")
+    head.block = b"\r\n".join(kept)
+    if dropped:
+        head.block = without(head.block, dropped)

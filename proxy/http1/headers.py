@@ -1,0 +1,66 @@
+"""Field lines: their grammar, and which of them end at a proxy.
+
+A head is checked whole by one expression over bytes (RFC 9110 section 5, RFC 9112 section 5):
+names are tokens, values hold no control character, lines end in CRLF, nothing is folded. After
+that a line that is spelled canonically (`Name: value`) may travel as it is: copying it is the same
+as spelling it anew. Anything spelled otherwise is re-spelled by `respell`.
+"""
+
+from __future__ import annotations
+
+import re
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]"
+CANONICAL_LINES = rb"((?:" + TOKEN + rb"++: (?![ \t])" + TEXT + rb"*+\r\n)*+)"
+LOOSE_LINES = rb"((?:" + TOKEN + rb"++:" + TEXT + rb"*+\r\n)*+)"
+DIGITS = re.compile(rb"[0-9]{1,18}")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
+HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+TOKENS = re.compile(TOKEN + rb"++")
+
+# Fields that concern one connection only (RFC 9110 section 7.6.1, and what Go and nginx add to it).
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"upgrade",
+        b"http2-settings",
+    }
+)
+# Fields that a Connection field cannot nominate away: framing, routing and what this proxy vouches for.
+PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent"})
+OWN_PREFIX = b"x-crossfade-"
+
+
+def respell(block: bytes) -> bytes:
+    """Field lines in canonical spelling; the block must have matched LOOSE_LINES."""
+    lines = []
+    for line in block.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        lines.append(name + b": " + value.strip(b" \t") + b"\r\n")
+    return b"".join(lines)
+
+
+def nominated(connection: bytes) -> set[bytes]:
+    """The lower-cased options of a Connection field value that name fields to be removed here."""
+    return {t.strip(b" \t") for t in connection.lower().split(b",")} - PROTECTED
+
+
+def without(block: bytes, names: set[bytes]) -> bytes:
+    """The block less the fields with these lower-cased names."""
+    kept = [line for line in block.split(b"\r\n")[:-1] if line.partition(b":")[0].lower() not in names]
+    return b"".join([line + b"\r\n" for line in kept])
+
+
+def find_field(block: bytes, lower: bytes, name: bytes) -> bytes | None:
+    """The value of the first field of this lower-cased name; `lower` is CRLF + block.lower()."""
+    at = lower.find(b"\r\n" + name + b": ")
+    if at < 0:
+        return None
+    start = at + len(name) + 2  # `lower` is ahead of `block` by the CRLF that begins the match
+    return block[start : block.index(b"\r\n", start)]

@@ -1,0 +1,83 @@
+"""The sticky key of a request: what keeps one customer on one backend.
+
+A route names its sources in order and the first that is present wins. The key is bytes, taken as
+the client spelled it; from JSON, a string is its UTF-8 text and a number its shortest spelling, so
+that `"42"` and `42` are one customer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from proxy.http1.head import RequestHead
+from proxy.routing.snapshot import Sticky
+
+# What a source gets to see: the head, the decoded JSON body (None if none), the client's address.
+KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
+
+
+def key_source(sticky: Sticky) -> KeySource:
+    name = sticky.name.encode()
+    match sticky.kind:
+        case "header":
+            wanted = name.lower()
+            return lambda head, body, client: head.field(wanted)
+        case "cookie":
+            return lambda head, body, client: cookie_value(head.field(b"cookie"), name)
+        case "query":
+            return lambda head, body, client: query_value(head.query, name)
+        case "json":
+            path = tuple(sticky.name.split("."))
+            return lambda head, body, client: json_key(body, path)
+        case "client_ip":
+            return lambda head, body, client: client
+
+
+def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:
+    if cookies is None:
+        return None
+    for pair in cookies.split(b";"):
+        key, equals, value = pair.strip(b" \t").partition(b"=")
+        if equals and key == name:
+            return value or None
+    return None
+
+
+def query_value(query: bytes, name: bytes) -> bytes | None:
+    for pair in query.split(b"&"):
+        key, equals, value = pair.partition(b"=")
+        if equals and key == name:
+            return value or None
+    return None
+
+
+def decode_json(body: bytes) -> Any:
+    """The decoded body, or None where it is not JSON; a model, not the proxy, is to complain about that."""
+    try:
+        return DECODE(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+DECODE = msgspec.json.Decoder().decode
+
+
+def json_field(body: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path of object keys, or None."""
+    for step in path:
+        if not isinstance(body, dict):
+            return None
+        body = body.get(step)
+    return body
+
+
+def json_key(body: Any, path: tuple[str, ...]) -> bytes | None:
+    value = json_field(body, path)
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass") or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return msgspec.json.encode(value)

@@ -1,0 +1,83 @@
+"""The router: from a request to a route, a bucket and a backend.
+
+The backend is chosen before anyone looks at health (an outage must not reshape an experiment); the
+endpoint within it comes later, in `balance`. Built once for each snapshot, read by every request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.http1.head import RequestHead
+from proxy.routing.key import key_source
+from proxy.routing.ledger import BUCKETS, bucket_of
+from proxy.routing.match import body_test, head_test
+from proxy.routing.snapshot import Route, Snapshot
+
+
+class CompiledRoute:
+    """A route with its conditions and key sources as functions."""
+
+    __slots__ = (
+        "backends",
+        "body_test",
+        "head_test",
+        "key_sources",
+        "needs_body",
+        "roles",
+        "salt",
+        "slots",
+        "spec",
+        "version",
+    )
+
+    def __init__(self, spec: Route) -> None:
+        self.spec = spec
+        self.head_test = head_test(spec.match)
+        self.body_test = body_test(spec.match)
+        self.key_sources = tuple(key_source(s) for s in spec.sticky)
+        self.needs_body = self.body_test is not None or any(s.kind == "json" for s in spec.sticky)
+        self.slots = spec.ledger.slots
+        self.version = spec.ledger.version
+        self.backends = spec.ledger.backends
+        self.roles = spec.roles
+        self.salt = spec.salt
+
+    def key(self, head: RequestHead, body: Any, client: bytes) -> bytes | None:
+        for source in self.key_sources:
+            key = source(head, body, client)
+            if key:
+                return key
+        return None
+
+    def bucket(self, key: bytes | None, draw: float) -> int:
+        """The key's bucket, or one at random for a request without a key; 0 ≤ draw < 1."""
+        return int(draw * BUCKETS) if key is None else bucket_of(key, self.salt)
+
+
+class Router:
+    """All routes of a snapshot. Exact paths are looked up; what they do not settle is walked in file order."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.routes = tuple(CompiledRoute(route) for route in snapshot.routes)
+        self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
+        for route in self.routes:
+            path = route.spec.match.path
+            if path is not None and path.encode() not in self.by_path:
+                self.by_path[path.encode()] = self.walk(path)
+        self.others = self.walk(None)
+
+    def walk(self, path: str | None) -> tuple[CompiledRoute, ...]:
+        """The routes that may match a request for this exact path, in file order."""
+        return tuple(r for r in self.routes if r.spec.match.path in (None, path))
+
+    def candidates(self, head: RequestHead) -> list[CompiledRoute]:
+        """Routes whose conditions on the head hold, up to the first that asks nothing of the body."""
+        found = []
+        for route in self.by_path.get(head.path, self.others):
+            if route.head_test(head):
+                found.append(route)
+                if route.body_test is None:
+                    break
+        return found

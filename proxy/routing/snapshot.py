@@ -1,0 +1,156 @@
+"""The snapshot: the immutable truth that a worker serves from until the next one comes.
+
+Values only, no behaviour, so that it crosses the seam as bytes. `compile_snapshot` makes it from
+what the operator wrote (config), how far rollouts have come (ledgers and roles) and what the prober
+found (endpoints down). The worker's Router is built from it once per generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from proxy.routing.ledger import Ledger, salt_of
+
+if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
+    from proxy.config.model import BackendConfig, Config, RouteConfig
+
+Role = Literal["champion", "challenger", "shadow", "member"]
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    host: str
+    port: int
+    authority: str
+    up: bool = True
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """Timeouts in seconds; `max_in_flight` counts for each worker."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
+    total_timeout: float | None
+    max_in_flight: int
+
+
+class Match(msgspec.Struct, frozen=True):
+    """All conditions must hold; at most one of path, prefix and regex is set."""
+
+    path: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+    methods: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    json: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+class Sticky(msgspec.Struct, frozen=True):
+    kind: Literal["header", "cookie", "query", "json", "client_ip"]
+    name: str = ""
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    to: str
+    sample: int  # out of 10 000
+
+
+class Route(msgspec.Struct, frozen=True):
+    """`roles` stands beside `ledger.backends`, index for index."""
+
+    name: str
+    match: Match
+    sticky: tuple[Sticky, ...]
+    ledger: Ledger
+    roles: tuple[Role, ...]
+    salt: bytes
+    fallback: str | None
+    mirrors: tuple[Mirror, ...]
+    retry_attempts: int
+    retry_budget: float
+    pure: bool
+    body_limit: int | None
+    inspect_limit: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Sizes in bytes, times in seconds."""
+
+    generation: int
+    backends: dict[str, Backend]
+    routes: tuple[Route, ...]
+    head_bytes: int
+    head_count: int
+    connections: int
+    head_timeout: float
+    keep_alive: float
+
+
+def compile_snapshot(
+    config: Config,
+    ledgers: Mapping[str, Ledger],
+    roles: Mapping[str, Mapping[str, Role]],
+    down: Collection[tuple[str, str]],
+    generation: int,
+    workers: int = 1,
+) -> Snapshot:
+    """`ledgers` and `roles` by route name, `down` the (backend, authority) pairs that fail their probes."""
+    return Snapshot(
+        generation=generation,
+        backends={name: compile_backend(name, b, down, workers) for name, b in config.backends.items()},
+        routes=tuple(compile_route(r, ledgers[r.name], roles.get(r.name, {})) for r in config.routes),
+        head_bytes=config.limits.head_bytes,
+        head_count=config.limits.head_count,
+        connections=config.limits.connections,
+        head_timeout=config.limits.head_timeout,
+        keep_alive=config.limits.keep_alive,
+    )
+
+
+def compile_backend(
+    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], workers: int
+) -> Backend:
+    return Backend(
+        name=name,
+        endpoints=tuple(
+            Endpoint(e.host, e.port, e.authority, (name, e.authority) not in down) for e in backend.endpoints
+        ),
+        connect_timeout=backend.timeout.connect,
+        first_byte_timeout=backend.timeout.first_byte,
+        idle_timeout=backend.timeout.idle,
+        total_timeout=backend.timeout.total,
+        max_in_flight=-(-backend.max_in_flight // max(workers, 1)),
+    )
+
+
+def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]) -> Route:
+    match = route.match
+    return Route(
+        name=route.name,
+        match=Match(
+            path=match.path,
+            prefix=match.prefix,
+            regex=match.regex,
+            methods=match.methods,
+            headers=tuple(match.headers.items()),
+            query=tuple(match.query.items()),
+            json=tuple(match.json_fields.items()),
+        ),
+        sticky=tuple(Sticky(s.kind, s.name) for s in route.sticky),
+        ledger=ledger,
+        roles=tuple(roles.get(name, "member") for name in ledger.backends),
+        salt=salt_of(route.name),
+        fallback=route.fallback,
+        mirrors=tuple(Mirror(m.to, m.sample) for m in route.mirror),
+        retry_attempts=route.retry.attempts,
+        retry_budget=route.retry.budget,
+        pure=route.retry.pure,
+        body_limit=route.limits.body,
+        inspect_limit=route.limits.inspect,
+    )

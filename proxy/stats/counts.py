@@ -1,0 +1,114 @@
+"""Counts: what workers tell the control plane, as deltas that add up in any order.
+
+One cell for each (route, backend, role, ledger version): within one ledger version the weights do
+not move, so a cell is also a stratum of the sequential tests. The backend is the one *assigned*
+(intention to treat); who answered in its place is a number inside the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from proxy.stats.histogram import Histogram
+
+RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
+
+CellKey = tuple[str, str, str, int]
+
+
+class Cell(msgspec.Struct):
+    """Outcomes of one backend on one route under one ledger version."""
+
+    route: str
+    backend: str
+    role: str
+    ledger_version: int
+    requests: int = 0
+    errors: int = 0  # outcomes that count against the backend
+    unkeyed: int = 0  # requests that fell into a bucket by chance, having no sticky key
+    spilled: int = 0  # answered by another backend (fallback)
+    abandoned: int = 0  # the client left first; nobody's fault
+    codes: dict[int, int] = msgspec.field(default_factory=dict)
+    failures: dict[str, int] = msgspec.field(default_factory=dict)  # by stage of errors.Stage
+    duration: Histogram = msgspec.field(default_factory=Histogram)
+    first_byte: Histogram = msgspec.field(default_factory=Histogram)
+    recent: list[bool] = msgspec.field(default_factory=list)  # in order; True = an error
+
+    @property
+    def key(self) -> CellKey:
+        return (self.route, self.backend, self.role, self.ledger_version)
+
+    def merge(self, other: Cell) -> None:
+        self.requests += other.requests
+        self.errors += other.errors
+        self.unkeyed += other.unkeyed
+        self.spilled += other.spilled
+        self.abandoned += other.abandoned
+        for code, n in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + n
+        for stage, n in other.failures.items():
+            self.failures[stage] = self.failures.get(stage, 0) + n
+        self.duration.merge(other.duration)
+        self.first_byte.merge(other.first_byte)
+        self.recent = (self.recent + other.recent)[-RECENT_KEPT:]
+
+
+class MirrorCount(msgspec.Struct):
+    """Copies sent to one backend, by how they ended: `sent`, `failed`, or `dropped_…` with the reason."""
+
+    route: str
+    backend: str
+    outcome: str
+    n: int
+
+
+class Counts(msgspec.Struct):
+    """A bundle of cells and mirror counts; an empty one is the neutral element of `merge`."""
+
+    cells: list[Cell] = msgspec.field(default_factory=list)
+    mirrors: list[MirrorCount] = msgspec.field(default_factory=list)
+    refused: dict[str, int] = msgspec.field(default_factory=dict)  # "status:stage" the proxy itself answered
+
+
+class CountsTable:
+    """Counts summed by key."""
+
+    def __init__(self) -> None:
+        self.cells: dict[CellKey, Cell] = {}
+        self.mirrors: dict[tuple[str, str, str], int] = {}
+        self.refused: dict[str, int] = {}
+
+    def add(self, counts: Counts) -> None:
+        for cell in counts.cells:
+            mine = self.cells.get(cell.key)
+            if mine is None:
+                self.cells[cell.key] = mine = Cell(*cell.key)
+            mine.merge(cell)
+        for m in counts.mirrors:
+            key = (m.route, m.backend, m.outcome)
+            self.mirrors[key] = self.mirrors.get(key, 0) + m.n
+        for what, n in counts.refused.items():
+            self.refused[what] = self.refused.get(what, 0) + n
+
+    def take(self) -> Counts:
+        """Everything so far, leaving the table empty."""
+        taken = Counts(
+            list(self.cells.values()),
+            [MirrorCount(*key, n) for key, n in self.mirrors.items()],
+            self.refused,
+        )
+        self.cells, self.mirrors, self.refused = {}, {}, {}
+        return taken
+
+    def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:
+        """The sum over roles (and over ledger versions, or just those given) of one backend on one route."""
+        wanted = None if versions is None else frozenset(versions)
+        out = Cell(route, backend, "", 0)
+        for cell in self.cells.values():
+            if (cell.route, cell.backend) != (route, backend) or cell.role == "shadow":
+                continue
+            if wanted is None or cell.ledger_version in wanted:
+                out.merge(cell)
+        return out

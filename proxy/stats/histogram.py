@@ -1,0 +1,80 @@
+"""Log-bucket histograms of durations: exact to merge, cheap to add to.
+
+Bucket i holds values in (γ^i, γ^(i+1)] seconds-of-a-microsecond with γ = 1.02, the mapping of
+DDSketch (Masson, Rim, Lee 2019): a quantile read from it is right within (γ-1)/(γ+1) = 0.99 %.
+Merging is integer addition, so workers and replicas can be summed in any order, and a count above
+a bucket edge is exact; the sequential tests need both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import exp, inf, log
+
+import msgspec
+
+GAMMA = 1.02
+UNIT = 1e-6  # seconds; what is faster than a microsecond falls into bucket 0
+LOG_GAMMA = log(GAMMA)
+PER_LOG = 1 / LOG_GAMMA
+LOG_UNIT = log(UNIT)
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket of a duration; durations at or below a microsecond share bucket 0."""
+    return int((log(seconds) - LOG_UNIT) * PER_LOG) if seconds > UNIT else 0
+
+
+def upper_edge(bucket: int) -> float:
+    """The largest duration, in seconds, that the bucket may hold."""
+    return UNIT * exp((bucket + 1) * LOG_GAMMA)
+
+
+class Histogram(msgspec.Struct):
+    """Counts by bucket, sparse, with the exact sum and number of what was added."""
+
+    buckets: dict[int, int] = msgspec.field(default_factory=dict)
+    count: int = 0
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        bucket = int((log(seconds) - LOG_UNIT) * PER_LOG) if seconds > UNIT else 0
+        buckets = self.buckets
+        buckets[bucket] = buckets.get(bucket, 0) + 1
+        self.count += 1
+        self.total += seconds
+
+    def merge(self, other: Histogram) -> None:
+        mine = self.buckets
+        for bucket, n in other.buckets.items():
+            mine[bucket] = mine.get(bucket, 0) + n
+        self.count += other.count
+        self.total += other.total
+
+    def quantile(self, q: float) -> float | None:
+        """The q-quantile in seconds as the middle of its bucket (0.99 % relative error); None when empty."""
+        rank = q * (self.count - 1)
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen > rank:
+                return upper_edge(bucket) * 2 / (1 + GAMMA)
+        return None
+
+    def above(self, bucket: int) -> int:
+        """How many values lie in buckets above this one: exact, as edges never move."""
+        return sum(n for b, n in self.buckets.items() if b > bucket)
+
+    def cumulative(self, edges: Iterable[float]) -> list[tuple[float, int]]:
+        """(edge in seconds, count at or below it) for rising edges, as Prometheus wants; ends with inf."""
+        items = sorted(self.buckets.items())
+        out: list[tuple[float, int]] = []
+        position = running = 0
+        for edge in edges:
+            limit = bucket_of(edge)
+            while position < len(items) and items[position][0] <= limit:
+                running += items[position][1]
+                position += 1
+            out.append((edge, running))
+        out.append((inf, self.count))
+        return out

@@ -1,0 +1,165 @@
+"""Tests that stay right however often one looks at them: log e-values from event counts.
+
+Rule (Ville's inequality): under its hypothesis an e-process starts at 1 and is expected never to
+rise, so P(it ever reaches 1/α) ≤ α. Reject when the log e-value is at least `bound(alpha)`, at
+any look. All evidence is integer counts, so merging is addition and the order does not matter.
+
+Two arms: the proxy tosses a coin of known `share` for each request. Of the *events* (errors, slow
+answers) the arm under test holds w·δ/(w·δ + 1 − w) when they are δ times as likely on it, whatever
+the base rate does over time; so events are tosses of a coin that is known under the hypothesis
+(Lindon & Malek, NeurIPS 2022; one-sided with a grid of alternatives and with strata of constant
+share: each factor's expectation is monotone in the true ratio and 1 at d0, hence ≤ 1 below it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import exp, inf, log, log1p, sqrt
+from typing import NamedTuple
+
+POINTS = 24
+LOG_GRID = tuple(log(1.1) + (log(50) - log(1.1)) * j / (POINTS - 1) for j in range(POINTS))
+GRID = tuple(exp(g) for g in LOG_GRID)
+INVERSE_GRID = tuple(exp(-g) for g in LOG_GRID)
+LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 - q) finite
+RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
+
+
+class Stratum(NamedTuple):
+    """Events while the arm under test drew `share` of the requests: `here` on it, `rest` on the other."""
+
+    share: float
+    here: int
+    rest: int
+
+
+def bound(alpha: float) -> float:
+    """The log e-value at which a hypothesis is rejected at level alpha."""
+    return -log(alpha)
+
+
+def log_e_worse(strata: Iterable[Stratum], d0: float) -> float:
+    """Log e-value against "an event is at most d0 times as likely here"; alternatives are d0·g_j."""
+    return log_e_ratio(strata, d0, 1)
+
+
+def log_e_better(strata: Iterable[Stratum], d0: float) -> float:
+    """Log e-value against "an event is at least d0 times as likely here"; alternatives are d0/g_j."""
+    return log_e_ratio(strata, d0, -1)
+
+
+def log_e_ratio(strata: Iterable[Stratum], d0: float, direction: int) -> float:
+    """log mean_j exp Σ_s [x log(δ_j/d0) − (x+y) log((wδ_j + 1 − w)/(w d0 + 1 − w))], δ_j = d0·g_j^direction.
+
+    The sum over strata is inside the exponent: one alternative has to explain all of them.
+    """
+    times = GRID if direction > 0 else INVERSE_GRID
+    logs = [0.0] * POINTS
+    for share, here, rest in strata:
+        odds, others, events = share * d0, 1 - share, here + rest
+        gained = direction * here
+        under = events * log(odds + others)
+        logs = [
+            total + gained * g - events * log(odds * t + others) + under
+            for total, g, t in zip(logs, LOG_GRID, times, strict=True)
+        ]
+    return log_mean_exp(logs)
+
+
+def log_e_above(x: int, n: int, p0: float) -> float:
+    """Log e-value against "the share of x among n is at most p0": binomial, alternatives p0·g_j.
+
+    Takes trials to be independent; a shared outage is not, so callers look at the other arm too.
+    """
+    logs = []
+    for g in GRID:
+        q = max(min(p0 * g, LARGEST_SHARE), p0)
+        logs.append(x * log(q / p0) + (n - x) * (log1p(-q) - log1p(-p0)))
+    return log_mean_exp(logs)
+
+
+def log_mean_exp(logs: Sequence[float]) -> float:
+    top = max(logs)
+    return top + log(sum(exp(v - top) for v in logs) / len(logs))
+
+
+INCREASE_GRID = (0.25, 1.0, 4.0, 16.0)  # base rates, in units of the margin, that log_e_increase tunes to
+
+
+def log_e_increase(strata: Sequence[Stratum], n_here: int, margin: float) -> float:
+    """Log e-value against "events are at most `margin` (absolute) likelier here than on the rest".
+
+    For any r > 0 that hypothesis implies: ratio ≤ 1 + 1/r, or p_here ≤ margin·(1 + r). (If p_here is
+    above the latter, p_rest ≥ p_here − margin > r·margin, and x/(x − margin) falls in x.) The smaller
+    of the two e-values is therefore valid against it (intersection-union), and so is the mean over
+    a fixed grid of r; nothing has to be known of the base rate beforehand. An r whose second limit
+    is beyond all shares contributes the constant 1.
+    """
+    here = sum(s.here for s in strata)
+    logs = []
+    for r in INCREASE_GRID:
+        limit = margin * (1 + r)
+        if limit < LARGEST_SHARE:
+            logs.append(min(log_e_worse(strata, 1 + 1 / r), log_e_above(here, n_here, limit)))
+        else:
+            logs.append(0.0)
+    return log_mean_exp(logs)
+
+
+def ratio_interval(strata: Sequence[Stratum], alpha: float) -> tuple[float, float]:
+    """Limits of the ratio of event probabilities that hold at all looks together, with 1 − alpha.
+
+    Inversion: the largest d0 that "worse" rejects and the smallest that "better" rejects, alpha/2 each.
+    """
+    limit = bound(alpha / 2)
+    lower = edge(lambda d0: log_e_worse(strata, d0) >= limit)
+    upper = edge(lambda d0: log_e_better(strata, d0) < limit)
+    return lower, upper
+
+
+def edge(holds: Callable[[float], bool]) -> float:
+    """Where a statement that holds for small ratios ceases to, by bisection on the logarithm."""
+    low, high = log(RATIO_RANGE[0]), log(RATIO_RANGE[1])
+    if not holds(RATIO_RANGE[0]):
+        return 0.0
+    if holds(RATIO_RANGE[1]):
+        return inf
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(exp(middle)) else (low, middle)
+    return exp(low)
+
+
+def gain_above(p: float, p0: float) -> float:
+    """Expected growth of the one-sample log e-value per trial at a true share p: KL(p ‖ p0); 0 if p ≤ p0."""
+    return kl(p, p0) if p > p0 else 0.0
+
+
+def gain_worse(share: float, p_here: float, p_rest: float, d0: float) -> float:
+    """Expected growth of the two-arm log e-value per request *here*: q·KL(π ‖ π0)/w; 0 if ratio ≤ d0.
+
+    q is the probability that a request makes an event, π that the event is here (the Wald bound is
+    log(1/α) over this gain).
+    """
+    events = share * p_here + (1 - share) * p_rest
+    if p_here <= d0 * p_rest or events <= 0 or not 0 < share < 1:
+        return 0.0
+    under = share * d0 / (share * d0 + 1 - share)
+    return events * kl(share * p_here / events, under) / share
+
+
+def kl(p: float, p0: float) -> float:
+    """Kullback-Leibler divergence of two coins, in nats."""
+    heads = p * log(p / p0) if p > 0 else 0.0
+    tails = (1 - p) * log((1 - p) / (1 - p0)) if p < 1 else 0.0
+    return heads + tails
+
+
+def wilson(x: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval of a share, for display only: it holds at one look, not at all of them."""
+    if n == 0:
+        return 0.0, 1.0
+    p, zz = x / n, z * z
+    centre = (p + zz / (2 * n)) / (1 + zz / n)
+    half = z / (1 + zz / n) * sqrt(p * (1 - p) / n + zz / (4 * n * n))
+    return max(centre - half, 0.0), min(centre + half, 1.0)

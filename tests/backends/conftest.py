@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from backends.registry import Metadata
+from backends.train import DEFAULT_SEED, train_registry
+from tests.backends.serving import serving
+
+ROWS = 6_000
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All versions, trained once; tests that spoil files copy it first."""
+    root = tmp_path_factory.mktemp("registry")
+    _, trained = train_registry(root, ROWS, DEFAULT_SEED)
+    assert trained
+    return root
+
+
+@pytest.fixture(scope="session")
+def versions(registry: Path) -> dict[str, Metadata]:
+    current, trained = train_registry(registry, ROWS, DEFAULT_SEED)
+    assert not trained
+    return {metadata.version: metadata for metadata in current}
+
+
+@pytest.fixture
+async def client(registry: Path) -> AsyncIterator[ClientSession]:
+    """Of a server in this process that has loaded v3."""
+    async with serving(registry) as session:
+        yield session

@@ -1,0 +1,154 @@
+"""What the three versions are worth, and when they are trained again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends import registry as registry_module
+from backends import train
+from backends.data import AMOUNT, FEATURES, draw_sample
+from backends.fitting import evaluate
+from backends.recipes import RECIPES
+from backends.registry import METADATA_FILE, MODEL_FILE, load_model, read_metadata
+from backends.train import DEFAULT_SEED, main, train_registry
+
+
+def test_v3_beats_v2_and_v2_beats_v4(versions):
+    auc = {version: metadata.metrics.auc for version, metadata in versions.items()}
+    assert auc["v3"] > auc["v2"] + 0.02
+    assert auc["v2"] > auc["v4"] + 0.02
+    losses = [versions[version].metrics.log_loss for version in ("v3", "v2", "v4")]
+    assert losses == sorted(losses)
+
+
+def test_v4_looks_like_a_model(versions):
+    assert versions["v4"].metrics.auc > 0.6
+    assert versions["v4"].framework == versions["v3"].framework
+    assert versions["v4"].features == FEATURES
+
+
+def test_recorded_metrics_hold_on_rows_from_another_seed(registry, versions):
+    fresh = draw_sample(4_000, 99)
+    for version, metadata in versions.items():
+        again = evaluate(load_model(registry, metadata), fresh)
+        assert again.n == 4_000
+        assert again.auc == pytest.approx(metadata.metrics.auc, abs=0.05), version
+
+
+def test_only_v4_sees_cents_and_the_sample_stays_as_it_was():
+    sample = draw_sample(20, 1)
+    before = sample.features.copy()
+    prepared = {recipe.version: recipe.prepare(sample) for recipe in RECIPES}
+    assert prepared["v2"] is prepared["v3"] is sample
+    assert np.array_equal(prepared["v4"].features[:, AMOUNT], 100 * before[:, AMOUNT])
+    others = [column for column in range(5) if column != AMOUNT]
+    assert np.array_equal(prepared["v4"].features[:, others], before[:, others])
+    assert np.array_equal(sample.features, before)
+
+
+def test_training_is_deterministic(tmp_path):
+    sample = draw_sample(50, 4)
+    (one, _), (other, _) = (train_registry(tmp_path / name, 800, 3) for name in ("a", "b"))
+    for left, right in zip(one, other, strict=True):
+        assert left.metrics == right.metrics
+        assert left.training_data_sha256 == right.training_data_sha256
+        scores = [
+            load_model(tmp_path / name, metadata).predict_proba(sample.features)
+            for name, metadata in (("a", left), ("b", right))
+        ]
+        assert np.array_equal(*scores)
+
+
+def test_metadata_on_disk(registry, versions):
+    for version, metadata in versions.items():
+        assert read_metadata(registry, "churn", version) == metadata
+        assert metadata.created.utcoffset() is not None
+        assert metadata.framework == registry_module.installed_framework()
+        assert metadata.metrics.n == 1_500
+    assert versions["v3"].training_data_sha256 == versions["v2"].training_data_sha256
+    assert versions["v3"].training_data_sha256 != versions["v4"].training_data_sha256
+
+
+@pytest.fixture
+def small(tmp_path: Path, registry: Path) -> Path:
+    """A copy that a test may spoil."""
+    copy = tmp_path / "models"
+    shutil.copytree(registry, copy)
+    return copy
+
+
+def run(small: Path, *more: str) -> int:
+    return main(["--registry", str(small), "--rows", "6000", *more])
+
+
+def stamps(root: Path) -> set[int]:
+    return {path.stat().st_mtime_ns for path in root.rglob(MODEL_FILE)}
+
+
+def test_a_current_registry_is_left_alone(small, capsys):
+    before = stamps(small)
+    assert run(small) == 0
+    assert "is current, nothing to do" in capsys.readouterr().out
+    assert stamps(small) == before
+
+
+def edit_framework(root: Path) -> None:
+    path = root / "churn/v2" / METADATA_FILE
+    path.write_text(path.read_text().replace("scikit-learn ", "scikit-learn 0."))
+
+
+def spoil_model(root: Path) -> None:
+    (root / "churn/v4" / MODEL_FILE).write_bytes(b"spoiled")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "arguments"),
+    [
+        (edit_framework, []),
+        (spoil_model, []),
+        (lambda root: shutil.rmtree(root / "churn/v3"), []),
+        (lambda root: (root / "churn/v3" / METADATA_FILE).write_text("{"), []),
+        (lambda root: None, ["--force"]),
+        (lambda root: None, ["--seed", str(DEFAULT_SEED + 1)]),
+    ],
+    ids=["other scikit-learn", "hash differs", "missing", "broken metadata", "forced", "other seed"],
+)
+def test_anything_else_is_trained_again(small, capsys, monkeypatch, spoil, arguments):
+    spoil(small)
+    before = stamps(small)
+    assert run(small, *arguments) == 0
+    assert "trained in" in capsys.readouterr().out
+    assert not stamps(small) & before
+    monkeypatch.setattr(train, "train_version", None)  # would fail if it were called
+    assert run(small, *(argument for argument in arguments if argument != "--force")) == 0
+
+
+def test_another_number_of_rows_or_other_options_are_not_current(small):
+    plans = train.plan_versions(draw_sample(4_500, DEFAULT_SEED), 6_000, DEFAULT_SEED)
+    assert all(train.current_version(small, plan) is None for plan in plans)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "10"], "10 is too few"),
+        (["--rows", "many"], "--rows"),
+        (["--seed", "-1"], "a seed is not negative"),
+    ],
+)
+def test_bad_arguments(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_registry_that_cannot_be_written(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert main(["--registry", str(blocked), "--rows", "400"]) == 1
+    assert str(blocked) in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""Runs services of the compose project as local processes, with their own commands and healthchecks."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.deploy.places import Places, translate
+from tests.deploy.project import Service
+
+PATIENCE = 90.0
+
+
+class Unhealthy(Exception):
+    """A service ended, or its healthcheck never passed; the text holds what it printed."""
+
+
+def environment_of(service: Service, places: Places) -> dict[str, str]:
+    """What the container would have and nothing of this machine's but the locale, so that no gap is hidden."""
+    inside = {"PATH": "$PATH", "LANG": "C.UTF-8", **service.environment}
+    return {name: translate(value, service.name, places) for name, value in inside.items()}
+
+
+def run_in(service: Service, argv: list[str], places: Places) -> subprocess.CompletedProcess[str]:
+    """One command in the service's environment, to its end."""
+    return subprocess.run(
+        [translate(word, service.name, places) for word in argv],
+        env=environment_of(service, places),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+def run_build_step(service: Service, containing: str, places: Places) -> None:
+    """The RUN line of the Dockerfile that contains these words, as it stands there."""
+    lines = [line for stage in service.stages for line in stage.all("RUN") if containing in line]
+    assert len(lines) == 1, f"{len(lines)} RUN lines contain {containing!r}"
+    done = run_in(service, shlex.split(lines[0]), places)
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def running(service: Service, places: Places, scratch: Path, grace: float) -> Iterator[None]:
+    """The service, healthy, until the block ends; it then has to end by itself, with 0, within its grace."""
+    printed = scratch / f"{service.name}.log"
+    with printed.open("wb") as log:
+        process = subprocess.Popen(
+            [translate(word, service.name, places) for word in service.argv],
+            env=environment_of(service, places),
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_until_healthy(service, process, places, printed)
+        yield
+        process.terminate()
+        code = process.wait(grace)
+        assert code == 0, f"{service.name} ended with {code}:\n{printed.read_text()}"
+    finally:
+        end_group(process)
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Whatever is left of the process and its children."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def wait_until_healthy(
+    service: Service, process: subprocess.Popen[bytes], places: Places, printed: Path
+) -> None:
+    form, *argv = service.healthcheck
+    assert form == "CMD", f"{service.name}: only the exec form is run here, not {form}"
+    deadline = time.monotonic() + PATIENCE
+    while (probe := run_in(service, argv, places)).returncode != 0:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise Unhealthy(f"{service.name}: {probe.stderr}\nit printed:\n{printed.read_text()}")
+        time.sleep(0.1)
