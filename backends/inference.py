@@ -107,8 +107,10 @@ def as_matrix(inputs: list[InputTensor]) -> FloatArray:
 def columns(by_name: dict[str, InputTensor]) -> list[FloatArray]:
     rows = by_name[FEATURES[0]].shape[:1]
     for tensor in by_name.values():
-        if tensor.shape not in (rows, [*rows, 1]):
-            raise refuse(400, f"tensor {tensor.name!r}: shape {tensor.shape} is not {rows} or {[*rows, 1]}")
+        if not tensor.shape or tensor.shape not in (rows, [*rows, 1]):
+            raise refuse(
+                400, f"tensor {tensor.name!r}: shape {tensor.shape} is not [n] or [n, 1], one n for all"
+            )
     return [read_values(by_name[name]) for name in FEATURES]
 
 

@@ -31,6 +31,7 @@ log = logging.getLogger("crossfade.workers")
 REPORT_EVERY = 0.1  # seconds
 ACK_TIMEOUT = 10.0  # a worker that has not taken a snapshot by then is stuck, and is replaced
 RESPAWN_AFTER = 0.2  # seconds between a worker's death and its successor's start
+DRAIN = 30.0  # seconds for requests in flight, where no control plane says otherwise
 TAKEOVER_AFTER = 1.0  # seconds an orphan serves on beside its successors
 FRAME = struct.Struct(">I")
 
@@ -88,11 +89,11 @@ async def run_worker(options: WorkerOptions) -> None:
     loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=options.seam_fd))
     plane = DataPlane()
-    drain_timeout = loop.create_future()
+    drain_timeout: asyncio.Future[float] = loop.create_future()
     loop.add_signal_handler(
         signal.SIGINT, lambda: None
     )  # the terminal's; the control process says what to do
-    loop.add_signal_handler(signal.SIGTERM, lambda: drain_timeout.done() or drain_timeout.set_result(30.0))
+    loop.add_signal_handler(signal.SIGTERM, order_drain, drain_timeout, DRAIN)
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(follow(plane, options, reader, writer, drain_timeout))
         reporting = tasks.create_task(report(plane, writer))
@@ -117,7 +118,7 @@ async def follow(
         while not drain_timeout.done():
             message = DOWNWARD.decode(await read_frame(reader))
             if isinstance(message, Drain):
-                drain_timeout.set_result(message.timeout)
+                order_drain(drain_timeout, message.timeout)
                 return
             plane.use(message.snapshot)
             if not plane.servers:
@@ -127,8 +128,12 @@ async def follow(
             write_report(plane, writer)
     except (asyncio.IncompleteReadError, OSError):
         await outlive(options)
-        if not drain_timeout.done():
-            drain_timeout.set_result(30.0)
+        order_drain(drain_timeout, DRAIN)
+
+
+def order_drain(drain_timeout: asyncio.Future[float], seconds: float) -> None:
+    if not drain_timeout.done():
+        drain_timeout.set_result(seconds)
 
 
 async def outlive(options: WorkerOptions) -> None:

@@ -21,7 +21,7 @@ from aiohttp import web
 from proxy.admin import openapi
 from proxy.admin.access import access_guard, actor_of
 from proxy.admin.events import EventStreams
-from proxy.admin.metrics import MetricsPage
+from proxy.admin.metrics import render
 from proxy.admin.problems import answer_problems, problem
 from proxy.config.load import Loaded
 from proxy.control.controller import Controller
@@ -96,7 +96,6 @@ class AdminApi:
         self.page = DASHBOARD.read_text("utf-8")
         self.policy = content_policy(self.page)
         self.document = openapi.document(version(DISTRIBUTION))
-        self.metrics_page = MetricsPage(controller)
 
     async def dashboard(self, request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": self.policy}
@@ -110,8 +109,8 @@ class AdminApi:
         return web.Response(text="ready\n") if ready else problem(503, reason, "not-ready", "Not ready")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        text, media = self.metrics_page.render(request.headers.get("Accept", ""), time.time())
-        return web.Response(body=text, headers={"Content-Type": media})
+        page, media = render(self.controller, request.headers.get("Accept", ""), time.time())
+        return web.Response(body=page, headers={"Content-Type": media})
 
     async def openapi(self, request: web.Request) -> web.Response:
         return answer(self.document)

@@ -141,7 +141,12 @@ def web_url(value: object) -> str:
     text = value if isinstance(value, str) else ""
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and text.isprintable() and " " not in text
+        valid = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and text.isprintable()
+            and " " not in text
+        )
     except ValueError:
         valid = False
     if not valid:

@@ -42,7 +42,7 @@ class Node:
     """`count` is the number of nodes below and with this one, aliases written out."""
 
     mark: Mark
-    value: str | None | dict[str, Entry] | list[Node]
+    value: str | dict[str, Entry] | list[Node] | None
     count: int = 1
 
     @property

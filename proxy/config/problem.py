@@ -51,6 +51,11 @@ class BadValue(ValueError):
         self.suggestion = suggestion
 
 
+class UnknownKey(BadValue):
+    def __init__(self, key: str, choices: Iterable[str]) -> None:
+        super().__init__(f"unknown key {shown(key)}", nearest(key, choices))
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that the writer most likely meant, if one is near."""
     known = [choice for choice in choices if len(choice) <= LONGEST_GUESSED]

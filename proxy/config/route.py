@@ -1,28 +1,23 @@
-"""What a route says: which requests are its own, and where they go.
+"""What a route says: which requests are its own, where they go, and on what terms.
 
-Rule: weights and samples are integers out of 10 000 from here on, durations are seconds, sizes bytes.
+Rule: weights and samples are integers out of 10 000, durations seconds, sizes bytes, names checked for
+their form only: whether they exist is for the rules.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationError, WithJsonSchema
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from proxy.config import address, split, units
-from proxy.config.document import Plain
-from proxy.config.problem import BadValue, listed, shown
+from proxy.config import address, split
+from proxy.config.match import JsonPath, MatchConfig, RateKey, StickyKey
+from proxy.config.problem import BadValue
 from proxy.config.rollout import RolloutConfig
 from proxy.config.section import (
     AS_NUMBER,
     AS_SHARE,
-    NOT_EMPTY,
     POSITIVE,
-    VARIABLE,
     Count,
     Duration,
     Flag,
@@ -32,169 +27,126 @@ from proxy.config.section import (
     Section,
     Share,
     Size,
-    Text,
+    Weight,
     Whole,
     at_least,
     at_most,
-    field_name,
-    field_value,
-    flag,
-    method,
     spelled,
-    text,
     token,
 )
 
-StickyKind = Literal["header", "cookie", "query", "json", "client_ip"]
-STICKY_KINDS: tuple[StickyKind, ...] = get_args(StickyKind)
 Protocol = Literal["json", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
-LONGEST_REGEX = 1000
+
+# A term is a split.Term until the whole split is seen, and only then the int that it is declared to be.
+SplitWeight = Annotated[int, PlainValidator(split.term), spelled(AS_NUMBER, AS_SHARE)]
+Split = Annotated[dict[Name, SplitWeight], AfterValidator(split.weights)]
 
 
-def url_path(value: object) -> str:
-    if not text(value).startswith("/"):
-        raise BadValue(f'must begin with "/", not be {shown(value)}', f"/{value}")
-    if not text(value).isprintable() or re.search(r"[ ?#]", text(value)):
-        raise BadValue(f'must be a path without spaces, "?" and "#", not {shown(value)}')
-    return text(value)
+def upgrade(value: object) -> str:
+    if token(value).lower() == "h2c":
+        raise BadValue("must not be h2c: behind such an upgrade no request could be seen or counted")
+    return token(value).lower()
 
 
-def regex(value: object) -> str:
-    if len(text(value)) > LONGEST_REGEX:
-        raise BadValue(f"must be at most {LONGEST_REGEX} characters long")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an expression that will change its meaning is no good either
-            re.compile(text(value))
-    except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise BadValue(f"must be a regular expression, but {error}") from None
-    return text(value)
+class MirrorConfig(Section):
+    """A copy of each sampled request; the client never sees or waits for its answer."""
 
-
-def json_path(value: object) -> str:
-    """Keys from the root of a JSON body, joined by dots."""
-    if not all(text(value).split(".")):
-        raise BadValue(f"must be keys joined by dots, as in customer.id, not {shown(value)}")
-    return text(value)
-
-
-def json_scalar(value: object) -> str | int | float | bool:
-    """The JSON value meant: quoted text is text, the rest is what it looks like."""
-    if value is None or isinstance(value, dict | list | tuple):
-        raise BadValue(f"must be text, a number, true or false, not {shown(value)}")
-    if not isinstance(value, Plain):
-        return value if isinstance(value, str | int | float | bool) else str(value)
-    if value in ("true", "false"):
-        return value == "true"
-    if units.INTEGER.fullmatch(value):
-        return int(value)
-    return float(value) if units.NUMBER.fullmatch(value) else str(value)
-
-
-def distinct_fields(value: object) -> object:
-    lower = [str(key).lower() for key in value] if isinstance(value, dict) else []
-    twice = next((key for key in lower if lower.count(key) > 1), None)
-    if twice is not None:
-        raise BadValue(f'must name each header once, "{twice}" is there in two spellings')
-    return value
-
-
-UrlPath = Annotated[str, BeforeValidator(url_path), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
-Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
-JsonPath = Annotated[str, BeforeValidator(json_path)]
-FieldName = Annotated[str, BeforeValidator(field_name)]
-FieldValue = Annotated[str, BeforeValidator(field_value), spelled(AS_NUMBER, {"type": ["string", "boolean"]})]
-JsonScalar = Annotated[
-    str | int | float | bool, PlainValidator(json_scalar), spelled({"type": ["string", "number", "boolean"]})
-]
-
-
-class MatchConfig(Section):
-    """Which requests are the route's own; all conditions must hold."""
-
-    path: UrlPath | None = Field(None, description="the whole path")
-    prefix: UrlPath | None = Field(None, description="how the path begins")
-    regex: Regex | None = Field(None, description="a regular expression for the path")
-    methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
-        (), description="methods, in capitals; any if none is given"
+    to: Name = Field(description="the backend that gets the copies")
+    sample: Weight = Field(
+        default=10_000,
+        description="the share of requests that is copied",
+        json_schema_extra={"default": "100%"},
     )
-    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(distinct_fields)] = Field(
-        default_factory=dict, description='header fields and their values; "*" asks only that it be there'
-    )
-    query: dict[Text, FieldValue] = Field(default_factory=dict, description="query parameters and their values")
-    json_fields: dict[JsonPath, JsonScalar] = Field(
-        default_factory=dict,
-        alias="json",
-        description="fields of a JSON body and their values; dots lead inwards",
+    noise: Weight = Field(
+        default=0,
+        description="the share that is also sent twice to the champion, to measure its own jitter",
+        json_schema_extra={"default": "0%"},
     )
 
 
-class StickyConfig(Section):
-    """What identifies a caller; `name` is empty for client_ip."""
+class PredictionConfig(Section):
+    """How to read a prediction from an answer: JSON paths, or a protocol."""
 
-    kind: StickyKind
-    name: str = ""
-
-
-STICKY_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{kind: {"type": "string", "minLength": 1} for kind in STICKY_KINDS if kind != "client_ip"},
-        "client_ip": {"anyOf": [{"const": True}, VARIABLE]},
-    },
-    "additionalProperties": False,
-    "minProperties": 1,
-    "maxProperties": 1,
-}
+    protocol: Protocol = Field(default="json", description="what the answers look like")
+    score: JsonPath | None = Field(default=None, description="the number predicted")
+    label: JsonPath | None = Field(default=None, description="the class predicted")
+    decision: Number | None = Field(default=None, description="the score from which on the answer is yes")
+    segment: Annotated[tuple[JsonPath, ...], OneOrMany()] = Field(
+        default=(), description="what to tell apart in reports"
+    )
 
 
-def sticky(value: object) -> StickyConfig:
-    """From a mapping of one key: `{header: X-Customer-Id}`, `{client_ip: true}`."""
-    if isinstance(value, StickyConfig):
-        return value
-    if not isinstance(value, Mapping):
-        raise BadValue(f"must be a mapping such as {{header: X-Customer-Id}}, not {shown(value)}")
-    unknown = [key for key in value if key not in STICKY_KINDS]
-    if unknown:
-        raise unknown_keys(unknown, STICKY_KINDS)
-    if len(value) != 1:
-        raise BadValue(f"must name one of {listed(STICKY_KINDS)}; several are a list, the first present counts")
-    kind = next(iter(value))
-    try:
-        return StickyConfig(kind=kind, name=sticky_name(kind, value[kind]))
-    except BadValue as error:
-        raise located((kind,), "value_error", error) from None
+class FeedbackConfig(Section):
+    """What became of the predictions, as reported to the admin API."""
+
+    horizon: Annotated[Duration, POSITIVE] = Field(
+        description="how long after the prediction it still counts"
+    )
 
 
-def sticky_name(kind: StickyKind, value: object) -> str:
-    if kind == "client_ip":
-        if not flag(value):
-            raise BadValue("must be true, or not be there")
-        return ""
-    if kind == "json":
-        return json_path(value)
-    if kind == "query":
-        return str(NOT_EMPTY.func(text(value)))  # type: ignore[call-arg]  # pydantic types it for both signatures
-    return field_name(value) if kind == "header" else token(value)
+class RetryConfig(Section):
+    """When a request may be sent once more."""
+
+    attempts: Annotated[Whole, at_least(0), at_most(10)] = Field(
+        default=1, description="further attempts; 0 is none"
+    )
+    budget: Share = Field(default=0.2, description="share of the active requests that may be retries")
+    pure: Flag = Field(default=False, description="whether even a POST may be repeated")
 
 
-def unknown_keys(keys: list[Any], choices: tuple[str, ...]) -> ValidationError:
-    kind = PydanticCustomError("unknown_key", "unknown key", {"choices": choices})
-    details = [InitErrorDetails(type=kind, loc=(str(key),), input=None) for key in keys]
-    return ValidationError.from_exception_data("sticky", details)
+class RateConfig(Section):
+    """A token bucket for each key."""
+
+    key: RateKey = Field(description="client_ip, or what a sticky key may be")
+    per_second: Annotated[Number, POSITIVE] = Field(description="requests let through in the long run")
+    burst: Count = Field(description="requests let through at once")
 
 
-def located(loc: tuple[int | str, ...], kind: str, error: BadValue) -> ValidationError:
-    """The error at a place below the value that is being validated."""
-    details = InitErrorDetails(type=kind, loc=loc, input=None, ctx={"error": error})
-    return ValidationError.from_exception_data("value", [details])
+class LimitsConfig(Section):
+    """What a request may cost."""
+
+    body: Size | None = Field(default=None, description="the largest body; none is no limit")
+    rate: RateConfig | None = Field(default=None, description="the most requests for a key; none is no limit")
+    inspect: Size = Field(
+        default=65_536, description="how much of a body is kept to read a field of it or to send it again"
+    )
 
 
-def rate_key(value: object) -> StickyConfig:
-    """Like a sticky key; `client_ip` alone will do."""
-    return sticky({"client_ip": True} if value == "client_ip" else value)
+class NotifyConfig(Section):
+    """Whom to tell of decisions."""
+
+    webhook: Annotated[str, BeforeValidator(address.web_url)] = Field(description="the URL that gets a POST")
+    on: Annotated[tuple[Occasion, ...], OneOrMany()] = Field(
+        default=("promote", "abort", "rollback", "undecided"), description="of which decisions"
+    )
 
 
-StickyKey = Annotated[StickyConfig, BeforeValidator(sticky), WithJsonSchema(STICKY_SCHEMA)]
-RateKey = Annotated[StickyConfig, BeforeValidator(rate_key), spelled({"const": "client_ip"}, STICKY_SCHEMA)]
+class RouteConfig(Section):
+    """A match, and where the traffic that matches goes. The first match in file order wins."""
+
+    name: Name = Field(
+        description="letters, digits, hyphens, dots and underscores; part of the salt, so keep it"
+    )
+    match: MatchConfig = Field(default_factory=MatchConfig, description="everything, if not given")
+    sticky: Annotated[tuple[StickyKey, ...], OneOrMany()] = Field(
+        default=(), description="what keeps a caller on one backend; of several, the first that is present"
+    )
+    split: Split = Field(description="percentages that add up to 100%, or plain weights")
+    fallback: Name | None = Field(
+        default=None, description="the backend that answers for one that fails before its first byte"
+    )
+    mirror: Annotated[tuple[MirrorConfig, ...], OneOrMany()] = Field(
+        default=(), description="who gets copies"
+    )
+    prediction: PredictionConfig | None = Field(default=None, description="how to read predictions")
+    feedback: FeedbackConfig | None = Field(default=None, description="what became of predictions")
+    retry: RetryConfig = Field(default_factory=RetryConfig, description="when to send again")
+    upgrades: Annotated[tuple[Annotated[str, BeforeValidator(upgrade)], ...], OneOrMany()] = Field(
+        default=("websocket",), description="the protocols a connection may be upgraded to"
+    )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="what a request may cost")
+    rollout: RolloutConfig | None = Field(
+        default=None, description="the attempt to put a challenger in charge"
+    )
+    notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(default=(), description="whom to tell")

@@ -88,7 +88,9 @@ def flag(value: object) -> bool:
 
 def text(value: object) -> str:
     if not isinstance(value, str):
-        raise BadValue(f"must be text, not {shown(value)}" if value is not None else "must be text, it is empty")
+        raise BadValue(
+            f"must be text, not {shown(value)}" if value is not None else "must be text, it is empty"
+        )
     return str(value)
 
 
@@ -130,7 +132,9 @@ class OneOrMany:
             lambda value: value if isinstance(value, list | tuple) else [value], handler(source)
         )
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         many = handler(schema)
         return {"anyOf": [many["items"], many]}
 
@@ -143,7 +147,9 @@ class OrFalse:
             lambda value: None if value is False or value == "false" else value, handler(source)
         )
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         section, _ = handler(schema)["anyOf"]
         return {"anyOf": [section, {"const": False}, VARIABLE]}
 

@@ -19,10 +19,18 @@ def forwarded_fields(peer: bytes, secure: bool) -> bytes:
     return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (peer, b"https" if secure else b"http")
 
 
+def begin_trace(request_id: bytes) -> bytes:
+    """A traceparent of our own; not sampled, since this proxy records no spans (W3C trace context 2.2)."""
+    return b"traceparent: 00-%b-%b-00\r\n" % (request_id, request_id[16:])
+
+
 def upstream_head(
     head: RequestHead, authority: bytes, vouched: bytes, request_id: bytes, length: int
 ) -> bytes:
-    """The request head for the backend; `length` is CHUNKED or the body's size in bytes."""
+    """The request head for the backend; `length` is CHUNKED or the body's size in bytes.
+
+    `vouched` holds whole field lines: the forwarded fields, and what else this proxy adds.
+    """
     host = head.host or authority
     if length > 0 or (length == 0 and head.method in BODY_METHODS):
         framing = b"Content-Length: %d\r\n\r\n" % length

@@ -25,7 +25,7 @@ LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 -
 RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
 
 
-class Stratum(NamedTuple):
+class Tosses(NamedTuple):
     """Events while the arm under test drew `share` of the requests: `here` on it, `rest` on the other."""
 
     share: float
@@ -38,17 +38,17 @@ def bound(alpha: float) -> float:
     return -log(alpha)
 
 
-def log_e_worse(strata: Iterable[Stratum], d0: float) -> float:
+def log_e_worse(strata: Iterable[Tosses], d0: float) -> float:
     """Log e-value against "an event is at most d0 times as likely here"; alternatives are d0·g_j."""
     return log_e_ratio(strata, d0, 1)
 
 
-def log_e_better(strata: Iterable[Stratum], d0: float) -> float:
+def log_e_better(strata: Iterable[Tosses], d0: float) -> float:
     """Log e-value against "an event is at least d0 times as likely here"; alternatives are d0/g_j."""
     return log_e_ratio(strata, d0, -1)
 
 
-def log_e_ratio(strata: Iterable[Stratum], d0: float, direction: int) -> float:
+def log_e_ratio(strata: Iterable[Tosses], d0: float, direction: int) -> float:
     """log mean_j exp Σ_s [x log(δ_j/d0) − (x+y) log((wδ_j + 1 − w)/(w d0 + 1 − w))], δ_j = d0·g_j^direction.
 
     The sum over strata is inside the exponent: one alternative has to explain all of them.
@@ -86,7 +86,7 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 INCREASE_GRID = (0.25, 1.0, 4.0, 16.0)  # base rates, in units of the margin, that log_e_increase tunes to
 
 
-def log_e_increase(strata: Sequence[Stratum], n_here: int, margin: float) -> float:
+def log_e_increase(strata: Sequence[Tosses], n_here: int, margin: float) -> float:
     """Log e-value against "events are at most `margin` (absolute) likelier here than on the rest".
 
     For any r > 0 that hypothesis implies: ratio ≤ 1 + 1/r, or p_here ≤ margin·(1 + r). (If p_here is
@@ -106,7 +106,7 @@ def log_e_increase(strata: Sequence[Stratum], n_here: int, margin: float) -> flo
     return log_mean_exp(logs)
 
 
-def ratio_interval(strata: Sequence[Stratum], alpha: float) -> tuple[float, float]:
+def ratio_interval(strata: Sequence[Tosses], alpha: float) -> tuple[float, float]:
     """Limits of the ratio of event probabilities that hold at all looks together, with 1 − alpha.
 
     Inversion: the largest d0 that "worse" rejects and the smallest that "better" rejects, alpha/2 each.

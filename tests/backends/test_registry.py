@@ -13,7 +13,7 @@ import pytest
 from sklearn.preprocessing import FunctionTransformer
 
 from backends import registry as module
-from backends.data import draw_sample
+from backends.data import FEATURES, draw_sample
 from backends.fitting import fit
 from backends.recipes import RECIPES
 from backends.registry import (
@@ -44,19 +44,13 @@ def described(model: bytes, **changes: Any) -> Metadata:
         "version": "v9",
         "framework": module.installed_framework(),
         "created": "2024-06-01T00:00:00Z",
-        "features": list(module_features()),
+        "features": list(FEATURES),
         "parameters": {"rows": 3, "rate": 0.5, "cents": True, "kind": "x"},
         "metrics": Metrics(auc=0.7, log_loss=0.5, brier=0.2, accuracy=0.8, n=9),
         "training_data_sha256": "0" * 64,
         "model_sha256": sha256(model),
     }
     return Metadata.model_validate(fields | changes)
-
-
-def module_features() -> tuple[str, ...]:
-    from backends.data import FEATURES
-
-    return FEATURES
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.version)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.deploy.places import Places, translate
@@ -72,10 +72,8 @@ def running(service: Service, places: Places, scratch: Path, grace: float) -> It
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Whatever is left of the process and its children."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

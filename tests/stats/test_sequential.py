@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.stats.sequential import (
-    Stratum,
+    Tosses,
     bound,
     gain_above,
     gain_worse,
@@ -33,8 +33,8 @@ REFERENCE = [
 ]
 
 
-def strata_of(rows) -> list[Stratum]:
-    return [Stratum(*row) for row in rows]
+def strata_of(rows) -> list[Tosses]:
+    return [Tosses(*row) for row in rows]
 
 
 @pytest.mark.parametrize(("rows", "worse", "worse_margin", "better"), REFERENCE)
@@ -87,7 +87,7 @@ def test_ratio_interval_without_events_knows_nothing():
 def test_two_arm_e_value_is_expected_to_be_one_at_the_edge_of_the_hypothesis(log_e, share, d0):
     pi, events = share * d0 / (share * d0 + 1 - share), 12
     mean = sum(
-        comb(events, x) * pi**x * (1 - pi) ** (events - x) * exp(log_e([Stratum(share, x, events - x)], d0))
+        comb(events, x) * pi**x * (1 - pi) ** (events - x) * exp(log_e([Tosses(share, x, events - x)], d0))
         for x in range(events + 1)
     )
     assert mean == pytest.approx(1, abs=1e-9)
@@ -112,7 +112,7 @@ def increase_expectation(share: float, p_here: float, p_rest: float, margin: flo
             here = comb(n_here, x) * p_here**x * (1 - p_here) ** (n_here - x)
             for y in range(n - n_here + 1):
                 rest = comb(n - n_here, y) * p_rest**y * (1 - p_rest) ** (n - n_here - y)
-                total += arms * here * rest * exp(log_e_increase([Stratum(share, x, y)], n_here, margin))
+                total += arms * here * rest * exp(log_e_increase([Tosses(share, x, y)], n_here, margin))
     return total
 
 
@@ -124,14 +124,14 @@ def test_increase_e_value_is_expected_to_be_at_most_one_up_to_the_margin(share, 
 
 counts = st.integers(0, 200)
 shares = st.sampled_from([0.01, 0.05, 0.25, 0.5])
-strata_lists = st.lists(st.builds(Stratum, shares, counts, counts), max_size=5)
+strata_lists = st.lists(st.builds(Tosses, shares, counts, counts), max_size=5)
 
 
 @given(strata_lists, st.floats(0.2, 5))
 def test_order_and_splitting_of_the_evidence_do_not_matter(strata, d0):
     whole = log_e_worse(strata, d0)
-    halves = [Stratum(s.share, s.here // 2, s.rest // 3) for s in strata]
-    others = [Stratum(s.share, s.here - s.here // 2, s.rest - s.rest // 3) for s in strata]
+    halves = [Tosses(s.share, s.here // 2, s.rest // 3) for s in strata]
+    others = [Tosses(s.share, s.here - s.here // 2, s.rest - s.rest // 3) for s in strata]
     assert log_e_worse(list(reversed(strata)), d0) == pytest.approx(whole, abs=1e-6)
     assert log_e_worse([*others, *halves], d0) == pytest.approx(whole, abs=1e-6)
 
@@ -159,7 +159,7 @@ def rejects_ever(rng: random.Random, share: float, p_here: float, p_rest: float,
             n_here += on
             here += on and event
             rest += (not on) and event
-        if log_e_increase([Stratum(share, here, rest)], n_here, 0.01) >= bound(0.05):
+        if log_e_increase([Tosses(share, here, rest)], n_here, 0.01) >= bound(0.05):
             return True
     return False
 
@@ -173,7 +173,7 @@ def test_increase_test_keeps_its_level_under_continuous_looking_and_finds_real_i
 
 
 def test_an_increase_limit_beyond_all_shares_can_never_be_rejected():
-    assert log_e_increase([Stratum(0.5, 100, 0)], 100, 0.999) == pytest.approx(0, abs=1e-9)
+    assert log_e_increase([Tosses(0.5, 100, 0)], 100, 0.999) == pytest.approx(0, abs=1e-9)
 
 
 @settings(max_examples=50)

@@ -1,0 +1,204 @@
+"""The configuration: what the operator wrote, typed and immutable.
+
+Rule: each model checks its fields one by one; what fields mean together (names that must exist, routes
+that can never match) is checked by the rules, on the document, so that one error hides no other.
+Durations are seconds, sizes bytes, weights integers out of 10 000.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+
+from proxy.config import address
+from proxy.config.address import EndpointConfig, ListenConfig
+from proxy.config.match import MatchConfig, StickyConfig, UrlPath
+from proxy.config.problem import BadValue, shown
+from proxy.config.rollout import CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from proxy.config.route import (
+    FeedbackConfig,
+    LimitsConfig,
+    MirrorConfig,
+    NotifyConfig,
+    PredictionConfig,
+    RateConfig,
+    RetryConfig,
+    RouteConfig,
+)
+from proxy.config.section import (
+    AS_INTEGER,
+    NOT_EMPTY,
+    POSITIVE,
+    Count,
+    Duration,
+    Name,
+    OneOrMany,
+    OrFalse,
+    Section,
+    Size,
+    Text,
+    at_least,
+    spelled,
+    text,
+)
+from proxy.config.units import whole
+
+__all__ = [
+    "AdminConfig",
+    "BackendConfig",
+    "CheckConfig",
+    "Config",
+    "EndpointConfig",
+    "FeedbackConfig",
+    "FuseConfig",
+    "HealthConfig",
+    "LimitsConfig",
+    "ListenConfig",
+    "MatchConfig",
+    "MirrorConfig",
+    "NotifyConfig",
+    "PredictionConfig",
+    "RateConfig",
+    "RetryConfig",
+    "RolloutConfig",
+    "RouteConfig",
+    "ServerLimits",
+    "StepConfig",
+    "StickyConfig",
+    "TimeoutConfig",
+    "TlsConfig",
+]
+
+MOST_WORKERS = 256
+
+
+def workers(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    try:
+        count = whole(value)
+    except BadValue:
+        raise BadValue(f"must be auto or a whole number, not {shown(value)}") from None
+    if not 0 <= count <= MOST_WORKERS:
+        raise BadValue(f"must be auto or from 0 to {MOST_WORKERS}, not {count}")
+    return count
+
+
+def state(value: object) -> str:
+    """`sqlite:PATH` or `redis://…`."""
+    written = text(value)
+    if not re.fullmatch(r"sqlite:.+|rediss?://.+", written):
+        near = f"sqlite:{written}" if re.fullmatch(r"[\w./-]+\.(db|sqlite3?)", written) else None
+        raise BadValue(f"must be sqlite:PATH or redis://HOST:PORT, not {shown(value)}", near)
+    return written
+
+
+Listen = Annotated[
+    ListenConfig,
+    BeforeValidator(address.listen),
+    WithJsonSchema({"type": "string", "pattern": r":[0-9]+$|\$\{"}),
+]
+Endpoint = Annotated[
+    EndpointConfig,
+    BeforeValidator(address.endpoint),
+    WithJsonSchema({"type": "string", "pattern": r"^http://|\$\{"}),
+]
+Period = Annotated[Duration, POSITIVE]
+Quantity = Annotated[Size, at_least(1)]
+
+
+class TlsConfig(Section):
+    """PEM files."""
+
+    cert: Text = Field(description="the certificate and its chain")
+    key: Text = Field(description="its private key")
+
+
+class AdminConfig(Section):
+    """The admin API, metrics and dashboard."""
+
+    listen: Listen = Field(
+        default=ListenConfig(host="127.0.0.1", port=9901),
+        description="host:port",
+        json_schema_extra={"default": "127.0.0.1:9901"},
+    )
+    token: Annotated[str, BeforeValidator(text)] = Field(
+        default="", description="what callers must know; needed if others than this machine can call"
+    )
+
+
+class ServerLimits(Section):
+    """What a client may cost a worker before there is a route to ask."""
+
+    head_bytes: Quantity = Field(default=32_768, description="the largest request head")
+    head_count: Count = Field(default=100, description="the most header fields")
+    connections: Count = Field(default=10_000, description="the most connections of a worker")
+    head_timeout: Period = Field(default=10.0, description="how long a request head may take")
+    keep_alive: Period = Field(default=75.0, description="how long an idle connection is kept")
+
+
+class HealthConfig(Section):
+    """How endpoints are probed: with a GET if there is a path, else by connecting."""
+
+    path: UrlPath | None = Field(default=None, description="what to GET; any 2xx is healthy")
+    interval: Period = Field(default=1.0, description="how often")
+    timeout: Period = Field(default=0.5, description="how long an answer may take")
+    healthy_after: Count = Field(default=2, description="successes in a row that bring an endpoint back")
+    unhealthy_after: Count = Field(default=3, description="failures in a row that take it out")
+
+
+class TimeoutConfig(Section):
+    """How long a backend may take."""
+
+    connect: Period = Field(default=1.0, description="to accept a connection")
+    first_byte: Period = Field(default=60.0, description="to begin its answer")
+    idle: Period = Field(default=60.0, description="between two pieces of its answer")
+    total: Period | None = Field(default=None, description="for the whole answer; none is no limit")
+
+
+class BackendConfig(Section):
+    """One version of a model: interchangeable endpoints."""
+
+    endpoints: Annotated[tuple[Endpoint, ...], NOT_EMPTY, OneOrMany()] = Field(
+        description="http://host:port of each"
+    )
+    version: Text | None = Field(
+        default=None, description="what identifies the model's content, if the name does not"
+    )
+    health: Annotated[HealthConfig | None, OrFalse()] = Field(
+        default_factory=HealthConfig, description="a connect every second if not given; false is no probing"
+    )
+    timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="how long it may take")
+    max_in_flight: Count = Field(default=1024, description="above it: 503, never a queue without end")
+
+
+class Config(Section):
+    """The whole file."""
+
+    listen: Annotated[tuple[Listen, ...], NOT_EMPTY, OneOrMany()] = Field(
+        description="where clients connect: host:port, or a list"
+    )
+    tls: TlsConfig | None = Field(default=None, description="for clients' connections")
+    admin: AdminConfig = Field(default_factory=AdminConfig, description="where operators connect")
+    workers: Annotated[
+        int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)
+    ] = Field(
+        default="auto",
+        description="processes: auto is one for each core, 0 serves from the control process itself",
+    )
+    state: Annotated[str, BeforeValidator(state)] = Field(
+        default="sqlite:crossfade.db", description="where decisions are kept: sqlite:PATH or redis://…"
+    )
+    drain: Duration = Field(
+        default=30.0, description="how long requests may take to finish when the proxy stops"
+    )
+    trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
+        Field((), description="address ranges whose X-Forwarded-For is believed")
+    )
+    limits: ServerLimits = Field(default_factory=ServerLimits, description="what a client may cost")
+    backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(description="the versions, by name")
+    routes: Annotated[tuple[RouteConfig, ...], NOT_EMPTY] = Field(
+        description="the first match in file order wins"
+    )

@@ -1,0 +1,166 @@
+"""A rollout as written: who tries to replace whom, in which steps, and what must hold.
+
+Rule: weights are integers out of 10 000, durations seconds, shares fractions. Steps that are not
+written stay empty here: it is the strategy that knows its preset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from proxy.config import units
+from proxy.config.section import (
+    AS_DURATION,
+    AS_NUMBER,
+    AS_SHARE,
+    POSITIVE,
+    Count,
+    Duration,
+    Flag,
+    Name,
+    OneOrMany,
+    OrFalse,
+    Quantile,
+    Section,
+    Share,
+    Text,
+    Weight,
+    at_most,
+    spelled,
+)
+
+Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
+Metric = Literal["error_rate", "latency", "requests", "score_divergence", "disagreement", "kpi", "prometheus"]
+Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
+BOUNDS: tuple[Bound, ...] = get_args(Bound)
+FUSE_MEMORY = 512  # outcomes that the data plane reports in order; more than these a fuse cannot see
+
+
+def written_bound(value: Any, info: ValidationInfo) -> object:
+    """A bound in the unit of its metric; where that is itself in doubt, in any."""
+    if value is None or info.data.get("metric") is None:
+        return None
+    return bound_reader(info.data["metric"], str(info.field_name))(value)
+
+
+def bound_reader(metric: Metric, bound: str) -> Callable[[object], object]:
+    if bound == "max_ratio":
+        return units.number
+    if metric in ("error_rate", "disagreement"):
+        return units.share
+    if metric == "latency":
+        return units.seconds
+    return units.whole if metric == "requests" else units.number
+
+
+BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]
+
+
+class CheckConfig(Section):
+    """One question asked of the evidence: a metric and exactly one bound."""
+
+    metric: Metric
+    quantile: Quantile | None = Field(default=None, description="of latency: p50, p99, p99.9")
+    name: Text | None = Field(
+        default=None, description="of a kpi: which; of a prometheus query: what to call it"
+    )
+    query: Text | None = Field(
+        default=None, description="of prometheus: PromQL with one number as its answer"
+    )
+    max: BoundValue = Field(
+        default=None, description="at most this: a share, a duration or a number, as the metric is"
+    )
+    min: BoundValue = Field(default=None, description="at least this")
+    max_increase: BoundValue = Field(default=None, description="at most this much above the champion")
+    max_ratio: BoundValue = Field(default=None, description="at most this many times the champion")
+    min_increase: BoundValue = Field(default=None, description="at least this much above the champion")
+
+    read_bounds = field_validator(*BOUNDS, mode="before")(written_bound)
+
+    @property
+    def bound(self) -> Bound:
+        """Which bound is set; the rules see to it that it is exactly one."""
+        return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
+
+    @property
+    def subject(self) -> str:
+        """What is measured: `p99 latency`, `kpi conversion`, `error_rate`."""
+        if self.metric == "latency" and self.quantile is not None:
+            return f"p{self.quantile * 100:.10g} latency"
+        if self.metric in ("kpi", "prometheus"):
+            return f"{self.metric} {self.name or self.query}"
+        return self.metric
+
+    @property
+    def title(self) -> str:
+        """Short and stable: `error_rate <= 1%`, `p99 latency <= 1.25 x champion`."""
+        bound = self.bound
+        value: float = getattr(self, bound)
+        sign = "<=" if bound.startswith("max") else ">="
+        if bound == "max_ratio":
+            return f"{self.subject} {sign} {value:.10g} x champion"
+        limit = self.limit_text(value)
+        return f"{self.subject} {sign} {'champion + ' if bound.endswith('increase') else ''}{limit}"
+
+    def limit_text(self, value: float) -> str:
+        if self.metric in ("error_rate", "disagreement"):
+            return units.percent(value)
+        return units.span(value) if self.metric == "latency" else f"{value:.10g}"
+
+
+class StepConfig(Section):
+    """One weight of the challenger, and what must hold before the next."""
+
+    weight: Weight = Field(description="the challenger's share of the route")
+    hold: Duration = Field(default=0.0, description="how long at least")
+    approval: Flag = Field(default=False, description="whether an operator must agree to go on")
+    min_requests: Count | None = Field(
+        default=None, description="the challenger's requests; the rollout's, if not given"
+    )
+
+
+class FuseConfig(Section):
+    """A hard limit for gross failure that acts within seconds, without statistics."""
+
+    consecutive_errors: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
+        default=10, description="errors in a row"
+    )
+    error_share: Annotated[Share, POSITIVE] = Field(
+        default=0.5, description="share of errors, of the last requests"
+    )
+    of_last: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
+        default=20, description="how many requests these are"
+    )
+
+
+class RolloutConfig(Section):
+    """One attempt to put a challenger in charge."""
+
+    strategy: Strategy = Field(description="the preset that gives steps and checks where none are written")
+    champion: Name = Field(description="the backend in charge")
+    challenger: Name = Field(description="the backend on trial")
+    steps: tuple[StepConfig, ...] = Field(
+        default=(), description="rising weights; the strategy's own, if not given"
+    )
+    min_requests: Count = Field(default=100, description="requests per step, on the challenger")
+    max_step_time: Annotated[Duration, POSITIVE] | None = Field(
+        default=None, description="then: on_undecided"
+    )
+    on_undecided: Literal["pause", "abort", "advance"] = Field(
+        default="pause", description="when the evidence does not suffice in time"
+    )
+    watch: Duration = Field(
+        default=0.0, description="how long a promoted challenger can still be rolled back by a FAIL"
+    )
+    checks: Annotated[tuple[CheckConfig, ...], OneOrMany()] = Field(
+        default=(), description="what must hold at each step"
+    )
+    fuse: Annotated[FuseConfig | None, OrFalse()] = Field(
+        default_factory=FuseConfig, description="on unless it is false"
+    )
+    alpha: Annotated[Share, POSITIVE, at_most(0.5)] = Field(
+        default=0.01, description="the chance of a wrong verdict that is accepted over a whole rollout"
+    )

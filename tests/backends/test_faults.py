@@ -1,0 +1,123 @@
+"""The draws behind the faults, without a server."""
+
+from __future__ import annotations
+
+import json
+import random
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from backends.faults import Ending, Fate, Faults, FaultSwitch, draw_ending, draw_fate
+
+
+def faults(**fields: Any) -> Faults:
+    return Faults.model_validate_json(json.dumps(fields))
+
+
+@pytest.mark.parametrize(
+    ("latency", "typical"),
+    [
+        ({"distribution": "constant", "mean_ms": 40}, 0.040),
+        ({"distribution": "uniform", "mean_ms": 40, "spread_ms": 30}, 0.040),
+        ({"distribution": "exponential", "mean_ms": 40}, 0.040 * 0.693),
+        ({"distribution": "lognormal", "mean_ms": 40, "sigma": 0.8}, 0.040 * 0.726),
+    ],
+)
+def test_latency_has_its_mean_and_median_in_seconds(latency, typical):
+    generator = random.Random(1)
+    delays = [draw_fate(faults(latency=latency), generator).delay for _ in range(20_000)]
+    assert fmean(delays) == pytest.approx(0.040, rel=0.03)
+    assert median(delays) == pytest.approx(typical, rel=0.03)
+    assert min(delays) >= 0
+
+
+def test_uniform_latency_stays_within_its_spread():
+    generator = random.Random(2)
+    spread = faults(latency={"distribution": "uniform", "mean_ms": 10, "spread_ms": 4})
+    delays = [draw_fate(spread, generator).delay for _ in range(1_000)]
+    assert 0.006 <= min(delays) < 0.0062
+    assert 0.0138 < max(delays) <= 0.014
+
+
+def test_shares_are_kept_and_exclude_each_other():
+    generator = random.Random(3)
+    mixed = faults(error_share=0.2, hang=0.1, cut=0.3, wrong_scores=0.25)
+    fates = [draw_fate(mixed, generator) for _ in range(20_000)]
+    endings = [fate.ending for fate in fates]
+    for ending, share in zip(Ending, (0.4, 0.2, 0.1, 0.3), strict=True):
+        assert endings.count(ending) / len(endings) == pytest.approx(share, abs=0.015)
+    assert fmean(fate.wrong for fate in fates) == pytest.approx(0.25, abs=0.015)
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_no_fault_and_a_sure_fault_leave_nothing_to_chance(draw):
+    assert draw_ending(Faults(), draw) is Ending.ANSWER
+    assert draw_ending(faults(error_share=1), draw) is Ending.ERROR
+    assert draw_ending(faults(hang=1), draw) is Ending.HANG
+    assert draw_ending(faults(cut=True), draw) is Ending.CUT
+
+
+def test_equal_seeds_give_equal_fates():
+    settings = faults(
+        error_share=0.3, cut=0.3, wrong_scores=0.5, latency={"distribution": "exponential", "mean_ms": 5}
+    )
+    fates = []
+    for seed in (5, 5, 6):
+        switch = FaultSwitch(seed)
+        switch.replace(settings)
+        fates.append([switch.draw() for _ in range(50)])
+    assert fates[0] == fates[1] != fates[2]
+
+
+SCORES = np.array([0.0, 0.25, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("fate", "expected"),
+    [
+        (Fate(Ending.ANSWER), [0.0, 0.25, 0.9]),
+        (Fate(Ending.ANSWER, shift=0.2), [0.0, 0.25, 0.9]),
+        (Fate(Ending.ANSWER, wrong=True), [1.0, 0.75, 0.1]),
+        (Fate(Ending.ANSWER, wrong=True, shift=0.2), [0.2, 0.45, 1.0]),
+        (Fate(Ending.ANSWER, wrong=True, shift=-0.5), [0.0, 0.0, 0.4]),
+    ],
+)
+def test_wrong_scores_are_inverted_or_shifted_within_bounds(fate, expected):
+    assert fate.distort(SCORES).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "where"),
+    [
+        ({"error_share": 1.1}, "error_share"),
+        ({"error_share": -0.1}, "error_share"),
+        ({"hang": "1"}, "hang"),
+        ({"error_status": 200}, "error_status"),
+        ({"error_status": 600}, "error_status"),
+        ({"score_shift": 2}, "score_shift"),
+        ({"unhealthy": 1}, "unhealthy"),
+        ({"eror_share": 0.1}, "eror_share"),
+        ({"error_share": 0.5, "hang": 0.3, "cut": 0.3}, "add up to 1.1"),
+        ({"latency": {"mean_ms": 1}}, "distribution"),
+        ({"latency": {"distribution": "normal", "mean_ms": 1}}, "'normal'"),
+        ({"latency": {"distribution": "constant"}}, "latency.constant.mean_ms"),
+        ({"latency": {"distribution": "constant", "mean_ms": 0}}, "latency.constant.mean_ms"),
+        ({"latency": {"distribution": "constant", "mean_ms": 1, "sigma": 1}}, "latency.constant.sigma"),
+        ({"latency": {"distribution": "lognormal", "mean_ms": 1}}, "latency.lognormal.sigma"),
+        ({"latency": {"distribution": "uniform", "mean_ms": 1, "spread_ms": 2}}, "spread_ms is larger"),
+    ],
+)
+def test_bad_faults_name_the_field(fields, where):
+    with pytest.raises(ValidationError) as invalid:
+        faults(**fields)
+    assert where in str(invalid.value)
+
+
+def test_shares_that_add_up_to_one_as_people_write_it():
+    assert faults(error_share=0.1, hang=0.2, cut=0.7).cut == 0.7

@@ -1,0 +1,214 @@
+"""Each endpoint over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from backends.data import as_request, draw_sample
+from backends.registry import RegistryError
+from backends.rows import MAX_ROWS
+from backends.scoring import load_served_model
+from backends.server import MAX_BODY
+from tests.backends.serving import ROW, TENSOR, fetch, serving, until_healthy
+
+
+@pytest.mark.parametrize("version", ["v2", "v3", "v4"])
+async def test_predict(registry, version):
+    model = load_served_model(registry, "churn", version)
+    sample = draw_sample(1, 12)
+    async with serving(registry, version) as client:
+        status, answer = await fetch(client, "POST", "/predict", json=as_request(sample, 0))
+    assert status == 200
+    assert set(answer) == {
+        "customer_id",
+        "churn_probability",
+        "risk_level",
+        "model_version",
+        "prediction_timestamp",
+    }
+    assert answer["churn_probability"] == model.score(sample.features)[0]
+    assert (answer["customer_id"], answer["model_version"]) == ("C000000", version)
+
+
+@pytest.mark.parametrize("rows", [1, 50, 500], ids=["one", "inline", "in a thread"])
+async def test_batch(registry, client, rows):
+    sample = draw_sample(rows, 12)
+    expected = load_served_model(registry, "churn", "v3").score(sample.features)
+    body = {"rows": [as_request(sample, index) for index in range(rows)]}
+    status, answer = await fetch(client, "POST", "/batch", json=body)
+    assert (status, answer["model_version"]) == (200, "v3")
+    assert [each["churn_probability"] for each in answer["predictions"]] == expected.tolist()
+    assert [each["customer_id"] for each in answer["predictions"]] == [
+        each["customer_id"] for each in body["rows"]
+    ]
+
+
+async def test_wrong_fields_are_all_named(client):
+    row = ROW | {"total_amount_30d": -1, "support_tickets_90d": "2", "customer_id": ""}
+    status, answer = await fetch(client, "POST", "/predict", json=row)
+    assert status == 422
+    assert [problem["loc"] for problem in answer["detail"]] == [
+        ["body", "customer_id"],
+        ["body", "total_amount_30d"],
+        ["body", "support_tickets_90d"],
+    ]
+    assert all(problem["msg"] and problem["type"] for problem in answer["detail"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/predict", b"{", 400),
+        ("POST", "/predict", b"", 400),
+        ("POST", "/batch", b"{}", 422),
+        ("POST", "/batch", b'{"rows":[' + b"{}," * MAX_ROWS + b"{}]}", 413),
+        ("POST", "/predict", b" " * (MAX_BODY + 1), 413),
+        ("GET", "/predict", None, 405),
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/v2things", None, 404),
+        ("PUT", "/faults", b'{"hang": 2}', 422),
+        ("PUT", "/faults", b"hang", 400),
+    ],
+)
+async def test_refusals_are_json(client, method, path, body, status):
+    got, answer = await fetch(client, method, path, data=body)
+    assert got == status
+    assert all(problem["msg"] for problem in answer["detail"])
+
+
+async def test_what_is_allowed_is_said(client):
+    async with client.get("/predict") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+async def test_health_is_503_until_the_model_is_loaded(registry):
+    may_load = threading.Event()
+
+    def load_later(*arguments):
+        assert may_load.wait(60)
+        return load_served_model(*arguments)
+
+    try:
+        async with serving(registry, load=load_later, wait=False) as client:
+            loading = {"status": "loading", "model": "churn", "version": "v3"}
+            assert await fetch(client, "GET", "/health") == (503, loading)
+            assert await fetch(client, "GET", "/live") == (200, {"live": True})
+            assert await fetch(client, "GET", "/v2/health/ready") == (503, {"ready": False})
+            status, answer = await fetch(client, "GET", "/v2/models/churn/ready")
+            assert (status, answer) == (503, {"name": "churn", "ready": False})
+            async with client.post("/predict", json=ROW) as refused:
+                assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
+            assert (await fetch(client, "GET", "/v2/models/churn"))[0] == 503
+            may_load.set()
+            await until_healthy(client)
+            assert (await fetch(client, "GET", "/health"))[1] == loading | {"status": "ok"}
+            assert (await fetch(client, "POST", "/predict", json=ROW))[0] == 200
+    finally:
+        may_load.set()
+
+
+async def test_a_model_that_cannot_be_loaded_is_never_healthy(registry):
+    with pytest.raises(RegistryError, match="v7"):
+        async with serving(registry, "v7"):
+            pytest.fail("it was loaded")
+    async with serving(registry, "v7", wait=False) as client:
+        while (answer := await fetch(client, "GET", "/health"))[1]["status"] == "loading":
+            await asyncio.sleep(0.01)
+        assert answer[0] == 503
+        assert answer[1]["status"] == "failed"
+        assert str(Path("churn/v7/metadata.json")) in answer[1]["error"]
+
+
+async def test_an_accident_is_a_500_that_tells_nothing(registry, caplog):
+    class Broken:
+        def __init__(self, model):
+            self.metadata = model.metadata
+
+        def score(self, matrix):
+            raise RuntimeError("secret")
+
+    async with serving(registry, load=lambda *where: Broken(load_served_model(*where))) as client:  # type: ignore[arg-type, return-value]  # broken on purpose
+        status, answer = await fetch(client, "POST", "/predict", json=ROW)
+    assert status == 500
+    assert "secret" not in str(answer)
+    assert "secret" in caplog.text
+
+
+async def test_metrics(client):
+    await fetch(client, "POST", "/predict", json=ROW)
+    await fetch(client, "POST", "/predict", json=ROW)
+    await fetch(client, "POST", "/predict", json={})
+    await fetch(client, "POST", "/v2/models/churn/infer", json={"inputs": [TENSOR]})
+    await fetch(client, "GET", "/secret/path")
+    async with client.get("/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=")
+        text = await answer.text()
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+    def requests(path: str, code: str) -> float:
+        return samples["model_server_requests_total", ("code", code), ("path", path)]
+
+    assert requests("/predict", "200") == 2
+    assert requests("/predict", "422") == 1
+    assert requests("/v2/models/{model}/infer", "200") == 1
+    assert requests("unmatched", "404") == 1
+    assert "secret" not in text
+    labels = (("model", "churn"), ("version", "v3"))
+    assert samples["model_server_prediction_duration_seconds_count", *labels] == 4
+    assert samples["model_server_prediction_duration_seconds_sum", *labels] > 0
+
+
+async def test_two_servers_in_one_process_count_apart(registry):
+    async with serving(registry) as one, serving(registry, "v2") as other:
+        await fetch(one, "POST", "/predict", json=ROW)
+        async with other.get("/metrics") as answer:
+            assert 'path="/predict"' not in await answer.text()
+
+
+async def test_open_inference_protocol(client):
+    status, server = await fetch(client, "GET", "/v2")
+    assert status == 200
+    assert set(server) == {"name", "version", "extensions"}
+    assert await fetch(client, "GET", "/v2/health/live") == (200, {"live": True})
+    assert await fetch(client, "GET", "/v2/health/ready") == (200, {"ready": True})
+    for path in ("/v2/models/churn", "/v2/models/churn/versions/v3"):
+        status, model = await fetch(client, "GET", path)
+        assert (status, model["name"], model["versions"]) == (200, "churn", ["v3"])
+        assert await fetch(client, "GET", f"{path}/ready") == (200, {"name": "churn", "ready": True})
+        body = {"id": "7", "inputs": [TENSOR]}
+        status, answer = await fetch(client, "POST", f"{path}/infer", json=body)
+        assert (status, answer["id"], answer["model_version"]) == (200, "7", "v3")
+        _, same = await fetch(client, "POST", "/predict", json=ROW)
+        assert answer["outputs"][0]["data"] == [same["churn_probability"]]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/churn/versions/v2"])
+async def test_unknown_models_and_versions(client, path):
+    for method, end in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
+        status, answer = await fetch(client, method, path + end, json={"inputs": [TENSOR]})
+        assert status == 404
+        assert "here, only" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v2/models/churn/infer", b"{", 400),
+        ("POST", "/v2/models/churn/infer", b'{"inputs": []}', 400),
+        ("GET", "/v2/models/churn/infer", None, 405),
+        ("GET", "/v2/nowhere", None, 404),
+    ],
+)
+async def test_protocol_errors_have_the_protocols_form(client, method, path, body, status):
+    got, answer = await fetch(client, method, path, data=body)
+    assert got == status
+    assert list(answer) == ["error"]
