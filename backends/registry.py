@@ -24,9 +24,14 @@ from backends.data import FloatArray
 MODEL_FILE = "model.skops"
 METADATA_FILE = "metadata.json"
 
-# Beyond what skops trusts by itself (scikit-learn's Python classes, numpy arrays): the node
-# table inside each tree of a gradient boosting.
-TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
+# What a gradient boosting holds: the node table of each tree and its loss. Newer versions of
+# skops trust the loss by themselves, the oldest that we support do not.
+TRUSTED_TYPES = (
+    "sklearn.tree._tree.Tree",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.Interval",
+)
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

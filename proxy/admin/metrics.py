@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from math import inf
+
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from proxy.control.controller import Controller
 from proxy.control.views import StatusView
+from proxy.rollout.machine import Phase
 from proxy.stats.counts import Cell, CountsTable
 from proxy.stats.histogram import Histogram
 
@@ -198,6 +200,6 @@ def histogram(
 ) -> Metric:
     family = HistogramMetricFamily(name, about, labels=labels)
     for values, held in samples:
-        buckets = [(floatToGoString(edge), n) for edge, n in held.cumulative(EDGES)]
+        buckets = [("+Inf" if edge == inf else str(edge), n) for edge, n in held.cumulative(EDGES)]
         family.add_metric(values, buckets, sum_value=held.total)
     return family

@@ -16,13 +16,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from proxy.config.problem import ConfigError
-from proxy.control.refusal import Invalid, Refusal, Refused, UnknownName
+from proxy.control.refusal import ControlError, Invalid, Refused, UnknownName
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-KINDS: dict[type[Refusal], tuple[str, str]] = {
+KINDS: dict[type[ControlError], tuple[str, str]] = {
     UnknownName: ("unknown-name", "No such route, backend or rollout"),
     Refused: ("refused", "Not possible now"),
     Invalid: ("invalid", "The request makes no sense"),
@@ -64,7 +64,7 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         if error.status < 400:
             raise
         return http_problem(request, error)
-    except Refusal as error:
+    except ControlError as error:
         kind, title = KINDS.get(type(error), ("refused", "Not done"))
         return problem(error.status, str(error), kind, title)
     except ConfigError as error:

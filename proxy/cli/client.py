@@ -51,7 +51,7 @@ class AdminClient:
         except (OSError, HTTPException, ValueError) as error:
             raise CommandFailed(
                 UNREACHABLE,
-                f"cannot reach the admin API at {self.url}: {error or type(error).__name__}",
+                f"cannot reach the admin API at {self.url}: {str(error) or type(error).__name__}",
                 "Is `crossfade run` up, and is this its `admin.listen`? (--admin, CROSSFADE_ADMIN_URL)",
             ) from None
         return self.understood(status, headers, answer)
@@ -94,8 +94,10 @@ class AdminClient:
 
 def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
     detail = str(problem.get("detail") or problem.get("title") or f"status {status}")
-    for found in problem.get("problems", ()):
-        detail += f"\n{problem_line(found)}"
+    if found := problem.get("problems"):
+        from proxy.config.problem import Problem
+
+        detail = "\n".join([detail, *(str(Problem(**one)) for one in found)])
     if problem.get("type") == UNKNOWN:
         return CommandFailed(UNKNOWN_NAME, detail, "`crossfade status` lists the routes and backends.")
     return CommandFailed(INVALID, detail, ADVICE.get(status, ""))

@@ -121,7 +121,7 @@ class Document:
         return place
 
     def each(self, *pattern: str) -> Iterator[tuple[Loc, Node]]:
-        """Every node at the pattern, in which `*` stands for each element of a list."""
+        """Every node at the pattern: `*` is each element of a list, `**` each entry of a mapping."""
         found: list[tuple[Loc, Node]] = [((), self.root)]
         for part in pattern:
             found = [below for loc, node in found for below in children(loc, node, part)]
@@ -138,6 +138,8 @@ class Place:
 def children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
     if part == "*":
         yield from (((*loc, index), element) for index, element in enumerate(node.elements))
+    elif part == "**":
+        yield from (((*loc, key), entry.node) for key, entry in node.entries.items())
     elif part in node.entries:
         yield (*loc, part), node.entries[part].node
 

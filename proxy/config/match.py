@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, WithJsonSchema
 from pydantic_core import InitErrorDetails
@@ -17,7 +18,7 @@ from proxy.config import units
 from proxy.config.document import Plain
 from proxy.config.problem import BadValue, UnknownKey, listed, shown
 from proxy.config.section import (
-    AS_NUMBER,
+    AS_TEXT,
     NOT_EMPTY,
     VARIABLE,
     OneOrMany,
@@ -39,23 +40,28 @@ LONGEST_REGEX = 1000
 
 
 def url_path(value: object) -> str:
-    if not text(value).startswith("/"):
-        raise BadValue(f'must begin with "/", not be {shown(value)}', f"/{value}")
-    if not text(value).isprintable() or re.search(r"[ ?#]", text(value)):
-        raise BadValue(f'must be a path without spaces, "?" and "#", not {shown(value)}')
-    return text(value)
+    path = text(value)
+    if not path.startswith("/"):
+        raise BadValue(f'must begin with "/", not be {shown(value)}', f"/{path}")
+    if re.search(r"[?#]", path):
+        raise BadValue(f'must be a path without "?" and "#", not {shown(value)}', re.split(r"[?#]", path)[0])
+    if re.search(r"[^!-~]", path):
+        hint = quote(path, safe="/%:@!$&'()*+,;=~")
+        raise BadValue(f"must be percent-encoded as it is in a request, not {shown(value)}", hint)
+    return path
 
 
 def regex(value: object) -> str:
-    if len(text(value)) > LONGEST_REGEX:
-        raise BadValue(f"must be at most {LONGEST_REGEX} characters long")
+    expression = text(value)
+    if len(expression) > LONGEST_REGEX or not expression.isascii():
+        raise BadValue(f"must be at most {LONGEST_REGEX} characters of ASCII")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # an expression that will change its meaning is no good either
-            re.compile(text(value))
+            re.compile(expression.encode())
     except (re.error, OverflowError, RecursionError, Warning) as error:
-        raise BadValue(f"must be a regular expression, but {error}") from None
-    return text(value)
+        raise BadValue(f"must be a regular expression: {error}") from None
+    return expression
 
 
 def json_path(value: object) -> str:
@@ -90,26 +96,25 @@ UrlPath = Annotated[str, BeforeValidator(url_path), WithJsonSchema({"type": "str
 Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
 JsonPath = Annotated[str, BeforeValidator(json_path)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
-FieldValue = Annotated[str, BeforeValidator(field_value), spelled(AS_NUMBER, {"type": ["string", "boolean"]})]
-JsonScalar = Annotated[
-    str | int | float | bool, PlainValidator(json_scalar), spelled({"type": ["string", "number", "boolean"]})
-]
+FieldValue = Annotated[str, BeforeValidator(field_value), WithJsonSchema(AS_TEXT)]
+QueryValue = Annotated[FieldValue, NOT_EMPTY]
+JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), WithJsonSchema(AS_TEXT)]
 
 
 class MatchConfig(Section):
     """Which requests are the route's own; all conditions must hold."""
 
     path: UrlPath | None = Field(default=None, description="the whole path")
-    prefix: UrlPath | None = Field(default=None, description="how the path begins")
-    regex: Regex | None = Field(default=None, description="a regular expression for the path")
+    prefix: UrlPath | None = Field(default=None, description="how the path begins, by whole segments")
+    regex: Regex | None = Field(default=None, description="a regular expression that is the whole path")
     methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
         default=(), description="methods, in capitals; any if none is given"
     )
     headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(distinct_fields)] = Field(
         default_factory=dict, description='header fields and their values; "*" asks only that it be there'
     )
-    query: dict[Text, FieldValue] = Field(
-        default_factory=dict, description="query parameters and their values"
+    query: dict[Text, QueryValue] = Field(
+        default_factory=dict, description='query parameters and their values; "*" asks only that it be there'
     )
     json_fields: dict[JsonPath, JsonScalar] = Field(
         default_factory=dict,
@@ -128,7 +133,7 @@ class StickyConfig(Section):
 STICKY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        **{kind: {"type": "string", "minLength": 1} for kind in STICKY_KINDS if kind != "client_ip"},
+        **{kind: AS_TEXT for kind in STICKY_KINDS if kind != "client_ip"},
         "client_ip": {"anyOf": [{"const": True}, VARIABLE]},
     },
     "additionalProperties": False,

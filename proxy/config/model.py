@@ -105,6 +105,9 @@ Endpoint = Annotated[
     BeforeValidator(address.endpoint),
     WithJsonSchema({"type": "string", "pattern": r"^http://|\$\{"}),
 ]
+# Named, since inside a model a field's name would hide the function that reads it.
+Workers = Annotated[int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)]
+State = Annotated[str, BeforeValidator(state)]
 Period = Annotated[Duration, POSITIVE]
 Quantity = Annotated[Size, at_least(1)]
 
@@ -182,13 +185,11 @@ class Config(Section):
     )
     tls: TlsConfig | None = Field(default=None, description="for clients' connections")
     admin: AdminConfig = Field(default_factory=AdminConfig, description="where operators connect")
-    workers: Annotated[
-        int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)
-    ] = Field(
+    workers: Workers = Field(
         default="auto",
         description="processes: auto is one for each core, 0 serves from the control process itself",
     )
-    state: Annotated[str, BeforeValidator(state)] = Field(
+    state: State = Field(
         default="sqlite:crossfade.db", description="where decisions are kept: sqlite:PATH or redis://…"
     )
     drain: Duration = Field(

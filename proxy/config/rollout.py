@@ -6,12 +6,12 @@ written stay empty here: it is the strategy that knows its preset.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from proxy.config import units
+from proxy.config.problem import BadValue, shown
 from proxy.config.section import (
     AS_DURATION,
     AS_NUMBER,
@@ -40,20 +40,30 @@ FUSE_MEMORY = 512  # outcomes that the data plane reports in order; more than th
 
 
 def written_bound(value: Any, info: ValidationInfo) -> object:
-    """A bound in the unit of its metric; where that is itself in doubt, in any."""
-    if value is None or info.data.get("metric") is None:
+    """A bound in the unit of its metric; where that is itself in doubt, in any unit there is."""
+    if value is None:
         return None
-    return bound_reader(info.data["metric"], str(info.field_name))(value)
+    if info.field_name == "max_ratio":
+        return units.number(value)
+    metric = info.data.get("metric")
+    return any_unit(value) if metric is None else in_unit_of(metric, value)
 
 
-def bound_reader(metric: Metric, bound: str) -> Callable[[object], object]:
-    if bound == "max_ratio":
-        return units.number
+def in_unit_of(metric: Metric, value: object) -> object:
     if metric in ("error_rate", "disagreement"):
-        return units.share
+        return units.share(value)
     if metric == "latency":
-        return units.seconds
-    return units.whole if metric == "requests" else units.number
+        return units.seconds(value)
+    return units.whole(value) if metric == "requests" else units.number(value)
+
+
+def any_unit(value: object) -> object:
+    for read in (units.share, units.seconds, units.number):
+        try:
+            return read(value)
+        except BadValue:
+            pass
+    raise BadValue(f"must be a share, a duration or a number, not {shown(value)}")
 
 
 BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]

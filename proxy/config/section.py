@@ -157,12 +157,14 @@ class OrFalse:
 POSITIVE = AfterValidator(above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 
+DECIMAL = r"[0-9]+(\.[0-9]+)?"
+AS_TEXT = {"type": ["string", "number", "boolean"]}  # without quotes, 1.10 is a number to an editor
 AS_NUMBER = {"type": "number"}
 AS_INTEGER = {"type": "integer"}
-AS_DURATION = patterned(rf"({units.DIGITS}(ms|s|m|h|d))+")
-AS_SHARE = patterned(rf"{units.DIGITS} ?%")
-AS_SIZE = patterned(rf"{units.DIGITS} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
-AS_QUANTILE = patterned(rf"p{units.DIGITS}")
+AS_DURATION = patterned(rf"({DECIMAL}(ms|s|m|h|d))+")
+AS_SHARE = patterned(rf"{DECIMAL} ?%")
+AS_SIZE = patterned(rf"{DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
+AS_QUANTILE = patterned(rf"p{DECIMAL}")
 
 Duration = Annotated[float, BeforeValidator(units.seconds), spelled(AS_NUMBER, AS_DURATION)]
 Size = Annotated[int, BeforeValidator(units.size), spelled(AS_INTEGER, AS_SIZE)]
@@ -173,6 +175,6 @@ Whole = Annotated[int, BeforeValidator(units.whole), spelled(AS_INTEGER)]
 Count = Annotated[Whole, at_least(1)]
 Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, AS_QUANTILE)]
 Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
-Text = Annotated[str, BeforeValidator(text), NOT_EMPTY]
+Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, WithJsonSchema(AS_TEXT)]
 Name = Annotated[str, BeforeValidator(name)]
 Token = Annotated[str, BeforeValidator(token)]

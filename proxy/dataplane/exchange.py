@@ -259,7 +259,7 @@ class Exchange:
         self.answer = head
         client = self.client
         framing = self.answer_framing(head)
-        start = relay.client_head(head, self.answering.name, self.request_id, framing)
+        start = relay.client_head(head, self.names(), self.request_id, framing)
         if self.recode:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
         client.write(start + body)
@@ -267,6 +267,12 @@ class Exchange:
             self.finish()
         else:
             self.idle_from_now()
+
+    def names(self) -> bytes:
+        """The backend that answers, and the one assigned where that is another: or nobody could count moves."""
+        if self.spilled:
+            return b"%b\r\nx-crossfade-assigned: %b" % (self.answering.name, self.backend.encode())
+        return self.answering.name
 
     def answer_framing(self, head: ResponseHead) -> bytes:
         """The framing fields of this hop. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""

@@ -10,8 +10,8 @@ import re
 
 from proxy.http1.headers import LOOSE_LINES
 
-CHUNK_LINE_LIMIT = 1024  # size and extensions; nginx and Go stop at similar lengths
-TRAILER_LIMIT = 8192
+CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at similar lengths
+TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 TRAILERS = re.compile(LOOSE_LINES)
 LAST_CHUNK = b"0\r\n\r\n"
@@ -75,11 +75,11 @@ class ChunkedReader:
         """The position behind the size line (and behind the trailers of the last chunk); -1: more is needed."""
         end = data.find(b"\r\n", start)
         if end < 0:
-            if len(data) - start > CHUNK_LINE_LIMIT:
+            if len(data) - start >= CHUNK_LINE_LIMIT:
                 raise BrokenBody("a chunk size line is too long")
             return -1
         match = CHUNK_LINE.fullmatch(data, start, end)
-        if match is None or end - start > CHUNK_LINE_LIMIT:
+        if match is None or end + 2 - start > CHUNK_LINE_LIMIT:
             raise BrokenBody("a chunk size is not valid")
         size = int(match[1], 16)
         if size:
@@ -94,10 +94,10 @@ class ChunkedReader:
             return start + 2
         end = data.find(b"\r\n\r\n", start)
         if end < 0:
-            if len(data) - start > TRAILER_LIMIT:
+            if len(data) - start >= TRAILER_LIMIT:
                 raise BrokenBody("the trailers are too long")
             return -1
-        if end - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
+        if end + 4 - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")
         self.done = True
         return end + 4

@@ -24,24 +24,31 @@ from proxy.http1.headers import (
     REQUEST_ID,
     TEXT,
     TOKEN,
+    VOUCHED,
     find_field,
+    look_alikes,
     nominated,
     respell,
     without,
 )
 
-REQUEST_LINE = rb"(" + TOKEN + rb"++) ([\x21-\x7e]++) HTTP/1\.([01])\r\n"
+TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
+REQUEST_LINE = rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])\r\n"
 STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
 REQUEST = re.compile(REQUEST_LINE + CANONICAL_LINES + rb"\r\n")
 LOOSE_REQUEST = re.compile(REQUEST_LINE + LOOSE_LINES + rb"\r\n")
 RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
 LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
-ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)([/?][^#]*|)")
-OTHER_VERSION = re.compile(TOKEN + rb"++ [\x21-\x7e]++ HTTP/[0-9]\.[0-9]\r\n")
+ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
+OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
+CONTENT_LENGTH = frozenset({b"content-length"})
+KEEP_ALIVE = frozenset({b"keep-alive"})
+CONNECTION_OPTIONS = KEEP_ALIVE | {b"close", b"upgrade"}
+NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
 
 # What a request's fields mean to us; all others are the client's and pass through unread.
 FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE = range(7)
-REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
+REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, VOUCHED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
     b"host": HOSTNAME,
@@ -49,11 +56,9 @@ REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
     b"expect": EXPECT,
     b"x-request-id": ID,
     b"traceparent": TRACE,
-    b"x-forwarded-for": DROP,
-    b"x-forwarded-proto": DROP,
-    b"x-forwarded-host": DROP,
     b"forwarded": DROP,
 }
+OWN_PREFIXES = look_alikes(OWN_PREFIX)
 RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
@@ -97,7 +102,10 @@ class RequestHead:
 
 
 class ResponseHead:
-    """An answer's head. `length` in bytes; -1: chunked, -2: until the connection closes."""
+    """An answer's head. `length` in bytes; -1: chunked, -2: until the connection closes.
+
+    `reason` begins with the space that a status line has even without one (RFC 9112 section 4).
+    """
 
     __slots__ = ("block", "keep_alive", "length", "reason", "status", "upgrade")
 
@@ -130,24 +138,22 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
     lines.pop()
     if len(lines) > max_fields:
         raise RequestRefused(Stage.LIMIT, "Too many header fields.", 431)
-    if target[:1] != b"/" or method == b"TRACE":
+    if target[:1] != b"/" or method in NOT_OFFERED:
         check_target(head)
     read_request_fields(head, lines)
-    if head.host is None and minor == b"1":
-        raise RequestRefused(Stage.PARSE, "A Host field is missing.")
     return head
 
 
 def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa: C901 - one flat loop, the hot one
     """Sort the client's fields into those that concern us and those that pass through."""
     kept = []
-    dropped: set[bytes] = set()
+    options: set[bytes] = set()
     framed = hosted = False
     for line in lines:
         name = line.partition(b":")[0].lower()
         kind = REQUEST_FIELDS.get(name)
         if kind is None:
-            if name[:12] != OWN_PREFIX:
+            if name[:12] not in OWN_PREFIXES:
                 kept.append(line)
             continue
         value = line[len(name) + 2 :]
@@ -162,7 +168,7 @@ def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa:
             framed = True
             head.length = body_length(name, value, head.minor)
         elif kind == CONNECTION:
-            read_connection(head, value, dropped)
+            options |= KEEP_ALIVE if value == b"keep-alive" else nominated(value)
         elif kind == EXPECT:
             if value.lower() != b"100-continue":
                 raise RequestRefused(Stage.PARSE, "This expectation cannot be met.", 417)
@@ -174,23 +180,20 @@ def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa:
             kept.append(line)
         elif name == b"upgrade":
             head.upgrade = value
+    if not hosted and head.minor == b"1":
+        raise RequestRefused(Stage.PARSE, "A Host field is missing.")
     kept.append(b"")
     head.block = b"\r\n".join(kept)
-    if dropped:
-        head.block = without(head.block, dropped)
+    if options:
+        apply_connection(head, options)
 
 
-def read_connection(head: RequestHead, value: bytes, dropped: set[bytes]) -> None:
-    """`close`, `keep-alive` and the names of fields meant for this hop only (RFC 9110 section 7.6.1)."""
-    if value == b"keep-alive":
-        head.keep_alive = True
-        return
-    options = nominated(value)
-    if b"close" in options:
-        head.keep_alive = False
-    elif b"keep-alive" in options:
-        head.keep_alive = True
-    dropped |= options - {b"close", b"keep-alive", b"upgrade"}
+def apply_connection(head: RequestHead | ResponseHead, options: set[bytes]) -> None:
+    """All Connection fields together: `close` wins; what they nominate ends here (RFC 9110 section 7.6.1)."""
+    head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
+    nominees = options - CONNECTION_OPTIONS
+    if nominees:
+        head.block = without(head.block, nominees)
 
 
 def body_length(name: bytes, value: bytes, minor: bytes) -> int:
@@ -207,7 +210,7 @@ def body_length(name: bytes, value: bytes, minor: bytes) -> int:
 def check_target(head: RequestHead) -> None:
     """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
     target = head.target
-    if head.method in (b"CONNECT", b"TRACE"):
+    if head.method in NOT_OFFERED:
         raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
     if target == b"*" and head.method == b"OPTIONS":
         return
@@ -216,14 +219,16 @@ def check_target(head: RequestHead) -> None:
         raise RequestRefused(Stage.PARSE, "The request target is not valid.")
     head.host = match[1]
     origin = match[2]
-    head.target = origin if origin[:1] == b"/" else b"/" + origin
+    if not origin and head.method == b"OPTIONS":  # it asks about the server itself (RFC 9112 section 3.2.4)
+        head.target = b"*"
+    else:
+        head.target = origin if origin[:1] == b"/" else b"/" + origin
     head.path, _, head.query = head.target.partition(b"?")
 
 
 def diagnose(raw: bytes) -> RequestRefused:
     """Why a head does not match the grammar, as far as the client is helped by it."""
-    version = OTHER_VERSION.match(raw)
-    if version and b" HTTP/1." not in version[0]:
+    if OTHER_VERSION.match(raw):
         return RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
     return RequestRefused(Stage.PARSE)
 
@@ -240,16 +245,19 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     else:
         minor, code, reason, block = match.groups()
     status = int(code)
-    head = ResponseHead(status, (reason or b"").rstrip(b" \t"), minor == b"1")
+    head = ResponseHead(status, reason or b" ", minor == b"1")
     read_response_fields(head, block.split(b"\r\n")[:-1], minor)
-    if status < 200 or status == 204 or status == 304 or method == b"HEAD":
+    if status < 200 or status == 204:  # never a body, nor the length of one (RFC 9110 section 8.6)
+        head.length = 0
+        head.block = without(head.block, CONTENT_LENGTH)
+    elif status == 304 or method == b"HEAD":
         head.length = 0
     return head
 
 
 def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
     kept = []
-    dropped: set[bytes] = set()
+    options: set[bytes] = set()
     framed = False
     for line in lines:
         name = line.partition(b":")[0].lower()
@@ -273,12 +281,10 @@ def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -
             else:
                 raise ResponseRefused("unknown Transfer-Encoding")
         elif kind == CONNECTION:
-            options = nominated(value)
-            head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
-            dropped |= options - {b"close", b"keep-alive", b"upgrade"}
+            options |= nominated(value)
         elif name == b"upgrade":
             head.upgrade = value
     kept.append(b"")
     head.block = b"\r\n".join(kept)
-    if dropped:
-        head.block = without(head.block, dropped)
+    if options:
+        apply_connection(head, options)

@@ -9,6 +9,8 @@ as spelling it anew. Anything spelled otherwise is re-spelled by `respell`.
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
+from itertools import product
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]"
@@ -34,7 +36,14 @@ HOP_BY_HOP = frozenset(
 )
 # Fields that a Connection field cannot nominate away: framing, routing and what this proxy vouches for.
 PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent"})
+# What this proxy vouches for, so that a client cannot: its own fields of these names are dropped.
+VOUCHED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id")
 OWN_PREFIX = b"x-crossfade-"
+
+
+def look_alikes(name: bytes) -> frozenset[bytes]:
+    """The name with each hyphen as it is or as an underscore: behind WSGI and CGI they are one name."""
+    return frozenset(map(bytes, product(*(b"-_" if c == ord("-") else (c,) for c in name))))
 
 
 def respell(block: bytes) -> bytes:
@@ -51,7 +60,7 @@ def nominated(connection: bytes) -> set[bytes]:
     return {t.strip(b" \t") for t in connection.lower().split(b",")} - PROTECTED
 
 
-def without(block: bytes, names: set[bytes]) -> bytes:
+def without(block: bytes, names: AbstractSet[bytes]) -> bytes:
     """The block less the fields with these lower-cased names."""
     kept = [line for line in block.split(b"\r\n")[:-1] if line.partition(b":")[0].lower() not in names]
     return b"".join([line + b"\r\n" for line in kept])

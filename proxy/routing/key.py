@@ -2,7 +2,7 @@
 
 A route names its sources in order and the first that is present wins. The key is bytes, taken as
 the client spelled it; from JSON, a string is its UTF-8 text and a number its shortest spelling, so
-that `"42"` and `42` are one customer.
+that `"42"`, `42` and `42.0` are one customer.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from proxy.http1.head import RequestHead
 from proxy.routing.snapshot import Sticky
 
 # What a source gets to see: the head, the decoded JSON body (None if none), the client's address.
+# An empty key is no key.
 KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
 
 
@@ -42,15 +43,16 @@ def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:
     for pair in cookies.split(b";"):
         key, equals, value = pair.strip(b" \t").partition(b"=")
         if equals and key == name:
-            return value or None
+            return value
     return None
 
 
 def query_value(query: bytes, name: bytes) -> bytes | None:
+    """The first value of a parameter, as it is spelled; empty for `?name=` and `?name`."""
     for pair in query.split(b"&"):
-        key, equals, value = pair.partition(b"=")
-        if equals and key == name:
-            return value or None
+        key, _, value = pair.partition(b"=")
+        if key == name:
+            return value
     return None
 
 
@@ -58,7 +60,7 @@ def decode_json(body: bytes) -> Any:
     """The decoded body, or None where it is not JSON; a model, not the proxy, is to complain about that."""
     try:
         return DECODE(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -77,7 +79,9 @@ def json_field(body: Any, path: tuple[str, ...]) -> Any:
 def json_key(body: Any, path: tuple[str, ...]) -> bytes | None:
     value = json_field(body, path)
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogatepass") or None
+        return value.encode()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return msgspec.json.encode(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).encode()

@@ -60,7 +60,7 @@ def new_ledger(weights: Mapping[str, int], salt: bytes) -> Ledger:
     that a rollout climbing to the same weights would have reached.
     """
     check_weights(weights)
-    heaviest = max(weights, key=lambda name: weights[name])
+    heaviest = min(weights, key=lambda name: (-weights[name], name))  # in any order of the file
     whole = Ledger((heaviest,), bytes(BUCKETS), version=0)
     return reweigh(whole, weights, salt)
 

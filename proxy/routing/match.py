@@ -48,7 +48,8 @@ def prefix_test(prefix: bytes) -> HeadTest:
 
 def header_test(name: bytes, value: bytes) -> HeadTest:
     if name == b"host":
-        return lambda head: head.host is not None and value in (b"*", head.host)
+        host = value.lower()  # RFC 9110 section 4.2.3: hosts are case-insensitive
+        return lambda head: head.host is not None and (host == b"*" or head.host.lower() == host)
     if value == b"*":
         return lambda head: head.field(name) is not None
     return lambda head: head.field(name) == value

@@ -32,14 +32,16 @@ async def test_serves_and_drains_on_sigterm(registry):
 
 
 async def test_cut_on_uvloop(registry):
-    async with command("--registry", str(registry), "--version", "v2") as process:
-        async with ClientSession(await listening_url(process)) as client:
-            await until_healthy(client)
-            await fetch(client, "PUT", "/faults", json={"cut": 1})
-            async with client.post("/predict", json=ROW) as answer:
-                assert answer.status == 200
-                with pytest.raises(ClientError):
-                    await answer.read()
+    async with (
+        command("--registry", str(registry), "--version", "v2") as process,
+        ClientSession(await listening_url(process)) as client,
+    ):
+        await until_healthy(client)
+        await fetch(client, "PUT", "/faults", json={"cut": 1})
+        answer = await client.post("/predict", json=ROW)
+        assert answer.status == 200
+        with pytest.raises(ClientError):
+            await answer.read()
 
 
 @pytest.mark.parametrize("answer_first", [False, True])
@@ -95,7 +97,20 @@ def test_flags_win_over_the_environment(monkeypatch):
     config = parse_config([])
     assert (str(config.registry), config.model, config.version) == ("/somewhere", "other", "v8")
     assert (config.host, config.port, config.seed) == ("127.0.0.9", 1234, None)
-    flags = ["--registry", "here", "--model", "m", "--version", "v1", "--host", "::1", "--port", "0", "--seed", "4"]
+    flags = [
+        "--registry",
+        "here",
+        "--model",
+        "m",
+        "--version",
+        "v1",
+        "--host",
+        "::1",
+        "--port",
+        "0",
+        "--seed",
+        "4",
+    ]
     config = parse_config(flags)
     assert (str(config.registry), config.model, config.version) == ("here", "m", "v1")
     assert (config.host, config.port, config.seed) == ("::1", 0, 4)

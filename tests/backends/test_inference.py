@@ -27,7 +27,7 @@ def ask(model: ServedModel, inputs: Any, **more: Any) -> dict[str, Any]:
     return infer(json.dumps({"inputs": inputs, **more}).encode(), model, lambda scores: scores)
 
 
-def by_feature(columns: list[list[float]], **changes: Any) -> list[dict[str, Any]]:
+def by_feature(columns: list[list[Any]], **changes: Any) -> list[dict[str, Any]]:
     return [
         {"name": name, "shape": [len(column)], "datatype": "FP64", "data": column} | changes
         for name, column in zip(FEATURES, columns, strict=True)

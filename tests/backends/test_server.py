@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from backends.data import as_request, draw_sample
 from backends.registry import RegistryError
 from backends.rows import MAX_ROWS
-from backends.scoring import load_served_model
+from backends.scoring import ServedModel, load_served_model
 from backends.server import MAX_BODY
 from tests.backends.serving import ROW, TENSOR, fetch, serving, until_healthy
 
@@ -67,7 +68,6 @@ async def test_wrong_fields_are_all_named(client):
         ("POST", "/predict", b"", 400),
         ("POST", "/batch", b"{}", 422),
         ("POST", "/batch", b'{"rows":[' + b"{}," * MAX_ROWS + b"{}]}", 413),
-        ("POST", "/predict", b" " * (MAX_BODY + 1), 413),
         ("GET", "/predict", None, 405),
         ("GET", "/nowhere", None, 404),
         ("GET", "/v2things", None, 404),
@@ -79,6 +79,16 @@ async def test_refusals_are_json(client, method, path, body, status):
     got, answer = await fetch(client, method, path, data=body)
     assert got == status
     assert all(problem["msg"] for problem in answer["detail"])
+
+
+async def test_a_body_that_is_too_large(client):
+    async def spaces() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BODY // 2**16 + 1):
+            yield b" " * 2**16
+
+    status, answer = await fetch(client, "POST", "/predict", data=spaces())
+    assert status == 413
+    assert "POST /predict" in answer["detail"][0]["msg"]
 
 
 async def test_what_is_allowed_is_said(client):
@@ -126,13 +136,15 @@ async def test_a_model_that_cannot_be_loaded_is_never_healthy(registry):
 
 async def test_an_accident_is_a_500_that_tells_nothing(registry, caplog):
     class Broken:
-        def __init__(self, model):
-            self.metadata = model.metadata
+        def fit(self, features, labels): ...
 
-        def score(self, matrix):
+        def predict_proba(self, features):
             raise RuntimeError("secret")
 
-    async with serving(registry, load=lambda *where: Broken(load_served_model(*where))) as client:  # type: ignore[arg-type, return-value]  # broken on purpose
+    def load_broken(*where):
+        return ServedModel(load_served_model(*where).metadata, Broken())
+
+    async with serving(registry, load=load_broken) as client:
         status, answer = await fetch(client, "POST", "/predict", json=ROW)
     assert status == 500
     assert "secret" not in str(answer)

@@ -115,9 +115,8 @@ async def test_cut_on_the_wire_is_a_whole_head_and_half_a_body(client):
 
 
 async def send_predict(client: ClientSession) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    base = client._base_url
-    assert base is not None
-    reader, writer = await asyncio.open_connection(base.host, base.port)
+    async with client.get("/live") as answer:
+        reader, writer = await asyncio.open_connection(answer.url.host, answer.url.port)
     body = str(ROW).replace("'", '"').encode()
     head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)

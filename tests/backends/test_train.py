@@ -56,11 +56,11 @@ def test_training_is_deterministic(tmp_path):
     for left, right in zip(one, other, strict=True):
         assert left.metrics == right.metrics
         assert left.training_data_sha256 == right.training_data_sha256
-        scores = [
+        first, second = [
             load_model(tmp_path / name, metadata).predict_proba(sample.features)
             for name, metadata in (("a", left), ("b", right))
         ]
-        assert np.array_equal(*scores)
+        assert np.array_equal(first, second)
 
 
 def test_metadata_on_disk(registry, versions):

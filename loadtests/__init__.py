@@ -1,0 +1,1 @@
+"""Load tests: whether the laws hold under load (locustfile), and what the proxy costs (bench)."""

@@ -1,0 +1,75 @@
+"""Reads from a proxy's admin API what the laws have to be judged against.
+
+Standard library only, so that it runs wherever Locust does.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from loadtests.laws import RouteState, Split
+
+PAGE = 1000
+# Workers report their counts a few times a second.
+SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdminApi:
+    """`url` without a path; `route` is the route under load."""
+
+    url: str
+    token: str
+    route: str
+
+    def get(self, path: str) -> Any:
+        """Decoded JSON; raises OSError (HTTPError for a refusal)."""
+        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        with urlopen(Request(f"{self.url.rstrip('/')}/api/v1/{path}", headers=headers), timeout=10) as answer:
+            return json.load(answer)
+
+    def route_view(self) -> dict[str, Any]:
+        view: dict[str, Any] = self.get(f"routes/{quote(self.route, safe='')}")
+        return view
+
+    def settled_view(self, answers: int, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The view once its counts hold as many more requests as were answered, or after a few seconds."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while True:
+            view = self.route_view()
+            if requests_in(view) - requests_in(before) >= answers or time.monotonic() > deadline:
+                return view
+            time.sleep(0.1)
+
+    def splits(self, known: RouteState) -> dict[int, Split]:
+        """By ledger version: those that the journal's decisions made, and the known one."""
+        found = {known.ledger_version: known.split}
+        after = 0
+        while page := self.get(f"decisions?route={quote(self.route)}&after={after}&limit={PAGE}"):
+            found |= splits_in(page)
+            after = max(decision["id"] for decision in page)
+        return found
+
+
+def requests_in(view: Mapping[str, Any]) -> int:
+    return sum(numbers["requests"] for numbers in view["backends"].values())
+
+
+def state_of(view: Mapping[str, Any]) -> RouteState:
+    return RouteState(
+        ledger_version=view["ledger_version"],
+        split=view["split"],
+        fallback=view["fallback"],
+        spilled={name: numbers["spilled"] for name, numbers in view["backends"].items()},
+    )
+
+
+def splits_in(decisions: list[dict[str, Any]]) -> dict[int, Split]:
+    made = [decision["to"] for decision in decisions]
+    return {to["ledger_version"]: to["split"] for to in made if "split" in to and "ledger_version" in to}

@@ -1,0 +1,1 @@
+"""What stands beside the proxy in the benchmark: the origin behind all, and a plain aiohttp proxy."""

@@ -1,0 +1,75 @@
+"""Origins with constant answers, cheap enough not to be what is measured: `python -m loadtests.peers.origin a=PORT …`.
+
+`/large` is answered with 100 kB, `/echo` with the head of the request, all else with a small JSON;
+`x-origin` says which origin answered. Reads what a proxy sends: HTTP/1.1 with Content-Length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+
+SMALL = b'{"customer_id":"c-000042","churn_probability":0.4217,"risk_level":"medium","model_version":"v2"}'
+LARGE = b"x" * 100_000
+BACKLOG = 1024
+
+
+def response(name: str, media: str, body: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\nX-Origin: {name}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Origin(asyncio.Protocol):
+    """One connection; requests may come in any pieces, or several at once."""
+
+    def __init__(self, name: str, small: bytes, large: bytes) -> None:
+        self.name, self.small, self.large = name, small, large
+        self.pending = b""
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        data = self.pending + data if self.pending else data
+        while (head_end := data.find(b"\r\n\r\n")) >= 0:
+            end = head_end + 4 + content_length(data[:head_end])
+            if len(data) < end:
+                break
+            self.transport.write(self.answer(data[:head_end]))
+            data = data[end:]
+        self.pending = data
+
+    def answer(self, head: bytes) -> bytes:
+        path = head.split(b" ", 2)[1]
+        if path == b"/large":
+            return self.large
+        return response(self.name, "text/plain", head) if path == b"/echo" else self.small
+
+
+def content_length(head: bytes) -> int:
+    _, found, rest = head.lower().partition(b"\r\ncontent-length:")
+    return int(rest.split(b"\r\n", 1)[0]) if found else 0
+
+
+async def start(name: str, port: int) -> asyncio.Server:
+    small, large = (
+        response(name, "application/json", SMALL),
+        response(name, "application/octet-stream", LARGE),
+    )
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(lambda: Origin(name, small, large), "127.0.0.1", port, backlog=BACKLOG)
+
+
+async def serve(origins: dict[str, int]) -> None:
+    servers = [await start(name, port) for name, port in origins.items()]
+    await asyncio.gather(*(server.serve_forever() for server in servers))
+
+
+if __name__ == "__main__":
+    uvloop.run(serve({name: int(port) for name, _, port in (word.partition("=") for word in sys.argv[1:])}))

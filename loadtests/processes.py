@@ -1,0 +1,76 @@
+"""Child processes that are pinned to cores and never outlive the block that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+STARTS_WITHIN = 20.0
+STOPS_WITHIN = 10.0
+
+
+class BenchError(Exception):
+    """The measurement cannot be made; the text says why."""
+
+
+def pinned(cores: frozenset[int]) -> Callable[[], None] | None:
+    """What a child does before it runs, for `preexec_fn`."""
+    return (lambda: os.sched_setaffinity(0, cores)) if cores else None
+
+
+@contextmanager
+def child(argv: Sequence[str], cores: frozenset[int], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """In a session of its own: Ctrl-C reaches only this process, which then ends the children in order."""
+    with log.open("wb") as printed:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=pinned(cores),
+        )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Asks the leader to end, then ends what is left of its group."""
+    process.terminate()
+    try:
+        process.wait(STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Until a GET is answered with 200; raises BenchError with what the process printed."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:
+        with suppress(OSError, HTTPException):
+            if status_of(port) == 200:
+                return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+def status_of(port: int) -> int:
+    connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+    finally:
+        connection.close()

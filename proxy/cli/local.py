@@ -1,0 +1,91 @@
+"""Commands that need no running proxy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxy.cli.exits import INVALID, OK
+from proxy.cli.output import say, say_json
+
+if TYPE_CHECKING:
+    from proxy.config.problem import Problem
+
+
+def run(arguments: Namespace) -> int:
+    from proxy.app import serve
+
+    return serve(arguments.file)
+
+
+def demo(arguments: Namespace) -> int:
+    from proxy.demo.main import main
+
+    return main(arguments.keep)
+
+
+def check(arguments: Namespace) -> int:
+    found = [examined(name) for name in arguments.files]
+    if arguments.json:
+        say_json(found)
+    else:
+        for one in found:
+            say_examined(one)
+    return OK if all(one["ok"] for one in found) else INVALID
+
+
+def examined(name: str) -> dict[str, Any]:
+    """What `run` would say to this file; warnings are among the problems."""
+    from proxy.config.load import load
+    from proxy.config.problem import ConfigError, Problem
+
+    source = "<stdin>" if name == "-" else name
+    try:
+        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+        loaded = load(text, source, os.environ)
+    except ConfigError as error:
+        return examination(source, error.problems)
+    except OSError as error:
+        return examination(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
+    except UnicodeDecodeError as error:
+        return examination(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
+    return examination(source, loaded.warnings, loaded.hash)
+
+
+def examination(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:
+    found = [asdict(problem) for problem in problems]
+    return {"file": source, "ok": config_hash is not None, "hash": config_hash, "problems": found}
+
+
+def say_examined(one: dict[str, Any]) -> None:
+    from proxy.config.problem import Problem
+
+    problems = [Problem(**problem) for problem in one["problems"]]
+    for problem in problems:
+        say(str(problem))
+    errors = sum(problem.severity == "error" for problem in problems)
+    warnings = f", {plural(len(problems) - errors, 'warning')}" if len(problems) > errors else ""
+    say(f"{one['file']}: {'ok' if one['ok'] else plural(errors, 'error')}{warnings}", sys.stderr)
+
+
+def plural(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def schema(arguments: Namespace) -> int:
+    from proxy.config.schema import json_schema
+
+    say_json(json_schema())
+    return OK
+
+
+def version(arguments: Namespace) -> int:
+    from importlib import metadata
+
+    say(f"crossfade {metadata.version('crossfade')}")
+    return OK

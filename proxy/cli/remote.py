@@ -1,0 +1,77 @@
+"""Commands that talk to a running proxy: each is one call of the admin API and a way to show the answer."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from proxy.cli.client import AdminClient
+from proxy.cli.exits import INVALID, OK, USAGE, CommandFailed
+from proxy.cli.output import say_json
+
+
+def status(arguments: Namespace) -> int:
+    from proxy.cli.show import show_status
+
+    return finish(arguments, client(arguments).get("status"), show_status)
+
+
+def why(arguments: Namespace) -> int:
+    from proxy.cli.show import show_why
+
+    return finish(arguments, client(arguments).get("rollouts", arguments.route, "why"), show_why)
+
+
+def split(arguments: Namespace) -> int:
+    from proxy.cli.show import show_split
+
+    weights = weights_of(arguments.weights)
+    answer = client(arguments).put("routes", arguments.route, "split", body=weights)
+    return finish(arguments, answer, show_split)
+
+
+def command(arguments: Namespace) -> int:
+    from proxy.cli.show import show_rollout
+
+    body = {"reason": arguments.reason} if arguments.reason else None
+    answer = client(arguments).post("rollouts", arguments.route, arguments.verb, body=body)
+    return finish(arguments, answer, show_rollout)
+
+
+def reload(arguments: Namespace) -> int:
+    from proxy.cli.show import show_reload
+
+    return finish(arguments, client(arguments).post("reload"), show_reload)
+
+
+def client(arguments: Namespace) -> AdminClient:
+    return AdminClient(arguments.admin, arguments.token)
+
+
+def finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:
+    if arguments.json:
+        say_json(answer)
+    else:
+        show(answer)
+    return OK
+
+
+def weights_of(given: list[str]) -> dict[str, int]:
+    """`v2=95% v3=5%` → buckets out of 10 000, read as the configuration reads a split."""
+    from proxy.config.problem import BadValue
+    from proxy.config.split import term, weights
+
+    terms = {}
+    for one in given:
+        name, equals, value = one.rpartition("=")
+        if not equals or not name or name in terms:
+            raise CommandFailed(USAGE, f"{one}: each backend once, as in v2=95% v3=5%")
+        try:
+            terms[name] = term(value)
+        except BadValue as error:
+            raise CommandFailed(USAGE, f"the weight of {name} {error}") from None
+    try:
+        return weights(terms)
+    except BadValue as error:
+        raise CommandFailed(INVALID, f"the split {error}") from None

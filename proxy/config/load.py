@@ -1,0 +1,65 @@
+"""Text → configuration: the one way in, for `run`, `check`, reload and the admin API alike.
+
+Rule: all problems at once, in file order, or a configuration with its warnings; never anything else.
+No file and no environment is read here: both are arguments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pydantic import ValidationError
+
+from proxy.config.document import Document, Mark
+from proxy.config.model import Config
+from proxy.config.pending import not_acted_on
+from proxy.config.problem import ConfigError, Problem
+from proxy.config.reader import read
+from proxy.config.rules import RULES
+from proxy.config.sentences import problems_of
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`hash` tells configurations apart by what they mean: spelling, comments and order of keys do not count."""
+
+    config: Config
+    warnings: tuple[Problem, ...]
+    hash: str
+
+
+def load(text: str, source: str, env: Mapping[str, str]) -> Loaded:
+    """`source` is the file's name for messages. Raises ConfigError with every problem found."""
+    document = read(text, source, env)
+    config, invalid = validated(document)
+    ruled = [problem for rule in RULES for problem in rule(document)]
+    found = told_once([*document.problems, *invalid, *ruled, *not_acted_on(document)], document)
+    if config is None or any(problem.severity == "error" for problem in found):
+        raise ConfigError(found)
+    return Loaded(config, found, hash_of(config))
+
+
+def validated(document: Document) -> tuple[Config | None, list[Problem]]:
+    try:
+        return Config.model_validate(document.root.plain()), []
+    except ValidationError as error:
+        return None, problems_of(error, document)
+
+
+def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
+    """In file order, without what merely follows from another problem at the same place."""
+    first = frozenset(document.problems)
+    wrong = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
+    follows = {"error": document.broken, "warning": wrong}
+    kept = [
+        p for p in dict.fromkeys(problems) if p in first or Mark(p.line, p.column) not in follows[p.severity]
+    ]
+    return tuple(sorted(kept, key=lambda p: (p.line, p.column)))
+
+
+def hash_of(config: Config) -> str:
+    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return sha256(canonical.encode()).hexdigest()

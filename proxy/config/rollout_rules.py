@@ -1,0 +1,124 @@
+"""What the parts of a rollout mean together, and a rollout beside its route's split and mirrors.
+
+Rule: as for all rules, the document is read, and what cannot be read is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import get_args
+
+from proxy.config import units
+from proxy.config.document import Document, Loc, Node
+from proxy.config.problem import BadValue, Problem, listed
+from proxy.config.rollout import BOUNDS, Metric
+
+# Which bounds a metric can be held to, and which further keys it needs and takes.
+FITTING: dict[str, tuple[str, ...]] = {
+    "error_rate": ("max", "max_increase"),
+    "latency": ("max", "max_ratio"),
+    "requests": ("min",),
+    "score_divergence": ("max",),
+    "disagreement": ("max",),
+    "kpi": ("min_increase", "min", "max_increase", "max"),
+    "prometheus": ("max", "min"),
+}
+NEEDED = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
+TAKEN = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name")}
+FURTHER = ("quantile", "name", "query")
+
+
+def champion_is_challenger(document: Document) -> Iterator[Problem]:
+    for loc, rollout in document.each("routes", "*", "rollout"):
+        champion, challenger = text_at(rollout, "champion"), text_at(rollout, "challenger")
+        if champion is not None and champion == challenger:
+            message = f'must be another backend than the champion, both are "{champion}"'
+            yield document.problem((*loc, "challenger"), message)
+
+
+def split_beside_rollout(document: Document) -> Iterator[Problem]:
+    """A rollout moves weights between two backends; a third would lose its share to it."""
+    for loc, route in document.each("routes", "*"):
+        split, champion = route.child("split"), text_at(route, "rollout", "champion")
+        challenger = text_at(route, "rollout", "challenger")
+        if split is None or not split.entries or champion is None or challenger is None:
+            continue
+        for name in split.entries:
+            if name not in (champion, challenger) and document.root.child("backends", name):
+                message = f'"{name}" is neither champion nor challenger of the rollout on this route'
+                yield document.problem((*loc, "split", name), message, at_key=True)
+        if champion not in split.entries:
+            message = f'the champion must be in the split of its route, "{champion}" is not'
+            yield document.problem((*loc, "rollout", "champion"), message)
+
+
+def mirror_beside_split(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        split, mirrors = route.child("split"), route.child("mirror")
+        for index, mirror in enumerate(mirrors.elements if mirrors and split else ()):
+            name = text_at(mirror, "to")
+            if split and name in split.entries:
+                message = f'"{name}" is in the split as well, so it would see some requests twice'
+                yield document.problem((*loc, "mirror", index, "to"), message, severity="warning")
+
+
+def steps_that_do_not_rise(document: Document) -> Iterator[Problem]:
+    for loc, steps in document.each("routes", "*", "rollout", "steps"):
+        before = -1  # a challenger that gets mirrors only has a step of 0
+        for index, step in enumerate(steps.elements):
+            place = (*loc, index, "weight")
+            weight = step.child("weight")
+            try:
+                parts = units.weight(weight.value if weight else None)
+            except BadValue:
+                continue
+            if parts <= before:
+                message = f"must be more than the step before, which has {units.percent(before / units.WHOLE)}"
+                yield document.problem(place, message)
+            before = max(before, parts)
+
+
+def unfit_checks(document: Document) -> Iterator[Problem]:
+    for loc, check in document.each("routes", "*", "rollout", "checks", "*"):
+        metric = text_at(check, "metric")
+        if metric in FITTING:
+            yield from unfit_bounds(loc, check, metric, document)
+            yield from unfit_keys(loc, check, metric, document)
+
+
+def unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
+    given = [key for key in check.entries if key in BOUNDS]
+    fitting = [bound for bound in given if bound in FITTING[metric]]
+    if not given:
+        yield document.problem((*loc, "metric"), f"{metric} needs a bound: {listed(FITTING[metric])}")
+    for bound in given:
+        if bound not in fitting:
+            message = f"{metric} can be held to {listed(FITTING[metric])}, not to {bound}"
+            yield document.problem((*loc, bound), message, at_key=True)
+    for bound in fitting[1:]:
+        message = f"a check has one bound, and {fitting[0]} is there already; write a second check"
+        yield document.problem((*loc, bound), message, at_key=True)
+
+
+def unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
+    needed = NEEDED.get(metric)
+    if needed and needed not in check.entries:
+        yield document.problem((*loc, "metric"), f'{metric} needs the key "{needed}"')
+    for key in FURTHER:
+        if key in check.entries and key not in TAKEN.get(metric, ()):
+            yield document.problem((*loc, key), f"{metric} has no {key}", at_key=True)
+
+
+def text_at(node: Node, *keys: str) -> str | None:
+    found = node.child(*keys)
+    return found.text if found else None
+
+
+ROLLOUT_RULES = (
+    champion_is_challenger,
+    split_beside_rollout,
+    mirror_beside_split,
+    steps_that_do_not_rise,
+    unfit_checks,
+)
+assert set(FITTING) == set(get_args(Metric))

@@ -1,0 +1,143 @@
+"""What is known about a challenger: counts by stratum, a stratum being one ledger version of the rollout.
+
+Rule: within a stratum the weights do not move, so each request between champion and challenger was
+the toss of a coin with known bias; strata are never pooled in a comparison. A threshold for slow
+answers is fixed before the counts that it is applied to are looked at (statistics 1.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil, log
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.stats.counts import Cell
+from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of
+from proxy.stats.sequential import Tosses
+
+if TYPE_CHECKING:
+    from proxy.config.model import CheckConfig
+
+WARM_UP = 500  # durations of the champion before its quantile may serve as a threshold
+SHADOW = "shadow"
+
+
+class Slow(msgspec.Struct):
+    """Answers slower than the threshold of a check: of how many on each side, how many were."""
+
+    challenger: int = 0
+    challenger_n: int = 0
+    champion: int = 0
+    champion_n: int = 0
+
+
+class Stratum(msgspec.Struct):
+    """`share`: the challenger's part of what champion and challenger get together, 0 to 1."""
+
+    version: int
+    step: int
+    share: float
+    champion: Cell
+    challenger: Cell
+    slow: dict[str, Slow] = msgspec.field(default_factory=dict)  # by the check's title
+
+    @property
+    def compares(self) -> bool:
+        """Whether both sides get live traffic."""
+        return 0 < self.share < 1
+
+
+class Evidence(msgspec.Struct):
+    """Everything counted for one attempt of a rollout. `baseline`: all durations known of the champion."""
+
+    champion: str
+    challenger: str
+    strata: list[Stratum] = msgspec.field(default_factory=list)
+    baseline: Histogram = msgspec.field(default_factory=Histogram)
+
+    def open(self, route: str, version: int, step: int, share: float) -> None:
+        """A new stratum: counts of this ledger version belong to it from now on."""
+        champion, challenger = (Cell(route, name, "", version) for name in (self.champion, self.challenger))
+        self.strata.append(Stratum(version, step, share, champion, challenger))
+
+    def of_step(self, step: int) -> list[Stratum]:
+        return [s for s in self.strata if s.step == step]
+
+    def comparable(self, step: int) -> list[Stratum]:
+        """The step's strata in which both sides have traffic; where it has none, those of earlier steps."""
+        compared = [s for s in self.strata if s.compares and s.step <= step]
+        return [s for s in compared if s.step == step] or compared
+
+
+def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig]) -> None:
+    """Add the counts of one tick, which are those of one route.
+
+    A challenger without live traffic (a shadow) is known by the answers to its mirrored copies.
+    """
+    thresholds = {c.title: edges(evidence.baseline, c) for c in checks if c.max_ratio is not None}
+    strata = {s.version: s for s in evidence.strata}
+    for cell in cells:
+        stratum = strata.get(cell.ledger_version)
+        if stratum is not None and cell.backend == evidence.challenger:
+            if (cell.role == SHADOW) == (stratum.share == 0):
+                add_challenger(stratum, cell, thresholds)
+        elif cell.backend == evidence.champion and cell.role != SHADOW:
+            evidence.baseline.merge(cell.duration)
+            if stratum is not None:
+                add_champion(stratum, cell, thresholds)
+
+
+def edges(baseline: Histogram, check: CheckConfig) -> tuple[int, int] | None:
+    """Histogram buckets above which an answer is slow: (challenger's, champion's); None before the warm-up.
+
+    The champion's is the bucket that holds its quantile; the challenger's lies max_ratio higher,
+    rounded up to a bucket edge.
+    """
+    if baseline.count < WARM_UP or check.quantile is None or check.max_ratio is None:
+        return None
+    value = baseline.quantile(check.quantile)
+    assert value is not None  # it has WARM_UP values
+    bucket = bucket_of(value)
+    return bucket + ceil(log(check.max_ratio) / LOG_GAMMA - 1e-9), bucket
+
+
+def add_challenger(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, int] | None]) -> None:
+    stratum.challenger.merge(cell)
+    for title, edge in thresholds.items():
+        if edge is not None:
+            slow = stratum.slow.setdefault(title, Slow())
+            slow.challenger += cell.duration.above(edge[0])
+            slow.challenger_n += cell.duration.count
+
+
+def add_champion(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, int] | None]) -> None:
+    stratum.champion.merge(cell)
+    for title, edge in thresholds.items():
+        if edge is not None:
+            slow = stratum.slow.setdefault(title, Slow())
+            slow.champion += cell.duration.above(edge[1])
+            slow.champion_n += cell.duration.count
+
+
+def error_tosses(strata: Iterable[Stratum]) -> list[Tosses]:
+    return [Tosses(s.share, s.challenger.errors, s.champion.errors) for s in strata]
+
+
+def slow_tosses(strata: Iterable[Stratum], title: str) -> list[Tosses]:
+    found = ((s.share, s.slow[title]) for s in strata if title in s.slow)
+    return [Tosses(share, slow.challenger, slow.champion) for share, slow in found]
+
+
+def total(cells: Iterable[Cell]) -> Cell:
+    """The sum of some cells of one side."""
+    out = Cell("", "", "", 0)
+    for cell in cells:
+        out.merge(cell)
+    return out
+
+
+def judged(cell: Cell) -> int:
+    """Requests that say something of the backend: all but those whose client left."""
+    return cell.requests - cell.abandoned

@@ -1,0 +1,67 @@
+"""The fuse: hard limits on single outcomes, for gross failure, within a tick and without statistics.
+
+Rule: it acts on the challenger's latest outcomes in order, and holds instead of blowing when the
+champion failed at least half as often over the same time: then the cause is common (law 6).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from proxy.rollout.verdict import Finding, Verdict, percent
+from proxy.stats.counts import RECENT_KEPT
+
+if TYPE_CHECKING:
+    from proxy.config.model import FuseConfig
+
+COMMON_CAUSE = 2  # errors of the champion before it can be called sick
+
+
+class Tail(msgspec.Struct):
+    """The latest outcomes of one backend, oldest first, by the tick they came in; True is an error."""
+
+    ticks: list[tuple[float, list[bool]]] = msgspec.field(default_factory=list)
+
+    def add(self, outcomes: list[bool], now: float) -> None:
+        """Forgets what is older than the latest RECENT_KEPT outcomes."""
+        if not outcomes:
+            return
+        self.ticks.append((now, outcomes))
+        kept = sum(len(o) for _, o in self.ticks)
+        while kept - len(self.ticks[0][1]) >= RECENT_KEPT:
+            kept -= len(self.ticks.pop(0)[1])
+
+    def last(self, n: int, since: float = 0.0) -> tuple[list[bool], float]:
+        """At most n latest outcomes of ticks from `since` on, and the tick of the oldest of them."""
+        out: list[bool] = []
+        oldest = since
+        for at, outcomes in reversed(self.ticks):
+            if at < since or len(out) >= n:
+                break
+            out = outcomes + out
+            oldest = at
+        return out[-n:], oldest
+
+
+def judge_fuse(fuse: FuseConfig, challenger: Tail, champion: Tail) -> Verdict | None:
+    """FAIL when the fuse blows, VOID when it would but for the champion, None when all is well."""
+    row, began = challenger.last(fuse.consecutive_errors)
+    if len(row) == fuse.consecutive_errors and all(row):
+        said = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
+        return blow(row, began, champion, said)
+    row, began = challenger.last(fuse.of_last)
+    if len(row) == fuse.of_last and sum(row) >= fuse.error_share * len(row):
+        said = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
+        return blow(row, began, champion, said)
+    return None
+
+
+def blow(row: list[bool], began: float, champion: Tail, said: str) -> Verdict:
+    share = sum(row) / len(row)
+    other, _ = champion.last(len(row), began)
+    if sum(other) >= COMMON_CAUSE and sum(other) / len(other) >= share / 2:
+        said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
+        return Verdict("fuse", Finding.VOID, said, len(row), share)
+    return Verdict("fuse", Finding.FAIL, said, len(row), share)

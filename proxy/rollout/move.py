@@ -1,0 +1,89 @@
+"""What a rollout does next, given its verdicts: an event for the machine, or what it waits for.
+
+Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance wants
+everything together: the hold, the requests, each check PASS, and an endpoint of the challenger that
+is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from proxy.rollout.machine import Event, Phase, RolloutState
+from proxy.rollout.strategy import Plan
+from proxy.rollout.verdict import Finding, Verdict, duration
+
+
+class Facts(NamedTuple):
+    """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up."""
+
+    verdicts: Sequence[Verdict]
+    requests: int
+    ready: bool
+
+
+class Move(NamedTuple):
+    """`reason` goes with the event into the journal; without one, `waiting_for` says why nothing happens."""
+
+    event: Event | None
+    reason: str = ""
+    waiting_for: str = ""
+
+
+def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    failed = [v for v in facts.verdicts if v.verdict is Finding.FAIL]
+    if failed and (state.is_running or state.is_watched):
+        return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))
+    match state.phase:
+        case Phase.PROGRESSING if state.begun:
+            return proceed(plan, state, facts, now)
+        case Phase.PROGRESSING if facts.ready:
+            return Move(Event.BEGIN, f"{plan.challenger} is up")
+        case Phase.PROGRESSING:
+            return Move(None, waiting_for=f"an endpoint of {plan.challenger} that is up")
+        case Phase.PROMOTED:
+            return watch(state, now)
+        case Phase.PAUSED:
+            cause = "an approval" if state.awaits_approval else "an operator, being paused"
+            return Move(None, waiting_for=f"{cause}: resume, promote or abort")
+        case Phase.ABORTED | Phase.ROLLED_BACK:
+            return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
+
+
+def watch(state: RolloutState, now: float) -> Move:
+    if state.watch_until is None:
+        return Move(None, waiting_for="nothing: the rollout is complete")
+    if now >= state.watch_until:
+        return Move(Event.SETTLE, "the watch ended without a FAIL")
+    return Move(None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}")
+
+
+def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    step = state.steps[state.step]
+    held = now - state.since
+    lacks = []
+    if held < step.hold:
+        lacks.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
+    if facts.requests < step.min_requests:
+        lacks.append(f"{step.min_requests - facts.requests} more requests on {plan.challenger}")
+    lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Finding.PASS]
+    if not facts.ready:
+        lacks.append(f"an endpoint of {plan.challenger} that is up")
+    if not lacks:
+        return Move(Event.PASS, f"held {duration(held)}, {facts.requests} requests, every check passed")
+    waited = now - state.patience_from
+    if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
+        return Move(None, waiting_for=lacks[0])
+    return overdue(plan, step.min_requests, facts, lacks)
+
+
+def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:
+    """max_step_time is over. VOID blames nobody and silence says nothing, so neither ends in more than a pause."""
+    reason = f"max_step_time is over, and what lacks is {lacks[0]}"
+    void = any(v.verdict is Finding.VOID for v in facts.verdicts)
+    if plan.on_undecided == "abort" and not void:
+        return Move(Event.ABORT, reason)
+    if plan.on_undecided == "advance" and not void and facts.ready and facts.requests >= needed:
+        return Move(Event.LAPSE, f"{reason}; on_undecided is advance")
+    return Move(Event.PAUSE, reason)

@@ -1,0 +1,213 @@
+"""What scenarios are made of: the proxy as its own process, model stand-ins, and clients that keep asking."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+GUARD = 30.0  # seconds; a generous end for what should happen at once
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def wait_until(condition: Callable[[], Any], what: str) -> Any:
+    """The condition's first true value (it may be a coroutine function)."""
+    end = time.monotonic() + GUARD
+    while time.monotonic() < end:
+        value = condition()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"in vain: {what}")
+
+
+class Process:
+    """A child process whose output is kept for the failure message."""
+
+    def __init__(self, *module: str, env: Mapping[str, str] | None = None) -> None:
+        self.module = module
+        self.env = {**os.environ, **(env or {})}
+        self.output = b""
+
+    async def start(self) -> None:
+        self.child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", *self.module, env=self.env,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        self.reading = asyncio.create_task(self.read())
+
+    async def read(self) -> None:
+        assert self.child.stdout is not None
+        while line := await self.child.stdout.readline():
+            self.output += line
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        if self.child.returncode is None:
+            self.child.send_signal(how)
+        code = await asyncio.wait_for(self.child.wait(), GUARD)
+        self.reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.reading
+        # Workers that outlive a killed parent hold the pipe open; nobody is to wait for them.
+        self.child._transport.close()  # type: ignore[attr-defined]
+        return code
+
+
+class Proxy(Process):
+    """`crossfade run FILE`, with its admin API at hand."""
+
+    def __init__(self, folder: Path, config: str, workers: int = 2) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.workers = workers
+        self.file = folder / "routing.yaml"
+        self.write(config)
+        super().__init__("proxy", "run", str(self.file))
+
+    def write(self, config: str) -> None:
+        head = (
+            f"listen: 127.0.0.1:{self.port}\nadmin: {{listen: 127.0.0.1:{self.admin_port}}}\n"
+            f"workers: {self.workers}\nstate: sqlite:{self.folder / 'state.db'}\ndrain: 5s\n"
+        )
+        fresh = self.folder / "routing.new"
+        fresh.write_text(head + config)
+        fresh.replace(self.file)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        await super().start()
+        await wait_until(self.is_ready, "the proxy is ready")
+
+    async def is_ready(self) -> bool:
+        assert self.child.returncode is None, self.output.decode()
+        try:
+            return (await self.call("GET", "/readyz"))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"http://127.0.0.1:{self.admin_port}{path}", json=body) as response,
+        ):
+            text = await response.text()
+            return response.status, json.loads(text) if text.startswith(("{", "[")) else text
+
+    async def get(self, path: str) -> Any:
+        status, answer = await self.call("GET", path)
+        assert status == 200, answer
+        return answer
+
+    async def rollout(self, route: str = "churn") -> dict[str, Any]:
+        found: dict[str, Any] = await self.get(f"/api/v1/rollouts/{route}")
+        return found
+
+    async def split(self, route: str = "churn") -> dict[str, float]:
+        found: dict[str, float] = (await self.get(f"/api/v1/routes/{route}"))["split"]
+        return found
+
+
+@contextlib.asynccontextmanager
+async def running(*processes: Process) -> AsyncIterator[None]:
+    try:
+        for process in processes:
+            await process.start()
+        yield
+    finally:
+        for process in reversed(processes):
+            with contextlib.suppress(AttributeError):
+                await process.stop()
+
+
+class Model(Process):
+    """A stand-in for a model: a process of its own that answers each request with its name, cheaply."""
+
+    def __init__(self, name: str, port: int | None = None) -> None:
+        self.name = name
+        self.port = port or free_port()
+        super().__init__("tests.scenarios.model", name, str(self.port))
+
+    async def start(self) -> None:
+        await super().start()
+        await wait_until(self.listens, f"{self.name} listens")
+
+    def listens(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Load:
+    """Customers who ask one after another over keep-alive connections until told to stop."""
+
+    def __init__(self, url: str, clients: int = 8, customers: int = 500, pause: float = 0.002) -> None:
+        self.url = url
+        self.clients = clients
+        self.customers = customers
+        self.pause = pause
+        self.answers: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self.seen: dict[int, list[str]] = {}
+        self.stopping = False
+
+    @property
+    def total(self) -> int:
+        return sum(self.answers.values())
+
+    async def __aenter__(self) -> Load:
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=GUARD))
+        self.tasks = [asyncio.create_task(self.ask(n)) for n in range(self.clients)]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.stopping = True
+        await asyncio.gather(*self.tasks)
+        await self.session.close()
+
+    async def ask(self, client: int) -> None:
+        customer = client
+        while not self.stopping:
+            customer = (customer + self.clients) % self.customers
+            try:
+                async with self.session.post(
+                    f"{self.url}/predict", json={"customer_id": customer}
+                ) as response:
+                    text = await response.text()
+                    backend = response.headers.get("x-crossfade-backend", "")
+                    if response.status == 200 and text == backend:
+                        self.answers[backend] += 1
+                        assigned = response.headers.get("x-crossfade-assigned", backend)
+                        self.seen.setdefault(customer, []).append(assigned)
+                    else:
+                        self.failures.append(f"{response.status} {text}")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                self.failures.append(repr(error))
+            await asyncio.sleep(self.pause)
+
+    async def more(self, requests: int) -> None:
+        """Wait until so many more have been answered."""
+        goal = self.total + requests
+        await wait_until(
+            lambda: self.total >= goal, f"{requests} more answers; failures: {self.failures[:3]}"
+        )

@@ -1,0 +1,28 @@
+"""A good challenger climbs its steps and is promoted; nobody loses a request, nobody moves twice."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+
+from tests.scenarios.conftest import canary, routing
+from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+
+
+async def test_a_canary_climbs_to_the_promotion(tmp_path: Path, models: dict[str, Model]) -> None:
+    steps = "[{weight: 10%, hold: 500ms}, {weight: 50%, hold: 500ms}]"
+    proxy = Proxy(tmp_path, routing(models, canary(steps)))
+    async with running(proxy):
+        async with Load(proxy.url) as load:
+            await wait_until(lambda: promoted(proxy), "the promotion")
+            await load.more(200)
+        assert await proxy.split() == {"v2": 0.0, "v3": 1.0} or (await proxy.split()) == {"v3": 1.0}
+        assert load.failures == []
+        paths = [[name for name, _ in groupby(seen)] for seen in load.seen.values()]
+        assert all(path in (["v2", "v3"], ["v3"]) for path in paths), [p for p in paths if len(p) > 2]
+        actions = [d["action"] for d in (await proxy.get("/api/v1/decisions"))["decisions"]]
+        assert actions.index("promote") > actions.index("advance")
+
+
+async def promoted(proxy: Proxy) -> bool:
+    return bool((await proxy.rollout())["phase"] == "promoted")

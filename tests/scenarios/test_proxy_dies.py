@@ -1,0 +1,89 @@
+"""kill -9 of the whole proxy: the next one goes on with the same weights, the same map and the same step."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from tests.scenarios.conftest import canary, routing
+from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+
+STEPS = "[{weight: 20%, hold: 300ms}, {weight: 40%, hold: 1h}]"
+
+
+async def second_step(proxy: Proxy) -> bool:
+    return bool((await proxy.rollout())["step"] == 1)
+
+
+async def backends_of(proxy: Proxy, customers: range) -> list[str]:
+    """Who answers whom, asked one by one."""
+    import aiohttp
+
+    found = []
+    async with aiohttp.ClientSession() as session:
+        for customer in customers:
+            async with session.post(f"{proxy.url}/predict", json={"customer_id": customer}) as response:
+                found.append(response.headers["x-crossfade-backend"])
+    return found
+
+
+async def test_the_successor_goes_on_where_it_was(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
+    async with running(proxy):
+        async with Load(proxy.url):
+            await wait_until(lambda: second_step(proxy), "the second step")
+        before = await proxy.rollout()
+        split, map_before = await proxy.split(), await backends_of(proxy, range(300))
+        version = (await proxy.get("/api/v1/routes/churn"))["ledger_version"]
+        workers = [w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]]
+        await proxy.stop(signal.SIGKILL)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+
+        await proxy.start()
+        after = await proxy.rollout()
+        assert (after["phase"], after["step"], after["since"]) == ("progressing", 1, before["since"])
+        assert await proxy.split() == split == {"v2": 0.6, "v3": 0.4}
+        assert (await proxy.get("/api/v1/routes/churn"))["ledger_version"] == version
+        assert await backends_of(proxy, range(300)) == map_before
+
+
+async def test_orphaned_workers_serve_until_the_successor_does(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
+    proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
+    async with running(proxy):
+        workers = [w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]]
+        async with Load(proxy.url) as load:
+            await load.more(100)
+            await proxy.stop(signal.SIGKILL)
+            await load.more(200)  # nobody controls them, and they are right all the same
+            await proxy.start()
+            await wait_until(lambda: not any(alive(pid) for pid in workers), "the orphans to leave")
+            await load.more(200)
+        assert load.failures == []
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_worker_that_dies_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
+    async with running(proxy):
+        victim = (await proxy.get("/api/v1/status"))["workers"][0]["pid"]
+        os.kill(victim, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            workers = (await proxy.get("/api/v1/status"))["workers"]
+            return all(w["up"] for w in workers) and victim not in [w["pid"] for w in workers]
+
+        await wait_until(replaced, "another worker")
+        async with Load(proxy.url) as load:
+            await load.more(200)
+        assert load.failures == []
