@@ -13,11 +13,12 @@ import re
 import shutil
 import tempfile
 import zipfile
+from datetime import UTC
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from backends.data import FloatArray
 
@@ -60,13 +61,17 @@ class Metrics(BaseModel):
     n: int
 
 
+# pydantic's own timezone object can crash the interpreter (CPython 3.11) if it lives until exit.
+UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+
 class Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     version: str
     framework: str
-    created: AwareDatetime
+    created: UtcTime
     features: tuple[str, ...]
     parameters: dict[str, str | bool | int | float]
     metrics: Metrics

@@ -15,8 +15,6 @@ COPY --from=build /opt/crossfade /opt/crossfade
 COPY config/routing.yaml /etc/crossfade/routing.yaml
 ENV PATH=/opt/crossfade/bin:$PATH
 ENV PYTHONUNBUFFERED=1
-ENV CROSSFADE_LISTEN=0.0.0.0:8080
-ENV CROSSFADE_STATE=sqlite:/var/lib/crossfade/crossfade.db
 USER 10001
 WORKDIR /var/lib/crossfade
 VOLUME /var/lib/crossfade

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from itertools import cycle
+from typing import cast
 
 import uvloop
 
@@ -53,8 +54,7 @@ class Caller(asyncio.Protocol):
         self.wanted = 0  # bytes of the answer, once its head is there
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own class is not a subclass
         self.send()
 
     def send(self) -> None:

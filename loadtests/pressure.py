@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import msgspec
 
-from loadtests.processes import BenchError, pinned
+from loadtests.processes import BenchError, child
 from loadtests.work import Work
 
 SCRIPT = Path(__file__).with_name("load.lua")
+SLACK = 30.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -41,16 +43,17 @@ def command(port: int, work: Work, connections: int, seconds: int) -> list[str]:
 
 def press(port: int, work: Work, connections: int, seconds: int, cores: frozenset[int]) -> Outcome:
     """Raises BenchError if the generator fails or not one request was answered."""
-    done = subprocess.run(
-        command(port, work, connections, seconds),
-        capture_output=True,
-        text=True,
-        timeout=seconds + 30,
-        preexec_fn=pinned(cores),
-    )
-    if done.returncode != 0:
-        raise BenchError(f"{generator()} failed: {done.stderr or done.stdout}")
-    outcome = msgspec.json.decode(done.stdout.strip().rpartition("\n")[2], type=Outcome)
+    with NamedTemporaryFile(prefix="crossfade-load-") as log:
+        printed = Path(log.name)
+        with child(command(port, work, connections, seconds), cores, printed) as process:
+            try:
+                code = process.wait(seconds + SLACK)
+            except subprocess.TimeoutExpired:
+                raise BenchError(f"{generator()} did not end by itself: {printed.read_text()}") from None
+        text = printed.read_text()
+    if code != 0:
+        raise BenchError(f"{generator()} failed: {text}")
+    outcome = msgspec.json.decode(text.strip().rpartition("\n")[2], type=Outcome)
     if outcome.requests == 0:
-        raise BenchError(f"nothing was answered on port {port}: {done.stdout}")
+        raise BenchError(f"nothing was answered on port {port}: {text}")
     return outcome

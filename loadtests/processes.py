@@ -6,40 +6,51 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 STARTS_WITHIN = 20.0
 STOPS_WITHIN = 10.0
+SHOWN = 2000  # characters of what a process printed last
 
 
 class BenchError(Exception):
     """The measurement cannot be made; the text says why."""
 
 
-def pinned(cores: frozenset[int]) -> Callable[[], None] | None:
-    """What a child does before it runs, for `preexec_fn`."""
-    return (lambda: os.sched_setaffinity(0, cores)) if cores else None
-
-
 @contextmanager
 def child(argv: Sequence[str], cores: frozenset[int], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """In a session of its own: Ctrl-C reaches only this process, which then ends the children in order."""
-    with log.open("wb") as printed:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=pinned(cores),
-        )
+    """In a session of its own: Ctrl-C reaches only this process, which then ends the children in order.
+
+    A signal in the midst of the start would leave a child that nobody knows; it is held back until
+    the child is known.
+    """
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def before_it_runs() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
     try:
-        yield process
+        with log.open("wb") as printed:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=before_it_runs,
+            )
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            yield process
+        finally:
+            stop(process)
     finally:
-        stop(process)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -63,7 +74,7 @@ def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path)
             if status_of(port) == 200:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()}")
+            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-SHOWN:]}")
         time.sleep(0.05)
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from proxy.config.document import Document, Mark
 from proxy.config.model import Config
 from proxy.config.pending import not_acted_on
-from proxy.config.problem import ConfigError, Problem
+from proxy.config.problem import ConfigError, Problem, place_of
 from proxy.config.reader import read
 from proxy.config.rules import RULES
 from proxy.config.sentences import problems_of
@@ -57,7 +57,7 @@ def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...
     kept = [
         p for p in dict.fromkeys(problems) if p in first or Mark(p.line, p.column) not in follows[p.severity]
     ]
-    return tuple(sorted(kept, key=lambda p: (p.line, p.column)))
+    return tuple(sorted(kept, key=place_of))
 
 
 def hash_of(config: Config) -> str:

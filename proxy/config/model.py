@@ -89,9 +89,12 @@ def workers(value: object) -> int | Literal["auto"]:
 def state(value: object) -> str:
     """`sqlite:PATH` or `redis://…`."""
     written = text(value)
-    if not re.fullmatch(r"sqlite:.+|rediss?://.+", written):
-        near = f"sqlite:{written}" if re.fullmatch(r"[\w./-]+\.(db|sqlite3?)", written) else None
-        raise BadValue(f"must be sqlite:PATH or redis://HOST:PORT, not {shown(value)}", near)
+    if not re.fullmatch(r"sqlite:(?!sqlite:).+|rediss?://.+", written):
+        bare = written.rpartition("sqlite:")[2]
+        near = f"sqlite:{bare}" if re.fullmatch(r"[\w./-]+\.(db|sqlite3?)", bare) else None
+        raise BadValue(
+            "must be sqlite:PATH or redis://HOST:PORT", near
+        )  # not repeated: it may hold a password
     return written
 
 
@@ -145,7 +148,7 @@ class ServerLimits(Section):
 class HealthConfig(Section):
     """How endpoints are probed: with a GET if there is a path, else by connecting."""
 
-    path: UrlPath | None = Field(default=None, description="what to GET; any 2xx is healthy")
+    path: UrlPath | None = Field(default=None, description="what to GET")
     interval: Period = Field(default=1.0, description="how often")
     timeout: Period = Field(default=0.5, description="how long an answer may take")
     healthy_after: Count = Field(default=2, description="successes in a row that bring an endpoint back")

@@ -34,12 +34,16 @@ class Problem:
         return f"{self.source}:{self.line}:{self.column}: {kind}{path}{self.message}{hint}"
 
 
+def place_of(problem: Problem) -> tuple[int, int]:
+    return problem.line, problem.column
+
+
 class ConfigError(Exception):
     """The configuration cannot be used; `problems` are all of them, warnings too, in file order."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems
+        self.problems = tuple(sorted(problems, key=place_of))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class BadValue(ValueError):

@@ -72,7 +72,7 @@ BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]
 class CheckConfig(Section):
     """One question asked of the evidence: a metric and exactly one bound."""
 
-    metric: Metric
+    metric: Metric = Field(description="what is measured")
     quantile: Quantile | None = Field(default=None, description="of latency: p50, p99, p99.9")
     name: Text | None = Field(
         default=None, description="of a kpi: which; of a prometheus query: what to call it"

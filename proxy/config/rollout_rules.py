@@ -41,15 +41,20 @@ def split_beside_rollout(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         split, champion = route.child("split"), text_at(route, "rollout", "champion")
         challenger = text_at(route, "rollout", "challenger")
-        if split is None or not split.entries or champion is None or challenger is None:
+        if split is None or not split.entries or not exist(document, champion, challenger):
             continue
         for name in split.entries:
-            if name not in (champion, challenger) and document.root.child("backends", name):
+            if name not in (champion, challenger) and exist(document, name):
                 message = f'"{name}" is neither champion nor challenger of the rollout on this route'
                 yield document.problem((*loc, "split", name), message, at_key=True)
         if champion not in split.entries:
             message = f'the champion must be in the split of its route, "{champion}" is not'
             yield document.problem((*loc, "rollout", "champion"), message)
+
+
+def exist(document: Document, *backends: str | None) -> bool:
+    """A backend that does not exist is a problem by itself; what follows from it is none."""
+    return all(name is not None and document.root.child("backends", name) for name in backends)
 
 
 def mirror_beside_split(document: Document) -> Iterator[Problem]:
@@ -73,9 +78,11 @@ def steps_that_do_not_rise(document: Document) -> Iterator[Problem]:
             except BadValue:
                 continue
             if parts <= before:
-                message = f"must be more than the step before, which has {units.percent(before / units.WHOLE)}"
+                message = (
+                    f"must be more than the step before, which has {units.percent(before / units.WHOLE)}"
+                )
                 yield document.problem(place, message)
-            before = max(before, parts)
+            before = parts
 
 
 def unfit_checks(document: Document) -> Iterator[Problem]:

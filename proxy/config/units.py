@@ -135,8 +135,11 @@ def share(value: object) -> Decimal:
 
 def weight(value: object) -> int:
     """A share as an integer out of 10 000; an int (what is written is text) is that already."""
-    exact = Decimal(value) / WHOLE if type(value) is int else share(value)
-    parts = share(exact) * WHOLE
+    if type(value) is int:
+        if not 0 <= value <= WHOLE:
+            raise BadValue(f"must be from 0 to {WHOLE}, not {value}")
+        return value
+    parts = share(value) * WHOLE
     if parts != int(parts):
         raise BadValue(f"must be a multiple of 0.01%, {shown(value)} is finer")
     return int(parts)
@@ -150,7 +153,8 @@ def quantile(value: object) -> float:
     except BadValue:
         exact = Decimal(-1)
     if not 0 < exact < 1:
-        raise BadValue(f"must be a quantile such as p50, p99 or p99.9, not {shown(value)}")
+        hint = f"p{value}" if 1 < exact < 100 else None
+        raise BadValue(f"must be a quantile such as p50, p99 or p99.9, not {shown(value)}", hint)
     return float(exact)
 
 

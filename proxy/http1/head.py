@@ -17,14 +17,15 @@ from proxy.errors import RequestRefused, ResponseRefused, Stage
 from proxy.http1.headers import (
     CANONICAL_LINES,
     DIGITS,
+    FORWARDED,
     HOP_BY_HOP,
     HOST,
     LOOSE_LINES,
     OWN_PREFIX,
+    PROTECTED,
     REQUEST_ID,
     TEXT,
     TOKEN,
-    VOUCHED,
     find_field,
     look_alikes,
     nominated,
@@ -48,7 +49,7 @@ NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of wh
 
 # What a request's fields mean to us; all others are the client's and pass through unread.
 FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE = range(7)
-REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, VOUCHED)), DROP) | {
+REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
     b"host": HOSTNAME,
@@ -56,7 +57,6 @@ REQUEST_FIELDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, VOUCHED)), DRO
     b"expect": EXPECT,
     b"x-request-id": ID,
     b"traceparent": TRACE,
-    b"forwarded": DROP,
 }
 OWN_PREFIXES = look_alikes(OWN_PREFIX)
 RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {

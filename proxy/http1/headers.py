@@ -36,8 +36,8 @@ HOP_BY_HOP = frozenset(
 )
 # Fields that a Connection field cannot nominate away: framing, routing and what this proxy vouches for.
 PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent"})
-# What this proxy vouches for, so that a client cannot: its own fields of these names are dropped.
-VOUCHED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id")
+# What this proxy says of its client, so that nobody else can.
+FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 OWN_PREFIX = b"x-crossfade-"
 
 

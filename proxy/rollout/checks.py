@@ -21,14 +21,13 @@ from proxy.rollout.evidence import (
     Evidence,
     Slow,
     Stratum,
+    both,
     error_tosses,
     judged,
     slow_tosses,
-    total,
 )
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration, percent
-from proxy.stats.counts import Cell
 from proxy.stats.histogram import Histogram, bucket_of
 from proxy.stats.sequential import (
     LARGEST_SHARE,
@@ -129,7 +128,7 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
     strata = evidence.comparable(terms.step)
     if not strata:
-        return incomparable(check)
+        return incomparable(check, evidence, terms)
     margin = check.max_increase or 0.0
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
@@ -153,7 +152,7 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdi
     """H0: the challenger exceeds `max_ratio` times the champion's quantile no oftener than the champion its own."""
     strata = evidence.comparable(terms.step)
     if not strata:
-        return incomparable(check)
+        return incomparable(check, evidence, terms)
     slow = slow_total(strata, check.title)
     if not slow.challenger_n or not slow.champion_n:
         known = f"{min(evidence.baseline.count, WARM_UP)} of {WARM_UP} answers of the champion known"
@@ -224,7 +223,9 @@ def verdict(check: CheckConfig, terms: Terms, tested: Tested, words: Words) -> V
     )
 
 
-def incomparable(check: CheckConfig) -> Verdict:
+def incomparable(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+    if not evidence.of_step(terms.step):
+        return Verdict(check.title, Finding.UNDECIDED, f"no requests yet; {terms.min_requests} are needed")
     reason = "champion and challenger have not had live traffic at the same time: nothing to compare"
     return Verdict(check.title, Finding.VOID, reason)
 
@@ -240,11 +241,6 @@ class Share(NamedTuple):
 
 def share(x: int, n: int) -> float:
     return x / n if n else 0.0
-
-
-def both(strata: list[Stratum]) -> tuple[Cell, Cell]:
-    """The sums of (challenger, champion)."""
-    return total(s.challenger for s in strata), total(s.champion for s in strata)
 
 
 def slow_total(strata: list[Stratum], title: str) -> Slow:

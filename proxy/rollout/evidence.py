@@ -7,7 +7,7 @@ answers is fixed before the counts that it is applied to are looked at (statisti
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import ceil, log
 from typing import TYPE_CHECKING
 
@@ -136,6 +136,11 @@ def total(cells: Iterable[Cell]) -> Cell:
     for cell in cells:
         out.merge(cell)
     return out
+
+
+def both(strata: Sequence[Stratum]) -> tuple[Cell, Cell]:
+    """The sums of (challenger, champion)."""
+    return total(s.challenger for s in strata), total(s.champion for s in strata)
 
 
 def judged(cell: Cell) -> int:

@@ -104,6 +104,17 @@ def exposure(state: RolloutState) -> int:
             return 0
 
 
+def stage(state: RolloutState) -> int | None:
+    """Which of the plan's traffic stages is in force: a step, len(steps) once promoted, None at home."""
+    match state.phase:
+        case Phase.PROGRESSING | Phase.PAUSED:
+            return state.step if state.begun else None
+        case Phase.PROMOTED:
+            return len(state.steps)
+        case Phase.ABORTED | Phase.ROLLED_BACK:
+            return None
+
+
 def begin(state: RolloutState, now: float) -> RolloutState:
     if state.begun:
         raise NotAllowedError("the rollout has begun already")

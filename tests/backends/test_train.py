@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_training_is_deterministic(tmp_path):
 def test_metadata_on_disk(registry, versions):
     for version, metadata in versions.items():
         assert read_metadata(registry, "churn", version) == metadata
-        assert metadata.created.utcoffset() is not None
+        assert metadata.created.tzinfo is UTC
         assert metadata.framework == registry_module.installed_framework()
         assert metadata.metrics.n == 1_500
     assert versions["v3"].training_data_sha256 == versions["v2"].training_data_sha256

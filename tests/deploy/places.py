@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.ports import free_ports
 from tests.deploy.project import ROOT, Service
 
 
@@ -81,12 +80,3 @@ def folder(scratch: Path, container_path: str) -> str:
     made = scratch / container_path.strip("/").replace("/", "-")
     made.mkdir(exist_ok=True)
     return str(made)
-
-
-def free_ports(n: int) -> list[int]:
-    """All open at once, so that no two are the same."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.places import Places, free_ports, translate
+from loadtests.ports import free_ports
+from tests.deploy.places import Places, translate
 from tests.deploy.project import MissingVariable, interpolate, read_dockerfile, seconds
 
 PLACES = Places(

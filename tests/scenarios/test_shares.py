@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from math import sqrt
 from pathlib import Path
 
 from tests.scenarios.conftest import routing
@@ -45,7 +46,7 @@ async def ask(proxy: Proxy, customers: range, times: int) -> list[tuple[int, str
 
 def within(hits: int, of: int, share: float) -> bool:
     """Inside the 99.99 % interval of a binomial (normal approximation, z = 3.89)."""
-    return abs(hits - of * share) <= 3.89 * (of * share * (1 - share)) ** 0.5
+    return abs(hits - of * share) <= 3.89 * sqrt(of * share * (1 - share))
 
 
 async def test_with_a_key(tmp_path: Path, models: dict[str, Model]) -> None:

@@ -1,0 +1,361 @@
+"""The controller: one process decides for all routes, and `tick` is how, from top to bottom.
+
+Rule (law 3): where a challenger's exposure rises, the decision is on disk before the snapshot that
+raises it is published; where it falls, the snapshot goes first. Operators' commands are events to
+the same machine and take turns with the tick, so there is no second path and no interleaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from msgspec.structs import replace
+
+from proxy.config import split
+from proxy.config.load import Loaded
+from proxy.config.problem import BadValue
+from proxy.control import viewing
+from proxy.control.change import Cause, Change, change_by_event, change_of_split
+from proxy.control.journal import Journal
+from proxy.control.live import LiveRoute
+from proxy.control.loading import Settled, settle
+from proxy.control.refusal import Invalid, Refused, UnknownName
+from proxy.control.seam import Seam
+from proxy.control.store import Store
+from proxy.control.subscription import Feed, Subscription
+from proxy.control.views import (
+    BackendView,
+    ConfigView,
+    Decision,
+    RolloutView,
+    RouteView,
+    StatusChange,
+    StatusView,
+    Verb,
+    WhyView,
+)
+from proxy.rollout.machine import Event, NotAllowedError
+from proxy.routing.snapshot import compile_snapshot
+from proxy.stats.counts import Cell, Counts, CountsTable
+from proxy.stats.histogram import Histogram
+from proxy.stats.window import ANY_VERSION, Window
+
+log = logging.getLogger("crossfade.control")
+
+KEEP_EVERY = 1.0  # seconds between two savings of the evidence
+LOOP = "loop"
+
+Endpoints = frozenset[tuple[str, str]]
+
+
+class Controller:
+    """Times are wall-clock seconds. `config` is there after the first `load`."""
+
+    config: Loaded
+
+    def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
+        self.journal = Journal(store)
+        self.seam = seam
+        self.worker_count = workers
+        self.kept = store.records()  # of routes that no configuration has claimed yet
+        self.lives: dict[str, LiveRoute] = {}
+        self.totals = CountsTable()
+        self.window = Window()
+        self.feed = Feed()
+        self.turn = asyncio.Lock()
+        self.down: Endpoints = frozenset()
+        self.seen: Endpoints = frozenset()
+        self.generation = 0
+        self.began = self.now = self.kept_at = 0.0
+        self.config_ok = False
+        self.last_reload_at = 0.0
+        self.last_reload_error = ""
+
+    # ── the health loop ───────────────────────────────────────────────────────────────────────
+
+    async def tick(self, now: float) -> None:
+        """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
+        async with self.turn:
+            self.now = now
+            counts = self.seam.take()
+            self.count(counts, now)
+            for route, cells in by_route(counts).items():
+                if route in self.lives:
+                    self.lives[route].gather(cells, now)
+            changes = [change for live in self.lives.values() if (change := self.decide(live, now))]
+            await self.enact(changes)
+            self.keep_evidence(now)
+
+    def count(self, counts: Counts, now: float) -> None:
+        """Into the totals (over all ledger versions, of which there is no end) and the window."""
+        cells = [replace(cell, ledger_version=ANY_VERSION) for cell in counts.cells]
+        self.totals.add(Counts(cells, counts.mirrors, counts.refused))
+        self.window.add(counts.cells, now)
+
+    def decide(self, live: LiveRoute, now: float) -> Change | None:
+        """What the loop wants of this route; None while it waits."""
+        rollout = live.rollout
+        if rollout is None:
+            return None
+        move = live.next_move(self.is_ready(rollout.challenger), now)
+        if move is None or move.event is None:
+            return None
+        cause = Cause(LOOP, move.reason, now, self.config.hash)
+        return change_by_event(live, move.event, cause, self.known(live.name, rollout.champion))
+
+    async def enact(self, changes: Sequence[Change]) -> bool:
+        """False when a rise could not be written, and so is not."""
+        falls = [change for change in changes if not change.rises]
+        rises = [change for change in changes if change.rises]
+        if falls:
+            await self.enact_first(falls)
+        return not rises or await self.write_first(rises)
+
+    async def enact_first(self, changes: Sequence[Change]) -> None:
+        """The snapshot is on its way before the disk is waited for."""
+        moved = any(c.record.ledger.version != c.live.record.ledger.version for c in changes)
+        self.adopt(changes)
+        async with asyncio.TaskGroup() as tasks:
+            if moved:
+                tasks.create_task(self.publish())
+                await asyncio.sleep(0)
+            self.tell(self.journal.write([change.entry for change in changes]))
+
+    async def write_first(self, changes: Sequence[Change]) -> bool:
+        decisions = self.journal.write_first([change.entry for change in changes])
+        if decisions is None:
+            for change in changes:
+                change.live.waiting_for = f"the state to be writable: {self.journal.error}"
+            return False
+        self.adopt(changes)
+        await self.publish()
+        self.tell(decisions)
+        return True
+
+    def adopt(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            change.live.renew(change.live.config, change.record, change.evidence)
+
+    async def publish(self) -> None:
+        """Returns when every live worker serves from what the controller holds now."""
+        self.generation += 1
+        lives = self.lives.values()
+        snapshot = compile_snapshot(
+            self.config.config,
+            {live.name: live.record.ledger for live in lives},
+            {live.name: live.roles for live in lives},
+            self.down,
+            self.generation,
+            self.worker_count,
+        )
+        await self.seam.publish(snapshot)
+
+    def keep_evidence(self, now: float) -> None:
+        """So that a proxy that starts again goes on with it."""
+        if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
+            return
+        self.kept_at = now
+        was_ok = self.journal.ok
+        guarded = {
+            live.name: live.evidence for live in self.lives.values() if live.is_guarded and live.evidence
+        }
+        if guarded or not was_ok:
+            self.journal.save_evidence(guarded)
+        if self.journal.ok != was_ok:
+            detail = "writable again" if self.journal.ok else self.journal.error
+            log.warning("state: %s", detail)
+            self.feed.tell(StatusChange(now, "store", None, detail))
+
+    def tell(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
+            self.feed.tell(decision)
+
+    def is_ready(self, backend: str) -> bool:
+        """Whether it may get (more) traffic: an endpoint that is up and, where probed, has been seen well."""
+        config = self.config.config.backends[backend]
+        names = ((backend, e.authority) for e in config.endpoints)
+        return any(n not in self.down and (config.health is None or n in self.seen) for n in names)
+
+    def known(self, route: str, backend: str) -> Histogram:
+        return self.totals.of(route, backend).duration
+
+    # ── what comes from outside ───────────────────────────────────────────────────────────────
+
+    async def load(self, loaded: Loaded, actor: str, now: float) -> None:
+        """Start, or reload; returns when every worker has it.
+
+        Raises Refused when what follows from it cannot be written; then nothing has changed.
+        """
+        async with self.turn:
+            held = self.kept | {live.name: (live.record, live.evidence) for live in self.lives.values()}
+            cause = Cause(actor, "", now, loaded.hash)
+            settled, entries = settle(loaded.config, held, cause, self.known)
+            decisions = self.journal.write_first(entries) if entries else []
+            if decisions is None:
+                raise Refused(f"the configuration is not loaded: {self.journal.error}")
+            self.accept(loaded, settled, now)
+            await self.publish()
+            self.tell(decisions)
+            self.feed.tell(StatusChange(now, "config", None, f"loaded by {actor}"))
+
+    def accept(self, loaded: Loaded, settled: Sequence[Settled], now: float) -> None:
+        """From here on this is the configuration."""
+        self.config, self.config_ok = loaded, True
+        self.last_reload_at, self.last_reload_error = now, ""
+        self.began, self.now = self.began or now, now
+        before, self.lives, self.kept = self.lives, {}, {}
+        for route, record, evidence in settled:
+            live = before.get(route.name)
+            if live is None:
+                live = LiveRoute(route, record, evidence)
+            else:
+                live.renew(route, record, evidence)
+            self.lives[route.name] = live
+            if live.rollout is not None:  # so that it is known what the rollout waits for
+                live.next_move(self.is_ready(live.rollout.challenger), now)
+
+    def refuse_config(self, error: str) -> None:
+        """A reload that failed: the configuration stays, and status says what was wrong."""
+        self.config_ok, self.last_reload_error = False, error
+        self.feed.tell(StatusChange(self.now, "config", None, error))
+
+    async def endpoints_changed(self, down: Endpoints, now: float, seen: Endpoints | None = None) -> None:
+        """Endpoints as (backend, authority): those `down`, and those that ever were `seen` healthy."""
+        async with self.turn:
+            self.seen = self.seen if seen is None else seen
+            if down != self.down:
+                fell, rose = sorted(down - self.down), sorted(self.down - down)
+                self.down = down
+                await self.publish()
+                said = [f"{at} of {name} is down" for name, at in fell]
+                said += [f"{at} of {name} is up" for name, at in rose]
+                self.feed.tell(StatusChange(now, "endpoints", None, "; ".join(said)))
+
+    async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
+        """Plain weights in any unit. Returns when every worker has the new ledger."""
+        async with self.turn:
+            live = self.find(route)
+            if live.rollout is not None and live.rollout.is_running:
+                raise Refused(f"a rollout is {live.rollout.phase} on {route}; abort it, or let it end")
+            wanted = self.parsed(weights)
+            if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
+                change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
+                if not await self.write_first([change]):
+                    raise Refused(f"the split stays as it is: {self.journal.error}")
+            return viewing.route_view(live, self.numbers())
+
+    def parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
+        """Out of 10 000, those with a weight only."""
+        unknown = [name for name in weights if name not in self.config.config.backends]
+        if unknown:
+            raise Invalid(f"no backend is called {unknown[0]}")
+        try:
+            exact = split.weights({name: split.term(weight) for name, weight in weights.items()})
+        except BadValue as error:
+            raise Invalid(f"the split {error.message}") from None
+        return {name: weight for name, weight in exact.items() if weight}
+
+    async def command(self, route: str, verb: Verb, actor: str, now: float, reason: str = "") -> RolloutView:
+        """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up."""
+        async with self.turn:
+            live = self.find(route)
+            rollout = live.rollout
+            if rollout is None:
+                raise UnknownName(f"route {route} has no rollout")
+            cause = Cause(actor, reason or f"{verb} by {actor}", now, self.config.hash)
+            try:
+                change = change_by_event(live, Event(verb), cause, self.known(route, rollout.champion))
+            except NotAllowedError as error:
+                raise Refused(str(error)) from None
+            if change is not None:
+                await self.obey(change)
+            return self.rollout(route, now)
+
+    async def obey(self, change: Change) -> None:
+        challenger = change.live.rollout.challenger if change.live.rollout else ""
+        if change.rises and not self.is_ready(challenger):
+            raise Refused(f"{challenger} has no endpoint that is up")
+        if not await self.enact([change]):
+            raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")
+
+    # ── reads ─────────────────────────────────────────────────────────────────────────────────
+
+    def find(self, route: str) -> LiveRoute:
+        live = self.lives.get(route)
+        if live is None:
+            raise UnknownName(f"no route is called {route}")
+        return live
+
+    @property
+    def decided(self) -> Counter[tuple[str, str]]:
+        """Decisions by (route, action) since the proxy began."""
+        return self.journal.decided
+
+    def numbers(self) -> viewing.Numbers:
+        return viewing.Numbers(self.totals, self.window.table(self.now), self.window.seconds(self.now))
+
+    def status(self, now: float) -> StatusView:
+        return StatusView(
+            version=version("crossfade"),
+            uptime=max(now - self.began, 0.0),
+            generation=self.generation,
+            config=self.config_view(),
+            workers=self.seam.workers(),
+            routes=self.routes(),
+            rollouts=self.rollouts(now),
+            backends=self.backends(),
+            store_ok=self.journal.ok,
+        )
+
+    def config_view(self) -> ConfigView:
+        source, digest = self.config.source, self.config.hash
+        return ConfigView(source, digest, self.config_ok, self.last_reload_error, self.last_reload_at)
+
+    def routes(self) -> list[RouteView]:
+        numbers = self.numbers()
+        return [viewing.route_view(live, numbers) for live in self.lives.values()]
+
+    def route(self, name: str) -> RouteView:
+        return viewing.route_view(self.find(name), self.numbers())
+
+    def backends(self) -> list[BackendView]:
+        return [self.backend(name) for name in self.config.config.backends]
+
+    def backend(self, name: str) -> BackendView:
+        config = self.config.config.backends.get(name)
+        if config is None:
+            raise UnknownName(f"no backend is called {name}")
+        return viewing.backend_view(name, config, self.down, self.seam.workers())
+
+    def rollouts(self, now: float) -> list[RolloutView]:
+        return [self.rollout(live.name, now) for live in self.lives.values() if live.rollout is not None]
+
+    def rollout(self, route: str, now: float) -> RolloutView:
+        live = self.find(route)
+        if live.rollout is None:
+            raise UnknownName(f"route {route} has no rollout")
+        return viewing.rollout_view(live, live.rollout, now)
+
+    def why(self, route: str, now: float) -> WhyView:
+        live = self.find(route)
+        phase = str(live.rollout.phase) if live.rollout else None
+        verdicts, changes = viewing.verdict_views(live), viewing.would_change(live)
+        return WhyView(route, self.journal.last(route), phase, changes, verdicts)
+
+    def decisions(self, route: str | None, after: int, limit: int = 100) -> list[Decision]:
+        return self.journal.decisions(route, after, limit)
+
+    def watch(self) -> Subscription:
+        return self.feed.subscribe()
+
+
+def by_route(counts: Counts) -> dict[str, list[Cell]]:
+    out: dict[str, list[Cell]] = {}
+    for cell in counts.cells:
+        out.setdefault(cell.route, []).append(cell)
+    return out

@@ -1,0 +1,104 @@
+"""One route at work: what is kept of it, and what is known of it only while the process lives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.config.model import RouteConfig
+from proxy.control.store import RouteRecord
+from proxy.rollout.checks import judge_all
+from proxy.rollout.evidence import SHADOW, Evidence, gather, judged
+from proxy.rollout.fuse import Tail, judge_fuse
+from proxy.rollout.machine import Phase, RolloutState
+from proxy.rollout.move import Facts, Move, next_move
+from proxy.rollout.strategy import Plan, expand
+from proxy.rollout.verdict import Verdict
+from proxy.routing.ledger import salt_of
+from proxy.routing.snapshot import Role
+from proxy.stats.counts import Cell
+
+
+class LiveRoute:
+    """`plan`, `record.rollout` and `evidence` are there together, or none of them is."""
+
+    def __init__(self, config: RouteConfig, record: RouteRecord, evidence: Evidence | None) -> None:
+        self.challenger_tail = Tail()
+        self.champion_tail = Tail()
+        self.verdicts: tuple[Verdict, ...] = ()
+        self.waiting_for = ""
+        self.renew(config, record, evidence)
+
+    def renew(self, config: RouteConfig, record: RouteRecord, evidence: Evidence | None) -> None:
+        """Take a new configuration or record. The tails stay unless another attempt begins."""
+        self.config, self.record, self.evidence = config, record, evidence
+        self.plan: Plan | None = expand(config.rollout) if config.rollout else None
+        if evidence is None or not evidence.strata:
+            self.challenger_tail = Tail()
+        self.judge()
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def salt(self) -> bytes:
+        return salt_of(self.name)
+
+    @property
+    def rollout(self) -> RolloutState | None:
+        return self.record.rollout
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a challenger has traffic that it can still fail on."""
+        return self.rollout is not None and (self.rollout.is_running or self.rollout.is_watched)
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """By backend; who is not named is a member."""
+        rollout = self.rollout
+        if rollout is None:
+            held = [name for name, weight in self.record.ledger.weights.items() if weight]
+            return {held[0]: "champion"} if len(held) == 1 else {}
+        if rollout.phase is Phase.PROMOTED:
+            return {rollout.challenger: "champion"}
+        return {rollout.champion: "champion", rollout.challenger: "challenger"}
+
+    @property
+    def champion(self) -> str | None:
+        return next((name for name, role in self.roles.items() if role == "champion"), None)
+
+    def gather(self, cells: Sequence[Cell], now: float) -> None:
+        """Add one tick's counts of this route to the evidence."""
+        if self.plan is None or self.evidence is None or not self.is_guarded:
+            return
+        gather(self.evidence, cells, self.plan.checks)
+        versions = {s.version for s in self.evidence.strata}
+        for cell in cells:
+            if cell.role == SHADOW:
+                continue
+            if cell.backend == self.plan.challenger and cell.ledger_version in versions:
+                self.challenger_tail.add(cell.recent, now)
+            elif cell.backend == self.plan.champion:
+                self.champion_tail.add(cell.recent, now)
+        if cells:
+            self.judge()
+
+    def judge(self) -> None:
+        """The fuse, then the checks."""
+        if self.plan is None or self.evidence is None or self.rollout is None:
+            self.verdicts = ()
+            return
+        after = self.rollout.phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
+        checks = judge_all(self.plan, self.evidence, len(self.plan.steps) if after else self.rollout.step)
+        fuse = self.plan.fuse and judge_fuse(self.plan.fuse, self.challenger_tail, self.champion_tail)
+        self.verdicts = (fuse, *checks) if fuse else checks
+
+    def next_move(self, ready: bool, now: float) -> Move | None:
+        """What the rollout does now; None where there is none. `ready`: the challenger can take traffic."""
+        if self.plan is None or self.evidence is None or self.rollout is None:
+            return None
+        requests = sum(judged(s.challenger) for s in self.evidence.of_step(self.rollout.step))
+        move = next_move(self.plan, self.rollout, Facts(self.verdicts, requests, ready), now)
+        self.waiting_for = move.waiting_for
+        return move

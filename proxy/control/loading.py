@@ -1,0 +1,159 @@
+"""From a configuration and the state at hand to the state that follows: what start and reload decide.
+
+Rule (design 3.1): the file is what the operator wants, the state how far it has come. A rollout whose
+identity is unchanged is not disturbed; another identity starts anew from the file's split; a rollout
+taken out ends at the file's split. A split given over the API stays until the file's own changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from proxy.config.model import Config, RolloutConfig, RouteConfig
+from proxy.control.change import Cause, draft_of, home_of
+from proxy.control.journal import Entry
+from proxy.control.store import RouteRecord
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.machine import RolloutState
+from proxy.rollout.strategy import Plan, expand
+from proxy.routing.ledger import new_ledger, renamed, reweigh, salt_of
+from proxy.stats.histogram import Histogram
+
+
+class Outcome(NamedTuple):
+    """What becomes of one route; without an action nothing has changed that is worth a decision.
+
+    `fresh`: a new attempt begins, so evidence begins anew.
+    """
+
+    record: RouteRecord
+    action: str
+    reason: str
+    fresh: bool = False
+
+
+class Settled(NamedTuple):
+    route: RouteConfig
+    record: RouteRecord
+    evidence: Evidence | None
+
+
+Held = Mapping[str, tuple[RouteRecord, Evidence | None]]
+
+
+def settle(
+    config: Config, held: Held, cause: Cause, known: Callable[[str, str], Histogram]
+) -> tuple[list[Settled], list[Entry]]:
+    """What each route becomes, and the decisions to journal; routes that are gone are let go.
+
+    `known(route, backend)`: durations counted so far, from which a new rollout's thresholds begin.
+    """
+    settled, entries = [], []
+    for route in config.routes:
+        record, evidence = held.get(route.name, (None, None))
+        outcome = settle_route(config, route, record, cause.now)
+        rollout = outcome.record.rollout
+        if rollout is None:
+            evidence = None
+        elif outcome.fresh or evidence is None:
+            baseline = known(route.name, rollout.champion)
+            evidence = Evidence(rollout.champion, rollout.challenger, baseline=baseline)
+        if outcome.action:
+            why = cause._replace(reason=outcome.reason)
+            draft = draft_of(route.name, outcome.action, why, (record, outcome.record), {})
+            entries.append(Entry(draft, outcome.record, evidence))
+        settled.append(Settled(route, outcome.record, evidence))
+    names = {route.name for route in config.routes}
+    gone = [record for name, (record, _) in held.items() if name not in names]
+    why = cause._replace(reason="the route was taken out of the configuration")
+    entries += [Entry(draft_of(r.name, "remove", why, (r, None), {}), None) for r in gone]
+    return settled, entries
+
+
+def settle_route(config: Config, route: RouteConfig, old: RouteRecord | None, now: float) -> Outcome:
+    """The record that this route has under this configuration."""
+    salt = salt_of(route.name)
+    if old is None:
+        first = RouteRecord(route.name, new_ledger(route.split, salt), route.split)
+        started = started_anew(config, route, first, now) if route.rollout else None
+        return started or Outcome(first, "create", "the route is new")
+    if route.rollout is None and old.rollout is not None:
+        ended = replace(at_file_split(route, old), home=None, rollout=None)
+        return Outcome(ended, "end", "the rollout was taken out of the configuration")
+    if route.rollout is not None:
+        plan = expand(route.rollout)
+        identity = identity_of(plan, config)
+        if old.rollout is None or old.rollout.identity != identity:
+            return started_anew(config, route, at_file_split(route, old), now)
+        old = replace(old, rollout=replace(old.rollout, watch=plan.watch, steps=plan.steps))
+    return kept(config, route, old)
+
+
+def kept(config: Config, route: RouteConfig, old: RouteRecord) -> Outcome:
+    """No rollout begins or ends; the split follows the file where the file's own has changed."""
+    gone = [n for n, weight in old.ledger.weights.items() if weight and n not in config.backends]
+    if gone:
+        reason = f"{', '.join(gone)} is no longer there: back to the file's split"
+        return Outcome(at_file_split(route, old), "split", reason)
+    named = [n for n in old.ledger.backends if n in config.backends]
+    old = replace(old, ledger=renamed(old.ledger, named))
+    if route.split == old.file_split:
+        return Outcome(old, "", "")
+    if old.rollout is not None and old.rollout.is_running:
+        reason = "the file's split has changed; it is not applied while a rollout is running"
+        return Outcome(replace(old, file_split=route.split), "keep", reason)
+    return Outcome(at_file_split(route, old), "split", "the file's split has changed")
+
+
+def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
+    ledger = reweigh(old.ledger, route.split, salt_of(route.name))
+    return replace(old, ledger=ledger, file_split=route.split)
+
+
+def started_anew(config: Config, route: RouteConfig, base: RouteRecord, now: float) -> Outcome:
+    """A first attempt on this base; the challenger gets its first traffic only when it is up."""
+    assert route.rollout is not None
+    plan = expand(route.rollout)
+    state = RolloutState(
+        route=route.name,
+        strategy=plan.strategy,
+        champion=plan.champion,
+        challenger=plan.challenger,
+        identity=identity_of(plan, config),
+        steps=plan.steps,
+        watch=plan.watch,
+        started=now,
+        since=now,
+        patience_from=now,
+    )
+    home = home_of(base.ledger, plan.champion, plan.challenger, salt_of(route.name))
+    return Outcome(replace(base, home=home, rollout=state), "start", said(route.rollout), True)
+
+
+def said(rollout: RolloutConfig) -> str:
+    return f"{rollout.strategy}: {rollout.challenger} is to replace {rollout.champion}"
+
+
+def identity_of(plan: Plan, config: Config) -> str:
+    """What makes it this rollout and no other: who, with which content, in which steps.
+
+    Checks, fuse, watch and the numbers of requests may change on the way; so may the champion's
+    endpoints, as replicas come and go, while other endpoints of a challenger are another challenger.
+    """
+    champion, challenger = config.backends[plan.champion], config.backends[plan.challenger]
+    parts = {
+        "strategy": plan.strategy,
+        "champion": [plan.champion, champion.version],
+        "challenger": [
+            plan.challenger,
+            challenger.version,
+            sorted(e.authority for e in challenger.endpoints),
+        ],
+        "steps": [[s.weight, s.hold, s.approval] for s in plan.steps],
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,143 @@
+"""Views, built on demand from what the controller holds. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from proxy.config.model import BackendConfig, StickyConfig
+from proxy.control.live import LiveRoute
+from proxy.control.seam import WorkerStatus
+from proxy.control.views import (
+    BackendNumbers,
+    BackendView,
+    EndpointView,
+    MirrorView,
+    RolloutView,
+    RouteView,
+    StepView,
+    VerdictView,
+)
+from proxy.rollout.evidence import SHADOW, total
+from proxy.rollout.machine import WHOLE, RolloutState
+from proxy.rollout.strategy import Plan
+from proxy.rollout.verdict import Finding, duration
+from proxy.stats.counts import Cell, CountsTable
+
+
+class Numbers:
+    """Counts since the proxy began and of the last seconds, looked up by route and backend."""
+
+    def __init__(self, totals: CountsTable, recent: CountsTable, seconds: float) -> None:
+        self.totals = by_place(totals.cells.values())
+        self.recent = by_place(recent.cells.values())
+        self.seconds = seconds
+
+    def of(self, route: str, backend: str, role: str) -> BackendNumbers:
+        key = (route, backend, role == SHADOW)
+        since, now = total(self.totals.get(key, ())), total(self.recent.get(key, ()))
+        answered = now.requests - now.abandoned
+        return BackendNumbers(
+            role=role,
+            requests=since.requests,
+            errors=since.errors,
+            spilled=since.spilled,
+            rate=now.requests / self.seconds,
+            error_share=now.errors / answered if answered else 0.0,
+            p50=now.duration.quantile(0.5),
+            p99=now.duration.quantile(0.99),
+            first_byte_p50=now.first_byte.quantile(0.5),
+        )
+
+
+def by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
+    """By route, backend, and whether the cell counts mirrored copies."""
+    out: dict[tuple[str, str, bool], list[Cell]] = {}
+    for cell in cells:
+        out.setdefault((cell.route, cell.backend, cell.role == SHADOW), []).append(cell)
+    return out
+
+
+def route_view(live: LiveRoute, numbers: Numbers) -> RouteView:
+    config, ledger = live.config, live.record.ledger
+    roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
+    roles |= {name: live.roles.get(name, "member") for name in ledger.weights}
+    return RouteView(
+        name=live.name,
+        split={name: weight / WHOLE for name, weight in ledger.weights.items()},
+        ledger_version=ledger.version,
+        champion=live.champion,
+        sticky=[spelled(s) for s in config.sticky],
+        mirrors=[MirrorView(m.to, m.sample / WHOLE) for m in config.mirror],
+        fallback=config.fallback,
+        backends={name: numbers.of(live.name, name, role) for name, role in roles.items()},
+    )
+
+
+def spelled(sticky: StickyConfig) -> str:
+    """As one would write it: `json:customer_id`, `client_ip`."""
+    return f"{sticky.kind}:{sticky.name}" if sticky.name else sticky.kind
+
+
+def backend_view(
+    name: str,
+    config: BackendConfig,
+    down: frozenset[tuple[str, str]],
+    workers: Iterable[WorkerStatus],
+) -> BackendView:
+    endpoints = [
+        EndpointView(f"http://{e.authority}", (name, e.authority) not in down) for e in config.endpoints
+    ]
+    in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)
+    return BackendView(name, endpoints, in_flight, config.version)
+
+
+def rollout_view(live: LiveRoute, state: RolloutState, now: float) -> RolloutView:
+    return RolloutView(
+        route=live.name,
+        strategy=state.strategy,
+        champion=state.champion,
+        challenger=state.challenger,
+        phase=str(state.phase),
+        step=state.step,
+        steps=[StepView(s.weight / WHOLE, s.hold, s.approval) for s in state.steps],
+        weight=live.record.ledger.weights.get(state.challenger, 0) / WHOLE,
+        since=state.since,
+        elapsed=max(now - state.since, 0.0),
+        waiting_for=live.waiting_for,
+        verdicts=verdict_views(live),
+    )
+
+
+def verdict_views(live: LiveRoute) -> list[VerdictView]:
+    return [VerdictView(**msgspec.structs.asdict(v)) for v in live.verdicts]
+
+
+def would_change(live: LiveRoute) -> list[str]:
+    """One sentence for each thing that would lead to another decision, the nearest first."""
+    plan, state = live.plan, live.rollout
+    if plan is None or state is None:
+        return ["another split: by the file, or by `crossfade split`"]
+    out = [f"it waits for {live.waiting_for}"] if live.waiting_for else []
+    if not live.is_guarded:
+        return out
+    for v in live.verdicts:
+        if v.verdict is Finding.UNDECIDED and v.eta_requests:
+            out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
+        elif v.evidence is not None and v.bound is not None and v.verdict is not Finding.FAIL:
+            out.append(f"{v.check}: evidence of {v.evidence:.1f} would be a FAIL at {v.bound:.1f}")
+    return out + limits_of(plan, state)
+
+
+def limits_of(plan: Plan, state: RolloutState) -> list[str]:
+    """What acts without evidence: the fuse, and time."""
+    out = []
+    if plan.fuse is not None:
+        share = f"{plan.fuse.error_share:.3g} of the last {plan.fuse.of_last}"
+        out.append(f"the fuse: {plan.fuse.consecutive_errors} errors in a row, or {share}, end it at once")
+    if plan.max_step_time is not None and state.is_running:
+        out.append(
+            f"max_step_time: after {duration(plan.max_step_time)} undecided it will {plan.on_undecided}"
+        )
+    return out

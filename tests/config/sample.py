@@ -1,0 +1,56 @@
+"""A small configuration with places to put things, so that lines and columns of a test stay countable."""
+
+from __future__ import annotations
+
+from proxy.config.load import Loaded, load
+from proxy.config.model import RouteConfig
+from proxy.config.problem import ConfigError
+
+TEXT = """\
+listen: :80
+{top}
+backends:
+  a: {{endpoints: http://a:1}}
+  {backend}
+routes:
+  - name: r
+    split: {split}
+    {route}
+"""
+
+
+def text(
+    top: str = "drain: 30s",
+    backend: str = "b: {endpoints: http://b:1}",
+    split: str = "{a: 1, b: 1}",
+    route: str = "fallback: a",
+) -> str:
+    """`top` begins in line 2, column 1; `backend` in 5, 3; `split` in 8, 12; `route` in 9, 5."""
+    return TEXT.format(top=top, backend=backend, split=split, route=route)
+
+
+def rollout(**keys: str) -> str:
+    """A route's rollout in one line, which begins in line 9, column 5."""
+    given = {"strategy": "canary", "champion": "a", "challenger": "b"} | keys
+    return "rollout: {" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
+
+
+def loaded(written: str, **env: str) -> Loaded:
+    return load(written, "f.yaml", env)
+
+
+def route(written: str) -> RouteConfig:
+    return loaded(text(route=written)).config.routes[0]
+
+
+def errors(written: str, **env: str) -> list[str]:
+    """What is wrong, without the file's name; nothing if the text loads."""
+    try:
+        load(written, "f.yaml", env)
+    except ConfigError as error:
+        return [str(p).removeprefix("f.yaml:") for p in error.problems if p.severity == "error"]
+    return []
+
+
+def warnings(written: str) -> list[str]:
+    return [str(p).removeprefix("f.yaml:") for p in loaded(written).warnings]

@@ -1,0 +1,273 @@
+"""What is written badly, and what is said of it: line, column, path, a plain sentence and a hint.
+
+The mark » stands before what the message must point at.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.load import load
+from proxy.config.problem import ConfigError
+from tests.config.sample import errors, rollout, text
+
+
+def assert_told(written: str, expected: str) -> None:
+    before, mark, after = written.partition("»")
+    lines = before.split("\n")
+    assert mark
+    assert errors(before + after) == [f"{len(lines)}:{len(lines[-1]) + 1}: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("top", "expected"),
+    [
+        ("»listn: :80", 'listn: unknown key "listn"; did you mean "listen"?'),
+        ("workers: »many", 'workers: must be auto or a whole number, not "many"'),
+        ("workers: »999", "workers: must be auto or from 0 to 256, not 999"),
+        ("workers: »${X}", "workers: the environment variable X is not set; ${X:-…} gives it a default"),
+        ("state: »data.db", 'state: must be sqlite:PATH or redis://HOST:PORT; did you mean "sqlite:data.db"?'),
+        ("state: »sqlite:sqlite:/a/b.db", 'state: must be sqlite:PATH or redis://HOST:PORT; did you mean "sqlite:/a/b.db"?'),
+        ("drain: »soon", 'drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not "soon"'),
+        ("drain:»", "drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not empty"),
+        ("drain: »[1s]", "drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not a list"),
+        ("»tls: {cert: c}", 'tls: the key "key" is missing'),
+        ("tls: {cert: c, key: »''}", "tls.key: must not be empty"),
+        ("tls: »on", 'tls: must be a mapping, not "on"'),
+        ("admin: {listen: »'9901'}", 'admin.listen: must be host:port, not "9901"; did you mean ":9901"?'),
+        ("admin: {token: »}", "admin.token: must be text, it is empty"),
+        ("limits: {head_count: »0}", "limits.head_count: must be at least 1, not 0"),
+        ("limits: {head_bytes: »0}", "limits.head_bytes: must be at least 1, not 0"),
+        ("limits: {keep_alive: »0s}", "limits.keep_alive: must be more than 0"),
+        ("trusted_proxies: [»10.0.0.1/8]", 'trusted_proxies[0]: must be the first address of its range, "10.0.0.1/8" is not; did you mean "10.0.0.0/8"?'),
+        ("drain: 1s\n»drain: 2s", 'drain: the key "drain" is here twice, first in line 2'),
+    ],
+)  # fmt: skip
+def test_top_level(top: str, expected: str):
+    assert_told(text(top=top), expected)
+
+
+@pytest.mark.parametrize(
+    ("backend", "expected"),
+    [
+        ("»b: {}", 'backends.b: the key "endpoints" is missing'),
+        ("b: »http://b:1", 'backends.b: must be a mapping, not "http://b:1"'),
+        ("b: {endpoints: »[]}", "backends.b.endpoints: must not be empty"),
+        ("b: {endpoints: »'https://b:1'}", 'backends.b.endpoints: must be http://, since https to a backend is not supported; did you mean "http://b:1"?'),
+        ("b: {endpoints: ['http://b:1', »'b:2']}", 'backends.b.endpoints[1]: must begin with http://, not be "b:2"; did you mean "http://b:2"?'),
+        ("b: {endpoints: 'http://b', »health: }", "backends.b.health: must be a mapping or false, not empty"),
+        ("b: {endpoints: 'http://b', health: {path: »health}}", 'backends.b.health.path: must begin with "/", not be "health"; did you mean "/health"?'),
+        ("b: {endpoints: 'http://b', health: {»intervall: 1s}}", 'backends.b.health.intervall: unknown key "intervall"; did you mean "interval"?'),
+        ("b: {endpoints: 'http://b', timeout: {»conect: 1s}}", 'backends.b.timeout.conect: unknown key "conect"; did you mean "connect"?'),
+        ("b: {endpoints: 'http://b', max_in_flight: »0}", "backends.b.max_in_flight: must be at least 1, not 0"),
+        ("b: {endpoints: 'http://b', version: »[1]}", "backends.b.version: must be text, not a list"),
+    ],
+)  # fmt: skip
+def test_backends(backend: str, expected: str):
+    assert_told(text(backend=backend), expected)
+
+
+@pytest.mark.parametrize(
+    ("split", "expected"),
+    [
+        ("»{a: 50%, b: 49%}", "routes[0].split: must add up to 100%, not 99%"),
+        ("{a: 50%, b: »0.005%}", 'routes[0].split.b: must be a multiple of 0.01%, "0.005%" is finer'),
+        ("»{a: 50%, b: 50}", "routes[0].split: must be all percentages or all plain weights, not both"),
+        ("{a: 1, b: »x}", 'routes[0].split.b: must be a percentage such as 5% or a plain weight, not "x"'),
+        ("»{}", "routes[0].split: must name at least one backend"),
+        ("»[a, b]", "routes[0].split: must be a mapping, not a list"),
+    ],
+)
+def test_splits(split: str, expected: str):
+    assert_told(text(split=split), expected)
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        ("sticky: {»heder: X}", 'routes[0].sticky.heder: unknown key "heder"; did you mean "header"?'),
+        ("sticky: [{»cookei: X}]", 'routes[0].sticky[0].cookei: unknown key "cookei"; did you mean "cookie"?'),
+        ("sticky: {header: »'a b'}", 'routes[0].sticky.header: must be a token of letters, digits and hyphens, not "a b"'),
+        ("sticky: {client_ip: »yes}", 'routes[0].sticky.client_ip: must be true or false, not "yes"; did you mean "true"?'),
+        ("sticky: {client_ip: »false}", "routes[0].sticky.client_ip: must be true, or not be there"),
+        ("sticky: {json: »a..b}", 'routes[0].sticky.json: must be keys joined by dots, as in customer.id, not "a..b"'),
+        ("sticky: {query: »''}", "routes[0].sticky.query: must not be empty"),
+        ("sticky: »{query: a, cookie: b}", "routes[0].sticky: must name one of header, cookie, query, json or client_ip; several are a list, the first present counts"),
+        ("sticky: »customer", 'routes[0].sticky: must be a mapping such as {header: X-Customer-Id}, not "customer"'),
+        ("match: {path: »predict}", 'routes[0].match.path: must begin with "/", not be "predict"; did you mean "/predict"?'),
+        ("match: {path: »/a?b}", 'routes[0].match.path: must be a path without "?" and "#", not "/a?b"; did you mean "/a"?'),
+        ("match: {path: »/café}", 'routes[0].match.path: must be percent-encoded as it is in a request, not "/café"; did you mean "/caf%C3%A9"?'),
+        ("match: {regex: »'['}", "routes[0].match.regex: must be a regular expression: unterminated character set at position 0"),
+        ("match: {regex: »'[[a]'}", "routes[0].match.regex: must be a regular expression: Possible nested set at position 1"),
+        ("match: {regex: »'\\u0041'}", "routes[0].match.regex: must be a regular expression: bad escape \\u at position 0"),
+        ("match: {regex: »é}", "routes[0].match.regex: must be at most 1000 characters of ASCII"),
+        ("match: {methods: [»post]}", 'routes[0].match.methods[0]: must be in capitals, not "post"; did you mean "POST"?'),
+        ("match: {headers: »{X-A: 1, x-a: 2}}", 'routes[0].match.headers: must name each header once, "x-a" is there in two spellings'),
+        ('match: {headers: {a: »"b\\n"}}', "routes[0].match.headers.a: must not hold control characters"),
+        ("match: {headers: {»a b: c}}", 'routes[0].match.headers["a b"]: must be a token of letters, digits and hyphens, not "a b"'),
+        ("match: {query: {a: »''}}", "routes[0].match.query.a: must not be empty"),
+        ("match: {json: {a: »[1]}}", "routes[0].match.json.a: must be text, a number, true or false, not a list"),
+        ("match: {»json_fields: {a: 1}}", 'routes[0].match.json_fields: unknown key "json_fields"'),
+        ("mirror: {to: b, »sampel: 1}", 'routes[0].mirror.sampel: unknown key "sampel"; did you mean "sample"?'),
+        ("mirror: [{to: b, sample: »5}]", 'routes[0].mirror[0].sample: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
+        ("mirror: [»{sample: 5%}]", 'routes[0].mirror[0]: the key "to" is missing'),
+        ("prediction: {protocol: »oip}", 'routes[0].prediction.protocol: must be json, oip_v2, kserve_v1, mlflow or openai, not "oip"; did you mean "oip_v2"?'),
+        ("prediction: {decision: »yes}", 'routes[0].prediction.decision: must be a number, not "yes"'),
+        ("»feedback: {}", 'routes[0].feedback: the key "horizon" is missing'),
+        ("retry: {attempts: »-1}", "routes[0].retry.attempts: must be at least 0, not -1"),
+        ("retry: {attempts: »11}", "routes[0].retry.attempts: must be at most 10, not 11"),
+        ("retry: {pure: »yes}", 'routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?'),
+        ("upgrades: [»h2c]", "routes[0].upgrades[0]: must not be h2c: behind such an upgrade no request could be seen or counted"),
+        ("limits: {body: »10M}", 'routes[0].limits.body: must be a size in B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, not "10M"; did you mean "10MiB"?'),
+        ("limits: {rate: {key: client_ip, per_second: »0, burst: 1}}", "routes[0].limits.rate.per_second: must be more than 0"),
+        ("limits: {rate: {key: {»heder: x}, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key.heder: unknown key "heder"; did you mean "header"?'),
+        ("limits: {rate: {key: »ip, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key: must be a mapping such as {header: X-Customer-Id}, not "ip"'),
+        ("notify: {webhook: »example.com}", 'routes[0].notify.webhook: must be a URL such as https://example.com/hook, not "example.com"'),
+        ("notify: {webhook: 'https://h', on: [»promoted]}", 'routes[0].notify.on[0]: must be advance, pause, resume, promote, abort, rollback, retry or undecided, not "promoted"; did you mean "promote"?'),
+        ("fallback: »[a]", "routes[0].fallback: must be text, not a list"),
+        ("rollout: {strategy: »canry, champion: a, challenger: b}", 'routes[0].rollout.strategy: must be blue_green, canary, shadow, champion_challenger or ab_test, not "canry"; did you mean "canary"?'),
+        ("rollout: {strategy: canary, champion: »c, challenger: b}", 'routes[0].rollout.champion: no backend is named "c"'),
+    ],
+)  # fmt: skip
+def test_routes(route: str, expected: str):
+    assert_told(text(route=route), expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("on_undecided: »wait", 'routes[0].rollout.on_undecided: must be pause, abort or advance, not "wait"'),
+        ("alpha: »60%", "routes[0].rollout.alpha: must be at most 0.5, not 0.6"),
+        ("alpha: »0", "routes[0].rollout.alpha: must be more than 0"),
+        ("min_requests: »0", "routes[0].rollout.min_requests: must be at least 1, not 0"),
+        ("»fuse: ", "routes[0].rollout.fuse: must be a mapping or false, not empty"),
+        ("fuse: {of_last: »513}", "routes[0].rollout.fuse.of_last: must be at most 512, not 513"),
+        ("fuse: {error_share: »0}", "routes[0].rollout.fuse.error_share: must be more than 0"),
+        ("steps: [»{hold: 1h}]", 'routes[0].rollout.steps[0]: the key "weight" is missing'),
+        ("steps: »{weight: 5%}", "routes[0].rollout.steps: must be a list, not a mapping"),
+        ("steps: [{weight: »101%}]", 'routes[0].rollout.steps[0].weight: must be at most 100% (which is 1), not "101%"'),
+        ("steps: [{weight: »0.001%}]", 'routes[0].rollout.steps[0].weight: must be a multiple of 0.01%, "0.001%" is finer'),
+        ("steps: [{weight: 1%}, {weight: 5%}, {weight: »5%}]", "routes[0].rollout.steps[2].weight: must be more than the step before, which has 5%"),
+        ("steps: [{weight: 5%}, {weight: »1%}, {weight: 3%}, {weight: 6%}]", "routes[0].rollout.steps[1].weight: must be more than the step before, which has 5%"),
+        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, latency, requests, score_divergence, disagreement, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
+        ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
+        ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
+        ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is there already; write a second check"),
+        ("checks: [{metric: error_rate, »min: 1%}]", "routes[0].rollout.checks[0].min: error_rate can be held to max or max_increase, not to min"),
+        ("checks: [{metric: error_rate, max: 1%, »quantile: p99}]", "routes[0].rollout.checks[0].quantile: error_rate has no quantile"),
+        ("checks: [{metric: »latency, max: 1s}]", 'routes[0].rollout.checks[0].metric: latency needs the key "quantile"'),
+        ("checks: [{metric: latency, quantile: p99, max: »200 ms}]", 'routes[0].rollout.checks[0].max: must be a duration such as 250ms, 2s, 24h or 1m30s, not "200 ms"; did you mean "200ms"?'),
+        ("checks: [{metric: latency, quantile: »99, max: 1s}]", 'routes[0].rollout.checks[0].quantile: must be a quantile such as p50, p99 or p99.9, not "99"; did you mean "p99"?'),
+        ("checks: [{metric: latency, quantile: p9, max_ratio: »25%}]", 'routes[0].rollout.checks[0].max_ratio: must be a number, not "25%"'),
+        ("checks: [{metric: requests, min: »1.5}]", 'routes[0].rollout.checks[0].min: must be a whole number, not "1.5"'),
+        ("checks: [{metric: »kpi, min: 1}]", 'routes[0].rollout.checks[0].metric: kpi needs the key "name"'),
+        ("checks: [{metric: »prometheus, max: 1}]", 'routes[0].rollout.checks[0].metric: prometheus needs the key "query"'),
+    ],
+)  # fmt: skip
+def test_rollouts(keys: str, expected: str):
+    assert_told(text(route=f"rollout: {{strategy: canary, champion: a, challenger: b, {keys}}}"), expected)
+
+
+def test_a_bound_of_an_unknown_metric_must_at_least_be_some_quantity():
+    found = errors(text(route=rollout(checks="[{metric: error_rat, max: much}]")))
+    assert [e.partition(" ")[2] for e in found][1:] == [
+        'routes[0].rollout.checks[0].max: must be a share, a duration or a number, not "much"'
+    ]
+
+
+def test_names_that_nearly_exist():
+    written = """\
+listen: :80
+backends:
+  churn-v2: {endpoints: "http://a:1"}
+  churn-v3: {endpoints: "http://b:1"}
+routes:
+  - name: r
+    split: {chrun-v2: 100%}
+    fallback: Churn-V3
+    mirror: [{to: churn_v3}, {to: other}]
+"""
+    assert errors(written) == [
+        '7:13: routes[0].split.chrun-v2: no backend is named "chrun-v2"; did you mean "churn-v2"?',
+        '8:15: routes[0].fallback: no backend is named "Churn-V3"; did you mean "churn-v3"?',
+        '9:19: routes[0].mirror[0].to: no backend is named "churn_v3"; did you mean "churn-v3"?',
+        '9:35: routes[0].mirror[1].to: no backend is named "other"',
+    ]
+
+
+def test_everything_is_told_at_once_and_in_order():
+    written = text(
+        top="workers: many",
+        backend="b: {endpoints: 'https://b:1'}",
+        split="{a: 50%, c: 49%}",
+        route="sticky: {heder: X}\n    retry: {pure: yes}\n    prediction: {score: s}",
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(written, "routing.yaml", {})
+    assert str(caught.value).split("\n") == [
+        'routing.yaml:2:10: workers: must be auto or a whole number, not "many"',
+        "routing.yaml:5:3: warning: backends.b: no route uses this backend",
+        "routing.yaml:5:18: backends.b.endpoints: must be http://, since https to a backend is not supported; "
+        'did you mean "http://b:1"?',
+        "routing.yaml:8:12: routes[0].split: must add up to 100%, not 99%",
+        'routing.yaml:8:21: routes[0].split.c: no backend is named "c"',
+        'routing.yaml:9:14: routes[0].sticky.heder: unknown key "heder"; did you mean "header"?',
+        'routing.yaml:10:19: routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?',
+        "routing.yaml:11:5: warning: routes[0].prediction: accepted, not acted on yet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("5", ['1:1: must be a mapping, not "5"']),
+        ("- a", ["1:1: must be a mapping, not a list"]),
+        (
+            "{}",
+            [
+                '1:1: the key "listen" is missing',
+                '1:1: the key "backends" is missing',
+                '1:1: the key "routes" is missing',
+            ],
+        ),
+        (
+            "listen: []\nbackends: {}\nroutes: []",
+            [
+                "1:9: listen: must not be empty",
+                "2:11: backends: must not be empty",
+                "3:9: routes: must not be empty",
+            ],
+        ),
+        (
+            'listen: :80\nbackends: {a b: {endpoints: "http://a"}}\nroutes: {name: r, split: {a b: 1}}',
+            [
+                '2:12: backends["a b"]: must be a name of letters, digits, hyphens, dots and underscores, '
+                'not "a b"; did you mean "a-b"?',
+                "3:9: routes: must be a list, not a mapping",
+            ],
+        ),
+    ],
+)
+def test_wrong_shapes(written: str, expected: list[str]):
+    assert errors(written) == expected
+
+
+def test_a_value_that_could_not_be_expanded_is_complained_about_once():
+    written = text(
+        backend="b: {endpoints: 'http://${HOST}:1'}", split="{a: 1, '${NAME}': 1}", route="fallback: ${X}"
+    )
+    assert [e.partition(" ")[0] for e in errors(written)] == ["5:18:", "8:19:", "9:15:"]
+    assert all("is not set" in e for e in errors(written))
+
+
+def test_a_problem_in_an_anchor_is_where_the_anchor_is():
+    written = """\
+listen: :80
+backends:
+  a: {endpoints: http://a, health: &health {path: »health}}
+  b: {endpoints: http://b}
+routes: [{name: r, split: {a: 1, b: 1}}]
+"""
+    assert_told(
+        written, 'backends.a.health.path: must begin with "/", not be "health"; did you mean "/health"?'
+    )

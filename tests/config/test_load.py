@@ -1,0 +1,297 @@
+"""What is written well, and what it means."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.address import EndpointConfig, ListenConfig
+from proxy.config.model import (
+    AdminConfig,
+    BackendConfig,
+    Config,
+    FeedbackConfig,
+    FuseConfig,
+    HealthConfig,
+    LimitsConfig,
+    MatchConfig,
+    MirrorConfig,
+    NotifyConfig,
+    PredictionConfig,
+    RateConfig,
+    RetryConfig,
+    RouteConfig,
+    ServerLimits,
+    StepConfig,
+    StickyConfig,
+    TimeoutConfig,
+    TlsConfig,
+)
+from tests.config.sample import loaded, rollout, route, text
+
+LEAST = """\
+listen: :80
+backends: {a: {endpoints: "http://a:1"}}
+routes: [{name: r, split: {a: 1}}]
+"""
+
+
+def endpoint(host: str, port: int) -> EndpointConfig:
+    return EndpointConfig(host=host, port=port)
+
+
+def test_all_that_is_not_written_has_a_default():
+    assert loaded(LEAST).config == Config(
+        listen=(ListenConfig(host="0.0.0.0", port=80),),
+        tls=None,
+        admin=AdminConfig(listen=ListenConfig(host="127.0.0.1", port=9901), token=""),
+        workers="auto",
+        state="sqlite:crossfade.db",
+        drain=30.0,
+        trusted_proxies=(),
+        limits=ServerLimits(
+            head_bytes=32_768, head_count=100, connections=10_000, head_timeout=10.0, keep_alive=75.0
+        ),
+        backends={
+            "a": BackendConfig(
+                endpoints=(EndpointConfig(host="a", port=1),),
+                version=None,
+                health=HealthConfig(path=None, interval=1.0, timeout=0.5, healthy_after=2, unhealthy_after=3),
+                timeout=TimeoutConfig(connect=1.0, first_byte=60.0, idle=60.0, total=None),
+                max_in_flight=1024,
+            )
+        },
+        routes=(
+            RouteConfig(
+                name="r",
+                match=MatchConfig(),
+                sticky=(),
+                split={"a": 10_000},
+                fallback=None,
+                mirror=(),
+                prediction=None,
+                feedback=None,
+                retry=RetryConfig(attempts=1, budget=0.2, pure=False),
+                upgrades=("websocket",),
+                limits=LimitsConfig(body=None, rate=None, inspect=65_536),
+                rollout=None,
+                notify=(),
+            ),
+        ),
+    )
+    assert loaded(LEAST).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "value"),
+    [
+        ("tls: {cert: c.pem, key: k.pem}", "tls", TlsConfig(cert="c.pem", key="k.pem")),
+        ("admin: {listen: '[::1]:0'}", "admin", AdminConfig(listen=ListenConfig(host="::1", port=0))),
+        (
+            "admin: {listen: ':9', token: 012}",
+            "admin",
+            AdminConfig(listen=ListenConfig(host="0.0.0.0", port=9), token="012"),
+        ),
+        ("workers: auto", "workers", "auto"),
+        ("workers: 0", "workers", 0),
+        ("workers: ${N}", "workers", 3),
+        ('workers: "${N}"', "workers", 3),
+        ("state: 'sqlite::memory:'", "state", "sqlite::memory:"),
+        ("state: redis://:secret@host:6379/0", "state", "redis://:secret@host:6379/0"),
+        ("drain: 1m30s", "drain", 90.0),
+        ("drain: 0", "drain", 0.0),
+        ("trusted_proxies: 10.0.0.0/8", "trusted_proxies", ("10.0.0.0/8",)),
+        ("trusted_proxies: ['::1', 10.0.0.0/8]", "trusted_proxies", ("::1/128", "10.0.0.0/8")),
+        (
+            "limits: {head_bytes: 8KiB, keep_alive: 5}",
+            "limits",
+            ServerLimits(head_bytes=8192, keep_alive=5.0),
+        ),
+    ],
+)
+def test_top_level_keys(written: str, key: str, value: object):
+    assert getattr(loaded(text(top=written), N="3").config, key) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "value"),
+    [
+        ("{endpoints: ['http://b:1', http://c]}", "endpoints", (endpoint("b", 1), endpoint("c", 80))),
+        ("{endpoints: 'http://${HOST:-d}:9'}", "endpoints", (endpoint("d", 9),)),
+        ("{endpoints: http://b, version: 1.10}", "version", "1.10"),
+        ("{endpoints: http://b, health: false}", "health", None),
+        ("{endpoints: http://b, health: {path: /h}}", "health", HealthConfig(path="/h")),
+        (
+            "{endpoints: http://b, timeout: {connect: 250ms, total: null}}",
+            "timeout",
+            TimeoutConfig(connect=0.25),
+        ),
+        ("{endpoints: http://b, max_in_flight: 1}", "max_in_flight", 1),
+    ],
+)
+def test_backend_keys(written: str, key: str, value: object):
+    assert getattr(loaded(text(backend=f"b: {written}")).config.backends["b"], key) == value
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "value"),
+    [
+        ("match: {path: /predict, methods: POST}", "match", MatchConfig(path="/predict", methods=("POST",))),
+        ("match: {prefix: /v2}", "match", MatchConfig(prefix="/v2")),
+        ("match: {regex: '/v[0-9]+'}", "match", MatchConfig(regex="/v[0-9]+")),
+        ("match: {headers: {X-A: 1.10, B: '*'}}", "match", MatchConfig(headers={"x-a": "1.10", "b": "*"})),
+        ("match: {query: {on: true}}", "match", MatchConfig(query={"on": "true"})),
+        (
+            "match: {json: {a.b: 1, c: 1.5, d: true, e: x, f: '1', g: no}}",
+            "match",
+            MatchConfig(json={"a.b": 1, "c": 1.5, "d": True, "e": "x", "f": "1", "g": "no"}),
+        ),
+        ("sticky: {json: customer.id}", "sticky", (StickyConfig(kind="json", name="customer.id"),)),
+        (
+            "sticky: [{header: X-Id}, {cookie: C}, {query: q}, {client_ip: true}]",
+            "sticky",
+            (
+                StickyConfig(kind="header", name="x-id"),
+                StickyConfig(kind="cookie", name="C"),
+                StickyConfig(kind="query", name="q"),
+                StickyConfig(kind="client_ip"),
+            ),
+        ),
+        ("fallback: b", "fallback", "b"),
+        ("mirror: {to: b}", "mirror", (MirrorConfig(to="b", sample=10_000, noise=0),)),
+        (
+            "mirror: [{to: b, sample: 0.5%, noise: 0.01}]",
+            "mirror",
+            (MirrorConfig(to="b", sample=50, noise=100),),
+        ),
+        (
+            "prediction: {score: p.x, decision: 0.5, segment: s}",
+            "prediction",
+            PredictionConfig(score="p.x", decision=0.5, segment=("s",)),
+        ),
+        ("prediction: {protocol: oip_v2}", "prediction", PredictionConfig(protocol="oip_v2")),
+        ("feedback: {horizon: 7d}", "feedback", FeedbackConfig(horizon=604_800.0)),
+        (
+            "retry: {attempts: 0, budget: 20%, pure: true}",
+            "retry",
+            RetryConfig(attempts=0, budget=0.2, pure=True),
+        ),
+        ("upgrades: []", "upgrades", ()),
+        ("upgrades: WebSocket", "upgrades", ("websocket",)),
+        ("limits: {body: 10MiB, inspect: 0}", "limits", LimitsConfig(body=10 * 2**20, inspect=0)),
+        (
+            "limits: {rate: {key: client_ip, per_second: 0.5, burst: 2}}",
+            "limits",
+            LimitsConfig(rate=RateConfig(key=StickyConfig(kind="client_ip"), per_second=0.5, burst=2)),
+        ),
+        (
+            "limits: {rate: {key: {header: X-Key}, per_second: 100, burst: 2}}",
+            "limits",
+            LimitsConfig(
+                rate=RateConfig(key=StickyConfig(kind="header", name="x-key"), per_second=100, burst=2)
+            ),
+        ),
+        (
+            "notify: {webhook: https://h/x, on: [promote, abort]}",
+            "notify",
+            (NotifyConfig(webhook="https://h/x", on=("promote", "abort")),),
+        ),
+    ],
+)
+def test_route_keys(written: str, key: str, value: object):
+    assert getattr(route(written), key) == value
+
+
+def test_a_rollout_and_its_defaults():
+    found = route(rollout()).rollout
+    assert found is not None
+    assert (found.strategy, found.champion, found.challenger) == ("canary", "a", "b")
+    assert (found.steps, found.checks, found.min_requests, found.max_step_time) == ((), (), 100, None)
+    assert (found.on_undecided, found.watch, found.alpha) == ("pause", 0.0, 0.01)
+    assert found.fuse == FuseConfig(consecutive_errors=10, error_share=0.5, of_last=20)
+
+
+def test_a_rollout_with_everything():
+    found = route(
+        rollout(
+            steps="[{weight: 0.01%}, {weight: 5%, hold: 48h, approval: true, min_requests: 7}, {weight: 1}]",
+            min_requests="5",
+            max_step_time="96h",
+            on_undecided="abort",
+            watch="1d",
+            fuse="{consecutive_errors: 3, error_share: 30%, of_last: 10}",
+            alpha="0.1%",
+        )
+    ).rollout
+    assert found is not None
+    assert found.steps == (
+        StepConfig(weight=1, hold=0.0, approval=False, min_requests=None),
+        StepConfig(weight=500, hold=172_800.0, approval=True, min_requests=7),
+        StepConfig(weight=10_000),
+    )
+    assert (found.min_requests, found.max_step_time, found.on_undecided) == (5, 345_600.0, "abort")
+    assert (found.watch, found.alpha) == (86_400.0, 0.001)
+    assert found.fuse == FuseConfig(consecutive_errors=3, error_share=0.3, of_last=10)
+
+
+def test_a_fuse_can_be_turned_off():
+    found = route(rollout(fuse="false")).rollout
+    assert found is not None
+    assert found.fuse is None
+
+
+@pytest.mark.parametrize(
+    ("check", "title"),
+    [
+        ("{metric: error_rate, max: 1%}", "error_rate <= 1%"),
+        ("{metric: error_rate, max_increase: 0.005}", "error_rate <= champion + 0.5%"),
+        ("{metric: latency, quantile: p99, max: 200ms}", "p99 latency <= 200ms"),
+        ("{metric: latency, quantile: p99.9, max: 1500ms}", "p99.9 latency <= 1.5s"),
+        ("{metric: latency, quantile: p50, max_ratio: 1.25}", "p50 latency <= 1.25 x champion"),
+        ("{metric: requests, min: 1000}", "requests >= 1000"),
+        ("{metric: score_divergence, max: 0.10}", "score_divergence <= 0.1"),
+        ("{metric: disagreement, max: 5%}", "disagreement <= 5%"),
+        ("{metric: kpi, name: conversion, min_increase: 0}", "kpi conversion >= champion + 0"),
+        ("{metric: kpi, name: cost, max: -1.5}", "kpi cost <= -1.5"),
+        ("{metric: prometheus, query: up, max: 0.5}", "prometheus up <= 0.5"),
+        ("{metric: prometheus, name: gpu, query: up, min: 1}", "prometheus gpu >= 1"),
+    ],
+)
+def test_a_check_says_what_it_asks(check: str, title: str):
+    found = route(rollout(checks=check)).rollout
+    assert found is not None
+    assert [c.title for c in found.checks] == [title]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (text(top="drain: 90s"), text(top="drain: 1m30s  # the same")),
+        (text(top="drain: 30s"), text(top="workers: auto")),
+        (text(top="workers: 3"), text(top="workers: ${N}")),
+        (text(split="{a: 50%, b: 50%}"), text(split="{b: 7, a: 7}")),
+        (text(), text().replace("{endpoints: http://b:1}", "\n    endpoints: ['http://B:1/']")),
+    ],
+)
+def test_the_hash_is_of_the_meaning(one: str, other: str):
+    assert loaded(one, N="3").hash == loaded(other, N="3").hash
+    assert re.fullmatch("[0-9a-f]{64}", loaded(one, N="3").hash)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [text(top="drain: 31s"), text(split="{a: 51%, b: 49%}"), text(backend="b: {endpoints: http://b:2}")],
+)
+def test_another_meaning_has_another_hash(other: str):
+    assert loaded(other).hash != loaded(text()).hash
+
+
+@given(st.integers(0, 10_000))
+def test_shares_survive_the_file_exactly(parts: int):
+    written = (
+        f"{{a: {parts // 100}.{parts % 100:02}%, b: {(10_000 - parts) // 100}.{(10_000 - parts) % 100:02}%}}"
+    )
+    assert loaded(text(split=written)).config.routes[0].split == {"a": parts, "b": 10_000 - parts}

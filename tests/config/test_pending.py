@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.config.pending import PENDING
+from tests.config.sample import text, warnings
+
+ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric: %s}]}"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ({"top": "trusted_proxies: [10.0.0.0/8]"}, "2:1: warning: trusted_proxies: accepted, not acted on yet"),
+        ({"top": "state: redis://:pw@h"}, "2:1: warning: state: accepted, not acted on yet"),
+        ({"route": "prediction: {score: s}"}, "9:5: warning: routes[0].prediction: accepted, not acted on yet"),
+        ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: accepted, not acted on yet"),
+        ({"route": "upgrades: [websocket]"}, "9:5: warning: routes[0].upgrades: accepted, not acted on yet"),
+        ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: accepted, not acted on yet"),
+        (
+            {"route": "limits: {rate: {key: client_ip, per_second: 1, burst: 1}}"},
+            "9:14: warning: routes[0].limits.rate: accepted, not acted on yet",
+        ),
+        (
+            {"split": "{a: 1}", "route": "mirror: [{to: b, noise: 5%}]"},
+            "9:22: warning: routes[0].mirror[0].noise: accepted, not acted on yet",
+        ),
+        (
+            {"route": ROLLOUT % ("shadow", "error_rate, max: 1%")},
+            '9:25: warning: routes[0].rollout.strategy: "shadow" is accepted, not acted on yet',
+        ),
+        (
+            {"route": ROLLOUT % ("canary", "kpi, name: k, min: 1")},
+            '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is accepted, not acted on yet',
+        ),
+    ],
+)  # fmt: skip
+def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: str):
+    assert warnings(text(**key)) == [expected]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        {"top": "trusted_proxies: []"},
+        {"top": "state: sqlite:x"},
+        {"route": "prediction:"},
+        {"route": "upgrades: []"},
+        {"route": "notify: []"},
+        {"split": "{a: 1}", "route": "mirror: {to: b, noise: 0%}"},
+        {"route": ROLLOUT % ("blue_green", "latency, quantile: p99, max: 1s")},
+        {"route": ROLLOUT % ("canary", "requests, min: 5")},
+    ],
+)
+def test_what_is_acted_on_or_says_nothing_is_passed_over(key: dict[str, str]):
+    assert warnings(text(**key)) == []
+
+
+def test_each_place_is_in_the_table_once():
+    assert len({place for place, _ in PENDING}) == len(PENDING)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config import reader
+from proxy.config.document import Document, Mark
+from proxy.config.problem import ConfigError
+from proxy.config.reader import read
+
+ENV = {"NAME": "value", "EMPTY": "", "N": "7", "NOTHING": "null"}
+
+
+def plain(text: str) -> object:
+    document = read(text, "f.yaml", ENV)
+    assert not document.problems
+    return document.root.plain()
+
+
+def problems(text: str) -> list[str]:
+    try:
+        return [str(p) for p in read(text, "f", ENV).problems]
+    except ConfigError as error:
+        return [str(p) for p in error.problems]
+
+
+@pytest.fixture(params=["C", "Python"])
+def either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "Python":
+        monkeypatch.setattr(reader, "LOADER", yaml.SafeLoader)
+
+
+@pytest.mark.usefixtures("either_parser")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: no\nb: on\nc: 012\nd: 1:30\ne: 1.10", {"a": "no", "b": "on", "c": "012", "d": "1:30", "e": "1.10"}),
+        ("a:\nb: ~\nc: null\nd: 'null'\ne: ''", {"a": None, "b": None, "c": None, "d": "null", "e": ""}),
+        ("1: [a, {on: b}]", {"1": ["a", {"on": "b"}]}),
+        ("a: &x {p: 1}\nb: {<<: *x, q: 2}\nc: *x", {"a": {"p": "1"}, "b": {"p": "1", "q": "2"}, "c": {"p": "1"}}),
+        ("a: &x {p: 1, q: 1}\nb: {q: 2, <<: [*x, {r: 3}]}", {"a": {"p": "1", "q": "1"}, "b": {"p": "1", "q": "2", "r": "3"}}),
+        ("&k a: *k", {"a": "a"}),
+        ("? a\n: 1\n~: 2", {"a": "1", "~": "2"}),
+        ("a: !!str 5\nb: ! c", {"a": "5", "b": "c"}),
+        ("--- {a: 1}\n...\n", {"a": "1"}),
+        ("\ufeffa: 1", {"a": "1"}),
+    ],
+)  # fmt: skip
+def test_scalars_stay_text(text: str, value: object):
+    assert plain(text) == value
+
+
+@pytest.mark.parametrize(
+    ("scalar", "value"),
+    [
+        ("${NAME}", "value"),
+        ("x${NAME}y${N}", "xvaluey7"),
+        ("'${NAME}'", "value"),
+        ("${MISSING:-a:b}", "a:b"),
+        ("${EMPTY:-default}", "default"),
+        ("${MISSING:-}", ""),
+        ("${EMPTY}", ""),
+        ("${NOTHING}", None),
+        ("'${NOTHING}'", "null"),
+        ("$${NAME}", "${NAME}"),
+        ("$NAME $5", "$NAME $5"),
+    ],
+)
+def test_the_environment_is_written_into_scalars(scalar: str, value: object):
+    assert plain(f"a: {scalar}") == {"a": value}
+
+
+def test_keys_are_expanded_too():
+    assert plain("${NAME}: 1") == {"value": "1"}
+
+
+UNCLEAR = "must refer to a variable as ${NAME} or ${NAME:-default}, not"
+ESCAPE = "write $${ for a literal ${"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ["f:1:1: the file is empty"]),
+        ("# nothing\n", ["f:1:1: the file is empty"]),
+        ("~", ["f:1:1: the file is empty"]),
+        ("a: 1\n---\nb: 2", ["f:2:1: a second document begins here, there must be only one"]),
+        ("a:\n\tb: 1", ["f:2:1: not YAML: a tab stands where only spaces may; indent with spaces"]),
+        ("a: @b", ['f:1:4: not YAML: a value may not begin with "@" unless it is in quotes']),
+        ("a: b: c", ["f:1:5: not YAML: mapping values are not allowed in this context"]),
+        (
+            "a: [b\nc: d",
+            [
+                "f:2:2: not YAML: did not find expected ',' or ']' "
+                "(while parsing a flow sequence that begins in line 1)"
+            ],
+        ),
+        ("a: b\x07", ["f:1:5: the character U+0007 may not stand in YAML"]),
+        ("a:\n  \ud800", ["f:2:3: the character U+D800 may not stand in YAML"]),
+        ("a: 1\nb: {c: 1,\n c: 2}", ['f:3:2: b.c: the key "c" is here twice, first in line 2']),
+        ("a: {[x]: 1}", ["f:1:5: a: a key must be text, not a list"]),
+        ("a: !!int 5", ['f:1:4: a: the tag "tag:yaml.org,2002:int" has no meaning here']),
+        ("a: [!env X]", ['f:1:5: a[0]: the tag "!env" has no meaning here']),
+        ("a: *b", ["f:1:4: the alias *b names no anchor before it"]),
+        ("a: &b [*b]", ["f:1:8: the alias *b stands inside what it names"]),
+        ("a: {<<: 5}", ['f:1:9: a: << must be given a mapping or a list of them, not "5"']),
+        ("[" * 60, ["f:1:51: nested more than 50 levels deep"]),
+        ("? " * 60, ["f:1:101: nested more than 50 levels deep"]),
+        ("a: ${MISSING}", ["f:1:4: a: the environment variable MISSING is not set; ${MISSING:-…} gives it a default"]),
+        ("a: ${NAME", [f'f:1:4: a: {UNCLEAR} "${{NAME"; {ESCAPE}']),
+        ("a: ['${A:-${B}}']", [f'f:1:5: a[0]: {UNCLEAR} "${{A:-${{B}}"; {ESCAPE}']),
+        ("a: ${N:?}", [f'f:1:4: a: {UNCLEAR} "${{N:?}}"; {ESCAPE}']),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read(text: str, expected: list[str]):
+    assert problems(text) == expected
+
+
+def test_all_problems_before_a_syntax_error_are_told_as_well():
+    assert [p.split(" ")[0] for p in problems("a: ${X}\na: ${Y}\nb: [")] == [
+        "f:1:4:",
+        "f:2:1:",
+        "f:2:4:",
+        "f:4:1:",
+    ]
+
+
+def test_aliases_cannot_multiply_without_end():
+    lines = ["l0: &l0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 9)]
+    assert problems("\n".join(lines)) == [
+        "f:6:5: holds more than 200000 values once its aliases are written out"
+    ]
+
+
+def test_a_hundred_thousand_brackets_do_no_harm():
+    assert problems("[" * 100_000) == ["f:1:51: nested more than 50 levels deep"]
+    assert problems("{a: " * 100_000) == ["f:1:198: nested more than 50 levels deep"]
+
+
+def test_places():
+    text = "a:\n  b: [1, {c: 2}]\n  'd.e': &x\n    f: 1\nlone: {g: 1}\n"
+    document = read(text, "f", {})
+    assert document.locate(("a", "b", 1, "c")).value == Mark(2, 14)
+    assert document.locate(("a", "b", 1, "c")).key == Mark(2, 11)
+    assert document.locate(("a", "d.e", "f")).value == Mark(4, 8)
+    # what is not there is where it would have to be; a lone value is a list of one
+    assert document.locate(("a", "missing", "x")).path == ("a",)
+    assert document.locate(("lone", 0, "g")).path == ("lone", "g")
+    assert str(document.problem(("a", "d.e", "f"), "no")) == 'f:4:8: a["d.e"].f: no'
+    assert [loc for loc, _ in document.each("**", "b", "*")] == [("a", "b", 0), ("a", "b", 1)]
+
+
+@given(st.text())
+def test_any_text_is_a_document_or_is_refused(text: str):
+    try:
+        document = read(text, "f", ENV)
+    except ConfigError as error:
+        assert all(p.line >= 1 and p.column >= 1 for p in error.problems)
+        assert error.problems
+    else:
+        assert isinstance(document, Document)
+
+
+@given(st.text(alphabet="ab:-[]{},&*!|>'\"%@?# \n\t${}~<"))
+def test_anything_like_yaml_is_a_document_or_is_refused(text: str):
+    try:
+        read(text, "f", ENV)
+    except ConfigError as error:
+        assert error.problems

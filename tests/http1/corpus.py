@@ -1,0 +1,37 @@
+"""The messages under tests/corpus, and heads spelled anew as they would go on, less what the proxy adds.
+
+`good/NAME.raw` is a message and `good/NAME.out` what must come of it, byte for byte; `bad/STATUS-NAME.raw`
+is one to be refused with that status. Names tell the section that decides.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+
+CORPUS = Path(__file__).parent.parent / "corpus"
+
+
+def messages(kind: str) -> list[Path]:
+    found = sorted((CORPUS / kind).glob("*.raw"))
+    assert found, f"the corpus {kind} is empty"
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+def spelled_request(head: RequestHead) -> bytes:
+    host = b"" if head.host is None else b"Host: %b\r\n" % head.host
+    framing = b""
+    if head.length == CHUNKED:
+        framing = b"Transfer-Encoding: chunked\r\n"
+    elif head.length:
+        framing = b"Content-Length: %d\r\n" % head.length
+    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (head.method, head.target, host, head.block, framing)
+
+
+def spelled_response(head: ResponseHead) -> bytes:
+    return b"HTTP/1.1 %d%b\r\n%b\r\n" % (head.status, head.reason, head.block)

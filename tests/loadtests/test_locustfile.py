@@ -1,0 +1,148 @@
+"""The locust file against a stand-in for the proxy that keeps the laws, or breaks them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from proxy.routing.ledger import bucket_of, new_ledger, reweigh, salt_of
+
+pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra: load)")
+
+ROOT = Path(__file__).resolve().parents[2]
+TOKEN = "a-token"
+SALT = salt_of("churn")
+
+
+class StandIn(ThreadingHTTPServer):
+    """Proxy and admin API on one port."""
+
+    def __init__(self, sticky: bool = True, grows_after: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.sticky, self.grows_after = sticky, grows_after
+        self.ledger = new_ledger({"churn-v2": 7000, "churn-v3": 3000}, SALT)
+        self.decisions: list[dict[str, object]] = []
+        self.requests: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    def assign(self, customer: str) -> str:
+        with self.lock:
+            if sum(self.requests.values()) == self.grows_after > 0:
+                self.ledger = reweigh(self.ledger, {"churn-v2": 4000, "churn-v3": 6000}, SALT)
+                to = {"ledger_version": self.ledger.version, "split": self.split()}
+                self.decisions.append({"id": 5, "to": to})
+            sticky = self.ledger.backend_of(bucket_of(customer.encode(), SALT))
+            backend = sticky if self.sticky else random.choice(["churn-v2", "churn-v3"])
+            self.requests[backend] += 1
+            return backend
+
+    def split(self) -> dict[str, float]:
+        return {name: n / 10_000 for name, n in self.ledger.weights.items()}
+
+    def view(self) -> dict[str, object]:
+        return {
+            "name": "churn",
+            "split": self.split(),
+            "ledger_version": self.ledger.version,
+            "fallback": "churn-v2",
+            "backends": {n: {"requests": self.requests[n], "spilled": 0} for n in self.ledger.backends},
+        }
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: StandIn
+
+    def do_POST(self) -> None:
+        row = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.answer(200, {}, self.server.assign(row["customer_id"]))
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {TOKEN}":
+            return self.answer(401, {})
+        if self.path == "/api/v1/routes/churn":
+            return self.answer(200, self.server.view())
+        first = self.path.startswith("/api/v1/decisions?route=churn&after=0&")
+        return self.answer(200, self.server.decisions if first else [])
+
+    def answer(self, status: int, value: object, backend: str = "") -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if backend:
+            self.send_header("x-crossfade-backend", backend)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(stand_in: StandIn) -> Iterator[str]:
+    thread = threading.Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{stand_in.server_port}"
+    finally:
+        stand_in.shutdown()
+        thread.join()
+        stand_in.server_close()
+
+
+def run_locust(url: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    options = "--headless --users 5 --spawn-rate 50 --run-time 2s --stop-timeout 2s --only-summary"
+    environment = {"CROSSFADE_ADMIN_URL": url, "CROSSFADE_ADMIN_TOKEN": token, "CROSSFADE_CUSTOMERS": "60"}
+    return subprocess.run(
+        [sys.executable, "-m", "locust", "-f", "loadtests/locustfile.py", *options.split(), "--host", url],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_proxy_that_keeps_the_laws() -> None:
+    with serving(StandIn()) as url:
+        done = run_locust(url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"split: held \(of \d+ customers churn-v2 \d+, expected", done.stdout)
+    assert "stickiness: held (the ledger stood" in done.stdout
+    assert "/predict by churn-v3" in done.stdout + done.stderr
+
+
+def test_a_proxy_that_forgets_its_customers() -> None:
+    with serving(StandIn(sticky=False)) as url:
+        done = run_locust(url)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "stickiness: BROKEN" in done.stdout
+
+
+def test_a_ledger_that_changes_in_the_run() -> None:
+    with serving(StandIn(grows_after=60)) as url:
+        done = run_locust(url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "split: not judged (the ledger went from version 1 to 2 in the run)" in done.stdout
+    assert "stickiness: held" in done.stdout
+    assert "the weights require 30.00%" in done.stdout
+
+
+def test_an_admin_api_that_refuses() -> None:
+    with serving(StandIn()) as url:
+        done = run_locust(url, token="wrong")
+    assert done.returncode == 1
+    assert "401" in done.stdout and "start: BROKEN" in done.stdout

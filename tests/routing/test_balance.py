@@ -1,0 +1,94 @@
+"""Power of two choices: two different candidates, every pair alike often, the less loaded one wins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.routing.balance import pick
+
+DRAWS = st.floats(0, 1, exclude_max=True)
+
+
+@dataclass
+class Endpoint:
+    name: int
+    in_flight: int = 0
+
+
+class Watched:
+    """An endpoint that notes being looked at: candidates are those whose load was read."""
+
+    def __init__(self, name: int, seen: list[int]) -> None:
+        self.name = name
+        self.seen = seen
+
+    @property
+    def in_flight(self) -> int:
+        self.seen.append(self.name)
+        return 0
+
+    @in_flight.setter
+    def in_flight(self, value: int) -> None:
+        raise AssertionError("a pick changes nothing")
+
+
+def candidates(n: int, draw: float) -> set[int]:
+    seen: list[int] = []
+    pick([Watched(i, seen) for i in range(n)], draw)
+    return set(seen)
+
+
+def evenly(n: int) -> list[float]:
+    return [(i + 0.5) / n for i in range(n)]
+
+
+@given(DRAWS)
+def test_one_endpoint(draw):
+    only = Endpoint(0, 99)
+    assert pick([only], draw) is only
+
+
+@given(st.integers(2, 50), DRAWS)
+def test_candidates_are_two_different_ones(n, draw):
+    assert len(candidates(n, draw)) == 2
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 10])
+def test_every_pair_is_alike_often(n):
+    pairs = Counter(frozenset(candidates(n, draw)) for draw in evenly(n * (n - 1) * 10))
+    assert len(pairs) == n * (n - 1) // 2
+    assert set(pairs.values()) == {20}
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 7, 10])
+def test_idle_endpoints_are_picked_alike_often(n):
+    endpoints = [Endpoint(i) for i in range(n)]
+    picks = Counter(pick(endpoints, draw).name for draw in evenly(n * (n - 1) * 10))
+    assert picks == {i: (n - 1) * 10 for i in range(n)}
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=12), DRAWS)
+def test_the_less_loaded_candidate_wins(loads, draw):
+    endpoints = [Endpoint(i, load) for i, load in enumerate(loads)]
+    chosen = pick(endpoints, draw)
+    pair = candidates(len(loads), draw)
+    assert chosen.name in pair
+    assert chosen.in_flight == min(loads[i] for i in pair)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 11, 100, 1000])
+def test_draws_at_the_ends(n):
+    endpoints = [Endpoint(i) for i in range(n)]
+    assert pick(endpoints, 0.0).name == 0
+    assert pick(endpoints, 1 - 2**-53).name == n - 1
+
+
+def test_the_busiest_of_many_is_never_picked():
+    endpoints = [Endpoint(i) for i in range(5)]
+    endpoints[3].in_flight = 1
+    assert all(pick(endpoints, draw).name != 3 for draw in evenly(1000))

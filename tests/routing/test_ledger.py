@@ -1,0 +1,203 @@
+"""Law 2: shares equal the weights, a change moves Σ|Δw|/2 buckets, growth evicts nobody, restore is exact."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.routing.ledger import (
+    BUCKETS,
+    Ledger,
+    bucket_of,
+    bucket_order,
+    moved,
+    new_ledger,
+    reweigh,
+    restore,
+    salt_of,
+)
+
+SALT = salt_of("churn")
+NAMES = ("churn-v1", "churn-v2", "churn-v3", "churn-v4", "churn-v5", "churn-v6")
+Weights = dict[str, int]
+
+
+@st.composite
+def weights(draw, names: tuple[str, ...] = NAMES) -> Weights:
+    """2 to 6 backends in any order, any of them with nothing."""
+    chosen = draw(st.lists(st.sampled_from(names), min_size=2, max_size=len(names), unique=True))
+    cuts = sorted(draw(st.lists(st.integers(0, BUCKETS), min_size=len(chosen) - 1, max_size=len(chosen) - 1)))
+    edges = [0, *cuts, BUCKETS]
+    return {name: edges[i + 1] - edges[i] for i, name in enumerate(chosen)}
+
+
+def owners(ledger: Ledger) -> list[str]:
+    return [ledger.backends[slot] for slot in ledger.slots]
+
+
+def buckets_of(ledger: Ledger, name: str) -> set[int]:
+    return {bucket for bucket, owner in enumerate(owners(ledger)) if owner == name}
+
+
+def distance(before: Mapping[str, int], after: Mapping[str, int]) -> int:
+    names = before.keys() | after.keys()
+    return sum(abs(before.get(n, 0) - after.get(n, 0)) for n in names) // 2
+
+
+def held(ledger: Ledger) -> Weights:
+    return {name: n for name, n in ledger.weights.items() if n}
+
+
+def digest(ledger: Ledger) -> str:
+    return sha256(repr((ledger.backends, ledger.version)).encode() + ledger.slots).hexdigest()
+
+
+@settings(max_examples=40, deadline=None)
+@given(weights(), st.lists(weights(), min_size=1, max_size=5))
+def test_law_2_over_any_history(first, changes):
+    ledger = new_ledger(first, SALT)
+    assert held(ledger) == {name: w for name, w in first.items() if w}
+    assert ledger.version == 1
+    for wanted in changes:
+        before, ledger = ledger, reweigh(ledger, wanted, SALT)
+        assert held(ledger) == {name: w for name, w in wanted.items() if w}
+        assert len(ledger.slots) == BUCKETS
+        assert wanted.keys() <= set(ledger.backends)
+        assert moved(before, ledger) == distance(before.weights, wanted)
+        assert ledger.version == before.version + 1
+        for name, weight in before.weights.items():
+            if wanted.get(name, 0) >= weight:
+                assert buckets_of(before, name) <= buckets_of(ledger, name)
+            else:
+                assert buckets_of(before, name) >= buckets_of(ledger, name)
+
+
+@settings(max_examples=20, deadline=None)
+@given(weights(), weights(), weights())
+def test_restore_gives_the_identical_map(first, second, third):
+    former = new_ledger(first, SALT)
+    current = reweigh(reweigh(former, second, SALT), third, SALT)
+    back = restore(former, current)
+    assert (back.backends, back.slots) == (former.backends, former.slots)
+    assert back.version == current.version + 1
+    assert moved(former, back) == 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(weights(), st.randoms(use_true_random=False))
+def test_the_order_of_names_does_not_matter(wanted, random):
+    """Files that say the same in another order give the same map in each replica."""
+    shuffled = list(wanted.items())
+    random.shuffle(shuffled)
+    assert new_ledger(dict(shuffled), SALT) == new_ledger(wanted, SALT)
+    start = new_ledger({"churn-v1": BUCKETS}, SALT)
+    assert reweigh(start, dict(shuffled), SALT) == reweigh(start, wanted, SALT)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, BUCKETS), min_size=1, max_size=6).map(sorted))
+def test_a_climb_in_steps_ends_where_one_step_would(steps):
+    start = ledger = new_ledger({"old": BUCKETS}, SALT)
+    for share in steps:
+        ledger = reweigh(ledger, {"old": BUCKETS - share, "new": share}, SALT)
+    direct = reweigh(start, {"old": BUCKETS - steps[-1], "new": steps[-1]}, SALT)
+    assert owners(ledger) == owners(direct)
+
+
+@pytest.mark.parametrize("share", [0, 1, 100, 2500, 5000])
+def test_a_first_ledger_is_the_one_that_a_rollout_would_have_reached(share):
+    climbed = reweigh(
+        new_ledger({"churn-v2": BUCKETS}, SALT), {"churn-v2": BUCKETS - share, "churn-v3": share}, SALT
+    )
+    first = new_ledger({"churn-v2": BUCKETS - share, "churn-v3": share}, SALT)
+    assert owners(first) == owners(climbed)
+
+
+def test_three_arms_move_no_more_than_they_must():
+    before = new_ledger({"A": 1000, "B": 3000, "C": 6000}, SALT)
+    after = reweigh(before, {"A": 2000, "B": 3000, "C": 5000}, SALT)
+    assert moved(before, after) == BUCKETS // 10
+    assert buckets_of(after, "B") == buckets_of(before, "B")
+    assert buckets_of(after, "A") - buckets_of(before, "A") == buckets_of(before, "C") - buckets_of(after, "C")
+
+
+def test_a_backend_replaced_by_another_hands_over_its_very_buckets():
+    before = new_ledger({"A": 9000, "B": 1000}, SALT)
+    after = reweigh(before, {"A": 9000, "C": 1000}, SALT)
+    assert buckets_of(after, "C") == buckets_of(before, "B")
+    assert after.weights["B"] == 0
+    assert "B" not in reweigh(after, {"A": 9000, "C": 1000}, SALT).backends
+
+
+def test_names_that_differ_in_the_last_character_only():
+    """Weights are given by name; how alike names are must not show in the map."""
+    alike = reweigh(new_ledger({"model-1": BUCKETS}, SALT), {"model-1": 7000, "model-2": 3000}, SALT)
+    unlike = reweigh(new_ledger({"apple": BUCKETS}, SALT), {"apple": 7000, "zebra": 3000}, SALT)
+    assert alike.slots == unlike.slots
+    assert held(alike) == {"model-1": 7000, "model-2": 3000}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{}, {"A": 9999}, {"A": 10_001}, {"A": 10_001, "B": -1}, {"A": 5000, "B": 5001}, {"A": 0}],
+)
+def test_weights_that_do_not_add_up(wrong):
+    with pytest.raises(ValueError, match="add up to 10000"):
+        new_ledger(wrong, SALT)
+    with pytest.raises(ValueError, match="add up to 10000"):
+        reweigh(new_ledger({"A": BUCKETS}, SALT), wrong, SALT)
+
+
+def test_backend_of():
+    ledger = Ledger(("A", "B"), bytes([0, 1] * (BUCKETS // 2)))
+    assert (ledger.backend_of(0), ledger.backend_of(1)) == ("A", "B")
+    assert ledger.weights == {"A": 5000, "B": 5000}
+
+
+ELSEWHERE = """
+from tests.routing.test_ledger import digest, history
+from proxy.routing.ledger import bucket_of, salt_of
+print(digest(history()), *[bucket_of(b"customer-%d" % i, salt_of("churn")) for i in range(100)])
+"""
+
+
+def history() -> Ledger:
+    ledger = new_ledger({"churn-v2": 7000, "churn-v3": 2000, "churn-v4": 1000}, SALT)
+    for wanted in ({"churn-v2": 5000, "churn-v3": 5000}, {"churn-v3": 4000, "churn-v5": 6000}):
+        ledger = reweigh(ledger, wanted, SALT)
+    return ledger
+
+
+@pytest.mark.parametrize("seed", ["0", "4711"])
+def test_another_process_agrees(seed):
+    """Python's own hash() differs there, sets and dicts have another order."""
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    theirs, *buckets = done.stdout.split()
+    assert theirs == digest(history())
+    assert list(map(int, buckets)) == [bucket_of(b"customer-%d" % i, SALT) for i in range(100)]
+
+
+def test_buckets_stay_what_they_were():
+    """Written down once: a release that changes any of these would reassign every customer."""
+    assert SALT.hex() == "7c106721e1f0f27470e1788c907ae2ec"
+    keys = (b"1", b"2", b"alice", "çelik".encode(), b"")
+    assert [bucket_of(key, SALT) for key in keys] == [9432, 8881, 1855, 6167, 7870]
+    assert bucket_order(SALT)[:5] == (5187, 4590, 5370, 7118, 9238)
+
+
+def test_the_order_holds_each_bucket_once():
+    assert sorted(bucket_order(SALT)) == list(range(BUCKETS))
+    assert bucket_order(SALT) != bucket_order(salt_of("fraud"))

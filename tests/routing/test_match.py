@@ -1,0 +1,284 @@
+"""Conditions of a route, one by one and together, and which route of several gets the request."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.routing.key import decode_json
+from proxy.routing.match import body_test, head_test
+from proxy.routing.router import Router
+from proxy.routing.snapshot import Match
+from tests.routing.requests import request, route, snapshot
+
+
+@pytest.mark.parametrize(
+    ("match", "target", "matches"),
+    [
+        (Match(), "/anything?at=all", True),
+        (Match(path="/predict"), "/predict", True),
+        (Match(path="/predict"), "/predict?x=1", True),
+        (Match(path="/predict"), "/predict/", False),
+        (Match(path="/predict"), "/predict/x", False),
+        (Match(path="/predict"), "/Predict", False),
+        (Match(path="/predict"), "/%70redict", False),
+        (Match(path="/predict"), "http://other.test/predict", True),
+        (Match(prefix="/v2"), "/v2", True),
+        (Match(prefix="/v2"), "/v2/models/a/infer", True),
+        (Match(prefix="/v2"), "/v2/", True),
+        (Match(prefix="/v2"), "/v2?x", True),
+        (Match(prefix="/v2"), "/v20", False),
+        (Match(prefix="/v2"), "/v2-beta/x", False),
+        (Match(prefix="/v2"), "/x/v2", False),
+        (Match(prefix="/v2"), "/", False),
+        (Match(prefix="/v2/"), "/v2/x", True),
+        (Match(prefix="/v2/"), "/v2/", True),
+        (Match(prefix="/v2/"), "/v2", False),
+        (Match(prefix="/"), "/", True),
+        (Match(prefix="/"), "/anything", True),
+        (Match(regex=r"/v\d/predict"), "/v2/predict", True),
+        (Match(regex=r"/v\d/predict"), "/v2/predict?x=1", True),
+        (Match(regex=r"/v\d/predict"), "/v2/predict/", False),
+        (Match(regex=r"/v\d/predict"), "/x/v2/predict", False),
+        (Match(regex=r"/v\d"), "/v\u0662", None),
+        (Match(regex=r".*"), "/", True),
+    ],
+)
+def test_path(match, target, matches):
+    if matches is None:
+        assert not head_test(match)(request("/v%D9%A2"))
+        return
+    assert head_test(match)(request(target)) is matches
+
+
+@pytest.mark.parametrize(
+    ("methods", "method", "matches"),
+    [
+        (("POST",), "POST", True),
+        (("POST",), "GET", False),
+        (("POST", "PUT"), "PUT", True),
+        (("POST",), "post", False),
+        ((), "GET", True),
+        ((), "FROB", True),
+    ],
+)
+def test_methods(methods, method, matches):
+    assert head_test(Match(methods=methods))(request(method=method)) is matches
+
+
+@pytest.mark.parametrize(
+    ("condition", "fields", "matches"),
+    [
+        (("x-tier", "gold"), ["X-Tier: gold"], True),
+        (("x-tier", "gold"), ["X-TIER:gold "], True),
+        (("x-tier", "gold"), ["X-Tier: Gold"], False),
+        (("x-tier", "gold"), ["X-Tier: gold2"], False),
+        (("x-tier", "gold"), ["X-Tier-2: gold"], False),
+        (("x-tier", "gold"), [], False),
+        (("x-tier", "gold"), ["X-Tier: silver", "X-Tier: gold"], False),
+        (("x-tier", "*"), ["X-Tier: anything"], True),
+        (("x-tier", "*"), ["X-Tier:"], True),
+        (("x-tier", "*"), [], False),
+        (("x-tier", "gold"), ["X-Tier: gold", "Connection: x-tier"], False),
+    ],
+)
+def test_headers(condition, fields, matches):
+    assert head_test(Match(headers=(condition,)))(request("/", *fields)) is matches
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host", "matches"),
+    [
+        ("model.test", "model.test", True),
+        ("model.test", "MODEL.test", True),
+        ("Model.Test", "model.test", True),
+        ("model.test", "model.test:8080", False),
+        ("model.test:8080", "model.test:8080", True),
+        ("model.test", "other.test", False),
+        ("*", "anything", True),
+    ],
+)
+def test_host(wanted, host, matches):
+    """RFC 9110 section 4.2.3: hosts compare without regard to case."""
+    assert head_test(Match(headers=(("host", wanted),)))(request(host=host)) is matches
+
+
+def test_host_is_the_one_of_the_target_if_it_has_one():
+    test = head_test(Match(headers=(("host", "other.test"),)))
+    assert test(request("http://other.test/predict", host="model.test"))
+    assert not test(request("http://model.test/predict", host="other.test"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "target", "matches"),
+    [
+        (("model", "a"), "/?model=a", True),
+        (("model", "a"), "/?x=1&model=a&y=2", True),
+        (("model", "a"), "/?model=b", False),
+        (("model", "a"), "/?model=b&model=a", False),
+        (("model", "a"), "/?xmodel=a", False),
+        (("model", "a"), "/?Model=a", False),
+        (("model", "a"), "/model=a", False),
+        (("model", "a"), "/", False),
+        (("model", "a=b"), "/?model=a=b", True),
+        (("model", "a%20b"), "/?model=a%20b", True),
+        (("model", "*"), "/?model=x", True),
+        (("model", "*"), "/?model=", True),
+        (("model", "*"), "/?model", True),
+        (("model", "*"), "/?x=model", False),
+        (("model", "*"), "/", False),
+    ],
+)
+def test_query(condition, target, matches):
+    assert head_test(Match(query=(condition,)))(request(target)) is matches
+
+
+def test_all_conditions_must_hold():
+    match = Match(
+        prefix="/v2",
+        methods=("POST",),
+        headers=(("x-tier", "gold"), ("x-region", "*")),
+        query=(("a", "1"), ("b", "*")),
+    )
+    test = head_test(match)
+    whole = ("/v2/x?a=1&b=2", "X-Tier: gold", "X-Region: eu")
+    assert test(request(*whole))
+    assert not test(request(*whole, method="GET"))
+    assert not test(request("/v3/x?a=1&b=2", *whole[1:]))
+    assert not test(request("/v2/x?a=1", *whole[1:]))
+    assert not test(request("/v2/x?a=2&b=2", *whole[1:]))
+    assert not test(request(whole[0], "X-Tier: gold"))
+    assert not test(request(whole[0], "X-Region: eu"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "body", "matches"),
+    [
+        (("model", "a"), {"model": "a"}, True),
+        (("model", "a"), {"model": "b"}, False),
+        (("model", "a"), {"model": ["a"]}, False),
+        (("model", "a"), {"model": {"a": 1}}, False),
+        (("model", "a"), {}, False),
+        (("model", "a"), ["model", "a"], False),
+        (("model", "a"), "model", False),
+        (("model", "a"), None, False),
+        (("customer.tier", "gold"), {"customer": {"tier": "gold"}}, True),
+        (("customer.tier", "gold"), {"customer": {"tier": "tin"}}, False),
+        (("customer.tier", "gold"), {"customer": "gold"}, False),
+        (("customer.tier", "gold"), {"customer": [{"tier": "gold"}]}, False),
+        (("customer.tier", "gold"), {"customer.tier": "gold"}, False),
+        (("n", 1), {"n": 1}, True),
+        (("n", 1), {"n": 1.0}, True),
+        (("n", 1.5), {"n": 1.5}, True),
+        (("n", 1), {"n": True}, False),
+        (("n", 1), {"n": "1"}, False),
+        (("n", 0), {"n": False}, False),
+        (("n", 0), {"n": None}, False),
+        (("n", "1"), {"n": 1}, False),
+        (("flag", True), {"flag": True}, True),
+        (("flag", True), {"flag": 1}, False),
+        (("flag", True), {"flag": "true"}, False),
+        (("flag", False), {"flag": False}, True),
+        (("flag", False), {"flag": 0}, False),
+        (("flag", False), {}, False),
+    ],
+)
+def test_json(condition, body, matches):
+    test = body_test(Match(json=(condition,)))
+    assert test is not None
+    assert test(decode_json(json.dumps(body).encode())) is matches
+
+
+def test_all_json_conditions_must_hold():
+    test = body_test(Match(json=(("a", 1), ("b.c", "x"))))
+    assert test is not None
+    assert test({"a": 1, "b": {"c": "x"}})
+    assert not test({"a": 1, "b": {"c": "y"}})
+    assert not test({"a": 2, "b": {"c": "x"}})
+    assert body_test(Match(path="/predict")) is None
+
+
+def found(router: Router, *wanted: str, method: str = "POST") -> list[str]:
+    return [r.spec.name for r in router.candidates(request(*wanted, method=method))]
+
+
+def test_the_first_in_file_order_wins():
+    router = Router(
+        snapshot(
+            route("get", Match(path="/a", methods=("GET",))),
+            route("prefix", Match(prefix="/a")),
+            route("exact", Match(path="/a")),
+            route("rest"),
+        )
+    )
+    assert found(router, "/a") == ["prefix"]
+    assert found(router, "/a", method="GET") == ["get"]
+    assert found(router, "/a/b") == ["prefix"]
+    assert found(router, "/b") == ["rest"]
+
+
+def test_an_exact_path_comes_before_what_follows_it_only():
+    router = Router(snapshot(route("rest", Match(prefix="/")), route("exact", Match(path="/a"))))
+    assert found(router, "/a") == ["rest"]
+
+
+def test_routes_that_ask_for_the_body_are_candidates_until_one_does_not():
+    router = Router(
+        snapshot(
+            route("a", Match(path="/p", json=(("model", "a"),))),
+            route("b", Match(path="/p", json=(("model", "b"),))),
+            route("any", Match(path="/p")),
+            route("never", Match(path="/p")),
+        )
+    )
+    assert found(router, "/p") == ["a", "b", "any"]
+    assert [r.needs_body for r in router.routes] == [True, True, False, False]
+
+
+def test_no_route():
+    router = Router(snapshot(route("a", Match(path="/a")), route("b", Match(path="/a", json=(("m", 1),)))))
+    assert found(router, "/b") == []
+    assert found(Router(snapshot()), "/a") == []
+
+
+PATHS = st.sampled_from(["/", "/a", "/a/", "/a/b", "/ab", "/b", "/b/c"])
+MATCHES = st.one_of(
+    PATHS.map(lambda p: {"path": p}),
+    PATHS.map(lambda p: {"prefix": p}),
+    st.sampled_from(["/a.*", "/[ab]", ".*b"]).map(lambda r: {"regex": r}),
+    st.just({}),
+)
+
+
+@st.composite
+def conditions(draw) -> Match:
+    more = {}
+    if draw(st.booleans()):
+        more["methods"] = tuple(draw(st.lists(st.sampled_from(["GET", "POST"]), min_size=1, max_size=2)))
+    if draw(st.booleans()):
+        more["headers"] = ((draw(st.sampled_from(["x-a", "x-b"])), draw(st.sampled_from(["1", "*"]))),)
+    if draw(st.integers(0, 3)) == 0:
+        more["json"] = (("m", 1),)
+    return Match(**draw(MATCHES), **more)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(conditions(), max_size=8),
+    PATHS,
+    st.sampled_from(["GET", "POST"]),
+    st.lists(st.sampled_from(["X-A: 1", "X-A: 2", "X-B: 1"]), max_size=2),
+)
+def test_the_index_of_paths_finds_what_a_walk_over_all_routes_would(matches, target, method, fields):
+    router = Router(snapshot(*[route(str(i), match) for i, match in enumerate(matches)]))
+    head = request(target, *fields, method=method)
+    walked = []
+    for i, match in enumerate(matches):
+        if head_test(match)(head):
+            walked.append(str(i))
+            if not match.json:
+                break
+    assert [r.spec.name for r in router.candidates(head)] == walked

@@ -1,0 +1,137 @@
+"""The ledger with traffic: observed shares, what a change of weights does to customers, independent routes.
+
+Intervals are two-sided 99.9 % of the binomial in its normal approximation; all draws are seeded or
+hashed from fixed keys, so that a test that passes once passes always.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import sqrt
+from random import Random
+
+import pytest
+
+from proxy.http1.head import parse_request
+from proxy.routing.ledger import BUCKETS, Ledger, bucket_of, new_ledger, restore, reweigh, salt_of
+from proxy.routing.router import CompiledRoute
+from proxy.routing.snapshot import Match, Route, Sticky
+
+Z_999 = 3.2905
+N = 200_000
+SALT = salt_of("churn")
+CHAMPION, CHALLENGER = "churn-v2", "churn-v3"
+
+
+def at(share: int) -> dict[str, int]:
+    return {CHAMPION: BUCKETS - share, CHALLENGER: share}
+
+
+def compiled(ledger: Ledger) -> CompiledRoute:
+    return CompiledRoute(
+        Route(
+            name="churn",
+            match=Match(),
+            sticky=(Sticky("header", "X-Customer-Id"),),
+            ledger=ledger,
+            roles=("champion", "challenger"),
+            salt=SALT,
+            fallback=None,
+            mirrors=(),
+            retry_attempts=0,
+            retry_budget=0.2,
+            pure=False,
+            body_limit=None,
+            inspect_limit=65_536,
+        )
+    )
+
+
+def assert_share(observed: int, share: float, n: int = N) -> None:
+    assert abs(observed / n - share) <= Z_999 * sqrt(share * (1 - share) / n)
+
+
+@pytest.fixture(scope="module")
+def keys() -> list[bytes]:
+    return [b"customer-%d" % i for i in range(N)]
+
+
+def assigned(ledger: Ledger, keys: list[bytes]) -> list[str]:
+    route = compiled(ledger)
+    return [route.backends[route.slots[route.bucket(key, 0.0)]] for key in keys]
+
+
+def test_keyed_requests(keys):
+    """10 % of the customers, then 25 %: who is on the challenger stays there, and only moved buckets notice."""
+    ledger = new_ledger(at(1000), SALT)
+    before = assigned(ledger, keys)
+    assert_share(before.count(CHALLENGER), 0.10)
+    assert assigned(ledger, keys) == before
+    grown = reweigh(ledger, at(2500), SALT)
+    after = assigned(grown, keys)
+    assert_share(after.count(CHALLENGER), 0.25)
+    changed = {b for b in range(BUCKETS) if ledger.backend_of(b) != grown.backend_of(b)}
+    assert len(changed) == 1500
+    for key, old, new in zip(keys, before, after, strict=True):
+        if old != new:
+            assert (old, new) == (CHAMPION, CHALLENGER)
+            assert bucket_of(key, SALT) in changed
+    assert assigned(restore(ledger, grown), keys) == before
+
+
+def test_unkeyed_requests():
+    route = compiled(new_ledger(at(1000), SALT))
+    draw = Random(20_250_701).random
+    slots = Counter(route.slots[route.bucket(None, draw())] for _ in range(N))
+    assert_share(slots[route.backends.index(CHALLENGER)], 0.10)
+
+
+def test_a_draw_reaches_each_bucket_and_no_other():
+    route = compiled(new_ledger(at(1000), SALT))
+    assert [route.bucket(None, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == list(range(BUCKETS))
+    assert route.bucket(None, 0.0) == 0
+    assert route.bucket(None, 1 - 2**-53) == BUCKETS - 1
+
+
+@pytest.mark.parametrize("form", ["customer-%d", "%d", "%08d", "user%d@example.com", "cust-%d-x", "0000-%d"])
+def test_keys_that_look_alike_spread_evenly(form):
+    """Chi-square over 100 groups of buckets: 148.2 is exceeded by one in a thousand (99 degrees of freedom)."""
+    n = 50_000
+    groups = Counter(bucket_of((form % i).encode(), SALT) // 100 for i in range(n))
+    chi = sum((groups[g] - n / 100) ** 2 / (n / 100) for g in range(100))
+    assert chi < 148.23
+
+
+def test_experiments_on_two_routes_are_independent(keys):
+    """Who is on one route's challenger is as likely as anybody on the other's (chi-square, 1 degree: 10.83)."""
+    some = keys[:50_000]
+    other = salt_of("fraud")
+    first, second = new_ledger(at(5000), SALT), new_ledger(at(5000), other)
+    cells = Counter(
+        (first.backend_of(bucket_of(k, SALT)), second.backend_of(bucket_of(k, other))) for k in some
+    )
+    rows = {a: sum(n for (x, _), n in cells.items() if x == a) for a in (CHAMPION, CHALLENGER)}
+    columns = {b: sum(n for (_, y), n in cells.items() if y == b) for b in (CHAMPION, CHALLENGER)}
+    chi = 0.0
+    for a, row in rows.items():
+        for b, column in columns.items():
+            expected = row * column / len(some)
+            chi += (cells[a, b] - expected) ** 2 / expected
+    assert chi < 10.83
+
+
+def test_routes_whose_names_differ_in_one_character_are_independent():
+    salts = salt_of("churn-1"), salt_of("churn-2")
+    same = sum(bucket_of(b"%d" % i, salts[0]) == bucket_of(b"%d" % i, salts[1]) for i in range(20_000))
+    assert same < 12  # 2 expected; 12 or more would be one in a million
+
+
+def test_the_key_comes_from_the_request():
+    """From bytes to backend: the same customer, however the rest of the request looks."""
+    route = compiled(new_ledger(at(5000), SALT))
+    heads = [
+        parse_request(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Customer-Id: C-7\r\n\r\n"),
+        parse_request(b"POST /b?c HTTP/1.0\r\nx-customer-id:  C-7 \r\nX-Other: 1\r\n\r\n"),
+    ]
+    buckets = [route.bucket(route.key(head, None, b"10.0.0.1"), 0.0) for head in heads]
+    assert buckets == [bucket_of(b"C-7", SALT)] * 2
