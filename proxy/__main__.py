@@ -1,4 +1,4 @@
-"""`crossfade` and `python -m proxy`: hands over to the command line."""
+"""`crossfade` and `python -m proxy`: hands over to the command line, or becomes a worker of a running proxy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import sys
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["worker"]:  # started by the control process only; needs nothing of the command line
+        from proxy.workers import work
+
+        return work(arguments[1])
     from proxy.cli import main as command_line
 
     return command_line(arguments)

@@ -67,7 +67,7 @@ class App:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.loaded = self.read()
+        self.content, self.loaded = self.read()
         self.seen = self.fingerprint()
         self.stopping = asyncio.Event()
         self.reloading = asyncio.Lock()
@@ -75,12 +75,16 @@ class App:
 
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
-    def read(self) -> Loaded:
+    def read(self) -> tuple[str, Loaded]:
         try:
             text = self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise StartError(f"cannot read {self.path}: {error}") from error
-        return self.check(text)
+        return text, self.check(text)
+
+    def text(self) -> str:
+        """The file as it was when the configuration in force was loaded."""
+        return self.content
 
     def check(self, text: str) -> Loaded:
         return load(text, str(self.path), os.environ)
@@ -96,7 +100,7 @@ class App:
         async with self.reloading:
             self.seen = self.fingerprint()
             try:
-                loaded = self.read()
+                content, loaded = self.read()
             except (ConfigError, StartError) as error:
                 self.controller.refuse_config(str(error))
                 raise
@@ -104,7 +108,7 @@ class App:
                 if getattr(loaded.config, key) != getattr(self.loaded.config, key):
                     log.warning("a change of `%s` takes effect at the next start", key)
             await self.controller.load(loaded, actor, time.time())
-            self.loaded = loaded
+            self.content, self.loaded = content, loaded
             self.prober.configure(loaded.config)
             log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
 

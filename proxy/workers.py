@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from proxy.control.seam import WorkerStatus
 from proxy.dataplane.listener import DataPlane
@@ -82,6 +83,12 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
 
 
 # ── the worker's side ─────────────────────────────────────────────────────────────────────────────
+
+
+def work(options: str) -> int:
+    """The life of a worker process; `options` are WorkerOptions as JSON."""
+    uvloop.run(run_worker(msgspec.json.decode(options, type=WorkerOptions)))
+    return 0
 
 
 async def run_worker(options: WorkerOptions) -> None:

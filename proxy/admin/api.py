@@ -26,7 +26,7 @@ from proxy.admin.problems import answer_problems, problem
 from proxy.config.load import Loaded
 from proxy.control.controller import Controller
 from proxy.control.refusal import Invalid
-from proxy.control.views import Verb
+from proxy.control.views import Decision, Verb
 
 MAX_BODY = 1 << 20
 MAX_REASON = 500
@@ -46,6 +46,9 @@ class ReloadPort(Protocol):
 
     def check(self, text: str) -> Loaded:
         """Reads a configuration as `run` would, and uses it for nothing; raises ConfigError."""
+
+    def text(self) -> str:
+        """The file as it was when the configuration in use was loaded."""
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,7 +122,7 @@ class AdminApi:
         return answer(self.controller.status(time.time()))
 
     async def routes(self, request: web.Request) -> web.Response:
-        return answer(self.controller.routes())
+        return answer({"routes": self.controller.routes()})
 
     async def route(self, request: web.Request) -> web.Response:
         return answer(self.controller.route(request.match_info["route"]))
@@ -130,13 +133,13 @@ class AdminApi:
         return answer(await self.controller.set_split(route, weights, actor_of(request), time.time()))
 
     async def backends(self, request: web.Request) -> web.Response:
-        return answer(self.controller.backends())
+        return answer({"backends": self.controller.backends()})
 
     async def backend(self, request: web.Request) -> web.Response:
         return answer(self.controller.backend(request.match_info["backend"]))
 
     async def rollouts(self, request: web.Request) -> web.Response:
-        return answer(self.controller.rollouts(time.time()))
+        return answer({"rollouts": self.controller.rollouts(time.time())})
 
     async def rollout(self, request: web.Request) -> web.Response:
         return answer(self.controller.rollout(request.match_info["route"], time.time()))
@@ -153,12 +156,17 @@ class AdminApi:
         return answer(self.controller.why(request.match_info["route"], time.time()))
 
     async def decisions(self, request: web.Request) -> web.Response:
-        after = number_in(request, "after", 0, range(1 << 63))
+        route = request.query.get("route")
         limit = number_in(request, "limit", 100, range(1, MAX_DECISIONS + 1))
-        return answer(self.controller.decisions(request.query.get("route"), after, limit))
+        if "after" in request.query:
+            after = number_in(request, "after", 0, range(1 << 63))
+            found = self.controller.decisions(route, after, limit)
+        else:
+            found = newest_decisions(self.controller, route, limit)
+        return answer({"decisions": found})
 
     async def config(self, request: web.Request) -> web.Response:
-        return config_answer(self.controller.config)
+        return self.config_in_use()
 
     async def check_config(self, request: web.Request) -> web.Response:
         if "apply" in request.query:
@@ -166,22 +174,42 @@ class AdminApi:
         try:
             text = (await request.read()).decode()
         except UnicodeDecodeError as error:
-            raise web.HTTPBadRequest(text=f"The body is not UTF-8: {error.reason} at {error.start}.") from None
-        return config_answer(await asyncio.to_thread(self.control.check, text))
+            raise web.HTTPBadRequest(
+                text=f"The body is not UTF-8: {error.reason} at {error.start}."
+            ) from None
+        checked = await asyncio.to_thread(self.control.check, text)
+        return answer({"hash": checked.hash, "warnings": checked.warnings})
 
     async def reload(self, request: web.Request) -> web.Response:
         await self.control.reload(actor_of(request))
-        return config_answer(self.controller.config)
+        return self.config_in_use()
+
+    def config_in_use(self) -> web.Response:
+        loaded, seen = self.controller.config, self.controller.config_view()
+        return answer(
+            {
+                "source": seen.source,
+                "text": self.control.text(),
+                "hash": loaded.hash,
+                "loaded_at": seen.loaded_at,
+                "warnings": loaded.warnings,
+            }
+        )
 
 
 def answer(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
-def config_answer(loaded: Loaded) -> web.Response:
-    return answer(
-        {"source": loaded.source, "hash": loaded.hash, "text": loaded.text, "warnings": loaded.warnings}
-    )
+def newest_decisions(controller: Controller, route: str | None, limit: int) -> list[Decision]:
+    """The last ones, oldest first; looks back further and further, since the journal reads forward."""
+    head, looked = controller.journal.number, limit
+    while True:
+        after = max(head - looked, 0)
+        found = controller.decisions(route, after, looked)
+        if len(found) >= limit or after == 0:
+            return found[-limit:]
+        looked *= 4
 
 
 async def body_of(request: web.Request, kind: Any, default: Any = None) -> Any:

@@ -8,8 +8,7 @@ sign to read on in the journal from where this reader stands.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import re
 
 import msgspec
 from aiohttp import web
@@ -42,33 +41,59 @@ class EventStreams:
             self.open.add(subscription)
             try:
                 await response.prepare(request)
-                async with contextlib.aclosing(self.written(subscription, last)) as events:
-                    async for event in events:
-                        await response.write(event)
-            except ConnectionResetError:  # the reader has gone
-                pass
+                await self.write(response, subscription, last)
+            except (ConnectionResetError, TimeoutError):  # the reader has gone, or takes nothing
+                if request.transport is not None:
+                    request.transport.abort()
             finally:
                 self.open.discard(subscription)
         return response
 
-    async def written(self, subscription: Subscription, last: int | None) -> AsyncIterator[bytes]:
-        yield b": crossfade\n\n"
+    async def write(self, response: web.StreamResponse, subscription: Subscription, last: int | None) -> None:
+        """`last`: the decision that the reader had last; None for one that wants only what is to come."""
+        await send(response, b": crossfade\n\n")
         if last is not None:
-            for decision in self.after(last):
-                last = decision.id
-                yield decision_event(decision)
-        while True:
+            last = await self.catch_up(response, last)
+        while not subscription.closed or subscription.waiting:
             try:
                 async with asyncio.timeout(HEARTBEAT):
-                    event = await anext(subscription)
+                    event = await anext(subscription, None)
             except TimeoutError:
-                yield b": still here\n\n"
+                await send(response, b": still here\n\n")
                 continue
-            except StopAsyncIteration:
-                return
             if isinstance(event, StatusChange):
-                yield status_event(event)
-                continue
-            for decision in self.after(event.id - 1 if last is None else last):
-                last = decision.id
-                yield decision_event(decision)
+                await send(response, status_event(event))
+            elif event is not None:
+                last = await self.catch_up(response, event.id - 1 if last is None else last)
+
+    async def catch_up(self, response: web.StreamResponse, last: int) -> int:
+        """Writes all decisions above `last`, page by page, and gives the id of the last one."""
+        while page := self.controller.decisions(None, last, PAGE):
+            for decision in page:
+                await send(response, decision_event(decision))
+            last = page[-1].id
+        return last
+
+    async def close(self, app: web.Application) -> None:
+        for subscription in list(self.open):
+            subscription.close()
+
+
+async def send(response: web.StreamResponse, content: bytes) -> None:
+    """A reader that takes nothing must not hold up a shutdown."""
+    async with asyncio.timeout(HEARTBEAT):
+        await response.write(content)
+
+
+def last_event(request: web.Request) -> int | None:
+    """Anything but a number of ours is as good as no memory at all."""
+    given = request.headers.get("Last-Event-ID", "")
+    return int(given) if re.fullmatch("[0-9]{1,18}", given) else None
+
+
+def decision_event(decision: Decision) -> bytes:
+    return b"id: %d\nevent: decision\ndata: %b\n\n" % (decision.id, msgspec.json.encode(decision))
+
+
+def status_event(change: StatusChange) -> bytes:
+    return b"event: status\ndata: %b\n\n" % msgspec.json.encode(change)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-
 from math import inf
 
 from prometheus_client import CollectorRegistry
@@ -67,7 +66,10 @@ def of_process(status: StatusView) -> Iterator[Metric]:
         [((), config.loaded_at)],
     )
     yield gauge(
-        "crossfade_worker_up", "1 if the worker lives.", ["worker"], [((str(w.worker),), w.up) for w in workers]
+        "crossfade_worker_up",
+        "1 if the worker lives.",
+        ["worker"],
+        [((str(w.worker),), w.up) for w in workers],
     )
     yield gauge(
         "crossfade_loop_lag_seconds",
@@ -84,9 +86,7 @@ def of_traffic(totals: CountsTable) -> Iterator[Metric]:
         codes.update({(route, backend, role, str(code)): n for code, n in cell.codes.items()})
         failures.update({(route, backend, stage): n for stage, n in cell.failures.items()})
     by_backend = ["route", "backend", "role"]
-    yield counter(
-        "crossfade_requests", "Requests by assigned backend.", [*by_backend, "code"], codes.items()
-    )
+    yield counter("crossfade_requests", "Requests by assigned backend.", [*by_backend, "code"], codes.items())
     yield histogram(
         "crossfade_request_duration_seconds",
         "From the request's head to the end of its answer.",

@@ -31,13 +31,14 @@ PROBLEM = {
     },
     "required": ["type", "title", "status", "detail"],
 }
+CHECKED = {"hash": {"type": "string"}, "warnings": {"type": "array", "items": {"type": "object"}}}
 CONFIG = {
     "type": "object",
     "properties": {
         "source": {"type": "string"},
         "text": {"type": "string"},
-        "hash": {"type": "string"},
-        "warnings": {"type": "array", "items": {"type": "object"}},
+        "loaded_at": {"type": "number"},
+        **CHECKED,
     },
 }
 WEIGHTS = {
@@ -92,8 +93,9 @@ def ref(name: str) -> dict[str, Any]:
     return {"$ref": COMPONENT.format(name=name)}
 
 
-def many(name: str) -> dict[str, Any]:
-    return {"type": "array", "items": ref(name)}
+def many(key: str, name: str) -> dict[str, Any]:
+    listed = {"type": "array", "items": ref(name)}
+    return {"type": "object", "properties": {key: listed}, "required": [key]}
 
 
 def in_path(name: str, values: list[str] | None = None) -> dict[str, Any]:
@@ -117,18 +119,16 @@ PATHS: dict[str, Any] = {
     "/metrics": {"get": operation("Metrics for Prometheus", TEXT, media="text/plain")},
     "/openapi.json": {"get": operation("This document", {"type": "object"})},
     "/api/v1/status": {"get": operation("Everything at a glance", ref("StatusView"))},
-    "/api/v1/routes": {"get": operation("All routes", many("RouteView"))},
+    "/api/v1/routes": {"get": operation("All routes", many("routes", "RouteView"))},
     "/api/v1/routes/{route}": {"get": operation("One route", ref("RouteView"), ROUTE)},
     "/api/v1/routes/{route}/split": {
         "put": operation(
             "Set the split; answers when all workers serve from it", ref("RouteView"), ROUTE, body=WEIGHTS
         )
     },
-    "/api/v1/backends": {"get": operation("All backends", many("BackendView"))},
-    "/api/v1/backends/{backend}": {
-        "get": operation("One backend", ref("BackendView"), in_path("backend"))
-    },
-    "/api/v1/rollouts": {"get": operation("All rollouts", many("RolloutView"))},
+    "/api/v1/backends": {"get": operation("All backends", many("backends", "BackendView"))},
+    "/api/v1/backends/{backend}": {"get": operation("One backend", ref("BackendView"), in_path("backend"))},
+    "/api/v1/rollouts": {"get": operation("All rollouts", many("rollouts", "RolloutView"))},
     "/api/v1/rollouts/{route}": {"get": operation("The rollout of a route", ref("RolloutView"), ROUTE)},
     "/api/v1/rollouts/{route}/{verb}": {
         "post": operation("Command a rollout", ref("RolloutView"), ROUTE, VERB, body=REASON)
@@ -138,10 +138,10 @@ PATHS: dict[str, Any] = {
     },
     "/api/v1/decisions": {
         "get": operation(
-            "Decisions in the order of the journal",
-            many("Decision"),
+            "Decisions, oldest first: those above `after`, or the newest",
+            many("decisions", "Decision"),
             in_query("route", "string"),
-            in_query("after", "integer", minimum=0, default=0),
+            in_query("after", "integer", minimum=0),
             in_query("limit", "integer", minimum=1, maximum=1000, default=100),
         )
     },
@@ -152,7 +152,12 @@ PATHS: dict[str, Any] = {
     },
     "/api/v1/config": {
         "get": operation("The configuration in use", ref("Config")),
-        "post": operation("Check a configuration", ref("Config"), body=TEXT, taking="application/yaml"),
+        "post": operation(
+            "Check a configuration; it is not used",
+            {"type": "object", "properties": CHECKED},
+            body=TEXT,
+            taking="application/yaml",
+        ),
     },
     "/api/v1/reload": {"post": operation("Read the configuration file again", ref("Config"))},
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.cli.client import AdminClient
-from proxy.cli.exits import INVALID, OK, USAGE, CommandFailed
+from proxy.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
 from proxy.cli.output import say_json
 
 
@@ -26,9 +26,26 @@ def why(arguments: Namespace) -> int:
 def split(arguments: Namespace) -> int:
     from proxy.cli.show import show_split
 
-    weights = weights_of(arguments.weights)
-    answer = client(arguments).put("routes", arguments.route, "split", body=weights)
+    admin, weights = client(arguments), weights_of(arguments.weights)
+    try:
+        answer = admin.put("routes", arguments.route, "split", body=weights)
+    except CommandFailed as failed:
+        if failed.code == INVALID:
+            require_backends(admin, weights)
+        raise
     return finish(arguments, answer, show_split)
+
+
+def require_backends(admin: AdminClient, names: Iterable[str]) -> None:
+    """Says which backend does not exist, if that is what was wrong."""
+    from proxy.config.problem import nearest
+
+    known = [backend["name"] for backend in admin.get("backends")["backends"]]
+    for name in names:
+        if name not in known:
+            meant = nearest(name, known)
+            advice = f"Did you mean {meant}?" if meant else f"There are {', '.join(known)}."
+            raise CommandFailed(UNKNOWN_NAME, f"no backend is called {name}", advice)
 
 
 def command(arguments: Namespace) -> int:

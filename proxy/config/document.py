@@ -56,6 +56,11 @@ class Node:
         return self.value if isinstance(self.value, dict) else {}
 
     @property
+    def given(self) -> list[str]:
+        """The keys whose value is not null: a null is as good as nothing written."""
+        return [key for key, entry in self.entries.items() if entry.node.value is not None]
+
+    @property
     def elements(self) -> list[Node]:
         """The list's elements; a lone value counts as a list of one, a null as an empty list."""
         if isinstance(self.value, list):

@@ -29,6 +29,7 @@ class Loaded:
     config: Config
     warnings: tuple[Problem, ...]
     hash: str
+    source: str
 
 
 def load(text: str, source: str, env: Mapping[str, str]) -> Loaded:
@@ -39,7 +40,7 @@ def load(text: str, source: str, env: Mapping[str, str]) -> Loaded:
     found = told_once([*document.problems, *invalid, *ruled, *not_acted_on(document)], document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
-    return Loaded(config, found, hash_of(config))
+    return Loaded(config, found, hash_of(config), source)
 
 
 def validated(document: Document) -> tuple[Config | None, list[Problem]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails
 
 from proxy.config import units
@@ -24,6 +24,7 @@ from proxy.config.section import (
     OneOrMany,
     Section,
     Text,
+    Written,
     field_name,
     field_value,
     flag,
@@ -92,13 +93,13 @@ def distinct_fields(value: object) -> object:
     return value
 
 
-UrlPath = Annotated[str, BeforeValidator(url_path), WithJsonSchema({"type": "string", "pattern": r"^/|\$\{"})]
+UrlPath = Annotated[str, BeforeValidator(url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
 Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
 JsonPath = Annotated[str, BeforeValidator(json_path)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
-FieldValue = Annotated[str, BeforeValidator(field_value), WithJsonSchema(AS_TEXT)]
+FieldValue = Annotated[str, BeforeValidator(field_value), Written(AS_TEXT)]
 QueryValue = Annotated[FieldValue, NOT_EMPTY]
-JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), WithJsonSchema(AS_TEXT)]
+JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), Written(AS_TEXT)]
 
 
 class MatchConfig(Section):
@@ -187,5 +188,5 @@ def rate_key(value: object) -> StickyConfig:
     return sticky({"client_ip": True} if value == "client_ip" else value)
 
 
-StickyKey = Annotated[StickyConfig, BeforeValidator(sticky), WithJsonSchema(STICKY_SCHEMA)]
+StickyKey = Annotated[StickyConfig, BeforeValidator(sticky), Written(STICKY_SCHEMA)]
 RateKey = Annotated[StickyConfig, BeforeValidator(rate_key), spelled({"const": "client_ip"}, STICKY_SCHEMA)]

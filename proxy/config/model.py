@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from proxy.config import address
 from proxy.config.address import EndpointConfig, ListenConfig
@@ -39,6 +39,7 @@ from proxy.config.section import (
     Section,
     Size,
     Text,
+    Written,
     at_least,
     spelled,
     text,
@@ -101,12 +102,12 @@ def state(value: object) -> str:
 Listen = Annotated[
     ListenConfig,
     BeforeValidator(address.listen),
-    WithJsonSchema({"type": "string", "pattern": r":[0-9]+$|\$\{"}),
+    Written({"type": "string", "pattern": r":[0-9]+$|\$\{"}),
 ]
 Endpoint = Annotated[
     EndpointConfig,
     BeforeValidator(address.endpoint),
-    WithJsonSchema({"type": "string", "pattern": r"^http://|\$\{"}),
+    Written({"type": "string", "pattern": r"^http://|\$\{"}),
 ]
 # Named, since inside a model a field's name would hide the function that reads it.
 Workers = Annotated[int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)]

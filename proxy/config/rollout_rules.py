@@ -94,7 +94,7 @@ def unfit_checks(document: Document) -> Iterator[Problem]:
 
 
 def unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
-    given = [key for key in check.entries if key in BOUNDS]
+    given = [key for key in check.given if key in BOUNDS]
     fitting = [bound for bound in given if bound in FITTING[metric]]
     if not given:
         yield document.problem((*loc, "metric"), f"{metric} needs a bound: {listed(FITTING[metric])}")
@@ -109,10 +109,10 @@ def unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Iter
 
 def unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
     needed = NEEDED.get(metric)
-    if needed and needed not in check.entries:
+    if needed and needed not in check.given:
         yield document.problem((*loc, "metric"), f'{metric} needs the key "{needed}"')
     for key in FURTHER:
-        if key in check.entries and key not in TAKEN.get(metric, ()):
+        if key in check.given and key not in TAKEN.get(metric, ()):
             yield document.problem((*loc, key), f"{metric} has no {key}", at_key=True)
 
 

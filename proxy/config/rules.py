@@ -110,7 +110,7 @@ def empty_sections(document: Document) -> Iterator[Problem]:
 
 def several_path_conditions(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("routes", "*", "match"):
-        kinds = [kind for kind in node.entries if kind in PATH_KINDS]
+        kinds = [kind for kind in node.given if kind in PATH_KINDS]
         if len(kinds) > 1:
             message = f"only one of {listed(PATH_KINDS)} can be given, and {kinds[0]} is"
             yield document.problem((*loc, kinds[1]), message, at_key=True)

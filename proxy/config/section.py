@@ -8,6 +8,7 @@ matter of the rules, not of the models.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import Annotated, Any
 
 from pydantic import (
@@ -17,7 +18,6 @@ from pydantic import (
     ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    WithJsonSchema,
 )
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
@@ -38,9 +38,21 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def spelled(*forms: dict[str, Any]) -> WithJsonSchema:
+class Written:
+    """The JSON Schema of what may be written for a type."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.schema = schema
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return deepcopy(self.schema)  # pydantic writes a field's default into it
+
+
+def spelled(*forms: dict[str, Any]) -> Written:
     """What may be written for a value; a `${VARIABLE}` may always."""
-    return WithJsonSchema({"anyOf": [*forms, VARIABLE]})
+    return Written({"anyOf": [*forms, VARIABLE]})
 
 
 def patterned(pattern: str) -> dict[str, Any]:
@@ -175,6 +187,6 @@ Whole = Annotated[int, BeforeValidator(units.whole), spelled(AS_INTEGER)]
 Count = Annotated[Whole, at_least(1)]
 Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, AS_QUANTILE)]
 Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
-Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, WithJsonSchema(AS_TEXT)]
+Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, Written(AS_TEXT)]
 Name = Annotated[str, BeforeValidator(name)]
 Token = Annotated[str, BeforeValidator(token)]

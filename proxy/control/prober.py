@@ -65,7 +65,7 @@ class Prober:
         self.conditions: dict[tuple[str, str], Condition] = {}
         self.tasks: dict[Target, asyncio.Task[None]] = {}
         self.ending: set[asyncio.Task[None]] = set()
-        self.told: tuple[Names, Names] = (frozenset(), frozenset())
+        self.told: tuple[Names, Names] | None = (frozenset(), frozenset())
 
     def configure(self, config: Config) -> None:
         """Probe what this configuration says, from now on."""
@@ -103,10 +103,8 @@ class Prober:
         while True:
             began = time.monotonic()
             well = await self.probe(target)
-            condition = self.conditions.get(target.name)
-            if condition is not None:
-                condition.note(well, target.health)
-                await self.tell()
+            self.conditions[target.name].note(well, target.health)
+            await self.tell()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
@@ -131,11 +129,14 @@ class Prober:
         seen = frozenset(n for n, c in self.conditions.items() if c.seen)
         if (down, seen) == self.told:
             return
-        for backend, authority in sorted(down ^ self.told[0]):
+        before = self.told[0] if self.told else frozenset()
+        for backend, authority in sorted(down ^ before):
             log.info("%s of %s is %s", authority, backend, "down" if (backend, authority) in down else "up")
         self.told = (down, seen)
         try:
             await self.changed(down, time.time(), seen)
-        except Exception:
+        except BaseException as error:
+            self.told = None  # nobody knows whether it was heard; the next probe tells it again
+            if not isinstance(error, Exception):
+                raise
             log.exception("the change of endpoints was not taken")
-            self.told = (frozenset(), frozenset())

@@ -22,7 +22,7 @@ from proxy.control.views import (
 from proxy.rollout.evidence import SHADOW, total
 from proxy.rollout.machine import WHOLE, RolloutState
 from proxy.rollout.strategy import Plan
-from proxy.rollout.verdict import Finding, duration
+from proxy.rollout.verdict import Finding, duration, percent
 from proxy.stats.counts import Cell, CountsTable
 
 
@@ -61,11 +61,12 @@ def by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
 
 def route_view(live: LiveRoute, numbers: Numbers) -> RouteView:
     config, ledger = live.config, live.record.ledger
+    weights = dict.fromkeys(live.roles, 0) | ledger.weights
     roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
-    roles |= {name: live.roles.get(name, "member") for name in ledger.weights}
+    roles |= {name: live.roles.get(name, "member") for name in weights}
     return RouteView(
         name=live.name,
-        split={name: weight / WHOLE for name, weight in ledger.weights.items()},
+        split={name: weight / WHOLE for name, weight in weights.items()},
         ledger_version=ledger.version,
         champion=live.champion,
         sticky=[spelled(s) for s in config.sticky],
@@ -134,7 +135,7 @@ def limits_of(plan: Plan, state: RolloutState) -> list[str]:
     """What acts without evidence: the fuse, and time."""
     out = []
     if plan.fuse is not None:
-        share = f"{plan.fuse.error_share:.3g} of the last {plan.fuse.of_last}"
+        share = f"{percent(plan.fuse.error_share)} of the last {plan.fuse.of_last}"
         out.append(f"the fuse: {plan.fuse.consecutive_errors} errors in a row, or {share}, end it at once")
     if plan.max_step_time is not None and state.is_running:
         out.append(

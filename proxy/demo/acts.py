@@ -43,6 +43,7 @@ BLUE_GREEN = """\
       strategy: blue_green
       champion: churn-{champion}
       challenger: churn-{challenger}
+      steps: [{{weight: 100%, hold: 2s}}]
       min_requests: 25
       watch: 1h
       checks: [{{metric: error_rate, max: 1%}}]
@@ -95,7 +96,7 @@ class Play:
 
 def moves_row(tally: Tally) -> Row:
     made, least = tally.moves()
-    return ("customers' changes of backend, against the fewest possible", f"{made} / {least}", made == least)
+    return ("changes of backend / fewest possible", f"{made} / {least}", made == least)
 
 
 def failed_row(tally: Tally) -> Row:
@@ -123,7 +124,7 @@ async def first_act(play: Play) -> list[Row]:
 async def second_act(play: Play) -> list[Row]:
     """v3 → v4 climbs to its second step, turns bad, and is aborted."""
     play.screen.act("Act two: canary churn-v3 → churn-v4, which turns bad on the way")
-    tally = play.traffic.next_act()
+    tally = play.traffic.next_act("churn-v3")
     play.stage.edit(CANARY.format(champion="v3", challenger="v4"))
     await play.until(
         lambda r: r["challenger"] == "churn-v4" and r["step"] == 1, "the second step of churn-v4"
@@ -146,7 +147,8 @@ async def second_act(play: Play) -> list[Row]:
         ("churn-v4 aborted", rollout["phase"], rollout["phase"] == "aborted"),
         ("from fault to abort", f"{took:.1f} s, {hit} requests", 0 <= took <= ABORT_WITHIN),
         ("churn-v4's weight afterwards", f"{share:.0%}", share == 0.0),
-        (f"{failed_row(tally)[0]} (the fallback answered {tally.spilled})", *failed_row(tally)[1:]),
+        failed_row(tally),
+        ("answered by the fallback instead", f"{tally.spilled} requests", tally.spilled > 0),
         moves_row(tally),
     ]
 
@@ -154,7 +156,7 @@ async def second_act(play: Play) -> list[Row]:
 async def third_act(play: Play) -> list[Row]:
     """v3 → v2 at one stroke, and back at the operator's word."""
     play.screen.act("Act three: blue/green, churn-v3 → churn-v2 and back")
-    tally = play.traffic.next_act()
+    tally = play.traffic.next_act("churn-v3")
     play.stage.edit(BLUE_GREEN.format(champion="v3", challenger="v2"))
     flipped = await play.until(
         lambda r: r["challenger"] == "churn-v2" and r["phase"] == "promoted", "the flip to churn-v2"

@@ -61,11 +61,11 @@ class Traffic:
         self.tally = Tally()
         self.sent = 0
 
-    def next_act(self) -> Tally:
-        """A fresh tally, in which everyone stands where the last act left them."""
+    def next_act(self, home: str) -> Tally:
+        """A fresh tally, in which everyone known stands with the backend in charge as the act begins."""
         last, self.tally = self.tally, Tally()
-        for customer, answers in last.seen.items():
-            self.tally.seen[customer] = [max(answers)]
+        for customer in last.seen:
+            self.tally.seen[customer] = [(0, home)]
         return self.tally
 
     async def run(self) -> None:

@@ -199,16 +199,17 @@ def verdict(check: CheckConfig, terms: Terms, tested: Tested, words: Words) -> V
     """The rule of this module."""
     limit = bound(terms.alpha)
     missing = max(terms.min_requests - tested.n, 0)
-    finding, why, eta = Finding.PASS, "", 0
+    finding, why = Finding.PASS, ""
     if tested.excuse:
         finding, why = Finding.VOID, f"; {tested.excuse}"
     elif tested.evidence >= limit:
         finding = Finding.FAIL
     elif missing:
-        finding, why, eta = Finding.UNDECIDED, f"; {missing} more requests are needed", missing
+        finding, why = Finding.UNDECIDED, f"; {missing} more requests are needed"
     elif not tested.within:
         finding, why = Finding.UNDECIDED, "; not yet beyond chance"
-        eta = ceil((limit - tested.evidence) / tested.gain) if tested.gain > 0 else 0
+    proof = ceil((limit - tested.evidence) / tested.gain) if tested.gain > 0 else 0
+    eta = min(filter(None, (missing, proof)), default=None) if finding is Finding.UNDECIDED else None
     known = words.n > 0
     return Verdict(
         check=check.title,
@@ -219,7 +220,7 @@ def verdict(check: CheckConfig, terms: Terms, tested: Tested, words: Words) -> V
         interval=words.interval if known else None,
         evidence=tested.evidence,
         bound=limit,
-        eta_requests=eta or None,
+        eta_requests=eta,
     )
 
 

@@ -54,3 +54,20 @@ def errors(written: str, **env: str) -> list[str]:
 
 def warnings(written: str) -> list[str]:
     return [str(p).removeprefix("f.yaml:") for p in loaded(written).warnings]
+
+
+def unmarked(written: str) -> tuple[str, list[str]]:
+    """The text without its marks », and where they stood as line:column."""
+    before, *rest = written.split("»")
+    places = []
+    for piece in rest:
+        lines = before.split("\n")
+        places.append(f"{len(lines)}:{len(lines[-1]) + 1}")
+        before += piece
+    return before, places
+
+
+def assert_told(written: str, *expected: str) -> None:
+    """These errors and no others, each where a » stands in the text."""
+    bare, places = unmarked(written)
+    assert errors(bare) == [f"{place}: {message}" for place, message in zip(places, expected, strict=True)]

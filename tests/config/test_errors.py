@@ -9,14 +9,7 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.problem import ConfigError
-from tests.config.sample import errors, rollout, text
-
-
-def assert_told(written: str, expected: str) -> None:
-    before, mark, after = written.partition("»")
-    lines = before.split("\n")
-    assert mark
-    assert errors(before + after) == [f"{len(lines)}:{len(lines[-1]) + 1}: {expected}"]
+from tests.config.sample import assert_told, errors, rollout, text
 
 
 @pytest.mark.parametrize(
@@ -166,6 +159,18 @@ def test_routes(route: str, expected: str):
 )  # fmt: skip
 def test_rollouts(keys: str, expected: str):
     assert_told(text(route=f"rollout: {{strategy: canary, champion: a, challenger: b, {keys}}}"), expected)
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        ("{metric: »error_rate, max: null}", "error_rate needs a bound: max or max_increase"),
+        ("{metric: »latency, max: 1s, quantile: ~}", 'latency needs the key "quantile"'),
+    ],
+)
+def test_a_null_in_a_check_is_as_good_as_nothing(check: str, expected: str):
+    written = text(route=rollout(checks=f"[{check}]"))
+    assert_told(written, f"routes[0].rollout.checks[0].metric: {expected}")
 
 
 def test_a_bound_of_an_unknown_metric_must_at_least_be_some_quantity():

@@ -7,7 +7,9 @@ from proxy.routing.ledger import BUCKETS, Ledger, new_ledger, salt_of
 from proxy.routing.snapshot import Match, Route, Snapshot, Sticky
 
 
-def request(target: str = "/predict", *fields: str, method: str = "POST", host: str = "model.test") -> RequestHead:
+def request(
+    target: str = "/predict", *fields: str, method: str = "POST", host: str = "model.test"
+) -> RequestHead:
     lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields]
     return parse_request("".join(line + "\r\n" for line in [*lines, ""]).encode())
 
@@ -21,7 +23,7 @@ def route(
         match=match or Match(),
         sticky=sticky,
         ledger=ledger,
-        roles=("member",) * len(ledger.backends),
+        roles=tuple("member" for _ in ledger.backends),
         salt=salt_of(name),
         fallback=None,
         mirrors=(),

@@ -69,7 +69,7 @@ def test_every_pair_is_alike_often(n):
 def test_idle_endpoints_are_picked_alike_often(n):
     endpoints = [Endpoint(i) for i in range(n)]
     picks = Counter(pick(endpoints, draw).name for draw in evenly(n * (n - 1) * 10))
-    assert picks == {i: (n - 1) * 10 for i in range(n)}
+    assert picks == dict.fromkeys(range(n), (n - 1) * 10)
 
 
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=12), DRAWS)

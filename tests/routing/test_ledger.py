@@ -19,8 +19,8 @@ from proxy.routing.ledger import (
     bucket_order,
     moved,
     new_ledger,
-    reweigh,
     restore,
+    reweigh,
     salt_of,
 )
 
@@ -125,7 +125,9 @@ def test_three_arms_move_no_more_than_they_must():
     after = reweigh(before, {"A": 2000, "B": 3000, "C": 5000}, SALT)
     assert moved(before, after) == BUCKETS // 10
     assert buckets_of(after, "B") == buckets_of(before, "B")
-    assert buckets_of(after, "A") - buckets_of(before, "A") == buckets_of(before, "C") - buckets_of(after, "C")
+    assert buckets_of(after, "A") - buckets_of(before, "A") == buckets_of(before, "C") - buckets_of(
+        after, "C"
+    )
 
 
 def test_a_backend_replaced_by_another_hands_over_its_very_buckets():

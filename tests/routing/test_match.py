@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.routing.key import decode_json
 from proxy.routing.match import body_test, head_test
@@ -43,14 +44,11 @@ from tests.routing.requests import request, route, snapshot
         (Match(regex=r"/v\d/predict"), "/v2/predict?x=1", True),
         (Match(regex=r"/v\d/predict"), "/v2/predict/", False),
         (Match(regex=r"/v\d/predict"), "/x/v2/predict", False),
-        (Match(regex=r"/v\d"), "/v\u0662", None),
+        (Match(regex=r"/v."), "/v%32", False),
         (Match(regex=r".*"), "/", True),
     ],
 )
 def test_path(match, target, matches):
-    if matches is None:
-        assert not head_test(match)(request("/v%D9%A2"))
-        return
     assert head_test(match)(request(target)) is matches
 
 
@@ -245,29 +243,26 @@ def test_no_route():
 
 
 PATHS = st.sampled_from(["/", "/a", "/a/", "/a/b", "/ab", "/b", "/b/c"])
-MATCHES = st.one_of(
-    PATHS.map(lambda p: {"path": p}),
-    PATHS.map(lambda p: {"prefix": p}),
-    st.sampled_from(["/a.*", "/[ab]", ".*b"]).map(lambda r: {"regex": r}),
-    st.just({}),
+PLACES = st.one_of(
+    PATHS.map(lambda p: Match(path=p)),
+    PATHS.map(lambda p: Match(prefix=p)),
+    st.sampled_from(["/a.*", "/[ab]", ".*b"]).map(lambda r: Match(regex=r)),
+    st.just(Match()),
 )
-
-
-@st.composite
-def conditions(draw) -> Match:
-    more = {}
-    if draw(st.booleans()):
-        more["methods"] = tuple(draw(st.lists(st.sampled_from(["GET", "POST"]), min_size=1, max_size=2)))
-    if draw(st.booleans()):
-        more["headers"] = ((draw(st.sampled_from(["x-a", "x-b"])), draw(st.sampled_from(["1", "*"]))),)
-    if draw(st.integers(0, 3)) == 0:
-        more["json"] = (("m", 1),)
-    return Match(**draw(MATCHES), **more)
+METHODS = st.lists(st.sampled_from(["GET", "POST"]), max_size=2).map(tuple)
+HEADERS = st.lists(st.sampled_from([("x-a", "1"), ("x-a", "*"), ("x-b", "1")]), max_size=1).map(tuple)
+CONDITIONS = st.builds(
+    lambda place, methods, headers, json: replace(place, methods=methods, headers=headers, json=json),
+    PLACES,
+    METHODS,
+    HEADERS,
+    st.sampled_from([(), (), (), (("m", 1),)]),
+)
 
 
 @settings(max_examples=300)
 @given(
-    st.lists(conditions(), max_size=8),
+    st.lists(CONDITIONS, max_size=8),
     PATHS,
     st.sampled_from(["GET", "POST"]),
     st.lists(st.sampled_from(["X-A: 1", "X-A: 2", "X-B: 1"]), max_size=2),

@@ -12,10 +12,10 @@ from random import Random
 
 import pytest
 
-from proxy.http1.head import parse_request
 from proxy.routing.ledger import BUCKETS, Ledger, bucket_of, new_ledger, restore, reweigh, salt_of
 from proxy.routing.router import CompiledRoute
-from proxy.routing.snapshot import Match, Route, Sticky
+from proxy.routing.snapshot import Sticky
+from tests.routing.requests import request, route
 
 Z_999 = 3.2905
 N = 200_000
@@ -28,23 +28,7 @@ def at(share: int) -> dict[str, int]:
 
 
 def compiled(ledger: Ledger) -> CompiledRoute:
-    return CompiledRoute(
-        Route(
-            name="churn",
-            match=Match(),
-            sticky=(Sticky("header", "X-Customer-Id"),),
-            ledger=ledger,
-            roles=("champion", "challenger"),
-            salt=SALT,
-            fallback=None,
-            mirrors=(),
-            retry_attempts=0,
-            retry_budget=0.2,
-            pure=False,
-            body_limit=None,
-            inspect_limit=65_536,
-        )
-    )
+    return CompiledRoute(route("churn", sticky=(Sticky("header", "X-Customer-Id"),), ledger=ledger))
 
 
 def assert_share(observed: int, share: float, n: int = N) -> None:
@@ -57,8 +41,8 @@ def keys() -> list[bytes]:
 
 
 def assigned(ledger: Ledger, keys: list[bytes]) -> list[str]:
-    route = compiled(ledger)
-    return [route.backends[route.slots[route.bucket(key, 0.0)]] for key in keys]
+    churn = compiled(ledger)
+    return [churn.backends[churn.slots[churn.bucket(key, 0.0)]] for key in keys]
 
 
 def test_keyed_requests(keys):
@@ -80,17 +64,17 @@ def test_keyed_requests(keys):
 
 
 def test_unkeyed_requests():
-    route = compiled(new_ledger(at(1000), SALT))
+    churn = compiled(new_ledger(at(1000), SALT))
     draw = Random(20_250_701).random
-    slots = Counter(route.slots[route.bucket(None, draw())] for _ in range(N))
-    assert_share(slots[route.backends.index(CHALLENGER)], 0.10)
+    slots = Counter(churn.slots[churn.bucket(None, draw())] for _ in range(N))
+    assert_share(slots[churn.backends.index(CHALLENGER)], 0.10)
 
 
 def test_a_draw_reaches_each_bucket_and_no_other():
-    route = compiled(new_ledger(at(1000), SALT))
-    assert [route.bucket(None, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == list(range(BUCKETS))
-    assert route.bucket(None, 0.0) == 0
-    assert route.bucket(None, 1 - 2**-53) == BUCKETS - 1
+    churn = compiled(new_ledger(at(1000), SALT))
+    assert [churn.bucket(None, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == list(range(BUCKETS))
+    assert churn.bucket(None, 0.0) == 0
+    assert churn.bucket(None, 1 - 2**-53) == BUCKETS - 1
 
 
 @pytest.mark.parametrize("form", ["customer-%d", "%d", "%08d", "user%d@example.com", "cust-%d-x", "0000-%d"])
@@ -128,10 +112,10 @@ def test_routes_whose_names_differ_in_one_character_are_independent():
 
 def test_the_key_comes_from_the_request():
     """From bytes to backend: the same customer, however the rest of the request looks."""
-    route = compiled(new_ledger(at(5000), SALT))
+    churn = compiled(new_ledger(at(5000), SALT))
     heads = [
-        parse_request(b"GET /a HTTP/1.1\r\nHost: a\r\nX-Customer-Id: C-7\r\n\r\n"),
-        parse_request(b"POST /b?c HTTP/1.0\r\nx-customer-id:  C-7 \r\nX-Other: 1\r\n\r\n"),
+        request("/a", "X-Customer-Id: C-7", method="GET"),
+        request("/b?c", "X-Other: 1", "x-customer-id:  C-7 "),
     ]
-    buckets = [route.bucket(route.key(head, None, b"10.0.0.1"), 0.0) for head in heads]
+    buckets = [churn.bucket(churn.key(head, None, b"10.0.0.1"), 0.0) for head in heads]
     assert buckets == [bucket_of(b"C-7", SALT)] * 2

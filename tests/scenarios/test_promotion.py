@@ -19,7 +19,7 @@ async def test_a_canary_climbs_to_the_promotion(tmp_path: Path, models: dict[str
         assert await proxy.split() == {"v2": 0.0, "v3": 1.0} or (await proxy.split()) == {"v3": 1.0}
         assert load.failures == []
         paths = [[name for name, _ in groupby(seen)] for seen in load.seen.values()]
-        assert all(path in (["v2", "v3"], ["v3"]) for path in paths), [p for p in paths if len(p) > 2]
+        assert all(path in (["v2"], ["v2", "v3"], ["v3"]) for path in paths)
         actions = [d["action"] for d in (await proxy.get("/api/v1/decisions"))["decisions"]]
         assert actions.index("promote") > actions.index("advance")
 

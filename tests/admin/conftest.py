@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.admin.site import Site, serving
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    """Without a token; one route, churn, whose canary v3 has just had its first traffic."""
+    async with serving() as site:
+        yield site

@@ -1,0 +1,95 @@
+"""The admin API on a real port over a real controller, whose workers and clock are the scene's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import ClientResponse, ClientSession
+from aiohttp.test_utils import TestServer
+
+from proxy.admin.api import admin_app
+from proxy.config.load import Loaded, load
+from proxy.config.problem import ConfigError
+from tests.control.scene import CANARY, HEAD, Scene
+
+FILE = HEAD + CANARY
+PROBLEM = "application/problem+json"
+
+
+class Reloads:
+    """What `app` does for the admin API; `file` is what it would find on disk."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.file = self.in_use = FILE
+        self.is_ready = True
+        self.actors: list[str] = []
+
+    async def reload(self, actor: str) -> None:
+        self.actors.append(actor)
+        try:
+            loaded = self.check(self.file)
+        except ConfigError as error:
+            self.scene.controller.refuse_config(str(error))
+            raise
+        await self.scene.controller.load(loaded, actor, self.scene.now)
+        self.in_use = self.file
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready, "" if self.is_ready else "draining"
+
+    def check(self, text: str) -> Loaded:
+        return load(text, "routing.yaml", {})
+
+    def text(self) -> str:
+        return self.in_use
+
+
+class Site:
+    def __init__(self, server: TestServer, session: ClientSession, reloads: Reloads) -> None:
+        self.server = server
+        self.session = session
+        self.reloads = reloads
+        self.scene = reloads.scene
+        self.url = f"http://127.0.0.1:{server.port}"
+
+    async def ask(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
+        """The JSON answer, having had this status; an error must be a problem of RFC 9457."""
+        async with self.session.request(method, self.url + path, **options) as response:
+            assert response.status == status, await response.text()
+            body = await response.json(content_type=None)
+            if status >= 400:
+                check_problem(response, body)
+            return body
+
+    async def get(self, path: str, status: int = 200, **options: Any) -> Any:
+        return await self.ask("GET", path, status, **options)
+
+    async def actors(self) -> list[str]:
+        return [d["actor"] for d in (await self.get("/api/v1/decisions"))["decisions"]]
+
+
+def check_problem(response: ClientResponse, body: Any) -> None:
+    assert response.content_type == PROBLEM
+    assert body["status"] == response.status
+    assert body["title"] and body["detail"]
+    assert body["type"] == "about:blank" or body["type"].startswith("urn:crossfade:problem:")
+
+
+@asynccontextmanager
+async def serving(token: str = "", loaded: bool = True) -> AsyncIterator[Site]:
+    scene = Scene()
+    if loaded:
+        await scene.load()
+        await scene.tick()
+    reloads = Reloads(scene)
+    server = TestServer(admin_app(scene.controller, reloads, token), host="127.0.0.1")
+    await server.start_server()
+    try:
+        async with ClientSession() as session:
+            yield Site(server, session, reloads)
+    finally:
+        await server.close()
+        scene.store.close()

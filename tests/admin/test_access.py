@@ -1,0 +1,105 @@
+"""Who is let in: the token, DNS rebinding, other origins; and the name under which changes are kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.admin.access import is_unspoofable
+from tests.admin.site import Site, serving
+
+TOKEN = "s3cret-tökén"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+OPEN = ["/healthz", "/readyz", "/"]
+GUARDED = ["/metrics", "/openapi.json", "/api/v1/routes", "/api/v1/events", "/nothing/here"]
+
+
+@pytest.fixture
+async def locked() -> AsyncIterator[Site]:
+    async with serving(TOKEN) as site:
+        yield site
+
+
+async def status_of(site: Site, path: str, headers: dict[str, str]) -> int:
+    async with site.session.get(site.url + path, headers=headers) as response:
+        return response.status
+
+
+@pytest.mark.parametrize("path", OPEN)
+async def test_probes_and_the_page_need_no_token(locked: Site, path: str) -> None:
+    assert await status_of(locked, path, {}) == 200
+
+
+@pytest.mark.parametrize("path", GUARDED)
+async def test_all_else_does(locked: Site, path: str) -> None:
+    assert (await locked.get(path, 401))["title"] == "Unauthorized"
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \udcff"],
+)
+async def test_only_the_token_will_do(locked: Site, given: str) -> None:
+    async with locked.session.get(locked.url + "/metrics", headers={"Authorization": given}) as response:
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+async def test_the_token_opens(locked: Site) -> None:
+    assert await status_of(locked, "/api/v1/routes", BEARER) == 200
+    assert await status_of(locked, "/api/v1/routes", {"Authorization": f"bearer  {TOKEN}"}) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:9901", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "["],
+)
+async def test_a_name_could_be_rebound(site: Site, host: str) -> None:
+    problem = await site.get("/api/v1/routes", 403, headers={"Host": host})
+    assert "admin.token" in problem["detail"]
+    assert await status_of(site, "/healthz", {"Host": host}) == 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9901", "127.0.0.1", "[::1]:9901", "10.1.2.3:80"])
+async def test_an_address_could_not(site: Site, host: str) -> None:
+    assert is_unspoofable(host)
+    assert await status_of(site, "/api/v1/routes", {"Host": host}) == 200
+
+
+async def test_with_a_token_any_host_will_do(locked: Site) -> None:
+    assert await status_of(locked, "/api/v1/routes", {"Host": "admin.example", **BEARER}) == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "", "http://127.0.0.1", "http://127.0.0.1:1", "http://[", "file://"],
+)
+async def test_a_page_of_another_origin_is_refused(locked: Site, origin: str) -> None:
+    published = len(locked.scene.seam.published)
+    headers = {"Origin": origin, **BEARER}
+    await locked.ask("POST", "/api/v1/rollouts/churn/promote", 403, headers=headers)
+    assert len(locked.scene.seam.published) == published
+
+
+async def test_its_own_page_is_not(site: Site) -> None:
+    headers = {"Origin": site.url}
+    assert (await site.ask("POST", "/api/v1/rollouts/churn/pause", headers=headers))["phase"] == "paused"
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (None, "api"),
+        ("anna", "api:anna"),
+        ("anna@example.com", "api:anna@example.com"),
+        ("loop", "api:loop"),
+        ("<b>x</b>", "api:b_x_b"),
+        ("\u00fc", "api"),
+        ("x" * 100, "api:" + "x" * 64),
+    ],
+)
+async def test_the_actor_is_kept_in_safe_characters(site: Site, given: str | None, kept: str) -> None:
+    headers = {"X-Crossfade-Actor": given} if given else {}
+    await site.ask("POST", "/api/v1/rollouts/churn/pause", headers=headers)
+    assert (await site.actors())[-1] == kept

@@ -1,0 +1,251 @@
+"""Each path of the admin API over a real controller: what it shows, what it changes, what it refuses."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+
+from tests.admin.site import FILE, Site
+
+UNKNOWN = "urn:crossfade:problem:unknown-name"
+
+
+async def test_health_is_about_the_process_and_readiness_about_traffic(site: Site) -> None:
+    async with site.session.get(site.url + "/healthz") as response:
+        assert (response.status, await response.text()) == (200, "ok\n")
+    async with site.session.get(site.url + "/readyz") as response:
+        assert response.status == 200
+    site.reloads.is_ready = False
+    assert (await site.get("/readyz", 503))["detail"] == "draining"
+    async with site.session.get(site.url + "/healthz") as response:
+        assert response.status == 200
+
+
+async def test_status_shows_everything_at_a_glance(site: Site) -> None:
+    status = await site.get("/api/v1/status")
+    assert status["config"]["source"] == "routing.yaml"
+    assert status["config"]["ok"] is True and status["store_ok"] is True
+    assert [w["worker"] for w in status["workers"]] == [0]
+    assert [r["name"] for r in status["routes"]] == ["churn"]
+    assert [r["route"] for r in status["rollouts"]] == ["churn"]
+    assert [b["name"] for b in status["backends"]] == ["v2", "v3", "v4"]
+
+
+async def test_route_shows_the_split_as_fractions(site: Site) -> None:
+    route = await site.get("/api/v1/routes/churn")
+    assert route["split"] == {"v2": 0.95, "v3": 0.05}
+    assert route["champion"] == "v2"
+    assert route["sticky"] == ["json:customer_id"]
+    assert (await site.get("/api/v1/routes"))["routes"] == [route]
+
+
+async def test_backend_shows_its_endpoints(site: Site) -> None:
+    backend = await site.get("/api/v1/backends/v2")
+    assert backend["endpoints"] == [{"url": "http://127.0.0.1:9002", "up": True}]
+    assert backend["in_flight"] == 1
+    assert backend in (await site.get("/api/v1/backends"))["backends"]
+
+
+async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
+    await site.scene.run(2)
+    rollout = await site.get("/api/v1/rollouts/churn")
+    assert (rollout["phase"], rollout["step"], rollout["weight"]) == ("progressing", 0, 0.05)
+    assert rollout["steps"][1] == {"weight": 0.5, "hold": 10.0, "approval": False}
+    assert {
+        "check",
+        "verdict",
+        "reason",
+        "n",
+        "estimate",
+        "interval",
+        "evidence",
+        "bound",
+        "eta_requests",
+    } == set(rollout["verdicts"][0])
+    assert [r["route"] for r in (await site.get("/api/v1/rollouts"))["rollouts"]] == ["churn"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/v1/routes/nope"),
+        ("GET", "/api/v1/backends/nope"),
+        ("GET", "/api/v1/rollouts/nope"),
+        ("GET", "/api/v1/rollouts/nope/why"),
+        ("POST", "/api/v1/rollouts/nope/pause"),
+    ],
+)
+async def test_unknown_names_are_told_from_unknown_paths(site: Site, method: str, path: str) -> None:
+    assert (await site.ask(method, path, 404))["type"] == UNKNOWN
+    assert (await site.ask(method, "/api/v2" + path, 404))["type"] == "about:blank"
+
+
+async def test_split_is_in_all_workers_when_it_answers(site: Site) -> None:
+    await site.ask("POST", "/api/v1/rollouts/churn/abort")
+    before = await site.get("/api/v1/routes/churn")
+    headers = {"X-Crossfade-Actor": "anna"}
+    route = await site.ask("PUT", "/api/v1/routes/churn/split", json={"v2": 3, "v4": 1}, headers=headers)
+    assert {name: share for name, share in route["split"].items() if share} == {"v2": 0.75, "v4": 0.25}
+    assert route["ledger_version"] == before["ledger_version"] + 1
+    assert site.scene.weights == {"v2": 7500, "v4": 2500}
+    assert (await site.actors())[-1] == "api:anna"
+
+
+async def test_split_is_refused_while_a_rollout_runs(site: Site) -> None:
+    refused = await site.ask("PUT", "/api/v1/routes/churn/split", 409, json={"v2": 1})
+    assert refused["type"] == "urn:crossfade:problem:refused"
+    assert site.scene.weights == {"v2": 9500, "v3": 500}
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff", 400),
+        (b"[]", 422),
+        (b'{"v2": "1"}', 422),
+        (b'{"v2": null}', 422),
+        (b"{}", 422),
+        (b'{"v2": -1}', 422),
+        (b'{"v2": 0}', 422),
+        (b'{"v2": 1e999}', 422),
+        (b'{"nope": 1}', 422),
+    ],
+)
+async def test_split_that_makes_no_sense_changes_nothing(site: Site, body: bytes, status: int) -> None:
+    await site.ask("POST", "/api/v1/rollouts/churn/abort")
+    published = len(site.scene.seam.published)
+    await site.ask("PUT", "/api/v1/routes/churn/split", status, data=body)
+    assert len(site.scene.seam.published) == published
+
+
+async def test_commands_move_the_rollout_and_are_kept_with_actor_and_reason(site: Site) -> None:
+    reason = {"reason": "  looks\nodd "}
+    paused = await site.ask("POST", "/api/v1/rollouts/churn/pause", json=reason)
+    assert paused["phase"] == "paused"
+    assert (await site.ask("POST", "/api/v1/rollouts/churn/resume"))["phase"] == "progressing"
+    assert (await site.ask("POST", "/api/v1/rollouts/churn/promote"))["phase"] == "promoted"
+    assert (await site.ask("POST", "/api/v1/rollouts/churn/rollback"))["phase"] == "rolled_back"
+    retried = await site.ask("POST", "/api/v1/rollouts/churn/retry")
+    assert (retried["phase"], retried["step"]) == ("progressing", 0)
+    assert (await site.ask("POST", "/api/v1/rollouts/churn/abort"))["phase"] == "aborted"
+    found = (await site.get("/api/v1/decisions?route=churn"))["decisions"]
+    pause = next(d for d in found if d["action"] == "pause")
+    assert (pause["reason"], pause["actor"]) == ("looks odd", "api")
+    assert pause["from"]["phase"] == "progressing" and pause["to"]["phase"] == "paused"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("churn/rollback", b"", 409),
+        ("churn/explode", b"", 404),
+        ("churn/pause", b"{", 400),
+        ("churn/pause", b'{"reason": 1}', 422),
+        ("churn/pause", b'{"raeson": "x"}', 422),
+        ("churn/pause", b'{"reason": "%s"}' % (b"x" * 501), 422),
+    ],
+)
+async def test_commands_that_are_refused_change_nothing(
+    site: Site, path: str, body: bytes, status: int
+) -> None:
+    before = site.scene.actions()
+    await site.ask("POST", f"/api/v1/rollouts/{path}", status, data=body)
+    assert site.scene.actions() == before
+    assert site.scene.rollout.phase == "progressing"
+
+
+async def test_why_gives_the_last_decision(site: Site) -> None:
+    await site.ask("POST", "/api/v1/rollouts/churn/pause", json={"reason": "lunch"})
+    why = await site.get("/api/v1/rollouts/churn/why")
+    assert (why["phase"], why["decision"]["reason"]) == ("paused", "lunch")
+    assert why["would_change"]
+
+
+async def test_decisions_read_forward_from_one_or_back_from_the_newest(site: Site) -> None:
+    for verb in ("pause", "resume") * 6:
+        await site.ask("POST", f"/api/v1/rollouts/churn/{verb}")
+    ids = [d.id for d in site.scene.controller.decisions(None, 0, 1000)]
+
+    async def asked(query: str) -> list[int]:
+        return [d["id"] for d in (await site.get(f"/api/v1/decisions?{query}"))["decisions"]]
+
+    assert await asked("") == ids
+    assert await asked("after=0&limit=3") == ids[:3]
+    assert await asked(f"after={ids[-2]}") == ids[-1:]
+    assert await asked("limit=5") == ids[-5:]
+    assert await asked("limit=5&route=churn") == ids[-5:]
+    assert await asked("route=nope") == []
+
+
+@pytest.mark.parametrize(
+    "query", ["after=-1", "after=x", "after=9999999999999999999", "limit=0", "limit=1001", "limit="]
+)
+async def test_decisions_refuse_bad_numbers(site: Site, query: str) -> None:
+    assert "must be a whole number" in (await site.get(f"/api/v1/decisions?{query}", 422))["detail"]
+
+
+async def test_config_shows_the_text_as_it_was_loaded(site: Site) -> None:
+    config = await site.get("/api/v1/config")
+    assert config["text"] == FILE
+    assert config["hash"] == site.scene.controller.config.hash
+    assert [w["path"] for w in config["warnings"]] == ["backends.v4"]  # no route names it
+
+
+async def test_config_can_be_checked_without_being_used(site: Site) -> None:
+    other = FILE.replace("v4: {", "v5: {")
+    checked = await site.ask("POST", "/api/v1/config", data=other)
+    assert checked["hash"] != (await site.get("/api/v1/config"))["hash"]
+    assert [b["name"] for b in (await site.get("/api/v1/backends"))["backends"]] == ["v2", "v3", "v4"]
+
+
+async def test_bad_config_is_answered_with_all_its_problems(site: Site) -> None:
+    bad = FILE.replace("v2: 100%", "v2: 90%").replace("challenger: v3", "challenger: v33")
+    answer = await site.ask("POST", "/api/v1/config", 422, data=bad)
+    assert answer["type"] == "urn:crossfade:problem:invalid-config"
+    assert len(answer["problems"]) >= 2
+    assert {"line", "column", "path", "message", "severity"} <= set(answer["problems"][0])
+
+
+async def test_config_bodies_that_are_not_text_or_want_to_be_applied(site: Site) -> None:
+    assert "UTF-8" in (await site.ask("POST", "/api/v1/config", 400, data=b"\xff\xfe"))["detail"]
+    refused = await site.ask("POST", "/api/v1/config?apply=true", 400, data=FILE)
+    assert refused["detail"] == "apply is not offered; edit the file and reload"
+
+
+async def test_reload_takes_the_file_or_says_what_is_wrong_with_it(site: Site) -> None:
+    site.reloads.file = FILE.replace("v4: {", "v5: {")
+    headers = {"X-Crossfade-Actor": 'ann<a>"\u00e9'}
+    assert (await site.ask("POST", "/api/v1/reload", headers=headers))["text"] == site.reloads.file
+    assert site.reloads.actors == ["api:ann_a"]
+    site.reloads.file = "listen: [}"
+    assert (await site.ask("POST", "/api/v1/reload", 422))["problems"]
+    status = await site.get("/api/v1/status")
+    assert status["config"]["ok"] is False and status["config"]["error"]
+    assert [b["name"] for b in status["backends"]] == ["v2", "v3", "v5"]
+
+
+async def test_what_is_too_large_or_not_allowed_is_a_problem_too(site: Site) -> None:
+    await site.ask("POST", "/api/v1/config", 413, data=BytesIO(b"#" * ((1 << 20) + 1)))
+    async with site.session.delete(site.url + "/api/v1/routes/churn/split") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "PUT")
+        assert response.content_type == "application/problem+json"
+
+
+async def test_a_fault_of_ours_shows_nothing_of_the_inside(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(now: float) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(site.scene.controller, "status", broken)
+    assert "secret" not in str(await site.get("/api/v1/status", 500))
+    assert "secret" in caplog.text
+
+
+async def test_answers_are_not_kept_by_caches(site: Site) -> None:
+    async with site.session.get(site.url + "/api/v1/status") as response:
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"

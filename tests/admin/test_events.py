@@ -1,0 +1,133 @@
+"""The stream of events: live, without holes after a pause of the reader, and over when the proxy ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import ClientResponse
+
+from proxy.admin import events
+from proxy.control.views import StatusChange, Verb
+from tests.admin.site import Site, serving
+
+
+class Event(NamedTuple):
+    id: int | None
+    kind: str
+    data: Any
+
+
+class Reader:
+    def __init__(self, response: ClientResponse) -> None:
+        self.response = response
+
+    async def block(self) -> str:
+        """Up to the next empty line; "" at the end of the stream."""
+        lines = []
+        while line := (await self.response.content.readline()).decode():
+            if line == "\n":
+                break
+            lines.append(line)
+        return "".join(lines)
+
+    async def event(self) -> Event:
+        while True:
+            block = await self.block()
+            assert block, "the stream has ended"
+            fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+            if fields:
+                number = int(fields["id"]) if "id" in fields else None
+                return Event(number, fields["event"], json.loads(fields["data"]))
+
+
+@asynccontextmanager
+async def reading(site: Site, last: object = None) -> AsyncIterator[Reader]:
+    headers = {} if last is None else {"Last-Event-ID": str(last)}
+    async with site.session.get(site.url + "/api/v1/events", headers=headers) as response:
+        assert response.status == 200
+        assert response.content_type == "text/event-stream"
+        reader = Reader(response)
+        assert (await reader.block()).startswith(":")
+        yield reader
+
+
+async def command(site: Site, verb: Verb) -> None:
+    await site.scene.controller.command("churn", verb, "test", site.scene.now)
+
+
+async def test_what_happens_is_told_as_it_happens(site: Site) -> None:
+    async with reading(site) as reader:
+        await command(site, Verb.PAUSE)
+        event = await reader.event()
+        newest = site.scene.controller.decisions(None, 0)[-1]
+        assert (event.kind, event.id) == ("decision", newest.id)
+        assert event.data["action"] == "pause" and event.data["from"]["phase"] == "progressing"
+        await site.scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), site.scene.now)
+        event = await reader.event()
+        assert (event.kind, event.id) == ("status", None)
+        assert event.data["what"] == "endpoints"
+
+
+async def test_a_reader_that_returns_gets_what_it_missed_once_and_in_order(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "PAGE", 3)
+    for verb in (Verb.PAUSE, Verb.RESUME) * 4:
+        await command(site, verb)
+    ids = [d.id for d in site.scene.controller.decisions(None, 0)]
+    async with reading(site, last=ids[1]) as reader:
+        await command(site, Verb.ABORT)
+        seen = [await reader.event() for _ in ids[1:]]
+    assert [e.id for e in seen] == [*ids[2:], ids[-1] + 1]
+    assert seen[-1].data["action"] == "abort"
+
+
+async def test_what_a_full_subscription_drops_is_read_from_the_journal(site: Site) -> None:
+    async with reading(site, last=0) as reader:
+        known = [(await reader.event()).id for _ in site.scene.actions()]
+        (subscription,) = site.scene.controller.feed.subscriptions
+        for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE):
+            await command(site, verb)
+        while len(subscription.waiting) > 1:
+            subscription.waiting.popleft()
+        seen = [(await reader.event()).id for _ in range(3)]
+        assert known + seen == [d.id for d in site.scene.controller.decisions(None, 0)]
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1" * 30, "1.5"])
+async def test_a_last_event_that_is_none_of_ours_is_no_memory(site: Site, last: str) -> None:
+    async with reading(site, last) as reader:
+        site.scene.controller.feed.tell(StatusChange(1.0, "workers", None, "x"))
+        assert (await reader.event()).kind == "status"
+
+
+async def test_silence_is_broken_by_heartbeats(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    async with reading(site) as reader:
+        assert [await reader.block() for _ in range(3)] == [": still here\n"] * 3
+
+
+async def test_a_shutdown_ends_the_stream() -> None:
+    async with serving() as site, reading(site) as reader:
+        closing = asyncio.ensure_future(site.server.close())
+        assert await reader.block() == ""
+        await closing
+
+
+async def test_a_reader_that_leaves_is_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.01)
+    async with reading(site):
+        assert len(site.scene.controller.feed.subscriptions) == 1
+    while site.scene.controller.feed.subscriptions:
+        await asyncio.sleep(0.01)
+
+
+async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "STREAMS", 1)
+    async with reading(site):
+        await site.get("/api/v1/events", 503)

@@ -1,0 +1,166 @@
+"""The metrics page: valid, complete by design 3.5, and equal to what was counted."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from prometheus_client.parser import text_string_to_metric_families as plain_text
+
+from proxy.admin.metrics import EDGES
+from proxy.control.views import Verb
+from proxy.stats.counts import Cell, Counts, MirrorCount
+from tests.admin.site import Site
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+NAMES = {
+    "crossfade_build_info",
+    "crossfade_requests_total",
+    "crossfade_request_duration_seconds",
+    "crossfade_first_byte_seconds",
+    "crossfade_upstream_failures_total",
+    "crossfade_in_flight",
+    "crossfade_mirrors_total",
+    "crossfade_refused_total",
+    "crossfade_split_weight",
+    "crossfade_ledger_version",
+    "crossfade_rollout_phase",
+    "crossfade_rollout_step",
+    "crossfade_check_evidence",
+    "crossfade_decisions_total",
+    "crossfade_endpoint_up",
+    "crossfade_config_last_reload_successful",
+    "crossfade_config_last_reload_success_timestamp_seconds",
+    "crossfade_worker_up",
+    "crossfade_loop_lag_seconds",
+}
+
+
+async def page_of(site: Site, accept: str = "") -> str:
+    async with site.session.get(
+        site.url + "/metrics", headers={"Accept": accept} if accept else {}
+    ) as response:
+        assert response.status == 200
+        return await response.text()
+
+
+async def samples_of(site: Site) -> Samples:
+    families = plain_text(await page_of(site))
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def at(samples: Samples, name: str, **labels: str) -> float:
+    return samples[f"crossfade_{name}", frozenset(labels.items())]
+
+
+async def count(site: Site, counts: Counts) -> None:
+    site.scene.seam.counts = counts
+    await site.scene.tick()
+
+
+async def test_names_are_those_of_the_contract(site: Site) -> None:
+    await site.scene.run(2)
+    kinds = [line.split()[2:] for line in (await page_of(site)).splitlines() if line.startswith("# TYPE")]
+    assert {name for name, _ in kinds} == NAMES
+    assert all((kind == "counter") == name.endswith("_total") for name, kind in kinds)
+
+
+async def test_requests_are_summed_over_workers_and_ledger_versions(site: Site) -> None:
+    for version in (2, 3):
+        cell = Cell(
+            "churn", "v3", "challenger", version, requests=7, codes={200: 5, 502: 2}, failures={"connect": 2}
+        )
+        await count(
+            site, Counts([cell, Cell("churn", "v2", "champion", version, requests=1, codes={200: 1})])
+        )
+    samples = await samples_of(site)
+    challenger = {"route": "churn", "backend": "v3", "role": "challenger"}
+    assert at(samples, "requests_total", **challenger, code="200") == 10
+    assert at(samples, "requests_total", **challenger, code="502") == 4
+    assert at(samples, "requests_total", route="churn", backend="v2", role="champion", code="200") == 2
+    assert at(samples, "upstream_failures_total", route="churn", backend="v3", stage="connect") == 4
+
+
+async def test_histograms_have_the_classic_buckets_and_exact_sums(site: Site) -> None:
+    cell = Cell("churn", "v2", "champion", 2)
+    for seconds in (0.0004, 0.02, 0.02, 3.0, 600.0):
+        cell.duration.add(seconds)
+    cell.first_byte.add(0.015)
+    await count(site, Counts([cell]))
+    samples = await samples_of(site)
+    champion = {"route": "churn", "backend": "v2", "role": "champion"}
+    read = [at(samples, "request_duration_seconds_bucket", **champion, le=str(edge)) for edge in EDGES]
+    assert read == [1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4]
+    assert at(samples, "request_duration_seconds_bucket", **champion, le="+Inf") == 5
+    assert at(samples, "request_duration_seconds_count", **champion) == 5
+    assert at(samples, "request_duration_seconds_sum", **champion) == pytest.approx(603.0404)
+    assert at(samples, "first_byte_seconds_count", **champion) == 1
+
+
+async def test_mirrors_and_refusals_are_counted_by_how_they_ended(site: Site) -> None:
+    mirrors = [MirrorCount("churn", "v4", "sent", 8), MirrorCount("churn", "v4", "dropped_budget", 1)]
+    await count(site, Counts([], mirrors, {"404:no_route": 3, "400:parse": 1}))
+    samples = await samples_of(site)
+    assert at(samples, "mirrors_total", route="churn", backend="v4", outcome="sent") == 8
+    assert at(samples, "mirrors_total", route="churn", backend="v4", outcome="dropped_budget") == 1
+    assert at(samples, "refused_total", code="404", stage="no_route") == 3
+    assert at(samples, "refused_total", code="400", stage="parse") == 1
+
+
+async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
+    await site.scene.run(2)
+    controller = site.scene.controller
+    await controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    samples = await samples_of(site)
+    assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
+    assert at(samples, "ledger_version", route="churn") == controller.route("churn").ledger_version
+    phases = {phase: at(samples, "rollout_phase", route="churn", phase=phase) for phase in PHASES}
+    assert phases == dict.fromkeys(PHASES, 0.0) | {"progressing": 1.0}
+    assert at(samples, "rollout_step", route="churn") == 0
+    assert at(samples, "endpoint_up", backend="v2", endpoint="http://127.0.0.1:9002") == 1
+    assert at(samples, "endpoint_up", backend="v4", endpoint="http://127.0.0.1:9004") == 0
+    assert at(samples, "in_flight", backend="v2") == 1
+    verdict = next(v for v in site.scene.rollout.verdicts if v.bound is not None and v.evidence is not None)
+    read = at(samples, "check_evidence", route="churn", check=verdict.check, bound=f"{verdict.bound:.4g}")
+    assert read == pytest.approx(verdict.evidence)
+
+
+PHASES = ("progressing", "paused", "promoted", "aborted", "rolled_back")
+
+
+async def test_decisions_and_reloads_are_counted(site: Site) -> None:
+    for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE):
+        await site.scene.controller.command("churn", verb, "test", site.scene.now)
+    samples = await samples_of(site)
+    assert at(samples, "decisions_total", route="churn", action="pause") == 2
+    assert at(samples, "config_last_reload_successful") == 1
+    loaded = at(samples, "config_last_reload_success_timestamp_seconds")
+    assert loaded == site.scene.controller.last_reload_at
+    site.reloads.file = "listen: ["
+    await site.ask("POST", "/api/v1/reload", 422)
+    samples = await samples_of(site)
+    assert at(samples, "config_last_reload_successful") == 0
+    assert at(samples, "config_last_reload_success_timestamp_seconds") == loaded
+    assert at(samples, "worker_up", worker="0") == 1
+    assert at(samples, "loop_lag_seconds", worker="0") == 0
+    assert [labels for name, labels in samples if name == "crossfade_build_info"]
+
+
+async def test_openmetrics_is_spoken_to_those_who_ask(site: Site) -> None:
+    await site.scene.run(2)
+    page = await page_of(site, "application/openmetrics-text; version=1.0.0")
+    names = {family.name for family in open_metrics(page)}
+    assert {"crossfade_requests", "crossfade_request_duration_seconds"} <= names
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+async def test_promtool_finds_nothing_to_complain_of(site: Site) -> None:
+    await site.scene.run(2)
+    page = await page_of(site)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, text=True, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")

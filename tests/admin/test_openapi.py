@@ -1,0 +1,63 @@
+"""The document and the router say the same; its schemas are those of the answers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from proxy.control.views import Verb
+from tests.admin.site import Site
+
+
+async def test_document_lists_exactly_what_is_served(site: Site) -> None:
+    served = {
+        (route.method.lower(), route.resource.canonical)
+        for route in site.server.app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    document = await site.get("/openapi.json")
+    described = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert described == served
+
+
+async def test_path_parameters_are_those_in_the_path(site: Site) -> None:
+    document = await site.get("/openapi.json")
+    for path, item in document["paths"].items():
+        for described in item.values():
+            named = {p["name"] for p in described.get("parameters", []) if p["in"] == "path"}
+            assert named == set(re.findall(r"{(\w+)}", path)), path
+
+
+async def test_every_reference_leads_somewhere(site: Site) -> None:
+    document = await site.get("/openapi.json")
+    for ref in references(document):
+        kind, section, name = ref.removeprefix("#/").split("/")
+        assert name in document[kind][section]
+
+
+async def test_every_verb_is_served(site: Site) -> None:
+    document = await site.get("/openapi.json")
+    parameters = document["paths"]["/api/v1/rollouts/{route}/{verb}"]["post"]["parameters"]
+    assert parameters[1]["schema"]["enum"] == [str(verb) for verb in Verb]
+
+
+async def test_answers_have_the_fields_that_the_schema_names(site: Site) -> None:
+    schemas = (await site.get("/openapi.json"))["components"]["schemas"]
+    for path, name in (
+        ("/api/v1/routes/churn", "RouteView"),
+        ("/api/v1/backends/v2", "BackendView"),
+        ("/api/v1/rollouts/churn", "RolloutView"),
+        ("/api/v1/rollouts/churn/why", "WhyView"),
+        ("/api/v1/status", "StatusView"),
+        ("/api/v1/config", "Config"),
+    ):
+        assert set(await site.get(path)) == set(schemas[name]["properties"]), path
+    (decision, *_) = (await site.get("/api/v1/decisions"))["decisions"]
+    assert set(decision) == set(schemas["Decision"]["properties"])
+
+
+def references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        found = [value["$ref"]] if "$ref" in value else []
+        return found + [ref for child in value.values() for ref in references(child)]
+    return [ref for child in value for ref in references(child)] if isinstance(value, list) else []

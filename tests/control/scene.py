@@ -1,0 +1,132 @@
+"""A controller over a fake seam and a fake clock, with real configuration and a real store."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+from proxy.config.load import Loaded, load
+from proxy.control.controller import Controller
+from proxy.control.seam import WorkerStatus
+from proxy.control.store import Store
+from proxy.control.views import RolloutView
+from proxy.routing.snapshot import Route, Snapshot
+from proxy.stats.counts import Cell, Counts
+
+NOW = 1_700_000_000.0
+
+HEAD = """
+listen: 127.0.0.1:0
+state: "sqlite::memory:"
+backends:
+  v2: {endpoints: [http://127.0.0.1:9002], health: false}
+  v3: {endpoints: [http://127.0.0.1:9003], health: false}
+  v4: {endpoints: [http://127.0.0.1:9004], health: false}
+"""
+
+CANARY = """
+routes:
+  - name: churn
+    match: {path: /predict}
+    sticky: {json: customer_id}
+    split: {v2: 100%}
+    fallback: v2
+    rollout:
+      strategy: canary
+      champion: v2
+      challenger: v3
+      steps:
+        - {weight: 5%, hold: 10s}
+        - {weight: 50%, hold: 10s}
+      min_requests: 50
+      max_step_time: 120s
+      watch: 60s
+      checks:
+        - {metric: error_rate, max: 5%}
+        - {metric: error_rate, max_increase: 2%}
+        - {metric: latency, quantile: p90, max: 500ms}
+"""
+
+
+def loaded(yaml: str = CANARY, head: str = HEAD) -> Loaded:
+    return load(textwrap.dedent(head) + textwrap.dedent(yaml), "routing.yaml", {})
+
+
+class FakeSeam:
+    """Records what is published; counts are put in by the test. `before` looks on at each publish."""
+
+    def __init__(self) -> None:
+        self.published: list[Snapshot] = []
+        self.counts = Counts()
+        self.before: Callable[[Snapshot], None] = lambda snapshot: None
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        self.before(snapshot)
+        self.published.append(snapshot)
+
+    def take(self) -> Counts:
+        taken, self.counts = self.counts, Counts()
+        return taken
+
+    def workers(self) -> list[WorkerStatus]:
+        generation = self.published[-1].generation if self.published else 0
+        return [WorkerStatus(0, 1, True, generation, 3, 0.0, {"v2": 1})]
+
+
+class Scene:
+    """Time moves only here; traffic follows the ledger that was published last."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        self.store = store or Store.open("sqlite::memory:")
+        self.seam = FakeSeam()
+        self.controller = Controller(self.store, self.seam)
+        self.now = NOW
+        self.bad: dict[str, float] = {}  # share of errors by backend
+        self.slow: dict[str, float] = {}  # seconds by backend
+
+    async def load(self, yaml: str = CANARY, head: str = HEAD, actor: str = "file") -> None:
+        await self.controller.load(loaded(yaml, head), actor, self.now)
+
+    async def tick(self, requests: int = 0, seconds: float = 1.0) -> None:
+        """One tick after so many seconds, in which the first route had so many requests."""
+        self.now += seconds
+        if requests:
+            self.serve(requests)
+        await self.controller.tick(self.now)
+
+    async def run(self, ticks: int, requests: int = 400) -> None:
+        for _ in range(ticks):
+            await self.tick(requests)
+
+    def serve(self, requests: int) -> None:
+        route = self.route
+        for name, weight in route.ledger.weights.items():
+            n = requests * weight // 10_000
+            if n:
+                role = route.roles[route.ledger.backends.index(name)]
+                self.count(name, n, round(n * self.bad.get(name, 0.0)), role)
+
+    def count(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
+        """Outcomes of a backend, errors spread evenly."""
+        cell = Cell(self.route.name, backend, role, self.route.ledger.version, requests=n, errors=errors)
+        cell.codes = {200: n - errors, 500: errors}
+        for _ in range(n):
+            cell.duration.add(self.slow.get(backend, 0.05))
+        cell.recent = [(i + 1) * errors // n > i * errors // n for i in range(n)][-512:]
+        self.seam.counts.cells.append(cell)
+
+    @property
+    def route(self) -> Route:
+        return self.seam.published[-1].routes[0]
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """As the workers have them."""
+        return {name: weight for name, weight in self.route.ledger.weights.items() if weight}
+
+    @property
+    def rollout(self) -> RolloutView:
+        return self.controller.rollout(self.route.name, self.now)
+
+    def actions(self) -> list[str]:
+        return [d.action for d in self.controller.decisions(None, 0)]

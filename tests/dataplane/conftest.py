@@ -1,0 +1,25 @@
+"""A stage for each test, on asyncio's own event loop and on uvloop, which production runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import uvloop
+
+from proxy.dataplane import downstream
+from tests.dataplane.plane import Stage, accepted_by
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    stage = Stage()
+    monkeypatch.setattr(downstream, "Exchange", accepted_by(stage))
+    await stage.open()
+    yield stage
+    await stage.close()

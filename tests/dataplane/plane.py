@@ -1,0 +1,207 @@
+"""A data plane in this process, served from snapshots that are made of values, no YAML.
+
+A test names its backends, then what to serve; `close` ends it all and then holds it to the laws that
+every test must leave intact: one outcome for each accepted request, nothing in flight, nothing open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from proxy.dataplane.exchange import Exchange
+from proxy.dataplane.listener import DataPlane
+from proxy.dataplane.recorder import Recorder
+from proxy.errors import Stage as FailureStage
+from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
+from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
+from proxy.stats.counts import Cell
+from tests.dataplane.scripted import Script, ScriptedBackend, naming
+from tests.dataplane.wire import Wire, connect, wait_until
+
+BACKEND = Backend(
+    name="", endpoints=(), connect_timeout=5.0, first_byte_timeout=10.0, idle_timeout=10.0,
+    total_timeout=None, max_in_flight=1000,
+)  # fmt: skip
+SNAPSHOT = Snapshot(
+    generation=1, backends={}, routes=(), head_bytes=32 * 1024, head_count=100, connections=1000,
+    head_timeout=10.0, keep_alive=10.0,
+)  # fmt: skip
+
+
+def endpoint(port: int, up: bool = True) -> Endpoint:
+    return Endpoint("127.0.0.1", port, f"127.0.0.1:{port}", up)
+
+
+def route(split: str | Mapping[str, int], name: str = "churn", **options: Any) -> Route:
+    """All paths by default. The first backend named is the champion, the second the challenger."""
+    weights = {split: BUCKETS} if isinstance(split, str) else split
+    salt = salt_of(name)
+    ledger = new_ledger(weights, salt)
+    named: dict[str, Role] = dict(zip(weights, ("champion", "challenger"), strict=False))
+    fresh = Route(
+        name=name, match=Match(), sticky=(), ledger=ledger,
+        roles=tuple(named.get(backend, "member") for backend in ledger.backends), salt=salt,
+        fallback=None, mirrors=(), retry_attempts=1, retry_budget=0.2, pure=False,
+        body_limit=None, inspect_limit=64 * 1024,
+    )  # fmt: skip
+    return replace(fresh, **options)
+
+
+def mirrored(to: str, sample: int = BUCKETS) -> tuple[Mirror, ...]:
+    return (Mirror(to, sample),)
+
+
+def sticky(kind: Any, name: str = "") -> tuple[Sticky, ...]:
+    return (Sticky(kind, name),)
+
+
+class Witness(Recorder):
+    """A recorder that also remembers which exchanges it was told of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recorded: list[Exchange] = []
+        self.refusals: list[tuple[int, FailureStage]] = []
+
+    def record(self, exchange: Exchange, ended_at: float) -> None:
+        self.recorded.append(exchange)
+        super().record(exchange, ended_at)
+
+    def refused(self, status: int, stage: FailureStage) -> None:
+        self.refusals.append((status, stage))
+        super().refused(status, stage)
+
+
+class Stage:
+    """The proxy, its backends and its clients in one event loop."""
+
+    port: int
+
+    def __init__(self) -> None:
+        self.plane = DataPlane()
+        self.witness = self.plane.recorder = Witness()
+        self.accepted: list[Exchange] = []
+        self.backends: dict[str, ScriptedBackend] = {}
+        self.specs: dict[str, Backend] = {}
+        self.wires: list[Wire] = []
+        self.complaints: list[dict[str, Any]] = []
+        self.plane.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+
+    # ── setting the stage ─────────────────────────────────────────────────────────────────────
+
+    async def open(self) -> None:
+        sock = socket.socket()
+        sock.bind(("127.0.0.1", 0))
+        sock.setblocking(False)
+        self.port = int(sock.getsockname()[1])
+        self.plane.use(SNAPSHOT)
+        await self.plane.listen(sock)
+
+    def backend(
+        self, name: str, script: Script = naming, receive_buffer: int = 0, **spec: Any
+    ) -> ScriptedBackend:
+        """A backend with one endpoint that behaves as scripted."""
+        started = ScriptedBackend(name, script, receive_buffer)
+        started.listen()
+        self.backends[name] = started
+        self.specs[name] = replace(BACKEND, name=name, endpoints=(endpoint(started.port),), **spec)
+        return started
+
+    def another_endpoint(self, name: str, script: Script = naming) -> ScriptedBackend:
+        """One more endpoint of a backend."""
+        started = ScriptedBackend(name, script)
+        started.listen()
+        self.backends[f"{name}/{started.port}"] = started
+        self.specs[name] = replace(
+            self.specs[name], endpoints=(*self.specs[name].endpoints, endpoint(started.port))
+        )
+        return started
+
+    def refusing(self, name: str, **spec: Any) -> ScriptedBackend:
+        """A backend whose port refuses connections."""
+        self.backends[name] = absent = ScriptedBackend(name, naming)
+        self.specs[name] = replace(BACKEND, name=name, endpoints=(endpoint(absent.port),), **spec)
+        return absent
+
+    def use(self, *routes: Route, **limits: Any) -> None:
+        """Serve these routes, on all backends there are."""
+        generation = self.plane.snapshot.generation + 1
+        self.plane.use(
+            replace(SNAPSHOT, generation=generation, backends=dict(self.specs), routes=routes, **limits)
+        )
+
+    async def client(self, receive_buffer: int = 0, send_buffer: int = 0) -> Wire:
+        wire = await connect(self.port, receive_buffer, send_buffer)
+        self.wires.append(wire)
+        return wire
+
+    # ── what came of it ───────────────────────────────────────────────────────────────────────
+
+    async def quiet(self) -> None:
+        """Wait until no exchange and no copy is under way."""
+        await wait_until(
+            lambda: not self.plane.active and not self.plane.copies and all(e.ended for e in self.accepted),
+            "all exchanges end",
+        )
+
+    async def cell(self, backend: str, route: str = "churn") -> Cell:
+        """What is counted of one backend's answers to clients, taken once nothing is under way."""
+        await self.quiet()
+        return self.plane.recorder.table.of(route, backend)
+
+    async def shadow(self, backend: str) -> Cell | None:
+        await self.quiet()
+        table = self.plane.recorder.table
+        return next((c for c in table.cells.values() if (c.backend, c.role) == (backend, "shadow")), None)
+
+    def mirrors(self, backend: str) -> dict[str, int]:
+        """How copies to a backend ended."""
+        table = self.plane.recorder.table
+        return {outcome: n for (_, to, outcome), n in table.mirrors.items() if to == backend}
+
+    async def close(self) -> None:
+        await self.plane.drain(0)
+        for wire in self.wires:
+            wire.close()
+        for backend in self.backends.values():
+            await backend.close()
+        self.hold_to_laws()
+
+    def hold_to_laws(self) -> None:
+        plane = self.plane
+        assert self.complaints == []
+        assert (plane.clients, plane.active, plane.copies, plane.tasks) == (set(), set(), set(), set())
+        assert plane.repeating == 0
+        states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.values())]
+        for state in states:
+            loads = {e.authority: (e.in_flight, e.idle) for e in state.endpoints.values()}
+            assert state.in_flight == 0
+            assert loads == dict.fromkeys(loads, (0, []))
+        outcomes = Counter(map(id, self.witness.recorded))
+        for exchange in self.accepted:  # law 1
+            assert exchange.ended
+            assert outcomes[id(exchange)] == (1 if exchange.backend else 0)
+        assert len(self.witness.refusals) >= sum(not e.backend for e in self.accepted)
+
+
+def accepted_by(stage: Stage) -> type[Exchange]:
+    """An Exchange that tells the stage of each request that was accepted."""
+
+    class Accepted(Exchange):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            stage.accepted.append(self)
+
+    return Accepted
+
+
+async def settle(turns: int = 20) -> None:
+    """Let everything that is ready to happen, happen."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

@@ -1,0 +1,133 @@
+"""A backend that does what the test says: one coroutine for each connection that the proxy opens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+
+from tests.dataplane.wire import Ended, Message, Wire, ok
+
+Script = Callable[["Conversation"], Awaitable[None]]
+Handler = Callable[["Conversation", Message], Awaitable[None]]
+
+
+class Conversation(Wire):
+    """The backend's end of one connection. Its requests, once read by `request`, are kept."""
+
+    def __init__(self, sock: socket.socket, backend: ScriptedBackend, number: int) -> None:
+        super().__init__(sock)
+        self.backend = backend
+        self.number = number
+        self.requests: list[Message] = []
+        self.ended = ""  # how the proxy ended it, once `watch` or `each` has seen it
+
+    async def request(self) -> Message:
+        message = await super().request()
+        self.requests.append(message)
+        return message
+
+    async def watch(self) -> None:
+        """Read until the proxy ends the connection."""
+        _, self.ended = await self.rest()
+
+
+class ScriptedBackend:
+    """Listens on a port of its own. What a script gets wrong comes out in `close`."""
+
+    def __init__(self, name: str, script: Script, receive_buffer: int = 0) -> None:
+        self.name = name
+        self.script = script
+        self.conversations: list[Conversation] = []
+        self.errors: list[BaseException] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_buffer:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.bind(("127.0.0.1", 0))
+        self.sock.setblocking(False)
+        self.port = int(self.sock.getsockname()[1])
+
+    @property
+    def requests(self) -> list[Message]:
+        return [request for conversation in self.conversations for request in conversation.requests]
+
+    def listen(self) -> None:
+        """Without it, connections are refused and the port stays taken."""
+        self.sock.listen(512)
+        self.start(self.accept())
+
+    def start(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except (Ended, ConnectionError):
+                pass  # the proxy left, which most scripts need not mind
+            except Exception as error:
+                self.errors.append(error)
+
+        task = asyncio.get_running_loop().create_task(run())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def accept(self) -> None:
+        while True:
+            sock, _ = await asyncio.get_running_loop().sock_accept(self.sock)
+            conversation = Conversation(sock, self, len(self.conversations))
+            self.conversations.append(conversation)
+            self.start(self.script(conversation))
+
+    async def close(self) -> None:
+        for task in list(self.tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for conversation in self.conversations:
+            conversation.close()
+        self.sock.close()
+        assert self.errors == []
+
+
+def each(handler: Handler) -> Script:
+    """The handler for each request of a connection, until the proxy ends it."""
+
+    async def script(conversation: Conversation) -> None:
+        try:
+            while True:
+                await handler(conversation, await conversation.request())
+        except Ended as end:
+            conversation.ended = end.how
+
+    return script
+
+
+def answering(raw: bytes) -> Script:
+    """These bytes to each request."""
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await conversation.send(raw)
+
+    return each(handler)
+
+
+async def naming(conversation: Conversation) -> None:
+    """Each request is answered with the backend's name."""
+    await answering(ok(conversation.backend.name.encode()))(conversation)
+
+
+async def silent(conversation: Conversation) -> None:
+    """Reads, and never answers."""
+    await conversation.watch()
+
+
+def closing(raw: bytes) -> Script:
+    """Each connection: a request, these bytes, the end."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(raw)
+        conversation.close()
+
+    return script

@@ -1,0 +1,267 @@
+"""Requests and answers pass byte for byte, however they are framed and however they arrive."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.scripted import Conversation, answering, closing, each
+from tests.dataplane.wire import Message, chunked, get, ok, post
+
+BODY = bytes(range(256)) * 3
+
+ANSWERS = {
+    "length": (ok(BODY), BODY),
+    "empty": (ok(b""), b""),
+    "one chunk": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY), BODY),
+    "chunks with extensions and trailers": (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n2;a=b\r\nhe\r\n003\r\nllo\r\n0\r\nX-T: 1\r\n\r\n",
+        b"hello",
+    ),
+    "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "not modified": (b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nContent-Length: 768\r\n\r\n', b""),
+    "error": (b"HTTP/1.1 529 Overloaded\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nbusy", b"busy"),
+}
+REQUESTS = {
+    "no body": (get(), b""),
+    "length": (post(BODY), BODY),
+    "empty body": (post(b""), b""),
+    "chunked": (
+        b"POST /predict HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY, b"x"),
+        BODY + b"x",
+    ),
+    "GET with a body": (b"GET /predict HTTP/1.1\r\nHost: models\r\nContent-Length: 2\r\n\r\nhi", b"hi"),
+}
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+@pytest.mark.parametrize("raw, body", ANSWERS.values(), ids=ANSWERS)
+async def test_answers(stage: Stage, raw: bytes, body: bytes, bytewise: bool) -> None:
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
+
+    backend = stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(get())
+        answer = await client.answer()
+        assert answer.first == raw.partition(b"\r\n")[0]
+        assert answer.body == body
+        assert client.buffer == b""
+    await stage.quiet()
+    assert len(backend.conversations) == 1, "both connections are good for a second exchange"
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+async def test_answer_until_close(stage: Stage, bytewise: bool) -> None:
+    """It reaches the client in chunks, so that its end can be told from a cut."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        raw = b"HTTP/1.1 200 OK\r\nX-A: 1\r\n\r\n" + BODY
+        await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
+        conversation.close()
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(get())
+        answer = await client.answer()
+        assert (answer.field("transfer-encoding"), answer.body) == (b"chunked", BODY)
+    assert len(stage.backends["v2"].conversations) == 2
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 768", b"Transfer-Encoding: chunked", b"X-None: 1"])
+async def test_head_answers_have_no_body_and_stay_in_step(stage: Stage, framing: bytes) -> None:
+    backend = stage.backend("v2", answering(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(get().replace(b"GET", b"HEAD"))
+        assert (await client.answer(to="HEAD")).status == 200
+        assert client.buffer == b""
+    assert len(backend.conversations) == 1
+
+
+@pytest.mark.parametrize("delivery", ["whole", "bytewise", "with a request behind it"])
+@pytest.mark.parametrize("raw, body", REQUESTS.values(), ids=REQUESTS)
+async def test_requests(stage: Stage, raw: bytes, body: bytes, delivery: str) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    if delivery == "bytewise":
+        await client.send_bytewise(raw)
+    else:
+        await client.send(raw + (get("/next") if "behind" in delivery else b""))
+    assert (await client.answer()).body == b"v2"
+    if "behind" in delivery:
+        assert (await client.answer()).body == b"v2"
+        assert backend.requests[1].first == b"GET /next HTTP/1.1"
+    assert backend.requests[0].first == raw.partition(b"\r\n")[0]
+    assert backend.requests[0].body == body
+    assert len(backend.conversations) == 1
+
+
+async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await conversation.send(ok(request.first.split(b" ")[1] + request.body))
+
+    stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    raw = [get("/1"), post(b"-a", "/2"), get("/3"), post(b"-b", "/4"), b"\r\n", get("/5")]
+    await client.send(b"".join(raw))
+    answers = [(await client.answer()).body for _ in range(5)]
+    assert answers == [b"/1", b"/2-a", b"/3", b"/4-b", b"/5"]
+
+
+@pytest.mark.parametrize("empty_lines", [1, 2, 3])
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+async def test_empty_lines_before_a_request(stage: Stage, empty_lines: int, bytewise: bool) -> None:
+    """They are no request, and it does not matter in which pieces they come (law 11)."""
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    raw = b"\r\n" * empty_lines + get()
+    await (client.send_bytewise(raw) if bytewise else client.send(raw))
+    assert (await client.answer()).status == 200
+
+
+async def test_answer_is_the_backends_own_apart_from_our_fields(stage: Stage) -> None:
+    head = (
+        b"HTTP/1.1 299 Fine by me\r\nDate: now\r\nX-B: 2\r\nX-A: 1\r\nX-B: 1\r\n"
+        b"set-cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\nServer: \xe9\r\n"
+    )
+    stage.backend("v2", answering(head + b"\r\nok"))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get(fields=[b"X-Request-Id: mine-1"]))
+    await client.answer()
+    assert client.received == head + b"x-request-id: mine-1\r\nx-crossfade-backend: v2\r\n\r\nok"
+
+
+async def test_connection_fields_of_the_backend_end_here(stage: Stage) -> None:
+    raw = (
+        b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
+        b"x-crossfade-backend: other\r\nx-request-id: theirs\r\nContent-Length: 0\r\n\r\n"
+    )
+    stage.backend("v2", answering(raw))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get(fields=[b"x-request-id: ours"]))
+    answer = await client.answer()
+    assert [name for name, _ in answer.fields] == [b"Content-Length", b"x-request-id", b"x-crossfade-backend"]
+    assert (answer.field("x-request-id"), answer.backend) == (b"ours", "v2")
+
+
+async def test_request_as_the_backend_sees_it(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(
+        b"POST /v2/models%2Fa/infer?x=1&x=%20 HTTP/1.1\r\nX-B: 2\r\nHost: Models.Example:80\r\nx-a: \xe9\r\n"
+        b"X-B: 1\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Crossfade-Backend: v9\r\n"
+        b"x_crossfade_mirror: 1\r\nConnection: keep-alive, x-hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n"
+        b"x-request-id: abc\r\ntraceparent: 00-1-2-01\r\nExpect: 100-continue\r\n\r\nhi"
+    )
+    await client.answer()
+    assert backend.conversations[0].received == (
+        b"POST /v2/models%2Fa/infer?x=1&x=%20 HTTP/1.1\r\nHost: Models.Example:80\r\nX-B: 2\r\nx-a: \xe9\r\n"
+        b"X-B: 1\r\ntraceparent: 00-1-2-01\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+        b"X-Forwarded-Host: Models.Example:80\r\nx-request-id: abc\r\nContent-Length: 2\r\n\r\nhi"
+    )
+
+
+@pytest.mark.parametrize("sent", [None, b"", b"two words", b"x" * 129])
+async def test_request_id_is_made_where_none_is_well_formed(stage: Stage, sent: bytes | None) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    ids = []
+    for _ in range(2):
+        await client.send(get(fields=[] if sent is None else [b"x-request-id: " + sent]))
+        answer = await client.answer()
+        ids.append(answer.field("x-request-id"))
+        assert backend.requests[-1].all("x-request-id") == answer.all("x-request-id") == ids[-1:]
+    assert ids[0] != ids[1]
+    assert re.fullmatch(rb"[0-9a-f]{32}", ids[0] or b"")
+
+
+async def test_trace_is_begun_where_there_is_none(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    (trace,) = backend.requests[0].all("traceparent")
+    assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", trace)
+
+
+async def test_early_answer_before_the_upload_is_complete(stage: Stage) -> None:
+    """It reaches the client while the upload goes on; neither connection is used again."""
+
+    async def script(conversation: Conversation) -> None:
+        request = await conversation.head()
+        conversation.requests.append(request)
+        await conversation.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno")
+        await conversation.watch()
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
+    answer = await client.answer()
+    assert (answer.status, answer.body, answer.field("connection")) == (413, b"no", b"close")
+    await client.send(b"x" * 1000)
+    assert await client.rest() == (b"", "closed")
+    await stage.quiet()
+    assert (await stage.cell("v2")).codes == {413: 1}
+    again = await stage.client()
+    await again.send(post(b"x"))
+    assert (await again.answer()).status == 413
+    assert len(backend.conversations) == 2
+
+
+async def test_answer_that_begins_before_the_upload_ends(stage: Stage) -> None:
+    """Both directions stream at once; the whole of both arrives."""
+
+    async def script(conversation: Conversation) -> None:
+        request = await conversation.head()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(3):
+            size = int(await conversation.until(b"\r\n"), 16)
+            piece = await conversation.exactly(size + 2)
+            await conversation.send(b"%x\r\n%b" % (size, piece))
+        assert await conversation.until(b"0\r\n\r\n")
+        await conversation.send(b"0\r\n\r\n")
+        conversation.requests.append(request)
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = await client.head()
+    assert (head.status, head.field("connection")) == (200, b"close")
+    for piece in (b"one", b"two", b"three"):
+        await client.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        assert await client.exactly(len(piece) + 5) == b"%x\r\n%b\r\n" % (len(piece), piece)
+    await client.send(b"0\r\n\r\n")
+    assert await client.rest() == (b"0\r\n\r\n", "closed")
+
+
+async def test_a_connection_that_asks_to_close_is_closed(stage: Stage) -> None:
+    backend = stage.backend("v2", closing(ok(b"bye", [b"Connection: close"])))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get(fields=[b"Connection: close"]))
+    answer = await client.answer()
+    assert (answer.body, answer.field("connection")) == (b"bye", b"close")
+    assert await client.rest() == (b"", "closed")
+    again = await stage.client()
+    await again.send(get())
+    assert (await again.answer()).body == b"bye"
+    assert len(backend.conversations) == 2

@@ -1,0 +1,204 @@
+"""The table: each pair of phase and event, and law 5 over all orders of events."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from msgspec.structs import replace
+
+import proxy
+from proxy.rollout.diagram import mermaid
+from proxy.rollout.machine import (
+    TABLE,
+    WHOLE,
+    Event,
+    NotAllowedError,
+    Phase,
+    RolloutState,
+    Step,
+    action_of,
+    advance,
+    exposure,
+    stage,
+)
+
+OPERATOR = {Event.RESUME, Event.PROMOTE}
+PASSES = {Event.BEGIN, Event.PASS, Event.LAPSE}
+
+
+def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
+    made = RolloutState(
+        route="r",
+        strategy="canary",
+        champion="v2",
+        challenger="v3",
+        identity="i",
+        steps=(Step(100, 60.0), Step(5000, 60.0, approval=True)),
+        watch=300.0,
+        started=0.0,
+        since=0.0,
+        patience_from=0.0,
+        phase=phase,
+        begun=True,
+        watch_until=400.0 if phase is Phase.PROMOTED else None,
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(("phase", "event"), list(product(Phase, Event)))
+def test_each_pair_leads_where_the_table_says_or_is_refused(phase, event):
+    before = state(phase, begun=event is not Event.BEGIN)
+    transition = TABLE.get((phase, event))
+    if transition is None:
+        with pytest.raises(NotAllowedError, match=f"{phase} knows no {event}"):
+            advance(before, event, 10.0)
+    else:
+        assert advance(before, event, 10.0, "because").phase in transition.targets
+
+
+def test_every_target_of_the_table_is_reached():
+    starts = [
+        state(phase, step=step, begun=begun, awaits_approval=waits)
+        for phase, step, begun, waits in product(Phase, (0, 1), (False, True), (False, True))
+    ]
+    starts += [replace(s, steps=(Step(100, 60.0), Step(5000, 60.0))) for s in starts]
+    reached: dict[tuple[Phase, Event], set[Phase]] = {}
+    for start, event in product(starts, Event):
+        try:
+            after = advance(start, event, 10.0)
+        except NotAllowedError:
+            continue
+        reached.setdefault((start.phase, event), set()).add(after.phase)
+    assert reached == {pair: set(transition.targets) for pair, transition in TABLE.items()}
+
+
+def test_steps_climb_to_the_promote_and_the_watch_ends():
+    now = advance(state(begun=False), Event.BEGIN, 5.0)
+    assert (now.begun, now.since, exposure(now), stage(now)) == (True, 5.0, 100, 0)
+    now = advance(now, Event.PASS, 70.0)
+    assert (now.step, now.since, exposure(now), stage(now)) == (1, 70.0, 5000, 1)
+    now = advance(now, Event.PASS, 140.0)
+    assert (now.phase, now.awaits_approval, exposure(now)) == (Phase.PAUSED, True, 5000)
+    now = advance(now, Event.RESUME, 150.0)
+    assert (now.phase, now.watch_until, exposure(now), stage(now)) == (Phase.PROMOTED, 450.0, WHOLE, 2)
+    now = advance(now, Event.SETTLE, 460.0)
+    assert (now.phase, now.watch_until, exposure(now)) == (Phase.PROMOTED, None, WHOLE)
+
+
+def test_resume_goes_on_where_it_was_and_gives_the_step_new_patience():
+    paused = advance(state(since=3.0), Event.PAUSE, 50.0, "lunch")
+    assert (paused.reason, exposure(paused)) == ("lunch", 100)
+    resumed = advance(paused, Event.RESUME, 90.0)
+    assert (resumed.phase, resumed.step, resumed.since, resumed.patience_from) == (
+        Phase.PROGRESSING,
+        0,
+        3.0,
+        90.0,
+    )
+
+
+def test_a_challenger_on_trial_can_fail_in_each_phase_in_which_it_has_traffic():
+    assert advance(state(), Event.FAIL, 1.0).phase is Phase.ABORTED
+    assert advance(state(Phase.PAUSED), Event.FAIL, 1.0).phase is Phase.ABORTED
+    assert advance(state(Phase.PROMOTED), Event.FAIL, 1.0).phase is Phase.ROLLED_BACK
+
+
+@pytest.mark.parametrize("event", [Event.FAIL, Event.SETTLE])
+def test_after_the_watch_nothing_fails_any_more(event):
+    with pytest.raises(NotAllowedError, match="not being watched"):
+        advance(state(Phase.PROMOTED, watch_until=None), event, 1.0)
+
+
+def test_without_a_watch_a_promote_is_final_but_for_the_operator():
+    promoted = advance(state(watch=0.0), Event.PROMOTE, 1.0)
+    assert promoted.watch_until is None
+    assert advance(promoted, Event.ROLLBACK, 2.0).phase is Phase.ROLLED_BACK
+
+
+def test_a_step_that_has_not_begun_cannot_pass_and_one_that_has_cannot_begin():
+    with pytest.raises(NotAllowedError):
+        advance(state(begun=False), Event.PASS, 1.0)
+    with pytest.raises(NotAllowedError):
+        advance(state(), Event.BEGIN, 1.0)
+
+
+@pytest.mark.parametrize("phase", [Phase.ABORTED, Phase.ROLLED_BACK])
+def test_abort_twice_changes_nothing_and_only_retry_leads_out(phase):
+    ended = state(phase, step=1)
+    assert advance(ended, Event.ABORT, 9.0, "again") is ended
+    again = advance(ended, Event.RETRY, 9.0)
+    assert (again.phase, again.step, again.begun, again.attempt) == (Phase.PROGRESSING, 0, False, 2)
+    assert exposure(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "word"),
+    [
+        (state(begun=False), Event.BEGIN, "begin"),
+        (state(), Event.PASS, "advance"),
+        (state(), Event.LAPSE, "advance"),
+        (state(step=1), Event.PASS, "pause"),
+        (state(Phase.PAUSED, awaits_approval=True), Event.RESUME, "advance"),
+        (state(Phase.PAUSED, awaits_approval=True, step=1), Event.RESUME, "promote"),
+        (state(Phase.PAUSED), Event.RESUME, "resume"),
+        (state(), Event.FAIL, "abort"),
+        (state(Phase.PROMOTED), Event.FAIL, "rollback"),
+        (state(Phase.PROMOTED), Event.SETTLE, "settle"),
+        (state(Phase.ABORTED), Event.RETRY, "retry"),
+    ],
+)
+def test_the_journal_calls_each_transition_by_the_glossary(before, event, word):
+    assert action_of(event, before, advance(before, event, 1.0)) == word
+
+
+class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
+    """Law 5: only a PASS, the operator's file (BEGIN, LAPSE) or the operator's word does."""
+
+    @initialize(
+        weights=st.lists(st.integers(0, WHOLE), min_size=1, max_size=5, unique=True).map(sorted),
+        approvals=st.lists(st.booleans(), min_size=5, max_size=5),
+        watch=st.sampled_from([0.0, 60.0]),
+    )
+    def start(self, weights, approvals, watch):
+        steps = tuple(Step(w, 1.0, a) for w, a in zip(weights, approvals, strict=False))
+        self.state = state(steps=steps, begun=False, watch=watch)
+        self.now = 0.0
+        self.latched = False
+
+    @rule(event=st.sampled_from(Event))
+    def happen(self, event):
+        self.now += 1
+        before = self.state
+        try:
+            self.state = advance(before, event, self.now)
+        except NotAllowedError:
+            assert self.state is before
+            return
+        if exposure(self.state) > exposure(before):
+            assert event in PASSES | OPERATOR
+            assert not self.latched
+        if self.state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
+            self.latched = True
+        elif event is Event.RETRY:
+            self.latched = False
+        assert not (self.latched and exposure(self.state))
+
+    @invariant()
+    def is_one_of_the_plan_s_weights(self):
+        if hasattr(self, "state"):
+            assert exposure(self.state) in {0, WHOLE, *(s.weight for s in self.state.steps)}
+            assert not (self.state.awaits_approval and self.state.phase is not Phase.PAUSED)
+
+
+TestLawFive = NoOrderOfEventsRaisesExposure.TestCase
+
+
+def test_the_readme_has_the_diagram_of_the_table():
+    text = (Path(proxy.__file__).parent / "README.md").read_text()
+    _, _, rest = text.partition("<!-- rollout-diagram: begin -->\n```mermaid\n")
+    drawn, _, _ = rest.partition("\n```\n<!-- rollout-diagram: end -->")
+    assert drawn == mermaid(), "put the output of proxy.rollout.diagram.mermaid() between the markers"

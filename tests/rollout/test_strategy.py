@@ -1,0 +1,79 @@
+"""Presets expand to plans, and what is written wins over them."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.model import CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from proxy.config.rollout import Strategy
+from proxy.rollout.machine import WHOLE, Step
+from proxy.rollout.strategy import PRESETS, expand, split_for_step
+
+
+def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:
+    return RolloutConfig(strategy=strategy, champion="v2", challenger="v3", **given)
+
+
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+def test_each_strategy_expands_to_rising_steps_and_at_least_one_check(strategy):
+    plan = expand(rollout(strategy))
+    weights = [s.weight for s in plan.steps]
+    assert weights == sorted(set(weights))
+    assert all(s.hold > 0 and s.min_requests == 100 for s in plan.steps)
+    assert plan.checks
+    assert plan.fuse == FuseConfig()
+    assert set(PRESETS) == set(get_args(Strategy))
+
+
+def test_canary_climbs_and_promotes_by_itself():
+    plan = expand(rollout())
+    assert [s.weight for s in plan.steps] == [100, 500, 2500, 5000]
+    assert not any(s.approval for s in plan.steps)
+
+
+def test_blue_green_is_one_flip():
+    assert [(s.weight, s.approval) for s in expand(rollout("blue_green")).steps] == [(WHOLE, False)]
+
+
+def test_shadow_gets_mirrors_only():
+    assert [(s.weight, s.approval) for s in expand(rollout("shadow")).steps] == [(0, True)]
+
+
+@pytest.mark.parametrize("strategy", ["shadow", "champion_challenger", "ab_test"])
+def test_some_strategies_never_promote_by_themselves(strategy):
+    plan = expand(rollout(strategy, steps=(StepConfig(weight=1000), StepConfig(weight=2000))))
+    assert [s.approval for s in plan.steps] == [False, True]
+
+
+def test_what_is_written_wins():
+    check = CheckConfig(metric="requests", min=7)
+    plan = expand(
+        rollout(
+            steps=(StepConfig(weight=1000, hold=5, min_requests=9), StepConfig(weight=9000, approval=True)),
+            min_requests=30,
+            checks=(check,),
+            fuse=False,
+            alpha=0.05,
+            watch=60,
+            max_step_time=90,
+            on_undecided="abort",
+        )
+    )
+    assert plan.steps == (Step(1000, 5.0, False, 9), Step(9000, 0.0, True, 30))
+    assert (plan.checks, plan.fuse, plan.alpha) == ((check,), None, 0.05)
+    assert (plan.watch, plan.max_step_time, plan.on_undecided) == (60, 90, "abort")
+
+
+@given(st.integers(0, WHOLE), st.integers(0, WHOLE), st.integers(0, WHOLE))
+def test_a_step_s_split_is_whole_and_leaves_other_members_alone(other, held, weight):
+    held = min(held, WHOLE - other)
+    home = {"v1": other, "v2": WHOLE - other - held, "v3": held}
+    split = split_for_step(home, "v2", "v3", weight)
+    assert sum(split.values()) == WHOLE
+    assert split["v1"] == other
+    assert split["v3"] == min(weight, WHOLE - other)
+    assert min(split.values()) >= 0

@@ -1,0 +1,175 @@
+"""The snapshot: compiled from the configuration, and the same on the other side of the seam."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from proxy.config.load import load
+from proxy.config.model import Config
+from proxy.routing.ledger import Ledger, new_ledger, reweigh, salt_of
+from proxy.routing.router import Router
+from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Snapshot, Sticky, compile_snapshot
+from tests.routing.requests import request
+
+FILE = """
+listen: 127.0.0.1:0
+limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s}
+backends:
+  churn-v2:
+    endpoints: [http://churn-v2:8000, "http://[::1]:8001"]
+    timeout: {connect: 250ms, first_byte: 2s, idle: 30s, total: 60s}
+    max_in_flight: 512
+  churn-v3: {endpoints: http://churn-v3:8000}
+  churn-v4: {endpoints: http://churn-v4:8000}
+routes:
+  - name: churn
+    match:
+      path: /predict
+      methods: [POST]
+      headers: {X-Tier: gold}
+      query: {a: "1"}
+      json: {model: churn, deep.flag: true, n: 7}
+    sticky: [{json: customer.id}, {header: X-Customer-Id}, {cookie: sid}, {query: user}, {client_ip: true}]
+    split: {churn-v2: 90%, churn-v3: 10%}
+    fallback: churn-v2
+    mirror: {to: churn-v4, sample: 12.5%}
+    retry: {attempts: 2, budget: 10%, pure: true}
+    limits: {body: 10MiB, inspect: 4KiB}
+  - name: rest
+    match: {prefix: /v2}
+    split: {churn-v2: 1}
+  - name: pattern
+    match: {regex: "/x/.*"}
+    split: {churn-v2: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load(FILE, "crossfade.yaml", {}).config
+
+
+@pytest.fixture(scope="module")
+def ledgers(config: Config) -> dict[str, Ledger]:
+    return {r.name: new_ledger(r.split, salt_of(r.name)) for r in config.routes}
+
+
+@pytest.fixture(scope="module")
+def compiled(config: Config, ledgers: dict[str, Ledger]) -> Snapshot:
+    roles: dict[str, dict[str, Role]] = {"churn": {"churn-v2": "champion", "churn-v3": "challenger"}}
+    return compile_snapshot(config, ledgers, roles, {("churn-v2", "[::1]:8001")}, 7, workers=4)
+
+
+def test_limits(compiled):
+    assert compiled.generation == 7
+    assert (compiled.head_bytes, compiled.head_count, compiled.connections) == (16_384, 50, 200)
+    assert (compiled.head_timeout, compiled.keep_alive) == (5.0, 30.0)
+
+
+def test_backends(compiled):
+    assert compiled.backends["churn-v2"] == Backend(
+        name="churn-v2",
+        endpoints=(
+            Endpoint("churn-v2", 8000, "churn-v2:8000", up=True),
+            Endpoint("::1", 8001, "[::1]:8001", up=False),
+        ),
+        connect_timeout=0.25,
+        first_byte_timeout=2.0,
+        idle_timeout=30.0,
+        total_timeout=60.0,
+        max_in_flight=128,
+    )
+    assert list(compiled.backends) == ["churn-v2", "churn-v3", "churn-v4"]
+    assert compiled.backends["churn-v3"].total_timeout is None
+
+
+def test_an_endpoint_is_down_for_its_own_backend_only(config, ledgers):
+    compiled = compile_snapshot(config, ledgers, {}, {("churn-v3", "churn-v2:8000")}, 1)
+    assert all(e.up for backend in compiled.backends.values() for e in backend.endpoints)
+
+
+@pytest.mark.parametrize(("workers", "each"), [(0, 512), (1, 512), (2, 256), (3, 171), (512, 1), (1000, 1)])
+def test_the_limit_in_flight_is_shared_by_the_workers(config, ledgers, workers, each):
+    compiled = compile_snapshot(config, ledgers, {}, (), 1, workers)
+    assert compiled.backends["churn-v2"].max_in_flight == each
+
+
+def test_routes(compiled, ledgers):
+    churn, rest, pattern = compiled.routes
+    assert churn.match == Match(
+        path="/predict",
+        methods=("POST",),
+        headers=(("x-tier", "gold"),),
+        query=(("a", "1"),),
+        json=(("model", "churn"), ("deep.flag", True), ("n", 7)),
+    )
+    assert churn.sticky == (
+        Sticky("json", "customer.id"),
+        Sticky("header", "x-customer-id"),
+        Sticky("cookie", "sid"),
+        Sticky("query", "user"),
+        Sticky("client_ip"),
+    )
+    assert churn.mirrors == (Mirror("churn-v4", 1250),)
+    assert (churn.fallback, churn.retry_attempts, churn.retry_budget, churn.pure) == (
+        "churn-v2",
+        2,
+        0.1,
+        True,
+    )
+    assert (churn.body_limit, churn.inspect_limit) == (10 * 1024**2, 4096)
+    assert churn.ledger == ledgers["churn"]
+    assert churn.salt == salt_of("churn")
+    assert rest.match == Match(prefix="/v2")
+    assert (rest.body_limit, rest.fallback, rest.mirrors, rest.sticky) == (None, None, (), ())
+    assert pattern.match == Match(regex="/x/.*")
+
+
+def test_roles_stand_beside_the_backends_of_the_ledger(config, compiled, ledgers):
+    churn, rest, _ = compiled.routes
+    assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
+        "churn-v2": "champion",
+        "churn-v3": "challenger",
+    }
+    assert rest.roles == ("member",)
+    turned = reweigh(ledgers["churn"], {"churn-v3": 9000, "churn-v4": 1000}, salt_of("churn"))
+    roles: dict[str, dict[str, Role]] = {"churn": {"churn-v3": "champion", "churn-v4": "challenger"}}
+    churn = compile_snapshot(config, {**ledgers, "churn": turned}, roles, (), 2).routes[0]
+    assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
+        "churn-v2": "member",
+        "churn-v3": "champion",
+        "churn-v4": "challenger",
+    }
+
+
+def test_the_seam_changes_nothing(compiled):
+    sent = msgspec.msgpack.encode(compiled)
+    received = msgspec.msgpack.decode(sent, type=Snapshot)
+    assert received == compiled
+    assert [type(value) for _, value in received.routes[0].match.json] == [str, bool, int]
+    assert msgspec.msgpack.encode(received) == sent
+
+
+def test_a_router_of_the_received_snapshot_decides_alike(compiled):
+    received = msgspec.msgpack.decode(msgspec.msgpack.encode(compiled), type=Snapshot)
+    here, there = Router(compiled), Router(received)
+    head = request("/predict?a=1", "X-Tier: gold")
+    mine, theirs = here.candidates(head)[0], there.candidates(head)[0]
+    content = {"model": "churn", "deep": {"flag": True}, "n": 7, "customer": {"id": 4711}}
+    for found in (mine, theirs):
+        assert found.spec.name == "churn"
+        assert found.body_test is not None
+        assert found.body_test(content)
+        assert not found.body_test({**content, "deep": {"flag": 1}})
+    for customer in range(200):
+        key = mine.key(head, {"customer": {"id": customer}}, b"10.0.0.1")
+        assert key == b"%d" % customer
+        assert mine.slots[mine.bucket(key, 0.0)] == theirs.slots[theirs.bucket(key, 0.0)]
+
+
+def test_a_snapshot_is_immutable(compiled):
+    with pytest.raises(AttributeError):
+        compiled.generation = 8
+    with pytest.raises(AttributeError):
+        compiled.routes[0].ledger.slots = b""

@@ -1,0 +1,182 @@
+"""Counts: deltas that add up in any order, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, MirrorCount
+from proxy.stats.histogram import Histogram
+
+
+def cell(backend="churn-v2", role="champion", version=1, requests=1, errors=0, **more) -> Cell:
+    out = Cell("churn", backend, role, version, requests=requests, errors=errors, **more)
+    for i in range(requests):
+        out.duration.add(0.01 * (i + 1))
+        out.first_byte.add(0.005 * (i + 1))
+    return out
+
+
+def table(*bundles: Counts) -> CountsTable:
+    out = CountsTable()
+    for bundle in bundles:
+        out.add(bundle)
+    return out
+
+
+SMALL = st.integers(0, 20)
+NUMBERS = st.dictionaries(st.sampled_from([200, 404, 500]), SMALL, max_size=3)
+STAGES = st.dictionaries(st.sampled_from(["connect", "body"]), SMALL, max_size=2)
+
+
+@st.composite
+def cells(draw) -> Cell:
+    out = Cell(
+        draw(st.sampled_from(["churn", "fraud"])),
+        draw(st.sampled_from(["churn-v2", "churn-v3"])),
+        draw(st.sampled_from(["champion", "challenger", "shadow"])),
+        draw(st.integers(1, 3)),
+        requests=draw(SMALL),
+        errors=draw(SMALL),
+        unkeyed=draw(SMALL),
+        spilled=draw(SMALL),
+        abandoned=draw(SMALL),
+        codes=draw(NUMBERS),
+        failures=draw(STAGES),
+    )
+    for seconds in draw(st.lists(st.sampled_from([0.001, 0.5, 2.0]), max_size=3)):
+        out.duration.add(seconds)
+        out.first_byte.add(seconds / 2)
+    return out
+
+
+MIRRORS = st.builds(
+    MirrorCount,
+    st.sampled_from(["churn", "fraud"]),
+    st.just("churn-v4"),
+    st.sampled_from(["sent", "failed", "dropped_busy"]),
+    SMALL,
+)
+BUNDLES = st.builds(
+    Counts,
+    st.lists(cells(), max_size=4),
+    st.lists(MIRRORS, max_size=3),
+    st.dictionaries(st.sampled_from(["400:parse", "404:no_route"]), SMALL, max_size=2),
+)
+
+
+def plain(out: CountsTable) -> object:
+    """The contents without the order in which keys came."""
+    return (
+        {key: msgspec.to_builtins(c) | {"recent": None} for key, c in out.cells.items()},
+        out.mirrors,
+        out.refused,
+    )
+
+
+def test_a_cell_adds_up():
+    one = cell(requests=2, errors=1, unkeyed=1, spilled=1, codes={200: 1, 500: 1}, failures={"connect": 1})
+    one.merge(cell(requests=3, abandoned=2, codes={200: 3}, failures={"connect": 1, "body": 1}))
+    assert (one.requests, one.errors, one.unkeyed, one.spilled, one.abandoned) == (5, 1, 1, 1, 2)
+    assert one.codes == {200: 4, 500: 1}
+    assert one.failures == {"connect": 2, "body": 1}
+    assert (one.duration.count, one.first_byte.count) == (5, 5)
+    assert one.duration.total == pytest.approx(0.09)
+    assert one.first_byte.total == pytest.approx(0.045)
+
+
+def test_recent_outcomes_stay_in_order_and_the_newest_are_kept():
+    one = cell(recent=[True] * 300)
+    one.merge(cell(recent=[False] * 300))
+    assert one.recent == [True] * (RECENT_KEPT - 300) + [False] * 300
+    one.merge(cell(recent=[True]))
+    assert one.recent[-2:] == [False, True]
+    assert len(one.recent) == RECENT_KEPT
+
+
+@given(st.lists(BUNDLES, max_size=4), st.randoms(use_true_random=False))
+def test_bundles_add_up_in_any_order(bundles, random):
+    in_order = plain(table(*bundles))
+    random.shuffle(bundles)
+    assert plain(table(*bundles)) == in_order
+
+
+@given(st.lists(BUNDLES, max_size=3), st.lists(BUNDLES, max_size=3))
+def test_what_is_taken_and_passed_on_adds_up_to_the_same(first, second):
+    """A worker's table, emptied at any moment into the control plane's, loses nothing and doubles nothing."""
+    worker, control = table(*first), CountsTable()
+    control.add(worker.take())
+    assert worker.take() == Counts()
+    for bundle in second:
+        worker.add(bundle)
+    control.add(msgspec.msgpack.decode(msgspec.msgpack.encode(worker.take()), type=Counts))
+    assert plain(control) == plain(table(*first, *second))
+
+
+@given(BUNDLES)
+def test_an_empty_bundle_adds_nothing(bundle):
+    assert plain(table(Counts(), bundle, Counts())) == plain(table(bundle))
+
+
+def test_a_table_keeps_no_part_of_what_it_was_given():
+    given_cell = cell(codes={200: 1}, recent=[True])
+    mine = table(Counts([given_cell]))
+    given_cell.requests = 99
+    given_cell.codes[200] = 99
+    given_cell.recent.append(False)
+    given_cell.duration.add(1.0)
+    kept = mine.of("churn", "churn-v2")
+    assert (kept.requests, kept.codes, kept.recent, kept.duration.count) == (1, {200: 1}, [True], 1)
+    kept.codes[200] = 77
+    assert mine.of("churn", "churn-v2").codes == {200: 1}
+
+
+def test_what_was_taken_stays_as_it_was():
+    mine = table(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 1)], {"400:parse": 1}))
+    taken = mine.take()
+    mine.add(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 5)], {"400:parse": 5}))
+    assert taken.cells[0].requests == 1
+    assert taken.mirrors == [MirrorCount("churn", "churn-v4", "sent", 1)]
+    assert taken.refused == {"400:parse": 1}
+
+
+def test_mirrors_and_refusals_add_up_by_key():
+    mine = table(
+        Counts([], [MirrorCount("churn", "v4", "sent", 2), MirrorCount("churn", "v4", "failed", 1)], {"404:no_route": 1}),
+        Counts([], [MirrorCount("churn", "v4", "sent", 3)], {"404:no_route": 2, "400:parse": 1}),
+    )  # fmt: skip
+    assert mine.mirrors == {("churn", "v4", "sent"): 5, ("churn", "v4", "failed"): 1}
+    assert mine.refused == {"404:no_route": 3, "400:parse": 1}
+
+
+def test_of_one_backend():
+    """Roles and ledger versions are summed; mirrors' answers are no traffic of its own."""
+    mine = table(
+        Counts(
+            [
+                cell(version=1, requests=1),
+                cell(version=2, requests=2),
+                cell(version=2, role="challenger", requests=4),
+                cell(version=3, requests=8, recent=[True]),
+                cell(version=2, role="shadow", requests=100),
+                cell(version=2, backend="churn-v3", requests=1000),
+            ]
+        )
+    )
+    assert mine.of("churn", "churn-v2").requests == 15
+    assert mine.of("churn", "churn-v2", [2]).requests == 6
+    assert mine.of("churn", "churn-v2", (v for v in (1, 3))).requests == 9
+    assert mine.of("churn", "churn-v2", []).requests == 0
+    assert mine.of("churn", "churn-v2", [3]).recent == [True]
+    assert mine.of("churn", "churn-v3").requests == 1000
+    assert mine.of("fraud", "churn-v2") == Cell("fraud", "churn-v2", "", 0)
+
+
+@given(cells())
+def test_the_seam_changes_nothing(sent):
+    received = msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Cell)
+    assert received == sent
+    assert isinstance(received.duration, Histogram)
+    assert received.key == (sent.route, sent.backend, sent.role, sent.ledger_version)
