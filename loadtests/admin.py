@@ -51,14 +51,21 @@ class AdminApi:
         """By ledger version: those that the journal's decisions made, and the known one."""
         found = {known.ledger_version: known.split}
         after = 0
-        while page := self.get(f"decisions?route={quote(self.route)}&after={after}&limit={PAGE}"):
+        while page := self.decisions(after):
             found |= splits_in(page)
             after = max(decision["id"] for decision in page)
         return found
 
+    def decisions(self, after: int) -> list[dict[str, Any]]:
+        """Those of the route with an id above this, the oldest first, at most a page of them."""
+        answer = self.get(f"decisions?route={quote(self.route, safe='')}&after={after}&limit={PAGE}")
+        found: list[dict[str, Any]] = answer["decisions"]
+        return found
+
 
 def requests_in(view: Mapping[str, Any]) -> int:
-    return sum(numbers["requests"] for numbers in view["backends"].values())
+    """Clients' requests; copies to a shadow are not answers."""
+    return sum(n["requests"] for n in view["backends"].values() if n["role"] != "shadow")
 
 
 def state_of(view: Mapping[str, Any]) -> RouteState:

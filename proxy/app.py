@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 
 import uvloop
@@ -24,9 +25,10 @@ from aiohttp import web
 from proxy.admin.api import admin_app
 from proxy.config.load import Loaded, load
 from proxy.config.model import Config
-from proxy.config.problem import ConfigError
+from proxy.config.problem import ConfigError, Problem
 from proxy.control.controller import Controller
 from proxy.control.prober import Prober
+from proxy.control.refusal import Refused
 from proxy.control.store import Store, StoreError
 from proxy.dataplane.listener import DataPlane
 from proxy.workers import DirectSeam, WorkerOptions, WorkerPool, bind, load_tls
@@ -79,7 +81,8 @@ class App:
         try:
             text = self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise StartError(f"cannot read {self.path}: {error}") from error
+            problem = Problem(str(self.path), 1, 1, "", f"cannot be read: {error}")
+            raise ConfigError((problem,)) from error
         return text, self.check(text)
 
     def text(self) -> str:
@@ -96,12 +99,12 @@ class App:
         return b""
 
     async def reload(self, actor: str) -> None:
-        """Take the file as it is now. Raises ConfigError or StartError, and then nothing has changed."""
+        """Take the file as it is now. Raises ConfigError or Refused, and then nothing has changed."""
         async with self.reloading:
             self.seen = self.fingerprint()
             try:
                 content, loaded = self.read()
-            except (ConfigError, StartError) as error:
+            except ConfigError as error:
                 self.controller.refuse_config(str(error))
                 raise
             for key in ("listen", "admin", "workers", "state", "tls"):
@@ -120,7 +123,7 @@ class App:
             for problem in error.problems:
                 log.error("%s", problem)
             log.error("the configuration was not reloaded; the one before stays in force")
-        except StartError as error:
+        except Refused as error:
             log.error("%s; the configuration before stays in force", error)
 
     def ready(self) -> tuple[bool, str]:
@@ -163,6 +166,8 @@ class App:
         try:
             await pool.ready()
             await self.serve_until_stopped(config, bound)
+            for sock in chain.from_iterable(bound):  # or their queues would outlive the workers' copies
+                sock.close()
             await pool.stop(config.drain)
         finally:
             running.cancel()
@@ -182,7 +187,9 @@ class App:
     async def serve_until_stopped(self, config: Config, bound: list[list[socket.socket]]) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(config)
-        runner = web.AppRunner(admin_app(self.controller, self, config.admin.token), access_log=None)
+        runner = web.AppRunner(
+            admin_app(self.controller, self, config.admin.token), access_log=None, shutdown_timeout=2
+        )
         await runner.setup()
         try:
             admin = web.SockSite(

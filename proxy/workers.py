@@ -128,7 +128,7 @@ async def follow(
                 order_drain(drain_timeout, message.timeout)
                 return
             plane.use(message.snapshot)
-            if not plane.servers:
+            if not plane.listening:
                 tls = load_tls(options.certificate, options.key)
                 for fd in options.listen_fds:
                     await plane.listen(socket.socket(fileno=fd), tls)

@@ -78,7 +78,10 @@ def show_rich(table: Table) -> None:
 
     shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name, heading in zip(table.columns, table.headings, strict=True):
-        shown.add_column(heading, justify="right" if name.endswith("#") else "left", overflow="fold")
+        if name.endswith("#"):
+            shown.add_column(heading, justify="right", no_wrap=True)
+        else:
+            shown.add_column(heading, overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
     Console().print(shown)

@@ -89,7 +89,7 @@ def show_rollout(rollout: Value) -> None:
         f"{rollout['challenger']} at {percent(rollout['weight'])}"
     )
     if rollout["waiting_for"]:
-        say(rollout["waiting_for"])
+        say(f"It waits for {rollout['waiting_for']}.")
 
 
 def show_reload(config: Value) -> None:

@@ -86,10 +86,12 @@ def json_scalar(value: object) -> str | int | float | bool:
 
 
 def distinct_fields(value: object) -> object:
-    lower = [str(key).lower() for key in value] if isinstance(value, dict) else []
-    twice = next((key for key in lower if lower.count(key) > 1), None)
-    if twice is not None:
-        raise BadValue(f'must name each header once, "{twice}" is there in two spellings')
+    seen: set[str] = set()
+    for key in value if isinstance(value, dict) else ():
+        name = str(key).lower()
+        if name in seen:
+            raise BadValue(f'must name each header once, "{name}" is there in two spellings')
+        seen.add(name)
     return value
 
 

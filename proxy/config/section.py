@@ -59,19 +59,19 @@ def patterned(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
-def at_least(bound: float, unit: str = "") -> AfterValidator:
+def at_least(bound: float) -> AfterValidator:
     def check(value: float) -> float:
         if value < bound:
-            raise BadValue(f"must be at least {bound:g}{unit}, not {value:g}{unit}")
+            raise BadValue(f"must be at least {bound:g}, not {value:g}")
         return value
 
     return AfterValidator(check)
 
 
-def at_most(bound: float, unit: str = "") -> AfterValidator:
+def at_most(bound: float) -> AfterValidator:
     def check(value: float) -> float:
         if value > bound:
-            raise BadValue(f"must be at most {bound:g}{unit}, not {value:g}{unit}")
+            raise BadValue(f"must be at most {bound:g}, not {value:g}")
         return value
 
     return AfterValidator(check)
@@ -189,4 +189,3 @@ Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, 
 Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
 Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, Written(AS_TEXT)]
 Name = Annotated[str, BeforeValidator(name)]
-Token = Annotated[str, BeforeValidator(token)]

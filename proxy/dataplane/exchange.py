@@ -19,7 +19,7 @@ from proxy.dataplane import relay
 from proxy.dataplane.upstream import BackendState, EndpointState, Upstream
 from proxy.errors import FAILURES, Failure, Fallback, RequestRefused, Stage
 from proxy.http1.framing import LAST_CHUNK, chunk
-from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
 from proxy.routing.ledger import BUCKETS
@@ -41,6 +41,7 @@ class Exchange:
     role = ""
     unkeyed = False
     answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
+    fallback: BackendState | None = None
     endpoint: EndpointState | None = None
     upstream: Upstream | None = None
     more: list[bytes] | None = None  # body parts after the first that wait for a connection, or for a replay
@@ -86,7 +87,7 @@ class Exchange:
         limit = candidates[0].spec.inspect_limit
         if not done and any(route.needs_body for route in candidates):
             # A body too large to look into is routed as one that holds no JSON.
-            self.inspecting = len(body) < limit and self.head.length <= limit
+            self.inspecting = len(body) <= limit and self.head.length <= limit
         if self.head.expects_continue and not done:
             self.check_size(candidates[0])
             self.client.write(relay.CONTINUE)
@@ -97,23 +98,30 @@ class Exchange:
         """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
         self.request_done = done
         self.kept += len(data)
-        upstream = self.upstream
-        if upstream is None or self.inspecting:
+        if self.inspecting:
             self.hold(data)
-            if self.inspecting and (done or self.kept >= self.candidates[0].spec.inspect_limit):
+            if done or self.kept > self.candidates[0].spec.inspect_limit:
                 self.inspecting = False
+                self.candidates = self.plane.router.candidates(
+                    self.head
+                )  # the snapshot may be another by now
                 self.decide()
             return
         self.check_size(self.route)
         if self.replayable:
             self.hold(data)
+        if self.upstream is not None:
+            self.send_on(self.upstream, data, done)
+        if done:
+            self.mirror()
+
+    def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
         if self.framing == CHUNKED:
             upstream.transport.write((chunk(data) if data else b"") + (LAST_CHUNK if done else b""))
         elif data:
             upstream.transport.write(data)
         if done:
             self.request_sent()
-            self.mirror()
 
     def hold(self, data: bytes) -> None:
         """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
@@ -138,7 +146,9 @@ class Exchange:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
         content: Any = None
         if self.request_done and any(route.needs_body for route in self.candidates):
-            content = decode_json(self.whole_body())
+            # In one piece or in many, the same body is looked into.
+            small = self.kept <= self.candidates[0].spec.inspect_limit
+            content = decode_json(self.whole_body()) if small else None
         for route in self.candidates:
             if route.body_test is None or route.body_test(content):
                 break
@@ -152,6 +162,8 @@ class Exchange:
         index = route.slots[route.bucket(key, random() if key is None else 0.0)]
         self.backend = route.backends[index]
         self.role = route.roles[index]
+        if route.spec.fallback is not None:
+            self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)
         if self.request_done:
             self.mirror()
@@ -176,6 +188,7 @@ class Exchange:
             self.on_upstream_failed(Stage.NO_ENDPOINT)
             return
         if backend.in_flight >= spec.max_in_flight:
+            self.blame(FAILURES[Stage.OVERLOAD])
             self.fail(FAILURES[Stage.OVERLOAD])
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
@@ -183,8 +196,9 @@ class Exchange:
         endpoint.in_flight += 1
         self.placed = True
         if spec.total_timeout is not None and self.total_deadline == NEVER:
-            self.total_deadline = self.deadline = self.started + spec.total_timeout
-        upstream = endpoint.take()
+            self.total_deadline = self.started + spec.total_timeout
+        self.deadline = self.total_deadline
+        upstream = endpoint.take() if self.attempts == 0 else None  # a repeat takes a fresh connection
         if upstream is not None:
             self.send(upstream)
         else:
@@ -215,8 +229,8 @@ class Exchange:
         )
         if self.framing == CHUNKED and body:
             body = chunk(body)
-        upstream.send(self, head.method, start + body)
         self.client.set_reading(True)
+        upstream.send(self, head.method, start + body)  # may stop the client again at once
         if self.request_done:
             self.request_sent()
         elif self.kept > self.route.spec.inspect_limit:
@@ -236,7 +250,8 @@ class Exchange:
 
     def request_sent(self) -> None:
         """All of it is on its way: the backend's time to the first byte runs from now."""
-        self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
+        if self.answer is None:
+            self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
@@ -252,7 +267,7 @@ class Exchange:
             self.blame(FAILURES[Stage.STATUS])
             if self.falls_back(FAILURES[Stage.STATUS]):
                 self.leave(not done)
-                self.place(self.plane.backends[self.route.spec.fallback or ""])
+                self.fall_back()
                 return
         self.status = status
         self.first_byte_at = monotonic()
@@ -278,12 +293,13 @@ class Exchange:
         """The framing fields of this hop. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
         client = self.client
         framing = b""
-        if not relay.is_delimited(head):
-            if self.head.minor == b"1":
-                self.recode = True
+        if head.length < 0 and self.head.minor == b"1":
+            self.recode = True
+            if head.length == UNTIL_CLOSE:
                 framing = relay.CHUNKED_LINE
-            else:
-                client.keep_alive = False
+        elif head.length < 0:
+            head.block = unchunked(head)
+            client.keep_alive = False
         if not self.request_done or self.plane.draining:
             client.keep_alive = False
         if not client.keep_alive:
@@ -304,8 +320,10 @@ class Exchange:
         self.deadline = min(self.plane.now + self.answering.spec.idle_timeout, self.total_deadline)
 
     def on_upstream_writable(self, writable: bool) -> None:
-        """Back-pressure: a backend that reads slowly slows its client."""
+        """Back-pressure: a backend that reads slowly slows its client; it may not stall for longer than it may think."""
         self.client.set_reading(writable)
+        if writable:
+            self.deadline = self.total_deadline
 
     def on_client_writable(self, writable: bool) -> None:
         """Back-pressure: a client that reads slowly slows its backend, and has as long to go on as that has."""
@@ -330,7 +348,7 @@ class Exchange:
         else:
             self.blame(failure)
             if self.falls_back(failure):
-                self.place(self.plane.backends[self.route.spec.fallback or ""])
+                self.fall_back()
             else:
                 self.fail(failure)
 

@@ -8,6 +8,7 @@ than a timer for each request, and late by no more than one sweep.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -26,6 +27,7 @@ from proxy.routing.router import Router
 from proxy.routing.snapshot import Snapshot
 
 SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
+BACKLOG = 4096  # connections that may wait to be accepted
 CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
 REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
 DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request
@@ -45,7 +47,7 @@ class DataPlane:
         self.active: set[Exchange] = set()
         self.copies: set[MirrorCopy] = set()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.servers: list[asyncio.Server] = []
+        self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.recorder = Recorder()
         self.repeating = 0
         self.draining = False
@@ -77,9 +79,8 @@ class DataPlane:
         self.router = router
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        self.servers.append(
-            await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=4096)
-        )
+        server = await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG)
+        self.listening.append((server, sock, tls))
 
     # ── services to exchanges ─────────────────────────────────────────────────────────────────
 
@@ -132,16 +133,24 @@ class DataPlane:
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
     def stop_accepting(self) -> None:
+        """Take in who is waiting at the door, then shut it: the kernel resets whom nobody has accepted."""
         self.draining = True
-        for server in self.servers:
+        for server, sock, tls in self.listening:
+            with contextlib.suppress(OSError):
+                while True:
+                    self.spawn(self.welcome(sock.accept()[0], tls))
             server.close()
+
+    async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
+        with contextlib.suppress(OSError):
+            await self.loop.connect_accepted_socket(lambda: Downstream(self), client, ssl=tls)
 
     async def drain(self, timeout: float) -> None:
         """Stop accepting, let requests under way end, then close what is left after `timeout` seconds."""
         self.stop_accepting()
         end = self.loop.time() + timeout
         idle_end = self.loop.time() + min(DRAIN_IDLE, timeout)
-        while self.clients and self.loop.time() < idle_end:
+        while (self.clients or self.tasks) and self.loop.time() < idle_end:
             await asyncio.sleep(0.02)
         for client in [c for c in self.clients if c.exchange is None]:
             client.transport.close()

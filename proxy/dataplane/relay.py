@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 
 from proxy.errors import Failure
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -52,11 +52,6 @@ def client_head(answer: ResponseHead, backend: bytes, request_id: bytes, framing
 
 def interim_head(answer: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, answer.block)
-
-
-def is_delimited(answer: ResponseHead) -> bool:
-    """Does the answer itself tell where it ends, without chunks?"""
-    return answer.length not in (CHUNKED, UNTIL_CLOSE)
 
 
 def problem(

@@ -65,22 +65,31 @@ class Upstream(asyncio.Protocol):
             self.read_head(self.owner, self.buffer + data if self.buffer else data)
 
     def read_head(self, owner: Owner, data: bytes) -> None:
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > HEAD_LIMIT:
-            self.buffer = data
-            if len(data) > HEAD_LIMIT:
+        """The answer's head, and the 1xx before it: those are never final."""
+        start = 0
+        while self.owner is owner:
+            end = data.find(b"\r\n\r\n", start) + 4
+            if end < 4 or end - start > HEAD_LIMIT:
+                self.buffer = data[start:]
+                if len(self.buffer) > HEAD_LIMIT:
+                    self.fail(Stage.PROTOCOL)
+                return
+            try:
+                head = parse_response(data[start:end], self.method)
+            except ResponseRefused:
                 self.fail(Stage.PROTOCOL)
-            return
-        try:
-            head = parse_response(data[:end], self.method)
-        except ResponseRefused:
-            self.fail(Stage.PROTOCOL)
-            return
-        self.buffer = b""
-        body = data[end:]
-        if head.status < 200:
-            self.read_interim(owner, head, body)
-            return
+                return
+            self.buffer = b""
+            if head.status >= 200:
+                self.start_body(owner, head, data[end:])
+                return
+            if head.status == 101:  # no upgrade is forwarded, so nobody may switch protocols
+                self.fail(Stage.PROTOCOL)
+                return
+            owner.on_interim(head)
+            start = end
+
+    def start_body(self, owner: Owner, head: ResponseHead, body: bytes) -> None:
         self.keeps_alive = head.keep_alive
         if len(body) == head.length:
             self.end()
@@ -93,17 +102,11 @@ class Upstream(asyncio.Protocol):
         except BrokenBody:
             self.fail(Stage.PROTOCOL)
             return
+        if reader.done:
+            self.end(reader.surplus)
         owner.on_response(head, payload, reader.done)
-        self.after_body(owner, reader)
-
-    def read_interim(self, owner: Owner, head: ResponseHead, rest: bytes) -> None:
-        """1xx are never final. No upgrade is forwarded, so nobody may switch protocols."""
-        if head.status == 101:
-            self.fail(Stage.PROTOCOL)
-            return
-        owner.on_interim(head)
-        if rest and self.owner is owner:
-            self.read_head(owner, rest)
+        if reader.done:
+            self.release(owner.request_done)
 
     def read_body(self, owner: Owner, reader: BodyReader, data: bytes) -> None:
         try:
@@ -111,25 +114,25 @@ class Upstream(asyncio.Protocol):
         except BrokenBody:
             self.fail(Stage.BODY)
             return
+        if reader.done:
+            self.end(reader.surplus)
         owner.on_response_body(payload, reader.done)
-        self.after_body(owner, reader)
-
-    def after_body(self, owner: Owner, reader: BodyReader) -> None:
-        if reader.done and self.owner is owner:
-            self.keeps_alive = self.keeps_alive and not reader.surplus
-            self.end()
+        if reader.done:
             self.release(owner.request_done)
 
-    def end(self) -> None:
-        """The answer is whole: nobody owns the connection any more."""
+    def end(self, surplus: bytes = b"") -> None:
+        """The answer is whole: nobody owns the connection any more, and its owner may not close it."""
         self.owner = None
         self.reader = None
+        if surplus:
+            self.keeps_alive = False
 
     def release(self, request_done: bool) -> None:
         """Back to the pool, if nothing is owed."""
-        if self.keeps_alive and request_done and not self.transport.is_closing():
+        transport = self.transport
+        sent = request_done and not transport.get_write_buffer_size()
+        if self.keeps_alive and sent and not transport.is_closing():
             self.set_reading(True)
-            self.reused = True
             self.endpoint.put(self)
         else:
             self.transport.close()
@@ -201,14 +204,19 @@ class EndpointState:
         self.idle: list[Upstream] = []
 
     def take(self) -> Upstream | None:
-        """The connection used last, so that surplus ones grow old and go."""
-        return self.idle.pop() if self.idle else None
+        """The connection used last, so that surplus ones grow old and go; never one that has ended."""
+        while self.idle:
+            upstream = self.idle.pop()
+            if not upstream.transport.is_closing():
+                return upstream
+        return None
 
     def put(self, upstream: Upstream) -> None:
         if self.retired:
             upstream.close()
             return
         upstream.idle_since = asyncio.get_running_loop().time()
+        upstream.reused = True
         self.idle.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:

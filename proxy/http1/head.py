@@ -42,7 +42,7 @@ RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
 LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]\r\n")
-CONTENT_LENGTH = frozenset({b"content-length"})
+BODY_FRAMING = {b"content-length", b"transfer-encoding"}
 KEEP_ALIVE = frozenset({b"keep-alive"})
 CONNECTION_OPTIONS = KEEP_ALIVE | {b"close", b"upgrade"}
 NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
@@ -249,10 +249,15 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     read_response_fields(head, block.split(b"\r\n")[:-1], minor)
     if status < 200 or status == 204:  # never a body, nor the length of one (RFC 9110 section 8.6)
         head.length = 0
-        head.block = without(head.block, CONTENT_LENGTH)
+        head.block = without(head.block, BODY_FRAMING)
     elif status == 304 or method == b"HEAD":
         head.length = 0
     return head
+
+
+def unchunked(head: ResponseHead) -> bytes:
+    """The field lines for a client that knows no chunks."""
+    return without(head.block, {b"transfer-encoding"})
 
 
 def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
@@ -278,6 +283,9 @@ def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -
                 kept.append(line)
             elif value.lower() == b"chunked" and minor == b"1":
                 head.length = CHUNKED
+                kept.append(
+                    line
+                )  # stays where it stands; `unchunked` removes it for those who know no chunks
             else:
                 raise ResponseRefused("unknown Transfer-Encoding")
         elif kind == CONNECTION:

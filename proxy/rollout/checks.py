@@ -129,22 +129,23 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     strata = evidence.comparable(terms.step)
     if not strata:
         return incomparable(check, evidence, terms)
-    margin = check.max_increase or 0.0
+    allowed = check.max_increase or 0.0
+    margin = max(allowed, SMALLEST_MARGIN)
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
     tosses = error_tosses(strata)
-    evident = log_e_increase(tosses, here.n, max(margin, SMALLEST_MARGIN))
+    evident = log_e_increase(tosses, here.n, margin)
     p, q = here.value, rest.value
     by_ratio = gain_worse(strata[-1].share, p, q, 1 + margin / q) if q else gain_above(p, margin)
-    gain = min(gain_above(p, min(q + max(margin, SMALLEST_MARGIN), LARGEST_SHARE)), by_ratio)
+    gain = min(gain_above(p, min(q + margin, LARGEST_SHARE)), by_ratio)
     said = (
         f"{percent(p)} of {here.n} requests failed against the champion's {percent(q)} of {rest.n}; "
-        f"allowed is {percent(margin)} more"
+        f"allowed is {percent(allowed)} more"
     )
     if evident >= bound(terms.alpha):
-        low, high = ratio_interval(tosses, terms.alpha)
-        said += f" (errors are {low:.3g} to {high:.3g} times as likely)"
-    found = Tested(min(here.n, rest.n), evident, gain, p <= q + margin)
+        low, _ = ratio_interval(tosses, terms.alpha)
+        said += f" (errors are at least {low:.3g} times as likely)"
+    found = Tested(min(here.n, rest.n), evident, gain, p <= q + allowed)
     return verdict(check, terms, found, Words(said, here.n, p - q, difference(here, rest)))
 
 

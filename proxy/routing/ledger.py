@@ -68,8 +68,8 @@ def new_ledger(weights: Mapping[str, int], salt: bytes) -> Ledger:
 def reweigh(ledger: Ledger, weights: Mapping[str, int], salt: bytes) -> Ledger:
     """The next version with these weights, having moved Σ|Δw|/2 buckets.
 
-    Shrinking backends give up their last buckets in the salted order, growing ones take them in
-    that order; backends not named weigh 0. Raises ValueError if the weights do not add up to 10 000.
+    Shrinking backends give up buckets in the salted order, growing ones take them in it; backends not
+    named weigh 0. Raises ValueError if the weights do not add up to 10 000.
     """
     check_weights(weights)
     ledger = renamed(ledger, [n for n, held in ledger.weights.items() if held or n in weights])
@@ -86,15 +86,19 @@ def reweigh(ledger: Ledger, weights: Mapping[str, int], salt: bytes) -> Ledger:
 
 
 def give_up(slots: bytes, surplus: list[int], order: tuple[int, ...]) -> list[int]:
-    """The buckets that backends with a surplus lose, in salted order."""
-    freed = []
-    for bucket in reversed(order):
-        owner = slots[bucket]
-        if surplus[owner] > 0:
-            surplus[owner] -= 1
-            freed.append(bucket)
-    freed.reverse()
-    return freed
+    """The buckets that backends with a surplus lose, in salted order.
+
+    The first backend loses from the end of the order and the others from its beginning: what one
+    took from the first last, it returns first, and weights that go up and come back give the former map.
+    """
+    freed = set()
+    for buckets, owners in ((reversed(order), (0,)), (order, range(1, len(surplus)))):
+        for bucket in buckets:
+            owner = slots[bucket]
+            if owner in owners and surplus[owner] > 0:
+                surplus[owner] -= 1
+                freed.add(bucket)
+    return [bucket for bucket in order if bucket in freed]
 
 
 def renamed(ledger: Ledger, names: list[str]) -> Ledger:

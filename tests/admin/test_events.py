@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import pytest
-from aiohttp import ClientResponse
+from aiohttp import ClientError, ClientResponse
 
 from proxy.admin import events
 from proxy.control.views import StatusChange, Verb
@@ -125,6 +125,18 @@ async def test_a_reader_that_leaves_is_forgotten(site: Site, monkeypatch: pytest
         assert len(site.scene.controller.feed.subscriptions) == 1
     while site.scene.controller.feed.subscriptions:
         await asyncio.sleep(0.01)
+
+
+async def test_a_reader_that_takes_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.05)
+    controller = site.scene.controller
+    async with reading(site) as reader:
+        for _ in range(30):
+            controller.feed.tell(StatusChange(1.0, "workers", None, "x" * 1_000_000))
+        while controller.feed.subscriptions:
+            await asyncio.sleep(0.01)
+        with pytest.raises(ClientError):
+            await reader.response.content.read()
 
 
 async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import address
@@ -142,6 +142,7 @@ def test_loopback(host: str, loopback: bool):
     assert ListenConfig(host=host, port=1).is_loopback is loopback
 
 
+@settings(deadline=None)
 @given(
     st.from_regex(r"(http://)?(\[[0-9a-f:]{0,9}\]|[a-z0-9.-]{0,9})(:[0-9]{1,6})?/?", fullmatch=True)
     | st.text()

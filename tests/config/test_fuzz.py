@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.load import Loaded, load
@@ -20,6 +20,7 @@ FRAGMENTS = [
     "? ", "#", "|", ">", "http://", "http://a:1", "/x", "*", "\x00", "\u2028", "é", "name", "path", "prefix", "regex", "(",
 ]  # fmt: skip
 BREAKS = "\n\r\x85\u2028\u2029"  # where YAML 1.1 counts lines
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PYDANTIC = ("Input should", "Value error", "Field required", "Extra inputs", "valid dictionary", "pydantic")
 
 
@@ -39,6 +40,7 @@ def assert_loaded_or_refused(text: str) -> None:
             assert sum(route.split.values()) == 10_000
 
 
+@UNHURRIED
 @given(st.text())
 def test_any_text(text: str):
     assert_loaded_or_refused(text)
@@ -61,6 +63,7 @@ def mutated(draw: st.DrawFn) -> str:
     return text
 
 
+@UNHURRIED
 @given(mutated())
 def test_a_sample_with_errors_in_it(text: str):
     assert_loaded_or_refused(text)
@@ -87,6 +90,7 @@ def flow(value: object) -> str:
     return text if text.replace(".", "").replace("%", "").isalnum() else '"' + text.replace('"', "") + '"'
 
 
+@UNHURRIED
 @given(st.fixed_dictionaries({}, optional={
     "listen": VALUES, "admin": VALUES, "workers": VALUES, "limits": VALUES, "tls": VALUES,
     "backends": st.dictionaries(st.sampled_from("abc"), st.dictionaries(KEYS, VALUES) | VALUES, max_size=3) | VALUES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.address import EndpointConfig, ListenConfig
@@ -289,6 +289,7 @@ def test_another_meaning_has_another_hash(other: str):
     assert loaded(other).hash != loaded(text()).hash
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_shares_survive_the_file_exactly(parts: int):
     written = (

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.match import MatchConfig
@@ -52,6 +52,7 @@ def match_configs(draw: st.DrawFn) -> MatchConfig:
     return MatchConfig.model_validate(written)
 
 
+@settings(deadline=None)
 @given(match_configs(), match_configs(), PATHS, st.sampled_from(["GET", "POST"]), FIELDS)
 def test_what_is_covered_goes_to_the_earlier_route(
     earlier: MatchConfig, later: MatchConfig, path: str, method: str, fields: dict[str, str]
@@ -61,6 +62,7 @@ def test_what_is_covered_goes_to_the_earlier_route(
         assert matches(earlier, request)
 
 
+@settings(deadline=None)
 @given(match_configs())
 def test_every_match_covers_itself_and_is_covered_by_none(match: MatchConfig):
     assert covers(match, match)

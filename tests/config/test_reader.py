@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import reader
@@ -153,6 +153,7 @@ def test_places():
     assert [loc for loc, _ in document.each("**", "b", "*")] == [("a", "b", 0), ("a", "b", 1)]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_document_or_is_refused(text: str):
     try:
@@ -164,6 +165,7 @@ def test_any_text_is_a_document_or_is_refused(text: str):
         assert isinstance(document, Document)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab:-[]{},&*!|>'\"%@?# \n\t${}~<"))
 def test_anything_like_yaml_is_a_document_or_is_refused(text: str):
     try:

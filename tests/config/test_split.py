@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config.problem import BadValue
@@ -59,6 +59,7 @@ def test_splits_that_are_refused(split: dict[str, object], message: str):
 NAMES = st.text("abcdef", min_size=1, max_size=3)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, st.integers(1, 10_000), min_size=1, max_size=20))
 def test_plain_weights_become_shares_within_one_bucket_and_in_any_order(split: dict[str, int]):
     total = sum(split.values())
@@ -72,6 +73,7 @@ def test_plain_weights_become_shares_within_one_bucket_and_in_any_order(split: d
     assert found == read(dict(reversed(split.items())))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), max_size=8))
 def test_percentages_are_kept_to_the_bucket(cuts: list[int]):
     edges = [0, *sorted(cuts), 10_000]

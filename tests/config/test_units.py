@@ -6,7 +6,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.config import units
@@ -138,6 +138,7 @@ def test_what_cannot_be_read(
     assert (caught.value.message, caught.value.suggestion) == (message, suggestion)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_every_weight_there_is_can_be_written_and_is_read_exactly(parts: int):
     assert units.weight(f"{parts // 100}.{parts % 100:02}%") == parts
@@ -145,6 +146,7 @@ def test_every_weight_there_is_can_be_written_and_is_read_exactly(parts: int):
     assert units.weight(parts) == parts
 
 
+@settings(deadline=None)
 @given(st.decimals(0, 1, places=18))
 def test_a_weight_is_the_share_that_was_written_or_is_refused(share: Decimal):
     exact = Fraction(share) * units.WHOLE
@@ -154,11 +156,13 @@ def test_a_weight_is_the_share_that_was_written_or_is_refused(share: Decimal):
         assert exact.denominator != 1
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**9))
 def test_a_span_is_read_as_the_duration_it_was(milliseconds: int):
     assert units.seconds(units.span(milliseconds / 1000)) == milliseconds / 1000
 
 
+@settings(deadline=None)
 @given(st.text() | st.integers() | st.floats() | st.none() | st.booleans() | st.lists(st.none()))
 def test_a_quantity_is_read_or_refused(written: object):
     for read in (

@@ -7,12 +7,13 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deploy.places import Places, translate
-from tests.deploy.project import Service
+from tests.deploy.project import Service, start_order
 
 PATIENCE = 90.0
 
@@ -46,28 +47,61 @@ def run_build_step(service: Service, containing: str, places: Places) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@dataclass(frozen=True)
+class Started:
+    """A service that runs, healthy or not yet; `log` is what it prints."""
+
+    service: Service
+    places: Places
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_until_healthy(self) -> None:
+        form, *argv = self.service.healthcheck
+        assert form == "CMD", f"{self.service.name}: only the exec form is run here, not {form}"
+        deadline = time.monotonic() + PATIENCE
+        while (probe := run_in(self.service, argv, self.places)).returncode != 0:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise Unhealthy(f"{self.service.name}: {probe.stderr}\nit printed:\n{self.log.read_text()}")
+            time.sleep(0.1)
+
+
 @contextmanager
-def running(service: Service, places: Places, scratch: Path, grace: float) -> Iterator[None]:
-    """The service, healthy, until the block ends; it then has to end by itself, with 0, within its grace."""
-    printed = scratch / f"{service.name}.log"
-    with printed.open("wb") as log:
+def running(service: Service, places: Places, scratch: Path) -> Iterator[Started]:
+    """The service until the block ends; it then has to end by itself, with 0, within its grace."""
+    log = scratch / f"{service.name}.log"
+    with log.open("wb") as printed:
         process = subprocess.Popen(
             [translate(word, service.name, places) for word in service.argv],
             env=environment_of(service, places),
             cwd=scratch,
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     try:
-        wait_until_healthy(service, process, places, printed)
-        yield
+        yield Started(service, places, process, log)
         process.terminate()
-        code = process.wait(grace)
-        assert code == 0, f"{service.name} ended with {code}:\n{printed.read_text()}"
+        code = process.wait(service.grace)
+        assert code == 0, f"{service.name} ended with {code}:\n{log.read_text()}"
     finally:
         end_group(process)
+
+
+@contextmanager
+def project_running(services: Mapping[str, Service], places: Places, scratch: Path) -> Iterator[None]:
+    """All these services, started in the order of their `depends_on`, until the block ends; all healthy."""
+    with ExitStack() as stack:
+        started: dict[str, Started] = {}
+        for name in start_order(services):
+            for other, healthy in services[name].waits_for.items():
+                if healthy and other in started:
+                    started[other].wait_until_healthy()
+            started[name] = stack.enter_context(running(services[name], places, scratch))
+        for each in started.values():
+            each.wait_until_healthy()
+        yield
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
@@ -75,15 +109,3 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def wait_until_healthy(
-    service: Service, process: subprocess.Popen[bytes], places: Places, printed: Path
-) -> None:
-    form, *argv = service.healthcheck
-    assert form == "CMD", f"{service.name}: only the exec form is run here, not {form}"
-    deadline = time.monotonic() + PATIENCE
-    while (probe := run_in(service, argv, places)).returncode != 0:
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise Unhealthy(f"{service.name}: {probe.stderr}\nit printed:\n{printed.read_text()}")
-        time.sleep(0.1)

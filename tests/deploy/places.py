@@ -31,7 +31,7 @@ def translate(text: str, service: str, places: Places) -> str:
     2. `0.0.0.0:PORT`, `127.0.0.1:PORT`, `localhost:PORT`, and a text that is nothing but a port, are the
        service's own port; a text that is nothing but `0.0.0.0` is the loopback address.
     3. A path, up to a whole component, is where `places.paths` has it; the longest wins.
-    4. `$PATH` is this machine's.
+    4. `$PATH` is the programs beside this Python, then this machine's.
     Everything else stays as it is, so a name or a path that is not of this project fails as it would there.
     """
     if text == "0.0.0.0":
@@ -50,7 +50,8 @@ def translate(text: str, service: str, places: Places) -> str:
         longest_first = sorted(places.paths, key=len, reverse=True)
         path = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, longest_first))})(?![\w.-])")
         text = path.sub(lambda match: places.paths[match[1]], text)
-    return text.replace("$PATH", os.environ.get("PATH", os.defpath))
+    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return text.replace("$PATH", here)
 
 
 def find_places(services: Iterable[Service], secrets: Mapping[str, str], scratch: Path) -> Places:

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ class Service:
     ports: list[int]
     volumes: dict[str, str]  # container path → where it comes from
     stages: list[Stage]
+    waits_for: dict[str, bool]  # service → whether it must be healthy, or just started
+    grace: float  # seconds from TERM to KILL
 
 
 def read_service(project: Mapping[str, Any], name: str) -> Service:
@@ -123,7 +126,22 @@ def read_service(project: Mapping[str, Any], name: str) -> Service:
         ports=sorted({*final.ports, *published}),
         volumes={target: source for source, target in (v.split(":")[:2] for v in written.get("volumes", []))},
         stages=stages,
+        waits_for=dependencies(written.get("depends_on", {})),
+        grace=seconds(written.get("stop_grace_period", "10s")),
     )
+
+
+def dependencies(written: list[str] | dict[str, dict[str, str]]) -> dict[str, bool]:
+    """`depends_on` in its short or its long form."""
+    if isinstance(written, list):
+        return dict.fromkeys(written, False)
+    return {name: spec["condition"] == "service_healthy" for name, spec in written.items()}
+
+
+def start_order(services: Mapping[str, Service]) -> list[str]:
+    """Dependencies first; raises CycleError."""
+    graph = {name: [d for d in service.waits_for if d in services] for name, service in services.items()}
+    return list(TopologicalSorter(graph).static_order())
 
 
 def seconds(duration: str) -> float:

@@ -9,10 +9,10 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPMessage
 from importlib.util import find_spec
@@ -22,9 +22,9 @@ import pytest
 import yaml
 
 from tests.deploy.dashboard import dashboard_files, expressions, metric_names
-from tests.deploy.local_run import environment_of, run_build_step, running
+from tests.deploy.local_run import environment_of, project_running, run_build_step
 from tests.deploy.places import Places, find_places, translate
-from tests.deploy.project import ROOT, Service, read_compose, read_service, seconds
+from tests.deploy.project import ROOT, Service, read_compose, read_service
 
 TOKEN = "a-token-of-this-test"
 MODELS = ("churn-v2", "churn-v3", "churn-v4")
@@ -61,6 +61,18 @@ class Running:
             text: str = answer.read().decode()
             return text
 
+    def wait_until_settled(self) -> None:
+        """Until the proxy's own probes have found all models and the rollout is in its first step."""
+        pause, status = threading.Event(), ""
+        for _ in range(300):
+            status = self.get("proxy:9901/api/v1/status", TOKEN)
+            view = json.loads(status)
+            up = [endpoint["up"] for backend in view["backends"] for endpoint in backend["endpoints"]]
+            if all(up) and all(rollout["weight"] > 0 for rollout in view["rollouts"]):
+                return
+            pause.wait(0.1)
+        raise AssertionError(f"not settled: {status}")
+
     def predict(self, customer: dict[str, object]) -> tuple[dict[str, object], HTTPMessage]:
         request = urllib.request.Request(
             self.url("proxy:8080/predict"),
@@ -73,18 +85,17 @@ class Running:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Trained by the Dockerfile's own step, started in the order of the file, stopped within its grace."""
+    """Trained by the Dockerfile's own step, healthy by compose's own checks, stopped within their grace."""
     scratch = tmp_path_factory.mktemp("compose")
     written = read_compose(VARIABLES)
     services = {name: read_service(written, name) for name in ("proxy", *MODELS, "locust")}
     secrets = {name: VARIABLES[spec["environment"]] for name, spec in written["secrets"].items()}
     places = find_places(services.values(), secrets, scratch)
     run_build_step(services["churn-v2"], "backends.train", places)
-    with ExitStack() as stack:
-        for name in (*MODELS, "proxy"):
-            grace = seconds(written["services"][name]["stop_grace_period"])
-            stack.enter_context(running(services[name], places, scratch, grace))
-        yield Running(services, places)
+    with project_running({name: services[name] for name in (*MODELS, "proxy")}, places, scratch):
+        project = Running(services, places)
+        project.wait_until_settled()
+        yield project
 
 
 @pytest.mark.parametrize("name", MODELS)

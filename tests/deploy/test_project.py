@@ -8,7 +8,16 @@ import pytest
 
 from loadtests.ports import free_ports
 from tests.deploy.places import Places, translate
-from tests.deploy.project import MissingVariable, interpolate, read_dockerfile, seconds
+from tests.deploy.project import (
+    MissingVariable,
+    dependencies,
+    interpolate,
+    read_compose,
+    read_dockerfile,
+    read_service,
+    seconds,
+    start_order,
+)
 
 PLACES = Places(
     ports={("proxy", 8080): 41001, ("proxy", 9901): 41002, ("churn-v2", 8000): 41003},
@@ -75,6 +84,27 @@ def test_dockerfile_stages(tmp_path: Path) -> None:
     assert final.exec_form("HEALTHCHECK") == ["true", "x"]
     assert final.exec_form("ENTRYPOINT") == ["run"]
     assert final.exec_form("CMD") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "waits_for"),
+    [
+        ({}, {}),
+        (["a", "b"], {"a": False, "b": False}),
+        (
+            {"a": {"condition": "service_healthy"}, "b": {"condition": "service_started"}},
+            {"a": True, "b": False},
+        ),
+    ],
+)
+def test_dependencies(written: dict[str, dict[str, str]], waits_for: dict[str, bool]) -> None:
+    assert dependencies(written) == waits_for
+
+
+def test_the_proxy_starts_after_its_champion() -> None:
+    project = read_compose({"CROSSFADE_ADMIN_TOKEN": "x"})
+    services = {name: read_service(project, name) for name in ("locust", "proxy", "churn-v2")}
+    assert start_order(services) == ["churn-v2", "proxy", "locust"]
 
 
 def test_free_ports_differ() -> None:

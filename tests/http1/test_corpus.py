@@ -32,7 +32,7 @@ STOPPED = re.compile(
     rb"(?i:host|expect|forwarded|content[-_]length|transfer[-_]encoding|x[-_]request[-_]id"
     rb"|x[-_]forwarded[-_](for|proto|host)|x[-_]crossfade[-_].*|" + HOP + rb")"
 )
-STOPPED_IN_ANSWERS = re.compile(rb"(?i:transfer-encoding|x-request-id|x-crossfade-.*|" + HOP + rb")")
+STOPPED_IN_ANSWERS = re.compile(rb"(?i:x-request-id|x-crossfade-.*|" + HOP + rb")")
 
 
 def pass_on(block: bytes, stopped: re.Pattern[bytes]) -> bool:

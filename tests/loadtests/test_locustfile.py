@@ -58,7 +58,10 @@ class StandIn(ThreadingHTTPServer):
             "split": self.split(),
             "ledger_version": self.ledger.version,
             "fallback": "churn-v2",
-            "backends": {n: {"requests": self.requests[n], "spilled": 0} for n in self.ledger.backends},
+            "backends": {
+                n: {"role": "member", "requests": self.requests[n], "spilled": 0}
+                for n in self.ledger.backends
+            },
         }
 
 
@@ -76,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/routes/churn":
             return self.answer(200, self.server.view())
         first = self.path.startswith("/api/v1/decisions?route=churn&after=0&")
-        return self.answer(200, self.server.decisions if first else [])
+        return self.answer(200, {"decisions": self.server.decisions if first else []})
 
     def answer(self, status: int, value: object, backend: str = "") -> None:
         body = json.dumps(value).encode()

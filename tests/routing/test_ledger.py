@@ -59,7 +59,7 @@ def digest(ledger: Ledger) -> str:
     return sha256(repr((ledger.backends, ledger.version)).encode() + ledger.slots).hexdigest()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(weights(), st.lists(weights(), min_size=1, max_size=5))
 def test_law_2_over_any_history(first, changes):
     ledger = new_ledger(first, SALT)
@@ -79,7 +79,7 @@ def test_law_2_over_any_history(first, changes):
                 assert buckets_of(before, name) >= buckets_of(ledger, name)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(weights(), weights(), weights())
 def test_restore_gives_the_identical_map(first, second, third):
     former = new_ledger(first, SALT)
@@ -90,7 +90,7 @@ def test_restore_gives_the_identical_map(first, second, third):
     assert moved(former, back) == 0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(weights(), st.randoms(use_true_random=False))
 def test_the_order_of_names_does_not_matter(wanted, random):
     """Files that say the same in another order give the same map in each replica."""
@@ -101,7 +101,7 @@ def test_the_order_of_names_does_not_matter(wanted, random):
     assert reweigh(start, dict(shuffled), SALT) == reweigh(start, wanted, SALT)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, BUCKETS), min_size=1, max_size=6).map(sorted))
 def test_a_climb_in_steps_ends_where_one_step_would(steps):
     start = ledger = new_ledger({"old": BUCKETS}, SALT)

@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,35 +41,25 @@ async def wait_until(condition: Callable[[], Any], what: str) -> Any:
 
 
 class Process:
-    """A child process whose output is kept for the failure message."""
+    """A child process whose output is kept in a file: a pipe would be held open by workers that outlive it."""
 
-    def __init__(self, *module: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, *module: str) -> None:
         self.module = module
-        self.env = {**os.environ, **(env or {})}
-        self.output = b""
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
 
     async def start(self) -> None:
         self.child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", *self.module, env=self.env,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        self.reading = asyncio.create_task(self.read())
+            sys.executable, "-m", *self.module, stdout=self.log, stderr=self.log
+        )
 
-    async def read(self) -> None:
-        assert self.child.stdout is not None
-        while line := await self.child.stdout.readline():
-            self.output += line
+    @property
+    def output(self) -> str:
+        return os.pread(self.log.fileno(), 100_000, 0).decode(errors="replace")
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.child.returncode is None:
             self.child.send_signal(how)
-        code = await asyncio.wait_for(self.child.wait(), GUARD)
-        self.reading.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.reading
-        # Workers that outlive a killed parent hold the pipe open; nobody is to wait for them.
-        self.child._transport.close()  # type: ignore[attr-defined]
-        return code
+        return await asyncio.wait_for(self.child.wait(), GUARD)
 
 
 class Proxy(Process):
@@ -101,7 +92,7 @@ class Proxy(Process):
         await wait_until(self.is_ready, "the proxy is ready")
 
     async def is_ready(self) -> bool:
-        assert self.child.returncode is None, self.output.decode()
+        assert self.child.returncode is None, self.output
         try:
             return (await self.call("GET", "/readyz"))[0] == 200
         except aiohttp.ClientError:
@@ -137,8 +128,9 @@ async def running(*processes: Process) -> AsyncIterator[None]:
         yield
     finally:
         for process in reversed(processes):
-            with contextlib.suppress(AttributeError):
+            if hasattr(process, "child"):
                 await process.stop()
+            process.log.close()
 
 
 class Model(Process):

@@ -1,0 +1,156 @@
+"""Commands that need no proxy: check, schema, version, help, and who `run` and `demo` hand over to."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from proxy.__main__ import main
+from tests.admin.site import FILE
+
+BAD = FILE.replace("v2: 100%", "v2: 90%").replace("challenger: v3", "challenger: v33")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    written = {"good": FILE.encode(), "bad": BAD.encode(), "binary": b"\xff\xfe\x00"}
+    for name, content in written.items():
+        (tmp_path / name).write_bytes(content)
+    return {name: str(tmp_path / name) for name in (*written, "missing")}
+
+
+def test_check_passes_a_good_file_and_shows_its_warnings(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", files["good"]]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{files['good']}:7:3: warning: backends.v4")
+    assert err == f"{files['good']}: ok, 1 warning\n"
+
+
+def test_check_prints_all_problems_of_all_files(
+    files: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", files["bad"], files["good"], files["missing"], files["binary"]]) == 1
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    wrong = [line for line in lines if line.startswith(files["bad"]) and "warning" not in line]
+    assert any("split" in line and "100%" in line for line in wrong)
+    assert any("v33" in line and 'did you mean "v3"' in line for line in wrong)
+    assert f"{files['missing']}:1:1: cannot be read: No such file or directory" in lines
+    assert any(line.startswith(f"{files['binary']}:1:1: must be UTF-8") for line in lines)
+    assert f"{files['bad']}: {len(wrong)} errors" in err
+
+
+def test_check_as_json(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", files["good"], files["bad"]]) == 1
+    good, bad = json.loads(capsys.readouterr().out)
+    assert good["ok"] and good["hash"] and [p["severity"] for p in good["problems"]] == ["warning"]
+    assert not bad["ok"] and bad["hash"] is None
+    assert {p["severity"] for p in bad["problems"]} == {"warning", "error"}
+    assert all(p["line"] > 0 and p["column"] > 0 for p in bad["problems"])
+
+
+@pytest.mark.parametrize(("text", "code"), [(FILE, 0), (BAD, 1)])
+def test_check_reads_standard_input(
+    text: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert main(["check", "-"]) == code
+    assert "<stdin>:" in capsys.readouterr().out
+
+
+def test_check_reads_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "routing.yaml"
+    path.write_text(FILE.replace("http://127.0.0.1:9002", '"http://127.0.0.1:${V2_PORT}"'))
+    assert main(["check", str(path)]) == 1
+    assert "V2_PORT" in capsys.readouterr().out
+    monkeypatch.setenv("V2_PORT", "9002")
+    assert main(["check", str(path)]) == 0
+
+
+def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert {"listen", "backends", "routes"} <= set(schema["properties"])
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.startswith("crossfade 0")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["nope"],
+        ["run"],
+        ["check"],
+        ["split", "churn"],
+        ["pause"],
+        ["status", "--wrong"],
+        ["status", "--tok", "x"],
+    ],
+)
+def test_wrong_command_lines_end_with_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "usage: crossfade" in capsys.readouterr().err
+
+
+def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for code in range(5):
+        assert f"\n  {code}  " in out
+
+
+def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, demo = types.ModuleType("proxy.app"), types.ModuleType("proxy.demo.main")
+    monkeypatch.setattr(app, "serve", lambda path: 7 if path == "routing.yaml" else 0, raising=False)
+    monkeypatch.setattr(demo, "main", lambda keep: 8 if keep else 9, raising=False)
+    monkeypatch.setitem(sys.modules, "proxy.app", app)
+    monkeypatch.setitem(sys.modules, "proxy.demo.main", demo)
+    assert main(["run", "routing.yaml"]) == 7
+    assert main(["demo", "--keep"]) == 8
+    assert main(["demo"]) == 9
+
+
+def test_commands_do_not_load_the_server() -> None:
+    code = (
+        "import sys; from proxy.__main__ import main\n"
+        "try: main(['status', '--admin', 'http://127.0.0.1:1'])\n"
+        "finally: print(*sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ended.stdout.split())
+    assert "proxy.cli.remote" in loaded
+    assert not loaded & {
+        "aiohttp",
+        "asyncio",
+        "pydantic",
+        "rich",
+        "uvloop",
+        "yaml",
+        "proxy.app",
+        "prometheus_client",
+    }
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    shell = f"{sys.executable} -m proxy schema | head -1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines() == ["{", "0"]
+    assert ended.stderr == ""

@@ -1,0 +1,85 @@
+"""The chain finds each way of tampering with the journal."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from proxy.control.chain import GENESIS, canonical, first_broken, hash_of, seal
+from proxy.control.views import Decision
+
+
+def draft(reason: str = "because", **evidence) -> Decision:
+    split = {"v2": 0.95, "v3": 0.05}
+    return Decision(0, 1.5, "r", "advance", "loop", {}, {"split": split}, reason, evidence, 3, "cfg", "", "")
+
+
+def chain(n: int = 5) -> list[Decision]:
+    out: list[Decision] = []
+    for number in range(1, n + 1):
+        out.append(seal(draft(f"reason {number}"), number, out[-1].hash if out else GENESIS))
+    return out
+
+
+def test_an_untouched_chain_holds():
+    assert first_broken(chain()) is None
+    assert first_broken([]) is None
+    assert first_broken(chain()[2:], chain()[1].hash) is None
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("reason", "another"),
+        ("actor", "api:mallory"),
+        ("at", 1.6),
+        ("to", {"split": {"v2": 0.0, "v3": 1.0}}),
+        ("evidence", {"n": 1}),
+        ("ledger_version", 4),
+        ("hash", "0" * 64),
+        ("id", 7),
+    ],
+)
+def test_a_changed_record_breaks_it_there(what, value):
+    decisions = chain()
+    decisions[2] = replace(decisions[2], **{what: value})
+    assert first_broken(decisions) == decisions[2].id
+
+
+def test_a_changed_record_with_a_new_hash_breaks_it_at_the_next():
+    decisions = chain()
+    forged = replace(decisions[2], reason="another")
+    decisions[2] = replace(forged, hash=hash_of(forged))
+    assert first_broken(decisions) == 4
+
+
+def test_a_record_taken_out_or_moved_breaks_it():
+    decisions = chain()
+    assert first_broken(decisions[:2] + decisions[3:]) == 4
+    assert first_broken([decisions[1], decisions[0], *decisions[2:]]) == 2
+    assert first_broken(decisions[1:]) == 2
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(
+    st.dictionaries(st.text(max_size=8), json_values, max_size=5), st.integers(0, 2**40) | st.floats(0, 2e9)
+)
+def test_a_hash_survives_being_written_and_read(evidence, at):
+    sealed = seal(replace(draft(), evidence=evidence, at=at), 1, GENESIS)
+    read = msgspec.json.decode(msgspec.json.encode(sealed), type=Decision)
+    assert first_broken([read]) is None
+
+
+def test_what_json_cannot_hold_is_refused():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical({"evidence": float("inf")})

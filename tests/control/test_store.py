@@ -1,0 +1,203 @@
+"""The store: everything or nothing, one holder, and clear words for files that are not its own."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.control.chain import GENESIS, first_broken, seal
+from proxy.control.store import RouteRecord, Store, StoreError
+from proxy.control.views import Decision
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.machine import RolloutState, Step
+from proxy.routing.ledger import new_ledger, reweigh, salt_of
+from proxy.stats.counts import Cell
+
+SALT = salt_of("r")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state.db"
+
+
+def decision(number: int, previous: str, route: str = "r") -> Decision:
+    draft = Decision(0, 5.0, route, "advance", "loop", {}, {}, "because", {"n": 3}, 2, "cfg", "", "")
+    return seal(draft, number, previous)
+
+
+def record(version: int = 1) -> RouteRecord:
+    home = new_ledger({"v2": 10_000}, SALT)
+    ledger = reweigh(home, {"v2": 9000, "v3": 1000}, SALT)
+    rollout = RolloutState("r", "canary", "v2", "v3", "i", (Step(1000, 5.0),), 0.0, 1.0, 2.0, 3.0, begun=True)
+    return RouteRecord("r", ledger, {"v2": 10_000}, home, rollout)
+
+
+def evidence() -> Evidence:
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    cell = Cell("r", "v3", "challenger", 2, requests=3, errors=1, codes={200: 2, 500: 1})
+    cell.duration.add(0.1)
+    made.strata[0].challenger.merge(cell)
+    return made
+
+
+def test_what_is_committed_is_there_after_a_restart(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert (store.head(), store.records(), store.was_held) == ((0, GENESIS), {}, False)
+        first = decision(1, GENESIS)
+        store.commit([first], [(record(), evidence())])
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert store.records() == {"r": (record(), evidence())}
+        assert store.head() == (1, first.hash)
+        assert store.decisions(None, 0, 10) == [first]
+
+
+def test_a_route_without_a_rollout_and_its_removal(path):
+    plain = RouteRecord("q", new_ledger({"v2": 5000, "v3": 5000}, SALT), {"v2": 5000, "v3": 5000})
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        store.commit([], [(plain, None), (record(), None)])
+        assert store.records()["q"] == (plain, None)
+        store.commit([], [], ["q"])
+        assert list(store.records()) == ["r"]
+
+
+def test_decisions_come_in_order_by_route_and_page(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        previous = GENESIS
+        for number in range(1, 8):
+            made = decision(number, previous, "r" if number % 2 else "q")
+            store.commit([made], [])
+            previous = made.hash
+        assert [d.id for d in store.decisions(None, 2, 3)] == [3, 4, 5]
+        assert [d.id for d in store.decisions("q", 0, 100)] == [2, 4, 6]
+        last = store.last("q")
+        assert last is not None
+        assert last.id == 6
+        assert store.last("none") is None
+        assert first_broken(store.decisions(None, 0, 100)) is None
+
+
+def test_a_commit_is_all_or_nothing(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        first = decision(1, GENESIS)
+        store.commit([first], [])
+        with pytest.raises(StoreError, match="cannot write"):
+            store.commit([decision(2, first.hash), first], [(record(), None)])  # id 1 is taken
+        assert store.head() == (1, first.hash)
+        assert store.records() == {}
+
+
+def test_decisions_are_synced_and_evidence_is_not(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        said: list[str] = []
+        store.commit([], [(record(), None)])
+        store.connection.set_trace_callback(said.append)
+        store.save_evidence({"r": evidence()})
+        assert said[0] == "PRAGMA synchronous = NORMAL"
+        assert said[-1] == "PRAGMA synchronous = FULL"
+        assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store.records()["r"][1] == evidence()
+
+
+def test_two_proxies_cannot_share_a_state(path):
+    code = (
+        "import sys; from proxy.control.store import Store; "
+        f"s = Store.open('sqlite:{path}'); print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(StoreError, match=rf"another proxy \(pid {other.pid}\) holds .*state\.db\.lock"):
+            Store.open(f"sqlite:{path}")
+        other.kill()
+        other.wait()
+        assert other.stdin is not None
+        other.stdin.close()
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert store.was_held  # by one that did not end in good order
+        assert store.lock_file == f"{path}.lock"
+        assert Path(store.lock_file).read_text().split()[0] == str(os.getpid())
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert not store.was_held
+
+
+def test_in_memory_there_is_nothing_to_lock():
+    with closing(Store.open("sqlite::memory:")) as one, closing(Store.open("sqlite::memory:")) as two:
+        one.commit([decision(1, GENESIS)], [])
+        assert (one.head()[0], two.head()[0], one.lock_file, one.was_held) == (1, 0, None, False)
+
+
+@pytest.mark.parametrize("state", ["redis://localhost", "sqlite:", "postgres:x"])
+def test_other_stores_are_refused_by_name(state):
+    with pytest.raises(StoreError, match="sqlite:PATH only"):
+        Store.open(state)
+
+
+def test_a_file_that_is_no_database(path):
+    path.write_bytes(b"this is a shopping list, and has been for long enough to be none of sqlite's" * 20)
+    with pytest.raises(StoreError, match="cannot be used as the state: file is not a database"):
+        Store.open(f"sqlite:{path}")
+    assert path.read_bytes().startswith(b"this is a shopping list")
+
+
+def test_a_database_of_another_program_is_left_as_it_is(path):
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE shopping (item TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is a database of another program"):
+        Store.open(f"sqlite:{path}")
+    assert path.read_bytes() == before
+
+
+def test_a_newer_format(path):
+    Store.open(f"sqlite:{path}").close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match=r"written by a newer version \(format 99"):
+        Store.open(f"sqlite:{path}")
+
+
+def test_a_torn_database(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        for number in range(1, 200):
+            store.commit([decision(number, GENESIS)], [])
+    with path.open("r+b") as file:
+        file.seek(4096 + 100)
+        file.write(b"\xff" * 4096 * 3)
+    with pytest.raises(StoreError, match=r"corrupt|malformed"):
+        Store.open(f"sqlite:{path}")
+    with pytest.raises(StoreError, match=r"corrupt|malformed"):  # and it was let go of
+        Store.open(f"sqlite:{path}")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE route_state SET slots = x'00'",
+        "UPDATE route_state SET slots = zeroblob(9999)",
+        "UPDATE route_state SET backends = '[]'",
+        "UPDATE route_state SET rollout = '{}'",
+        "UPDATE route_state SET evidence = x'c1'",
+    ],
+)
+def test_a_damaged_row_is_no_ledger(path, damage):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        store.commit([], [(record(), evidence())])
+        store.connection.execute(damage)
+        with pytest.raises(StoreError, match="cannot read the routes' state"):
+            store.records()
+
+
+def test_a_directory_that_is_not_there(tmp_path):
+    with pytest.raises(StoreError, match="cannot make the lock file: No such file or directory"):
+        Store.open(f"sqlite:{tmp_path}/none/state.db")

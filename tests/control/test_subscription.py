@@ -1,0 +1,56 @@
+"""Listeners hear what happens, and the slow ones lose the oldest."""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.control.subscription import KEPT, Feed
+from proxy.control.views import StatusChange
+
+
+def event(n: int) -> StatusChange:
+    return StatusChange(float(n), "store", None, "")
+
+
+async def test_each_subscription_hears_what_comes_after_it():
+    feed = Feed()
+    with feed.subscribe() as one:
+        feed.tell(event(1))
+        with feed.subscribe() as two:
+            feed.tell(event(2))
+            assert [(await anext(one)).at, (await anext(one)).at, (await anext(two)).at] == [1, 2, 2]
+    assert not feed.subscriptions
+
+
+async def test_a_reader_waits_and_is_woken():
+    feed = Feed()
+    with feed.subscribe() as subscription:
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(anext(subscription))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            feed.tell(event(7))
+        assert waiting.result().at == 7
+
+
+async def test_a_slow_reader_loses_the_oldest():
+    feed = Feed()
+    subscription = feed.subscribe()
+    for n in range(KEPT + 10):
+        feed.tell(event(n))
+    subscription.close()
+    assert [e.at async for e in subscription] == [float(n) for n in range(10, KEPT + 10)]
+
+
+async def test_closing_ends_the_one_that_waits():
+    feed = Feed()
+    subscription = feed.subscribe()
+
+    async def read() -> list[float]:
+        return [e.at async for e in subscription]
+
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(read())
+        await asyncio.sleep(0)
+        subscription.close()
+    assert reading.result() == []

@@ -1,0 +1,217 @@
+"""Bytes pass as they come; whoever reads slowly slows whoever sends, and little is held in between."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.scripted import Conversation, each
+from tests.dataplane.wire import Message, chunked, get, ok, wait_until
+
+SIZE = 10 * 1024 * 1024
+BIG = bytes(range(256)) * (SIZE // 256)
+HELD = 1024 * 1024  # the most that may wait in a transport: its high-water mark and one read
+SMALL_BUFFER = 64 * 1024
+
+
+async def test_each_event_arrives_before_the_next_is_sent(stage: Stage) -> None:
+    seen = [asyncio.Event() for _ in range(3)]
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await conversation.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        for n, event in enumerate(seen):
+            await conversation.send(chunked(b"data: %d\n\n" % n).removesuffix(b"0\r\n\r\n"))
+            await event.wait()
+        await conversation.send(b"0\r\n\r\n")
+
+    stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.head()).status == 200
+    for n, event in enumerate(seen):
+        assert await client.exactly(14) == b"9\r\ndata: %d\n\n\r\n" % n
+        event.set()
+    assert await client.exactly(5) == b"0\r\n\r\n"
+
+
+async def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(stage: Stage) -> None:
+    pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        for _ in range(3):
+            pieces.put_nowait(await conversation.exactly(3))
+        await conversation.send(ok(b"done"))
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
+    for piece in (b"one", b"two", b"six"):
+        await client.send(piece)
+        assert await pieces.get() == piece
+    assert (await client.answer()).body == b"done"
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: %d" % SIZE, b"Transfer-Encoding: chunked", b"X: y"])
+async def test_large_answers(stage: Stage, framing: bytes) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        body = chunked(BIG[: SIZE // 2], BIG[SIZE // 2 :]) if b"chunked" in framing else BIG
+        await conversation.send(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing, body)
+        if b"X" in framing:
+            conversation.close()
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).body == BIG
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
+async def test_a_backend_that_reads_slowly_stops_its_client(stage: Stage, coded: bool) -> None:
+    reading = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await reading.wait()
+        await conversation.send(ok(b"%d" % len(await upload(conversation, coded))))
+
+    stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    stage.use(route("v2"))
+    client = await stage.client(send_buffer=SMALL_BUFFER)
+    framing = b"Transfer-Encoding: chunked" if coded else b"Content-Length: %d" % SIZE
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
+    pouring = asyncio.create_task(client.pour(chunked(BIG) if coded else BIG))
+    await wait_until(lambda: not next(iter(stage.plane.clients)).reading, "the client is stopped")
+    (exchange,) = stage.plane.active
+    assert exchange.upstream is not None
+    for _ in range(50):
+        assert exchange.upstream.transport.get_write_buffer_size() < HELD
+        assert exchange.kept < SIZE
+        await asyncio.sleep(0.001)
+    assert not pouring.done()
+    reading.set()
+    await pouring
+    assert (await client.answer()).body == b"%d" % SIZE
+
+
+async def upload(conversation: Conversation, coded: bool) -> bytes:
+    if not coded:
+        return await conversation.exactly(SIZE)
+    message = Message(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await conversation.body(message)
+    return message.body
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["first piece", "inspected piece"])
+async def test_a_large_first_piece_stops_the_client_all_the_same(stage: Stage, keyed: bool) -> None:
+    """What a slow backend does not take of the very first write must stop the client as well."""
+    held = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await held.wait()
+        await conversation.exactly(SIZE - len(conversation.buffer) - 0)
+        await conversation.send(ok(b"done"))
+
+    stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    stage.use(route("v2", inspect_limit=4 * 1024 * 1024 if keyed else 1))
+    client = await stage.client()
+    pouring = asyncio.create_task(
+        client.pour(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % SIZE + BIG, SIZE)
+    )
+    await wait_until(lambda: stage.plane.active, "the request begins")
+    (exchange,) = stage.plane.active
+    await wait_until(lambda: exchange.upstream is not None and not exchange.client.reading, "it is stopped")
+    assert exchange.upstream is not None
+    assert exchange.upstream.transport.get_write_buffer_size() < HELD
+    pouring.cancel()
+    held.set()
+
+
+async def test_a_client_that_reads_slowly_stops_its_backend(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
+        await conversation.pour(BIG)
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    await client.send(get())
+    await wait_until(lambda: stage.plane.active, "the request begins")
+    (exchange,) = stage.plane.active
+    await wait_until(lambda: exchange.client_stalls, "the backend is stopped")
+    for _ in range(50):
+        assert exchange.client.transport.get_write_buffer_size() < HELD
+        await asyncio.sleep(0.001)
+    assert backend.conversations[0].sent < SIZE
+    assert (await client.answer()).body == BIG
+
+
+async def test_pipelined_answers_wait_for_a_client_that_does_not_read(stage: Stage) -> None:
+    """Each answer is whole at once; only the requests can be held back, or the answers pile up here."""
+    body = BIG[: 128 * 1024]
+    count = 200
+    stage.backend("v2", each(lambda conversation, _: conversation.send(ok(body))))
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    pouring = asyncio.create_task(client.pour(get() * count))
+    await wait_until(lambda: stage.plane.clients, "the client is here")
+    (downstream,) = stage.plane.clients
+    for _ in range(100):
+        assert downstream.transport.get_write_buffer_size() < HELD
+        await asyncio.sleep(0.002)
+    assert len(stage.accepted) < count
+    for _ in range(count):
+        assert (await client.answer()).body == body
+    await pouring
+
+
+async def test_a_client_that_stalls_is_given_up_and_nobody_is_blamed(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
+        await conversation.pour(BIG)
+
+    stage.backend("v2", script, idle_timeout=0.2)
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    await client.send(get())
+    cell = await stage.cell("v2")
+    assert (cell.codes, cell.errors, cell.abandoned) == ({499: 1}, 0, 1)
+    assert cell.failures == {"client_left": 1}
+    await wait_until(lambda: not stage.plane.clients, "the connection is gone")
+
+
+async def test_a_client_that_never_takes_the_end_of_its_answer_is_given_up(stage: Stage) -> None:
+    """The exchange is over, as the rest waits in this proxy; the connection must not stay for ever."""
+    count = 40
+    stage.backend("v2", each(lambda conversation, _: conversation.send(ok(BIG[: 256 * 1024]))))
+    stage.use(route("v2"), keep_alive=0.2)
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    await client.send(get() * count)
+    await wait_until(lambda: not stage.plane.clients, "the connection is gone")
+
+
+async def test_a_backend_that_never_takes_the_upload_is_timed_out(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await asyncio.Event().wait()
+
+    stage.backend("v2", script, receive_buffer=SMALL_BUFFER, first_byte_timeout=0.3)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % SIZE)
+    pouring = asyncio.create_task(client.pour(BIG))
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (504, b"upstream/first_byte_timeout")
+    pouring.cancel()
+    cell = await stage.cell("v2")
+    assert (cell.errors, cell.failures) == (1, {"first_byte_timeout": 1})

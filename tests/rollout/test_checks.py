@@ -1,0 +1,261 @@
+"""Each check against tables of counts, and the level of the whole under continuous looking."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.config.model import RolloutConfig, StepConfig
+from proxy.rollout.checks import Terms, judge, judge_all
+from proxy.rollout.evidence import WARM_UP, gather
+from proxy.rollout.strategy import Plan, expand
+from proxy.rollout.verdict import Finding, Verdict
+from proxy.stats.sequential import bound
+
+from .counting import TERMS, cell, check, evidence
+
+PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+MAX = check("error_rate", max="1%")
+INCREASE = check("error_rate", max_increase="1%")
+SLOW = check("latency", quantile="p90", max="200ms")
+RATIO = check("latency", quantile="p90", max_ratio=1.5)
+TIMES = [0.1] * 95 + [0.15] * 5
+
+
+def challenger(n: int, errors: int = 0, champion: tuple[int, int] = (2000, 0)):
+    return evidence(cell("v3", n, errors), cell("v2", *champion))
+
+
+@pytest.mark.parametrize(
+    ("n", "errors", "champion", "finding"),
+    [
+        (0, 0, (0, 0), UNDECIDED),
+        (99, 0, (2000, 0), UNDECIDED),  # silence is no PASS
+        (100, 0, (2000, 0), PASS),
+        (200, 2, (2000, 0), PASS),
+        (200, 3, (2000, 0), UNDECIDED),  # above the limit, and not yet beyond chance
+        (200, 15, (2000, 0), FAIL),
+        (20, 8, (2000, 0), FAIL),  # proof needs no min_requests
+        (200, 15, (2000, 25), VOID),  # the champion is over the limit too
+        (200, 15, (2000, 20), FAIL),
+        (200, 15, (10, 1), FAIL),  # one error makes no sick champion
+        (200, 2, (2000, 500), PASS),
+    ],
+)
+def test_error_rate_max(n, errors, champion, finding):
+    verdict = judge(MAX, challenger(n, errors, champion), TERMS)
+    assert verdict.verdict is finding
+    assert verdict.n == n
+    assert verdict.bound == bound(TERMS.alpha)
+
+
+@pytest.mark.parametrize(
+    ("n", "errors", "champion", "finding"),
+    [
+        (99, 0, (2000, 0), UNDECIDED),
+        (500, 0, (99, 0), UNDECIDED),  # too little of the champion to compare with
+        (200, 2, (2000, 20), PASS),
+        (200, 6, (2000, 20), UNDECIDED),
+        (400, 60, (2000, 20), FAIL),
+        (400, 60, (2000, 300), PASS),  # the same share on both sides is nobody's fault
+        (200, 30, (2000, 0), FAIL),  # a champion without errors can be compared with
+    ],
+)
+def test_error_rate_increase(n, errors, champion, finding):
+    assert judge(INCREASE, challenger(n, errors, champion), TERMS).verdict is finding
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("question", [INCREASE, RATIO])
+def test_a_comparison_without_traffic_on_both_sides_is_void(question, share):
+    alone = evidence(cell("v3", 500), share=share)
+    assert judge(question, alone, TERMS).verdict is VOID
+
+
+@pytest.mark.parametrize("question", [MAX, INCREASE, SLOW, RATIO])
+def test_before_the_first_request_nothing_is_decided(question):
+    for nothing in (evidence(), evidence(share=1.0) if question in (MAX, SLOW) else evidence()):
+        assert judge(question, nothing, TERMS).verdict is UNDECIDED
+    assert judge(question, evidence(), Terms(3, 100, 0.01)).verdict is UNDECIDED  # a step not yet begun
+
+
+def test_at_a_full_flip_comparisons_rest_on_the_steps_before():
+    made = challenger(400, 60)
+    made.open("r", 3, 1, 1.0)
+    gather(made, [cell("v3", 1000, 0, version=3)], ())
+    assert judge(INCREASE, made, Terms(1, 100, 0.002)).verdict is FAIL
+    assert judge(MAX, made, Terms(1, 100, 0.002)).verdict is PASS  # of its own step only
+
+
+def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0.5):
+    times = [limit] * slow + [0.02] * (n - slow)
+    other = [limit] * champion_slow + [0.02] * (2000 - champion_slow)
+    return evidence(cell("v3", n, times=times), cell("v2", 2000, times=other))
+
+
+@pytest.mark.parametrize(
+    ("slow", "n", "champion_slow", "finding"),
+    [
+        (0, 0, 0, UNDECIDED),
+        (0, 99, 0, UNDECIDED),
+        (18, 200, 20, PASS),
+        (26, 200, 20, UNDECIDED),
+        (60, 200, 20, FAIL),
+        (60, 200, 400, VOID),
+    ],
+)
+def test_latency_max(slow, n, champion_slow, finding):
+    verdict = judge(SLOW, latencies(slow, n, champion_slow), TERMS)
+    assert verdict.verdict is finding
+    if finding is FAIL:
+        assert verdict.estimate == pytest.approx(0.5, rel=0.02)
+
+
+def test_answers_in_the_bucket_of_the_limit_are_within_it():
+    assert judge(SLOW, latencies(150, limit=0.2), TERMS).verdict is PASS
+
+
+def compared(times: list[float], n: int = 100, ticks: int = 4):
+    made = evidence(cell("v2", WARM_UP, times=TIMES * (WARM_UP // 100)), checks=(RATIO,))
+    for _ in range(ticks):
+        gather(made, [cell("v2", 900, times=TIMES * 9), cell("v3", n, times=times[:n])], (RATIO,))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("times", "n", "ticks", "finding"),
+    [
+        (TIMES, 100, 4, PASS),
+        (TIMES, 10, 4, UNDECIDED),
+        ([0.14] * 100, 100, 4, PASS),
+        ([0.2] * 100, 100, 4, FAIL),
+        ([0.2] * 12 + [0.1] * 88, 100, 1, UNDECIDED),
+    ],
+)
+def test_latency_ratio(times, n, ticks, finding):
+    assert judge(RATIO, compared(times, n, ticks), TERMS).verdict is finding
+
+
+def test_latency_ratio_waits_until_the_champion_is_known():
+    verdict = judge(RATIO, evidence(cell("v2", 30), cell("v3", 300), checks=(RATIO,)), TERMS)
+    assert (verdict.verdict, verdict.reason) == (
+        UNDECIDED,
+        "nothing to compare yet: 30 of 500 answers of the champion known",
+    )
+
+
+def test_requests_min_passes_or_waits():
+    many = check("requests", min=150)
+    short = judge(many, challenger(100), TERMS)
+    assert (short.verdict, short.eta_requests) == (UNDECIDED, 50)
+    assert judge(many, challenger(150), TERMS).verdict is PASS
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        check("score_divergence", max=0.1),
+        check("disagreement", max="5%"),
+        check("kpi", name="conversion", min_increase=0),
+        check("prometheus", query="up", max=1),
+    ],
+)
+def test_what_is_not_measured_is_void_and_says_so(question):
+    verdict = judge(question, challenger(1000), TERMS)
+    assert (verdict.verdict, verdict.check) == (VOID, question.title)
+    assert verdict.reason.endswith("is not measured by this version")
+
+
+def test_limits_of_nothing_can_be_failed_and_limits_of_everything_cannot():
+    assert judge(check("error_rate", max=0), challenger(200, 5), TERMS).verdict is FAIL
+    assert judge(check("error_rate", max=0), challenger(200, 0), TERMS).verdict is PASS
+    assert judge(check("error_rate", max=1), challenger(200, 200), TERMS).verdict is PASS
+    assert judge(check("error_rate", max_increase=0), challenger(200, 10), TERMS).verdict is FAIL
+
+
+def test_reasons_have_the_value_the_comparison_and_the_threshold():
+    failed = challenger(400, 60, (2000, 20))
+    assert judge(MAX, failed, TERMS).reason == "15% of 400 requests failed; the limit is 1%"
+    assert judge(INCREASE, failed, TERMS).reason.startswith(
+        "15% of 400 requests failed against the champion's 1% of 2000; allowed is 1% more (errors are at least "
+    )
+    assert (
+        judge(SLOW, latencies(60), TERMS).reason
+        == "p90 latency is 498ms over 200 answers; the limit is 200ms"
+    )
+    assert judge(RATIO, compared([0.2] * 100), TERMS).reason == (
+        "p90 latency is 200ms over 400 answers against the champion's 100ms, 2 times; allowed is 1.5 times"
+    )
+    sick = judge(MAX, challenger(200, 15, (2000, 40)), TERMS).reason
+    assert sick.endswith("; the champion is over it too (2%): a common cause")
+
+
+def test_verdicts_carry_their_numbers():
+    verdict = judge(INCREASE, challenger(200, 6, (2000, 20)), TERMS)
+    assert verdict.estimate == pytest.approx(0.02)
+    assert verdict.interval is not None
+    assert verdict.interval[0] < 0.02 < verdict.interval[1]
+    assert verdict.evidence is not None
+    assert verdict.bound is not None
+    assert verdict.evidence < verdict.bound
+    assert verdict.eta_requests
+
+
+def test_the_eta_is_about_right():
+    """The Wald bound: when the rate goes on as it is, the proof comes after about so many requests."""
+    first = judge(MAX, challenger(100, 4), TERMS)
+    assert first.verdict is UNDECIDED
+    assert first.eta_requests is not None
+    sooner, later = (100 + round(first.eta_requests * f) for f in (0.7, 1.4))
+    assert judge(MAX, challenger(sooner, round(0.04 * sooner)), TERMS).verdict is UNDECIDED
+    assert judge(MAX, challenger(later, round(0.04 * later)), TERMS).verdict is FAIL
+
+
+def plan(*checks, steps: int = 3, alpha: float = 0.01) -> Plan:
+    written = tuple(StepConfig(weight=100 * (i + 1), min_requests=10 * (i + 1)) for i in range(steps))
+    return expand(
+        RolloutConfig(
+            strategy="canary", champion="v2", challenger="v3", steps=written, checks=checks, alpha=alpha
+        )
+    )
+
+
+def test_alpha_is_split_over_tests_and_steps_with_the_watch():
+    verdicts = judge_all(plan(MAX, INCREASE, check("requests", min=1)), challenger(500), 0)
+    assert [v.bound for v in verdicts] == [bound(0.01 / 2 / 4), bound(0.01 / 2 / 4), None]
+
+
+def test_each_step_needs_its_own_requests_and_the_watch_those_of_the_last():
+    made = evidence()
+    for step in range(4):
+        made.open("r", 10 + step, step, 1.0)
+        gather(made, [cell("v3", 15, version=10 + step)], ())
+    found = [judge_all(plan(MAX), made, step)[0].verdict for step in range(4)]
+    assert found == [PASS, UNDECIDED, UNDECIDED, UNDECIDED]
+
+
+def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Verdict | None:
+    """One step at 20 % weight, looked at 40 times, 150 requests each; with shared outages."""
+    made = evidence(share=0.2)
+    checks = plan(MAX, INCREASE, steps=1, alpha=0.05)
+    for _ in range(40):
+        n = sum(rng.random() < 0.2 for _ in range(150))
+        errors = sum(rng.random() < rate for _ in range(n))
+        other = sum(rng.random() < champion_rate for _ in range(150 - n))
+        gather(made, [cell("v3", n, errors, times=()), cell("v2", 150 - n, other, times=())], ())
+        for verdict in judge_all(checks, made, 0):
+            if verdict.verdict is FAIL:
+                return verdict
+    return None
+
+
+def test_a_healthy_challenger_is_not_thrown_out_by_looking_again_and_again():
+    rng = random.Random(11)
+    thrown = sum(ever_fails(rng, 0.008, 0.008) is not None for _ in range(60))
+    assert thrown <= 3  # alpha is 5 %; a threshold on the running share throws out most of them
+
+
+def test_a_sick_challenger_is_found():
+    rng = random.Random(12)
+    assert all(ever_fails(rng, 0.08, 0.008) is not None for _ in range(10))

@@ -1,0 +1,117 @@
+"""Counts fall into the stratum of their ledger version, and thresholds are fixed before they are used."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.rollout.evidence import (
+    WARM_UP,
+    Evidence,
+    edges,
+    error_tosses,
+    gather,
+    judged,
+    slow_tosses,
+    total,
+)
+from proxy.stats.histogram import GAMMA, upper_edge
+from proxy.stats.sequential import Tosses
+
+from .counting import cell, check
+
+RATIO = check("latency", quantile="p90", max_ratio=1.5)
+
+
+def two_steps() -> Evidence:
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    made.open("r", 3, 1, 0.5)
+    return made
+
+
+def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
+    made = two_steps()
+    gather(
+        made, [cell("v3", 10, 1, version=3), cell("v3", 5, 2, version=2), cell("v2", 90, 3, version=2)], ()
+    )
+    gather(
+        made, [cell("v3", 7, 1, version=2), cell("v1", 50, 50, version=2), cell("v3", 9, 9, version=1)], ()
+    )
+    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3), Tosses(0.5, 1, 0)]
+    assert [s.challenger.requests for s in made.strata] == [12, 10]
+
+
+cells = st.builds(
+    cell, st.sampled_from(["v2", "v3"]), st.integers(1, 30), st.integers(0, 1), st.integers(1, 4)
+)
+
+
+@given(st.lists(cells, max_size=12), st.integers(0, 12))
+def test_one_tick_or_many_the_counts_are_the_same(counted, cut):
+    whole, parts = two_steps(), two_steps()
+    gather(whole, counted, ())
+    gather(parts, counted[:cut], ())
+    gather(parts, counted[cut:], ())
+    assert [(s.champion.requests, s.challenger.errors) for s in whole.strata] == [
+        (s.champion.requests, s.challenger.errors) for s in parts.strata
+    ]
+    assert whole.baseline.buckets == parts.baseline.buckets
+
+
+def test_a_shadow_is_known_by_its_mirrored_copies_and_a_live_challenger_is_not():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.0)
+    made.open("r", 3, 1, 0.1)
+    for version in (2, 3):
+        gather(made, [cell("v3", 5, version=version, role="shadow"), cell("v3", 7, version=version)], ())
+        gather(made, [cell("v2", 5, version=version, role="shadow")], ())
+    assert [s.challenger.requests for s in made.strata] == [5, 7]
+    assert made.baseline.count == 0
+
+
+def test_a_threshold_comes_from_what_was_known_before_the_tick():
+    made = two_steps()
+    assert edges(made.baseline, RATIO) is None
+    first = cell("v2", WARM_UP, times=[0.1] * WARM_UP)
+    gather(made, [first, cell("v3", 10, times=[9.0] * 10)], (RATIO,))
+    assert slow_tosses(made.strata, RATIO.title) == []  # nothing was known when these came
+
+    slow = [0.1] * 8 + [0.16] * 2
+    gather(made, [cell("v2", 10, times=slow), cell("v3", 10, times=slow)], (RATIO,))
+    counted = made.strata[0].slow[RATIO.title]
+    # the champion's p90 was 100 ms: two are above it, and two above 1.5 times it
+    assert (counted.champion, counted.champion_n, counted.challenger, counted.challenger_n) == (2, 10, 2, 10)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.02, 1.1, 1.5, 2.0])
+def test_the_challenger_s_threshold_is_at_least_the_ratio_and_at_most_a_bucket_above(ratio):
+    baseline = cell("v2", WARM_UP).duration
+    found = edges(baseline, check("latency", quantile="p90", max_ratio=ratio))
+    assert found is not None
+    ours, theirs = (upper_edge(bucket) for bucket in found)
+    assert ratio * theirs * 0.9999 <= ours <= ratio * theirs * GAMMA * 1.0001
+
+
+def test_comparisons_use_the_step_s_strata_or_else_those_before():
+    made = two_steps()
+    assert [s.version for s in made.comparable(1)] == [3]
+    made.open("r", 4, 2, 1.0)
+    assert [s.version for s in made.comparable(2)] == [2, 3]
+    assert [s.version for s in made.of_step(2)] == [4]
+
+
+def test_evidence_survives_being_written_down():
+    made = two_steps()
+    gather(made, [cell("v2", WARM_UP)], (RATIO,))
+    gather(made, [cell("v2", 20, 1), cell("v3", 20, 2)], (RATIO,))
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
+
+
+def test_sums_leave_their_parts_alone_and_clients_that_left_say_nothing():
+    one, two = cell("v3", 5), cell("v3", 6, 2)
+    two.abandoned = 4
+    assert (total([one, two]).requests, one.requests, total([]).requests) == (11, 5, 0)
+    assert judged(two) == 2

@@ -1,0 +1,84 @@
+"""The fuse looks at the latest outcomes, and at the champion over the same time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.config.model import FuseConfig
+from proxy.rollout.fuse import Tail, judge_fuse
+from proxy.rollout.verdict import Finding
+from proxy.stats.counts import RECENT_KEPT
+
+FUSE = FuseConfig(consecutive_errors=5, error_share=0.5, of_last=20)
+
+
+def tail(*ticks: str) -> Tail:
+    """Outcomes by tick, one second apart: `x` is an error."""
+    made = Tail()
+    for at, outcomes in enumerate(ticks):
+        made.add([o == "x" for o in outcomes], float(at))
+    return made
+
+
+WELL = tail(*["." * 50] * 10)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "blows"),
+    [
+        (tail(), False),
+        (tail("xxxx"), False),
+        (tail("xxxxx"), True),
+        (tail("xxx", "xx"), True),
+        (tail("xxxxx."), False),
+        (tail("x." * 9 + "x"), False),  # 19 outcomes are not 20
+        (tail("x." * 10), True),
+        (tail("x." * 9, ".."), False),
+        (tail("x" * 4 + "." * 200), False),
+        (tail("x" * 20, "." * 20), False),  # long over
+    ],
+)
+def test_it_blows_on_errors_in_a_row_and_on_a_share_of_the_last(challenger, blows):
+    verdict = judge_fuse(FUSE, challenger, WELL)
+    assert (verdict.verdict if verdict else None) == (Finding.FAIL if blows else None)
+
+
+def test_it_says_what_it_saw_and_what_the_limit_is():
+    row = judge_fuse(FUSE, tail("xxxxxx"), WELL)
+    share = judge_fuse(FUSE, tail("x." * 10), WELL)
+    assert row is not None
+    assert share is not None
+    assert row.reason == "5 errors in a row; the limit is 5"
+    assert share.reason == "10 of the last 20 requests failed; the limit is 50%"
+    assert (row.check, share.n, share.estimate) == ("fuse", 20, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("champion", "holds"),
+    [
+        (tail("....", "xxxxx"), True),
+        (tail("." * 400, "." * 40 + "xxxxx"), True),  # the outage began in the middle of the tick
+        (tail("xxxxx", "....."), False),  # sick before, well at the same time
+        (tail(".....", "....x"), False),  # one error makes no sick champion
+        (tail("....."), False),  # nothing is known of the same time
+        (tail(".....", ".x.xx"), True),  # half as often is often enough
+    ],
+)
+def test_it_holds_where_the_champion_fails_at_the_same_time(champion, holds):
+    verdict = judge_fuse(FUSE, tail(".", "xxxxx"), champion)
+    assert verdict is not None
+    assert verdict.verdict is (Finding.VOID if holds else Finding.FAIL)
+    assert ("a common cause" in verdict.reason) == holds
+
+
+@given(st.lists(st.text("x.", max_size=300), max_size=20), st.integers(1, RECENT_KEPT))
+def test_the_tail_is_the_end_of_all_outcomes_however_they_came(ticks, n):
+    outcomes, _ = tail(*ticks).last(n)
+    assert outcomes == [o == "x" for o in "".join(ticks)][-n:]
+
+
+def test_the_tail_forgets():
+    long = tail(*["." * 100] * 50)
+    assert sum(len(o) for _, o in long.ticks) < RECENT_KEPT + 100
