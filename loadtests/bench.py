@@ -132,7 +132,7 @@ def describe_machine(cores: Cores) -> Machine:
         cpu=found[1] if found else platform.machine(),
         cores=os.cpu_count() or 1,
         pinned=bool(cores.proxy),
-        kernel=platform.release(),
+        kernel=".".join(platform.release().split(".")[:2]),
         python=platform.python_version(),
     )
 
@@ -179,16 +179,18 @@ def positive(text: str) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     settings = Settings(options.seconds, options.rounds, options.connections, CALM_CONNECTIONS, generator())
+    works = [work for work in WORKS if options.work in (None, work.name)]
     # So that TERM unwinds the stack as Ctrl-C does, and nothing is left running.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        works = [work for work in WORKS if options.work in (None, work.name)]
         publish(bench(options.only or list(MAKERS), works, settings), options.json)
     except BenchError as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGTERM, former)
     return 0
 
 

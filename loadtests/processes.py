@@ -54,16 +54,25 @@ def child(argv: Sequence[str], cores: frozenset[int], log: Path) -> Iterator[sub
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Asks the leader to end, then ends what is left of its group."""
+    """Asks the leader to end, ends what is left of its group, and returns when nothing is."""
     process.terminate()
     try:
         process.wait(STOPS_WITHIN)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        while signal_group(process.pid, signal.SIGKILL):
+            process.poll()
+            time.sleep(0.005)
+
+
+def signal_group(group: int, number: signal.Signals) -> bool:
+    """False if nobody is left in it."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 from hashlib import blake2b
@@ -139,6 +140,7 @@ class App:
 
     async def run(self) -> None:
         config = self.loaded.config
+        load_tls_or_fail(config)
         store = Store.open(config.state)
         try:
             if config.workers == 0:
@@ -178,7 +180,7 @@ class App:
         plane = DataPlane()
         self.controller = Controller(store, DirectSeam(plane), 1)
         await self.controller.load(self.loaded, "file", time.time())
-        tls = load_tls(config.tls.cert, config.tls.key) if config.tls else None
+        tls = load_tls_or_fail(config)
         for (sock,) in bound:
             await plane.listen(sock, tls)
         await self.serve_until_stopped(config, bound)
@@ -204,8 +206,9 @@ class App:
 
     def announce(self, bound: list[list[socket.socket]], runner: web.AppRunner) -> None:
         self.is_ready = True
+        scheme = "https" if self.loaded.config.tls else "http"
         for sockets in bound:
-            log.info("listening on http://%s:%d", *sockets[0].getsockname()[:2])
+            log.info("listening on %s://%s:%d", scheme, *sockets[0].getsockname()[:2])
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
@@ -240,6 +243,16 @@ def bind_or_fail(host: str, port: int, copies: int, beside_orphans: bool) -> lis
         return bind(host, port, copies, beside_orphans)
     except OSError as error:
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def load_tls_or_fail(config: Config) -> ssl.SSLContext | None:
+    """Also in the control process, so that a bad certificate is found before any worker starts."""
+    if config.tls is None:
+        return None
+    try:
+        return load_tls(config.tls.cert, config.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise StartError(f"tls: cannot use {config.tls.cert} with {config.tls.key}: {error}") from error
 
 
 def notify(state: str) -> None:

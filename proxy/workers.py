@@ -164,12 +164,13 @@ async def report(plane: DataPlane, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(OSError):  # the control plane is gone; `follow` decides what that means
         while True:
             await asyncio.sleep(REPORT_EVERY)
-            if hasattr(plane, "snapshot"):
-                write_report(plane, writer)
-                await writer.drain()
+            write_report(plane, writer)
+            await writer.drain()
 
 
 def write_report(plane: DataPlane, writer: asyncio.StreamWriter) -> None:
+    if not plane.listening:  # a report says that the worker serves
+        return
     status = status_of(plane, 0)
     write_frame(
         writer,

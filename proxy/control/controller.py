@@ -71,6 +71,7 @@ class Controller:
         self.seen: Endpoints = frozenset()
         self.generation = 0
         self.began = self.now = self.kept_at = 0.0
+        self.was_ok = True
         self.config_ok = False
         self.last_reload_at = 0.0
         self.last_reload_error = ""
@@ -89,6 +90,7 @@ class Controller:
             changes = [change for live in self.lives.values() if (change := self.decide(live, now))]
             await self.enact(changes)
             self.keep_evidence(now)
+            self.report_store(now)
 
     def count(self, counts: Counts, now: float) -> None:
         """Into the totals (over all ledger versions, of which there is no end) and the window."""
@@ -112,10 +114,10 @@ class Controller:
         falls = [change for change in changes if not change.rises]
         rises = [change for change in changes if change.rises]
         if falls:
-            await self.enact_first(falls)
-        return not rises or await self.write_first(rises)
+            await self.fall(falls)
+        return not rises or await self.rise(rises)
 
-    async def enact_first(self, changes: Sequence[Change]) -> None:
+    async def fall(self, changes: Sequence[Change]) -> None:
         """The snapshot is on its way before the disk is waited for."""
         moved = any(c.record.ledger.version != c.live.record.ledger.version for c in changes)
         self.adopt(changes)
@@ -125,7 +127,8 @@ class Controller:
                 await asyncio.sleep(0)
             self.tell(self.journal.write([change.entry for change in changes]))
 
-    async def write_first(self, changes: Sequence[Change]) -> bool:
+    async def rise(self, changes: Sequence[Change]) -> bool:
+        """The disk first; what it does not take does not happen."""
         decisions = self.journal.write_first([change.entry for change in changes])
         if decisions is None:
             for change in changes:
@@ -139,6 +142,12 @@ class Controller:
     def adopt(self, changes: Sequence[Change]) -> None:
         for change in changes:
             change.live.renew(change.live.config, change.record, change.evidence)
+            self.look_ahead(change.live)
+
+    def look_ahead(self, live: LiveRoute) -> None:
+        """So that it is known at once, and not only at the next tick, what the rollout waits for."""
+        if live.rollout is not None:
+            live.next_move(self.is_ready(live.rollout.challenger), self.now)
 
     async def publish(self) -> None:
         """Returns when every live worker serves from what the controller holds now."""
@@ -159,13 +168,16 @@ class Controller:
         if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
             return
         self.kept_at = now
-        was_ok = self.journal.ok
         guarded = {
             live.name: live.evidence for live in self.lives.values() if live.is_guarded and live.evidence
         }
-        if guarded or not was_ok:
+        if guarded or not self.journal.ok:
             self.journal.save_evidence(guarded)
-        if self.journal.ok != was_ok:
+
+    def report_store(self, now: float) -> None:
+        """Say when the state can no longer be written, and when it can again."""
+        if self.journal.ok != self.was_ok:
+            self.was_ok = self.journal.ok
             detail = "writable again" if self.journal.ok else self.journal.error
             log.warning("state: %s", detail)
             self.feed.tell(StatusChange(now, "store", None, detail))
@@ -216,8 +228,7 @@ class Controller:
             else:
                 live.renew(route, record, evidence)
             self.lives[route.name] = live
-            if live.rollout is not None:  # so that it is known what the rollout waits for
-                live.next_move(self.is_ready(live.rollout.challenger), now)
+            self.look_ahead(live)
 
     def refuse_config(self, error: str) -> None:
         """A reload that failed: the configuration stays, and status says what was wrong."""
@@ -245,7 +256,7 @@ class Controller:
             wanted = self.parsed(weights)
             if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
                 change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
-                if not await self.write_first([change]):
+                if not await self.rise([change]):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
             return viewing.route_view(live, self.numbers())
 
@@ -263,6 +274,7 @@ class Controller:
     async def command(self, route: str, verb: Verb, actor: str, now: float, reason: str = "") -> RolloutView:
         """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up."""
         async with self.turn:
+            self.now = now
             live = self.find(route)
             rollout = live.rollout
             if rollout is None:

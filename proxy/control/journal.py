@@ -6,15 +6,20 @@ that can be; until then `ok` is False. What must be on disk first and cannot be 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from proxy.control.chain import seal
+from proxy.control.chain import first_broken, seal
 from proxy.control.store import RouteRecord, Store, StoreError
 from proxy.control.views import Decision
 from proxy.rollout.evidence import Evidence
+
+log = logging.getLogger("crossfade.journal")
+
+VERIFIED = 1000  # latest decisions whose chain is gone through at the start
 
 
 class Entry(msgspec.Struct):
@@ -29,10 +34,18 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.number, self.hash = store.head()
+        self.verify()
         self.owed: list[tuple[Decision, Entry]] = []
         self.ok = True
         self.error = ""
         self.decided: Counter[tuple[str, str]] = Counter()  # by (route, action), since the proxy began
+
+    def verify(self) -> None:
+        """A chain that does not hold is told to the operator; the proxy serves on all the same."""
+        latest = self.store.decisions(None, self.number - VERIFIED, VERIFIED)
+        broken = first_broken(latest, latest[0].previous_hash) if latest else None
+        if broken is not None:
+            log.error("the journal does not hold at decision %d: it was changed by another hand", broken)
 
     def write_first(self, entries: Sequence[Entry]) -> list[Decision] | None:
         """On disk when this returns; None when it cannot be, and then nothing has been decided."""

@@ -21,7 +21,7 @@ from proxy.control.store import RouteRecord
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.machine import RolloutState
 from proxy.rollout.strategy import Plan, expand
-from proxy.routing.ledger import new_ledger, renamed, reweigh, salt_of
+from proxy.routing.ledger import Ledger, new_ledger, renamed, reweigh, salt_of
 from proxy.stats.histogram import Histogram
 
 
@@ -76,38 +76,56 @@ def settle(
 
 
 def settle_route(config: Config, route: RouteConfig, old: RouteRecord | None, now: float) -> Outcome:
-    """The record that this route has under this configuration."""
-    salt = salt_of(route.name)
+    """The record that this route has under this configuration; it names no backend that is not there."""
+    outcome = course_of(config, route, old, now)
+    record = outcome.record
+    home = record.home and without_strangers(config, record.home)
+    ledger = without_strangers(config, record.ledger)
+    return outcome._replace(record=replace(record, ledger=ledger, home=home))
+
+
+def course_of(config: Config, route: RouteConfig, old: RouteRecord | None, now: float) -> Outcome:
     if old is None:
-        first = RouteRecord(route.name, new_ledger(route.split, salt), route.split)
+        first = RouteRecord(route.name, new_ledger(route.split, salt_of(route.name)), route.split)
         started = started_anew(config, route, first, now) if route.rollout else None
         return started or Outcome(first, "create", "the route is new")
     if route.rollout is None and old.rollout is not None:
         ended = replace(at_file_split(route, old), home=None, rollout=None)
         return Outcome(ended, "end", "the rollout was taken out of the configuration")
+    lost = owners_lost(config, old)
     if route.rollout is not None:
         plan = expand(route.rollout)
-        identity = identity_of(plan, config)
-        if old.rollout is None or old.rollout.identity != identity:
+        state = old.rollout
+        if state is None or state.identity != identity_of(plan, config) or (lost and state.is_running):
             return started_anew(config, route, at_file_split(route, old), now)
-        old = replace(old, rollout=replace(old.rollout, watch=plan.watch, steps=plan.steps))
-    return kept(config, route, old)
+        old = replace(old, rollout=replace(state, watch=plan.watch, steps=plan.steps))
+    if lost:
+        home = old.home and reweigh(old.home, route.split, salt_of(route.name))
+        reason = f"{', '.join(lost)} is no longer there: back to the file's split"
+        return Outcome(replace(at_file_split(route, old), home=home), "split", reason)
+    return kept(route, old)
 
 
-def kept(config: Config, route: RouteConfig, old: RouteRecord) -> Outcome:
+def kept(route: RouteConfig, old: RouteRecord) -> Outcome:
     """No rollout begins or ends; the split follows the file where the file's own has changed."""
-    gone = [n for n, weight in old.ledger.weights.items() if weight and n not in config.backends]
-    if gone:
-        reason = f"{', '.join(gone)} is no longer there: back to the file's split"
-        return Outcome(at_file_split(route, old), "split", reason)
-    named = [n for n in old.ledger.backends if n in config.backends]
-    old = replace(old, ledger=renamed(old.ledger, named))
     if route.split == old.file_split:
         return Outcome(old, "", "")
     if old.rollout is not None and old.rollout.is_running:
         reason = "the file's split has changed; it is not applied while a rollout is running"
         return Outcome(replace(old, file_split=route.split), "keep", reason)
     return Outcome(at_file_split(route, old), "split", "the file's split has changed")
+
+
+def owners_lost(config: Config, record: RouteRecord) -> list[str]:
+    """Backends that have buckets, now or at home, and are not in the configuration any more."""
+    ledgers = [ledger for ledger in (record.ledger, record.home) if ledger is not None]
+    owners = {name for ledger in ledgers for name, weight in ledger.weights.items() if weight}
+    return sorted(owners - config.backends.keys())
+
+
+def without_strangers(config: Config, ledger: Ledger) -> Ledger:
+    """The same map, without the names of backends that have no bucket and are not there."""
+    return renamed(ledger, [name for name in ledger.backends if name in config.backends])
 
 
 def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:

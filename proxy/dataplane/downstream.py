@@ -7,12 +7,16 @@ framing nothing more is read as a request: what follows could be anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+import socket
+import struct
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.dataplane import relay
 from proxy.dataplane.exchange import NEVER, Exchange
-from proxy.errors import FAILURES, Failure, RequestRefused, Stage
+from proxy.errors import Failure, RequestRefused, Stage
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
 
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
 
 PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the client is stopped
 LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
+DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
+EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+TLS_HELLO = b"\x16\x03"
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 
 
 class Downstream(asyncio.Protocol):
@@ -38,6 +46,7 @@ class Downstream(asyncio.Protocol):
         self.bodiless = False
         self.keep_alive = True
         self.reading = True
+        self.writable = True
         self.lingering = False
         self.deadline = NEVER
 
@@ -51,6 +60,7 @@ class Downstream(asyncio.Protocol):
         self.plane.clients.add(self)
         if len(self.plane.clients) > snapshot.connections:
             self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
+            self.close()  # lingering would hold what there is too little of
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
@@ -68,7 +78,7 @@ class Downstream(asyncio.Protocol):
     def read_head(self, data: bytes) -> None:
         """The next request, if its head is whole."""
         if data[:2] == b"\r\n":  # RFC 9112 section 2.2: an empty line before a request is no request
-            data = data[2:]
+            data = EMPTY_LINES.sub(b"", data)
         snapshot = self.plane.snapshot
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > snapshot.head_bytes:
@@ -85,6 +95,9 @@ class Downstream(asyncio.Protocol):
             uri = b"\r\n" not in data[: self.plane.snapshot.head_bytes]
             detail = "The request target is too long." if uri else "The header fields are too large."
             self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
+            return
+        if data[:2] == TLS_HELLO:
+            self.refuse(RequestRefused(Stage.PARSE, "This port does not speak TLS."))
             return
         if data and not self.buffer:
             self.deadline = self.plane.now + self.plane.snapshot.head_timeout
@@ -107,15 +120,19 @@ class Downstream(asyncio.Protocol):
         except BrokenBody as error:
             raise RequestRefused(Stage.PARSE, "The request's chunks are not valid.") from error
         self.buffer = reader.surplus
-        self.reader = None if reader.done else reader
+        if not reader.done:
+            self.reader = reader
+            self.deadline = self.plane.now + self.plane.snapshot.keep_alive
         exchange.begin(body, reader.done)
 
     def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
+        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
         try:
             body = reader.feed(data)
             if reader.done:
                 self.reader = None
                 self.buffer = reader.surplus
+                self.deadline = NEVER
             if body or reader.done:
                 exchange.on_request_body(body, reader.done)
         except BrokenBody:
@@ -142,15 +159,19 @@ class Downstream(asyncio.Protocol):
             self.plane.recorder.refused(refusal.status, failure.stage)
         request_id = exchange.request_id if exchange is not None else self.plane.new_id()
         answered = exchange is not None and exchange.answer is not None
-        whole = exchange is not None and exchange.request_done and failure.source == "internal"
+        in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
             exchange.refuse(refusal)
+            in_step = in_step and exchange.head.minor == b"1"
         if answered:
             self.abort()
             return
-        self.keep_alive = self.keep_alive and whole
+        self.keep_alive = self.keep_alive and in_step
         self.answer_problem(failure, refusal.status, refusal.detail, request_id)
-        self.after_answer()
+        if self.keep_alive:
+            self.after_answer()
+        else:
+            self.linger()
 
     def on_exchange_end(self) -> None:
         if self.exchange is not None and self.exchange.ended:
@@ -164,9 +185,18 @@ class Downstream(asyncio.Protocol):
         if not self.keep_alive:
             self.close_gently()
             return
-        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
-        self.set_reading(True)
-        if self.buffer:
+        self.bodiless = False
+        self.await_request()
+        self.go_on()
+
+    def await_request(self) -> None:
+        plane = self.plane
+        self.deadline = plane.now + (DRAIN_IDLE if plane.draining else plane.snapshot.keep_alive)
+
+    def go_on(self) -> None:
+        """Read the next request, once the client takes its answers: or they would pile up here."""
+        self.set_reading(self.writable)
+        if self.buffer and self.writable:
             self.plane.loop.call_soon(self.read_pipelined)
 
     def read_pipelined(self) -> None:
@@ -175,10 +205,14 @@ class Downstream(asyncio.Protocol):
             self.read_head(data)
 
     def close_gently(self) -> None:
-        """Close; but while the client is still sending, drop what comes for a while, lest a reset eat the answer."""
+        """Close at once where nothing more can be on its way to us."""
         if self.reader is None and not self.buffer:
-            self.transport.close()
-            return
+            self.close()
+        else:
+            self.linger()
+
+    def linger(self) -> None:
+        """While the client is still sending, drop what comes for a while, lest a reset eat the answer."""
         self.lingering = True
         self.reader = None
         self.buffer = b""
@@ -187,7 +221,16 @@ class Downstream(asyncio.Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
+    def close(self) -> None:
+        """An orderly end, if the client takes the rest of its answer in time."""
+        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
+        self.transport.close()
+
     def abort(self) -> None:
+        """A reset: a client that reads to the end of the connection must not take half an answer for whole."""
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
 
     # ── flow, time and the end ────────────────────────────────────────────────────────────────
@@ -201,22 +244,32 @@ class Downstream(asyncio.Protocol):
                 self.transport.pause_reading()
 
     def pause_writing(self) -> None:
+        self.writable = False
         if self.exchange is not None:
             self.exchange.on_client_writable(False)
 
     def resume_writing(self) -> None:
+        self.writable = True
         if self.exchange is not None:
             self.exchange.on_client_writable(True)
+        else:
+            self.go_on()
+
+    def eof_received(self) -> None:
+        """A client that sends no more has left: work for it stops now, not when its answer is through."""
+        if self.exchange is not None:
+            self.abort()
 
     def on_deadline(self) -> None:
-        """Nothing came in time: 408 for half a head, a quiet end for an idle connection."""
-        self.deadline = NEVER
-        if self.buffer and not self.lingering:
-            failure = FAILURES[Stage.HEAD_TIMEOUT]
-            self.keep_alive = False
-            self.plane.recorder.refused(failure.status, failure.stage)
-            self.answer_problem(failure, failure.status, failure.detail, self.plane.new_id())
-        self.transport.close()
+        """Nothing came in time: 408 for half a request, a quiet end for an idle connection."""
+        if self.transport.is_closing():
+            self.abort()
+        elif self.exchange is not None and (self.exchange.answer is not None or not self.reading):
+            self.deadline = self.plane.now + self.plane.snapshot.keep_alive  # others set the pace
+        elif self.exchange is not None or (self.buffer and self.writable):
+            self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
+        else:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.plane.clients.discard(self)

@@ -120,8 +120,10 @@ class Exchange:
             upstream.transport.write((chunk(data) if data else b"") + (LAST_CHUNK if done else b""))
         elif data:
             upstream.transport.write(data)
-        if done:
-            self.request_sent()
+        if self.answer is not None:
+            self.idle_from_now()
+        elif done:
+            self.await_first_byte()
 
     def hold(self, data: bytes) -> None:
         """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
@@ -188,7 +190,7 @@ class Exchange:
             self.on_upstream_failed(Stage.NO_ENDPOINT)
             return
         if backend.in_flight >= spec.max_in_flight:
-            self.blame(FAILURES[Stage.OVERLOAD])
+            self.stages += (Stage.OVERLOAD,)
             self.fail(FAILURES[Stage.OVERLOAD])
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
@@ -232,7 +234,7 @@ class Exchange:
         self.client.set_reading(True)
         upstream.send(self, head.method, start + body)  # may stop the client again at once
         if self.request_done:
-            self.request_sent()
+            self.await_first_byte()
         elif self.kept > self.route.spec.inspect_limit:
             self.forget_body()
 
@@ -248,10 +250,9 @@ class Exchange:
             return self.client.vouched
         return self.client.vouched + relay.begin_trace(self.plane.new_id())
 
-    def request_sent(self) -> None:
-        """All of it is on its way: the backend's time to the first byte runs from now."""
-        if self.answer is None:
-            self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
+    def await_first_byte(self) -> None:
+        """It is the backend's turn: its time to the first byte runs from now."""
+        self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
@@ -320,10 +321,12 @@ class Exchange:
         self.deadline = min(self.plane.now + self.answering.spec.idle_timeout, self.total_deadline)
 
     def on_upstream_writable(self, writable: bool) -> None:
-        """Back-pressure: a backend that reads slowly slows its client; it may not stall for longer than it may think."""
+        """Back-pressure: a backend that reads slowly slows its client, and has as long to read on as to answer."""
         self.client.set_reading(writable)
-        if writable:
+        if self.answer is None and not self.request_done:
             self.deadline = self.total_deadline
+            if not writable:
+                self.await_first_byte()
 
     def on_client_writable(self, writable: bool) -> None:
         """Back-pressure: a client that reads slowly slows its backend, and has as long to go on as that has."""
@@ -340,7 +343,7 @@ class Exchange:
         failure = FAILURES[stage]
         self.leave(broken=True)
         if self.answer is not None:
-            self.cut(FAILURES[Stage.BODY])
+            self.cut(failure)
         elif self.may_retry(failure):
             self.attempts += 1
             self.stages += (stage,)
@@ -367,13 +370,18 @@ class Exchange:
     def falls_back(self, failure: Failure) -> bool:
         """May the fallback backend answer instead? Marks the exchange as spilled if so."""
         spec = self.route.spec
-        if spec.fallback in (None, self.answering.spec.name) or self.spilled or not self.replayable:
+        if self.fallback in (None, self.answering) or self.spilled or not self.replayable:
             return False
         allowed = failure.fallback is Fallback.ALWAYS or (
             failure.fallback is Fallback.PURE and spec.pure and self.may_repeat()
         )
         self.spilled = allowed
         return allowed
+
+    def fall_back(self) -> None:
+        assert self.fallback is not None
+        self.attempts = 0
+        self.place(self.fallback)
 
     def may_repeat(self) -> bool:
         """A place in the budget for work that a backend may have done once already."""
@@ -390,6 +398,8 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
+        if self.head.minor == b"0":  # it reads to the end of the connection, as nothing promises another answer
+            self.client.keep_alive = False
         self.client.answer_problem(failure, failure.status, failure.detail, self.request_id)
         self.finish()
 
@@ -421,6 +431,8 @@ class Exchange:
             self.stages += (Stage.CLIENT_LEFT,)
             self.status = 499
             self.blamed = False
+            if not self.backend:
+                self.plane.recorder.refused(499, Stage.CLIENT_LEFT)
             self.finish()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────

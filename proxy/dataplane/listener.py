@@ -20,7 +20,7 @@ from typing import Any
 
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
+from proxy.dataplane.mirror import DRAINED, MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
 from proxy.dataplane.upstream import IDLE_LIMIT, BackendState
 from proxy.routing.router import Router
@@ -102,10 +102,14 @@ class DataPlane:
 
     def mirror(self, exchange: Exchange, to: str) -> None:
         """Send a copy of the request to another backend, if there is room for it."""
-        state = self.mirrors.get(to)
-        if state is None:
-            self.mirrors[to] = state = MirrorState(BackendState(self.snapshot.backends[to]))
-        dropped = send_copy(self, state, exchange, random()) if exchange.replayable else "dropped_body_size"
+        spec = self.snapshot.backends.get(to)
+        if spec is None:  # gone with a reload while the request came in
+            dropped = "dropped_no_endpoint"
+        else:
+            state = self.mirrors.get(to)
+            if state is None:
+                self.mirrors[to] = state = MirrorState(BackendState(spec))
+            dropped = send_copy(self, state, exchange, random())
         if dropped:
             self.recorder.mirrored(exchange.route.spec.name, to, dropped)
 
@@ -113,6 +117,7 @@ class DataPlane:
 
     def sweep(self, due: float) -> None:
         """Look at all deadlines; how late this call comes is the loop's lag."""
+        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
         works: list[Exchange | MirrorCopy] = [*self.active, *self.copies]
@@ -124,7 +129,6 @@ class DataPlane:
             for client in [c for c in self.clients if c.deadline <= now]:
                 client.on_deadline()
             self.close_idle(self.loop.time() - IDLE_LIMIT)
-        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 
     def close_idle(self, before: float) -> None:
         for backend in [*self.backends.values(), *(m.backend for m in self.mirrors.values())]:
@@ -159,7 +163,11 @@ class DataPlane:
         for client in list(self.clients):
             client.abort()
         for copy in list(self.copies):
-            copy.end("failed")
+            copy.end(DRAINED)
+        for task in self.tasks:
+            task.cancel()
+        while self.clients or self.tasks:
+            await asyncio.sleep(0)
         self.close_idle(float("inf"))
         self.sweeper.cancel()
         await asyncio.sleep(0)

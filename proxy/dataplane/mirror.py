@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
+DRAINED = "dropped_drain"  # the proxy stops: no answer, and nobody's fault
 
 
 class MirrorState:
@@ -120,14 +121,17 @@ class MirrorCopy:
         if upstream is not None and upstream.owner is self:
             upstream.close()
         name = state.backend.spec.name
-        error = outcome == "failed" or self.status >= 500
         plane.recorder.mirrored(self.route, name, outcome)
-        key = (self.route, name, "shadow", self.version)
-        plane.recorder.shadow(key, self.status, monotonic() - self.started, error)
+        if outcome != DRAINED:
+            error = outcome == "failed" or self.status >= 500
+            key = (self.route, name, "shadow", self.version)
+            plane.recorder.shadow(key, self.status, monotonic() - self.started, error)
 
 
 def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:
     """Begin a copy of this exchange's request; the reason why not, or an empty string."""
+    if exchange.kept > exchange.route.spec.inspect_limit:
+        return "dropped_body_size"
     backend = state.backend
     if not backend.available:
         return "dropped_no_endpoint"

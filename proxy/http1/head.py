@@ -252,6 +252,7 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
         head.block = without(head.block, BODY_FRAMING)
     elif status == 304 or method == b"HEAD":
         head.length = 0
+        head.block = unchunked(head)  # who asked may know no chunks, and none will come
     return head
 
 
@@ -283,9 +284,7 @@ def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -
                 kept.append(line)
             elif value.lower() == b"chunked" and minor == b"1":
                 head.length = CHUNKED
-                kept.append(
-                    line
-                )  # stays where it stands; `unchunked` removes it for those who know no chunks
+                kept.append(line)  # in its place; `unchunked` takes it out for clients that know no chunks
             else:
                 raise ResponseRefused("unknown Transfer-Encoding")
         elif kind == CONNECTION:

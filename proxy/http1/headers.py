@@ -19,7 +19,6 @@ LOOSE_LINES = rb"((?:" + TOKEN + rb"++:" + TEXT + rb"*+\r\n)*+)"
 DIGITS = re.compile(rb"[0-9]{1,18}")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-TOKENS = re.compile(TOKEN + rb"++")
 
 # Fields that concern one connection only (RFC 9110 section 7.6.1, and what Go and nginx add to it).
 HOP_BY_HOP = frozenset(

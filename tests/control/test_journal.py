@@ -95,3 +95,14 @@ def test_saving_evidence_pays_what_is_owed_and_finds_the_store_well_again(store)
     store.broken = False
     journal.save_evidence({})
     assert journal.ok
+
+
+def test_a_journal_changed_by_another_hand_is_told_at_the_start(store, caplog):
+    Journal(store).write([entry("start"), entry("begin"), entry("abort")])
+    Journal(store)
+    assert not caplog.records
+    store.connection.execute("UPDATE decisions SET record = replace(record, 'begin', 'pause') WHERE id = 2")
+    Journal(store)
+    assert [r.getMessage() for r in caplog.records] == [
+        "the journal does not hold at decision 2: it was changed by another hand"
+    ]

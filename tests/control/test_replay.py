@@ -91,7 +91,7 @@ async def test_a_common_cause_holds_and_blames_nobody():
     assert all("a common cause" in v.reason for v in voids)
     assert "a common cause" in scene.rollout.waiting_for or "hold" in scene.rollout.waiting_for
     scene.bad = {}
-    await scene.run(100)
+    await scene.run(120)
     assert scene.rollout.phase == "paused"  # its evidence of this step stays spoilt; an operator decides
 
 

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.recorder import Recorder
+from proxy.dataplane.upstream import EndpointState, Upstream
 from proxy.errors import Stage as FailureStage
 from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
 from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
@@ -129,6 +131,11 @@ class Stage:
         self.specs[name] = replace(BACKEND, name=name, endpoints=(endpoint(absent.port),), **spec)
         return absent
 
+    def down(self, name: str) -> None:
+        """As if all endpoints of this backend had failed their probes."""
+        spec = self.specs[name]
+        self.specs[name] = replace(spec, endpoints=tuple(replace(e, up=False) for e in spec.endpoints))
+
     def use(self, *routes: Route, **limits: Any) -> None:
         """Serve these routes, on all backends there are."""
         generation = self.plane.snapshot.generation + 1
@@ -144,7 +151,8 @@ class Stage:
     # ── what came of it ───────────────────────────────────────────────────────────────────────
 
     async def quiet(self) -> None:
-        """Wait until no exchange and no copy is under way."""
+        """Wait until there was an exchange, and neither one nor a copy is under way."""
+        await wait_until(lambda: self.accepted, "a request is accepted")
         await wait_until(
             lambda: not self.plane.active and not self.plane.copies and all(e.ended for e in self.accepted),
             "all exchanges end",
@@ -199,6 +207,19 @@ def accepted_by(stage: Stage) -> type[Exchange]:
             stage.accepted.append(self)
 
     return Accepted
+
+
+def connecting_slowly(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """From now on, connections to backends wait for this event."""
+    opening = asyncio.Event()
+    connect = EndpointState.connect
+
+    async def slowly(self: EndpointState, timeout: float) -> Upstream:
+        await opening.wait()
+        return await connect(self, timeout)
+
+    monkeypatch.setattr(EndpointState, "connect", slowly)
+    return opening
 
 
 async def settle(turns: int = 20) -> None:

@@ -99,6 +99,8 @@ def each(handler: Handler) -> Script:
                 await handler(conversation, await conversation.request())
         except Ended as end:
             conversation.ended = end.how
+        except ConnectionError:
+            conversation.ended = "reset"
 
     return script
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-GUARD = 10.0  # seconds; a generous end for what should happen at once
+GUARD = 4.0  # seconds; a generous end for what should happen at once
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: close() sends RST
 End = Literal["closed", "reset"]
 
@@ -145,7 +145,7 @@ class Wire:
 
     async def body(self, message: Message) -> None:
         length = message.field("content-length")
-        if message.field("transfer-encoding") == b"chunked":
+        if (message.field("transfer-encoding") or b"").lower() == b"chunked":
             message.chunks = []
             while size := int(await self.until(b"\r\n"), 16):
                 message.chunks.append(await self.exactly(size))
@@ -178,7 +178,11 @@ async def connect(port: int, receive_buffer: int = 0, send_buffer: int = 0) -> W
     if send_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     wire = Wire(sock)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except OSError:
+        wire.close()
+        raise
     return wire
 
 
@@ -187,6 +191,13 @@ async def wait_until(condition: Callable[[], object], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < end, f"in vain: {what or condition}"
         await asyncio.sleep(0.005)
+
+
+async def at_once(condition: Callable[[], object]) -> None:
+    """As `wait_until`, but looks in each turn of the loop: for what soon passes."""
+    async with asyncio.timeout(GUARD):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def chunked(*chunks: bytes) -> bytes:

@@ -48,6 +48,7 @@ def test_a_head_without_other_fields_has_an_empty_block():
         (b"/a%3Fb?c", b"/a%3Fb", b"c"),
         (b"http://other.test/a/b?c=d", b"/a/b", b"c=d"),
         (b"http://other.test?c=d", b"/", b"c=d"),
+        (b"http://other.test/a?b?c", b"/a", b"b?c"),
     ],
 )
 def test_path_and_query(target, path, query):
@@ -116,6 +117,7 @@ def test_expect(version, value, expects):
     [
         (b"0af7651916cd43dd8448eb211c80319c", True),
         (b"req_1-a.b~c+d/e=f:g@h", True),
+        (b"7", True),
         (b"a" * 128, True),
         (b"a" * 129, False),
         (b"", False),
@@ -138,6 +140,13 @@ def test_traceparent_and_upgrade():
     assert head.traced
     assert head.upgrade == b"websocket"
     assert head.block == trace + b"\r\n"
+
+
+def test_fields_are_known_by_name_whatever_their_value():
+    head = parsed(
+        b"Connection: x-a", b"X-A: b:c", b"Keep-Alive: a:b", b"X-Forwarded-For: [::1]:80", b"X-B: c:d"
+    )
+    assert head.block == b"X-B: c:d\r\n"
 
 
 def test_field():

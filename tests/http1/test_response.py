@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response, unchunked
 
 
 def parsed(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: bytes = b"POST") -> ResponseHead:
@@ -77,6 +77,22 @@ def test_content_length_of_an_answer_without_body(status, kept, method):
 def test_keep_alive(version, connection, keeps):
     fields = [b"Connection: " + value for value in connection]
     assert parsed(*fields, line=b"HTTP/" + version + b" 200 OK").keep_alive is keeps
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "kept"),
+    [(b"200", b"GET", True), (b"200", b"HEAD", False), (b"304", b"GET", False), (b"204", b"GET", False)],
+)
+def test_the_coding_is_passed_on_in_its_place_if_a_body_follows(status, method, kept):
+    coding = b"transfer-encoding: Chunked"
+    head = parsed(b"A: 1", coding, b"B: 2", line=b"HTTP/1.1 " + status + b" x", method=method)
+    assert head.block == (b"A: 1\r\ntransfer-encoding: Chunked\r\nB: 2\r\n" if kept else b"A: 1\r\nB: 2\r\n")
+    assert unchunked(head) == b"A: 1\r\nB: 2\r\n"
+
+
+def test_fields_are_known_by_name_whatever_their_value():
+    head = parsed(b"Connection: x-a", b"X-A: b:c", b'Proxy-Authenticate: Basic realm="a:b"', b"X-B: c:d")
+    assert head.block == b"X-B: c:d\r\n"
 
 
 def test_upgrade_is_read_and_not_passed_on():

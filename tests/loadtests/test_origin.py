@@ -2,17 +2,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from loadtests.client import press, requests_of
-from loadtests.peers.origin import LARGE, SMALL, start
+from loadtests.peers.origin import LARGE, SMALL
 from loadtests.ports import free_ports
-from loadtests.work import WORKS
+from loadtests.processes import child, wait_until_answering
+from loadtests.work import WORKS, Work
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\ncontent-LENGTH: 5\r\n\r\nhello"
 GET = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 ECHO = b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Origin `a`, as the bench starts it."""
+    (port,) = free_ports(1)
+    log = tmp_path_factory.mktemp("origin") / "log"
+    argv = [sys.executable, "-m", "loadtests.peers.origin", f"a={port}"]
+    with child(argv, frozenset(), log) as process:
+        wait_until_answering(process, port, log)
+        yield port
 
 
 async def exchange(port: int, pieces: list[bytes], answers: int) -> list[tuple[str, bytes]]:
@@ -43,40 +59,43 @@ WHOLE = POST + GET + POST
     ],
     ids=["together", "byte by byte", "across"],
 )
-async def test_requests_in_any_pieces_are_answered_in_order(pieces: list[bytes]) -> None:
-    (port,) = free_ports(1)
-    async with await start("a", port):
-        answers = await exchange(port, pieces, 3)
+async def test_requests_in_any_pieces_are_answered_in_order(port: int, pieces: list[bytes]) -> None:
+    answers = await exchange(port, pieces, 3)
     assert answers == [("a", SMALL), ("a", LARGE), ("a", SMALL)]
 
 
-async def test_echo_shows_the_head_that_arrived() -> None:
-    (port,) = free_ports(1)
-    async with await start("b", port):
-        assert await exchange(port, [ECHO], 1) == [("b", ECHO[:-4])]
+async def test_echo_shows_the_head_that_arrived(port: int) -> None:
+    assert await exchange(port, [ECHO], 1) == [("a", ECHO[:-4])]
 
 
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
-async def test_the_client_counts_what_is_answered(work) -> None:
-    (port,) = free_ports(1)
-    async with await start("a", port):
-        found = json.loads(await press(port, work, connections=3, seconds=0.2))
+async def test_the_client_counts_what_is_answered(port: int, work: Work) -> None:
+    found = json.loads(await press(port, work, connections=3, seconds=0.2))
     assert found["requests"] > 10 and found["errors"] == 0
     assert 0 < found["p50_us"] <= found["p99_us"]
     assert found["seconds"] >= 0.2
 
 
-async def test_the_client_counts_refusals_as_errors() -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.readuntil(b"\r\n\r\n"):
-                writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
+class Refusing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        found = json.loads(await press(port, WORKS[1], connections=1, seconds=0.1))
+    def do_GET(self) -> None:
+        self.send_response(503)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"no")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_client_counts_refusals_as_errors() -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        found = json.loads(asyncio.run(press(server.server_port, WORKS[1], connections=1, seconds=0.1)))
+        server.shutdown()
+        thread.join()
     assert found["requests"] > 0 and found["errors"] == found["requests"]
 
 

@@ -111,6 +111,15 @@ def test_a_climb_in_steps_ends_where_one_step_would(steps):
     assert owners(ledger) == owners(direct)
 
 
+@settings(max_examples=20)
+@given(st.integers(0, 5000), st.lists(st.integers(0, BUCKETS), min_size=1, max_size=5))
+def test_weights_of_two_that_come_back_give_the_former_map(start, others):
+    former = ledger = new_ledger({"old": BUCKETS - start, "new": start}, SALT)
+    for share in [*others, start]:
+        ledger = reweigh(ledger, {"old": BUCKETS - share, "new": share}, SALT)
+    assert owners(ledger) == owners(former)
+
+
 @pytest.mark.parametrize("share", [0, 1, 100, 2500, 5000])
 def test_a_first_ledger_is_the_one_that_a_rollout_would_have_reached(share):
     climbed = reweigh(

@@ -61,6 +61,7 @@ def test_keyed_requests(keys):
             assert (old, new) == (CHAMPION, CHALLENGER)
             assert bucket_of(key, SALT) in changed
     assert assigned(restore(ledger, grown), keys) == before
+    assert assigned(reweigh(grown, at(1000), SALT), keys) == before
 
 
 def test_unkeyed_requests():

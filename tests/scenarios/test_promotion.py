@@ -5,13 +5,18 @@ from __future__ import annotations
 from itertools import groupby
 from pathlib import Path
 
+import pytest
+
 from tests.scenarios.conftest import canary, routing
 from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
 
 
-async def test_a_canary_climbs_to_the_promotion(tmp_path: Path, models: dict[str, Model]) -> None:
+@pytest.mark.parametrize("workers", [0, 1, 2])
+async def test_a_canary_climbs_to_the_promotion(
+    tmp_path: Path, models: dict[str, Model], workers: int
+) -> None:
     steps = "[{weight: 10%, hold: 500ms}, {weight: 50%, hold: 500ms}]"
-    proxy = Proxy(tmp_path, routing(models, canary(steps)))
+    proxy = Proxy(tmp_path, routing(models, canary(steps)), workers)
     async with running(proxy):
         async with Load(proxy.url) as load:
             await wait_until(lambda: promoted(proxy), "the promotion")

@@ -1,0 +1,92 @@
+"""How others decide: each takes the traffic of a run and says at which look it aborts, if it does.
+
+They are what tools and habits do today, in their plainest form: a z-test at every look, Mann-Whitney
+on intervals (as Kayenta's judge), and counters of intervals above a limit (as Flagger and Argo Rollouts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+
+from loadtests.worlds import LOOK, P99, WINDOW, Floats, Ints, Traffic, World
+
+Z_ONE_PERCENT = 2.326348
+Z_TWO_PERCENT = 2.326348  # two-sided
+FEWEST_WINDOWS = 10
+FLAGGER_THRESHOLD = 5  # failed checks that end a rollout
+ARGO_FAILURE_LIMIT = 3  # failed measurements that do not yet
+LOOKS = WINDOW // LOOK
+
+
+def naive_z(world: World, seen: Traffic) -> int | None:
+    """One-sided, p < 1 %, on all counts so far, at every look."""
+    n, x, m, y = (np.cumsum(a).astype(float) for a in (seen.n, seen.x, seen.rest_n, seen.rest_x))
+    pooled = (x + y) / (n + m)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = (x / n - y / m) / np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    return first(z > Z_ONE_PERCENT)
+
+
+def mann_whitney(world: World, seen: Traffic) -> int | None:
+    """Two-sided, p < 2 %, on the intervals so far, of which there are at least ten."""
+    ours, theirs = by_window(world, seen)
+    for count in range(FEWEST_WINDOWS, len(ours) + 1):
+        if rank_z(ours[:count], theirs[:count]) > Z_TWO_PERCENT:
+            return count * LOOKS - 1
+    return None
+
+
+def rank_z(ours: Floats, theirs: Floats) -> float:
+    """Mann-Whitney's U of "ours are larger", in standard deviations, corrected for ties."""
+    n, m = len(ours), len(theirs)
+    u = float((np.sign(ours[:, None] - theirs[None, :]) + 1).sum()) / 2
+    _, ties = np.unique(np.concatenate((ours, theirs)), return_counts=True)
+    corrected = (n + m + 1) - float((ties**3 - ties).sum()) / ((n + m) * (n + m - 1))
+    return (u - n * m / 2) / sqrt(n * m / 12 * corrected) if corrected > 0 else 0.0
+
+
+def flagger(world: World, seen: Traffic) -> int | None:
+    """The fifth interval above the limit, ever."""
+    return nth_over(world, seen, FLAGGER_THRESHOLD)
+
+
+def argo(world: World, seen: Traffic) -> int | None:
+    """The fourth interval above the limit, ever."""
+    return nth_over(world, seen, ARGO_FAILURE_LIMIT + 1)
+
+
+def nth_over(world: World, seen: Traffic, nth: int) -> int | None:
+    """The limit is twice the true error rate, or 1.2 times the true p99: far from a healthy challenger."""
+    limit = 1.2 * P99 if world.timed else 2 * max(world.base)
+    over = first(np.cumsum(by_window(world, seen)[0] > limit) >= nth)
+    return None if over is None else (over + 1) * LOOKS - 1
+
+
+def by_window(world: World, seen: Traffic) -> tuple[Floats, Floats]:
+    """Error share, or p99, of challenger and champion in each interval."""
+    if world.timed:
+        return seen.quantiles
+    return summed(seen.x) / np.maximum(summed(seen.n), 1), summed(seen.rest_x) / np.maximum(
+        summed(seen.rest_n), 1
+    )
+
+
+def summed(per_look: Ints) -> Ints:
+    whole = len(per_look) // LOOKS * LOOKS
+    total: Ints = per_look[:whole].reshape(-1, LOOKS).sum(axis=1)
+    return total
+
+
+def first(hits: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | None:
+    return int(hits.argmax()) if hits.any() else None
+
+
+RIVALS: dict[str, Callable[[World, Traffic], int | None]] = {
+    "naive z, p < 1 %, every look": naive_z,
+    "Mann-Whitney on intervals": mann_whitney,
+    "Flagger-like counting": flagger,
+    "Argo-like counting": argo,
+}

@@ -1,0 +1,105 @@
+"""Simulated traffic: what a champion and a challenger would count, look by look, when the truth is known.
+
+Rule: all randomness comes from the generator given, so a seed is a run. Each request is the toss of a
+coin with the challenger's share, and its outcome depends on the world and on nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.stats.histogram import LOG_UNIT, PER_LOG
+
+LOOK = 100  # requests, of both sides together, between two looks
+WINDOW = 1000  # requests of one interval, for the rivals that judge by intervals
+MEDIAN, SPREAD = 0.05, 0.5  # of the lognormal answer times, seconds
+P90, P99 = (MEDIAN * float(np.exp(SPREAD * z)) for z in (1.281552, 2.326348))
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class World(NamedTuple):
+    """`base` and `shares`: error rate and challenger's share in equal parts of the run, one step each.
+
+    `worse`: how many times the champion's the challenger's error rate (or, of a `timed` world, its tail
+    above p90) is, from request `onset` on. `outages`: bursts in which half of all requests fail. `room`:
+    how many times the healthy value the absolute limit of the world's check is.
+    """
+
+    name: str
+    base: tuple[float, ...] = (0.01,)
+    shares: tuple[float, ...] = (0.05,)
+    worse: float = 1.0
+    onset: int = 0
+    outages: int = 0
+    timed: bool = False
+    room: float = 1.0
+
+
+NULLS = (
+    World("errors 1 %"),
+    World("errors 0.1 %", base=(0.001,)),
+    World("shared outages", outages=5),
+    World("drift on a ramp", base=(0.005, 0.01, 0.02, 0.03), shares=(0.01, 0.05, 0.25, 0.5)),
+    World("latency", timed=True),
+)
+ALTERNATIVES = (
+    World("1→2 %", worse=2.0, room=1.5),
+    World("1→5 %", worse=5.0, room=1.5),
+    World("late 1→5 %", worse=5.0, onset=50_000, room=1.5),
+    World("p99 ×1.5", worse=1.5, timed=True, room=1.1),
+)
+
+
+class Traffic(NamedTuple):
+    """One row for each look: sizes and errors of challenger and champion; `slow` counts answers above the true p99.
+
+    `times`: of a timed world, buckets of the histogram for each request of a look.
+    """
+
+    step: Ints
+    n: Ints
+    x: Ints
+    rest_n: Ints
+    rest_x: Ints
+    times: list[tuple[Ints, Ints]]
+    quantiles: tuple[Floats, Floats]  # p99 of each window, in seconds; of a timed world only
+
+
+def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
+    step = np.arange(looks) * len(world.shares) // looks
+    share = np.array(world.shares)[step]
+    base = np.array(world.base)[step]
+    sick = np.arange(looks) * LOOK >= world.onset
+    n = rng.binomial(LOOK, share)
+    rest_n = LOOK - n
+    if world.timed:
+        return timed(world, step, (n, rest_n), sick, rng)
+    for at in rng.integers(0, max(looks - 10, 1), world.outages):
+        base[at : at + 10] = 0.5
+    x = rng.binomial(n, np.minimum(np.where(sick, base * world.worse, base), 1))
+    nothing = np.zeros(0)
+    return Traffic(step, n, x, rest_n, rng.binomial(rest_n, base), [], (nothing, nothing))
+
+
+def timed(
+    world: World, step: Ints, sizes: tuple[Ints, Ints], sick: NDArray[np.bool_], rng: np.random.Generator
+) -> Traffic:
+    seconds, buckets, slow, quantiles = [], [], [], []
+    for size, worse in zip(sizes, (world.worse, 1.0), strict=True):
+        drawn = MEDIAN * np.exp(SPREAD * rng.standard_normal(int(size.sum())))
+        look = np.repeat(np.arange(len(size)), size)
+        seconds.append(np.where((drawn > P90) & sick[look], drawn * worse, drawn))
+        ends = np.cumsum(size)[:-1]
+        indices = ((np.log(seconds[-1]) - LOG_UNIT) * PER_LOG).astype(np.int64)
+        buckets.append(np.split(indices, ends))
+        slow.append(np.bincount(look, weights=seconds[-1] > P99, minlength=len(size)).astype(np.int64))
+        parts = np.split(seconds[-1], ends[WINDOW // LOOK - 1 :: WINDOW // LOOK])
+        quantiles.append(np.array([np.quantile(part, 0.99) if len(part) else 0.0 for part in parts]))
+    n, rest_n = sizes
+    pairs = list(zip(buckets[0], buckets[1], strict=True))
+    return Traffic(step, n, slow[0], rest_n, slow[1], pairs, (quantiles[0], quantiles[1]))

@@ -1,0 +1,180 @@
+"""An answer that breaks off after its first byte never looks complete (law 8), and its backend is blamed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.scripted import Conversation, Script, closing
+from tests.dataplane.wire import chunked, get, post, wait_until
+
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
+CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNENDING = b"HTTP/1.1 200 OK\r\n\r\n"
+SOON = 0.1
+
+
+def stalling(raw: bytes) -> Script:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(raw)
+        await conversation.watch()
+
+    return script
+
+
+async def expect_cut(stage: Stage, body: bytes) -> None:
+    """The client sees a head of 200, this much of the body, and no end of it."""
+    client = await stage.client()
+    await client.send(post(b"x"))
+    head = await client.head()
+    assert (head.status, head.backend) == (200, "v3")
+    raw, how = await client.rest()
+    assert raw == body
+    assert how == "reset"
+
+
+TRUNCATED = {
+    "length": (LENGTH + b"half", b"half"),
+    "chunk": (CHUNKS + b"6\r\nhal", b"3\r\nhal\r\n"),
+    "between chunks": (CHUNKS + b"4\r\nhalf\r\n", b"4\r\nhalf\r\n"),
+    "last chunk": (CHUNKS + b"4\r\nhalf\r\n0\r\n", b"4\r\nhalf\r\n"),
+    "in the trailers": (CHUNKS + b"4\r\nhalf\r\n0\r\nX-T: 1\r\n", b"4\r\nhalf\r\n"),
+}
+
+
+@pytest.mark.parametrize("raw, body", TRUNCATED.values(), ids=TRUNCATED)
+async def test_truncated(stage: Stage, raw: bytes, body: bytes) -> None:
+    stage.backend("v3", closing(raw))
+    stage.backend("v2")
+    stage.use(route("v3", fallback="v2", pure=True))
+    await expect_cut(stage, body)
+    cell = await stage.cell("v3")
+    assert (cell.requests, cell.errors, cell.codes) == (1, 1, {200: 1})
+    assert cell.failures == {"body": 1}
+    assert stage.backends["v2"].requests == [], "too late for a fallback"
+
+
+BROKEN = {
+    "chunk size": (b"xx\r\n", b"4\r\nhalf\r\n"),
+    "chunk end": (b"2\r\nabXX0\r\n\r\n", b"4\r\nhalf\r\n"),
+    "trailers": (b"0\r\nno trailer\r\n\r\n", b"4\r\nhalf\r\n"),
+}
+
+
+@pytest.mark.parametrize("rest, body", BROKEN.values(), ids=BROKEN)
+async def test_broken_chunks(stage: Stage, rest: bytes, body: bytes) -> None:
+    passed = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(CHUNKS + b"4\r\nhalf\r\n")
+        await passed.wait()
+        await conversation.send(rest)
+        await conversation.watch()
+
+    backend = stage.backend("v3", script)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(get())
+    await client.head()
+    assert await client.exactly(len(body)) == body
+    passed.set()
+    assert await client.rest() == (b"", "reset")
+    assert (await stage.cell("v3")).failures == {"body": 1}
+    await wait_until(lambda: backend.conversations[0].ended, "the backend's connection is ended")
+
+
+@pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
+async def test_reset_in_mid_body(stage: Stage, raw: bytes) -> None:
+    passed = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(raw + (b"4\r\nhalf\r\n" if raw is CHUNKS else b"half"))
+        await passed.wait()
+        conversation.reset()
+
+    stage.backend("v3", script)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(get())
+    await client.head()
+    await client.until(b"half")
+    passed.set()
+    rest, how = await client.rest()
+    assert (rest.strip(), how) == (b"", "reset")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.failures) == (1, {"body": 1})
+
+
+@pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
+@pytest.mark.parametrize("limit", ["idle_timeout", "total_timeout"])
+async def test_an_answer_that_stops(stage: Stage, raw: bytes, limit: str) -> None:
+    backend = stage.backend(
+        "v3", stalling(raw + (b"4\r\nhalf\r\n" if raw is CHUNKS else b"half")), **{limit: SOON}
+    )
+    stage.use(route("v3"))
+    await expect_cut(stage, b"half" if raw is LENGTH else b"4\r\nhalf\r\n")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.codes) == (1, {200: 1})
+    assert cell.failures == {"body" if limit == "idle_timeout" else limit: 1}
+    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+
+
+async def test_a_slow_answer_may_take_longer_than_the_idle_timeout(stage: Stage) -> None:
+    """The idle timeout runs between two pieces, not over the answer."""
+    idle = 0.3
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(CHUNKS)
+        for _ in range(8):
+            await asyncio.sleep(idle / 4)
+            await conversation.send(chunked(b"tick").removesuffix(b"0\r\n\r\n"))
+        await conversation.send(b"0\r\n\r\n")
+
+    stage.backend("v3", script, idle_timeout=idle, first_byte_timeout=idle)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"tick" * 8
+    assert (await stage.cell("v3")).errors == 0
+
+
+async def test_a_slow_upload_costs_nobody_anything(stage: Stage) -> None:
+    """Before the request is complete it is the client's time that passes, not the backend's."""
+    stage.backend("v3", first_byte_timeout=SOON, idle_timeout=SOON)
+    stage.use(route("v3"))
+    client = await stage.client()
+    raw = post(b"12345678")
+    await client.send(raw[:-8])
+    for n in range(8):
+        await asyncio.sleep(SOON / 3)
+        await client.send(b"12345678"[n : n + 1])
+    assert (await client.answer()).status == 200
+    assert (await stage.cell("v3")).errors == 0
+
+
+async def test_the_end_of_an_upload_does_not_end_patience_with_an_answer_under_way(stage: Stage) -> None:
+    """Once the answer has begun its idle timeout counts, not the time to a first byte that has come."""
+    uploaded = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.send(CHUNKS)
+        await conversation.exactly(5)
+        uploaded.set()
+        await asyncio.sleep(3 * SOON)
+        await conversation.send(chunked(b"late"))
+
+    stage.backend("v3", script, first_byte_timeout=SOON)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(post(b"hello").removesuffix(b"hello"))
+    head = await client.head()
+    await client.send(b"hello")
+    await client.body(head)
+    assert head.body == b"late"

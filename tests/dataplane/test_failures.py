@@ -1,0 +1,359 @@
+"""Backends that fail before their first byte: who answers, who is blamed, what is asked again (design 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.scripted import Conversation, Script, answering, closing, each, naming, silent
+from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
+
+RAW = post(b"hello")
+SOON = 0.1  # seconds; a timeout that is meant to pass
+
+
+async def reset(conversation: Conversation) -> None:
+    await conversation.request()
+    conversation.reset()
+
+
+async def endless_head(conversation: Conversation) -> None:
+    await conversation.request()
+    await conversation.send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        await conversation.send(b"X-More: " + b"x" * 1000 + b"\r\n")
+
+
+@dataclass
+class Row:
+    """A backend that misbehaves, and what the client gets where no other may answer."""
+
+    script: Script
+    status: int
+    stage: str
+    fallback: str = "pure"
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = {
+    "closed": Row(closing(b""), 502, "reset"),
+    "reset": Row(reset, 502, "reset"),
+    "first byte timeout": Row(silent, 504, "first_byte_timeout", spec={"first_byte_timeout": SOON}),
+    "total timeout": Row(silent, 504, "total_timeout", "never", {"total_timeout": SOON}),
+    "garbage": Row(closing(b"\x00\xffnonsense\r\n\r\n"), 502, "protocol"),
+    "half a head": Row(closing(b"HTTP/1.1 200 OK\r\nContent-"), 502, "protocol"),
+    "two lengths": Row(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"), 502, "protocol"
+    ),
+    "length and chunks": Row(
+        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        502,
+        "protocol",
+    ),
+    "bare line feeds": Row(answering(b"HTTP/1.1 200 OK\nContent-Length: 0\n\n\r\n\r\n"), 502, "protocol"),
+    "chunks broken at once": Row(
+        answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"), 502, "protocol"
+    ),
+    "head too large": Row(endless_head, 502, "protocol"),
+    "switching protocols": Row(
+        answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"), 502, "protocol"
+    ),
+    "answers 500": Row(answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh"), 500, "status"),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize("pure", [False, True], ids=["not pure", "pure"])
+async def test_a_failure_before_the_first_byte(stage: Stage, row: Row, pure: bool) -> None:
+    backend = stage.backend("v3", row.script, **row.spec)
+    stage.backend("v2")
+    stage.use(route("v3", fallback="v2", pure=pure))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    cell = await stage.cell("v3")
+    spilled = pure and row.fallback == "pure"
+    if spilled:
+        assert (answer.status, answer.body, answer.backend) == (200, b"v2", "v2")
+        assert answer.field("x-crossfade-assigned") == b"v3"
+        assert stage.backends["v2"].requests[0].body == b"hello"
+    else:
+        assert answer.status == row.status
+        assert answer.error == (None if row.stage == "status" else b"upstream/" + row.stage.encode())
+        assert stage.backends["v2"].requests == []
+    assert (cell.requests, cell.errors, cell.spilled) == (1, 1, int(spilled))
+    assert cell.failures == {row.stage: 1}
+    assert cell.recent == [True]
+    assert (await stage.cell("v2")).requests == 0, "counted under the backend assigned"
+    assert len(backend.conversations) == 1
+    await client.send(RAW)
+    assert (await client.answer()).status == answer.status, "the client's connection is still good"
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+async def test_without_a_fallback_the_proxy_answers(stage: Stage, row: Row) -> None:
+    stage.backend("v3", row.script, **row.spec)
+    stage.use(route("v3", pure=True))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    assert answer.status == row.status
+    if row.stage != "status":
+        assert answer.field("content-type") == b"application/problem+json"
+        assert answer.field("x-request-id")
+        assert b"127.0.0.1" not in answer.body
+        assert b"hello" not in answer.body
+
+
+# ── nothing was sent: no endpoint, no connection ──────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("raw", [get(), RAW, post(b"x" * 300_000)], ids=["GET", "POST", "large POST"])
+async def test_refused_connections_fall_back(stage: Stage, raw: bytes) -> None:
+    """Nothing was sent, so it is safe even for a POST that is not pure."""
+    stage.refusing("v3")
+    stage.backend("v2")
+    stage.use(route("v3", fallback="v2"))
+    client = await stage.client()
+    await client.send(raw)
+    answer = await client.answer()
+    assert (answer.status, answer.backend) == (200, "v2")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.spilled, cell.failures) == (1, 1, {"connect": 1})
+    assert stage.backends["v2"].requests[0].body == raw.partition(b"\r\n\r\n")[2]
+
+
+async def test_refused_connections_without_a_fallback(stage: Stage) -> None:
+    stage.refusing("v3")
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (502, b"upstream/connect")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.failures, cell.codes) == (1, {"connect": 1}, {502: 1})
+
+
+async def test_another_endpoint_is_tried_and_nobody_is_blamed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.dataplane.exchange.pick", lambda choices, draw: choices[0])
+    stage.refusing("v3")
+    stage.another_endpoint("v3")
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(RAW)
+    assert (await client.answer()).body == b"v3"
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.failures) == (0, {"connect": 1})
+
+
+@pytest.mark.parametrize("fallback, status", [(None, 503), ("v2", 200)])
+async def test_no_healthy_endpoint(stage: Stage, fallback: str | None, status: int) -> None:
+    stage.backend("v3")
+    stage.backend("v2")
+    stage.down("v3")
+    stage.use(route("v3", fallback=fallback))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    assert answer.status == status
+    if status == 503:
+        assert (answer.error, answer.field("retry-after")) == (b"upstream/no_endpoint", b"1")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.failures) == (1, {"no_endpoint": 1})
+    assert stage.backends["v3"].conversations == []
+
+
+@pytest.mark.parametrize(
+    "fallback, status, error",
+    [
+        (naming, 200, None),
+        (closing(b""), 502, b"upstream/reset"),
+        (answering(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), 503, None),
+    ],
+)
+async def test_the_fallback_may_fail_too(
+    stage: Stage, fallback: Script, status: int, error: bytes | None
+) -> None:
+    """Only the backend assigned is blamed, and nobody is asked a third time."""
+    stage.backend("v3", closing(b""))
+    stage.backend("v2", fallback)
+    stage.use(route("v3", fallback="v2", pure=True))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (status, error)
+    assert (await stage.cell("v3")).errors == 1
+    assert (await stage.cell("v2")).requests == 0
+    assert [len(b.requests) for b in stage.backends.values()] == [1, 1]
+
+
+async def test_a_backend_is_not_its_own_fallback(stage: Stage) -> None:
+    backend = stage.backend("v2", closing(b""))
+    stage.use(route("v2", fallback="v2", pure=True))
+    client = await stage.client()
+    await client.send(RAW)
+    assert (await client.answer()).status == 502
+    assert len(backend.requests) == 1
+
+
+# ── overload ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_overload_is_refused_at_once_and_blames_nobody(stage: Stage) -> None:
+    released = asyncio.Event()
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await released.wait()
+        await conversation.send(ok(b"v2"))
+
+    stage.backend("v2", each(handler), max_in_flight=2)
+    stage.use(route("v2"))
+    clients = [await stage.client() for _ in range(3)]
+    for n, client in enumerate(clients):
+        await client.send(RAW)
+        await at_once(lambda n=n: len(stage.accepted) > n)
+    answer = await clients[2].answer()
+    assert (answer.status, answer.error) == (503, b"internal/overload")
+    assert answer.field("retry-after") == b"1"
+    released.set()
+    assert [(await client.answer()).status for client in clients[:2]] == [200, 200]
+    await clients[2].send(RAW)
+    assert (await clients[2].answer()).status == 200, "there is room again"
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.errors, cell.failures) == (4, 0, {"overload": 1})
+
+
+# ── retries ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def dying(first: int) -> Script:
+    """The first so many connections answer once, and die on their second request."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"first"))
+        if conversation.number < first:
+            await conversation.request()
+            conversation.close()
+            return
+        await each(lambda c, _: c.send(ok(b"again")))(conversation)
+
+    return script
+
+
+@pytest.mark.parametrize(
+    "raw, pure, status, asked",
+    [(get(), False, 200, 3), (RAW, False, 502, 2), (RAW, True, 200, 3)],
+    ids=["GET", "POST", "pure POST"],
+)
+async def test_a_reused_connection_that_dies(
+    stage: Stage, raw: bytes, pure: bool, status: int, asked: int
+) -> None:
+    backend = stage.backend("v2", dying(1))
+    stage.use(route("v2", pure=pure))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(raw)
+        answer = await client.answer()
+    assert answer.status == status
+    assert len(backend.requests) == asked
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.errors) == (2, 0 if status == 200 else 1)
+    assert cell.failures == {"stale_connection": 1}
+
+
+async def test_a_retry_takes_a_fresh_connection(stage: Stage) -> None:
+    """All pooled connections die at a restart; a retry over a second one of them would be wasted."""
+    pooled = 5
+    backend = stage.backend("v2", dying(pooled))
+    stage.use(route("v2"))
+    clients = [await stage.client() for _ in range(pooled)]
+    for client in clients:
+        await client.send(get())
+    for client in clients:
+        await client.answer()
+    assert len(backend.conversations) == pooled
+    await clients[0].send(get())
+    assert (await clients[0].answer()).status == 200
+    assert len(backend.conversations) == pooled + 1
+
+
+async def test_no_retry_without_attempts(stage: Stage) -> None:
+    stage.backend("v2", dying(1))
+    stage.use(route("v2", retry_attempts=0))
+    client = await stage.client()
+    for status in (200, 502):
+        await client.send(get())
+        assert (await client.answer()).status == status
+
+
+async def test_a_body_that_was_not_kept_is_not_repeated(stage: Stage) -> None:
+    backend = stage.backend("v2", dying(1))
+    stage.use(route("v2", pure=True, inspect_limit=10))
+    client = await stage.client()
+    await client.send(RAW)
+    await client.answer()
+    raw = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 10, b"y")
+    await client.send(raw[:-5])
+    await at_once(lambda: stage.accepted[-1].kept == 11)
+    await client.send(raw[-5:])
+    assert (await client.answer()).status == 502
+    assert len(backend.requests) == 2
+
+
+async def test_repeats_live_inside_a_budget(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While so many wait for their second answer, others get the failure of the first."""
+    monkeypatch.setattr("proxy.dataplane.listener.REPEAT_FLOOR", 2)
+    released = asyncio.Event()
+
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await released.wait()
+        await conversation.send(ok(b"v2"))
+
+    stage.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh"))
+    stage.backend("v2", each(slow))
+    stage.use(route("v3", fallback="v2", pure=True, retry_budget=0.0))
+    clients = [await stage.client() for _ in range(4)]
+    for client in clients[:2]:
+        await client.send(RAW)
+    await wait_until(lambda: len(stage.backends["v2"].requests) == 2)
+    for client in clients[2:]:
+        await client.send(RAW)
+        assert (await client.answer()).status == 500
+    released.set()
+    for client in clients[:2]:
+        assert (await client.answer()).status == 200
+    cell = await stage.cell("v3")
+    assert (cell.requests, cell.errors, cell.spilled) == (4, 4, 2)
+    await clients[3].send(RAW)
+    assert (await clients[3].answer()).status == 200, "there is room again"
+
+
+async def test_a_fallback_over_a_connection_that_dies(stage: Stage) -> None:
+    """The fallback backend has an attempt of its own."""
+    stage.backend("v3", closing(b""))
+    stage.backend("v2", dying(1))
+    stage.use(route("v3", fallback="v2", pure=True))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(RAW)
+        assert (await client.answer()).status == 200
+    assert (await stage.cell("v3")).failures == {"reset": 2, "stale_connection": 1}
+
+
+async def test_a_total_timeout_counts_over_all_attempts(stage: Stage) -> None:
+    """A fallback does not start the clock anew."""
+    stage.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), total_timeout=SOON)
+    stage.backend("v2", silent)
+    stage.use(route("v3", fallback="v2", pure=True))
+    client = await stage.client()
+    await client.send(RAW)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (504, b"upstream/total_timeout")
+    assert (await stage.cell("v3")).failures == {"status": 1, "total_timeout": 1}

@@ -1,0 +1,303 @@
+"""Copies: marked, identical, counted; they never delay, change or fail what the client sees (law 7)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.routing.ledger import BUCKETS
+from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, settle
+from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
+from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
+
+BODY = bytes(range(256)) * 3
+SOON = 0.1
+CODED = b"POST /predict HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+@pytest.mark.parametrize("raw", [get(), post(BODY), CODED + chunked(BODY[:300], BODY[300:])])
+async def test_a_copy_is_marked_and_identical(stage: Stage, raw: bytes, bytewise: bool) -> None:
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    await (client.send_bytewise(raw) if bytewise else client.send(raw))
+    answer = await client.answer()
+    assert (answer.body, answer.backend, answer.field("x-crossfade-mirror")) == (b"v2", "v2", None)
+    await stage.quiet()
+    (original,), (copy,) = (stage.backends[name].requests for name in ("v2", "v4"))
+    assert (copy.first, copy.body) == (original.first, original.body)
+    assert copy.field("x-crossfade-mirror") == b"1"
+    assert original.field("x-crossfade-mirror") is None
+    assert copy.field("x-request-id") == original.field("x-request-id") == answer.field("x-request-id")
+    assert copy.field("host") == b"models"
+    assert stage.mirrors("v4") == {"sent": 1}
+
+
+async def test_copies_are_counted_as_shadow(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v4", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"))
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(post(BODY))
+        assert (await client.answer()).status == 200
+    shadow = await stage.shadow("v4")
+    assert shadow is not None
+    assert (shadow.requests, shadow.errors, shadow.codes) == (3, 3, {500: 3})
+    assert shadow.duration.count == 3
+    champion = await stage.cell("v2")
+    assert (champion.requests, champion.errors) == (3, 0)
+    assert len(stage.backends["v4"].conversations) == 1, "copies keep their connections, too"
+
+
+async def test_a_sample_is_copied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = [0.0, 0.2499, 0.25, 0.9]
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4", BUCKETS // 4)))
+    client = await stage.client()
+    monkeypatch.setattr("proxy.dataplane.exchange.random", scripted_draws(draws))
+    for n in range(len(draws)):
+        await client.send(get(f"/{n}"))
+        await client.answer()
+    await stage.quiet()
+    assert [r.first.split()[1] for r in stage.backends["v4"].requests] == [b"/0", b"/1"]
+    assert stage.mirrors("v4") == {"sent": 2}
+
+
+def scripted_draws(samples: list[float]):
+    """Each request draws twice: for its bucket, as it has no key, and for the mirror."""
+    drawn = (draw for sample in samples for draw in (0.5, sample))
+    return lambda: next(drawn)
+
+
+async def test_several_mirrors(stage: Stage) -> None:
+    for name in ("v2", "v3", "v4"):
+        stage.backend(name)
+    stage.use(route("v2", mirrors=mirrored("v3") + mirrored("v4")))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"v2"
+    await stage.quiet()
+    assert (stage.mirrors("v3"), stage.mirrors("v4")) == ({"sent": 1}, {"sent": 1})
+
+
+# ── a mirror that misbehaves ──────────────────────────────────────────────────────────────────────
+
+
+async def never_reading(conversation: Conversation) -> None:
+    await asyncio.Event().wait()
+
+
+MISBEHAVING: dict[str, tuple[Script, int]] = {
+    "closes": (closing(b""), 502),
+    "garbage": (closing(b"garbage\r\n\r\n"), 502),
+    "truncates": (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), 502),
+    "stalls": (answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), 504),
+    "hangs": (silent, 504),
+    "never reads": (never_reading, 504),
+}
+
+
+@pytest.mark.parametrize("script, status", MISBEHAVING.values(), ids=MISBEHAVING)
+async def test_a_mirror_that_misbehaves(stage: Stage, script: Script, status: int) -> None:
+    """The client has its answer before anything comes of the copy."""
+    stage.backend("v2")
+    stage.backend("v4", script, first_byte_timeout=SOON, idle_timeout=SOON)
+    stage.use(route("v2", mirrors=mirrored("v4"), inspect_limit=8 * 1024 * 1024))
+    client = await stage.client()
+    await client.send(post(BODY * 1000))
+    assert (await client.answer()).body == b"v2"
+    shadow = await stage.shadow("v4")
+    assert shadow is not None
+    assert (shadow.requests, shadow.errors, shadow.codes) == (1, 1, {status: 1})
+    assert stage.mirrors("v4") == {"failed": 1}
+    cell = await stage.cell("v2")
+    assert (cell.errors, cell.codes) == (0, {200: 1})
+    (mirror,) = stage.plane.mirrors.values()
+    assert mirror.bytes_held == 0
+
+
+async def test_a_mirror_that_refuses_connections(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.refusing("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(get())
+        assert (await client.answer()).body == b"v2"
+    shadow = await stage.shadow("v4")
+    assert shadow is not None
+    assert (shadow.errors, stage.mirrors("v4")) == (3, {"failed": 3})
+
+
+async def test_the_client_is_answered_while_the_copy_waits(stage: Stage) -> None:
+    """In this order: the copy arrives, the client is answered (many times), the copy is answered."""
+    order: list[str] = []
+    answered = asyncio.Event()
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        order.append("copy arrives")
+        await answered.wait()
+        order.append("copy answered")
+        await conversation.send(ok(b"late"))
+
+    stage.backend("v2")
+    stage.backend("v4", each(handler))
+    stage.use(route("v2", mirrors=mirrored("v4", BUCKETS)))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await wait_until(lambda: order, "the copy arrives")
+    for _ in range(20):
+        await client.send(get())
+        assert (await client.answer()).body == b"v2"
+    order.append("client answered")
+    answered.set()
+    await stage.quiet()
+    assert order.index("client answered") < order.index("copy answered")
+    assert stage.mirrors("v4") == {"sent": 21}
+
+
+async def test_copies_use_connections_of_their_own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target that also serves the split does not lose its in-flight places or connections to copies."""
+    stage.backend("v2")
+    stage.backend("v3", silent, max_in_flight=1)
+    stage.use(
+        route("v2", name="main", mirrors=mirrored("v3")),
+    )
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(get())
+        assert (await client.answer()).body == b"v2"
+    await wait_until(lambda: len(stage.backends["v3"].conversations) == 3, "all copies are under way")
+    assert stage.plane.in_flight() == {"v2": 0, "v3": 0}
+
+
+# ── budgets ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_copies_in_flight_are_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.dataplane.mirror.IN_FLIGHT_LIMIT", 2)
+    answered = asyncio.Event()
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await answered.wait()
+        await conversation.send(ok(b"v4"))
+
+    stage.backend("v2")
+    stage.backend("v4", each(handler))
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    for _ in range(5):
+        await client.send(get())
+        await client.answer()
+    assert stage.mirrors("v4") == {"dropped_in_flight": 3}
+    answered.set()
+    await stage.quiet()
+    assert stage.mirrors("v4") == {"dropped_in_flight": 3, "sent": 2}
+    await client.send(get())
+    await client.answer()
+    await stage.quiet()
+    assert stage.mirrors("v4")["sent"] == 3, "there is room again"
+
+
+async def test_bytes_held_are_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.dataplane.mirror.BYTES_LIMIT", 5000)
+    stage.backend("v2")
+    stage.backend("v4", silent, first_byte_timeout=SOON)
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    for _ in range(4):
+        await client.send(post(b"x" * 2000))
+        assert (await client.answer()).status == 200
+    assert stage.mirrors("v4") == {"dropped_bytes": 2}
+    await stage.quiet()
+    assert stage.mirrors("v4") == {"dropped_bytes": 2, "failed": 2}
+
+
+@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("pieces", [1, 3])
+@pytest.mark.parametrize("over", [0, 1])
+async def test_bodies_over_the_inspect_limit_are_not_copied(
+    stage: Stage, coded: bool, pieces: int, over: int
+) -> None:
+    """However they arrive; nobody would have kept them."""
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4"), inspect_limit=len(BODY)))
+    client = await stage.client()
+    body = BODY + b"x" * over
+    raw = CODED + chunked(body) if coded else post(body)
+    step = -(-len(raw) // pieces)
+    for n in range(0, len(raw), step):
+        await client.send(raw[n : n + step])
+        await settle()
+    assert (await client.answer()).status == 200
+    await stage.quiet()
+    assert stage.backends["v2"].requests[0].body == body
+    assert stage.mirrors("v4") == ({"dropped_body_size": 1} if over else {"sent": 1})
+    assert [r.body for r in stage.backends["v4"].requests] == ([] if over else [body])
+
+
+async def test_a_body_that_ends_while_a_connection_is_opened_is_copied(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = connecting_slowly(monkeypatch)
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    raw = post(BODY)
+    await client.send(raw[:-10])
+    await wait_until(lambda: stage.plane.active, "it waits for a connection")
+    await client.send(raw[-10:])
+    (exchange,) = stage.plane.active
+    await wait_until(lambda: exchange.request_done, "the body is here")
+    opening.set()
+    assert (await client.answer()).status == 200
+    await stage.quiet()
+    assert stage.mirrors("v4") == {"sent": 1}
+    assert stage.backends["v4"].requests[0].body == BODY
+
+
+async def test_a_mirror_without_endpoints(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.down("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).status == 200
+    assert stage.mirrors("v4") == {"dropped_no_endpoint": 1}
+    assert await stage.shadow("v4") is None
+
+
+async def test_a_drain_drops_copies_and_blames_nobody(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v4", silent)
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await stage.plane.drain(0)
+    assert stage.mirrors("v4") == {"dropped_drain": 1}
+    assert await stage.shadow("v4") is None
+
+
+async def test_the_answer_to_a_copy_may_be_large(stage: Stage) -> None:
+    """It is read and dropped, whatever its size and framing."""
+    stage.backend("v2")
+    large = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 3_000_000, b"y")
+    stage.backend("v4", answering(large))
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(get())
+        assert (await client.answer()).body == b"v2"
+        await stage.quiet()
+    assert stage.mirrors("v4") == {"sent": 2}
+    assert len(stage.backends["v4"].conversations) == 1

@@ -1,0 +1,347 @@
+"""A new snapshot, and the end of a worker: no request is lost to either (law 9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from msgspec.structs import replace
+
+from proxy.routing.ledger import reweigh, salt_of
+from proxy.routing.snapshot import Mirror
+from tests.dataplane.plane import Stage, endpoint, mirrored, route, settle, sticky
+from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
+from tests.dataplane.wire import Ended, Message, get, ok, post, wait_until
+
+
+@dataclass
+class Held:
+    """A backend script that answers with its name once released."""
+
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, conversation: Conversation) -> None:
+        async def handler(conversation: Conversation, request: Message) -> None:
+            await self.release.wait()
+            await conversation.send(ok(conversation.backend.name.encode()))
+
+        await each(handler)(conversation)
+
+
+async def ask(stage: Stage, seen: Counter[str], stopping: asyncio.Event, raw: bytes) -> None:
+    """One request after the other, on one connection."""
+    client = await stage.client()
+    while not stopping.is_set():
+        await client.send(raw)
+        answer = await client.answer()
+        assert answer.status == 200
+        assert answer.body.decode() == answer.backend
+        seen[answer.backend] += 1
+
+
+async def test_reloads_under_load_lose_nothing(stage: Stage) -> None:
+    """Splits, mirrors, backends and endpoints come and go under eight clients that never pause."""
+    for name in ("v2", "v3", "v4"):
+        stage.backend(name)
+    everyone = dict(stage.specs)
+    stage.use(route("v2"))
+    seen: Counter[str] = Counter()
+    stopping = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for n in range(8):
+            tasks.create_task(ask(stage, seen, stopping, post(b"%d" % n)))
+        for n in range(30):
+            stage.specs = {k: v for k, v in everyone.items() if k != ("v3", "v4")[n % 2]}
+            other = ("v4", "v3")[n % 2]
+            stage.use(route({"v2": 10_000 - 300 * n, other: 300 * n}, mirrors=(Mirror(other, 5000),)))
+            goal = seen.total() + 20
+            await wait_until(lambda goal=goal: seen.total() >= goal, "more answers")
+        stopping.set()
+    assert set(seen) == {"v2", "v3", "v4"}
+    cells = [await stage.cell(name) for name in everyone]
+    assert sum(c.requests for c in cells) == seen.total()
+    assert [c.errors for c in cells] == [0, 0, 0]
+
+
+async def test_weights_change_with_the_next_request(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v3")
+    before = route({"v2": 10_000, "v3": 0})
+    stage.use(before)
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).backend == "v2"
+    after = reweigh(before.ledger, {"v2": 0, "v3": 10_000}, salt_of("churn"))
+    stage.use(replace(before, ledger=after, roles=("champion", "challenger")))
+    await client.send(get())
+    assert (await client.answer()).backend == "v3"
+    versions = {(c.backend, c.ledger_version) for c in stage.plane.recorder.take().cells}
+    assert versions == {("v2", before.ledger.version), ("v3", after.version)}
+
+
+async def test_requests_end_on_the_backend_they_began_with(stage: Stage) -> None:
+    """Even if the reload removes it; and then its connections close."""
+    held = Held()
+    old = stage.backend("v2", held)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    await wait_until(lambda: old.requests, "the backend is asked")
+    del stage.specs["v2"]
+    stage.backend("v3")
+    stage.use(route("v3"))
+    held.release.set()
+    assert (await client.answer()).body == b"v2"
+    await wait_until(lambda: old.conversations[0].ended, "the connection closes")
+    await client.send(post(b"x"))
+    assert (await client.answer()).body == b"v3"
+
+
+async def test_idle_connections_of_a_removed_backend_close(stage: Stage) -> None:
+    old = stage.backend("v2")
+    mirror = stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await stage.quiet()
+    del stage.specs["v2"], stage.specs["v4"]
+    stage.backend("v3")
+    stage.use(route("v3"))
+    for backend in (old, mirror):
+        await wait_until(lambda b=backend: b.conversations[0].ended, "the connection closes")
+
+
+async def test_a_removed_endpoint_gets_no_more_requests(stage: Stage) -> None:
+    first = stage.backend("v2")
+    second = stage.another_endpoint("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(30):
+        await client.send(get())
+        await client.answer()
+    assert first.requests
+    assert second.requests
+    stage.specs["v2"] = replace(stage.specs["v2"], endpoints=(endpoint(second.port),))
+    stage.use(route("v2"))
+    count = len(first.requests)
+    for _ in range(10):
+        await client.send(get())
+        assert (await client.answer()).status == 200
+    assert len(first.requests) == count
+    await wait_until(lambda: all(c.ended for c in first.conversations), "its connections close")
+
+
+async def test_connections_outlive_a_reload(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    client = await stage.client()
+    for _ in range(3):
+        stage.use(route("v2"))
+        await client.send(get())
+        assert (await client.answer()).status == 200
+    assert len(backend.conversations) == 1
+
+
+# ── what a request in the middle of its upload meets ──────────────────────────────────────────────
+
+
+async def half_sent(stage: Stage, body: bytes):
+    """A client with half its request sent, and the other half."""
+    client = await stage.client()
+    raw = post(body)
+    await client.send(raw[:-4])
+    await wait_until(lambda: stage.accepted, "the request begins")
+    await settle()
+    return client, raw[-4:]
+
+
+async def test_a_backend_is_removed_while_a_body_is_waited_for(stage: Stage) -> None:
+    """Nothing was decided yet, so the new snapshot decides."""
+    stage.backend("v2")
+    stage.use(route("v2", sticky=sticky("json", "id")))
+    client, rest = await half_sent(stage, b'{"id": 12345}')
+    del stage.specs["v2"]
+    stage.backend("v3")
+    stage.use(route("v3", sticky=sticky("json", "id")))
+    await client.send(rest)
+    assert (await client.answer()).body == b"v3"
+
+
+async def test_a_fallback_is_removed_while_it_may_be_needed(stage: Stage) -> None:
+    """The request falls back as it would have when it began."""
+    held = asyncio.Event()
+
+    async def failing(conversation: Conversation) -> None:
+        await conversation.request()
+        await held.wait()
+        conversation.close()
+
+    backend = stage.backend("v3", failing)
+    stage.backend("v2")
+    stage.use(route("v3", fallback="v2", pure=True))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    await wait_until(lambda: backend.requests, "the backend is asked")
+    del stage.specs["v2"]
+    stage.use(route("v3"))
+    held.set()
+    assert (await client.answer()).body == b"v2"
+
+
+async def test_a_mirror_is_removed_in_the_middle_of_an_upload(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client, rest = await half_sent(stage, b"hello hello")
+    del stage.specs["v4"]
+    stage.use(route("v2"))
+    await client.send(rest)
+    assert (await client.answer()).body == b"v2"
+    assert stage.mirrors("v4") == {"dropped_no_endpoint": 1}
+
+
+async def test_a_backend_is_removed_in_the_middle_of_an_upload(stage: Stage) -> None:
+    old = stage.backend("v2")
+    stage.use(route("v2"))
+    client, rest = await half_sent(stage, b"hello hello")
+    del stage.specs["v2"]
+    stage.backend("v3")
+    stage.use(route("v3"))
+    await client.send(rest)
+    assert (await client.answer()).body == b"v2"
+    await wait_until(lambda: old.conversations[0].ended, "the connection closes")
+
+
+# ── drain ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def draining(stage: Stage, seconds: float = 5.0) -> asyncio.Task[None]:
+    task = asyncio.create_task(stage.plane.drain(seconds))
+    await wait_until(lambda: stage.plane.draining)
+    return task
+
+
+async def test_a_drain_lets_requests_finish(stage: Stage) -> None:
+    held = Held()
+    backend = stage.backend("v2", held)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    await wait_until(lambda: backend.requests, "the backend is asked")
+    drain = await draining(stage)
+    held.release.set()
+    answer = await client.answer()
+    assert (answer.body, answer.field("connection")) == (b"v2", b"close")
+    assert await client.rest() == (b"", "closed")
+    await drain
+    assert not stage.plane.clients
+
+
+async def test_a_drain_refuses_new_connections(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"))
+    await (await draining(stage))
+    with pytest.raises(ConnectionRefusedError):
+        await stage.client()
+
+
+async def test_an_idle_client_may_send_a_last_request(stage: Stage) -> None:
+    """It could not know; the answer says that it is the last one."""
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    drain = await draining(stage)
+    await client.send(get())
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection")) == (200, b"close")
+    await drain
+
+
+async def test_an_idle_client_does_not_hold_up_a_drain(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    async with asyncio.timeout(5):
+        await (await draining(stage, 60))
+    assert await client.rest() == (b"", "closed")
+
+
+async def test_a_client_whose_answer_began_before_does_not_hold_up_a_drain(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head could not say that it is the last one, and its end comes after the idle ones were sent home."""
+    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
+    finishing = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await finishing.wait()
+        await conversation.send(b"cd")
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    idle = await stage.client()
+    await client.send(get())
+    head = await client.head()
+    drain = await draining(stage, 60)
+    await idle.rest()
+    finishing.set()
+    await client.body(head)
+    assert head.body == b"abcd"
+    async with asyncio.timeout(5):
+        await drain
+
+
+async def test_a_drain_ends_in_time(stage: Stage) -> None:
+    """What is not finished by then is cut, and is nobody's fault."""
+    backend = stage.backend("v2", silent)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await stage.plane.drain(0.1)
+    with pytest.raises(Ended):
+        await client.answer()
+    cell = await stage.cell("v2")
+    assert (cell.codes, cell.errors, cell.abandoned) == ({499: 1}, 0, 1)
+    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+
+
+async def test_pipelined_requests_are_answered_in_a_drain(stage: Stage) -> None:
+    """Up to the one whose answer says that it is the last; what came behind it was never begun."""
+    held = Held()
+    backend: ScriptedBackend = stage.backend("v2", held)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get() * 3)
+    await wait_until(lambda: backend.requests, "the backend is asked")
+    drain = await draining(stage)
+    held.release.set()
+    assert (await client.answer()).field("connection") == b"close"
+    assert await client.rest() == (b"", "closed")
+    await drain
+    assert len(stage.accepted) == 1
+
+
+async def test_an_error_in_a_drain_closes_as_well(stage: Stage) -> None:
+    stage.refusing("v2")
+    stage.backend("v3", naming)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await wait_until(lambda: stage.plane.clients)
+    drain = await draining(stage)
+    await client.send(get())
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection")) == (502, b"close")
+    await drain

@@ -1,0 +1,182 @@
+"""A connection is used again only if nothing is owed on it either way: an answer goes to whom it is due."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.dataplane.plane import Stage, route, settle, sticky
+from tests.dataplane.scripted import Conversation, answering, each
+from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
+
+STRAY = ok(b"somebody else's")
+
+SURPLUS = {
+    "behind a length": ok(b"ok") + STRAY,
+    "behind chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"ok") + STRAY,
+    "behind no content": b"HTTP/1.1 204 No Content\r\n\r\n" + STRAY,
+    "behind not modified": b"HTTP/1.1 304 Not Modified\r\n\r\nbody",
+    "one byte": ok(b"ok") + b"\n",
+}
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+@pytest.mark.parametrize("raw", SURPLUS.values(), ids=SURPLUS)
+async def test_surplus_bytes_go_to_nobody(stage: Stage, raw: bytes, bytewise: bool) -> None:
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
+
+    backend = stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for n in range(2):
+        await client.send(get())
+        answer = await client.answer()
+        assert answer.status in (200, 204, 304)
+        assert answer.body in (b"ok", b"")
+        await wait_until(lambda n=n: backend.conversations[n].ended, "the connection is given up")
+    assert client.buffer == b""
+    assert len(backend.conversations) == 2
+
+
+async def test_a_body_behind_a_head_answer_goes_to_nobody(stage: Stage) -> None:
+    backend = stage.backend("v2", answering(ok(b"body of a HEAD")))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(get().replace(b"GET", b"HEAD"))
+        assert (await client.answer(to="HEAD")).status == 200
+    assert client.buffer == b""
+    assert len(backend.conversations) == 2
+
+
+async def test_unsolicited_bytes_on_an_idle_connection_end_it(stage: Stage) -> None:
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await conversation.send(ok(b"ok"))
+        await settle()
+        await conversation.send(STRAY)
+
+    backend = stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for n in range(2):
+        await client.send(get())
+        assert (await client.answer()).body == b"ok"
+        await wait_until(lambda n=n: backend.conversations[n].ended, "the connection is given up")
+    assert (await stage.cell("v2")).errors == 0
+
+
+async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) -> None:
+    """Even a POST that must not be repeated meets no dead connection."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"ok"))
+        conversation.close()
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    for n in range(20):
+        await client.send(post(b"x"))
+        assert (await client.answer()).status == 200
+        (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+        await wait_until(lambda e=endpoint: not e.idle, "its end is noticed")
+        assert len(backend.conversations) == n + 1
+
+
+async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(stage: Stage) -> None:
+    """The upload is complete for the client, but part of it still waits here to be sent on."""
+    size = 8 * 1024 * 1024
+
+    async def script(conversation: Conversation) -> None:
+        conversation.requests.append(await conversation.head())
+        await uploaded.wait()
+        await conversation.send(ok(b"early"))
+        await asyncio.Event().wait()
+
+    uploaded = asyncio.Event()
+    backend = stage.backend("v2", script, receive_buffer=16 * 1024)
+    stage.use(route("v2", inspect_limit=size))
+    client = await stage.client()
+    pouring = asyncio.create_task(client.pour(post(b"x" * size)))
+    await wait_until(lambda: stage.accepted and not stage.accepted[0].client.reading, "it is stopped")
+    uploaded.set()
+    answer = await client.answer()
+    assert (answer.body, answer.field("connection")) == (b"early", b"close")
+    pouring.cancel()
+    other = await stage.client()
+    await other.send(post(b"y"))
+    assert (await other.answer()).body == b"early"
+    assert len(backend.conversations) == 2
+
+
+async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -> None:
+    """The client has sent all of it, this proxy has not: nothing may be sent behind it."""
+    size = 6 * 1024 * 1024
+
+    async def script(conversation: Conversation) -> None:
+        conversation.requests.append(await conversation.head())
+        await complete.wait()
+        await conversation.send(ok(b"early"))
+        await asyncio.Event().wait()
+
+    complete = asyncio.Event()
+    backend = stage.backend("v2", script, receive_buffer=16 * 1024)
+    stage.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
+    client = await stage.client()
+    pouring = asyncio.create_task(client.pour(post(b"x" * size)))
+    await wait_until(lambda: stage.accepted and stage.accepted[0].request_done, "the upload is here")
+    (exchange,) = stage.accepted
+    await wait_until(lambda: backend.conversations and backend.conversations[0].requests, "it goes out")
+    assert exchange.upstream is not None
+    assert exchange.upstream.transport.get_write_buffer_size() > 0
+    await pouring
+    complete.set()
+    assert (await client.answer()).body == b"early"
+    await client.send(post(b"y"))
+    assert (await client.answer()).body == b"early"
+    assert len(backend.conversations) == 2
+
+
+async def test_idle_connections_are_closed_after_a_while(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.dataplane.listener.IDLE_LIMIT", 0.1)
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await wait_until(lambda: backend.conversations[0].ended == "closed", "the idle connection is closed")
+    await client.send(get())
+    assert (await client.answer()).status == 200
+    assert len(backend.conversations) == 2
+
+
+async def test_a_connection_that_was_never_used_may_be_stale(stage: Stage) -> None:
+    """Opened for a client that has left, pooled, closed by the backend when used at last: as any reused one."""
+
+    async def script(conversation: Conversation) -> None:
+        if conversation.number == 0:
+            await conversation.request()
+            conversation.close()
+        else:
+            await answering(ok(b"ok"))(conversation)
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    leaver = await stage.client()
+    await leaver.send(get())
+    await at_once(lambda: stage.plane.tasks)
+    next(iter(stage.plane.clients)).abort()
+    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    await wait_until(lambda: endpoint.idle, "it is pooled")
+    assert backend.requests == []
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"ok"
+    cell = await stage.cell("v2")
+    assert (cell.errors, cell.codes) == (0, {499: 1, 200: 1})
+    assert cell.failures == {"client_left": 1, "stale_connection": 1}
