@@ -56,7 +56,7 @@ class Downstream(asyncio.Protocol):
         self.peer = peer[0].encode("ascii") if isinstance(peer, tuple) else b"unknown"
         self.vouched = relay.forwarded_fields(self.peer, transport.get_extra_info("ssl_object") is not None)
         snapshot = self.plane.snapshot
-        self.deadline = self.plane.now + snapshot.head_timeout
+        self.await_request(snapshot.head_timeout)
         self.plane.clients.add(self)
         if len(self.plane.clients) > snapshot.connections:
             self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
@@ -186,12 +186,11 @@ class Downstream(asyncio.Protocol):
             self.close_gently()
             return
         self.bodiless = False
-        self.await_request()
+        self.await_request(self.plane.snapshot.keep_alive)
         self.go_on()
 
-    def await_request(self) -> None:
-        plane = self.plane
-        self.deadline = plane.now + (DRAIN_IDLE if plane.draining else plane.snapshot.keep_alive)
+    def await_request(self, seconds: float) -> None:
+        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.draining else seconds)
 
     def go_on(self) -> None:
         """Read the next request, once the client takes its answers: or they would pile up here."""

@@ -16,10 +16,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.dataplane import relay
-from proxy.dataplane.upstream import BackendState, EndpointState, Upstream
+from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
 from proxy.errors import FAILURES, Failure, Fallback, RequestRefused, Stage
 from proxy.http1.framing import LAST_CHUNK, chunk
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
 from proxy.routing.ledger import BUCKETS
@@ -49,7 +49,6 @@ class Exchange:
     replayable = True
     inspecting = False
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
-    sent = False  # has any byte of it gone to a backend that may act on it?
     attempts = 0
     spilled = False
     repeating = False  # holds a place in the retry budget
@@ -190,8 +189,7 @@ class Exchange:
             self.on_upstream_failed(Stage.NO_ENDPOINT)
             return
         if backend.in_flight >= spec.max_in_flight:
-            self.stages += (Stage.OVERLOAD,)
-            self.fail(FAILURES[Stage.OVERLOAD])
+            self.on_upstream_failed(Stage.OVERLOAD)
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
         backend.in_flight += 1
@@ -210,9 +208,9 @@ class Exchange:
         """The slow path: a fresh connection, while the client may send on, or leave."""
         try:
             upstream = await endpoint.connect(self.answering.spec.connect_timeout)
-        except OSError:
+        except OSError as error:
             if not self.ended:
-                self.on_upstream_failed(Stage.CONNECT)
+                self.on_upstream_failed(connect_failure(error))
             return
         if self.ended:
             endpoint.put(upstream)
@@ -222,7 +220,6 @@ class Exchange:
     def send(self, upstream: Upstream) -> None:
         """The head, spelled anew, and what is here of the body."""
         self.upstream = upstream
-        self.sent = True
         head = self.head
         body = self.body if self.more is None else self.whole_body()
         self.framing = len(body) if self.request_done else head.length
@@ -275,7 +272,7 @@ class Exchange:
         self.answer = head
         client = self.client
         framing = self.answer_framing(head)
-        start = relay.client_head(head, self.names(), self.request_id, framing)
+        start = relay.client_head(head, self.head.minor == b"1", self.names(), self.request_id, framing)
         if self.recode:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
         client.write(start + body)
@@ -299,7 +296,6 @@ class Exchange:
             if head.length == UNTIL_CLOSE:
                 framing = relay.CHUNKED_LINE
         elif head.length < 0:
-            head.block = unchunked(head)
             client.keep_alive = False
         if not self.request_done or self.plane.draining:
             client.keep_alive = False
@@ -398,7 +394,9 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if self.head.minor == b"0":  # it reads to the end of the connection, as nothing promises another answer
+        if (
+            self.head.minor == b"0"
+        ):  # it reads to the end of the connection, as nothing promises another answer
             self.client.keep_alive = False
         self.client.answer_problem(failure, failure.status, failure.detail, self.request_id)
         self.finish()

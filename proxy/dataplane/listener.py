@@ -18,9 +18,9 @@ from random import random
 from time import monotonic
 from typing import Any
 
-from proxy.dataplane.downstream import Downstream
+from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
 from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.mirror import DRAINED, MirrorCopy, MirrorState, send_copy
+from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
 from proxy.dataplane.upstream import IDLE_LIMIT, BackendState
 from proxy.routing.router import Router
@@ -30,7 +30,6 @@ SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
 BACKLOG = 4096  # connections that may wait to be accepted
 CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
 REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
-DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request
 
 
 class DataPlane:
@@ -144,6 +143,9 @@ class DataPlane:
                 while True:
                     self.spawn(self.welcome(sock.accept()[0], tls))
             server.close()
+        for client in self.clients:
+            if client.exchange is None and not client.transport.is_closing():
+                client.await_request(DRAIN_IDLE)
 
     async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         with contextlib.suppress(OSError):
@@ -153,17 +155,16 @@ class DataPlane:
         """Stop accepting, let requests under way end, then close what is left after `timeout` seconds."""
         self.stop_accepting()
         end = self.loop.time() + timeout
-        idle_end = self.loop.time() + min(DRAIN_IDLE, timeout)
-        while (self.clients or self.tasks) and self.loop.time() < idle_end:
+        await asyncio.sleep(0)
+        while (self.clients or self.tasks) and self.loop.time() < end:
             await asyncio.sleep(0.02)
         for client in [c for c in self.clients if c.exchange is None]:
-            client.transport.close()
-        while self.clients and self.loop.time() < end:
-            await asyncio.sleep(0.02)
+            client.close()
+        await asyncio.sleep(0)
         for client in list(self.clients):
             client.abort()
         for copy in list(self.copies):
-            copy.end(DRAINED)
+            copy.end("dropped_drain")
         for task in self.tasks:
             task.cancel()
         while self.clients or self.tasks:

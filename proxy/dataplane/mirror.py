@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
-from proxy.dataplane.upstream import BackendState, EndpointState, Upstream
+from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
 from proxy.errors import Stage
 from proxy.http1.head import ResponseHead
 from proxy.routing.balance import pick
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
-DRAINED = "dropped_drain"  # the proxy stops: no answer, and nobody's fault
 
 
 class MirrorState:
@@ -72,8 +71,8 @@ class MirrorCopy:
     async def open(self) -> None:
         try:
             upstream = await self.endpoint.connect(self.state.backend.spec.connect_timeout)
-        except OSError:
-            self.on_upstream_failed(Stage.CONNECT)
+        except OSError as error:
+            self.on_upstream_failed(connect_failure(error))
             return
         if self.ended:
             upstream.close()
@@ -100,7 +99,7 @@ class MirrorCopy:
 
     def on_upstream_failed(self, stage: Stage) -> None:
         self.status = 504 if stage is Stage.FIRST_BYTE else 502
-        self.end("failed")
+        self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
 
     def on_upstream_writable(self, writable: bool) -> None:
         """The copy is written whole; its bytes are inside the budget already."""
@@ -122,7 +121,7 @@ class MirrorCopy:
             upstream.close()
         name = state.backend.spec.name
         plane.recorder.mirrored(self.route, name, outcome)
-        if outcome != DRAINED:
+        if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
             error = outcome == "failed" or self.status >= 500
             key = (self.route, name, "shadow", self.version)
             plane.recorder.shadow(key, self.status, monotonic() - self.started, error)

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 
 from proxy.errors import Failure
-from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+from proxy.http1.head import CHUNKED, RequestHead, ResponseHead, unchunked
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -43,10 +43,13 @@ def upstream_head(
     )  # fmt: skip
 
 
-def client_head(answer: ResponseHead, backend: bytes, request_id: bytes, framing: bytes) -> bytes:
+def client_head(
+    answer: ResponseHead, knows_chunks: bool, backend: bytes, request_id: bytes, framing: bytes
+) -> bytes:
     """The answer's head for the client; `framing` holds what this hop adds: coding and connection fields."""
+    block = answer.block if knows_chunks else unchunked(answer)
     return b"HTTP/1.1 %d%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
-        answer.status, answer.reason, answer.block, framing, request_id, backend,
+        answer.status, answer.reason, block, framing, request_id, backend,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ nobody asked for end it. Whoever owns a connection hears of exactly one end of i
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Protocol, cast
 
 from proxy.errors import ResponseRefused, Stage
@@ -17,6 +18,8 @@ from proxy.routing.snapshot import Backend
 
 HEAD_LIMIT = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
 IDLE_LIMIT = 4.0  # seconds; uvicorn closes idle connections after 5, and a closed one must not be met
+
+OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class Owner(Protocol):
@@ -183,6 +186,11 @@ class Upstream(asyncio.Protocol):
             self.owner.on_upstream_writable(True)
 
 
+def connect_failure(error: OSError) -> Stage:
+    """Whose fault it is that no connection came about: out of descriptors or ports, it is ours."""
+    return Stage.OVERLOAD if error.errno in OUR_OWN else Stage.CONNECT
+
+
 def body_reader(length: int) -> BodyReader:
     if length == CHUNKED:
         return ChunkedReader()
@@ -228,6 +236,8 @@ class EndpointState:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout):
             _, upstream = await loop.create_connection(lambda: Upstream(self), self.host, self.port)
+        if upstream.transport.is_closing():  # it closed, or spoke, before it was asked
+            raise ConnectionResetError
         return upstream
 
     def retire(self) -> None:

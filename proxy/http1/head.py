@@ -12,6 +12,7 @@ expression over the whole head 1.0 µs; so the grammar is ours, and as strict as
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from proxy.errors import RequestRefused, ResponseRefused, Stage
 from proxy.http1.headers import (
@@ -74,25 +75,21 @@ class RequestHead:
     none, -1: chunked). `keep_alive` is what the client asked for.
     """
 
-    __slots__ = (
-        "block", "expects_continue", "host", "keep_alive", "length", "lower", "method", "minor",
-        "path", "query", "request_id", "target", "traced", "upgrade",
-    )  # fmt: skip
+    block = b""
+    lower = b""
+    host: bytes | None = None
+    length = 0
+    expects_continue = False
+    upgrade: bytes | None = None
+    request_id: bytes | None = None
+    traced = False
 
     def __init__(self, method: bytes, target: bytes, minor: bytes) -> None:
         self.method = method
         self.target = target
         self.path, _, self.query = target.partition(b"?")
         self.minor = minor
-        self.block = b""
-        self.lower = b""
-        self.host: bytes | None = None
-        self.length = 0
         self.keep_alive = minor == b"1"
-        self.expects_continue = False
-        self.upgrade: bytes | None = None
-        self.request_id: bytes | None = None
-        self.traced = False
 
     def field(self, name: bytes) -> bytes | None:
         """The first field of this lower-cased name, among those that go on to the backend."""
@@ -122,6 +119,21 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 
 
+# Lines of no concern to us that were seen lately: clients repeat themselves, and a look-up costs a
+# quarter of taking a line apart. Long ones, credentials above all, are not kept.
+ORDINARY: set[bytes] = set()
+ORDINARY_LINES = 4096
+ORDINARY_LENGTH = 64
+REMEMBERED_HEAD = 512  # bytes; answers' heads up to this length are remembered whole
+
+
+def remember(line: bytes) -> None:
+    if len(line) <= ORDINARY_LENGTH:
+        if len(ORDINARY) >= ORDINARY_LINES:
+            ORDINARY.clear()
+        ORDINARY.add(line)
+
+
 def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
     """A whole head, from the request line to the empty line. Raises RequestRefused (400, 431, 501, 505)."""
     match = REQUEST.fullmatch(raw)
@@ -144,17 +156,21 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
     return head
 
 
-def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa: C901 - one flat loop, the hot one
+def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa: C901, PLR0915 - one flat loop, the hot one
     """Sort the client's fields into those that concern us and those that pass through."""
     kept = []
     options: set[bytes] = set()
     framed = hosted = False
     for line in lines:
+        if line in ORDINARY:
+            kept.append(line)
+            continue
         name = line.partition(b":")[0].lower()
         kind = REQUEST_FIELDS.get(name)
         if kind is None:
             if name[:12] not in OWN_PREFIXES:
                 kept.append(line)
+                remember(line)
             continue
         value = line[len(name) + 2 :]
         if kind == HOSTNAME:
@@ -234,7 +250,17 @@ def diagnose(raw: bytes) -> RequestRefused:
 
 
 def parse_response(raw: bytes, method: bytes) -> ResponseHead:
-    """A whole head of an answer to a request with this method. Raises ResponseRefused."""
+    """A whole head of an answer to a request with this method. Raises ResponseRefused.
+
+    Models answer with few different heads in a second, so short ones are remembered: callers share
+    the value and must not change it.
+    """
+    if len(raw) > REMEMBERED_HEAD:
+        return read_response(raw, method == b"HEAD")
+    return remembered_response(raw, method == b"HEAD")
+
+
+def read_response(raw: bytes, to_head: bool) -> ResponseHead:
     match = RESPONSE.fullmatch(raw)
     if match is None or b" \r\n" in raw or b"\t\r\n" in raw:
         match = LOOSE_RESPONSE.fullmatch(raw)
@@ -250,10 +276,13 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     if status < 200 or status == 204:  # never a body, nor the length of one (RFC 9110 section 8.6)
         head.length = 0
         head.block = without(head.block, BODY_FRAMING)
-    elif status == 304 or method == b"HEAD":
+    elif status == 304 or to_head:
         head.length = 0
         head.block = unchunked(head)  # who asked may know no chunks, and none will come
     return head
+
+
+remembered_response = lru_cache(maxsize=1024)(read_response)
 
 
 def unchunked(head: ResponseHead) -> bytes:

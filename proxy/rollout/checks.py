@@ -22,21 +22,23 @@ from proxy.rollout.evidence import (
     Slow,
     Stratum,
     both,
+    error_marks,
     error_tosses,
     judged,
+    over_tosses,
+    slow_marks,
     slow_tosses,
 )
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration, percent
 from proxy.stats.histogram import Histogram, bucket_of
+from proxy.stats.restarts import log_e_above_restarted, log_e_increase_restarted, log_e_worse_restarted
 from proxy.stats.sequential import (
     LARGEST_SHARE,
+    Tosses,
     bound,
     gain_above,
     gain_worse,
-    log_e_above,
-    log_e_increase,
-    log_e_worse,
     ratio_interval,
     wilson,
 )
@@ -96,7 +98,9 @@ def error_rate_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verd
     limit = check.max or 0.0
     challenger, champion = both(evidence.of_step(terms.step))
     n, x = judged(challenger), challenger.errors
-    found = absolute(x, n, limit, champion.errors, judged(champion), terms)
+    strata = evidence.of_step(terms.step)
+    evident = above(error_tosses(strata), limit, error_marks(strata) if strata else ())
+    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident)
     said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
     return verdict(check, terms, found, Words(said, n, share(x, n), wilson(x, n)))
 
@@ -110,18 +114,29 @@ def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict
     edge = bucket_of(limit)
     challenger, champion = (side.duration for side in both(evidence.of_step(terms.step)))
     n, x = challenger.count, challenger.above(edge)
-    found = absolute(x, n, 1 - q, champion.above(edge), champion.count, terms)
+    strata = evidence.of_step(terms.step)
+    evident = above(over_tosses(strata, edge), 1 - q, slow_marks(strata, check.title) if strata else ())
+    found = absolute(Share(x, n), Share(champion.above(edge), champion.count), 1 - q, evident)
     estimate, interval = quantile_of(challenger, q)
     said = f"{check.subject} is {duration(estimate)} over {n} answers; the limit is {duration(limit)}"
     return verdict(check, terms, found, Words(said, n, estimate, interval))
 
 
-def absolute(x: int, n: int, limit: float, champion_x: int, champion_n: int, terms: Terms) -> Tested:
-    p0 = min(max(limit, SMALLEST_SHARE), LARGEST_SHARE)
-    within = share(x, n) <= limit
-    common = not within and champion_x >= COMMON_CAUSE and share(champion_x, champion_n) > limit
-    excuse = f"the champion is over it too ({percent(share(champion_x, champion_n))}): a common cause"
-    return Tested(n, log_e_above(x, n, p0), gain_above(share(x, n), p0), within, excuse if common else "")
+def above(strata: list[Tosses], limit: float, marks: tuple[Tosses, ...]) -> float:
+    return log_e_above_restarted(strata, testable(limit), marks)
+
+
+def testable(limit: float) -> float:
+    return min(max(limit, SMALLEST_SHARE), LARGEST_SHARE)
+
+
+def absolute(here: Share, rest: Share, limit: float, evident: float) -> Tested:
+    """The rule for a limit of the challenger alone; `limit` is of the share."""
+    within = here.value <= limit
+    common = not within and rest.x >= COMMON_CAUSE and rest.value > limit
+    excuse = f"the champion is over it too ({percent(rest.value)}): a common cause"
+    gain = gain_above(here.value, testable(limit))
+    return Tested(here.n, evident, gain, within, excuse if common else "")
 
 
 def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
@@ -134,7 +149,7 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
     tosses = error_tosses(strata)
-    evident = log_e_increase(tosses, here.n, margin)
+    evident = log_e_increase_restarted(tosses, margin, error_marks(strata))
     p, q = here.value, rest.value
     by_ratio = gain_worse(strata[-1].share, p, q, 1 + margin / q) if q else gain_above(p, margin)
     gain = min(gain_above(p, min(q + margin, LARGEST_SHARE)), by_ratio)
@@ -144,7 +159,8 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     )
     if evident >= bound(terms.alpha):
         low, _ = ratio_interval(tosses, terms.alpha)
-        said += f" (errors are at least {low:.3g} times as likely)"
+        if low > 1:
+            said += f" (errors are at least {low:.3g} times as likely)"
     found = Tested(min(here.n, rest.n), evident, gain, p <= q + allowed)
     return verdict(check, terms, found, Words(said, here.n, p - q, difference(here, rest)))
 
@@ -165,7 +181,7 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdi
     here, rest = Share(slow.challenger, slow.challenger_n), Share(slow.champion, slow.champion_n)
     found = Tested(
         min(here.n, rest.n),
-        log_e_worse(slow_tosses(strata, check.title), 1.0),
+        log_e_worse_restarted(slow_tosses(strata, check.title), 1.0, slow_marks(strata, check.title)),
         gain_worse(strata[-1].share, here.value, rest.value, 1.0),
         ours <= limit * theirs,
     )

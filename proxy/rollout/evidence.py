@@ -2,12 +2,14 @@
 
 Rule: within a stratum the weights do not move, so each request between champion and challenger was
 the toss of a coin with known bias; strata are never pooled in a comparison. A threshold for slow
-answers is fixed before the counts that it is applied to are looked at (statistics 1.2).
+answers is fixed before the counts that it is applied to are looked at (statistics 1.2). Now and then
+the counts of a stratum are marked, so that what begins late can be seen from there (stats.restarts).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from math import ceil, log
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import msgspec
 
 from proxy.stats.counts import Cell
 from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of
+from proxy.stats.restarts import is_due
 from proxy.stats.sequential import Tosses
 
 if TYPE_CHECKING:
@@ -33,6 +36,15 @@ class Slow(msgspec.Struct):
     champion_n: int = 0
 
 
+class Mark(msgspec.Struct):
+    """What a stratum had counted when it was marked: `n` requests of the challenger, and the events of each side."""
+
+    n: int
+    errors: int
+    champion_errors: int
+    slow: dict[str, Slow]
+
+
 class Stratum(msgspec.Struct):
     """`share`: the challenger's part of what champion and challenger get together, 0 to 1."""
 
@@ -42,6 +54,7 @@ class Stratum(msgspec.Struct):
     champion: Cell
     challenger: Cell
     slow: dict[str, Slow] = msgspec.field(default_factory=dict)  # by the check's title
+    marks: list[Mark] = msgspec.field(default_factory=list)
 
     @property
     def compares(self) -> bool:
@@ -76,6 +89,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
 
     A challenger without live traffic (a shadow) is known by the answers to its mirrored copies.
     """
+    checks = tuple(checks)
     thresholds = {c.title: edges(evidence.baseline, c) for c in checks if c.max_ratio is not None}
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
@@ -87,6 +101,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
                 add_champion(stratum, cell, thresholds)
+    for stratum in evidence.strata:
+        mark(stratum, checks)
 
 
 def edges(baseline: Histogram, check: CheckConfig) -> tuple[int, int] | None:
@@ -121,13 +137,47 @@ def add_champion(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, 
             slow.champion_n += cell.duration.count
 
 
+def mark(stratum: Stratum, checks: Iterable[CheckConfig]) -> None:
+    """When it is time. Of checks with an absolute limit, that of the challenger is marked only."""
+    n = judged(stratum.challenger)
+    if not is_due(n, stratum.marks[-1].n if stratum.marks else 0, len(stratum.marks)):
+        return
+    slow = {title: copy(held) for title, held in stratum.slow.items()}
+    times = stratum.challenger.duration
+    for check in checks:
+        if check.metric == "latency" and check.max is not None:
+            slow[check.title] = Slow(times.above(bucket_of(check.max)), times.count)
+    stratum.marks.append(Mark(n, stratum.challenger.errors, stratum.champion.errors, slow))
+
+
 def error_tosses(strata: Iterable[Stratum]) -> list[Tosses]:
-    return [Tosses(s.share, s.challenger.errors, s.champion.errors) for s in strata]
+    return [Tosses(s.share, s.challenger.errors, s.champion.errors, judged(s.challenger)) for s in strata]
 
 
 def slow_tosses(strata: Iterable[Stratum], title: str) -> list[Tosses]:
-    found = ((s.share, s.slow[title]) for s in strata if title in s.slow)
-    return [Tosses(share, slow.challenger, slow.champion) for share, slow in found]
+    return [tossed(s.share, s.slow[title]) for s in strata if title in s.slow]
+
+
+def over_tosses(strata: Iterable[Stratum], edge: int) -> list[Tosses]:
+    """Answers of the challenger above a bucket of the histogram."""
+    found = ((s.share, s.challenger.duration) for s in strata)
+    return [Tosses(share, held.above(edge), 0, held.count) for share, held in found]
+
+
+def error_marks(strata: Sequence[Stratum]) -> tuple[Tosses, ...]:
+    """Of the last stratum, as `error_tosses` would have had them; likewise the next."""
+    last = strata[-1]
+    return tuple(Tosses(last.share, m.errors, m.champion_errors, m.n) for m in last.marks)
+
+
+def slow_marks(strata: Sequence[Stratum], title: str) -> tuple[Tosses, ...]:
+    """For checks of a ratio and of an absolute limit. Where a check was not yet there, nothing was marked."""
+    last = strata[-1]
+    return tuple(tossed(last.share, m.slow[title]) for m in last.marks if title in m.slow)
+
+
+def tossed(share: float, slow: Slow) -> Tosses:
+    return Tosses(share, slow.challenger, slow.champion, slow.challenger_n)
 
 
 def total(cells: Sequence[Cell]) -> Cell:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from proxy.http1.head import RequestHead
@@ -33,9 +34,11 @@ def head_test(match: Match) -> HeadTest:
         tests.append(lambda head: head.method in methods)
     tests += [header_test(name.encode(), value.encode()) for name, value in match.headers]
     tests += [query_test(name.encode(), value.encode()) for name, value in match.query]
-    if len(tests) == 1:
-        return tests[0]
-    return lambda head: all(test(head) for test in tests)
+    return reduce(both, tests) if tests else lambda head: True
+
+
+def both(first: HeadTest, second: HeadTest) -> HeadTest:
+    return lambda head: first(head) and second(head)
 
 
 def prefix_test(prefix: bytes) -> HeadTest:

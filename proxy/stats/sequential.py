@@ -22,15 +22,17 @@ LOG_GRID = tuple(log(1.1) + (log(50) - log(1.1)) * j / (POINTS - 1) for j in ran
 GRID = tuple(exp(g) for g in LOG_GRID)
 INVERSE_GRID = tuple(exp(-g) for g in LOG_GRID)
 LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 - q) finite
+Logs = list[float]  # one for each alternative of the grid
 RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
 
 
 class Tosses(NamedTuple):
-    """Events while the arm under test drew `share` of the requests: `here` on it, `rest` on the other."""
+    """Events while the arm under test drew `share` of the requests: `here` on it, of `n`, `rest` on the other."""
 
     share: float
     here: int
     rest: int
+    n: int = 0
 
 
 def bound(alpha: float) -> float:
@@ -53,17 +55,18 @@ def log_e_ratio(strata: Iterable[Tosses], d0: float, direction: int) -> float:
 
     The sum over strata is inside the exponent: one alternative has to explain all of them.
     """
+    return log_mean_exp(summed(ratio_logs(tosses, d0, direction) for tosses in strata))
+
+
+def ratio_logs(tosses: Tosses, d0: float, direction: int) -> Logs:
+    """The log likelihood ratio of one stratum for each alternative."""
     times = GRID if direction > 0 else INVERSE_GRID
-    logs = [0.0] * POINTS
-    for share, here, rest in strata:
-        odds, others, events = share * d0, 1 - share, here + rest
-        gained = direction * here
-        under = events * log(odds + others)
-        logs = [
-            total + gained * g - events * log(odds * t + others) + under
-            for total, g, t in zip(logs, LOG_GRID, times, strict=True)
-        ]
-    return log_mean_exp(logs)
+    odds, others, events = tosses.share * d0, 1 - tosses.share, tosses.here + tosses.rest
+    gained = direction * tosses.here
+    under = events * log(odds + others)
+    return [
+        gained * g - events * log(odds * t + others) + under for g, t in zip(LOG_GRID, times, strict=True)
+    ]
 
 
 def log_e_above(x: int, n: int, p0: float) -> float:
@@ -71,11 +74,21 @@ def log_e_above(x: int, n: int, p0: float) -> float:
 
     Takes trials to be independent; a shared outage is not, so callers look at the other arm too.
     """
-    logs = []
-    for g in GRID:
-        q = max(min(p0 * g, LARGEST_SHARE), p0)
-        logs.append(x * log(q / p0) + (n - x) * (log1p(-q) - log1p(-p0)))
-    return log_mean_exp(logs)
+    return log_mean_exp(above_logs(x, n, p0))
+
+
+def above_logs(x: int, n: int, p0: float) -> Logs:
+    """The log likelihood ratio for each alternative."""
+    shares = (max(min(p0 * g, LARGEST_SHARE), p0) for g in GRID)
+    return [x * log(q / p0) + (n - x) * (log1p(-q) - log1p(-p0)) for q in shares]
+
+
+def summed(logs: Iterable[Logs]) -> Logs:
+    """By alternative; zeros when there are none."""
+    total = [0.0] * POINTS
+    for one in logs:
+        total = [a + b for a, b in zip(total, one, strict=True)]
+    return total
 
 
 def log_mean_exp(logs: Sequence[float]) -> float:
@@ -96,14 +109,15 @@ def log_e_increase(strata: Sequence[Tosses], n_here: int, margin: float) -> floa
     is beyond all shares contributes the constant 1.
     """
     here = sum(s.here for s in strata)
-    logs = []
-    for r in INCREASE_GRID:
-        limit = margin * (1 + r)
-        if limit < LARGEST_SHARE:
-            logs.append(min(log_e_worse(strata, 1 + 1 / r), log_e_above(here, n_here, limit)))
-        else:
-            logs.append(0.0)
-    return log_mean_exp(logs)
+    return mixed_increase(
+        lambda d0: log_e_worse(strata, d0), lambda p0: log_e_above(here, n_here, p0), margin
+    )
+
+
+def mixed_increase(worse: Callable[[float], float], above: Callable[[float], float], margin: float) -> float:
+    """`worse(d0)` and `above(p0)` are log e-values against those limits of the ratio and of the share."""
+    limits = ((1 + 1 / r, margin * (1 + r)) for r in INCREASE_GRID)
+    return log_mean_exp([min(worse(d0), above(p0)) if p0 < LARGEST_SHARE else 0.0 for d0, p0 in limits])
 
 
 def ratio_interval(strata: Sequence[Tosses], alpha: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from proxy.rollout.checks import Terms, judge, judge_all
 from proxy.rollout.evidence import WARM_UP, gather
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Finding, Verdict
-from proxy.stats.sequential import bound
+from proxy.stats.sequential import Tosses, bound, log_e_increase
 
 from .counting import TERMS, cell, check, evidence
 
@@ -259,3 +259,18 @@ def test_a_healthy_challenger_is_not_thrown_out_by_looking_again_and_again():
 def test_a_sick_challenger_is_found():
     rng = random.Random(12)
     assert all(ever_fails(rng, 0.08, 0.008) is not None for _ in range(10))
+
+
+@pytest.mark.parametrize("question", [MAX, INCREASE])
+def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(question):
+    made = evidence(checks=(question,))
+    for _ in range(50):
+        gather(made, [cell("v3", 100, times=()), cell("v2", 900, 3, times=())], (question,))
+    found = 0
+    while judge(question, made, TERMS).verdict is not FAIL:
+        gather(made, [cell("v3", 10, 1, times=()), cell("v2", 90, times=())], (question,))
+        found += 10
+    assert found <= 250  # the test from the start alone needs more than twice as many
+    whole = made.strata[0]
+    tosses = Tosses(whole.share, whole.challenger.errors, whole.champion.errors)
+    assert log_e_increase([tosses], whole.challenger.requests, 0.01) < bound(TERMS.alpha)

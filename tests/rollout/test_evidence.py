@@ -40,7 +40,7 @@ def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
     gather(
         made, [cell("v3", 7, 1, version=2), cell("v1", 50, 50, version=2), cell("v3", 9, 9, version=1)], ()
     )
-    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3), Tosses(0.5, 1, 0)]
+    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3, 12), Tosses(0.5, 1, 0, 10)]
     assert [s.challenger.requests for s in made.strata] == [12, 10]
 
 
@@ -115,3 +115,26 @@ def test_sums_leave_their_parts_alone_and_clients_that_left_say_nothing():
     two.abandoned = 4
     assert (total([one, two]).requests, one.requests, total([]).requests) == (11, 5, 0)
     assert judged(two) == 2
+
+
+def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
+    limit = check("latency", quantile="p90", max="50ms")
+    made = evidence(checks=(limit,))
+    for _ in range(4):
+        times = [0.1] * 4 + [0.02] * 16
+        gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
+    (stratum,) = made.strata
+    assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
+    assert error_marks(made.strata) == (Tosses(0.1, 4, 6, 40), Tosses(0.1, 8, 12, 80))
+    assert slow_marks(made.strata, limit.title) == (Tosses(0.1, 8, 0, 40), Tosses(0.1, 16, 0, 80))
+    assert slow_marks(made.strata, "a check that is new") == ()
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
+
+
+def test_marks_of_a_ratio_stay_as_they_were():
+    ratio = check("latency", quantile="p90", max_ratio=1.5)
+    made = evidence(cell("v2", WARM_UP), checks=(ratio,))
+    for _ in range(2):
+        gather(made, [cell("v3", 30, times=[0.1] * 30), cell("v2", 80)], (ratio,))
+    first, second = slow_marks(made.strata, ratio.title)
+    assert (first, second) == (Tosses(0.1, 30, 0, 30), Tosses(0.1, 60, 0, 60))

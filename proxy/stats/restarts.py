@@ -1,0 +1,96 @@
+"""What begins late: sequential tests that also look from later moments on, and stay right at every look.
+
+A test from the start has to make up for all the good evidence before the change. So half of the stake
+is on the test from the start, and half is spread evenly over at most SLOTS tests that begin later:
+
+    E = ½·E⁰ + ½/SLOTS·(Σ_k E^(k) + slots not used yet),    E^(k) = E from mark k on
+
+A convex combination of e-processes, where each mark depends on what was before it only, so an
+e-process (statistics 1.1; Shin, Ramdas and Rinaldo's e-detectors rest on the same). It costs log 2 at the start.
+
+Rule: all state is the integer counts at each mark. L_j since mark k is L_j now over L_j at the mark, so
+Σ_k E^(k) = mean_j L_j·Σ_k 1/L_j(mark k), and the inner sum changes only when a mark is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import exp, log
+
+from proxy.stats.sequential import (
+    POINTS,
+    Logs,
+    Tosses,
+    above_logs,
+    log_mean_exp,
+    mixed_increase,
+    ratio_logs,
+    summed,
+)
+
+SLOTS = 99
+FIRST_SLOT = 25  # trials between marks at least, and
+GROWTH = 0.1  # this share of those before, so that 99 slots reach beyond a million trials
+CACHED = 8192  # inner sums: of 50 routes with 8 checks each, some of which take eight
+
+Marks = tuple[Tosses, ...]
+
+
+def is_due(trials: int, last: int, used: int) -> bool:
+    """Whether to set a mark, `last` being the trials at the one before, of `used`."""
+    return used < SLOTS and trials >= last + max(FIRST_SLOT, GROWTH * last)
+
+
+def log_e_worse_restarted(strata: Sequence[Tosses], d0: float, marks: Marks) -> float:
+    """As `log_e_worse`; the marks are states of the last stratum."""
+    logs = [ratio_logs(tosses, d0, 1) for tosses in strata]
+    return restarted(logs, inverse_worse(marks, d0), len(marks))
+
+
+def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Marks) -> float:
+    """As `log_e_above`, of `here` among `n`; the marks are states of the last stratum."""
+    logs = [above_logs(tosses.here, tosses.n, p0) for tosses in strata]
+    return restarted(logs, inverse_above(marks, p0), len(marks))
+
+
+def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Marks) -> float:
+    """As `log_e_increase`; the marks are states of the last stratum."""
+    return mixed_increase(
+        lambda d0: log_e_worse_restarted(strata, d0, marks),
+        lambda p0: log_e_above_restarted(strata, p0, marks),
+        margin,
+    )
+
+
+def restarted(strata: Sequence[Logs], inverse: Logs, used: int) -> float:
+    """`strata`: log L_j of each; `inverse`: log Σ_k 1/L_j(mark k) of the last."""
+    start = log_mean_exp(summed(strata)) if strata else 0.0
+    if not used:
+        return log_half_sum(start, 0.0)
+    late = log_mean_exp([a + b for a, b in zip(strata[-1], inverse, strict=True)])
+    return log_half_sum(start, late - log(SLOTS), (SLOTS - used) / SLOTS)
+
+
+def log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
+    """log ½(eᵃ + eᵇ + plain)."""
+    top = max(a, b, 0.0)
+    return top + log((exp(a - top) + exp(b - top) + plain * exp(-top)) / 2)
+
+
+@lru_cache(CACHED)
+def inverse_worse(marks: Marks, d0: float) -> Logs:
+    return inverse_sum([ratio_logs(mark, d0, 1) for mark in marks])
+
+
+@lru_cache(CACHED)
+def inverse_above(marks: Marks, p0: float) -> Logs:
+    return inverse_sum([above_logs(mark.here, mark.n, p0) for mark in marks])
+
+
+def inverse_sum(marks: Sequence[Logs]) -> Logs:
+    if not marks:
+        return [0.0] * POINTS
+    return [
+        log_mean_exp([-value for value in values]) + log(len(values)) for values in zip(*marks, strict=True)
+    ]

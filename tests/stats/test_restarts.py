@@ -1,0 +1,119 @@
+"""Restarts against their definition, and the law that makes them right: under the hypothesis E stays 1 in expectation."""
+
+from __future__ import annotations
+
+from math import comb, exp, log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.stats.restarts import (
+    SLOTS,
+    is_due,
+    log_e_above_restarted,
+    log_e_increase_restarted,
+    log_e_worse_restarted,
+)
+from proxy.stats.sequential import (
+    INCREASE_GRID,
+    Tosses,
+    bound,
+    log_e_above,
+    log_e_worse,
+)
+
+tosses = st.builds(
+    lambda share, here, rest, good: Tosses(share, here, rest, here + good),
+    st.sampled_from([0.05, 0.3]),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(0, 200),
+)
+
+
+def plus(a: Tosses, b: Tosses) -> Tosses:
+    return Tosses(a.share, a.here + b.here, a.rest + b.rest, a.n + b.n)
+
+
+def by_definition(start: float, late: list[float]) -> float:
+    return log((exp(start) + (sum(map(exp, late)) + SLOTS - len(late)) / SLOTS) / 2)
+
+
+@given(before=tosses, parts=st.lists(tosses, min_size=1, max_size=4), d0=st.sampled_from([1.0, 1.25]))
+def test_restarts_are_the_tests_that_began_at_the_marks(before, parts, d0):
+    """The parts lie between the marks of the last stratum; the stratum before counts from the start only."""
+    share = before.share
+    parts = [part._replace(share=share) for part in parts]
+    marks, now = [], Tosses(share, 0, 0, 0)
+    for part in parts:
+        now = plus(now, part)
+        marks.append(now)
+    since = [Tosses(share, now.here - m.here, now.rest - m.rest, now.n - m.n) for m in marks[:-1]]
+    worse = log_e_worse_restarted([before, now], d0, tuple(marks[:-1]))
+    late = [log_e_worse([s], d0) for s in since]
+    assert worse == pytest.approx(by_definition(log_e_worse([before, now], d0), late), abs=1e-7)
+    above = log_e_above_restarted([before, now], 0.02, tuple(marks[:-1]))
+    whole = log_e_above(before.here + now.here, before.n + now.n, 0.02)
+    late = [log_e_above(s.here, s.n, 0.02) for s in since]
+    assert above == pytest.approx(by_definition(whole, late), abs=1e-7)
+
+
+@pytest.mark.parametrize(("share", "d0"), [(0.05, 1.0), (0.3, 1.25)])
+def test_the_expectation_is_one_at_the_boundary(share, d0):
+    """Two parts of seven events, a mark between; summed exactly over all outcomes."""
+    pi, size, total = share * d0 / (share * d0 + 1 - share), 7, 0.0
+    weights = [comb(size, x) * pi**x * (1 - pi) ** (size - x) for x in range(size + 1)]
+    for x, p in enumerate(weights):
+        mark = Tosses(share, x, size - x)
+        for y, q in enumerate(weights):
+            now = Tosses(share, x + y, 2 * size - x - y)
+            total += p * q * exp(log_e_worse_restarted([now], d0, (mark,)))
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+def test_the_expectation_of_the_one_sample_test_is_one_at_the_boundary():
+    p0, size, total = 0.1, 9, 0.0
+    weights = [comb(size, x) * p0**x * (1 - p0) ** (size - x) for x in range(size + 1)]
+    for x, p in enumerate(weights):
+        for y, q in enumerate(weights):
+            now, mark = Tosses(0.0, x + y, 0, 2 * size), Tosses(0.0, x, 0, size)
+            total += p * q * exp(log_e_above_restarted([now], p0, (mark,)))
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+def test_nothing_seen_is_no_evidence():
+    assert log_e_worse_restarted([], 1.0, ()) == pytest.approx(0)
+    assert log_e_above_restarted([], 0.01, ()) == pytest.approx(0)
+    assert log_e_increase_restarted([Tosses(0.1, 0, 0, 0)], 0.01, ()) == pytest.approx(0)
+
+
+def test_the_increase_takes_the_smaller_of_both_for_each_alternative():
+    now, mark = Tosses(0.1, 40, 50, 500), Tosses(0.1, 2, 30, 300)
+    parts = [
+        min(
+            log_e_worse_restarted([now], 1 + 1 / r, (mark,)),
+            log_e_above_restarted([now], 0.01 * (1 + r), (mark,)),
+        )
+        for r in INCREASE_GRID
+    ]
+    expected = log(sum(map(exp, parts)) / len(parts))
+    assert log_e_increase_restarted([now], 0.01, (mark,)) == pytest.approx(expected)
+
+
+def test_what_begins_late_is_seen_sooner():
+    mark = Tosses(0.05, 25, 475, 2500)
+    now = Tosses(0.05, 25 + 15, 475 + 60, 2500 + 300)
+    assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, (mark,))
+
+
+def test_marks_become_rarer_and_end():
+    assert [is_due(n, 0, 0) for n in (24, 25)] == [False, True]
+    assert [is_due(n, 1000, 5) for n in (1099, 1100)] == [False, True]
+    assert not is_due(10**9, 1000, SLOTS)
+    trials = used = last = 0
+    while used < SLOTS:
+        trials += 1
+        if is_due(trials, last, used):
+            last, used = trials, used + 1
+    assert trials > 1_000_000
