@@ -91,7 +91,7 @@ def read_json(file: Path) -> Report:
 
 def newest(folder: Path = RESULTS) -> Path | None:
     """File names hold the date, so the last one is the newest."""
-    return max(folder.glob("*.json"), default=None)
+    return max(folder.glob("bench-*.json"), default=None)
 
 
 def render(report: Report) -> str:

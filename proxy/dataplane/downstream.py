@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import struct
@@ -22,6 +23,8 @@ from proxy.http1.head import CHUNKED, RequestHead, parse_request
 
 if TYPE_CHECKING:
     from proxy.dataplane.listener import DataPlane
+
+log = logging.getLogger("crossfade.dataplane")
 
 PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the client is stopped
 LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
@@ -65,15 +68,27 @@ class Downstream(asyncio.Protocol):
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is None:
-            if not self.lingering:
-                self.read_head(self.buffer + data if self.buffer else data)
-        elif self.reader is not None:
-            self.read_body(self.exchange, self.reader, data)
+        try:
+            if self.exchange is None:
+                if not self.lingering:
+                    self.read_head(self.buffer + data if self.buffer else data)
+            elif self.reader is not None:
+                self.read_body(self.exchange, self.reader, data)
+            else:
+                self.buffer += data
+                if len(self.buffer) > PIPELINE_LIMIT:
+                    self.set_reading(False)
+        except Exception:
+            log.exception("a bug; the connection is given up")
+            self.give_up()
+
+    def give_up(self) -> None:
+        """After a bug of our own: whoever waits is told, and nothing more is read here."""
+        self.keep_alive = False
+        if self.exchange is not None and not self.exchange.ended:
+            self.exchange.on_upstream_failed(Stage.BUG)
         else:
-            self.buffer += data
-            if len(self.buffer) > PIPELINE_LIMIT:
-                self.set_reading(False)
+            self.abort()
 
     def read_head(self, data: bytes) -> None:
         """The next request, if its head is whole."""

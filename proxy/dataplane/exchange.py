@@ -11,25 +11,27 @@ What a failure means is read from the table in `errors`; each exchange ends once
 
 from __future__ import annotations
 
+import logging
 from random import random
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.dataplane import relay
+from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
-from proxy.errors import FAILURES, Failure, Fallback, RequestRefused, Stage
+from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import LAST_CHUNK, chunk
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead
+from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
-from proxy.routing.ledger import BUCKETS
 from proxy.routing.router import CompiledRoute
 
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.listener import DataPlane
 
-SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
+log = logging.getLogger("crossfade.dataplane")
+
 NEVER = float("inf")
 
 
@@ -101,9 +103,8 @@ class Exchange:
             self.hold(data)
             if done or self.kept > self.candidates[0].spec.inspect_limit:
                 self.inspecting = False
-                self.candidates = self.plane.router.candidates(
-                    self.head
-                )  # the snapshot may be another by now
+                # The snapshot may be another by now.
+                self.candidates = self.plane.router.candidates(self.head)
                 self.decide()
             return
         self.check_size(self.route)
@@ -112,7 +113,7 @@ class Exchange:
         if self.upstream is not None:
             self.send_on(self.upstream, data, done)
         if done:
-            self.mirror()
+            self.plane.mirror(self)
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
         if self.framing == CHUNKED:
@@ -167,13 +168,8 @@ class Exchange:
             self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)
         if self.request_done:
-            self.mirror()
+            self.plane.mirror(self)
         self.place(self.plane.backends[self.backend])
-
-    def mirror(self) -> None:
-        for mirror in self.route.spec.mirrors:
-            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
-                self.plane.mirror(self, mirror.to)
 
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)
@@ -214,8 +210,12 @@ class Exchange:
             return
         if self.ended:
             endpoint.put(upstream)
-        else:
+            return
+        try:
             self.send(upstream)
+        except Exception:
+            log.exception("a bug; the exchange is given up")
+            self.on_upstream_failed(Stage.BUG)
 
     def send(self, upstream: Upstream) -> None:
         """The head, spelled anew, and what is here of the body."""
@@ -263,18 +263,22 @@ class Exchange:
         status = head.status
         if status >= 500:
             self.blame(FAILURES[Stage.STATUS])
-            if self.falls_back(FAILURES[Stage.STATUS]):
+            if may_fall_back(self, FAILURES[Stage.STATUS]):
                 self.leave(not done)
                 self.fall_back()
                 return
         self.status = status
         self.first_byte_at = monotonic()
-        self.answer = head
         client = self.client
-        framing = self.answer_framing(head)
-        start = relay.client_head(head, self.head.minor == b"1", self.names(), self.request_id, framing)
+        knows_chunks = self.head.minor == b"1"
+        self.recode = head.length < 0 and knows_chunks
+        if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
+            client.keep_alive = False
+        framing = relay.framing_fields(head, knows_chunks, client.keep_alive)
+        start = relay.client_head(head, knows_chunks, self.names(), self.request_id, framing)
         if self.recode:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
+        self.answer = head
         client.write(start + body)
         if done:
             self.finish()
@@ -286,22 +290,6 @@ class Exchange:
         if self.spilled:
             return b"%b\r\nx-crossfade-assigned: %b" % (self.answering.name, self.backend.encode())
         return self.answering.name
-
-    def answer_framing(self, head: ResponseHead) -> bytes:
-        """The framing fields of this hop. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
-        client = self.client
-        framing = b""
-        if head.length < 0 and self.head.minor == b"1":
-            self.recode = True
-            if head.length == UNTIL_CLOSE:
-                framing = relay.CHUNKED_LINE
-        elif head.length < 0:
-            client.keep_alive = False
-        if not self.request_done or self.plane.draining:
-            client.keep_alive = False
-        if not client.keep_alive:
-            return framing + b"Connection: close\r\n"
-        return framing if self.head.minor == b"1" else framing + b"Connection: keep-alive\r\n"
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         if self.recode:
@@ -340,50 +328,22 @@ class Exchange:
         self.leave(broken=True)
         if self.answer is not None:
             self.cut(failure)
-        elif self.may_retry(failure):
+        elif may_retry(self, failure):
             self.attempts += 1
             self.stages += (stage,)
             self.place(self.answering, avoid=self.endpoint if stage is Stage.CONNECT else None)
         else:
             self.blame(failure)
-            if self.falls_back(failure):
+            if may_fall_back(self, failure):
                 self.fall_back()
             else:
                 self.fail(failure)
 
-    def may_retry(self, failure: Failure) -> bool:
-        """Once more on the same backend: nothing was sent, or HTTP or the operator says it may be repeated."""
-        if (
-            not failure.retries_endpoint
-            or self.attempts >= self.route.spec.retry_attempts
-            or not self.replayable
-        ):
-            return False
-        if failure.stage is Stage.CONNECT:
-            return len(self.answering.available) > 1
-        return (self.route.spec.pure or self.head.method in SAFE_METHODS) and self.may_repeat()
-
-    def falls_back(self, failure: Failure) -> bool:
-        """May the fallback backend answer instead? Marks the exchange as spilled if so."""
-        spec = self.route.spec
-        if self.fallback in (None, self.answering) or self.spilled or not self.replayable:
-            return False
-        allowed = failure.fallback is Fallback.ALWAYS or (
-            failure.fallback is Fallback.PURE and spec.pure and self.may_repeat()
-        )
-        self.spilled = allowed
-        return allowed
-
     def fall_back(self) -> None:
         assert self.fallback is not None
+        self.spilled = True
         self.attempts = 0
         self.place(self.fallback)
-
-    def may_repeat(self) -> bool:
-        """A place in the budget for work that a backend may have done once already."""
-        if not self.repeating:
-            self.repeating = self.plane.take_repeat(self.route.spec.retry_budget)
-        return self.repeating
 
     def blame(self, failure: Failure) -> None:
         """The outcome counts against the backend assigned, unless it is the fallback that failed."""
@@ -394,9 +354,9 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if (
-            self.head.minor == b"0"
-        ):  # it reads to the end of the connection, as nothing promises another answer
+        if not self.backend:
+            self.plane.recorder.refused(failure.status, failure.stage)
+        if self.head.minor == b"0":  # it reads to the connection's end, as nothing promises another answer
             self.client.keep_alive = False
         self.client.answer_problem(failure, failure.status, failure.detail, self.request_id)
         self.finish()

@@ -23,6 +23,7 @@ from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
 from proxy.dataplane.upstream import IDLE_LIMIT, BackendState
+from proxy.routing.ledger import BUCKETS
 from proxy.routing.router import Router
 from proxy.routing.snapshot import Snapshot
 
@@ -99,18 +100,23 @@ class DataPlane:
         self.repeating += 1
         return True
 
-    def mirror(self, exchange: Exchange, to: str) -> None:
-        """Send a copy of the request to another backend, if there is room for it."""
+    def mirror(self, exchange: Exchange) -> None:
+        """Send copies of the request, now that it is whole, to the backends that mirror its route."""
+        for mirror in exchange.route.spec.mirrors:
+            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
+                dropped = self.copy(exchange, mirror.to)
+                if dropped:
+                    self.recorder.mirrored(exchange.route.spec.name, mirror.to, dropped)
+
+    def copy(self, exchange: Exchange, to: str) -> str:
+        """The reason why no copy is sent; an empty string if one is."""
         spec = self.snapshot.backends.get(to)
         if spec is None:  # gone with a reload while the request came in
-            dropped = "dropped_no_endpoint"
-        else:
-            state = self.mirrors.get(to)
-            if state is None:
-                self.mirrors[to] = state = MirrorState(BackendState(spec))
-            dropped = send_copy(self, state, exchange, random())
-        if dropped:
-            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+            return "dropped_no_endpoint"
+        state = self.mirrors.get(to)
+        if state is None:
+            self.mirrors[to] = state = MirrorState(BackendState(spec))
+        return send_copy(self, state, exchange, random())
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────
 

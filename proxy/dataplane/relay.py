@@ -7,7 +7,7 @@ from http import HTTPStatus
 import msgspec
 
 from proxy.errors import Failure
-from proxy.http1.head import CHUNKED, RequestHead, ResponseHead, unchunked
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -41,6 +41,14 @@ def upstream_head(
     return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\nx-request-id: %b\r\n%b" % (
         head.method, head.target, host, head.block, vouched, host, request_id, framing,
     )  # fmt: skip
+
+
+def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
+    """The fields of this hop alone. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
+    coding = CHUNKED_LINE if answer.length == UNTIL_CLOSE and knows_chunks else b""
+    if not keep_alive:
+        return coding + b"Connection: close\r\n"
+    return coding if knows_chunks else b"Connection: keep-alive\r\n"
 
 
 def client_head(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from typing import Protocol, cast
 
 from proxy.errors import ResponseRefused, Stage
@@ -16,9 +17,12 @@ from proxy.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthRea
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 from proxy.routing.snapshot import Backend
 
+log = logging.getLogger("crossfade.dataplane")
+
 HEAD_LIMIT = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
 IDLE_LIMIT = 4.0  # seconds; uvicorn closes idle connections after 5, and a closed one must not be met
 
+STATUS_START = b"HTTP/1."
 OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
@@ -60,12 +64,19 @@ class Upstream(asyncio.Protocol):
         self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
-        if self.owner is None:
+        owner = self.owner
+        if owner is None:
             self.close()
-        elif self.reader is not None:
-            self.read_body(self.owner, self.reader, data)
-        else:
-            self.read_head(self.owner, self.buffer + data if self.buffer else data)
+            return
+        try:
+            if self.reader is not None:
+                self.read_body(owner, self.reader, data)
+            else:
+                self.read_head(owner, self.buffer + data if self.buffer else data)
+        except Exception:  # or the event loop would drop the connection and leave the client waiting (law 1)
+            log.exception("a bug; the exchange is given up")
+            self.close()
+            owner.on_upstream_failed(Stage.BUG)
 
     def read_head(self, owner: Owner, data: bytes) -> None:
         """The answer's head, and the 1xx before it: those are never final."""
@@ -74,7 +85,7 @@ class Upstream(asyncio.Protocol):
             end = data.find(b"\r\n\r\n", start) + 4
             if end < 4 or end - start > HEAD_LIMIT:
                 self.buffer = data[start:]
-                if len(self.buffer) > HEAD_LIMIT:
+                if len(self.buffer) > HEAD_LIMIT or not STATUS_START.startswith(self.buffer[:7]):
                     self.fail(Stage.PROTOCOL)
                 return
             try:

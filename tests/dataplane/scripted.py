@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
-from tests.dataplane.wire import Ended, Message, Wire, ok
+from tests.dataplane.wire import Ended, Message, Wire, ok, wait_until
 
 Script = Callable[["Conversation"], Awaitable[None]]
 Handler = Callable[["Conversation", Message], Awaitable[None]]
@@ -27,6 +27,11 @@ class Conversation(Wire):
         message = await super().request()
         self.requests.append(message)
         return message
+
+    async def over(self) -> str:
+        """How the proxy ended this connection, once it has."""
+        await wait_until(lambda: self.ended, "the proxy ends the connection")
+        return self.ended
 
     async def watch(self) -> None:
         """Read until the proxy ends the connection."""

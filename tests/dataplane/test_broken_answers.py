@@ -8,7 +8,7 @@ import pytest
 
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.scripted import Conversation, Script, closing
-from tests.dataplane.wire import chunked, get, post, wait_until
+from tests.dataplane.wire import chunked, get, post
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -84,7 +84,7 @@ async def test_broken_chunks(stage: Stage, rest: bytes, body: bytes) -> None:
     passed.set()
     assert await client.rest() == (b"", "reset")
     assert (await stage.cell("v3")).failures == {"body": 1}
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's connection is ended")
+    await backend.conversations[0].over()
 
 
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
@@ -111,17 +111,18 @@ async def test_reset_in_mid_body(stage: Stage, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
-@pytest.mark.parametrize("limit", ["idle_timeout", "total_timeout"])
-async def test_an_answer_that_stops(stage: Stage, raw: bytes, limit: str) -> None:
-    backend = stage.backend(
-        "v3", stalling(raw + (b"4\r\nhalf\r\n" if raw is CHUNKS else b"half")), **{limit: SOON}
-    )
+@pytest.mark.parametrize("idle, total, reason", [(SOON, None, "body"), (10.0, SOON, "total_timeout")])
+async def test_an_answer_that_stops(
+    stage: Stage, raw: bytes, idle: float, total: float | None, reason: str
+) -> None:
+    script = stalling(raw + (b"4\r\nhalf\r\n" if raw is CHUNKS else b"half"))
+    backend = stage.backend("v3", script, idle_timeout=idle, total_timeout=total)
     stage.use(route("v3"))
     await expect_cut(stage, b"half" if raw is LENGTH else b"4\r\nhalf\r\n")
     cell = await stage.cell("v3")
     assert (cell.errors, cell.codes) == (1, {200: 1})
-    assert cell.failures == {"body" if limit == "idle_timeout" else limit: 1}
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    assert cell.failures == {reason: 1}
+    await backend.conversations[0].over()
 
 
 async def test_a_slow_answer_may_take_longer_than_the_idle_timeout(stage: Stage) -> None:

@@ -80,7 +80,7 @@ async def test_half_an_upload_is_not_waited_for(stage: Stage, raw: bytes) -> Non
     await expect_refusal(client, 408, b"downstream/head_timeout")
     cell = await stage.cell("v2")
     assert (cell.codes, cell.errors, cell.failures) == ({408: 1}, 0, {"head_timeout": 1})
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    await backend.conversations[0].over()
 
 
 # ── too large ─────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +201,7 @@ async def test_broken_chunks_behind_a_good_beginning(stage: Stage) -> None:
     await expect_refusal(client, 400, b"downstream/parse")
     cell = await stage.cell("v2")
     assert (cell.codes, cell.errors, cell.failures) == ({400: 1}, 0, {"parse": 1})
-    await wait_until(lambda: backend.conversations[0].ended, "half an upload does not go on")
+    await backend.conversations[0].over()
     assert b"0\r\n\r\n" not in backend.conversations[0].received
 
 
@@ -268,8 +268,8 @@ async def test_nothing_leaks(stage: Stage) -> None:
     await stage.quiet()
     stage.plane.close_idle(float("inf"))
     for backend in stage.backends.values():
-        await wait_until(lambda b=backend: all(c.ended for c in b.conversations), "all connections end")
         for conversation in backend.conversations:
+            await conversation.over()
             conversation.close()
     await wait_until(lambda: descriptors() <= before, "no descriptor is left")
     assert stage.plane.in_flight() == {"v2": 0, "v9": 0}

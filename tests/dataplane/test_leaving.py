@@ -35,7 +35,7 @@ async def test_before_the_first_byte(stage: Stage, leave: Callable[[Wire], None]
     await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
     leave(client)
     await expect_abandoned(stage)
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    await backend.conversations[0].over()
 
 
 @pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
@@ -52,14 +52,12 @@ async def test_in_the_middle_of_the_answer(stage: Stage, leave: Callable[[Wire],
     await client.until(b"1\r\nx\r\n")
     leave(client)
     await expect_abandoned(stage)
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    await backend.conversations[0].over()
 
 
 @pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_in_the_middle_of_the_upload(
-    stage: Stage, leave: Callable[[Wire], None], coded: bool
-) -> None:
+async def test_in_the_middle_of_the_upload(stage: Stage, leave: Callable[[Wire], None], coded: bool) -> None:
     """Half an upload never looks like a whole one to the backend."""
     backend = stage.backend("v2", silent)
     stage.use(route("v2"))
@@ -69,7 +67,7 @@ async def test_in_the_middle_of_the_upload(
     await wait_until(lambda: backend.conversations and b"he" in backend.conversations[0].received)
     leave(client)
     await expect_abandoned(stage)
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    await backend.conversations[0].over()
     assert b"0\r\n\r\n" not in backend.conversations[0].received
 
 
@@ -125,7 +123,7 @@ async def test_after_a_failure_of_the_backend_it_is_not_blamed_either(stage: Sta
     client.close()
     cell = await stage.cell("v3")
     assert (cell.errors, cell.abandoned, cell.codes) == (0, 1, {499: 1})
-    await wait_until(lambda: fallback.conversations[0].ended, "the fallback's work is stopped")
+    await fallback.conversations[0].over()
 
 
 async def test_a_mirrored_copy_goes_on(stage: Stage) -> None:

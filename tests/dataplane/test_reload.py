@@ -13,7 +13,7 @@ from proxy.routing.ledger import reweigh, salt_of
 from proxy.routing.snapshot import Mirror
 from tests.dataplane.plane import Stage, endpoint, mirrored, route, settle, sticky
 from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
-from tests.dataplane.wire import Ended, Message, get, ok, post, wait_until
+from tests.dataplane.wire import Ended, Message, get, more, ok, post, wait_until
 
 
 @dataclass
@@ -56,8 +56,7 @@ async def test_reloads_under_load_lose_nothing(stage: Stage) -> None:
             stage.specs = {k: v for k, v in everyone.items() if k != ("v3", "v4")[n % 2]}
             other = ("v4", "v3")[n % 2]
             stage.use(route({"v2": 10_000 - 300 * n, other: 300 * n}, mirrors=(Mirror(other, 5000),)))
-            goal = seen.total() + 20
-            await wait_until(lambda goal=goal: seen.total() >= goal, "more answers")
+            await more(seen, 20)
         stopping.set()
     assert set(seen) == {"v2", "v3", "v4"}
     cells = [await stage.cell(name) for name in everyone]
@@ -94,7 +93,7 @@ async def test_requests_end_on_the_backend_they_began_with(stage: Stage) -> None
     stage.use(route("v3"))
     held.release.set()
     assert (await client.answer()).body == b"v2"
-    await wait_until(lambda: old.conversations[0].ended, "the connection closes")
+    await old.conversations[0].over()
     await client.send(post(b"x"))
     assert (await client.answer()).body == b"v3"
 
@@ -111,7 +110,7 @@ async def test_idle_connections_of_a_removed_backend_close(stage: Stage) -> None
     stage.backend("v3")
     stage.use(route("v3"))
     for backend in (old, mirror):
-        await wait_until(lambda b=backend: b.conversations[0].ended, "the connection closes")
+        await backend.conversations[0].over()
 
 
 async def test_a_removed_endpoint_gets_no_more_requests(stage: Stage) -> None:
@@ -211,7 +210,7 @@ async def test_a_backend_is_removed_in_the_middle_of_an_upload(stage: Stage) -> 
     stage.use(route("v3"))
     await client.send(rest)
     assert (await client.answer()).body == b"v2"
-    await wait_until(lambda: old.conversations[0].ended, "the connection closes")
+    await old.conversations[0].over()
 
 
 # ── drain ─────────────────────────────────────────────────────────────────────────────────────────
@@ -261,9 +260,7 @@ async def test_an_idle_client_may_send_a_last_request(stage: Stage) -> None:
     await drain
 
 
-async def test_an_idle_client_does_not_hold_up_a_drain(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_idle_client_does_not_hold_up_a_drain(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
     stage.backend("v2")
     stage.use(route("v2"))
@@ -315,7 +312,7 @@ async def test_a_drain_ends_in_time(stage: Stage) -> None:
         await client.answer()
     cell = await stage.cell("v2")
     assert (cell.codes, cell.errors, cell.abandoned) == ({499: 1}, 0, 1)
-    await wait_until(lambda: backend.conversations[0].ended, "the backend's work is stopped")
+    await backend.conversations[0].over()
 
 
 async def test_pipelined_requests_are_answered_in_a_drain(stage: Stage) -> None:
@@ -330,6 +327,7 @@ async def test_pipelined_requests_are_answered_in_a_drain(stage: Stage) -> None:
     held.release.set()
     assert (await client.answer()).field("connection") == b"close"
     assert await client.rest() == (b"", "closed")
+    client.close()
     await drain
     assert len(stage.accepted) == 1
 

@@ -35,7 +35,7 @@ async def test_surplus_bytes_go_to_nobody(stage: Stage, raw: bytes, bytewise: bo
         answer = await client.answer()
         assert answer.status in (200, 204, 304)
         assert answer.body in (b"ok", b"")
-        await wait_until(lambda n=n: backend.conversations[n].ended, "the connection is given up")
+        await backend.conversations[n].over()
     assert client.buffer == b""
     assert len(backend.conversations) == 2
 
@@ -63,7 +63,7 @@ async def test_unsolicited_bytes_on_an_idle_connection_end_it(stage: Stage) -> N
     for n in range(2):
         await client.send(get())
         assert (await client.answer()).body == b"ok"
-        await wait_until(lambda n=n: backend.conversations[n].ended, "the connection is given up")
+        await backend.conversations[n].over()
     assert (await stage.cell("v2")).errors == 0
 
 
@@ -78,11 +78,11 @@ async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) ->
     backend = stage.backend("v2", script)
     stage.use(route("v2"))
     client = await stage.client()
+    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
     for n in range(20):
         await client.send(post(b"x"))
         assert (await client.answer()).status == 200
-        (endpoint,) = stage.plane.backends["v2"].endpoints.values()
-        await wait_until(lambda e=endpoint: not e.idle, "its end is noticed")
+        await wait_until(lambda: not endpoint.idle, "its end is noticed")
         assert len(backend.conversations) == n + 1
 
 
@@ -149,7 +149,7 @@ async def test_idle_connections_are_closed_after_a_while(
     client = await stage.client()
     await client.send(get())
     await client.answer()
-    await wait_until(lambda: backend.conversations[0].ended == "closed", "the idle connection is closed")
+    assert await backend.conversations[0].over() == "closed"
     await client.send(get())
     assert (await client.answer()).status == 200
     assert len(backend.conversations) == 2

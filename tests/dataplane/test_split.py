@@ -145,9 +145,7 @@ async def test_keyed_shares_are_the_ledgers(stage: Stage) -> None:
     customers = [f"c{n}" for n in range(1000)]
     client = await stage.client()
     for n in range(0, len(customers), 50):
-        await client.send(
-            b"".join(get(fields=[b"x-customer: " + c.encode()]) for c in customers[n : n + 50])
-        )
+        await client.send(b"".join(get(fields=[b"x-customer: " + c.encode()]) for c in customers[n : n + 50]))
         for _ in range(50):
             await served_by(client)
     expected = Counter(owner(c) for c in customers)

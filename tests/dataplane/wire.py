@@ -10,9 +10,10 @@ import asyncio
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 GUARD = 4.0  # seconds; a generous end for what should happen at once
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: close() sends RST
@@ -191,6 +192,12 @@ async def wait_until(condition: Callable[[], object], what: str = "") -> None:
     while not condition():
         assert time.monotonic() < end, f"in vain: {what or condition}"
         await asyncio.sleep(0.005)
+
+
+async def more(seen: Counter[Any], count: int) -> None:
+    """Wait until so many more have been counted."""
+    goal = seen.total() + count
+    await wait_until(lambda: seen.total() >= goal, f"{count} more")
 
 
 async def at_once(condition: Callable[[], object]) -> None:

@@ -1,0 +1,45 @@
+"""May a request be sent once more? To the same backend, or to the one that answers in its place.
+
+Rule: what a backend may have acted on is repeated only where HTTP or the operator says that it may
+be, where the whole body is still at hand, and where the budget has room: repeats are to bridge a
+failure, never to multiply it (design section 4).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proxy.errors import Failure, Fallback, Stage
+
+if TYPE_CHECKING:
+    from proxy.dataplane.exchange import Exchange
+
+SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
+
+
+def may_retry(exchange: Exchange, failure: Failure) -> bool:
+    """Once more on the same backend, over another connection or at another endpoint."""
+    if not failure.retries_endpoint or not exchange.replayable:
+        return False
+    spec = exchange.route.spec
+    if exchange.attempts >= spec.retry_attempts:
+        return False
+    if failure.stage is Stage.CONNECT:  # nothing was sent
+        return len(exchange.answering.available) > 1
+    return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange)
+
+
+def may_fall_back(exchange: Exchange, failure: Failure) -> bool:
+    """Once, before the first byte of an answer, and not from the fallback to itself."""
+    if failure.fallback is Fallback.NEVER or exchange.spilled or not exchange.replayable:
+        return False
+    if exchange.fallback in (None, exchange.answering):
+        return False
+    return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and may_repeat(exchange))
+
+
+def may_repeat(exchange: Exchange) -> bool:
+    """A place in the budget for work that a backend may have done once already."""
+    if not exchange.repeating:
+        exchange.repeating = exchange.plane.take_repeat(exchange.route.spec.retry_budget)
+    return exchange.repeating

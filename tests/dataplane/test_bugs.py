@@ -1,0 +1,41 @@
+"""A bug of the proxy's own costs one exchange: its client is told, and it has an outcome (law 1)."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.dataplane import relay
+from proxy.dataplane.exchange import Exchange
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.wire import get
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("place", ["upstream_head", "client_head"])
+async def test_the_client_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    monkeypatch.setattr(relay, place, broken)
+    await client.send(get("/"))
+    answer = await client.answer()
+    assert answer.status == 500
+    assert answer.field("x-crossfade-error") == b"internal/bug"
+    monkeypatch.undo()
+    other = await stage.client()
+    await other.send(get("/"))
+    assert (await other.answer()).status == 200
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.errors, cell.codes) == (2, 0, {500: 1, 200: 1})
+
+
+async def test_before_a_backend_is_known(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    monkeypatch.setattr(Exchange, "decide", broken)
+    await client.send(get("/"))
+    assert (await client.answer()).status == 500

@@ -1,0 +1,146 @@
+"""Everything at once, at random: backends that misbehave, clients that leave, reloads in between.
+
+Whatever happens, an answer that looks whole is the one that is due, a POST that is not pure is done at
+most once, each request has one outcome and nothing stays behind (that is held to by the stage).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.scripted import Conversation, Script
+from tests.dataplane.wire import Ended, Message, Wire, chunked, more, ok, wait_until
+
+CLIENTS = 8
+REQUESTS = 25  # of each client
+STATUSES = {200, 413, 500, 502, 503, 504}
+
+
+def echo(request: Message) -> bytes:
+    """What tells this request from all others."""
+    return request.first.split(b" ")[1] + b"=" + request.body
+
+
+def as_chunks(body: bytes) -> bytes:
+    chunks = [body[:9], body[9:]] if len(body) > 9 else [body]
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(*chunks)
+
+
+Mood = tuple[Callable[[bytes], bytes], Callable[[Conversation], None] | None]
+GOOD: list[Mood] = [(ok, None), (as_chunks, None)]
+MOODS: list[Mood] = [
+    *GOOD * 3,
+    (lambda body: ok(body, [b"Connection: close"]), Conversation.close),
+    (lambda body: b"HTTP/1.1 200 OK\r\n\r\n" + body, Conversation.close),
+    (lambda body: ok(body) + ok(b"somebody else's"), None),
+    (lambda body: b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", None),
+    (lambda body: b"nonsense\r\n\r\n", None),
+    (lambda body: ok(body)[:-1], Conversation.close),
+    (lambda body: as_chunks(body)[:-2], Conversation.reset),
+    (lambda body: b"", Conversation.close),
+    (lambda body: b"", Conversation.reset),
+    (lambda body: b"", None),
+]
+
+
+def erratic(dice: Random) -> Script:
+    """Answers with the request's own content, in any framing, or fails in any way."""
+
+    async def script(conversation: Conversation) -> None:
+        ending = None
+        while ending is None:
+            request = await conversation.request()
+            for _ in range(dice.choice([0, 0, 0, 3, 30])):
+                await asyncio.sleep(0)
+            answer, ending = dice.choice(MOODS)
+            await in_pieces(conversation, answer(echo(request)), dice)
+        ending(conversation)
+
+    return script
+
+
+async def in_pieces(wire: Wire, raw: bytes, dice: Random) -> None:
+    for _ in range(dice.choice([0, 0, 1, 4])):
+        cut = dice.randrange(len(raw) + 1)
+        await wire.send(raw[:cut])
+        raw = raw[cut:]
+        await asyncio.sleep(0)
+    await wire.send(raw)
+
+
+def request_of(token: bytes, dice: Random) -> tuple[bytes, bytes]:
+    """A request in any framing, and its body."""
+    body = dice.randbytes(dice.choice([0, 1, 10, 1000, 70_000]))
+    match dice.randrange(3):
+        case 0:
+            return b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % token, b""
+        case 1:
+            return b"POST /%b HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%b" % (
+                token,
+                len(body),
+                body,
+            ), body
+        case _:
+            head = b"POST /%b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" % token
+            return head + (chunked(body) if body else b"0\r\n\r\n"), body
+
+
+async def customer(stage: Stage, number: int, dice: Random, seen: Counter[int]) -> None:
+    client = await stage.client()
+    for n in range(REQUESTS):
+        asked = [request_of(b"%d-%d-%d" % (number, n, m), dice) for m in range(dice.choice([1, 1, 3]))]
+        try:
+            await in_pieces(client, b"".join(raw for raw, _ in asked), dice)
+            if dice.random() < 0.1:
+                client.close()
+                client = await stage.client()
+                continue
+            for raw, body in asked:
+                answer = await client.answer()
+                seen[answer.status] += 1
+                assert answer.status in STATUSES
+                if answer.status == 200:
+                    assert answer.body == raw.split(b" ")[1] + b"=" + body
+        except (Ended, ConnectionError):
+            seen[0] += 1
+            client.close()
+            client = await stage.client()
+    client.close()
+
+
+@pytest.mark.parametrize("pure", [False, True], ids=["not pure", "pure"])
+@pytest.mark.parametrize("seed", range(2))
+async def test_storm(stage: Stage, seed: int, pure: bool) -> None:
+    dice = Random(seed)
+    for name in ("v2", "v3", "v4"):
+        stage.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2)
+    everyone = dict(stage.specs)
+    seen: Counter[int] = Counter()
+    churn = route(
+        {"v2": 5000, "v3": 5000}, fallback="v2", pure=pure, mirrors=mirrored("v4", 5000), inspect_limit=20_000
+    )
+    stage.use(churn)
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(CLIENTS):
+            tasks.create_task(customer(stage, number, Random(f"{seed} {number}"), seen))
+        for n in range(20):
+            await more(seen, CLIENTS)
+            stage.specs = {k: v for k, v in everyone.items() if k != "v4" or n % 2}
+            stage.use(churn if n % 2 else route("v2", pure=pure))
+    await wait_until(lambda: not stage.plane.clients, "all clients are gone")
+    await stage.quiet()
+    assert seen[200] > REQUESTS
+    if not pure:
+        done = Counter(
+            request.first
+            for backend in (stage.backends["v2"], stage.backends["v3"])
+            for request in backend.requests
+            if request.first.startswith(b"POST")
+        )
+        assert max(done.values()) == 1
