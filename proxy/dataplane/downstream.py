@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.dataplane import relay
-from proxy.dataplane.exchange import NEVER, Exchange
+from proxy.dataplane.exchange import CLIENT_LEFT, NEVER, Exchange
 from proxy.errors import Failure, RequestRefused, Stage
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
@@ -170,13 +170,13 @@ class Downstream(asyncio.Protocol):
         """An answer to what never became, or no longer is, an exchange of a backend's."""
         exchange, self.exchange = self.exchange, None
         failure = refusal.failure
-        if exchange is None or not exchange.backend:
+        if exchange is None:
             self.plane.recorder.refused(refusal.status, failure.stage)
         request_id = exchange.request_id if exchange is not None else self.plane.new_id()
         answered = exchange is not None and exchange.answer is not None
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
-            exchange.refuse(refusal)
+            exchange.abandon(failure.stage, refusal.status)
             in_step = in_step and exchange.head.minor == b"1"
         if answered:
             self.abort()
@@ -289,4 +289,4 @@ class Downstream(asyncio.Protocol):
         self.plane.clients.discard(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.on_client_left()
+            exchange.abandon(Stage.CLIENT_LEFT, CLIENT_LEFT)

@@ -24,7 +24,7 @@ from proxy.http1.framing import LAST_CHUNK, chunk
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
-from proxy.routing.router import CompiledRoute
+from proxy.routing.router import CompiledRoute, first_match
 
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossfade.dataplane")
 
+CLIENT_LEFT = 499  # nginx's, and everyone's since
 NEVER = float("inf")
 
 
@@ -103,8 +104,7 @@ class Exchange:
             self.hold(data)
             if done or self.kept > self.candidates[0].spec.inspect_limit:
                 self.inspecting = False
-                # The snapshot may be another by now.
-                self.candidates = self.plane.router.candidates(self.head)
+                self.candidates = self.plane.router.candidates(self.head)  # of the snapshot in force by now
                 self.decide()
             return
         self.check_size(self.route)
@@ -151,19 +151,12 @@ class Exchange:
             # In one piece or in many, the same body is looked into.
             small = self.kept <= self.candidates[0].spec.inspect_limit
             content = decode_json(self.whole_body()) if small else None
-        for route in self.candidates:
-            if route.body_test is None or route.body_test(content):
-                break
-        else:
+        route = first_match(self.candidates, content)
+        if route is None:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route
-        if route.spec.body_limit is not None:
-            self.check_size(route)
-        key = route.key(self.head, content, self.client.peer)
-        self.unkeyed = key is None
-        index = route.slots[route.bucket(key, random() if key is None else 0.0)]
-        self.backend = route.backends[index]
-        self.role = route.roles[index]
+        self.check_size(route)
+        self.backend, self.role, self.unkeyed = route.assign(self.head, content, self.client.peer, random())
         if route.spec.fallback is not None:
             self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)
@@ -275,7 +268,8 @@ class Exchange:
         if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
             client.keep_alive = False
         framing = relay.framing_fields(head, knows_chunks, client.keep_alive)
-        start = relay.client_head(head, knows_chunks, self.names(), self.request_id, framing)
+        names = relay.named(self.answering.name, self.backend if self.spilled else "")
+        start = relay.client_head(head, knows_chunks, names, self.request_id, framing)
         if self.recode:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
         self.answer = head
@@ -284,12 +278,6 @@ class Exchange:
             self.finish()
         else:
             self.idle_from_now()
-
-    def names(self) -> bytes:
-        """The backend that answers, and the one assigned where that is another: or nobody could count moves."""
-        if self.spilled:
-            return b"%b\r\nx-crossfade-assigned: %b" % (self.answering.name, self.backend.encode())
-        return self.answering.name
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         if self.recode:
@@ -371,27 +359,22 @@ class Exchange:
         """The sweep found the deadline passed."""
         if self.client_stalls:
             self.client.abort()
-            self.on_client_left()
+            self.abandon(Stage.CLIENT_LEFT, CLIENT_LEFT)
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)
         else:
             self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
 
-    def refuse(self, refusal: RequestRefused) -> None:
-        """The request turned out wrong, too large, or nobody's, after it was begun."""
-        self.status = refusal.status
-        self.stages += (refusal.failure.stage,)
+    def abandon(self, stage: Stage, status: int) -> None:
+        """The client left, or is refused: stop the work. Never the backend's fault (law 6)."""
+        if self.ended:
+            return
+        self.stages += (stage,)
+        self.status = status
+        self.blamed = False
+        if not self.backend:
+            self.plane.recorder.refused(status, stage)
         self.finish()
-
-    def on_client_left(self) -> None:
-        """Stop the work: nobody waits for it. Never the backend's fault (law 6)."""
-        if not self.ended:
-            self.stages += (Stage.CLIENT_LEFT,)
-            self.status = 499
-            self.blamed = False
-            if not self.backend:
-                self.plane.recorder.refused(499, Stage.CLIENT_LEFT)
-            self.finish()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 

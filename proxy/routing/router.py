@@ -6,13 +6,14 @@ endpoint within it comes later, in `balance`. Built once for each snapshot, read
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from proxy.http1.head import RequestHead
 from proxy.routing.key import key_source
 from proxy.routing.ledger import BUCKETS, bucket_of
 from proxy.routing.match import body_test, head_test
-from proxy.routing.snapshot import Route, Snapshot
+from proxy.routing.snapshot import Role, Route, Snapshot
 
 
 class CompiledRoute:
@@ -51,8 +52,21 @@ class CompiledRoute:
         return None
 
     def bucket(self, key: bytes | None, draw: float) -> int:
-        """The key's bucket, or one at random for a request without a key; 0 ≤ draw < 1."""
         return int(draw * BUCKETS) if key is None else bucket_of(key, self.salt)
+
+    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> tuple[str, Role, bool]:
+        """The backend, its role, and whether the bucket was drawn for want of a key; 0 ≤ draw < 1."""
+        key = self.key(head, body, client)
+        index = self.slots[self.bucket(key, draw)]
+        return self.backends[index], self.roles[index], key is None
+
+
+def first_match(candidates: Iterable[CompiledRoute], body: Any) -> CompiledRoute | None:
+    """The first of these routes whose conditions on the body hold as well."""
+    for route in candidates:
+        if route.body_test is None or route.body_test(body):
+            return route
+    return None
 
 
 class Router:
