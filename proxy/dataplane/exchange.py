@@ -24,7 +24,7 @@ from proxy.http1.framing import LAST_CHUNK, chunk
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
-from proxy.routing.router import CompiledRoute, first_match
+from proxy.routing.router import CompiledRoute, first_match, need_body
 
 if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
@@ -87,7 +87,7 @@ class Exchange:
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         limit = candidates[0].spec.inspect_limit
-        if not done and any(route.needs_body for route in candidates):
+        if not done and need_body(candidates):
             # A body too large to look into is routed as one that holds no JSON.
             self.inspecting = len(body) <= limit and self.head.length <= limit
         if self.head.expects_continue and not done:
@@ -147,7 +147,7 @@ class Exchange:
     def decide(self) -> None:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
         content: Any = None
-        if self.request_done and any(route.needs_body for route in self.candidates):
+        if self.request_done and need_body(self.candidates):
             # In one piece or in many, the same body is looked into.
             small = self.kept <= self.candidates[0].spec.inspect_limit
             content = decode_json(self.whole_body()) if small else None
@@ -238,7 +238,8 @@ class Exchange:
         """What the proxy adds to the request: who the client is, and a trace if it began none."""
         if self.head.traced:
             return self.client.vouched
-        return self.client.vouched + relay.begin_trace(self.plane.new_id())
+        own = self.head.request_id is None  # then the two ids are one, and logs and traces can be joined
+        return self.client.vouched + relay.begin_trace(self.request_id if own else self.plane.new_id())
 
     def await_first_byte(self) -> None:
         """It is the backend's turn: its time to the first byte runs from now."""

@@ -6,7 +6,7 @@ endpoint within it comes later, in `balance`. Built once for each snapshot, read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proxy.http1.head import RequestHead
@@ -59,6 +59,11 @@ class CompiledRoute:
         key = self.key(head, body, client)
         index = self.slots[self.bucket(key, draw)]
         return self.backends[index], self.roles[index], key is None
+
+
+def need_body(candidates: Sequence[CompiledRoute]) -> bool:
+    """Does any of them ask something of the body? Mostly there is just one."""
+    return candidates[0].needs_body if len(candidates) == 1 else any(r.needs_body for r in candidates)
 
 
 def first_match(candidates: Iterable[CompiledRoute], body: Any) -> CompiledRoute | None:
