@@ -1,0 +1,44 @@
+"""The demo as a newcomer runs it, whole: real models, real proxy, real traffic, and a summary that holds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+
+@pytest.mark.timeout(300)
+async def test_the_demo_holds_what_it_promises_and_stays_if_asked() -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-m", "proxy", "demo", "--keep"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    shown = ""
+    while "in a browser" not in shown:
+        line = await process.stdout.readline()
+        assert line, shown
+        shown += line.decode()
+    for told in ("promote: held", "abort: ", "rollback: ", "aborted ", "fails 40 %", "everything held"):
+        assert told in shown, shown
+    url = next(word for word in shown.split() if word.endswith("/predict"))
+    curl = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CALL, url), stdout=asyncio.subprocess.PIPE
+    )
+    assert b"churn_probability" in (await curl.communicate())[0]
+    os.killpg(process.pid, signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 60) == 0
+
+
+CALL = """
+import sys, urllib.request
+row = b'{"customer_id": "you", "nb_transactions_30d": 12, "total_amount_30d": 310.5, '
+row += b'"days_since_last_transaction": 9, "support_tickets_90d": 1, "subscription_age_days": 420}'
+request = urllib.request.Request(sys.argv[1], row, {"content-type": "application/json"})
+print(urllib.request.urlopen(request).read().decode())
+"""

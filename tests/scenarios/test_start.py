@@ -1,0 +1,59 @@
+"""What keeps the proxy from starting is said in one line, with exit code 1; nothing is left behind."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.conftest import routing
+from tests.scenarios.stagehands import Model, Process, Proxy, running
+
+WHOLE = "    split: {v2: 100%}\n"
+
+
+async def ended(proxy: Proxy) -> str:
+    """Start, and wait for the end; the output."""
+    await Process.start(proxy)
+    assert await proxy.child.wait() == 1
+    output = proxy.output
+    proxy.log.close()
+    assert "Traceback" not in output
+    return output
+
+
+async def test_errors_in_the_file(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, "    splt: {v2: 100%}\n"))
+    output = await ended(proxy)
+    assert f"{proxy.file}:" in output
+    assert 'unknown key "splt"' in output
+    assert "split" in output
+
+
+async def test_no_file(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, WHOLE))
+    proxy.file.unlink()
+    assert "cannot be read" in await ended(proxy)
+
+
+@pytest.mark.parametrize("which", ["port", "admin_port"])
+async def test_a_port_that_is_taken(tmp_path: Path, models: dict[str, Model], which: str) -> None:
+    proxy = Proxy(tmp_path, routing(models, WHOLE))
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", getattr(proxy, which)))
+        taken.listen()
+        assert f"cannot listen on 127.0.0.1:{getattr(proxy, which)}" in await ended(proxy)
+
+
+async def test_a_state_that_another_proxy_holds(tmp_path: Path, models: dict[str, Model]) -> None:
+    first = Proxy(tmp_path, routing(models, WHOLE))
+    async with running(first):
+        second = Proxy(tmp_path, routing(models, WHOLE))
+        assert f"pid {first.child.pid}" in await ended(second)
+
+
+async def test_a_state_that_is_no_database(tmp_path: Path, models: dict[str, Model]) -> None:
+    (tmp_path / "state.db").write_bytes(b"not a database" * 100)
+    assert "state.db" in await ended(Proxy(tmp_path, routing(models, WHOLE)))
