@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from loadtests.rivals import RIVALS
-from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, P99, Ints, Traffic, World, traffic
+from loadtests.worlds import ALTERNATIVES, BEYOND, LOOK, NULLS, P99, Ints, Traffic, World, traffic
 from proxy.config.model import CheckConfig
 from proxy.rollout.checks import Terms, judge
 from proxy.rollout.evidence import WARM_UP, Evidence, gather
@@ -157,7 +157,7 @@ def simulate(nulls: int, alternatives: int, horizon: int, tell: Callable[[str], 
         "delays": {},
         "wald": {},
     }
-    for world in NULLS:
+    for world in (*NULLS, *BEYOND):
         tell(world.name)
         runs = runs_of(world, nulls, horizon)
         result["false_aborts"][world.name] = {m: rate(found) for m, found in runs.items()}
@@ -223,7 +223,7 @@ def rewritten(text: str, result: dict[str, Any]) -> str:
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.simulate", description=__doc__)
     parser.add_argument("--nulls", type=int, default=1000, help="runs of each healthy world")
-    parser.add_argument("--alternatives", type=int, default=300, help="runs of each sick world")
+    parser.add_argument("--alternatives", type=int, default=1000, help="runs of each sick world")
     parser.add_argument("--horizon", type=int, default=HORIZON, help="requests of a run")
     parser.add_argument("--json", type=Path, help="where the figures go")
     parser.add_argument("--page", type=Path, help="a page whose tables are renewed")

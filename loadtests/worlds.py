@@ -27,7 +27,8 @@ class World(NamedTuple):
 
     `worse`: how many times the champion's the challenger's error rate (or, of a `timed` world, its tail
     above p90) is, from request `onset` on. `outages`: bursts in which half of all requests fail. `room`:
-    how many times the healthy value the absolute limit of the world's check is.
+    how many times the healthy value the absolute limit of the world's check is. `customers`: so many, each
+    of whom keeps a side, and of whom a few cause all the errors; 0 where requests are independent.
     """
 
     name: str
@@ -38,6 +39,7 @@ class World(NamedTuple):
     outages: int = 0
     timed: bool = False
     room: float = 1.0
+    customers: int = 0
 
 
 NULLS = (
@@ -47,6 +49,7 @@ NULLS = (
     World("drift on a ramp", base=(0.005, 0.01, 0.02, 0.03), shares=(0.01, 0.05, 0.25, 0.5)),
     World("latency", timed=True),
 )
+BEYOND = (World("few customers, all errors", customers=5000),)  # where the tests do not hold yet
 ALTERNATIVES = (
     World("1→2 %", worse=2.0, room=1.5),
     World("1→5 %", worse=5.0, room=1.5),
@@ -79,11 +82,25 @@ def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
     rest_n = LOOK - n
     if world.timed:
         return timed(world, step, (n, rest_n), sick, rng)
+    if world.customers:
+        return held(world, looks, rng)
     for at in rng.integers(0, max(looks - 10, 1), world.outages):
         base[at : at + 10] = 0.5
     x = rng.binomial(n, np.minimum(np.where(sick, base * world.worse, base), 1))
     nothing = np.zeros(0)
     return Traffic(step, n, x, rest_n, rng.binomial(rest_n, base), [], (nothing, nothing))
+
+
+def held(world: World, looks: int, rng: np.random.Generator) -> Traffic:
+    """Customers drawn anew for each request; every fiftieth one fails so often that the rate is the base rate."""
+    on_trial = rng.random(world.customers) < world.shares[0]
+    fails = np.where(np.arange(world.customers) % 50 == 0, 50 * world.base[0], 0.0)
+    who = rng.integers(0, world.customers, (looks, LOOK))
+    bad = rng.random((looks, LOOK)) < fails[who]
+    ours = on_trial[who]
+    n, x, y = (np.asarray(a.sum(axis=1), dtype=np.int64) for a in (ours, bad & ours, bad & ~ours))
+    nothing = np.zeros(0)
+    return Traffic(np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (nothing, nothing))
 
 
 def timed(

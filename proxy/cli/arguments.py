@@ -10,6 +10,7 @@ from proxy.cli import local, remote
 from proxy.cli.exits import EPILOG
 
 ADMIN = "http://127.0.0.1:9901"
+STATE = "crossfade.db"  # as in the configuration's default
 
 VERBS = {
     "promote": "make the challenger the champion, now",
@@ -44,6 +45,9 @@ def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     check = add(commands, "check", local.check, "find every problem in configuration files")
     check.add_argument("files", metavar="FILE", nargs="+", help="- reads standard input")
     check.add_argument("--json", action="store_true", help="print JSON")
+    replay = add(commands, "replay", local.replay, "run the journal's decisions through this version again")
+    replay.add_argument("--state", metavar="FILE", default=STATE, help=f"the database (default: {STATE})")
+    replay.add_argument("--json", action="store_true", help="print JSON")
     demo = add(commands, "demo", local.demo, "whole rollouts on this machine, with models and customers")
     demo.add_argument("--keep", action="store_true", help="leave the proxy and the models up until Ctrl-C")
     add(commands, "schema", local.schema, "print the JSON Schema of the configuration")

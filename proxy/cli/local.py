@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy.cli.exits import INVALID, OK
+from proxy.cli.exits import INVALID, OK, CommandFailed
 from proxy.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -75,6 +75,28 @@ def say_examined(one: dict[str, Any]) -> None:
 
 def plural(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def replay(arguments: Namespace) -> int:
+    from contextlib import closing
+
+    from msgspec import to_builtins
+
+    from proxy.control.replay import journal, replayed
+    from proxy.control.store import Store, StoreError
+
+    try:
+        with closing(Store.read(arguments.state)) as store:
+            report = replayed(journal(store))
+    except StoreError as error:
+        raise CommandFailed(INVALID, str(error)) from None
+    if arguments.json:
+        say_json(to_builtins(report))
+    else:
+        for difference in report.differences:
+            say(str(difference))
+        say(f"{arguments.state}: {report}", sys.stderr)
+    return OK if not report.differences else INVALID
 
 
 def schema(arguments: Namespace) -> int:

@@ -15,11 +15,11 @@ from proxy.control.journal import Entry
 from proxy.control.live import LiveRoute
 from proxy.control.store import RouteRecord
 from proxy.control.views import Decision
-from proxy.rollout.evidence import Evidence, judged
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.inputs import written
 from proxy.rollout.machine import WHOLE, Event, RolloutState, action_of, advance, exposure, stage
 from proxy.rollout.strategy import split_for_step
 from proxy.routing.ledger import Ledger, restore, reweigh
-from proxy.stats.counts import Cell
 from proxy.stats.histogram import Histogram
 
 
@@ -59,15 +59,21 @@ def change_by_event(live: LiveRoute, event: Event, cause: Cause, known: Histogra
         home = home_of(old.ledger, after.champion, after.challenger, live.salt)
         evidence = Evidence(after.champion, after.challenger, baseline=known)
     ledger = ledger_after(old.ledger, home, before, after, live.salt)
-    record = replace(old, ledger=ledger, home=home, rollout=after)
+    record = replace(old, ledger=ledger, home=home, rollout=after, latched=latched_after(old.latched, after))
     entered = stage(after)
     if entered is not None and entered != stage(before):
         evidence = opened(evidence, record, entered)
-    seen = {"event": str(event), **inputs_of(live)}
+    seen = inputs_of(live, event, home)
     draft = draft_of(record.name, action_of(event, before, after), cause, (old, record), seen)
     trial = after.challenger
     rises = ledger.weights.get(trial, 0) > old.ledger.weights.get(trial, 0)
     return Change(live, record, evidence, draft, rises)
+
+
+def latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str]:
+    """An aborted challenger is latched; while it is on trial again, it is not."""
+    others = {content: why for content, why in latched.items() if content != after.content}
+    return others | {after.content: after.reason} if after.has_failed else others
 
 
 def change_of_split(live: LiveRoute, weights: dict[str, int], cause: Cause) -> Change:
@@ -91,14 +97,23 @@ def ledger_after(
     ledger: Ledger, home: Ledger, before: RolloutState, after: RolloutState, salt: bytes
 ) -> Ledger:
     """A new version for each stage that is entered, moved or not, since versions tell the strata apart."""
+    weights = split_after(home.weights, before, after)
+    if weights is None:
+        return ledger
+    if stage(after) is None:
+        at_home = (ledger.backends, ledger.slots) == (home.backends, home.slots)
+        return ledger if at_home else restore(home, ledger)
+    return reweigh(ledger, weights, salt)
+
+
+def split_after(home: dict[str, int], before: RolloutState, after: RolloutState) -> dict[str, int] | None:
+    """The weights that a transition leads to; None where the split stays as it is."""
     entered = stage(after)
     if entered is None:
-        at_home = (ledger.backends, ledger.slots) == (home.backends, home.slots)
-        return ledger if after.is_running or at_home else restore(home, ledger)
+        return None if after.is_running else home
     if entered == stage(before):
-        return ledger
-    weights = split_for_step(home.weights, after.champion, after.challenger, exposure(after))
-    return reweigh(ledger, weights, salt)
+        return None
+    return split_for_step(home, after.champion, after.challenger, exposure(after))
 
 
 def opened(evidence: Evidence, record: RouteRecord, step: int) -> Evidence:
@@ -155,24 +170,13 @@ def standing(record: RouteRecord | None) -> dict[str, Any]:
     return out
 
 
-def inputs_of(live: LiveRoute) -> dict[str, Any]:
-    """All numbers that a decision was made on, as JSON has them."""
-    strata = live.evidence.strata if live.evidence else []
+def inputs_of(live: LiveRoute, event: Event, home: Ledger) -> dict[str, Any]:
+    """All that the decision was made on, as JSON has it, and the verdicts that came of it."""
+    sight = live.sight
+    assert sight is not None
     return {
+        "event": str(event),
+        "home": home.weights,
         "verdicts": [msgspec.to_builtins(v) for v in live.verdicts],
-        "strata": [
-            {
-                "version": s.version,
-                "step": s.step,
-                "share": s.share,
-                "challenger": side(s.challenger),
-                "champion": side(s.champion),
-                "slow": msgspec.to_builtins(s.slow),
-            }
-            for s in strata
-        ],
+        "sight": written(sight),
     }
-
-
-def side(cell: Cell) -> dict[str, int]:
-    return {"requests": judged(cell), "errors": cell.errors, "spilled": cell.spilled}

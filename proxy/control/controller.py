@@ -84,6 +84,7 @@ class Controller:
             self.now = now
             counts = self.seam.take()
             self.count(counts, now)
+            self.notice_lag()
             for route, cells in by_route(counts).items():
                 if route in self.lives:
                     self.lives[route].gather(cells, now)
@@ -97,6 +98,11 @@ class Controller:
         cells = [replace(cell, ledger_version=ANY_VERSION) for cell in counts.cells]
         self.totals.add(Counts(cells, counts.mirrors, counts.refused))
         self.window.add(counts.cells, now)
+
+    def notice_lag(self) -> None:
+        lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
+        for live in self.lives.values():
+            live.notice(lag)
 
     def decide(self, live: LiveRoute, now: float) -> Change | None:
         """What the loop wants of this route; None while it waits."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from proxy.config.model import RouteConfig
 from proxy.control.store import RouteRecord
-from proxy.rollout.checks import judge_all
-from proxy.rollout.evidence import SHADOW, Evidence, gather, judged
-from proxy.rollout.fuse import Tail, judge_fuse
+from proxy.rollout.evidence import SHADOW, Evidence, gather
+from proxy.rollout.fuse import Tail
+from proxy.rollout.guard import SATURATED
+from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState
-from proxy.rollout.move import Facts, Move, next_move
+from proxy.rollout.move import Move
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Verdict
 from proxy.routing.ledger import salt_of
@@ -26,6 +27,8 @@ class LiveRoute:
         self.champion_tail = Tail()
         self.verdicts: tuple[Verdict, ...] = ()
         self.waiting_for = ""
+        self.lag = 0.0  # of the workers, seconds
+        self.is_ready = False
         self.renew(config, record, evidence)
 
     def renew(self, config: RouteConfig, record: RouteRecord, evidence: Evidence | None) -> None:
@@ -84,21 +87,38 @@ class LiveRoute:
         if cells:
             self.judge()
 
-    def judge(self) -> None:
-        """The fuse, then the checks."""
+    def notice(self, lag: float) -> None:
+        """How far the workers' loops lag behind; what it means for the verdicts is known at once."""
+        was, self.lag = self.lag, lag
+        if max(was, lag) >= SATURATED:
+            self.judge()
+
+    @property
+    def sight(self) -> Sight | None:
+        """What there is to judge; None without a rollout."""
         if self.plan is None or self.evidence is None or self.rollout is None:
-            self.verdicts = ()
-            return
-        after = self.rollout.phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
-        checks = judge_all(self.plan, self.evidence, len(self.plan.steps) if after else self.rollout.step)
-        fuse = self.plan.fuse and judge_fuse(self.plan.fuse, self.challenger_tail, self.champion_tail)
-        self.verdicts = (fuse, *checks) if fuse else checks
+            return None
+        return Sight(
+            plan=self.plan,
+            state=self.rollout,
+            evidence=self.evidence,
+            challenger=self.challenger_tail,
+            champion=self.champion_tail,
+            sticky=bool(self.config.sticky),
+            lag=self.lag,
+            ready=self.is_ready,
+        )
+
+    def judge(self) -> None:
+        sight = self.sight
+        self.verdicts = judge(sight) if sight else ()
 
     def next_move(self, ready: bool, now: float) -> Move | None:
         """What the rollout does now; None where there is none. `ready`: the challenger can take traffic."""
-        if self.plan is None or self.evidence is None or self.rollout is None:
+        self.is_ready = ready
+        sight = self.sight
+        if sight is None:
             return None
-        requests = sum(judged(s.challenger) for s in self.evidence.of_step(self.rollout.step))
-        move = next_move(self.plan, self.rollout, Facts(self.verdicts, requests, ready), now)
+        move = move_of(sight, self.verdicts, now)
         self.waiting_for = move.waiting_for
         return move

@@ -1,8 +1,9 @@
 """From a configuration and the state at hand to the state that follows: what start and reload decide.
 
 Rule (design 3.1): the file is what the operator wants, the state how far it has come. A rollout whose
-identity is unchanged is not disturbed; another identity starts anew from the file's split; a rollout
-taken out ends at the file's split. A split given over the API stays until the file's own changes.
+identity is unchanged is not disturbed; another identity starts anew from the file's split, unless its
+challenger is latched: one that was aborted stays so, whatever the plan, until `retry` or other
+content. A rollout taken out ends at the file's split. A split given over the API stays until the file's own changes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,7 +20,7 @@ from proxy.control.change import Cause, draft_of, home_of
 from proxy.control.journal import Entry
 from proxy.control.store import RouteRecord
 from proxy.rollout.evidence import Evidence
-from proxy.rollout.machine import RolloutState
+from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.strategy import Plan, expand
 from proxy.routing.ledger import Ledger, new_ledger, renamed, reweigh, salt_of
 from proxy.stats.histogram import Histogram
@@ -134,7 +135,10 @@ def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
 
 
 def started_anew(config: Config, route: RouteConfig, base: RouteRecord, now: float) -> Outcome:
-    """A first attempt on this base; the challenger gets its first traffic only when it is up."""
+    """A first attempt on this base; the challenger gets its first traffic only when it is up.
+
+    A latched challenger gets none: the rollout is aborted from its beginning.
+    """
     assert route.rollout is not None
     plan = expand(route.rollout)
     state = RolloutState(
@@ -148,9 +152,15 @@ def started_anew(config: Config, route: RouteConfig, base: RouteRecord, now: flo
         started=now,
         since=now,
         patience_from=now,
+        content=content_of(plan.challenger, config),
     )
     home = home_of(base.ledger, plan.champion, plan.challenger, salt_of(route.name))
-    return Outcome(replace(base, home=home, rollout=state), "start", said(route.rollout), True)
+    why = base.latched.get(state.content)
+    if why is None:
+        return Outcome(replace(base, home=home, rollout=state), "start", said(route.rollout), True)
+    reason = f"{plan.challenger} was aborted and stays so until retry or another version: {why}"
+    state = replace(state, phase=Phase.ABORTED, reason=why)
+    return Outcome(replace(base, ledger=home, home=home, rollout=state), "keep", reason, True)
 
 
 def said(rollout: RolloutConfig) -> str:
@@ -163,15 +173,24 @@ def identity_of(plan: Plan, config: Config) -> str:
     Checks, fuse, watch and the numbers of requests may change on the way; so may the champion's
     endpoints, as replicas come and go, while other endpoints of a challenger are another challenger.
     """
-    champion, challenger = config.backends[plan.champion], config.backends[plan.challenger]
     parts = {
         "strategy": plan.strategy,
-        "champion": [plan.champion, champion.version],
-        "challenger": [
-            plan.challenger,
-            challenger.version,
-            sorted(e.authority for e in challenger.endpoints),
-        ],
+        "champion": [plan.champion, config.backends[plan.champion].version],
+        "challenger": parts_of(plan.challenger, config),
         "steps": [[s.weight, s.hold, s.approval] for s in plan.steps],
     }
+    return digest(parts)
+
+
+def content_of(backend: str, config: Config) -> str:
+    """What makes it this challenger and no other, whatever the plan: its name, version and endpoints."""
+    return digest(parts_of(backend, config))
+
+
+def parts_of(backend: str, config: Config) -> list[Any]:
+    found = config.backends[backend]
+    return [backend, found.version, sorted(e.authority for e in found.endpoints)]
+
+
+def digest(parts: object) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

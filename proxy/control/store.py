@@ -21,7 +21,7 @@ from proxy.rollout.machine import RolloutState
 from proxy.routing.ledger import BUCKETS, Ledger
 
 APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 1
+FORMAT = 2
 BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
 IN_MEMORY = ":memory:"
 
@@ -32,7 +32,7 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_of_route ON decisions (route, id);
 CREATE TABLE route_state (
     route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
-    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollout TEXT, evidence BLOB
+    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollout TEXT, latched TEXT NOT NULL, evidence BLOB
 ) WITHOUT ROWID;
 """
 
@@ -42,13 +42,17 @@ class StoreError(Exception):
 
 
 class RouteRecord(msgspec.Struct, frozen=True):
-    """What is kept of a route. `home` is the map that abort and rollback restore."""
+    """What is kept of a route. `home` is the map that abort and rollback restore.
+
+    `latched`: content ids of challengers that were aborted, and why; they stay so until `retry`.
+    """
 
     name: str
     ledger: Ledger
     file_split: dict[str, int]
     home: Ledger | None = None
     rollout: RolloutState | None = None
+    latched: dict[str, str] = {}
 
 
 class Store:
@@ -72,6 +76,23 @@ class Store:
             if lock is not None:
                 lock.release()
             raise
+
+    @classmethod
+    def read(cls, path: str) -> Store:
+        """To look into only: without the lock, so also beside a proxy at work."""
+        if not Path(path).is_file():
+            raise StoreError(f"{path}: there is no such file")
+        try:
+            connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be read: {error}") from error
+        try:
+            if not recognise(connection, path):
+                raise StoreError(f"{path}: there is no journal in it")
+        except (sqlite3.Error, StoreError) as error:
+            connection.close()
+            raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
+        return cls(connection, path, None)
 
     @property
     def lock_file(self) -> str | None:
@@ -103,7 +124,7 @@ class Store:
                 self.connection.execute("BEGIN IMMEDIATE")
                 self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", rows)
                 self.connection.executemany(
-                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", states
+                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", states
                 )
                 self.connection.executemany(
                     "DELETE FROM route_state WHERE route = ?", [(name,) for name in removed]
@@ -180,16 +201,21 @@ def connect(path: str) -> sqlite3.Connection:
     return connection
 
 
-def prepare(connection: sqlite3.Connection, path: str) -> None:
+def recognise(connection: sqlite3.Connection, path: str) -> int:
+    """How many tables there are in a database of ours; another's raises StoreError, as does another format."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION and (application or tables):
         raise StoreError(f"{path}: is a database of another program")
     (written,) = connection.execute("PRAGMA user_version").fetchone()
-    if written > FORMAT:
-        raise StoreError(
-            f"{path}: was written by a newer version (format {written}, this one knows {FORMAT})"
-        )
+    if tables and written != FORMAT:
+        age = "a newer" if written > FORMAT else "an older"
+        raise StoreError(f"{path}: was written by {age} version (format {written}, this one knows {FORMAT})")
+    return int(tables)
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    tables = recognise(connection, path)
     (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if sound != "ok":
         raise StoreError(f"{path}: is corrupt: {sound}")
@@ -219,12 +245,13 @@ def row_of(record: RouteRecord, evidence: Evidence | None) -> tuple[object, ...]
         home.slots if home else None,
         text(record.file_split),
         text(record.rollout) if record.rollout else None,
+        text(record.latched),
         msgspec.msgpack.encode(evidence) if evidence else None,
     )
 
 
 def record_of(row: tuple[object, ...]) -> RouteRecord:
-    name, version, backends, slots, home, home_slots, file_split, rollout, _ = row
+    name, version, backends, slots, home, home_slots, file_split, rollout, latched, _ = row
     names = msgspec.json.decode(home, type=HomeNames) if isinstance(home, str) else None
     return RouteRecord(
         name=str(name),
@@ -232,6 +259,7 @@ def record_of(row: tuple[object, ...]) -> RouteRecord:
         file_split=msgspec.json.decode(str(file_split), type=dict[str, int]),
         home=ledger_of(names.backends, home_slots, names.version) if names else None,
         rollout=msgspec.json.decode(rollout, type=RolloutState) if isinstance(rollout, str) else None,
+        latched=msgspec.json.decode(str(latched), type=dict[str, str]),
     )
 
 

@@ -273,11 +273,11 @@ def slow_total(strata: list[Stratum], title: str) -> Slow:
 
 def quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
     """The quantile in seconds, and Wilson's interval of its rank carried over to it."""
-    value = held.quantile(q)
-    if value is None:
+    if not held.count:
         return 0.0, None
     low, high = wilson(round(q * held.count), held.count)
-    return value, (held.quantile(low) or value, held.quantile(high) or value)
+    low_edge, value, high_edge = held.quantiles((min(low, q), q, max(high, q)))
+    return value, (low_edge, high_edge)
 
 
 def difference(here: Share, rest: Share) -> tuple[float, float]:

@@ -55,7 +55,7 @@ class RolloutState(msgspec.Struct, frozen=True):
 
     `since`: when the step (or the phase) began. `patience_from`: from when max_step_time counts; a
     resume starts it anew. `begun`: the challenger has had its first traffic of this attempt. `reason`:
-    that of the last transition.
+    that of the last transition. `content`: which challenger this is, whatever the plan for it.
     """
 
     route: str
@@ -75,10 +75,15 @@ class RolloutState(msgspec.Struct, frozen=True):
     watch_until: float | None = None
     awaits_approval: bool = False
     reason: str = ""
+    content: str = ""
 
     @property
     def is_running(self) -> bool:
         return self.phase in (Phase.PROGRESSING, Phase.PAUSED)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.phase in (Phase.ABORTED, Phase.ROLLED_BACK)
 
     @property
     def is_watched(self) -> bool:

@@ -8,7 +8,7 @@ a bucket edge is exact; the sequential tests need both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp, inf, log
 
 import msgspec
@@ -53,13 +53,19 @@ class Histogram(msgspec.Struct):
 
     def quantile(self, q: float) -> float | None:
         """The q-quantile in seconds as the middle of its bucket (0.99 % relative error); None when empty."""
-        rank = q * (self.count - 1)
-        seen = 0
+        return self.quantiles((q,))[0] if self.count else None
+
+    def quantiles(self, qs: Sequence[float]) -> list[float]:
+        """Those of rising q, in one go; of a histogram that is not empty."""
+        ranks = iter([q * (self.count - 1) for q in qs])
+        rank, seen = next(ranks), 0
+        out: list[float] = []
         for bucket in sorted(self.buckets):
             seen += self.buckets[bucket]
-            if seen > rank:
-                return upper_edge(bucket) * 2 / (1 + GAMMA)
-        return None
+            while seen > rank:
+                out.append(upper_edge(bucket) * 2 / (1 + GAMMA))
+                rank = next(ranks, inf)
+        return out
 
     def above(self, bucket: int) -> int:
         """How many values lie in buckets above this one: exact, as edges never move."""

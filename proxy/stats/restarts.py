@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from math import exp, log
+from math import exp, inf, log, log1p
 
 from proxy.stats.sequential import (
     POINTS,
@@ -32,7 +32,8 @@ from proxy.stats.sequential import (
 SLOTS = 99
 FIRST_SLOT = 25  # trials between marks at least, and
 GROWTH = 0.1  # this share of those before, so that 99 slots reach beyond a million trials
-CACHED = 8192  # inner sums: of 50 routes with 8 checks each, some of which take eight
+CACHED = 2048  # inner sums: of 50 routes with 8 checks each, some of which take eight
+NOTHING = [-inf] * POINTS
 
 Marks = tuple[Tosses, ...]
 
@@ -80,17 +81,19 @@ def log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
 
 @lru_cache(CACHED)
 def inverse_worse(marks: Marks, d0: float) -> Logs:
-    return inverse_sum([ratio_logs(mark, d0, 1) for mark in marks])
+    if not marks:
+        return NOTHING
+    return joined(inverse_worse(marks[:-1], d0), ratio_logs(marks[-1], d0, 1))
 
 
 @lru_cache(CACHED)
 def inverse_above(marks: Marks, p0: float) -> Logs:
-    return inverse_sum([above_logs(mark.here, mark.n, p0) for mark in marks])
-
-
-def inverse_sum(marks: Sequence[Logs]) -> Logs:
     if not marks:
-        return [0.0] * POINTS
-    return [
-        log_mean_exp([-value for value in values]) + log(len(values)) for values in zip(*marks, strict=True)
-    ]
+        return NOTHING
+    return joined(inverse_above(marks[:-1], p0), above_logs(marks[-1].here, marks[-1].n, p0))
+
+
+def joined(inverse: Logs, mark: Logs) -> Logs:
+    """log(eˢ + e⁻ˡ), by alternative."""
+    pairs = ((max(a, -b), min(a, -b)) for a, b in zip(inverse, mark, strict=True))
+    return [high + log1p(exp(low - high)) for high, low in pairs]

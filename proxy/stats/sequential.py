@@ -14,6 +14,7 @@ share: each factor's expectation is monotone in the true ratio and 1 at d0, henc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import exp, inf, log, log1p, sqrt
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ GRID = tuple(exp(g) for g in LOG_GRID)
 INVERSE_GRID = tuple(exp(-g) for g in LOG_GRID)
 LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 - q) finite
 Logs = list[float]  # one for each alternative of the grid
+CACHED = 512  # sets of terms: one for each limit and weight that is in use
 RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
 
 
@@ -60,13 +62,18 @@ def log_e_ratio(strata: Iterable[Tosses], d0: float, direction: int) -> float:
 
 def ratio_logs(tosses: Tosses, d0: float, direction: int) -> Logs:
     """The log likelihood ratio of one stratum for each alternative."""
+    gained, events = direction * tosses.here, tosses.here + tosses.rest
+    terms = ratio_terms(tosses.share, d0, direction)
+    return [gained * g - events * under for g, under in zip(LOG_GRID, terms, strict=True)]
+
+
+@lru_cache(CACHED)
+def ratio_terms(share: float, d0: float, direction: int) -> tuple[float, ...]:
+    """log((wδ_j + 1 − w)/(w d0 + 1 − w)) for each alternative."""
     times = GRID if direction > 0 else INVERSE_GRID
-    odds, others, events = tosses.share * d0, 1 - tosses.share, tosses.here + tosses.rest
-    gained = direction * tosses.here
-    under = events * log(odds + others)
-    return [
-        gained * g - events * log(odds * t + others) + under for g, t in zip(LOG_GRID, times, strict=True)
-    ]
+    odds, others = share * d0, 1 - share
+    under = log(odds + others)
+    return tuple(log(odds * t + others) - under for t in times)
 
 
 def log_e_above(x: int, n: int, p0: float) -> float:
@@ -79,8 +86,14 @@ def log_e_above(x: int, n: int, p0: float) -> float:
 
 def above_logs(x: int, n: int, p0: float) -> Logs:
     """The log likelihood ratio for each alternative."""
+    return [x * hit + (n - x) * miss for hit, miss in above_terms(p0)]
+
+
+@lru_cache(CACHED)
+def above_terms(p0: float) -> tuple[tuple[float, float], ...]:
+    """log(q_j/p0) and log((1 − q_j)/(1 − p0)) for each alternative."""
     shares = (max(min(p0 * g, LARGEST_SHARE), p0) for g in GRID)
-    return [x * log(q / p0) + (n - x) * (log1p(-q) - log1p(-p0)) for q in shares]
+    return tuple((log(q / p0), log1p(-q) - log1p(-p0)) for q in shares)
 
 
 def summed(logs: Iterable[Logs]) -> Logs:

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from proxy.control.chain import first_broken
 from proxy.control.refusal import Refused
+from proxy.control.replay import replayed
 from proxy.control.store import Store
 from proxy.control.views import Decision, StatusChange, Verb
 
@@ -216,6 +217,8 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "scene"):
+            report = replayed(self.scene.controller.decisions(None, 0, 10_000))
+            assert not report.differences  # law 12, over all those orders of events
             self.scene.store.close()
 
 

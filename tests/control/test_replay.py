@@ -1,260 +1,174 @@
-"""Whole rollouts in a unit test: a fake clock, scripted counts, and what the workers are told."""
+"""The journal through today's code again: whole rollouts agree, and what was changed is named."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from contextlib import closing
+from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from proxy.control.chain import first_broken
-from proxy.control.views import Verb
+from proxy.control.chain import GENESIS, seal
+from proxy.control.replay import Report, journal, replayed
+from proxy.control.store import Store
+from proxy.control.views import Decision, Verb
+from proxy.rollout import checks, machine
+from proxy.rollout.inputs import read
 
-from .scene import CANARY, HEAD, Scene
+from .scene import CANARY, HEAD, NOW, Scene
 
-PROBED = HEAD.replace("[http://127.0.0.1:9003], health: false", "[http://127.0.0.1:9003]")
-V3 = ("v3", "127.0.0.1:9003")
+FUSED = CANARY.replace(
+    "      checks:",
+    "      fuse: {consecutive_errors: 5, error_share: 50%, of_last: 12}\n      checks:\n"
+    "        - {metric: latency, quantile: p90, max_ratio: 1.5}",
+)
 
 
-async def test_a_good_challenger_is_promoted_and_watched():
+def decided(scene: Scene) -> list[Decision]:
+    """As they are read back from the store."""
+    found = list(journal(scene.store))
+    assert found == scene.controller.decisions(None, 0, 1000)
+    return found
+
+
+def resealed(decisions: list[Decision]) -> list[Decision]:
+    """A forger's chain."""
+    out: list[Decision] = []
+    for d in decisions:
+        out.append(seal(d, d.id, out[-1].hash if out else GENESIS))
+    return out
+
+
+async def promoted() -> Scene:
     scene = Scene()
-    await scene.load()
-    assert (scene.weights, scene.rollout.phase, scene.rollout.step) == ({"v2": 10_000}, "progressing", 0)
-    seen: list[dict[str, int]] = []
-    for _ in range(100):
-        await scene.tick(400)
-        if not seen or seen[-1] != scene.weights:
-            seen.append(scene.weights)
-    assert seen == [{"v2": 9500, "v3": 500}, {"v2": 5000, "v3": 5000}, {"v3": 10_000}]
+    await scene.load(FUSED)
+    await scene.run(100)
     assert scene.actions() == ["start", "begin", "advance", "promote", "settle"]
-    assert scene.controller.route("churn").champion == "v3"
-    assert scene.rollout.waiting_for == "nothing: the rollout is complete"
-    assert first_broken(scene.controller.decisions(None, 0)) is None
+    return scene
 
 
-async def test_no_customer_moves_twice_on_the_way_and_none_without_need():
+async def aborted() -> Scene:
+    """By a check, after a common cause and with errors a little above the limit."""
     scene = Scene()
-    await scene.load()
-    await scene.run(40)
-    ledgers = [s.routes[0].ledger for s in scene.seam.published]
-    owners = [[ledger.backend_of(b) for b in range(10_000)] for ledger in ledgers]
-    moves = [sum(a != b for a, b in zip(x, y, strict=True)) for x, y in pairwise(owners)]
-    assert moves == [500, 4500, 5000]
-
-
-async def test_a_bad_challenger_is_aborted_by_a_check_and_the_map_is_the_former_one():
-    scene = Scene()
-    await scene.load()
-    home = scene.route.ledger
-    scene.bad = {"v2": 0.01, "v3": 0.3}
-    await scene.run(40)
-    assert scene.rollout.phase == "aborted"
-    assert scene.actions() == ["start", "begin", "abort"]
-    assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
-    assert scene.route.ledger.version > home.version
-    last = scene.controller.why("churn", scene.now).decision
-    assert last is not None
-    assert last.actor == "loop"
-    assert "requests failed" in last.reason
-    assert any(v["verdict"] == "FAIL" for v in last.evidence["verdicts"])
-    assert last.evidence["strata"][0]["challenger"]["errors"] > 0
-
-
-async def test_a_slow_challenger_is_aborted():
-    scene = Scene()
-    await scene.load()
+    await scene.load(FUSED)
+    await scene.run(3)
     scene.slow = {"v3": 0.9}
-    await scene.run(20)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
+    await scene.run(30)
+    assert scene.actions() == ["start", "begin", "abort"]
+    return scene
 
 
-async def test_gross_failure_blows_the_fuse_within_a_tick():
+async def commanded() -> Scene:
+    """Everything an operator may say, a file edited between, and the fuse."""
     scene = Scene()
-    await scene.load()
-    await scene.tick()
-    scene.count("v3", 10, 10)
-    await scene.tick(seconds=0.25)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    last = scene.controller.why("churn", scene.now).decision
-    assert last is not None
-    assert last.reason.startswith("fuse: 10 errors in a row; the limit is 10; ")
-
-
-async def test_a_common_cause_holds_and_blames_nobody():
-    scene = Scene()
-    await scene.load()
-    await scene.run(5)
-    scene.bad = {"v2": 0.9, "v3": 0.9}
-    await scene.run(8)
-    assert (scene.rollout.phase, scene.weights) == ("progressing", {"v2": 9500, "v3": 500})
-    voids = [v for v in scene.rollout.verdicts if v.verdict == "VOID"]
-    assert any(v.check == "fuse" for v in voids)
-    assert all("a common cause" in v.reason for v in voids)
-    assert "a common cause" in scene.rollout.waiting_for or "hold" in scene.rollout.waiting_for
-    scene.bad = {}
-    await scene.run(120)
-    assert scene.rollout.phase == "paused"  # its evidence of this step stays spoilt; an operator decides
-
-
-async def test_silence_never_promotes_and_pauses_in_the_end():
-    scene = Scene()
-    await scene.load()
-    for _ in range(119):
-        await scene.tick()
-        assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
-    assert scene.rollout.waiting_for == "50 more requests on v3"
-    await scene.run(5, requests=0)
-    assert scene.rollout.phase == "paused"
-    last = scene.controller.why("churn", scene.now).decision
-    assert last is not None
-    assert last.reason == "max_step_time is over, and what lacks is 50 more requests on v3"
-    await scene.run(500, requests=0)
-    assert scene.weights == {"v2": 9500, "v3": 500}
+    await scene.load(FUSED)
+    await scene.run(2)
+    for verb in (Verb.PAUSE, Verb.RESUME, Verb.ABORT, Verb.RETRY, Verb.PROMOTE, Verb.ROLLBACK, Verb.RETRY):
+        await scene.controller.command("churn", verb, "api:kim", scene.now, f"to see {verb}")
+        scene.bad = {"v2": 0.3, "v3": 0.3} if verb is Verb.RESUME else {}
+        await scene.run(2)
+    await scene.load(FUSED.replace("challenger: v3", "challenger: v4"))
+    await scene.run(2)
+    scene.bad = {"v4": 1.0}
+    await scene.run(2)
+    assert scene.rollout.phase == "aborted"
+    await scene.load(CANARY[: CANARY.index("    rollout:")])
+    await scene.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", scene.now)
+    return scene
 
 
 @pytest.mark.parametrize(
-    ("on_undecided", "phase", "step"),
-    [("pause", "paused", 0), ("abort", "aborted", 0), ("advance", "progressing", 1)],
+    ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (commanded, 12, 4)]
 )
-async def test_undecided_for_too_long(on_undecided, phase, step):
-    """Errors a little above the limit, and too few to be sure."""
-    scene = Scene()
-    await scene.load(CANARY.replace("watch: 60s", f"watch: 60s\n      on_undecided: {on_undecided}"))
-    await scene.tick()
-    for _ in range(120):
-        assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
-        scene.count("v2", 285, 14, "champion")
-        scene.count("v3", 15, 1)
-        await scene.tick()
-    assert (scene.rollout.phase, scene.rollout.step) == (phase, step)
-    last = scene.controller.why("churn", scene.now).decision
-    assert last is not None
-    assert "6.67% of 1800 requests failed; the limit is 5%; not yet beyond chance" in last.reason
+async def test_whole_rollouts_come_out_again(make, replays, given):
+    report = replayed(decided(await make()))
+    assert report.differences == []
+    assert (report.replayed, report.given) == (replays, given)
+    assert str(report) == f"{replays + given} decisions, {replays} replayed, {given} given: no difference"
 
 
-async def test_a_paused_challenger_still_has_traffic_and_can_still_fail():
-    scene = Scene()
-    await scene.load()
-    await scene.run(3)
-    await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
-    assert scene.weights == {"v2": 9500, "v3": 500}
-    scene.bad = {"v3": 1.0}
-    await scene.run(2)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
+async def test_what_a_decision_holds_is_what_was_seen():
+    scene = await aborted()
+    last = decided(scene)[-1]
+    sight = read(last.evidence["sight"])
+    assert (sight.plan, sight.sticky, sight.ready) == (scene.controller.lives["churn"].plan, True, True)
+    stratum = sight.evidence.strata[0]
+    assert stratum.marks and stratum.challenger.duration.count == stratum.challenger.requests > 0
+    assert sum(len(outcomes) for _, outcomes in sight.champion.ticks) == 20
+    assert len(msgspec.json.encode(last)) < 20_000
 
 
-async def test_a_fail_during_the_watch_rolls_back_to_the_identical_map():
-    scene = Scene()
-    await scene.load()
-    home = scene.route.ledger
-    await scene.run(30)
-    assert (scene.rollout.phase, scene.weights) == ("promoted", {"v3": 10_000})
-    scene.bad = {"v3": 0.4}
-    await scene.run(5)
-    assert scene.rollout.phase == "rolled_back"
-    assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
-    assert scene.controller.route("churn").champion == "v2"
+def changed(decisions: list[Decision], index: int, **fields: Any) -> list[Decision]:
+    return [replace(d, **fields) if i == index else d for i, d in enumerate(decisions)]
 
 
-async def test_after_the_watch_the_loop_leaves_the_new_champion_alone():
-    scene = Scene()
-    await scene.load()
-    await scene.run(100)
-    scene.bad = {"v3": 1.0}
-    await scene.run(10)
-    assert (scene.rollout.phase, scene.weights) == ("promoted", {"v3": 10_000})
+def named(report: Report) -> list[tuple[int, str]]:
+    return [(d.id, d.what) for d in report.differences]
 
 
-async def test_exposure_waits_for_a_challenger_that_is_up():
-    scene = Scene()
-    await scene.load(head=PROBED)
-    await scene.run(3)
-    assert scene.rollout.waiting_for == "an endpoint of v3 that is up"
-    await scene.controller.endpoints_changed(frozenset(), scene.now, seen=frozenset({V3}))
-    await scene.run(1)
-    assert scene.weights == {"v2": 9500, "v3": 500}
-    await scene.controller.endpoints_changed(frozenset({V3}), scene.now)
-    assert not scene.seam.published[-1].backends["v3"].endpoints[0].up
-    await scene.run(30)
-    assert (scene.rollout.step, scene.rollout.waiting_for) == (0, "an endpoint of v3 that is up")
-    await scene.controller.endpoints_changed(frozenset(), scene.now)
-    await scene.run(1)
-    assert scene.rollout.step == 1
+async def test_a_record_changed_without_its_hash_is_named():
+    found = decided(await promoted())
+    assert named(replayed(changed(found, 3, actor="api:kim"))) == [(4, "hash")]
+    assert named(replayed(found[:2] + found[3:])) == [(4, "previous_hash"), (4, "from")]
 
 
-async def test_an_approval_is_waited_for():
-    scene = Scene()
-    await scene.load(CANARY.replace("weight: 5%, hold: 10s", "weight: 5%, hold: 10s, approval: true"))
-    await scene.run(40)
-    assert (scene.rollout.phase, scene.rollout.step) == ("paused", 0)
-    assert scene.rollout.waiting_for == "an approval: resume, promote or abort"
-    await scene.controller.command("churn", Verb.RESUME, "api:kim", scene.now, "looks good")
-    assert (scene.rollout.phase, scene.rollout.step, scene.weights) == (
-        "progressing",
-        1,
-        {"v2": 5000, "v3": 5000},
-    )
-    last = scene.controller.why("churn", scene.now).decision
-    assert last is not None
-    assert (last.action, last.actor, last.reason) == ("advance", "api:kim", "looks good")
+def with_evidence(decision: Decision, **given: Any) -> dict[str, Any]:
+    return decision.evidence | given
 
 
-BLUE_GREEN = """
-routes:
-  - name: churn
-    match: {path: /predict}
-    split: {v2: 100%}
-    rollout:
-      strategy: blue_green
-      champion: v2
-      challenger: v3
-      min_requests: 20
-      watch: 60s
-      checks: [{metric: error_rate, max: 5%}]
-"""
+async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
+    found = decided(await promoted())
+    step = found[2]
+    verdicts = [v | {"verdict": "PASS", "reason": "it is well"} for v in step.evidence["verdicts"]]
+    forged: list[tuple[dict[str, Any], list[tuple[int, str]]]] = [
+        ({"reason": "because"}, [(3, "reason")]),
+        ({"action": "promote"}, [(3, "action")]),
+        ({"evidence": with_evidence(step, verdicts=verdicts)}, [(3, "verdicts")]),
+        (
+            {"evidence": with_evidence(step, event="abort")},
+            [(3, "action"), (3, "to"), (3, "event")],
+        ),
+        ({"evidence": with_evidence(step, home={"v2": 9000, "v4": 1000})}, [(3, "to")]),
+        ({"evidence": with_evidence(step, sight={})}, [(3, "inputs")]),
+        ({"evidence": with_evidence(step, event="explode")}, [(3, "inputs")]),
+        ({"evidence": {"sight": step.evidence["sight"]}}, [(3, "inputs")]),
+        ({"to": step.to | {"ledger_version": 9}}, [(3, "to"), (4, "from")]),
+        ({"from_": step.from_ | {"step": 9}}, [(3, "from"), (3, "state")]),
+        ({"from_": {}}, [(3, "from"), (3, "state"), (3, "to")]),
+        ({"at": NOW}, [(3, "event"), (3, "reason")]),  # the hold was not over then
+    ]
+    for fields, differences in forged:
+        assert named(replayed(resealed(changed(found, 2, **fields)))) == differences, fields
 
 
-async def test_blue_green_flips_and_flips_back():
-    scene = Scene()
-    await scene.load(BLUE_GREEN)
-    home = scene.route.ledger
-    await scene.tick()
-    assert scene.weights == {"v3": 10_000}
-    await scene.run(2)
-    scene.bad = {"v3": 0.4}
-    await scene.run(3)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    assert scene.route.ledger.slots == home.slots
+async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
+    found = decided(await aborted())
+    monkeypatch.setattr(checks, "bound", lambda alpha: 1e9)
+    differences = replayed(found).differences
+    assert [(d.id, d.what) for d in differences][:1] == [(2, "verdicts")]
+    assert (3, "event") in named(replayed(found))
+    assert str(differences[-1]).startswith('decision 3 (churn, abort): reason: the journal says "p90 latency')
 
 
-async def test_a_shadow_is_judged_by_its_copies_and_waits_for_an_operator():
-    scene = Scene()
-    shadow = BLUE_GREEN.replace("blue_green", "shadow").replace(
-        "split: {v2: 100%}", "split: {v2: 100%}\n    mirror: [{to: v3}]"
-    )
-    await scene.load(shadow)
-    await scene.tick()
-    assert scene.weights == {"v2": 10_000}
-    scene.count("v3", 30, 0, "shadow")
-    await scene.tick(seconds=86_400)
-    assert (scene.rollout.phase, scene.rollout.waiting_for) == (
-        "paused",
-        "an approval: resume, promote or abort",
-    )
-    assert scene.controller.route("churn").backends["v3"].requests == 0
-    scene.count("v3", 30, 30, "shadow")
-    await scene.tick()
-    assert scene.rollout.phase == "aborted"
+async def test_a_machine_with_another_table_is_found_out(monkeypatch):
+    found = decided(await promoted())
+    settled = (machine.Phase.PROMOTED, machine.Event.SETTLE)
+    monkeypatch.setitem(machine.TABLE, settled, machine.Transition(machine.begin, ()))
+    assert named(replayed(found)) == [(5, "inputs")]
 
 
-async def test_late_outcomes_of_the_step_before_count_for_the_step_before():
-    scene = Scene()
-    await scene.load()
-    await scene.tick()
-    late = scene.route
-    await scene.run(14)
-    assert scene.rollout.step == 1
-    before = scene.rollout.verdicts[0].n
-    scene.count("v3", 40, 0)
-    scene.seam.counts.cells[-1].ledger_version = late.ledger.version
-    await scene.tick()
-    assert scene.rollout.verdicts[0].n == before
+async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
+    path = f"{tmp_path}/state.db"
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        scene = Scene(store)
+        await scene.load(head=HEAD)
+        await scene.run(20)
+        with closing(Store.read(path)) as other:
+            assert replayed(journal(other)).differences == []
+            assert list(journal(other)) == scene.controller.decisions(None, 0, 100)
+
+
+def test_an_empty_journal_has_no_difference():
+    with closing(Store.open("sqlite::memory:")) as store:
+        assert replayed(journal(store)) == Report()

@@ -117,18 +117,23 @@ async def test_replicas_of_the_champion_may_come_and_go():
     assert scene.actions() == ["start", "begin"]
 
 
+SAME_CONTENT = [
+    (CANARY.replace("weight: 50%", "weight: 40%"), HEAD),
+    (CANARY.replace("hold: 10s", "hold: 20s"), HEAD),
+    (CANARY.replace("strategy: canary", "strategy: ab_test"), HEAD),
+    (CANARY, HEAD.replace("v2: {", "v2: {version: '2', ")),
+]
+OTHER_CONTENT = [
+    (CANARY.replace("challenger: v3", "challenger: v4"), HEAD),
+    (CANARY, HEAD.replace("9003], ", "9013], ")),
+    (CANARY, HEAD.replace("9003], ", "9003], version: '2', ")),
+]
+
+
 @pytest.mark.parametrize(
-    ("yaml", "head"),
-    [
-        (CANARY.replace("challenger: v3", "challenger: v4"), HEAD),
-        (CANARY.replace("weight: 50%", "weight: 40%"), HEAD),
-        (CANARY.replace("hold: 10s", "hold: 20s"), HEAD),
-        (CANARY.replace("strategy: canary", "strategy: ab_test"), HEAD),
-        (CANARY, HEAD.replace("9003], ", "9013], ")),
-        (CANARY, HEAD.replace("9003], ", "9003], version: '2', ")),
-    ],
+    ("yaml", "head", "aborted"),
+    [(*c, False) for c in SAME_CONTENT] + [(*c, a) for c in OTHER_CONTENT for a in (False, True)],
 )
-@pytest.mark.parametrize("aborted", [False, True])
 async def test_another_identity_starts_anew_from_the_file_s_split(yaml, head, aborted):
     scene = Scene()
     await scene.load()
@@ -142,6 +147,47 @@ async def test_another_identity_starts_anew_from_the_file_s_split(yaml, head, ab
     assert [v.n for v in scene.rollout.verdicts] == [0, 0, 0]
     await scene.tick()
     assert scene.rollout.weight == 0.05
+
+
+@pytest.mark.parametrize("verb", [Verb.ABORT, Verb.ROLLBACK])
+@pytest.mark.parametrize(("yaml", "head"), SAME_CONTENT)
+async def test_an_aborted_challenger_stays_so_over_another_plan(store, yaml, head, verb):
+    scene = Scene(store)
+    await scene.load()
+    await scene.run(14 if verb is Verb.ABORT else 60)
+    await scene.controller.command("churn", verb, "api:kim", scene.now, "it is sick")
+    home = scene.route.ledger
+    await scene.load(yaml, head)
+    await scene.run(30)
+    scene = again(scene)
+    await scene.load(yaml, head)
+    await scene.run(30)
+    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
+    assert scene.route.ledger.slots == home.slots
+    last = scene.controller.decisions("churn", 0)[-1]
+    assert (last.action, last.to["phase"]) == ("keep", "aborted")
+    assert last.reason == "v3 was aborted and stays so until retry or another version: it is sick"
+    await scene.controller.command("churn", Verb.RETRY, "api:kim", scene.now)
+    await scene.run(1)
+    assert scene.weights == {"v2": 9500, "v3": 500}
+    await scene.load(yaml.replace("watch: 60s", "watch: 90s").replace("weight: 5%", "weight: 6%"), head)
+    await scene.run(1)
+    assert scene.weights == {"v2": 9400, "v3": 600}  # no longer latched
+
+
+async def test_the_latch_holds_over_other_challengers_and_over_a_file_without_the_rollout(store):
+    scene = Scene(store)
+    await scene.load()
+    await scene.run(3)
+    await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
+    await scene.load(CANARY[: CANARY.index("    rollout:")])
+    assert scene.controller.rollouts(scene.now) == []
+    await scene.load(CANARY.replace("challenger: v3", "challenger: v4"))
+    await scene.run(3)
+    assert scene.weights == {"v2": 9500, "v4": 500}
+    await scene.load(CANARY.replace("split: {v2: 100%}", "split: {v2: 80%, v3: 20%}"))
+    await scene.run(3)
+    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
 
 
 async def test_a_rollout_that_is_taken_out_ends_at_the_file_s_split():

@@ -36,7 +36,7 @@ def record(version: int = 1) -> RouteRecord:
     home = new_ledger({"v2": 10_000}, SALT)
     ledger = reweigh(home, {"v2": 9000, "v3": 1000}, SALT)
     rollout = RolloutState("r", "canary", "v2", "v3", "i", (Step(1000, 5.0),), 0.0, 1.0, 2.0, 3.0, begun=True)
-    return RouteRecord("r", ledger, {"v2": 10_000}, home, rollout)
+    return RouteRecord("r", ledger, {"v2": 10_000}, home, rollout, {"abc": "it was sick"})
 
 
 def evidence() -> Evidence:
@@ -159,11 +159,12 @@ def test_a_database_of_another_program_is_left_as_it_is(path):
     assert path.read_bytes() == before
 
 
-def test_a_newer_format(path):
+@pytest.mark.parametrize(("written", "age"), [(99, "a newer"), (1, "an older")])
+def test_another_format(path, written, age):
     Store.open(f"sqlite:{path}").close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match=r"written by a newer version \(format 99"):
+        connection.execute(f"PRAGMA user_version = {written}")
+    with pytest.raises(StoreError, match=rf"written by {age} version \(format {written}, "):
         Store.open(f"sqlite:{path}")
 
 

@@ -11,16 +11,18 @@ from proxy.rollout.evidence import (
     WARM_UP,
     Evidence,
     edges,
+    error_marks,
     error_tosses,
     gather,
     judged,
+    slow_marks,
     slow_tosses,
     total,
 )
 from proxy.stats.histogram import GAMMA, upper_edge
 from proxy.stats.sequential import Tosses
 
-from .counting import cell, check
+from .counting import cell, check, evidence
 
 RATIO = check("latency", quantile="p90", max_ratio=1.5)
 

@@ -260,7 +260,7 @@ CONDITIONS = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(CONDITIONS, max_size=8),
     PATHS,

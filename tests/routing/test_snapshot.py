@@ -87,6 +87,7 @@ def test_backends(compiled):
 def test_an_endpoint_is_down_for_its_own_backend_only(config, ledgers):
     compiled = compile_snapshot(config, ledgers, {}, {("churn-v3", "churn-v2:8000")}, 1)
     assert all(e.up for backend in compiled.backends.values() for e in backend.endpoints)
+    assert compiled.backends["churn-v2"].max_in_flight == 512
 
 
 @pytest.mark.parametrize(("workers", "each"), [(0, 512), (1, 512), (2, 256), (3, 171), (512, 1), (1000, 1)])

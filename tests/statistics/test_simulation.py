@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from loadtests import rivals, simulate
-from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, Traffic, World, traffic
+from loadtests.worlds import ALTERNATIVES, BEYOND, LOOK, NULLS, Traffic, World, traffic
 
 ROOT = Path(__file__).parents[2]
 FIGURES = json.loads((ROOT / "loadtests/results/statistics.json").read_text())
@@ -49,14 +49,14 @@ def test_a_seed_is_a_run():
     assert runs[0] == runs[1]
 
 
-@pytest.mark.parametrize("world", [*NULLS, *ALTERNATIVES], ids=lambda world: world.name)
+@pytest.mark.parametrize("world", [*NULLS, *BEYOND, *ALTERNATIVES], ids=lambda world: world.name)
 def test_worlds_are_what_they_say(world):
     seen = traffic(world, 400, np.random.default_rng(1))
     assert (seen.n + seen.rest_n == LOOK).all()
     assert (seen.x <= seen.n).all() and (seen.rest_x <= seen.rest_n).all()
     assert set(seen.step) == set(range(len(world.shares)))
     share = seen.n.sum() / (400 * LOOK)
-    assert share == pytest.approx(np.mean(world.shares), rel=0.1)
+    assert share == pytest.approx(np.mean(world.shares), rel=0.15)
     assert [len(pair) for pair in seen.times] == [2] * (400 if world.timed else 0)
 
 
@@ -99,7 +99,9 @@ def test_the_big_run_keeps_alpha_everywhere_and_the_wald_bound():
     """Within what so many runs can tell: three standard errors above α."""
     alpha, runs = FIGURES["alpha"], FIGURES["runs"]["null"]
     worst = alpha + 3 * (alpha * (1 - alpha) / runs) ** 0.5
-    for name, found in FIGURES["false_aborts"].items():
+    assert FIGURES["false_aborts"].keys() == {world.name for world in (*NULLS, *BEYOND)}
+    for name in (world.name for world in NULLS):
+        found = FIGURES["false_aborts"][name]
         assert OURS & found.keys()
         assert all(found[method] <= worst for method in OURS & found.keys()), name
     for name in ("1→2 %", "1→5 %"):
@@ -117,3 +119,17 @@ def test_the_command_writes_figures_and_page(tmp_path, capsys):
         == f"before\n{simulate.MARKS[0]}\n{simulate.page(figures)}\n{simulate.MARKS[1]}\nafter\n"
     )
     assert simulate.page(figures) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("share", "requests"), [(0.05, "2.5k"), (0.25, "0.7k")])
+def test_the_wald_bounds_that_the_page_names(share, requests):
+    assert simulate.brief(simulate.wald(World("", shares=(share,), worse=5.0))) == requests
+
+
+def test_a_few_customers_may_cause_all_the_errors():
+    """Half of the requests of a hundred customers fail, and none of the others'; so a side has more or fewer of them."""
+    seen = traffic(BEYOND[0], 3000, np.random.default_rng(2))
+    rate = (seen.x.sum() + seen.rest_x.sum()) / (3000 * LOOK)
+    assert rate == pytest.approx(0.01, rel=0.05)
+    apart = [traffic(BEYOND[0], 1000, np.random.default_rng(seed)).x.sum() for seed in range(8)]
+    assert np.std(apart) > 2 * np.sqrt(np.mean(apart))  # far from the chance of independent requests

@@ -150,3 +150,17 @@ def test_cumulative_of_many_values():
 def test_the_seam_changes_nothing(values):
     sent = histogram(values)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Histogram) == sent
+
+
+@given(
+    values=st.lists(st.floats(1e-5, 100), min_size=1, max_size=60),
+    qs=st.lists(st.floats(0, 1), min_size=1, max_size=5).map(sorted),
+)
+def test_several_quantiles_at_once_are_the_single_ones(values, qs):
+    held = Histogram()
+    for value in values:
+        held.add(value)
+    assert held.quantiles(qs) == [held.quantile(q) for q in qs]
+    ordered = sorted(values)
+    for q, found in zip(qs, held.quantiles(qs), strict=True):
+        assert found == pytest.approx(ordered[int(q * (len(values) - 1))], rel=0.02)

@@ -102,8 +102,8 @@ def test_the_increase_takes_the_smaller_of_both_for_each_alternative():
 
 
 def test_what_begins_late_is_seen_sooner():
-    mark = Tosses(0.05, 25, 475, 2500)
-    now = Tosses(0.05, 25 + 15, 475 + 60, 2500 + 300)
+    mark = Tosses(0.05, 25, 675, 2500)
+    now = Tosses(0.05, 25 + 14, 675 + 20, 2500 + 300)
     assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, (mark,))
 
 

@@ -1,0 +1,81 @@
+"""A sight as a decision keeps it, and back again: all that the verdicts and the move depend on, and no more.
+
+Rule: what is left out changes no verdict. Codes, first bytes and the champion's distribution beyond its
+size are never looked at; durations are where a check is of latency; of outcomes in order, as many as
+the fuse and the guard look back on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import BaseModel
+
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.fuse import Tail
+from proxy.rollout.guard import SICK_OF
+from proxy.rollout.judgement import Sight
+from proxy.stats.counts import Cell
+from proxy.stats.histogram import Histogram
+
+
+def written(sight: Sight) -> dict[str, Any]:
+    """With keys that are strings all the way down, so that JSON gives back what it was given."""
+    fuse = sight.plan.fuse
+    kept = max(SICK_OF, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
+    seen = replace(
+        sight,
+        evidence=spare(sight),
+        challenger=latest(sight.challenger, kept),
+        champion=latest(sight.champion, kept),
+    )
+    out: dict[str, Any] = msgspec.to_builtins(seen, str_keys=True, enc_hook=plain)
+    return out
+
+
+def read(value: dict[str, Any]) -> Sight:
+    """Raises msgspec.ValidationError for what was not written so."""
+    return msgspec.convert(value, Sight, str_keys=True, dec_hook=model)
+
+
+def plain(value: object) -> object:
+    if isinstance(value, BaseModel):
+        return value.model_dump(exclude_none=True)
+    raise NotImplementedError(type(value))
+
+
+def model(kind: type, value: Any) -> Any:
+    """As it was: units have been read already, so this is no time to read them again."""
+    if issubclass(kind, BaseModel):
+        return kind.model_construct(**value)
+    raise NotImplementedError(kind)
+
+
+def spare(sight: Sight) -> Evidence:
+    """Earlier steps are kept only where the present one has nothing to compare and they stand in for it."""
+    evidence = sight.evidence
+    timed = any(check.metric == "latency" for check in sight.plan.checks)
+    present = evidence.of_step(sight.step)
+    strata = [
+        replace(s, champion=spare_cell(s.champion, timed), challenger=spare_cell(s.challenger, timed))
+        for s in (present if any(s.compares for s in present) else evidence.strata)
+    ]
+    return replace(evidence, strata=strata, baseline=Histogram(count=evidence.baseline.count))
+
+
+def spare_cell(cell: Cell, timed: bool) -> Cell:
+    duration = cell.duration if timed else Histogram()
+    return replace(cell, codes={}, failures={}, first_byte=Histogram(), recent=[], duration=duration)
+
+
+def latest(tail: Tail, kept: int) -> Tail:
+    """The last outcomes, in the ticks that they came in."""
+    out: list[tuple[float, list[bool]]] = []
+    for at, outcomes in reversed(tail.ticks):
+        if kept <= 0:
+            break
+        out.insert(0, (at, outcomes[-kept:]))
+        kept -= len(outcomes)
+    return Tail(out)

@@ -1,0 +1,56 @@
+"""One look at one rollout: guard, fuse and checks → the verdicts, and what they ask of the machine.
+
+Rule: everything a look depends on is in `Sight`, so that the same sight gives the same verdicts and
+the same move, in the health loop and in a replay of the journal.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.rollout.checks import judge_all
+from proxy.rollout.evidence import Evidence, judged
+from proxy.rollout.fuse import Tail, judge_fuse
+from proxy.rollout.guard import PROXY, Circumstances, excused, judge_guard
+from proxy.rollout.machine import Phase, RolloutState
+from proxy.rollout.move import Facts, Move, next_move
+from proxy.rollout.strategy import Plan
+from proxy.rollout.verdict import Verdict
+
+
+class Sight(msgspec.Struct):
+    """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds."""
+
+    plan: Plan
+    state: RolloutState
+    evidence: Evidence
+    challenger: Tail
+    champion: Tail
+    sticky: bool
+    lag: float = 0.0
+    ready: bool = False
+
+    @property
+    def step(self) -> int:
+        """Which step's evidence is judged; len(plan.steps) during the watch and after."""
+        after = self.state.phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
+        return len(self.plan.steps) if after else self.state.step
+
+
+def judge(sight: Sight) -> tuple[Verdict, ...]:
+    """Fuse and guard where they have something to say, then each check.
+
+    The fuse knows of common causes itself, so only a saturated proxy excuses it.
+    """
+    plan, step = sight.plan, sight.step
+    around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion)
+    guard = judge_guard(sight.evidence, step, around)
+    checks = excused(judge_all(plan, sight.evidence, step), guard)
+    fuse = plan.fuse and judge_fuse(plan.fuse, sight.challenger, sight.champion)
+    blown = excused((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
+    return (*blown, *(caution.verdict for caution in guard), *checks)
+
+
+def move_of(sight: Sight, verdicts: tuple[Verdict, ...], now: float) -> Move:
+    requests = sum(judged(s.challenger) for s in sight.evidence.of_step(sight.state.step))
+    return next_move(sight.plan, sight.state, Facts(verdicts, requests, sight.ready), now)

@@ -1,0 +1,24 @@
+"""Whether counts fall as their known shares say: a multinomial test that may be looked at at any time.
+
+Dirichlet mixture (Lindon and Malek, NeurIPS 2022; Optimizely's ssrm): counts only, so merging is addition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import lgamma, log
+
+CONCENTRATION = 100.0  # of the prior around the expected shares
+
+
+def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence[float] = ()) -> float:
+    """Log e-value against "each of the independent trials falls to i with probability shares[i]".
+
+    lnΓ(Σa) − lnΓ(Σa+n) + Σ[lnΓ(a_i+x_i) − lnΓ(a_i)] − Σ x_i ln θ_i; `prior` is a, by default
+    CONCENTRATION·θ. Shares are above 0 and add up to 1. Over periods with other shares, sum.
+    """
+    a = prior or [CONCENTRATION * share for share in shares]
+    out = lgamma(sum(a)) - lgamma(sum(a) + sum(counts))
+    for x, weight, share in zip(counts, a, shares, strict=True):
+        out += lgamma(weight + x) - lgamma(weight) - x * log(share)
+    return out

@@ -1,0 +1,63 @@
+"""`crossfade replay` over a state file, which may be in use."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from proxy.__main__ import main
+from proxy.control.store import Store
+from tests.control.scene import Scene
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> str:
+    path = str(tmp_path / "state.db")
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        scene = Scene(store)
+        await scene.load()
+        await scene.run(40)
+    return path
+
+
+def test_a_journal_that_agrees(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["replay", "--state", state]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", f"{state}: 4 decisions, 3 replayed, 1 given: no difference\n")
+
+
+def test_a_tampered_journal(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(Store.open(f"sqlite:{state}")) as store:
+        store.connection.execute(
+            "UPDATE decisions SET record = replace(record, 'held 10s', 'held 99s') WHERE id = 3"
+        )
+    assert main(["replay", "--state", state]) == 1
+    out, err = capsys.readouterr()
+    assert [line.split(": ")[1] for line in out.splitlines()] == ["hash", "reason"]
+    assert out.startswith("decision 3 (churn, advance): hash: the journal says '")
+    assert err.endswith("2 differences\n")
+    assert main(["replay", "--state", state, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["decisions"], report["differences"][1]["what"]) == (4, "reason")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        (b"a shopping list" * 100, "file is not a database"),
+        (b"", "no journal"),
+    ],
+)
+def test_what_is_no_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "state.db"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["replay", "--state", str(path)]) == 1
+    assert said in capsys.readouterr().err
+    assert path.exists() is (content is not None)

@@ -1,0 +1,190 @@
+"""What the guard finds, whom it excuses, and what it does to a rollout's next move."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.config.model import RolloutConfig
+from proxy.rollout.evidence import Evidence
+from proxy.rollout.fuse import Tail
+from proxy.rollout.guard import CHAMPION, PROXY, RATIO, SPILLED, UNKEYED, Circumstances, judge_guard
+from proxy.rollout.judgement import Sight, judge, move_of
+from proxy.rollout.machine import Event, RolloutState
+from proxy.rollout.strategy import expand
+from proxy.rollout.verdict import Finding
+from proxy.stats.counts import Cell
+
+from .counting import cell, check, evidence
+
+CALM = Circumstances(0.0, True, Tail(), Tail())
+
+
+def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
+    made = cell(backend, requests, errors)
+    for name, value in given.items():
+        setattr(made, name, value)
+    return made
+
+
+def tails(challenger: str, champion: str, at: float = 100.0, then: float = 100.0) -> tuple[Tail, Tail]:
+    """`x` is an error; times of the challenger's outcomes and of the champion's."""
+    out = Tail(), Tail()
+    for tail, outcomes, tick in zip(out, (challenger, champion), (at, then), strict=True):
+        tail.add([c == "x" for c in outcomes], tick)
+    return out
+
+
+def found(made: Evidence, around: Circumstances = CALM) -> list[tuple[str, bool]]:
+    cautions = judge_guard(made, 0, around)
+    assert all(c.verdict.verdict is Finding.VOID and c.verdict.reason for c in cautions)
+    return [(c.verdict.check, c.excuses) for c in cautions]
+
+
+@pytest.mark.parametrize(
+    ("ours", "rest", "expected"),
+    [
+        ((0, 0), (0, 0), []),
+        ((500, 500), (4500, 4500), []),
+        ((500, 0), (100, 0), []),  # customers with keys come as often as they like
+        ((800, 800), (4200, 4200), [(RATIO, True)]),  # the champion's records are missing
+        ((200, 200), (4500, 4500), [(RATIO, False)]),  # the challenger's are: it may be that it hangs
+    ],
+)
+def test_sample_ratio(ours, rest, expected):
+    sides = [counted(name, n, unkeyed=unkeyed) for name, (n, unkeyed) in (("v3", ours), ("v2", rest))]
+    assert found(evidence(*sides), CALM._replace(sticky=False)) == expected
+
+
+def test_the_sample_ratio_looks_at_each_stratum_by_its_own_share():
+    made = evidence(counted("v3", 100, unkeyed=100), counted("v2", 900, unkeyed=900))
+    made.open("r", 3, 0, 0.5)
+    made.strata[1].challenger.unkeyed = made.strata[1].champion.unkeyed = 1000
+    made.open("r", 4, 0, 1.0)
+    made.strata[2].challenger.unkeyed = 5000  # nothing to compare with
+    assert found(made, CALM._replace(sticky=False)) == []
+
+
+def test_a_right_sample_ratio_is_not_called_wrong_by_looking_again_and_again():
+    rng, wrong = random.Random(5), 0
+    for _ in range(200):
+        made, here = evidence(), 0
+        for look in range(1, 60):
+            here += sum(rng.random() < 0.1 for _ in range(50))
+            made.strata[0].challenger.unkeyed, made.strata[0].champion.unkeyed = here, 50 * look - here
+            if found(made, CALM._replace(sticky=False)):
+                wrong += 1
+                break
+    assert wrong <= 2
+
+
+@pytest.mark.parametrize(
+    ("ours", "rest", "expected"),
+    [
+        ((49, 49), (900, 0), []),
+        ((100, 10), (900, 90), []),
+        ((100, 11), (900, 0), [(SPILLED, False)]),
+        ((100, 0), (900, 91), [(SPILLED, False)]),
+        ((100, 50), (900, 500), [(SPILLED, False), (SPILLED, False)]),
+    ],
+)
+def test_spilled(ours, rest, expected):
+    sides = [counted(name, n, spilled=spilled) for name, (n, spilled) in (("v3", ours), ("v2", rest))]
+    assert found(evidence(*sides)) == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "x", "sticky", "expected"),
+    [(40, 40, True, []), (450, 225, True, []), (450, 226, True, [(UNKEYED, False)]), (450, 450, False, [])],
+)
+def test_unkeyed(n, x, sticky, expected):
+    sides = [counted("v3", n // 10, unkeyed=x // 10), counted("v2", n - n // 10, unkeyed=x - x // 10)]
+    assert found(evidence(*sides), CALM._replace(sticky=sticky)) == expected
+
+
+@pytest.mark.parametrize(("lag", "expected"), [(0.19, []), (0.2, [(PROXY, True)])])
+def test_a_saturated_proxy(lag, expected):
+    assert found(evidence(), CALM._replace(lag=lag)) == expected
+
+
+@pytest.mark.parametrize(
+    ("challenger", "champion", "then", "expected"),
+    [
+        ("", "x" * 20, 100.0, []),  # nobody to be blamed
+        ("x", "x" * 19, 100.0, []),
+        ("x", "x" * 10 + "." * 10, 95.0, [(CHAMPION, True)]),
+        (".", "x" * 9 + "." * 11, 95.0, []),
+        ("x", "x" * 20, 89.0, []),  # long ago
+    ],
+)
+def test_a_sick_champion(challenger, champion, then, expected):
+    ours, rest = tails(challenger, champion, then=then)
+    assert found(evidence(), CALM._replace(challenger=ours, champion=rest)) == expected
+
+
+PLAN = expand(
+    RolloutConfig.model_validate(
+        {
+            "strategy": "canary",
+            "champion": "v2",
+            "challenger": "v3",
+            "steps": ({"weight": 1000, "hold": 0},),
+            "checks": (check("error_rate", max="1%"), check("error_rate", max_increase="1%")),
+            "fuse": {"consecutive_errors": 5, "error_share": 0.5, "of_last": 20},
+        }
+    )
+)
+STATE = RolloutState("r", "canary", "v2", "v3", "i", PLAN.steps, 0.0, 0.0, 0.0, 0.0, begun=True)
+
+
+def sight(made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0) -> Sight:
+    return Sight(PLAN, STATE, made, *tails(*outcomes), sticky=True, lag=lag, ready=True)
+
+
+def event(seen: Sight) -> Event | None:
+    return move_of(seen, judge(seen), 1000.0).event
+
+
+def bad(**given: int) -> Evidence:
+    return evidence(counted("v3", 400, 60, **given), cell("v2", 3600, 4))
+
+
+def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():
+    assert event(sight(bad())) is Event.FAIL
+    assert event(sight(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (sight(bad(), lag=0.5), None),
+        (sight(bad(), (".", "x" * 20)), None),
+        (sight(bad(unkeyed=400)), None),  # of the champion no unkeyed request is known
+        (sight(bad(spilled=60)), Event.FAIL),  # they are its own errors
+        (sight(bad(), ("x" * 5, "." * 20)), Event.FAIL),
+        (sight(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
+    ],
+)
+def test_who_is_blamed(seen, expected):
+    assert event(seen) is expected
+    findings = [v.verdict for v in judge(seen)]
+    assert Finding.VOID in findings or expected is Event.FAIL
+    assert (Finding.FAIL in findings) == (expected is Event.FAIL)
+
+
+def test_what_was_spared_says_so_and_keeps_its_numbers():
+    failed, spared = judge(sight(bad()))[0], judge(sight(bad(), lag=0.5))[1]
+    assert spared.reason == (
+        f"{failed.reason}; nobody is blamed while the proxy is saturated: a worker lags by 500ms; the limit is 200ms"
+    )
+    assert (spared.evidence, spared.bound, spared.n) == (failed.evidence, failed.bound, failed.n)
+
+
+@pytest.mark.parametrize("given", [{"spilled": 41}, {"unkeyed": 400}])
+def test_a_caution_alone_holds_a_good_challenger(given):
+    made = evidence(counted("v3", 400, **given), counted("v2", 3600, unkeyed=given.get("unkeyed", 0) * 9))
+    seen = sight(made)
+    move = move_of(seen, judge(seen), 1000.0)
+    assert move.event is None
+    assert "VOID" in move.waiting_for

@@ -1,0 +1,93 @@
+"""What a decision keeps gives the same verdicts and the same move as what was seen."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import msgspec
+import pytest
+
+from proxy.config.model import RolloutConfig
+from proxy.rollout.evidence import Evidence, gather
+from proxy.rollout.fuse import Tail
+from proxy.rollout.inputs import read, written
+from proxy.rollout.judgement import Sight, judge, move_of
+from proxy.rollout.machine import Phase, RolloutState
+from proxy.rollout.strategy import Plan, expand
+from proxy.stats.histogram import Histogram
+
+from .counting import cell, check
+
+CHECKS = (
+    check("error_rate", max="1%"),
+    check("error_rate", max_increase="1%"),
+    check("latency", quantile="p90", max="200ms"),
+    check("latency", quantile="p99", max_ratio=1.25),
+    check("requests", min=50),
+    check("kpi", name="conversion", min_increase=0),
+)
+
+
+def plan(checks=CHECKS, **fuse: float) -> Plan:
+    steps = ({"weight": 500, "hold": 3.5}, {"weight": 5000, "hold": 7})
+    given = {"strategy": "canary", "champion": "v2", "challenger": "v3", "steps": steps, "checks": checks}
+    return expand(RolloutConfig.model_validate(given | ({"fuse": fuse} if fuse else {})))
+
+
+def seen(rng: random.Random, wanted: Plan) -> Sight:
+    """Two steps and the watch, full of everything, at a random point of the rollout."""
+    evidence, tails = Evidence("v2", "v3", baseline=Histogram()), (Tail(), Tail())
+    for step, share in enumerate((0.05, 0.5, 1.0)):
+        evidence.open("r", step, step, share)
+        for tick in range(rng.randint(0, 12)):
+            cells = []
+            for tail, name, n in zip(
+                tails, ("v3", "v2"), (int(200 * share), int(200 * (1 - share))), strict=True
+            ):
+                times = [rng.lognormvariate(-3, 0.5) for _ in range(n)]
+                made = cell(name, n, sum(rng.random() < 0.02 for _ in range(n)), step, times)
+                made.codes, made.spilled, made.unkeyed = {200: n}, n // 9, n // 2
+                made.recent = [rng.random() < 0.4 for _ in range(n)]
+                tail.add(made.recent, 1000.0 * step + tick)
+                cells.append(made)
+            gather(evidence, cells, wanted.checks)
+    phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
+    state = RolloutState("r", "canary", "v2", "v3", "i", wanted.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True)
+    state = msgspec.structs.replace(state, step=rng.randint(0, 1), watch_until=9e9)
+    return Sight(wanted, state, evidence, *tails, rng.random() < 0.5, rng.choice([0.0, 0.3]), True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_nothing_that_matters_is_left_out(seed):
+    rng = random.Random(seed)
+    fuse = {"consecutive_errors": rng.randint(1, 40), "error_share": 0.5, "of_last": rng.randint(2, 60)}
+    sight = seen(rng, plan(**(fuse if seed % 2 else {})))
+    again = read(json.loads(json.dumps(written(sight), sort_keys=True, allow_nan=False)))
+    assert again.plan == sight.plan and again.state == sight.state
+    verdicts = judge(sight)
+    assert judge(again) == verdicts
+    assert move_of(again, verdicts, 5.0) == move_of(sight, verdicts, 5.0)
+    assert written(again) == written(sight)
+
+
+def test_what_does_not_matter_is():
+    sight = seen(random.Random(3), plan(checks=CHECKS[:2]))
+    kept = read(written(sight))
+    assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
+    assert sum(len(outcomes) for _, outcomes in kept.champion.ticks) == 20
+    assert sum(len(outcomes) for _, outcomes in sight.champion.ticks) > 20
+
+
+def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
+    sight = seen(random.Random(3), plan())
+    for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
+        state = msgspec.structs.replace(sight.state, phase=phase, step=step)
+        again = read(written(msgspec.structs.replace(sight, state=state)))
+        assert [s.step for s in again.evidence.strata] == kept
+
+
+@pytest.mark.parametrize("value", [{}, {"plan": 1}])
+def test_what_was_not_written_so_is_refused(value):
+    with pytest.raises(msgspec.ValidationError):
+        read(value)
