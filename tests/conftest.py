@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from proxy.control import store
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
+
+# A shell starts background jobs with SIGINT ignored, and the processes that tests start would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tests leave stores as a killed proxy would; CPython 3.13 warns of connections that nobody closes."""
+    opened: list[sqlite3.Connection] = []
+
+    def remembered(path: str) -> sqlite3.Connection:
+        opened.append(connect(path))
+        return opened[-1]
+
+    connect = store.connect
+    monkeypatch.setattr(store, "connect", remembered)
+    yield
+    for connection in opened:
+        connection.close()
