@@ -16,8 +16,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from proxy.dataplane import relay
-from proxy.dataplane.exchange import CLIENT_LEFT, NEVER, Exchange
-from proxy.errors import Failure, RequestRefused, Stage
+from proxy.dataplane.exchange import NEVER, Exchange
+from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
 
@@ -176,7 +176,7 @@ class Downstream(asyncio.Protocol):
         answered = exchange is not None and exchange.answer is not None
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
-            exchange.abandon(failure.stage, refusal.status)
+            exchange.abandon(failure, refusal.status)
             in_step = in_step and exchange.head.minor == b"1"
         if answered:
             self.abort()
@@ -289,4 +289,4 @@ class Downstream(asyncio.Protocol):
         self.plane.clients.discard(self)
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
-            exchange.abandon(Stage.CLIENT_LEFT, CLIENT_LEFT)
+            exchange.abandon(FAILURES[Stage.CLIENT_LEFT])

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from proxy.dataplane.listener import DataPlane
 
 log = logging.getLogger("crossfade.dataplane")
-
-CLIENT_LEFT = 499  # nginx's, and everyone's since
 NEVER = float("inf")
 
 
@@ -130,8 +128,7 @@ class Exchange:
         if self.more is None:
             self.more = []
         self.more.append(data)
-        limit = self.candidates[0].spec.inspect_limit
-        if self.kept > limit and not self.inspecting:
+        if not self.inspecting and self.kept > self.route.spec.inspect_limit:
             if self.upstream is None:
                 self.client.set_reading(False)
             else:
@@ -254,23 +251,21 @@ class Exchange:
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
-        status = head.status
-        if status >= 500:
+        if head.status >= 500:
             self.blame(FAILURES[Stage.STATUS])
             if may_fall_back(self, FAILURES[Stage.STATUS]):
                 self.leave(not done)
                 self.fall_back()
                 return
-        self.status = status
+        self.status = head.status
         self.first_byte_at = monotonic()
         client = self.client
         knows_chunks = self.head.minor == b"1"
         self.recode = head.length < 0 and knows_chunks
         if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
             client.keep_alive = False
-        framing = relay.framing_fields(head, knows_chunks, client.keep_alive)
         names = relay.named(self.answering.name, self.backend if self.spilled else "")
-        start = relay.client_head(head, knows_chunks, names, self.request_id, framing)
+        start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.recode:
             body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
         self.answer = head
@@ -360,21 +355,21 @@ class Exchange:
         """The sweep found the deadline passed."""
         if self.client_stalls:
             self.client.abort()
-            self.abandon(Stage.CLIENT_LEFT, CLIENT_LEFT)
+            self.abandon(FAILURES[Stage.CLIENT_LEFT])
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)
         else:
             self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
 
-    def abandon(self, stage: Stage, status: int) -> None:
+    def abandon(self, failure: Failure, status: int = 0) -> None:
         """The client left, or is refused: stop the work. Never the backend's fault (law 6)."""
         if self.ended:
             return
-        self.stages += (stage,)
-        self.status = status
+        self.stages += (failure.stage,)
+        self.status = status or failure.status
         self.blamed = False
         if not self.backend:
-            self.plane.recorder.refused(status, stage)
+            self.plane.recorder.refused(self.status, failure.stage)
         self.finish()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────

@@ -57,10 +57,11 @@ def named(answering: bytes, assigned: str) -> bytes:
 
 
 def client_head(
-    answer: ResponseHead, knows_chunks: bool, backend: bytes, request_id: bytes, framing: bytes
+    answer: ResponseHead, knows_chunks: bool, keep_alive: bool, backend: bytes, request_id: bytes
 ) -> bytes:
-    """The answer's head for the client; `framing` holds what this hop adds: coding and connection fields."""
+    """The answer's head for the client; `backend` as `named` has it."""
     block = answer.block if knows_chunks else unchunked(answer)
+    framing = framing_fields(answer, knows_chunks, keep_alive)
     return b"HTTP/1.1 %d%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
         answer.status, answer.reason, block, framing, request_id, backend,
     )  # fmt: skip

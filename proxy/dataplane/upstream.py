@@ -149,7 +149,7 @@ class Upstream(asyncio.Protocol):
             self.set_reading(True)
             self.endpoint.put(self)
         else:
-            self.transport.close()
+            self.close()
 
     def fail(self, stage: Stage) -> None:
         owner = self.owner
@@ -245,8 +245,11 @@ class EndpointState:
     async def connect(self, timeout: float) -> Upstream:
         """A fresh connection. Raises OSError, TimeoutError among them."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout):
-            _, upstream = await loop.create_connection(lambda: Upstream(self), self.host, self.port)
+        try:
+            async with asyncio.timeout(timeout):
+                _, upstream = await loop.create_connection(lambda: Upstream(self), self.host, self.port)
+        except UnicodeError as error:  # a label of more than 63 characters, say
+            raise OSError("this name cannot be looked up") from error
         if upstream.transport.is_closing():  # it closed, or spoke, before it was asked
             raise ConnectionResetError
         return upstream

@@ -24,7 +24,7 @@ from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
 from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
 from proxy.stats.counts import Cell
 from tests.dataplane.scripted import Script, ScriptedBackend, naming
-from tests.dataplane.wire import Wire, connect, wait_until
+from tests.dataplane.wire import KERNEL_BUFFER, Wire, connect, wait_until
 
 BACKEND = Backend(
     name="", endpoints=(), connect_timeout=5.0, first_byte_timeout=10.0, idle_timeout=10.0,
@@ -99,6 +99,8 @@ class Stage:
 
     async def open(self) -> None:
         sock = socket.socket()
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # accepted connections inherit them
+            sock.setsockopt(socket.SOL_SOCKET, buffer, KERNEL_BUFFER)
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
         self.port = int(sock.getsockname()[1])

@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Awaitable, Callable
 
-from tests.dataplane.wire import Ended, Message, Wire, ok, wait_until
+from tests.dataplane.wire import KERNEL_BUFFER, Ended, Message, Wire, ok, wait_until
 
 Script = Callable[["Conversation"], Awaitable[None]]
 Handler = Callable[["Conversation", Message], Awaitable[None]]
@@ -15,6 +15,8 @@ Handler = Callable[["Conversation", Message], Awaitable[None]]
 
 class Conversation(Wire):
     """The backend's end of one connection. Its requests, once read by `request`, are kept."""
+
+    guard = None  # it waits for as long as the proxy keeps the connection
 
     def __init__(self, sock: socket.socket, backend: ScriptedBackend, number: int) -> None:
         super().__init__(sock)
@@ -49,6 +51,7 @@ class ScriptedBackend:
         self.tasks: set[asyncio.Task[None]] = set()
         self.sock = socket.socket()
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.bind(("127.0.0.1", 0))
@@ -92,7 +95,7 @@ class ScriptedBackend:
         for conversation in self.conversations:
             conversation.close()
         self.sock.close()
-        assert self.errors == []
+        assert self.errors == [], self.errors
 
 
 def each(handler: Handler) -> Script:

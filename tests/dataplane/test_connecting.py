@@ -7,10 +7,11 @@ import errno
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.dataplane.upstream import EndpointState, Upstream
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
-from tests.dataplane.scripted import Conversation, answering, each, silent
+from tests.dataplane.scripted import Conversation, Script, answering, each, silent
 from tests.dataplane.wire import GUARD, Message, chunked, get, ok, post, wait_until
 
 CODED = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -31,7 +32,7 @@ async def greeting(conversation: Conversation) -> None:
 
 
 @pytest.mark.parametrize("script", [slamming, resetting, greeting])
-async def test_a_backend_that_accepts_and_is_no_use(stage: Stage, script) -> None:
+async def test_a_backend_that_accepts_and_is_no_use(stage: Stage, script: Script) -> None:
     """The failure shows at once, whenever exactly it is noticed; not after the time to the first byte."""
     stage.backend("v3", script, first_byte_timeout=3 * GUARD)
     stage.use(route("v3"))
@@ -45,7 +46,7 @@ async def test_a_backend_that_accepts_and_is_no_use(stage: Stage, script) -> Non
 
 
 @pytest.mark.parametrize("script", [slamming, greeting])
-async def test_a_mirror_that_accepts_and_is_no_use(stage: Stage, script) -> None:
+async def test_a_mirror_that_accepts_and_is_no_use(stage: Stage, script: Script) -> None:
     stage.backend("v2")
     stage.backend("v4", script, first_byte_timeout=3 * GUARD)
     stage.use(route("v2", mirrors=mirrored("v4")))
@@ -55,6 +56,29 @@ async def test_a_mirror_that_accepts_and_is_no_use(stage: Stage, script) -> None
         assert (await client.answer()).status == 200
     await stage.quiet()
     assert stage.mirrors("v4") == {"failed": 10}
+
+
+@pytest.mark.parametrize("script", [slamming, greeting])
+async def test_a_connection_that_ends_before_it_is_used(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    """Nothing was sent, so the fallback may answer even what is not pure."""
+    stage.backend("v2")
+    useless = stage.backend("v3", script).port
+    create_connection = stage.plane.loop.create_connection
+
+    async def connect(protocol: Any, host: str, port: int) -> Any:
+        transport, upstream = await create_connection(protocol, host, port)
+        if port == useless:
+            await wait_until(transport.is_closing)
+        return transport, upstream
+
+    monkeypatch.setattr(stage.plane.loop, "create_connection", connect)
+    stage.use(route("v3", fallback="v2"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    assert (await client.answer()).backend == "v2"
+    assert (await stage.cell("v3")).failures == {"connect": 1}
 
 
 async def test_a_connection_that_is_not_made_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +98,18 @@ async def test_a_connection_that_is_not_made_in_time(stage: Stage, monkeypatch: 
     await client.send(post(b"x"))
     assert (await client.answer()).backend == "v2"
     assert (await stage.cell("v3")).failures == {"connect": 1}
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", "no-such-host.invalid"])
+async def test_a_name_that_cannot_be_looked_up(stage: Stage, host: str) -> None:
+    stage.backend("v3")
+    spec = stage.specs["v3"]
+    stage.specs["v3"] = replace(spec, endpoints=(replace(spec.endpoints[0], host=host),))
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (502, b"upstream/connect")
 
 
 @pytest.mark.parametrize("fault", [errno.EMFILE, errno.EADDRNOTAVAIL])

@@ -55,6 +55,24 @@ async def test_in_the_middle_of_the_answer(stage: Stage, leave: Callable[[Wire],
     await backend.conversations[0].over()
 
 
+async def test_while_its_answer_piles_up(stage: Stage) -> None:
+    """It neither reads nor sends any more: what waits for it does not keep the work going."""
+    size = 10 * 1024 * 1024
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        await conversation.pour(b"x" * size)
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=64 * 1024)
+    await client.send(get())
+    await wait_until(lambda: stage.accepted and stage.accepted[0].client_stalls, "it is stalled")
+    client.half_close()
+    await expect_abandoned(stage)
+
+
 @pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
 async def test_in_the_middle_of_the_upload(stage: Stage, leave: Callable[[Wire], None], coded: bool) -> None:

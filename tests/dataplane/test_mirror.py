@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from proxy.routing.ledger import BUCKETS
+from proxy.routing.snapshot import Match
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
@@ -237,6 +238,26 @@ async def test_bodies_over_the_inspect_limit_are_not_copied(
     assert stage.backends["v2"].requests[0].body == body
     assert stage.mirrors("v4") == ({"dropped_body_size": 1} if over else {"sent": 1})
     assert [r.body for r in stage.backends["v4"].requests] == ([] if over else [body])
+
+
+async def test_the_limit_is_that_of_the_route_that_takes_the_request(stage: Stage) -> None:
+    """Another route wanted to look into the body and gave up; this one copies it, and in whole."""
+    backend = stage.backend("v2")
+    stage.backend("v4")
+    stage.use(
+        route("v2", name="small", match=Match(json=(("a", 1),)), inspect_limit=len(BODY) // 2),
+        route("v2", name="large", mirrors=mirrored("v4")),
+    )
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    raw = post(BODY)
+    await client.send(raw[:-100])
+    await wait_until(lambda: BODY[:500] in backend.conversations[0].received, "it is on its way")
+    await client.send(raw[-100:])
+    assert (await client.answer()).status == 200
+    await stage.quiet()
+    assert stage.backends["v4"].requests[-1].body == BODY
 
 
 async def test_a_body_that_ends_while_a_connection_is_opened_is_copied(

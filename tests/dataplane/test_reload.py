@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from proxy.routing.ledger import reweigh, salt_of
 from proxy.routing.snapshot import Mirror
 from tests.dataplane.plane import Stage, endpoint, mirrored, route, settle, sticky
 from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
-from tests.dataplane.wire import Ended, Message, get, more, ok, post, wait_until
+from tests.dataplane.wire import Ended, Message, Wire, get, more, ok, post, wait_until
 
 
 @dataclass
@@ -244,6 +245,44 @@ async def test_a_drain_refuses_new_connections(stage: Stage) -> None:
     await (await draining(stage))
     with pytest.raises(ConnectionRefusedError):
         await stage.client()
+
+
+async def test_whoever_waits_at_the_door_is_let_in(stage: Stage) -> None:
+    """The kernel has accepted them already, and would reset them."""
+    stage.backend("v2")
+    stage.use(route("v2"))
+    clients = []
+    for _ in range(5):
+        sock = socket.create_connection(("127.0.0.1", stage.port))
+        sock.sendall(get())
+        clients.append(Wire(sock))
+    stage.wires += clients
+    drain = asyncio.create_task(stage.plane.drain(5))
+    for client in clients:
+        answer = await client.answer()
+        assert (answer.status, answer.field("connection")) == (200, b"close")
+    await drain
+
+
+async def test_whoever_says_nothing_does_not_hold_up_a_drain(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one let in last, nor one in the middle of a head; the head gets its 408."""
+    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
+    monkeypatch.setattr("proxy.dataplane.listener.DRAIN_IDLE", 0.05)
+    stage.backend("v2")
+    stage.use(route("v2"))
+    dripping = await stage.client()
+    await dripping.send(b"GET / HT")
+    await wait_until(lambda: any(c.buffer for c in stage.plane.clients))
+    late = Wire(socket.create_connection(("127.0.0.1", stage.port)))
+    stage.wires.append(late)
+    drain = await draining(stage, 60)
+    assert (await dripping.answer()).status == 408
+    dripping.close()
+    assert await late.rest() == (b"", "closed")
+    async with asyncio.timeout(5):
+        await drain
 
 
 async def test_an_idle_client_may_send_a_last_request(stage: Stage) -> None:

@@ -86,6 +86,39 @@ async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) ->
         assert len(backend.conversations) == n + 1
 
 
+async def test_a_connection_whose_end_is_only_about_to_be_told_is_not_used(stage: Stage) -> None:
+    """Between the end of a connection and the news of it lies a turn of the event loop."""
+    stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    endpoint.idle[0].transport.close()
+    assert len(endpoint.idle) == 1
+    assert endpoint.take() is None
+
+
+LAST = {
+    "says close": ok(b"bye", [b"Connection: close"]),
+    "says close among others": ok(b"bye", [b"Connection: x-a, Close"]),
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nbye",
+}
+
+
+@pytest.mark.parametrize("raw", LAST.values(), ids=LAST)
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(stage: Stage, raw: bytes) -> None:
+    """Even if the backend does not close it."""
+    backend = stage.backend("v2", answering(raw))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for n in range(2):
+        await client.send(get())
+        assert (await client.answer()).body == b"bye"
+        await backend.conversations[n].over()
+    assert len(backend.conversations) == 2
+
+
 async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(stage: Stage) -> None:
     """The upload is complete for the client, but part of it still waits here to be sent on."""
     size = 8 * 1024 * 1024
@@ -120,9 +153,10 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -
         conversation.requests.append(await conversation.head())
         await complete.wait()
         await conversation.send(ok(b"early"))
-        await asyncio.Event().wait()
+        await answered.wait()
+        await conversation.watch()
 
-    complete = asyncio.Event()
+    complete, answered = asyncio.Event(), asyncio.Event()
     backend = stage.backend("v2", script, receive_buffer=16 * 1024)
     stage.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
     client = await stage.client()
@@ -138,6 +172,9 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -
     await client.send(post(b"y"))
     assert (await client.answer()).body == b"early"
     assert len(backend.conversations) == 2
+    answered.set()
+    await backend.conversations[0].over()
+    assert len(backend.conversations[0].received) < size, "nor is the rest sent to nobody's use"
 
 
 async def test_idle_connections_are_closed_after_a_while(

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-GUARD = 4.0  # seconds; a generous end for what should happen at once
+GUARD = 10.0  # seconds; a generous end for what should happen at once
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: close() sends RST
+KERNEL_BUFFER = 256 * 1024  # bytes; what the kernel would hold by itself grows to as much as a test sends
 End = Literal["closed", "reset"]
 
 
@@ -66,6 +67,8 @@ class Message:
 class Wire:
     """Reads exactly what is asked for; the rest stays in `buffer` or in the kernel."""
 
+    guard: float | None = GUARD
+
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.buffer = b""
@@ -76,7 +79,7 @@ class Wire:
 
     async def send(self, *pieces: bytes) -> None:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(GUARD):
+        async with asyncio.timeout(self.guard):
             for piece in pieces:
                 await loop.sock_sendall(self.sock, piece)
                 self.sent += len(piece)
@@ -98,7 +101,7 @@ class Wire:
     async def more(self) -> None:
         """At least one more byte into the buffer. Raises Ended."""
         try:
-            async with asyncio.timeout(GUARD):
+            async with asyncio.timeout(self.guard):
                 data = await asyncio.get_running_loop().sock_recv(self.sock, 256 * 1024)
         except (ConnectionResetError, BrokenPipeError):
             raise Ended("reset", self.buffer) from None
