@@ -174,9 +174,7 @@ def inputs_of(live: LiveRoute, event: Event, home: Ledger) -> dict[str, Any]:
     """All that the decision was made on, as JSON has it, and the verdicts that came of it."""
     sight = live.sight
     assert sight is not None
-    return {
-        "event": str(event),
-        "home": home.weights,
-        "verdicts": [msgspec.to_builtins(v) for v in live.verdicts],
-        "sight": written(sight),
-    }
+    inputs = {"event": event, "home": home.weights, "verdicts": live.verdicts, "sight": written(sight)}
+    # As JSON has it at once: a decision that waits for the disk is not to differ from one read back.
+    found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(inputs))
+    return found

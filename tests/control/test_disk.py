@@ -154,6 +154,16 @@ async def test_the_disk_is_ahead_of_each_rise_and_behind_each_fall(scene):
     assert trail == [(500, 500), (5000, 5000), (0, 5000)]
 
 
+async def test_a_decision_that_waits_for_the_disk_replays_as_well(scene):
+    await scene.load()
+    await scene.run(2)
+    fill(scene, True)
+    await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
+    decisions = scene.controller.decisions(None, 0, 100)
+    assert decisions[-1].action == "pause"
+    assert not replayed(decisions).differences
+
+
 class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
     """Any order of ticks, faults, disks, commands and deaths of the control process."""
 
