@@ -13,10 +13,11 @@ import re
 import socket
 import struct
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.exchange import NEVER, Exchange
+from proxy.dataplane.flow import Flow
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
@@ -34,10 +35,8 @@ TLS_HELLO = b"\x16\x03"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Flow):
     """One client connection. `deadline` is for what the client owes: a head, or the next request."""
-
-    transport: asyncio.Transport
 
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
@@ -48,13 +47,12 @@ class Downstream(asyncio.Protocol):
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
         self.keep_alive = True
-        self.reading = True
         self.writable = True
         self.lingering = False
         self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.peer = peer[0].encode("ascii") if isinstance(peer, tuple) else b"unknown"
         self.vouched = relay.forwarded_fields(self.peer, transport.get_extra_info("ssl_object") is not None)
@@ -248,14 +246,6 @@ class Downstream(asyncio.Protocol):
         self.transport.abort()
 
     # ── flow, time and the end ────────────────────────────────────────────────────────────────
-
-    def set_reading(self, reading: bool) -> None:
-        if reading is not self.reading and not self.transport.is_closing():
-            self.reading = reading
-            if reading:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
 
     def pause_writing(self) -> None:
         self.writable = False

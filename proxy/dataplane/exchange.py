@@ -20,7 +20,7 @@ from proxy.dataplane import relay
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
-from proxy.http1.framing import LAST_CHUNK, chunk
+from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
 from proxy.routing.key import decode_json
@@ -115,7 +115,7 @@ class Exchange:
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
         if self.framing == CHUNKED:
-            upstream.transport.write((chunk(data) if data else b"") + (LAST_CHUNK if done else b""))
+            upstream.transport.write(chunks(data, done))
         elif data:
             upstream.transport.write(data)
         if self.answer is not None:
@@ -216,8 +216,8 @@ class Exchange:
         start = relay.upstream_head(
             head, upstream.endpoint.authority, self.vouched(), self.request_id, self.framing
         )
-        if self.framing == CHUNKED and body:
-            body = chunk(body)
+        if self.framing == CHUNKED:
+            body = chunks(body, False)
         self.client.set_reading(True)
         upstream.send(self, head.method, start + body)  # may stop the client again at once
         if self.request_done:
@@ -267,7 +267,7 @@ class Exchange:
         names = relay.named(self.answering.name, self.backend if self.spilled else "")
         start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.recode:
-            body = (chunk(body) if body else b"") + (LAST_CHUNK if done else b"")
+            body = chunks(body, done)
         self.answer = head
         client.write(start + body)
         if done:
@@ -277,7 +277,7 @@ class Exchange:
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         if self.recode:
-            data = (chunk(data) if data else b"") + (LAST_CHUNK if done else b"")
+            data = chunks(data, done)
         if data:
             self.client.write(data)
         if done:

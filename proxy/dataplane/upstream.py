@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from typing import Protocol, cast
+from typing import Protocol
 
+from proxy.dataplane.flow import Flow
 from proxy.errors import ResponseRefused, Stage
 from proxy.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
@@ -38,10 +39,8 @@ class Owner(Protocol):
     def on_upstream_writable(self, writable: bool) -> None: ...
 
 
-class Upstream(asyncio.Protocol):
+class Upstream(Flow):
     """One connection to an endpoint."""
-
-    transport: asyncio.Transport
 
     def __init__(self, endpoint: EndpointState) -> None:
         self.endpoint = endpoint
@@ -51,11 +50,7 @@ class Upstream(asyncio.Protocol):
         self.reader: BodyReader | None = None
         self.keeps_alive = True
         self.reused = False
-        self.reading = True
         self.idle_since = 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
 
     def send(self, owner: Owner, method: bytes, data: bytes) -> None:
         """Begin a request; more of its body may follow through `transport.write`."""
@@ -163,15 +158,6 @@ class Upstream(asyncio.Protocol):
         self.reader = None
         self.endpoint.forget(self)
         self.transport.abort()
-
-    def set_reading(self, reading: bool) -> None:
-        """Back-pressure from the client's side."""
-        if reading is not self.reading and not self.transport.is_closing():
-            self.reading = reading
-            if reading:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.endpoint.forget(self)

@@ -26,6 +26,11 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def chunks(data: bytes, done: bool) -> bytes:
+    """What follows on the wire: a chunk if there is payload, and the last one if the body ends here."""
+    return (chunk(data) if data else b"") + (LAST_CHUNK if done else b"")
+
+
 class ChunkedReader:
     """Takes bytes as they come, gives the payload; after `done`, `surplus` holds what came behind the body."""
 
