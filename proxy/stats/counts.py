@@ -12,6 +12,9 @@ from collections.abc import Iterable
 import msgspec
 
 from proxy.stats.histogram import Histogram
+from proxy.stats.means import Moments
+from proxy.stats.pairs import Pairs
+from proxy.stats.scores import Scores
 
 RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
 
@@ -35,6 +38,9 @@ class Cell(msgspec.Struct):
     duration: Histogram = msgspec.field(default_factory=Histogram)
     first_byte: Histogram = msgspec.field(default_factory=Histogram)
     recent: list[bool] = msgspec.field(default_factory=list)  # in order; True = an error
+    scores: Scores = msgspec.field(default_factory=Scores)  # what was predicted
+    pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
+    kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # by name: what came of it later
 
     @property
     def key(self) -> CellKey:
@@ -53,6 +59,10 @@ class Cell(msgspec.Struct):
         self.duration.merge(other.duration)
         self.first_byte.merge(other.first_byte)
         self.recent = (self.recent + other.recent)[-RECENT_KEPT:]
+        self.scores.merge(other.scores)
+        self.pairs.merge(other.pairs)
+        for name, moments in other.kpis.items():
+            self.kpis.setdefault(name, Moments()).merge(moments)
 
 
 class MirrorCount(msgspec.Struct):

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, MirrorCount
 from proxy.stats.histogram import Histogram
+from proxy.stats.means import Moments
+from proxy.stats.pairs import Pairs
 
 
 def cell(backend="churn-v2", role="champion", version=1, requests=1, errors=0, **more) -> Cell:
@@ -49,6 +51,10 @@ def cells(draw) -> Cell:
     for seconds in draw(st.lists(st.sampled_from([0.001, 0.5, 2.0]), max_size=3)):
         out.duration.add(seconds)
         out.first_byte.add(seconds / 2)
+    for value in draw(st.lists(st.sampled_from([0, 1, 0.25]), max_size=3)):
+        out.scores.add(value)
+        out.kpis.setdefault(draw(st.sampled_from(["conversion", "revenue"])), Moments()).add(value)
+    out.pairs = Pairs(*(draw(SMALL) for _ in range(5)))
     return out
 
 
