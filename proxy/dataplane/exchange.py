@@ -17,8 +17,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from proxy.dataplane import relay
+from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.repeat import may_fall_back, may_retry
-from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
+from proxy.dataplane.upstream import Upstream
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead

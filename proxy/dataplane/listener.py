@@ -19,10 +19,10 @@ from time import monotonic
 from typing import Any
 
 from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
+from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
-from proxy.dataplane.upstream import IDLE_LIMIT, BackendState
 from proxy.routing.ledger import BUCKETS
 from proxy.routing.router import Router
 from proxy.routing.snapshot import Snapshot

@@ -11,7 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
-from proxy.dataplane.upstream import BackendState, EndpointState, Upstream, connect_failure
+from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from proxy.dataplane.upstream import Upstream
 from proxy.errors import Stage
 from proxy.http1.head import ResponseHead
 from proxy.routing.balance import pick

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from proxy.dataplane.endpoint import EndpointState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.recorder import Recorder
-from proxy.dataplane.upstream import EndpointState, Upstream
+from proxy.dataplane.upstream import Upstream
 from proxy.errors import Stage as FailureStage
 from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
 from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky

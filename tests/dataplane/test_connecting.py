@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.dataplane.upstream import EndpointState, Upstream
+from proxy.dataplane.endpoint import EndpointState
+from proxy.dataplane.upstream import Upstream
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, each, silent
 from tests.dataplane.wire import GUARD, Message, chunked, get, ok, post, wait_until
