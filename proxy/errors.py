@@ -32,6 +32,7 @@ class Stage(StrEnum):
     PROTOCOL = "protocol"
     BODY = "body"  # truncated, or idle for too long
     TOTAL = "total_timeout"
+    CUT = "cut"  # an exchange with a challenger that was taken back, still there after `cut_after`
     BUG = "bug"  # the proxy's own; it may cost this exchange, and no other
     STATUS = "status"  # a 5xx of the backend's own
 
@@ -68,6 +69,7 @@ FAILURES: dict[Stage, Failure] = {
         Failure(
             Source.INTERNAL, Stage.OVERLOAD, 503, detail="Too many requests are in flight to this model."
         ),
+        Failure(Source.INTERNAL, Stage.CUT, 503, fallback=Fallback.PURE, detail="This model was taken back."),
         Failure(Source.INTERNAL, Stage.BUG, 500, detail="This proxy failed."),
         Failure(Source.INTERNAL, Stage.RATE, 429, detail="Too many requests."),
         Failure(

@@ -35,7 +35,6 @@ PENDING = (
     Pending(("routes", "*", "feedback")),
     Pending(("routes", "*", "upgrades")),
     Pending(("routes", "*", "limits", "rate")),
-    Pending(("routes", "*", "rollout", "strategy"), value_other_than("blue_green", "canary")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
         value_other_than("error_rate", "latency", "requests"),

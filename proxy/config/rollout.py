@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from proxy.config import units
 from proxy.config.problem import BadValue, shown
@@ -96,6 +96,11 @@ class CheckConfig(Section):
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
 
     @property
+    def is_live(self) -> bool:
+        """Whether only live traffic of the challenger can answer it, as against copies."""
+        return self.metric == "kpi" or self.bound in ("max_increase", "max_ratio", "min_increase")
+
+    @property
     def subject(self) -> str:
         """What is measured: `p99 latency`, `kpi conversion`, `error_rate`."""
         if self.metric == "latency" and self.quantile is not None:
@@ -122,9 +127,22 @@ class CheckConfig(Section):
 
 
 class StepConfig(Section):
-    """One weight of the challenger, and what must hold before the next."""
+    """One weight of the challenger, or one share of copies for it, and what must hold before the next."""
 
-    weight: Weight = Field(description="the challenger's share of the route")
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["weight"]}, {"required": ["mirror"]}]}
+    )
+
+    weight: Weight = Field(
+        default=0,
+        description="the challenger's share of the route; without one only testers and copies reach it",
+        json_schema_extra={"default": "0%"},
+    )
+    mirror: Weight = Field(
+        default=0,
+        description="the share of the route's requests that it gets copies of, in place of a weight",
+        json_schema_extra={"default": "0%"},
+    )
     hold: Duration = Field(default=0.0, description="how long at least")
     approval: Flag = Field(default=False, description="whether an operator must agree to go on")
     min_requests: Count | None = Field(
@@ -164,6 +182,11 @@ class RolloutConfig(Section):
     )
     watch: Duration = Field(
         default=0.0, description="how long a promoted challenger can still be rolled back by a FAIL"
+    )
+    cut_after: Duration | None = Field(
+        default=None,
+        description="how long what is in flight to a challenger may go on when it is aborted or rolled back; "
+        "to its end, if not given",
     )
     checks: Annotated[tuple[CheckConfig, ...], OneOrMany()] = Field(
         default=(), description="what must hold at each step"

@@ -68,21 +68,51 @@ def mirror_beside_split(document: Document) -> Iterator[Problem]:
 
 
 def steps_that_do_not_rise(document: Document) -> Iterator[Problem]:
+    """Shares of copies rise as weights do, and come before them."""
     for loc, steps in document.each("routes", "*", "rollout", "steps"):
-        before = -1  # a challenger that gets mirrors only has a step of 0
+        before = (-1, 0)  # a preview has neither
         for index, step in enumerate(steps.elements):
-            place = (*loc, index, "weight")
-            weight = step.child("weight")
             try:
-                parts = units.weight(weight.value if weight else None)
+                weight, mirror = parts_of(step, "weight"), parts_of(step, "mirror")
             except BadValue:
                 continue
-            if parts <= before:
-                message = (
-                    f"must be more than the step before, which has {units.percent(before / units.WHOLE)}"
-                )
-                yield document.problem(place, message)
-            before = parts
+            if not {"weight", "mirror"} & set(step.given):
+                yield document.problem((*loc, index), 'needs the key "weight", or "mirror"')
+            elif weight and mirror:
+                message = "a step has a weight or a mirror; copies come first, in a step of their own"
+                yield document.problem((*loc, index, "mirror"), message, at_key=True)
+            elif (weight, mirror) <= before:
+                key = "mirror" if mirror else "weight"
+                has = units.percent((before[0] or before[1]) / units.WHOLE)
+                what = " of copies" if before[1] else ""
+                place = (*loc, index, key) if key in step.given else (*loc, index)
+                yield document.problem(place, f"must be more than the step before, which has {has}{what}")
+            before = (weight, mirror)
+
+
+def parts_of(step: Node, key: str) -> int:
+    """Out of 10 000. Raises BadValue."""
+    found = step.child(key)
+    return units.weight(found.value) if found else 0
+
+
+def copies_nobody_asks(document: Document) -> Iterator[Problem]:
+    """Steps of copies would be passed with nothing known, were all checks to wait for live traffic."""
+    for loc, rollout in document.each("routes", "*", "rollout"):
+        checks, steps = rollout.child("checks"), rollout.child("steps")
+        asks = [check for check in checks.elements if can_ask_copies(check)] if checks else []
+        if checks is None or not checks.elements or asks:
+            continue
+        mirrors = [step.child("mirror") for step in steps.elements] if steps else []
+        if any(mirrors) or (steps is None and text_at(rollout, "strategy") == "shadow"):
+            message = (
+                "copies can be asked none of these; add one with a limit of its own, as error_rate with max"
+            )
+            yield document.problem((*loc, "checks"), message, at_key=True)
+
+
+def can_ask_copies(check: Node) -> bool:
+    return text_at(check, "metric") != "kpi" and any(key in check.given for key in ("max", "min"))
 
 
 def unfit_checks(document: Document) -> Iterator[Problem]:
@@ -126,6 +156,7 @@ ROLLOUT_RULES = (
     split_beside_rollout,
     mirror_beside_split,
     steps_that_do_not_rise,
+    copies_nobody_asks,
     unfit_checks,
 )
 assert set(FITTING) == set(get_args(Metric))

@@ -17,7 +17,7 @@ from proxy.control.store import RouteRecord
 from proxy.control.views import Decision
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.inputs import written
-from proxy.rollout.machine import WHOLE, Event, RolloutState, action_of, advance, exposure, stage
+from proxy.rollout.machine import WHOLE, Event, RolloutState, action_of, advance, exposure, mirrored, stage
 from proxy.rollout.strategy import split_for_step
 from proxy.routing.ledger import Ledger, restore, reweigh
 from proxy.stats.histogram import Histogram
@@ -66,7 +66,9 @@ def change_by_event(live: LiveRoute, event: Event, cause: Cause, known: Histogra
     seen = inputs_of(live, event, home)
     draft = draft_of(record.name, action_of(event, before, after), cause, (old, record), seen)
     trial = after.challenger
-    rises = ledger.weights.get(trial, 0) > old.ledger.weights.get(trial, 0)
+    rises = ledger.weights.get(trial, 0) > old.ledger.weights.get(trial, 0) or mirrored(after) > mirrored(
+        before
+    )
     return Change(live, record, evidence, draft, rises)
 
 

@@ -166,6 +166,7 @@ class Controller:
             self.down,
             self.generation,
             self.worker_count,
+            {live.name: live.trial for live in lives},
         )
         await self.seam.publish(snapshot)
 

@@ -10,12 +10,12 @@ from proxy.rollout.evidence import SHADOW, Evidence, gather
 from proxy.rollout.fuse import Tail
 from proxy.rollout.guard import SATURATED
 from proxy.rollout.judgement import Sight, judge, move_of
-from proxy.rollout.machine import Phase, RolloutState
+from proxy.rollout.machine import Phase, RolloutState, mirrored
 from proxy.rollout.move import Move
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Verdict
 from proxy.routing.ledger import salt_of
-from proxy.routing.snapshot import Role
+from proxy.routing.snapshot import Cut, Mirror, Role, Trial
 from proxy.stats.counts import Cell
 
 
@@ -66,6 +66,17 @@ class LiveRoute:
         if rollout.phase is Phase.PROMOTED:
             return {rollout.challenger: "champion"}
         return {rollout.champion: "champion", rollout.challenger: "challenger"}
+
+    @property
+    def trial(self) -> Trial:
+        """What the data plane is to do for the rollout, beside its ledger."""
+        rollout, config = self.rollout, self.config.rollout
+        if rollout is None or config is None:
+            return Trial()
+        share = mirrored(rollout)
+        mirrors = (Mirror(rollout.challenger, share),) if share else ()
+        cut = rollout.has_failed and config.cut_after is not None
+        return Trial(mirrors, (Cut(rollout.challenger, config.cut_after or 0.0),) if cut else ())
 
     @property
     def champion(self) -> str | None:

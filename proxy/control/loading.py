@@ -177,7 +177,7 @@ def identity_of(plan: Plan, config: Config) -> str:
         "strategy": plan.strategy,
         "champion": [plan.champion, config.backends[plan.champion].version],
         "challenger": parts_of(plan.challenger, config),
-        "steps": [[s.weight, s.hold, s.approval] for s in plan.steps],
+        "steps": [[s.weight, s.mirror, s.hold, s.approval] for s in plan.steps],
     }
     return digest(parts)
 

@@ -102,7 +102,7 @@ def rollout_view(live: LiveRoute, state: RolloutState, now: float) -> RolloutVie
         challenger=state.challenger,
         phase=str(state.phase),
         step=state.step,
-        steps=[StepView(s.weight / WHOLE, s.hold, s.approval) for s in state.steps],
+        steps=[StepView(s.weight / WHOLE, s.hold, s.approval, s.mirror / WHOLE) for s in state.steps],
         weight=live.record.ledger.weights.get(state.challenger, 0) / WHOLE,
         since=state.since,
         elapsed=max(now - state.since, 0.0),

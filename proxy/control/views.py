@@ -87,11 +87,12 @@ class VerdictView(msgspec.Struct):
 
 
 class StepView(msgspec.Struct):
-    """`weight` a fraction, `hold` in seconds."""
+    """`weight` and `mirror` fractions, `hold` in seconds."""
 
     weight: float
     hold: float
     approval: bool
+    mirror: float
 
 
 class RolloutView(msgspec.Struct):

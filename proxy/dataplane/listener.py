@@ -18,6 +18,7 @@ from random import random
 from time import monotonic
 from typing import Any
 
+from proxy.dataplane.cutting import schedule_cuts
 from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
 from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
 from proxy.dataplane.exchange import Exchange
@@ -77,6 +78,7 @@ class DataPlane:
                 self.mirrors.pop(name).backend.retire()
         self.snapshot = snapshot
         self.router = router
+        schedule_cuts(self, snapshot)
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         server = await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG)

@@ -7,6 +7,7 @@ the same move, in the health loop and in a replay of the journal.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.rollout.checks import judge_all
 from proxy.rollout.evidence import Evidence, judged
@@ -14,7 +15,7 @@ from proxy.rollout.fuse import Tail, judge_fuse
 from proxy.rollout.guard import PROXY, Circumstances, excused, judge_guard
 from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.move import Facts, Move, next_move
-from proxy.rollout.strategy import Plan
+from proxy.rollout.strategy import Plan, asked
 from proxy.rollout.verdict import Verdict
 
 
@@ -38,11 +39,12 @@ class Sight(msgspec.Struct):
 
 
 def judge(sight: Sight) -> tuple[Verdict, ...]:
-    """Fuse and guard where they have something to say, then each check.
+    """Fuse and guard where they have something to say, then each check that can be asked in this step.
 
     The fuse knows of common causes itself, so only a saturated proxy excuses it.
     """
-    plan, step = sight.plan, sight.step
+    step = sight.step
+    plan = replace(sight.plan, checks=asked(sight.plan, step))
     around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion)
     guard = judge_guard(sight.evidence, step, around)
     checks = excused(judge_all(plan, sight.evidence, step), guard)

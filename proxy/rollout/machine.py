@@ -42,12 +42,17 @@ class Event(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """`weight` out of 10 000, `hold` in seconds; `approval`: an operator must say so before the next."""
+    """`weight` out of 10 000, `hold` in seconds; `approval`: an operator must say so before the next.
+
+    `mirror`, out of 10 000: the share of the route's requests of which the challenger gets copies. A
+    step with neither is a preview: only testers reach the challenger.
+    """
 
     weight: int
     hold: float
     approval: bool = False
     min_requests: int = 1
+    mirror: int = 0
 
 
 class RolloutState(msgspec.Struct, frozen=True):
@@ -107,6 +112,11 @@ def exposure(state: RolloutState) -> int:
             return WHOLE
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return 0
+
+
+def mirrored(state: RolloutState) -> int:
+    """The share of the route's requests that the challenger gets copies of, out of 10 000."""
+    return state.steps[state.step].mirror if state.is_running and state.begun else 0
 
 
 def stage(state: RolloutState) -> int | None:

@@ -65,17 +65,20 @@ def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     lacks = []
     if held < step.hold:
         lacks.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
-    if facts.requests < step.min_requests:
-        lacks.append(f"{step.min_requests - facts.requests} more requests on {plan.challenger}")
+    needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic of its own
+    if facts.requests < needed:
+        kind = "requests" if step.weight else "copies answered"
+        lacks.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
     lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Finding.PASS]
     if not facts.ready:
         lacks.append(f"an endpoint of {plan.challenger} that is up")
     if not lacks:
-        return Move(Event.PASS, f"held {duration(held)}, {facts.requests} requests, every check passed")
+        said = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
+        return Move(Event.PASS, f"held {duration(held)}{said}")
     waited = now - state.patience_from
     if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
         return Move(None, waiting_for=lacks[0])
-    return overdue(plan, step.min_requests, facts, lacks)
+    return overdue(plan, needed, facts, lacks)
 
 
 def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:

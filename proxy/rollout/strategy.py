@@ -1,8 +1,9 @@
 """Strategies: presets that expand what the operator wrote to one frozen plan of steps and checks.
 
 Rule: a plan always has a step and a check, and what is written wins over the preset. Strategies
-whose question time alone cannot answer (shadow, champion_challenger, ab_test) never promote by
-themselves: their last step wants an operator.
+whose question time alone cannot answer (champion_challenger, ab_test) never promote by themselves:
+their last step wants an operator. So does a last step without live traffic, whatever the strategy,
+and each step that gives the challenger nothing at all (a preview for testers).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.config.model import CheckConfig, FuseConfig, RolloutConfig
 from proxy.rollout.machine import WHOLE, Step
@@ -21,9 +23,9 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
 class Preset(NamedTuple):
-    """(weight, hold) of each step, the checks, and whether the last step wants an approval."""
+    """The steps (but for their requests), the checks, and whether the last step wants an approval."""
 
-    steps: tuple[tuple[int, float], ...]
+    steps: tuple[Step, ...]
     checks: tuple[CheckConfig, ...]
     approval: bool
 
@@ -32,12 +34,15 @@ class Preset(NamedTuple):
 BESIDE = (CheckConfig(metric="error_rate", max_increase=0.01),)
 ALONE = (CheckConfig(metric="error_rate", max=0.05),)
 
+CANARY = (Step(100, HOUR), Step(500, HOUR), Step(2500, 4 * HOUR), Step(5000, 4 * HOUR))
+COPIES = (Step(0, HOUR, mirror=1000), Step(0, DAY, mirror=WHOLE))
+
 PRESETS: dict[Strategy, Preset] = {
-    "canary": Preset(((100, HOUR), (500, HOUR), (2500, 4 * HOUR), (5000, 4 * HOUR)), BESIDE, False),
-    "blue_green": Preset(((WHOLE, 10 * MINUTE),), ALONE, False),
-    "shadow": Preset(((0, DAY),), ALONE, True),
-    "champion_challenger": Preset(((1000, 7 * DAY),), BESIDE, True),
-    "ab_test": Preset(((5000, 14 * DAY),), BESIDE, True),
+    "canary": Preset(CANARY, BESIDE, False),
+    "blue_green": Preset((Step(WHOLE, 10 * MINUTE),), ALONE, False),
+    "shadow": Preset((*COPIES, *CANARY), ALONE + BESIDE, False),
+    "champion_challenger": Preset((Step(1000, 7 * DAY),), BESIDE, True),
+    "ab_test": Preset((Step(5000, 14 * DAY),), BESIDE, True),
 }
 
 
@@ -58,11 +63,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def expand(rollout: RolloutConfig) -> Plan:
     preset = PRESETS[rollout.strategy]
-    steps = tuple(
-        Step(s.weight, s.hold, s.approval, s.min_requests or rollout.min_requests) for s in rollout.steps
-    ) or tuple(Step(weight, hold, False, rollout.min_requests) for weight, hold in preset.steps)
-    if preset.approval:
-        steps = (*steps[:-1], msgspec.structs.replace(steps[-1], approval=True))
+    steps = steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
+    if preset.approval or not steps[-1].weight:
+        steps = (*steps[:-1], replace(steps[-1], approval=True))
     return Plan(
         strategy=rollout.strategy,
         champion=rollout.champion,
@@ -75,6 +78,31 @@ def expand(rollout: RolloutConfig) -> Plan:
         watch=rollout.watch,
         alpha=rollout.alpha,
     )
+
+
+def steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
+    """The steps as written."""
+    return tuple(
+        Step(
+            s.weight,
+            s.hold,
+            s.approval or not (s.weight or s.mirror),
+            s.min_requests or rollout.min_requests,
+            s.mirror,
+        )
+        for s in rollout.steps
+    )
+
+
+def asked(plan: Plan, step: int) -> tuple[CheckConfig, ...]:
+    """The checks that this step's evidence can answer; len(plan.steps) is the watch.
+
+    Copies are answered beside no live traffic of the challenger's, so what compares with the champion
+    waits for a step with a weight. In a preview there is nothing to ask.
+    """
+    if step == len(plan.steps) or plan.steps[step].weight:
+        return plan.checks
+    return tuple(c for c in plan.checks if not c.is_live) if plan.steps[step].mirror else ()
 
 
 def split_for_step(home: dict[str, int], champion: str, challenger: str, weight: int) -> dict[str, int]:

@@ -7,8 +7,8 @@ found (endpoints down). The worker's Router is built from it once per generation
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -17,6 +17,7 @@ from proxy.routing.ledger import Ledger, salt_of
 if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
     from proxy.config.model import BackendConfig, Config, RouteConfig
 
+NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
 
 
@@ -61,6 +62,20 @@ class Mirror(msgspec.Struct, frozen=True):
     sample: int  # out of 10 000
 
 
+class Cut(msgspec.Struct, frozen=True):
+    """What is in flight to this backend under an earlier ledger ends after so many seconds."""
+
+    backend: str
+    after: float
+
+
+class Trial(NamedTuple):
+    """What a route's rollout asks for beside the ledger: copies for its challenger, or an end to its exchanges."""
+
+    mirrors: tuple[Mirror, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+
+
 class Route(msgspec.Struct, frozen=True):
     """`roles` stands beside `ledger.backends`, index for index."""
 
@@ -77,6 +92,7 @@ class Route(msgspec.Struct, frozen=True):
     pure: bool
     body_limit: int | None
     inspect_limit: int
+    cuts: tuple[Cut, ...] = ()
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -99,12 +115,16 @@ def compile_snapshot(
     down: Collection[tuple[str, str]],
     generation: int,
     workers: int = 1,
+    trials: Mapping[str, Trial] = NO_TRIALS,
 ) -> Snapshot:
-    """`ledgers` and `roles` by route name, `down` the (backend, authority) pairs that fail their probes."""
+    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, authority) pairs that fail their probes."""
     return Snapshot(
         generation=generation,
         backends={name: compile_backend(name, b, down, workers) for name, b in config.backends.items()},
-        routes=tuple(compile_route(r, ledgers[r.name], roles.get(r.name, {})) for r in config.routes),
+        routes=tuple(
+            compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
+            for r in config.routes
+        ),
         head_bytes=config.limits.head_bytes,
         head_count=config.limits.head_count,
         connections=config.limits.connections,
@@ -129,7 +149,7 @@ def compile_backend(
     )
 
 
-def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]) -> Route:
+def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
     match = route.match
     return Route(
         name=route.name,
@@ -147,10 +167,21 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role])
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=salt_of(route.name),
         fallback=route.fallback,
-        mirrors=tuple(Mirror(m.to, m.sample) for m in route.mirror),
+        mirrors=merged((*(Mirror(m.to, m.sample) for m in route.mirror), *trial.mirrors)),
         retry_attempts=route.retry.attempts,
         retry_budget=route.retry.budget,
         pure=route.retry.pure,
         body_limit=route.limits.body,
         inspect_limit=route.limits.inspect,
+        cuts=trial.cuts,
     )
+
+
+def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
+    """One for each backend, with the larger sample: nobody gets two copies of a request."""
+    out: dict[str, Mirror] = {}
+    for mirror in mirrors:
+        known = out.get(mirror.to)
+        if known is None or known.sample < mirror.sample:
+            out[mirror.to] = mirror
+    return tuple(out.values())

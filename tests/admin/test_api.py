@@ -51,7 +51,7 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
     await site.scene.run(2)
     rollout = await site.get("/api/v1/rollouts/churn")
     assert (rollout["phase"], rollout["step"], rollout["weight"]) == ("progressing", 0, 0.05)
-    assert rollout["steps"][1] == {"weight": 0.5, "hold": 10.0, "approval": False}
+    assert rollout["steps"][1] == {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0}
     assert {
         "check",
         "verdict",

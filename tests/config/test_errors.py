@@ -136,7 +136,7 @@ def test_routes(route: str, expected: str):
         ("»fuse: ", "routes[0].rollout.fuse: must be a mapping or false, not empty"),
         ("fuse: {of_last: »513}", "routes[0].rollout.fuse.of_last: must be at most 512, not 513"),
         ("fuse: {error_share: »0}", "routes[0].rollout.fuse.error_share: must be more than 0"),
-        ("steps: [»{hold: 1h}]", 'routes[0].rollout.steps[0]: the key "weight" is missing'),
+        ("steps: [»{hold: 1h}]", 'routes[0].rollout.steps[0]: needs the key "weight", or "mirror"'),
         ("steps: »{weight: 5%}", "routes[0].rollout.steps: must be a list, not a mapping"),
         ("steps: [{weight: »101%}]", 'routes[0].rollout.steps[0].weight: must be at most 100% (which is 1), not "101%"'),
         ("steps: [{weight: »0.001%}]", 'routes[0].rollout.steps[0].weight: must be a multiple of 0.01%, "0.001%" is finer'),
@@ -276,3 +276,29 @@ routes: [{name: r, split: {a: 1, b: 1}}]
     assert_told(
         written, 'backends.a.health.path: must begin with "/", not be "health"; did you mean "/health"?'
     )
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("[{mirror: 10%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has 10% of copies"),
+        ("[{weight: 1%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has 1%"),
+        ("[{mirror: 10%}, {weight: »0%}]", "[1].weight: must be more than the step before, which has 10% of copies"),
+        ("[{weight: 1%, »mirror: 10%}]", "[0].mirror: a step has a weight or a mirror; copies come first, in a step of their own"),
+    ],
+)  # fmt: skip
+def test_steps_of_copies(steps: str, expected: str):
+    assert_told(text(route=rollout(steps=steps)), f"routes[0].rollout.steps{expected}")
+
+
+@pytest.mark.parametrize("keys", [{"strategy": "shadow"}, {"steps": "[{mirror: 10%}, {weight: 1%}]"}])
+def test_copies_must_be_asked_something(keys: dict[str, str]):
+    live = "[{metric: error_rate, max_increase: 1%}, {metric: kpi, name: k, min: 1}]"
+    written = text(route=rollout(**keys, checks=live)).replace("checks:", "»checks:")
+    assert_told(
+        written,
+        "routes[0].rollout.checks: copies can be asked none of these; "
+        "add one with a limit of its own, as error_rate with max",
+    )
+    assert errors(text(route=rollout(**keys))) == []
+    assert errors(text(route=rollout(**keys, checks=live[:-1] + ", {metric: error_rate, max: 1%}]"))) == []

@@ -26,10 +26,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
             "9:22: warning: routes[0].mirror[0].noise: accepted, not acted on yet",
         ),
         (
-            {"route": ROLLOUT % ("shadow", "error_rate, max: 1%")},
-            '9:25: warning: routes[0].rollout.strategy: "shadow" is accepted, not acted on yet',
-        ),
-        (
             {"route": ROLLOUT % ("canary", "kpi, name: k, min: 1")},
             '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is accepted, not acted on yet',
         ),
@@ -49,6 +45,8 @@ def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: 
         {"route": "notify: []"},
         {"split": "{a: 1}", "route": "mirror: {to: b, noise: 0%}"},
         {"route": ROLLOUT % ("blue_green", "latency, quantile: p99, max: 1s")},
+        {"route": ROLLOUT % ("shadow", "error_rate, max: 1%")},
+        {"route": ROLLOUT % ("ab_test", "error_rate, max_increase: 1%")},
         {"route": ROLLOUT % ("canary", "requests, min: 5")},
     ],
 )

@@ -125,6 +125,11 @@ class Scene:
         return {name: weight for name, weight in self.route.ledger.weights.items() if weight}
 
     @property
+    def mirrors(self) -> dict[str, int]:
+        """The share of requests of which each backend gets copies, as the workers have them."""
+        return {mirror.to: mirror.sample for mirror in self.route.mirrors}
+
+    @property
     def rollout(self) -> RolloutView:
         return self.controller.rollout(self.route.name, self.now)
 

@@ -199,54 +199,6 @@ async def test_an_approval_is_waited_for():
     assert (last.action, last.actor, last.reason) == ("advance", "api:kim", "looks good")
 
 
-BLUE_GREEN = """
-routes:
-  - name: churn
-    match: {path: /predict}
-    split: {v2: 100%}
-    rollout:
-      strategy: blue_green
-      champion: v2
-      challenger: v3
-      min_requests: 20
-      watch: 60s
-      checks: [{metric: error_rate, max: 5%}]
-"""
-
-
-async def test_blue_green_flips_and_flips_back():
-    scene = Scene()
-    await scene.load(BLUE_GREEN)
-    home = scene.route.ledger
-    await scene.tick()
-    assert scene.weights == {"v3": 10_000}
-    await scene.run(2)
-    scene.bad = {"v3": 0.4}
-    await scene.run(3)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    assert scene.route.ledger.slots == home.slots
-
-
-async def test_a_shadow_is_judged_by_its_copies_and_waits_for_an_operator():
-    scene = Scene()
-    shadow = BLUE_GREEN.replace("blue_green", "shadow").replace(
-        "split: {v2: 100%}", "split: {v2: 100%}\n    mirror: [{to: v3}]"
-    )
-    await scene.load(shadow)
-    await scene.tick()
-    assert scene.weights == {"v2": 10_000}
-    scene.count("v3", 30, 0, "shadow")
-    await scene.tick(seconds=86_400)
-    assert (scene.rollout.phase, scene.rollout.waiting_for) == (
-        "paused",
-        "an approval: resume, promote or abort",
-    )
-    assert scene.controller.route("churn").backends["v3"].requests == 0
-    scene.count("v3", 30, 30, "shadow")
-    await scene.tick()
-    assert scene.rollout.phase == "aborted"
-
-
 async def test_late_outcomes_of_the_step_before_count_for_the_step_before():
     scene = Scene()
     await scene.load()

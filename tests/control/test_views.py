@@ -91,8 +91,8 @@ async def test_a_rollout():
     scene = await served()
     view = shown(scene.controller.rollout("churn", scene.now))
     assert view["steps"] == [
-        {"weight": 0.05, "hold": 10.0, "approval": False},
-        {"weight": 0.5, "hold": 10.0, "approval": False},
+        {"weight": 0.05, "hold": 10.0, "approval": False, "mirror": 0.0},
+        {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0},
     ]
     assert (view["strategy"], view["phase"], view["step"], view["weight"]) == (
         "canary",

@@ -23,6 +23,7 @@ from proxy.rollout.machine import (
     action_of,
     advance,
     exposure,
+    mirrored,
     stage,
 )
 
@@ -160,11 +161,13 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
 
     @initialize(
         weights=st.lists(st.integers(0, WHOLE), min_size=1, max_size=5, unique=True).map(sorted),
+        mirrors=st.lists(st.integers(1, WHOLE), max_size=2, unique=True).map(sorted),
         approvals=st.lists(st.booleans(), min_size=5, max_size=5),
         watch=st.sampled_from([0.0, 60.0]),
     )
-    def start(self, weights, approvals, watch):
-        steps = tuple(Step(w, 1.0, a) for w, a in zip(weights, approvals, strict=False))
+    def start(self, weights, mirrors, approvals, watch):
+        copies = [Step(0, 1.0, mirror=share) for share in mirrors]
+        steps = (*copies, *(Step(w, 1.0, a) for w, a in zip(weights, approvals, strict=False)))
         self.state = state(steps=steps, begun=False, watch=watch)
         self.now = 0.0
         self.latched = False
@@ -178,18 +181,19 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
         except NotAllowedError:
             assert self.state is before
             return
-        if exposure(self.state) > exposure(before):
+        if exposure(self.state) > exposure(before) or mirrored(self.state) > mirrored(before):
             assert event in PASSES | OPERATOR
             assert not self.latched
         if self.state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
             self.latched = True
         elif event is Event.RETRY:
             self.latched = False
-        assert not (self.latched and exposure(self.state))
+        assert not (self.latched and (exposure(self.state) or mirrored(self.state)))
 
     @invariant()
     def is_one_of_the_plan_s_weights(self):
         if hasattr(self, "state"):
+            assert not (exposure(self.state) and mirrored(self.state))
             assert exposure(self.state) in {0, WHOLE, *(s.weight for s in self.state.steps)}
             assert not (self.state.awaits_approval and self.state.phase is not Phase.PAUSED)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.config.model import CheckConfig, FuseConfig, RolloutConfig, StepConfig
 from proxy.config.rollout import Strategy
 from proxy.rollout.machine import WHOLE, Step
-from proxy.rollout.strategy import PRESETS, expand, split_for_step
+from proxy.rollout.strategy import PRESETS, asked, expand, split_for_step
 
 
 def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:
@@ -21,7 +21,7 @@ def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_each_strategy_expands_to_rising_steps_and_at_least_one_check(strategy):
     plan = expand(rollout(strategy))
-    weights = [s.weight for s in plan.steps]
+    weights = [(s.weight, s.mirror) for s in plan.steps]
     assert weights == sorted(set(weights))
     assert all(s.hold > 0 and s.min_requests == 100 for s in plan.steps)
     assert plan.checks
@@ -39,11 +39,37 @@ def test_blue_green_is_one_flip():
     assert [(s.weight, s.approval) for s in expand(rollout("blue_green")).steps] == [(WHOLE, False)]
 
 
-def test_shadow_gets_mirrors_only():
-    assert [(s.weight, s.approval) for s in expand(rollout("shadow")).steps] == [(0, True)]
+def test_a_shadow_gets_copies_and_then_becomes_a_canary():
+    plan = expand(rollout("shadow"))
+    assert [s.mirror for s in plan.steps if s.mirror] == [1000, WHOLE]
+    assert plan.steps[2:] == expand(rollout("canary")).steps
+    assert not any(s.approval for s in plan.steps)
 
 
-@pytest.mark.parametrize("strategy", ["shadow", "champion_challenger", "ab_test"])
+def test_a_plan_that_ends_in_copies_or_a_preview_wants_an_operator():
+    ended = expand(rollout("shadow", steps=(StepConfig(mirror=1000), StepConfig(mirror=WHOLE)))).steps
+    assert [(s.mirror, s.approval) for s in ended] == [(1000, False), (WHOLE, True)]
+    preview = expand(rollout("blue_green", steps=(StepConfig(weight=0), StepConfig(weight=WHOLE)))).steps
+    assert [(s.weight, s.approval) for s in preview] == [(0, True), (WHOLE, False)]
+
+
+COPIED = CheckConfig(metric="latency", quantile=0.9, max=0.5)
+LIVE = (
+    CheckConfig(metric="error_rate", max_increase=0.01),
+    CheckConfig(metric="latency", quantile=0.9, max_ratio=1.5),
+    CheckConfig(metric="kpi", name="k", min=1.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("step", "checks"), [(0, ()), (1, (COPIED,)), (2, (*LIVE, COPIED)), (3, (*LIVE, COPIED))]
+)
+def test_a_step_is_asked_what_its_traffic_can_answer(step, checks):
+    steps = (StepConfig(weight=0), StepConfig(mirror=1000), StepConfig(weight=1000))
+    assert asked(expand(rollout(steps=steps, checks=(*LIVE, COPIED))), step) == checks
+
+
+@pytest.mark.parametrize("strategy", ["champion_challenger", "ab_test"])
 def test_some_strategies_never_promote_by_themselves(strategy):
     plan = expand(rollout(strategy, steps=(StepConfig(weight=1000), StepConfig(weight=2000))))
     assert [s.approval for s in plan.steps] == [False, True]
