@@ -31,6 +31,7 @@ from proxy.rollout.evidence import (
 )
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration, percent
+from proxy.stats.differences import gain_increase
 from proxy.stats.histogram import Histogram, bucket_of
 from proxy.stats.restarts import log_e_above_restarted, log_e_increase_restarted, log_e_worse_restarted
 from proxy.stats.sequential import (
@@ -44,7 +45,6 @@ from proxy.stats.sequential import (
 )
 
 SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
-SMALLEST_MARGIN = 1e-4
 COMMON_CAUSE = 2  # bad outcomes of the champion before it can be called sick
 
 
@@ -145,14 +145,12 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     if not strata:
         return incomparable(check, evidence, terms)
     allowed = check.max_increase or 0.0
-    margin = max(allowed, SMALLEST_MARGIN)
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
     tosses = error_tosses(strata)
-    evident = log_e_increase_restarted(tosses, margin, error_marks(strata))
+    evident = log_e_increase_restarted(tosses, allowed, error_marks(strata))
     p, q = here.value, rest.value
-    by_ratio = gain_worse(strata[-1].share, p, q, 1 + margin / q) if q else gain_above(p, margin)
-    gain = min(gain_above(p, min(q + margin, LARGEST_SHARE)), by_ratio)
+    gain = gain_increase(strata[-1].share, p, q, allowed)
     said = (
         f"{percent(p)} of {here.n} requests failed against the champion's {percent(q)} of {rest.n}; "
         f"allowed is {percent(allowed)} more"

@@ -37,10 +37,11 @@ class Slow(msgspec.Struct):
 
 
 class Mark(msgspec.Struct):
-    """What a stratum had counted when it was marked: `n` requests of the challenger, and the events of each side."""
+    """What a stratum had counted when it was marked: requests and errors of each side, and slow answers."""
 
     n: int
     errors: int
+    champion_n: int
     champion_errors: int
     slow: dict[str, Slow]
 
@@ -147,11 +148,15 @@ def mark(stratum: Stratum, checks: Iterable[CheckConfig]) -> None:
     for check in checks:
         if check.metric == "latency" and check.max is not None:
             slow[check.title] = Slow(times.above(bucket_of(check.max)), times.count)
-    stratum.marks.append(Mark(n, stratum.challenger.errors, stratum.champion.errors, slow))
+    champion = stratum.champion
+    stratum.marks.append(Mark(n, stratum.challenger.errors, judged(champion), champion.errors, slow))
 
 
 def error_tosses(strata: Iterable[Stratum]) -> list[Tosses]:
-    return [Tosses(s.share, s.challenger.errors, s.champion.errors, judged(s.challenger)) for s in strata]
+    return [
+        Tosses(s.share, s.challenger.errors, s.champion.errors, judged(s.challenger), judged(s.champion))
+        for s in strata
+    ]
 
 
 def slow_tosses(strata: Iterable[Stratum], title: str) -> list[Tosses]:
@@ -167,7 +172,7 @@ def over_tosses(strata: Iterable[Stratum], edge: int) -> list[Tosses]:
 def error_marks(strata: Sequence[Stratum]) -> tuple[Tosses, ...]:
     """Of the last stratum, as `error_tosses` would have had them; likewise the next."""
     last = strata[-1]
-    return tuple(Tosses(last.share, m.errors, m.champion_errors, m.n) for m in last.marks)
+    return tuple(Tosses(last.share, m.errors, m.champion_errors, m.n, m.champion_n) for m in last.marks)
 
 
 def slow_marks(strata: Sequence[Stratum], title: str) -> tuple[Tosses, ...]:

@@ -18,13 +18,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, inf, log, log1p
 
+from proxy.stats.differences import increase_logs
 from proxy.stats.sequential import (
     POINTS,
     Logs,
     Tosses,
     above_logs,
     log_mean_exp,
-    mixed_increase,
     ratio_logs,
     summed,
 )
@@ -57,11 +57,8 @@ def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Marks) -> 
 
 def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Marks) -> float:
     """As `log_e_increase`; the marks are states of the last stratum."""
-    return mixed_increase(
-        lambda d0: log_e_worse_restarted(strata, d0, marks),
-        lambda p0: log_e_above_restarted(strata, p0, marks),
-        margin,
-    )
+    logs = [increase_logs(tosses, margin) for tosses in strata]
+    return restarted(logs, inverse_increase(marks, margin), len(marks))
 
 
 def restarted(strata: Sequence[Logs], inverse: Logs, used: int) -> float:
@@ -91,6 +88,13 @@ def inverse_above(marks: Marks, p0: float) -> Logs:
     if not marks:
         return NOTHING
     return joined(inverse_above(marks[:-1], p0), above_logs(marks[-1].here, marks[-1].n, p0))
+
+
+@lru_cache(CACHED)
+def inverse_increase(marks: Marks, margin: float) -> Logs:
+    if not marks:
+        return NOTHING
+    return joined(inverse_increase(marks[:-1], margin), increase_logs(marks[-1], margin))
 
 
 def joined(inverse: Logs, mark: Logs) -> Logs:

@@ -29,12 +29,13 @@ RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they a
 
 
 class Tosses(NamedTuple):
-    """Events while the arm under test drew `share` of the requests: `here` on it, of `n`, `rest` on the other."""
+    """Events while the arm under test drew `share` of the requests: `here` on it, of `n`, `rest` on the other, of `rest_n`."""
 
     share: float
     here: int
     rest: int
     n: int = 0
+    rest_n: int = 0
 
 
 def bound(alpha: float) -> float:
@@ -107,30 +108,6 @@ def summed(logs: Iterable[Logs]) -> Logs:
 def log_mean_exp(logs: Sequence[float]) -> float:
     top = max(logs)
     return top + log(sum(exp(v - top) for v in logs) / len(logs))
-
-
-INCREASE_GRID = (0.25, 1.0, 4.0, 16.0)  # base rates, in units of the margin, that log_e_increase tunes to
-
-
-def log_e_increase(strata: Sequence[Tosses], n_here: int, margin: float) -> float:
-    """Log e-value against "events are at most `margin` (absolute) likelier here than on the rest".
-
-    For any r > 0 that hypothesis implies: ratio ≤ 1 + 1/r, or p_here ≤ margin·(1 + r). (If p_here is
-    above the latter, p_rest ≥ p_here − margin > r·margin, and x/(x − margin) falls in x.) The smaller
-    of the two e-values is therefore valid against it (intersection-union), and so is the mean over
-    a fixed grid of r; nothing has to be known of the base rate beforehand. An r whose second limit
-    is beyond all shares contributes the constant 1.
-    """
-    here = sum(s.here for s in strata)
-    return mixed_increase(
-        lambda d0: log_e_worse(strata, d0), lambda p0: log_e_above(here, n_here, p0), margin
-    )
-
-
-def mixed_increase(worse: Callable[[float], float], above: Callable[[float], float], margin: float) -> float:
-    """`worse(d0)` and `above(p0)` are log e-values against those limits of the ratio and of the share."""
-    limits = ((1 + 1 / r, margin * (1 + r)) for r in INCREASE_GRID)
-    return log_mean_exp([min(worse(d0), above(p0)) if p0 < LARGEST_SHARE else 0.0 for d0, p0 in limits])
 
 
 def ratio_interval(strata: Sequence[Tosses], alpha: float) -> tuple[float, float]:

@@ -8,10 +8,11 @@ import pytest
 
 from proxy.config.model import RolloutConfig, StepConfig
 from proxy.rollout.checks import Terms, judge, judge_all
-from proxy.rollout.evidence import WARM_UP, gather
+from proxy.rollout.evidence import WARM_UP, error_tosses, gather
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Finding, Verdict
-from proxy.stats.sequential import Tosses, bound, log_e_increase
+from proxy.stats.differences import log_e_increase
+from proxy.stats.sequential import bound
 
 from .counting import TERMS, cell, check, evidence
 
@@ -271,6 +272,4 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
         gather(made, [cell("v3", 10, 1, times=()), cell("v2", 90, times=())], (question,))
         found += 10
     assert found <= 250  # the test from the start alone needs more than twice as many
-    whole = made.strata[0]
-    tosses = Tosses(whole.share, whole.challenger.errors, whole.champion.errors)
-    assert log_e_increase([tosses], whole.challenger.requests, 0.01) < bound(TERMS.alpha)
+    assert log_e_increase(error_tosses(made.strata), 0.01) < bound(TERMS.alpha)

@@ -42,7 +42,7 @@ def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
     gather(
         made, [cell("v3", 7, 1, version=2), cell("v1", 50, 50, version=2), cell("v3", 9, 9, version=1)], ()
     )
-    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3, 12), Tosses(0.5, 1, 0, 10)]
+    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3, 12, 90), Tosses(0.5, 1, 0, 10)]
     assert [s.challenger.requests for s in made.strata] == [12, 10]
 
 
@@ -127,7 +127,7 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
         gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
     (stratum,) = made.strata
     assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
-    assert error_marks(made.strata) == (Tosses(0.1, 4, 6, 40), Tosses(0.1, 8, 12, 80))
+    assert error_marks(made.strata) == (Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))
     assert slow_marks(made.strata, limit.title) == (Tosses(0.1, 8, 0, 40), Tosses(0.1, 16, 0, 80))
     assert slow_marks(made.strata, "a check that is new") == ()
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made

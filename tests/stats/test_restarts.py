@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from math import comb, exp, log
+from itertools import product
+from math import comb, exp, log, prod
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,6 @@ from proxy.stats.restarts import (
     log_e_worse_restarted,
 )
 from proxy.stats.sequential import (
-    INCREASE_GRID,
     Tosses,
     bound,
     log_e_above,
@@ -33,7 +33,7 @@ tosses = st.builds(
 
 
 def plus(a: Tosses, b: Tosses) -> Tosses:
-    return Tosses(a.share, a.here + b.here, a.rest + b.rest, a.n + b.n)
+    return Tosses(a.share, a.here + b.here, a.rest + b.rest, a.n + b.n, a.rest_n + b.rest_n)
 
 
 def by_definition(start: float, late: list[float]) -> float:
@@ -88,17 +88,19 @@ def test_nothing_seen_is_no_evidence():
     assert log_e_increase_restarted([Tosses(0.1, 0, 0, 0)], 0.01, ()) == pytest.approx(0)
 
 
-def test_the_increase_takes_the_smaller_of_both_for_each_alternative():
-    now, mark = Tosses(0.1, 40, 50, 500), Tosses(0.1, 2, 30, 300)
-    parts = [
-        min(
-            log_e_worse_restarted([now], 1 + 1 / r, (mark,)),
-            log_e_above_restarted([now], 0.01 * (1 + r), (mark,)),
-        )
-        for r in INCREASE_GRID
-    ]
-    expected = log(sum(map(exp, parts)) / len(parts))
-    assert log_e_increase_restarted([now], 0.01, (mark,)) == pytest.approx(expected)
+def test_the_expectation_of_the_increase_is_one_at_its_margin():
+    share, p_rest, margin, total = 0.3, 0.1, 0.2, 0.0
+    ends = (
+        (share * (p_rest + margin), Tosses(share, 1, 0, 1, 0)),
+        (share * (1 - p_rest - margin), Tosses(share, 0, 0, 1, 0)),
+        ((1 - share) * p_rest, Tosses(share, 0, 1, 0, 1)),
+        ((1 - share) * (1 - p_rest), Tosses(share, 0, 0, 0, 1)),
+    )
+    for path in product(ends, repeat=4):
+        mark = plus(path[0][1], path[1][1])
+        now = plus(plus(mark, path[2][1]), path[3][1])
+        total += prod(p for p, _ in path) * exp(log_e_increase_restarted([now], margin, (mark,)))
+    assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_what_begins_late_is_seen_sooner():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from math import comb, exp, inf, log
 
 import pytest
@@ -16,7 +15,6 @@ from proxy.stats.sequential import (
     gain_worse,
     log_e_above,
     log_e_better,
-    log_e_increase,
     log_e_worse,
     ratio_interval,
     wilson,
@@ -103,25 +101,6 @@ def test_one_sample_e_value_is_expected_to_be_at_most_one(p0, below):
         assert mean == pytest.approx(1, abs=1e-9)
 
 
-def increase_expectation(share: float, p_here: float, p_rest: float, margin: float, n: int) -> float:
-    """Exact E[E] over n independent requests with three ends each: event here, event on the rest, other."""
-    total = 0.0
-    for n_here in range(n + 1):
-        arms = comb(n, n_here) * share**n_here * (1 - share) ** (n - n_here)
-        for x in range(n_here + 1):
-            here = comb(n_here, x) * p_here**x * (1 - p_here) ** (n_here - x)
-            for y in range(n - n_here + 1):
-                rest = comb(n - n_here, y) * p_rest**y * (1 - p_rest) ** (n - n_here - y)
-                total += arms * here * rest * exp(log_e_increase([Tosses(share, x, y)], n_here, margin))
-    return total
-
-
-@pytest.mark.parametrize("p_rest", [0.0, 0.02, 0.1, 0.4])
-@pytest.mark.parametrize("share", [0.1, 0.5])
-def test_increase_e_value_is_expected_to_be_at_most_one_up_to_the_margin(share, p_rest):
-    assert increase_expectation(share, p_rest + 0.05, p_rest, 0.05, 10) <= 1 + 1e-9
-
-
 counts = st.integers(0, 200)
 shares = st.sampled_from([0.01, 0.05, 0.25, 0.5])
 strata_lists = st.lists(st.builds(Tosses, shares, counts, counts), max_size=5)
@@ -147,33 +126,6 @@ def test_one_sample_evidence_falls_in_the_limit_and_rises_with_events(x, clean, 
     n = x + clean
     assert log_e_above(x, n, p0 * factor) <= log_e_above(x, n, p0) + 1e-9
     assert log_e_above(x + 1, n + 1, p0) >= log_e_above(x, n + 1, p0) - 1e-9
-
-
-def rejects_ever(rng: random.Random, share: float, p_here: float, p_rest: float, looks: int) -> bool:
-    """A continuous look at the increase test with margin 1 % at α = 5 %, in steps of 100 requests."""
-    here = rest = n_here = 0
-    for _ in range(looks):
-        for _ in range(100):
-            on = rng.random() < share
-            event = rng.random() < (p_here if on else p_rest)
-            n_here += on
-            here += on and event
-            rest += (not on) and event
-        if log_e_increase([Tosses(share, here, rest)], n_here, 0.01) >= bound(0.05):
-            return True
-    return False
-
-
-def test_increase_test_keeps_its_level_under_continuous_looking_and_finds_real_increases():
-    rng = random.Random(7)
-    false = sum(rejects_ever(rng, 0.2, 0.03, 0.02, 25) for _ in range(120))
-    found = sum(rejects_ever(rng, 0.2, 0.12, 0.02, 25) for _ in range(20))
-    assert false <= 0.05 * 120 + 4  # 3 standard errors above the level would be 13
-    assert found == 20
-
-
-def test_an_increase_limit_beyond_all_shares_can_never_be_rejected():
-    assert log_e_increase([Tosses(0.5, 100, 0)], 100, 0.999) == pytest.approx(0, abs=1e-9)
 
 
 @settings(max_examples=50)
