@@ -117,6 +117,12 @@ def of_traffic(totals: CountsTable) -> Iterator[Metric]:
         ["code", "stage"],
         ((tuple(what.partition(":")[::2]), n) for what, n in totals.refused.items()),
     )
+    yield counter(
+        "crossfade_observations_dropped",
+        "Observations that there was no room for, by reason.",
+        ["reason"],
+        (((reason,), n) for reason, n in totals.dropped.items()),
+    )
 
 
 def of_routes(status: StatusView) -> Iterator[Metric]:

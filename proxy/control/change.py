@@ -123,7 +123,7 @@ def opened(evidence: Evidence, record: RouteRecord, step: int) -> Evidence:
     weights = record.ledger.weights
     challenger, champion = (weights.get(name, 0) for name in (evidence.challenger, evidence.champion))
     share = challenger / (challenger + champion) if challenger else 0.0
-    new = Evidence(evidence.champion, evidence.challenger, list(evidence.strata), evidence.baseline)
+    new = replace(evidence, strata=list(evidence.strata))
     new.open(record.name, record.ledger.version, step, share)
     return new
 

@@ -41,7 +41,7 @@ class Exchange:
     route: CompiledRoute
     backend = ""  # the backend assigned; all counts are under its name
     role = ""
-    unkeyed = False
+    key: int | None = None  # the sticky key's hash
     answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
     fallback: BackendState | None = None
     endpoint: EndpointState | None = None
@@ -154,7 +154,7 @@ class Exchange:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route
         self.check_size(route)
-        self.backend, self.role, self.unkeyed = route.assign(self.head, content, self.client.peer, random())
+        self.backend, self.role, self.key = route.assign(self.head, content, self.client.peer, random())
         if route.spec.fallback is not None:
             self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)

@@ -47,6 +47,7 @@ class MirrorCopy:
         self.method = exchange.head.method
         self.route = exchange.route.spec.name
         self.version = exchange.route.version
+        self.key = exchange.key
         body = exchange.whole_body()
         head = relay.upstream_head(
             exchange.head, endpoint.authority, exchange.vouched() + MARK, exchange.request_id, len(body)
@@ -125,7 +126,7 @@ class MirrorCopy:
         if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
             error = outcome == "failed" or self.status >= 500
             key = (self.route, name, "shadow", self.version)
-            plane.recorder.shadow(key, self.status, monotonic() - self.started, error)
+            plane.recorder.shadow(key, self.status, monotonic() - self.started, error, self.key)
 
 
 def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:

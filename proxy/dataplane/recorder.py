@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.stats.counts import RECENT_KEPT, Cell, CellKey, Counts, CountsTable
+from proxy.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
 
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
     from proxy.errors import Stage
+
+KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
 
 
 class Recorder:
@@ -16,8 +18,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.table = CountsTable()
+        self.keys_kept: dict[str, int] = {}
 
     def take(self) -> Counts:
+        self.keys_kept.clear()
         return self.table.take()
 
     def cell(self, key: CellKey) -> Cell:
@@ -33,7 +37,7 @@ class Recorder:
         cell.requests += 1
         code = exchange.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
-        if exchange.unkeyed:
+        if exchange.key is None:
             cell.unkeyed += 1
         if exchange.spilled:
             cell.spilled += 1
@@ -44,6 +48,8 @@ class Recorder:
             return
         if exchange.blamed:
             cell.errors += 1
+            if exchange.key is not None:
+                self.event(cell, ERROR, exchange.key)
         started = exchange.started
         cell.duration.add(ended_at - started)
         if exchange.first_byte_at:
@@ -53,9 +59,27 @@ class Recorder:
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
-    def shadow(self, key: CellKey, status: int, seconds: float, error: bool) -> None:
+    def event(self, cell: Cell, what: str, key: int | None) -> None:
+        """Something rare that a request met; which keys did is for the control plane to sort out (rollout.firsts)."""
+        events = cell.events.get(what)
+        if events is None:
+            cell.events[what] = events = Events()
+        if key is None:
+            events.unkeyed += 1
+            return
+        events.keyed += 1
+        kept = self.keys_kept.get(cell.route, 0)
+        if kept < KEYS_KEPT:
+            self.keys_kept[cell.route] = kept + 1
+            events.keys.append(key)
+        else:
+            self.table.dropped["event_keys"] = self.table.dropped.get("event_keys", 0) + 1
+
+    def shadow(self, key: CellKey, status: int, seconds: float, error: bool, sticky: int | None) -> None:
         """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
         cell = self.cell(key)
+        if error and sticky is not None:
+            self.event(cell, ERROR, sticky)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
         cell.errors += error

@@ -19,7 +19,7 @@ from proxy.config.model import CheckConfig
 from proxy.rollout.evidence import (
     WARM_UP,
     Evidence,
-    Slow,
+    Met,
     Stratum,
     both,
     error_marks,
@@ -259,8 +259,8 @@ def share(x: int, n: int) -> float:
     return x / n if n else 0.0
 
 
-def slow_total(strata: list[Stratum], title: str) -> Slow:
-    out = Slow()
+def slow_total(strata: list[Stratum], title: str) -> Met:
+    out = Met()
     for slow in (s.slow[title] for s in strata if title in s.slow):
         out.challenger += slow.challenger
         out.challenger_n += slow.challenger_n

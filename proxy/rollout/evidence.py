@@ -14,8 +14,10 @@ from math import ceil, log
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
-from proxy.stats.counts import Cell
+from proxy.rollout.firsts import Firsts
+from proxy.stats.counts import ERROR, Cell
 from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of
 from proxy.stats.restarts import is_due
 from proxy.stats.sequential import Tosses
@@ -27,8 +29,8 @@ WARM_UP = 500  # durations of the champion before its quantile may serve as a th
 SHADOW = "shadow"
 
 
-class Slow(msgspec.Struct):
-    """Answers slower than the threshold of a check: of how many on each side, how many were."""
+class Met(msgspec.Struct):
+    """Events of one kind on each side, of so many requests; of one key, only the first in the step counts."""
 
     challenger: int = 0
     challenger_n: int = 0
@@ -40,10 +42,9 @@ class Mark(msgspec.Struct):
     """What a stratum had counted when it was marked: requests and errors of each side, and slow answers."""
 
     n: int
-    errors: int
     champion_n: int
-    champion_errors: int
-    slow: dict[str, Slow]
+    errors: Met
+    slow: dict[str, Met]
 
 
 class Stratum(msgspec.Struct):
@@ -54,7 +55,8 @@ class Stratum(msgspec.Struct):
     share: float
     champion: Cell
     challenger: Cell
-    slow: dict[str, Slow] = msgspec.field(default_factory=dict)  # by the check's title
+    errors: Met = msgspec.field(default_factory=Met)
+    slow: dict[str, Met] = msgspec.field(default_factory=dict)  # by the check's title
     marks: list[Mark] = msgspec.field(default_factory=list)
 
     @property
@@ -64,25 +66,37 @@ class Stratum(msgspec.Struct):
 
 
 class Evidence(msgspec.Struct):
-    """Everything counted for one attempt of a rollout. `baseline`: all durations known of the champion."""
+    """Everything counted for one attempt of a rollout.
+
+    `baseline`: all durations known of the champion. `firsts`: by step and kind of event, the keys that met one.
+    """
 
     champion: str
     challenger: str
     strata: list[Stratum] = msgspec.field(default_factory=list)
     baseline: Histogram = msgspec.field(default_factory=Histogram)
+    firsts: dict[int, dict[str, Firsts]] = msgspec.field(default_factory=dict)
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
-        """A new stratum: counts of this ledger version belong to it from now on."""
+        """A new stratum: counts of this ledger version belong to it from now on.
+
+        Requests still under way from the step before count there; who met an event earlier is forgotten.
+        """
         champion, challenger = (Cell(route, name, "", version) for name in (self.champion, self.challenger))
         self.strata.append(Stratum(version, step, share, champion, challenger))
+        self.firsts = {s: kinds for s, kinds in self.firsts.items() if s >= step - 1}
+        self.firsts.setdefault(step, {})
 
     def of_step(self, step: int) -> list[Stratum]:
         return [s for s in self.strata if s.step == step]
 
     def comparable(self, step: int) -> list[Stratum]:
-        """The step's strata in which both sides have traffic; where it has none, those of earlier steps."""
+        """The strata in which both sides have traffic, of this step or of the last before it that has any.
+
+        Never of two steps together, as a key may have had its first event in each (rollout.firsts).
+        """
         compared = [s for s in self.strata if s.compares and s.step <= step]
-        return [s for s in compared if s.step == step] or compared
+        return [s for s in compared if s.step == compared[-1].step]
 
 
 def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig]) -> None:
@@ -97,13 +111,26 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
         stratum = strata.get(cell.ledger_version)
         if stratum is not None and cell.backend == evidence.challenger:
             if (cell.role == SHADOW) == (stratum.share == 0):
-                add_challenger(stratum, cell, thresholds)
+                stratum.errors.challenger += first_events(evidence, stratum.step, cell, ERROR, cell.errors)
+                add_challenger(stratum, replace(cell, events={}), thresholds)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
-                add_champion(stratum, cell, thresholds)
+                stratum.errors.champion += first_events(evidence, stratum.step, cell, ERROR, cell.errors)
+                add_champion(stratum, replace(cell, events={}), thresholds)
     for stratum in evidence.strata:
         mark(stratum, checks)
+
+
+def first_events(evidence: Evidence, step: int, cell: Cell, kind: str, n: int) -> int:
+    """Of the n events of this kind, those that count: all without a key, and each key's first."""
+    events = cell.events.get(kind)
+    if events is None:
+        return n
+    kinds = evidence.firsts.get(step)
+    return (
+        n - events.keyed + (kinds.setdefault(kind, Firsts()).count(events.keys) if kinds is not None else 0)
+    )
 
 
 def edges(baseline: Histogram, check: CheckConfig) -> tuple[int, int] | None:
@@ -124,7 +151,7 @@ def add_challenger(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int
     stratum.challenger.merge(cell)
     for title, edge in thresholds.items():
         if edge is not None:
-            slow = stratum.slow.setdefault(title, Slow())
+            slow = stratum.slow.setdefault(title, Met())
             slow.challenger += cell.duration.above(edge[0])
             slow.challenger_n += cell.duration.count
 
@@ -133,7 +160,7 @@ def add_champion(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, 
     stratum.champion.merge(cell)
     for title, edge in thresholds.items():
         if edge is not None:
-            slow = stratum.slow.setdefault(title, Slow())
+            slow = stratum.slow.setdefault(title, Met())
             slow.champion += cell.duration.above(edge[1])
             slow.champion_n += cell.duration.count
 
@@ -147,14 +174,13 @@ def mark(stratum: Stratum, checks: Iterable[CheckConfig]) -> None:
     times = stratum.challenger.duration
     for check in checks:
         if check.metric == "latency" and check.max is not None:
-            slow[check.title] = Slow(times.above(bucket_of(check.max)), times.count)
-    champion = stratum.champion
-    stratum.marks.append(Mark(n, stratum.challenger.errors, judged(champion), champion.errors, slow))
+            slow[check.title] = Met(times.above(bucket_of(check.max)), times.count)
+    stratum.marks.append(Mark(n, judged(stratum.champion), copy(stratum.errors), slow))
 
 
 def error_tosses(strata: Iterable[Stratum]) -> list[Tosses]:
     return [
-        Tosses(s.share, s.challenger.errors, s.champion.errors, judged(s.challenger), judged(s.champion))
+        Tosses(s.share, s.errors.challenger, s.errors.champion, judged(s.challenger), judged(s.champion))
         for s in strata
     ]
 
@@ -172,7 +198,9 @@ def over_tosses(strata: Iterable[Stratum], edge: int) -> list[Tosses]:
 def error_marks(strata: Sequence[Stratum]) -> tuple[Tosses, ...]:
     """Of the last stratum, as `error_tosses` would have had them; likewise the next."""
     last = strata[-1]
-    return tuple(Tosses(last.share, m.errors, m.champion_errors, m.n, m.champion_n) for m in last.marks)
+    return tuple(
+        Tosses(last.share, m.errors.challenger, m.errors.champion, m.n, m.champion_n) for m in last.marks
+    )
 
 
 def slow_marks(strata: Sequence[Stratum], title: str) -> tuple[Tosses, ...]:
@@ -181,7 +209,7 @@ def slow_marks(strata: Sequence[Stratum], title: str) -> tuple[Tosses, ...]:
     return tuple(tossed(last.share, m.slow[title]) for m in last.marks if title in m.slow)
 
 
-def tossed(share: float, slow: Slow) -> Tosses:
+def tossed(share: float, slow: Met) -> Tosses:
     return Tosses(share, slow.challenger, slow.champion, slow.challenger_n)
 
 

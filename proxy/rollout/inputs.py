@@ -62,7 +62,7 @@ def spare(sight: Sight) -> Evidence:
         replace(s, champion=spare_cell(s.champion, timed), challenger=spare_cell(s.challenger, timed))
         for s in (present if any(s.compares for s in present) else evidence.strata)
     ]
-    return replace(evidence, strata=strata, baseline=Histogram(count=evidence.baseline.count))
+    return replace(evidence, strata=strata, firsts={}, baseline=Histogram(count=evidence.baseline.count))
 
 
 def spare_cell(cell: Cell, timed: bool) -> Cell:

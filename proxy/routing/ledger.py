@@ -38,9 +38,14 @@ def salt_of(route: str) -> bytes:
     return blake2b(route.encode(), digest_size=16, person=b"crossfade.route").digest()
 
 
+def hash_of(key: bytes, salt: bytes) -> int:
+    """64 bits that stand for a sticky key: blake2b keyed with the route's salt, the same in every process."""
+    return int.from_bytes(blake2b(key, digest_size=8, key=salt).digest(), "little")
+
+
 def bucket_of(key: bytes, salt: bytes) -> int:
-    """The bucket of a sticky key: blake2b keyed with the route's salt, the same in every process."""
-    return int.from_bytes(blake2b(key, digest_size=8, key=salt).digest(), "little") % BUCKETS
+    """The bucket of a sticky key."""
+    return hash_of(key, salt) % BUCKETS
 
 
 @lru_cache(maxsize=1024)

@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy.http1.head import RequestHead
 from proxy.routing.key import key_source
-from proxy.routing.ledger import BUCKETS, bucket_of
+from proxy.routing.ledger import BUCKETS, hash_of
 from proxy.routing.match import body_test, head_test
 from proxy.routing.snapshot import Role, Route, Snapshot
 
@@ -51,14 +51,17 @@ class CompiledRoute:
                 return key
         return None
 
-    def bucket(self, key: bytes | None, draw: float) -> int:
-        return int(draw * BUCKETS) if key is None else bucket_of(key, self.salt)
+    def bucket(self, hashed: int | None, draw: float) -> int:
+        return int(draw * BUCKETS) if hashed is None else hashed % BUCKETS
 
-    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> tuple[str, Role, bool]:
-        """The backend, its role, and whether the bucket was drawn for want of a key; 0 ≤ draw < 1."""
+    def assign(
+        self, head: RequestHead, body: Any, client: bytes, draw: float
+    ) -> tuple[str, Role, int | None]:
+        """The backend, its role, and the key's hash, None where the bucket is drawn for want of one; 0 ≤ draw < 1."""
         key = self.key(head, body, client)
-        index = self.slots[self.bucket(key, draw)]
-        return self.backends[index], self.roles[index], key is None
+        hashed = None if key is None else hash_of(key, self.salt)
+        index = self.slots[self.bucket(hashed, draw)]
+        return self.backends[index], self.roles[index], hashed
 
 
 def need_body(candidates: Sequence[CompiledRoute]) -> bool:

@@ -19,6 +19,31 @@ from proxy.stats.scores import Scores
 RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
 
 CellKey = tuple[str, str, str, int]
+ERROR = "error"
+
+
+class Events(msgspec.Struct):
+    """What happened to requests of one cell: errors, or answers slower than a check's threshold.
+
+    `unkeyed`: of requests without a sticky key (errors are in the cell itself). `keyed`: of those with one,
+    and `keys` the hashes of these, as far as there was room. `early`: those known before their request had
+    ended, less those that have ended since.
+    """
+
+    unkeyed: int = 0
+    keyed: int = 0
+    early: int = 0
+    keys: list[int] = msgspec.field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return self.unkeyed + self.keyed
+
+    def merge(self, other: Events) -> None:
+        self.unkeyed += other.unkeyed
+        self.keyed += other.keyed
+        self.early += other.early
+        self.keys = self.keys + other.keys
 
 
 class Cell(msgspec.Struct):
@@ -41,6 +66,7 @@ class Cell(msgspec.Struct):
     scores: Scores = msgspec.field(default_factory=Scores)  # what was predicted
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
     kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # by name: what came of it later
+    events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR, or a check's title
 
     @property
     def key(self) -> CellKey:
@@ -63,6 +89,8 @@ class Cell(msgspec.Struct):
         self.pairs.merge(other.pairs)
         for name, moments in other.kpis.items():
             self.kpis.setdefault(name, Moments()).merge(moments)
+        for what, events in other.events.items():
+            self.events.setdefault(what, Events()).merge(events)
 
 
 class MirrorCount(msgspec.Struct):
@@ -80,6 +108,9 @@ class Counts(msgspec.Struct):
     cells: list[Cell] = msgspec.field(default_factory=list)
     mirrors: list[MirrorCount] = msgspec.field(default_factory=list)
     refused: dict[str, int] = msgspec.field(default_factory=dict)  # "status:stage" the proxy itself answered
+    dropped: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # observations there was no room for, by reason
 
 
 class CountsTable:
@@ -89,6 +120,7 @@ class CountsTable:
         self.cells: dict[CellKey, Cell] = {}
         self.mirrors: dict[tuple[str, str, str], int] = {}
         self.refused: dict[str, int] = {}
+        self.dropped: dict[str, int] = {}
 
     def add(self, counts: Counts) -> None:
         for cell in counts.cells:
@@ -101,6 +133,8 @@ class CountsTable:
             self.mirrors[key] = self.mirrors.get(key, 0) + m.n
         for what, n in counts.refused.items():
             self.refused[what] = self.refused.get(what, 0) + n
+        for reason, n in counts.dropped.items():
+            self.dropped[reason] = self.dropped.get(reason, 0) + n
 
     def take(self) -> Counts:
         """Everything so far, leaving the table empty."""
@@ -108,8 +142,9 @@ class CountsTable:
             list(self.cells.values()),
             [MirrorCount(*key, n) for key, n in self.mirrors.items()],
             self.refused,
+            self.dropped,
         )
-        self.cells, self.mirrors, self.refused = {}, {}, {}
+        self.cells, self.mirrors, self.refused, self.dropped = {}, {}, {}, {}
         return taken
 
     def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:

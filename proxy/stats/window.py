@@ -32,7 +32,7 @@ class Window:
         if self.began is None:
             self.began = now
         self.turn(now)
-        self.ring[-1][1].add(Counts([replace(cell, ledger_version=ANY_VERSION) for cell in cells]))
+        self.ring[-1][1].add(Counts([replace(cell, ledger_version=ANY_VERSION, events={}) for cell in cells]))
         self.summed = None
 
     def turn(self, now: float) -> None:

@@ -97,11 +97,12 @@ def test_the_challenger_s_threshold_is_at_least_the_ratio_and_at_most_a_bucket_a
     assert ratio * theirs * 0.9999 <= ours <= ratio * theirs * GAMMA * 1.0001
 
 
-def test_comparisons_use_the_step_s_strata_or_else_those_before():
+def test_comparisons_use_the_step_s_strata_or_else_those_of_the_last_that_compared():
     made = two_steps()
     assert [s.version for s in made.comparable(1)] == [3]
     made.open("r", 4, 2, 1.0)
-    assert [s.version for s in made.comparable(2)] == [2, 3]
+    assert [s.version for s in made.comparable(2)] == [3]
+    assert Evidence("v2", "v3").comparable(0) == []
     assert [s.version for s in made.of_step(2)] == [4]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, MirrorCount
+from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, Events, MirrorCount
 from proxy.stats.histogram import Histogram
 from proxy.stats.means import Moments
 from proxy.stats.pairs import Pairs
@@ -48,6 +48,9 @@ def cells(draw) -> Cell:
         codes=draw(NUMBERS),
         failures=draw(STAGES),
     )
+    for what in draw(st.sets(st.sampled_from(["error", "p99"]))):
+        keys = draw(st.lists(st.integers(0, 2**64 - 1), max_size=3))
+        out.events[what] = Events(draw(SMALL), len(keys) + draw(SMALL), draw(st.integers(-3, 3)), keys)
     for seconds in draw(st.lists(st.sampled_from([0.001, 0.5, 2.0]), max_size=3)):
         out.duration.add(seconds)
         out.first_byte.add(seconds / 2)
@@ -70,6 +73,7 @@ BUNDLES = st.builds(
     st.lists(cells(), max_size=4),
     st.lists(MIRRORS, max_size=3),
     st.dictionaries(st.sampled_from(["400:parse", "404:no_route"]), SMALL, max_size=2),
+    st.dictionaries(st.sampled_from(["event_keys", "body_size"]), SMALL, max_size=2),
 )
 
 
@@ -79,10 +83,13 @@ def plain(out: CountsTable) -> object:
     for c in cells.values():
         for times in (c["duration"], c["first_byte"]):
             times["total"] = round(times["total"], 6)
+        for events in c["events"].values():
+            events["keys"].sort()
     return (
         cells,
         out.mirrors,
         out.refused,
+        out.dropped,
     )
 
 

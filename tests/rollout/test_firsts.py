@@ -1,0 +1,129 @@
+"""A key's first event in a step counts, and no other of it; what that does to customers who fail again and again."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.rollout import firsts
+from proxy.rollout.checks import Terms, judge
+from proxy.rollout.evidence import Evidence, error_tosses, gather
+from proxy.rollout.firsts import BITS, Firsts
+from proxy.rollout.verdict import Finding
+from proxy.stats.counts import ERROR, Cell, Events
+
+from .counting import cell, check
+
+KEYS = st.integers(0, 2**BITS - 1)
+
+
+@given(st.lists(st.lists(KEYS, max_size=20), max_size=10))
+def test_each_key_counts_once_in_whatever_portions_it_comes(portions):
+    made = Firsts()
+    assert sum(made.count(keys) for keys in portions) == len({key for keys in portions for key in keys})
+    assert sum(made.count(keys) for keys in portions) == 0
+
+
+def test_when_full_half_of_the_keys_are_left_out_and_none_counts_twice(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(firsts, "LIMIT", 64)
+    rng = random.Random(5)
+    keys = [rng.getrandbits(BITS) for _ in range(2000)]
+    made = Firsts()
+    counted = [key for key in keys if made.count([key])]
+    assert made.halvings >= 4
+    assert len(made.seen) < 64
+    assert len(set(counted)) == len(counted) >= 64
+    late = [key for key in counted if key >> (BITS - made.halvings) == 0]
+    assert made.seen == set(late)  # who still counts is remembered
+    assert made.count(keys) == 0
+
+
+def sticky(backend: str, n: int, keys: list[int], version: int = 2) -> Cell:
+    made = cell(backend, n, len(keys), version, times=())
+    made.events[ERROR] = Events(keyed=len(keys), keys=keys)
+    return made
+
+
+def test_a_step_counts_its_own_first_events_and_errors_without_a_key_each():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    gather(made, [sticky("v3", 10, [1, 1, 2]), sticky("v2", 90, [3, 4, 3])], ())
+    gather(made, [sticky("v3", 10, [2, 5]), sticky("v2", 90, [4]), cell("v2", 10, 7)], ())
+    (first,) = made.strata
+    assert (first.errors.challenger, first.errors.champion) == (3, 2 + 7)
+    assert (first.challenger.errors, first.challenger.events) == (5, {})  # people are told of requests
+
+    made.open("r", 3, 1, 0.5)  # 3 moves to the challenger
+    gather(made, [sticky("v3", 10, [3, 2, 3], 3), sticky("v2", 10, [4], 3)], ())
+    gather(made, [sticky("v3", 5, [2, 6], 2)], ())  # these began before the step did
+    assert [(s.errors.challenger, s.errors.champion) for s in made.strata] == [(4, 9), (2, 1)]
+    assert error_tosses(made.strata)[1][:3] == (0.5, 2, 1)
+
+    made.open("r", 4, 2, 0.9)
+    gather(made, [sticky("v3", 5, [7], 2)], ())  # two steps late: not in a test any more
+    assert (made.strata[0].errors.challenger, made.strata[0].challenger.errors) == (4, 8)
+    assert set(made.firsts) == {1, 2}
+
+
+def test_who_has_failed_is_remembered_over_a_restart():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    gather(made, [sticky("v3", 10, [2**64 - 1, 1])], ())
+    again = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence)
+    assert again == made
+    gather(again, [sticky("v3", 10, [2**64 - 1, 1, 7])], ())
+    assert again.strata[0].errors.challenger == 3
+
+
+def test_dropped_keys_are_no_events():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    crowded = sticky("v3", 10, [1, 2])
+    crowded.errors, crowded.events[ERROR].keyed = 9, 8
+    gather(made, [crowded], ())
+    assert made.strata[0].errors.challenger == 3
+
+
+STEPS = (0.05, 0.25, 0.5)
+INCREASE = check("error_rate", max_increase=0)
+MAX = check("error_rate", max="2%")
+
+
+def ever_fails(rng: random.Random, counts_each: bool) -> bool:
+    """Ten of 500 customers always fail, on either side; the weight grows over three steps, looked at 60 times."""
+    places = [rng.random() for _ in range(500)]
+    made = Evidence("v2", "v3")
+    for look in range(60):
+        step = look // 20
+        if len(made.strata) == step:
+            made.open("r", step, step, STEPS[step])
+        n = [0, 0]
+        failed: tuple[list[int], list[int]] = ([], [])
+        for who in (rng.randrange(500) for _ in range(100)):
+            side = int(places[who] < STEPS[step])
+            n[side] += 1
+            if who % 50 == 0:
+                failed[side].append(rng.getrandbits(BITS) if counts_each else who)
+        gather(
+            made,
+            [sticky(b, n[i], failed[i], step) for i, b in enumerate(("v2", "v3"))],
+            (INCREASE,),
+        )
+        for question in (INCREASE, MAX):
+            if judge(question, made, Terms(step, 100, 0.05 / 2 / 4)).verdict is Finding.FAIL:
+                return True
+    return False
+
+
+def test_a_few_customers_who_always_fail_do_not_throw_out_a_healthy_challenger():
+    rng = random.Random(17)
+    assert sum(ever_fails(rng, counts_each=False) for _ in range(60)) <= 3  # alpha is 5 %
+
+
+def test_counted_again_and_again_they_would():
+    rng = random.Random(17)
+    assert sum(ever_fails(rng, counts_each=True) for _ in range(30)) >= 4
