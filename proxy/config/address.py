@@ -15,6 +15,7 @@ from proxy.config.section import Section
 
 HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")  # service names may hold underscores
 AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
+LONGEST_LABEL = 63  # RFC 1035 section 2.3.4
 ANYWHERE = "0.0.0.0"
 
 
@@ -111,6 +112,10 @@ def authority(text: str) -> tuple[str, int | None]:
         return ipv6(host[1:-1]), port
     if host and (len(host) > 253 or not HOST.fullmatch(host)):
         raise BadValue(f"must name a host of letters, digits, dots and hyphens, not {shown(host)}")
+    if host and not all(0 < len(label) <= LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+        raise BadValue(
+            f"must name a host with 1 to {LONGEST_LABEL} characters between dots, not {shown(host)}"
+        )
     return host.lower(), port
 
 

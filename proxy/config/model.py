@@ -200,7 +200,7 @@ class Config(Section):
         default=30.0, description="how long requests may take to finish when the proxy stops"
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
-        Field((), description="address ranges whose X-Forwarded-For is believed")
+        Field((), description="address ranges whose X-Forwarded-* and Forwarded are believed")
     )
     limits: ServerLimits = Field(default_factory=ServerLimits, description="what a client may cost")
     backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(description="the versions, by name")

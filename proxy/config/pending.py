@@ -29,7 +29,6 @@ class Pending(NamedTuple):
 
 PENDING = (
     Pending(("state",), lambda node: (node.text or "").startswith("redis")),
-    Pending(("trusted_proxies",)),
     Pending(("routes", "*", "mirror", "*", "noise"), value_other_than("0", "0%")),
     Pending(("routes", "*", "prediction")),
     Pending(("routes", "*", "feedback")),

@@ -19,6 +19,7 @@ from proxy.dataplane import relay
 from proxy.dataplane.exchange import NEVER, Exchange
 from proxy.dataplane.flow import Flow
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
+from proxy.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
 
@@ -40,8 +41,10 @@ class Downstream(Flow):
 
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
-        self.peer = b""
+        self.address = b""
+        self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
         self.vouched = b""
+        self.trusts: TrustedProxies | None = None
         self.buffer = b""
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
@@ -54,14 +57,21 @@ class Downstream(Flow):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
-        self.peer = peer[0].encode("ascii") if isinstance(peer, tuple) else b"unknown"
-        self.vouched = relay.forwarded_fields(self.peer, transport.get_extra_info("ssl_object") is not None)
+        self.address = canonical(peer[0]) if isinstance(peer, tuple) else b"unknown"
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        self.recognise()
         snapshot = self.plane.snapshot
         self.await_request(snapshot.head_timeout)
         self.plane.clients.add(self)
         if len(self.plane.clients) > snapshot.connections:
             self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
             self.close()  # lingering would hold what there is too little of
+
+    def recognise(self) -> None:
+        """Once for a connection, unless a reload changes whom to trust."""
+        trusted = self.plane.trusted
+        self.trusts = trusted if trusted is not None and trusted.holds(self.address) else None
+        self.peer, self.vouched, _ = vouched_alone(self.address, self.secure)
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
@@ -99,6 +109,10 @@ class Downstream(Flow):
             return
         try:
             head = parse_request(data[:end], snapshot.head_count)
+            if self.trusts is not None:
+                self.peer, self.vouched, head.public_host = vouched_after(
+                    data[:end], self.address, self.secure, self.trusts
+                )
             self.start(head, data[end:])
         except RequestRefused as refusal:
             self.refuse(refusal)

@@ -215,7 +215,7 @@ class Exchange:
         body = self.body if self.more is None else self.whole_body()
         self.framing = len(body) if self.request_done else head.length
         start = relay.upstream_head(
-            head, upstream.endpoint.authority, self.vouched(), self.request_id, self.framing
+            head, upstream.endpoint.authority, relay.added(self), self.request_id, self.framing
         )
         if self.framing == CHUNKED:
             body = chunks(body, False)
@@ -231,13 +231,6 @@ class Exchange:
         self.replayable = False
         self.body = b""
         self.more = None
-
-    def vouched(self) -> bytes:
-        """What the proxy adds to the request: who the client is, and a trace if it began none."""
-        if self.head.traced:
-            return self.client.vouched
-        own = self.head.request_id is None  # then the two ids are one, and logs and traces can be joined
-        return self.client.vouched + relay.begin_trace(self.request_id if own else self.plane.new_id())
 
     def await_first_byte(self) -> None:
         """It is the backend's turn: its time to the first byte runs from now."""

@@ -24,6 +24,7 @@ from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
+from proxy.http1.forwarded import TrustedProxies
 from proxy.routing.ledger import BUCKETS
 from proxy.routing.router import Router
 from proxy.routing.snapshot import Snapshot
@@ -50,6 +51,8 @@ class DataPlane:
         self.tasks: set[asyncio.Task[None]] = set()
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.recorder = Recorder()
+        self.trusted_ranges: tuple[str, ...] = ()
+        self.trusted: TrustedProxies | None = None
         self.repeating = 0
         self.draining = False
         self.now = monotonic()
@@ -76,9 +79,18 @@ class DataPlane:
             self.backends.pop(name).retire()
             if name in self.mirrors:
                 self.mirrors.pop(name).backend.retire()
+        if snapshot.trusted_proxies != self.trusted_ranges:
+            self.trust(snapshot.trusted_proxies)
         self.snapshot = snapshot
         self.router = router
         schedule_cuts(self, snapshot)
+
+    def trust(self, ranges: tuple[str, ...]) -> None:
+        """Take the word of these proxies, on the connections that are open as well."""
+        self.trusted_ranges = ranges
+        self.trusted = TrustedProxies(ranges) if ranges else None
+        for client in self.clients:
+            client.recognise()
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         server = await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG)

@@ -50,7 +50,7 @@ class MirrorCopy:
         self.key = exchange.key
         body = exchange.whole_body()
         head = relay.upstream_head(
-            exchange.head, endpoint.authority, exchange.vouched() + MARK, exchange.request_id, len(body)
+            exchange.head, endpoint.authority, MARK + relay.added(exchange), exchange.request_id, len(body)
         )
         self.data = head + body
         self.started = monotonic()

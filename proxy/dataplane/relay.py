@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from proxy.errors import Failure
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
 
+if TYPE_CHECKING:
+    from proxy.dataplane.exchange import Exchange
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
-
-
-def forwarded_fields(peer: bytes, secure: bool) -> bytes:
-    """What this proxy vouches for about a client; the client's own such fields were dropped."""
-    return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n" % (peer, b"https" if secure else b"http")
 
 
 def begin_trace(request_id: bytes) -> bytes:
@@ -24,12 +23,19 @@ def begin_trace(request_id: bytes) -> bytes:
     return b"traceparent: 00-%b-%b-00\r\n" % (request_id, request_id[16:])
 
 
-def upstream_head(
-    head: RequestHead, authority: bytes, vouched: bytes, request_id: bytes, length: int
-) -> bytes:
+def added(exchange: Exchange) -> bytes:
+    """What the proxy adds to the request: a trace if the client began none, and who the client is."""
+    if exchange.head.traced:
+        return exchange.client.vouched
+    own = exchange.head.request_id is None  # then the two ids are one, and logs and traces can be joined
+    trace = begin_trace(exchange.request_id if own else exchange.plane.new_id())
+    return trace + exchange.client.vouched
+
+
+def upstream_head(head: RequestHead, authority: bytes, added: bytes, request_id: bytes, length: int) -> bytes:
     """The request head for the backend; `length` is CHUNKED or the body's size in bytes.
 
-    `vouched` holds whole field lines: the forwarded fields, and what else this proxy adds.
+    `added` holds field lines of this proxy's own, the last of them Forwarded, up to its last host.
     """
     host = head.host or authority
     if length > 0 or (length == 0 and head.method in BODY_METHODS):
@@ -38,8 +44,8 @@ def upstream_head(
         framing = CHUNKED_LINE + b"\r\n"
     else:
         framing = b"\r\n"
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%bX-Forwarded-Host: %b\r\nx-request-id: %b\r\n%b" % (
-        head.method, head.target, host, head.block, vouched, host, request_id, framing,
+    return b'%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b"\r\nX-Forwarded-Host: %b\r\nx-request-id: %b\r\n%b' % (
+        head.method, head.target, host, head.block, added, host, head.public_host or host, request_id, framing,
     )  # fmt: skip
 
 

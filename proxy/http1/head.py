@@ -83,6 +83,7 @@ class RequestHead:
     upgrade: bytes | None = None
     request_id: bytes | None = None
     traced = False
+    public_host: bytes | None = None  # what the client asked for, if a trusted proxy says that it was another
 
     def __init__(self, method: bytes, target: bytes, minor: bytes) -> None:
         self.method = method

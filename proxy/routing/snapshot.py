@@ -106,6 +106,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     connections: int
     head_timeout: float
     keep_alive: float
+    trusted_proxies: tuple[str, ...] = ()
 
 
 def compile_snapshot(
@@ -130,6 +131,7 @@ def compile_snapshot(
         connections=config.limits.connections,
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
+        trusted_proxies=config.trusted_proxies,
     )
 
 

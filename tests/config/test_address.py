@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.config import address
 from proxy.config.address import EndpointConfig, ListenConfig
-from proxy.config.problem import BadValue
+from proxy.config.problem import BadValue, shown
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,18 @@ def test_endpoints(written: str, host: str, port: int, authority: str):
         (address.listen, "[::g]:80", 'must have an IPv6 address in the brackets, not "::g"', None),
         (address.listen, "localhost", "must end with a port, as in localhost:8080", None),
         (address.listen, "a b:80", 'must name a host of letters, digits, dots and hyphens, not "a b"', None),
+        (
+            address.endpoint,
+            "http://a..b",
+            'must name a host with 1 to 63 characters between dots, not "a..b"',
+            None,
+        ),
+        (
+            address.endpoint,
+            "http://a." + 64 * "b" + ".test:80",
+            f"must name a host with 1 to 63 characters between dots, not {shown('a.' + 64 * 'b' + '.test')}",
+            None,
+        ),
         (address.listen, ":99999", "must have a port of at most 65535, not 99999", None),
         (address.listen, "host:port", 'must be host:port, not "host:port"', None),
         (

@@ -172,6 +172,7 @@ async def test_request_as_the_backend_sees_it(stage: Stage) -> None:
     assert backend.conversations[0].received == (
         b"POST /v2/models%2Fa/infer?x=1&x=%20 HTTP/1.1\r\nHost: Models.Example:80\r\nX-B: 2\r\nx-a: \xe9\r\n"
         b"X-B: 1\r\ntraceparent: 00-1-2-01\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n"
+        b'Forwarded: for=127.0.0.1;proto=http;host="Models.Example:80"\r\n'
         b"X-Forwarded-Host: Models.Example:80\r\nx-request-id: abc\r\nContent-Length: 2\r\n\r\nhi"
     )
 
