@@ -27,6 +27,7 @@ from proxy.admin.api import admin_app
 from proxy.config.load import Loaded, load
 from proxy.config.model import Config
 from proxy.config.problem import ConfigError, Problem
+from proxy.control.asker import Asker
 from proxy.control.controller import Controller
 from proxy.control.prober import Prober
 from proxy.control.refusal import Refused
@@ -67,6 +68,7 @@ class App:
 
     controller: Controller
     prober: Prober
+    asker: Asker
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -114,6 +116,7 @@ class App:
             await self.controller.load(loaded, actor, time.time())
             self.content, self.loaded = content, loaded
             self.prober.configure(loaded.config)
+            self.asker.configure(loaded.config)
             log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
 
     async def try_reload(self, actor: str) -> None:
@@ -189,6 +192,9 @@ class App:
     async def serve_until_stopped(self, config: Config, bound: list[list[socket.socket]]) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(config)
+        self.asker = Asker()
+        self.asker.configure(config)
+        self.controller.readings = self.asker.readings
         runner = web.AppRunner(
             admin_app(self.controller, self, config.admin.token), access_log=None, shutdown_timeout=2
         )
@@ -202,6 +208,7 @@ class App:
             await self.tend()
         finally:
             await self.prober.close()
+            await self.asker.close()
             await runner.cleanup()
 
     def announce(self, bound: list[list[socket.socket]], runner: web.AppRunner) -> None:

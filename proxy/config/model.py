@@ -61,6 +61,7 @@ __all__ = [
     "MirrorConfig",
     "NotifyConfig",
     "PredictionConfig",
+    "PrometheusConfig",
     "RateConfig",
     "RetryConfig",
     "RolloutConfig",
@@ -181,6 +182,16 @@ class BackendConfig(Section):
     max_in_flight: Count = Field(default=1024, description="above it: 503, never a queue without end")
 
 
+class PrometheusConfig(Section):
+    """The server that checks of the metric prometheus are put to."""
+
+    url: Annotated[str, BeforeValidator(address.web_url)] = Field(
+        description="of the server, without /api/v1/query"
+    )
+    interval: Period = Field(default=10.0, description="how often each query is asked")
+    timeout: Period = Field(default=2.0, description="how long an answer may take")
+
+
 class Config(Section):
     """The whole file."""
 
@@ -198,6 +209,9 @@ class Config(Section):
     )
     drain: Duration = Field(
         default=30.0, description="how long requests may take to finish when the proxy stops"
+    )
+    prometheus: PrometheusConfig | None = Field(
+        default=None, description="where checks of the metric prometheus are asked"
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
         Field((), description="address ranges whose X-Forwarded-* and Forwarded are believed")

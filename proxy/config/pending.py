@@ -36,7 +36,7 @@ PENDING = (
     Pending(("routes", "*", "limits", "rate")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
-        value_other_than("error_rate", "latency", "requests"),
+        value_other_than("error_rate", "latency", "requests", "prometheus"),
     ),
     Pending(("routes", "*", "notify")),
 )

@@ -146,6 +146,15 @@ def unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterat
             yield document.problem((*loc, key), f"{metric} has no {key}", at_key=True)
 
 
+def queries_to_nobody(document: Document) -> Iterator[Problem]:
+    if document.root.child("prometheus", "url") is not None:
+        return
+    for loc, check in document.each("routes", "*", "rollout", "checks", "*"):
+        if text_at(check, "metric") == "prometheus" and "query" in check.given:
+            message = "a query needs a server: prometheus: {url: http://…} at the top of the file"
+            yield document.problem((*loc, "metric"), message)
+
+
 def text_at(node: Node, *keys: str) -> str | None:
     found = node.child(*keys)
     return found.text if found else None
@@ -157,6 +166,7 @@ ROLLOUT_RULES = (
     mirror_beside_split,
     steps_that_do_not_rise,
     copies_nobody_asks,
+    queries_to_nobody,
     unfit_checks,
 )
 assert set(FITTING) == set(get_args(Metric))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from msgspec.structs import replace
@@ -39,6 +39,7 @@ from proxy.control.views import (
     WhyView,
 )
 from proxy.rollout.machine import Event, NotAllowedError
+from proxy.rollout.outside import Reading
 from proxy.routing.snapshot import compile_snapshot
 from proxy.stats.counts import Cell, Counts, CountsTable
 from proxy.stats.histogram import Histogram
@@ -66,6 +67,7 @@ class Controller:
         self.totals = CountsTable()
         self.window = Window()
         self.feed = Feed()
+        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
         self.turn = asyncio.Lock()
         self.down: Endpoints = frozenset()
         self.seen: Endpoints = frozenset()
@@ -85,6 +87,7 @@ class Controller:
             counts = self.seam.take()
             self.count(counts, now)
             self.notice_lag()
+            self.hear(now)
             for route, cells in by_route(counts).items():
                 if route in self.lives:
                     self.lives[route].gather(cells, now)
@@ -103,6 +106,11 @@ class Controller:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
         for live in self.lives.values():
             live.notice(lag)
+
+    def hear(self, now: float) -> None:
+        readings = self.readings(now)
+        for live in self.lives.values():
+            live.hear(readings)
 
     def decide(self, live: LiveRoute, now: float) -> Change | None:
         """What the loop wants of this route; None while it waits."""

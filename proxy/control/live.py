@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proxy.config.model import RouteConfig
 from proxy.control.store import RouteRecord
@@ -12,6 +12,7 @@ from proxy.rollout.guard import SATURATED
 from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState, mirrored
 from proxy.rollout.move import Move
+from proxy.rollout.outside import Reading
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Verdict
 from proxy.routing.ledger import salt_of
@@ -29,6 +30,7 @@ class LiveRoute:
         self.waiting_for = ""
         self.lag = 0.0  # of the workers, seconds
         self.is_ready = False
+        self.outside: dict[str, Reading] = {}  # by query, of this route's checks
         self.renew(config, record, evidence)
 
     def renew(self, config: RouteConfig, record: RouteRecord, evidence: Evidence | None) -> None:
@@ -104,6 +106,16 @@ class LiveRoute:
         if max(was, lag) >= SATURATED:
             self.judge()
 
+    def hear(self, readings: Mapping[str, Reading]) -> None:
+        """What a Prometheus server has answered lately."""
+        if self.plan is None:
+            return
+        asked = [check.query for check in self.plan.checks if check.query is not None]
+        heard = {query: readings[query] for query in asked if query in readings}
+        if heard != self.outside:
+            self.outside = heard
+            self.judge()
+
     @property
     def sight(self) -> Sight | None:
         """What there is to judge; None without a rollout."""
@@ -118,6 +130,7 @@ class LiveRoute:
             sticky=bool(self.config.sticky),
             lag=self.lag,
             ready=self.is_ready,
+            outside=self.outside,
         )
 
     def judge(self) -> None:

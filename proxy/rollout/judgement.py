@@ -15,12 +15,16 @@ from proxy.rollout.fuse import Tail, judge_fuse
 from proxy.rollout.guard import PROXY, Circumstances, excused, judge_guard
 from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.move import Facts, Move, next_move
+from proxy.rollout.outside import Reading, judge_outside
 from proxy.rollout.strategy import Plan, asked
 from proxy.rollout.verdict import Verdict
 
 
 class Sight(msgspec.Struct):
-    """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds."""
+    """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds.
+
+    `outside`: the last answers to the plan's Prometheus queries.
+    """
 
     plan: Plan
     state: RolloutState
@@ -30,6 +34,7 @@ class Sight(msgspec.Struct):
     sticky: bool
     lag: float = 0.0
     ready: bool = False
+    outside: dict[str, Reading] = {}
 
     @property
     def step(self) -> int:
@@ -44,13 +49,18 @@ def judge(sight: Sight) -> tuple[Verdict, ...]:
     The fuse knows of common causes itself, so only a saturated proxy excuses it.
     """
     step = sight.step
-    plan = replace(sight.plan, checks=asked(sight.plan, step))
+    checks = asked(sight.plan, step)
+    inside = tuple(c for c in checks if c.metric != "prometheus")
+    plan = replace(sight.plan, checks=inside)
     around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion)
     guard = judge_guard(sight.evidence, step, around)
-    checks = excused(judge_all(plan, sight.evidence, step), guard)
+    verdicts = judge_all(plan, sight.evidence, step)
+    if len(inside) < len(checks):
+        outside = [c for c in checks if c.metric == "prometheus"]
+        verdicts += judge_outside(outside, sight.outside, sight.state.since)
     fuse = plan.fuse and judge_fuse(plan.fuse, sight.challenger, sight.champion)
     blown = excused((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
-    return (*blown, *(caution.verdict for caution in guard), *checks)
+    return (*blown, *(caution.verdict for caution in guard), *excused(verdicts, guard))
 
 
 def move_of(sight: Sight, verdicts: tuple[Verdict, ...], now: float) -> Move:

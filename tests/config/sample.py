@@ -40,7 +40,7 @@ def loaded(written: str, **env: str) -> Loaded:
 
 
 def route(written: str) -> RouteConfig:
-    return loaded(text(route=written)).config.routes[0]
+    return loaded(text(top="prometheus: {url: http://p}", route=written)).config.routes[0]
 
 
 def errors(written: str, **env: str) -> list[str]:

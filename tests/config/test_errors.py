@@ -302,3 +302,14 @@ def test_copies_must_be_asked_something(keys: dict[str, str]):
     )
     assert errors(text(route=rollout(**keys))) == []
     assert errors(text(route=rollout(**keys, checks=live[:-1] + ", {metric: error_rate, max: 1%}]"))) == []
+
+
+def test_a_query_needs_a_server():
+    checks = "[{metric: »prometheus, query: up, max: 1}]"
+    assert_told(
+        text(route=rollout(checks=checks)),
+        "routes[0].rollout.checks[0].metric: a query needs a server: "
+        "prometheus: {url: http://…} at the top of the file",
+    )
+    written = text(top="prometheus: {url: »prom:9090}", route=rollout(checks=checks.replace("»", "")))
+    assert_told(written, 'prometheus.url: must be a URL such as https://example.com/hook, not "prom:9090"')

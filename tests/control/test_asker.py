@@ -1,0 +1,242 @@
+"""Queries to a server, a made one and a real one: one number, or what it is instead."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from proxy.config.model import Config
+from proxy.control import asker as asking
+from proxy.control.asker import Asker, read_answer
+from proxy.rollout.outside import Reading
+from tests.scenarios.stagehands import free_port, wait_until
+
+from .scene import CANARY, HEAD, Scene, loaded
+
+CHECKED = CANARY.replace(
+    "      checks:",
+    '      checks:\n        - {metric: prometheus, name: gpu, query: "max(gpu)", max: 0.5}',
+)
+
+
+def config(url: str, yaml: str = CHECKED, more: str = "interval: 50ms, timeout: 1s") -> Config:
+    return loaded(yaml, HEAD + f"\nprometheus: {{url: '{url}', {more}}}\n").config
+
+
+def answer(result: Any, kind: str = "vector", status: str = "success", **more: Any) -> dict[str, Any]:
+    return {"status": status, "data": {"resultType": kind, "result": result}, **more}
+
+
+def sample(value: str) -> dict[str, Any]:
+    return {"metric": {}, "value": [1.0, value]}
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "trouble"),
+    [
+        (answer([sample("0.25")]), 0.25, ""),
+        (answer([1.0, "7"], "scalar"), 7.0, ""),
+        (answer([]), None, "no data"),
+        (answer([sample("NaN")]), None, "NaN"),
+        (answer([sample("+Inf")]), None, "+Inf"),
+        (answer([sample("1"), sample("2")]), None, "2 series"),
+        (answer([], "matrix"), None, "a matrix"),
+        (answer([1.0, "x"], "string"), None, "a string"),
+        ({"status": "error", "errorType": "bad_data", "error": "parse error"}, None, "an error: parse error"),
+        ({"status": "error"}, None, "an error: of no known kind"),
+        ({"status": "success"}, None, "not the answer of a Prometheus server"),
+        (answer([sample("seven")]), None, "not the answer of a Prometheus server"),
+        (answer([{"metric": {}}]), None, "not the answer of a Prometheus server"),
+        (answer(None), None, "not the answer of a Prometheus server"),
+        ([], None, "not the answer of a Prometheus server"),
+    ],
+)
+def test_an_answer_is_one_number_or_says_what_it_is(said: Any, value: float | None, trouble: str):
+    assert read_answer(3.0, json.dumps(said).encode()) == Reading(3.0, value, trouble)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"status": "success"'])
+def test_what_is_no_json_is_no_answer(body: bytes):
+    assert read_answer(3.0, body).trouble == "not the answer of a Prometheus server"
+
+
+class Server:
+    """Answers as it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.value = "0.25"
+        self.asked: list[str] = []
+        self.silent = asyncio.Event()
+        self.silent.set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/prefix/"
+
+    async def serve(self, request: web.Request) -> web.Response:
+        assert request.path == "/prefix/api/v1/query"
+        self.asked.append(request.query["query"])
+        await self.silent.wait()
+        return web.json_response(answer([sample(self.value)]))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
+    app = web.Application()
+    app.router.add_get("/{any:.*}", made.serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", made.port).start()
+    yield made
+    made.silent.set()
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def asker() -> AsyncIterator[Asker]:
+    made = Asker()
+    yield made
+    await made.close()
+
+
+def reading(asker: Asker, query: str = "max(gpu)") -> Reading | None:
+    return asker.readings(time.time()).get(query)
+
+
+def told(asker: Asker) -> str:
+    found = reading(asker)
+    return found.trouble if found else ""
+
+
+async def test_a_query_is_asked_again_and_again(server: Server, asker: Asker):
+    asker.configure(config(server.url))
+    await wait_until(lambda: reading(asker), "a first reading")
+    assert asker.latest["max(gpu)"].value == 0.25
+    server.value = "0.75"
+    await wait_until(lambda: asker.latest["max(gpu)"].value == 0.75, "a newer one")
+    assert set(server.asked) == {"max(gpu)"}
+
+
+async def test_a_silent_server_is_told_and_nobody_waits(server: Server, asker: Asker):
+    server.silent.clear()
+    asker.configure(config(server.url, more="interval: 50ms, timeout: 50ms"))
+    assert reading(asker) is None
+    await wait_until(lambda: told(asker) == "no answer within 0.05s", "the timeout")
+    server.silent.set()
+    await wait_until(lambda: told(asker) == "", "an answer")
+
+
+async def test_a_server_that_is_not_there_is_told_without_its_address(asker: Asker):
+    asker.configure(config(f"http://who:secret@127.0.0.1:{free_port()}"))
+    await wait_until(lambda: told(asker).startswith("the server cannot be asked"), "the error")
+    assert "secret" not in told(asker)
+
+
+async def test_an_answer_without_end_is_not_read_to_it(server: Server, asker: Asker, monkeypatch):
+    monkeypatch.setattr(asking, "LONGEST", 10)
+    asker.configure(config(server.url))
+    await wait_until(lambda: told(asker) == "not the answer of a Prometheus server", "the cut")
+
+
+async def test_a_reading_grows_stale(server: Server, asker: Asker):
+    asker.configure(config(server.url, more="interval: 10s, timeout: 1s"))
+    await wait_until(lambda: reading(asker), "a reading")
+    now = asker.latest["max(gpu)"].at
+    assert asker.readings(now + 31)["max(gpu)"].value == 0.25
+    late = asker.readings(now + 31.1)["max(gpu)"]
+    assert (late.value, late.trouble) == (None, "stale: the server has not answered for too long")
+
+
+async def test_a_reload_changes_what_is_asked_and_whom(server: Server, asker: Asker):
+    asker.configure(config("http://127.0.0.1:1"))
+    await wait_until(lambda: told(asker), "trouble")
+    asker.configure(config(server.url))
+    assert reading(asker) is None
+    await wait_until(lambda: reading(asker), "another server's answer")
+    asker.configure(config(server.url, CHECKED.replace("max(gpu)", "min(gpu)")))
+    await wait_until(lambda: reading(asker, "min(gpu)"), "another query's answer")
+    assert set(asker.tasks) == set(asker.latest) == {"min(gpu)"}
+    asker.configure(loaded().config)
+    assert (asker.tasks, asker.readings(time.time())) == ({}, {})
+
+
+PROMETHEUS = shutil.which("prometheus")
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
+async def test_a_real_server(asker: Asker, tmp_path):
+    port = free_port()
+    (tmp_path / "prometheus.yml").write_text("{}")
+    process = await asyncio.create_subprocess_exec(
+        str(PROMETHEUS), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+        f"--web.listen-address=127.0.0.1:{port}", stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    queries = {
+        "vector(0.25)": (0.25, ""),
+        "scalar(vector(3))": (3.0, ""),
+        "nothing_of_this_name": (None, "no data"),
+        "vector(0) / 0": (None, "NaN"),
+        "vector(1) / 0": (None, "+Inf"),
+        'label_replace(vector(1), "a", "b", "", "") or vector(2)': (None, "2 series"),
+        "vector(1)[5m:1m]": (None, "a matrix"),
+        "sum(": (None, "an error"),
+    }
+    checks = "".join(f"        - {{metric: prometheus, query: '{q}', max: 0.5}}\n" for q in queries)
+    try:
+        asker.configure(config(f"http://127.0.0.1:{port}", CANARY + checks, "interval: 50ms"))
+        await wait_until(
+            lambda: (found := reading(asker, "vector(0.25)")) is not None and found.value == 0.25,
+            "prometheus answers",
+        )
+        for query, (value, trouble) in queries.items():
+            found = await asker.ask(config(f"http://127.0.0.1:{port}").prometheus, query)  # type: ignore[arg-type]
+            assert (found.value, found.trouble[: len(trouble) or None]) == (value, trouble), query
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def checked(*answers: Reading | None) -> Scene:
+    """A rollout whose query was answered so at each look, for as long as a step takes."""
+    scene = Scene()
+    await scene.load(CHECKED, HEAD + "\nprometheus: {url: http://h}\n")
+    for given in answers:
+        for _ in range(14):
+            scene.controller.readings = lambda now, given=given: (  # type: ignore[misc]
+                {} if given is None else {"max(gpu)": Reading(now, given.value, given.trouble)}
+            )
+            await scene.tick(400)
+    return scene
+
+
+async def test_a_rollout_goes_on_by_its_readings():
+    scene = await checked(Reading(0, 0.1))
+    assert scene.rollout.step == 1
+    assert "prometheus gpu <= 0.5" in [v.check for v in scene.rollout.verdicts]
+
+
+@pytest.mark.parametrize("lacking", [None, Reading(0, None, "no data"), Reading(0, None, "3 series")])
+async def test_a_rollout_waits_where_there_is_no_number(lacking: Reading | None):
+    scene = await checked(lacking, lacking)
+    assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
+    assert scene.rollout.waiting_for.startswith("prometheus gpu <= 0.5 (")
+
+
+@pytest.mark.parametrize("phase", ["aborted", "rolled_back"])
+async def test_a_number_over_the_limit_takes_the_challenger_back(phase: str):
+    well = [Reading(0, 0.1)] * (1 if phase == "aborted" else 2)
+    scene = await checked(*well, Reading(0, 0.9))
+    assert (scene.rollout.phase, scene.weights) == (phase, {"v2": 10_000})
+    last = scene.controller.why("churn", scene.now).decision
+    assert last is not None
+    assert last.reason == "prometheus gpu <= 0.5: the server answers 0.9; the limit is 0.5"
+    assert last.evidence["sight"]["outside"]["max(gpu)"]["value"] == 0.9
