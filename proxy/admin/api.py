@@ -108,8 +108,14 @@ class AdminApi:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
+        """Serving goes on without a disk, so a state that cannot be written is told and takes nobody out."""
         ready, reason = self.control.ready()
-        return web.Response(text="ready\n") if ready else problem(503, reason, "not-ready", "Not ready")
+        if not ready:
+            return problem(503, reason, "not-ready", "Not ready")
+        well = self.controller.journal.ok
+        return web.Response(
+            text="ready\n" if well else "ready; no exposure rises: the state cannot be written\n"
+        )
 
     async def metrics(self, request: web.Request) -> web.Response:
         page, media = render(self.controller, request.headers.get("Accept", ""), time.time())

@@ -46,6 +46,12 @@ class ControlCollector(Collector):
         yield from of_traffic(self.controller.totals)
         yield from of_routes(status)
         yield from of_rollouts(status)
+        yield histogram(
+            "crossfade_decision_to_traffic_seconds",
+            "From a decision until every worker serves by it, its disk included where that comes first.",
+            [],
+            [((), self.controller.settling)],
+        )
         decided = self.controller.decided.items()
         yield counter("crossfade_decisions", "Decisions in the journal.", ["route", "action"], decided)
 
@@ -64,6 +70,12 @@ def of_process(status: StatusView) -> Iterator[Metric]:
         "When the configuration in use was loaded.",
         [],
         [((), config.loaded_at)],
+    )
+    yield gauge(
+        "crossfade_state_writable",
+        "0 while decisions cannot be written; no exposure rises then.",
+        [],
+        [((), status.store_ok)],
     )
     yield gauge(
         "crossfade_worker_up",

@@ -12,6 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from time import monotonic
 
 from msgspec.structs import replace
 
@@ -67,6 +68,7 @@ class Controller:
         self.totals = CountsTable()
         self.window = Window()
         self.feed = Feed()
+        self.settling = Histogram()  # seconds from a decision until every worker serves by it
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
         self.turn = asyncio.Lock()
         self.down: Endpoints = frozenset()
@@ -133,23 +135,26 @@ class Controller:
 
     async def fall(self, changes: Sequence[Change]) -> None:
         """The snapshot is on its way before the disk is waited for."""
-        moved = any(c.record.ledger.version != c.live.record.ledger.version for c in changes)
+        decided = monotonic()
+        before = [c.live.orders for c in changes]
         self.adopt(changes)
+        moved = before != [c.live.orders for c in changes]
         async with asyncio.TaskGroup() as tasks:
             if moved:
-                tasks.create_task(self.publish())
+                tasks.create_task(self.publish(decided))
                 await asyncio.sleep(0)
             self.tell(self.journal.write([change.entry for change in changes]))
 
     async def rise(self, changes: Sequence[Change]) -> bool:
         """The disk first; what it does not take does not happen."""
+        decided = monotonic()
         decisions = self.journal.write_first([change.entry for change in changes])
         if decisions is None:
             for change in changes:
                 change.live.waiting_for = f"the state to be writable: {self.journal.error}"
             return False
         self.adopt(changes)
-        await self.publish()
+        await self.publish(decided)
         self.tell(decisions)
         return True
 
@@ -163,8 +168,12 @@ class Controller:
         if live.rollout is not None:
             live.next_move(self.is_ready(live.rollout.challenger), self.now)
 
-    async def publish(self) -> None:
-        """Returns when every live worker serves from what the controller holds now."""
+    async def publish(self, decided: float | None = None) -> None:
+        """Returns when every live worker serves from what the controller holds now.
+
+        `decided`: on the monotonic clock, if this follows from a decision; from here on a worker's next
+        request goes by it.
+        """
         self.generation += 1
         lives = self.lives.values()
         snapshot = compile_snapshot(
@@ -177,6 +186,8 @@ class Controller:
             {live.name: live.trial for live in lives},
         )
         await self.seam.publish(snapshot)
+        if decided is not None:
+            self.settling.add(monotonic() - decided)
 
     def keep_evidence(self, now: float) -> None:
         """So that a proxy that starts again goes on with it."""

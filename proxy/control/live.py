@@ -81,6 +81,11 @@ class LiveRoute:
         return Trial(mirrors, (Cut(rollout.challenger, config.cut_after or 0.0),) if cut else ())
 
     @property
+    def orders(self) -> tuple[int, Trial]:
+        """What the workers have to know of, as soon as it changes."""
+        return self.record.ledger.version, self.trial
+
+    @property
     def champion(self) -> str | None:
         return next((name for name, role in self.roles.items() if role == "champion"), None)
 

@@ -38,6 +38,8 @@ NAMES = {
     "crossfade_config_last_reload_success_timestamp_seconds",
     "crossfade_worker_up",
     "crossfade_loop_lag_seconds",
+    "crossfade_state_writable",
+    "crossfade_decision_to_traffic_seconds",
 }
 
 
@@ -149,6 +151,27 @@ async def test_decisions_and_reloads_are_counted(site: Site) -> None:
     assert at(samples, "worker_up", worker="0") == 1
     assert at(samples, "loop_lag_seconds", worker="0") == 0
     assert [labels for name, labels in samples if name == "crossfade_build_info"]
+
+
+async def test_each_decision_that_moves_traffic_is_timed_until_every_worker_has_it(site: Site) -> None:
+    before = at(await samples_of(site), "decision_to_traffic_seconds_count")
+    assert before == 1  # the first step has begun
+    await site.scene.controller.command("churn", Verb.PAUSE, "test", site.scene.now)
+    await site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before
+    await site.scene.controller.command("churn", Verb.ABORT, "test", site.scene.now)
+    assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before + 1
+
+
+async def test_a_state_that_cannot_be_written_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert at(await samples_of(site), "state_writable") == 1
+    monkeypatch.setattr(site.scene.controller.journal, "ok", False)
+    assert at(await samples_of(site), "state_writable") == 0
+    async with site.session.get(site.url + "/readyz") as response:
+        assert (response.status, await response.text()) == (
+            200,
+            "ready; no exposure rises: the state cannot be written\n",
+        )
 
 
 async def test_openmetrics_is_spoken_to_those_who_ask(site: Site) -> None:

@@ -97,6 +97,15 @@ async def test_a_shadow_whose_copies_fail_is_aborted_and_gets_no_more():
     assert scene.controller.route("churn").backends["v3"].requests == 0
 
 
+async def test_an_abort_ends_the_copies_even_where_no_bucket_moves():
+    scene = Scene()
+    await scene.load(SHADOW.replace("split: {v2: 100%}", "split: {v2: 100%, v3: 0%}"))
+    await scene.tick()
+    assert scene.mirrors == {"v3": 1000}
+    await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
+    assert scene.mirrors == {}
+
+
 async def test_more_copies_are_on_disk_before_they_are_sent():
     """Law 3 for copies as well, though no caller sees them."""
     scene = Scene()
