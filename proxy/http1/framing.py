@@ -14,6 +14,8 @@ CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at simil
 TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 TRAILERS = re.compile(LOOSE_LINES)
+# Some parsers obey these even here; nobody honest sends them (RFC 9110 section 6.5.1).
+FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -104,6 +106,8 @@ class ChunkedReader:
             return -1
         if end + 4 - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")
+        if FRAMING_TRAILER.search(data, start, end):
+            raise BrokenBody("a trailer frames the body")
         self.done = True
         return end + 4
 

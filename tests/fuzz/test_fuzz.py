@@ -1,0 +1,93 @@
+"""The harness for some seconds: the corpus, and mutations of it that are the same in each run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.http1 import framing, head
+from tests.fuzz.laws import LAWS, Exchanges
+from tests.fuzz.mutations import mutations
+from tests.http1.corpus import messages, name_of
+
+CASES = 1500
+SEED = 20
+
+
+@pytest.fixture(scope="module")
+def exchanges() -> Iterator[Exchanges]:
+    with Exchanges() as exchanges:
+        yield exchanges
+
+
+@pytest.mark.parametrize("path", messages("streams"), ids=name_of)
+def test_streams_of_clients(exchanges: Exchanges, path: Path) -> None:
+    exchanges.client(path.read_bytes())
+
+
+@pytest.mark.parametrize("path", messages("streams_of_answers"), ids=name_of)
+def test_streams_of_origins(exchanges: Exchanges, path: Path) -> None:
+    exchanges.origin(path.read_bytes())
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_mutations(exchanges: Exchanges, name: str) -> None:
+    law, seeds = LAWS[name]
+    for raw in mutations(CASES, SEED, seeds()):
+        try:
+            law(exchanges, raw)
+        except Exception as error:
+            error.add_note(f"the case: {raw!r}")
+            raise
+
+
+# ── the harness would notice ──────────────────────────────────────────────────────────────────
+
+
+def finds(exchanges: Exchanges, name: str) -> bool:
+    law, seeds = LAWS[name]
+    for raw in mutations(CASES, SEED, seeds()):
+        try:
+            law(exchanges, raw)
+        except Exception:
+            return True
+    return False
+
+
+def test_a_length_that_is_not_believed_is_noticed(
+    exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(head.REQUEST_FIELDS, b"content-length", head.DROP)
+    assert finds(exchanges, "client")
+
+
+def test_a_coding_that_is_not_seen_is_noticed(exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(head.REQUEST_FIELDS, b"transfer-encoding", head.DROP)
+    assert finds(exchanges, "client")
+
+
+def test_trailers_taken_for_a_request_are_noticed(
+    exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(self: framing.ChunkedReader, data: bytes, start: int) -> int:
+        self.done = True
+        return start + 2
+
+    monkeypatch.setattr(framing.ChunkedReader, "read_trailers", none)
+    assert finds(exchanges, "client") and finds(exchanges, "chunks")
+
+
+def test_a_cut_answer_that_looks_whole_is_noticed(
+    exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgiving(self: framing.ChunkedReader, data: bytes) -> bytes:
+        payload = feed(self, data)
+        if not self.done and not payload:
+            self.done = True
+        return payload
+
+    feed = framing.ChunkedReader.feed
+    monkeypatch.setattr(framing.ChunkedReader, "feed", forgiving)
+    assert finds(exchanges, "origin")

@@ -1,0 +1,67 @@
+"""Law 11 for heads: whatever bytes there are, they are a message or a refusal, never anything else."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.errors import RequestRefused, ResponseRefused
+from proxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
+from tests.http1.corpus import spelled_request, spelled_response
+
+# What may go on: whole lines in canonical spelling, and none about this hop, the framing or the client.
+CANONICAL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: ((?![ \t])[^\x00-\x08\x0a-\x1f\x7f]+(?<![ \t]))?")
+HOP = (
+    rb"connection|keep-alive|te|upgrade|http2-settings"
+    rb"|proxy-connection|proxy-authenticate|proxy-authorization"
+)
+STOPPED = re.compile(
+    rb"(?i:host|expect|forwarded|content[-_]length|transfer[-_]encoding|x[-_]request[-_]id"
+    rb"|x[-_]forwarded[-_](for|proto|host)|x[-_]crossfade[-_].*|" + HOP + rb")"
+)
+STOPPED_IN_ANSWERS = re.compile(rb"(?i:x-request-id|x-crossfade-.*|" + HOP + rb")")
+
+
+def pass_on(block: bytes, stopped: re.Pattern[bytes]) -> bool:
+    *lines, end = block.split(b"\r\n")
+    names = [line.partition(b":")[0] for line in lines]
+    return (
+        end == b""
+        and all(CANONICAL.fullmatch(line) for line in lines)
+        and not any(stopped.fullmatch(name) for name in names)
+    )
+
+
+def request_or_refusal(raw: bytes) -> None:
+    """A head that says the same when spelled and read again, or a refusal."""
+    try:
+        head = parse_request(raw)
+    except RequestRefused as refusal:
+        assert refusal.status in (400, 417, 431, 501, 505)
+        return
+    assert isinstance(head, RequestHead)
+    assert pass_on(head.block, STOPPED)
+    assert head.length >= -1
+    assert head.target[:1] == b"/" or (head.target == b"*" and head.method == b"OPTIONS")
+    spelled = spelled_request(head)
+    if head.host is None:
+        assert head.minor == b"0"
+        spelled = spelled.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
+    again = parse_request(spelled)
+    assert again.block == head.block
+    assert (again.method, again.target, again.host, again.length) == (
+        head.method, head.target, head.host, head.length,
+    )  # fmt: skip
+
+
+def response_or_refusal(raw: bytes, method: bytes) -> None:
+    try:
+        head = parse_response(raw, method)
+    except ResponseRefused:
+        return
+    assert isinstance(head, ResponseHead)
+    assert pass_on(head.block, STOPPED_IN_ANSWERS)
+    assert 100 <= head.status <= 999
+    assert head.reason[:1] == b" "
+    assert head.length >= -2
+    again = parse_response(spelled_response(head), method)
+    assert (again.status, again.reason, again.block) == (head.status, head.reason, head.block)
