@@ -72,6 +72,9 @@ UPWARD: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def write_frame(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
+    """Nothing is written to a side that is gone: uvloop raises RuntimeError then, which is no OSError."""
+    if writer.is_closing():
+        return
     data = ENCODER.encode(message)
     writer.write(FRAME.pack(len(data)) + data)
 

@@ -27,8 +27,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-async def wait_until(condition: Callable[[], Any], what: str) -> Any:
-    """The condition's first true value (it may be a coroutine function)."""
+async def wait_until(condition: Callable[[], Any], what: str | Callable[[], str]) -> Any:
+    """The condition's first true value (it may be a coroutine function); else `what` was waited for in vain."""
     end = time.monotonic() + GUARD
     while time.monotonic() < end:
         value = condition()
@@ -37,7 +37,7 @@ async def wait_until(condition: Callable[[], Any], what: str) -> Any:
         if value:
             return value
         await asyncio.sleep(0.02)
-    raise AssertionError(f"in vain: {what}")
+    raise AssertionError(f"in vain: {what if isinstance(what, str) else what()}")
 
 
 class Process:
@@ -201,5 +201,5 @@ class Load:
         """Wait until so many more have been answered."""
         goal = self.total + requests
         await wait_until(
-            lambda: self.total >= goal, f"{requests} more answers; failures: {self.failures[:3]}"
+            lambda: self.total >= goal, lambda: f"{requests} more answers; failures: {self.failures[:3]}"
         )
