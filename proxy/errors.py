@@ -124,11 +124,13 @@ FAILURES: dict[Stage, Failure] = {
 class RequestRefused(Exception):
     """A request that goes no further: the status the client gets, and why, in words safe to show."""
 
-    def __init__(self, stage: Stage, detail: str = "", status: int = 0) -> None:
+    def __init__(self, stage: Stage, detail: str = "", status: int = 0, retry_after: int = 1) -> None:
+        """`retry_after` in seconds, for the statuses that have such a field."""
         failure = FAILURES[stage]
         self.failure = failure
         self.status = status or failure.status
         self.detail = detail or failure.detail
+        self.retry_after = retry_after
         super().__init__(f"{failure.source}/{stage}: {self.detail}")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -24,6 +25,7 @@ import uvloop
 
 from proxy.control.seam import WorkerStatus
 from proxy.dataplane.listener import DataPlane
+from proxy.routing.rate import TABLE_BYTES, RateTable
 from proxy.routing.snapshot import Snapshot
 from proxy.stats.counts import Counts, CountsTable
 
@@ -61,6 +63,7 @@ class WorkerOptions(msgspec.Struct):
     seam_fd: int
     listen_fds: list[int]
     control_pid: int
+    rates_fd: int = -1  # memory that all workers share: the rate limits' table
     lock_file: str | None = None
     certificate: str | None = None
     key: str | None = None
@@ -98,7 +101,7 @@ async def run_worker(options: WorkerOptions) -> None:
     """Serve until told to drain, or orphaned and replaced."""
     loop = asyncio.get_running_loop()
     reader, writer = await asyncio.open_unix_connection(sock=socket.socket(fileno=options.seam_fd))
-    plane = DataPlane()
+    plane = DataPlane(shared_rates(options.rates_fd))
     drain_timeout: asyncio.Future[float] = loop.create_future()
     loop.add_signal_handler(
         signal.SIGINT, lambda: None
@@ -114,6 +117,10 @@ async def run_worker(options: WorkerOptions) -> None:
         write_report(plane, writer)
         await writer.drain()
     writer.close()
+
+
+def shared_rates(fd: int) -> RateTable | None:
+    return None if fd < 0 else RateTable(memoryview(mmap.mmap(fd, TABLE_BYTES)))
 
 
 async def follow(
@@ -244,7 +251,9 @@ class WorkerPool:
     def __init__(self, sockets: list[list[socket.socket]], options: WorkerOptions) -> None:
         """`sockets[i]` are the bound sockets of worker i."""
         self.sockets = sockets
-        self.options = options
+        self.rates_fd = os.memfd_create("crossfade-rates")
+        os.ftruncate(self.rates_fd, TABLE_BYTES)
+        self.options = msgspec.structs.replace(options, rates_fd=self.rates_fd)
         self.links: dict[int, WorkerLink] = {}
         self.table = CountsTable()
         self.snapshot: Snapshot | None = None
@@ -282,7 +291,7 @@ class WorkerPool:
         options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listen_fds=fds)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "proxy", "worker", msgspec.json.encode(options).decode(),
-            stdin=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno(), *fds],
+            stdin=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno(), *fds, self.rates_fd],
         )  # fmt: skip
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)

@@ -33,7 +33,6 @@ PENDING = (
     Pending(("routes", "*", "prediction")),
     Pending(("routes", "*", "feedback")),
     Pending(("routes", "*", "upgrades")),
-    Pending(("routes", "*", "limits", "rate")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
         value_other_than("error_rate", "latency", "requests", "prometheus"),

@@ -35,6 +35,8 @@ from proxy.config.section import (
     token,
 )
 
+SLOWEST = 0.00001  # requests a second: about one a day
+
 Protocol = Literal["json", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
 
@@ -98,8 +100,12 @@ class RetryConfig(Section):
 class RateConfig(Section):
     """A token bucket for each key."""
 
-    key: RateKey = Field(description="client_ip, or what a sticky key may be")
-    per_second: Annotated[Number, POSITIVE] = Field(description="requests let through in the long run")
+    key: RateKey = Field(
+        description="client_ip, or what a sticky key may be; a request without it goes by its client's address"
+    )
+    per_second: Annotated[Number, POSITIVE, at_least(SLOWEST)] = Field(
+        description="requests let through in the long run"
+    )
     burst: Count = Field(description="requests let through at once")
 
 

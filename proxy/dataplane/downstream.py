@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from proxy.dataplane import relay
 from proxy.dataplane.exchange import NEVER, Exchange
 from proxy.dataplane.flow import Flow
-from proxy.errors import FAILURES, Failure, RequestRefused, Stage
+from proxy.errors import FAILURES, RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
@@ -172,11 +172,11 @@ class Downstream(Flow):
     def write(self, data: bytes) -> None:
         self.transport.write(data)
 
-    def answer_problem(self, failure: Failure, status: int, detail: str, request_id: bytes) -> None:
+    def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
         """An answer of the proxy's own, to the request at hand."""
         if self.reader is not None or self.plane.draining:
             self.keep_alive = False
-        self.write(relay.problem(failure, status, detail, request_id, not self.keep_alive, self.bodiless))
+        self.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
 
     def refuse(self, refusal: RequestRefused) -> None:
         """An answer to what never became, or no longer is, an exchange of a backend's."""
@@ -194,7 +194,7 @@ class Downstream(Flow):
             self.abort()
             return
         self.keep_alive = self.keep_alive and in_step
-        self.answer_problem(failure, refusal.status, refusal.detail, request_id)
+        self.answer_problem(refusal, request_id)
         if self.keep_alive:
             self.after_answer()
         else:

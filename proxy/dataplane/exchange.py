@@ -154,6 +154,8 @@ class Exchange:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route
         self.check_size(route)
+        if route.rate is not None:
+            self.plane.charge(route.rate, self, content)
         self.backend, self.role, self.key = route.assign(self.head, content, self.client.peer, random())
         if route.spec.fallback is not None:
             self.fallback = self.plane.backends[route.spec.fallback]
@@ -336,7 +338,7 @@ class Exchange:
             self.plane.recorder.refused(failure.status, failure.stage)
         if self.head.minor == b"0":  # it reads to the connection's end, as nothing promises another answer
             self.client.keep_alive = False
-        self.client.answer_problem(failure, failure.status, failure.detail, self.request_id)
+        self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
         self.finish()
 
     def cut(self, failure: Failure) -> None:

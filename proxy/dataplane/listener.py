@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Coroutine
 from itertools import count
+from math import ceil
 from random import random
 from time import monotonic
 from typing import Any
@@ -24,8 +25,10 @@ from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
+from proxy.errors import RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies
 from proxy.routing.ledger import BUCKETS
+from proxy.routing.rate import TABLE_BYTES, RateLimit, RateTable
 from proxy.routing.router import Router
 from proxy.routing.snapshot import Snapshot
 
@@ -41,7 +44,8 @@ class DataPlane:
     snapshot: Snapshot
     router: Router
 
-    def __init__(self) -> None:
+    def __init__(self, rates: RateTable | None = None) -> None:
+        """`rates`: the table that the workers share, if there are several."""
         self.loop = asyncio.get_running_loop()
         self.backends: dict[str, BackendState] = {}
         self.mirrors: dict[str, MirrorState] = {}
@@ -53,6 +57,7 @@ class DataPlane:
         self.recorder = Recorder()
         self.trusted_ranges: tuple[str, ...] = ()
         self.trusted: TrustedProxies | None = None
+        self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
         self.repeating = 0
         self.draining = False
         self.now = monotonic()
@@ -113,6 +118,13 @@ class DataPlane:
             return False
         self.repeating += 1
         return True
+
+    def charge(self, limit: RateLimit, exchange: Exchange, content: Any) -> None:
+        """One request against its key's rate. Raises RequestRefused."""
+        key = limit.key(exchange.head, content, exchange.client.peer)
+        wait = self.rates.charge(limit, key, exchange.started)
+        if wait:
+            raise RequestRefused(Stage.RATE, retry_after=ceil(wait))
 
     def mirror(self, exchange: Exchange) -> None:
         """Send copies of the request, now that it is whole, to the backends that mirror its route."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from proxy.errors import Failure
+from proxy.errors import RequestRefused
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
 
 if TYPE_CHECKING:
@@ -77,12 +77,13 @@ def interim_head(answer: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, answer.block)
 
 
-def problem(
-    failure: Failure, status: int, detail: str, request_id: bytes, close: bool, bodiless: bool
-) -> bytes:
+def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: bool) -> bytes:
     """An error of the proxy's own (RFC 9457). It shows nothing of the request and nothing of the backends."""
+    failure, status = refusal.failure, refusal.status
     title = HTTPStatus(status).phrase
-    body = msgspec.json.encode({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": title, "status": status, "detail": refusal.detail}
+    )
     lines = [
         f"HTTP/1.1 {status} {title}",
         "Content-Type: application/problem+json",
@@ -91,7 +92,7 @@ def problem(
         f"x-request-id: {request_id.decode('ascii')}",
     ]
     if status in (429, 503):
-        lines.append("Retry-After: 1")
+        lines.append(f"Retry-After: {refusal.retry_after}")
     if close:
         lines.append("Connection: close")
     head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"

@@ -13,6 +13,7 @@ from proxy.http1.head import RequestHead
 from proxy.routing.key import key_source
 from proxy.routing.ledger import BUCKETS, hash_of
 from proxy.routing.match import body_test, head_test
+from proxy.routing.rate import RateLimit
 from proxy.routing.snapshot import Role, Route, Snapshot
 
 
@@ -25,6 +26,7 @@ class CompiledRoute:
         "head_test",
         "key_sources",
         "needs_body",
+        "rate",
         "roles",
         "salt",
         "slots",
@@ -37,7 +39,12 @@ class CompiledRoute:
         self.head_test = head_test(spec.match)
         self.body_test = body_test(spec.match)
         self.key_sources = tuple(key_source(s) for s in spec.sticky)
-        self.needs_body = self.body_test is not None or any(s.kind == "json" for s in spec.sticky)
+        self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
+        self.needs_body = (
+            self.body_test is not None
+            or any(s.kind == "json" for s in spec.sticky)
+            or (self.rate is not None and self.rate.needs_body)
+        )
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
         self.backends = spec.ledger.backends

@@ -15,7 +15,7 @@ import msgspec
 from proxy.routing.ledger import Ledger, salt_of
 
 if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
-    from proxy.config.model import BackendConfig, Config, RouteConfig
+    from proxy.config.model import BackendConfig, Config, RateConfig, RouteConfig
 
 NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
@@ -57,6 +57,14 @@ class Sticky(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """Requests of each key: `per_second` in the long run, `burst` at once."""
+
+    key: Sticky
+    per_second: float
+    burst: int
+
+
 class Mirror(msgspec.Struct, frozen=True):
     to: str
     sample: int  # out of 10 000
@@ -93,6 +101,7 @@ class Route(msgspec.Struct, frozen=True):
     body_limit: int | None
     inspect_limit: int
     cuts: tuple[Cut, ...] = ()
+    rate: Rate | None = None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -176,7 +185,14 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         body_limit=route.limits.body,
         inspect_limit=route.limits.inspect,
         cuts=trial.cuts,
+        rate=compile_rate(route.limits.rate),
     )
+
+
+def compile_rate(rate: RateConfig | None) -> Rate | None:
+    if rate is None:
+        return None
+    return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst)
 
 
 def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:

@@ -113,6 +113,7 @@ def test_splits(split: str, expected: str):
         ("upgrades: [»h2c]", "routes[0].upgrades[0]: must not be h2c: behind such an upgrade no request could be seen or counted"),
         ("limits: {body: »10M}", 'routes[0].limits.body: must be a size in B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, not "10M"; did you mean "10MiB"?'),
         ("limits: {rate: {key: client_ip, per_second: »0, burst: 1}}", "routes[0].limits.rate.per_second: must be more than 0"),
+        ("limits: {rate: {key: client_ip, per_second: »0.000001, burst: 1}}", "routes[0].limits.rate.per_second: must be at least 1e-05, not 1e-06"),
         ("limits: {rate: {key: {»heder: x}, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key.heder: unknown key "heder"; did you mean "header"?'),
         ("limits: {rate: {key: »ip, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key: must be a mapping such as {header: X-Customer-Id}, not "ip"'),
         ("notify: {webhook: »example.com}", 'routes[0].notify.webhook: must be a URL such as https://example.com/hook, not "example.com"'),

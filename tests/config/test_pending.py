@@ -17,10 +17,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
         ({"route": "upgrades: [websocket]"}, "9:5: warning: routes[0].upgrades: accepted, not acted on yet"),
         ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: accepted, not acted on yet"),
         (
-            {"route": "limits: {rate: {key: client_ip, per_second: 1, burst: 1}}"},
-            "9:14: warning: routes[0].limits.rate: accepted, not acted on yet",
-        ),
-        (
             {"split": "{a: 1}", "route": "mirror: [{to: b, noise: 5%}]"},
             "9:22: warning: routes[0].mirror[0].noise: accepted, not acted on yet",
         ),
@@ -39,6 +35,7 @@ def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: 
     [
         {"top": "trusted_proxies: [10.0.0.0/8]"},
         {"top": "state: sqlite:x"},
+        {"route": "limits: {rate: {key: client_ip, per_second: 1, burst: 1}}"},
         {"route": "prediction:"},
         {"route": "upgrades: []"},
         {"route": "notify: []"},

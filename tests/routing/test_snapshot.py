@@ -9,7 +9,17 @@ from proxy.config.load import load
 from proxy.config.model import Config
 from proxy.routing.ledger import Ledger, new_ledger, reweigh, salt_of
 from proxy.routing.router import Router
-from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Snapshot, Sticky, compile_snapshot
+from proxy.routing.snapshot import (
+    Backend,
+    Endpoint,
+    Match,
+    Mirror,
+    Rate,
+    Role,
+    Snapshot,
+    Sticky,
+    compile_snapshot,
+)
 from tests.routing.requests import request
 
 FILE = """
@@ -35,7 +45,7 @@ routes:
     fallback: churn-v2
     mirror: {to: churn-v4, sample: 12.5%}
     retry: {attempts: 2, budget: 10%, pure: true}
-    limits: {body: 10MiB, inspect: 4KiB}
+    limits: {body: 10MiB, inspect: 4KiB, rate: {key: {header: X-Key}, per_second: 0.5, burst: 3}}
   - name: rest
     match: {prefix: /v2}
     split: {churn-v2: 1}
@@ -120,10 +130,17 @@ def test_routes(compiled, ledgers):
         True,
     )
     assert (churn.body_limit, churn.inspect_limit) == (10 * 1024**2, 4096)
+    assert churn.rate == Rate(Sticky("header", "x-key"), 0.5, 3)
     assert churn.ledger == ledgers["churn"]
     assert churn.salt == salt_of("churn")
     assert rest.match == Match(prefix="/v2")
-    assert (rest.body_limit, rest.fallback, rest.mirrors, rest.sticky) == (None, None, (), ())
+    assert (rest.body_limit, rest.fallback, rest.mirrors, rest.sticky, rest.rate) == (
+        None,
+        None,
+        (),
+        (),
+        None,
+    )
     assert pattern.match == Match(regex="/x/.*")
 
 
