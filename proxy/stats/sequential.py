@@ -99,10 +99,10 @@ def above_terms(p0: float) -> tuple[tuple[float, float], ...]:
 
 def summed(logs: Iterable[Logs]) -> Logs:
     """By alternative; zeros when there are none."""
-    total = [0.0] * POINTS
-    for one in logs:
-        total = [a + b for a, b in zip(total, one, strict=True)]
-    return total
+    found = list(logs)
+    if len(found) == 1:
+        return found[0]
+    return [sum(column) for column in zip(*found, strict=True)] or [0.0] * POINTS
 
 
 def log_mean_exp(logs: Sequence[float]) -> float:

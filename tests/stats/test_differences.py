@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.differences import Cut, gain_increase, log_e_increase, log_e_shift
+from proxy.stats.differences import Cut, gain_increase, log_e_increase, log_e_shift, log_e_within
 from proxy.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 
 
@@ -44,6 +44,29 @@ def test_the_increase_is_expected_to_be_one_at_its_margin_whatever_the_base_rate
 
 def test_the_increase_is_expected_to_fall_below_its_margin():
     assert expectation(increase(0.1), 0.3, 0.15, 0.1, 9) < 1
+
+
+def within(margin: float):
+    def e(cut: Cut) -> float:
+        n, rest_n = cut.here + cut.here_not, cut.rest + cut.rest_not
+        return exp(log_e_within([Tosses(cut.share, cut.here, cut.rest, n, rest_n)], margin))
+
+    return e
+
+
+@pytest.mark.parametrize("p_rest", [0.0, 0.02, 0.4])
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_keeping_a_margin_is_expected_to_be_one_where_it_is_just_not_kept(share, p_rest):
+    assert expectation(within(0.1), share, p_rest + 0.1, p_rest, 9) == pytest.approx(1, abs=1e-9)
+    assert expectation(within(0.1), share, p_rest + 0.2, p_rest, 9) < 1
+
+
+def test_a_margin_is_proven_without_a_single_error_but_never_without_room():
+    clean = [Tosses(0.25, 0, 0, 1500, 4500)]
+    assert log_e_within(clean, 0.01) > bound(0.05)
+    assert log_e_within(clean, 0.0) == 0
+    assert log_e_within([Tosses(0.25, 60, 60, 1500, 4500)], 0.01) < 0
+    assert log_e_within([Tosses(1.0, 0, 0, 1500, 0)], 0.01) == 0
 
 
 @pytest.mark.parametrize(("centre", "p_rest"), [(0.5, 0.45), (0.1, 0.1), (0.9, 0.3)])

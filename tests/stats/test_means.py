@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from math import exp, inf, sqrt
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.means import Moments
+from proxy.stats.means import (
+    Moments,
+    Sides,
+    gain_mean,
+    log_e_drift,
+    log_e_mean_above,
+    log_e_mean_below,
+    log_e_moved,
+    log_phi,
+    mean_interval,
+    planned,
+    reach,
+    weighed,
+)
+from proxy.stats.sequential import bound
 
 values = st.lists(st.sampled_from([0, 1, 2, 0.25, -1]), max_size=12)
 
@@ -27,3 +44,99 @@ def test_merging_is_one_stream(a, b):
 def test_only_zeros_and_ones_are_binary():
     assert moments([0, 1, 1]) == Moments(3, 2.0, 2.0, True)
     assert not moments([0, 0.5]).binary
+
+
+def test_reference_values_of_the_normal_mixtures():
+    """Those of confseq's own tests: v_opt 100, α 5 %."""
+    rho = planned(100, 0.05)
+    assert rho == pytest.approx(12.60056, abs=1e-5)
+    assert log_e_moved(10, 100, rho) == pytest.approx(-0.6510052, abs=1e-7)
+    assert reach(100, rho, 0.05) == pytest.approx(30.35209, abs=1e-5)
+    one_sided = planned(100, 0.1)
+    assert log_e_drift(10, 100, one_sided) == pytest.approx(-0.06502391, abs=1e-8)
+    assert log_e_drift(27.66071, 100, one_sided) == pytest.approx(bound(0.05), abs=1e-6)
+
+
+def test_reference_values_of_the_asymptotic_sequence():
+    """Its ρ is 1/√ρ of the mixture's; its closed one-sided form is a little wider than the exact one."""
+    rho = planned(1000, 0.05)
+    assert 1 / sqrt(rho) == pytest.approx(0.0890851, abs=1e-7)
+    assert reach(1000, rho, 0.05) / 1000 == pytest.approx(0.0959817, abs=1e-7)
+    one_sided = planned(1000, 0.1)
+    assert 1 / sqrt(one_sided) == pytest.approx(0.0795541, abs=1e-7)
+    assert 0 < log_e_drift(1000 * 0.0878827, 1000, one_sided) - bound(0.05) < 0.05
+
+
+def binary(n: int, x: int) -> Moments:
+    return Moments(n, x, x)
+
+
+def test_simpson_example_of_two_days_at_different_shares():
+    days = [
+        Sides(0.01, binary(10_000, 230), binary(990_000, 20_000)),
+        Sides(0.5, binary(500_000, 6_000), binary(500_000, 5_000)),
+    ]
+    found = weighed(days)
+    assert found.s == pytest.approx(527.70, abs=1e-6)
+    assert found.d == pytest.approx(259_900)
+    assert found.difference == pytest.approx(0.0020304, abs=1e-7)
+    assert found.v == pytest.approx(2942.0231, abs=1e-4)
+    half = reach(2942.0231, planned(2942.0231 / 2, 0.05), 0.05) / found.d
+    low, high = found.difference - half, found.difference + half
+    assert (low, high) == pytest.approx((0.0013915, 0.0026693), abs=1e-7)
+    low, high = mean_interval(found, 0.05)
+    assert 0.001 < low < found.difference < high < 0.003  # pooled, it is −0.0046
+
+
+sides = st.builds(Sides, st.sampled_from([0.05, 0.5]), st.builds(moments, values), st.builds(moments, values))
+
+
+@given(st.lists(sides, max_size=4))
+def test_strata_come_in_any_order(strata):
+    assert weighed(reversed(strata)) == pytest.approx(weighed(strata))
+
+
+@given(st.lists(sides, max_size=4), st.floats(-2, 2))
+def test_above_and_below_are_each_others_mirror(strata, limit):
+    flipped = [Sides(s.share, *(Moments(m.n, -m.total, m.squares) for m in s[1:])) for s in strata]
+    above = log_e_mean_above(weighed(strata), limit, 0.01)
+    assert log_e_mean_below(weighed(flipped), -limit, 0.01) == pytest.approx(above, abs=1e-9)
+
+
+@given(st.lists(sides, max_size=4), st.floats(-2, 2), st.floats(0, 2))
+def test_evidence_of_more_falls_in_the_limit(strata, limit, more):
+    found = weighed(strata)
+    assert log_e_mean_above(found, limit + more, 0.01) <= log_e_mean_above(found, limit, 0.01) + 1e-9
+
+
+def test_numbers_that_never_vary_say_nothing():
+    same = weighed([Sides(0.5, moments([1] * 500), moments([1] * 500))])
+    assert mean_interval(same, 0.05) == (-inf, inf)
+    assert log_e_mean_above(same, 0.0, 0.01) == gain_mean(same, 0.0) == 0
+    assert mean_interval(weighed([]), 0.05) == (-inf, inf)
+
+
+def test_a_higher_mean_is_found_and_its_growth_is_known():
+    half, whole = (weighed([Sides(0.5, binary(k, k // 5), binary(k, k // 10))]) for k in (20_000, 40_000))
+    low, high = mean_interval(half, 0.01)
+    assert 0.05 < low < half.difference < high < 0.15
+    grown = log_e_mean_above(whole, 0.05, 0.01) - log_e_mean_above(half, 0.05, 0.01)
+    assert grown == pytest.approx(40_000 * gain_mean(whole, 0.05), rel=0.35)
+
+
+def test_the_mixture_is_expected_to_be_one():
+    """Over a sum with the normal distribution, by the trapezoid rule; one-sided at the edge of its hypothesis too."""
+    v, steps = 7.0, 4000
+    width = 16 * sqrt(v) / steps
+    for log_e in (log_e_moved, log_e_drift):
+        total = sum(
+            exp(log_e(s, v, 5.0) - s * s / (2 * v)) * width / sqrt(2 * 3.141592653589793 * v)
+            for s in (-8 * sqrt(v) + i * width for i in range(steps + 1))
+        )
+        assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_far_out_the_distribution_is_as_smooth_as_near():
+    assert log_phi(-29.99) == pytest.approx(log_phi(-30.01), rel=3e-3)
+    assert log_phi(-60) < -1800
+    assert log_phi(0) == pytest.approx(-0.6931472)
