@@ -24,10 +24,10 @@ from loadtests.rivals import RIVALS
 from loadtests.worlds import ALTERNATIVES, BEYOND, LOOK, NULLS, P99, Ints, Traffic, World, traffic
 from proxy.config.model import CheckConfig
 from proxy.rollout.checks import Terms, judge
-from proxy.rollout.evidence import WARM_UP, Evidence, gather
+from proxy.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
 from proxy.rollout.verdict import Finding
-from proxy.stats.counts import Cell
-from proxy.stats.histogram import Histogram
+from proxy.stats.counts import Cell, Events
+from proxy.stats.histogram import Histogram, bucket_of
 from proxy.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 
 ALPHA = 0.01
@@ -62,10 +62,11 @@ def crossfade(world: World, seen: Traffic) -> Aborts:
     alpha = ALPHA / (steps + 1) if steps > 1 else ALPHA
     aborts: Aborts = dict.fromkeys(checks)
     evidence = Evidence("v2", "v3", baseline=warmed(world))
+    fix_limits(evidence, checks.values())
     for look, step in enumerate(seen.step):
         if len(evidence.strata) == step:
             evidence.open("r", int(step), int(step), world.shares[step])
-        gather(evidence, cells_of(seen, look), checks.values())
+        gather(evidence, reported(evidence, cells_of(seen, look)), checks.values())
         if seen.x[look] or look % 20 == 0:
             for name, check in checks.items():
                 verdict = judge(check, evidence, Terms(int(step), 100, alpha))
@@ -95,6 +96,15 @@ def cells_of(seen: Traffic, look: int) -> list[Cell]:
         for cell, times in zip((ours, theirs), seen.times[look], strict=True):
             fill(cell.duration, times)
     return [ours, theirs]
+
+
+def reported(evidence: Evidence, cells: list[Cell]) -> list[Cell]:
+    """Slow answers counted as workers count them, who know the limits."""
+    for side, cell in enumerate(cells):
+        for title, limit in evidence.limits.items():
+            slow = cell.duration.above(bucket_of(limit[side] * 0.999))  # a bucket's edge belongs to it
+            cell.events[title] = Events(unkeyed=slow)
+    return cells
 
 
 def fill(histogram: Histogram, buckets: Ints) -> None:

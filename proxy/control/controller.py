@@ -41,8 +41,8 @@ from proxy.control.views import (
 )
 from proxy.rollout.machine import Event, NotAllowedError
 from proxy.rollout.outside import Reading
-from proxy.routing.snapshot import compile_snapshot
-from proxy.stats.counts import Cell, Counts, CountsTable
+from proxy.routing.snapshot import Limits, compile_snapshot
+from proxy.stats.counts import Counts, CountsTable
 from proxy.stats.histogram import Histogram
 from proxy.stats.window import ANY_VERSION, Window
 
@@ -74,6 +74,7 @@ class Controller:
         self.down: Endpoints = frozenset()
         self.seen: Endpoints = frozenset()
         self.generation = 0
+        self.told: dict[str, Limits] = {}  # what is slow, as workers know it
         self.began = self.now = self.kept_at = 0.0
         self.was_ok = True
         self.config_ok = False
@@ -90,11 +91,13 @@ class Controller:
             self.count(counts, now)
             self.notice_lag()
             self.hear(now)
-            for route, cells in by_route(counts).items():
+            for route, cells in counts.by_route().items():
                 if route in self.lives:
                     self.lives[route].gather(cells, now)
             changes = [change for live in self.lives.values() if (change := self.decide(live, now))]
             await self.enact(changes)
+            if any(live.limits != self.told.get(live.name, {}) for live in self.lives.values()):
+                await self.publish()
             self.keep_evidence(now)
             self.report_store(now)
 
@@ -176,6 +179,7 @@ class Controller:
         """
         self.generation += 1
         lives = self.lives.values()
+        self.told = {live.name: live.limits for live in lives}
         snapshot = compile_snapshot(
             self.config.config,
             {live.name: live.record.ledger for live in lives},
@@ -390,10 +394,3 @@ class Controller:
 
     def watch(self) -> Subscription:
         return self.feed.subscribe()
-
-
-def by_route(counts: Counts) -> dict[str, list[Cell]]:
-    out: dict[str, list[Cell]] = {}
-    for cell in counts.cells:
-        out.setdefault(cell.route, []).append(cell)
-    return out

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from proxy.config.model import RouteConfig
 from proxy.control.store import RouteRecord
-from proxy.rollout.evidence import SHADOW, Evidence, gather
+from proxy.rollout.evidence import SHADOW, Evidence, fix_limits, gather
 from proxy.rollout.fuse import Tail
 from proxy.rollout.guard import SATURATED
 from proxy.rollout.judgement import Sight, judge, move_of
@@ -16,7 +17,7 @@ from proxy.rollout.outside import Reading
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Verdict
 from proxy.routing.ledger import salt_of
-from proxy.routing.snapshot import Cut, Mirror, Role, Trial
+from proxy.routing.snapshot import Cut, Limits, Mirror, Role, Trial
 from proxy.stats.counts import Cell
 
 
@@ -39,6 +40,8 @@ class LiveRoute:
         self.plan: Plan | None = expand(config.rollout) if config.rollout else None
         if evidence is None or not evidence.strata:
             self.challenger_tail = Tail()
+        if evidence is not None and self.plan is not None:
+            fix_limits(evidence, self.plan.checks)
         self.judge()
 
     @property
@@ -78,7 +81,20 @@ class LiveRoute:
         share = mirrored(rollout)
         mirrors = (Mirror(rollout.challenger, share),) if share else ()
         cut = rollout.has_failed and config.cut_after is not None
-        return Trial(mirrors, (Cut(rollout.challenger, config.cut_after or 0.0),) if cut else ())
+        cuts = (Cut(rollout.challenger, config.cut_after or 0.0),) if cut else ()
+        return Trial(mirrors, cuts, self.limits)
+
+    @property
+    def limits(self) -> Limits:
+        """What is slow, by backend: the data plane counts by it from the next snapshot on."""
+        if not self.is_guarded or self.evidence is None or not self.evidence.limits:
+            return {}
+        titled = self.evidence.limits.items()
+        ours, theirs = ([(title, limit[side]) for title, limit in titled] for side in (0, 1))
+        return {
+            self.evidence.challenger: tuple(sorted(ours, key=itemgetter(1))),
+            self.evidence.champion: tuple(sorted(theirs, key=itemgetter(1))),
+        }
 
     @property
     def orders(self) -> tuple[int, Trial]:

@@ -56,6 +56,7 @@ class Exchange:
     repeating = False  # holds a place in the retry budget
     placed = False  # counted in flight
     blamed = False
+    slow = early = 0  # how many limits of the route it has passed, and of these before it ended
     stages: tuple[Stage, ...] = ()
     status = 0
     first_byte_at = 0.0

@@ -155,6 +155,8 @@ class DataPlane:
         for work in works:
             if work.deadline <= now and not work.ended:
                 work.on_deadline(now)
+        if self.router.watched:
+            self.recorder.sweep(self.active, now)
         self.sweeps += 1
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:

@@ -45,8 +45,7 @@ class MirrorCopy:
         self.endpoint = endpoint
         self.request_done = True
         self.method = exchange.head.method
-        self.route = exchange.route.spec.name
-        self.version = exchange.route.version
+        self.route = exchange.route
         self.key = exchange.key
         body = exchange.whole_body()
         head = relay.upstream_head(
@@ -122,11 +121,10 @@ class MirrorCopy:
         if upstream is not None and upstream.owner is self:
             upstream.close()
         name = state.backend.spec.name
-        plane.recorder.mirrored(self.route, name, outcome)
+        plane.recorder.mirrored(self.route.spec.name, name, outcome)
         if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
             error = outcome == "failed" or self.status >= 500
-            key = (self.route, name, "shadow", self.version)
-            plane.recorder.shadow(key, self.status, monotonic() - self.started, error, self.key)
+            plane.recorder.shadow(self, name, monotonic() - self.started, error)
 
 
 def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:

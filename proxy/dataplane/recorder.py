@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 from proxy.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.mirror import MirrorCopy
     from proxy.errors import Stage
 
 KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
+Timed = tuple[tuple[str, float], ...]
+
+
+def events_of(cell: Cell, what: str) -> Events:
+    events = cell.events.get(what)
+    if events is None:
+        cell.events[what] = events = Events()
+    return events
 
 
 class Recorder:
@@ -52,6 +63,8 @@ class Recorder:
                 self.event(cell, ERROR, exchange.key)
         started = exchange.started
         cell.duration.add(ended_at - started)
+        if route.limits:
+            self.time(exchange, cell, ended_at - started)
         if exchange.first_byte_at:
             cell.first_byte.add(exchange.first_byte_at - started)
         recent = cell.recent
@@ -59,11 +72,39 @@ class Recorder:
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
+    def time(self, exchange: Exchange, cell: Cell, seconds: float) -> None:
+        """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""
+        limits = exchange.route.limits.get(exchange.backend, ())
+        for title, _ in limits[: exchange.early]:
+            events_of(cell, title).early -= 1
+        self.pass_limits(exchange, cell, limits, seconds)
+
+    def sweep(self, exchanges: Iterable[Exchange], now: float) -> None:
+        """Who is too old counts as slow at once: a backend that hangs would else not be seen (statistics 1.2).
+
+        Only while it is the backend's turn: who is slow to ask, or to take the answer, blames nobody.
+        """
+        for exchange in exchanges:
+            route = exchange.route
+            limits = route.limits.get(exchange.backend, ())
+            passed = exchange.slow
+            if passed == len(limits) or now - exchange.started <= limits[passed][1]:
+                continue
+            if exchange.request_done and not exchange.client_stalls:
+                cell = self.cell((route.spec.name, exchange.backend, exchange.role, route.version))
+                self.pass_limits(exchange, cell, limits, now - exchange.started)
+                exchange.early = exchange.slow
+                for title, _ in limits[passed : exchange.slow]:
+                    events_of(cell, title).early += 1
+
+    def pass_limits(self, exchange: Exchange, cell: Cell, limits: Timed, seconds: float) -> None:
+        while exchange.slow < len(limits) and seconds > limits[exchange.slow][1]:
+            self.event(cell, limits[exchange.slow][0], exchange.key)
+            exchange.slow += 1
+
     def event(self, cell: Cell, what: str, key: int | None) -> None:
         """Something rare that a request met; which keys did is for the control plane to sort out (rollout.firsts)."""
-        events = cell.events.get(what)
-        if events is None:
-            cell.events[what] = events = Events()
+        events = events_of(cell, what)
         if key is None:
             events.unkeyed += 1
             return
@@ -75,11 +116,15 @@ class Recorder:
         else:
             self.table.dropped["event_keys"] = self.table.dropped.get("event_keys", 0) + 1
 
-    def shadow(self, key: CellKey, status: int, seconds: float, error: bool, sticky: int | None) -> None:
+    def shadow(self, copy: MirrorCopy, backend: str, seconds: float, error: bool) -> None:
         """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
-        cell = self.cell(key)
-        if error and sticky is not None:
-            self.event(cell, ERROR, sticky)
+        route, status = copy.route, copy.status
+        cell = self.cell((route.spec.name, backend, "shadow", route.version))
+        if error and copy.key is not None:
+            self.event(cell, ERROR, copy.key)
+        for title, limit in route.limits.get(backend, ()):
+            if seconds > limit:
+                self.event(cell, title, copy.key)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
         cell.errors += error

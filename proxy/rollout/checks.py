@@ -19,24 +19,21 @@ from proxy.config.model import CheckConfig
 from proxy.rollout.evidence import (
     WARM_UP,
     Evidence,
-    Met,
     Stratum,
     both,
-    error_marks,
-    error_tosses,
     judged,
-    over_tosses,
-    slow_marks,
-    slow_tosses,
+    marks_of,
+    met_by,
+    tosses_of,
 )
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration, percent
+from proxy.stats.counts import ERROR
 from proxy.stats.differences import gain_increase
-from proxy.stats.histogram import Histogram, bucket_of
+from proxy.stats.histogram import Histogram
 from proxy.stats.restarts import log_e_above_restarted, log_e_increase_restarted, log_e_worse_restarted
 from proxy.stats.sequential import (
     LARGEST_SHARE,
-    Tosses,
     bound,
     gain_above,
     gain_worse,
@@ -74,7 +71,7 @@ class Words(NamedTuple):
 
     said: str
     n: int
-    estimate: float
+    estimate: float | None
     interval: tuple[float, float] | None
 
 
@@ -99,7 +96,7 @@ def error_rate_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verd
     challenger, champion = both(evidence.of_step(terms.step))
     n, x = judged(challenger), challenger.errors
     strata = evidence.of_step(terms.step)
-    evident = above(error_tosses(strata), limit, error_marks(strata) if strata else ())
+    evident = above(strata, ERROR, limit)
     found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident)
     said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
     return verdict(check, terms, found, Words(said, n, share(x, n), wilson(x, n)))
@@ -108,22 +105,29 @@ def error_rate_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verd
 def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
     """H0: at most 1 − q of the challenger's answers take longer than `max`; one-sample.
 
-    Answers in the histogram bucket that holds `max` (2 % wide) count as within it.
+    A request that has waited for longer counts as well, answered or not.
     """
     limit, q = check.max or 0.0, check.quantile or 0.0
-    edge = bucket_of(limit)
-    challenger, champion = (side.duration for side in both(evidence.of_step(terms.step)))
-    n, x = challenger.count, challenger.above(edge)
     strata = evidence.of_step(terms.step)
-    evident = above(over_tosses(strata, edge), 1 - q, slow_marks(strata, check.title) if strata else ())
-    found = absolute(Share(x, n), Share(champion.above(edge), champion.count), 1 - q, evident)
-    estimate, interval = quantile_of(challenger, q)
-    said = f"{check.subject} is {duration(estimate)} over {n} answers; the limit is {duration(limit)}"
-    return verdict(check, terms, found, Words(said, n, estimate, interval))
+    ours, theirs = met_by(strata, check.title)
+    times = both(strata)[0].duration
+    found = absolute(
+        Share(ours.all, ours.n), Share(theirs.all, theirs.n), 1 - q, above(strata, check.title, 1 - q)
+    )
+    estimate, interval = quantile_of(times, q)
+    waiting = ours.n - times.count
+    said = (
+        f"{check.subject} is {duration(estimate)} over {times.count} answers; the limit is {duration(limit)}"
+    )
+    if not times.count:
+        said = f"{waiting} requests have waited for longer than {duration(limit)} without an answer"
+    elif waiting > 0:
+        said += f"; {waiting} more have waited for longer without an answer"
+    return verdict(check, terms, found, Words(said, ours.n, estimate, interval))
 
 
-def above(strata: list[Tosses], limit: float, marks: tuple[Tosses, ...]) -> float:
-    return log_e_above_restarted(strata, testable(limit), marks)
+def above(strata: list[Stratum], kind: str, limit: float) -> float:
+    return log_e_above_restarted(tosses_of(strata, kind), testable(limit), marks_of(strata, kind))
 
 
 def testable(limit: float) -> float:
@@ -147,8 +151,8 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
     allowed = check.max_increase or 0.0
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
-    tosses = error_tosses(strata)
-    evident = log_e_increase_restarted(tosses, allowed, error_marks(strata))
+    tosses = tosses_of(strata, ERROR)
+    evident = log_e_increase_restarted(tosses, allowed, marks_of(strata, ERROR))
     p, q = here.value, rest.value
     gain = gain_increase(strata[-1].share, p, q, allowed)
     said = (
@@ -168,21 +172,23 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdi
     strata = evidence.comparable(terms.step)
     if not strata:
         return incomparable(check, evidence, terms)
-    slow = slow_total(strata, check.title)
-    if not slow.challenger_n or not slow.champion_n:
+    here, rest = met_by(strata, check.title)
+    if not here.n or not rest.n:
         known = f"{min(evidence.baseline.count, WARM_UP)} of {WARM_UP} answers of the champion known"
         return Verdict(check.title, Finding.UNDECIDED, f"nothing to compare yet: {known}")
     limit, q = check.max_ratio or 0.0, check.quantile or 0.0
     challenger, champion = (side.duration for side in both(strata))
     ours, interval = quantile_of(challenger, q)
     theirs, _ = quantile_of(champion, q)
-    here, rest = Share(slow.challenger, slow.challenger_n), Share(slow.champion, slow.champion_n)
     found = Tested(
         min(here.n, rest.n),
-        log_e_worse_restarted(slow_tosses(strata, check.title), 1.0, slow_marks(strata, check.title)),
-        gain_worse(strata[-1].share, here.value, rest.value, 1.0),
-        ours <= limit * theirs,
+        log_e_worse_restarted(tosses_of(strata, check.title), 1.0, marks_of(strata, check.title)),
+        gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
+        bool(challenger.count) and ours <= limit * theirs,
     )
+    if not challenger.count or not champion.count:
+        said = f"{here.all} of {here.n} requests have waited for too long, and {rest.all} of the champion's {rest.n}"
+        return verdict(check, terms, found, Words(said, here.n, None, None))
     said = (
         f"{check.subject} is {duration(ours)} over {challenger.count} answers against the champion's "
         f"{duration(theirs)}, {ours / theirs:.3g} times; allowed is {limit:.3g} times"
@@ -257,16 +263,6 @@ class Share(NamedTuple):
 
 def share(x: int, n: int) -> float:
     return x / n if n else 0.0
-
-
-def slow_total(strata: list[Stratum], title: str) -> Met:
-    out = Met()
-    for slow in (s.slow[title] for s in strata if title in s.slow):
-        out.challenger += slow.challenger
-        out.challenger_n += slow.challenger_n
-        out.champion += slow.champion
-        out.champion_n += slow.champion_n
-    return out
 
 
 def quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:

@@ -9,16 +9,15 @@ the counts of a stratum are marked, so that what begins late can be seen from th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from copy import copy
 from math import ceil, log
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from proxy.rollout.firsts import Firsts
 from proxy.stats.counts import ERROR, Cell
-from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of
+from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from proxy.stats.restarts import is_due
 from proxy.stats.sequential import Tosses
 
@@ -29,22 +28,39 @@ WARM_UP = 500  # durations of the champion before its quantile may serve as a th
 SHADOW = "shadow"
 
 
-class Met(msgspec.Struct):
-    """Events of one kind on each side, of so many requests; of one key, only the first in the step counts."""
+class Side(msgspec.Struct):
+    """Events of one kind on one side, `n` requests: those that count (of a key, its first in the step), and all."""
 
-    challenger: int = 0
-    challenger_n: int = 0
-    champion: int = 0
-    champion_n: int = 0
+    first: int = 0
+    all: int = 0
+    n: int = 0
+
+    def add(self, first: int, every: int, n: int) -> None:
+        self.first += first
+        self.all += every
+        self.n += n
+
+
+class Met(msgspec.Struct):
+    challenger: Side = msgspec.field(default_factory=Side)
+    champion: Side = msgspec.field(default_factory=Side)
+
+    def tosses(self, share: float) -> Tosses:
+        return Tosses(share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n)
+
+
+class Limit(NamedTuple):
+    """Seconds."""
+
+    challenger: float
+    champion: float
 
 
 class Mark(msgspec.Struct):
-    """What a stratum had counted when it was marked: requests and errors of each side, and slow answers."""
+    """What a stratum had counted when it was marked, at `n` requests of the challenger: tosses by kind of event."""
 
     n: int
-    champion_n: int
-    errors: Met
-    slow: dict[str, Met]
+    tosses: dict[str, Tosses]
 
 
 class Stratum(msgspec.Struct):
@@ -55,8 +71,7 @@ class Stratum(msgspec.Struct):
     share: float
     champion: Cell
     challenger: Cell
-    errors: Met = msgspec.field(default_factory=Met)
-    slow: dict[str, Met] = msgspec.field(default_factory=dict)  # by the check's title
+    met: dict[str, Met] = msgspec.field(default_factory=dict)  # by ERROR, or the title of a latency check
     marks: list[Mark] = msgspec.field(default_factory=list)
 
     @property
@@ -68,13 +83,16 @@ class Stratum(msgspec.Struct):
 class Evidence(msgspec.Struct):
     """Everything counted for one attempt of a rollout.
 
-    `baseline`: all durations known of the champion. `firsts`: by step and kind of event, the keys that met one.
+    `baseline`: all durations known of the champion, and `limits`, fixed when it held `limits_from` of them, the
+    seconds above which an answer is slow for a check. `firsts`: by step and kind of event, the keys that met one.
     """
 
     champion: str
     challenger: str
     strata: list[Stratum] = msgspec.field(default_factory=list)
     baseline: Histogram = msgspec.field(default_factory=Histogram)
+    limits: dict[str, Limit] = msgspec.field(default_factory=dict)  # by the check's title
+    limits_from: int = 0
     firsts: dict[int, dict[str, Firsts]] = msgspec.field(default_factory=dict)
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
@@ -100,117 +118,100 @@ class Evidence(msgspec.Struct):
 
 
 def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig]) -> None:
-    """Add the counts of one tick, which are those of one route.
+    """Add the counts of one tick, which are those of one route; then fix the limits of those to come.
 
     A challenger without live traffic (a shadow) is known by the answers to its mirrored copies.
     """
-    checks = tuple(checks)
-    thresholds = {c.title: edges(evidence.baseline, c) for c in checks if c.max_ratio is not None}
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
         if stratum is not None and cell.backend == evidence.challenger:
             if (cell.role == SHADOW) == (stratum.share == 0):
-                stratum.errors.challenger += first_events(evidence, stratum.step, cell, ERROR, cell.errors)
-                add_challenger(stratum, replace(cell, events={}), thresholds)
+                for kind in (ERROR, *evidence.limits):
+                    side = stratum.met.setdefault(kind, Met()).challenger
+                    side.add(*counted(evidence, stratum.step, cell, kind))
+                stratum.challenger.merge(replace(cell, events={}))
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
-                stratum.errors.champion += first_events(evidence, stratum.step, cell, ERROR, cell.errors)
-                add_champion(stratum, replace(cell, events={}), thresholds)
+                for kind in (ERROR, *evidence.limits):
+                    side = stratum.met.setdefault(kind, Met()).champion
+                    side.add(*counted(evidence, stratum.step, cell, kind))
+                stratum.champion.merge(replace(cell, events={}))
     for stratum in evidence.strata:
-        mark(stratum, checks)
+        mark(stratum)
+    fix_limits(evidence, checks)
 
 
-def first_events(evidence: Evidence, step: int, cell: Cell, kind: str, n: int) -> int:
-    """Of the n events of this kind, those that count: all without a key, and each key's first."""
+def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
+    """Of the events of this kind those that count (all without a key, and each key's first), all, and of how many."""
     events = cell.events.get(kind)
+    if kind == ERROR:
+        every, n = cell.errors, judged(cell)
+    else:
+        every, n = (events.n, events.early) if events else (0, 0)
+        n += cell.duration.count
     if events is None:
-        return n
+        return every, every, n
     kinds = evidence.firsts.get(step)
-    return (
-        n - events.keyed + (kinds.setdefault(kind, Firsts()).count(events.keys) if kinds is not None else 0)
-    )
+    first = kinds.setdefault(kind, Firsts()).count(events.keys) if kinds is not None else 0
+    return every - events.keyed + first, every, n
 
 
-def edges(baseline: Histogram, check: CheckConfig) -> tuple[int, int] | None:
-    """Histogram buckets above which an answer is slow: (challenger's, champion's); None before the warm-up.
+def fix_limits(evidence: Evidence, checks: Iterable[CheckConfig]) -> None:
+    """What is slow from now on: the limit itself, or what the champion's quantile has been.
 
-    The champion's is the bucket that holds its quantile; the challenger's lies max_ratio higher,
-    rounded up to a bucket edge.
+    The latter anew whenever the champion has answered twice as often as the last time, so that workers are
+    seldom told another. An inaccurate one costs power, never validity, as it is fixed before what it is applied to.
     """
-    if baseline.count < WARM_UP or check.quantile is None or check.max_ratio is None:
-        return None
-    value = baseline.quantile(check.quantile)
-    assert value is not None  # it has WARM_UP values
-    bucket = bucket_of(value)
-    return bucket + ceil(log(check.max_ratio) / LOG_GAMMA - 1e-9), bucket
-
-
-def add_challenger(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, int] | None]) -> None:
-    stratum.challenger.merge(cell)
-    for title, edge in thresholds.items():
-        if edge is not None:
-            slow = stratum.slow.setdefault(title, Met())
-            slow.challenger += cell.duration.above(edge[0])
-            slow.challenger_n += cell.duration.count
-
-
-def add_champion(stratum: Stratum, cell: Cell, thresholds: dict[str, tuple[int, int] | None]) -> None:
-    stratum.champion.merge(cell)
-    for title, edge in thresholds.items():
-        if edge is not None:
-            slow = stratum.slow.setdefault(title, Met())
-            slow.champion += cell.duration.above(edge[1])
-            slow.champion_n += cell.duration.count
-
-
-def mark(stratum: Stratum, checks: Iterable[CheckConfig]) -> None:
-    """When it is time. Of checks with an absolute limit, that of the challenger is marked only."""
-    n = judged(stratum.challenger)
-    if not is_due(n, stratum.marks[-1].n if stratum.marks else 0, len(stratum.marks)):
-        return
-    slow = {title: copy(held) for title, held in stratum.slow.items()}
-    times = stratum.challenger.duration
+    known = evidence.baseline.count
+    due = known >= max(WARM_UP, 2 * evidence.limits_from)
+    limits = {}
     for check in checks:
         if check.metric == "latency" and check.max is not None:
-            slow[check.title] = Met(times.above(bucket_of(check.max)), times.count)
-    stratum.marks.append(Mark(n, judged(stratum.champion), copy(stratum.errors), slow))
+            limits[check.title] = Limit(check.max, check.max)
+        elif check.metric == "latency" and known >= WARM_UP:
+            kept = None if due else evidence.limits.get(check.title)
+            limits[check.title] = kept or limit_of(evidence.baseline, check)
+    if due:
+        evidence.limits_from = known
+    evidence.limits = limits
 
 
-def error_tosses(strata: Iterable[Stratum]) -> list[Tosses]:
-    return [
-        Tosses(s.share, s.errors.challenger, s.errors.champion, judged(s.challenger), judged(s.champion))
-        for s in strata
-    ]
-
-
-def slow_tosses(strata: Iterable[Stratum], title: str) -> list[Tosses]:
-    return [tossed(s.share, s.slow[title]) for s in strata if title in s.slow]
-
-
-def over_tosses(strata: Iterable[Stratum], edge: int) -> list[Tosses]:
-    """Answers of the challenger above a bucket of the histogram."""
-    found = ((s.share, s.challenger.duration) for s in strata)
-    return [Tosses(share, held.above(edge), 0, held.count) for share, held in found]
-
-
-def error_marks(strata: Sequence[Stratum]) -> tuple[Tosses, ...]:
-    """Of the last stratum, as `error_tosses` would have had them; likewise the next."""
-    last = strata[-1]
-    return tuple(
-        Tosses(last.share, m.errors.challenger, m.errors.champion, m.n, m.champion_n) for m in last.marks
+def limit_of(baseline: Histogram, check: CheckConfig) -> Limit:
+    """The champion's quantile, rounded up to a bucket edge, and max_ratio times that, likewise."""
+    value = baseline.quantile(check.quantile or 0.0)
+    assert value is not None  # it has WARM_UP values
+    bucket = bucket_of(value)
+    return Limit(
+        upper_edge(bucket + ceil(log(check.max_ratio or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket)
     )
 
 
-def slow_marks(strata: Sequence[Stratum], title: str) -> tuple[Tosses, ...]:
-    """For checks of a ratio and of an absolute limit. Where a check was not yet there, nothing was marked."""
-    last = strata[-1]
-    return tuple(tossed(last.share, m.slow[title]) for m in last.marks if title in m.slow)
+def mark(stratum: Stratum) -> None:
+    """When it is time."""
+    n = judged(stratum.challenger)
+    if is_due(n, stratum.marks[-1].n if stratum.marks else 0, len(stratum.marks)):
+        tosses = {kind: met.tosses(stratum.share) for kind, met in stratum.met.items()}
+        stratum.marks.append(Mark(n, tosses))
 
 
-def tossed(share: float, slow: Met) -> Tosses:
-    return Tosses(share, slow.challenger, slow.champion, slow.challenger_n)
+def tosses_of(strata: Iterable[Stratum], kind: str) -> list[Tosses]:
+    return [s.met[kind].tosses(s.share) for s in strata if kind in s.met]
+
+
+def marks_of(strata: Sequence[Stratum], kind: str) -> tuple[Tosses, ...]:
+    """Of the last stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
+    return tuple(mark.tosses[kind] for mark in strata[-1].marks if kind in mark.tosses) if strata else ()
+
+
+def met_by(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:
+    """The sums of (challenger, champion)."""
+    challenger, champion = Side(), Side()
+    for met in (s.met[kind] for s in strata if kind in s.met):
+        for out, side in ((challenger, met.challenger), (champion, met.champion)):
+            out.add(side.first, side.all, side.n)
+    return challenger, champion
 
 
 def total(cells: Sequence[Cell]) -> Cell:

@@ -25,6 +25,7 @@ class CompiledRoute:
         "body_test",
         "head_test",
         "key_sources",
+        "limits",
         "needs_body",
         "rate",
         "roles",
@@ -50,6 +51,7 @@ class CompiledRoute:
         self.backends = spec.ledger.backends
         self.roles = spec.roles
         self.salt = spec.salt
+        self.limits = spec.limits
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes | None:
         for source in self.key_sources:
@@ -90,6 +92,7 @@ class Router:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.routes = tuple(CompiledRoute(route) for route in snapshot.routes)
+        self.watched = any(route.limits for route in self.routes)  # is there anything that can be too slow?
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path

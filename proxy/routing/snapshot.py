@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the worker must not import the config models and pydantic w
 
 NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
+Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
+NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -78,14 +80,15 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Trial(NamedTuple):
-    """What a route's rollout asks for beside the ledger: copies for its challenger, or an end to its exchanges."""
+    """What a route's rollout asks for beside the ledger: copies for its challenger, an end to its exchanges, limits."""
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    limits: Limits = NO_LIMITS
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`roles` stands beside `ledger.backends`, index for index."""
+    """`roles` stands beside `ledger.backends`, index for index; `limits` hold what is slow."""
 
     name: str
     match: Match
@@ -102,6 +105,7 @@ class Route(msgspec.Struct, frozen=True):
     inspect_limit: int
     cuts: tuple[Cut, ...] = ()
     rate: Rate | None = None
+    limits: Limits = {}
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -186,6 +190,7 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         inspect_limit=route.limits.inspect,
         cuts=trial.cuts,
         rate=compile_rate(route.limits.rate),
+        limits=trial.limits,
     )
 
 

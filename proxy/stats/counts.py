@@ -112,6 +112,12 @@ class Counts(msgspec.Struct):
         default_factory=dict
     )  # observations there was no room for, by reason
 
+    def by_route(self) -> dict[str, list[Cell]]:
+        out: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            out.setdefault(cell.route, []).append(cell)
+        return out
+
 
 class CountsTable:
     """Counts summed by key."""

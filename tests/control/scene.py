@@ -11,7 +11,7 @@ from proxy.control.seam import WorkerStatus
 from proxy.control.store import Store
 from proxy.control.views import RolloutView
 from proxy.routing.snapshot import Route, Snapshot
-from proxy.stats.counts import Cell, Counts
+from proxy.stats.counts import Cell, Counts, Events
 
 NOW = 1_700_000_000.0
 
@@ -110,8 +110,11 @@ class Scene:
         """Outcomes of a backend, errors spread evenly."""
         cell = Cell(self.route.name, backend, role, self.route.ledger.version, requests=n, errors=errors)
         cell.codes = {200: n - errors, 500: errors}
+        seconds = self.slow.get(backend, 0.05)
         for _ in range(n):
-            cell.duration.add(self.slow.get(backend, 0.05))
+            cell.duration.add(seconds)
+        passed = [title for title, limit in self.route.limits.get(backend, ()) if seconds > limit]
+        cell.events = {title: Events(unkeyed=n) for title in passed}
         cell.recent = [(i + 1) * errors // n > i * errors // n for i in range(n)][-512:]
         self.seam.counts.cells.append(cell)
 

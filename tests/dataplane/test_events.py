@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from proxy.dataplane import recorder
 from proxy.routing.ledger import hash_of, salt_of
-from proxy.stats.counts import ERROR, Counts, Events
+from proxy.stats.counts import ERROR, Cell, Counts, Events
 from tests.dataplane.plane import Stage, mirrored, route, sticky
-from tests.dataplane.scripted import answering
-from tests.dataplane.wire import Wire, get, post
+from tests.dataplane.scripted import Conversation, answering, each
+from tests.dataplane.wire import Message, Wire, get, ok, post, wait_until
 
 SALT = salt_of("churn")
 FAILING = answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
@@ -88,3 +91,104 @@ async def test_keys_beyond_the_room_of_a_report_are_dropped_on_both_sides_alike(
     again = stage.plane.recorder.take()
     assert (again.dropped, sum(len(c.events[ERROR].keys) for c in again.cells)) == ({}, 1)
     assert stage.plane.recorder.take() == Counts()
+
+
+def limits(**seconds: float) -> dict[str, Any]:
+    """Of one backend: a check for each, as rising limits are."""
+    return {"limits": {"v2": tuple(seconds.items())}}
+
+
+async def test_an_answer_that_is_too_slow_counts_once_for_each_limit_that_it_passed(stage: Stage) -> None:
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await asyncio.sleep(0.05)
+        await conversation.send(ok(b"late"))
+
+    stage.backend("v2", each(slow))
+    stage.use(route("v2", sticky=KEYED, **limits(p50=0.001, p90=0.01, p99=60.0)))
+    await ask(await stage.client(), b"ann", b"")
+    cell = await stage.cell("v2")
+    expected = Events(unkeyed=1, keyed=1, keys=hashes(b"ann"))
+    assert cell.events == {"p50": expected, "p90": expected}
+    assert cell.duration.count == 2
+
+
+async def test_the_limits_of_another_backend_are_not_its_own(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.use(route("v2", limits={"v3": (("p99", 0.0),)}))
+    await ask(await stage.client(), b"")
+    assert (await stage.cell("v2")).events == {}
+
+
+async def test_a_copy_that_is_too_slow_counts(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4"), limits={"v4": (("p99", 0.0),)}))
+    client = await stage.client()
+    await client.send(post(b"{}"))
+    await client.answer()
+    shadow = await stage.shadow("v4")
+    assert shadow is not None
+    assert shadow.events == {"p99": Events(unkeyed=1)}
+
+
+def hanging(stage: Stage, **options: Any) -> asyncio.Event:
+    """A backend that answers once it may."""
+    may = asyncio.Event()
+
+    async def hang(conversation: Conversation, request: Message) -> None:
+        await may.wait()
+        await conversation.send(ok(b"v2"))
+
+    stage.backend("v2", each(hang))
+    stage.use(route("v2", sticky=KEYED, **limits(p99=0.01), **options))
+    return may
+
+
+async def early(stage: Stage, n: int = 1) -> list[Cell]:
+    """What was reported by the time that so many requests have been found too old."""
+    taken: list[Cell] = []
+
+    def found() -> bool:
+        taken.extend(stage.plane.recorder.take().cells)
+        return sum(c.events["p99"].early for c in taken if c.events) >= n
+
+    await wait_until(found, "the sweep counts who is too old")
+    return [c for c in taken if c.events]
+
+
+async def test_who_is_too_old_counts_before_the_answer_and_not_again_with_it(stage: Stage) -> None:
+    may = hanging(stage)
+    client = await stage.client()
+    await client.send(get(fields=[b"x-customer: ann"]))
+    (cell,) = await early(stage)
+    assert (cell.requests, cell.duration.count) == (0, 0)
+    assert cell.events == {"p99": Events(keyed=1, early=1, keys=hashes(b"ann"))}
+    may.set()
+    await client.answer()
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.duration.count) == (1, 1)
+    assert cell.events == {"p99": Events(early=-1)}  # it counts among the answers from now on
+
+
+async def test_who_leaves_after_too_long_a_wait_has_waited_for_too_long(stage: Stage) -> None:
+    hanging(stage)
+    client = await stage.client()
+    await client.send(get())
+    (cell,) = await early(stage)
+    assert cell.events == {"p99": Events(unkeyed=1, early=1)}
+    client.close()
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.abandoned, cell.events) == (1, 1, {})
+
+
+async def test_a_client_that_is_slow_to_ask_blames_nobody(stage: Stage) -> None:
+    may = hanging(stage)
+    may.set()
+    client = await stage.client()
+    await client.send(b"POST /predict HTTP/1.1\r\nHost: models\r\nContent-Length: 5\r\n\r\n12")
+    await wait_until(lambda: stage.plane.active, "the request is under way")
+    sweeps = stage.plane.sweeps
+    await wait_until(lambda: stage.plane.sweeps > sweeps + 2, "the deadlines are swept")
+    client.close()
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.abandoned, cell.events) == (1, 1, {})

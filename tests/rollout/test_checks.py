@@ -8,13 +8,14 @@ import pytest
 
 from proxy.config.model import RolloutConfig, StepConfig
 from proxy.rollout.checks import Terms, judge, judge_all
-from proxy.rollout.evidence import WARM_UP, error_tosses, gather
+from proxy.rollout.evidence import WARM_UP, tosses_of
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Finding, Verdict
+from proxy.stats.counts import ERROR
 from proxy.stats.differences import log_e_increase
 from proxy.stats.sequential import bound
 
-from .counting import TERMS, cell, check, evidence
+from .counting import TERMS, cell, check, evidence, gather
 
 PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
 MAX = check("error_rate", max="1%")
@@ -92,7 +93,7 @@ def test_at_a_full_flip_comparisons_rest_on_the_steps_before():
 def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0.5):
     times = [limit] * slow + [0.02] * (n - slow)
     other = [limit] * champion_slow + [0.02] * (2000 - champion_slow)
-    return evidence(cell("v3", n, times=times), cell("v2", 2000, times=other))
+    return evidence(cell("v3", n, times=times), cell("v2", 2000, times=other), checks=(SLOW,))
 
 
 @pytest.mark.parametrize(
@@ -272,4 +273,4 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
         gather(made, [cell("v3", 10, 1, times=()), cell("v2", 90, times=())], (question,))
         found += 10
     assert found <= 250  # the test from the start alone needs more than twice as many
-    assert log_e_increase(error_tosses(made.strata), 0.01) < bound(TERMS.alpha)
+    assert log_e_increase(tosses_of(made.strata, ERROR), 0.01) < bound(TERMS.alpha)

@@ -7,22 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.rollout import evidence as real
 from proxy.rollout.evidence import (
     WARM_UP,
     Evidence,
-    edges,
-    error_marks,
-    error_tosses,
-    gather,
+    Limit,
+    Side,
+    fix_limits,
     judged,
-    slow_marks,
-    slow_tosses,
+    limit_of,
+    marks_of,
+    tosses_of,
     total,
 )
-from proxy.stats.histogram import GAMMA, upper_edge
+from proxy.stats.counts import ERROR, Events
+from proxy.stats.histogram import GAMMA
 from proxy.stats.sequential import Tosses
 
-from .counting import cell, check, evidence
+from .counting import cell, check, evidence, gather
 
 RATIO = check("latency", quantile="p90", max_ratio=1.5)
 
@@ -42,7 +44,7 @@ def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
     gather(
         made, [cell("v3", 7, 1, version=2), cell("v1", 50, 50, version=2), cell("v3", 9, 9, version=1)], ()
     )
-    assert error_tosses(made.strata) == [Tosses(0.1, 3, 3, 12, 90), Tosses(0.5, 1, 0, 10)]
+    assert tosses_of(made.strata, ERROR) == [Tosses(0.1, 3, 3, 12, 90), Tosses(0.5, 1, 0, 10)]
     assert [s.challenger.requests for s in made.strata] == [12, 10]
 
 
@@ -76,25 +78,49 @@ def test_a_shadow_is_known_by_its_mirrored_copies_and_a_live_challenger_is_not()
 
 def test_a_threshold_comes_from_what_was_known_before_the_tick():
     made = two_steps()
-    assert edges(made.baseline, RATIO) is None
     first = cell("v2", WARM_UP, times=[0.1] * WARM_UP)
     gather(made, [first, cell("v3", 10, times=[9.0] * 10)], (RATIO,))
-    assert slow_tosses(made.strata, RATIO.title) == []  # nothing was known when these came
+    assert tosses_of(made.strata, RATIO.title) == []  # nothing was known when these came
 
     slow = [0.1] * 8 + [0.16] * 2
     gather(made, [cell("v2", 10, times=slow), cell("v3", 10, times=slow)], (RATIO,))
-    counted = made.strata[0].slow[RATIO.title]
     # the champion's p90 was 100 ms: two are above it, and two above 1.5 times it
-    assert (counted.champion, counted.champion_n, counted.challenger, counted.challenger_n) == (2, 10, 2, 10)
+    assert tosses_of(made.strata, RATIO.title) == [Tosses(0.1, 2, 2, 10, 10)]
+
+
+def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often():
+    limit, made = check("latency", quantile="p99", max="80ms"), Evidence("v2", "v3")
+    seen = []
+    for n, seconds in ((WARM_UP - 1, 0.01), (1, 0.02), (WARM_UP - 1, 0.05), (1, 0.05), (1, 0.05)):
+        gather(made, [cell("v2", n, times=[seconds] * n)], (RATIO, limit))
+        assert made.limits.pop(limit.title) == Limit(0.08, 0.08)
+        seen.append(made.limits.get(RATIO.title))
+    assert seen[0] is None
+    assert seen[1] == seen[2] == limit_of(cell("v2", WARM_UP, times=[0.01] * WARM_UP).duration, RATIO)
+    assert seen[3] == seen[4] == limit_of(cell("v2", 1, times=[0.05]).duration, RATIO)
+    fix_limits(made, (limit,))
+    assert set(made.limits) == {limit.title}  # the other was taken out
+    fix_limits(made, (RATIO,))
+    assert made.limits == {RATIO.title: limit_of(made.baseline, RATIO)}  # and put back: there is no waiting
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.02, 1.1, 1.5, 2.0])
 def test_the_challenger_s_threshold_is_at_least_the_ratio_and_at_most_a_bucket_above(ratio):
     baseline = cell("v2", WARM_UP).duration
-    found = edges(baseline, check("latency", quantile="p90", max_ratio=ratio))
-    assert found is not None
-    ours, theirs = (upper_edge(bucket) for bucket in found)
+    ours, theirs = limit_of(baseline, check("latency", quantile="p90", max_ratio=ratio))
     assert ratio * theirs * 0.9999 <= ours <= ratio * theirs * GAMMA * 1.0001
+
+
+def test_who_waits_for_too_long_counts_among_the_requests_and_once():
+    limit = check("latency", quantile="p90", max="50ms")
+    made = evidence(checks=(limit,))
+    waiting, ended = cell("v3", 0), cell("v3", 2, times=[0.1, 0.02])
+    waiting.events[limit.title] = Events(unkeyed=3, early=3)
+    real.gather(made, [waiting], (limit,))
+    assert made.strata[0].met[limit.title].challenger == Side(3, 3, 3)
+    ended.events[limit.title] = Events(early=-1)  # one of the three; the other is quick
+    real.gather(made, [ended], (limit,))
+    assert made.strata[0].met[limit.title].challenger == Side(3, 3, 4)
 
 
 def test_comparisons_use_the_step_s_strata_or_else_those_of_the_last_that_compared():
@@ -128,9 +154,12 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
         gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
     (stratum,) = made.strata
     assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
-    assert error_marks(made.strata) == (Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))
-    assert slow_marks(made.strata, limit.title) == (Tosses(0.1, 8, 0, 40), Tosses(0.1, 16, 0, 80))
-    assert slow_marks(made.strata, "a check that is new") == ()
+    assert marks_of(made.strata, ERROR) == (Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))
+    assert marks_of(made.strata, limit.title) == (
+        Tosses(0.1, 8, 0, 40, 160),
+        Tosses(0.1, 16, 0, 80, 320),
+    )
+    assert marks_of(made.strata, "a check that is new") == ()
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
 
@@ -139,5 +168,5 @@ def test_marks_of_a_ratio_stay_as_they_were():
     made = evidence(cell("v2", WARM_UP), checks=(ratio,))
     for _ in range(2):
         gather(made, [cell("v3", 30, times=[0.1] * 30), cell("v2", 80)], (ratio,))
-    first, second = slow_marks(made.strata, ratio.title)
-    assert (first, second) == (Tosses(0.1, 30, 0, 30), Tosses(0.1, 60, 0, 60))
+    first, second = marks_of(made.strata, ratio.title)
+    assert (first, second) == (Tosses(0.1, 30, 0, 30, 80), Tosses(0.1, 60, 0, 60, 160))

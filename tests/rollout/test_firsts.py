@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.rollout import firsts
 from proxy.rollout.checks import Terms, judge
-from proxy.rollout.evidence import Evidence, error_tosses, gather
+from proxy.rollout.evidence import Evidence, gather, tosses_of
 from proxy.rollout.firsts import BITS, Firsts
 from proxy.rollout.verdict import Finding
 from proxy.stats.counts import ERROR, Cell, Events
@@ -54,18 +54,18 @@ def test_a_step_counts_its_own_first_events_and_errors_without_a_key_each():
     gather(made, [sticky("v3", 10, [1, 1, 2]), sticky("v2", 90, [3, 4, 3])], ())
     gather(made, [sticky("v3", 10, [2, 5]), sticky("v2", 90, [4]), cell("v2", 10, 7)], ())
     (first,) = made.strata
-    assert (first.errors.challenger, first.errors.champion) == (3, 2 + 7)
+    assert tosses_of([first], ERROR) == [(0.1, 3, 2 + 7, 20, 190)]
+    assert (first.met[ERROR].challenger.all, first.met[ERROR].champion.all) == (5, 4 + 7)
     assert (first.challenger.errors, first.challenger.events) == (5, {})  # people are told of requests
 
     made.open("r", 3, 1, 0.5)  # 3 moves to the challenger
     gather(made, [sticky("v3", 10, [3, 2, 3], 3), sticky("v2", 10, [4], 3)], ())
     gather(made, [sticky("v3", 5, [2, 6], 2)], ())  # these began before the step did
-    assert [(s.errors.challenger, s.errors.champion) for s in made.strata] == [(4, 9), (2, 1)]
-    assert error_tosses(made.strata)[1][:3] == (0.5, 2, 1)
+    assert [t[:3] for t in tosses_of(made.strata, ERROR)] == [(0.1, 4, 9), (0.5, 2, 1)]
 
     made.open("r", 4, 2, 0.9)
     gather(made, [sticky("v3", 5, [7], 2)], ())  # two steps late: not in a test any more
-    assert (made.strata[0].errors.challenger, made.strata[0].challenger.errors) == (4, 8)
+    assert (made.strata[0].met[ERROR].challenger.first, made.strata[0].challenger.errors) == (4, 8)
     assert set(made.firsts) == {1, 2}
 
 
@@ -76,7 +76,7 @@ def test_who_has_failed_is_remembered_over_a_restart():
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence)
     assert again == made
     gather(again, [sticky("v3", 10, [2**64 - 1, 1, 7])], ())
-    assert again.strata[0].errors.challenger == 3
+    assert again.strata[0].met[ERROR].challenger.first == 3
 
 
 def test_dropped_keys_are_no_events():
@@ -85,7 +85,7 @@ def test_dropped_keys_are_no_events():
     crowded = sticky("v3", 10, [1, 2])
     crowded.errors, crowded.events[ERROR].keyed = 9, 8
     gather(made, [crowded], ())
-    assert made.strata[0].errors.challenger == 3
+    assert made.strata[0].met[ERROR].challenger.first == 3
 
 
 STEPS = (0.05, 0.25, 0.5)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from proxy.config.model import RolloutConfig
-from proxy.rollout.evidence import Evidence, gather
+from proxy.rollout.evidence import Evidence
 from proxy.rollout.fuse import Tail
 from proxy.rollout.inputs import read, written
 from proxy.rollout.judgement import Sight, judge, move_of
@@ -17,7 +17,7 @@ from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.strategy import Plan, expand
 from proxy.stats.histogram import Histogram
 
-from .counting import cell, check
+from .counting import cell, check, gather
 
 CHECKS = (
     check("error_rate", max="1%"),

@@ -1,0 +1,145 @@
+"""What is evidence against a challenger, and what is not: the same customers again, silence, an outage of both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from proxy.routing.ledger import hash_of, new_ledger, reweigh, salt_of
+from tests.scenarios.conftest import canary
+from tests.scenarios.stagehands import Load, Proxy, running, wait_until
+
+Behaviour = Callable[[str, int], Awaitable[int]]  # (backend, customer) → status
+CUSTOMERS = 500
+
+
+@contextlib.asynccontextmanager
+async def behaving(behaviour: Behaviour) -> AsyncIterator[str]:
+    """The YAML of two backends that do what they are told."""
+    runners, lines = [], ["backends:"]
+    for name in ("v2", "v3"):
+
+        async def answer(request: web.Request, name: str = name) -> web.Response:
+            customer = (await request.json())["customer_id"]
+            return web.Response(status=await behaviour(name, customer), text=name)
+
+        app = web.Application()
+        app.router.add_post("/predict", answer)
+        runners.append(web.AppRunner(app, shutdown_timeout=0.1))
+        await runners[-1].setup()
+        await web.TCPSite(runners[-1], "127.0.0.1", 0).start()
+        port = runners[-1].addresses[0][1]
+        lines.append(f"  {name}: {{endpoints: [http://127.0.0.1:{port}], timeout: {{first_byte: 60s}}}}")
+    lines += [
+        "routes:",
+        "  - name: churn",
+        "    sticky: {json: customer_id}",
+        "    match: {path: /predict}",
+        "",
+    ]
+    try:
+        yield "\n".join(lines)
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+def half(*checks: str, hold: str = "1h", more: str = "") -> str:
+    """A canary at 50 %, that waits to be judged."""
+    return (
+        canary(f"[{{weight: 50%, hold: {hold}}}]", more)
+        .replace("checks: [{metric: error_rate, max: 1%}]", f"checks: [{', '.join(checks)}]")
+        .replace("    fallback: v2\n", "")
+    )
+
+
+def on_trial() -> set[int]:
+    """The customers whom the challenger has at 50 %."""
+    salt = salt_of("churn")
+    ledger = reweigh(new_ledger({"v2": 10_000}, salt), {"v2": 5000, "v3": 5000}, salt)
+    buckets = {who: hash_of(b"%d" % who, salt) % 10_000 for who in range(CUSTOMERS)}
+    return {who for who, bucket in buckets.items() if ledger.backend_of(bucket) == "v3"}
+
+
+async def phase(proxy: Proxy) -> str:
+    return str((await proxy.rollout())["phase"])
+
+
+async def verdicts(proxy: Proxy) -> dict[str, Any]:
+    return {v["check"]: v for v in (await proxy.rollout())["verdicts"]}
+
+
+async def test_a_few_customers_who_always_fail_are_no_evidence(tmp_path: Path) -> None:
+    """Of twelve who fail with either model, chance gave the challenger eight: as luck has it, once in five times."""
+    challengers = sorted(on_trial())
+    champions = sorted(set(range(CUSTOMERS)) - on_trial())
+    failing = {*challengers[:8], *champions[:4]}
+
+    async def some_fail(backend: str, customer: int) -> int:
+        return 500 if customer in failing else 200
+
+    async with behaving(some_fail) as backends:
+        proxy = Proxy(tmp_path, backends + half("{metric: error_rate, max_increase: 0}"))
+        async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
+            await wait_until(lambda: load.answers["v3"] > 10, "the first step")
+            await wait_until(lambda: len(load.failures) > 150, "they fail again and again")
+            found = (await verdicts(proxy))["error_rate <= champion + 0%"]
+            assert found["estimate"] > 0  # people are told what the requests met
+            assert found["evidence"] < found["bound"] / 2, found
+            assert await phase(proxy) == "progressing"
+
+
+async def test_a_challenger_that_hangs_is_aborted_before_anything_times_out(tmp_path: Path) -> None:
+    async def hang(backend: str, customer: int) -> int:
+        if backend == "v3":
+            await asyncio.sleep(3600)
+        return 200
+
+    async with behaving(hang) as backends:
+        check = "{metric: latency, quantile: p90, max: 300ms}"
+        rollout = half(check, more="      cut_after: 0s\n")
+        proxy = Proxy(tmp_path, backends + rollout)
+        async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
+
+            async def aborted() -> bool:
+                return await phase(proxy) == "aborted"
+
+            await wait_until(aborted, "the abort")
+            decisions = (await proxy.get("/api/v1/decisions"))["decisions"]
+            reason = next(d["reason"] for d in decisions if d["action"] == "abort")
+            assert "have waited for longer than 300ms without an answer" in reason
+            assert load.answers["v3"] == 0
+            await load.more(100)
+
+
+async def test_an_outage_of_both_is_void_and_soon_forgotten(tmp_path: Path) -> None:
+    out = asyncio.Event()
+
+    async def shared(backend: str, customer: int) -> int:
+        return 503 if out.is_set() else 200
+
+    async with behaving(shared) as backends:
+        checks = ("{metric: error_rate, max: 5%}", "{metric: error_rate, max_increase: 2%}")
+        proxy = Proxy(tmp_path, backends + half(*checks, hold="2s"))
+        async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
+            await wait_until(lambda: load.answers["v3"] > 100, "the first step")
+            out.set()
+
+            async def void() -> bool:
+                return "VOID" in {v["verdict"] for v in (await verdicts(proxy)).values()}
+
+            await wait_until(void, "somebody notices")
+            failed = len(load.failures)
+            await wait_until(lambda: len(load.failures) > failed + 500, "it lasts")
+            assert await phase(proxy) == "progressing"
+            out.clear()
+
+            async def promoted() -> bool:
+                return await phase(proxy) == "promoted"
+
+            await wait_until(promoted, "the rollout to go on")
