@@ -33,6 +33,7 @@ from proxy.control.prober import Prober
 from proxy.control.refusal import Refused
 from proxy.control.store import Store, StoreError
 from proxy.dataplane.listener import DataPlane
+from proxy.dial import examine
 from proxy.workers import DirectSeam, WorkerOptions, WorkerPool, bind, load_tls
 
 log = logging.getLogger("crossfade")
@@ -93,7 +94,7 @@ class App:
         return self.content
 
     def check(self, text: str) -> Loaded:
-        return load(text, str(self.path), os.environ)
+        return load(text, str(self.path), os.environ, examine)
 
     def fingerprint(self) -> bytes:
         """Of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
@@ -115,7 +116,7 @@ class App:
                     log.warning("a change of `%s` takes effect at the next start", key)
             await self.controller.load(loaded, actor, time.time())
             self.content, self.loaded = content, loaded
-            self.prober.configure(loaded.config)
+            self.prober.configure(loaded)
             self.asker.configure(loaded.config)
             log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
 
@@ -191,7 +192,7 @@ class App:
 
     async def serve_until_stopped(self, config: Config, bound: list[list[socket.socket]]) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
-        self.prober.configure(config)
+        self.prober.configure(self.loaded)
         self.asker = Asker()
         self.asker.configure(config)
         self.controller.readings = self.asker.readings

@@ -26,6 +26,7 @@ class Stage(StrEnum):
     RATE = "rate"
     NO_ENDPOINT = "no_endpoint"
     CONNECT = "connect"
+    TLS = "tls"  # the other side is not who it should be, or does not take us for who we are
     STALE = "stale_connection"  # a reused connection closed before the first byte
     RESET = "reset"  # a fresh connection closed before the first byte
     FIRST_BYTE = "first_byte_timeout"
@@ -58,6 +59,8 @@ class Failure:
     detail: str = ""
 
 
+UNSENT = frozenset({Stage.CONNECT, Stage.TLS})  # no connection came about, so nothing was sent
+
 FAILURES: dict[Stage, Failure] = {
     failure.stage: failure
     for failure in (
@@ -89,6 +92,15 @@ FAILURES: dict[Stage, Failure] = {
             True,
             Fallback.ALWAYS,
             "The model could not be reached.",
+        ),
+        Failure(
+            Source.UPSTREAM,
+            Stage.TLS,
+            502,
+            True,
+            True,
+            Fallback.ALWAYS,
+            "No TLS connection to the model came about.",
         ),
         Failure(
             Source.UPSTREAM, Stage.STALE, 502, True, True, Fallback.PURE, "The model closed the connection."

@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 import pytest
 
-from proxy.errors import FAILURES, Failure, Fallback, RequestRefused, Source, Stage
+from proxy.errors import FAILURES, UNSENT, Failure, Fallback, RequestRefused, Source, Stage
 
 CUT, LEFT = 0, 499  # no answer goes out
-NOTHING_SENT = {Stage.NO_ENDPOINT, Stage.CONNECT}
+NOTHING_SENT = {Stage.NO_ENDPOINT} | UNSENT
 
 
 @pytest.fixture(params=list(Stage), ids=str)

@@ -124,6 +124,12 @@ def of_traffic(totals: CountsTable) -> Iterator[Metric]:
         totals.mirrors.items(),
     )
     yield counter(
+        "crossfade_endpoint_ejections",
+        "How often a worker began to pass over an endpoint that kept failing.",
+        ["backend", "endpoint"],
+        totals.ejections.items(),
+    )
+    yield counter(
         "crossfade_refused",
         "Requests that the proxy itself answered.",
         ["code", "stage"],

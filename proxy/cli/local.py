@@ -43,11 +43,12 @@ def examined(name: str) -> dict[str, Any]:
     """What `run` would say to this file; warnings are among the problems."""
     from proxy.config.load import load
     from proxy.config.problem import ConfigError, Problem
+    from proxy.dial import examine
 
     source = "<stdin>" if name == "-" else name
     try:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
-        loaded = load(text, source, os.environ)
+        loaded = load(text, source, os.environ, examine)
     except ConfigError as error:
         return examination(source, error.problems)
     except OSError as error:

@@ -17,6 +17,7 @@ HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")  # service
 AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
 LONGEST_LABEL = 63  # RFC 1035 section 2.3.4
 ANYWHERE = "0.0.0.0"
+UNIX_PATH_LIMIT = 107  # bytes; unix(7), sun_path without its NUL
 
 
 class ListenConfig(Section):
@@ -46,13 +47,29 @@ class ListenConfig(Section):
 
 
 class EndpointConfig(Section):
-    host: str
-    port: int
+    """A TCP address, spoken to over TLS or not, or a unix socket, which has a path and no host."""
+
+    host: str = ""
+    port: int = 0
+    tls: bool = False
+    path: str = ""
 
     @property
     def authority(self) -> str:
-        """host:port, as the Host field and the endpoint's name in metrics have it."""
-        return joined(self.host, self.port)
+        """The Host field of a request that brought none."""
+        return "localhost" if self.path else joined(self.host, self.port)
+
+    @property
+    def name(self) -> str:
+        """What tells it from other endpoints."""
+        return self.url if self.tls or self.path else self.authority
+
+    @property
+    def url(self) -> str:
+        """As metrics and the API show it."""
+        if self.path:
+            return f"unix://{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
 def joined(host: str, port: int) -> str:
@@ -76,28 +93,47 @@ def listen(value: object) -> ListenConfig:
 
 
 def endpoint(value: object) -> EndpointConfig:
-    """From `http://host:port`; the port is 80 if not given."""
+    """From `http://host:port`, `https://host:port` (80 and 443 if not given) or `unix:///path`."""
     if isinstance(value, EndpointConfig):
         return value
     if not isinstance(value, str):
         raise BadValue(f"must be a URL such as http://host:8000, not {shown(value)}")
     scheme, separator, rest = value.partition("://")
+    if value.startswith("unix:"):
+        return unix_socket(value)
     if not separator:
         raise BadValue(f"must begin with http://, not be {shown(value)}", f"http://{value}")
-    if scheme.lower() == "https":
-        raise BadValue("must be http://, since https to a backend is not supported", f"http://{rest}")
-    if scheme.lower() != "http":
-        raise BadValue(f"must be http://, not {scheme}://")
+    tls = scheme.lower() == "https"
+    if scheme.lower() not in ("http", "https"):
+        raise BadValue(f"must be http://, https:// or unix://, not {scheme}://")
     if "@" in rest:
         raise BadValue("must not hold a user name or password")
     bare = rest.removesuffix("/")
     if re.search(r"[/?#]", bare):
         kept = re.split(r"[/?#]", bare)[0]
-        raise BadValue("must not have a path or a query, since the client's own is used", f"http://{kept}")
+        raise BadValue(
+            "must not have a path or a query, since the client's own is used", f"{scheme}://{kept}"
+        )
     host, port = authority(bare)
     if not host or port == 0:
         raise BadValue(f"must name a host and a port from 1 to 65535, not {shown(value)}")
-    return EndpointConfig(host=host, port=80 if port is None else port)
+    if port is None:
+        port = 443 if tls else 80
+    return EndpointConfig(host=host, port=port, tls=tls)
+
+
+def unix_socket(text: str) -> EndpointConfig:
+    """From `unix:///run/model.sock`, as gRPC and Docker spell it; the path is absolute."""
+    path = text.removeprefix("unix:").removeprefix("//")
+    if not path.startswith("/") or path.endswith("/"):
+        raise BadValue(
+            f"must be unix:// and an absolute path, as in unix:///run/model.sock, not {shown(text)}"
+        )
+    if not text.startswith("unix:///"):
+        raise BadValue("must have three slashes: unix:// and an absolute path", f"unix://{path}")
+    if len(path.encode()) > UNIX_PATH_LIMIT or "\0" in path:
+        raise BadValue(f"must have a path of at most {UNIX_PATH_LIMIT} bytes")
+    return EndpointConfig(path=path)
 
 
 def authority(text: str) -> tuple[str, int | None]:
@@ -117,6 +153,14 @@ def authority(text: str) -> tuple[str, int | None]:
             f"must name a host with 1 to {LONGEST_LABEL} characters between dots, not {shown(host)}"
         )
     return host.lower(), port
+
+
+def host_name(value: object) -> str:
+    """A host without a port, or an address without brackets."""
+    host, port = authority(value) if isinstance(value, str) and ":" not in value else ("", None)
+    if not host or port is not None:
+        raise BadValue(f"must be a host name, not {shown(value)}")
+    return host
 
 
 def ipv6(text: str) -> str:

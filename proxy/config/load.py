@@ -7,40 +7,56 @@ No file and no environment is read here: both are arguments.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from pydantic import ValidationError
 
 from proxy.config.document import Document, Mark
-from proxy.config.model import Config
+from proxy.config.model import BackendTlsConfig, Config
 from proxy.config.pending import not_acted_on
 from proxy.config.problem import ConfigError, Problem, place_of
 from proxy.config.reader import read
 from proxy.config.rules import RULES
 from proxy.config.sentences import problems_of
 
+Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
+
+
+def unseen(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    """As if the files were as they should be."""
+    return "", {}
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`hash` tells configurations apart by what they mean: spelling, comments and order of keys do not count."""
+    """`hash` tells configurations apart by what they mean: spelling, comments and order of keys do not count.
+
+    `stamps` tells, by backend, what its TLS files hold.
+    """
 
     config: Config
     warnings: tuple[Problem, ...]
     hash: str
     source: str
+    stamps: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(text: str, source: str, env: Mapping[str, str]) -> Loaded:
-    """`source` is the file's name for messages. Raises ConfigError with every problem found."""
+def load(text: str, source: str, env: Mapping[str, str], examine: Examine = unseen) -> Loaded:
+    """`source` is the file's name for messages; `examine` looks at the files that are named in it.
+
+    Raises ConfigError with every problem found.
+    """
     document = read(text, source, env)
     config, invalid = validated(document)
     ruled = [problem for rule in RULES for problem in rule(document)]
-    found = told_once([*document.problems, *invalid, *ruled, *not_acted_on(document)], document)
+    stamps, unusable = examined(document, config, examine)
+    problems = [*document.problems, *invalid, *ruled, *unusable, *not_acted_on(document)]
+    found = told_once(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
-    return Loaded(config, found, hash_of(config), source)
+    return Loaded(config, found, hash_of(config), source, stamps)
 
 
 def validated(document: Document) -> tuple[Config | None, list[Problem]]:
@@ -48,6 +64,19 @@ def validated(document: Document) -> tuple[Config | None, list[Problem]]:
         return Config.model_validate(document.root.plain()), []
     except ValidationError as error:
         return None, problems_of(error, document)
+
+
+def examined(
+    document: Document, config: Config | None, examine: Examine
+) -> tuple[dict[str, str], list[Problem]]:
+    """What the files hold that backends name, and what is wrong with them."""
+    stamps, problems = {}, []
+    for name, backend in config.backends.items() if config else ():
+        if backend.tls is not None:
+            stamps[name], faults = examine(backend.tls)
+            place = ("backends", name, "tls")
+            problems += [document.problem((*place, key), fault) for key, fault in faults.items()]
+    return stamps, problems
 
 
 def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...]:

@@ -33,14 +33,18 @@ from proxy.config.section import (
     POSITIVE,
     Count,
     Duration,
+    Flag,
     Name,
     OneOrMany,
     OrFalse,
     Section,
+    Share,
     Size,
     Text,
+    Whole,
     Written,
     at_least,
+    at_most,
     spelled,
     text,
 )
@@ -49,8 +53,10 @@ from proxy.config.units import whole
 __all__ = [
     "AdminConfig",
     "BackendConfig",
+    "BackendTlsConfig",
     "CheckConfig",
     "Config",
+    "EjectConfig",
     "EndpointConfig",
     "FeedbackConfig",
     "FuseConfig",
@@ -108,11 +114,13 @@ Listen = Annotated[
 Endpoint = Annotated[
     EndpointConfig,
     BeforeValidator(address.endpoint),
-    Written({"type": "string", "pattern": r"^http://|\$\{"}),
+    Written({"type": "string", "pattern": r"^(https?|unix)://|\$\{"}),
 ]
 # Named, since inside a model a field's name would hide the function that reads it.
 Workers = Annotated[int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)]
 State = Annotated[str, BeforeValidator(state)]
+HostName = Annotated[str, BeforeValidator(address.host_name)]
+ServerError = Annotated[Whole, at_least(500), at_most(599)]
 Period = Annotated[Duration, POSITIVE]
 Quantity = Annotated[Size, at_least(1)]
 
@@ -148,7 +156,10 @@ class ServerLimits(Section):
 
 
 class HealthConfig(Section):
-    """How endpoints are probed: with a GET if there is a path, else by connecting."""
+    """How endpoints are probed: with a GET if there is a path, else by connecting.
+
+    The first success brings up an endpoint that was never well before: a model that starts late.
+    """
 
     path: UrlPath | None = Field(default=None, description="what to GET")
     interval: Period = Field(default=1.0, description="how often")
@@ -166,18 +177,51 @@ class TimeoutConfig(Section):
     total: Period | None = Field(default=None, description="for the whole answer; none is no limit")
 
 
+class BackendTlsConfig(Section):
+    """How `https://` endpoints are spoken to; PEM files."""
+
+    ca: Text | None = Field(default=None, description="who may vouch for them; the system's CAs if not given")
+    cert: Text | None = Field(default=None, description="the proxy's own certificate, if they ask for one")
+    key: Text | None = Field(default=None, description="its private key; in the same file if not given")
+    server_name: HostName | None = Field(
+        default=None, description="the name asked for (SNI) and verified; the endpoint's host if not given"
+    )
+    verify: Flag = Field(default=True, description="false speaks to whoever answers")
+
+
+class EjectConfig(Section):
+    """When an endpoint that keeps failing requests is passed over for a while (by each worker for itself)."""
+
+    after: Count = Field(default=5, description="failures in a row")
+    time: Period = Field(default=10.0, description="for how long; twice as long the second time, and so on")
+    max_share: Annotated[Share, POSITIVE] = Field(
+        default=0.5, description="the most endpoints at a time; one at least, and never the last"
+    )
+    statuses: Annotated[tuple[ServerError, ...], OneOrMany()] = Field(
+        default=(502, 503, 504), description="answers that are failures, beside those that never come"
+    )
+
+
 class BackendConfig(Section):
     """One version of a model: interchangeable endpoints."""
 
     endpoints: Annotated[tuple[Endpoint, ...], NOT_EMPTY, OneOrMany()] = Field(
-        description="http://host:port of each"
+        description="http://host:port, https://host:port or unix:///path of each"
     )
+    tls: BackendTlsConfig | None = Field(default=None, description="for https:// endpoints")
     version: Text | None = Field(
         default=None, description="what identifies the model's content, if the name does not"
     )
     health: Annotated[HealthConfig | None, OrFalse()] = Field(
         default_factory=HealthConfig, description="a connect every second if not given; false is no probing"
     )
+    eject: Annotated[EjectConfig | None, OrFalse()] = Field(
+        default_factory=EjectConfig, description="when failing endpoints are passed over; false is never"
+    )
+    slow_start: Duration = Field(
+        default=10.0, description="how long an endpoint that comes (back) takes to get its full share"
+    )
+    resolve: Period = Field(default=10.0, description="how often the endpoints' names are looked up")
     timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="how long it may take")
     max_in_flight: Count = Field(default=1024, description="above it: 503, never a queue without end")
 

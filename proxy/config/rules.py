@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pydantic import ValidationError
 
 from proxy.config import address
-from proxy.config.address import ListenConfig
+from proxy.config.address import EndpointConfig, ListenConfig
 from proxy.config.document import Document, Loc, Node
 from proxy.config.match import MatchConfig
 from proxy.config.problem import BadValue, Problem, listed, nearest
@@ -62,15 +62,30 @@ def repeated_route_names(document: Document) -> Iterator[Problem]:
 
 def repeated_endpoints(document: Document) -> Iterator[Problem]:
     first: dict[str, str] = {}
+    for loc, endpoint in endpoints(document):
+        name = endpoint.path or endpoint.authority
+        if name in first:
+            message = f"{name} is an endpoint of {first[name]} already"
+            yield document.problem(loc, message, severity="warning")
+        first.setdefault(name, str(loc[1]))
+
+
+def endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
     for loc, node in document.each("backends", "**", "endpoints", "*"):
         try:
-            authority = address.endpoint(node.value).authority
+            yield loc, address.endpoint(node.value)
         except BadValue:
             continue
-        if authority in first:
-            message = f"{authority} is an endpoint of {first[authority]} already"
-            yield document.problem(loc, message, severity="warning")
-        first.setdefault(authority, str(loc[1]))
+
+
+def tls_of_backends(document: Document) -> Iterator[Problem]:
+    speaking = {loc[1] for loc, endpoint in endpoints(document) if endpoint.tls}
+    for loc, node in document.each("backends", "**", "tls"):
+        if node.child("key") is not None and node.child("cert") is None:
+            yield document.problem((*loc, "key"), "is no use without cert", at_key=True)
+        if node.given and loc[1] not in speaking:
+            message = "has no effect, since no endpoint is https://"
+            yield document.problem(loc, message, at_key=True, severity="warning")
 
 
 def overlapping_listeners(document: Document) -> Iterator[Problem]:
@@ -102,7 +117,11 @@ def open_admin(document: Document) -> Iterator[Problem]:
 
 def empty_sections(document: Document) -> Iterator[Problem]:
     """`health:` with nothing after it would read as off, where its writer meant the defaults."""
-    for place in (("routes", "*", "rollout", "fuse"), ("backends", "**", "health")):
+    for place in (
+        ("routes", "*", "rollout", "fuse"),
+        ("backends", "**", "health"),
+        ("backends", "**", "eject"),
+    ):
         for loc, node in document.each(*place):
             if node.value is None:
                 yield document.problem(loc, "must be a mapping or false, not empty", at_key=True)
@@ -144,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     unused_backends,
     repeated_route_names,
     repeated_endpoints,
+    tls_of_backends,
     overlapping_listeners,
     open_admin,
     empty_sections,

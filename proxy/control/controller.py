@@ -104,7 +104,7 @@ class Controller:
     def count(self, counts: Counts, now: float) -> None:
         """Into the totals (over all ledger versions, of which there is no end) and the window."""
         cells = [replace(cell, ledger_version=ANY_VERSION, events={}) for cell in counts.cells]
-        self.totals.add(Counts(cells, counts.mirrors, counts.refused, counts.dropped))
+        self.totals.add(Counts(cells, counts.mirrors, counts.refused, counts.dropped, counts.ejections))
         self.window.add(counts.cells, now)
 
     def notice_lag(self) -> None:
@@ -181,7 +181,7 @@ class Controller:
         lives = self.lives.values()
         self.told = {live.name: live.limits for live in lives}
         snapshot = compile_snapshot(
-            self.config.config,
+            self.config,
             {live.name: live.record.ledger for live in lives},
             {live.name: live.roles for live in lives},
             self.down,
@@ -220,7 +220,7 @@ class Controller:
     def is_ready(self, backend: str) -> bool:
         """Whether it may get (more) traffic: an endpoint that is up and, where probed, has been seen well."""
         config = self.config.config.backends[backend]
-        names = ((backend, e.authority) for e in config.endpoints)
+        names = ((backend, e.name) for e in config.endpoints)
         return any(n not in self.down and (config.health is None or n in self.seen) for n in names)
 
     def known(self, route: str, backend: str) -> Histogram:
@@ -266,7 +266,7 @@ class Controller:
         self.feed.tell(StatusChange(self.now, "config", None, error))
 
     async def endpoints_changed(self, down: Endpoints, now: float, seen: Endpoints | None = None) -> None:
-        """Endpoints as (backend, authority): those `down`, and those that ever were `seen` healthy."""
+        """Endpoints as (backend, name): those `down`, and those that ever were `seen` healthy."""
         async with self.turn:
             self.seen = self.seen if seen is None else seen
             if down != self.down:

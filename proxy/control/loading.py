@@ -189,7 +189,7 @@ def content_of(backend: str, config: Config) -> str:
 
 def parts_of(backend: str, config: Config) -> list[Any]:
     found = config.backends[backend]
-    return [backend, found.version, sorted(e.authority for e in found.endpoints)]
+    return [backend, found.version, sorted(e.name for e in found.endpoints)]
 
 
 def digest(parts: object) -> str:

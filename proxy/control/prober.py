@@ -1,8 +1,9 @@
 """The prober: asks each endpoint whether it is well, and says when the answer changes.
 
 Rule: an endpoint counts as up until `unhealthy_after` probes in a row have failed, and as down from
-then until `healthy_after` have succeeded. One success makes it `seen`, which is what a challenger needs
-before its first traffic. A new configuration forgets nothing of the endpoints that stay.
+then until `healthy_after` have succeeded; one success will do if it was never well before, as with a
+model that starts later than the proxy (Envoy does so too). One success makes it `seen`, which is what a
+challenger needs before its first traffic. A new configuration forgets nothing of the endpoints that stay.
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 import time
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, cast
 
-import aiohttp
-
-from proxy.config.model import Config, EndpointConfig, HealthConfig
+from proxy import dial
+from proxy.config.load import Loaded
+from proxy.config.model import HealthConfig
+from proxy.dial import Addresses
+from proxy.errors import ResponseRefused
+from proxy.http1.head import parse_response
+from proxy.routing.snapshot import Endpoint, Tls, compile_backend
 
 log = logging.getLogger("crossfade.prober")
 
 JITTER = 0.1  # of the interval, so that probes of many endpoints do not march in step
+HEAD_LIMIT = 64 * 1024
+REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
 
 Names = frozenset[tuple[str, str]]
 Changed = Callable[[Names, float, Names], Awaitable[None]]
@@ -30,12 +38,45 @@ class Target(NamedTuple):
     """One endpoint of one backend, and how it is probed."""
 
     backend: str
-    endpoint: EndpointConfig
+    endpoint: str
+    at: Endpoint
+    tls: Tls
     health: HealthConfig
+    resolve: float
 
     @property
     def name(self) -> tuple[str, str]:
-        return self.backend, self.endpoint.authority
+        return self.backend, self.endpoint
+
+
+class Probe(asyncio.Protocol):
+    """One connection; `status` is that of its answer, or 0."""
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        while not self.status.done() and b"\r\n\r\n" in self.received:
+            head, _, self.received = self.received.partition(b"\r\n\r\n")
+            try:
+                status = parse_response(head + b"\r\n\r\n", b"GET").status
+            except ResponseRefused:
+                status = 0
+            if not 100 <= status < 200:  # those only come before the answer
+                self.status.set_result(status)
+        if len(self.received) > HEAD_LIMIT:
+            self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.status.done():
+            self.status.set_result(0)
 
 
 class Condition:
@@ -49,8 +90,8 @@ class Condition:
     def note(self, well: bool, health: HealthConfig) -> None:
         if well:
             self.row = max(self.row, 0) + 1
+            self.up = self.up or not self.seen or self.row >= health.healthy_after
             self.seen = True
-            self.up = self.up or self.row >= health.healthy_after
         else:
             self.row = min(self.row, 0) - 1
             self.up = self.up and -self.row < health.unhealthy_after
@@ -61,20 +102,17 @@ class Prober:
 
     def __init__(self, changed: Changed) -> None:
         self.changed = changed
-        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0))
+        self.contexts: dict[Tls, ssl.SSLContext] = {}
+        self.addresses: dict[str, tuple[float, Addresses]] = {}  # of names, and when they were looked up
         self.conditions: dict[tuple[str, str], Condition] = {}
         self.tasks: dict[Target, asyncio.Task[None]] = {}
         self.ending: set[asyncio.Task[None]] = set()
         self.told: tuple[Names, Names] | None = (frozenset(), frozenset())
 
-    def configure(self, config: Config) -> None:
+    def configure(self, loaded: Loaded) -> None:
         """Probe what this configuration says, from now on."""
-        wanted = {
-            Target(name, endpoint, backend.health)
-            for name, backend in config.backends.items()
-            if backend.health is not None
-            for endpoint in backend.endpoints
-        }
+        wanted = {target for name in loaded.config.backends for target in targets(name, loaded)}
+        self.contexts = {}
         for target in self.tasks.keys() - wanted:
             self.end(self.tasks.pop(target))
         names = {target.name for target in wanted}
@@ -96,7 +134,6 @@ class Prober:
             self.end(task)
         self.tasks = {}
         await asyncio.gather(*self.ending, return_exceptions=True)
-        await self.session.close()
 
     async def attend(self, target: Target) -> None:
         """Probe one endpoint for ever."""
@@ -109,19 +146,53 @@ class Prober:
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
     async def probe(self, target: Target) -> bool:
-        """A GET answered with 2xx, or, without a path, an accepted connection."""
-        health, endpoint = target.health, target.endpoint
+        """Whether any address of the endpoint is well: the workers pass over those of a name that are not."""
         try:
-            async with asyncio.timeout(health.timeout):
-                if health.path is None:
-                    _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
-                    writer.close()
-                    return True
-                url = f"http://{endpoint.authority}{health.path}"
-                async with self.session.get(url, allow_redirects=False) as response:
-                    return 200 <= response.status < 300
-        except (OSError, aiohttp.ClientError, TimeoutError, ValueError):
+            async with asyncio.timeout(target.health.timeout):
+                found = await self.find(target)
+        except OSError:
             return False
+        asked = (self.ask(target, (address, *found.spare)) for address in found.usual)
+        return any(await asyncio.gather(*asked))
+
+    async def find(self, target: Target) -> Addresses:
+        """Of its name, not looked up more often than the workers do. The last ones if that fails."""
+        host = target.at.host
+        if not dial.is_name(host):
+            return Addresses((host,))
+        at, found = self.addresses.get(host, (float("-inf"), None))
+        if found is not None and time.monotonic() - at < target.resolve:
+            return found
+        try:
+            found = await dial.look_up(host)
+        except OSError:
+            if found is None:
+                raise
+        self.addresses[host] = (time.monotonic(), found)
+        return found
+
+    async def ask(self, target: Target, addresses: Sequence[str]) -> bool:
+        """A GET answered with 2xx, or, without a path, an accepted connection."""
+        probe: Probe | None = None
+        try:
+            async with asyncio.timeout(target.health.timeout):
+                context = self.context(target.tls) if target.at.tls else None
+                probe = await dial.connect(Probe, target.at, addresses, target.tls, context)
+                if target.health.path is None:
+                    return True
+                probe.transport.write(REQUEST % (target.health.path.encode(), target.at.authority.encode()))
+                return 200 <= await probe.status < 300
+        except OSError:
+            return False
+        finally:
+            if probe is not None:
+                probe.transport.abort()
+
+    def context(self, tls: Tls) -> ssl.SSLContext:
+        """Raises OSError when a file is gone bad."""
+        if tls not in self.contexts:
+            self.contexts[tls] = dial.tls_context(tls)
+        return self.contexts[tls]
 
     async def tell(self) -> None:
         """What has changed since the last time, if anything has."""
@@ -140,3 +211,15 @@ class Prober:
             if not isinstance(error, Exception):
                 raise
             log.exception("the change of endpoints was not taken")
+
+
+def targets(name: str, loaded: Loaded) -> list[Target]:
+    """What is probed of a backend."""
+    config = loaded.config.backends[name]
+    if config.health is None:
+        return []
+    spec = compile_backend(name, config, (), 1, loaded.stamps.get(name, ""))
+    return [
+        Target(name, written.name, at, spec.tls, config.health, config.resolve)
+        for written, at in zip(config.endpoints, spec.endpoints, strict=True)
+    ]

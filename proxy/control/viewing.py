@@ -87,9 +87,7 @@ def backend_view(
     down: frozenset[tuple[str, str]],
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
-    endpoints = [
-        EndpointView(f"http://{e.authority}", (name, e.authority) not in down) for e in config.endpoints
-    ]
+    endpoints = [EndpointView(e.url, (name, e.name) not in down) for e in config.endpoints]
     in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)
     return BackendView(name, endpoints, in_flight, config.version)
 

@@ -20,7 +20,7 @@ from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.upstream import Upstream
-from proxy.errors import FAILURES, Failure, RequestRefused, Stage
+from proxy.errors import FAILURES, UNSENT, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
@@ -175,11 +175,8 @@ class Exchange:
         choices = backend.available
         if avoid is not None:
             choices = [e for e in choices if e is not avoid] or choices
-        if not choices:
-            self.on_upstream_failed(Stage.NO_ENDPOINT)
-            return
-        if backend.in_flight >= spec.max_in_flight:
-            self.on_upstream_failed(Stage.OVERLOAD)
+        if not choices or backend.in_flight >= spec.max_in_flight:
+            self.on_upstream_failed(Stage.OVERLOAD if choices else Stage.NO_ENDPOINT)
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
         backend.in_flight += 1
@@ -306,13 +303,15 @@ class Exchange:
     def on_upstream_failed(self, stage: Stage) -> None:
         """Retry, fall back, answer for the backend, or cut: whichever comes first and is allowed."""
         failure = FAILURES[stage]
+        if self.endpoint is not None:
+            self.endpoint.failed(stage)
         self.leave(broken=True)
         if self.answer is not None:
             self.cut(failure)
         elif may_retry(self, failure):
             self.attempts += 1
             self.stages += (stage,)
-            self.place(self.answering, avoid=self.endpoint if stage is Stage.CONNECT else None)
+            self.place(self.answering, avoid=self.endpoint if stage in UNSENT else None)
         else:
             self.blame(failure)
             if may_fall_back(self, failure):

@@ -75,7 +75,7 @@ class DataPlane:
         for name, spec in snapshot.backends.items():
             known = self.backends.get(name)
             if known is None:
-                self.backends[name] = BackendState(spec)
+                self.backends[name] = BackendState(spec, self.note_ejection)
             else:
                 known.use(spec)
             if name in self.mirrors:
@@ -141,7 +141,7 @@ class DataPlane:
             return "dropped_no_endpoint"
         state = self.mirrors.get(to)
         if state is None:
-            self.mirrors[to] = state = MirrorState(BackendState(spec))
+            self.mirrors[to] = state = MirrorState(BackendState(spec, self.note_ejection))
         return send_copy(self, state, exchange, random())
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────
@@ -162,10 +162,18 @@ class DataPlane:
             for client in [c for c in self.clients if c.deadline <= now]:
                 client.on_deadline()
             self.close_idle(self.loop.time() - IDLE_LIMIT)
+            for backend in self.all_backends():
+                backend.tend(now)
 
     def close_idle(self, before: float) -> None:
-        for backend in [*self.backends.values(), *(m.backend for m in self.mirrors.values())]:
+        for backend in self.all_backends():
             backend.close_idle(before)
+
+    def all_backends(self) -> list[BackendState]:
+        return [*self.backends.values(), *(mirror.backend for mirror in self.mirrors.values())]
+
+    def note_ejection(self, backend: str, endpoint: str) -> None:
+        self.recorder.ejected(backend, endpoint)
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
@@ -205,6 +213,8 @@ class DataPlane:
             await asyncio.sleep(0)
         self.close_idle(float("inf"))
         self.sweeper.cancel()
+        for backend in self.all_backends():
+            backend.stop_looking()
         await asyncio.sleep(0)
 
     def in_flight(self) -> dict[str, int]:

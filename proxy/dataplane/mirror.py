@@ -99,6 +99,7 @@ class MirrorCopy:
             self.end("sent")
 
     def on_upstream_failed(self, stage: Stage) -> None:
+        self.endpoint.failed(stage)
         self.status = 504 if stage is Stage.FIRST_BYTE else 502
         self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
 

@@ -134,6 +134,10 @@ class Recorder:
         key = (route, backend, outcome)
         self.table.mirrors[key] = self.table.mirrors.get(key, 0) + 1
 
+    def ejected(self, backend: str, endpoint: str) -> None:
+        key = (backend, endpoint)
+        self.table.ejections[key] = self.table.ejections.get(key, 0) + 1
+
     def refused(self, status: int, stage: Stage) -> None:
         what = f"{status}:{stage}"
         self.table.refused[what] = self.table.refused.get(what, 0) + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.errors import Failure, Fallback, Stage
+from proxy.errors import UNSENT, Failure, Fallback
 
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
@@ -24,7 +24,7 @@ def may_retry(exchange: Exchange, failure: Failure) -> bool:
     spec = exchange.route.spec
     if exchange.attempts >= spec.retry_attempts:
         return False
-    if failure.stage is Stage.CONNECT:  # nothing was sent
+    if failure.stage in UNSENT:
         return len(exchange.answering.available) > 1
     return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange)
 

@@ -7,7 +7,9 @@ nobody asked for end it. Whoever owns a connection hears of exactly one end of i
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import ssl
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.dataplane.flow import Flow
@@ -46,6 +48,8 @@ class Upstream(Flow):
         self.buffer = b""
         self.reader: BodyReader | None = None
         self.keeps_alive = True
+        self.said_end = False
+        self.status = 0
         self.reused = False
         self.idle_since = 0.0
 
@@ -97,6 +101,9 @@ class Upstream(Flow):
 
     def start_body(self, owner: Owner, head: ResponseHead, body: bytes) -> None:
         self.keeps_alive = head.keep_alive
+        self.status = head.status
+        if head.status >= 500:
+            self.endpoint.answered(head.status)
         if len(body) == head.length:
             self.end()
             owner.on_response(head, body, True)
@@ -135,6 +142,8 @@ class Upstream(Flow):
 
     def release(self, request_done: bool) -> None:
         """Back to the pool, if nothing is owed."""
+        if self.endpoint.health.failures and self.status < 500:
+            self.endpoint.answered(self.status)
         transport = self.transport
         sent = request_done and not transport.get_write_buffer_size()
         if self.keeps_alive and sent and not transport.is_closing():
@@ -156,18 +165,31 @@ class Upstream(Flow):
         self.endpoint.forget(self)
         self.transport.abort()
 
+    def eof_received(self) -> None:
+        """Over TLS the other side must have said so: anyone on the way can end a TCP connection."""
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        if tls is not None:  # asyncio calls this at a bare FIN too, uvloop does not
+            with contextlib.suppress(ssl.SSLError):
+                self.said_end = not tls.read(1)  # after a close_notify (RFC 8446 section 6.1)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.endpoint.forget(self)
         owner, reader = self.owner, self.reader
         if owner is None:
             return
         self.owner = self.reader = None
-        if isinstance(reader, UntilCloseReader) and exc is None:
+        if (
+            isinstance(reader, UntilCloseReader)
+            and exc is None
+            and (self.said_end or not self.endpoint.spec.tls)
+        ):
             owner.on_response_body(b"", True)
         elif reader is not None:
             owner.on_upstream_failed(Stage.BODY)
         elif self.buffer:
             owner.on_upstream_failed(Stage.PROTOCOL)
+        elif isinstance(exc, ssl.SSLError) and not self.reused:  # TLS 1.3 refuses us after its handshake
+            owner.on_upstream_failed(Stage.TLS)
         else:
             owner.on_upstream_failed(Stage.STALE if self.reused else Stage.RESET)
 

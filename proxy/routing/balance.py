@@ -1,7 +1,9 @@
 """Which endpoint of a backend: power of two choices by requests in flight (Mitzenmacher 2001).
 
 Two random candidates, the less loaded one wins; that is enough to keep the worst queue short, and
-unlike least-connections it does not send everyone to the endpoint that just came back empty.
+unlike least-connections it does not send everyone to the endpoint that just came back empty. One that
+is still to get only a share of its traffic (slow start) keeps so much of what it wins, else the other
+candidate has it: a load that is weighted instead would give it nothing while all are idle.
 """
 
 from __future__ import annotations
@@ -12,18 +14,22 @@ from typing import Protocol, TypeVar
 
 class Loaded(Protocol):
     in_flight: int
+    share: float  # above 0; 1 is a full share
 
 
 E = TypeVar("E", bound=Loaded)
 
 
 def pick(endpoints: Sequence[E], draw: float) -> E:
-    """One of at least one endpoint; 0 ≤ draw < 1 decides both candidates."""
+    """One of at least one endpoint; 0 ≤ draw < 1 decides both candidates, and what a share is worth."""
     n = len(endpoints)
     if n == 1:
         return endpoints[0]
-    pair = int(draw * n * (n - 1))
+    place = draw * n * (n - 1)
+    pair = int(place)
     first, second = divmod(pair, n - 1)
     second += second >= first
     a, b = endpoints[first], endpoints[second]
-    return b if b.in_flight < a.in_flight else a
+    if b.in_flight < a.in_flight:
+        a, b = b, a
+    return a if place - pair < a.share else b

@@ -15,7 +15,8 @@ import msgspec
 from proxy.routing.ledger import Ledger, salt_of
 
 if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
-    from proxy.config.model import BackendConfig, Config, RateConfig, RouteConfig
+    from proxy.config.load import Loaded
+    from proxy.config.model import BackendConfig, BackendTlsConfig, RateConfig, RouteConfig
 
 NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
@@ -24,10 +25,35 @@ NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
+    """`authority` is the Host field of a request that brought none; a unix socket has a `path`, no host."""
+
     host: str
     port: int
     authority: str
     up: bool = True
+    url: str = ""
+    tls: bool = False
+    path: str = ""
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """How `https://` endpoints are spoken to. `stamp` tells the files' contents apart: others, another Tls."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+    stamp: str = ""
+
+
+class Eject(msgspec.Struct, frozen=True):
+    """When an endpoint that fails requests is passed over: `health` acts on it. `time` in seconds."""
+
+    after: int
+    time: float
+    max_share: float
+    statuses: tuple[int, ...]
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -40,6 +66,10 @@ class Backend(msgspec.Struct, frozen=True):
     idle_timeout: float
     total_timeout: float | None
     max_in_flight: int
+    tls: Tls = Tls()
+    eject: Eject | None = None
+    slow_start: float = 0.0
+    resolve: float = 10.0
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -123,7 +153,7 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 def compile_snapshot(
-    config: Config,
+    loaded: Loaded,
     ledgers: Mapping[str, Ledger],
     roles: Mapping[str, Mapping[str, Role]],
     down: Collection[tuple[str, str]],
@@ -131,10 +161,14 @@ def compile_snapshot(
     workers: int = 1,
     trials: Mapping[str, Trial] = NO_TRIALS,
 ) -> Snapshot:
-    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, authority) pairs that fail their probes."""
+    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, endpoint) pairs that fail their probes."""
+    config = loaded.config
     return Snapshot(
         generation=generation,
-        backends={name: compile_backend(name, b, down, workers) for name, b in config.backends.items()},
+        backends={
+            name: compile_backend(name, b, down, workers, loaded.stamps.get(name, ""))
+            for name, b in config.backends.items()
+        },
         routes=tuple(
             compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
             for r in config.routes
@@ -149,19 +183,29 @@ def compile_snapshot(
 
 
 def compile_backend(
-    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], workers: int
+    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], workers: int, stamp: str
 ) -> Backend:
+    eject = backend.eject
     return Backend(
         name=name,
         endpoints=tuple(
-            Endpoint(e.host, e.port, e.authority, (name, e.authority) not in down) for e in backend.endpoints
+            Endpoint(e.host, e.port, e.authority, (name, e.name) not in down, e.url, e.tls, e.path)
+            for e in backend.endpoints
         ),
         connect_timeout=backend.timeout.connect,
         first_byte_timeout=backend.timeout.first_byte,
         idle_timeout=backend.timeout.idle,
         total_timeout=backend.timeout.total,
         max_in_flight=-(-backend.max_in_flight // max(workers, 1)),
+        tls=compile_tls(backend.tls, stamp),
+        eject=None if eject is None else Eject(eject.after, eject.time, eject.max_share, eject.statuses),
+        slow_start=backend.slow_start,
+        resolve=backend.resolve,
     )
+
+
+def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
+    return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
 
 
 def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:

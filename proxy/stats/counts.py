@@ -102,6 +102,14 @@ class MirrorCount(msgspec.Struct):
     n: int
 
 
+class EjectionCount(msgspec.Struct):
+    """How often a worker began to pass over an endpoint that kept failing."""
+
+    backend: str
+    endpoint: str
+    n: int
+
+
 class Counts(msgspec.Struct):
     """A bundle of cells and mirror counts; an empty one is the neutral element of `merge`."""
 
@@ -111,6 +119,7 @@ class Counts(msgspec.Struct):
     dropped: dict[str, int] = msgspec.field(
         default_factory=dict
     )  # observations there was no room for, by reason
+    ejections: list[EjectionCount] = msgspec.field(default_factory=list)
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -127,6 +136,7 @@ class CountsTable:
         self.mirrors: dict[tuple[str, str, str], int] = {}
         self.refused: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
+        self.ejections: dict[tuple[str, str], int] = {}
 
     def add(self, counts: Counts) -> None:
         for cell in counts.cells:
@@ -141,6 +151,9 @@ class CountsTable:
             self.refused[what] = self.refused.get(what, 0) + n
         for reason, n in counts.dropped.items():
             self.dropped[reason] = self.dropped.get(reason, 0) + n
+        for e in counts.ejections:
+            place = (e.backend, e.endpoint)
+            self.ejections[place] = self.ejections.get(place, 0) + e.n
 
     def take(self) -> Counts:
         """Everything so far, leaving the table empty."""
@@ -149,8 +162,9 @@ class CountsTable:
             [MirrorCount(*key, n) for key, n in self.mirrors.items()],
             self.refused,
             self.dropped,
+            [EjectionCount(*key, n) for key, n in self.ejections.items()],
         )
-        self.cells, self.mirrors, self.refused, self.dropped = {}, {}, {}, {}
+        self.cells, self.mirrors, self.refused, self.dropped, self.ejections = {}, {}, {}, {}, {}
         return taken
 
     def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:

@@ -33,6 +33,7 @@ NAMES = {
     "crossfade_rollout_step",
     "crossfade_check_evidence",
     "crossfade_decisions_total",
+    "crossfade_endpoint_ejections_total",
     "crossfade_endpoint_up",
     "crossfade_config_last_reload_successful",
     "crossfade_config_last_reload_success_timestamp_seconds",

@@ -37,10 +37,38 @@ def test_where_to_listen(written: str, host: str, port: int, authority: str):
         ("http://127.0.0.1", "127.0.0.1", 80, "127.0.0.1:80"),
     ],
 )
-def test_endpoints(written: str, host: str, port: int, authority: str):
+def test_plain_endpoints(written: str, host: str, port: int, authority: str):
     found = address.endpoint(written)
     assert (found.host, found.port, found.authority) == (host, port, authority)
+    assert (found.name, found.url, found.tls) == (authority, f"http://{authority}", False)
     assert address.endpoint(found) is found
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port", "url"),
+    [
+        ("https://Churn-v2:8443/", "churn-v2", 8443, "https://churn-v2:8443"),
+        ("https://churn-v2", "churn-v2", 443, "https://churn-v2:443"),
+        ("HTTPS://[::1]", "::1", 443, "https://[::1]:443"),
+    ],
+)
+def test_endpoints_over_tls(written: str, host: str, port: int, url: str):
+    found = address.endpoint(written)
+    assert (found.host, found.port, found.tls, found.name, found.url) == (host, port, True, url, url)
+
+
+def test_endpoints_at_unix_sockets():
+    found = address.endpoint("unix:///run/Model.sock")
+    assert (found.path, found.name, found.url) == (
+        "/run/Model.sock",
+        "unix:///run/Model.sock",
+        "unix:///run/Model.sock",
+    )
+    assert found.authority == "localhost"
+
+
+def test_a_server_name():
+    assert address.host_name("Churn-v2") == "churn-v2"
 
 
 @pytest.mark.parametrize(
@@ -67,14 +95,35 @@ def test_endpoints(written: str, host: str, port: int, authority: str):
         ),
         (address.listen, ":99999", "must have a port of at most 65535, not 99999", None),
         (address.listen, "host:port", 'must be host:port, not "host:port"', None),
+        (address.endpoint, "a:1", 'must begin with http://, not be "a:1"', "http://a:1"),
+        (address.endpoint, "grpc://a:1", "must be http://, https:// or unix://, not grpc://", None),
         (
             address.endpoint,
-            "https://a:1",
-            "must be http://, since https to a backend is not supported",
-            "http://a:1",
+            "unix:/run/a.sock",
+            "must have three slashes: unix:// and an absolute path",
+            "unix:///run/a.sock",
         ),
-        (address.endpoint, "a:1", 'must begin with http://, not be "a:1"', "http://a:1"),
-        (address.endpoint, "grpc://a:1", "must be http://, not grpc://", None),
+        (
+            address.endpoint,
+            "unix://a.sock",
+            'must be unix:// and an absolute path, as in unix:///run/model.sock, not "unix://a.sock"',
+            None,
+        ),
+        (
+            address.endpoint,
+            "unix:///run/",
+            'must be unix:// and an absolute path, as in unix:///run/model.sock, not "unix:///run/"',
+            None,
+        ),
+        (address.endpoint, "unix:///" + "a" * 107, "must have a path of at most 107 bytes", None),
+        (
+            address.endpoint,
+            "https://a/x",
+            "must not have a path or a query, since the client's own is used",
+            "https://a",
+        ),
+        (address.host_name, "a:1", 'must be a host name, not "a:1"', None),
+        (address.host_name, None, "must be a host name, not empty", None),
         (address.endpoint, "http://u:p@a", "must not hold a user name or password", None),
         (
             address.endpoint,

@@ -46,7 +46,13 @@ def test_top_level(top: str, expected: str):
         ("»b: {}", 'backends.b: the key "endpoints" is missing'),
         ("b: »http://b:1", 'backends.b: must be a mapping, not "http://b:1"'),
         ("b: {endpoints: »[]}", "backends.b.endpoints: must not be empty"),
-        ("b: {endpoints: »'https://b:1'}", 'backends.b.endpoints: must be http://, since https to a backend is not supported; did you mean "http://b:1"?'),
+        ("b: {endpoints: »'ftp://b:1'}", "backends.b.endpoints: must be http://, https:// or unix://, not ftp://"),
+        ("b: {endpoints: 'https://b:1', tls: {»key: k.pem}}", "backends.b.tls.key: is no use without cert"),
+        ("b: {endpoints: 'https://b:1', tls: {server_name: »'b:1'}}", 'backends.b.tls.server_name: must be a host name, not "b:1"'),
+        ("b: {endpoints: 'http://b', »eject: }", "backends.b.eject: must be a mapping or false, not empty"),
+        ("b: {endpoints: 'http://b', eject: {max_share: »0%}}", "backends.b.eject.max_share: must be more than 0"),
+        ("b: {endpoints: 'http://b', eject: {statuses: »404}}", "backends.b.eject.statuses: must be at least 500, not 404"),
+        ("b: {endpoints: 'http://b', resolve: »0}", "backends.b.resolve: must be more than 0"),
         ("b: {endpoints: ['http://b:1', »'b:2']}", 'backends.b.endpoints[1]: must begin with http://, not be "b:2"; did you mean "http://b:2"?'),
         ("b: {endpoints: 'http://b', »health: }", "backends.b.health: must be a mapping or false, not empty"),
         ("b: {endpoints: 'http://b', health: {path: »health}}", 'backends.b.health.path: must begin with "/", not be "health"; did you mean "/health"?'),
@@ -204,7 +210,7 @@ routes:
 def test_everything_is_told_at_once_and_in_order():
     written = text(
         top="workers: many",
-        backend="b: {endpoints: 'https://b:1'}",
+        backend="b: {endpoints: 'b:1'}",
         split="{a: 50%, c: 49%}",
         route="sticky: {heder: X}\n    retry: {pure: yes}\n    prediction: {score: s}",
     )
@@ -213,7 +219,7 @@ def test_everything_is_told_at_once_and_in_order():
     assert str(caught.value).split("\n") == [
         'routing.yaml:2:10: workers: must be auto or a whole number, not "many"',
         "routing.yaml:5:3: warning: backends.b: no route uses this backend",
-        "routing.yaml:5:18: backends.b.endpoints: must be http://, since https to a backend is not supported; "
+        'routing.yaml:5:18: backends.b.endpoints: must begin with http://, not be "b:1"; '
         'did you mean "http://b:1"?',
         "routing.yaml:8:12: routes[0].split: must add up to 100%, not 99%",
         'routing.yaml:8:21: routes[0].split.c: no backend is named "c"',

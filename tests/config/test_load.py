@@ -12,7 +12,9 @@ from proxy.config.address import EndpointConfig, ListenConfig
 from proxy.config.model import (
     AdminConfig,
     BackendConfig,
+    BackendTlsConfig,
     Config,
+    EjectConfig,
     FeedbackConfig,
     FuseConfig,
     HealthConfig,
@@ -60,6 +62,10 @@ def test_all_that_is_not_written_has_a_default():
                 endpoints=(EndpointConfig(host="a", port=1),),
                 version=None,
                 health=HealthConfig(path=None, interval=1.0, timeout=0.5, healthy_after=2, unhealthy_after=3),
+                tls=None,
+                eject=EjectConfig(after=5, time=10.0, max_share=0.5, statuses=(502, 503, 504)),
+                slow_start=10.0,
+                resolve=10.0,
                 timeout=TimeoutConfig(connect=1.0, first_byte=60.0, idle=60.0, total=None),
                 max_in_flight=1024,
             )
@@ -130,6 +136,19 @@ def test_top_level_keys(written: str, key: str, value: object):
             TimeoutConfig(connect=0.25),
         ),
         ("{endpoints: http://b, max_in_flight: 1}", "max_in_flight", 1),
+        (
+            "{endpoints: https://b, tls: {ca: c, cert: d, key: k, server_name: s, verify: false}}",
+            "tls",
+            BackendTlsConfig(ca="c", cert="d", key="k", server_name="s", verify=False),
+        ),
+        ("{endpoints: http://b, eject: false}", "eject", None),
+        (
+            "{endpoints: http://b, eject: {after: 2, time: 1m, max_share: 1, statuses: 500}}",
+            "eject",
+            EjectConfig(after=2, time=60.0, max_share=1.0, statuses=(500,)),
+        ),
+        ("{endpoints: http://b, slow_start: 0}", "slow_start", 0.0),
+        ("{endpoints: http://b, resolve: 5s}", "resolve", 5.0),
     ],
 )
 def test_backend_keys(written: str, key: str, value: object):

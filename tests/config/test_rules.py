@@ -70,6 +70,7 @@ def test_errors(written: str, expected: str):
         whole(),
         whole(listen="[':0', ':0']"),
         whole(listen="['0.0.0.0:80', '[::]:80']"),
+        whole(c="c: {endpoints: [http://c, 'https://d'], tls: {ca: c}}"),
         whole(admin="{token: t, listen: '0.0.0.0:1'}"),
         whole(admin="{listen: 'localhost:1'}"),
         whole("{name: r, match: {path: null, prefix: /x}, split: {a: 1, b: 1, c: 1}}"),
@@ -89,6 +90,14 @@ def test_nothing_to_say(written: str):
         (
             whole("{name: r, split: {a: 1}, mirror: {to: b}}", c="»c: {endpoints: http://c}"),
             "backends.c: no route uses this backend",
+        ),
+        (
+            whole(c="c: {endpoints: [http://c, 'unix:///c'], »tls: {ca: c}}"),
+            "backends.c.tls: has no effect, since no endpoint is https://",
+        ),
+        (
+            whole(c="c: {endpoints: ['unix:///c', »'unix:///c']}"),
+            "backends.c.endpoints[1]: /c is an endpoint of c already",
         ),
         (
             whole(c="c: {endpoints: [http://c, »http://a:80/]}"),

@@ -68,7 +68,7 @@ def test_spellings_it_accepts(written: str):
         text(top="drain: soon"),
         text(top="workers: many"),
         text(split="{a: lots, b: 1}"),
-        text(backend="b: {endpoints: https://b}"),
+        text(backend="b: {endpoints: ftp://b}"),
         text(backend="b: {}"),
         text(backend="b: {endpoints: http://b, health: true}"),
         text(route="sticky: {heder: x}"),

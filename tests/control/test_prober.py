@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from proxy.config.load import load
-from proxy.config.model import Config, HealthConfig
+from proxy.config.load import Loaded, load
+from proxy.config.model import HealthConfig
 from proxy.control.prober import Condition, Names, Prober
 
 
@@ -65,7 +65,7 @@ class Listener:
         return self.heard[-1][1] if self.heard else frozenset()
 
 
-def config(port: int, health: str = "{path: /health, interval: 10ms, timeout: 300ms}") -> Config:
+def config(port: int, health: str = "{path: /health, interval: 10ms, timeout: 300ms}") -> Loaded:
     text = f"""
     listen: 127.0.0.1:0
     backends:
@@ -73,7 +73,7 @@ def config(port: int, health: str = "{path: /health, interval: 10ms, timeout: 30
     routes:
       - {{name: r, match: {{prefix: /}}, split: {{v2: 100%}}}}
     """
-    return load(textwrap.dedent(text), "routing.yaml", {}).config
+    return load(textwrap.dedent(text), "routing.yaml", {})
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -83,7 +83,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def probing(wanted: Config) -> AsyncIterator[tuple[Prober, Listener]]:
+async def probing(wanted: Loaded) -> AsyncIterator[tuple[Prober, Listener]]:
     listener = Listener()
     prober = Prober(listener.changed)
     prober.configure(wanted)
@@ -101,9 +101,11 @@ async def probing(wanted: Config) -> AsyncIterator[tuple[Prober, Listener]]:
         ("xx", True),
         ("xxx", False),
         ("xx.xx", True),
-        ("xxx.", False),
+        ("xxx.", True),  # never well before
         ("xxx..", True),
-        ("xxx.x.", False),
+        (".xxx.", False),
+        (".xxx..", True),
+        (".xxx.x.", False),
         (".xxx", False),
     ],
 )

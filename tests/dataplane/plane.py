@@ -38,7 +38,7 @@ SNAPSHOT = Snapshot(
 
 
 def endpoint(port: int, up: bool = True) -> Endpoint:
-    return Endpoint("127.0.0.1", port, f"127.0.0.1:{port}", up)
+    return Endpoint("127.0.0.1", port, f"127.0.0.1:{port}", up, f"http://127.0.0.1:{port}")
 
 
 def route(split: str | Mapping[str, int], name: str = "churn", **options: Any) -> Route:
@@ -127,6 +127,11 @@ class Stage:
             self.specs[name], endpoints=(*self.specs[name].endpoints, endpoint(started.port))
         )
         return started
+
+    def replica(self, name: str, at: Endpoint, **spec: Any) -> None:
+        """An endpoint that something else serves; the backend is made if there is none."""
+        known = self.specs.get(name, replace(BACKEND, name=name, endpoints=()))
+        self.specs[name] = replace(known, endpoints=(*known.endpoints, at), **spec)
 
     def refusing(self, name: str, **spec: Any) -> ScriptedBackend:
         """A backend whose port refuses connections."""

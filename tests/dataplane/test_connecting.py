@@ -68,8 +68,8 @@ async def test_a_connection_that_ends_before_it_is_used(
     useless = stage.backend("v3", script).port
     create_connection = stage.plane.loop.create_connection
 
-    async def connect(protocol: Any, host: str, port: int) -> Any:
-        transport, upstream = await create_connection(protocol, host, port)
+    async def connect(protocol: Any, host: str, port: int, **tls: Any) -> Any:
+        transport, upstream = await create_connection(protocol, host, port, **tls)
         if port == useless:
             await wait_until(transport.is_closing)
         return transport, upstream
@@ -87,10 +87,10 @@ async def test_a_connection_that_is_not_made_in_time(stage: Stage, monkeypatch: 
     silent_port = stage.backend("v3", connect_timeout=0.1).port
     create_connection = stage.plane.loop.create_connection
 
-    async def connect(protocol: Any, host: str, port: int) -> Any:
+    async def connect(protocol: Any, host: str, port: int, **tls: Any) -> Any:
         if port == silent_port:
             await asyncio.Event().wait()
-        return await create_connection(protocol, host, port)
+        return await create_connection(protocol, host, port, **tls)
 
     stage.backend("v2")
     stage.use(route("v3", fallback="v2"))

@@ -18,6 +18,7 @@ from proxy.dataplane.endpoint import BackendState, EndpointState
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.mirror import MirrorState
 from proxy.dataplane.upstream import Upstream
+from proxy.routing.health import ALWAYS
 from proxy.routing.snapshot import Endpoint, Route
 from tests.dataplane.plane import BACKEND, SNAPSHOT
 from tests.fuzz.reference import Heard, Refused, next_message
@@ -185,20 +186,22 @@ class Memory:
         self.script: Script = answer
         self.complaints = Complaints()
         specs = {
-            name: replace(BACKEND, name=name, endpoints=(Endpoint("memory", 1, name, True),))
+            name: replace(
+                BACKEND, name=name, endpoints=(Endpoint("127.0.0.1", 1, name, True, f"http://{name}"),)
+            )
             for name in ("v2", "v3")
         }
         self.plane.use(replace(SNAPSHOT, backends=specs, routes=routes))
-        self.plane.mirrors = {"v3": MirrorState(BackendState(specs["v3"]))}
+        self.plane.mirrors = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
         for state in [*self.plane.backends.values(), self.plane.mirrors["v3"].backend]:
             self.reach(state)
 
     def reach(self, state: BackendState) -> None:
         """Endpoints of the proxy's own kind, but for the network."""
-        for authority, known in state.endpoints.items():
-            endpoint = MemoryEndpoint(known.host, known.port, known.authority.decode())
+        for key, known in state.endpoints.items():
+            endpoint = MemoryEndpoint(state, known.spec, known.addresses, ALWAYS)
             endpoint.memory = self
-            state.endpoints[authority] = endpoint
+            state.endpoints[key] = endpoint
         state.available = list(state.endpoints.values())
 
     async def talk(self, pieces: Sequence[bytes], script: Script) -> Talk:

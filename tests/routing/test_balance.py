@@ -18,6 +18,7 @@ DRAWS = st.floats(0, 1, exclude_max=True)
 class Endpoint:
     name: int
     in_flight: int = 0
+    share: float = 1.0
 
 
 class Watched:
@@ -26,6 +27,7 @@ class Watched:
     def __init__(self, name: int, seen: list[int]) -> None:
         self.name = name
         self.seen = seen
+        self.share = 1.0
 
     @property
     def in_flight(self) -> int:

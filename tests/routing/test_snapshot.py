@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.config.load import load
-from proxy.config.model import Config
+from proxy.config.load import Loaded, load
 from proxy.routing.ledger import Ledger, new_ledger, reweigh, salt_of
 from proxy.routing.router import Router
 from proxy.routing.snapshot import (
     Backend,
+    Eject,
     Endpoint,
     Match,
     Mirror,
@@ -18,6 +18,7 @@ from proxy.routing.snapshot import (
     Role,
     Snapshot,
     Sticky,
+    Tls,
     compile_snapshot,
 )
 from tests.routing.requests import request
@@ -27,10 +28,14 @@ listen: 127.0.0.1:0
 limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s}
 backends:
   churn-v2:
-    endpoints: [http://churn-v2:8000, "http://[::1]:8001"]
+    endpoints: [https://churn-v2:8000, "http://[::1]:8001", unix:///run/churn.sock]
+    tls: {ca: /ca.pem, server_name: churn}
+    eject: {after: 3, time: 20s, statuses: 503}
+    slow_start: 5s
+    resolve: 30s
     timeout: {connect: 250ms, first_byte: 2s, idle: 30s, total: 60s}
     max_in_flight: 512
-  churn-v3: {endpoints: http://churn-v3:8000}
+  churn-v3: {endpoints: http://churn-v3:8000, eject: false}
   churn-v4: {endpoints: http://churn-v4:8000}
 routes:
   - name: churn
@@ -56,19 +61,19 @@ routes:
 
 
 @pytest.fixture(scope="module")
-def config() -> Config:
-    return load(FILE, "crossfade.yaml", {}).config
+def loaded() -> Loaded:
+    return load(FILE, "crossfade.yaml", {}, lambda tls: ("as it is", {}))
 
 
 @pytest.fixture(scope="module")
-def ledgers(config: Config) -> dict[str, Ledger]:
-    return {r.name: new_ledger(r.split, salt_of(r.name)) for r in config.routes}
+def ledgers(loaded: Loaded) -> dict[str, Ledger]:
+    return {r.name: new_ledger(r.split, salt_of(r.name)) for r in loaded.config.routes}
 
 
 @pytest.fixture(scope="module")
-def compiled(config: Config, ledgers: dict[str, Ledger]) -> Snapshot:
+def compiled(loaded: Loaded, ledgers: dict[str, Ledger]) -> Snapshot:
     roles: dict[str, dict[str, Role]] = {"churn": {"churn-v2": "champion", "churn-v3": "challenger"}}
-    return compile_snapshot(config, ledgers, roles, {("churn-v2", "[::1]:8001")}, 7, workers=4)
+    return compile_snapshot(loaded, ledgers, roles, {("churn-v2", "[::1]:8001")}, 7, workers=4)
 
 
 def test_limits(compiled):
@@ -81,28 +86,33 @@ def test_backends(compiled):
     assert compiled.backends["churn-v2"] == Backend(
         name="churn-v2",
         endpoints=(
-            Endpoint("churn-v2", 8000, "churn-v2:8000", up=True),
-            Endpoint("::1", 8001, "[::1]:8001", up=False),
+            Endpoint("churn-v2", 8000, "churn-v2:8000", True, "https://churn-v2:8000", tls=True),
+            Endpoint("::1", 8001, "[::1]:8001", False, "http://[::1]:8001"),
+            Endpoint("", 0, "localhost", True, "unix:///run/churn.sock", path="/run/churn.sock"),
         ),
         connect_timeout=0.25,
         first_byte_timeout=2.0,
         idle_timeout=30.0,
         total_timeout=60.0,
         max_in_flight=128,
+        tls=Tls(ca="/ca.pem", server_name="churn", stamp="as it is"),
+        eject=Eject(after=3, time=20.0, max_share=0.5, statuses=(503,)),
+        slow_start=5.0,
+        resolve=30.0,
     )
     assert list(compiled.backends) == ["churn-v2", "churn-v3", "churn-v4"]
     assert compiled.backends["churn-v3"].total_timeout is None
 
 
-def test_an_endpoint_is_down_for_its_own_backend_only(config, ledgers):
-    compiled = compile_snapshot(config, ledgers, {}, {("churn-v3", "churn-v2:8000")}, 1)
+def test_an_endpoint_is_down_for_its_own_backend_only(loaded, ledgers):
+    compiled = compile_snapshot(loaded, ledgers, {}, {("churn-v3", "churn-v2:8000")}, 1)
     assert all(e.up for backend in compiled.backends.values() for e in backend.endpoints)
     assert compiled.backends["churn-v2"].max_in_flight == 512
 
 
 @pytest.mark.parametrize(("workers", "each"), [(0, 512), (1, 512), (2, 256), (3, 171), (512, 1), (1000, 1)])
-def test_the_limit_in_flight_is_shared_by_the_workers(config, ledgers, workers, each):
-    compiled = compile_snapshot(config, ledgers, {}, (), 1, workers)
+def test_the_limit_in_flight_is_shared_by_the_workers(loaded, ledgers, workers, each):
+    compiled = compile_snapshot(loaded, ledgers, {}, (), 1, workers)
     assert compiled.backends["churn-v2"].max_in_flight == each
 
 
@@ -144,7 +154,7 @@ def test_routes(compiled, ledgers):
     assert pattern.match == Match(regex="/x/.*")
 
 
-def test_roles_stand_beside_the_backends_of_the_ledger(config, compiled, ledgers):
+def test_roles_stand_beside_the_backends_of_the_ledger(loaded, compiled, ledgers):
     churn, rest, _ = compiled.routes
     assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
         "churn-v2": "champion",
@@ -153,7 +163,7 @@ def test_roles_stand_beside_the_backends_of_the_ledger(config, compiled, ledgers
     assert rest.roles == ("member",)
     turned = reweigh(ledgers["churn"], {"churn-v3": 9000, "churn-v4": 1000}, salt_of("churn"))
     roles: dict[str, dict[str, Role]] = {"churn": {"churn-v3": "champion", "churn-v4": "challenger"}}
-    churn = compile_snapshot(config, {**ledgers, "churn": turned}, roles, (), 2).routes[0]
+    churn = compile_snapshot(loaded, {**ledgers, "churn": turned}, roles, (), 2).routes[0]
     assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
         "churn-v2": "member",
         "churn-v3": "champion",
