@@ -214,7 +214,8 @@ class Downstream(Flow):
             return
         self.bodiless = False
         self.await_request(self.plane.snapshot.keep_alive)
-        self.go_on()
+        if self.buffer or not (self.writable and self.reading):
+            self.go_on()
 
     def await_request(self, seconds: float) -> None:
         self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.draining else seconds)

@@ -74,7 +74,7 @@ class EndpointState:
         if self.retired:
             upstream.close()
             return
-        upstream.idle_since = asyncio.get_running_loop().time()
+        upstream.idle_since = monotonic()
         upstream.reused = True
         self.idle.append(upstream)
 
@@ -111,7 +111,7 @@ class EndpointState:
         self.close_idle(float("inf"))
 
     def close_idle(self, before: float) -> None:
-        """Close connections idle since before this loop time; the oldest stand first."""
+        """Close connections idle since before this time; the oldest stand first."""
         while self.idle and self.idle[0].idle_since < before:
             self.idle[0].close()
 

@@ -112,7 +112,7 @@ class Exchange:
             self.hold(data)
         if self.upstream is not None:
             self.send_on(self.upstream, data, done)
-        if done:
+        if done and self.route.spec.mirrors:
             self.plane.mirror(self)
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
@@ -154,14 +154,15 @@ class Exchange:
         if route is None:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route
-        self.check_size(route)
+        if route.spec.body_limit is not None:
+            self.check_size(route)
         if route.rate is not None:
             self.plane.charge(route.rate, self, content)
         self.backend, self.role, self.key = route.assign(self.head, content, self.client.peer, random())
         if route.spec.fallback is not None:
             self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)
-        if self.request_done:
+        if self.request_done and route.spec.mirrors:
             self.plane.mirror(self)
         self.place(self.plane.backends[self.backend])
 
@@ -219,7 +220,8 @@ class Exchange:
         )
         if self.framing == CHUNKED:
             body = chunks(body, False)
-        self.client.set_reading(True)
+        if not self.client.reading:
+            self.client.set_reading(True)
         upstream.send(self, head.method, start + body)  # may stop the client again at once
         if self.request_done:
             self.await_first_byte()
@@ -234,7 +236,8 @@ class Exchange:
 
     def await_first_byte(self) -> None:
         """It is the backend's turn: its time to the first byte runs from now."""
-        self.deadline = min(monotonic() + self.answering.spec.first_byte_timeout, self.total_deadline)
+        deadline = monotonic() + self.answering.spec.first_byte_timeout
+        self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
@@ -258,14 +261,14 @@ class Exchange:
         self.recode = head.length < 0 and knows_chunks
         if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
             client.keep_alive = False
-        names = relay.named(self.answering.name, self.backend if self.spilled else "")
+        names = relay.named(self.answering.name, self.backend) if self.spilled else self.answering.name
         start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.recode:
             body = chunks(body, done)
         self.answer = head
         client.write(start + body)
         if done:
-            self.finish()
+            self.finish(self.first_byte_at)
         else:
             self.idle_from_now()
 
@@ -381,8 +384,8 @@ class Exchange:
         if upstream is not None and broken and upstream.owner is self:
             upstream.close()
 
-    def finish(self) -> None:
-        """Exactly once for each exchange, however it went (law 1)."""
+    def finish(self, now: float = 0.0) -> None:
+        """Exactly once for each exchange, however it went (law 1). `now` where the caller has just looked."""
         if self.ended:
             return
         self.ended = True
@@ -392,5 +395,5 @@ class Exchange:
             plane.repeating -= 1
         if self.backend:
             plane.active.discard(self)
-            plane.recorder.record(self, monotonic())
+            plane.recorder.record(self, now or monotonic())
         self.client.on_exchange_end()

@@ -161,7 +161,7 @@ class DataPlane:
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:
                 client.on_deadline()
-            self.close_idle(self.loop.time() - IDLE_LIMIT)
+            self.close_idle(now - IDLE_LIMIT)
             for backend in self.all_backends():
                 backend.tend(now)
 

@@ -61,12 +61,14 @@ class Recorder:
             cell.errors += 1
             if exchange.key is not None:
                 self.event(cell, ERROR, exchange.key)
-        started = exchange.started
-        cell.duration.add(ended_at - started)
+        seconds = ended_at - exchange.started
+        bucket = cell.duration.add(seconds)
         if route.limits:
-            self.time(exchange, cell, ended_at - started)
-        if exchange.first_byte_at:
-            cell.first_byte.add(exchange.first_byte_at - started)
+            self.time(exchange, cell, seconds)
+        if exchange.first_byte_at == ended_at:  # the answer came in one piece
+            cell.first_byte.add_to(bucket, seconds)
+        elif exchange.first_byte_at:
+            cell.first_byte.add(exchange.first_byte_at - exchange.started)
         recent = cell.recent
         recent.append(exchange.blamed)
         if len(recent) > RECENT_KEPT:

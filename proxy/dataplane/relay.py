@@ -58,14 +58,26 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
 
 
 def named(answering: bytes, assigned: str) -> bytes:
-    """The backend that answers and, where it answers for another, that one: or nobody could count moves."""
-    return b"%b\r\nx-crossfade-assigned: %b" % (answering, assigned.encode()) if assigned else answering
+    """The backend that answers for another, and that one: or nobody could count moves."""
+    return b"%b\r\nx-crossfade-assigned: %b" % (answering, assigned.encode())
 
 
 def client_head(
     answer: ResponseHead, knows_chunks: bool, keep_alive: bool, backend: bytes, request_id: bytes
 ) -> bytes:
-    """The answer's head for the client; `backend` as `named` has it."""
+    """The answer's head for the client; `backend` as `named` has it.
+
+    Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each.
+    """
+    if keep_alive and knows_chunks:
+        if not answer.spelled:
+            coding = framing_fields(answer, True, True)
+            answer.spelled = b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, answer.block, coding)
+        return b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
+            answer.spelled,
+            request_id,
+            backend,
+        )
     block = answer.block if knows_chunks else unchunked(answer)
     framing = framing_fields(answer, knows_chunks, keep_alive)
     return b"HTTP/1.1 %d%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (

@@ -147,7 +147,8 @@ class Upstream(Flow):
         transport = self.transport
         sent = request_done and not transport.get_write_buffer_size()
         if self.keeps_alive and sent and not transport.is_closing():
-            self.set_reading(True)
+            if not self.reading:
+                self.set_reading(True)
             self.endpoint.put(self)
         else:
             self.close()

@@ -38,6 +38,7 @@ PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-req
 # What this proxy says of its client, so that nobody else can.
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 OWN_PREFIX = b"x-crossfade-"
+NOTHING: frozenset[bytes] = frozenset()
 
 
 def look_alikes(name: bytes) -> frozenset[bytes]:
@@ -56,7 +57,12 @@ def respell(block: bytes) -> bytes:
 
 def nominated(connection: bytes) -> set[bytes]:
     """The lower-cased options of a Connection field value that name fields to be removed here."""
-    return {t.strip(b" \t") for t in connection.lower().split(b",")} - PROTECTED
+    return members(connection) - PROTECTED
+
+
+def members(value: bytes) -> set[bytes]:
+    """What a field value lists, lower-cased (RFC 9110 section 5.6.1)."""
+    return {member.strip(b" \t") for member in value.lower().split(b",")}
 
 
 def without(block: bytes, names: AbstractSet[bytes]) -> bytes:

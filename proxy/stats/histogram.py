@@ -37,8 +37,14 @@ class Histogram(msgspec.Struct):
     count: int = 0
     total: float = 0.0
 
-    def add(self, seconds: float) -> None:
+    def add(self, seconds: float) -> int:
+        """The bucket it fell into."""
         bucket = int((log(seconds) - LOG_UNIT) * PER_LOG) if seconds > UNIT else 0
+        self.add_to(bucket, seconds)
+        return bucket
+
+    def add_to(self, bucket: int, seconds: float) -> None:
+        """A duration whose bucket is known."""
         buckets = self.buckets
         buckets[bucket] = buckets.get(bucket, 0) + 1
         self.count += 1

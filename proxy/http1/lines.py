@@ -1,0 +1,141 @@
+"""One line of a request's head at a time: what it says to us, and how it is spelled from here on.
+
+Rule: a line is read once and then known by its bytes. Clients repeat themselves, and a look-up costs
+a tenth of taking a line apart. Long lines and credentials are not kept, and what is kept is bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from proxy.errors import RequestRefused, Stage
+from proxy.http1.headers import (
+    DIGITS,
+    FORWARDED,
+    HOP_BY_HOP,
+    HOST,
+    OWN_PREFIX,
+    PROTECTED,
+    REQUEST_ID,
+    TEXT,
+    TOKEN,
+    look_alikes,
+    members,
+    nominated,
+)
+
+TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
+REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
+OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
+FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
+CHUNKED = -1
+
+# What a request's fields mean to us; all others are the client's and pass through unread.
+PASS, FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE, UPGRADE, TE = range(10)
+KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED)), DROP) | {
+    b"content-length": FRAMING,
+    b"transfer-encoding": FRAMING,
+    b"host": HOSTNAME,
+    b"connection": CONNECTION,
+    b"expect": EXPECT,
+    b"x-request-id": ID,
+    b"traceparent": TRACE,
+    b"upgrade": UPGRADE,
+    b"te": TE,
+}
+OWN_PREFIXES = look_alikes(OWN_PREFIX)
+CREDENTIALS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key"})
+
+Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
+
+
+class Start(NamedTuple):
+    """A request line."""
+
+    method: bytes
+    target: bytes
+    minor: bytes
+    path: bytes
+    query: bytes
+
+
+KEPT_LINES = 4096
+KEPT_LENGTH = 64
+FIELDS: dict[bytes, Field] = {}
+STARTS: dict[bytes, Start] = {}
+
+
+def read_start(line: bytes) -> Start:
+    """Raises RequestRefused (400, 505)."""
+    match = REQUEST_LINE.fullmatch(line)
+    if match is None:
+        if OTHER_VERSION.fullmatch(line):
+            raise RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
+        raise RequestRefused(Stage.PARSE)
+    method, target, minor = match.groups()
+    path, _, query = target.partition(b"?")
+    start = Start(method, target, minor, path, query)
+    if len(line) <= KEPT_LENGTH:
+        if len(STARTS) >= KEPT_LINES:
+            STARTS.clear()
+        STARTS[line] = start
+    return start
+
+
+def read_field(line: bytes) -> Field:
+    """Raises RequestRefused (400, 417)."""
+    match = FIELD.fullmatch(line)
+    if match is None:
+        raise RequestRefused(Stage.PARSE)
+    spelled, value = match.groups()
+    value = value.rstrip(b" \t")
+    name = spelled.lower()
+    kind = KINDS.get(name, PASS)
+    field: Field
+    if kind == PASS and name[: len(OWN_PREFIX)] in OWN_PREFIXES:
+        field = (DROP, None)
+    elif kind in (PASS, TRACE):
+        field = (kind, b"%b: %b" % (spelled, value))
+    else:
+        field = (kind, READINGS[kind](name, value))
+    if len(line) <= KEPT_LENGTH and name not in CREDENTIALS:
+        if len(FIELDS) >= KEPT_LINES:
+            FIELDS.clear()
+        FIELDS[line] = field
+    return field
+
+
+def body_length(name: bytes, value: bytes) -> int:
+    """The length that one framing field states, CHUNKED for a coding."""
+    if name == b"content-length":
+        if not DIGITS.fullmatch(value):
+            raise RequestRefused(Stage.PARSE, "Content-Length is not a number.")
+        return int(value)
+    if value.lower() != b"chunked":
+        raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
+    return CHUNKED
+
+
+def hostname(_: bytes, value: bytes) -> bytes:
+    if not HOST.fullmatch(value):
+        raise RequestRefused(Stage.PARSE, "The Host field is not valid, or not the only one.")
+    return value
+
+
+def expectation(_: bytes, value: bytes) -> None:
+    if value.lower() != b"100-continue":
+        raise RequestRefused(Stage.PARSE, "This expectation cannot be met.", 417)
+
+
+READINGS: dict[int, Callable[[bytes, bytes], Any]] = {
+    FRAMING: body_length,
+    HOSTNAME: hostname,
+    DROP: lambda name, value: None,
+    CONNECTION: lambda name, value: frozenset(nominated(value)),
+    EXPECT: expectation,
+    ID: lambda name, value: value if REQUEST_ID.fullmatch(value) else None,
+    UPGRADE: lambda name, value: value,
+    TE: lambda name, value: b"trailers" in members(value),
+}
