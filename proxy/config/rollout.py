@@ -188,6 +188,10 @@ class RolloutConfig(Section):
         description="how long what is in flight to a challenger may go on when it is aborted or rolled back; "
         "to its end, if not given",
     )
+    warm_up: Duration = Field(
+        default=0.0,
+        description="how long after its first request, and after a return of either backend, only the fuse looks",
+    )
     checks: Annotated[tuple[CheckConfig, ...], OneOrMany()] = Field(
         default=(), description="what must hold at each step"
     )

@@ -272,6 +272,9 @@ class Controller:
             if down != self.down:
                 fell, rose = sorted(down - self.down), sorted(self.down - down)
                 self.down = down
+                for live in self.lives.values():
+                    for name, _ in rose:
+                        live.warm(name, now)
                 await self.publish()
                 said = [f"{at} of {name} is down" for name, at in fell]
                 said += [f"{at} of {name} is up" for name, at in rose]

@@ -9,7 +9,7 @@ from proxy.config.model import RouteConfig
 from proxy.control.store import RouteRecord
 from proxy.rollout.evidence import SHADOW, Evidence, fix_limits, gather
 from proxy.rollout.fuse import Tail
-from proxy.rollout.guard import SATURATED
+from proxy.rollout.guard import SATURATED, is_sick
 from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState, mirrored
 from proxy.rollout.move import Move
@@ -30,7 +30,7 @@ class LiveRoute:
         self.verdicts: tuple[Verdict, ...] = ()
         self.waiting_for = ""
         self.lag = 0.0  # of the workers, seconds
-        self.is_ready = False
+        self.is_ready = self.warming = False
         self.outside: dict[str, Reading] = {}  # by query, of this route's checks
         self.renew(config, record, evidence)
 
@@ -106,10 +106,16 @@ class LiveRoute:
         return next((name for name, role in self.roles.items() if role == "champion"), None)
 
     def gather(self, cells: Sequence[Cell], now: float) -> None:
-        """Add one tick's counts of this route to the evidence."""
+        """Add one tick's counts of this route to the evidence; the tails, for the fuse, get them in any case.
+
+        What is left out is left out on both sides, for a reason known before: the coin stays as it is.
+        """
         if self.plan is None or self.evidence is None or not self.is_guarded:
             return
-        gather(self.evidence, cells, self.plan.checks)
+        if cells:
+            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up)
+        if not self.warming and not is_sick(self.champion_tail, now):
+            gather(self.evidence, cells, self.plan.checks)
         versions = {s.version for s in self.evidence.strata}
         for cell in cells:
             if cell.role == SHADOW:
@@ -120,6 +126,13 @@ class LiveRoute:
                 self.champion_tail.add(cell.recent, now)
         if cells:
             self.judge()
+
+    def warm(self, backend: str, now: float) -> None:
+        """An endpoint of this backend has come back: cold, as if it were new."""
+        if self.plan is None or self.evidence is None or self.evidence.warm_until is None:
+            return
+        if backend in (self.plan.champion, self.plan.challenger):
+            self.evidence.warm_until = max(self.evidence.warm_until, now + self.plan.warm_up)
 
     def notice(self, lag: float) -> None:
         """How far the workers' loops lag behind; what it means for the verdicts is known at once."""
@@ -152,6 +165,7 @@ class LiveRoute:
             lag=self.lag,
             ready=self.is_ready,
             outside=self.outside,
+            warming=self.warming,
         )
 
     def judge(self) -> None:

@@ -94,6 +94,7 @@ class Evidence(msgspec.Struct):
     limits: dict[str, Limit] = msgspec.field(default_factory=dict)  # by the check's title
     limits_from: int = 0
     firsts: dict[int, dict[str, Firsts]] = msgspec.field(default_factory=dict)
+    warm_until: float | None = None  # wall time; None before the challenger's first request
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
         """A new stratum: counts of this ledger version belong to it from now on.
@@ -104,6 +105,14 @@ class Evidence(msgspec.Struct):
         self.strata.append(Stratum(version, step, share, champion, challenger))
         self.firsts = {s: kinds for s, kinds in self.firsts.items() if s >= step - 1}
         self.firsts.setdefault(step, {})
+
+    def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
+        """Whether these counts come too soon after the challenger's first request to say how it will be."""
+        if self.warm_until is None:
+            versions = {s.version for s in self.strata}
+            if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):
+                self.warm_until = now + warm_up
+        return self.warm_until is not None and now < self.warm_until
 
     def of_step(self, step: int) -> list[Stratum]:
         return [s for s in self.strata if s.step == step]

@@ -30,16 +30,21 @@ SICK_SHARE = 0.5
 SAME_TIME = 10.0  # seconds before the challenger's latest outcome in which the champion's count
 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
+WARM_UP = "guard: warm-up"
 SPILLED, UNKEYED = "guard: spilled", "guard: unkeyed"
 
 
 class Circumstances(NamedTuple):
-    """`lag`: the longest that a worker's loop lags, in seconds; `sticky`: the route holds customers by a key."""
+    """`lag`: the longest that a worker's loop lags, in seconds; `sticky`: the route holds customers by a key.
+
+    `warming`: what was counted last was left out, as one of the backends had only just begun.
+    """
 
     lag: float
     sticky: bool
     challenger: Tail
     champion: Tail
+    warming: bool = False
 
 
 class Caution(NamedTuple):
@@ -55,6 +60,7 @@ def judge_guard(evidence: Evidence, step: int, around: Circumstances) -> tuple[C
     found = [
         saturated(around.lag),
         champion_sick(around.challenger, around.champion),
+        warming_up(evidence.challenger) if around.warming else None,
         sample_ratio(strata),
         *spilled(strata, evidence),
         unkeyed(strata) if around.sticky else None,
@@ -100,6 +106,20 @@ def champion_sick(challenger: Tail, champion: Tail) -> Caution | None:
         return None
     said = f"the champion is sick: {bad} of its last {SICK_OF} requests failed"
     return Caution(Verdict(CHAMPION, Finding.VOID, said, SICK_OF, bad / SICK_OF), True)
+
+
+def is_sick(champion: Tail, now: float) -> bool:
+    """Whether what is counted now is left out: an outage says nothing of the challenger, whoever has it too.
+
+    Known from the ticks before, so that it has nothing to do with the sides of the requests that it is asked for.
+    """
+    latest, _ = champion.last(SICK_OF, now - SAME_TIME)
+    return len(latest) == SICK_OF and sum(latest) >= SICK_SHARE * SICK_OF
+
+
+def warming_up(challenger: str) -> Caution:
+    said = f"warming up: {challenger} or the champion has only just begun, and only the fuse looks at what they answer"
+    return Caution(Verdict(WARM_UP, Finding.VOID, said), False)
 
 
 def sample_ratio(strata: Sequence[Stratum]) -> Caution | None:

@@ -35,6 +35,7 @@ class Sight(msgspec.Struct):
     lag: float = 0.0
     ready: bool = False
     outside: dict[str, Reading] = {}
+    warming: bool = False
 
     @property
     def step(self) -> int:
@@ -52,7 +53,7 @@ def judge(sight: Sight) -> tuple[Verdict, ...]:
     checks = asked(sight.plan, step)
     inside = tuple(c for c in checks if c.metric != "prometheus")
     plan = replace(sight.plan, checks=inside)
-    around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion)
+    around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion, sight.warming)
     guard = judge_guard(sight.evidence, step, around)
     verdicts = judge_all(plan, sight.evidence, step)
     if len(inside) < len(checks):

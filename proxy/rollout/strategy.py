@@ -58,6 +58,7 @@ class Plan(msgspec.Struct, frozen=True):
     max_step_time: float | None
     on_undecided: Literal["pause", "abort", "advance"]
     watch: float
+    warm_up: float
     alpha: float
 
 
@@ -76,6 +77,7 @@ def expand(rollout: RolloutConfig) -> Plan:
         max_step_time=rollout.max_step_time,
         on_undecided=rollout.on_undecided,
         watch=rollout.watch,
+        warm_up=rollout.warm_up,
         alpha=rollout.alpha,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.control.seam import WorkerStatus
 
-from .scene import Scene
+from .scene import CANARY, Scene
 
 
 def lag(scene: Scene, seconds: float) -> None:
@@ -53,3 +53,78 @@ async def test_a_wrong_sample_ratio_holds():
         await scene.tick()
     assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
     assert "the sample ratio is wrong" in scene.rollout.waiting_for
+
+
+WARMING = CANARY.replace("min_requests: 50", "min_requests: 50\n      warm_up: 5s")
+
+
+def evidence_of(scene: Scene) -> int:
+    evidence = scene.controller.lives["churn"].evidence
+    assert evidence is not None
+    return sum(s.challenger.requests + s.champion.requests for s in evidence.strata)
+
+
+async def test_what_a_fresh_challenger_answers_in_its_warm_up_counts_for_no_check():
+    scene = Scene()
+    await scene.load(WARMING)
+    await scene.run(1, 0)
+    await scene.run(3, 0)  # without a request nothing warms up
+    scene.bad, scene.slow = {"v3": 0.4}, {"v3": 3.0}
+    await scene.run(5)
+    assert (scene.rollout.phase, evidence_of(scene)) == ("progressing", 0)
+    assert scene.rollout.verdicts[0].check == "guard: warm-up"
+    scene.bad, scene.slow = {}, {}
+    await scene.run(1)
+    assert evidence_of(scene) == 400
+    assert scene.rollout.verdicts[0].check == "error_rate <= 5%"
+    await scene.run(20)
+    assert scene.rollout.step == 1
+    assert evidence_of(scene) > 8000  # only the first step had a warm-up
+
+
+async def test_a_warm_up_hides_nothing_from_the_fuse_and_promotes_nobody():
+    scene = Scene()
+    await scene.load(WARMING)
+    scene.bad = {"v3": 0.4}
+    await scene.run(3)
+    assert scene.rollout.phase == "progressing"
+    scene.bad = {"v3": 0.9}
+    await scene.tick(400)
+    assert scene.rollout.phase == "aborted"
+    forever = Scene()
+    await forever.load(WARMING.replace("warm_up: 5s", "warm_up: 1h"))
+    await forever.run(200)
+    assert (forever.rollout.step, forever.rollout.phase) == (0, "paused")
+
+
+async def test_a_backend_that_comes_back_warms_up_again():
+    scene = Scene()
+    await scene.load(WARMING)
+    await scene.run(7)
+    before = evidence_of(scene)
+    assert before > 0
+    for name, port in (("v4", 9004), ("v2", 9002)):
+        await scene.controller.endpoints_changed(frozenset({(name, f"127.0.0.1:{port}")}), scene.now)
+        await scene.controller.endpoints_changed(frozenset(), scene.now)
+        await scene.run(4)
+        if name == "v4":  # a backend that has nothing to do with it
+            assert evidence_of(scene) == before + 1600
+            before += 1600
+    assert evidence_of(scene) == before
+    await scene.run(2)
+    assert evidence_of(scene) > before
+
+
+async def test_an_outage_of_both_leaves_little_behind():
+    scene = Scene()
+    await scene.load()
+    await scene.run(5)
+    scene.bad = {"v2": 0.9, "v3": 0.9}
+    await scene.run(5)
+    assert scene.rollout.phase == "progressing"
+    assert "guard: champion" in {v.check for v in scene.rollout.verdicts}
+    scene.bad = {}
+    before = evidence_of(scene)
+    assert before == 4 * 400 + 400  # the tick in which it began
+    await scene.run(25)
+    assert scene.rollout.phase == "promoted"

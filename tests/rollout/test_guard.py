@@ -9,7 +9,17 @@ import pytest
 from proxy.config.model import RolloutConfig
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.fuse import Tail
-from proxy.rollout.guard import CHAMPION, PROXY, RATIO, SPILLED, UNKEYED, Circumstances, judge_guard
+from proxy.rollout.guard import (
+    CHAMPION,
+    PROXY,
+    RATIO,
+    SPILLED,
+    UNKEYED,
+    WARM_UP,
+    Circumstances,
+    is_sick,
+    judge_guard,
+)
 from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Event, RolloutState
 from proxy.rollout.strategy import expand
@@ -148,6 +158,25 @@ def event(seen: Sight) -> Event | None:
 
 def bad(**given: int) -> Evidence:
     return evidence(counted("v3", 400, 60, **given), cell("v2", 3600, 4))
+
+
+def test_a_warm_up_holds_and_excuses_nobody():
+    assert found(evidence(), CALM._replace(warming=True)) == [(WARM_UP, False)]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "later", "sick"),
+    [
+        ("x" * 20, 0, True),
+        ("x" * 20, 11, False),
+        ("." * 20 + "x." * 10, 0, True),
+        ("x" * 19, 0, False),
+        ("x..." * 5, 0, False),
+    ],
+)
+def test_what_comes_while_the_champion_is_sick_is_left_out(outcomes, later, sick):
+    _, champion = tails("", outcomes)
+    assert is_sick(champion, 100.0 + later) is sick
 
 
 def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():

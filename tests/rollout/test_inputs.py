@@ -55,7 +55,16 @@ def seen(rng: random.Random, wanted: Plan) -> Sight:
     phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
     state = RolloutState("r", "canary", "v2", "v3", "i", wanted.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True)
     state = msgspec.structs.replace(state, step=rng.randint(0, 1), watch_until=9e9)
-    return Sight(wanted, state, evidence, *tails, rng.random() < 0.5, rng.choice([0.0, 0.3]), True)
+    return Sight(
+        wanted,
+        state,
+        evidence,
+        *tails,
+        rng.random() < 0.5,
+        rng.choice([0.0, 0.3]),
+        True,
+        warming=rng.random() < 0.2,
+    )
 
 
 @pytest.mark.parametrize("seed", range(40))

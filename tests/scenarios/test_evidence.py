@@ -135,7 +135,7 @@ async def test_an_outage_of_both_is_void_and_soon_forgotten(tmp_path: Path) -> N
 
             await wait_until(void, "somebody notices")
             failed = len(load.failures)
-            await wait_until(lambda: len(load.failures) > failed + 500, "it lasts")
+            await wait_until(lambda: len(load.failures) > failed + 2000, "it lasts")
             assert await phase(proxy) == "progressing"
             out.clear()
 
