@@ -32,7 +32,6 @@ PENDING = (
     Pending(("routes", "*", "mirror", "*", "noise"), value_other_than("0", "0%")),
     Pending(("routes", "*", "prediction")),
     Pending(("routes", "*", "feedback")),
-    Pending(("routes", "*", "upgrades")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
         value_other_than("error_rate", "latency", "requests", "prometheus"),

@@ -15,6 +15,7 @@ from proxy.errors import Stage
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
     from proxy.dataplane.listener import DataPlane
+    from proxy.dataplane.tunnel import Tunnel
     from proxy.routing.snapshot import Snapshot
 
 
@@ -23,8 +24,11 @@ def schedule_cuts(plane: DataPlane, snapshot: Snapshot) -> None:
     for route in snapshot.routes:
         for cut in route.cuts:
             doomed = [x for x in plane.active if is_of(x, route.name, cut.backend, route.ledger.version)]
-            if doomed:
-                plane.loop.call_later(cut.after, end, doomed, cut.backend)
+            tunnels = [
+                t for t in plane.tunnels if is_of(t.exchange, route.name, cut.backend, route.ledger.version)
+            ]
+            if doomed or tunnels:
+                plane.loop.call_later(cut.after, end, doomed, tunnels, cut.backend)
 
 
 def is_of(exchange: Exchange, route: str, backend: str, version: int) -> bool:
@@ -32,7 +36,10 @@ def is_of(exchange: Exchange, route: str, backend: str, version: int) -> bool:
     return spec.name == route and exchange.backend == backend and exchange.route.version < version
 
 
-def end(doomed: Iterable[Exchange], backend: str) -> None:
+def end(doomed: Iterable[Exchange], tunnels: Iterable[Tunnel], backend: str) -> None:
     for exchange in doomed:
         if not exchange.ended and exchange.answering.spec.name == backend:  # the fallback may go on
             exchange.on_upstream_failed(Stage.CUT)
+    for tunnel in tunnels:
+        if not tunnel.ended and tunnel.exchange.answering.spec.name == backend:
+            tunnel.cut()

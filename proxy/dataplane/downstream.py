@@ -7,15 +7,12 @@ framing nothing more is read as a request: what follows could be anything.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
-import socket
-import struct
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from proxy.dataplane import relay
+from proxy.dataplane import presence, relay
 from proxy.dataplane.exchange import NEVER, Exchange
 from proxy.dataplane.flow import Flow
 from proxy.errors import FAILURES, RequestRefused, Stage
@@ -33,7 +30,6 @@ LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that t
 DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
 EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 TLS_HELLO = b"\x16\x03"
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 
 
 class Downstream(Flow):
@@ -52,6 +48,7 @@ class Downstream(Flow):
         self.keep_alive = True
         self.writable = True
         self.lingering = False
+        self.half_closed = False
         self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -118,6 +115,9 @@ class Downstream(Flow):
             self.refuse(refusal)
 
     def wait_for_head(self, data: bytes) -> None:
+        if self.half_closed:  # the rest of it will not come
+            self.close()
+            return
         if len(data) > self.plane.snapshot.head_bytes:
             uri = b"\r\n" not in data[: self.plane.snapshot.head_bytes]
             detail = "The request target is too long." if uri else "The header fields are too large."
@@ -141,12 +141,14 @@ class Downstream(Flow):
             self.buffer = b""
             exchange.begin(rest, True)
             return
-        reader = ChunkedReader() if length == CHUNKED else LengthReader(length)
+        reader = ChunkedReader(head.nominees) if length == CHUNKED else LengthReader(length)
         try:
             body = reader.feed(rest)
         except BrokenBody as error:
             raise RequestRefused(Stage.PARSE, "The request's chunks are not valid.") from error
         self.buffer = reader.surplus
+        if reader.trailers:
+            exchange.trailers = reader.trailers
         if not reader.done:
             self.reader = reader
             self.deadline = self.plane.now + self.plane.snapshot.keep_alive
@@ -157,6 +159,7 @@ class Downstream(Flow):
         try:
             body = reader.feed(data)
             if reader.done:
+                exchange.trailers = reader.trailers
                 self.reader = None
                 self.buffer = reader.surplus
                 self.deadline = NEVER
@@ -209,7 +212,7 @@ class Downstream(Flow):
         """The next request, or the end of the connection."""
         if self.transport.is_closing():
             return
-        if not self.keep_alive:
+        if not self.keep_alive or (self.half_closed and not self.buffer):
             self.close_gently()
             return
         self.bodiless = False
@@ -253,13 +256,6 @@ class Downstream(Flow):
         self.deadline = self.plane.now + self.plane.snapshot.keep_alive
         self.transport.close()
 
-    def abort(self) -> None:
-        """A reset: a client that reads to the end of the connection must not take half an answer for whole."""
-        sock = self.transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.transport.abort()
-
     # ── flow, time and the end ────────────────────────────────────────────────────────────────
 
     def pause_writing(self) -> None:
@@ -274,10 +270,18 @@ class Downstream(Flow):
         else:
             self.go_on()
 
-    def eof_received(self) -> None:
-        """A client that sends no more has left: work for it stops now, not when its answer is through."""
-        if self.exchange is not None:
+    def eof_received(self) -> bool:
+        """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
+        if self.exchange is None and (not self.buffer or self.lingering):
+            return False
+        if not presence.may_stay(self):
             self.abort()
+            return False
+        self.half_closed = True
+        if self.exchange is None and self.writable:
+            self.read_pipelined()
+        presence.watch(self)
+        return not self.transport.is_closing()
 
     def on_deadline(self) -> None:
         """Nothing came in time: 408 for half a request, a quiet end for an idle connection."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.repeat import may_fall_back, may_retry
+from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import FAILURES, UNSENT, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
@@ -51,6 +52,7 @@ class Exchange:
     replayable = True
     inspecting = False
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
+    trailers = b""  # of the request, as field lines, once its body is whole
     attempts = 0
     spilled = False
     repeating = False  # holds a place in the retry budget
@@ -63,6 +65,7 @@ class Exchange:
     answer: ResponseHead | None = None  # set once its head has gone to the client
     client_stalls = False  # bytes for the client pile up, as it does not read
     recode = False  # is the answer's body framed in chunks by us?
+    answer_trailers = b""  # as field lines, once the answer's body is whole
     deadline = NEVER
     total_deadline = NEVER
     ended = False
@@ -117,7 +120,7 @@ class Exchange:
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
         if self.framing == CHUNKED:
-            upstream.transport.write(chunks(data, done))
+            upstream.transport.write(chunks(data, done, self.trailers))
         elif data:
             upstream.transport.write(data)
         if self.answer is not None:
@@ -147,9 +150,8 @@ class Exchange:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
         content: Any = None
         if self.request_done and need_body(self.candidates):
-            # In one piece or in many, the same body is looked into.
-            small = self.kept <= self.candidates[0].spec.inspect_limit
-            content = decode_json(self.whole_body()) if small else None
+            if self.kept <= self.candidates[0].spec.inspect_limit:  # whether it came in one piece or in many
+                content = decode_json(self.whole_body())
         route = first_match(self.candidates, content)
         if route is None:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -162,6 +164,8 @@ class Exchange:
         if route.spec.fallback is not None:
             self.fallback = self.plane.backends[route.spec.fallback]
         self.plane.active.add(self)
+        if self.head.upgrade is not None or self.head.takes_trailers:
+            ask(self)
         if self.request_done and route.spec.mirrors:
             self.plane.mirror(self)
         self.place(self.plane.backends[self.backend])
@@ -214,12 +218,12 @@ class Exchange:
         self.upstream = upstream
         head = self.head
         body = self.body if self.more is None else self.whole_body()
-        self.framing = len(body) if self.request_done else head.length
+        self.framing = head.length if self.trailers or not self.request_done else len(body)
         start = relay.upstream_head(
             head, upstream.endpoint.authority, relay.added(self), self.request_id, self.framing
         )
         if self.framing == CHUNKED:
-            body = chunks(body, False)
+            body = chunks(body, self.request_done, self.trailers)
         if not self.client.reading:
             self.client.set_reading(True)
         upstream.send(self, head.method, start + body)  # may stop the client again at once
@@ -240,6 +244,8 @@ class Exchange:
         self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
+
+    on_switch = switch
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx go on to clients that know them; 100 was answered here already."""
@@ -264,7 +270,7 @@ class Exchange:
         names = relay.named(self.answering.name, self.backend) if self.spilled else self.answering.name
         start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.recode:
-            body = chunks(body, done)
+            body = chunks(body, done, self.answer_trailers)
         self.answer = head
         client.write(start + body)
         if done:
@@ -274,7 +280,7 @@ class Exchange:
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         if self.recode:
-            data = chunks(data, done)
+            data = chunks(data, done, self.answer_trailers)
         if data:
             self.client.write(data)
         if done:

@@ -25,6 +25,7 @@ from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
+from proxy.dataplane.tunnel import Tunnel
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies
 from proxy.routing.ledger import BUCKETS
@@ -52,6 +53,7 @@ class DataPlane:
         self.clients: set[Downstream] = set()
         self.active: set[Exchange] = set()
         self.copies: set[MirrorCopy] = set()
+        self.tunnels: set[Tunnel] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.recorder = Recorder()
@@ -151,7 +153,7 @@ class DataPlane:
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
-        works: list[Exchange | MirrorCopy] = [*self.active, *self.copies]
+        works: list[Exchange | MirrorCopy | Tunnel] = [*self.active, *self.copies, *self.tunnels]
         for work in works:
             if work.deadline <= now and not work.ended:
                 work.on_deadline(now)

@@ -37,6 +37,8 @@ class MirrorState:
 class MirrorCopy:
     """One copy on its way. It owns its upstream connection the way an exchange does."""
 
+    answer_trailers = b""
+
     def __init__(
         self, plane: DataPlane, state: MirrorState, exchange: Exchange, endpoint: EndpointState
     ) -> None:
@@ -44,7 +46,7 @@ class MirrorCopy:
         self.state = state
         self.endpoint = endpoint
         self.request_done = True
-        self.method = exchange.head.method
+        self.head = exchange.head
         self.route = exchange.route
         self.key = exchange.key
         body = exchange.whole_body()
@@ -82,10 +84,13 @@ class MirrorCopy:
 
     def send(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        upstream.send(self, self.method, self.data)
+        upstream.send(self, self.head.method, self.data)
 
     def on_interim(self, head: ResponseHead) -> None:
         """Of no interest to a copy."""
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        return False
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         self.status = head.status
@@ -130,6 +135,8 @@ class MirrorCopy:
 
 def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:
     """Begin a copy of this exchange's request; the reason why not, or an empty string."""
+    if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
+        return "dropped_upgrade"
     if exchange.kept > exchange.route.spec.inspect_limit:
         return "dropped_body_size"
     backend = state.backend

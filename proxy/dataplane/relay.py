@@ -89,6 +89,21 @@ def interim_head(answer: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, answer.block)
 
 
+def hop_fields(upgrade: bytes | None, takes_trailers: bool) -> bytes:
+    """What the proxy asks of the backend for their hop (RFC 9110 sections 7.8 and 10.1.4)."""
+    if upgrade is not None:  # no TE beside it: some backends know a Connection of one option only
+        return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade
+    return b"Connection: TE\r\nTE: trailers\r\n" if takes_trailers else b""
+
+
+def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, request_id: bytes) -> bytes:
+    """A 101, with which the client's connection becomes a tunnel; `backend` as `named` has it."""
+    fields = hop_fields(protocol, False)
+    return b"HTTP/1.1 101%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
+        answer.reason, answer.block, fields, request_id, backend,
+    )  # fmt: skip
+
+
 def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: bool) -> bytes:
     """An error of the proxy's own (RFC 9457). It shows nothing of the request and nothing of the backends."""
     failure, status = refusal.failure, refusal.status

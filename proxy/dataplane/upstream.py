@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.dataplane.flow import Flow
 from proxy.errors import ResponseRefused, Stage
 from proxy.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
 
 if TYPE_CHECKING:
     from proxy.dataplane.endpoint import EndpointState
@@ -29,9 +29,12 @@ STATUS_START = b"HTTP/1."
 class Owner(Protocol):
     """Who sent the request now on a connection: an exchange, or a mirrored copy."""
 
+    head: RequestHead
     request_done: bool
+    answer_trailers: bytes  # set before the call that says that the body is done
 
     def on_interim(self, head: ResponseHead) -> None: ...
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool: ...
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None: ...
     def on_response_body(self, data: bytes, done: bool) -> None: ...
     def on_upstream_failed(self, stage: Stage) -> None: ...
@@ -93,8 +96,9 @@ class Upstream(Flow):
             if head.status >= 200:
                 self.start_body(owner, head, data[end:])
                 return
-            if head.status == 101:  # no upgrade is forwarded, so nobody may switch protocols
-                self.fail(Stage.PROTOCOL)
+            if head.status == 101:
+                if not owner.on_switch(head, data[end:]):
+                    self.fail(Stage.PROTOCOL)
                 return
             owner.on_interim(head)
             start = end
@@ -109,14 +113,15 @@ class Upstream(Flow):
             owner.on_response(head, body, True)
             self.release(owner.request_done)
             return
-        self.reader = reader = body_reader(head.length)
+        self.reader = reader = body_reader(head)
+        owner.answer_trailers = b""  # not those of an answer that another one stands in for
         try:
             payload = reader.feed(body)
         except BrokenBody:
             self.fail(Stage.PROTOCOL)
             return
         if reader.done:
-            self.end(reader.surplus)
+            self.end_body(owner, reader)
         owner.on_response(head, payload, reader.done)
         if reader.done:
             self.release(owner.request_done)
@@ -128,7 +133,7 @@ class Upstream(Flow):
             self.fail(Stage.BODY)
             return
         if reader.done:
-            self.end(reader.surplus)
+            self.end_body(owner, reader)
         owner.on_response_body(payload, reader.done)
         if reader.done:
             self.release(owner.request_done)
@@ -139,6 +144,11 @@ class Upstream(Flow):
         self.reader = None
         if surplus:
             self.keeps_alive = False
+
+    def end_body(self, owner: Owner, reader: BodyReader) -> None:
+        if reader.trailers and owner.head.takes_trailers:  # RFC 9110 section 6.5.1
+            owner.answer_trailers = reader.trailers
+        self.end(reader.surplus)
 
     def release(self, request_done: bool) -> None:
         """Back to the pool, if nothing is owed."""
@@ -203,9 +213,9 @@ class Upstream(Flow):
             self.owner.on_upstream_writable(True)
 
 
-def body_reader(length: int) -> BodyReader:
-    if length == CHUNKED:
-        return ChunkedReader()
-    if length == UNTIL_CLOSE:
+def body_reader(head: ResponseHead) -> BodyReader:
+    if head.length == CHUNKED:
+        return ChunkedReader(head.nominees)
+    if head.length == UNTIL_CLOSE:
         return UntilCloseReader()
-    return LengthReader(length)
+    return LengthReader(head.length)

@@ -1,14 +1,17 @@
 """Bodies: where they end, and how they are framed anew (RFC 9112 sections 6 and 7).
 
 A chunked body is taken apart and framed again by us, so that no oddity of one side's chunks
-reaches the other. Sizes are plain hexadecimal; extensions are checked and dropped.
+reaches the other. Sizes are plain hexadecimal; extensions are checked and dropped; trailers are
+checked, and kept as far as they may pass.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Set as AbstractSet
 
-from proxy.http1.headers import LOOSE_LINES
+from proxy.http1.headers import LOOSE_LINES, NOTHING
+from proxy.http1.trailers import trailer_fields
 
 CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at similar lengths
 TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
@@ -28,17 +31,24 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def chunks(data: bytes, done: bool) -> bytes:
+def chunks(data: bytes, done: bool, trailers: bytes = b"") -> bytes:
     """What follows on the wire: a chunk if there is payload, and the last one if the body ends here."""
-    return (chunk(data) if data else b"") + (LAST_CHUNK if done else b"")
+    last = (b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK) if done else b""
+    return (chunk(data) if data else b"") + last
 
 
 class ChunkedReader:
-    """Takes bytes as they come, gives the payload; after `done`, `surplus` holds what came behind the body."""
+    """Takes bytes as they come, gives the payload; after `done`, `surplus` holds what came behind the body.
 
-    __slots__ = ("buffer", "done", "remaining", "surplus")
+    `trailers` are then the field lines that may pass, and `nominated` those that may not: the lower-cased
+    names in the message's Connection field (RFC 9110 section 7.6.1 has trailers removed as well).
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("buffer", "done", "nominated", "remaining", "surplus", "trailers")
+
+    def __init__(self, nominated: AbstractSet[bytes] = NOTHING) -> None:
+        self.nominated = nominated
+        self.trailers = b""
         self.buffer = b""
         self.remaining = (
             0  # payload still due of the chunk at hand, its CRLF included; 0: a size line is next
@@ -95,7 +105,7 @@ class ChunkedReader:
         return self.read_trailers(data, end + 2)
 
     def read_trailers(self, data: bytes, start: int) -> int:
-        """Trailer fields are checked and dropped, which RFC 9110 section 6.5.1 lets an intermediary do."""
+        """The position behind the trailers, once they are all here; -1: more is needed."""
         if data[start : start + 2] == b"\r\n":
             self.done = True
             return start + 2
@@ -108,6 +118,7 @@ class ChunkedReader:
             raise BrokenBody("the trailers are not valid")
         if FRAMING_TRAILER.search(data, start, end):
             raise BrokenBody("a trailer frames the body")
+        self.trailers = trailer_fields(data[start : end + 2], self.nominated)
         self.done = True
         return end + 4
 
@@ -115,6 +126,7 @@ class ChunkedReader:
 class LengthReader:
     """A body of known length in bytes."""
 
+    trailers = b""
     __slots__ = ("done", "remaining", "surplus")
 
     def __init__(self, length: int) -> None:
@@ -135,6 +147,7 @@ class LengthReader:
 class UntilCloseReader:
     """A body that ends when the connection does; nobody can tell it from a truncated one."""
 
+    trailers = b""
     __slots__ = ("done", "surplus")
 
     def __init__(self) -> None:

@@ -133,6 +133,7 @@ class Route(msgspec.Struct, frozen=True):
     pure: bool
     body_limit: int | None
     inspect_limit: int
+    upgrades: tuple[bytes, ...]  # protocols that clients may switch to, lower-cased
     cuts: tuple[Cut, ...] = ()
     rate: Rate | None = None
     limits: Limits = {}
@@ -235,6 +236,7 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         cuts=trial.cuts,
         rate=compile_rate(route.limits.rate),
         limits=trial.limits,
+        upgrades=tuple(protocol.encode() for protocol in route.upgrades),
     )
 
 

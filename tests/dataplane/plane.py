@@ -51,7 +51,7 @@ def route(split: str | Mapping[str, int], name: str = "churn", **options: Any) -
         name=name, match=Match(), sticky=(), ledger=ledger,
         roles=tuple(named.get(backend, "member") for backend in ledger.backends), salt=salt,
         fallback=None, mirrors=(), retry_attempts=1, retry_budget=0.2, pure=False,
-        body_limit=None, inspect_limit=64 * 1024,
+        body_limit=None, inspect_limit=64 * 1024, upgrades=(b"websocket",),
     )  # fmt: skip
     return replace(fresh, **options)
 
@@ -193,6 +193,7 @@ class Stage:
         plane = self.plane
         assert self.complaints == []
         assert (plane.clients, plane.active, plane.copies, plane.tasks) == (set(), set(), set(), set())
+        assert plane.tunnels == set()
         assert plane.repeating == 0
         states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.values())]
         for state in states:

@@ -32,6 +32,7 @@ def route(
         pure=False,
         body_limit=None,
         inspect_limit=65_536,
+        upgrades=(),
     )
 
 
