@@ -150,8 +150,9 @@ class Exchange:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
         content: Any = None
         if self.request_done and need_body(self.candidates):
-            if self.kept <= self.candidates[0].spec.inspect_limit:  # whether it came in one piece or in many
-                content = decode_json(self.whole_body())
+            # In one piece or in many, the same body is looked into.
+            small = self.kept <= self.candidates[0].spec.inspect_limit
+            content = decode_json(self.whole_body()) if small else None
         route = first_match(self.candidates, content)
         if route is None:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -219,9 +220,8 @@ class Exchange:
         head = self.head
         body = self.body if self.more is None else self.whole_body()
         self.framing = head.length if self.trailers or not self.request_done else len(body)
-        start = relay.upstream_head(
-            head, upstream.endpoint.authority, relay.added(self), self.request_id, self.framing
-        )
+        added = relay.added(self)
+        start = relay.upstream_head(head, upstream.endpoint.authority, added, self.request_id, self.framing)
         if self.framing == CHUNKED:
             body = chunks(body, self.request_done, self.trailers)
         if not self.client.reading:

@@ -75,13 +75,13 @@ class Tunnel:
         client.exchange = None  # the end of the exchange is not the connection's
         self.exchange.finish()
         client.exchange = self.exchange  # a client with an exchange is one that a drain waits for
-        self.client.transport.write(first)
+        self.client.set_reading(True)
+        self.upstream.set_reading(client.writable)
+        self.client.transport.write(first)  # each write may stop the other side at once
         if early:
             self.upstream.transport.write(early)
         if client.half_closed:
             self.client.eof_received()
-        self.client.set_reading(True)
-        self.upstream.set_reading(client.writable)
 
     def touch(self) -> None:
         self.deadline = self.plane.now + self.idle_timeout

@@ -14,7 +14,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
         ({"top": "state: redis://:pw@h"}, "2:1: warning: state: accepted, not acted on yet"),
         ({"route": "prediction: {score: s}"}, "9:5: warning: routes[0].prediction: accepted, not acted on yet"),
         ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: accepted, not acted on yet"),
-        ({"route": "upgrades: [websocket]"}, "9:5: warning: routes[0].upgrades: accepted, not acted on yet"),
         ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: accepted, not acted on yet"),
         (
             {"split": "{a: 1}", "route": "mirror: [{to: b, noise: 5%}]"},
@@ -37,7 +36,6 @@ def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: 
         {"top": "state: sqlite:x"},
         {"route": "limits: {rate: {key: client_ip, per_second: 1, burst: 1}}"},
         {"route": "prediction:"},
-        {"route": "upgrades: []"},
         {"route": "notify: []"},
         {"split": "{a: 1}", "route": "mirror: {to: b, noise: 0%}"},
         {"route": ROLLOUT % ("blue_green", "latency, quantile: p99, max: 1s")},

@@ -1,0 +1,144 @@
+"""Trailers pass to those who take them, in one piece or in many; nothing of them outlives its answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
+from tests.dataplane.scripted import Conversation, answering, closing, each
+from tests.dataplane.wire import Message, get, ok, wait_until
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: X-Hop\r\n\r\n"
+    b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent-Length: 9\r\nx-crossfade-backend: evil\r\n\r\n"
+)
+TAKES = get(fields=[b"TE: trailers", b"Connection: TE"])
+POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
+UPLOAD = b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Hop: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+async def test_of_an_answer(stage: Stage, bytewise: bool) -> None:
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await (conversation.send_bytewise(ANSWER) if bytewise else conversation.send(ANSWER))
+
+    backend = stage.backend("v2", each(handler))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(2):
+        await client.send(TAKES)
+        message = await client.head()
+        assert message.field("trailer") == b"X-Sum"
+        assert (await client.until(b"\r\n\r\n")).endswith(b"\r\n0\r\nX-Sum: 7\r\n\r\n")
+        assert client.buffer == b""
+    await stage.quiet()
+    assert len(backend.conversations) == 1
+    assert [(r.field("te"), r.field("connection")) for r in backend.requests] == [(b"trailers", b"TE")] * 2
+
+
+async def test_of_an_answer_to_one_that_does_not_take_them(stage: Stage) -> None:
+    backend = stage.backend("v2", answering(ANSWER))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get(fields=[b"TE: gzip", b"Connection: TE"]))
+    assert (await client.answer()).body == b"hello"
+    assert client.buffer == b""
+    assert (backend.requests[0].field("te"), backend.requests[0].field("connection")) == (None, None)
+
+
+async def test_http_1_0_never_gets_any(stage: Stage) -> None:
+    stage.backend("v2", answering(ANSWER))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(b"GET / HTTP/1.0\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
+    assert (await client.answer()).body == b"hello"
+
+
+async def test_none_of_an_answer_that_the_fallback_stood_in_for(stage: Stage) -> None:
+    """Nor of the one before on the same connection."""
+    bad = ANSWER.replace(b"200 OK", b"500 Oops")
+    stage.backend("v3", answering(bad))
+    stage.backend("v2", closing(b"HTTP/1.1 200 OK\r\n\r\nfine"))
+    stage.use(route("v3", fallback="v2", pure=True))
+    client = await stage.client()
+    await client.send(TAKES)
+    message = await client.head()
+    assert (message.status, message.backend) == (200, "v2")
+    assert await client.until(b"0\r\n\r\n") == b"4\r\nfine\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
+async def test_of_a_request(stage: Stage, bytewise: bool) -> None:
+    async def script(conversation: Conversation) -> None:
+        message = await conversation.head()
+        conversation.requests.append(message)
+        message.body = await conversation.until(b"\r\n\r\n")
+        await conversation.send(ok(b"v2"))
+        await conversation.watch()
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await (client.send_bytewise(POST + UPLOAD) if bytewise else client.send(POST + UPLOAD))
+    assert (await client.answer()).body == b"v2"
+    (request,) = backend.requests
+    assert request.field("transfer-encoding") == b"chunked"
+    assert request.field("content-length") is None
+    assert request.body.endswith(b"\r\n0\r\nX-Sum: 7\r\n\r\n")
+    assert request.body.count(b"0\r\n") == 1
+
+
+async def test_of_a_request_that_is_whole_before_its_connection_is(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = connecting_slowly(monkeypatch)
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        assert await conversation.until(b"\r\n\r\n") == b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"
+        await conversation.send(ok(b"v2"))
+        await conversation.watch()
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(POST, UPLOAD[:9])
+    await wait_until(lambda: stage.accepted, "the request begins")
+    await client.send(UPLOAD[9:])
+    await wait_until(lambda: stage.accepted[0].request_done, "the request is whole")
+    opening.set()
+    assert (await client.answer()).body == b"v2"
+
+
+async def test_of_a_request_that_is_sent_again(stage: Stage) -> None:
+    """The fallback gets what the first backend got; a mirrored copy goes without."""
+    seen: list[bytes] = []
+
+    async def handler(conversation: Conversation) -> None:
+        head = await conversation.head()
+        assert head.field("transfer-encoding") == b"chunked"
+        seen.append(await conversation.until(b"\r\n\r\n"))
+        status = b"200 OK" if conversation.backend.name == "v2" else b"500 Oops"
+        await conversation.send(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
+        await conversation.watch()
+
+    stage.backend("v3", handler)
+    stage.backend("v2", handler)
+    shadow = stage.backend("v4")
+    stage.use(route("v3", fallback="v2", pure=True, mirrors=mirrored("v4")))
+    client = await stage.client()
+    await client.send(POST + UPLOAD)
+    assert (await client.answer()).status == 200
+    assert seen == [b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"] * 2
+    await stage.quiet()
+    assert shadow.requests[0].body == b"hello"
+    assert shadow.requests[0].field("content-length") == b"5"
+
+
+async def test_none_of_the_request_before(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(POST + b"5\r\nhello\r\n0\r\n\r\n")
+    assert (await client.answer()).status == 200
+    assert backend.requests[0].field("content-length") == b"5"

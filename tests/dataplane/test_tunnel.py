@@ -1,0 +1,650 @@
+"""WebSocket tunnels: opened by a 101 that was validly asked for, and by nothing else (CVE-2026-2833 and its kin)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+
+import pytest
+from msgspec.json import encode
+from msgspec.structs import replace
+
+from proxy.routing.ledger import reweigh, salt_of
+from proxy.routing.snapshot import Cut
+from tests.dataplane.plane import Stage, mirrored, route, settle
+from tests.dataplane.scripted import Conversation, Script, answering, each
+from tests.dataplane.wire import Ended, Message, Wire, get, ok, post, wait_until
+
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+UPGRADE = [b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", b"Sec-WebSocket-Key: " + KEY]
+ASKING = get("/chat", [*UPGRADE, b"Sec-WebSocket-Version: 13"])
+GRANTING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n"
+)
+SIZE = 8 * 1024 * 1024
+BIG = bytes(range(256)) * (SIZE // 256)
+HELD = 1024 * 1024
+SMALL_BUFFER = 64 * 1024
+
+
+def granting(then: Script, first: bytes = b"") -> Script:
+    """Switches protocols, sends `first` in the same piece, and goes on with `then`."""
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(GRANTING + first)
+        await then(conversation)
+
+    return script
+
+
+async def echo(conversation: Conversation) -> None:
+    """What comes goes back, until the other half ends; then this one ends too."""
+    try:
+        while True:
+            data, conversation.buffer = conversation.buffer, b""
+            await conversation.send(data)
+            await conversation.more()
+    except Ended as end:
+        conversation.ended = end.how
+    conversation.close()
+
+
+async def watch(conversation: Conversation) -> None:
+    """Ends its half when the other one has ended."""
+    await conversation.watch()
+    conversation.close()
+
+
+def resetting(when: asyncio.Event) -> Script:
+    async def script(conversation: Conversation) -> None:
+        await when.wait()
+        conversation.reset()
+
+    return script
+
+
+async def open_tunnel(stage: Stage, client: Wire | None = None) -> Wire:
+    client = client or await stage.client()
+    await client.send(ASKING)
+    message = await client.head()
+    assert message.status == 101
+    return client
+
+
+async def over(stage: Stage) -> None:
+    await wait_until(lambda: not stage.plane.tunnels and not stage.plane.clients, "the tunnel is gone")
+
+
+# ── it opens ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_heads_of_both_hops_say_what_they_switch_to(stage: Stage) -> None:
+    backend = stage.backend("v2", granting(echo))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING)
+    answer = await client.head()
+    assert answer.first == b"HTTP/1.1 101 Switching Protocols"
+    assert answer.all("connection") == [b"Upgrade"]
+    assert answer.all("upgrade") == [b"websocket"]
+    assert answer.all("sec-websocket-accept") == [ACCEPT]
+    assert answer.backend == "v2"
+    assert answer.field("x-request-id")
+    (request,) = backend.requests
+    assert request.all("connection") == [b"Upgrade"]
+    assert request.all("upgrade") == [b"websocket"]
+    assert request.all("sec-websocket-key") == [KEY]
+    assert request.all("sec-websocket-version") == [b"13"]
+    assert request.field("transfer-encoding") is None
+    for frame in (b"\x81\x05hello", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", b"\x00" * 100):
+        await client.send(frame)
+        assert await client.exactly(len(frame)) == frame
+    client.half_close()
+    assert await client.rest() == (b"", "closed")
+    await over(stage)
+    assert len(stage.accepted) == 1
+
+
+async def test_bytewise(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send_bytewise(GRANTING + b"first")
+        await echo(conversation)
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send_bytewise(ASKING)
+    assert (await client.head()).status == 101
+    assert await client.exactly(5) == b"first"
+    await client.send_bytewise(b"frames")
+    assert await client.exactly(6) == b"frames"
+    client.close()
+    await over(stage)
+
+
+async def test_what_the_backend_sends_with_the_101_is_the_first_of_the_tunnel(stage: Stage) -> None:
+    stage.backend("v2", granting(watch, b"HTTP/1.1 200 OK\r\n\r\n"))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    assert await client.exactly(19) == b"HTTP/1.1 200 OK\r\n\r\n"
+    client.close()
+    await over(stage)
+
+
+async def test_behind_an_interim_answer_and_on_pooled_connections(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"v2"))
+        await conversation.request()
+        await conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", GRANTING)
+        await echo(conversation)
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"v2"
+    await client.send(ASKING)
+    assert (await client.head()).status == 103
+    assert (await client.head()).status == 101
+    await client.send(b"frame")
+    assert await client.exactly(5) == b"frame"
+    assert len(backend.conversations) == 1
+    client.close()
+    await over(stage)
+
+
+# ── what comes before the 101 ─────────────────────────────────────────────────────────────────────
+
+
+async def test_what_comes_early_is_held_and_follows_the_101(stage: Stage) -> None:
+    """Not a byte of it goes to the backend before, and none of it is taken for a request."""
+    early = get("/smuggled") + BIG
+    release, reading = asyncio.Event(), asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await release.wait()
+        await settle()
+        assert conversation.buffer == b""
+        with pytest.raises(BlockingIOError):
+            conversation.sock.recv(1)
+        await conversation.send(GRANTING)
+        await reading.wait()
+        assert await conversation.exactly(len(early)) == early
+        await echo(conversation)
+
+    backend = stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    stage.use(route("v2"))
+    client = await stage.client(send_buffer=SMALL_BUFFER)
+    await client.send(ASKING + early[:100])
+    pouring = asyncio.create_task(client.pour(early[100:]))
+    await wait_until(lambda: backend.requests, "it is asked")
+    (downstream,) = stage.plane.clients
+    await wait_until(lambda: not downstream.reading, "the client is stopped")
+    assert len(downstream.buffer) < HELD
+    assert not pouring.done()
+    release.set()
+    assert (await client.head()).status == 101
+    (tunnel,) = stage.plane.tunnels
+    await wait_until(lambda: not tunnel.client.reading, "the client is stopped again")
+    for _ in range(50):
+        assert tunnel.upstream.transport.get_write_buffer_size() < HELD
+        await asyncio.sleep(0.001)
+    assert not pouring.done()
+    reading.set()
+    await pouring
+    await client.send(b"frame")
+    assert await client.exactly(5) == b"frame"
+    assert len(stage.accepted) == 1
+    client.close()
+    await over(stage)
+
+
+@pytest.mark.parametrize("early", [b"", get("/smuggled")], ids=["nothing early", "early bytes"])
+@pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request", b"426 Upgrade Required", b"503 Busy"])
+async def test_after_any_other_answer_the_connection_closes(
+    stage: Stage, status: bytes, early: bytes
+) -> None:
+    raw = b"HTTP/1.1 %b\r\nContent-Length: 2\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nno" % status
+    backend = stage.backend("v2", answering(raw))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING + early)
+    answer = await client.answer()
+    assert (b"HTTP/1.1 " + status, b"no") == (answer.first, answer.body)
+    assert answer.field("connection") == b"close"
+    assert answer.field("upgrade") is None
+    assert await client.rest() == (b"", "closed")
+    assert [r.first for r in backend.requests] == [b"GET /chat HTTP/1.1"]
+    assert len(stage.accepted) == 1
+
+
+async def test_after_an_answer_of_the_proxys_own_as_well(stage: Stage) -> None:
+    stage.refusing("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING + get("/smuggled"))
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection")) == (502, b"close")
+    assert await client.rest() == (b"", "closed")
+    assert len(stage.accepted) == 1
+
+
+# ── what opens none ───────────────────────────────────────────────────────────────────────────────
+
+UNASKED = {
+    "no Upgrade": get(),
+    "Upgrade without Connection": get(fields=UPGRADE[1:]),
+    "Connection without Upgrade": get(fields=[UPGRADE[0], UPGRADE[2]]),
+    "h2c": get(fields=[UPGRADE[0], b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"]),
+    "no key": get(fields=UPGRADE[:2]),
+    "POST": post(b"", fields=UPGRADE),
+    "a body": b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\nContent-Length: 2\r\n\r\nhi" % b"\r\n".join(UPGRADE),
+    "HTTP/1.0": b"GET / HTTP/1.0\r\nHost: h\r\n%b\r\n\r\n" % b"\r\n".join(UPGRADE),
+}
+
+
+@pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
+async def test_what_is_not_validly_asked_is_an_ordinary_request(stage: Stage, raw: bytes) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(raw)
+    answer = await client.answer()
+    assert answer.body == b"v2"
+    (request,) = backend.requests
+    assert [request.field(name) for name in ("upgrade", "connection", "http2-settings")] == [None] * 3
+    if b"HTTP/1.1" in raw:
+        await client.send(get())
+        assert (await client.answer()).body == b"v2"
+
+
+@pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
+async def test_a_101_that_nobody_asked_for_is_a_502(stage: Stage, raw: bytes) -> None:
+    backend = stage.backend("v2", granting(watch))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(raw)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (502, b"upstream/protocol")
+    await backend.conversations[0].over()
+    assert (await stage.cell("v2")).failures == {"protocol": 1}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        GRANTING.replace(b"websocket", b"h2c"),
+        GRANTING.replace(b"Connection: upgrade\r\n", b""),
+        GRANTING.replace(b"Upgrade: websocket\r\n", b""),
+        GRANTING.replace(ACCEPT, KEY),
+        GRANTING.replace(b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n", b""),
+    ],
+)
+async def test_a_101_for_something_else_is_a_502(stage: Stage, raw: bytes) -> None:
+    backend = stage.backend("v2", answering(raw))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING)
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (502, b"upstream/protocol")
+    assert await client.rest() == (b"", "closed")
+    await backend.conversations[0].over()
+    cell = await stage.cell("v2")
+    assert (cell.codes, cell.errors) == ({502: 1}, 1)
+
+
+async def test_a_route_may_allow_none(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2", upgrades=()))
+    client = await stage.client()
+    await client.send(ASKING)
+    assert (await client.answer()).body == b"v2"
+    assert backend.requests[0].field("upgrade") is None
+
+
+async def test_a_route_may_allow_others(stage: Stage) -> None:
+    switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: mux\r\nConnection: upgrade\r\n\r\n"
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(switching)
+        await echo(conversation)
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2", upgrades=(b"websocket", b"mux")))
+    client = await stage.client()
+    await client.send(get(fields=[b"Connection: upgrade", b"Upgrade: h2c, mux"]))
+    assert (await client.head()).all("upgrade") == [b"mux"]
+    assert backend.requests[0].all("upgrade") == [b"mux"]
+    await client.send(b"x")
+    assert await client.exactly(1) == b"x"
+    client.close()
+    await over(stage)
+
+
+# ── how it is counted ─────────────────────────────────────────────────────────────────────────────
+
+
+async def test_its_one_outcome_is_the_101(stage: Stage) -> None:
+    """Neither how long the tunnel lasts nor how it ends says anything of the model."""
+    breaking = asyncio.Event()
+    stage.backend("v2", granting(resetting(breaking)))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    cell = await stage.cell("v2")
+    assert (cell.requests, cell.codes, cell.errors, cell.duration.count) == (1, {101: 1}, 0, 1)
+    assert stage.plane.in_flight() == {"v2": 1}, "its place is taken until it ends"
+    counted = encode(cell)
+    breaking.set()
+    assert await client.rest() == (b"", "reset")
+    await over(stage)
+    assert stage.plane.in_flight() == {"v2": 0}
+    assert encode(await stage.cell("v2")) == counted
+
+
+async def test_it_takes_its_place_among_those_in_flight(stage: Stage) -> None:
+    stage.backend("v2", granting(watch), max_in_flight=1)
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    second = await stage.client()
+    await second.send(get())
+    assert (await second.answer()).error == b"internal/overload"
+    client.close()
+    await wait_until(lambda: not stage.plane.tunnels, "the tunnel is gone")
+
+
+async def test_it_is_not_mirrored(stage: Stage) -> None:
+    stage.backend("v2", granting(watch))
+    shadow = stage.backend("v4")
+    stage.use(route("v2", mirrors=mirrored("v4")))
+    client = await open_tunnel(stage)
+    client.close()
+    await over(stage)
+    assert stage.mirrors("v4") == {"dropped_upgrade": 1}
+    assert shadow.requests == []
+
+
+async def test_before_the_101_the_fallback_may_answer(stage: Stage) -> None:
+    stage.refusing("v3")
+    stage.backend("v2", granting(echo))
+    stage.use(route("v3", fallback="v2"))
+    client = await stage.client()
+    await client.send(ASKING + b"early")
+    answer = await client.head()
+    assert (answer.status, answer.backend, answer.field("x-crossfade-assigned")) == (101, "v2", b"v3")
+    assert await client.exactly(5) == b"early"
+    client.close()
+    await over(stage)
+    assert (await stage.cell("v3")).spilled == 1
+
+
+# ── how it ends ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_client_ends_its_half_first(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        assert await conversation.rest() == (b"bye", "closed")
+        await conversation.send(b"and more ", b"behind it")
+        conversation.close()
+
+    stage.backend("v2", granting(script))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    await client.send(b"bye")
+    client.half_close()
+    assert await client.rest() == (b"and more behind it", "closed")
+    await over(stage)
+
+
+async def test_the_backend_ends_its_half_first(stage: Stage) -> None:
+    got: list[tuple[bytes, str]] = []
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.send(b"bye")
+        conversation.half_close()
+        got.append(await conversation.rest())
+
+    stage.backend("v2", granting(script))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    assert await client.rest() == (b"bye", "closed")
+    await client.send(b"and more ", b"behind it")
+    client.close()
+    await over(stage)
+    await wait_until(lambda: got, "the backend saw the end")
+    assert got == [(b"and more behind it", "closed")]
+
+
+async def test_a_client_that_half_closed_before_the_101(stage: Stage) -> None:
+    release = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await release.wait()
+        await conversation.send(GRANTING)
+        assert await conversation.rest() == (b"early", "closed")
+        await conversation.send(b"late")
+        conversation.close()
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING + b"early")
+    client.half_close()
+    await wait_until(lambda: any(c.half_closed for c in stage.plane.clients), "its end is noticed")
+    release.set()
+    assert (await client.head()).status == 100
+    assert (await client.head()).status == 101
+    assert await client.rest() == (b"late", "closed")
+    await over(stage)
+
+
+LEAVING: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
+
+
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
+async def test_a_client_that_leaves_before_the_101_stops_the_work(
+    stage: Stage, leave: Callable[[Wire], None]
+) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.request()
+        await watch(conversation)
+
+    backend = stage.backend("v2", script)
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(ASKING)
+    await wait_until(lambda: backend.requests, "it is asked")
+    leave(client)
+    await backend.conversations[0].over()
+    assert (await stage.cell("v2")).codes == {499: 1}
+
+
+async def test_a_reset_of_the_client_is_one_for_the_backend(stage: Stage) -> None:
+    backend = stage.backend("v2", granting(watch))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    client.reset()
+    assert await backend.conversations[0].over() == "reset"
+    await over(stage)
+
+
+async def test_a_reset_of_the_backend_is_one_for_the_client(stage: Stage) -> None:
+    breaking = asyncio.Event()
+    stage.backend("v2", granting(resetting(breaking)))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    breaking.set()
+    assert await client.rest() == (b"", "reset")
+    await over(stage)
+
+
+async def test_silence_ends_it_and_bytes_of_either_side_do_not(stage: Stage) -> None:
+    """The backend's idle timeout; neither the time to the first byte nor the total one."""
+    backend = stage.backend("v2", granting(echo), idle_timeout=0.3, first_byte_timeout=0.3, total_timeout=0.3)
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    start = stage.plane.loop.time()
+    while stage.plane.loop.time() < start + 0.7:
+        await client.send(b"ping")
+        assert await client.exactly(4) == b"ping"
+        await asyncio.sleep(0.02)
+    assert await client.rest() == (b"", "reset")
+    assert await backend.conversations[0].over() == "reset"
+    await over(stage)
+
+
+@pytest.mark.parametrize("slow", ["client", "backend"])
+async def test_whoever_reads_slowly_slows_the_other(stage: Stage, slow: str) -> None:
+    reading = asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        if slow == "client":
+            await conversation.pour(BIG)
+        else:
+            await reading.wait()
+            assert await conversation.exactly(SIZE) == BIG
+            await conversation.send(b"got it")
+        await watch(conversation)
+
+    backend = stage.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER, send_buffer=SMALL_BUFFER)
+    await open_tunnel(stage, client)
+    pouring = asyncio.create_task(client.pour(BIG if slow == "backend" else b""))
+    (tunnel,) = stage.plane.tunnels
+    slowed = tunnel.client if slow == "backend" else tunnel.upstream
+    await wait_until(lambda: not slowed.reading, "it is stopped")
+    for _ in range(50):
+        for end in (tunnel.client, tunnel.upstream):
+            assert end.transport.get_write_buffer_size() < HELD
+        await asyncio.sleep(0.001)
+    reading.set()
+    if slow == "client":
+        assert backend.conversations[0].sent < SIZE
+        assert await client.exactly(SIZE) == BIG
+    else:
+        assert await client.exactly(6) == b"got it"
+    await pouring
+    client.close()
+    await over(stage)
+
+
+async def test_the_last_bytes_reach_one_that_reads_slowly(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.pour(BIG)
+        conversation.half_close()
+        await watch(conversation)
+
+    stage.backend("v2", granting(script))
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    await open_tunnel(stage, client)
+    client.half_close()
+    data, how = await client.rest()
+    assert (data == BIG, how) == (True, "closed")
+    await over(stage)
+
+
+async def test_one_that_never_takes_the_last_bytes_is_given_up(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.send(BIG[: 1024 * 1024])
+        conversation.close()
+
+    stage.backend("v2", granting(script), idle_timeout=0.2)
+    stage.use(route("v2"))
+    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    await open_tunnel(stage, client)
+    client.half_close()
+    await over(stage)
+
+
+# ── reload, drain, cut ────────────────────────────────────────────────────────────────────────────
+
+
+async def test_it_outlives_reloads_even_of_its_route_and_backend(stage: Stage) -> None:
+    stage.backend("v2", granting(echo))
+    stage.backend("v3")
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    del stage.specs["v2"]
+    stage.use(route("v3", name="other", upgrades=()))
+    for _ in range(3):
+        await client.send(b"frame")
+        assert await client.exactly(5) == b"frame"
+        await settle()
+    client.half_close()
+    assert await client.rest() == (b"", "closed")
+    await over(stage)
+
+
+async def test_a_drain_waits_for_it_and_then_cuts_it(stage: Stage) -> None:
+    backend = stage.backend("v2", granting(echo))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    draining = asyncio.create_task(stage.plane.drain(1.5))
+    await wait_until(lambda: stage.plane.draining, "it drains")
+    for _ in range(10):
+        await client.send(b"frame")
+        assert await client.exactly(5) == b"frame"
+        await asyncio.sleep(0.12)
+    assert await client.rest() == (b"", "reset")
+    assert await backend.conversations[0].over() == "reset"
+    await draining
+
+
+async def test_a_drain_is_over_when_the_last_one_is(stage: Stage) -> None:
+    stage.backend("v2", granting(echo))
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    draining = asyncio.create_task(stage.plane.drain(1000.0))
+    await wait_until(lambda: stage.plane.draining, "it drains")
+    await client.send(b"frame")
+    client.half_close()
+    assert await client.rest() == (b"frame", "closed")
+    await draining
+
+
+async def test_a_challenger_taken_back_is_cut_off_here_too(stage: Stage) -> None:
+    backend = stage.backend("v3", granting(echo))
+    stage.backend("v2")
+    before = route({"v2": 0, "v3": 10_000})
+    stage.use(before)
+    client = await open_tunnel(stage)
+    after = reweigh(before.ledger, {"v2": 10_000, "v3": 0}, salt_of("churn"))
+    stage.use(replace(before, ledger=after, cuts=(Cut("v3", 0.05),)))
+    assert await client.rest() == (b"", "reset")
+    await backend.conversations[0].over()
+    await over(stage)
+
+
+async def test_ordinary_requests_go_on_beside_it(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        if conversation.number == 0:
+            await granting(echo)(conversation)
+        else:
+            await each(answer)(conversation)
+
+    async def answer(conversation: Conversation, request: Message) -> None:
+        await conversation.send(ok(b"plain"))
+
+    stage.backend("v2", script)
+    stage.use(route("v2"))
+    tunnel = await open_tunnel(stage)
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(get())
+        assert (await client.answer()).body == b"plain"
+        await tunnel.send(b"frame")
+        assert await tunnel.exactly(5) == b"frame"
+    tunnel.close()
+    client.close()
+    await over(stage)
