@@ -173,7 +173,9 @@ class TimeoutConfig(Section):
 
     connect: Period = Field(default=1.0, description="to accept a connection")
     first_byte: Period = Field(default=60.0, description="to begin its answer")
-    idle: Period = Field(default=60.0, description="between two pieces of its answer")
+    idle: Period = Field(
+        default=60.0, description="between two pieces of its answer, or of a tunnel either way"
+    )
     total: Period | None = Field(default=None, description="for the whole answer; none is no limit")
 
 

@@ -52,7 +52,7 @@ class Exchange:
     replayable = True
     inspecting = False
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
-    trailers = b""  # of the request, as field lines, once its body is whole
+    trailers = answer_trailers = b""  # field lines, once the body before them is whole
     attempts = 0
     spilled = False
     repeating = False  # holds a place in the retry budget
@@ -65,9 +65,7 @@ class Exchange:
     answer: ResponseHead | None = None  # set once its head has gone to the client
     client_stalls = False  # bytes for the client pile up, as it does not read
     recode = False  # is the answer's body framed in chunks by us?
-    answer_trailers = b""  # as field lines, once the answer's body is whole
-    deadline = NEVER
-    total_deadline = NEVER
+    deadline = total_deadline = NEVER
     ended = False
 
     def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:

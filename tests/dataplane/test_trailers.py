@@ -10,7 +10,7 @@ from tests.dataplane.wire import Message, get, ok, wait_until
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: X-Hop\r\n\r\n"
-    b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent-Length: 9\r\nx-crossfade-backend: evil\r\n\r\n"
+    b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent_Length: 9\r\nx-crossfade-backend: evil\r\n\r\n"
 )
 TAKES = get(fields=[b"TE: trailers", b"Connection: TE"])
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"

@@ -25,7 +25,8 @@ REFUSALS = {400, 404, 413, 414, 417, 431, 501, 505}
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 BARE_LF = re.compile(rb"(?<!\r)\n")
 ABSOLUTE = re.compile(rb"(?i:https?)://[^/?]*")
-ADDED = OWN | {b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
+HOP = {b"connection", b"te", b"upgrade"}  # what the proxy asks of the next hop itself
+ADDED = OWN | HOP | {b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 
 
 def cut(raw: bytes) -> list[bytes]:

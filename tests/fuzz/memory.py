@@ -50,6 +50,10 @@ class MemoryTransport(asyncio.Transport):
             assert not self.half_closed, "bytes behind the end of the stream"
             self.heard(bytes(data))
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self.protocol = protocol
+
     def get_write_buffer_size(self) -> int:
         return 0
 

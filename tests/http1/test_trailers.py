@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.http1.framing import ChunkedReader, chunks
+from proxy.http1.framing import FRAMING_TRAILER, ChunkedReader, chunks
 from proxy.http1.headers import CANONICAL_LINES
 from proxy.http1.trailers import NEVER_TRAILERS, trailer_fields
 
@@ -63,6 +63,7 @@ def test_law_a_reader_keeps_them_in_one_piece_or_in_many(
     lines: list[tuple[bytes, bytes, bytes]], data: st.DataObject
 ):
     block = b"".join(b"%b:%b%b\r\n" % line for line in lines)
+    assume(not FRAMING_TRAILER.search(block))
     raw = b"5\r\nhello\r\n0\r\n" + block + b"\r\nnext"
     cut = data.draw(st.integers(0, len(raw) - 5))
     reader = ChunkedReader({b"etag"})
