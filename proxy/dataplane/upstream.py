@@ -99,6 +99,8 @@ class Upstream(Flow):
             if head.status == 101:
                 if not owner.on_switch(head, data[end:]):
                     self.fail(Stage.PROTOCOL)
+                elif self.endpoint.health.failures:
+                    self.endpoint.answered(101)
                 return
             owner.on_interim(head)
             start = end

@@ -50,6 +50,9 @@ async def test_talks_survive_reloads_and_have_until_the_drains_end(tmp_path: Pat
             assert await ended.close()
             await wait_until(lambda: talker.codes == [1000], "the server to hear of the end")
             await wait_until(lambda: counted(proxy, 2), "both to be counted")
+            if secure:
+                assert await kept.close()
+                return
             proxy.child.send_signal(signal.SIGTERM)
             for n in range(3):
                 await kept.send_str(f"draining {n}")
