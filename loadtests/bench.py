@@ -1,10 +1,11 @@
 """What the proxy costs beside others that do the same work: `python -m loadtests.bench`.
 
-CPU time per request, throughput, and times at a calm pace, of crossfade, nginx, HAProxy and a plain
-aiohttp proxy, all in one run. All of them run from beginning to end, and the rounds are interleaved
-(A B C D A B C D …), so that noise on the machine hits all alike; the table shows medians.
+CPU time per request, throughput, memory, and times at saturation and at a moderate rate, of crossfade, nginx,
+HAProxy, Envoy, Traefik, Caddy and a plain aiohttp proxy, all in one run; and of crossfade beside itself. All
+run from beginning to end, and the rounds are interleaved (A B C D A B C D …), so that noise on the machine
+hits all alike; the tables show medians.
 
-Without --json the result goes to loadtests/results and its table into loadtests/README.md.
+Without --json the result goes to loadtests/results and its tables into loadtests/README.md.
 """
 
 from __future__ import annotations
@@ -18,115 +19,105 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loadtests.accounting import cpu_seconds
-from loadtests.contestants import MAKERS, Contestant, is_present
+from loadtests import comparisons
+from loadtests.contestant import Contestant, Origins
+from loadtests.contestants import MAKERS, is_present
 from loadtests.equivalence import check_equivalence
-from loadtests.ports import free_ports
-from loadtests.pressure import generator, press
-from loadtests.processes import BenchError, child, wait_until_answering
+from loadtests.measure import DIRECT, Entrant, idle_memory, measure, start, start_origins, warm_up
+from loadtests.pressure import generator
+from loadtests.processes import BenchError
 from loadtests.report import (
     README,
     RESULTS,
+    Comparison,
+    Load,
     Machine,
     Report,
     Result,
-    Sample,
     Settings,
-    render,
-    with_table,
     write_json,
 )
+from loadtests.tables import render, with_table
 from loadtests.work import WORKS, Cores, Work, pick_cores
 
-CALM_CONNECTIONS = 2
-WARM_UP_SECONDS = 1
 
-
-@dataclass(frozen=True, slots=True)
-class Entrant:
-    """A contestant that is running as process `pid`."""
-
-    contestant: Contestant
-    pid: int
-
-
-def start(names: Iterable[str], cores: Cores, folder: Path, stack: ExitStack) -> list[Entrant]:
-    """The origins and all contestants, answering and found to do the same work."""
-    ports = free_ports(2)
-    origins = dict(zip("ab", ports, strict=True))
-    argv = [sys.executable, "-m", "loadtests.peers.origin", *(f"{n}={p}" for n, p in origins.items())]
-    log = folder / "origins.log"
-    process = stack.enter_context(child(argv, cores.load, log))
-    for port in ports:
-        wait_until_answering(process, port, log)
-    entrants = []
+def enter(
+    names: Iterable[str], origins: Origins, cores: Cores, folder: Path, stack: ExitStack
+) -> tuple[list[Contestant], list[Entrant]]:
+    """All contestants, answering and found to do the same work."""
+    contestants, entrants = [], []
     for name in names:
         place = folder / name
         place.mkdir()
         contestant = MAKERS[name](place, origins)
-        log = place / "printed.log"
-        process = stack.enter_context(child(contestant.argv, cores.proxy, log))
-        wait_until_answering(process, contestant.port, log)
-        check_equivalence(contestant.name, contestant.port)
-        entrants.append(Entrant(contestant, process.pid))
-    return entrants
-
-
-def measure(entrant: Entrant, work: Work, settings: Settings, cores: Cores) -> Sample:
-    """One round of one proxy at one work."""
-    port, seconds = entrant.contestant.port, settings.seconds
-    calm = press(port, work, settings.calm_connections, seconds, cores.load)
-    before = cpu_seconds(entrant.pid)
-    full = press(port, work, settings.connections, seconds, cores.load)
-    cpu = cpu_seconds(entrant.pid) - before
-    return Sample(
-        cpu_us=round(cpu / full.requests * 1e6, 3),
-        per_second=round(full.requests / full.seconds, 1),
-        busy=round(cpu / full.seconds, 4),
-        p50_us=calm.p50_us,
-        p99_us=calm.p99_us,
-        errors=calm.errors + full.errors,
-    )
+        entrants.append(start(contestant, cores, place, stack))
+        check_equivalence(contestant)
+        contestants.append(contestant)
+    return contestants, entrants
 
 
 def run_rounds(
-    entrants: list[Entrant], works: Sequence[Work], settings: Settings, cores: Cores
+    work: Work, load: Load, entrants: list[Entrant], settings: Settings, cores: Cores
 ) -> list[Result]:
-    results = [Result(work.name, e.contestant.name, []) for work in works for e in entrants]
-    for work in works:
-        mine = [result for result in results if result.work == work.name]
-        for entrant in entrants:
-            press(entrant.contestant.port, work, settings.connections, WARM_UP_SECONDS, cores.load)
-        for n in range(settings.rounds):
-            for entrant, result in zip(entrants, mine, strict=True):
-                say(f"{work.name}, round {n + 1} of {settings.rounds}: {result.proxy}")
-                result.samples.append(measure(entrant, work, settings, cores))
+    results = [Result(work.name, load, entrant.name, []) for entrant in entrants]
+    for entrant in entrants:
+        warm_up(entrant, work, load, settings, cores)
+    for n in range(settings.rounds):
+        for entrant, result in zip(entrants, results, strict=True):
+            say(f"{work.name}, {load}, round {n + 1} of {settings.rounds}: {result.proxy}")
+            result.samples.append(measure(entrant, work, load, settings, cores))
     return results
 
 
-def bench(names: Sequence[str], works: Sequence[Work], settings: Settings) -> Report:
-    """Raises BenchError; whatever happens, nothing that was started outlives this call."""
-    present = [name for name in names if is_present(name)]
+def contest(
+    names: Sequence[str], works: Sequence[Work], origins: Origins, settings: Settings, folder: Path
+) -> tuple[dict[str, str], dict[str, float], list[Result]]:
+    """Versions, idle memory and results. The origin itself is asked at the moderate rate, to compare with."""
     cores = pick_cores()
+    direct = Entrant(DIRECT, origins["a"], None)
+    results = []
+    with ExitStack() as stack:
+        contestants, entrants = enter(names, origins, cores, folder, stack)
+        idle = dict(idle_memory(entrants))
+        for work in works:
+            if not work.stream:
+                results += run_rounds(work, "saturated", entrants, settings, cores)
+            results += run_rounds(work, "paced", [direct, *entrants], settings, cores)
+    return {c.name: c.version for c in contestants}, idle, results
+
+
+def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Report:
+    """Raises BenchError; whatever happens, nothing that was started outlives this call."""
+    load = round(os.getloadavg()[0], 2)
+    present = [name for name in names if is_present(name)]
+    for name in names:
+        if name not in present:
+            say(f"ABSENT: {name} is neither on the PATH nor beside this Python, and is not measured")
+    works = [work for work in WORKS if work.name in parts]
+    compared: list[Comparison] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crossfade-bench-")))
-        entrants = start(present, cores, folder, stack)
-        results = run_rounds(entrants, works, settings, cores)
+        origins = start_origins(pick_cores(), folder, stack)
+        versions, idle, results = contest(present, works, origins, settings, folder)
+        for question, cores in comparisons.questions(parts, os.sched_getaffinity(0)):
+            say(f"compared: {question.changed_title} with {question.base_title}")
+            compared.append(comparisons.compare(question, origins, settings, cores, folder))
     return Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=describe_machine(cores),
+        machine=describe_machine(pick_cores(), load),
         settings=settings,
-        versions={e.contestant.name: e.contestant.version for e in entrants},
+        versions=versions,
         absent=[name for name in names if name not in present],
+        idle_mib=idle,
         results=results,
+        comparisons=compared,
     )
 
 
-def describe_machine(cores: Cores) -> Machine:
+def describe_machine(cores: Cores, load: float) -> Machine:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
         cpu=found[1] if found else platform.machine(),
@@ -134,6 +125,7 @@ def describe_machine(cores: Cores) -> Machine:
         pinned=bool(cores.proxy),
         kernel=".".join(platform.release().split(".")[:2]),
         python=platform.python_version(),
+        load=load,
     )
 
 
@@ -159,14 +151,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=positive, default=3, help="of each phase of each round (%(default)s)"
     )
-    parser.add_argument("--rounds", type=positive, default=5, help="(%(default)s)")
+    parser.add_argument("--rounds", type=positive, default=3, help="(%(default)s)")
     parser.add_argument("--connections", type=positive, default=64, help="when saturating (%(default)s)")
     parser.add_argument("--only", action="append", choices=MAKERS, help="one proxy; may be repeated")
     parser.add_argument(
-        "--work", choices=[work.name for work in WORKS], help="one kind of work instead of all"
+        "--work", action="append", choices=PARTS, help="one kind of work, or one comparison; may be repeated"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write there, and leave the README alone")
     return parser.parse_args(arguments)
+
+
+PARTS = [*(work.name for work in WORKS), *comparisons.NAMES]
 
 
 def positive(text: str) -> int:
@@ -178,12 +173,11 @@ def positive(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
-    settings = Settings(options.seconds, options.rounds, options.connections, CALM_CONNECTIONS, generator())
-    works = [work for work in WORKS if options.work in (None, work.name)]
+    settings = Settings(options.seconds, options.rounds, options.connections, generator())
     # So that TERM unwinds the stack as Ctrl-C does, and nothing is left running.
     former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        publish(bench(options.only or list(MAKERS), works, settings), options.json)
+        publish(bench(options.only or list(MAKERS), options.work or PARTS, settings), options.json)
     except BenchError as error:
         say(f"error: {error}")
         return 1

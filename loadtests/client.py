@@ -16,7 +16,7 @@ from typing import cast
 
 import uvloop
 
-from loadtests.work import CUSTOMERS, HEADER, WORKS, Work
+from loadtests.work import CUSTOMERS, HEADER, Work, work_named
 
 CONTENT_LENGTH = b"\r\ncontent-length:"
 
@@ -96,5 +96,4 @@ async def press(port: int, work: Work, connections: int, seconds: float) -> str:
 
 if __name__ == "__main__":
     port, name, connections, seconds = sys.argv[1:]
-    work = next(each for each in WORKS if each.name == name)
-    print(uvloop.run(press(int(port), work, int(connections), float(seconds))))
+    print(uvloop.run(press(int(port), work_named(name), int(connections), float(seconds))))

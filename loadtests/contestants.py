@@ -1,55 +1,52 @@
 """The proxies that are measured, each configured for the same work.
 
 That work: two origins, customers held to one of them by X-Customer-Id, 90 % to `a` and 10 % to `b`;
-keep-alive on both sides, X-Forwarded-For, no access log, one worker or thread. Crossfade runs as a
-user runs it, with its control process, health probes and metrics on.
+keep-alive on both sides, X-Forwarded-For, no access log, one worker or thread; server-sent events are not
+held back. Crossfade runs as a user runs it, with its control process, health probes and metrics on.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from loadtests.contestant import Contestant, Origins, found, printed_version, program
+from loadtests.packaged import caddy, envoy, traefik
 from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
-Origins = Mapping[str, int]  # name → port
 
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """`check` validates its configuration without running it; empty if it has no such command."""
-
-    name: str
-    version: str
-    port: int
-    argv: list[str]
-    check: list[str]
-
-
-def crossfade(folder: Path, origins: Origins) -> Contestant:
+def crossfade(
+    folder: Path,
+    origins: Origins,
+    *,
+    sticky: str = f"header: {HEADER}",
+    mirrored: bool = False,
+    workers: int = 1,
+) -> Contestant:
+    """With options that only comparisons of crossfade with itself use; `mirrored`: all requests, to `c`."""
+    mirror = "mirror: [{to: c, sample: 100%}]" if mirrored else ""
+    third = f"c: {{endpoints: [http://127.0.0.1:{origins['c']}]}}" if mirrored else ""
     port, admin = free_ports(2)
     file = folder / "bench.yaml"
     file.write_text(f"""\
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin}}}
-workers: 1
+workers: {workers}
 state: sqlite:{folder}/crossfade.db
 backends:
   a: {{endpoints: [http://127.0.0.1:{origins["a"]}]}}
   b: {{endpoints: [http://127.0.0.1:{origins["b"]}]}}
+  {third}
 routes:
   - name: bench
     match: {{prefix: /}}
-    sticky: {{header: {HEADER}}}
+    sticky: {{{sticky}}}
     split: {{a: 90%, b: 10%}}
+    {mirror}
 """)
     command = [sys.executable, "-m", "proxy"]
     return Contestant(
@@ -88,25 +85,31 @@ http {{
   {upstreams}
   server {{
     listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://$origin;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_buffers 16 16k;
-      proxy_max_temp_file_size 0;
-    }}
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header Host $http_host;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    proxy_buffers 16 16k;
+    proxy_max_temp_file_size 0;
+    location / {{ proxy_pass http://$origin; }}
+    location = /events {{ proxy_pass http://$origin; proxy_buffering off; }}
   }}
 }}
 """)
-    command = ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(file)]
-    return Contestant("nginx", printed_version(["nginx", "-v"]), port, command, [*command, "-t"])
+    command = [found("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(file)]
+    return Contestant("nginx", printed_version([found("nginx"), "-v"]), port, command, [*command, "-t"])
 
 
 def haproxy(folder: Path, origins: Origins) -> Contestant:
     (port,) = free_ports(1)
     file = folder / "haproxy.cfg"
+    servers = f"""\
+  balance hdr({HEADER})
+  hash-type map-based djb2 avalanche
+  http-reuse always
+  server a 127.0.0.1:{origins["a"]} weight 90
+  server b 127.0.0.1:{origins["b"]} weight 10
+"""
     file.write_text(f"""\
 global
   nbthread 1
@@ -120,17 +123,15 @@ defaults
   option forwardfor
 frontend bench
   bind 127.0.0.1:{port}
+  use_backend events if {{ path /events }}
   default_backend origins
 backend origins
-  balance hdr({HEADER})
-  hash-type map-based djb2 avalanche
-  http-reuse always
-  server a 127.0.0.1:{origins["a"]} weight 90
-  server b 127.0.0.1:{origins["b"]} weight 10
-""")
-    command = ["haproxy", "-f", str(file), "-db"]
+{servers}backend events
+  option http-no-delay
+{servers}""")
+    command = [found("haproxy"), "-f", str(file)]
     return Contestant(
-        "HAProxy", printed_version(["haproxy", "-v"]), port, command, ["haproxy", "-c", "-f", str(file)]
+        "HAProxy", printed_version([found("haproxy"), "-v"]), port, [*command, "-db"], [*command, "-c"]
     )
 
 
@@ -146,21 +147,18 @@ def aiohttp(folder: Path, origins: Origins) -> Contestant:
     )
 
 
-def printed_version(command: list[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
-    return found[0] if found else "unknown"
-
-
 MAKERS: dict[str, Callable[[Path, Origins], Contestant]] = {
     "crossfade": crossfade,
     "nginx": nginx,
     "haproxy": haproxy,
+    "envoy": envoy,
+    "traefik": traefik,
+    "caddy": caddy,
     "aiohttp": aiohttp,
 }
-# What has to be on the PATH; the others are Python and always there.
-PROGRAMS = {"nginx": "nginx", "haproxy": "haproxy"}
+# Programs that have to be there; the others are Python and always are.
+PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
 
 
 def is_present(name: str) -> bool:
-    return name not in PROGRAMS or shutil.which(PROGRAMS[name]) is not None
+    return name not in PROGRAMS or program(name) is not None

@@ -1,10 +1,14 @@
-"""Puts load on a port and says what came of it: with wrk if it is there, else with `loadtests.client`."""
+"""Puts load on a port and says what came of it.
+
+Saturating: with wrk if it is there, else with `loadtests.client`. At a rate: with `loadtests.pace`.
+"""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -18,7 +22,7 @@ SLACK = 30.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """`errors`: answers other than 2xx and 3xx, and failures of a connection."""
+    """`errors`: answers other than 2xx and 3xx, what is not answered, and failures of a connection."""
 
     requests: int
     seconds: float
@@ -31,7 +35,7 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "loadtests.client"
 
 
-def command(port: int, work: Work, connections: int, seconds: int) -> list[str]:
+def saturating(port: int, work: Work, connections: int, seconds: int) -> list[str]:
     if generator() == "wrk":
         return [
             *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
@@ -41,19 +45,29 @@ def command(port: int, work: Work, connections: int, seconds: int) -> list[str]:
     return [sys.executable, "-m", "loadtests.client", str(port), work.name, str(connections), str(seconds)]
 
 
-def press(port: int, work: Work, connections: int, seconds: int, cores: frozenset[int]) -> Outcome:
-    """Raises BenchError if the generator fails or not one request was answered."""
+def paced(port: int, work: Work, seconds: int) -> list[str]:
+    return [sys.executable, "-m", "loadtests.pace", str(port), work.name, str(work.rate), str(seconds)]
+
+
+def press(
+    command: list[str], seconds: int, cores: frozenset[int], midway: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Raises BenchError if the generator fails or not one request was answered. `midway` is called once."""
     with NamedTemporaryFile(prefix="crossfade-load-") as log:
         printed = Path(log.name)
-        with child(command(port, work, connections, seconds), cores, printed) as process:
+        with child(command, cores, printed) as process:
+            try:
+                process.wait(seconds / 2)
+            except subprocess.TimeoutExpired:
+                midway()
             try:
                 code = process.wait(seconds + SLACK)
             except subprocess.TimeoutExpired:
-                raise BenchError(f"{generator()} did not end by itself: {printed.read_text()}") from None
+                raise BenchError(f"{command!r} did not end by itself: {printed.read_text()}") from None
         text = printed.read_text()
     if code != 0:
-        raise BenchError(f"{generator()} failed: {text}")
+        raise BenchError(f"{command!r} failed: {text}")
     outcome = msgspec.json.decode(text.strip().rpartition("\n")[2], type=Outcome)
     if outcome.requests == 0:
-        raise BenchError(f"nothing was answered on port {port}: {text}")
+        raise BenchError(f"nothing was answered by {command!r}: {text}")
     return outcome

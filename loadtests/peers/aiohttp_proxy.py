@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from zlib import crc32
 
 import uvloop
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from multidict import CIMultiDict
 
 # RFC 9110, section 7.6.1; the lengths are set anew from the body that was read.
@@ -31,8 +31,18 @@ def end_to_end(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP)
 
 
+async def stream(request: web.Request, answer: ClientResponse) -> web.StreamResponse:
+    """Each piece as it comes."""
+    response = web.StreamResponse(status=answer.status, headers=end_to_end(CIMultiDict(answer.headers)))
+    await response.prepare(request)
+    async for piece in answer.content.iter_any():
+        await response.write(piece)
+    await response.write_eof()
+    return response
+
+
 def create_app(origin_a: str, origin_b: str) -> web.Application:
-    async def forward(request: web.Request) -> web.Response:
+    async def forward(request: web.Request) -> web.StreamResponse:
         customer = request.headers.get("X-Customer-Id", "")
         origin = origin_b if crc32(customer.encode()) % 100 < 10 else origin_a
         headers = end_to_end(CIMultiDict(request.headers))
@@ -44,6 +54,8 @@ def create_app(origin_a: str, origin_b: str) -> web.Application:
             data=await request.read(),
             allow_redirects=False,
         ) as answer:
+            if answer.content_type == "text/event-stream":
+                return await stream(request, answer)
             body = await answer.read()
             return web.Response(
                 status=answer.status, headers=end_to_end(CIMultiDict(answer.headers)), body=body

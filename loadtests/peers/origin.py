@@ -1,7 +1,8 @@
 """Origins with constant answers, cheap enough not to be what is measured: `python -m loadtests.peers.origin a=PORT …`.
 
-`/large` is answered with 100 kB, `/echo` with the head of the request, all else with a small JSON;
-`x-origin` says which origin answered. Reads what a proxy sends: HTTP/1.1 with Content-Length.
+`/large` is answered with 100 kB, `/events` with server-sent events, `/echo` with the head of the request, all
+else with a small JSON; `x-origin` says which origin answered. Reads what a proxy sends: HTTP/1.1 with
+Content-Length, and no request before the answer to a stream is out.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from typing import cast
 
 import uvloop
 
+from loadtests.work import EVENT_GAP, EVENTS
+
 SMALL = b'{"customer_id":"c-000042","churn_probability":0.4217,"risk_level":"medium","model_version":"v2"}'
 LARGE = b"x" * 100_000
+EVENT = b'data: {"token": "crossfade", "index": 7, "finished": false}\n\n'
+EVENT_CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
 BACKLOG = 1024
 
 
@@ -22,6 +27,11 @@ def response(name: str, media: str, body: bytes) -> bytes:
         f"HTTP/1.1 200 OK\r\nContent-Type: {media}\r\nContent-Length: {len(body)}\r\nX-Origin: {name}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def stream_head(name: str) -> bytes:
+    media = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n"
+    return f"HTTP/1.1 200 OK\r\n{media}Transfer-Encoding: chunked\r\nX-Origin: {name}\r\n\r\n".encode()
 
 
 class Origin(asyncio.Protocol):
@@ -41,9 +51,19 @@ class Origin(asyncio.Protocol):
             end = head_end + 4 + content_length(data[:head_end])
             if len(data) < end:
                 break
-            self.transport.write(self.answer(data[:head_end]))
+            if data.startswith(b"GET /events "):
+                self.stream(EVENTS)
+            else:
+                self.transport.write(self.answer(data[:head_end]))
             data = data[end:]
         self.pending = data
+
+    def stream(self, left: int) -> None:
+        """One event now, the others each after a while."""
+        start = stream_head(self.name) if left == EVENTS else b""
+        self.transport.write(start + EVENT_CHUNK + (b"" if left > 1 else b"0\r\n\r\n"))
+        if left > 1:
+            asyncio.get_running_loop().call_later(EVENT_GAP, self.stream, left - 1)
 
     def answer(self, head: bytes) -> bytes:
         path = head.split(b" ", 2)[1]

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from loadtests.accounting import Process, cpu_seconds, family, parse_stat, processes
+from loadtests.accounting import (
+    MIB,
+    Process,
+    cpu_seconds,
+    family,
+    memory_mib,
+    parse_rollup,
+    parse_stat,
+    processes,
+)
 
 
 def stat(pid: int, name: str, parent: int, times: tuple[int, int, int, int]) -> str:
@@ -17,18 +25,17 @@ def stat(pid: int, name: str, parent: int, times: tuple[int, int, int, int]) -> 
 
 @pytest.mark.parametrize("name", ["python", "tmux: server", "a) (b", ") S 1 2 3", "x (y)"])
 def test_names_may_hold_anything(name: str) -> None:
-    assert parse_stat(stat(42, name, 7, (1, 20, 300, 4000))) == Process(42, 7, 4321)
+    assert parse_stat(stat(42, name, 7, (1, 20, 300, 4000))) == Process(42, 7, 4300)
 
 
-def test_the_tree_and_nothing_else_is_added_up(tmp_path: Path) -> None:
-    for pid, parent, ticks in [(1, 0, 1000), (10, 1, 1), (11, 10, 20), (12, 11, 300), (20, 1, 5000)]:
+def test_the_tree_and_nothing_else_is_the_family(tmp_path: Path) -> None:
+    for pid, parent in [(1, 0), (10, 1), (11, 10), (12, 11), (20, 1)]:
         (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "stat").write_text(stat(pid, "x", parent, (ticks, 0, 0, 0)))
+        (tmp_path / str(pid) / "stat").write_text(stat(pid, "x", parent, (1, 1, 1, 1)))
     (tmp_path / "self").mkdir()
     alive = processes(tmp_path)
     assert family(10, alive) == {10, 11, 12}
     assert family(99, alive) == set()
-    assert cpu_seconds(10, tmp_path) == 321 / os.sysconf("SC_CLK_TCK")
 
 
 BURN = "import time\nwhile time.process_time() < {}: pass\n"
@@ -61,3 +68,36 @@ def test_running_children_count() -> None:
         assert process.stdout.readline() == "1\n"
         assert cpu_seconds(process.pid) >= 0.19
         process.communicate("\n")
+
+
+def test_time_of_threads_that_have_ended_counts() -> None:
+    script = f"import threading, time\ndef burn():\n  {BURN.format(0.2).splitlines()[1]}\n"
+    script += "t = threading.Thread(target=burn); t.start(); t.join(); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        assert cpu_seconds(process.pid) >= 0.19
+        process.communicate("\n")
+
+
+def test_memory_of_parent_and_child_and_what_they_share_once() -> None:
+    """40 MiB that a child has from its parent's fork, and 20 of its own."""
+    script = (
+        "import os\nkept = b'x' * (40 << 20)\npid = os.fork()\n"
+        "if not pid: own = b'y' * (20 << 20); print(1, flush=True); input(); os._exit(0)\n"
+        "os.waitpid(pid, 0)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        assert 60 <= memory_mib(process.pid) < 95
+        process.communicate("\n")
+    assert memory_mib(process.pid) == 0
+
+
+def test_a_rollup_is_read_in_bytes() -> None:
+    assert parse_rollup("00400000-7ffd [rollup]\nRss:  9 kB\nPss:   2048 kB\nPss_Anon: 7 kB\n") == 2 * MIB

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from loadtests import comparisons
 from loadtests.accounting import family, processes
 from loadtests.bench import main
 from loadtests.report import README, newest, read_json
@@ -18,19 +19,33 @@ from loadtests.report import README, newest, read_json
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_whole_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(comparisons, "ROUNDS", 1)
     file = tmp_path / "out" / "bench.json"
     before = newest(), README.read_text()
-    short = ["--seconds", "1", "--rounds", "1", "--connections", "8", "--work", "json", "--json", str(file)]
-    assert main(["--only", "crossfade", "--only", "aiohttp", *short]) == 0, capsys.readouterr().err
+    short = ["--seconds", "1", "--rounds", "1", "--connections", "8", "--json", str(file)]
+    parts = ["--work", "json", "--work", "sse", "--work", "sticky"]
+    assert main(["--only", "crossfade", "--only", "aiohttp", *parts, *short]) == 0, capsys.readouterr().err
     report = read_json(file)
-    assert [result.proxy for result in report.results] == ["crossfade", "aiohttp"]
-    for result in report.results:
-        (sample,) = result.samples
+    assert [(r.work, r.load, r.proxy) for r in report.results] == [
+        ("json", "saturated", "crossfade"), ("json", "saturated", "aiohttp"),
+        ("json", "paced", "direct"), ("json", "paced", "crossfade"), ("json", "paced", "aiohttp"),
+        ("sse", "paced", "direct"), ("sse", "paced", "crossfade"), ("sse", "paced", "aiohttp"),
+    ]  # fmt: skip
+    compared = [result for c in report.comparisons for result in (c.base, c.changed)]
+    for result in [*report.results, *compared]:
+        sample = result.median
         assert sample.errors == 0
-        assert sample.cpu_us > 1 and sample.per_second > 50
+        assert sample.per_second > 50
         assert 0 < sample.p50_us <= sample.p99_us
-        assert sample.busy > 0
+        if result.proxy == "direct":
+            assert sample.cpu_us is sample.busy is sample.memory_mib is None
+        else:
+            assert sample.cpu_us and sample.busy and sample.memory_mib and sample.memory_mib > 10
+    assert [(c.name, len(c.base.samples)) for c in report.comparisons] == [("sticky", 1)]
+    assert set(report.idle_mib) == {"crossfade", "aiohttp"}
     printed = capsys.readouterr().out
     assert "| crossfade |" in printed and "÷ nginx" in printed
     assert (newest(), README.read_text()) == before
@@ -40,10 +55,13 @@ def test_programs_that_are_not_there_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("loadtests.contestant.BESIDE", str(tmp_path))
     short = ["--seconds", "1", "--rounds", "1", "--connections", "2", "--work", "large"]
-    options = ["--only", "nginx", "--only", "haproxy", "--only", "aiohttp"]
+    options = ["--only", "nginx", "--only", "caddy", "--only", "aiohttp"]
     assert main([*options, *short, "--json", str(tmp_path / "x.json")]) == 0
-    assert "Absent (not on the PATH): nginx, haproxy." in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "Absent (neither on the PATH nor installed beside Python): nginx, caddy." in printed.out
+    assert "ABSENT: caddy" in printed.err
     assert read_json(tmp_path / "x.json").settings.generator == "loadtests.client"
 
 

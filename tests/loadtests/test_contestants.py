@@ -1,21 +1,28 @@
 from __future__ import annotations
 
+import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from loadtests.contestants import MAKERS, is_present
+from loadtests.bench import enter
+from loadtests.client import requests_of
+from loadtests.contestants import MAKERS, crossfade, is_present
 from loadtests.equivalence import problems_of
+from loadtests.measure import start_origins
+from loadtests.work import EVENTS, Cores, work_named
 
-ORIGINS = {"a": 40001, "b": 40002}
+ORIGINS = {"a": 40001, "b": 40002, "c": 40003}
 
 
-@pytest.mark.parametrize("name", ["crossfade", "nginx", "haproxy"])
+@pytest.mark.parametrize("name", ["crossfade", "nginx", "haproxy", "envoy", "caddy"])
 def test_each_program_accepts_the_configuration_made_for_it(name: str, tmp_path: Path) -> None:
     if not is_present(name):
-        pytest.skip(f"{name} is not on the PATH")
+        pytest.skip(f"{name} is not here")
     contestant = MAKERS[name](tmp_path, ORIGINS)
     done = subprocess.run(contestant.check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -26,7 +33,7 @@ def test_each_program_accepts_the_configuration_made_for_it(name: str, tmp_path:
 def test_every_configuration_names_the_ports(name: str, tmp_path: Path) -> None:
     contestant = MAKERS[name](tmp_path, ORIGINS)
     written = " ".join([*contestant.argv, *(f.read_text() for f in tmp_path.iterdir())])
-    for port in (contestant.port, *ORIGINS.values()):
+    for port in (contestant.port, ORIGINS["a"], ORIGINS["b"]):
         assert str(port) in written
 
 
@@ -36,6 +43,34 @@ def test_crossfade_has_one_worker_and_nothing_switched_off(tmp_path: Path) -> No
     assert written["workers"] == 1
     assert set(written) == {"listen", "admin", "workers", "state", "backends", "routes"}
     assert all(set(backend) == {"endpoints"} for backend in written["backends"].values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"mirrored": True}, {"sticky": "json: customer_id"}, {"workers": 2}], ids=str
+)
+def test_the_proxy_accepts_what_it_is_compared_with(options: dict[str, Any], tmp_path: Path) -> None:
+    contestant = crossfade(tmp_path, ORIGINS, **options)
+    done = subprocess.run(contestant.check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in MAKERS if is_present(name)])
+def test_each_does_the_work_and_holds_no_event_back(name: str, tmp_path: Path) -> None:
+    """`enter` checks that it does; a stream's first event comes long before its last."""
+    with ExitStack() as stack:
+        cores = Cores(frozenset(), frozenset())
+        origins = start_origins(cores, tmp_path, stack)
+        _, (entrant,) = enter([name], origins, cores, tmp_path, stack)
+        with socket.create_connection(("127.0.0.1", entrant.port)) as client:
+            client.settimeout(10)
+            client.sendall(requests_of(work_named("sse"), entrant.port)[0])
+            received = b""
+            while b"data:" not in received:
+                received += client.recv(65536)
+            assert received.count(b"data:") < EVENTS / 2
+            while not received.endswith(b"0\r\n\r\n"):
+                received += client.recv(65536)
+            assert received.count(b"data:") == EVENTS
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from loadtests.client import press, requests_of
+from loadtests.pace import Pace
 from loadtests.peers.origin import LARGE, SMALL
 from loadtests.ports import free_ports
 from loadtests.processes import child, wait_until_answering
-from loadtests.work import WORKS, Work
+from loadtests.work import EVENT_GAP, EVENTS, WORKS, Work, work_named
 
 POST = b"POST /predict HTTP/1.1\r\nHost: x\r\ncontent-LENGTH: 5\r\n\r\nhello"
 GET = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -68,12 +70,72 @@ async def test_echo_shows_the_head_that_arrived(port: int) -> None:
     assert await exchange(port, [ECHO], 1) == [("a", ECHO[:-4])]
 
 
-@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)
+@pytest.mark.parametrize("work", WORKS[:2], ids=lambda work: work.name)
 async def test_the_client_counts_what_is_answered(port: int, work: Work) -> None:
     found = json.loads(await press(port, work, connections=3, seconds=0.2))
     assert found["requests"] > 10 and found["errors"] == 0
     assert 0 < found["p50_us"] <= found["p99_us"]
     assert found["seconds"] >= 0.2
+
+
+@pytest.mark.parametrize("name", ["json", "large", "sse"])
+def test_a_fixed_rate_is_kept_to(port: int, name: str) -> None:
+    pace = Pace(port, work_named(name), rate=200, total=60)
+    pace.run()
+    assert (len(pace.times), pace.errors) == (60, 0)
+    found = json.loads(pace.as_line())
+    assert (found["requests"], found["seconds"]) == (60, 0.3)
+    assert 0 < found["p50_us"] <= found["p99_us"]
+
+
+def test_the_time_to_the_first_event_is_not_that_to_the_last(port: int) -> None:
+    pace = Pace(port, work_named("sse"), rate=50, total=5)
+    pace.run()
+    assert min(pace.times) < EVENTS * EVENT_GAP / 2
+
+
+def test_requests_wait_from_when_they_are_due() -> None:
+    """A proxy that stalls for a while makes late all that were due meanwhile, not only the one it held."""
+    stall = 0.4
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=stalling, args=(server, stall, 20))
+        thread.start()
+        pace = Pace(server.getsockname()[1], work_named("large"), rate=100, total=20, connections=1)
+        pace.run()
+        thread.join()
+    assert (len(pace.times), pace.errors) == (20, 0)
+    assert sum(time > stall / 4 for time in pace.times) >= 10
+
+
+def stalling(server: socket.socket, stall: float, count: int) -> None:
+    """Answers one connection's requests in turn, the first of them late."""
+    client, _ = server.accept()
+    with client:
+        for n in range(count):
+            request = b""
+            while not request.endswith(b"\r\n\r\n"):
+                request += client.recv(65536)
+            if n == 0:
+                threading.Event().wait(stall)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def test_a_connection_that_ends_early_is_an_error_and_is_replaced() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=hanging_up, args=(server,))
+        thread.start()
+        pace = Pace(server.getsockname()[1], work_named("large"), rate=100, total=3, connections=1)
+        pace.run()
+        thread.join()
+    assert (len(pace.times), pace.errors) == (2, 1)
+
+
+def hanging_up(server: socket.socket) -> None:
+    """On the first connection at once, on the second after two answers."""
+    client, _ = server.accept()
+    with client:
+        client.recv(65536)
+    stalling(server, 0, 2)
 
 
 class Refusing(BaseHTTPRequestHandler):

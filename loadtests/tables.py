@@ -1,0 +1,152 @@
+"""A report as Markdown that reads as well in a terminal."""
+
+from __future__ import annotations
+
+from loadtests.report import Comparison, Report, Result, Sample
+from loadtests.work import EVENTS, WORKS, Work
+
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+# Below this, not the proxy but the load or the origins were the limit.
+SATURATED = 0.9
+# Load average above which something else ran than the bench.
+QUIET = 0.7
+REFERENCE = "nginx"
+DIRECT = "direct"
+FIGURES = {"cpu_us": "CPU µs/request", "per_second": "requests/s", "p99_us": "p99 µs"}
+
+
+def render(report: Report) -> str:
+    machine, settings = report.machine, report.settings
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    where = "the proxy on one core, load and origins on another" if machine.pinned else "not pinned to cores"
+    lines = [
+        f"{report.date[:10]}: {versions}; Python {machine.python}, Linux {machine.kernel},",
+        f"{machine.cores} cores of {machine.cpu}; {where}.",
+        f"Medians of {settings.rounds} interleaved rounds, {settings.seconds} s for each phase; saturated by "
+        f"{settings.generator} with {settings.connections} connections.",
+    ]
+    if machine.load > QUIET:
+        lines.append(
+            f"**The machine was not quiet** (load average {machine.load:.1f} before the run): compare nothing here."
+        )
+    if report.absent:
+        lines.append(f"Absent (neither on the PATH nor installed beside Python): {', '.join(report.absent)}.")
+    for work in WORKS:
+        full, calm = (
+            {r.proxy: r.median for r in report.results if (r.work, r.load) == (work.name, load)}
+            for load in ("saturated", "paced")
+        )
+        if full:
+            lines += ["", f"**{work.title}: saturated**", "", *aligned(saturated_rows(full))]
+        if calm:
+            lines += [
+                "",
+                f"**{work.title}: at {work.rate:,} a second**",
+                "",
+                *aligned(paced_rows(work, calm)),
+            ]
+    if report.idle_mib:
+        lines += ["", "**Memory (PSS), MiB**", "", *aligned(memory_rows(report))]
+    if report.comparisons:
+        lines += ["", "**Crossfade beside itself**", "", *aligned(comparison_rows(report.comparisons))]
+        lines += [f"\n{c.name}: {c.remark}." for c in report.comparisons if c.remark]
+    return "\n".join(lines)
+
+
+def saturated_rows(found: dict[str, Sample]) -> list[list[str]]:
+    reference = found.get(REFERENCE)
+    header = ["proxy", "CPU µs/request", "÷ nginx", "requests/s", "÷ nginx", "p50 µs", "p99 µs", "core busy"]
+    rows = [[*header, "failed"]]
+    for proxy, sample in found.items():
+        floor = "" if (sample.busy or 0) >= SATURATED else "≥ "
+        rows.append(
+            [
+                proxy,
+                number(sample.cpu_us, ".1f"),
+                ratio(sample.cpu_us, reference.cpu_us if reference else None),
+                f"{floor}{sample.per_second:,.0f}",
+                ratio(sample.per_second, reference.per_second if reference else None),
+                f"{sample.p50_us:,.0f}",
+                f"{sample.p99_us:,.0f}",
+                number(sample.busy, ".0%"),
+                str(sample.errors),
+            ]
+        )
+    return rows
+
+
+def paced_rows(work: Work, found: dict[str, Sample]) -> list[list[str]]:
+    direct, reference = found.get(DIRECT), found.get(REFERENCE)
+    of = "first event " if work.stream else ""
+    header = ["proxy", f"{of}p50 µs", "added", "p99 µs", "added", "CPU µs/request", "÷ nginx"]
+    rows = [[*header, *(["CPU µs/event"] if work.stream else []), "failed"]]
+    for proxy, sample in found.items():
+        other = None if proxy == DIRECT else direct
+        event = None if sample.cpu_us is None else sample.cpu_us / EVENTS
+        rows.append(
+            [
+                proxy,
+                f"{sample.p50_us:,.0f}",
+                number(sample.p50_us - other.p50_us if other else None, "+,.0f"),
+                f"{sample.p99_us:,.0f}",
+                number(sample.p99_us - other.p99_us if other else None, "+,.0f"),
+                number(sample.cpu_us, ",.1f"),
+                ratio(sample.cpu_us, reference.cpu_us if reference else None),
+                *([number(event, ".1f")] if work.stream else []),
+                str(sample.errors),
+            ]
+        )
+    return rows
+
+
+def memory_rows(report: Report) -> list[list[str]]:
+    """Idle, and midway through each load."""
+    loads = list(dict.fromkeys((r.work, r.load) for r in report.results))
+    rows = [["proxy", "idle", *(f"{work}, {load}" for work, load in loads)]]
+    for proxy, idle in report.idle_mib.items():
+        mine: dict[tuple[str, str], Result]
+        mine = {(r.work, r.load): r for r in report.results if r.proxy == proxy}
+        cells = [number(mine[load].median.memory_mib, ".0f") if load in mine else "–" for load in loads]
+        rows.append([proxy, f"{idle:.0f}", *cells])
+    return rows
+
+
+def comparison_rows(comparisons: list[Comparison]) -> list[list[str]]:
+    rows = [["compared", "figure", "base", "changed", "ratio", "goal", ""]]
+    for c in comparisons:
+        goal = f"{'≤' if c.at_most else '≥'} {c.goal:.2f}"
+        values = [f"{c.value(result):,.1f}" for result in (c.base, c.changed)]
+        names = f"{c.changed.proxy} ÷ {c.base.proxy}"
+        rows.append(
+            [names, FIGURES[c.figure], *values, f"{c.ratio:.2f}", goal, "reached" if c.held else "missed"]
+        )
+    return rows
+
+
+def number(value: float | None, shape: str) -> str:
+    return "–" if value is None else format(value, shape)
+
+
+def ratio(value: float | None, reference: float | None) -> str:
+    return "–" if value is None or not reference else f"{value / reference:.2f}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """A markdown table: the first column to the left, numbers to the right."""
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*rows, strict=True)]
+    first, *rest = widths
+    rule = [":" + "-" * (first - 1), *("-" * (width - 1) + ":" for width in rest)]
+    lines = [
+        [cells[0].ljust(first), *(cell.rjust(width) for cell, width in zip(cells[1:], rest, strict=True))]
+        for cells in [rows[0], rule, *rows[1:]]
+    ]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def with_table(readme: str, rendered: str) -> str:
+    """The text with what is between the marks replaced; raises ValueError if a mark is missing."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the text lacks {BEGIN} or {END}")
+    return f"{before}{BEGIN}\n{rendered}\n{END}{after}"
