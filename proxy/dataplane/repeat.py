@@ -25,7 +25,8 @@ def may_retry(exchange: Exchange, failure: Failure) -> bool:
     if exchange.attempts >= spec.retry_attempts:
         return False
     if failure.stage in UNSENT:
-        return len(exchange.answering.available) > 1
+        # Its failure may just have had the endpoint ejected, so the number left says nothing.
+        return any(other is not exchange.endpoint for other in exchange.answering.available)
     return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange)
 
 

@@ -144,6 +144,13 @@ class Stage:
         spec = self.specs[name]
         self.specs[name] = replace(spec, endpoints=tuple(replace(e, up=False) for e in spec.endpoints))
 
+    def use_down(self, name: str, gone: Endpoint) -> None:
+        """Serve from this backend alone, as if one of its endpoints had failed its probes."""
+        spec = self.specs[name]
+        endpoints = tuple(replace(e, up=e is not gone) for e in spec.endpoints)
+        self.specs[name] = replace(spec, endpoints=endpoints)
+        self.use(route(name))
+
     def use(self, *routes: Route, **limits: Any) -> None:
         """Serve these routes, on all backends there are."""
         generation = self.plane.snapshot.generation + 1

@@ -43,7 +43,9 @@ class Conversation(Wire):
 class ScriptedBackend:
     """Listens on a port of its own. What a script gets wrong comes out in `close`."""
 
-    def __init__(self, name: str, script: Script, receive_buffer: int = 0) -> None:
+    def __init__(
+        self, name: str, script: Script, receive_buffer: int = 0, at: tuple[str, int] = ("127.0.0.1", 0)
+    ) -> None:
         self.name = name
         self.script = script
         self.conversations: list[Conversation] = []
@@ -54,7 +56,7 @@ class ScriptedBackend:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.bind(("127.0.0.1", 0))
+        self.sock.bind(at)
         self.sock.setblocking(False)
         self.port = int(self.sock.getsockname()[1])
 

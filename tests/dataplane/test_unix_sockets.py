@@ -1,0 +1,58 @@
+"""Models at unix sockets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.routing.snapshot import Endpoint
+from tests.dataplane.model_over_tls import TlsModel
+from tests.dataplane.plane import Stage, route
+from tests.dataplane.wire import post
+
+
+def at_socket(path: Path) -> Endpoint:
+    return Endpoint("", 0, "localhost", True, f"unix://{path}", path=str(path))
+
+
+async def test_requests_and_hosts_go_through(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "model.sock"
+    model = TlsModel("v2", None)
+    async with model.serving(str(path)):
+        stage.replica("v2", at_socket(path))
+        stage.use(route("v2"))
+        client = await stage.client()
+        for _ in range(3):
+            await client.send(post(b"x"))
+            assert (await client.answer()).body == b"v2"
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.answer()).status == 200
+    assert model.connections == 1
+    assert b"\r\nHost: models\r\n" in model.requests[0]
+    assert b"\r\nHost: localhost\r\n" in model.requests[3]
+
+
+async def test_nobody_at_the_socket(stage: Stage, tmp_path: Path) -> None:
+    """And then there is somebody: the proxy need not be told."""
+    path = tmp_path / "model.sock"
+    model = TlsModel("v2", None)
+    stage.replica("v2", at_socket(path))
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (502, b"upstream/connect")
+    async with model.serving(str(path)):
+        await client.send(post(b"x"))
+        assert (await client.answer()).body == b"v2"
+
+
+async def test_beside_an_address(stage: Stage, tmp_path: Path) -> None:
+    """Endpoints of different kinds are interchangeable; one that fails is avoided."""
+    stage.backend("v2")
+    stage.replica("v2", at_socket(tmp_path / "absent.sock"))
+    stage.use(route("v2"))
+    client = await stage.client()
+    for _ in range(10):
+        await client.send(post(b"x"))
+        assert (await client.answer()).body == b"v2"
+    assert (await stage.cell("v2")).errors == 0
