@@ -85,6 +85,7 @@ class Condition:
     def __init__(self) -> None:
         self.up = True
         self.seen = False
+        self.fault = ""  # what was wrong at the last probe
         self.row = 0  # successes in a row, or failures as a negative number
 
     def note(self, well: bool, health: HealthConfig) -> None:
@@ -139,21 +140,24 @@ class Prober:
         """Probe one endpoint for ever."""
         while True:
             began = time.monotonic()
-            well = await self.probe(target)
-            self.conditions[target.name].note(well, target.health)
+            fault = await self.probe(target)
+            condition = self.conditions[target.name]
+            condition.note(not fault, target.health)
+            condition.fault = fault
             await self.tell()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
-    async def probe(self, target: Target) -> bool:
-        """Whether any address of the endpoint is well: the workers pass over those of a name that are not."""
+    async def probe(self, target: Target) -> str:
+        """What is wrong; nothing if any address is well: the workers pass over those of a name that are not."""
         try:
             async with asyncio.timeout(target.health.timeout):
                 found = await self.find(target)
-        except OSError:
-            return False
+        except OSError as error:
+            return said(error)
         asked = (self.ask(target, (address, *found.spare)) for address in found.usual)
-        return any(await asyncio.gather(*asked))
+        faults = await asyncio.gather(*asked)
+        return "" if "" in faults else faults[0]
 
     async def find(self, target: Target) -> Addresses:
         """Of its name, not looked up more often than the workers do. The last ones if that fails."""
@@ -171,19 +175,20 @@ class Prober:
         self.addresses[host] = (time.monotonic(), found)
         return found
 
-    async def ask(self, target: Target, addresses: Sequence[str]) -> bool:
-        """A GET answered with 2xx, or, without a path, an accepted connection."""
+    async def ask(self, target: Target, addresses: Sequence[str]) -> str:
+        """What is wrong; nothing after a GET answered with 2xx or, without a path, an accepted connection."""
         probe: Probe | None = None
         try:
             async with asyncio.timeout(target.health.timeout):
                 context = self.context(target.tls) if target.at.tls else None
                 probe = await dial.connect(Probe, target.at, addresses, target.tls, context)
                 if target.health.path is None:
-                    return True
+                    return ""
                 probe.transport.write(REQUEST % (target.health.path.encode(), target.at.authority.encode()))
-                return 200 <= await probe.status < 300
-        except OSError:
-            return False
+                status = await probe.status
+                return "" if 200 <= status < 300 else f"answered {status}" if status else "no HTTP answer"
+        except OSError as error:
+            return said(error)
         finally:
             if probe is not None:
                 probe.transport.abort()
@@ -202,7 +207,9 @@ class Prober:
             return
         before = self.told[0] if self.told else frozenset()
         for backend, authority in sorted(down ^ before):
-            log.info("%s of %s is %s", authority, backend, "down" if (backend, authority) in down else "up")
+            condition = self.conditions.get((backend, authority))
+            state = f"down: {condition.fault}" if condition and (backend, authority) in down else "up"
+            log.info("%s of %s is %s", authority, backend, state)
         self.told = (down, seen)
         try:
             await self.changed(down, time.time(), seen)
@@ -211,6 +218,10 @@ class Prober:
             if not isinstance(error, Exception):
                 raise
             log.exception("the change of endpoints was not taken")
+
+
+def said(error: OSError) -> str:
+    return str(error) or "no answer in time"
 
 
 def targets(name: str, loaded: Loaded) -> list[Target]:

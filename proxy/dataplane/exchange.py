@@ -21,7 +21,7 @@ from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failur
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
-from proxy.errors import FAILURES, UNSENT, Failure, RequestRefused, Stage
+from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
@@ -318,7 +318,7 @@ class Exchange:
         elif may_retry(self, failure):
             self.attempts += 1
             self.stages += (stage,)
-            self.place(self.answering, avoid=self.endpoint if stage in UNSENT else None)
+            self.place(self.answering, avoid=self.endpoint)
         else:
             self.blame(failure)
             if may_fall_back(self, failure):

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from proxy import dial
 from proxy.config.load import Loaded, load
 from proxy.config.model import HealthConfig
 from proxy.control.prober import Condition, Names, Prober
+from proxy.dial import Addresses, examine
+from tests.certificates import Authority
+from tests.dataplane.model_over_tls import TlsModel
 
 
 class Model:
@@ -208,3 +214,105 @@ async def test_closing_leaves_nothing_behind():
         async with probing(config(model.port)):
             await until(lambda: model.asked > 2)
         assert asyncio.all_tasks() == before
+
+
+# ── over TLS, at unix sockets, by names ───────────────────────────────────────────────────────────
+
+
+def written(endpoint: str, more: str = "") -> Loaded:
+    text = f"""
+    listen: 127.0.0.1:0
+    backends:
+      v2: {{endpoints: ["{endpoint}"], health: {{path: /health, interval: 10ms, timeout: 2s}}{more}}}
+    routes:
+      - {{name: r, match: {{prefix: /}}, split: {{v2: 100%}}}}
+    """
+    return load(textwrap.dedent(text), "routing.yaml", {}, examine)
+
+
+async def test_probes_verify_as_requests_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    authority = Authority(tmp_path)
+    model = TlsModel("v2", authority.server("models.internal", clients=authority))
+    cert, key = authority.files("proxy.internal")
+    good = f", tls: {{ca: {authority.file}, cert: {cert}, key: {key}, server_name: models.internal}}"
+    async with model.serving() as port:
+        at = f"https://127.0.0.1:{port}"
+        async with probing(written(at, good)) as (prober, listener):
+            await until(lambda: ("v2", at) in listener.seen)
+            assert b"GET /health HTTP/1.1\r\n" in model.requests[0]
+            with caplog.at_level(logging.INFO):
+                prober.configure(written(at, f", tls: {{ca: {authority.file}, cert: {cert}, key: {key}}}"))
+                await until(lambda: ("v2", at) in listener.down)
+            assert f"{at} of v2 is down: [SSL: CERTIFICATE_VERIFY_FAILED]" in caplog.text
+            prober.configure(written(at, good))
+            await until(lambda: not listener.down)
+
+
+async def test_a_unix_socket_is_probed(tmp_path: Path) -> None:
+    model = TlsModel("v2", None)
+    at = f"unix://{tmp_path}/model.sock"
+    async with probing(written(at)) as (_, listener):
+        await until(lambda: ("v2", at) in listener.down)
+        async with model.serving(f"{tmp_path}/model.sock"):
+            await until(lambda: not listener.down)
+            assert b"\r\nHost: localhost\r\n" in model.requests[0]
+        await until(lambda: ("v2", at) in listener.down)
+
+
+async def test_a_name_is_up_as_long_as_one_address_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last addresses stay while it cannot be looked up."""
+    found = [Addresses(("127.0.0.1", "127.0.0.2"))]
+
+    async def look_up(host: str) -> Addresses:
+        if not found:
+            raise OSError("not now")
+        return found[0]
+
+    monkeypatch.setattr(dial, "look_up", look_up)
+    async with Model().serving() as model:  # at 127.0.0.1 alone
+        name = ("v2", f"model:{model.port}")
+        async with probing(written(f"http://model:{model.port}", ", resolve: 1ms")) as (_, listener):
+            await until(lambda: name in listener.seen)
+            found.clear()
+            asked = model.asked
+            await until(lambda: model.asked > asked + 5)
+            assert not listener.down
+            found.append(Addresses(("127.0.0.2",)))
+            await until(lambda: name in listener.down)
+            found[0] = Addresses(("127.0.0.2",), ("127.0.0.1",))
+            await until(lambda: not listener.down)
+
+
+async def test_a_name_that_is_never_found_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(host: str) -> Addresses:
+        raise OSError("no such name")
+
+    monkeypatch.setattr(dial, "look_up", look_up)
+    async with probing(written("http://model:1")) as (_, listener):
+        await until(lambda: ("v2", "model:1") in listener.down)
+
+
+@pytest.mark.parametrize(
+    ("raw", "well"),
+    [
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", True),  # its body is of no interest
+        (b"HTTP/1.0 200 OK\r\n\r\n", True),
+        (b"HTTP/1.1 200 OK\r\nContent-", False),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000, False),
+        (b"HTTP/1.1 200\nOK\r\n\r\n", False),
+        (b"", False),
+    ],
+)
+async def test_what_counts_as_an_answer(raw: bytes, well: bool) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with probing(written(f"http://127.0.0.1:{port}")) as (_, listener):
+            await until(lambda: bool(listener.heard))
+            assert bool(listener.seen) is well
