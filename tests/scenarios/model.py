@@ -1,21 +1,43 @@
-"""A model stand-in: answers every request with its own name. Run as `python -m tests.scenarios.model NAME PORT`."""
+"""A model stand-in: answers every request with its own name. `python -m tests.scenarios.model NAME PORT [ERRORS JITTER]`.
+
+ERRORS is the share of its answers that are a 500, JITTER the mean of the (exponential) seconds that it
+takes for one. SIGUSR1 makes all its answers a 500, and the next one takes that back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import signal
 import sys
 
 import uvloop
+
+HEAD = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b"
+
+
+class Model:
+    def __init__(self, name: bytes, errors: float, jitter: float) -> None:
+        self.well = HEAD % (b"200 OK", len(name), name)
+        self.bad = HEAD % (b"500 Internal Server Error", 3, b"bad")
+        self.errors = errors
+        self.jitter = jitter
+        self.sick = False
+        self.chance = random.Random(name)
+
+    def turn(self) -> None:
+        self.sick = not self.sick
+
+    def answer(self) -> bytes:
+        failing = self.sick or (self.errors and self.chance.random() < self.errors)
+        return self.bad if failing else self.well
 
 
 class Answering(asyncio.Protocol):
     """Reads requests with Content-Length, one at a time or pipelined."""
 
-    def __init__(self, name: bytes) -> None:
-        self.answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b" % (
-            len(name),
-            name,
-        )
+    def __init__(self, model: Model) -> None:
+        self.model = model
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -24,19 +46,27 @@ class Answering(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
+        model = self.model
         while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
             at = self.buffer.lower().find(b"\r\ncontent-length: ", 0, end)
             length = int(self.buffer[at + 18 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
             self.buffer = self.buffer[end + 4 + length :]
-            self.transport.write(self.answer)
+            if model.jitter:
+                pause = model.chance.expovariate(1 / model.jitter)
+                asyncio.get_running_loop().call_later(pause, self.transport.write, model.answer())
+            else:
+                self.transport.write(model.answer())
 
 
-async def main(name: bytes, port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(lambda: Answering(name), "127.0.0.1", port)
+async def main(name: bytes, port: int, errors: float = 0.0, jitter: float = 0.0) -> None:
+    model = Model(name, errors, jitter)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, model.turn)
+    server = await loop.create_server(lambda: Answering(model), "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1].encode(), int(sys.argv[2])))
+    uvloop.run(main(sys.argv[1].encode(), int(sys.argv[2]), *map(float, sys.argv[3:])))

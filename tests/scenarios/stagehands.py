@@ -136,10 +136,13 @@ async def running(*processes: Process) -> AsyncIterator[None]:
 class Model(Process):
     """A stand-in for a model: a process of its own that answers each request with its name, cheaply."""
 
-    def __init__(self, name: str, port: int | None = None) -> None:
+    def __init__(self, name: str, port: int | None = None, errors: float = 0.0, jitter: float = 0.0) -> None:
         self.name = name
         self.port = port or free_port()
-        super().__init__("tests.scenarios.model", name, str(self.port))
+        super().__init__("tests.scenarios.model", name, str(self.port), str(errors), str(jitter))
+
+    def turn_sick_or_well(self) -> None:
+        self.child.send_signal(signal.SIGUSR1)
 
     async def start(self) -> None:
         await super().start()

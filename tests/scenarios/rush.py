@@ -1,0 +1,95 @@
+"""Many requests in little time, from this process: no sticky key, so that each is the toss of a coin of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from itertools import cycle
+
+from tests.scenarios.stagehands import wait_until
+
+
+class Caller(asyncio.Protocol):
+    """One connection: the next request as soon as the answer before is here."""
+
+    def __init__(self, rush: Rush) -> None:
+        self.rush = rush
+        self.buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+        transport.write(next(self.rush.requests))
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        end = self.buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return
+        head = self.buffer[:end].lower()
+        if len(self.buffer) < end + int(field(head, b"content-length")):
+            return
+        self.buffer = b""
+        self.rush.heard(int(head[9:12]), field(head, b"x-crossfade-backend").decode())
+        if self.rush.stopping:
+            self.transport.close()
+        else:
+            self.transport.write(next(self.rush.requests))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.rush.stopping:
+            self.rush.lost.append(repr(error))
+
+
+def field(head: bytes, name: bytes) -> bytes:
+    """The field's value; an empty number where there is none."""
+    at = head.find(b"\r\n" + name + b": ")
+    return head[at + len(name) + 4 :].split(b"\r\n", 1)[0] if at >= 0 else b"0"
+
+
+class Rush:
+    """`answers` by (backend, whether well); `first_bad` and `last` are times on the monotonic clock."""
+
+    def __init__(self, port: int, paths: tuple[str, ...] = ("/predict",), connections: int = 16) -> None:
+        self.port = port
+        self.connections = connections
+        self.requests = cycle(
+            b"POST %b HTTP/1.1\r\nHost: models\r\nContent-Length: 2\r\n\r\n{}" % path.encode()
+            for path in paths
+        )
+        self.answers: Counter[tuple[str, bool]] = Counter()
+        self.first_bad: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+        self.lost: list[str] = []
+        self.stopping = False
+
+    def heard(self, status: int, backend: str) -> None:
+        now = time.monotonic()
+        self.answers[backend, status == 200] += 1
+        self.last[backend] = now
+        if status != 200:
+            self.first_bad.setdefault(backend, now)
+
+    @property
+    def total(self) -> int:
+        return self.answers.total()
+
+    async def more(self, requests: int) -> None:
+        goal = self.total + requests
+        await wait_until(lambda: self.total >= goal, f"{requests} more answers; {self.lost[:3]}")
+
+    async def __aenter__(self) -> Rush:
+        loop = asyncio.get_running_loop()
+        made = [
+            await loop.create_connection(lambda: Caller(self), "127.0.0.1", self.port)
+            for _ in range(self.connections)
+        ]
+        self.transports = [transport for transport, _ in made]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.stopping = True
+        for transport in self.transports:
+            transport.close()
+        await asyncio.sleep(0)

@@ -1,0 +1,47 @@
+"""A number of an operator's own server takes a challenger back, in the running proxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.scenarios.conftest import canary, routing
+from tests.scenarios.stagehands import Model, Proxy, free_port, running, wait_until
+
+
+async def test_a_number_over_its_limit_aborts(tmp_path: Path, models: dict[str, Model]) -> None:
+    value, port = ["0.2"], free_port()
+
+    async def answer(request: web.Request) -> web.Response:
+        sample = {"metric": {}, "value": [0.0, value[0]]}
+        return web.json_response({"status": "success", "data": {"resultType": "vector", "result": [sample]}})
+
+    app = web.Application()
+    app.router.add_get("/api/v1/query", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    rollout = canary("[{weight: 10%, hold: 1h}]").replace(
+        "checks: [", "checks: [{metric: prometheus, name: gpu, query: gpu, max: 0.5}, "
+    )
+    top = f"prometheus: {{url: 'http://127.0.0.1:{port}', interval: 100ms}}\n"
+    proxy = Proxy(tmp_path, top + routing(models, rollout))
+    try:
+        async with running(proxy):
+
+            async def said(verdict: str) -> bool:
+                found = {v["check"]: v["verdict"] for v in (await proxy.rollout())["verdicts"]}
+                return found.get("prometheus gpu <= 0.5") == verdict
+
+            await wait_until(lambda: said("PASS"), "a PASS")
+            value[0] = "NaN"
+            await wait_until(lambda: said("VOID"), "a VOID")
+            value[0] = "0.7"
+
+            async def aborted() -> bool:
+                return bool((await proxy.rollout())["phase"] == "aborted")
+
+            await wait_until(aborted, "the abort")
+    finally:
+        await runner.cleanup()
