@@ -44,24 +44,34 @@ class Tail(msgspec.Struct):
             oldest = at
         return out[-n:], oldest
 
+    def during(self, since: float, until: float) -> list[bool]:
+        """The outcomes of these ticks, both ends included."""
+        return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
+
 
 def judge_fuse(fuse: FuseConfig, challenger: Tail, champion: Tail) -> Verdict | None:
     """FAIL when the fuse blows, VOID when it would but for the champion, None when all is well."""
     row, began = challenger.last(fuse.consecutive_errors)
     if len(row) == fuse.consecutive_errors and all(row):
         said = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
-        return blow(row, began, champion, said)
+        return blow(row, (began, challenger.ticks[-1][0]), champion, said)
     row, began = challenger.last(fuse.of_last)
     if len(row) == fuse.of_last and sum(row) >= fuse.error_share * len(row):
         said = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
-        return blow(row, began, champion, said)
+        return blow(row, (began, challenger.ticks[-1][0]), champion, said)
     return None
 
 
-def blow(row: list[bool], began: float, champion: Tail, said: str) -> Verdict:
+def blow(row: list[bool], span: tuple[float, float], champion: Tail, said: str) -> Verdict:
+    """`span`: the ticks of the row's first and last outcome."""
+    began, ended = span
     share = sum(row) / len(row)
-    other, _ = champion.last(len(row), began)
-    if sum(other) >= COMMON_CAUSE and sum(other) / len(other) >= share / 2:
+    # Of the same time and no later, or an outage that is over would look like the challenger's alone: it may
+    # not have been asked since. All of it and its end, as an outage may begin in the middle of a tick.
+    during = champion.during(began, ended)
+    for other in (during, during[-len(row) :]):
+        if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
+            continue
         said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
         return Verdict("fuse", Finding.VOID, said, len(row), share)
     return Verdict("fuse", Finding.FAIL, said, len(row), share)

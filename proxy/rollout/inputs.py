@@ -7,6 +7,7 @@ the fuse and the guard look back on.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import msgspec
@@ -25,12 +26,9 @@ def written(sight: Sight) -> dict[str, Any]:
     """With keys that are strings all the way down, so that JSON gives back what it was given."""
     fuse = sight.plan.fuse
     kept = max(SICK_OF, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
-    seen = replace(
-        sight,
-        evidence=spare(sight),
-        challenger=latest(sight.challenger, kept),
-        champion=latest(sight.champion, kept),
-    )
+    challenger = latest(sight.challenger, kept)
+    champion = beside(sight.champion, challenger, kept)
+    seen = replace(sight, evidence=spare(sight), challenger=challenger, champion=champion)
     out: dict[str, Any] = msgspec.to_builtins(seen, str_keys=True, enc_hook=plain)
     return out
 
@@ -68,6 +66,13 @@ def spare(sight: Sight) -> Evidence:
 def spare_cell(cell: Cell, timed: bool) -> Cell:
     duration = cell.duration if timed else Histogram()
     return replace(cell, codes={}, failures={}, first_byte=Histogram(), recent=[], duration=duration)
+
+
+def beside(champion: Tail, challenger: Tail, kept: int) -> Tail:
+    """The champion's last outcomes, and all of the time of the challenger's."""
+    since = challenger.ticks[0][0] if challenger.ticks else inf
+    same_time = Tail([tick for tick in champion.ticks if tick[0] >= since])
+    return max(latest(champion, kept), same_time, key=lambda tail: sum(len(o) for _, o in tail.ticks))
 
 
 def latest(tail: Tail, kept: int) -> Tail:

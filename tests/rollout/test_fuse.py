@@ -73,6 +73,13 @@ def test_it_holds_where_the_champion_fails_at_the_same_time(champion, holds):
     assert ("a common cause" in verdict.reason) == holds
 
 
+def test_the_champion_is_looked_at_over_all_the_time_of_the_challenger_s_row():
+    """Of an outage that is over, the champion's latest outcomes know nothing; the challenger was not asked since."""
+    verdict = judge_fuse(FUSE, tail("x" * 10), tail("x" * 40, "." * 300, "." * 300))
+    assert verdict is not None
+    assert verdict.verdict is Finding.VOID
+
+
 @given(st.lists(st.text("x.", max_size=300), max_size=20), st.integers(1, RECENT_KEPT))
 def test_the_tail_is_the_end_of_all_outcomes_however_they_came(ticks, n):
     outcomes, _ = tail(*ticks).last(n)

@@ -84,7 +84,9 @@ def test_what_does_not_matter_is():
     sight = seen(random.Random(3), plan(checks=CHECKS[:2]))
     kept = read(written(sight))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
-    assert sum(len(outcomes) for _, outcomes in kept.champion.ticks) == 20
+    since = kept.challenger.ticks[0][0]
+    assert sum(len(outcomes) for _, outcomes in kept.challenger.ticks) == 20
+    assert kept.champion.ticks == [tick for tick in sight.champion.ticks if tick[0] >= since]
     assert sum(len(outcomes) for _, outcomes in sight.champion.ticks) > 20
 
 

@@ -86,7 +86,8 @@ async def live(state: str, seed: int, fd: int) -> None:
                 await controller.command("churn", chance.choice(MOODS), "mood", now)
 
 
-def one_life(state: str, seed: int, seconds: float) -> None:
+def one_life(state: str, seed: int, published: int, seconds: float) -> None:
+    """Killed so many seconds after it has published so often."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -96,7 +97,7 @@ def one_life(state: str, seed: int, seconds: float) -> None:
     os.close(writing)
     seen = b""
     with open(reading, "rb") as pipe:
-        while not seen.endswith(b"\n"):  # let it come to life
+        while seen.count(b"\n") < published:
             seen += os.read(pipe.fileno(), 1)
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
@@ -123,4 +124,4 @@ def one_life(state: str, seed: int, seconds: float) -> None:
 if __name__ == "__main__":
     chances = random.Random(int(sys.argv[3]))
     for life in range(int(sys.argv[2])):
-        one_life(sys.argv[1], life, chances.uniform(0.001, 0.08))
+        one_life(sys.argv[1], life, chances.randint(1, 6), chances.uniform(0, 0.01))
