@@ -8,14 +8,14 @@ from operator import itemgetter
 from proxy.config.model import RouteConfig
 from proxy.control.store import RouteRecord
 from proxy.rollout.evidence import SHADOW, Evidence, fix_limits, gather
-from proxy.rollout.fuse import Tail
+from proxy.rollout.fuse import FUSE, Tail
 from proxy.rollout.guard import SATURATED, is_sick
 from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState, mirrored
 from proxy.rollout.move import Move
 from proxy.rollout.outside import Reading
 from proxy.rollout.strategy import Plan, expand
-from proxy.rollout.verdict import Verdict
+from proxy.rollout.verdict import Finding, Verdict
 from proxy.routing.ledger import salt_of
 from proxy.routing.snapshot import Cut, Limits, Mirror, Role, Trial
 from proxy.stats.counts import Cell
@@ -126,6 +126,9 @@ class LiveRoute:
                 self.champion_tail.add(cell.recent, now)
         if cells:
             self.judge()
+            if any(v.check == FUSE and v.verdict is Finding.VOID for v in self.verdicts):
+                # Excused for good: the champion's share in it is forgotten sooner, as it has more traffic.
+                self.challenger_tail = Tail()
 
     def warm(self, backend: str, now: float) -> None:
         """An endpoint of this backend has come back: cold, as if it were new."""

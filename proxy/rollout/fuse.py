@@ -16,6 +16,7 @@ from proxy.stats.counts import RECENT_KEPT
 if TYPE_CHECKING:
     from proxy.config.model import FuseConfig
 
+FUSE = "fuse"  # the name of its verdict
 COMMON_CAUSE = 2  # errors of the champion before it can be called sick
 
 
@@ -73,5 +74,5 @@ def blow(row: list[bool], span: tuple[float, float], champion: Tail, said: str) 
         if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
             continue
         said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
-        return Verdict("fuse", Finding.VOID, said, len(row), share)
-    return Verdict("fuse", Finding.FAIL, said, len(row), share)
+        return Verdict(FUSE, Finding.VOID, said, len(row), share)
+    return Verdict(FUSE, Finding.FAIL, said, len(row), share)

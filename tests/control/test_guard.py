@@ -128,3 +128,19 @@ async def test_an_outage_of_both_leaves_little_behind():
     assert before == 4 * 400 + 400  # the tick in which it began
     await scene.run(25)
     assert scene.rollout.phase == "promoted"
+
+
+async def test_an_outage_of_both_that_is_over_blows_no_fuse_where_the_challenger_has_little_traffic():
+    """It is not asked again for a while; by then the champion has answered so much that its own share is forgotten."""
+    scene = Scene()
+    await scene.load(CANARY.replace("      checks:", "      fuse: {consecutive_errors: 5}\n      checks:"))
+    await scene.run(3)
+    scene.count("v2", 300, 300)
+    scene.count("v3", 9, 9)
+    await scene.tick()
+    assert scene.rollout.verdicts[0].check == "fuse"
+    assert "a common cause" in scene.rollout.verdicts[0].reason
+    for _ in range(10):
+        scene.count("v2", 300, 0, "champion")
+        await scene.tick()
+    assert (scene.rollout.phase, scene.rollout.weight) == ("progressing", 0.05)

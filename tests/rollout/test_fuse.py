@@ -75,7 +75,7 @@ def test_it_holds_where_the_champion_fails_at_the_same_time(champion, holds):
 
 def test_the_champion_is_looked_at_over_all_the_time_of_the_challenger_s_row():
     """Of an outage that is over, the champion's latest outcomes know nothing; the challenger was not asked since."""
-    verdict = judge_fuse(FUSE, tail("x" * 10), tail("x" * 40, "." * 300, "." * 300))
+    verdict = judge_fuse(FUSE, tail("x" * 10), tail("x" * 40, "." * 200, "." * 200))
     assert verdict is not None
     assert verdict.verdict is Finding.VOID
 
