@@ -141,6 +141,12 @@ def of_traffic(totals: CountsTable) -> Iterator[Metric]:
         ["reason"],
         (((reason,), n) for reason, n in totals.dropped.items()),
     )
+    yield counter(
+        "crossfade_unread_bodies",
+        "Bodies that a route asked for a field of, and that could not be read.",
+        ["route", "reason"],
+        ((tuple(what.split(":")), n) for what, n in totals.unread.items()),
+    )
 
 
 def of_routes(status: StatusView) -> Iterator[Metric]:

@@ -51,6 +51,7 @@ from proxy.config.section import (
 from proxy.config.units import whole
 
 __all__ = [
+    "AccessLogConfig",
     "AdminConfig",
     "BackendConfig",
     "BackendTlsConfig",
@@ -143,6 +144,18 @@ class AdminConfig(Section):
     token: Annotated[str, BeforeValidator(text)] = Field(
         default="", description="what callers must know; needed if others than this machine can call"
     )
+
+
+class AccessLogConfig(Section):
+    """One line of JSON for each request."""
+
+    to: Text = Field(default="stdout", description="a file, or stdout")
+    sample: Share = Field(
+        default=1.0,
+        description="the share of requests that is logged; what a model or the proxy failed at always is",
+        json_schema_extra={"default": "100%"},
+    )
+    query: Flag = Field(default=False, description="whether with the target's query, which may hold secrets")
 
 
 class ServerLimits(Section):
@@ -261,6 +274,9 @@ class Config(Section):
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
         Field((), description="address ranges whose X-Forwarded-* and Forwarded are believed")
+    )
+    access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
+        default=None, description="a line for each request; off if not given"
     )
     limits: ServerLimits = Field(default_factory=ServerLimits, description="what a client may cost")
     backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(description="the versions, by name")

@@ -121,6 +121,7 @@ def empty_sections(document: Document) -> Iterator[Problem]:
         ("routes", "*", "rollout", "fuse"),
         ("backends", "**", "health"),
         ("backends", "**", "eject"),
+        ("access_log",),
     ):
         for loc, node in document.each(*place):
             if node.value is None:

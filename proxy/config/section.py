@@ -152,18 +152,22 @@ class OneOrMany:
 
 
 class OrFalse:
-    """Marks a section that is on by default: `false` turns it off, which is None in the model."""
+    """Marks a section that `false`, or another such word, turns off, which is None in the model."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_before_validator_function(
-            lambda value: None if value is False or value == "false" else value, handler(source)
+            lambda value: None if value is False or value in ("false", *self.words) else value,
+            handler(source),
         )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         section, _ = handler(schema)["anyOf"]
-        return {"anyOf": [section, {"const": False}, VARIABLE]}
+        return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
 
 
 POSITIVE = AfterValidator(above_zero)

@@ -104,7 +104,7 @@ class Controller:
     def count(self, counts: Counts, now: float) -> None:
         """Into the totals (over all ledger versions, of which there is no end) and the window."""
         cells = [replace(cell, ledger_version=ANY_VERSION, events={}) for cell in counts.cells]
-        self.totals.add(Counts(cells, counts.mirrors, counts.refused, counts.dropped, counts.ejections))
+        self.totals.add(replace(counts, cells=cells))
         self.window.add(counts.cells, now)
 
     def notice_lag(self) -> None:

@@ -188,6 +188,8 @@ class Downstream(Flow):
         if exchange is None:
             self.plane.recorder.refused(refusal.status, failure.stage)
         request_id = exchange.request_id if exchange is not None else self.plane.new_id()
+        if exchange is None and self.plane.access_log is not None:
+            self.plane.access_log.refusal(refusal, self.address, request_id)
         answered = exchange is not None and exchange.answer is not None
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:

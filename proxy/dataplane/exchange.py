@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 from random import random
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from proxy.dataplane.inspection import content_of
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
@@ -25,7 +26,6 @@ from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
-from proxy.routing.key import decode_json
 from proxy.routing.router import CompiledRoute, first_match, need_body
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Exchange:
     stages: tuple[Stage, ...] = ()
     status = 0
     first_byte_at = 0.0
+    sent = 0  # bytes of the answer's body
     answer: ResponseHead | None = None  # set once its head has gone to the client
     client_stalls = False  # bytes for the client pile up, as it does not read
     recode = False  # is the answer's body framed in chunks by us?
@@ -146,11 +147,7 @@ class Exchange:
 
     def decide(self) -> None:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
-        content: Any = None
-        if self.request_done and need_body(self.candidates):
-            # In one piece or in many, the same body is looked into.
-            small = self.kept <= self.candidates[0].spec.inspect_limit
-            content = decode_json(self.whole_body()) if small else None
+        content = content_of(self) if need_body(self.candidates) else None
         route = first_match(self.candidates, content)
         if route is None:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -263,6 +260,7 @@ class Exchange:
         client = self.client
         knows_chunks = self.head.minor == b"1"
         self.recode = head.length < 0 and knows_chunks
+        self.sent = len(body)
         if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
             client.keep_alive = False
         names = relay.named(self.answering.name, self.backend) if self.spilled else self.answering.name
@@ -277,6 +275,7 @@ class Exchange:
             self.idle_from_now()
 
     def on_response_body(self, data: bytes, done: bool) -> None:
+        self.sent += len(data)
         if self.recode:
             data = chunks(data, done, self.answer_trailers)
         if data:
@@ -400,4 +399,6 @@ class Exchange:
         if self.backend:
             plane.active.discard(self)
             plane.recorder.record(self, now or monotonic())
+        if plane.access_log is not None:
+            plane.access_log.exchange(self)
         self.client.on_exchange_end()

@@ -19,6 +19,7 @@ from random import random
 from time import monotonic
 from typing import Any
 
+from proxy.dataplane.access_log import AccessLogger
 from proxy.dataplane.cutting import schedule_cuts
 from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
 from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
@@ -31,7 +32,7 @@ from proxy.http1.forwarded import TrustedProxies
 from proxy.routing.ledger import BUCKETS
 from proxy.routing.rate import TABLE_BYTES, RateLimit, RateTable
 from proxy.routing.router import Router
-from proxy.routing.snapshot import Snapshot
+from proxy.routing.snapshot import AccessLog, Snapshot
 
 SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
 BACKLOG = 4096  # connections that may wait to be accepted
@@ -60,6 +61,7 @@ class DataPlane:
         self.trusted_ranges: tuple[str, ...] = ()
         self.trusted: TrustedProxies | None = None
         self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
+        self.access_log: AccessLogger | None = None
         self.repeating = 0
         self.draining = False
         self.now = monotonic()
@@ -88,6 +90,8 @@ class DataPlane:
                 self.mirrors.pop(name).backend.retire()
         if snapshot.trusted_proxies != self.trusted_ranges:
             self.trust(snapshot.trusted_proxies)
+        if snapshot.access_log != (self.access_log and self.access_log.spec):
+            self.log_to(snapshot.access_log)
         self.snapshot = snapshot
         self.router = router
         schedule_cuts(self, snapshot)
@@ -98,6 +102,11 @@ class DataPlane:
         self.trusted = TrustedProxies(ranges) if ranges else None
         for client in self.clients:
             client.recognise()
+
+    def log_to(self, spec: AccessLog | None) -> None:
+        if self.access_log is not None:
+            self.recorder.dropped("access_log", self.access_log.close())
+        self.access_log = None if spec is None else AccessLogger(spec)
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         server = await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG)
@@ -159,6 +168,8 @@ class DataPlane:
                 work.on_deadline(now)
         if self.router.watched:
             self.recorder.sweep(self.active, now)
+        if self.access_log is not None:
+            self.recorder.dropped("access_log", self.access_log.flush())
         self.sweeps += 1
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:
@@ -217,6 +228,8 @@ class DataPlane:
         self.sweeper.cancel()
         for backend in self.all_backends():
             backend.stop_looking()
+        if self.access_log is not None:
+            await self.access_log.closed()
         await asyncio.sleep(0)
 
     def in_flight(self) -> dict[str, int]:

@@ -116,7 +116,7 @@ class Recorder:
             self.keys_kept[cell.route] = kept + 1
             events.keys.append(key)
         else:
-            self.table.dropped["event_keys"] = self.table.dropped.get("event_keys", 0) + 1
+            self.dropped("event_keys", 1)
 
     def shadow(self, copy: MirrorCopy, backend: str, seconds: float, error: bool) -> None:
         """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
@@ -139,6 +139,16 @@ class Recorder:
     def ejected(self, backend: str, endpoint: str) -> None:
         key = (backend, endpoint)
         self.table.ejections[key] = self.table.ejections.get(key, 0) + 1
+
+    def dropped(self, reason: str, n: int) -> None:
+        """Observations that there was no room for."""
+        if n:
+            self.table.dropped[reason] = self.table.dropped.get(reason, 0) + n
+
+    def unread(self, route: str, reason: str) -> None:
+        """A body that a route asked something of, and that could not be read."""
+        key = f"{route}:{reason}"
+        self.table.unread[key] = self.table.unread.get(key, 0) + 1
 
     def refused(self, status: int, stage: Stage) -> None:
         what = f"{status}:{stage}"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from proxy.http1.headers import HOST, TOKEN
 
-FIELDS = re.compile(rb"(?im)^(forwarded|x-forwarded-(?:for|proto|host)):([^\r\n]*)\r$")
+FIELDS = re.compile(rb"\r\n((?i:forwarded|x-forwarded-(?:for|proto|host))):([^\r\n]*)")
 QUOTED = rb"\"(?:[^\"\\]|\\.)*+\""
 PAIR = rb"(?:" + TOKEN + rb"++=(?:" + TOKEN + rb"++|" + QUOTED + rb"))"
 ELEMENT = re.compile(PAIR + rb"?+(?:[ \t]*+;[ \t]*+" + PAIR + rb"?+)*+")  # RFC 7239 section 4

@@ -16,7 +16,7 @@ from proxy.routing.ledger import Ledger, salt_of
 
 if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
     from proxy.config.load import Loaded
-    from proxy.config.model import BackendConfig, BackendTlsConfig, RateConfig, RouteConfig
+    from proxy.config.model import AccessLogConfig, BackendConfig, BackendTlsConfig, RateConfig, RouteConfig
 
 NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
@@ -139,6 +139,14 @@ class Route(msgspec.Struct, frozen=True):
     limits: Limits = {}
 
 
+class AccessLog(msgspec.Struct, frozen=True):
+    """`to` is a path, or `stdout`; `sample` from 0 to 1."""
+
+    to: str
+    sample: float
+    query: bool
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Sizes in bytes, times in seconds."""
 
@@ -151,6 +159,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     head_timeout: float
     keep_alive: float
     trusted_proxies: tuple[str, ...] = ()
+    access_log: AccessLog | None = None
 
 
 def compile_snapshot(
@@ -180,6 +189,7 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         trusted_proxies=config.trusted_proxies,
+        access_log=compile_access_log(config.access_log),
     )
 
 
@@ -238,6 +248,12 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
     )
+
+
+def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
+    if access_log is None:
+        return None
+    return AccessLog(access_log.to, access_log.sample, access_log.query)
 
 
 def compile_rate(rate: RateConfig | None) -> Rate | None:

@@ -120,6 +120,7 @@ class Counts(msgspec.Struct):
         default_factory=dict
     )  # observations there was no room for, by reason
     ejections: list[EjectionCount] = msgspec.field(default_factory=list)
+    unread: dict[str, int] = msgspec.field(default_factory=dict)  # "route:reason" of bodies
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -137,6 +138,7 @@ class CountsTable:
         self.refused: dict[str, int] = {}
         self.dropped: dict[str, int] = {}
         self.ejections: dict[tuple[str, str], int] = {}
+        self.unread: dict[str, int] = {}
 
     def add(self, counts: Counts) -> None:
         for cell in counts.cells:
@@ -154,6 +156,8 @@ class CountsTable:
         for e in counts.ejections:
             place = (e.backend, e.endpoint)
             self.ejections[place] = self.ejections.get(place, 0) + e.n
+        for body, n in counts.unread.items():
+            self.unread[body] = self.unread.get(body, 0) + n
 
     def take(self) -> Counts:
         """Everything so far, leaving the table empty."""
@@ -163,8 +167,10 @@ class CountsTable:
             self.refused,
             self.dropped,
             [EjectionCount(*key, n) for key, n in self.ejections.items()],
+            self.unread,
         )
-        self.cells, self.mirrors, self.refused, self.dropped, self.ejections = {}, {}, {}, {}, {}
+        self.cells, self.mirrors, self.refused, self.dropped = {}, {}, {}, {}
+        self.ejections, self.unread = {}, {}
         return taken
 
     def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:

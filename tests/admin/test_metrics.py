@@ -26,6 +26,7 @@ NAMES = {
     "crossfade_in_flight",
     "crossfade_mirrors_total",
     "crossfade_refused_total",
+    "crossfade_unread_bodies_total",
     "crossfade_observations_dropped_total",
     "crossfade_split_weight",
     "crossfade_ledger_version",

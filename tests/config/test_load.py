@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.config.address import EndpointConfig, ListenConfig
 from proxy.config.model import (
+    AccessLogConfig,
     AdminConfig,
     BackendConfig,
     BackendTlsConfig,
@@ -54,6 +55,7 @@ def test_all_that_is_not_written_has_a_default():
         state="sqlite:crossfade.db",
         drain=30.0,
         trusted_proxies=(),
+        access_log=None,
         limits=ServerLimits(
             head_bytes=32_768, head_count=100, connections=10_000, head_timeout=10.0, keep_alive=75.0
         ),
@@ -109,6 +111,14 @@ def test_all_that_is_not_written_has_a_default():
         ("state: redis://:secret@host:6379/0", "state", "redis://:secret@host:6379/0"),
         ("drain: 1m30s", "drain", 90.0),
         ("drain: 0", "drain", 0.0),
+        ("access_log: off", "access_log", None),
+        ("access_log: false", "access_log", None),
+        ("access_log: {}", "access_log", AccessLogConfig(to="stdout", sample=1.0, query=False)),
+        (
+            "access_log: {to: /a/b.log, sample: 2.5%, query: true}",
+            "access_log",
+            AccessLogConfig(to="/a/b.log", sample=0.025, query=True),
+        ),
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies", ("10.0.0.0/8",)),
         ("trusted_proxies: ['::1', 10.0.0.0/8]", "trusted_proxies", ("::1/128", "10.0.0.0/8")),
         (

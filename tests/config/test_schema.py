@@ -49,6 +49,8 @@ def test_each_file_tells_editors_where_the_schema_is(file: Path):
         text(top="workers: 4"),
         text(top="workers: '$${N}'"),
         text(backend="b: {endpoints: [http://b], health: false, version: 1.10}"),
+        text(top="access_log: off"),
+        text(top="access_log: {to: a.log, sample: 1%, query: true}"),
         text(route="retry: {pure: '$${PURE}', budget: 0.2, attempts: 0}"),
         text(route="limits: {body: 512, inspect: 64KiB}"),
         text(route="sticky: [{client_ip: true}, {json: a.b}]"),

@@ -54,7 +54,7 @@ class Process:
 
     @property
     def output(self) -> str:
-        return os.pread(self.log.fileno(), 100_000, 0).decode(errors="replace")
+        return os.pread(self.log.fileno(), 10_000_000, 0).decode(errors="replace")
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.child.returncode is None:

@@ -1,0 +1,32 @@
+"""What a body says, for routes that ask something of it.
+
+Rule: what cannot be read says nothing. Such a request has no JSON fields: conditions on them do not
+hold, sticky keys and rate keys from them are not there. It is a model's business to complain about
+a body, not the proxy's; but each one not read is counted, with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from proxy.routing.key import decode_json
+
+if TYPE_CHECKING:
+    from proxy.dataplane.exchange import Exchange
+
+
+def content_of(exchange: Exchange) -> Any:
+    """The decoded body, whether it came in one piece or in many; None if it cannot be read."""
+    if not exchange.request_done or exchange.kept > exchange.candidates[0].spec.inspect_limit:
+        return unread(exchange, "too_large")
+    if not exchange.kept:
+        return None
+    content = decode_json(exchange.whole_body())
+    if content is None:
+        coded = exchange.head.field(b"content-encoding") is not None
+        return unread(exchange, "encoded" if coded else "not_json")
+    return content
+
+
+def unread(exchange: Exchange, reason: str) -> None:
+    exchange.plane.recorder.unread(exchange.candidates[0].spec.name, reason)

@@ -1,0 +1,295 @@
+"""The access log: what a line says, which requests have one, and that nobody ever waits for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.dataplane import access_log
+from proxy.routing.snapshot import AccessLog, Rate, Sticky
+from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.scripted import answering, closing
+from tests.dataplane.wire import chunked, get, ok, post, wait_until
+
+FULL = 1.0
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+def logged(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+async def lines(file: Path, count: int) -> list[dict[str, Any]]:
+    await wait_until(lambda: len(logged(file)) >= count, f"{count} lines")
+    found = logged(file)
+    assert len(found) == count
+    return found
+
+
+def log_to(file: Path | str, sample: float = FULL, query: bool = False) -> AccessLog:
+    return AccessLog(str(file), sample, query)
+
+
+async def test_a_line_says_how_an_exchange_went(stage: Stage, file: Path) -> None:
+    backend = stage.backend("v2", answering(ok(b"four")))
+    stage.use(route("v2", sticky=sticky("header", "X-Key")), access_log=log_to(file))
+    client = await stage.client()
+    fields = [b"X-Key: secret-key", b"x-request-id: abc", b"Cookie: secret", b"Authorization: secret"]
+    await client.send(post(b"hello", "/predict?token=secret", fields))
+    await client.answer()
+    (line,) = await lines(file, 1)
+    assert abs(datetime.fromisoformat(line.pop("time")) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert 0 < line.pop("first_byte") <= line.pop("duration") < 10
+    assert line == {
+        "request_id": "abc", "client": "127.0.0.1", "method": "POST", "target": "/predict", "route": "churn",
+        "backend": "v2", "role": "champion", "ledger_version": 1, "keyed": True, "answered_by": "v2",
+        "endpoint": f"127.0.0.1:{backend.port}", "status": 200, "failures": [], "bytes_in": 5, "bytes_out": 4,
+    }  # fmt: skip
+    assert "secret" not in str(logged(file))
+
+
+async def test_queries_are_there_if_asked_for(stage: Stage, file: Path) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file, query=True))
+    client = await stage.client()
+    await client.send(get('/predict?a=1&b=%22"\\'), get("/" + "x" * 5000))
+    for _ in range(2):
+        await client.answer()
+    first, second = await lines(file, 2)
+    assert first["target"] == '/predict?a=1&b=%22"\\'
+    assert second["target"] == "/" + "x" * (access_log.LONGEST_TARGET - 1)
+    assert (first["keyed"], first["client"]) == (False, "127.0.0.1")
+
+
+async def test_the_client_is_whom_a_trusted_proxy_names(stage: Stage, file: Path) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file), trusted_proxies=("127.0.0.1/32",))
+    client = await stage.client()
+    await client.send(get(fields=[b"X-Forwarded-For: 6.6.6.6, 2001:db8::1"]))
+    await client.answer()
+    (line,) = await lines(file, 1)
+    assert line["client"] == "2001:db8::1"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [ok(b"x" * 300_000), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 300_000)],
+    ids=["length", "chunks"],
+)
+async def test_bytes_are_those_of_the_bodies(stage: Stage, file: Path, raw: bytes) -> None:
+    stage.backend("v2", answering(raw))
+    stage.use(route("v2"), access_log=log_to(file))
+    client = await stage.client()
+    head = b"POST / HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await client.send(head, chunked(b"y" * 1000, b"z" * 99_000))
+    await client.answer()
+    (line,) = await lines(file, 1)
+    assert (line["bytes_in"], line["bytes_out"]) == (100_000, 300_000)
+
+
+async def test_what_failed_is_told_whatever_the_sample(stage: Stage, file: Path) -> None:
+    stage.refusing("v2")
+    stage.backend("v3")
+    stage.backend("cut", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
+    client = await stage.client()
+    stage.use(route("v2", fallback="v3"), access_log=log_to(file, 0.0))
+    await client.send(get())
+    assert (await client.answer()).status == 200
+    stage.use(route("v2"), access_log=log_to(file, 0.0))
+    await client.send(get())
+    assert (await client.answer()).status == 502
+    stage.use(route("v3"), access_log=log_to(file, 0.0))
+    await client.send(get())
+    assert (await client.answer()).status == 200  # nothing failed: not in the sample
+    stage.use(route("cut"), access_log=log_to(file, 0.0))
+    await client.send(get())
+    await client.rest()
+    spilled, failed, cut = await lines(file, 3)
+    assert (spilled["status"], spilled["backend"], spilled["answered_by"]) == (200, "v2", "v3")
+    assert spilled["failures"] == failed["failures"] == ["upstream/connect"]
+    assert (failed["status"], failed["answered_by"], failed["endpoint"]) == (502, None, None)
+    assert (cut["status"], cut["failures"], cut["bytes_out"]) == (200, ["upstream/body"], 4)
+
+
+async def test_refusals_have_lines(stage: Stage, file: Path) -> None:
+    stage.backend("v2")
+    limited = route("v2", rate=Rate(Sticky("client_ip"), 0.01, 1), body_limit=10)
+    stage.use(limited, access_log=log_to(file))
+    for raw in (get(), get(), post(b"x" * 11), b"NONSENSE\r\n\r\n"):
+        client = await stage.client()
+        await client.send(raw)
+        await client.answer()
+    found = await lines(file, 4)
+    assert [(line["status"], line["failures"], line["method"], line["backend"]) for line in found] == [
+        (200, [], "GET", "v2"),
+        (429, ["internal/rate"], "GET", None),
+        (413, ["downstream/limits"], "POST", None),
+        (400, ["downstream/parse"], None, None),
+    ]
+    assert len({line["request_id"] for line in found}) == 4
+
+
+async def test_a_client_that_leaves_is_logged_as_such(stage: Stage, file: Path) -> None:
+    async def silent(conversation: Any) -> None:
+        await conversation.request()
+        await conversation.watch()
+
+    backend = stage.backend("v2", silent)
+    stage.use(route("v2"), access_log=log_to(file))
+    client = await stage.client()
+    await client.send(get())
+    await wait_until(lambda: backend.requests)
+    client.reset()
+    (line,) = await lines(file, 1)
+    assert (line["status"], line["failures"], line["first_byte"]) == (499, ["downstream/client_left"], None)
+
+
+async def test_a_sample_is_logged(stage: Stage, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.0, 0.24, 0.25, 0.99] * 5)
+    monkeypatch.setattr(access_log, "random", lambda: next(draws))
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file, 0.25))
+    client = await stage.client()
+    for _ in range(20):
+        await client.send(get())
+        await client.answer()
+    await lines(file, 10)
+
+
+async def test_it_can_be_turned_off_and_on(stage: Stage, file: Path, tmp_path: Path) -> None:
+    stage.backend("v2")
+    client = await stage.client()
+    other = tmp_path / "other.log"
+    for spec in (None, log_to(file), log_to(file), log_to(other), None):
+        stage.use(route("v2"), access_log=spec)
+        await client.send(get())
+        await client.answer()
+    await lines(file, 2)
+    await lines(other, 1)
+    assert stage.plane.access_log is None
+
+
+async def test_a_drain_writes_the_last_lines(stage: Stage, file: Path) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await stage.plane.drain(1)
+    assert len(logged(file)) == 1
+
+
+def move_away(file: Path, how: str) -> None:
+    if how == "renamed":
+        file.rename(file.with_suffix(".1"))
+    else:
+        file.unlink()
+
+
+@pytest.mark.parametrize("how", ["renamed", "deleted"])
+async def test_a_file_that_is_moved_away_is_begun_anew(stage: Stage, file: Path, how: str) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file))
+    client = await stage.client()
+    for _ in range(3):
+        await client.send(get())
+        await client.answer()
+        await lines(file, 1)
+        move_away(file, how)
+    assert logged(file) == []
+
+
+# ── nobody waits for it ───────────────────────────────────────────────────────────────────────────
+
+
+def lost(stage: Stage) -> int:
+    return stage.plane.recorder.table.dropped.get("access_log", 0)
+
+
+async def ask(stage: Stage, requests: int) -> None:
+    client = await stage.client()
+    for _ in range(requests):
+        await client.send(get())
+        assert (await client.answer()).status == 200
+
+
+@pytest.mark.parametrize("to", ["/dev/full", "/nowhere/access.log", "/"])
+async def test_a_file_that_cannot_be_written_costs_lines_alone(
+    stage: Stage, file: Path, to: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(to))
+    await ask(stage, 20)
+    await wait_until(lambda: lost(stage) == 20, "all are counted")
+    await ask(stage, 1)
+    await wait_until(lambda: lost(stage) == 21)
+    told = [record for record in caplog.records if record.name == access_log.log.name]
+    assert len(told) == 1, "told once"
+
+
+async def test_a_pipe_that_nobody_reads_costs_lines_alone(
+    stage: Stage, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the pipe and the memory hold is there in the end; the rest is counted."""
+    monkeypatch.setattr(access_log, "HELD_LIMIT", 40_000)
+    os.mkfifo(file)
+    stage.backend("v2")
+    stage.use(route("v2"), access_log=log_to(file))
+    await ask(stage, 600)
+    await wait_until(lambda: lost(stage) > 0)
+    reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = b""
+
+        def all_are_there() -> bool:
+            nonlocal found
+            with contextlib.suppress(BlockingIOError):
+                found += os.read(reader, 65536)
+            return found.count(b"\n") + lost(stage) == 600
+
+        await wait_until(all_are_there, "each line is written or counted")
+        assert all(json.loads(line)["status"] == 200 for line in found.splitlines())
+    finally:
+        os.close(reader)
+        await wait_until(lambda: not stage.plane.active)
+
+
+def test_after_a_full_disk_lines_are_whole_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was torn stays alone on its line."""
+    log_file = access_log.LogFile(str(file))
+    write = os.write
+    room = 25
+
+    def short_of_room(fd: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(28, "No space left on device")
+        count = write(fd, data[:room])
+        room -= count
+        return count
+
+    monkeypatch.setattr(os, "write", short_of_room)
+    assert log_file.write([b'{"a": 1}\n', b'{"a": 2}\n', b'{"a": 3}\n', b'{"a": 4}\n']) == 2
+    room = 10_000
+    assert log_file.write([b'{"a": 5}\n']) == 1
+    os.close(log_file.fd)
+    assert file.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3\n{"a": 5}\n'
+
+
+def test_pieces_are_of_whole_lines():
+    batch = [b"%d" % n * 30 + b"\n" for n in range(9)]
+    found = list(access_log.pieces(batch, 100))
+    assert b"".join(found) == b"".join(batch)
+    assert [piece.count(b"\n") for piece in found] == [3, 3, 3]
+    assert list(access_log.pieces([b"x" * 500 + b"\n"], 100)) == [b"x" * 500 + b"\n"]
+    assert list(access_log.pieces([], 100)) == []
