@@ -66,7 +66,7 @@ def regex(value: object) -> str:
 
 
 def json_path(value: object) -> str:
-    """Keys from the root of a JSON body, joined by dots."""
+    """Keys (in arrays, places from 0) from the root of a JSON body, joined by dots."""
     if not all(text(value).split(".")):
         raise BadValue(f"must be keys joined by dots, as in customer.id, not {shown(value)}")
     return text(value)
@@ -122,7 +122,7 @@ class MatchConfig(Section):
     json_fields: dict[JsonPath, JsonScalar] = Field(
         default_factory=dict,
         alias="json",
-        description="fields of a JSON body and their values; dots lead inwards",
+        description="fields of a JSON body and their values; dots lead inwards, numbers into arrays",
     )
 
 

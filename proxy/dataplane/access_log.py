@@ -73,9 +73,9 @@ ENCODE = msgspec.json.Encoder().encode
 
 def is_failure(exchange: Exchange) -> bool:
     """Did a model or the proxy fail, even if the client saw nothing of it?"""
-    return exchange.status >= 500 or any(
-        FAILURES[stage].source is Source.UPSTREAM for stage in exchange.stages
-    )
+    if exchange.status >= 500 or not exchange.stages:
+        return exchange.status >= 500
+    return any(FAILURES[stage].source is Source.UPSTREAM for stage in exchange.stages)
 
 
 def line_of(exchange: Exchange, query: bool) -> Line:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
-from proxy.dataplane.inspection import content_of
+from proxy.dataplane.inspection import check_size, content_of
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
@@ -93,7 +93,7 @@ class Exchange:
             # A body too large to look into is routed as one that holds no JSON.
             self.inspecting = len(body) <= limit and self.head.length <= limit
         if self.head.expects_continue and not done:
-            self.check_size(candidates[0])
+            check_size(self, candidates[0])
             self.client.write(relay.CONTINUE)
         if not self.inspecting:
             self.decide()
@@ -109,7 +109,7 @@ class Exchange:
                 self.candidates = self.plane.router.candidates(self.head)  # of the snapshot in force by now
                 self.decide()
             return
-        self.check_size(self.route)
+        check_size(self, self.route)
         if self.replayable:
             self.hold(data)
         if self.upstream is not None:
@@ -138,11 +138,6 @@ class Exchange:
             else:
                 self.forget_body()
 
-    def check_size(self, route: CompiledRoute) -> None:
-        limit = route.spec.body_limit
-        if limit is not None and max(self.kept, self.head.length) > limit:
-            raise RequestRefused(Stage.LIMIT)
-
     # ── where it goes ─────────────────────────────────────────────────────────────────────────
 
     def decide(self) -> None:
@@ -153,7 +148,7 @@ class Exchange:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route
         if route.spec.body_limit is not None:
-            self.check_size(route)
+            check_size(self, route)
         if route.rate is not None:
             self.plane.charge(route.rate, self, content)
         self.backend, self.role, self.key = route.assign(self.head, content, self.client.peer, random())

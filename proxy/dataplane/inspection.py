@@ -1,4 +1,4 @@
-"""What a body says, for routes that ask something of it.
+"""What a body says, for routes that ask something of it, and whether there is too much of it.
 
 Rule: what cannot be read says nothing. Such a request has no JSON fields: conditions on them do not
 hold, sticky keys and rate keys from them are not there. It is a model's business to complain about
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from proxy.errors import RequestRefused, Stage
 from proxy.routing.key import decode_json
 
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
+    from proxy.routing.router import CompiledRoute
 
 
 def content_of(exchange: Exchange) -> Any:
@@ -30,3 +32,10 @@ def content_of(exchange: Exchange) -> Any:
 
 def unread(exchange: Exchange, reason: str) -> None:
     exchange.plane.recorder.unread(exchange.candidates[0].spec.name, reason)
+
+
+def check_size(exchange: Exchange, route: CompiledRoute) -> None:
+    """By the length it states, or what is here of it. Raises RequestRefused."""
+    limit = route.spec.body_limit
+    if limit is not None and max(exchange.kept, exchange.head.length) > limit:
+        raise RequestRefused(Stage.LIMIT)

@@ -27,7 +27,8 @@ ELEMENT = re.compile(PAIR + rb"?+(?:[ \t]*+;[ \t]*+" + PAIR + rb"?+)*+")  # RFC 
 PARAMETER = re.compile(rb"(" + TOKEN + rb"++)=(?:(" + TOKEN + rb"++)|\"((?:[^\"\\]|\\.)*+)\")")
 NODE = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::(?:[0-9]{1,5}|_[\w.-]+))?|([0-9A-Fa-f:.]+)")
 LONGEST_ELEMENT = 1024  # bytes; what is longer cannot be read
-REMEMBERED = 4096  # addresses
+REMEMBERED = 4096  # addresses, and what was made of fields: the same clients come by the same proxies
+REMEMBERED_HEAD = 2048  # bytes; the fields of longer heads are not kept
 SCHEMES = frozenset({b"http", b"https"})
 
 
@@ -54,6 +55,7 @@ class TrustedProxies:
     def __init__(self, ranges: Iterable[str]) -> None:
         self.networks = tuple(map(ip_network, ranges))
         self.holds = lru_cache(maxsize=REMEMBERED)(self.is_within)
+        self.remembered = lru_cache(maxsize=REMEMBERED)(self.vouched)
 
     def is_within(self, address: bytes) -> bool:
         """`address` in canonical spelling; what is no address is not trusted."""
@@ -62,6 +64,23 @@ class TrustedProxies:
         except ValueError:
             return False
         return any(ip in network for network in self.networks)
+
+    def vouched(self, fields: tuple[tuple[bytes, bytes], ...], peer: bytes, secure: bool) -> Vouched:
+        """For a request with these fields that came by the trusted proxy `peer`."""
+        said: dict[bytes, list[bytes]] = {}
+        for name, value in fields:
+            said.setdefault(name.lower(), []).append(value.strip(b" \t"))
+        if b"forwarded" in said and b"x-forwarded-for" not in said:
+            hops = known_hops(listed_elements(said[b"forwarded"]), self)
+            element = parameters(hops[0].element) if hops else {}
+            proto, host = element.get(b"proto", b""), element.get(b"host", b"")
+        else:
+            hops = known_hops(listed_addresses(said.get(b"x-forwarded-for", [])), self)
+            proto, host = last(said.get(b"x-forwarded-proto")), last(said.get(b"x-forwarded-host"))
+        scheme = proto.lower() if proto.lower() in SCHEMES else scheme_of(secure)
+        public = host if HOST.fullmatch(host) else None
+        client = hops[0].address if hops else peer
+        return Vouched(client, spelled(hops, peer, secure, scheme, public), public)
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -91,20 +110,9 @@ def vouched_alone(peer: bytes, secure: bool) -> Vouched:
 
 def vouched_after(raw: bytes, peer: bytes, secure: bool, trusted: TrustedProxies) -> Vouched:
     """For a request that came by the trusted proxy `peer`; `raw` is its whole head."""
-    said: dict[bytes, list[bytes]] = {}
-    for name, value in FIELDS.findall(raw):
-        said.setdefault(name.lower(), []).append(value.strip(b" \t"))
-    if b"forwarded" in said and b"x-forwarded-for" not in said:
-        hops = known_hops(listed_elements(said[b"forwarded"]), trusted)
-        element = parameters(hops[0].element) if hops else {}
-        proto, host = element.get(b"proto", b""), element.get(b"host", b"")
-    else:
-        hops = known_hops(listed_addresses(said.get(b"x-forwarded-for", [])), trusted)
-        proto, host = last(said.get(b"x-forwarded-proto")), last(said.get(b"x-forwarded-host"))
-    scheme = proto.lower() if proto.lower() in SCHEMES else scheme_of(secure)
-    public = host if HOST.fullmatch(host) else None
-    client = hops[0].address if hops else peer
-    return Vouched(client, spelled(hops, peer, secure, scheme, public), public)
+    fields = tuple(FIELDS.findall(raw))
+    read = trusted.remembered if len(raw) <= REMEMBERED_HEAD else trusted.vouched
+    return read(fields, peer, secure)
 
 
 def scheme_of(secure: bool) -> bytes:

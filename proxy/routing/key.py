@@ -2,11 +2,13 @@
 
 A route names its sources in order and the first that is present wins. The key is bytes, taken as
 the client spelled it; from JSON, a string is its UTF-8 text and a number its shortest spelling, so
-that `"42"`, `42` and `42.0` are one customer.
+that `"42"`, `42` and `42.0` are one customer. Of a key that an object holds twice the last one counts,
+as it does in the JSON parsers that models use.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -65,14 +67,18 @@ def decode_json(body: bytes) -> Any:
 
 
 DECODE = msgspec.json.Decoder().decode
+PLACE = re.compile("0|[1-9][0-9]{0,8}")
 
 
 def json_field(body: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of object keys, or None."""
+    """The value at a path of object keys and, in arrays, places from 0; or None."""
     for step in path:
-        if not isinstance(body, dict):
+        if isinstance(body, dict):
+            body = body.get(step)
+        elif isinstance(body, list) and PLACE.fullmatch(step) and int(step) < len(body):
+            body = body[int(step)]
+        else:
             return None
-        body = body.get(step)
     return body
 
 

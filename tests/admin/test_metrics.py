@@ -116,6 +116,16 @@ async def test_mirrors_and_refusals_are_counted_by_how_they_ended(site: Site) ->
     assert at(samples, "refused_total", code="400", stage="parse") == 1
 
 
+async def test_what_was_not_read_or_not_kept_is_counted(site: Site) -> None:
+    lost, unread = {"access_log": 7}, {"churn:too_large": 2, "churn:encoded": 1}
+    await count(site, Counts(dropped=lost, unread=unread))
+    await count(site, Counts(dropped=lost))
+    samples = await samples_of(site)
+    assert at(samples, "observations_dropped_total", reason="access_log") == 14
+    assert at(samples, "unread_bodies_total", route="churn", reason="too_large") == 2
+    assert at(samples, "unread_bodies_total", route="churn", reason="encoded") == 1
+
+
 async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     await site.scene.run(2)
     controller = site.scene.controller

@@ -102,6 +102,15 @@ def test_query(query, expected):
         (b'{"customer": {"id": null}}', None),
         (b'{"customer": {"id": ["C-7"]}}', None),
         (b'{"customer": {"id": {"a": 1}}}', None),
+        (b'{"customer": {"id": 1e3}}', b"1000"),
+        (b'{"customer": {"id": "1e3"}}', b"1e3"),
+        (b'{"customer": {"id": "042"}}', b"042"),
+        (b'{"customer": {"id": 1e999}}', None),
+        (b'{"customer": {"id": "first", "id": "last"}}', b"last"),
+        (b'{"customer": {"id": "first"}, "customer": {}}', None),
+        (b'{"customer": {"id": "C-7"}} trailing', None),
+        (b'\xef\xbb\xbf{"customer": {"id": "C-7"}}', None),
+        ('{"customer": {"id": "C-7"}}'.encode("utf-16"), None),
         (b'{"customer": {}}', None),
         (b'{"customer": "id"}', None),
         (b'{"customer.id": "C-7"}', None),
@@ -115,6 +124,30 @@ def test_query(query, expected):
 )
 def test_json(body, expected):
     assert key(JSON, body=body) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("inputs.0.data.1", b"7"),
+        ("inputs.1.data", b"none"),
+        ("inputs.0.data.0.0", b"5"),
+        ("inputs.0.data.2", None),
+        ("inputs.00.data.1", None),
+        ("inputs.-1.data", None),
+        ("inputs.\u0661.data", None),
+        ("inputs.9999999999.data", None),
+        ("inputs.data", None),
+        ("0", None),
+    ],
+)
+def test_places_in_arrays(path: str, expected: bytes | None):
+    body = {"inputs": [{"data": [[5], 7]}, {"data": "none"}]}
+    assert json_key(body, tuple(path.split("."))) == expected
+
+
+def test_a_digit_is_a_key_where_there_is_an_object():
+    assert json_key({"a": {"0": "x"}}, ("a", "0")) == b"x"
 
 
 def test_a_json_field_at_the_root():

@@ -1,0 +1,177 @@
+"""Bodies that are looked into: what cannot be read says nothing, is counted, and goes on as it came."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from proxy.routing.ledger import BUCKETS
+from proxy.routing.snapshot import Match
+from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.scripted import Conversation, naming
+from tests.dataplane.wire import chunked, get, post, wait_until
+
+LIMIT = 256  # bytes
+READABLE = b'{"model": {"name": "new"}, "customer_id": "c1"}'
+TOO_LARGE = READABLE[:-1] + b', "padding": "' + b"x" * LIMIT + b'"}'
+HEAD = b"POST /predict HTTP/1.1\r\nHost: models\r\n"
+NEW = (("model.name", "new"),)
+
+
+def coded(body: bytes) -> bytes:
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(body[:7], body[7:])
+
+
+UNREAD = {
+    "too large": (post(TOO_LARGE), "too_large"),
+    "too large in chunks": (coded(TOO_LARGE), "too_large"),
+    "gzip": (post(gzip.compress(READABLE), fields=[b"Content-Encoding: gzip"]), "encoded"),
+    "half of it": (post(READABLE[:-3]), "not_json"),
+    "two of it": (post(READABLE * 2), "not_json"),
+    "not UTF-8": (post(READABLE.replace(b"c1", b"\xff")), "not_json"),
+    "utf-16": (post(READABLE.decode().encode("utf-16")), "not_json"),
+    "a form": (post(b"model=new&customer_id=c1"), "not_json"),
+}
+READ = {
+    "whole": post(READABLE),
+    "in chunks": coded(READABLE),
+    "at the limit": post(READABLE + b" " * (LIMIT - len(READABLE))),
+    "spaced": post(b"\r\n " + READABLE),
+    "escaped": post(READABLE.replace(b"new", rb"n\u0065w")),
+    "twice, the last counts": post(READABLE.replace(b'{"name"', b'{"name": "old", "name"')),
+}
+
+
+def unread(stage: Stage) -> dict[str, int]:
+    return stage.plane.recorder.table.unread
+
+
+async def two_routes(stage: Stage, **options: Any) -> None:
+    """`new` takes what names that model, `rest` the others."""
+    for name in ("v2", "v3"):
+        stage.backend(name)
+    stage.use(
+        route("v3", name="new", match=Match(json=NEW), inspect_limit=LIMIT, **options),
+        route("v2", name="rest", inspect_limit=LIMIT),
+    )
+
+
+@pytest.mark.parametrize("raw", READ.values(), ids=READ)
+async def test_what_can_be_read_is_matched(stage: Stage, raw: bytes) -> None:
+    await two_routes(stage)
+    client = await stage.client()
+    await client.send(raw)
+    assert (await client.answer()).backend == "v3"
+    assert unread(stage) == {}
+
+
+@pytest.mark.parametrize(("raw", "reason"), UNREAD.values(), ids=UNREAD)
+async def test_what_cannot_be_read_is_not_matched(stage: Stage, raw: bytes, reason: str) -> None:
+    await two_routes(stage)
+    client = await stage.client()
+    await client.send(raw)
+    assert (await client.answer()).backend == "v2"
+    assert unread(stage) == {f"new:{reason}": 1}
+
+
+@pytest.mark.parametrize(("raw", "reason"), UNREAD.values(), ids=UNREAD)
+async def test_what_cannot_be_read_has_no_key_and_goes_on_as_it_came(
+    stage: Stage, raw: bytes, reason: str
+) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2", sticky=sticky("json", "customer_id"), inspect_limit=LIMIT))
+    client = await stage.client()
+    await client.send(raw)
+    assert (await client.answer()).status == 200
+    _, _, sent = raw.partition(b"\r\n\r\n")
+    (request,) = backend.requests
+    assert request.body == (TOO_LARGE if request.chunks is not None or b"chunked" in raw else sent)
+    assert (await stage.cell("v2")).unkeyed == 1
+    assert unread(stage) == {f"churn:{reason}": 1}
+
+
+@pytest.mark.parametrize("raw", [get(), post(b"")])
+async def test_no_body_is_nothing_unread(stage: Stage, raw: bytes) -> None:
+    stage.backend("v2")
+    stage.use(route("v2", sticky=sticky("json", "customer_id")))
+    client = await stage.client()
+    await client.send(raw)
+    assert (await client.answer()).status == 200
+    assert unread(stage) == {}
+
+
+async def test_a_body_limit_no_larger_than_the_inspect_limit_refuses_instead(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.use(route("v2", sticky=sticky("json", "customer_id"), body_limit=LIMIT, inspect_limit=LIMIT))
+    for raw in (post(TOO_LARGE), coded(TOO_LARGE)):
+        client = await stage.client()
+        await client.send(raw)
+        answer = await client.answer()
+        assert (answer.status, answer.error) == (413, b"downstream/limits")
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"]
+)
+@pytest.mark.parametrize("looked_into", [False, True])
+async def test_an_upload_reaches_its_model_before_it_is_complete(
+    stage: Stage, framing: bytes, looked_into: bool
+) -> None:
+    """What is not looked into is passed on at once; what is, as soon as it is known to be too large."""
+
+    async def reading(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.more()
+        await conversation.watch()
+
+    backend = stage.backend("v2", reading)
+    options: dict[str, Any] = {"sticky": sticky("json", "customer_id")} if looked_into else {}
+    stage.use(route("v2", inspect_limit=LIMIT, **options))
+    client = await stage.client()
+    part = b"x" * (LIMIT + 1)
+    await client.send(
+        HEAD + framing + (b"%x\r\n%b\r\n" % (len(part), part) if b"chunked" in framing else part)
+    )
+    await wait_until(lambda: backend.conversations and part in backend.conversations[0].received)
+    client.reset()
+
+
+async def test_the_convention_of_language_models(stage: Stage) -> None:
+    """One path for all models, the body says which; a stream of tokens comes back."""
+    stage.backend("small")
+    stage.backend("large")
+    chat = "/v1/chat/completions"
+    stage.use(
+        route("small", name="small", match=Match(path=chat, json=(("model", "small-1"),))),
+        route("large", name="large", match=Match(path=chat, json=(("model", "large-1"), ("stream", True)))),
+    )
+    client = await stage.client()
+    for fields, backend in (
+        ({"model": "small-1", "stream": True}, "small"),
+        ({"model": "large-1", "stream": True}, "large"),
+        ({"model": "large-1", "stream": 1}, ""),
+        ({"model": "large-1"}, ""),
+        ({"model": ["small-1"]}, ""),
+        ({}, ""),
+    ):
+        body = {"messages": [{"role": "user", "content": "hi"}], **fields}
+        await client.send(post(json.dumps(body).encode(), chat))
+        answer = await client.answer()
+        assert (answer.backend, answer.status) == (backend, 200 if backend else 404)
+
+
+async def test_one_customer_is_one_however_the_number_is_written(stage: Stage) -> None:
+    for name in ("v2", "v3"):
+        stage.backend(name, naming)
+    stage.use(route({"v2": BUCKETS // 2, "v3": BUCKETS // 2}, sticky=sticky("json", "rows.0.id")))
+    client = await stage.client()
+    for customer in range(20):
+        seen = set()
+        for spelling in (f"{customer}", f'"{customer}"', f"{customer}.0", f"{customer}e0"):
+            await client.send(post(b'{"rows": [{"id": %b}]}' % spelling.encode()))
+            seen.add((await client.answer()).backend)
+        assert len(seen) == 1
+    assert sum(len(backend.requests) for backend in stage.backends.values()) == 80
