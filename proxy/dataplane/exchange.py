@@ -50,17 +50,15 @@ class Exchange:
     more: list[bytes] | None = None  # body parts after the first that wait for a connection, or for a replay
     kept = 0  # bytes of the body at hand; more than the inspect limit are not kept for a replay
     replayable = True
-    inspecting = False
+    request_done = inspecting = False
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
     trailers = answer_trailers = b""  # field lines, once the body before them is whole
-    attempts = 0
-    spilled = False
+    attempts = status = 0
+    spilled = blamed = False
     repeating = False  # holds a place in the retry budget
     placed = False  # counted in flight
-    blamed = False
     slow = early = 0  # how many limits of the route it has passed, and of these before it ended
     stages: tuple[Stage, ...] = ()
-    status = 0
     first_byte_at = 0.0
     sent = 0  # bytes of the answer's body
     answer: ResponseHead | None = None  # set once its head has gone to the client
@@ -76,7 +74,6 @@ class Exchange:
         self.started = now
         self.request_id = head.request_id or plane.new_id()
         self.body = b""
-        self.request_done = False
 
     # ── the request comes in ──────────────────────────────────────────────────────────────────
 
