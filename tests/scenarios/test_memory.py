@@ -85,21 +85,18 @@ class Giant:
                 if how == "hold":
                     await self.release.wait()
                     return
-                elif how in ("upload", "coded-upload"):
+                if how in ("upload", "coded-upload"):
                     self.swallowed.append(await swallow(sock, int(size)))
                     await loop.sock_sendall(sock, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
                     return
-                elif how == "tunnel":
+                if how == "tunnel":
                     await loop.sock_sendall(sock, SWITCH + b"Sec-WebSocket-Accept: %b\r\n\r\n" % ACCEPT)
                     await pour(sock, int(size))
                     return
-                else:
-                    coded = how == "coded-download"
-                    framing = (
-                        b"Transfer-Encoding: chunked" if coded else b"Content-Length: %b" % size.encode()
-                    )
-                    await loop.sock_sendall(sock, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
-                    await pour(sock, int(size), coded)
+                coded = how == "coded-download"
+                framing = b"Transfer-Encoding: chunked" if coded else b"Content-Length: %b" % size.encode()
+                await loop.sock_sendall(sock, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
+                await pour(sock, int(size), coded)
 
 
 @pytest.fixture
