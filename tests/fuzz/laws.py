@@ -26,6 +26,18 @@ POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 BARE_LF = re.compile(rb"(?<!\r)\n")
 ABSOLUTE = re.compile(rb"(?i:https?)://[^/?]*")
 HOP = {b"connection", b"te", b"upgrade"}  # what the proxy asks of the next hop itself
+# A sample handshake (RFC 6455 section 1.3); the corpus has the answer to it.
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+ASKS = [
+    (b"GET", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    (b"GET", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: TE\r\nTE: trailers\r\n\r\n"),
+    (b"HEAD", b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"),
+    (b"GET", UPGRADE),
+]
+SWITCHED = re.compile(rb"HTTP/1\.1 101(?:[^\r]|\r(?!\n\r\n))*\r\n\r\n")
 ADDED = OWN | HOP | {b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 
 
@@ -111,11 +123,14 @@ class Exchanges:
 
     def origin(self, raw: bytes) -> None:
         """What an origin answers reaches the client as others read it, or the client sees that it is not whole."""
-        method = b"HEAD" if crc32(raw) % 4 == 0 else b"GET"
-        views = []
+        method, request = ASKS[crc32(raw) % len(ASKS)]
+        views: list[Heard | bytes | None] = []
         for pieces in ([raw], cut(raw)):
-            request = b"%b / HTTP/1.1\r\nHost: h\r\n\r\n" % method
             talk = self.talk(self.memories[0], [request], saying(pieces))
+            if request is UPGRADE and SWITCHED.search(talk.said):
+                views.append(frames := SWITCHED.split(talk.said, maxsplit=1)[1])
+                assert SWITCHED.split(raw, maxsplit=1)[1] == frames
+                continue
             views.append(seen := client_view(talk, method))
             if seen is not None:
                 meant = answer_in(raw, method, closed=True)
@@ -146,6 +161,9 @@ def check_talk(talk: Talk, raw: bytes) -> None:
     assert requests == [origin_form(r).gist for r in expected[: len(requests)]]
     for passed, meant in zip(talk.requests, requests_in(raw)[0], strict=False):
         assert not fields_of(passed) - fields_of(meant), "a field that the client did not send"
+        assert not Counter(passed.trailers) - Counter(meant.trailers), (
+            "a trailer that the client did not send"
+        )
     refusals = [status for status in talk.statuses if status != 200]
     assert len(talk.statuses) - len(refusals) == len(requests), "an answer for each request, and no other"
     assert set(refusals) <= REFUSALS

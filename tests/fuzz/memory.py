@@ -83,8 +83,7 @@ class MemoryTransport(asyncio.Transport):
 
     def end(self) -> None:
         """The peer ends the connection in order."""
-        if not self.closing:
-            self.protocol.eof_received()
+        if not self.closing and not self.protocol.eof_received():
             self.close()
 
 
@@ -124,7 +123,7 @@ class Origin:
     def say(self, data: bytes) -> None:
         self.due = False
         if not self.transport.closing:
-            self.protocol.data_received(data)
+            self.transport.protocol.data_received(data)
 
 
 Script = Callable[[Origin], None]
@@ -217,7 +216,7 @@ class Memory:
         transport = MemoryTransport(client, talk.hear)
         for piece in pieces:
             if not transport.closing:
-                client.data_received(piece)
+                transport.protocol.data_received(piece)
                 await asyncio.sleep(0)
                 if client.exchange is not None:
                     await self.quiet(talk)
@@ -229,7 +228,7 @@ class Memory:
         await asyncio.sleep(0)
         logging.getLogger("crossfade.dataplane").removeHandler(self.complaints)
         talk.faults, self.complaints.texts = self.complaints.texts, []
-        if self.plane.clients or self.plane.active or self.plane.copies:
+        if self.plane.clients or self.plane.active or self.plane.copies or self.plane.tunnels:
             talk.faults.append("something stays behind")
         for origin in self.origins:
             (talk.origins if origin.backend == b"v2" else talk.copies).append(origin)

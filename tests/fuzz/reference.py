@@ -21,6 +21,7 @@ class Heard:
     target: bytes
     body: bytes = b""
     fields: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
+    trailers: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
 
     @property
     def gist(self) -> tuple[bytes, bytes, bytes]:
@@ -43,7 +44,8 @@ def next_message(raw: bytes) -> tuple[Heard | None, bytes]:
                 heard = Heard(event.method, event.target, fields=list(event.headers))
             elif isinstance(event, h11.Data) and heard is not None:
                 heard.body += bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
+            elif isinstance(event, h11.EndOfMessage) and heard is not None:
+                heard.trailers = list(event.headers)
                 return heard, connection.trailing_data[0]
             else:
                 return None, raw

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from proxy.http1 import framing, lines
-from tests.fuzz.laws import LAWS, Exchanges
+from tests.fuzz.laws import LAWS, SWITCHED, UPGRADE, Exchanges, saying
 from tests.fuzz.mutations import mutations
-from tests.http1.corpus import messages, name_of
+from tests.http1.corpus import CORPUS, messages, name_of
 
 CASES = 1500
 SEED = 20
@@ -30,6 +30,13 @@ def test_streams_of_clients(exchanges: Exchanges, path: Path) -> None:
 @pytest.mark.parametrize("path", messages("streams_of_answers"), ids=name_of)
 def test_streams_of_origins(exchanges: Exchanges, path: Path) -> None:
     exchanges.origin(path.read_bytes())
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("streams_of_answers/rfc6455-*")), ids=name_of)
+def test_handshakes_do_switch(exchanges: Exchanges, path: Path) -> None:
+    """Or the law would have nothing to say of tunnels."""
+    talk = exchanges.talk(exchanges.memories[0], [UPGRADE], saying([path.read_bytes()]))
+    assert SWITCHED.split(talk.said, maxsplit=1)[1] == path.read_bytes().partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize("name", LAWS)
