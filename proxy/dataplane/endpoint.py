@@ -180,12 +180,15 @@ class BackendState:
     def arrange(self) -> None:
         """One endpoint for each address; those that come while others serve begin slowly."""
         now, known = monotonic(), self.endpoints
-        began = now if known else ALWAYS
+        late = now if known else ALWAYS
         self.endpoints = {}
         for spec in self.spec.endpoints:
             found = self.addresses.get(spec.host, Addresses((spec.host,)))
+            what = (replace(spec, up=True), self.spec.tls if spec.tls else None)
+            unresolved = known.get((*what, spec.host))  # until its name was first looked up
+            began = unresolved.health.began if unresolved else late
             for address in found.usual:
-                key = (replace(spec, up=True), self.spec.tls if spec.tls else None, address)
+                key = (*what, address)
                 state = known.pop(key, None) or EndpointState(self, spec, (address, *found.spare), began)
                 if spec.up and not state.up:
                     state.health.come_back(now)

@@ -12,8 +12,8 @@ import pytest
 from proxy.routing.snapshot import Endpoint, Tls
 from tests.certificates import Authority
 from tests.dataplane.model_over_tls import TlsModel
-from tests.dataplane.plane import Stage, mirrored, route
-from tests.dataplane.scripted import Conversation
+from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
+from tests.dataplane.scripted import Conversation, silent
 from tests.dataplane.wire import Message, get, ok, post, wait_until
 
 REFUSED = (502, b"upstream/tls")
@@ -106,6 +106,48 @@ async def test_a_model_that_speaks_no_tls(stage: Stage) -> None:
     stage.use(route("v3"))
     answer = await asked(stage)
     assert (answer.status, answer.error) == REFUSED
+
+
+async def test_a_handshake_that_never_ends(stage: Stage) -> None:
+    """It is given up in the time to connect, and leaves no connection behind."""
+    mute = stage.backend("mute", silent)
+    stage.backend("v2")
+    stage.replica("v3", over_tls(mute.port), connect_timeout=0.05)
+    stage.use(route("v3", fallback="v2"))
+    assert (await asked(stage)).backend == "v2"
+    assert (await stage.cell("v3")).failures == {"connect": 1}
+    assert mute.conversations[0].received[:1] == b"\x16"  # a ClientHello, and nothing readable
+
+
+async def test_a_drain_in_the_middle_of_a_handshake(stage: Stage) -> None:
+    mute = stage.backend("mute", silent)
+    stage.replica("v3", over_tls(mute.port), connect_timeout=60.0)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(post(b"x"))
+    await wait_until(lambda: mute.conversations and mute.conversations[0].received, "a ClientHello")
+    await stage.plane.drain(0)
+    await wait_until(lambda: not stage.plane.tasks, "the connecting is given up")
+
+
+async def test_a_client_that_leaves_before_its_connection_is_there(
+    stage: Stage, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection comes about all the same, and waits for the next request."""
+    model = TlsModel("v2", authority.server("127.0.0.1"))
+    async with model.serving() as port:
+        stage.replica("v2", over_tls(port), tls=Tls(ca=authority.file))
+        stage.use(route("v2"))
+        opening = connecting_slowly(monkeypatch)
+        leaver = await stage.client()
+        await leaver.send(post(b"x"))
+        await wait_until(lambda: stage.plane.tasks, "it connects")
+        leaver.reset()
+        await stage.quiet()
+        opening.set()
+        assert (await asked(stage)).body == b"v2"
+        assert (await stage.cell("v2")).errors == 0
+        assert len(model.requests) == 1
 
 
 async def test_the_fallback_answers_for_one_that_is_not_verified(stage: Stage, authority: Authority) -> None:

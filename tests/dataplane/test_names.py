@@ -80,6 +80,23 @@ async def test_every_address_of_a_name_is_an_endpoint(stage: Stage, resolver: Re
     assert set(await answers(stage, 60)) == {b"one", b"two"}
 
 
+async def test_addresses_that_join_begin_slowly_and_those_of_the_start_do_not(
+    stage: Stage, resolver: Resolver
+) -> None:
+    stage.replica("v2", named(1), resolve=0.01, slow_start=1000.0)
+    stage.backend("other")
+    stage.replica("v2", stage.specs["other"].endpoints[0])
+    resolver.known["model"] = Addresses(("127.0.0.1",))
+    stage.use(route("v2"))
+    await resolver.settled()
+    state = stage.plane.backends["v2"]
+    assert [e.share for e in state.endpoints.values()] == [1.0, 1.0]
+    resolver.known["model"] = Addresses(("127.0.0.1", "127.0.0.2"))
+    await resolver.settled()
+    shares = {e.addresses[0]: e.share for e in state.endpoints.values() if e.spec.port == 1}
+    assert shares == {"127.0.0.1": 1.0, "127.0.0.2": 0.1}
+
+
 async def test_a_model_that_moves_is_followed(stage: Stage, resolver: Resolver) -> None:
     """No request is lost; the one in flight ends where it began, and then its connection."""
     turn = asyncio.Event()
