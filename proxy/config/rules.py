@@ -115,6 +115,17 @@ def open_admin(document: Document) -> Iterator[Problem]:
             yield document.problem(place, message)
 
 
+def everybody_trusted(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("trusted_proxies", "*"):
+        try:
+            everybody = address.network(node.value).endswith("/0")
+        except BadValue:
+            continue
+        if everybody:
+            message = "everybody is a trusted proxy, so that any client can say to be another"
+            yield document.problem(loc, message, severity="warning")
+
+
 def empty_sections(document: Document) -> Iterator[Problem]:
     """`health:` with nothing after it would read as off, where its writer meant the defaults."""
     for place in (
@@ -167,6 +178,7 @@ RULES: tuple[Rule, ...] = (
     tls_of_backends,
     overlapping_listeners,
     open_admin,
+    everybody_trusted,
     empty_sections,
     several_path_conditions,
     unreachable_routes,

@@ -191,3 +191,20 @@ def test_what_cannot_be_a_name_is_left_to_its_field():
 def test_backends_that_are_missing_altogether_are_missed_once():
     written = text().replace("backends:\n  a: {endpoints: http://a:1}\n  b: {endpoints: http://b:1}\n", "")
     assert errors(written) == ['1:1: the key "backends" is missing']
+
+
+@pytest.mark.parametrize(
+    ("top", "place"),
+    [
+        ("trusted_proxies: [10.0.0.0/8, »0.0.0.0/0]", "trusted_proxies[1]"),
+        ("trusted_proxies: [»'::/0']", "trusted_proxies[0]"),
+    ],
+)
+def test_who_trusts_everybody_is_told(top: str, place: str):
+    bare, (mark,) = unmarked(text(top=top))
+    message = "everybody is a trusted proxy, so that any client can say to be another"
+    assert warnings(bare) == [f"{mark}: warning: {place}: {message}"]
+
+
+def test_who_trusts_half_the_world_may():
+    assert warnings(text(top="trusted_proxies: [10.0.0.0/8, 0.0.0.0/1]")) == []
