@@ -23,7 +23,8 @@ import numpy as np
 from loadtests.rivals import RIVALS
 from loadtests.worlds import ALTERNATIVES, BEYOND, LOOK, NULLS, P99, Ints, Traffic, World, traffic
 from proxy.config.model import CheckConfig
-from proxy.rollout.checks import Terms, judge
+from proxy.rollout.answer import Terms
+from proxy.rollout.checks import judge
 from proxy.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
 from proxy.rollout.verdict import Finding
 from proxy.stats.counts import Cell, Events
@@ -69,7 +70,7 @@ def crossfade(world: World, seen: Traffic) -> Aborts:
         gather(evidence, reported(evidence, cells_of(seen, look)), checks.values())
         if seen.x[look] or look % 20 == 0:
             for name, check in checks.items():
-                verdict = judge(check, evidence, Terms(int(step), 100, alpha))
+                verdict = judge(check, evidence, Terms(int(step), 100, alpha, ALPHA))
                 if aborts[name] is None and verdict.verdict is Finding.FAIL:
                     aborts[name] = look
             if None not in aborts.values():

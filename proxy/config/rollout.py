@@ -98,7 +98,11 @@ class CheckConfig(Section):
     @property
     def is_live(self) -> bool:
         """Whether only live traffic of the challenger can answer it, as against copies."""
-        return self.metric == "kpi" or self.bound in ("max_increase", "max_ratio", "min_increase")
+        return self.metric in ("kpi", "score_divergence") or self.bound in (
+            "max_increase",
+            "max_ratio",
+            "min_increase",
+        )
 
     @property
     def subject(self) -> str:
@@ -200,4 +204,8 @@ class RolloutConfig(Section):
     )
     alpha: Annotated[Share, POSITIVE, at_most(0.5)] = Field(
         default=0.01, description="the chance of a wrong verdict that is accepted over a whole rollout"
+    )
+    advance_early: Annotated[Share, POSITIVE, at_most(0.5)] | None = Field(
+        default=None,
+        description="end a hold once each limit is proven to be kept, at this chance of being wrong; off by default",
     )

@@ -18,7 +18,7 @@ FITTING: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
     "latency": ("max", "max_ratio"),
     "requests": ("min",),
-    "score_divergence": ("max",),
+    "score_divergence": ("max", "max_ratio"),
     "disagreement": ("max",),
     "kpi": ("min_increase", "min", "max_increase", "max"),
     "prometheus": ("max", "min"),

@@ -19,6 +19,7 @@ from proxy.rollout.firsts import Firsts
 from proxy.stats.counts import ERROR, Cell
 from proxy.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from proxy.stats.restarts import is_due
+from proxy.stats.scores import Levels, ScoreBins, Scores, added, levels_of
 from proxy.stats.sequential import Tosses
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Stratum(msgspec.Struct):
     challenger: Cell
     met: dict[str, Met] = msgspec.field(default_factory=dict)  # by ERROR, or the title of a latency check
     marks: list[Mark] = msgspec.field(default_factory=list)
+    bins: ScoreBins | None = None
 
     @property
     def compares(self) -> bool:
@@ -85,6 +87,7 @@ class Evidence(msgspec.Struct):
 
     `baseline`: all durations known of the champion, and `limits`, fixed when it held `limits_from` of them, the
     seconds above which an answer is slow for a check. `firsts`: by step and kind of event, the keys that met one.
+    `predicted`: what the champion scored until `levels`, the bins of scores, were fixed by it.
     """
 
     champion: str
@@ -95,6 +98,8 @@ class Evidence(msgspec.Struct):
     limits_from: int = 0
     firsts: dict[int, dict[str, Firsts]] = msgspec.field(default_factory=dict)
     warm_until: float | None = None  # wall time; None before the challenger's first request
+    predicted: Scores = msgspec.field(default_factory=Scores)
+    levels: Levels | None = None
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
         """A new stratum: counts of this ledger version belong to it from now on.
@@ -140,6 +145,9 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
                     side = stratum.met.setdefault(kind, Met()).challenger
                     side.add(*counted(evidence, stratum.step, cell, kind))
                 stratum.challenger.merge(replace(cell, events={}))
+                bin_scores(evidence, stratum, cell.scores, Scores())
+            else:
+                stratum.challenger.pairs.merge(cell.pairs)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
@@ -147,9 +155,24 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
                     side = stratum.met.setdefault(kind, Met()).champion
                     side.add(*counted(evidence, stratum.step, cell, kind))
                 stratum.champion.merge(replace(cell, events={}))
+                bin_scores(evidence, stratum, Scores(), cell.scores)
+            if evidence.levels is None:
+                evidence.predicted.merge(cell.scores)
     for stratum in evidence.strata:
         mark(stratum)
     fix_limits(evidence, checks)
+    if evidence.levels is None and evidence.predicted.count >= WARM_UP:
+        levels = levels_of(evidence.predicted)
+        evidence.levels = levels if levels.cuts else None  # where all scores are one, there is nothing to cut
+
+
+def bin_scores(evidence: Evidence, stratum: Stratum, here: Scores, rest: Scores) -> None:
+    """By levels that were fixed before these scores came."""
+    levels = evidence.levels
+    if levels is None or not (here.count or rest.count):
+        return
+    held = stratum.bins or ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
+    stratum.bins = ScoreBins(added(held.here, levels.binned(here)), added(held.rest, levels.binned(rest)))
 
 
 def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:

@@ -1,8 +1,8 @@
 """A sight as a decision keeps it, and back again: all that the verdicts and the move depend on, and no more.
 
-Rule: what is left out changes no verdict. Codes, first bytes and the champion's distribution beyond its
-size are never looked at; durations are where a check is of latency; of outcomes in order, as many as
-the fuse and the guard look back on.
+Rule: what is left out changes no verdict. Codes, first bytes and the champion's distributions beyond their
+size are never looked at; durations are where a check is of latency, scores where one is of scores; of
+outcomes in order, as many as the fuse and the guard look back on.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from proxy.rollout.guard import SICK_OF
 from proxy.rollout.judgement import Sight
 from proxy.stats.counts import Cell
 from proxy.stats.histogram import Histogram
+from proxy.stats.scores import Scores
 
 
 def written(sight: Sight) -> dict[str, Any]:
@@ -52,20 +53,33 @@ def model(kind: type, value: Any) -> Any:
 
 
 def spare(sight: Sight) -> Evidence:
-    """Earlier steps are kept only where the present one has nothing to compare and they stand in for it."""
+    """Earlier steps are kept only where they stand in for the present one, or count together with it (a KPI)."""
     evidence = sight.evidence
-    timed = any(check.metric == "latency" for check in sight.plan.checks)
+    asked: set[str] = {check.metric for check in sight.plan.checks}
     present = evidence.of_step(sight.step)
     strata = [
-        replace(s, champion=spare_cell(s.champion, timed), challenger=spare_cell(s.challenger, timed))
-        for s in (present if any(s.compares for s in present) else evidence.strata)
+        replace(s, champion=spare_cell(s.champion, asked), challenger=spare_cell(s.challenger, asked))
+        for s in (present if any(s.compares for s in present) and "kpi" not in asked else evidence.strata)
     ]
-    return replace(evidence, strata=strata, firsts={}, baseline=Histogram(count=evidence.baseline.count))
+    return replace(
+        evidence,
+        strata=strata,
+        firsts={},
+        baseline=Histogram(count=evidence.baseline.count),
+        predicted=Scores(count=evidence.predicted.count),
+    )
 
 
-def spare_cell(cell: Cell, timed: bool) -> Cell:
-    duration = cell.duration if timed else Histogram()
-    return replace(cell, codes={}, failures={}, first_byte=Histogram(), recent=[], duration=duration)
+def spare_cell(cell: Cell, asked: set[str]) -> Cell:
+    return replace(
+        cell,
+        codes={},
+        failures={},
+        first_byte=Histogram(),
+        recent=[],
+        duration=cell.duration if "latency" in asked else Histogram(),
+        scores=cell.scores if "score_divergence" in asked else Scores(),
+    )
 
 
 def beside(champion: Tail, challenger: Tail, kept: int) -> Tail:

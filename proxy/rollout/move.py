@@ -1,8 +1,8 @@
 """What a rollout does next, given its verdicts: an event for the machine, or what it waits for.
 
 Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance wants
-everything together: the hold, the requests, each check PASS, and an endpoint of the challenger that
-is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
+everything together: the hold (or, with `advance_early`, proof that ends it), the requests, each check
+PASS, and an endpoint of the challenger that is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from proxy.rollout.machine import Event, Phase, RolloutState
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration
+from proxy.stats.sequential import bound
 
 
 class Facts(NamedTuple):
@@ -63,7 +64,8 @@ def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     step = state.steps[state.step]
     held = now - state.since
     lacks = []
-    if held < step.hold:
+    early = held < step.hold and is_proven(facts.verdicts, plan.advance_early)
+    if held < step.hold and not early:
         lacks.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
     needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic of its own
     if facts.requests < needed:
@@ -74,11 +76,20 @@ def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
         lacks.append(f"an endpoint of {plan.challenger} that is up")
     if not lacks:
         said = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
+        said += ", every limit proven to be kept: advanced early" if early else ""
         return Move(Event.PASS, f"held {duration(held)}{said}")
     waited = now - state.patience_from
     if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
         return Move(None, waiting_for=lacks[0])
     return overdue(plan, needed, facts, lacks)
+
+
+def is_proven(verdicts: Sequence[Verdict], alpha: float | None) -> bool:
+    """Whether each check that has a test is proven to keep its limit, which is more than to pass."""
+    tested = [v for v in verdicts if v.evidence is not None]
+    if alpha is None or not tested:
+        return False
+    return all(v.proof is not None and v.proof >= bound(alpha) for v in tested)
 
 
 def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:

@@ -60,6 +60,7 @@ class Plan(msgspec.Struct, frozen=True):
     watch: float
     warm_up: float
     alpha: float
+    advance_early: float | None = None
 
 
 def expand(rollout: RolloutConfig) -> Plan:
@@ -79,6 +80,7 @@ def expand(rollout: RolloutConfig) -> Plan:
         watch=rollout.watch,
         warm_up=rollout.warm_up,
         alpha=rollout.alpha,
+        advance_early=rollout.advance_early,
     )
 
 

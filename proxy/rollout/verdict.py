@@ -24,7 +24,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """`n`: the challenger's requests looked at; `evidence` a log e-value that FAILs at `bound`.
 
     `interval` is for display (95 %, at one look). `eta_requests`: requests on the challenger until a
-    verdict, at the present rates.
+    verdict, at the present rates. `proof`: a log e-value too, that the limit is kept (for `advance_early`).
     """
 
     check: str
@@ -36,6 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     evidence: float | None = None
     bound: float | None = None
     eta_requests: int | None = None
+    proof: float | None = None
 
 
 def percent(share: float) -> str:

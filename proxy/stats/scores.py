@@ -7,7 +7,6 @@ between cuts (deciles of what the champion predicted *before*), fixed before the
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from math import log
 
 import msgspec
@@ -42,30 +41,40 @@ class Scores(msgspec.Struct):
         self.count += other.count
 
 
-def cuts_of(reference: Scores, bins: int = BINS) -> tuple[int, ...]:
-    """Rising buckets; each is the last of a bin. Fewer than bins − 1 where few buckets hold most scores."""
+class Levels(msgspec.Struct, frozen=True):
+    """`cuts`: rising buckets, each the last of its bin; `below`: the share of the reference up to each."""
+
+    cuts: tuple[int, ...]
+    below: tuple[float, ...]
+
+    def binned(self, scores: Scores) -> list[int]:
+        """How many lie in each bin, of which there is one more than there are cuts."""
+        out = [0] * (len(self.cuts) + 1)
+        for bucket, n in scores.buckets.items():
+            out[bisect_left(self.cuts, bucket)] += n
+        return out
+
+
+def levels_of(reference: Scores, bins: int = BINS) -> Levels:
+    """Fewer than bins − 1 cuts where few buckets hold most scores, and none where one holds all."""
     cuts: list[int] = []
+    below: list[float] = []
     seen, due = 0, 1
     for bucket in sorted(reference.buckets)[:-1]:
         seen += reference.buckets[bucket]
         if seen * bins >= reference.count * due:
             cuts.append(bucket)
+            below.append(seen / reference.count)
             due = seen * bins // reference.count + 1
-    return tuple(cuts)
+    return Levels(tuple(cuts), tuple(below))
 
 
 class ScoreBins(msgspec.Struct):
-    """Scores of one stratum since its cuts were fixed: bin i holds what is above cut i − 1, up to cut i."""
+    """Scores of one stratum by bin, of both sides, since the levels were fixed."""
 
-    cuts: tuple[int, ...]
     here: list[int]
     rest: list[int]
 
-    @classmethod
-    def between(cls, cuts: Sequence[int]) -> ScoreBins:
-        return cls(tuple(cuts), [0] * (len(cuts) + 1), [0] * (len(cuts) + 1))
 
-    def add(self, here: Scores, rest: Scores) -> None:
-        for mine, scores in ((self.here, here), (self.rest, rest)):
-            for bucket, n in scores.buckets.items():
-                mine[bisect_left(self.cuts, bucket)] += n
+def added(mine: list[int], more: list[int]) -> list[int]:
+    return [a + b for a, b in zip(mine, more, strict=True)]

@@ -142,6 +142,7 @@ def test_routes(route: str, expected: str):
         ("on_undecided: »wait", 'routes[0].rollout.on_undecided: must be pause, abort or advance, not "wait"'),
         ("alpha: »60%", "routes[0].rollout.alpha: must be at most 0.5, not 0.6"),
         ("alpha: »0", "routes[0].rollout.alpha: must be more than 0"),
+        ("advance_early: »60%", "routes[0].rollout.advance_early: must be at most 0.5, not 0.6"),
         ("min_requests: »0", "routes[0].rollout.min_requests: must be at least 1, not 0"),
         ("»fuse: ", "routes[0].rollout.fuse: must be a mapping or false, not empty"),
         ("fuse: {of_last: »513}", "routes[0].rollout.fuse.of_last: must be at most 512, not 513"),

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from proxy.config.model import CheckConfig
 from proxy.rollout import evidence as real
-from proxy.rollout.checks import Terms
+from proxy.rollout.answer import Terms
 from proxy.rollout.evidence import Evidence, fix_limits
 from proxy.stats.counts import ERROR, Cell, Events
 from proxy.stats.histogram import bucket_of
 
-TERMS = Terms(step=0, min_requests=100, alpha=0.002)
+TERMS = Terms(step=0, min_requests=100, alpha=0.002, whole=0.01)
 
 
 def check(metric: str, **bounds) -> CheckConfig:

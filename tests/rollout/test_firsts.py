@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.rollout import firsts
-from proxy.rollout.checks import Terms, judge
+from proxy.rollout.answer import Terms
+from proxy.rollout.checks import judge
 from proxy.rollout.evidence import Evidence, gather, tosses_of
 from proxy.rollout.firsts import BITS, Firsts
 from proxy.rollout.verdict import Finding
@@ -114,7 +115,7 @@ def ever_fails(rng: random.Random, counts_each: bool) -> bool:
             (INCREASE,),
         )
         for question in (INCREASE, MAX):
-            if judge(question, made, Terms(step, 100, 0.05 / 2 / 4)).verdict is Finding.FAIL:
+            if judge(question, made, Terms(step, 100, 0.05 / 2 / 4, 0.05 / 2)).verdict is Finding.FAIL:
                 return True
     return False
 

@@ -16,6 +16,8 @@ from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.strategy import Plan, expand
 from proxy.stats.histogram import Histogram
+from proxy.stats.means import Moments
+from proxy.stats.pairs import Pairs
 
 from .counting import cell, check, gather
 
@@ -26,6 +28,8 @@ CHECKS = (
     check("latency", quantile="p99", max_ratio=1.25),
     check("requests", min=50),
     check("kpi", name="conversion", min_increase=0),
+    check("score_divergence", max=0.1),
+    check("disagreement", max="5%"),
 )
 
 
@@ -48,6 +52,10 @@ def seen(rng: random.Random, wanted: Plan) -> Sight:
                 times = [rng.lognormvariate(-3, 0.5) for _ in range(n)]
                 made = cell(name, n, sum(rng.random() < 0.02 for _ in range(n)), step, times)
                 made.codes, made.spilled, made.unkeyed = {200: n}, n // 9, n // 2
+                made.pairs = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
+                for _ in range(n):
+                    made.scores.add(rng.random())
+                    made.kpis.setdefault("conversion", Moments()).add(float(rng.random() < 0.1))
                 made.recent = [rng.random() < 0.4 for _ in range(n)]
                 tail.add(made.recent, 1000.0 * step + tick)
                 cells.append(made)
@@ -91,7 +99,7 @@ def test_what_does_not_matter_is():
 
 
 def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
-    sight = seen(random.Random(3), plan())
+    sight = seen(random.Random(3), plan([c for c in CHECKS if c.metric != "kpi"]))
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
         state = msgspec.structs.replace(sight.state, phase=phase, step=step)
         again = read(written(msgspec.structs.replace(sight, state=state)))

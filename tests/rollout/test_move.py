@@ -50,6 +50,37 @@ def test_an_advance_wants_everything_together():
     assert move().reason == "held 1m, 100 requests, every check passed"
 
 
+def proven(proof: float | None, finding: Finding = Finding.PASS) -> Verdict:
+    return Verdict("p", finding, "p", evidence=-1.0, bound=6.0, proof=proof)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "alpha", "early"),
+    [
+        ((proven(3.0),), "5%", True),
+        ((proven(3.0), PASS), "5%", True),  # what has no test, such as a number of requests, passes as ever
+        ((proven(3.0),), None, False),
+        ((proven(3.0),), "1%", False),
+        ((proven(3.0), proven(2.9)), "5%", False),
+        ((proven(3.0), proven(None)), "5%", False),  # no test of keeping it
+        ((proven(3.0), proven(9.0, Finding.UNDECIDED)), "5%", False),
+        ((PASS,), "5%", False),  # nothing is proven by what has no test
+    ],
+)
+def test_proof_ends_a_hold_where_the_operator_wants_it(verdicts, alpha, early):
+    found = move(verdicts, now=1.0, advance_early=alpha)
+    assert (found.event is Event.PASS) is early
+    if early:
+        assert found.reason == (
+            "held 1s, 100 requests, every check passed, every limit proven to be kept: advanced early"
+        )
+    assert move(verdicts, requests=3, now=1.0, advance_early=alpha).event is None  # requests are needed still
+
+
+def test_a_hold_that_is_over_needs_no_proof():
+    assert move((proven(None),), advance_early="5%").reason == "held 1m, 100 requests, every check passed"
+
+
 @pytest.mark.parametrize(
     ("lacking", "waits_for"),
     [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.scores import ScoreBins, Scores, bucket_of_score, cuts_of
+from proxy.stats.scores import Levels, Scores, bucket_of_score, levels_of
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -39,24 +39,27 @@ def test_merging_is_one_stream(a, b):
     assert merged == scored(a + b)
 
 
-def test_cuts_are_deciles():
-    assert cuts_of(scored(i / 1000 for i in range(1000))) == (19, 39, 59, 79, 99, 119, 139, 159, 179)
+def test_levels_are_deciles():
+    levels = levels_of(scored(i / 1000 for i in range(1000)))
+    assert levels.cuts == (19, 39, 59, 79, 99, 119, 139, 159, 179)
+    assert levels.below == pytest.approx([i / 10 for i in range(1, 10)])
 
 
 def test_a_score_that_most_requests_have_is_one_cut():
-    assert cuts_of(scored([0.0] * 80 + [0.5] * 15 + [0.9] * 5)) == (0, 100)
-    assert cuts_of(scored([0.3] * 100)) == ()
-    assert cuts_of(Scores()) == ()
+    assert levels_of(scored([0.0] * 80 + [0.5] * 15 + [0.9] * 5)) == Levels((0, 100), (0.8, 0.95))
+    assert levels_of(scored([0.3] * 100)) == Levels((), ())
+    assert levels_of(Scores()) == Levels((), ())
 
 
 @given(st.lists(numbers, min_size=1, max_size=60), st.integers(2, 10))
 def test_there_are_at_most_as_many_bins_as_wanted(values, bins):
-    cuts = cuts_of(scored(values), bins)
-    assert len(cuts) < bins
-    assert list(cuts) == sorted(set(cuts))
+    levels = levels_of(scored(values), bins)
+    assert len(levels.cuts) == len(levels.below) < bins
+    assert list(levels.cuts) == sorted(set(levels.cuts))
+    assert all(0 < level < 1 for level in levels.below)
 
 
 def test_bins_hold_what_is_above_a_cut_up_to_the_next():
-    bins = ScoreBins.between((10, 20))
-    bins.add(scored([0.0, 0.05, 0.0549, 0.055, 0.9]), scored([0.1]))
-    assert (bins.here, bins.rest) == ([3, 1, 1], [0, 1, 0])
+    levels = Levels((10, 20), (0.3, 0.6))
+    assert levels.binned(scored([0.0, 0.05, 0.0549, 0.055, 0.9])) == [3, 1, 1]
+    assert levels.binned(Scores()) == [0, 0, 0]

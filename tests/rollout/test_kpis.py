@@ -1,0 +1,119 @@
+"""Checks of what comes back later: a gain has to be proven, a loss is a FAIL, and half of the feedback is no sample."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.rollout.answer import Terms
+from proxy.rollout.checks import judge
+from proxy.rollout.evidence import Evidence, gather
+from proxy.rollout.verdict import Finding
+from proxy.stats.counts import Cell
+from proxy.stats.means import Moments
+
+from .counting import TERMS, cell, check, evidence
+
+PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+GAIN = check("kpi", name="conversion", min_increase=0)
+NO_LOSS = check("kpi", name="conversion", min_increase=-0.02)
+COST = check("kpi", name="conversion", max_increase=0.02)
+MOST = check("kpi", name="conversion", max=0.2)
+LEAST = check("kpi", name="conversion", min=0.1)
+
+
+def converted(n: int, x: int, rest_n: int, rest_x: int, share: float = 0.5) -> Evidence:
+    return evidence(
+        returned("v3", Moments(n, x, x)), returned("v2", Moments(rest_n, rest_x, rest_x)), share=share
+    )
+
+
+def returned(backend: str, moments: Moments, version: int = 2) -> Cell:
+    made = cell(backend, moments.n, version=version, times=())
+    made.kpis["conversion"] = moments
+    return made
+
+
+@pytest.mark.parametrize(
+    ("question", "here", "rest", "finding"),
+    [
+        (GAIN, (1000, 100), (1000, 100), UNDECIDED),  # as good is no gain
+        (GAIN, (1000, 130), (1000, 100), UNDECIDED),
+        (GAIN, (1000, 200), (1000, 100), PASS),
+        (GAIN, (1000, 100), (1000, 200), FAIL),
+        (NO_LOSS, (20_000, 2000), (20_000, 2000), PASS),  # not worse by two points, which is proven
+        (NO_LOSS, (200, 20), (200, 20), UNDECIDED),
+        (NO_LOSS, (2000, 100), (2000, 400), FAIL),
+        (COST, (200, 20), (200, 20), PASS),
+        (COST, (99, 9), (99, 9), UNDECIDED),
+        (COST, (2000, 400), (2000, 100), FAIL),
+        (MOST, (500, 60), (500, 60), PASS),
+        (MOST, (500, 200), (500, 60), FAIL),
+        (MOST, (500, 200), (500, 200), VOID),
+        (LEAST, (500, 60), (500, 60), PASS),
+        (LEAST, (500, 10), (500, 60), FAIL),
+        (LEAST, (500, 10), (500, 10), VOID),
+    ],
+)
+def test_conversions(question, here, rest, finding):
+    assert judge(question, converted(*here, *rest), TERMS).verdict is finding
+
+
+@pytest.mark.parametrize("question", [GAIN, COST, MOST])
+def test_without_feedback_nothing_is_decided(question):
+    assert judge(question, evidence(), TERMS).verdict is UNDECIDED
+    assert judge(question, evidence(share=1.0), TERMS).verdict is VOID
+
+
+def revenue(rng: random.Random, n: int, mean: float) -> Moments:
+    out = Moments()
+    for _ in range(n):
+        out.add(mean * rng.lognormvariate(-0.125, 0.5))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("mean", "n", "finding"),
+    [(1.5, 2000, PASS), (1.0, 2000, UNDECIDED), (0.5, 2000, FAIL), (2.0, 60, UNDECIDED)],
+)
+def test_numbers_of_any_size(mean, n, finding):
+    rng = random.Random(4)
+    made = evidence(returned("v3", revenue(rng, n, mean)), returned("v2", revenue(rng, n, 1.0)), share=0.5)
+    verdict = judge(GAIN, made, TERMS)
+    assert verdict.verdict is finding
+    assert verdict.interval is not None
+    assert verdict.estimate is not None
+    assert verdict.interval[0] < verdict.estimate < verdict.interval[1]
+
+
+def test_all_steps_count_together_each_at_its_own_weight():
+    """More converts at the second weight on both sides; pooled, the challenger would look far better than it is."""
+    made = converted(500, 5, 9500, 95, share=0.05)
+    made.open("r", 3, 1, 0.5)
+    gather(
+        made,
+        [returned("v3", Moments(5000, 1500, 1500), 3), returned("v2", Moments(5000, 1500, 1500), 3)],
+        (),
+    )
+    verdict = judge(GAIN, made, Terms(1, 100, 0.002, 0.01))
+    assert (verdict.verdict, verdict.n) == (UNDECIDED, 5500)
+    assert verdict.estimate == pytest.approx(0, abs=1e-9)
+
+
+def test_feedback_of_one_side_is_no_sample():
+    verdict = judge(GAIN, converted(400, 200, 1600, 100), TERMS)
+    assert verdict.verdict is VOID
+    assert verdict.reason.endswith("; 20% of the feedback is the challenger's, where its weight is 50%")
+
+
+def test_what_is_said_of_a_kpi():
+    assert judge(GAIN, converted(1000, 200, 1000, 100), TERMS).reason == (
+        "conversion is 0.2 over 1000 against the champion's 0.1 over 1000, +0.1 at equal weights; wanted is +0"
+    )
+    assert judge(MOST, converted(500, 200, 500, 60), TERMS).reason == (
+        "conversion is 0.4 over 500; the limit is 0.2"
+    )
+    assert judge(MOST, converted(500, 200, 500, 200), TERMS).reason.endswith(
+        "the champion is beyond it too (0.4): a common cause"
+    )

@@ -1,0 +1,133 @@
+"""Checks of scores and of changed decisions, against tables of counts."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.rollout.checks import judge
+from proxy.rollout.evidence import WARM_UP, Evidence, gather
+from proxy.rollout.verdict import Finding
+from proxy.stats.counts import Cell
+from proxy.stats.pairs import Pairs
+
+from .counting import TERMS, cell, check, evidence
+
+PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+DISTANCE = check("score_divergence", max=0.1)
+BAND = check("score_divergence", max_ratio=1.5)
+CHANGED = check("disagreement", max="5%")
+
+
+def scoring(backend: str, n: int, power: float, rng: random.Random, role: str = "challenger") -> Cell:
+    made = cell(backend, n, times=(), role=role)
+    for _ in range(n):
+        made.scores.add(rng.random() ** power)
+    return made
+
+
+def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
+    """The champion's scores are even; the challenger's are to a power. A tenth goes to the challenger."""
+    rng = random.Random(5)
+    made = evidence(scoring("v2", WARM_UP, 1.0, rng))
+    for _ in range(ticks):
+        gather(made, [scoring("v3", n // ticks, power, rng), scoring("v2", 9 * n // ticks, 1.0, rng)], ())
+    return made
+
+
+@pytest.mark.parametrize("question", [DISTANCE, BAND])
+@pytest.mark.parametrize(
+    ("power", "n", "finding"),
+    [(1.0, 2000, PASS), (0.9, 2000, PASS), (1.0, 50, UNDECIDED), (0.4, 1000, FAIL), (2.5, 1000, FAIL)],
+)
+def test_a_distribution_of_scores(question, power, n, finding):
+    verdict = judge(question, scored(power, n), TERMS)
+    assert verdict.verdict is finding
+    assert verdict.n == n
+
+
+def test_a_distance_that_may_be_chance_is_undecided_and_has_an_eta():
+    verdict = judge(DISTANCE, scored(0.6, 200), TERMS)
+    assert verdict.verdict is UNDECIDED
+    assert verdict.eta_requests
+    assert verdict.interval is not None
+    assert verdict.estimate is not None
+    assert verdict.interval[0] < verdict.estimate < verdict.interval[1]
+
+
+def test_what_is_said_of_scores():
+    reason = judge(DISTANCE, scored(0.85, 2000), TERMS).reason
+    assert reason.startswith("2000 scores are 0.0")
+    assert " from the champion's 18000 (Kolmogorov-Smirnov); the limit is 0.1; PSI 0." in reason
+    assert reason.endswith("so the models do predict differently")
+    assert judge(DISTANCE, scored(1.0, 2000), TERMS).reason.count("differently") == 0
+    assert judge(BAND, scored(2.5, 1000), TERMS).reason.startswith("of 1000 scores, bin 1 of 10 has a share ")
+
+
+@pytest.mark.parametrize("question", [DISTANCE, BAND])
+def test_before_the_champion_is_known_nothing_is_compared(question):
+    rng = random.Random(1)
+    made = evidence(scoring("v2", 80, 1.0, rng), scoring("v3", 400, 3.0, rng))
+    verdict = judge(question, made, TERMS)
+    assert (verdict.verdict, verdict.reason) == (
+        UNDECIDED,
+        "nothing to compare yet: 80 of 500 scores of the champion known",
+    )
+    assert judge(question, evidence(share=1.0), TERMS).verdict is VOID
+
+
+def test_scores_that_fixed_the_bins_are_not_counted_in_them():
+    made = scored(1.0, 100, ticks=1)
+    (stratum,) = made.strata
+    assert stratum.bins is not None
+    assert (sum(stratum.bins.here), sum(stratum.bins.rest)) == (100, 900)
+    assert stratum.champion.scores.count == WARM_UP + 900
+    assert made.predicted.count == WARM_UP  # what came later changes no bins
+
+
+def test_scores_that_are_all_one_have_no_bins():
+    made = evidence(cell("v2", WARM_UP, times=()))
+    one = cell("v2", 10, times=())
+    for _ in range(WARM_UP):
+        one.scores.add(0.5)
+    gather(made, [one], ())
+    assert made.levels is None
+    assert judge(DISTANCE, made, TERMS).verdict is UNDECIDED
+
+
+def paired(share: float = 0.0, **counts: float) -> Evidence:
+    mirrored = cell("v3", 100, times=(), role="shadow")
+    mirrored.pairs = Pairs(**counts)  # type: ignore[arg-type]
+    return evidence(mirrored, share=share)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("counts", "finding"),
+    [
+        ({}, UNDECIDED),
+        ({"n": 99}, UNDECIDED),
+        ({"n": 200, "changed": 8}, PASS),
+        ({"n": 9000, "changed": 900}, UNDECIDED),  # its own noise is not known
+        ({"n": 9000, "changed": 1800, "chances": 450.0, "twice": 450}, FAIL),
+        ({"n": 9000, "changed": 1800, "chances": 450.0, "twice": 450, "noise": 90, "both": 18}, PASS),
+        ({"n": 200, "changed": 14, "chances": 10.0, "twice": 10}, UNDECIDED),
+    ],
+)
+def test_changed_decisions(counts, finding, share):
+    """Copies tell as much beside live traffic of the challenger as without."""
+    assert judge(CHANGED, paired(share, **counts), TERMS).verdict is finding
+
+
+def test_what_is_said_of_changed_decisions():
+    up = {"n": 9000, "changed": 900, "raised": 880}
+    assert judge(CHANGED, paired(**up), TERMS).reason.startswith(
+        "10% of 9000 decisions changed, mostly to yes (the champion's own noise is not measured"
+    )
+    noisy = paired(**up | {"raised": 450, "chances": 900.0, "twice": 900, "noise": 45})
+    assert judge(CHANGED, noisy, TERMS).reason == (
+        "10% of 9000 decisions changed, 5% of 900 when the champion was asked twice; allowed is 5% more"
+    )
+    down = judge(CHANGED, paired(n=900, changed=60, raised=1), TERMS).reason
+    assert "mostly to no" in down
