@@ -6,6 +6,7 @@ written stay empty here: it is the strategy that knows its preset.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
@@ -90,7 +91,7 @@ class CheckConfig(Section):
 
     read_bounds = field_validator(*BOUNDS, mode="before")(written_bound)
 
-    @property
+    @cached_property
     def bound(self) -> Bound:
         """Which bound is set; the rules see to it that it is exactly one."""
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
@@ -113,7 +114,7 @@ class CheckConfig(Section):
             return f"{self.metric} {self.name or self.query}"
         return self.metric
 
-    @property
+    @cached_property
     def title(self) -> str:
         """Short and stable: `error_rate <= 1%`, `p99 latency <= 1.25 x champion`."""
         bound = self.bound

@@ -14,8 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from time import monotonic
 
-from msgspec.structs import replace
-
 from proxy.config import split
 from proxy.config.load import Loaded
 from proxy.config.problem import BadValue
@@ -103,7 +101,7 @@ class Controller:
 
     def count(self, counts: Counts, now: float) -> None:
         """Into the totals (over all ledger versions, of which there is no end) and the window."""
-        cells = [replace(cell, ledger_version=ANY_VERSION, events={}) for cell in counts.cells]
+        cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
         self.totals.add(replace(counts, cells=cells))
         self.window.add(counts.cells, now)
 

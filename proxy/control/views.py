@@ -72,7 +72,8 @@ class BackendView(msgspec.Struct):
 class VerdictView(msgspec.Struct):
     """`verdict` is PASS, FAIL, UNDECIDED or VOID; `evidence` a log e-value that FAILs at `bound`.
 
-    `eta_requests`: how many more requests on the challenger until a verdict, at the present rates.
+    `eta_requests`: how many more requests on the challenger until a verdict, at the present rates. `proof`:
+    a log e-value that the limit is kept, which `advance_early` goes by.
     """
 
     check: str
@@ -84,6 +85,7 @@ class VerdictView(msgspec.Struct):
     evidence: float | None
     bound: float | None
     eta_requests: int | None
+    proof: float | None = None
 
 
 class StepView(msgspec.Struct):

@@ -12,12 +12,16 @@ from proxy.stats.sequential import bound, wilson
 
 
 class Terms(NamedTuple):
-    """`alpha`: this check's share of the rollout's, for this step; `whole`: for all of them, if it has one test only."""
+    """`alpha`: this check's share of the rollout's, for this step; `whole`: for all of them, if it has one test only.
+
+    `prove`: whether somebody wants to know if the limit is proven to be kept.
+    """
 
     step: int
     min_requests: int
     alpha: float
     whole: float
+    prove: bool = False
 
 
 class Tested(NamedTuple):

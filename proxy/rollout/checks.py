@@ -55,7 +55,7 @@ def judge_all(plan: Plan, evidence: Evidence, step: int) -> tuple[Verdict, ...]:
     tests = sum((c.metric, c.bound) in TESTS for c in plan.checks)
     whole = plan.alpha / max(tests, 1)
     needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
-    terms = Terms(step, needed, whole / (len(plan.steps) + 1), whole)
+    terms = Terms(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
     return tuple(judge(check, evidence, terms) for check in plan.checks)
 
 

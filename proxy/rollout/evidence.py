@@ -144,8 +144,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
                 for kind in (ERROR, *evidence.limits):
                     side = stratum.met.setdefault(kind, Met()).challenger
                     side.add(*counted(evidence, stratum.step, cell, kind))
-                stratum.challenger.merge(replace(cell, events={}))
-                bin_scores(evidence, stratum, cell.scores, Scores())
+                stratum.challenger.merge(spared(cell))
+                bin_scores(evidence.levels, stratum, cell.scores, here=True)
             else:
                 stratum.challenger.pairs.merge(cell.pairs)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
@@ -154,8 +154,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
                 for kind in (ERROR, *evidence.limits):
                     side = stratum.met.setdefault(kind, Met()).champion
                     side.add(*counted(evidence, stratum.step, cell, kind))
-                stratum.champion.merge(replace(cell, events={}))
-                bin_scores(evidence, stratum, Scores(), cell.scores)
+                stratum.champion.merge(spared(cell))
+                bin_scores(evidence.levels, stratum, cell.scores, here=False)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
     for stratum in evidence.strata:
@@ -166,13 +166,19 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
         evidence.levels = levels if levels.cuts else None  # where all scores are one, there is nothing to cut
 
 
-def bin_scores(evidence: Evidence, stratum: Stratum, here: Scores, rest: Scores) -> None:
+def bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
     """By levels that were fixed before these scores came."""
-    levels = evidence.levels
-    if levels is None or not (here.count or rest.count):
+    if levels is None or not scores.count:
         return
-    held = stratum.bins or ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
-    stratum.bins = ScoreBins(added(held.here, levels.binned(here)), added(held.rest, levels.binned(rest)))
+    if stratum.bins is None:
+        stratum.bins = ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
+    side = stratum.bins.here if here else stratum.bins.rest
+    side[:] = added(side, levels.binned(scores))
+
+
+def spared(cell: Cell) -> Cell:
+    """What the evidence keeps of it."""
+    return replace(cell, events={}, first_byte=Histogram(), scores=Scores())
 
 
 def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
@@ -234,7 +240,7 @@ def tosses_of(strata: Iterable[Stratum], kind: str) -> list[Tosses]:
 
 def marks_of(strata: Sequence[Stratum], kind: str) -> tuple[Tosses, ...]:
     """Of the last stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
-    return tuple(mark.tosses[kind] for mark in strata[-1].marks if kind in mark.tosses) if strata else ()
+    return tuple([mark.tosses[kind] for mark in strata[-1].marks if kind in mark.tosses]) if strata else ()
 
 
 def met_by(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:

@@ -1,8 +1,8 @@
 """A sight as a decision keeps it, and back again: all that the verdicts and the move depend on, and no more.
 
 Rule: what is left out changes no verdict. Codes, first bytes and the champion's distributions beyond their
-size are never looked at; durations are where a check is of latency, scores where one is of scores; of
-outcomes in order, as many as the fuse and the guard look back on.
+size are never looked at; durations are where a check is of latency; of outcomes in order, as many as
+the fuse and the guard look back on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,6 @@ def spare_cell(cell: Cell, asked: set[str]) -> Cell:
         first_byte=Histogram(),
         recent=[],
         duration=cell.duration if "latency" in asked else Histogram(),
-        scores=cell.scores if "score_divergence" in asked else Scores(),
     )
 
 

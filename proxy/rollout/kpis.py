@@ -24,7 +24,7 @@ from proxy.stats.means import (
     mean_interval,
     weighed,
 )
-from proxy.stats.sequential import Tosses, bound, log_e_above
+from proxy.stats.sequential import Tosses, bound, log_e_above, log_e_below
 from proxy.stats.shares import log_e_shares
 
 COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
@@ -115,7 +115,7 @@ def evidence_alone(here: Moments, found: Weighed, limit: float, alpha: float) ->
     """Log e-values against "at most the limit" and "at least the limit"; exact for numbers of 0 and 1."""
     if here.binary and 0 < limit < 1:
         x = round(here.total)
-        return log_e_above(x, here.n, limit), log_e_above(here.n - x, here.n, 1 - limit)
+        return log_e_above(x, here.n, limit), log_e_below(x, here.n, limit)
     if here.n < FEWEST:
         return 0.0, 0.0
     return log_e_mean_above(found, 0.0, alpha), log_e_mean_below(found, 0.0, alpha)

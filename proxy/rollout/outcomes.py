@@ -15,7 +15,7 @@ from proxy.stats.sequential import (
     bound,
     gain_above,
     gain_worse,
-    log_e_above,
+    log_e_below,
     log_e_better,
     ratio_interval,
     wilson,
@@ -32,7 +32,7 @@ def error_rate_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verd
     n, x = judged(challenger), challenger.errors
     strata = evidence.of_step(terms.step)
     evident = above(strata, ERROR, limit)
-    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident)
+    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident, terms.prove)
     said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
     return verdict(check, terms, found, Words(said, n, share(x, n), wilson(x, n)))
 
@@ -47,7 +47,11 @@ def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict
     ours, theirs = met_by(strata, check.title)
     times = both(strata)[0].duration
     found = absolute(
-        Share(ours.all, ours.n), Share(theirs.all, theirs.n), 1 - q, above(strata, check.title, 1 - q)
+        Share(ours.all, ours.n),
+        Share(theirs.all, theirs.n),
+        1 - q,
+        above(strata, check.title, 1 - q),
+        terms.prove,
     )
     estimate, interval = quantile_of(times, q)
     waiting = ours.n - times.count
@@ -69,13 +73,13 @@ def testable(limit: float) -> float:
     return min(max(limit, SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def absolute(here: Share, rest: Share, limit: float, evident: float) -> Tested:
+def absolute(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> Tested:
     """The rule for a limit of the challenger alone; `limit` is of the share."""
     within = here.value <= limit
     common = not within and rest.x >= COMMON_CAUSE and rest.value > limit
     excuse = f"the champion is over it too ({percent(rest.value)}): a common cause"
     gain = gain_above(here.value, testable(limit))
-    proof = log_e_above(here.n - here.x, here.n, 1 - testable(limit))
+    proof = log_e_below(here.x, here.n, testable(limit)) if prove else None
     return Tested(here.n, evident, gain, within, excuse if common else "", proof)
 
 
@@ -99,7 +103,7 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
         low, _ = ratio_interval(tosses, terms.alpha)
         if low > 1:
             said += f" (errors are at least {low:.3g} times as likely)"
-    proof = log_e_within(tosses, allowed)
+    proof = log_e_within(tosses, allowed) if terms.prove else None
     found = Tested(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
     return verdict(check, terms, found, Words(said, here.n, p - q, difference(here, rest)))
 
@@ -123,7 +127,7 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdi
         log_e_worse_restarted(tosses, 1.0, marks_of(strata, check.title)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
-        proof=log_e_better(tosses, 1.0),
+        proof=log_e_better(tosses, 1.0) if terms.prove else None,
     )
     if not challenger.count or not champion.count:
         said = f"{here.all} of {here.n} requests have waited for too long, and {rest.all} of the champion's {rest.n}"

@@ -18,12 +18,10 @@ from proxy.stats.divergence import (
     distance_logs,
     log_e_band,
     log_e_differ_robust,
-    log_e_distance,
     stability,
 )
 from proxy.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
-from proxy.stats.scores import Scores
-from proxy.stats.sequential import bound
+from proxy.stats.sequential import bound, log_mean_exp
 
 SHOWN_ALPHA = 0.01  # of what is said beside a verdict and decides nothing
 AT_ONE_LOOK = 1.358  # Kolmogorov's limit at 95 %, for display
@@ -36,18 +34,15 @@ def score_divergence_max(check: CheckConfig, evidence: Evidence, terms: Terms) -
     if not binned or evidence.levels is None:
         return unscored(check, evidence, terms, strata)
     limit, below = check.max or 0.0, evidence.levels.below
-    here, rest = scores_of(strata)
-    apart = distance(here, rest)
-    n, rest_n = (sum(sum(side) for side in sides) for sides in zip(*(s[1:] for s in binned), strict=True))
-    best = max((max(logs) for logs in distance_logs(binned, below, limit)), default=0.0)
-    found = Tested(
-        min(n, rest_n), log_e_distance(binned, below, limit), max(best, 0.0) / max(n, 1), apart <= limit
-    )
+    here, rest = summed_bins(binned)
+    n, rest_n, apart = sum(here), sum(rest), distance(here, rest)
+    logs = distance_logs(binned, below, limit)
+    found = Tested(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), apart <= limit)
     said = (
         f"{n} scores are {apart:.3g} from the champion's {rest_n} (Kolmogorov-Smirnov); "
         f"the limit is {limit:.3g}{beside(binned)}"
     )
-    half = AT_ONE_LOOK * sqrt(1 / max(here.count, 1) + 1 / max(rest.count, 1))
+    half = AT_ONE_LOOK * sqrt(1 / max(n, 1) + 1 / max(rest_n, 1))
     return verdict(
         check, terms, found, Words(said, n, apart, (max(apart - half, 0.0), min(apart + half, 1.0)))
     )
@@ -96,14 +91,6 @@ def strayed(here: Sequence[int], rest: Sequence[int]) -> list[float]:
     n, m, half = sum(here), sum(rest), len(here) / 2
     shares = (((x + 0.5) / (n + half), (y + 0.5) / (m + half)) for x, y in zip(here, rest, strict=True))
     return [max(p / q, q / p) for p, q in shares]
-
-
-def scores_of(strata: Sequence[Stratum]) -> tuple[Scores, Scores]:
-    here, rest = Scores(), Scores()
-    for stratum in strata:
-        here.merge(stratum.challenger.scores)
-        rest.merge(stratum.champion.scores)
-    return here, rest
 
 
 def beside(binned: Sequence[Binned]) -> str:

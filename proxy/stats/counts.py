@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.stats.histogram import Histogram
 from proxy.stats.means import Moments
@@ -71,6 +72,12 @@ class Cell(msgspec.Struct):
     @property
     def key(self) -> CellKey:
         return (self.route, self.backend, self.role, self.ledger_version)
+
+    def outcomes(self, ledger_version: int) -> Cell:
+        """Under another ledger version, and without what only the evidence looks at."""
+        return replace(
+            self, ledger_version=ledger_version, events={}, scores=Scores(), pairs=Pairs(), kpis={}
+        )
 
     def merge(self, other: Cell) -> None:
         self.requests += other.requests

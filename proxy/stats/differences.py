@@ -22,10 +22,13 @@ from functools import lru_cache
 from math import exp, log, log1p
 from typing import NamedTuple
 
-from proxy.stats.sequential import CACHED, GRID, POINTS, Logs, Tosses, log_mean_exp, summed
+from proxy.stats.sequential import CACHED, GRID, Logs, Tosses, log_mean_exp, summed
 
 LOWEST, HIGHEST = 0.01, 0.95  # of the stake that could lose everything
-SHIFT_STAKES = tuple(exp(log(LOWEST) + log(HIGHEST / LOWEST) * j / (POINTS - 1)) for j in range(POINTS))
+SHIFT_POINTS = 12
+SHIFT_STAKES = tuple(
+    exp(log(LOWEST) + log(HIGHEST / LOWEST) * j / (SHIFT_POINTS - 1)) for j in range(SHIFT_POINTS)
+)
 
 
 def log_e_increase(strata: Iterable[Tosses], margin: float) -> float:
@@ -60,7 +63,7 @@ def log_e_within(strata: Iterable[Tosses], margin: float) -> float:
 
     Π(1 − λZ). A request without an event is evidence too, so two sides without any errors end it as well.
     """
-    return log_mean_exp(summed(within_logs(tosses, margin) for tosses in strata) if margin > 0 else [0.0])
+    return log_mean_exp(summed(within_logs(tosses, margin) for tosses in strata)) if margin > 0 else 0.0
 
 
 def within_logs(tosses: Tosses, margin: float) -> Logs:
@@ -73,7 +76,7 @@ def within_logs(tosses: Tosses, margin: float) -> Logs:
 def within_terms(share: float, margin: float) -> tuple[tuple[float, float, float], ...]:
     drift = share * (1 - share) * margin
     if not 0 < share < 1:
-        return ((0.0, 0.0, 0.0),) * POINTS
+        return ((0.0, 0.0, 0.0),) * SHIFT_POINTS
     stakes = [t / (1 - share - drift) for t in SHIFT_STAKES]
     return tuple(
         (log1p(-s * (1 - share - drift)), log1p(s * (share + drift)), log1p(s * drift)) for s in stakes

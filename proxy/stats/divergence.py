@@ -12,7 +12,6 @@ from math import lgamma, log
 from typing import NamedTuple
 
 from proxy.stats.differences import Cut, shift_logs
-from proxy.stats.scores import Scores
 from proxy.stats.sequential import Logs, Tosses, log_e_better, log_e_worse, log_mean_exp, summed
 
 STRENGTHS = (30.0, 100.0, 300.0)  # of the Beta priors
@@ -32,11 +31,11 @@ def log_e_distance(strata: Sequence[Binned], levels: Sequence[float], limit: flo
     The mean over cuts, both ways, of `differences.log_e_shift`. `levels`: the share of scores up to each
     cut that was known beforehand; a wrong one costs power only.
     """
-    return log_mean_exp([log_mean_exp(logs) for logs in distance_logs(strata, levels, limit)])
+    return log_mean_exp(distance_logs(strata, levels, limit))
 
 
-def distance_logs(strata: Sequence[Binned], levels: Sequence[float], limit: float) -> list[Logs]:
-    """By cut and way: more of the scores up to it here, and fewer."""
+def distance_logs(strata: Sequence[Binned], levels: Sequence[float], limit: float) -> Logs:
+    """The log wealth of each bet: at each cut, on more of the scores up to it here and on fewer, at each stake."""
     ways: list[list[Logs]] = [[] for _ in range(2 * len(levels))]
     for share, here, rest in strata:
         n, rest_n, up_to = sum(here), sum(rest), zip(accumulate(here), accumulate(rest), levels, strict=False)
@@ -45,7 +44,7 @@ def distance_logs(strata: Sequence[Binned], levels: Sequence[float], limit: floa
             other = Cut(share, n - x, x, rest_n - y, y)
             ways[2 * i].append(shift_logs(cut, level, limit))
             ways[2 * i + 1].append(shift_logs(other, 1 - level, limit))
-    return [summed(logs) for logs in ways]
+    return [wealth for logs in ways for wealth in summed(logs)]
 
 
 def log_e_band(strata: Sequence[Binned], rho: float) -> float:
@@ -110,17 +109,12 @@ def log_beta(a: float, b: float) -> float:
     return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
-def distance(here: Scores, rest: Scores) -> float:
-    """Kolmogorov and Smirnov's: the largest difference of cumulative shares; 0 where a side has none."""
-    if not here.count or not rest.count:
+def distance(here: Sequence[int], rest: Sequence[int]) -> float:
+    """Kolmogorov and Smirnov's, at the cuts: the largest difference of cumulative shares; 0 where a side has none."""
+    n, m = sum(here), sum(rest)
+    if not n or not m:
         return 0.0
-    x = y = 0
-    largest = 0.0
-    for bucket in sorted(here.buckets.keys() | rest.buckets.keys()):
-        x += here.buckets.get(bucket, 0)
-        y += rest.buckets.get(bucket, 0)
-        largest = max(largest, abs(x / here.count - y / rest.count))
-    return largest
+    return max(abs(x / n - y / m) for x, y in zip(accumulate(here), accumulate(rest), strict=True))
 
 
 def stability(here: Sequence[int], rest: Sequence[int]) -> float:

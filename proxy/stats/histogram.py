@@ -51,9 +51,12 @@ class Histogram(msgspec.Struct):
         self.total += seconds
 
     def merge(self, other: Histogram) -> None:
-        mine = self.buckets
-        for bucket, n in other.buckets.items():
-            mine[bucket] = mine.get(bucket, 0) + n
+        if self.buckets:
+            mine, held = self.buckets, self.buckets.get
+            for bucket, n in other.buckets.items():
+                mine[bucket] = held(bucket, 0) + n
+        else:
+            self.buckets = other.buckets.copy()
         self.count += other.count
         self.total += other.total
 

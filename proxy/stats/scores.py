@@ -36,8 +36,12 @@ class Scores(msgspec.Struct):
         self.count += 1
 
     def merge(self, other: Scores) -> None:
-        for bucket, n in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + n
+        if self.buckets:
+            mine, held = self.buckets, self.buckets.get
+            for bucket, n in other.buckets.items():
+                mine[bucket] = held(bucket, 0) + n
+        else:
+            self.buckets = other.buckets.copy()
         self.count += other.count
 
 

@@ -97,6 +97,16 @@ def above_terms(p0: float) -> tuple[tuple[float, float], ...]:
     return tuple((log(q / p0), log1p(-q) - log1p(-p0)) for q in shares)
 
 
+def log_e_below(x: int, n: int, p0: float) -> float:
+    """Log e-value against "the share of x among n is at least p0": binomial, alternatives p0/g_j."""
+    return log_mean_exp([x * hit + (n - x) * miss for hit, miss in below_terms(p0)])
+
+
+@lru_cache(CACHED)
+def below_terms(p0: float) -> tuple[tuple[float, float], ...]:
+    return tuple((-g, log1p(-p0 * exp(-g)) - log1p(-p0)) for g in LOG_GRID)
+
+
 def summed(logs: Iterable[Logs]) -> Logs:
     """By alternative; zeros when there are none."""
     found = list(logs)
@@ -107,7 +117,7 @@ def summed(logs: Iterable[Logs]) -> Logs:
 
 def log_mean_exp(logs: Sequence[float]) -> float:
     top = max(logs)
-    return top + log(sum(exp(v - top) for v in logs) / len(logs))
+    return top + log(sum(map(exp, [v - top for v in logs])) / len(logs))
 
 
 def ratio_interval(strata: Sequence[Tosses], alpha: float) -> tuple[float, float]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from msgspec.structs import replace
-
 from proxy.stats.counts import Cell, Counts, CountsTable
 
 ANY_VERSION = 0
@@ -32,7 +30,7 @@ class Window:
         if self.began is None:
             self.began = now
         self.turn(now)
-        self.ring[-1][1].add(Counts([replace(cell, ledger_version=ANY_VERSION, events={}) for cell in cells]))
+        self.ring[-1][1].add(Counts([cell.outcomes(ANY_VERSION) for cell in cells]))
         self.summed = None
 
     def turn(self, now: float) -> None:

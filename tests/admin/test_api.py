@@ -62,6 +62,7 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
         "evidence",
         "bound",
         "eta_requests",
+        "proof",
     } == set(rollout["verdicts"][0])
     assert [r["route"] for r in (await site.get("/api/v1/rollouts"))["rollouts"]] == ["churn"]
 

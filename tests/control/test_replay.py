@@ -13,7 +13,7 @@ from proxy.control.chain import GENESIS, seal
 from proxy.control.replay import Report, journal, replayed
 from proxy.control.store import Store
 from proxy.control.views import Decision, Verb
-from proxy.rollout import checks, machine
+from proxy.rollout import answer, machine
 from proxy.rollout.inputs import read
 
 from .scene import CANARY, HEAD, NOW, Scene
@@ -145,7 +145,7 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
 
 async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
     found = decided(await aborted())
-    monkeypatch.setattr(checks, "bound", lambda alpha: 1e9)
+    monkeypatch.setattr(answer, "bound", lambda alpha: 1e9)
     differences = replayed(found).differences
     assert [(d.id, d.what) for d in differences][:1] == [(2, "verdicts")]
     assert (3, "event") in named(replayed(found))

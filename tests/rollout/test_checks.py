@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 
 from proxy.config.model import RolloutConfig, StepConfig
@@ -267,3 +268,30 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
         found += 10
     assert found <= 250  # the test from the start alone needs more than twice as many
     assert log_e_increase(tosses_of(made.strata, ERROR), 0.01) < bound(TERMS.alpha)
+
+
+@pytest.mark.parametrize(
+    ("question", "made", "kept"),
+    [
+        (MAX, challenger(2000, 2), True),
+        (MAX, challenger(2000, 20), False),  # at the limit
+        (INCREASE, challenger(2000, 0, (18_000, 0)), True),  # without a single error on either side
+        (INCREASE, challenger(2000, 40, (18_000, 180)), False),
+        (INCREASE, challenger(200, 0, (1800, 0)), False),
+        (SLOW, latencies(100, 2000), True),
+        (SLOW, latencies(200, 2000), False),
+        (RATIO, compared(TIMES, ticks=30), True),
+        (RATIO, compared([0.14] * 5 + [0.2] * 10 + [0.1] * 85, ticks=30), False),
+    ],
+)
+def test_a_limit_is_proven_to_be_kept_where_somebody_wants_to_know(question, made, kept):
+    verdict = judge(question, made, TERMS._replace(prove=True))
+    assert verdict.proof is not None
+    assert (verdict.proof >= bound(0.05)) is kept
+    assert judge(question, made, TERMS).proof is None
+
+
+def test_proof_is_asked_for_by_the_plan():
+    wanted = msgspec.structs.replace(plan(MAX), advance_early=0.05)
+    assert judge_all(wanted, challenger(2000), 0)[0].proof is not None
+    assert judge_all(plan(MAX), challenger(2000), 0)[0].proof is None

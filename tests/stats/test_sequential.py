@@ -14,6 +14,7 @@ from proxy.stats.sequential import (
     gain_above,
     gain_worse,
     log_e_above,
+    log_e_below,
     log_e_better,
     log_e_worse,
     ratio_interval,
@@ -99,6 +100,15 @@ def test_one_sample_e_value_is_expected_to_be_at_most_one(p0, below):
     assert mean <= 1 + 1e-9
     if below == 1.0:
         assert mean == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("p0", [0.01, 0.2, 0.9])
+def test_one_sample_e_value_of_less_is_expected_to_be_one_at_its_limit(p0):
+    def mean(p: float) -> float:
+        return sum(comb(12, x) * p**x * (1 - p) ** (12 - x) * exp(log_e_below(x, 12, p0)) for x in range(13))
+
+    assert mean(p0) == pytest.approx(1, abs=1e-9)
+    assert mean(p0 + (1 - p0) / 2) < 1
 
 
 counts = st.integers(0, 200)
