@@ -1,0 +1,38 @@
+"""The bench of a tick, small: it runs, and what it measures is judged as seldom as it may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtests import tick
+from proxy.control import live
+from proxy.rollout.judgement import Sight, judge
+from proxy.rollout.verdict import Verdict
+
+
+def test_the_command_prints_a_cost_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert tick.main(["--routes", "2", "--ticks", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("CPU of one tick over 2 routes with 8 checks each")
+    assert [line.split("  ")[1] for line in lines[1:]] == [
+        "all routes, with errors",
+        "all routes, without",
+        "none",
+    ]
+
+
+@pytest.mark.parametrize(("part", "judged"), [(1.0, 4), (0.5, 2), (0.0, 0)])
+async def test_only_routes_with_news_are_judged(
+    part: float, judged: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = tick.Workers()
+    controller = await tick.ready(4, workers)
+    seen: list[Sight] = []
+
+    def noticed(sight: Sight) -> tuple[Verdict, ...]:
+        seen.append(sight)
+        return judge(sight)
+
+    monkeypatch.setattr(live, "judge", noticed)
+    assert len(await tick.measured(controller, workers, 1, part, True)) == 1
+    assert len(seen) == judged
