@@ -53,13 +53,14 @@ def model(kind: type, value: Any) -> Any:
 
 
 def spare(sight: Sight) -> Evidence:
-    """Earlier steps are kept only where they stand in for the present one, or count together with it (a KPI)."""
+    """Earlier steps are kept only where they stand in for the present one, or count together with it."""
     evidence = sight.evidence
     asked: set[str] = {check.metric for check in sight.plan.checks}
     present = evidence.of_step(sight.step)
+    earlier = bool(asked & {"kpi", "disagreement"}) or not any(s.compares for s in present)
     strata = [
         replace(s, champion=spare_cell(s.champion, asked), challenger=spare_cell(s.challenger, asked))
-        for s in (present if any(s.compares for s in present) and "kpi" not in asked else evidence.strata)
+        for s in (evidence.strata if earlier else present)
     ]
     return replace(
         evidence,

@@ -101,9 +101,13 @@ def beside(binned: Sequence[Binned]) -> str:
 
 
 def disagreement_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
-    """H0: the challenger decides otherwise at most `max` oftener than the champion, asked twice, does."""
+    """H0: the challenger decides otherwise at most `max` oftener than the champion, asked twice, does.
+
+    On the pairs of this step or, where nothing is mirrored in it, of the last before it that has any.
+    """
     pairs, limit = Pairs(), check.max or 0.0
-    for stratum in evidence.of_step(terms.step):
+    paired = [s for s in evidence.strata if s.step <= terms.step and s.challenger.pairs.n]
+    for stratum in (s for s in paired if s.step == paired[-1].step):
         pairs.merge(stratum.challenger.pairs)
     if not pairs.n:
         return Verdict(

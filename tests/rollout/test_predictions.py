@@ -120,6 +120,19 @@ def test_changed_decisions(counts, finding, share):
     assert judge(CHANGED, paired(share, **counts), TERMS).verdict is finding
 
 
+def test_where_nothing_is_mirrored_the_pairs_of_the_step_before_count():
+    made = paired(n=200, changed=8)
+    made.open("r", 3, 1, 0.1)
+    gather(made, [cell("v3", 50, version=3), cell("v2", 450, version=3)], ())
+    verdict = judge(CHANGED, made, TERMS._replace(step=1))
+    assert (verdict.verdict, verdict.n) == (PASS, 200)
+    made.open("r", 4, 2, 0.5)
+    mirrored = cell("v3", 10, times=(), role="shadow", version=4)
+    mirrored.pairs = Pairs(n=10, changed=9)
+    gather(made, [mirrored], ())
+    assert judge(CHANGED, made, TERMS._replace(step=2)).n == 10
+
+
 def test_what_is_said_of_changed_decisions():
     up = {"n": 9000, "changed": 900, "raised": 880}
     assert judge(CHANGED, paired(**up), TERMS).reason.startswith(
