@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from time import monotonic
 
+from msgspec.structs import replace
+
 from proxy.config import split
 from proxy.config.load import Loaded
 from proxy.config.problem import BadValue

@@ -41,7 +41,7 @@ def plan(checks=CHECKS, **fuse: float) -> Plan:
 
 def seen(rng: random.Random, wanted: Plan) -> Sight:
     """Two steps and the watch, full of everything, at a random point of the rollout."""
-    evidence, tails = Evidence("v2", "v3", baseline=Histogram()), (Tail(), Tail())
+    evidence, tails, other = Evidence("v2", "v3", baseline=Histogram()), (Tail(), Tail()), random.Random(1)
     for step, share in enumerate((0.05, 0.5, 1.0)):
         evidence.open("r", step, step, share)
         for tick in range(rng.randint(0, 12)):
@@ -54,8 +54,8 @@ def seen(rng: random.Random, wanted: Plan) -> Sight:
                 made.codes, made.spilled, made.unkeyed = {200: n}, n // 9, n // 2
                 made.pairs = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
                 for _ in range(n):
-                    made.scores.add(rng.random())
-                    made.kpis.setdefault("conversion", Moments()).add(float(rng.random() < 0.1))
+                    made.scores.add(other.random())
+                    made.kpis.setdefault("conversion", Moments()).add(float(other.random() < 0.1))
                 made.recent = [rng.random() < 0.4 for _ in range(n)]
                 tail.add(made.recent, 1000.0 * step + tick)
                 cells.append(made)
