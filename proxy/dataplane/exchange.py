@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.inspection import check_size, content_of
+from proxy.dataplane.observe import keep
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
@@ -54,9 +55,8 @@ class Exchange:
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
     trailers = answer_trailers = b""  # field lines, once the body before them is whole
     attempts = status = 0
-    spilled = blamed = False
-    repeating = False  # holds a place in the retry budget
-    placed = False  # counted in flight
+    spilled = blamed = ended = False
+    repeating = placed = False  # holds a place in the retry budget; is counted in flight
     slow = early = 0  # how many limits of the route it has passed, and of these before it ended
     stages: tuple[Stage, ...] = ()
     first_byte_at = 0.0
@@ -65,7 +65,7 @@ class Exchange:
     client_stalls = False  # bytes for the client pile up, as it does not read
     recode = False  # is the answer's body framed in chunks by us?
     deadline = total_deadline = NEVER
-    ended = False
+    said: bytes | None = b""  # the answer's body, where somebody wants to know what it says; None: too large
 
     def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:
         self.plane = plane
@@ -257,6 +257,8 @@ class Exchange:
             client.keep_alive = False
         names = relay.named(self.answering.name, self.backend) if self.spilled else self.answering.name
         start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
+        if self.route.prediction is not None:
+            keep(self, body)
         if self.recode:
             body = chunks(body, done, self.answer_trailers)
         self.answer = head
@@ -268,6 +270,8 @@ class Exchange:
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.sent += len(data)
+        if self.route.prediction is not None:
+            keep(self, data)
         if self.recode:
             data = chunks(data, done, self.answer_trailers)
         if data:

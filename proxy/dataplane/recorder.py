@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from proxy.dataplane.observe import observe
 from proxy.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ class Recorder:
     def __init__(self) -> None:
         self.table = CountsTable()
         self.keys_kept: dict[str, int] = {}
+        self.answers_read: dict[str, int] = {}
 
     def take(self) -> Counts:
         self.keys_kept.clear()
+        self.answers_read.clear()
         return self.table.take()
 
     def cell(self, key: CellKey) -> Cell:
@@ -69,10 +72,20 @@ class Recorder:
             cell.first_byte.add_to(bucket, seconds)
         elif exchange.first_byte_at:
             cell.first_byte.add(exchange.first_byte_at - exchange.started)
+        if route.prediction is not None:
+            self.observe(exchange, cell)
         recent = cell.recent
         recent.append(exchange.blamed)
         if len(recent) > RECENT_KEPT:
             del recent[0]
+
+    def observe(self, exchange: Exchange, cell: Cell) -> None:
+        read = self.answers_read.get(cell.route, 0)
+        unread = observe(exchange, cell, read)
+        if unread:
+            self.dropped(unread, 1)
+        else:
+            self.answers_read[cell.route] = read + 1
 
     def time(self, exchange: Exchange, cell: Cell, seconds: float) -> None:
         """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 WARM_UP = 500  # durations of the champion before its quantile may serve as a threshold
 SHADOW = "shadow"
+SCORE = "score"  # the kind of event that a first score is
 
 
 class Side(msgspec.Struct):
@@ -139,6 +140,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
+        add_first_scores(evidence, stratum.step if stratum else None, cell)
         if stratum is not None and cell.backend == evidence.challenger:
             if (cell.role == SHADOW) == (stratum.share == 0):
                 for kind in (ERROR, *evidence.limits):
@@ -178,7 +180,18 @@ def bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bo
 
 def spared(cell: Cell) -> Cell:
     """What the evidence keeps of it."""
-    return replace(cell, events={}, first_byte=Histogram(), scores=Scores())
+    return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[])
+
+
+def add_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> None:
+    """To the scores without a key, each key's first in the step; all of them until the levels are fixed."""
+    if not cell.keyed_scores:
+        return
+    kinds = {} if step is None else evidence.firsts.get(step, {})
+    firsts = kinds.setdefault(SCORE, Firsts()) if evidence.levels else None
+    for key, bucket in cell.keyed_scores:
+        if firsts is None or firsts.count([key]):
+            cell.scores.add_to(bucket)
 
 
 def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:

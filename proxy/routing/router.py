@@ -27,6 +27,7 @@ class CompiledRoute:
         "key_sources",
         "limits",
         "needs_body",
+        "prediction",
         "rate",
         "roles",
         "salt",
@@ -52,6 +53,7 @@ class CompiledRoute:
         self.roles = spec.roles
         self.salt = spec.salt
         self.limits = spec.limits
+        self.prediction = spec.prediction
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes | None:
         for source in self.key_sources:

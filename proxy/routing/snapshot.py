@@ -16,7 +16,14 @@ from proxy.routing.ledger import Ledger, salt_of
 
 if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
     from proxy.config.load import Loaded
-    from proxy.config.model import AccessLogConfig, BackendConfig, BackendTlsConfig, RateConfig, RouteConfig
+    from proxy.config.model import (
+        AccessLogConfig,
+        BackendConfig,
+        BackendTlsConfig,
+        PredictionConfig,
+        RateConfig,
+        RouteConfig,
+    )
 
 NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member"]
@@ -97,6 +104,12 @@ class Rate(msgspec.Struct, frozen=True):
     burst: int
 
 
+class Prediction(msgspec.Struct, frozen=True):
+    """Where in a JSON answer the score is: keys that lead inwards."""
+
+    score: tuple[str, ...]
+
+
 class Mirror(msgspec.Struct, frozen=True):
     to: str
     sample: int  # out of 10 000
@@ -137,6 +150,7 @@ class Route(msgspec.Struct, frozen=True):
     cuts: tuple[Cut, ...] = ()
     rate: Rate | None = None
     limits: Limits = {}
+    prediction: Prediction | None = None
 
 
 class AccessLog(msgspec.Struct, frozen=True):
@@ -247,6 +261,7 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         rate=compile_rate(route.limits.rate),
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
+        prediction=compile_prediction(route.prediction),
     )
 
 
@@ -254,6 +269,13 @@ def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
     if access_log is None:
         return None
     return AccessLog(access_log.to, access_log.sample, access_log.query)
+
+
+def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
+    """None where there is no score to read, or not as JSON."""
+    if prediction is None or prediction.protocol != "json" or prediction.score is None:
+        return None
+    return Prediction(tuple(prediction.score.split(".")))
 
 
 def compile_rate(rate: RateConfig | None) -> Rate | None:

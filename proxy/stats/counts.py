@@ -66,6 +66,7 @@ class Cell(msgspec.Struct):
     recent: list[bool] = msgspec.field(default_factory=list)  # in order; True = an error
     scores: Scores = msgspec.field(default_factory=Scores)  # what was predicted
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
+    keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # hash of the key, bucket
     kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # by name: what came of it later
     events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR, or a check's title
 
@@ -76,7 +77,13 @@ class Cell(msgspec.Struct):
     def outcomes(self, ledger_version: int) -> Cell:
         """Under another ledger version, and without what only the evidence looks at."""
         return replace(
-            self, ledger_version=ledger_version, events={}, scores=Scores(), pairs=Pairs(), kpis={}
+            self,
+            ledger_version=ledger_version,
+            events={},
+            scores=Scores(),
+            keyed_scores=[],
+            pairs=Pairs(),
+            kpis={},
         )
 
     def merge(self, other: Cell) -> None:
@@ -93,6 +100,7 @@ class Cell(msgspec.Struct):
         self.first_byte.merge(other.first_byte)
         self.recent = (self.recent + other.recent)[-RECENT_KEPT:]
         self.scores.merge(other.scores)
+        self.keyed_scores = self.keyed_scores + other.keyed_scores
         self.pairs.merge(other.pairs)
         for name, moments in other.kpis.items():
             self.kpis.setdefault(name, Moments()).merge(moments)

@@ -31,7 +31,9 @@ class Scores(msgspec.Struct):
     count: int = 0
 
     def add(self, score: float) -> None:
-        bucket = bucket_of_score(score)
+        self.add_to(bucket_of_score(score))
+
+    def add_to(self, bucket: int) -> None:
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.count += 1
 

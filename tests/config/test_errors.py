@@ -216,7 +216,7 @@ def test_everything_is_told_at_once_and_in_order():
         top="workers: many",
         backend="b: {endpoints: 'b:1'}",
         split="{a: 50%, c: 49%}",
-        route="sticky: {heder: X}\n    retry: {pure: yes}\n    prediction: {score: s}",
+        route="sticky: {heder: X}\n    retry: {pure: yes}\n    feedback: {horizon: 1d}",
     )
     with pytest.raises(ConfigError) as caught:
         load(written, "routing.yaml", {})
@@ -229,7 +229,7 @@ def test_everything_is_told_at_once_and_in_order():
         'routing.yaml:8:21: routes[0].split.c: no backend is named "c"',
         'routing.yaml:9:14: routes[0].sticky.heder: unknown key "heder"; did you mean "header"?',
         'routing.yaml:10:19: routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?',
-        "routing.yaml:11:5: warning: routes[0].prediction: accepted, not acted on yet",
+        "routing.yaml:11:5: warning: routes[0].feedback: accepted, not acted on yet",
     ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.rollout import firsts
 from proxy.rollout.answer import Terms
 from proxy.rollout.checks import judge
-from proxy.rollout.evidence import Evidence, gather, tosses_of
+from proxy.rollout.evidence import WARM_UP, Evidence, gather, tosses_of
 from proxy.rollout.firsts import BITS, Firsts
 from proxy.rollout.verdict import Finding
 from proxy.stats.counts import ERROR, Cell, Events
@@ -128,3 +128,27 @@ def test_a_few_customers_who_always_fail_do_not_throw_out_a_healthy_challenger()
 def test_counted_again_and_again_they_would():
     rng = random.Random(17)
     assert sum(ever_fails(rng, counts_each=True) for _ in range(30)) >= 4
+
+
+def test_a_customer_is_scored_once_in_a_step():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.1)
+    before = cell("v2", 3, times=())
+    before.keyed_scores = [(1, 10), (1, 10), (2, 20)] * WARM_UP
+    gather(made, [before], ())
+    assert made.predicted.buckets == {10: 2 * WARM_UP, 20: WARM_UP}  # from which the levels are made: all
+    for counted in ({100: 1, 10: 1, 30: 1}, {100: 1}):
+        one = cell("v3", 4, times=())
+        one.scores.add(0.5)
+        one.keyed_scores = [(1, 10), (1, 11), (3, 30)]
+        gather(made, [one], ())
+        assert one.scores.buckets == counted
+    (stratum,) = made.strata
+    assert stratum.bins is not None
+    assert (sum(stratum.bins.here), sum(stratum.bins.rest)) == (4, 0)
+    assert stratum.challenger.keyed_scores == []
+    made.open("r", 3, 1, 0.5)
+    again = cell("v3", 4, version=3, times=())
+    again.keyed_scores = [(1, 12)]
+    gather(made, [again], ())
+    assert again.scores.buckets == {12: 1}
