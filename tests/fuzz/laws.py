@@ -37,7 +37,10 @@ ASKS = [
     (b"HEAD", b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"),
     (b"GET", UPGRADE),
 ]
-SWITCHED = re.compile(rb"HTTP/1\.1 101(?:[^\r]|\r(?!\n\r\n))*\r\n\r\n")
+HEAD_END = rb"(?:(?!\r\n\r\n).)*\r\n\r\n"
+SWITCHED = re.compile(
+    rb"\A(?:HTTP/1\.[01] 1[0-9][0-9]" + HEAD_END + rb")*?HTTP/1\.[01] 101" + HEAD_END, re.DOTALL
+)
 ADDED = OWN | HOP | {b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"}
 
 
@@ -127,7 +130,7 @@ class Exchanges:
         views: list[Heard | bytes | None] = []
         for pieces in ([raw], cut(raw)):
             talk = self.talk(self.memories[0], [request], saying(pieces))
-            if request is UPGRADE and SWITCHED.search(talk.said):
+            if request is UPGRADE and SWITCHED.match(talk.said):
                 views.append(frames := SWITCHED.split(talk.said, maxsplit=1)[1])
                 assert SWITCHED.split(raw, maxsplit=1)[1] == frames
                 continue
