@@ -41,7 +41,7 @@ PENDING = (
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
-        value_other_than("error_rate", "latency", "requests", "prometheus"),
+        value_other_than("error_rate", "latency", "requests", "score_divergence", "prometheus"),
     ),
     Pending(("routes", "*", "notify")),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,20 @@ from tests.scenarios.conftest import canary
 from tests.scenarios.stagehands import Load, Proxy, running, wait_until
 
 Behaviour = Callable[[str, int], Awaitable[int]]  # (backend, customer) → status
+Scored = Callable[[str, int], float]
 CUSTOMERS = 500
 
 
 @contextlib.asynccontextmanager
-async def behaving(behaviour: Behaviour) -> AsyncIterator[str]:
-    """The YAML of two backends that do what they are told."""
+async def behaving(behaviour: Behaviour, scored: Scored | None = None) -> AsyncIterator[str]:
+    """The YAML of two backends that do what they are told: answer with their name, or with a score."""
     runners, lines = [], ["backends:"]
     for name in ("v2", "v3"):
 
         async def answer(request: web.Request, name: str = name) -> web.Response:
             customer = (await request.json())["customer_id"]
-            return web.Response(status=await behaviour(name, customer), text=name)
+            text = json.dumps({"out": {"p": scored(name, customer)}}) if scored else name
+            return web.Response(status=await behaviour(name, customer), text=text)
 
         app = web.Application()
         app.router.add_post("/predict", answer)
@@ -143,3 +146,24 @@ async def test_an_outage_of_both_is_void_and_soon_forgotten(tmp_path: Path) -> N
                 return await phase(proxy) == "promoted"
 
             await wait_until(promoted, "the rollout to go on")
+
+
+async def test_a_challenger_whose_scores_are_far_from_the_champion_s_is_aborted(tmp_path: Path) -> None:
+    async def well(backend: str, customer: int) -> int:
+        return 200
+
+    def scored(backend: str, customer: int) -> float:
+        return customer / CUSTOMERS * (0.3 if backend == "v3" else 1.0)
+
+    async with behaving(well, scored) as backends:
+        checks = half("{metric: score_divergence, max: 0.1}")
+        proxy = Proxy(tmp_path, backends + "    prediction: {score: out.p}\n" + checks)
+        async with running(proxy), Load(proxy.url, customers=CUSTOMERS):
+
+            async def aborted() -> bool:
+                return await phase(proxy) == "aborted"
+
+            await wait_until(aborted, "the abort")
+            decisions = (await proxy.get("/api/v1/decisions"))["decisions"]
+            reason = next(d["reason"] for d in decisions if d["action"] == "abort")
+            assert reason.startswith("score_divergence <= 0.1: ")
