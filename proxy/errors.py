@@ -106,7 +106,7 @@ FAILURES: dict[Stage, Failure] = {
             Source.UPSTREAM, Stage.STALE, 502, True, True, Fallback.PURE, "The model closed the connection."
         ),
         Failure(
-            Source.UPSTREAM, Stage.RESET, 502, True, False, Fallback.PURE, "The model closed the connection."
+            Source.UPSTREAM, Stage.RESET, 502, True, True, Fallback.PURE, "The model closed the connection."
         ),
         Failure(
             Source.UPSTREAM,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.errors import UNSENT, Failure, Fallback
+from proxy.errors import UNSENT, Failure, Fallback, Stage
 
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
@@ -24,9 +24,12 @@ def may_retry(exchange: Exchange, failure: Failure) -> bool:
     spec = exchange.route.spec
     if exchange.attempts >= spec.retry_attempts:
         return False
+    # Its failure may just have had the endpoint ejected, so the number left says nothing.
+    elsewhere = any(other is not exchange.endpoint for other in exchange.answering.available)
     if failure.stage in UNSENT:
-        # Its failure may just have had the endpoint ejected, so the number left says nothing.
-        return any(other is not exchange.endpoint for other in exchange.answering.available)
+        return elsewhere
+    if failure.stage is Stage.RESET and not elsewhere:  # a fresh connection has just told how it is there
+        return False
     return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange)
 
 

@@ -269,6 +269,26 @@ async def test_a_reused_connection_that_dies(
     assert cell.failures == {"stale_connection": 1}
 
 
+@pytest.mark.parametrize(
+    "raw, pure, status",
+    [(get(), False, 200), (RAW, False, 502), (RAW, True, 200)],
+    ids=["GET", "POST", "pure POST"],
+)
+async def test_an_endpoint_that_hangs_up_on_a_fresh_connection(
+    stage: Stage, raw: bytes, pure: bool, status: int
+) -> None:
+    """Killed while it accepted: another endpoint is asked, where the request may be repeated; else nobody is."""
+    stage.backend("v2", closing(b""))
+    stage.another_endpoint("v2")
+    stage.use(route("v2", pure=pure))
+    seen = set()
+    for _ in range(20):  # whichever endpoint is drawn first
+        client = await stage.client()
+        await client.send(raw)
+        seen.add((await client.answer()).status)
+    assert seen == {200, status}
+
+
 async def test_a_retry_takes_a_fresh_connection(stage: Stage) -> None:
     """All pooled connections die at a restart; a retry over a second one of them would be wasted."""
     pooled = 5
