@@ -11,7 +11,7 @@ from math import sqrt
 
 import numpy as np
 
-from loadtests.worlds import LOOK, P99, WINDOW, Floats, Ints, Traffic, World
+from loadtests.worlds import HIGH, LOOK, P99, WINDOW, Floats, Ints, Traffic, World
 
 Z_ONE_PERCENT = 2.326348
 Z_TWO_PERCENT = 2.326348  # two-sided
@@ -59,15 +59,15 @@ def argo(world: World, seen: Traffic) -> int | None:
 
 
 def nth_over(world: World, seen: Traffic, nth: int) -> int | None:
-    """The limit is twice the true error rate, or 1.2 times the true p99: far from a healthy challenger."""
-    limit = 1.2 * P99 if world.timed else 2 * max(world.base)
+    """The limit is twice the true error rate, or 1.2 times the true p99 (p90 of scores): far from a healthy one."""
+    limit = 1.2 * P99 if world.timed else 1.2 * HIGH if world.scored else 2 * max(world.base)
     over = first(np.cumsum(by_window(world, seen)[0] > limit) >= nth)
     return None if over is None else (over + 1) * LOOKS - 1
 
 
 def by_window(world: World, seen: Traffic) -> tuple[Floats, Floats]:
-    """Error share, or p99, of challenger and champion in each interval."""
-    if world.timed:
+    """Error share, or a quantile, of challenger and champion in each interval."""
+    if world.timed or world.scored:
         return seen.quantiles
     return summed(seen.x) / np.maximum(summed(seen.n), 1), summed(seen.rest_x) / np.maximum(
         summed(seen.rest_n), 1

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from loadtests.rivals import RIVALS
-from loadtests.worlds import ALTERNATIVES, BEYOND, LOOK, NULLS, P99, Ints, Traffic, World, traffic
+from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, P99, Ints, Traffic, World, traffic
 from proxy.config.model import CheckConfig
 from proxy.rollout.answer import Terms
 from proxy.rollout.checks import judge
 from proxy.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
 from proxy.rollout.verdict import Finding
-from proxy.stats.counts import Cell, Events
+from proxy.stats.counts import ERROR, Cell, Events
 from proxy.stats.histogram import Histogram, bucket_of
 from proxy.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 
@@ -37,11 +37,17 @@ SEED = 20_261_121
 PLAIN = "two-arm test alone"
 MARKS = ("<!-- simulation: begin -->", "<!-- simulation: end -->")
 SPELLED = "`{}`".format
+SPREAD_OUT = 0x9E3779B97F4A7C15  # makes a number of a customer look like the hash of a key
 
 Aborts = dict[str, int | None]  # by method: the look at which it aborts
 
 
 def checks_of(world: World) -> dict[str, CheckConfig]:
+    if world.scored:
+        return {
+            SPELLED("score_divergence max: 0.1"): CheckConfig(metric="score_divergence", max=0.1),
+            SPELLED("score_divergence max_ratio: 1.5"): CheckConfig(metric="score_divergence", max_ratio=1.5),
+        }
     if world.timed:
         return {
             SPELLED("max_ratio: 1.1"): CheckConfig(metric="latency", quantile=0.99, max_ratio=1.1),
@@ -68,7 +74,7 @@ def crossfade(world: World, seen: Traffic) -> Aborts:
         if len(evidence.strata) == step:
             evidence.open("r", int(step), int(step), world.shares[step])
         gather(evidence, reported(evidence, cells_of(seen, look)), checks.values())
-        if seen.x[look] or look % 20 == 0:
+        if look % 5 == 0 if world.scored else seen.x[look] or look % 20 == 0:
             for name, check in checks.items():
                 verdict = judge(check, evidence, Terms(int(step), 100, alpha, ALPHA))
                 if aborts[name] is None and verdict.verdict is Finding.FAIL:
@@ -96,6 +102,15 @@ def cells_of(seen: Traffic, look: int) -> list[Cell]:
         ours.errors = theirs.errors = 0
         for cell, times in zip((ours, theirs), seen.times[look], strict=True):
             fill(cell.duration, times)
+    for side, cell in enumerate((ours, theirs)):
+        if seen.failed:
+            keys = [(int(who) + 1) * SPREAD_OUT % 2**64 for who in seen.failed[look][side]]
+            cell.events[ERROR] = Events(keyed=len(keys), keys=keys)
+        if seen.scores:
+            for score in seen.scores[look][side].tolist():
+                cell.scores.add(score)
+    if seen.scores:
+        ours.errors = theirs.errors = 0
     return [ours, theirs]
 
 
@@ -132,7 +147,7 @@ def wald(world: World) -> int:
 
 def aborts_of(world: World, seen: Traffic) -> Aborts:
     found = crossfade(world, seen)
-    if len(world.shares) == 1 and not world.timed:
+    if len(world.shares) == 1 and not (world.timed or world.customers or world.scored):
         found[PLAIN] = plain(world, seen)
     return found | {name: rival(world, seen) for name, rival in RIVALS.items()}
 
@@ -168,7 +183,7 @@ def simulate(nulls: int, alternatives: int, horizon: int, tell: Callable[[str], 
         "delays": {},
         "wald": {},
     }
-    for world in (*NULLS, *BEYOND):
+    for world in NULLS:
         tell(world.name)
         runs = runs_of(world, nulls, horizon)
         result["false_aborts"][world.name] = {m: rate(found) for m, found in runs.items()}
@@ -176,7 +191,7 @@ def simulate(nulls: int, alternatives: int, horizon: int, tell: Callable[[str], 
         tell(world.name)
         runs = runs_of(world, alternatives, horizon)
         result["delays"][world.name] = {m: delays(world, found) for m, found in runs.items()}
-        if not world.timed:
+        if not (world.timed or world.scored):
             result["wald"][world.name] = wald(world)
     return result
 

@@ -6,6 +6,7 @@ coin with the challenger's share, and its outcome depends on the world and on no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ LOOK = 100  # requests, of both sides together, between two looks
 WINDOW = 1000  # requests of one interval, for the rivals that judge by intervals
 MEDIAN, SPREAD = 0.05, 0.5  # of the lognormal answer times, seconds
 P90, P99 = (MEDIAN * float(np.exp(SPREAD * z)) for z in (1.281552, 2.326348))
+SCORED = (2.0, 5.0)  # the champion's scores are Beta(2, 5)
+HIGH = 0.510316  # their 90th percentile
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,7 +31,8 @@ class World(NamedTuple):
     `worse`: how many times the champion's the challenger's error rate (or, of a `timed` world, its tail
     above p90) is, from request `onset` on. `outages`: bursts in which half of all requests fail. `room`:
     how many times the healthy value the absolute limit of the world's check is. `customers`: so many, each
-    of whom keeps a side, and of whom a few cause all the errors; 0 where requests are independent.
+    of whom keeps a side, and of whom a few cause all the errors; 0 where requests are independent. `scored`:
+    the challenger's scores are Beta(2, scored); 0 where there are none.
     """
 
     name: str
@@ -40,6 +44,7 @@ class World(NamedTuple):
     timed: bool = False
     room: float = 1.0
     customers: int = 0
+    scored: float = 0.0
 
 
 NULLS = (
@@ -47,21 +52,24 @@ NULLS = (
     World("errors 0.1 %", base=(0.001,)),
     World("shared outages", outages=5),
     World("drift on a ramp", base=(0.005, 0.01, 0.02, 0.03), shares=(0.01, 0.05, 0.25, 0.5)),
+    World("few customers, all errors", customers=5000),
     World("latency", timed=True),
+    World("scores", scored=5.0),
 )
-BEYOND = (World("few customers, all errors", customers=5000),)  # where the tests do not hold yet
 ALTERNATIVES = (
     World("1→2 %", worse=2.0, room=1.5),
     World("1→5 %", worse=5.0, room=1.5),
     World("late 1→5 %", worse=5.0, onset=50_000, room=1.5),
     World("p99 ×1.5", worse=1.5, timed=True, room=1.1),
+    World("scores 0.17 apart", scored=3.5),
 )
 
 
 class Traffic(NamedTuple):
     """One row for each look: sizes and errors of challenger and champion; `slow` counts answers above the true p99.
 
-    `times`: of a timed world, buckets of the histogram for each request of a look.
+    `times`: of a timed world, buckets of the histogram for each request of a look. `failed`: of a world of
+    customers, whose requests failed. `scores`: of a scored world, of each request; `x` counts the high ones.
     """
 
     step: Ints
@@ -70,7 +78,9 @@ class Traffic(NamedTuple):
     rest_n: Ints
     rest_x: Ints
     times: list[tuple[Ints, Ints]]
-    quantiles: tuple[Floats, Floats]  # p99 of each window, in seconds; of a timed world only
+    quantiles: tuple[Floats, Floats]  # of each window: p99 in seconds, or p90 of the scores
+    failed: Sequence[tuple[Ints, Ints]] = ()
+    scores: Sequence[tuple[Floats, Floats]] = ()
 
 
 def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
@@ -84,6 +94,8 @@ def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
         return timed(world, step, (n, rest_n), sick, rng)
     if world.customers:
         return held(world, looks, rng)
+    if world.scored:
+        return scored(world, step, (n, rest_n), rng)
     for at in rng.integers(0, max(looks - 10, 1), world.outages):
         base[at : at + 10] = 0.5
     x = rng.binomial(n, np.minimum(np.where(sick, base * world.worse, base), 1))
@@ -99,8 +111,27 @@ def held(world: World, looks: int, rng: np.random.Generator) -> Traffic:
     bad = rng.random((looks, LOOK)) < fails[who]
     ours = on_trial[who]
     n, x, y = (np.asarray(a.sum(axis=1), dtype=np.int64) for a in (ours, bad & ours, bad & ~ours))
+    failed = [(w[b & o], w[b & ~o]) for w, b, o in zip(who, bad, ours, strict=True)]
     nothing = np.zeros(0)
-    return Traffic(np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (nothing, nothing))
+    return Traffic(np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (nothing, nothing), failed)
+
+
+def scored(world: World, step: Ints, sizes: tuple[Ints, Ints], rng: np.random.Generator) -> Traffic:
+    drawn, high, quantiles = [], [], []
+    for size, shape in zip(sizes, (world.scored, SCORED[1]), strict=True):
+        scores = rng.beta(SCORED[0], shape, int(size.sum()))
+        ends = np.cumsum(size)[:-1]
+        look = np.repeat(np.arange(len(size)), size)
+        drawn.append(np.split(scores, ends))
+        high.append(np.bincount(look, weights=scores > HIGH, minlength=len(size)).astype(np.int64))
+        quantiles.append(by_window(scores, ends, 0.9))
+    pairs = list(zip(drawn[0], drawn[1], strict=True))
+    return Traffic(step, sizes[0], high[0], sizes[1], high[1], [], (quantiles[0], quantiles[1]), (), pairs)
+
+
+def by_window(values: Floats, ends: Ints, q: float) -> Floats:
+    parts = np.split(values, ends[WINDOW // LOOK - 1 :: WINDOW // LOOK])
+    return np.array([np.quantile(part, q) if len(part) else 0.0 for part in parts])
 
 
 def timed(
@@ -115,8 +146,7 @@ def timed(
         indices = ((np.log(seconds[-1]) - LOG_UNIT) * PER_LOG).astype(np.int64)
         buckets.append(np.split(indices, ends))
         slow.append(np.bincount(look, weights=seconds[-1] > P99, minlength=len(size)).astype(np.int64))
-        parts = np.split(seconds[-1], ends[WINDOW // LOOK - 1 :: WINDOW // LOOK])
-        quantiles.append(np.array([np.quantile(part, 0.99) if len(part) else 0.0 for part in parts]))
+        quantiles.append(by_window(seconds[-1], ends, 0.99))
     n, rest_n = sizes
     pairs = list(zip(buckets[0], buckets[1], strict=True))
     return Traffic(step, n, slow[0], rest_n, slow[1], pairs, (quantiles[0], quantiles[1]))

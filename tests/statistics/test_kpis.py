@@ -1,0 +1,44 @@
+"""Means compared on a ramp and looked at all the time: equal sides are not called different, whatever their tails."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from proxy.stats.means import FEWEST, Moments, Sides, mean_interval, weighed
+
+ALPHA, RUNS, UNITS, LOOK = 0.05, 60, 10_000, 200
+RAMP = ((0.05, 1.0), (0.25, 1.3), (0.5, 1.6))  # share, and how much more often a unit converts than at first
+
+
+def numbers(kind: str, rate: float, rng: np.random.Generator) -> np.ndarray:
+    converts = rng.random(UNITS) < rate
+    return converts * (1.0 if kind == "conversion" else np.exp(3 + 1.5 * rng.standard_normal(UNITS)))
+
+
+def ever_differs(kind: str, gain: float, rng: np.random.Generator) -> bool:
+    done: list[Sides] = []
+    for share, more in RAMP:
+        now, here = Sides(share, Moments(), Moments()), rng.random(UNITS) < share
+        y = numbers(kind, 0.04 * more, rng) * np.where(here, gain, 1.0)
+        sums = [np.cumsum(a) for a in (here, here * y, here * y * y, ~here, ~here * y, ~here * y * y)]
+        for at in range(LOOK - 1, UNITS, LOOK):
+            n, s, q, m, t, r = (float(a[at]) for a in sums)
+            now = Sides(share, Moments(int(n), s, q), Moments(int(m), t, r))
+            low, high = mean_interval(weighed([*done, now]), ALPHA)
+            if min(n, m) >= FEWEST and not low <= 0 <= high:
+                return True
+        done.append(now)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["conversion", "revenue"])
+def test_equal_sides_are_not_called_different(kind):
+    """Of 60 at 5 %, nine would be a surprise of one in a hundred; with the usual variance it was 17."""
+    rng = np.random.default_rng(8)
+    assert sum(ever_differs(kind, 1.0, rng) for _ in range(RUNS)) < 9
+
+
+def test_a_gain_is_found():
+    rng = np.random.default_rng(9)
+    assert sum(ever_differs("conversion", 1.5, rng) for _ in range(10)) == 10
