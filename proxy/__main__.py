@@ -8,7 +8,7 @@ import sys
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     if arguments[:1] == ["worker"]:  # started by the control process only; needs nothing of the command line
-        from proxy.workers import work
+        from proxy.workers.worker import work
 
         return work(arguments[1])
     from proxy.cli import main as command_line

@@ -24,6 +24,7 @@ import uvloop
 from aiohttp import web
 
 from proxy.admin.api import admin_app
+from proxy.config.address import ListenConfig
 from proxy.config.load import Loaded, load
 from proxy.config.model import Config
 from proxy.config.problem import ConfigError, Problem
@@ -34,7 +35,12 @@ from proxy.control.refusal import Refused
 from proxy.control.store import Store, StoreError
 from proxy.dataplane.listener import DataPlane
 from proxy.dial import examine
-from proxy.workers import DirectSeam, WorkerOptions, WorkerPool, bind, load_tls
+from proxy.stats.counts import CountsTable
+from proxy.workers import sockets
+from proxy.workers.messages import Certificate, Listening, WorkerOptions
+from proxy.workers.pool import DirectSeam, WorkerPool
+from proxy.workers.succession import Door, pid_of, take_over
+from proxy.workers.worker import Worker, load_tls
 
 log = logging.getLogger("crossfade")
 
@@ -46,14 +52,14 @@ class StartError(Exception):
     """The proxy cannot start; the message says why and is meant for the operator."""
 
 
-def serve(path: str) -> int:
+def serve(path: str, taking_over: bool = False) -> int:
     """Run until told to stop. Exit code 0 after a drain, 1 when it cannot start."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     try:
-        uvloop.run(App(Path(path)).run())
+        uvloop.run(App(Path(path), taking_over).run())
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -71,8 +77,12 @@ class App:
     prober: Prober
     asker: Asker
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
+        self.taking_over = taking_over
+        self.inherited: list[socket.socket] = []  # that others listened on before
+        self.listens_at: list[tuple[str, int]] = []
+        self.counts = CountsTable()  # what workers have counted and the health loop has not taken yet
         self.content, self.loaded = self.read()
         self.seen = self.fingerprint()
         self.stopping = asyncio.Event()
@@ -145,52 +155,100 @@ class App:
     async def run(self) -> None:
         config = self.loaded.config
         load_tls_or_fail(config)
+        if self.taking_over:
+            await self.take_over(config)
+        self.inherited += sockets.from_systemd()
         store = Store.open(config.state)
+        self.door = Door(store.lock_file, self.counts, self.stopping.set)
         try:
+            self.inherited += await self.door.gather(store.left_behind)
             if config.workers == 0:
                 await self.run_inline(config, store)
             else:
                 await self.run_workers(config, store)
         finally:
+            self.door.close()
             store.close()
+
+    async def take_over(self, config: Config) -> None:
+        """Have the proxy that holds the state leave it, and its workers, to this one."""
+        path = config.state.partition(":")[2]
+        if os.path.exists(path):  # noqa: ASYNC240 - nothing else is going on yet
+            Store.read(path).close()  # raises StoreError if we could not: then let it stay where it is
+        if not await take_over(f"{path}.lock", self.inherited, self.counts):
+            log.warning("there is no other proxy to take over from")
 
     async def run_workers(self, config: Config, store: Store) -> None:
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else int(config.workers)
-        bound = [bind_or_fail(at.host, at.port, count, store.was_held) for at in config.listen]
-        options = WorkerOptions(
-            seam_fd=-1,
-            listen_fds=[],
-            control_pid=os.getpid(),
-            lock_file=store.lock_file,
-            certificate=config.tls.cert if config.tls else None,
-            key=config.tls.key if config.tls else None,
+        listening = self.listen(config, count)
+        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=store.lock_file)
+        pool = WorkerPool(
+            listening, options, self.counts, lambda pids: store.name_workers([*self.door.orphans, *pids])
         )
-        pool = WorkerPool([list(one) for one in zip(*bound, strict=True)], options)
         self.controller = Controller(store, pool, count)
         await self.controller.load(self.loaded, "file", time.time())
         running = asyncio.create_task(pool.run())
         try:
             await pool.ready()
-            await self.serve_until_stopped(config, bound)
-            for sock in chain.from_iterable(bound):  # or their queues would outlive the workers' copies
-                sock.close()
-            await pool.stop(config.drain)
+            self.door.dismiss(config.drain)
+            store.name_workers([status.pid for status in pool.workers()])
+            await self.serve_until_stopped(config)
+            # Or their queues would outlive the workers' copies.
+            sockets.close(sock for sock, _ in chain.from_iterable(listening))
+            if self.door.heir is None:
+                await pool.stop(config.drain)
+            else:
+                self.door.close()
+                await pool.release()
+                self.leave(store)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
     async def run_inline(self, config: Config, store: Store) -> None:
-        bound = [bind_or_fail(at.host, at.port, 1, False) for at in config.listen]
         plane = DataPlane()
+        plane.recorder.table = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)
         await self.controller.load(self.loaded, "file", time.time())
-        tls = load_tls_or_fail(config)
-        for (sock,) in bound:
-            await plane.listen(sock, tls)
-        await self.serve_until_stopped(config, bound)
-        await plane.drain(config.drain)
+        for sock, at in self.listen(config, 1)[0]:
+            await plane.listen(sock, load_tls(at.tls))
+        self.door.dismiss(config.drain)
+        store.name_workers([os.getpid()])
+        await self.serve_until_stopped(config)
+        if self.door.heir is None:
+            await plane.drain(config.drain)
+        else:
+            worker = Worker(plane, store.lock_file)
+            self.door.close()
+            self.leave(store)
+            await worker.run(None)
 
-    async def serve_until_stopped(self, config: Config, bound: list[list[socket.socket]]) -> None:
+    def bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
+        try:
+            return sockets.bind(at.host, at.port, workers, self.inherited, self.door.is_deserted)
+        except OSError as error:
+            raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
+
+    def leave(self, store: Store) -> None:
+        """Keep what is known, and give the state to whoever asked for it."""
+        self.controller.kept_at = 0.0
+        self.controller.keep_evidence(time.time())
+        store.leave()
+        self.door.hand_over([self.admin], self.counts.take())
+        log.info("another proxy has taken over")
+
+    def listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
+        """For each worker, the sockets it is to listen on, and how."""
+        tls = Certificate(config.tls.cert, config.tls.key) if config.tls else None
+        found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
+        for address in config.listen:
+            each = self.bind(address, workers)
+            self.listens_at.append(each[0][0].getsockname()[:2])
+            for mine, socks in zip(found, each, strict=True):
+                mine += [(sock, Listening(sock.fileno(), tls)) for sock in socks]
+        return found
+
+    async def serve_until_stopped(self, config: Config) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
         self.asker = Asker()
@@ -201,22 +259,21 @@ class App:
         )
         await runner.setup()
         try:
-            admin = web.SockSite(
-                runner, bind_or_fail(config.admin.listen.host, config.admin.listen.port, 1, False)[0]
-            )
-            await admin.start()
-            self.announce(bound, runner)
+            (self.admin,) = self.bind(config.admin.listen, 1)[0]
+            await web.SockSite(runner, self.admin.dup()).start()
+            sockets.close(self.inherited)  # nothing is configured there any more
+            self.announce(runner)
             await self.tend()
         finally:
             await self.prober.close()
             await self.asker.close()
             await runner.cleanup()
 
-    def announce(self, bound: list[list[socket.socket]], runner: web.AppRunner) -> None:
+    def announce(self, runner: web.AppRunner) -> None:
         self.is_ready = True
         scheme = "https" if self.loaded.config.tls else "http"
-        for sockets in bound:
-            log.info("listening on %s://%s:%d", scheme, *sockets[0].getsockname()[:2])
+        for host, port in self.listens_at:
+            log.info("listening on %s://%s:%d", scheme, host, port)
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
@@ -242,15 +299,11 @@ class App:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self.stopping.wait()
-        notify("STOPPING=1\nSTATUS=draining")
-        log.info("draining")
-
-
-def bind_or_fail(host: str, port: int, copies: int, beside_orphans: bool) -> list[socket.socket]:
-    try:
-        return bind(host, port, copies, beside_orphans)
-    except OSError as error:
-        raise StartError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        if self.door.heir is None:
+            notify("STOPPING=1\nSTATUS=draining")
+            log.info("draining")
+        else:
+            notify(f"MAINPID={pid_of(self.door.heir)}")
 
 
 def load_tls_or_fail(config: Config) -> ssl.SSLContext | None:
@@ -258,7 +311,7 @@ def load_tls_or_fail(config: Config) -> ssl.SSLContext | None:
     if config.tls is None:
         return None
     try:
-        return load_tls(config.tls.cert, config.tls.key)
+        return load_tls(Certificate(config.tls.cert, config.tls.key))
     except (OSError, ssl.SSLError) as error:
         raise StartError(f"tls: cannot use {config.tls.cert} with {config.tls.key}: {error}") from error
 

@@ -83,6 +83,12 @@ def of_process(status: StatusView) -> Iterator[Metric]:
         ["worker"],
         [((str(w.worker),), w.up) for w in workers],
     )
+    yield counter(
+        "crossfade_worker_restarts_total",
+        "Workers that died or hung, and were replaced; what they had not reported yet is lost.",
+        ["worker"],
+        [((str(w.worker),), w.restarts) for w in workers],
+    )
     yield gauge(
         "crossfade_loop_lag_seconds",
         "How late the worker's event loop runs.",

@@ -42,6 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
 def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     run = add(commands, "run", local.run, "serve with this configuration")
     run.add_argument("file", metavar="FILE")
+    run.add_argument(
+        "--takeover", action="store_true", help="from the proxy that holds the same state, losing no request"
+    )
     check = add(commands, "check", local.check, "find every problem in configuration files")
     check.add_argument("files", metavar="FILE", nargs="+", help="- reads standard input")
     check.add_argument("--json", action="store_true", help="print JSON")

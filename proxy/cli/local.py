@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def run(arguments: Namespace) -> int:
     from proxy.app import serve
 
-    return serve(arguments.file)
+    return serve(arguments.file, arguments.takeover)
 
 
 def demo(arguments: Namespace) -> int:

@@ -20,6 +20,7 @@ class WorkerStatus(msgspec.Struct):
     connections: int
     loop_lag: float
     in_flight: dict[str, int]
+    restarts: int = 0  # how many before it have died or hung in its place
 
 
 class Seam(Protocol):

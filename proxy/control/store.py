@@ -96,13 +96,25 @@ class Store:
 
     @property
     def lock_file(self) -> str | None:
-        """Whose first word is the pid of the proxy that holds the state; None in memory."""
+        """It is empty when nobody holds the state, or is to take it over; None in memory."""
         return str(self.lock.path) if self.lock else None
 
     @property
-    def was_held(self) -> bool:
-        """Whether the proxy before did not end in good order, so that its workers may still serve."""
-        return self.lock is not None and self.lock.was_held
+    def left_behind(self) -> list[int]:
+        """Processes that may serve on without the proxy that started them."""
+        return self.lock.left_behind if self.lock else []
+
+    def name_workers(self, pids: Iterable[int]) -> None:
+        """Those that whoever comes next has to reckon with."""
+        if self.lock is not None:
+            self.lock.write(pids)
+
+    def leave(self) -> None:
+        """Close, and let another proxy go on with the workers."""
+        self.connection.close()
+        if self.lock is not None:
+            self.lock.leave()
+            self.lock = None
 
     def close(self) -> None:
         self.connection.close()

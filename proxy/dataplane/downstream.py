@@ -223,7 +223,7 @@ class Downstream(Flow):
             self.go_on()
 
     def await_request(self, seconds: float) -> None:
-        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.draining else seconds)
+        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else seconds)
 
     def go_on(self) -> None:
         """Read the next request, once the client takes its answers: or they would pile up here."""

@@ -64,6 +64,7 @@ class DataPlane:
         self.access_log: AccessLogger | None = None
         self.repeating = 0
         self.draining = False
+        self.hurrying = False  # draining, and somebody waits for the end of it
         self.now = monotonic()
         self.loop_lag = 0.0
         self.id_prefix = os.urandom(8).hex().encode()
@@ -192,12 +193,10 @@ class DataPlane:
 
     def stop_accepting(self) -> None:
         """Take in who is waiting at the door, then shut it: the kernel resets whom nobody has accepted."""
-        self.draining = True
-        for server, sock, tls in self.listening:
+        for _, sock, tls in self.listening:
             with contextlib.suppress(OSError):
                 while True:
                     self.spawn(self.welcome(sock.accept()[0], tls))
-            server.close()
         for client in self.clients:
             if client.exchange is None and not client.transport.is_closing():
                 client.await_request(DRAIN_IDLE)
@@ -206,9 +205,17 @@ class DataPlane:
         with contextlib.suppress(OSError):
             await self.loop.connect_accepted_socket(lambda: Downstream(self), client, ssl=tls)
 
-    async def drain(self, timeout: float) -> None:
-        """Stop accepting, let requests under way end, then close what is left after `timeout` seconds."""
-        self.stop_accepting()
+    async def drain(self, timeout: float, inherited: bool = False) -> None:
+        """Stop accepting, let requests under way end, then close what is left after `timeout` seconds.
+
+        `inherited`: a successor accepts from the same sockets. Then nobody waits for this end to come,
+        and idle clients are left to send a last request rather than met by a close on its way.
+        """
+        self.draining, self.hurrying = True, not inherited
+        if not inherited:
+            self.stop_accepting()
+        for server, _, _ in self.listening:
+            server.close()
         end = self.loop.time() + timeout
         await asyncio.sleep(0)
         while (self.clients or self.tasks) and self.loop.time() < end:

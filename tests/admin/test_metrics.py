@@ -39,6 +39,7 @@ NAMES = {
     "crossfade_config_last_reload_successful",
     "crossfade_config_last_reload_success_timestamp_seconds",
     "crossfade_worker_up",
+    "crossfade_worker_restarts_total",
     "crossfade_loop_lag_seconds",
     "crossfade_state_writable",
     "crossfade_decision_to_traffic_seconds",
@@ -161,6 +162,7 @@ async def test_decisions_and_reloads_are_counted(site: Site) -> None:
     assert at(samples, "config_last_reload_successful") == 0
     assert at(samples, "config_last_reload_success_timestamp_seconds") == loaded
     assert at(samples, "worker_up", worker="0") == 1
+    assert at(samples, "worker_restarts_total", worker="0") == 0
     assert at(samples, "loop_lag_seconds", worker="0") == 0
     assert [labels for name, labels in samples if name == "crossfade_build_info"]
 

@@ -50,7 +50,7 @@ def evidence() -> Evidence:
 
 def test_what_is_committed_is_there_after_a_restart(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert (store.head(), store.records(), store.was_held) == ((0, GENESIS), {}, False)
+        assert (store.head(), store.records(), store.left_behind) == ((0, GENESIS), {}, [])
         first = decision(1, GENESIS)
         store.commit([first], [(record(), evidence())])
     with closing(Store.open(f"sqlite:{path}")) as store:
@@ -124,17 +124,27 @@ def test_two_proxies_cannot_share_a_state(path):
         assert other.stdin is not None
         other.stdin.close()
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.was_held  # by one that did not end in good order
         assert store.lock_file == f"{path}.lock"
         assert Path(store.lock_file).read_text().split()[0] == str(os.getpid())
+
+
+def test_workers_are_left_to_the_next_holder(path):
+    """By one that leaves, or dies; one that ends in good order takes them with it, and empties the file."""
+    store = Store.open(f"sqlite:{path}")
+    store.name_workers([11, 12])
+    store.leave()
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert not store.was_held
+        assert store.left_behind == [11, 12]
+        assert Path(f"{path}.lock").read_text().split()[1:] == ["11", "12"]  # if this one dies as well
+    assert Path(f"{path}.lock").read_text() == ""
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert store.left_behind == []
 
 
 def test_in_memory_there_is_nothing_to_lock():
     with closing(Store.open("sqlite::memory:")) as one, closing(Store.open("sqlite::memory:")) as two:
         one.commit([decision(1, GENESIS)], [])
-        assert (one.head()[0], two.head()[0], one.lock_file, one.was_held) == (1, 0, None, False)
+        assert (one.head()[0], two.head()[0], one.lock_file, one.left_behind) == (1, 0, None, [])
 
 
 @pytest.mark.parametrize("state", ["redis://localhost", "sqlite:", "postgres:x"])

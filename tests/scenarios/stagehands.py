@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-GUARD = 30.0  # seconds; a generous end for what should happen at once
+GUARD = 90.0  # seconds; a generous end for what should happen at once
 
 
 def free_port() -> int:
@@ -73,6 +73,15 @@ class Proxy(Process):
         self.file = folder / "routing.yaml"
         self.write(config)
         super().__init__("proxy", "run", str(self.file))
+
+    async def take_over(self) -> int:
+        """Start another one beside it, which takes over; returns the exit code of the one before."""
+        before = self.child
+        self.module = ("proxy", "run", "--takeover", str(self.file))
+        await Process.start(self)
+        code = await asyncio.wait_for(before.wait(), GUARD)
+        await wait_until(self.is_ready, "the proxy is ready")
+        return code
 
     def write(self, config: str) -> None:
         head = (

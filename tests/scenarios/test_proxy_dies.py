@@ -84,6 +84,23 @@ async def test_a_worker_that_dies_is_replaced(tmp_path: Path, models: dict[str, 
             return all(w["up"] for w in workers) and victim not in [w["pid"] for w in workers]
 
         await wait_until(replaced, "another worker")
+        assert 'crossfade_worker_restarts_total{worker="0"} 1.0' in await proxy.get("/metrics")
         async with Load(proxy.url) as load:
             await load.more(200)
         assert load.failures == []
+
+
+async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
+    """Without anybody asking anything of it; and it cannot even be told to end."""
+    proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
+    async with running(proxy):
+        victim = (await proxy.get("/api/v1/status"))["workers"][1]["pid"]
+        os.kill(victim, signal.SIGSTOP)
+        await wait_until(lambda: not alive(victim), "its end")
+
+        async def replaced() -> bool:
+            workers = (await proxy.get("/api/v1/status"))["workers"]
+            return bool(workers[1]["up"] and workers[1]["pid"] != victim)
+
+        await wait_until(replaced, "another worker")
+        assert "does not answer" in proxy.output

@@ -1,0 +1,111 @@
+"""A new proxy takes over from the one at work: its state, its sockets, and not one request is lost (law 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios.conftest import canary, routing
+from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+from tests.scenarios.test_proxy_dies import alive
+
+HALF = "    split: {v2: 50%, v3: 50%}\n"
+
+
+async def hammer(proxy: Proxy, failures: list[str], stopping: asyncio.Event) -> int:
+    """A connection of its own for each request; returns how many were answered."""
+    answered = 0
+    body = b'{"customer_id": 1}'
+    request = (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    while not stopping.is_set():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+            writer.write(request)
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            if answer.startswith(b"HTTP/1.1 200"):
+                answered += 1
+            else:
+                failures.append(repr(answer[:100]))
+        except OSError as error:
+            failures.append(repr(error))
+        await asyncio.sleep(0.002)
+    return answered
+
+
+@pytest.mark.parametrize("workers", [2, 0])
+async def test_a_takeover_loses_no_request(tmp_path: Path, models: dict[str, Model], workers: int) -> None:
+    proxy = Proxy(tmp_path, routing(models, HALF), workers)
+    stopping = asyncio.Event()
+    failures: list[str] = []
+    async with running(proxy), Load(proxy.url) as load, asyncio.TaskGroup() as tasks:
+        fresh = [tasks.create_task(hammer(proxy, failures, stopping)) for _ in range(4)]
+        for _ in range(3):
+            old = [w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]]
+            await load.more(100)
+            assert await proxy.take_over() == 0, proxy.output
+            await load.more(100)
+            assert not set(old) & {w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]}
+        await wait_until(lambda: not any(alive(pid) for pid in old), "the workers before to leave")
+        stopping.set()
+    assert (load.failures, failures) == ([], [])
+    assert sum(task.result() for task in fresh) > 100
+
+
+async def test_a_rollout_goes_on_with_all_that_was_counted(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, canary("[{weight: 40%, hold: 1h}]")))
+    async with running(proxy):
+        await wait_until(lambda: begun(proxy), "the rollout begins")
+        async with Load(proxy.url) as load:
+            await load.more(200)
+            before = await proxy.rollout()
+            await proxy.take_over()
+            await load.more(200)
+        assert load.failures == []
+        after = await proxy.rollout()
+        assert (after["since"], after["phase"]) == (before["since"], "progressing")
+        counted = next(v for v in after["verdicts"] if v["check"] == "error_rate <= 1%")
+
+        async def all_counted() -> bool:
+            verdicts = (await proxy.rollout())["verdicts"]
+            return any(v["n"] == load.answers["v3"] for v in verdicts)
+
+        await wait_until(all_counted, f"{load.answers['v3']} are counted, not {counted['n']}")
+
+
+async def begun(proxy: Proxy) -> bool:
+    return (await proxy.split())["v3"] == 0.4
+
+
+async def test_there_is_nobody_to_take_over_from(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, HALF))
+    proxy.module = ("proxy", "run", "--takeover", str(proxy.file))
+    async with running(proxy), Load(proxy.url) as load:
+        await load.more(20)
+        assert "no other proxy" in proxy.output
+    assert load.failures == []
+
+
+async def test_a_bad_configuration_takes_nothing_over(tmp_path: Path, models: dict[str, Model]) -> None:
+    proxy = Proxy(tmp_path, routing(models, HALF))
+    async with running(proxy), Load(proxy.url) as load:
+        await load.more(20)
+        pid = proxy.child.pid
+        proxy.write(routing(models, "    splt: {v2: 100%}\n"))
+        heir = await asyncio.create_subprocess_exec(
+            *("python", "-m", "proxy", "run", "--takeover", str(proxy.file)), stderr=asyncio.subprocess.PIPE
+        )
+        _, said = await heir.communicate()
+        assert (heir.returncode, b"splt" in said) == (1, True)
+        await load.more(20)
+        assert proxy.child.returncode is None
+        os.kill(pid, signal.SIGHUP)
+    assert load.failures == []

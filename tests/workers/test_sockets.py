@@ -1,0 +1,77 @@
+"""Who listens where: sockets that are bound here, inherited from workers before, or from systemd."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from proxy.workers import sockets
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def numbers(shares: list[list[socket.socket]]) -> list[list[int]]:
+    return [[sock.fileno() for sock in share] for share in shares]
+
+
+def test_each_worker_has_a_socket_of_its_own(port: int) -> None:
+    shares = sockets.bind("127.0.0.1", port, 3, [])
+    assert len({fd for share in numbers(shares) for fd in share}) == 3
+    assert {sock.getsockname() for (sock,) in shares} == {("127.0.0.1", port)}
+    sockets.close(sock for (sock,) in shares)
+
+
+@pytest.mark.parametrize(("before", "workers"), [(2, 2), (3, 2), (1, 3)])
+def test_inherited_sockets_are_all_served(port: int, before: int, workers: int) -> None:
+    """Whoever waits in the queue of any of them is accepted by somebody."""
+    inherited = [sock for (sock,) in sockets.bind("127.0.0.1", port, before, [])]
+    known = {sock.fileno() for sock in inherited}
+    for sock in inherited:
+        sock.listen()
+    other = socket.socket()
+    other.bind(("127.0.0.1", 0))
+    inherited.append(other)
+    shares = sockets.bind("127.0.0.1", port, workers, inherited)
+    assert inherited == [other]
+    served = {fd for share in numbers(shares) for fd in share}
+    assert known <= served
+    assert len(served) == max(before, workers)
+    assert all(shares)
+    sockets.close([other, *(sock for share in shares for sock in share)])
+
+
+def test_a_lone_socket_of_systemds_is_shared(port: int) -> None:
+    """Without SO_REUSEPORT nothing can be bound beside it."""
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", port))
+    sock.listen()
+    assert numbers(sockets.bind("127.0.0.1", port, 3, [sock])) == [[sock.fileno()]] * 3
+    sock.close()
+
+
+def test_a_port_of_somebody_elses_is_left_alone(port: int) -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            sockets.bind("127.0.0.1", port, 2, [])
+
+
+def test_sockets_from_systemd_are_for_the_process_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as given:
+        monkeypatch.setattr(sockets, "FIRST_FD", given.fileno())
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
+        assert sockets.from_systemd() == []
+        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+        (taken,) = sockets.from_systemd()
+        assert taken.fileno() == given.fileno()
+        taken.detach()
