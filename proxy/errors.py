@@ -24,6 +24,7 @@ class Stage(StrEnum):
     NO_ROUTE = "no_route"
     OVERLOAD = "overload"
     RATE = "rate"
+    OVERRIDE = "override"  # a tester's token is not good
     NO_ENDPOINT = "no_endpoint"
     CONNECT = "connect"
     TLS = "tls"  # the other side is not who it should be, or does not take us for who we are
@@ -74,6 +75,7 @@ FAILURES: dict[Stage, Failure] = {
         ),
         Failure(Source.INTERNAL, Stage.CUT, 503, fallback=Fallback.PURE, detail="This model was taken back."),
         Failure(Source.INTERNAL, Stage.BUG, 500, detail="This proxy failed."),
+        Failure(Source.INTERNAL, Stage.OVERRIDE, 403, detail="The override token is not good."),
         Failure(Source.INTERNAL, Stage.RATE, 429, detail="Too many requests."),
         Failure(
             Source.UPSTREAM,

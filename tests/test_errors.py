@@ -58,6 +58,7 @@ def test_what_a_backend_may_have_acted_on_is_repeated_on_pure_routes_only(failur
         (Stage.NO_ROUTE, 404),
         (Stage.OVERLOAD, 503),
         (Stage.RATE, 429),
+        (Stage.OVERRIDE, 403),
         (Stage.NO_ENDPOINT, 503),
         (Stage.CONNECT, 502),
         (Stage.STALE, 502),

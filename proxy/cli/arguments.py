@@ -53,6 +53,17 @@ def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     replay.add_argument("--json", action="store_true", help="print JSON")
     demo = add(commands, "demo", local.demo, "whole rollouts on this machine, with models and customers")
     demo.add_argument("--keep", action="store_true", help="leave the proxy and the models up until Ctrl-C")
+    token = add(commands, "token", local.token, "print a token by which a tester picks a route's backend")
+    token.add_argument("route", metavar="ROUTE")
+    token.add_argument("backend", metavar="BACKEND")
+    token.add_argument("--expires", metavar="TIME", default="1h", help="how long it is good (default: 1h)")
+    source = token.add_mutually_exclusive_group()
+    source.add_argument("--config", metavar="FILE", help="the configuration with its secret, and the names")
+    source.add_argument(
+        "--secret",
+        default=os.environ.get("CROSSFADE_OVERRIDE_SECRET", ""),
+        help="the secret itself (default: CROSSFADE_OVERRIDE_SECRET)",
+    )
     add(commands, "schema", local.schema, "print the JSON Schema of the configuration")
     add(commands, "version", local.version, "print the version")
 

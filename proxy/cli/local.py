@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxy.cli.exits import INVALID, OK, CommandFailed
+from proxy.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
 from proxy.cli.output import say, say_json
 
 if TYPE_CHECKING:
@@ -98,6 +98,45 @@ def replay(arguments: Namespace) -> int:
             say(str(difference))
         say(f"{arguments.state}: {report}", sys.stderr)
     return OK if not report.differences else INVALID
+
+
+def token(arguments: Namespace) -> int:
+    from time import time
+
+    from proxy.config import units
+    from proxy.config.problem import BadValue
+    from proxy.routing.override import make_token
+
+    secret = secret_of(arguments) if arguments.config else arguments.secret
+    if not secret:
+        raise CommandFailed(USAGE, "no secret", "give --config FILE, --secret, or CROSSFADE_OVERRIDE_SECRET")
+    try:
+        expiry = int(time() + units.seconds(arguments.expires))
+    except BadValue as error:
+        raise CommandFailed(USAGE, f"--expires {error.message}") from None
+    say(make_token(secret, arguments.route, arguments.backend, expiry))
+    return OK
+
+
+def secret_of(arguments: Namespace) -> str:
+    """From the configuration, which must know the route and the backend."""
+    from proxy.config.load import load
+    from proxy.config.problem import ConfigError
+
+    try:
+        text = Path(arguments.config).read_text("utf-8")
+        config = load(text, arguments.config, os.environ).config
+    except ConfigError as error:
+        raise CommandFailed(INVALID, str(error)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(INVALID, f"{arguments.config}: cannot be read: {error}") from None
+    if arguments.route not in [route.name for route in config.routes]:
+        raise CommandFailed(UNKNOWN_NAME, f"no route is called {arguments.route}")
+    if arguments.backend not in config.backends:
+        raise CommandFailed(UNKNOWN_NAME, f"no backend is called {arguments.backend}")
+    if config.override is None:
+        raise CommandFailed(INVALID, f"{arguments.config}: there is no override.secret")
+    return config.override.secret
 
 
 def schema(arguments: Namespace) -> int:

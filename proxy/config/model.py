@@ -67,6 +67,7 @@ __all__ = [
     "MatchConfig",
     "MirrorConfig",
     "NotifyConfig",
+    "OverrideConfig",
     "PredictionConfig",
     "PrometheusConfig",
     "RateConfig",
@@ -81,6 +82,7 @@ __all__ = [
 ]
 
 MOST_WORKERS = 256
+SECRET_LENGTH = 16
 
 
 def workers(value: object) -> int | Literal["auto"]:
@@ -131,6 +133,23 @@ class TlsConfig(Section):
 
     cert: Text = Field(description="the certificate and its chain")
     key: Text = Field(description="its private key")
+
+
+def secret(value: object) -> str:
+    """Not repeated in any message."""
+    written = text(value)
+    if len(written) < SECRET_LENGTH:
+        raise BadValue(f"must be at least {SECRET_LENGTH} characters long, such as from openssl rand -hex 32")
+    return written
+
+
+Secret = Annotated[str, BeforeValidator(secret)]
+
+
+class OverrideConfig(Section):
+    """Tokens by which testers pick a backend."""
+
+    secret: Secret = Field(description="what tokens are signed with")
 
 
 class AdminConfig(Section):
@@ -277,6 +296,9 @@ class Config(Section):
     )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
         default=None, description="a line for each request; off if not given"
+    )
+    override: OverrideConfig | None = Field(
+        default=None, description="lets testers with a token pick a backend; without it tokens are ignored"
     )
     limits: ServerLimits = Field(default_factory=ServerLimits, description="what a client may cost")
     backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(description="the versions, by name")

@@ -17,7 +17,7 @@ from proxy.rollout.outside import Reading
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Finding, Verdict
 from proxy.routing.ledger import salt_of
-from proxy.routing.snapshot import Cut, Limits, Mirror, Role, Trial
+from proxy.routing.snapshot import TESTER, Cut, Limits, Mirror, Role, Trial
 from proxy.stats.counts import Cell
 
 
@@ -112,6 +112,7 @@ class LiveRoute:
         """
         if self.plan is None or self.evidence is None or not self.is_guarded:
             return
+        cells = [cell for cell in cells if cell.role != TESTER]
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up)
         if not self.warming and not is_sick(self.champion_tail, now):

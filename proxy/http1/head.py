@@ -40,6 +40,7 @@ from proxy.http1.lines import (
     FRAMING,
     HOSTNAME,
     ID,
+    OVERRIDE,
     PASS,
     STARTS,
     TE,
@@ -87,6 +88,7 @@ class RequestHead:
     nominees: AbstractSet[bytes] = NOTHING
     request_id: bytes | None = None
     traced = False
+    override: bytes | None = None  # a tester's token (routing.override), as it came
     public_host: bytes | None = None  # what the client asked for, if a trusted proxy says that it was another
 
     def __init__(self, start: Start) -> None:
@@ -182,6 +184,8 @@ def read_rare_field(head: RequestHead, kind: int, value: Any) -> None:
         head.expects_continue = head.minor == b"1"
     elif kind == ID:
         head.request_id = value
+    elif kind == OVERRIDE:
+        head.override = value if head.override is None else head.override + b"," + value
     elif kind == TE:
         head.takes_trailers = head.takes_trailers or value
     elif kind == UPGRADE:

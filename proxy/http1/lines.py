@@ -33,7 +33,7 @@ FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
 CHUNKED = -1
 
 # What a request's fields mean to us; all others are the client's and pass through unread.
-PASS, FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE, UPGRADE, TE = range(10)
+PASS, FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE, UPGRADE, TE, OVERRIDE = range(11)
 KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
@@ -44,9 +44,10 @@ KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED))
     b"traceparent": TRACE,
     b"upgrade": UPGRADE,
     b"te": TE,
+    b"x-crossfade-override": OVERRIDE,
 }
 OWN_PREFIXES = look_alikes(OWN_PREFIX)
-CREDENTIALS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key"})
+CREDENTIALS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"})
 
 Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
@@ -137,5 +138,6 @@ READINGS: dict[int, Callable[[bytes, bytes], Any]] = {
     EXPECT: expectation,
     ID: lambda name, value: value if REQUEST_ID.fullmatch(value) else None,
     UPGRADE: lambda name, value: value,
+    OVERRIDE: lambda name, value: value,
     TE: lambda name, value: b"trailers" in members(value),
 }

@@ -6,15 +6,18 @@ endpoint within it comes later, in `balance`. Built once for each snapshot, read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
+from proxy.errors import RequestRefused, Stage
 from proxy.http1.head import RequestHead
 from proxy.routing.key import key_source
 from proxy.routing.ledger import BUCKETS, hash_of
 from proxy.routing.match import body_test, head_test
+from proxy.routing.override import read_token
 from proxy.routing.rate import RateLimit
-from proxy.routing.snapshot import Role, Route, Snapshot
+from proxy.routing.snapshot import TESTER, Role, Route, Snapshot
 
 
 class CompiledRoute:
@@ -75,6 +78,28 @@ class CompiledRoute:
         return self.backends[index], self.roles[index], hashed
 
 
+class OverridableRoute(CompiledRoute):
+    """A route of a proxy that has a secret for override tokens."""
+
+    __slots__ = ("clock", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, clock: Callable[[], float], spec: Route) -> None:
+        super().__init__(spec)
+        self.snapshot = snapshot
+        self.clock = clock
+
+    def assign(
+        self, head: RequestHead, body: Any, client: bytes, draw: float
+    ) -> tuple[str, Role, int | None]:
+        """As the token says, if there is one, whatever the split. Raises RequestRefused."""
+        if head.override is None:
+            return super().assign(head, body, client, draw)
+        backend = read_token(self.snapshot.override_secret, head.override, self.spec.name, self.clock())
+        if backend not in self.snapshot.backends:
+            raise RequestRefused(Stage.OVERRIDE, "The override token names a backend that is not there.")
+        return backend, TESTER, None
+
+
 def need_body(candidates: Sequence[CompiledRoute]) -> bool:
     """Does any of them ask something of the body? Mostly there is just one."""
     return candidates[0].needs_body if len(candidates) == 1 else any(r.needs_body for r in candidates)
@@ -91,9 +116,13 @@ def first_match(candidates: Iterable[CompiledRoute], body: Any) -> CompiledRoute
 class Router:
     """All routes of a snapshot. Exact paths are looked up; what they do not settle is walked in file order."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, clock: Callable[[], float] | None = None) -> None:
+        """`clock` gives seconds since the epoch; it is asked for requests with an override token only."""
         self.snapshot = snapshot
-        self.routes = tuple(CompiledRoute(route) for route in snapshot.routes)
+        compiled: Callable[[Route], CompiledRoute] = CompiledRoute
+        if snapshot.override_secret and clock is not None:
+            compiled = partial(OverridableRoute, snapshot, clock)
+        self.routes = tuple(compiled(route) for route in snapshot.routes)
         self.watched = any(route.limits for route in self.routes)  # is there anything that can be too slow?
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:

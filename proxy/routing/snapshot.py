@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # the worker must not import the config models and pydantic w
     )
 
 NO_TRIALS: Mapping[str, Trial] = {}
-Role = Literal["champion", "challenger", "shadow", "member"]
+Role = Literal["champion", "challenger", "shadow", "member", "tester"]
+TESTER: Role = "tester"  # who was not drawn, but chose (routing.override): in no statistics of a rollout
 Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
 NO_LIMITS: Limits = {}
 
@@ -174,6 +175,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keep_alive: float
     trusted_proxies: tuple[str, ...] = ()
     access_log: AccessLog | None = None
+    override_secret: str = ""  # none: tokens are not looked at
 
 
 def compile_snapshot(
@@ -204,6 +206,7 @@ def compile_snapshot(
         keep_alive=config.limits.keep_alive,
         trusted_proxies=config.trusted_proxies,
         access_log=compile_access_log(config.access_log),
+        override_secret=config.override.secret if config.override else "",
     )
 
 

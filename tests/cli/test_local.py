@@ -6,14 +6,18 @@ import io
 import json
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
 import pytest
 
 from proxy.__main__ import main
+from proxy.errors import RequestRefused
+from proxy.routing.override import read_token
 from tests.admin.site import FILE
 
+SECRET = "correct horse battery staple"
 BAD = FILE.replace("v2: 100%", "v2: 90%").replace("challenger: v3", "challenger: v33")
 
 
@@ -119,11 +123,17 @@ def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
     app, demo = types.ModuleType("proxy.app"), types.ModuleType("proxy.demo.main")
-    monkeypatch.setattr(app, "serve", lambda path: 7 if path == "routing.yaml" else 0, raising=False)
+    monkeypatch.setattr(
+        app,
+        "serve",
+        lambda path, takeover: (5 if takeover else 7) if path == "routing.yaml" else 0,
+        raising=False,
+    )
     monkeypatch.setattr(demo, "main", lambda keep: 8 if keep else 9, raising=False)
     monkeypatch.setitem(sys.modules, "proxy.app", app)
     monkeypatch.setitem(sys.modules, "proxy.demo.main", demo)
     assert main(["run", "routing.yaml"]) == 7
+    assert main(["run", "--takeover", "routing.yaml"]) == 5
     assert main(["demo", "--keep"]) == 8
     assert main(["demo"]) == 9
 
@@ -154,3 +164,47 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == ["{", "0"]
     assert ended.stderr == ""
+
+
+def token_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> bytes:
+    assert main(["token", "churn", "v3", *arguments]) == 0
+    return capsys.readouterr().out.strip().encode()
+
+
+def test_a_token_is_made_with_the_secret_of_the_file_or_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSFADE_OVERRIDE_SECRET", SECRET)
+    file = tmp_path / "routing.yaml"
+    file.write_text(f'override: {{secret: "${{CROSSFADE_OVERRIDE_SECRET}}"}}\n{FILE}')
+    for arguments in (["--config", str(file)], [], ["--secret", SECRET]):
+        token = token_of(*arguments, "--expires", "2m", capsys=capsys)
+        assert read_token(SECRET, token, "churn", time.time() + 100) == "v3"
+        with pytest.raises(RequestRefused, match="expired"):
+            read_token(SECRET, token, "churn", time.time() + 121)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["fraud", "v3", "--config", "FILE"], 4, "no route is called fraud"),
+        (["churn", "v9", "--config", "FILE"], 4, "no backend is called v9"),
+        (["churn", "v3", "--config", "FILE"], 1, "there is no override.secret"),
+        (["churn", "v3", "--config", "nowhere"], 1, "cannot be read"),
+        (["churn", "v3"], 2, "no secret"),
+        (["churn", "v3", "--secret", "x", "--expires", "soon"], 2, "--expires must be"),
+    ],
+)
+def test_what_makes_no_token(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.delenv("CROSSFADE_OVERRIDE_SECRET", raising=False)
+    file = tmp_path / "routing.yaml"
+    file.write_text(FILE)
+    assert main(["token", *(str(file) if a == "FILE" else a for a in arguments)]) == code
+    assert said in capsys.readouterr().err

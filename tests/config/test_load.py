@@ -33,6 +33,7 @@ from proxy.config.model import (
     TimeoutConfig,
     TlsConfig,
 )
+from proxy.config.problem import ConfigError
 from tests.config.sample import loaded, rollout, route, text
 
 LEAST = """\
@@ -325,3 +326,13 @@ def test_shares_survive_the_file_exactly(parts: int):
         f"{{a: {parts // 100}.{parts % 100:02}%, b: {(10_000 - parts) // 100}.{(10_000 - parts) % 100:02}%}}"
     )
     assert loaded(text(split=written)).config.routes[0].split == {"a": parts, "b": 10_000 - parts}
+
+
+def test_a_secret_too_short_is_refused_and_not_repeated():
+    assert loaded(text(top="override: {secret: sixteen-or-more-chars}")).config.override is not None
+    with pytest.raises(ConfigError) as refused:
+        loaded(text(top="override: {secret: hunter2}"))
+    (problem,) = refused.value.problems
+    assert (problem.line, problem.path) == (2, "override.secret")
+    assert "at least 16 characters" in problem.message
+    assert "hunter2" not in str(problem)

@@ -79,6 +79,18 @@ async def test_gross_failure_blows_the_fuse_within_a_tick():
     assert last.reason.startswith("fuse: 10 errors in a row; the limit is 10; ")
 
 
+async def test_what_testers_cause_is_no_evidence():
+    """They chose the challenger, and may do with it what no customer does."""
+    scene = Scene()
+    await scene.load()
+    await scene.tick()
+    for _ in range(20):
+        scene.count("v3", 50, 50, "tester")
+        await scene.tick()
+    assert scene.rollout.phase == "progressing"
+    assert {verdict.n for verdict in scene.rollout.verdicts} <= {0}
+
+
 async def test_a_common_cause_holds_and_blames_nobody():
     scene = Scene()
     await scene.load()

@@ -1,0 +1,79 @@
+"""A tester with a token gets the backend it names; everyone else the one that was drawn."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from proxy.routing.override import make_token
+from proxy.routing.snapshot import TESTER
+from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.wire import get
+
+SECRET = "correct horse battery staple"
+
+
+def token(backend: str = "v3", of: str = "churn", seconds: float = 86400, secret: str = SECRET) -> bytes:
+    return b"X-Crossfade-Override: " + make_token(secret, of, backend, int(time.time() + seconds)).encode()
+
+
+async def test_a_token_picks_a_backend_and_stays_here(stage: Stage) -> None:
+    stage.backend("v2")
+    preview = stage.backend("v3")
+    stage.use(route("v2"), override_secret=SECRET)
+    client = await stage.client()
+    for fields, backend in (([token()], "v3"), ([], "v2"), ([token()], "v3")):
+        await client.send(get(fields=fields))
+        answer = await client.answer()
+        assert (answer.status, answer.backend) == (200, backend)
+    assert all(request.field("x-crossfade-override") is None for request in preview.requests)
+
+
+async def test_testers_are_counted_apart_and_mirrored_to_nobody(stage: Stage) -> None:
+    stage.backend("v2")
+    stage.backend("v3")
+    stage.backend("v4")
+    stage.use(route({"v2": 5000, "v3": 5000}, mirrors=mirrored("v4")), override_secret=SECRET)
+    client = await stage.client()
+    await client.send(get(fields=[token()]))
+    assert (await client.answer()).status == 200
+    await stage.quiet()
+    (cell,) = stage.plane.recorder.table.cells.values()
+    assert (cell.backend, cell.role, cell.requests) == ("v3", TESTER, 1)
+    assert stage.mirrors("v4") == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        (token(secret="of somebody else"), "not one of this proxy's"),
+        (token(of="fraud"), "another route"),
+        (token(seconds=-1), "expired"),
+        (token("v9"), "not there"),
+        (token() + b", " + token().partition(b": ")[2], "not one of this proxy's"),
+        (b"x-crossfade-override: v3", "not one of this proxy's"),
+        (b"x-crossfade-override:", "not one of this proxy's"),
+    ],
+)
+async def test_what_is_no_good_token_is_refused_and_says_why(stage: Stage, field: bytes, said: str) -> None:
+    """And the connection goes on."""
+    stage.backend("v2")
+    stage.backend("v3")
+    stage.use(route("v2"), override_secret=SECRET)
+    client = await stage.client()
+    await client.send(get(fields=[field]))
+    answer = await client.answer()
+    assert (answer.status, answer.error, said in answer.body.decode()) == (403, b"internal/override", True)
+    await client.send(get())
+    assert (await client.answer()).backend == "v2"
+
+
+async def test_without_a_secret_tokens_mean_nothing(stage: Stage) -> None:
+    backend = stage.backend("v2")
+    stage.backend("v3")
+    stage.use(route("v2"))
+    client = await stage.client()
+    await client.send(get(fields=[token()]))
+    assert (await client.answer()).backend == "v2"
+    assert backend.requests[0].field("x-crossfade-override") is None
