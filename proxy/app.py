@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import sys
 import time
 from hashlib import blake2b
@@ -40,7 +39,8 @@ from proxy.workers import sockets
 from proxy.workers.messages import Certificate, Listening, WorkerOptions
 from proxy.workers.pool import DirectSeam, WorkerPool
 from proxy.workers.succession import Door, pid_of, take_over
-from proxy.workers.worker import Worker, load_tls
+from proxy.workers.tls import Credentials
+from proxy.workers.worker import Worker
 
 log = logging.getLogger("crossfade")
 
@@ -84,7 +84,9 @@ class App:
         self.listens_at: list[tuple[str, int]] = []
         self.counts = CountsTable()  # what workers have counted and the health loop has not taken yet
         self.content, self.loaded = self.read()
-        self.seen = self.fingerprint()
+        self.credentials: Credentials | None = None
+        self.pool: WorkerPool | None = None
+        self.seen = b""
         self.stopping = asyncio.Event()
         self.reloading = asyncio.Lock()
         self.is_ready = False
@@ -109,8 +111,14 @@ class App:
     def fingerprint(self) -> bytes:
         """Of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
         with contextlib.suppress(OSError):
-            return blake2b(self.path.read_bytes()).digest()
+            return blake2b(b"".join(path.read_bytes() for path in self.watched())).digest()
         return b""
+
+    def watched(self) -> list[Path]:
+        """The configuration, and the certificates' files."""
+        files = self.credentials.files if self.credentials else None
+        named = (files.cert, files.key, files.client_ca) if files else ()
+        return [self.path, *(Path(name) for name in named if name)]
 
     async def reload(self, actor: str) -> None:
         """Take the file as it is now. Raises ConfigError or Refused, and then nothing has changed."""
@@ -121,6 +129,7 @@ class App:
             except ConfigError as error:
                 self.controller.refuse_config(str(error))
                 raise
+            self.renew_tls()
             for key in ("listen", "admin", "workers", "state", "tls"):
                 if getattr(loaded.config, key) != getattr(self.loaded.config, key):
                     log.warning("a change of `%s` takes effect at the next start", key)
@@ -129,6 +138,18 @@ class App:
             self.prober.configure(loaded)
             self.asker.configure(loaded.config)
             log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
+
+    def renew_tls(self) -> None:
+        """New connections get what is in the files now; where that is no good, what was in force before."""
+        if self.credentials is None:
+            return
+        try:
+            self.credentials.renew()
+        except OSError as error:
+            log.error("tls: %s; the certificate before stays in force", error)
+        else:
+            if self.pool is not None:
+                self.pool.renew()
 
     async def try_reload(self, actor: str) -> None:
         """A reload nobody waits for: what is wrong goes to the log, and the old configuration stays."""
@@ -154,7 +175,8 @@ class App:
 
     async def run(self) -> None:
         config = self.loaded.config
-        load_tls_or_fail(config)
+        self.credentials = self.load_tls()
+        self.seen = self.fingerprint()
         if self.taking_over:
             await self.take_over(config)
         self.inherited += sockets.from_systemd()
@@ -170,6 +192,17 @@ class App:
             self.door.close()
             store.close()
 
+    def load_tls(self) -> Credentials | None:
+        """Also in the control process, so that bad files are found before any worker sees them."""
+        tls = self.loaded.config.tls
+        if tls is None:
+            return None
+        files = Certificate(tls.cert, tls.key, tls.client_ca, tls.client_auth == "required")
+        try:
+            return Credentials(files)
+        except OSError as error:
+            raise StartError(f"tls: {error}") from error
+
     async def take_over(self, config: Config) -> None:
         """Have the proxy that holds the state leave it, and its workers, to this one."""
         path = config.state.partition(":")[2]
@@ -182,7 +215,7 @@ class App:
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else int(config.workers)
         listening = self.listen(config, count)
         options = WorkerOptions(seam_fd=-1, listening=[], lock_file=store.lock_file)
-        pool = WorkerPool(
+        self.pool = pool = WorkerPool(
             listening, options, self.counts, lambda pids: store.name_workers([*self.door.orphans, *pids])
         )
         self.controller = Controller(store, pool, count)
@@ -210,8 +243,8 @@ class App:
         plane.recorder.table = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)
         await self.controller.load(self.loaded, "file", time.time())
-        for sock, at in self.listen(config, 1)[0]:
-            await plane.listen(sock, load_tls(at.tls))
+        for sock, _ in self.listen(config, 1)[0]:
+            await plane.listen(sock, self.credentials.context if self.credentials else None)
         self.door.dismiss(config.drain)
         store.name_workers([os.getpid()])
         await self.serve_until_stopped(config)
@@ -239,7 +272,7 @@ class App:
 
     def listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
         """For each worker, the sockets it is to listen on, and how."""
-        tls = Certificate(config.tls.cert, config.tls.key) if config.tls else None
+        tls = self.credentials.files if self.credentials else None
         found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
         for address in config.listen:
             each = self.bind(address, workers)
@@ -304,16 +337,6 @@ class App:
             log.info("draining")
         else:
             notify(f"MAINPID={pid_of(self.door.heir)}")
-
-
-def load_tls_or_fail(config: Config) -> ssl.SSLContext | None:
-    """Also in the control process, so that a bad certificate is found before any worker starts."""
-    if config.tls is None:
-        return None
-    try:
-        return load_tls(Certificate(config.tls.cert, config.tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise StartError(f"tls: cannot use {config.tls.cert} with {config.tls.key}: {error}") from error
 
 
 def notify(state: str) -> None:

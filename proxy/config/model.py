@@ -133,6 +133,12 @@ class TlsConfig(Section):
 
     cert: Text = Field(description="the certificate and its chain")
     key: Text = Field(description="its private key")
+    client_ca: Text | None = Field(
+        default=None, description="who may vouch for clients; if given, they are asked for a certificate"
+    )
+    client_auth: Literal["required", "optional"] = Field(
+        default="required", description="whether clients without a certificate are turned away"
+    )
 
 
 def secret(value: object) -> str:

@@ -35,6 +35,7 @@ from proxy.routing.router import Router
 from proxy.routing.snapshot import TESTER, AccessLog, Snapshot
 
 SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
+HANDSHAKE = 10.0  # seconds for a client's part in a TLS handshake
 BACKLOG = 4096  # connections that may wait to be accepted
 CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
 REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
@@ -110,7 +111,10 @@ class DataPlane:
         self.access_log = None if spec is None else AccessLogger(spec)
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        server = await self.loop.create_server(lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG)
+        patience = HANDSHAKE if tls is not None else None
+        server = await self.loop.create_server(
+            lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience
+        )
         self.listening.append((server, sock, tls))
 
     # ── services to exchanges ─────────────────────────────────────────────────────────────────

@@ -28,6 +28,10 @@ class Release(msgspec.Struct, tag=True):
     """The control process leaves in good order: report what is counted, then serve on alone."""
 
 
+class Renew(msgspec.Struct, tag=True):
+    """Read the certificates' files again."""
+
+
 class Report(msgspec.Struct, tag=True):
     """What a worker says of itself; `counts` since its last report."""
 
@@ -43,6 +47,8 @@ class Certificate(msgspec.Struct, frozen=True):
 
     cert: str
     key: str
+    client_ca: str | None = None
+    client_required: bool = True  # or else a client may come without a certificate
 
 
 class Listening(msgspec.Struct):
@@ -62,8 +68,8 @@ class WorkerOptions(msgspec.Struct):
 
 
 ENCODER = msgspec.msgpack.Encoder()
-DOWNWARD: msgspec.msgpack.Decoder[Publish | Drain | Release] = msgspec.msgpack.Decoder(
-    Publish | Drain | Release
+DOWNWARD: msgspec.msgpack.Decoder[Publish | Drain | Release | Renew] = msgspec.msgpack.Decoder(
+    Publish | Drain | Release | Renew
 )
 UPWARD: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 

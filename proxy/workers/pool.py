@@ -27,6 +27,7 @@ from proxy.workers.messages import (
     Listening,
     Publish,
     Release,
+    Renew,
     Report,
     WorkerOptions,
     read_frame,
@@ -180,6 +181,11 @@ class WorkerPool:
                 await link.serves(generation)
         except TimeoutError:
             link.replace()
+
+    def renew(self) -> None:
+        """Have all workers read their certificates again."""
+        for link in self.links.values():
+            write_frame(link.writer, Renew())
 
     def take(self) -> Counts:
         return self.table.take()

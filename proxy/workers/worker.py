@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import mmap
 import os
 import signal
 import socket
-import ssl
 from collections.abc import Sequence
 
 import msgspec
@@ -19,17 +19,20 @@ from proxy.dataplane.listener import DataPlane
 from proxy.routing.rate import TABLE_BYTES, RateTable
 from proxy.workers.messages import (
     DOWNWARD,
-    Certificate,
     Drain,
     Listening,
     Publish,
     Release,
+    Renew,
     Report,
     WorkerOptions,
     read_frame,
     write_frame,
 )
 from proxy.workers.succession import outlive
+from proxy.workers.tls import Credentials
+
+log = logging.getLogger("crossfade.workers")
 
 REPORT_EVERY = 0.1  # seconds
 DRAIN = 30.0  # seconds for requests in flight, where no control plane says otherwise
@@ -63,6 +66,7 @@ class Worker:
         self.plane = plane
         self.lock_file = lock_file
         self.listening = listening
+        self.credentials: list[Credentials] = []
         self.order: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
 
     async def run(self, seam: socket.socket | None) -> None:
@@ -89,7 +93,10 @@ class Worker:
                     if isinstance(message, Drain):
                         self.obey(message)
                         return
-                    await self.use(message)
+                    if isinstance(message, Renew):
+                        self.renew()
+                    else:
+                        await self.use(message)
             await self.hang_up()
         async for reader, writer in outlive(self.lock_file, self.sockets):
             self.writer = writer
@@ -105,8 +112,19 @@ class Worker:
         self.plane.use(message.snapshot)
         if not self.plane.listening:
             for at in self.listening:
-                await self.plane.listen(socket.socket(fileno=at.fd), load_tls(at.tls))
+                credentials = Credentials(at.tls) if at.tls is not None else None
+                if credentials is not None:
+                    self.credentials.append(credentials)
+                context = credentials.context if credentials is not None else None
+                await self.plane.listen(socket.socket(fileno=at.fd), context)
         self.write_report()
+
+    def renew(self) -> None:
+        for credentials in self.credentials:
+            try:
+                credentials.renew()
+            except OSError as error:
+                log.error("tls: %s; the certificate before stays in force", error)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -148,13 +166,3 @@ def status_of(plane: DataPlane, worker: int) -> WorkerStatus:
         plane.loop_lag,
         plane.in_flight(),
     )
-
-
-def load_tls(files: Certificate | None) -> ssl.SSLContext | None:
-    """Raises OSError or SSLError where the files are no good."""
-    if files is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(files.cert, files.key)
-    return context
