@@ -16,10 +16,6 @@ def any_value(node: Node) -> bool:
     return bool(node.elements)
 
 
-def any_text(node: Node) -> bool:
-    return node.text is not None
-
-
 def value_other_than(*acted_on: str) -> Callable[[Node], bool]:
     return lambda node: node.text is not None and node.text not in acted_on
 
@@ -33,15 +29,14 @@ class Pending(NamedTuple):
 
 PENDING = (
     Pending(("state",), lambda node: (node.text or "").startswith("redis")),
-    Pending(("routes", "*", "mirror", "*", "noise"), value_other_than("0", "0%")),
     Pending(("routes", "*", "prediction", "protocol"), value_other_than("json")),
-    Pending(("routes", "*", "prediction", "label"), any_text),
-    Pending(("routes", "*", "prediction", "decision"), any_text),
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "checks", "*", "metric"),
-        value_other_than("error_rate", "latency", "requests", "score_divergence", "prometheus"),
+        value_other_than(
+            "error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"
+        ),
     ),
     Pending(("routes", "*", "notify")),
 )

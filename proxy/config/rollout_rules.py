@@ -5,7 +5,7 @@ Rule: as for all rules, the document is read, and what cannot be read is passed 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from proxy.config import units
@@ -112,7 +112,8 @@ def copies_nobody_asks(document: Document) -> Iterator[Problem]:
 
 
 def can_ask_copies(check: Node) -> bool:
-    return text_at(check, "metric") != "kpi" and any(key in check.given for key in ("max", "min"))
+    live = text_at(check, "metric") in ("kpi", "score_divergence")
+    return not live and any(key in check.given for key in ("max", "min"))
 
 
 def unfit_checks(document: Document) -> Iterator[Problem]:
@@ -155,6 +156,41 @@ def queries_to_nobody(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "metric"), message)
 
 
+def decisions_nobody_makes(document: Document) -> Iterator[Problem]:
+    """What compares decisions needs them told, and copies to compare."""
+    for loc, route in document.each("routes", "*"):
+        prediction = route.child("prediction")
+        given = prediction.given if prediction else ()
+        if "decision" in given and "score" not in given:
+            message = 'needs the key "score", the number that is compared with it'
+            yield document.problem((*loc, "prediction", "decision"), message, at_key=True)
+        for index, mirror in enumerate(elements(route.child("mirror"))):
+            if text_at(mirror, "noise") not in (None, "0", "0%") and not {"decision", "label"} & set(given):
+                message = "has no effect without decisions: prediction: {score: …, decision: …}, or a label"
+                place = (*loc, "mirror", index, "noise")
+                yield document.problem(place, message, at_key=True, severity="warning")
+        for index, check in enumerate(elements(route.child("rollout", "checks"))):
+            if text_at(check, "metric") == "disagreement":
+                place = (*loc, "rollout", "checks", index, "metric")
+                if not {"decision", "label"} & set(given):
+                    message = "disagreement needs decisions: prediction: {score: …, decision: …}, or a label"
+                    yield document.problem(place, message)
+                elif not copies_challenger(route):
+                    message = "nothing is mirrored to the challenger, so there are no decisions to compare"
+                    yield document.problem(place, message, severity="warning")
+
+
+def copies_challenger(route: Node) -> bool:
+    steps, challenger = route.child("rollout", "steps"), text_at(route, "rollout", "challenger")
+    mirrors = [text_at(mirror, "to") for mirror in elements(route.child("mirror"))]
+    preset = steps is None and text_at(route, "rollout", "strategy") == "shadow"
+    return preset or challenger in mirrors or any(step.child("mirror") for step in elements(steps))
+
+
+def elements(node: Node | None) -> Sequence[Node]:
+    return node.elements if node else ()
+
+
 def text_at(node: Node, *keys: str) -> str | None:
     found = node.child(*keys)
     return found.text if found else None
@@ -167,6 +203,7 @@ ROLLOUT_RULES = (
     steps_that_do_not_rise,
     copies_nobody_asks,
     queries_to_nobody,
+    decisions_nobody_makes,
     unfit_checks,
 )
 assert set(FITTING) == set(get_args(Metric))

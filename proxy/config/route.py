@@ -62,7 +62,8 @@ class MirrorConfig(Section):
     )
     noise: Weight = Field(
         default=0,
-        description="the share that is also sent twice to the champion, to measure its own jitter",
+        description="of these, the share that is sent to the champion once more after its answer, to measure its own "
+        "jitter: so much more traffic for it, and never where a request has side effects",
         json_schema_extra={"default": "0%"},
     )
 
@@ -72,8 +73,10 @@ class PredictionConfig(Section):
 
     protocol: Protocol = Field(default="json", description="what the answers look like")
     score: JsonPath | None = Field(default=None, description="the number predicted")
-    label: JsonPath | None = Field(default=None, description="the class predicted")
-    decision: Number | None = Field(default=None, description="the score from which on the answer is yes")
+    label: JsonPath | None = Field(
+        default=None, description="the class predicted; it is the decision where no threshold is given"
+    )
+    decision: Number | None = Field(default=None, description="the score from which on the decision is yes")
     segment: Annotated[tuple[JsonPath, ...], OneOrMany()] = Field(
         default=(), description="what to tell apart in reports"
     )

@@ -30,6 +30,7 @@ from proxy.routing.balance import pick
 from proxy.routing.router import CompiledRoute, first_match, need_body
 
 if TYPE_CHECKING:
+    from proxy.dataplane.comparison import Comparison
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.listener import DataPlane
 
@@ -41,8 +42,7 @@ class Exchange:
     """What stays at its class default was not needed; most requests need little of this."""
 
     route: CompiledRoute
-    backend = ""  # the backend assigned; all counts are under its name
-    role = ""
+    backend = role = ""  # of the backend assigned; all counts are under its name
     key: int | None = None  # the sticky key's hash
     answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
     fallback: BackendState | None = None
@@ -62,9 +62,9 @@ class Exchange:
     first_byte_at = 0.0
     sent = 0  # bytes of the answer's body
     answer: ResponseHead | None = None  # set once its head has gone to the client
-    client_stalls = False  # bytes for the client pile up, as it does not read
-    recode = False  # is the answer's body framed in chunks by us?
+    client_stalls = recode = False  # it does not read, and bytes pile up; its chunks are of our framing
     deadline = total_deadline = NEVER
+    comparisons: tuple[Comparison, ...] = ()  # of this answer with what copies of the request get
     said: bytes | None = b""  # the answer's body, where somebody wants to know what it says; None: too large
 
     def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:
@@ -336,8 +336,6 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if not self.backend:
-            self.plane.recorder.refused(failure.status, failure.stage)
         if self.head.minor == b"0":  # it reads to the connection's end, as nothing promises another answer
             self.client.keep_alive = False
         self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
@@ -395,6 +393,8 @@ class Exchange:
         if self.backend:
             plane.active.discard(self)
             plane.recorder.record(self, now or monotonic())
+            if self.comparisons:
+                plane.compare(self)
         if plane.access_log is not None:
             plane.access_log.exchange(self)
         self.client.on_exchange_end()

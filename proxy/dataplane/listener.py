@@ -20,6 +20,7 @@ from time import monotonic, time
 from typing import Any
 
 from proxy.dataplane.access_log import AccessLogger
+from proxy.dataplane.comparison import Comparison, begin
 from proxy.dataplane.cutting import schedule_cuts
 from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
 from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
@@ -55,6 +56,7 @@ class DataPlane:
         self.clients: set[Downstream] = set()
         self.active: set[Exchange] = set()
         self.copies: set[MirrorCopy] = set()
+        self.comparisons: set[Comparison] = set()
         self.tunnels: set[Tunnel] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
@@ -148,19 +150,30 @@ class DataPlane:
             return
         for mirror in exchange.route.spec.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
-                dropped = self.copy(exchange, mirror.to)
-                if dropped:
-                    self.recorder.mirrored(exchange.route.spec.name, mirror.to, dropped)
+                comparison = begin(self, exchange, mirror) if exchange.route.decides else None
+                if self.copy(exchange, mirror.to, comparison) and comparison is not None:
+                    comparison.end()
 
-    def copy(self, exchange: Exchange, to: str) -> str:
-        """The reason why no copy is sent; an empty string if one is."""
+    def copy(self, exchange: Exchange, to: str, comparison: Comparison | None, second: bool = False) -> str:
+        """The reason why no copy is sent, which is counted; an empty string if one is."""
+        dropped = self.send_copy(exchange, to, comparison, second)
+        if dropped:
+            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+        return dropped
+
+    def send_copy(self, exchange: Exchange, to: str, comparison: Comparison | None, second: bool) -> str:
         spec = self.snapshot.backends.get(to)
         if spec is None:  # gone with a reload while the request came in
             return "dropped_no_endpoint"
         state = self.mirrors.get(to)
         if state is None:
             self.mirrors[to] = state = MirrorState(BackendState(spec, self.note_ejection))
-        return send_copy(self, state, exchange, random())
+        return send_copy(self, state, exchange, random(), comparison, second)
+
+    def compare(self, exchange: Exchange) -> None:
+        """The client has the answer that copies of its request are compared with."""
+        for comparison in exchange.comparisons:
+            comparison.on_live(exchange)
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────
 
@@ -181,6 +194,8 @@ class DataPlane:
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:
                 client.on_deadline()
+            for comparison in [c for c in self.comparisons if c.deadline <= now]:
+                comparison.give_up()
             self.close_idle(now - IDLE_LIMIT)
             for backend in self.all_backends():
                 backend.tend(now)

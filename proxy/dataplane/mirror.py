@@ -2,7 +2,8 @@
 
 Rule (law 7): a mirror never delays, changes or fails what the client sees. Copies use connections
 of their own; at most so many are in flight to a backend and so many bytes are held for them; what
-does not fit is dropped, and every drop is counted with its reason.
+does not fit is dropped, and every drop is counted with its reason. What an answer says is kept only
+where it is compared with the live one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from proxy.dataplane.observe import longer
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import Stage
 from proxy.http1.head import ResponseHead
 from proxy.routing.balance import pick
 
 if TYPE_CHECKING:
+    from proxy.dataplane.comparison import Comparison
     from proxy.dataplane.exchange import Exchange
     from proxy.dataplane.listener import DataPlane
 
@@ -35,12 +38,21 @@ class MirrorState:
 
 
 class MirrorCopy:
-    """One copy on its way. It owns its upstream connection the way an exchange does."""
+    """One copy on its way. It owns its upstream connection the way an exchange does.
+
+    `second`: it asks the champion once more, and tells nothing but whether that agrees with itself.
+    """
 
     answer_trailers = b""
 
     def __init__(
-        self, plane: DataPlane, state: MirrorState, exchange: Exchange, endpoint: EndpointState
+        self,
+        plane: DataPlane,
+        state: MirrorState,
+        exchange: Exchange,
+        endpoint: EndpointState,
+        comparison: Comparison | None,
+        second: bool,
     ) -> None:
         self.plane = plane
         self.state = state
@@ -59,6 +71,9 @@ class MirrorCopy:
         self.upstream: Upstream | None = None
         self.status = 0
         self.ended = False
+        self.comparison = comparison
+        self.second = second
+        self.said: bytes | None = b""  # the answer's body, where it is compared; None: too large
 
     def begin(self) -> None:
         self.plane.copies.add(self)
@@ -94,12 +109,12 @@ class MirrorCopy:
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         self.status = head.status
-        if done:
-            self.end("sent")
-        else:
-            self.deadline = self.plane.now + self.state.backend.spec.idle_timeout
+        self.deadline = self.plane.now + self.state.backend.spec.idle_timeout
+        self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
+        if self.comparison is not None:
+            self.said = longer(self.said, data)
         if done:
             self.end("sent")
 
@@ -128,12 +143,24 @@ class MirrorCopy:
             upstream.close()
         name = state.backend.spec.name
         plane.recorder.mirrored(self.route.spec.name, name, outcome)
+        if self.comparison is not None:
+            tell = self.comparison.on_second if self.second else self.comparison.on_copy
+            tell(self.status if outcome == "sent" else 0, self.said)
+        if self.second:
+            return
         if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
             error = outcome == "failed" or self.status >= 500
             plane.recorder.shadow(self, name, monotonic() - self.started, error)
 
 
-def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: float) -> str:
+def send_copy(
+    plane: DataPlane,
+    state: MirrorState,
+    exchange: Exchange,
+    draw: float,
+    comparison: Comparison | None,
+    second: bool,
+) -> str:
     """Begin a copy of this exchange's request; the reason why not, or an empty string."""
     if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
         return "dropped_upgrade"
@@ -146,5 +173,5 @@ def send_copy(plane: DataPlane, state: MirrorState, exchange: Exchange, draw: fl
         return "dropped_in_flight"
     if state.bytes_held + exchange.kept > BYTES_LIMIT:
         return "dropped_bytes"
-    MirrorCopy(plane, state, exchange, pick(backend.available, draw)).begin()
+    MirrorCopy(plane, state, exchange, pick(backend.available, draw), comparison, second).begin()
     return ""

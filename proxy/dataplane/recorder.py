@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
     from proxy.dataplane.mirror import MirrorCopy
     from proxy.errors import Stage
+    from proxy.routing.router import CompiledRoute
+    from proxy.stats.pairs import Pair
 
 KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
 Timed = tuple[tuple[str, float], ...]
@@ -32,10 +34,12 @@ class Recorder:
         self.table = CountsTable()
         self.keys_kept: dict[str, int] = {}
         self.answers_read: dict[str, int] = {}
+        self.pairs_begun: dict[str, int] = {}
 
     def take(self) -> Counts:
         self.keys_kept.clear()
         self.answers_read.clear()
+        self.pairs_begun.clear()
         return self.table.take()
 
     def cell(self, key: CellKey) -> Cell:
@@ -144,6 +148,20 @@ class Recorder:
         cell.codes[status] = cell.codes.get(status, 0) + 1
         cell.errors += error
         cell.duration.add(seconds)
+
+    def may_pair(self, route: str, most: int) -> bool:
+        """Whether one more pair may begin in the time of this report."""
+        begun = self.pairs_begun.get(route, 0)
+        self.pairs_begun[route] = min(begun + 1, most)
+        return begun < most
+
+    def paired(self, route: CompiledRoute, challenger: str, pair: Pair) -> None:
+        """Two decisions on one request; which of a key's pairs counts is for the control plane to sort out."""
+        cell = self.cell((route.spec.name, challenger, "shadow", route.version))
+        if pair.key is None:
+            cell.pairs.add(*pair[1:])
+        else:
+            cell.keyed_pairs.append(pair)
 
     def mirrored(self, route: str, backend: str, outcome: str) -> None:
         key = (route, backend, outcome)

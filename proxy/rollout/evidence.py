@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 WARM_UP = 500  # durations of the champion before its quantile may serve as a threshold
 SHADOW = "shadow"
 SCORE = "score"  # the kind of event that a first score is
+PAIR = "pair"  # and a first pair
 
 
 class Side(msgspec.Struct):
@@ -142,6 +143,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
         stratum = strata.get(cell.ledger_version)
         add_first_scores(evidence, stratum.step if stratum else None, cell)
         if stratum is not None and cell.backend == evidence.challenger:
+            add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
                 for kind in (ERROR, *evidence.limits):
                     side = stratum.met.setdefault(kind, Met()).challenger
@@ -180,7 +182,7 @@ def bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bo
 
 def spared(cell: Cell) -> Cell:
     """What the evidence keeps of it."""
-    return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[])
+    return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[], keyed_pairs=[])
 
 
 def add_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> None:
@@ -192,6 +194,17 @@ def add_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> None:
     for key, bucket in cell.keyed_scores:
         if firsts is None or firsts.count([key]):
             cell.scores.add_to(bucket)
+
+
+def add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
+    """To the pairs without a key, each key's first in the step: the second of a customer may well be the first again."""
+    kinds = evidence.firsts.get(step)
+    if not cell.keyed_pairs or kinds is None:
+        return
+    firsts = kinds.setdefault(PAIR, Firsts())
+    for pair in cell.keyed_pairs:
+        if pair.key is not None and firsts.count([pair.key]):
+            cell.pairs.add(*pair[1:])
 
 
 def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:

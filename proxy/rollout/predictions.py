@@ -128,4 +128,4 @@ def disagreement_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Ve
 def direction(pairs: Pairs) -> str:
     if log_e_direction(pairs) < bound(SHOWN_ALPHA):
         return ""
-    return ", mostly to yes" if 2 * pairs.raised > pairs.changed else ", mostly to no"
+    return ", mostly to yes" if pairs.raised > pairs.lowered else ", mostly to no"

@@ -26,6 +26,7 @@ class CompiledRoute:
     __slots__ = (
         "backends",
         "body_test",
+        "decides",
         "head_test",
         "key_sources",
         "limits",
@@ -57,6 +58,7 @@ class CompiledRoute:
         self.salt = spec.salt
         self.limits = spec.limits
         self.prediction = spec.prediction
+        self.decides = spec.prediction is not None and spec.prediction.decides
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes | None:
         for source in self.key_sources:

@@ -106,14 +106,24 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """Where in a JSON answer the score is: keys that lead inwards."""
+    """Where in a JSON answer the score is, or the label: keys that lead inwards; `decision`: the score of a yes."""
 
-    score: tuple[str, ...]
+    score: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    decision: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether it tells a decision that can be compared."""
+        return bool(self.label) or self.decision is not None
 
 
 class Mirror(msgspec.Struct, frozen=True):
+    """Shares out of 10 000: of requests that are copied, and of these, of those that ask the champion twice."""
+
     to: str
-    sample: int  # out of 10 000
+    sample: int
+    noise: int = 0
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -254,7 +264,7 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=salt_of(route.name),
         fallback=route.fallback,
-        mirrors=merged((*(Mirror(m.to, m.sample) for m in route.mirror), *trial.mirrors)),
+        mirrors=merged((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
         retry_attempts=route.retry.attempts,
         retry_budget=route.retry.budget,
         pure=route.retry.pure,
@@ -275,10 +285,11 @@ def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
 
 
 def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
-    """None where there is no score to read, or not as JSON."""
-    if prediction is None or prediction.protocol != "json" or prediction.score is None:
+    """None where there is nothing to read, or not as JSON."""
+    if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
         return None
-    return Prediction(tuple(prediction.score.split(".")))
+    score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
+    return Prediction(score, label, prediction.decision if score else None)
 
 
 def compile_rate(rate: RateConfig | None) -> Rate | None:
@@ -288,10 +299,10 @@ def compile_rate(rate: RateConfig | None) -> Rate | None:
 
 
 def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
-    """One for each backend, with the larger sample: nobody gets two copies of a request."""
+    """One for each backend, with the larger shares: nobody gets two copies of a request."""
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
-        known = out.get(mirror.to)
-        if known is None or known.sample < mirror.sample:
-            out[mirror.to] = mirror
-    return tuple(out.values())
+        known = out.get(mirror.to, mirror)
+        most = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
+        out[mirror.to] = Mirror(mirror.to, *most)
+    return tuple(mirror for mirror in out.values() if mirror.sample)

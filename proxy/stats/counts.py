@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from proxy.stats.histogram import Histogram
 from proxy.stats.means import Moments
-from proxy.stats.pairs import Pairs
+from proxy.stats.pairs import Pair, Pairs
 from proxy.stats.scores import Scores
 
 RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
@@ -67,6 +67,7 @@ class Cell(msgspec.Struct):
     scores: Scores = msgspec.field(default_factory=Scores)  # what was predicted
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
     keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # hash of the key, bucket
+    keyed_pairs: list[Pair] = msgspec.field(default_factory=list)
     kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # by name: what came of it later
     events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR, or a check's title
 
@@ -83,6 +84,7 @@ class Cell(msgspec.Struct):
             scores=Scores(),
             keyed_scores=[],
             pairs=Pairs(),
+            keyed_pairs=[],
             kpis={},
         )
 
@@ -102,6 +104,7 @@ class Cell(msgspec.Struct):
         self.scores.merge(other.scores)
         self.keyed_scores = self.keyed_scores + other.keyed_scores
         self.pairs.merge(other.pairs)
+        self.keyed_pairs = self.keyed_pairs + other.keyed_pairs
         for name, moments in other.kpis.items():
             self.kpis.setdefault(name, Moments()).merge(moments)
         for what, events in other.events.items():

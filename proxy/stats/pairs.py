@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import log1p
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,11 +16,25 @@ from proxy.stats.differences import SHIFT_STAKES
 from proxy.stats.sequential import CACHED, Tosses, log_e_worse, log_mean_exp
 
 
+class Pair(NamedTuple):
+    """One pair. `key`: the hash of the customer's, None where there is none; `chance` of asking the champion twice.
+
+    `raised`: whether the challenger said yes, None where decisions are no yes and no. `noise`: whether the champion
+    disagreed with itself, None where it was asked once.
+    """
+
+    key: int | None
+    changed: bool
+    raised: bool | None
+    chance: float
+    noise: bool | None
+
+
 class Pairs(msgspec.Struct):
     """Pairs of decisions; merging is addition.
 
     `changed`: the challenger decided otherwise than the champion; `raised`: of these, those in which it
-    said yes to the champion's no. `chances`: the sum, over the pairs, of the chance that the champion was
+    said yes to the champion's no, and `lowered` those with no to its yes. `chances`: the sum, over the pairs, of the chance that the champion was
     asked twice; `twice`: how often it was; `noise`: how often it then disagreed with itself, and `both` how
     often the challenger disagreed with its first answer as well.
     """
@@ -31,17 +46,19 @@ class Pairs(msgspec.Struct):
     twice: int = 0
     noise: int = 0
     both: int = 0
+    lowered: int = 0
 
     def add(
-        self, changed: bool, raised: bool = False, chance: float = 0.0, noise: bool | None = None
+        self, changed: bool, raised: bool | None = None, chance: float = 0.0, noise: bool | None = None
     ) -> None:
-        """One pair. `noise`: whether the champion disagreed with itself; None where it was asked once.
+        """One pair, as `Pair` has it.
 
         A second answer of the champion that never came is a disagreement: it excuses the challenger.
         """
         self.n += 1
         self.changed += changed
-        self.raised += changed and raised
+        self.raised += changed and raised is True
+        self.lowered += changed and raised is False
         self.chances += chance
         if noise is not None:
             self.twice += 1
@@ -56,6 +73,7 @@ class Pairs(msgspec.Struct):
         self.twice += other.twice
         self.noise += other.noise
         self.both += other.both
+        self.lowered += other.lowered
 
     @property
     def chance(self) -> float:
@@ -104,5 +122,5 @@ def log_e_direction(pairs: Pairs) -> float:
 
     Of the changed decisions, each is a toss of a fair coin then: the two-arm test with w = ½, both sides.
     """
-    up, down = pairs.raised, pairs.changed - pairs.raised
+    up, down = pairs.raised, pairs.lowered
     return log_mean_exp([log_e_worse([Tosses(0.5, *sides)], 1.0) for sides in ((up, down), (down, up))])

@@ -114,7 +114,7 @@ def test_splits(split: str, expected: str):
         ("mirror: [{to: b, sample: »5}]", 'routes[0].mirror[0].sample: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
         ("mirror: [»{sample: 5%}]", 'routes[0].mirror[0]: the key "to" is missing'),
         ("prediction: {protocol: »oip}", 'routes[0].prediction.protocol: must be json, oip_v2, kserve_v1, mlflow or openai, not "oip"; did you mean "oip_v2"?'),
-        ("prediction: {decision: »yes}", 'routes[0].prediction.decision: must be a number, not "yes"'),
+        ("prediction: {score: s, decision: »yes}", 'routes[0].prediction.decision: must be a number, not "yes"'),
         ("»feedback: {}", 'routes[0].feedback: the key "horizon" is missing'),
         ("retry: {attempts: »-1}", "routes[0].retry.attempts: must be at least 0, not -1"),
         ("retry: {attempts: »11}", "routes[0].retry.attempts: must be at most 10, not 11"),
@@ -304,7 +304,7 @@ def test_steps_of_copies(steps: str, expected: str):
 
 @pytest.mark.parametrize("keys", [{"strategy": "shadow"}, {"steps": "[{mirror: 10%}, {weight: 1%}]"}])
 def test_copies_must_be_asked_something(keys: dict[str, str]):
-    live = "[{metric: error_rate, max_increase: 1%}, {metric: kpi, name: k, min: 1}]"
+    live = "[{metric: error_rate, max_increase: 1%}, {metric: score_divergence, max: 0.1}, {metric: kpi, name: k, min: 1}]"
     written = text(route=rollout(**keys, checks=live)).replace("checks:", "»checks:")
     assert_told(
         written,

@@ -291,7 +291,7 @@ def test_a_fuse_can_be_turned_off():
     ],
 )
 def test_a_check_says_what_it_asks(check: str, title: str):
-    found = route(rollout(checks=check)).rollout
+    found = route(rollout(checks=check) + "\n    prediction: {label: l}").rollout
     assert found is not None
     assert [c.title for c in found.checks] == [title]
 

@@ -64,6 +64,61 @@ def test_errors(written: str, expected: str):
     assert_told(written, expected)
 
 
+DISAGREEMENT = "{strategy: canary, champion: a, challenger: b, checks: {metric: »disagreement, max: 5%}"
+DECISIONS = "prediction: {score: s, decision: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (
+            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: b}}, prediction: {{score: s}}, rollout: {DISAGREEMENT}}}}}",
+            "rollout.checks.metric: disagreement needs decisions: prediction: {score: …, decision: …}, or a label",
+        ),
+        (
+            "{name: r, match: {path: /}, split: {a: 1, b: 1}, prediction: {label: l, »decision: 0.5}}",
+            'prediction.decision: needs the key "score", the number that is compared with it',
+        ),
+    ],
+)
+def test_decisions_must_be_told(route: str, expected: str):
+    assert_told(whole(route, ALL_USED), f"routes[0].{expected}")
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (
+            "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c}, {to: b, »noise: 5%}], prediction: {score: s}}",
+            "mirror[1].noise: has no effect without decisions: prediction: {score: …, decision: …}, or a label",
+        ),
+        (
+            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: c}}, {DECISIONS}, rollout: {DISAGREEMENT}}}}}",
+            "rollout.checks.metric: nothing is mirrored to the challenger, so there are no decisions to compare",
+        ),
+    ],
+)
+def test_decisions_that_nobody_compares(route: str, expected: str):
+    bare, places = unmarked(whole(route, ALL_USED))
+    assert warnings(bare) == [f"{places[0]}: warning: routes[0].{expected}"]
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        f", mirror: {{to: b, noise: 5%}}, rollout: {DISAGREEMENT}}}",
+        f", mirror: [{{to: b, sample: 0%, noise: 5%}}], rollout: {DISAGREEMENT}}}",
+        f", rollout: {DISAGREEMENT}, steps: [{{mirror: 1%}}, {{weight: 1%}}]}}",
+        f", rollout: {DISAGREEMENT.replace('canary', 'shadow')}}}",
+    ],
+)
+def test_decisions_that_are_compared(checks: str):
+    bare, _ = unmarked(
+        whole(f"{{name: r, match: {{path: /}}, split: {{a: 1}}, {DECISIONS}{checks}}}", ALL_USED)
+    )
+    assert warnings(bare) == []
+
+
 @pytest.mark.parametrize(
     "written",
     [

@@ -201,6 +201,7 @@ class Stage:
         assert self.complaints == []
         assert (plane.clients, plane.active, plane.copies, plane.tasks) == (set(), set(), set(), set())
         assert plane.tunnels == set()
+        assert plane.comparisons == set()
         assert plane.repeating == 0
         states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.values())]
         for state in states:

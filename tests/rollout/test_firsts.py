@@ -16,6 +16,7 @@ from proxy.rollout.evidence import WARM_UP, Evidence, gather, tosses_of
 from proxy.rollout.firsts import BITS, Firsts
 from proxy.rollout.verdict import Finding
 from proxy.stats.counts import ERROR, Cell, Events
+from proxy.stats.pairs import Pair, Pairs
 
 from .counting import cell, check
 
@@ -152,3 +153,23 @@ def test_a_customer_is_scored_once_in_a_step():
     again.keyed_scores = [(1, 12)]
     gather(made, [again], ())
     assert again.scores.buckets == {12: 1}
+
+
+def test_a_customer_has_one_pair_in_a_step():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.0)
+    changed, same = Pair(1, True, True, 0.5, None), Pair(1, False, False, 0.5, True)
+    for n in (3, 0):
+        one = cell("v3", 0, role="shadow")
+        one.pairs.add(changed=False)
+        one.keyed_pairs = [changed, same, Pair(3, True, False, 0.5, False), Pair(4, False, True, 0.5, None)]
+        gather(made, [one], ())
+        assert one.pairs.n == 1 + n
+    (stratum,) = made.strata
+    assert stratum.challenger.pairs == Pairs(n=5, changed=2, raised=1, chances=1.5, twice=1, lowered=1)
+    assert stratum.challenger.keyed_pairs == []
+    made.open("r", 3, 1, 0.5)
+    again = cell("v3", 0, role="shadow", version=3)
+    again.keyed_pairs = [same]
+    gather(made, [again], ())
+    assert made.strata[1].challenger.pairs == Pairs(n=1, chances=0.5, twice=1, noise=1)

@@ -134,13 +134,14 @@ def test_where_nothing_is_mirrored_the_pairs_of_the_step_before_count():
 
 
 def test_what_is_said_of_changed_decisions():
-    up = {"n": 9000, "changed": 900, "raised": 880}
+    up = {"n": 9000, "changed": 900, "raised": 880, "lowered": 20}
     assert judge(CHANGED, paired(**up), TERMS).reason.startswith(
         "10% of 9000 decisions changed, mostly to yes (the champion's own noise is not measured"
     )
-    noisy = paired(**up | {"raised": 450, "chances": 900.0, "twice": 900, "noise": 45})
+    noisy = paired(**up | {"raised": 450, "lowered": 450, "chances": 900.0, "twice": 900, "noise": 45})
     assert judge(CHANGED, noisy, TERMS).reason == (
         "10% of 9000 decisions changed, 5% of 900 when the champion was asked twice; allowed is 5% more"
     )
-    down = judge(CHANGED, paired(n=900, changed=60, raised=1), TERMS).reason
+    down = judge(CHANGED, paired(n=900, changed=60, raised=1, lowered=59), TERMS).reason
     assert "mostly to no" in down
+    assert "mostly" not in judge(CHANGED, paired(n=900, changed=60), TERMS).reason  # labels

@@ -48,7 +48,7 @@ routes:
     sticky: [{json: customer.id}, {header: X-Customer-Id}, {cookie: sid}, {query: user}, {client_ip: true}]
     split: {churn-v2: 90%, churn-v3: 10%}
     fallback: churn-v2
-    mirror: {to: churn-v4, sample: 12.5%}
+    mirror: {to: churn-v4, sample: 12.5%, noise: 5%}
     retry: {attempts: 2, budget: 10%, pure: true}
     limits: {body: 10MiB, inspect: 4KiB, rate: {key: {header: X-Key}, per_second: 0.5, burst: 3}}
   - name: rest
@@ -132,7 +132,7 @@ def test_routes(compiled, ledgers):
         Sticky("query", "user"),
         Sticky("client_ip"),
     )
-    assert churn.mirrors == (Mirror("churn-v4", 1250),)
+    assert churn.mirrors == (Mirror("churn-v4", 1250, 500),)
     assert (churn.fallback, churn.retry_attempts, churn.retry_budget, churn.pure) == (
         "churn-v2",
         2,

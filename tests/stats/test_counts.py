@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, Events, MirrorCount
 from proxy.stats.histogram import Histogram
 from proxy.stats.means import Moments
-from proxy.stats.pairs import Pairs
+from proxy.stats.pairs import Pair, Pairs
 
 
 def cell(backend="churn-v2", role="champion", version=1, requests=1, errors=0, **more) -> Cell:
@@ -58,6 +58,8 @@ def cells(draw) -> Cell:
         out.scores.add(value)
         out.kpis.setdefault(draw(st.sampled_from(["conversion", "revenue"])), Moments()).add(value)
     out.pairs = Pairs(*(draw(SMALL) for _ in range(5)))
+    for key in draw(st.lists(st.integers(0, 2**64 - 1), max_size=2)):
+        out.keyed_pairs.append(Pair(key, draw(st.booleans()), draw(st.booleans()), 0.25, draw(st.booleans())))
     return out
 
 
@@ -83,6 +85,7 @@ def plain(out: CountsTable) -> object:
     for c in cells.values():
         for times in (c["duration"], c["first_byte"]):
             times["total"] = round(times["total"], 6)
+        c["keyed_pairs"].sort()
         for events in c["events"].values():
             events["keys"].sort()
     return (

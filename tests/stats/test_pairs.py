@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from proxy.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
 from proxy.stats.sequential import bound
 
-kinds = st.tuples(st.booleans(), st.booleans(), st.just(0.25), st.sampled_from([None, True, False]))
+kinds = st.tuples(
+    st.booleans(), st.sampled_from([None, True, False]), st.just(0.25), st.sampled_from([None, True, False])
+)
 
 
 def pairs_of(rows) -> Pairs:
@@ -31,7 +33,7 @@ def test_merging_is_one_stream(a, b):
 
 def test_what_is_counted():
     found = pairs_of([(True, True, 0.5, None), (True, False, 0.5, True), (False, True, 0.5, False)])
-    assert found == Pairs(n=3, changed=2, raised=1, chances=1.5, twice=2, noise=1, both=1)
+    assert found == Pairs(n=3, changed=2, raised=1, chances=1.5, twice=2, noise=1, both=1, lowered=1)
     assert found.chance == 0.5
 
 
@@ -83,7 +85,8 @@ def test_evidence_grows_as_it_is_said_to():
 
 
 def test_direction_is_two_sided_and_needs_more_than_chance():
-    assert log_e_direction(Pairs(n=1000, changed=60, raised=30)) < 0
-    up, down = (log_e_direction(Pairs(n=1000, changed=60, raised=x)) for x in (55, 5))
+    assert log_e_direction(Pairs(n=1000, changed=60, raised=30, lowered=30)) < 0
+    assert log_e_direction(Pairs(n=1000, changed=60)) == 0  # labels: neither a yes nor a no
+    up, down = (log_e_direction(Pairs(n=1000, changed=60, raised=x, lowered=60 - x)) for x in (55, 5))
     assert up == pytest.approx(down)
     assert up > bound(0.001)

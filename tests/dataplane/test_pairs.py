@@ -1,0 +1,365 @@
+"""Pairs: the champion's decision for a client beside the challenger's for the copy, and the champion's own noise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from proxy.dataplane import comparison, observe
+from proxy.routing.ledger import BUCKETS, hash_of, salt_of
+from proxy.routing.snapshot import Mirror, Prediction
+from proxy.stats.counts import Cell
+from proxy.stats.pairs import Pair, Pairs
+from tests.dataplane.plane import Stage, mirrored, route, sticky
+from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
+from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
+
+YES, NO, DECISION = b'{"out": {"p": 0.5}}', b'{"out": {"p": 0.4}}', Prediction(("out", "p"), decision=0.5)
+LABEL = Prediction(label=("class",))
+FAILING = answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
+CREATED = answering(b"HTTP/1.1 201 Made\r\nContent-Length: %d\r\n\r\n%b" % (len(YES), YES))
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(YES[:9], YES[9:])
+
+
+def said(*bodies: bytes) -> Script:
+    """One after the other, then the last again and again."""
+    left = list(bodies)
+
+    async def handler(conversation: Conversation, request: Message) -> None:
+        await conversation.send(ok(left.pop(0) if len(left) > 1 else left[0]))
+
+    return each(handler)
+
+
+def noisy(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
+    return (Mirror("v3", sample, noise),)
+
+
+async def ask(stage: Stage, times: int = 1) -> None:
+    client = await stage.client()
+    for _ in range(times):
+        await client.send(post(b"{}", fields=[b"x-customer: ann"]))
+        await client.answer()
+    await stage.quiet()
+
+
+async def compared(
+    stage: Stage, champion: Script, challenger: Script, times: int = 1, **options: Any
+) -> Cell:
+    stage.backend("v2", champion)
+    stage.backend("v3", challenger, first_byte_timeout=0.1)
+    given: dict[str, Any] = {"mirrors": mirrored("v3"), "prediction": DECISION}
+    stage.use(route("v2", **given | options))
+    await ask(stage, times)
+    return await stage.shadow("v3") or Cell("churn", "v3", "shadow", 1)
+
+
+def dropped(stage: Stage) -> dict[str, int]:
+    return stage.plane.recorder.table.dropped
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (YES, YES, Pairs(n=1)),
+        (NO, YES, Pairs(n=1, changed=1, raised=1)),
+        (YES, NO, Pairs(n=1, changed=1, lowered=1)),
+        (b'{"out": {"p": 0.6}}', b'{"out": {"p": 1e9}}', Pairs(n=1)),
+    ],
+)
+async def test_decisions_are_compared(stage: Stage, ours: bytes, theirs: bytes, expected: Pairs) -> None:
+    cell = await compared(stage, said(ours), said(theirs))
+    assert (cell.pairs, cell.keyed_pairs, dropped(stage)) == (expected, [], {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "expected"),
+    [
+        (b'"high"', b'"high"', Pairs(n=1)),
+        (b'"high"', b'"low"', Pairs(n=1, changed=1)),
+        (b"1", b"1.0", Pairs(n=1)),
+        (b"1", b'"1"', Pairs(n=1, changed=1)),
+        (b"false", b"true", Pairs(n=1, changed=1, raised=1)),
+    ],
+)
+async def test_labels_are_compared(stage: Stage, ours: bytes, theirs: bytes, expected: Pairs) -> None:
+    champion, challenger = (said(b'{"class": %b}' % label) for label in (ours, theirs))
+    cell = await compared(stage, champion, challenger, prediction=LABEL)
+    assert (cell.pairs, dropped(stage)) == (expected, {})
+
+
+@pytest.mark.parametrize("script", [answering(IN_CHUNKS), closing(b"HTTP/1.1 200 OK\r\n\r\n" + YES)])
+async def test_answers_to_copies_are_read_however_they_come(stage: Stage, script: Script) -> None:
+    assert (await compared(stage, said(NO), script)).pairs.raised == 1
+
+
+async def test_with_a_key_each_pair_comes_with_its_hash(stage: Stage) -> None:
+    cell = await compared(stage, said(YES), said(NO), 2, sticky=sticky("header", "x-customer"))
+    key = hash_of(b"ann", salt_of("churn"))
+    assert cell.pairs == Pairs()
+    assert cell.keyed_pairs == [Pair(key, True, False, 0.0, None)] * 2
+
+
+@pytest.mark.parametrize("first", ["v2", "v3"])
+async def test_either_answer_may_come_first(stage: Stage, first: str) -> None:
+    let = asyncio.Event()
+
+    async def later(conversation: Conversation, request: Message) -> None:
+        await let.wait()
+        await conversation.send(ok(YES))
+
+    for name in ("v2", "v3"):
+        stage.backend(name, said(NO) if name == first else each(later))
+    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
+    client = await stage.client()
+    await client.send(get())
+    if first == "v2":
+        await client.answer()
+    else:
+        await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
+    (waiting,) = stage.plane.comparisons
+    assert (waiting.live, waiting.copied) == ((False, None) if first == "v2" else (None, False))
+    let.set()
+    if first == "v3":
+        await client.answer()
+    shadow = await stage.shadow("v3")
+    assert shadow is not None
+    assert (shadow.pairs.n, shadow.pairs.changed) == (1, 1)
+
+
+# ── no pair ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "reason"),
+    [
+        (FAILING, said(YES), "pair_status"),
+        (CREATED, said(YES), "pair_status"),
+        (closing(b""), said(YES), "pair_status"),
+        (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), said(YES), "pair_status"),
+        (said(YES), FAILING, "pair_status"),
+        (said(YES), CREATED, "pair_status"),
+        (said(YES), silent, "pair_status"),
+        (said(YES), closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), "pair_status"),
+        (said(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
+        (said(b"{}"), said(YES), "pair_decision"),
+        (said(YES), said(b"\xff["), "pair_decision"),
+        (said(YES), said(b'{"out": {"p": true}}'), "pair_decision"),
+        (said(YES), said(YES + b" " * observe.LARGEST), "pair_body_size"),
+        (said(YES + b" " * observe.LARGEST), said(YES), "pair_body_size"),
+    ],
+)
+async def test_without_both_answers_there_is_no_pair(
+    stage: Stage, champion: Script, challenger: Script, reason: str
+) -> None:
+    stage.backend("v2", champion)
+    stage.backend("v3", challenger, first_byte_timeout=0.1)
+    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION, retry_attempts=0))
+    client = await stage.client()
+    await client.send(get())
+    await stage.quiet()
+    cell = await stage.shadow("v3")
+    assert cell is not None
+    assert (cell.pairs, cell.requests) == (Pairs(), 1)
+    assert {why: n for why, n in dropped(stage).items() if why.startswith("pair")} == {reason: 1}
+
+
+@pytest.mark.parametrize("label", [b"null", b"[1]", b"{}", b'"%b"' % (b"x" * 257)])
+async def test_what_is_no_label_is_no_decision(stage: Stage, label: bytes) -> None:
+    await compared(stage, said(b'{"class": 1}'), said(b'{"class": %b}' % label), prediction=LABEL)
+    assert dropped(stage) == {"pair_decision": 1}
+
+
+async def test_the_answer_of_the_fallback_is_not_the_champion_s(stage: Stage) -> None:
+    stage.backend("v4", said(YES))
+    options: dict[str, Any] = {"fallback": "v4", "pure": True, "mirrors": mirrored("v3")}
+    assert (await compared(stage, FAILING, said(YES), **options)).pairs == Pairs()
+    assert dropped(stage) == {"pair_status": 1}
+
+
+async def test_a_client_that_leaves_leaves_no_pair(stage: Stage) -> None:
+    stage.backend("v2", silent)
+    stage.backend("v3", said(YES))
+    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await stage.client()
+    await client.send(get())
+    await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
+    client.close()
+    await stage.quiet()
+    assert dropped(stage) == {"pair_status": 1}
+    assert stage.mirrors("v2") == {}, "nobody is asked again"
+
+
+async def test_only_the_champion_s_answers_are_compared(stage: Stage) -> None:
+    """Not the challenger's with its own copy, and not another member's."""
+    stage.backend("v2", said(YES))
+    stage.backend("v4", said(YES))
+    stage.backend("v3", said(NO))
+    split = {"v2": 0, "v3": BUCKETS // 2, "v4": BUCKETS // 2}
+    stage.use(route(split, mirrors=noisy(), prediction=DECISION))
+    await ask(stage, 20)
+    assert (await stage.cell("v3")).requests and (await stage.cell("v4")).requests
+    shadow = await stage.shadow("v3")
+    assert shadow is not None
+    assert (shadow.requests, shadow.pairs, dropped(stage)) == (20, Pairs(), {})
+
+
+@pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "a score only"])
+async def test_where_nobody_asks_nothing_is_compared(stage: Stage, prediction: Prediction | None) -> None:
+    cell = await compared(stage, said(YES), said(NO), prediction=prediction, mirrors=noisy())
+    assert (cell.pairs, cell.requests, dropped(stage)) == (Pairs(), 1, {})
+    assert len(stage.backends["v2"].requests) == 1
+    (exchange,) = stage.witness.recorded
+    assert exchange.comparisons == ()
+
+
+# ── the champion's own noise ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("second", "challenger", "expected"),
+    [
+        (YES, YES, Pairs(n=1, chances=1, twice=1)),
+        (YES, NO, Pairs(n=1, changed=1, lowered=1, chances=1, twice=1)),
+        (NO, YES, Pairs(n=1, chances=1, twice=1, noise=1)),
+        (NO, NO, Pairs(n=1, changed=1, lowered=1, chances=1, twice=1, noise=1, both=1)),
+        (b"?", YES, Pairs(n=1, chances=1, twice=1, noise=1)),
+    ],
+)
+async def test_the_champion_is_asked_twice(
+    stage: Stage, second: bytes, challenger: bytes, expected: Pairs
+) -> None:
+    """A second answer that cannot be read is a disagreement: it excuses the challenger."""
+    cell = await compared(stage, said(YES, second), said(challenger), mirrors=noisy())
+    assert (cell.pairs, dropped(stage)) == (expected, {})
+    live, again = stage.backends["v2"].requests
+    assert (live.first, live.body) == (again.first, again.body)
+    assert (live.field("x-crossfade-mirror"), again.field("x-crossfade-mirror")) == (None, b"1")
+    assert (stage.mirrors("v2"), stage.mirrors("v3")) == ({"sent": 1}, {"sent": 1})
+    assert (await stage.cell("v2")).requests == 1
+    assert await stage.shadow("v2") is None, "it says nothing but whether it agrees with itself"
+
+
+@pytest.mark.parametrize("second", [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b""])
+async def test_a_second_answer_that_never_comes_is_a_disagreement(stage: Stage, second: bytes) -> None:
+    asked = 0
+
+    async def once(conversation: Conversation) -> None:
+        nonlocal asked
+        await conversation.request()
+        asked += 1
+        await conversation.send(ok(YES) if asked == 1 else second)
+        conversation.close()
+
+    cell = await compared(stage, once, said(YES), mirrors=noisy())
+    assert (cell.pairs, dropped(stage)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
+
+
+async def test_a_second_request_that_is_not_sent_is_a_disagreement(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.dataplane.mirror.BYTES_LIMIT", 1)
+    cell = await compared(stage, said(YES), said(YES), mirrors=noisy())
+    assert dropped(stage) == {}
+    assert stage.mirrors("v3") == stage.mirrors("v2") | {"dropped_bytes": 1}
+    assert cell.pairs == Pairs()
+
+
+async def test_a_share_is_asked_twice(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = iter([0.3, 0.1, 0.24, 0.9])
+    monkeypatch.setattr(comparison, "random", lambda: next(draws))
+    cell = await compared(stage, said(YES), said(YES), 4, mirrors=noisy(BUCKETS // 4))
+    assert cell.pairs == Pairs(n=4, chances=1.0, twice=2)
+    assert len(stage.backends["v2"].requests) == 6
+
+
+async def test_the_client_has_its_answer_before_the_champion_is_asked_again(stage: Stage) -> None:
+    """And goes on while that hangs."""
+    asked: list[bool] = []
+
+    async def hanging(conversation: Conversation, request: Message) -> None:
+        asked.append(request.field("x-crossfade-mirror") is not None)
+        if asked[-1]:
+            assert answered
+            await asyncio.Event().wait()
+        await conversation.send(ok(YES))
+
+    answered: list[bytes] = []
+    stage.backend("v2", each(hanging), first_byte_timeout=60.0)
+    stage.backend("v3", said(YES))
+    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await stage.client()
+    for n in range(3):
+        await client.send(get())
+        answered.append((await client.answer()).body)
+        await wait_until(lambda n=n: sum(asked) == n + 1, "it is asked again")  # type: ignore[misc]
+    assert answered == [YES] * 3
+    assert stage.plane.in_flight() == {"v2": 0, "v3": 0}
+
+
+# ── bounds ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_so_many_pairs_begin_between_reports(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "BEGUN", 3)
+    cell = await compared(stage, said(YES), said(YES), 5, mirrors=noisy())
+    assert (cell.pairs.n, cell.requests, dropped(stage)) == (3, 5, {"pairs": 2})
+    assert stage.mirrors("v2") == {"sent": 3}
+    stage.plane.recorder.take()
+    await ask(stage)
+    shadow = await stage.shadow("v3")
+    assert shadow is not None and shadow.pairs.n == 1
+
+
+async def test_so_many_pairs_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "WAITING", 2)
+    stage.backend("v2", said(YES))
+    stage.backend("v3", silent, first_byte_timeout=0.2)
+    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
+    client = await stage.client()
+    for _ in range(5):
+        await client.send(get())
+        await client.answer()
+    assert (len(stage.plane.comparisons), dropped(stage)) == (2, {"pairs": 3})
+    await stage.quiet()
+    assert (stage.plane.comparisons, dropped(stage)) == (set(), {"pairs": 3, "pair_status": 2})
+
+
+@pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
+async def test_a_pair_waits_for_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch, hangs: str) -> None:
+    monkeypatch.setattr(comparison, "PATIENCE", 0.0)
+    monkeypatch.setattr("proxy.dataplane.listener.SWEEP", 0.01)
+
+    async def hanging(conversation: Conversation, request: Message) -> None:
+        second = request.field("x-crossfade-mirror") is not None
+        if hangs == conversation.backend.name or (
+            hangs == "second" and second and conversation.backend.name == "v2"
+        ):
+            await asyncio.Event().wait()
+        await conversation.send(ok(YES))
+
+    stage.backend("v2", each(hanging))
+    stage.backend("v3", each(hanging))
+    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await stage.client()
+    await client.send(get())
+    await wait_until(lambda: not stage.plane.comparisons and stage.accepted, "the pair is given up")
+    cells = stage.plane.recorder.table.cells.values()
+    pairs = [cell.pairs for cell in cells if cell.role == "shadow"]
+    if hangs == "second":
+        assert (pairs, dropped(stage)) == ([Pairs(n=1, chances=1, twice=1, noise=1)], {})
+    else:
+        assert dropped(stage) == {"pair_time": 1}
+        assert all(p == Pairs() for p in pairs)
+
+
+async def test_a_copy_that_is_dropped_leaves_nothing_waiting(stage: Stage) -> None:
+    stage.backend("v2", said(YES))
+    stage.backend("v3")
+    stage.down("v3")
+    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    await ask(stage)
+    assert (stage.mirrors("v3"), stage.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
+    assert (stage.plane.comparisons, dropped(stage)) == (set(), {})

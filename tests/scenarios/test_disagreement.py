@@ -1,0 +1,110 @@
+"""A shadow that decides otherwise goes no further; one that is as restless as the champion itself does."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.scenarios.stagehands import Load, Proxy, running, wait_until
+from tests.scenarios.test_evidence import behaving, verdicts
+
+CHECK = "disagreement <= 1%"
+STICKY = "    sticky: {json: customer_id}\n"
+SHADOW = """\
+    split: {v2: 100%}
+    prediction: {score: out.p, decision: 0.5}
+    mirror: {to: v3, sample: 0%, noise: NOISE}
+    rollout:
+      strategy: shadow
+      champion: v2
+      challenger: v3
+      steps: [{mirror: 100%}, {weight: 50%, hold: 1h}]
+      min_requests: 200
+      checks: [{metric: disagreement, max: 1%}]
+"""
+
+
+async def well(backend: str, customer: int) -> int:
+    return 200
+
+
+async def decision(proxy: Proxy, action: str) -> str | None:
+    decisions = (await proxy.get("/api/v1/decisions"))["decisions"]
+    return next((str(d["reason"]) for d in decisions if d["action"] == action), None)
+
+
+def restless(dice: random.Random, share: float = 0.02) -> float:
+    return 0.9 if dice.random() < share else 0.1
+
+
+async def test_a_shadow_that_changes_a_fifth_of_the_decisions_is_not_promoted(tmp_path: Path) -> None:
+    dice = random.Random(1)
+
+    def scored(backend: str, customer: int) -> float:
+        return restless(dice, 0.2 if backend == "v3" else 0.0)
+
+    async with behaving(well, scored) as backends:
+        proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "50%"))
+        async with running(proxy), Load(proxy.url):
+
+            async def aborted() -> str | None:
+                return await decision(proxy, "abort")
+
+            reason = await wait_until(aborted, "the abort")
+            assert reason.startswith(f"{CHECK}: ")
+            assert "decisions changed, mostly to yes" in reason
+            assert (await proxy.split())["v2"] == 1.0
+
+
+async def test_one_that_is_as_restless_as_the_champion_is(tmp_path: Path) -> None:
+    """4 % of the decisions differ, and 4 % when the champion is asked twice: 1 % more is allowed."""
+    dice = random.Random(2)
+
+    async with behaving(well, lambda backend, customer: restless(dice)) as backends:
+        proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "100%"))
+        async with running(proxy), Load(proxy.url):
+
+            async def advanced() -> str | None:
+                return await decision(proxy, "advance")
+
+            reason = await wait_until(advanced, "the first step passes")
+            found = (await verdicts(proxy))[CHECK]
+            assert found["n"] >= 200, (reason, found)
+            assert "when the champion was asked twice" in found["reason"]
+
+
+async def test_what_the_champion_s_own_noise_may_excuse_is_not_known_without_asking(tmp_path: Path) -> None:
+    dice = random.Random(3)
+
+    async with behaving(well, lambda backend, customer: restless(dice)) as backends:
+        proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "0%"))
+        async with running(proxy), Load(proxy.url):
+
+            async def many() -> Any:
+                found = (await verdicts(proxy)).get(CHECK)
+                return found if found and found["n"] > 1000 else None
+
+            found = await wait_until(many, "a thousand pairs")
+            assert found["verdict"] == "UNDECIDED"
+            assert await decision(proxy, "advance") is None
+
+
+async def test_a_customer_has_one_pair_however_often_it_asks(tmp_path: Path) -> None:
+    """Ten customers whose decision changes, again and again, are ten pairs."""
+
+    def scored(backend: str, customer: int) -> float:
+        return 0.9 if backend == "v3" else 0.1
+
+    async with behaving(well, scored) as backends:
+        proxy = Proxy(tmp_path, backends + SHADOW.replace("NOISE", "50%"))
+        async with running(proxy), Load(proxy.url, customers=10) as load:
+            await wait_until(lambda: len(load.failures) > 500, "they ask again and again")
+
+            async def all_ten() -> Any:
+                found = (await verdicts(proxy)).get(CHECK)
+                return found if found and found["n"] >= 10 else None
+
+            found = await wait_until(all_ten, "each has its pair")
+            assert (found["verdict"], found["n"]) == ("UNDECIDED", 10)
+            assert await decision(proxy, "abort") is None
