@@ -19,7 +19,7 @@ from proxy.rollout.evidence import Evidence
 from proxy.rollout.inputs import written
 from proxy.rollout.machine import WHOLE, Event, RolloutState, action_of, advance, exposure, mirrored, stage
 from proxy.rollout.strategy import split_for_step
-from proxy.routing.ledger import Ledger, restore, reweigh
+from proxy.routing.ledger import Ledger, moved, restore, reweigh
 from proxy.stats.histogram import Histogram
 
 
@@ -103,8 +103,7 @@ def ledger_after(
     if weights is None:
         return ledger
     if stage(after) is None:
-        at_home = (ledger.backends, ledger.slots) == (home.backends, home.slots)
-        return ledger if at_home else restore(home, ledger)
+        return restore(home, ledger) if moved(ledger, home) else ledger
     return reweigh(ledger, weights, salt)
 
 

@@ -15,8 +15,10 @@ from proxy.control.store import Store
 from proxy.control.views import Decision, Verb
 from proxy.rollout import answer, machine
 from proxy.rollout.inputs import read
+from proxy.stats.pairs import Pairs
 
 from .scene import CANARY, HEAD, NOW, Scene
+from .test_strategies import SHADOW
 
 FUSED = CANARY.replace(
     "      checks:",
@@ -59,6 +61,23 @@ async def aborted() -> Scene:
     return scene
 
 
+async def unlike() -> Scene:
+    """Aborted by pairs of decisions, in a step of copies: no bucket ever moved."""
+    scene = Scene()
+    await scene.load(
+        SHADOW.replace("    split:", "    prediction: {label: class}\n    split:").replace(
+            "checks: [", "checks: [{metric: disagreement, max: 5%}, "
+        )
+    )
+    await scene.tick()
+    scene.count("v3", 400, 0, "shadow")
+    scene.seam.counts.cells[-1].pairs = Pairs(n=400, changed=200, chances=400, twice=400, noise=8, both=4)
+    await scene.tick(200)
+    assert scene.actions() == ["start", "begin", "abort"]
+    assert scene.controller.decisions(None, 0, 10)[-1].reason.startswith("disagreement <= 5%: 50% of 400")
+    return scene
+
+
 async def commanded() -> Scene:
     """Everything an operator may say, a file edited between, and the fuse."""
     scene = Scene()
@@ -79,7 +98,7 @@ async def commanded() -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (commanded, 12, 4)]
+    ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 4)]
 )
 async def test_whole_rollouts_come_out_again(make, replays, given):
     report = replayed(decided(await make()))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from proxy.control.replay import journal, replayed
+from proxy.control.store import Store
 from tests.scenarios.stagehands import Load, Proxy, running, wait_until
 from tests.scenarios.test_evidence import behaving, verdicts
 
@@ -55,6 +58,10 @@ async def test_a_shadow_that_changes_a_fifth_of_the_decisions_is_not_promoted(tm
             assert reason.startswith(f"{CHECK}: ")
             assert "decisions changed, mostly to yes" in reason
             assert (await proxy.split())["v2"] == 1.0
+        with closing(Store.read(str(tmp_path / "state.db"))) as store:
+            report = replayed(journal(store))
+        assert (report.replayed, report.differences) == (report.decisions - report.given, [])
+        assert report.replayed >= 2
 
 
 async def test_one_that_is_as_restless_as_the_champion_is(tmp_path: Path) -> None:
