@@ -393,8 +393,8 @@ class Exchange:
         if self.backend:
             plane.active.discard(self)
             plane.recorder.record(self, now or monotonic())
-            if self.comparisons:
-                plane.compare(self)
         if plane.access_log is not None:
             plane.access_log.exchange(self)
         self.client.on_exchange_end()
+        if self.comparisons:
+            plane.compare(self)

@@ -206,6 +206,15 @@ async def test_only_the_champion_s_answers_are_compared(stage: Stage) -> None:
     assert (shadow.requests, shadow.pairs, dropped(stage)) == (20, Pairs(), {})
 
 
+async def test_a_promoted_challenger_is_not_compared_with_itself(stage: Stage) -> None:
+    stage.backend("v3", said(YES))
+    stage.use(route("v3", mirrors=noisy(), prediction=DECISION))
+    await ask(stage)
+    shadow = await stage.shadow("v3")
+    assert shadow is not None
+    assert (shadow.requests, shadow.pairs, dropped(stage)) == (1, Pairs(), {})
+
+
 @pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "a score only"])
 async def test_where_nobody_asks_nothing_is_compared(stage: Stage, prediction: Prediction | None) -> None:
     cell = await compared(stage, said(YES), said(NO), prediction=prediction, mirrors=noisy())
@@ -260,11 +269,27 @@ async def test_a_second_answer_that_never_comes_is_a_disagreement(stage: Stage, 
 async def test_a_second_request_that_is_not_sent_is_a_disagreement(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.BYTES_LIMIT", 1)
-    cell = await compared(stage, said(YES), said(YES), mirrors=noisy())
-    assert dropped(stage) == {}
-    assert stage.mirrors("v3") == stage.mirrors("v2") | {"dropped_bytes": 1}
-    assert cell.pairs == Pairs()
+    async def filling(conversation: Conversation, request: Message) -> None:
+        await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
+        monkeypatch.setattr("proxy.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
+        await conversation.send(ok(YES))
+
+    cell = await compared(stage, each(filling), said(YES), mirrors=noisy())
+    assert (stage.mirrors("v2"), dropped(stage)) == ({"dropped_in_flight": 1}, {})
+    assert cell.pairs == Pairs(n=1, chances=1, twice=1, noise=1)
+
+
+async def test_pipelined_requests_have_a_pair_each(stage: Stage) -> None:
+    stage.backend("v2", said(YES))
+    stage.backend("v3", said(NO))
+    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await stage.client()
+    await client.send(get() * 20)
+    for _ in range(20):
+        assert (await client.answer()).body == YES
+    shadow = await stage.shadow("v3")
+    assert shadow is not None
+    assert shadow.pairs == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
 
 
 async def test_a_share_is_asked_twice(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
