@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -58,6 +59,7 @@ def serve(path: str, taking_over: bool = False) -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    open_limits()
     try:
         uvloop.run(App(Path(path), taking_over).run())
     except ConfigError as error:
@@ -68,6 +70,12 @@ def serve(path: str, taking_over: bool = False) -> int:
         print(f"crossfade: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def open_limits() -> None:
+    """As many descriptors as the system grants: the soft limit is often 1024, for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class App:

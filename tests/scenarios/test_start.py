@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from pathlib import Path
 
@@ -57,3 +58,19 @@ async def test_a_state_that_another_proxy_holds(tmp_path: Path, models: dict[str
 async def test_a_state_that_is_no_database(tmp_path: Path, models: dict[str, Model]) -> None:
     (tmp_path / "state.db").write_bytes(b"not a database" * 100)
     assert "state.db" in await ended(Proxy(tmp_path, routing(models, WHOLE)))
+
+
+async def test_workers_may_open_as_many_connections_as_the_system_grants(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    proxy = Proxy(tmp_path, routing(models, WHOLE))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))  # as a login shell may have it
+    try:
+        async with running(proxy):
+            status = await proxy.get("/api/v1/status")
+            assert status["workers"]
+            for worker in status["workers"]:
+                assert resource.prlimit(worker["pid"], resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
