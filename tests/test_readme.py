@@ -18,7 +18,7 @@ def test_its_yaml_loads_without_a_warning() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     loaded = load(block, "README.md", {})
     assert loaded.warnings == ()
-    assert loaded.config.routes[0].rollout is not None
+    assert loaded.config.routes[0].rollout
 
 
 def test_its_commands_exist() -> None:

@@ -148,7 +148,9 @@ class AdminApi:
         return answer({"rollouts": self.controller.rollouts(time.time())})
 
     async def rollout(self, request: web.Request) -> web.Response:
-        return answer(self.controller.rollout(request.match_info["route"], time.time()))
+        return answer(
+            self.controller.rollout(request.match_info["route"], time.time(), challenger_in(request))
+        )
 
     async def command(self, request: web.Request) -> web.Response:
         given = await body_of(request, Reason, Reason())
@@ -156,10 +158,11 @@ class AdminApi:
         if len(reason) > MAX_REASON:
             raise Invalid(f"The reason is longer than {MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
-        return answer(await self.controller.command(route, verb, actor_of(request), time.time(), reason))
+        actor, challenger = actor_of(request), challenger_in(request)
+        return answer(await self.controller.command(route, verb, actor, time.time(), reason, challenger))
 
     async def why(self, request: web.Request) -> web.Response:
-        return answer(self.controller.why(request.match_info["route"], time.time()))
+        return answer(self.controller.why(request.match_info["route"], time.time(), challenger_in(request)))
 
     async def decisions(self, request: web.Request) -> web.Response:
         route = request.query.get("route")
@@ -229,6 +232,11 @@ async def body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
         raise Invalid(f"The body does not fit: {error}.") from None
     except msgspec.DecodeError as error:
         raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
+
+
+def challenger_in(request: web.Request) -> str | None:
+    """Which rollout of its route is meant, where there are several."""
+    return request.query.get("challenger")
 
 
 def number_in(request: web.Request, name: str, default: int, allowed: range) -> int:

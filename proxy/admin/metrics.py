@@ -186,21 +186,21 @@ def of_rollouts(status: StatusView) -> Iterator[Metric]:
     yield gauge(
         "crossfade_rollout_phase",
         "1 for the phase that the rollout is in.",
-        ["route", "phase"],
-        [((r.route, phase), phase == r.phase) for r in status.rollouts for phase in Phase],
+        ["route", "challenger", "phase"],
+        [((r.route, r.challenger, phase), phase == r.phase) for r in status.rollouts for phase in Phase],
     )
     yield gauge(
         "crossfade_rollout_step",
         "The step that the rollout is in, from 0.",
-        ["route"],
-        [((r.route,), r.step) for r in status.rollouts],
+        ["route", "challenger"],
+        [((r.route, r.challenger), r.step) for r in status.rollouts],
     )
     yield gauge(
         "crossfade_check_evidence",
         "Evidence against the challenger (log e-value); the check FAILs when it reaches the bound.",
-        ["route", "check", "bound"],
+        ["route", "challenger", "check", "bound"],
         [
-            ((r.route, v.check, f"{v.bound:.4g}"), v.evidence)
+            ((r.route, r.challenger, v.check, f"{v.bound:.4g}"), v.evidence)
             for r in status.rollouts
             for v in r.verdicts
             if v.evidence is not None and v.bound is not None

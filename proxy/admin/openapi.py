@@ -109,6 +109,9 @@ def in_query(name: str, of: str, **limits: object) -> dict[str, Any]:
 
 TEXT = {"type": "string"}
 ROUTE = in_path("route")
+CHALLENGER = in_query("challenger", "string") | {
+    "description": "whose rollout; needed where the route has several"
+}
 LAST_EVENT = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
 VERB = in_path("verb", [verb.value for verb in views.Verb])
 
@@ -129,12 +132,14 @@ PATHS: dict[str, Any] = {
     "/api/v1/backends": {"get": operation("All backends", many("backends", "BackendView"))},
     "/api/v1/backends/{backend}": {"get": operation("One backend", ref("BackendView"), in_path("backend"))},
     "/api/v1/rollouts": {"get": operation("All rollouts", many("rollouts", "RolloutView"))},
-    "/api/v1/rollouts/{route}": {"get": operation("The rollout of a route", ref("RolloutView"), ROUTE)},
+    "/api/v1/rollouts/{route}": {
+        "get": operation("The rollout of a route", ref("RolloutView"), ROUTE, CHALLENGER)
+    },
     "/api/v1/rollouts/{route}/{verb}": {
-        "post": operation("Command a rollout", ref("RolloutView"), ROUTE, VERB, body=REASON)
+        "post": operation("Command a rollout", ref("RolloutView"), ROUTE, VERB, CHALLENGER, body=REASON)
     },
     "/api/v1/rollouts/{route}/why": {
-        "get": operation("The last decision, and what would change it", ref("WhyView"), ROUTE)
+        "get": operation("The last decision, and what would change it", ref("WhyView"), ROUTE, CHALLENGER)
     },
     "/api/v1/decisions": {
         "get": operation(

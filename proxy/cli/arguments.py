@@ -79,10 +79,16 @@ def add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Argu
         command = add(commands, verb, remote.command, about, admin)
         command.set_defaults(verb=verb)
         command.add_argument("route", metavar="ROUTE")
+        add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
     why = add(commands, "why", remote.why, "the last decision on a route, and what would change it", admin)
     why.add_argument("route", metavar="ROUTE")
+    add_challenger(why)
     add(commands, "reload", remote.reload, "read the configuration file again", admin)
+
+
+def add_challenger(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--challenger", metavar="NAME", help="whose rollout, where the route has several")
 
 
 def add(

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Mapping
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from proxy.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, USAGE, CommandFailed
 
 TIMEOUT = 60.0  # seconds; a split answers only when all workers serve from it
+NO_QUERY: Mapping[str, str | None] = {}
 UNKNOWN = "urn:crossfade:problem:unknown-name"
 
 
@@ -34,17 +36,25 @@ class AdminClient:
         self.secure = parts.scheme == "https"
         self.prefix = parts.path.rstrip("/")
 
-    def get(self, *path: str) -> Any:
-        return self.call("GET", path)
+    def get(self, *path: str, query: Mapping[str, str | None] = NO_QUERY) -> Any:
+        return self.call("GET", path, query=query)
 
     def put(self, *path: str, body: object) -> Any:
         return self.call("PUT", path, body)
 
-    def post(self, *path: str, body: object = None) -> Any:
-        return self.call("POST", path, body)
+    def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = NO_QUERY) -> Any:
+        return self.call("POST", path, body, query)
 
-    def call(self, method: str, path: tuple[str, ...], body: object = None) -> Any:
+    def call(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: object = None,
+        query: Mapping[str, str | None] = NO_QUERY,
+    ) -> Any:
         target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
+        if given := urlencode({name: value for name, value in query.items() if value is not None}):
+            target += f"?{given}"
         content = None if body is None else json.dumps(body).encode()
         try:
             status, headers, answer = self.exchange(method, target, content)

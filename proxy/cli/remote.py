@@ -20,7 +20,8 @@ def status(arguments: Namespace) -> int:
 def why(arguments: Namespace) -> int:
     from proxy.cli.show import show_why
 
-    return finish(arguments, client(arguments).get("rollouts", arguments.route, "why"), show_why)
+    query = {"challenger": arguments.challenger}
+    return finish(arguments, client(arguments).get("rollouts", arguments.route, "why", query=query), show_why)
 
 
 def split(arguments: Namespace) -> int:
@@ -52,7 +53,8 @@ def command(arguments: Namespace) -> int:
     from proxy.cli.show import show_rollout
 
     body = {"reason": arguments.reason} if arguments.reason else None
-    answer = client(arguments).post("rollouts", arguments.route, arguments.verb, body=body)
+    query = {"challenger": arguments.challenger}
+    answer = client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
     return finish(arguments, answer, show_rollout)
 
 

@@ -33,7 +33,7 @@ PENDING = (
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),
     Pending(
-        ("routes", "*", "rollout", "checks", "*", "metric"),
+        ("routes", "*", "rollout", "*", "checks", "*", "metric"),
         value_other_than(
             "error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"
         ),

@@ -29,7 +29,7 @@ FURTHER = ("quantile", "name", "query")
 
 
 def champion_is_challenger(document: Document) -> Iterator[Problem]:
-    for loc, rollout in document.each("routes", "*", "rollout"):
+    for loc, rollout in document.each("routes", "*", "rollout", "*"):
         champion, challenger = text_at(rollout, "champion"), text_at(rollout, "challenger")
         if champion is not None and champion == challenger:
             message = f'must be another backend than the champion, both are "{champion}"'
@@ -37,19 +37,70 @@ def champion_is_challenger(document: Document) -> Iterator[Problem]:
 
 
 def split_beside_rollout(document: Document) -> Iterator[Problem]:
-    """A rollout moves weights between two backends; a third would lose its share to it."""
+    """A rollout moves weights between champion and challengers; another would lose its share to it."""
     for loc, route in document.each("routes", "*"):
-        split, champion = route.child("split"), text_at(route, "rollout", "champion")
-        challenger = text_at(route, "rollout", "challenger")
-        if split is None or not split.entries or not exist(document, champion, challenger):
+        split, rollouts = route.child("split"), rollouts_of(route)
+        named = [text_at(rollout, key) for rollout in rollouts for key in ("champion", "challenger")]
+        if split is None or not split.entries or not rollouts or not exist(document, *named):
             continue
         for name in split.entries:
-            if name not in (champion, challenger) and exist(document, name):
+            if name not in named and exist(document, name):
                 message = f'"{name}" is neither champion nor challenger of the rollout on this route'
                 yield document.problem((*loc, "split", name), message, at_key=True)
+        champion = named[0]
         if champion not in split.entries:
             message = f'the champion must be in the split of its route, "{champion}" is not'
-            yield document.problem((*loc, "rollout", "champion"), message)
+            yield document.problem((*loc, "rollout", 0, "champion"), message)
+
+
+def rollouts_of(route: Node) -> list[Node]:
+    rollouts = route.child("rollout")
+    return rollouts.elements if rollouts else []
+
+
+def rollouts_side_by_side(document: Document) -> Iterator[Problem]:
+    """Several challengers of one champion: who they are, and that each has a share that is its own."""
+    for loc, route in document.each("routes", "*"):
+        rollouts = rollouts_of(route)
+        if len(rollouts) < 2:
+            continue
+        champion, challengers = text_at(rollouts[0], "champion"), set[str | None]()
+        for index, rollout in enumerate(rollouts):
+            at = (*loc, "rollout", index)
+            other, challenger = text_at(rollout, "champion"), text_at(rollout, "challenger")
+            if champion and other and other != champion:
+                message = f'the rollouts of a route have one champion, that of the first is "{champion}"'
+                yield document.problem((*at, "champion"), message)
+            if challenger and challenger in challengers:
+                message = f'"{challenger}" is the challenger of another rollout of this route already'
+                yield document.problem((*at, "challenger"), message)
+            challengers.add(challenger)
+            if text_at(rollout, "strategy") == "blue_green":
+                message = (
+                    "blue_green gives its challenger everything, so it can be the only rollout of a route"
+                )
+                yield document.problem((*at, "strategy"), message)
+            elif "steps" not in rollout.given:
+                message = 'needs the key "steps", since there is another rollout on this route'
+                yield document.problem(at, message)
+        yield from too_much_together(loc, rollouts, document)
+
+
+def too_much_together(loc: Loc, rollouts: Sequence[Node], document: Document) -> Iterator[Problem]:
+    """At the first rollout with which the champion would be left without a share."""
+    total = 0
+    for index, rollout in enumerate(rollouts):
+        steps = rollout.child("steps")
+        last = steps.elements[-1] if steps and steps.elements else None
+        try:
+            total += parts_of(last, "weight") if last else 0
+        except BadValue:
+            return
+        if total >= units.WHOLE:
+            end = units.percent(total / units.WHOLE)
+            message = f"must leave the champion a share; the challengers up to this one end at {end} together"
+            yield document.problem((*loc, "rollout", index, "steps"), message)
+            return
 
 
 def exist(document: Document, *backends: str | None) -> bool:
@@ -69,7 +120,7 @@ def mirror_beside_split(document: Document) -> Iterator[Problem]:
 
 def steps_that_do_not_rise(document: Document) -> Iterator[Problem]:
     """Shares of copies rise as weights do, and come before them."""
-    for loc, steps in document.each("routes", "*", "rollout", "steps"):
+    for loc, steps in document.each("routes", "*", "rollout", "*", "steps"):
         before = (-1, 0)  # a preview has neither
         for index, step in enumerate(steps.elements):
             try:
@@ -98,7 +149,7 @@ def parts_of(step: Node, key: str) -> int:
 
 def copies_nobody_asks(document: Document) -> Iterator[Problem]:
     """Steps of copies would be passed with nothing known, were all checks to wait for live traffic."""
-    for loc, rollout in document.each("routes", "*", "rollout"):
+    for loc, rollout in document.each("routes", "*", "rollout", "*"):
         checks, steps = rollout.child("checks"), rollout.child("steps")
         asks = [check for check in checks.elements if can_ask_copies(check)] if checks else []
         if checks is None or not checks.elements or asks:
@@ -117,7 +168,7 @@ def can_ask_copies(check: Node) -> bool:
 
 
 def unfit_checks(document: Document) -> Iterator[Problem]:
-    for loc, check in document.each("routes", "*", "rollout", "checks", "*"):
+    for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
         metric = text_at(check, "metric")
         if metric in FITTING:
             yield from unfit_bounds(loc, check, metric, document)
@@ -150,7 +201,7 @@ def unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterat
 def queries_to_nobody(document: Document) -> Iterator[Problem]:
     if document.root.child("prometheus", "url") is not None:
         return
-    for loc, check in document.each("routes", "*", "rollout", "checks", "*"):
+    for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
         if text_at(check, "metric") == "prometheus" and "query" in check.given:
             message = "a query needs a server: prometheus: {url: http://…} at the top of the file"
             yield document.problem((*loc, "metric"), message)
@@ -199,6 +250,7 @@ def text_at(node: Node, *keys: str) -> str | None:
 ROLLOUT_RULES = (
     champion_is_challenger,
     split_beside_rollout,
+    rollouts_side_by_side,
     mirror_beside_split,
     steps_that_do_not_rise,
     copies_nobody_asks,

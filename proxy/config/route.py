@@ -155,7 +155,7 @@ class RouteConfig(Section):
         default=("websocket",), description="the protocols a connection may be upgraded to"
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="what a request may cost")
-    rollout: RolloutConfig | None = Field(
-        default=None, description="the attempt to put a challenger in charge"
+    rollout: Annotated[tuple[RolloutConfig, ...], OneOrMany()] = Field(
+        default=(), description="the attempt to put a challenger in charge, or several of one champion's"
     )
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(default=(), description="whom to tell")

@@ -44,7 +44,12 @@ def backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
     """Every place that names a backend: its location, the name, and whether the name is a key there."""
     for loc, node in document.each("routes", "*", "split"):
         yield from (((*loc, name), name, True) for name in node.entries)
-    for place in (("fallback",), ("mirror", "*", "to"), ("rollout", "champion"), ("rollout", "challenger")):
+    for place in (
+        ("fallback",),
+        ("mirror", "*", "to"),
+        ("rollout", "*", "champion"),
+        ("rollout", "*", "challenger"),
+    ):
         for loc, node in document.each("routes", "*", *place):
             if node.text is not None:
                 yield loc, node.text, False
@@ -129,7 +134,7 @@ def everybody_trusted(document: Document) -> Iterator[Problem]:
 def empty_sections(document: Document) -> Iterator[Problem]:
     """`health:` with nothing after it would read as off, where its writer meant the defaults."""
     for place in (
-        ("routes", "*", "rollout", "fuse"),
+        ("routes", "*", "rollout", "*", "fuse"),
         ("backends", "**", "health"),
         ("backends", "**", "eject"),
         ("access_log",),

@@ -102,7 +102,7 @@ def stale(reading: Reading) -> Reading:
 
 
 def queries_of(config: Config) -> set[str]:
-    rollouts = [route.rollout for route in config.routes if route.rollout is not None]
+    rollouts = [rollout for route in config.routes for rollout in route.rollout]
     return {check.query for rollout in rollouts for check in rollout.checks if check.query is not None}
 
 

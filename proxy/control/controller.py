@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from time import monotonic
 
 from msgspec.structs import replace
@@ -21,65 +19,45 @@ from proxy.config.load import Loaded
 from proxy.config.problem import BadValue
 from proxy.control import viewing
 from proxy.control.change import Cause, Change, change_by_event, change_of_split
-from proxy.control.journal import Journal
 from proxy.control.live import LiveRoute
 from proxy.control.loading import Settled, settle
-from proxy.control.refusal import Invalid, Refused, UnknownName
+from proxy.control.refusal import Invalid, Refused
 from proxy.control.seam import Seam
+from proxy.control.standing import Endpoints, Standing
 from proxy.control.store import Store
-from proxy.control.subscription import Feed, Subscription
 from proxy.control.views import (
-    BackendView,
-    ConfigView,
     Decision,
     RolloutView,
     RouteView,
     StatusChange,
-    StatusView,
     Verb,
-    WhyView,
 )
 from proxy.rollout.machine import Event, NotAllowedError
 from proxy.rollout.outside import Reading
 from proxy.routing.snapshot import Limits, compile_snapshot
-from proxy.stats.counts import Counts, CountsTable
+from proxy.stats.counts import Counts
 from proxy.stats.histogram import Histogram
-from proxy.stats.window import ANY_VERSION, Window
+from proxy.stats.window import ANY_VERSION
 
 log = logging.getLogger("crossfade.control")
 
 KEEP_EVERY = 1.0  # seconds between two savings of the evidence
 LOOP = "loop"
 
-Endpoints = frozenset[tuple[str, str]]
 
-
-class Controller:
-    """Times are wall-clock seconds. `config` is there after the first `load`."""
-
-    config: Loaded
+class Controller(Standing):
+    """Times are wall-clock seconds. What is read of it is in `Standing`."""
 
     def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
-        self.journal = Journal(store)
-        self.seam = seam
+        super().__init__(store, seam)
         self.worker_count = workers
         self.kept = store.records()  # of routes that no configuration has claimed yet
-        self.lives: dict[str, LiveRoute] = {}
-        self.totals = CountsTable()
-        self.window = Window()
-        self.feed = Feed()
-        self.settling = Histogram()  # seconds from a decision until every worker serves by it
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
         self.turn = asyncio.Lock()
-        self.down: Endpoints = frozenset()
         self.seen: Endpoints = frozenset()
-        self.generation = 0
         self.told: dict[str, Limits] = {}  # what is slow, as workers know it
-        self.began = self.now = self.kept_at = 0.0
+        self.kept_at = 0.0
         self.was_ok = True
-        self.config_ok = False
-        self.last_reload_at = 0.0
-        self.last_reload_error = ""
 
     # ── the health loop ───────────────────────────────────────────────────────────────────────
 
@@ -94,7 +72,7 @@ class Controller:
             for route, cells in counts.by_route().items():
                 if route in self.lives:
                     self.lives[route].gather(cells, now)
-            changes = [change for live in self.lives.values() if (change := self.decide(live, now))]
+            changes = [change for live in self.lives.values() for change in self.decide(live, now)]
             await self.enact(changes)
             if any(live.limits != self.told.get(live.name, {}) for live in self.lives.values()):
                 await self.publish()
@@ -110,23 +88,25 @@ class Controller:
     def notice_lag(self) -> None:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
         for live in self.lives.values():
-            live.notice(lag)
+            for rollout in live.rollouts.values():
+                rollout.notice(lag)
 
     def hear(self, now: float) -> None:
         readings = self.readings(now)
         for live in self.lives.values():
-            live.hear(readings)
+            for rollout in live.rollouts.values():
+                rollout.hear(readings)
 
-    def decide(self, live: LiveRoute, now: float) -> Change | None:
-        """What the loop wants of this route; None while it waits."""
-        rollout = live.rollout
-        if rollout is None:
-            return None
-        move = live.next_move(self.is_ready(rollout.challenger), now)
-        if move is None or move.event is None:
-            return None
-        cause = Cause(LOOP, move.reason, now, self.config.hash)
-        return change_by_event(live, move.event, cause, self.known(live.name, rollout.champion))
+    def decide(self, live: LiveRoute, now: float) -> list[Change]:
+        """What the loop wants of this route, one thing at a time and what lowers exposure first."""
+        wanted = []
+        for name, rollout in live.rollouts.items():
+            move = rollout.next_move(self.is_ready(name), now)
+            if move.event is not None:
+                cause = Cause(LOOP, move.reason, now, self.config.hash)
+                known = self.known(live.name, rollout.state.champion)
+                wanted.append(change_by_event(live, name, move.event, cause, known))
+        return sorted(filter(None, wanted), key=lambda change: change.rises)[:1]
 
     async def enact(self, changes: Sequence[Change]) -> bool:
         """False when a rise could not be written, and so is not."""
@@ -154,7 +134,9 @@ class Controller:
         decisions = self.journal.write_first([change.entry for change in changes])
         if decisions is None:
             for change in changes:
-                change.live.waiting_for = f"the state to be writable: {self.journal.error}"
+                if change.challenger:
+                    rollout = change.live.rollouts[change.challenger]
+                    rollout.waiting_for = f"the state to be writable: {self.journal.error}"
             return False
         self.adopt(changes)
         await self.publish(decided)
@@ -167,9 +149,9 @@ class Controller:
             self.look_ahead(change.live)
 
     def look_ahead(self, live: LiveRoute) -> None:
-        """So that it is known at once, and not only at the next tick, what the rollout waits for."""
-        if live.rollout is not None:
-            live.next_move(self.is_ready(live.rollout.challenger), self.now)
+        """So that it is known at once, and not only at the next tick, what each rollout waits for."""
+        for name, rollout in live.rollouts.items():
+            rollout.next_move(self.is_ready(name), self.now)
 
     async def publish(self, decided: float | None = None) -> None:
         """Returns when every live worker serves from what the controller holds now.
@@ -198,9 +180,7 @@ class Controller:
         if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
             return
         self.kept_at = now
-        guarded = {
-            live.name: live.evidence for live in self.lives.values() if live.is_guarded and live.evidence
-        }
+        guarded = {live.name: live.evidence for live in self.lives.values() if live.is_guarded}
         if guarded or not self.journal.ok:
             self.journal.save_evidence(guarded)
 
@@ -273,8 +253,9 @@ class Controller:
                 fell, rose = sorted(down - self.down), sorted(self.down - down)
                 self.down = down
                 for live in self.lives.values():
-                    for name, _ in rose:
-                        live.warm(name, now)
+                    for rollout in live.rollouts.values():
+                        for name, _ in rose:
+                            rollout.warm(name, now)
                 await self.publish()
                 said = [f"{at} of {name} is down" for name, at in fell]
                 said += [f"{at} of {name} is up" for name, at in rose]
@@ -284,8 +265,9 @@ class Controller:
         """Plain weights in any unit. Returns when every worker has the new ledger."""
         async with self.turn:
             live = self.find(route)
-            if live.rollout is not None and live.rollout.is_running:
-                raise Refused(f"a rollout is {live.rollout.phase} on {route}; abort it, or let it end")
+            for state in live.record.rollouts.values():
+                if state.is_running:
+                    raise Refused(f"a rollout is {state.phase} on {route}; abort it, or let it end")
             wanted = self.parsed(weights)
             if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
                 change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
@@ -304,96 +286,34 @@ class Controller:
             raise Invalid(f"the split {error.message}") from None
         return {name: weight for name, weight in exact.items() if weight}
 
-    async def command(self, route: str, verb: Verb, actor: str, now: float, reason: str = "") -> RolloutView:
-        """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up."""
+    async def command(
+        self,
+        route: str,
+        verb: Verb,
+        actor: str,
+        now: float,
+        reason: str = "",
+        challenger: str | None = None,
+    ) -> RolloutView:
+        """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up.
+
+        `challenger`: whose rollout, where there are several on the route.
+        """
         async with self.turn:
             self.now = now
-            live = self.find(route)
-            rollout = live.rollout
-            if rollout is None:
-                raise UnknownName(f"route {route} has no rollout")
+            live, state = self.find(route), self.pick(route, challenger).state
             cause = Cause(actor, reason or f"{verb} by {actor}", now, self.config.hash)
+            known = self.known(route, state.champion)
             try:
-                change = change_by_event(live, Event(verb), cause, self.known(route, rollout.champion))
+                change = change_by_event(live, state.challenger, Event(verb), cause, known)
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:
                 await self.obey(change)
-            return self.rollout(route, now)
+            return self.rollout(route, now, state.challenger)
 
     async def obey(self, change: Change) -> None:
-        challenger = change.live.rollout.challenger if change.live.rollout else ""
-        if change.rises and not self.is_ready(challenger):
-            raise Refused(f"{challenger} has no endpoint that is up")
+        if change.rises and not self.is_ready(change.challenger):
+            raise Refused(f"{change.challenger} has no endpoint that is up")
         if not await self.enact([change]):
             raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")
-
-    # ── reads ─────────────────────────────────────────────────────────────────────────────────
-
-    def find(self, route: str) -> LiveRoute:
-        live = self.lives.get(route)
-        if live is None:
-            raise UnknownName(f"no route is called {route}")
-        return live
-
-    @property
-    def decided(self) -> Counter[tuple[str, str]]:
-        """Decisions by (route, action) since the proxy began."""
-        return self.journal.decided
-
-    def numbers(self) -> viewing.Numbers:
-        return viewing.Numbers(self.totals, self.window.table(self.now), self.window.seconds(self.now))
-
-    def status(self, now: float) -> StatusView:
-        return StatusView(
-            version=version("crossfade"),
-            uptime=max(now - self.began, 0.0),
-            generation=self.generation,
-            config=self.config_view(),
-            workers=self.seam.workers(),
-            routes=self.routes(),
-            rollouts=self.rollouts(now),
-            backends=self.backends(),
-            store_ok=self.journal.ok,
-        )
-
-    def config_view(self) -> ConfigView:
-        source, digest = self.config.source, self.config.hash
-        return ConfigView(source, digest, self.config_ok, self.last_reload_error, self.last_reload_at)
-
-    def routes(self) -> list[RouteView]:
-        numbers = self.numbers()
-        return [viewing.route_view(live, numbers) for live in self.lives.values()]
-
-    def route(self, name: str) -> RouteView:
-        return viewing.route_view(self.find(name), self.numbers())
-
-    def backends(self) -> list[BackendView]:
-        return [self.backend(name) for name in self.config.config.backends]
-
-    def backend(self, name: str) -> BackendView:
-        config = self.config.config.backends.get(name)
-        if config is None:
-            raise UnknownName(f"no backend is called {name}")
-        return viewing.backend_view(name, config, self.down, self.seam.workers())
-
-    def rollouts(self, now: float) -> list[RolloutView]:
-        return [self.rollout(live.name, now) for live in self.lives.values() if live.rollout is not None]
-
-    def rollout(self, route: str, now: float) -> RolloutView:
-        live = self.find(route)
-        if live.rollout is None:
-            raise UnknownName(f"route {route} has no rollout")
-        return viewing.rollout_view(live, live.rollout, now)
-
-    def why(self, route: str, now: float) -> WhyView:
-        live = self.find(route)
-        phase = str(live.rollout.phase) if live.rollout else None
-        verdicts, changes = viewing.verdict_views(live), viewing.would_change(live)
-        return WhyView(route, self.journal.last(route), phase, changes, verdicts)
-
-    def decisions(self, route: str | None, after: int, limit: int = 100) -> list[Decision]:
-        return self.journal.decisions(route, after, limit)
-
-    def watch(self) -> Subscription:
-        return self.feed.subscribe()

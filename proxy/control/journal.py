@@ -13,9 +13,8 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from proxy.control.chain import first_broken, seal
-from proxy.control.store import RouteRecord, Store, StoreError
+from proxy.control.store import EvidenceBy, RouteRecord, Store, StoreError
 from proxy.control.views import Decision
-from proxy.rollout.evidence import Evidence
 
 log = logging.getLogger("crossfade.journal")
 
@@ -27,7 +26,7 @@ class Entry(msgspec.Struct):
 
     draft: Decision
     record: RouteRecord | None
-    evidence: Evidence | None = None
+    evidence: EvidenceBy = {}
 
 
 class Journal:
@@ -88,7 +87,7 @@ class Journal:
         self.ok, self.error = True, ""
         return True
 
-    def save_evidence(self, evidence: dict[str, Evidence]) -> None:
+    def save_evidence(self, evidence: dict[str, EvidenceBy]) -> None:
         """Once in a while, without a sync; also how a store that failed is found to be well again."""
         if self.owed:
             self.flush()
@@ -110,6 +109,8 @@ class Journal:
         owed = [d for d, _ in self.owed if d.id > after and route in (None, d.route)]
         return (found + owed)[:limit]
 
-    def last(self, route: str) -> Decision | None:
-        owed = [d for d, _ in self.owed if d.route == route]
-        return owed[-1] if owed else self.store.last(route)
+    def last(self, route: str, challenger: str | None = None) -> Decision | None:
+        """The latest decision on the route, but for those of another challenger's rollout."""
+        own = (None, challenger) if challenger else ()
+        owed = [d for d, _ in self.owed if d.route == route and (not own or d.to.get("challenger") in own)]
+        return owed[-1] if owed else self.store.last(route, challenger)

@@ -3,7 +3,8 @@
 Rule (design 3.1): the file is what the operator wants, the state how far it has come. A rollout whose
 identity is unchanged is not disturbed; another identity starts anew from the file's split, unless its
 challenger is latched: one that was aborted stays so, whatever the plan, until `retry` or other
-content. A rollout taken out ends at the file's split. A split given over the API stays until the file's own changes.
+content. A rollout taken out ends at the file's split, or where others go on, with its buckets at the
+champion's. A split given over the API stays until the file's own changes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from proxy.config.model import Config, RolloutConfig, RouteConfig
-from proxy.control.change import Cause, draft_of, home_of
+from proxy.control.change import Cause, draft_of, home_of, opened
 from proxy.control.journal import Entry
-from proxy.control.store import RouteRecord
+from proxy.control.store import EvidenceBy, RouteRecord
 from proxy.rollout.evidence import Evidence
 from proxy.rollout.machine import Phase, RolloutState
 from proxy.rollout.strategy import Plan, expand
@@ -27,7 +28,7 @@ from proxy.stats.histogram import Histogram
 
 
 class Outcome(NamedTuple):
-    """What becomes of one route; without an action nothing has changed that is worth a decision.
+    """What becomes of one route, in one step; `challenger`: whose rollout it is about.
 
     `fresh`: a new attempt begins, so evidence begins anew.
     """
@@ -35,16 +36,17 @@ class Outcome(NamedTuple):
     record: RouteRecord
     action: str
     reason: str
+    challenger: str = ""
     fresh: bool = False
 
 
 class Settled(NamedTuple):
     route: RouteConfig
     record: RouteRecord
-    evidence: Evidence | None
+    evidence: EvidenceBy
 
 
-Held = Mapping[str, tuple[RouteRecord, Evidence | None]]
+Held = Mapping[str, tuple[RouteRecord, EvidenceBy]]
 
 
 def settle(
@@ -56,19 +58,16 @@ def settle(
     """
     settled, entries = [], []
     for route in config.routes:
-        record, evidence = held.get(route.name, (None, None))
-        outcome = settle_route(config, route, record, cause.now)
-        rollout = outcome.record.rollout
-        if rollout is None:
-            evidence = None
-        elif outcome.fresh or evidence is None:
-            baseline = known(route.name, rollout.champion)
-            evidence = Evidence(rollout.champion, rollout.challenger, baseline=baseline)
-        if outcome.action:
+        before, evidence = held.get(route.name, (None, {}))
+        record, outcomes = course_of(config, route, before, cause.now)
+        for outcome in outcomes:
+            evidence = evidence_after(outcome, before, evidence, known)
             why = cause._replace(reason=outcome.reason)
-            draft = draft_of(route.name, outcome.action, why, (record, outcome.record), {})
-            entries.append(Entry(draft, outcome.record, evidence))
-        settled.append(Settled(route, outcome.record, evidence))
+            records = before, outcome.record
+            draft = draft_of(route.name, outcome.action, why, records, {}, outcome.challenger)
+            entries.append(Entry(draft, without_strangers(config, outcome.record), evidence))
+            before = outcome.record
+        settled.append(Settled(route, without_strangers(config, record), evidence))
     names = {route.name for route in config.routes}
     gone = [record for name, (record, _) in held.items() if name not in names]
     why = cause._replace(reason="the route was taken out of the configuration")
@@ -76,45 +75,71 @@ def settle(
     return settled, entries
 
 
-def settle_route(config: Config, route: RouteConfig, old: RouteRecord | None, now: float) -> Outcome:
-    """The record that this route has under this configuration; it names no backend that is not there."""
-    outcome = course_of(config, route, old, now)
-    record = outcome.record
-    home = record.home and without_strangers(config, record.home)
-    ledger = without_strangers(config, record.ledger)
-    return outcome._replace(record=replace(record, ledger=ledger, home=home))
+def evidence_after(
+    outcome: Outcome,
+    before: RouteRecord | None,
+    evidence: EvidenceBy,
+    known: Callable[[str, str], Histogram],
+) -> EvidenceBy:
+    """Of the rollouts that there are; that of a new one begins with what is known of the champion."""
+    record, out = outcome.record, {}
+    for name, state in record.rollouts.items():
+        if name in evidence and not (outcome.fresh and name == outcome.challenger):
+            out[name] = evidence[name]
+        else:
+            out[name] = Evidence(state.champion, name, baseline=known(record.name, state.champion))
+    moved = before is not None and before.ledger.version != record.ledger.version
+    return opened(out, record) if moved else out
 
 
-def course_of(config: Config, route: RouteConfig, old: RouteRecord | None, now: float) -> Outcome:
-    if old is None:
-        first = RouteRecord(route.name, new_ledger(route.split, salt_of(route.name)), route.split)
-        started = started_anew(config, route, first, now) if route.rollout else None
-        return started or Outcome(first, "create", "the route is new")
-    if route.rollout is None and old.rollout is not None:
-        ended = replace(at_file_split(route, old), home=None, rollout=None)
-        return Outcome(ended, "end", "the rollout was taken out of the configuration")
-    lost = owners_lost(config, old)
-    if route.rollout is not None:
-        plan = expand(route.rollout)
-        state = old.rollout
-        if state is None or state.identity != identity_of(plan, config) or (lost and state.is_running):
-            return started_anew(config, route, at_file_split(route, old), now)
-        old = replace(old, rollout=replace(state, watch=plan.watch, steps=plan.steps))
-    if lost:
-        home = old.home and reweigh(old.home, route.split, salt_of(route.name))
-        reason = f"{', '.join(lost)} is no longer there: back to the file's split"
-        return Outcome(replace(at_file_split(route, old), home=home), "split", reason)
-    return kept(route, old)
+def course_of(
+    config: Config, route: RouteConfig, old: RouteRecord | None, now: float
+) -> tuple[RouteRecord, list[Outcome]]:
+    """From what there was to what the file wants: rollouts that end, a split that is lost, rollouts that begin.
+
+    Where a rollout goes on, the others come and go around it and the map stays as it is but for their
+    own buckets; where none does, the map is the file's.
+    """
+    record = old or RouteRecord(route.name, new_ledger(route.split, salt_of(route.name)), route.split)
+    plans = {rollout.challenger: expand(rollout) for rollout in route.rollout}
+    gone = [name for name in record.rollouts if name not in plans]
+    lost = [name for name in owners_lost(config, record) if name not in gone]
+    kept = {
+        name: replace(state, watch=plans[name].watch, steps=plans[name].steps)
+        for name, state in record.rollouts.items()
+        if name in plans and state.identity == identity_of(plans[name], config)
+        if not (lost and state.is_running)
+    }
+    record = replace(record, rollouts=record.rollouts | kept)
+    goes_on = not lost and any(s.is_running or s.phase is Phase.PROMOTED for s in kept.values())
+    out: list[Outcome] = []
+    if old is not None and not goes_on and (gone or lost or len(kept) < len(plans)):
+        record = rebased(route, record)
+    for name in gone:
+        record = without_rollout(record, name, goes_on)
+        out.append(Outcome(record, "end", "the rollout was taken out of the configuration", name))
+    for rollout in route.rollout:
+        if rollout.challenger not in kept:
+            out.append(started(config, route, rollout, record, now, goes_on))
+            record = out[-1].record
+    if lost and not out:
+        out.append(
+            Outcome(record, "split", f"{', '.join(lost)} is no longer there: back to the file's split")
+        )
+    if old is None and not out:
+        out.append(Outcome(record, "create", "the route is new"))
+    if route.split != record.file_split:
+        out.append(split_edited(route, record))
+        record = out[-1].record
+    return record, out
 
 
-def kept(route: RouteConfig, old: RouteRecord) -> Outcome:
+def split_edited(route: RouteConfig, record: RouteRecord) -> Outcome:
     """No rollout begins or ends; the split follows the file where the file's own has changed."""
-    if route.split == old.file_split:
-        return Outcome(old, "", "")
-    if old.rollout is not None and old.rollout.is_running:
+    if any(state.is_running for state in record.rollouts.values()):
         reason = "the file's split has changed; it is not applied while a rollout is running"
-        return Outcome(replace(old, file_split=route.split), "keep", reason)
-    return Outcome(at_file_split(route, old), "split", "the file's split has changed")
+        return Outcome(replace(record, file_split=route.split), "keep", reason)
+    return Outcome(at_file_split(route, record), "split", "the file's split has changed")
 
 
 def owners_lost(config: Config, record: RouteRecord) -> list[str]:
@@ -124,9 +149,11 @@ def owners_lost(config: Config, record: RouteRecord) -> list[str]:
     return sorted(owners - config.backends.keys())
 
 
-def without_strangers(config: Config, ledger: Ledger) -> Ledger:
-    """The same map, without the names of backends that have no bucket and are not there."""
-    return renamed(ledger, [name for name in ledger.backends if name in config.backends])
+def without_strangers(config: Config, record: RouteRecord) -> RouteRecord:
+    """The same maps, without the names of backends that have no bucket and are not there."""
+    home = record.home and renamed(record.home, [n for n in record.home.backends if n in config.backends])
+    ledger = renamed(record.ledger, [name for name in record.ledger.backends if name in config.backends])
+    return replace(record, ledger=ledger, home=home)
 
 
 def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
@@ -134,13 +161,38 @@ def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
     return replace(old, ledger=ledger, file_split=route.split)
 
 
-def started_anew(config: Config, route: RouteConfig, base: RouteRecord, now: float) -> Outcome:
+def rebased(route: RouteConfig, old: RouteRecord) -> RouteRecord:
+    """At the file's split, and at home there too."""
+    record = at_file_split(route, old)
+    return replace(record, home=home_for(route, record.ledger))
+
+
+def home_for(route: RouteConfig, ledger: Ledger) -> Ledger | None:
+    """This map without the challengers; None on a route without rollouts."""
+    challengers = [rollout.challenger for rollout in route.rollout]
+    if not challengers:
+        return None
+    return home_of(ledger, route.rollout[0].champion, challengers, salt_of(route.name))
+
+
+def without_rollout(record: RouteRecord, challenger: str, beside: bool) -> RouteRecord:
+    """Where others go on (`beside`) the challenger's buckets become the champion's, and theirs stay."""
+    rollouts, ledger = dict(record.rollouts), record.ledger
+    state = rollouts.pop(challenger)
+    if beside:
+        ledger = home_of(ledger, state.champion, [challenger], salt_of(record.name))
+    return replace(record, ledger=ledger, rollouts=rollouts)
+
+
+def started(
+    config: Config, route: RouteConfig, rollout: RolloutConfig, base: RouteRecord, now: float, beside: bool
+) -> Outcome:
     """A first attempt on this base; the challenger gets its first traffic only when it is up.
 
-    A latched challenger gets none: the rollout is aborted from its beginning.
+    A latched challenger gets none: the rollout is aborted from its beginning. `beside`: another rollout
+    goes on, so that the map is not the file's.
     """
-    assert route.rollout is not None
-    plan = expand(route.rollout)
+    plan = expand(rollout)
     state = RolloutState(
         route=route.name,
         strategy=plan.strategy,
@@ -154,13 +206,19 @@ def started_anew(config: Config, route: RouteConfig, base: RouteRecord, now: flo
         patience_from=now,
         content=content_of(plan.challenger, config),
     )
-    home = home_of(base.ledger, plan.champion, plan.challenger, salt_of(route.name))
     why = base.latched.get(state.content)
-    if why is None:
-        return Outcome(replace(base, home=home, rollout=state), "start", said(route.rollout), True)
-    reason = f"{plan.challenger} was aborted and stays so until retry or another version: {why}"
-    state = replace(state, phase=Phase.ABORTED, reason=why)
-    return Outcome(replace(base, ledger=home, home=home, rollout=state), "keep", reason, True)
+    ledger = base.ledger
+    if why is not None or beside:
+        ledger = home_of(ledger, plan.champion, [plan.challenger], salt_of(route.name))
+    action, reason = "start", said(rollout)
+    if why is not None:
+        state = replace(state, phase=Phase.ABORTED, reason=why)
+        action = "keep"
+        reason = f"{plan.challenger} was aborted and stays so until retry or another version: {why}"
+    rollouts = base.rollouts | {plan.challenger: state}
+    home = home_for(route, base.home or base.ledger)
+    record = replace(base, ledger=ledger, home=home, rollouts=rollouts)
+    return Outcome(record, action, reason, plan.challenger, fresh=True)
 
 
 def said(rollout: RolloutConfig) -> str:

@@ -8,8 +8,8 @@ decision has to begin where the one before it on its route ended.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -62,16 +62,13 @@ def journal(store: Store) -> Iterator[Decision]:
 
 
 def replayed(decisions: Iterable[Decision]) -> Report:
-    report, previous_hash = Report(), GENESIS
-    ends: dict[str, dict[str, Any]] = {}
+    report, previous_hash, ends = Report(), GENESIS, Ends({}, {})
     for decision in decisions:
         report.decisions += 1
         found = compared(decision, chain_of(decision, previous_hash))
-        if decision.from_ or decision.route in ends:
-            found += compared(
-                decision, {"from": (filled(decision.from_), filled(ends.get(decision.route, {})))}
-            )
-        previous_hash, ends[decision.route] = decision.hash, decision.to
+        found += compared(decision, ends.pairs(decision))
+        ends.move(decision)
+        previous_hash = decision.hash
         if "sight" in decision.evidence:
             report.replayed += 1
             found += compared(decision, again(decision))
@@ -82,6 +79,41 @@ def replayed(decisions: Iterable[Decision]) -> Report:
 
 
 Pairs = dict[str, tuple[Any, Any]]  # what → (as the journal has it, as it should be)
+Part = dict[str, Any]
+
+
+class Ends(NamedTuple):
+    """Where the decisions so far have left each route, and each challenger's rollout on it."""
+
+    routes: dict[str, Part]
+    rollouts: dict[tuple[str, str], Part]
+
+    def pairs(self, decision: Decision) -> Pairs:
+        """Each decision begins where the one before it ended: the split by route, the phase by rollout."""
+        begin = decision.from_
+        place = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
+        said = part(begin, OF_ROUTE), part(begin, OF_ROLLOUT)
+        was = self.routes.get(decision.route, {}), self.rollouts.get(place, {})
+        return {"from": (said, was)} if said != was else {}
+
+    def move(self, decision: Decision) -> None:
+        end, route = decision.to, decision.route
+        self.routes[route] = part(end, OF_ROUTE)
+        if "challenger" in end:
+            self.rollouts[route, end["challenger"]] = part(end, OF_ROLLOUT)
+        elif not end:
+            for place in [place for place in self.rollouts if place[0] == route]:
+                del self.rollouts[place]
+        else:
+            self.rollouts.pop((route, decision.from_.get("challenger", "")), None)
+
+
+OF_ROUTE, OF_ROLLOUT = ("split", "ledger_version"), ("phase", "step", "attempt")
+
+
+def part(standing: Part, keys: Iterable[str]) -> Part:
+    """Without the names that hold nothing: a backend that leaves the file takes its name along."""
+    return {key: held(standing[key]) if key == "split" else standing[key] for key in keys if key in standing}
 
 
 def compared(decision: Decision, pairs: Pairs) -> list[Difference]:
@@ -115,7 +147,7 @@ def again(decision: Decision) -> Pairs:
         ),
         "verdicts": (evidence["verdicts"], [as_json(v) for v in verdicts]),
         "action": (decision.action, action_of(event, state, after)),
-        "to": (decision.to, standing_after(begin, home, state, after)),
+        "to": (decision.to, standing_after(begin, home, (state, after), sight.beside)),
     }
     if decision.actor == LOOP:
         move = move_of(sight, verdicts, decision.at)
@@ -129,11 +161,15 @@ def as_json(value: Any) -> Any:
 
 
 def standing_after(
-    begin: dict[str, Any], home: dict[str, int], before: RolloutState, after: RolloutState
+    begin: dict[str, Any],
+    home: dict[str, int],
+    states: tuple[RolloutState, RolloutState],
+    others: Collection[str],
 ) -> dict[str, Any]:
-    """Where the route stands, from where it stood."""
+    """Where route and rollout stand, from where they stood."""
     split, version = begin.get("split", {}), begin.get("ledger_version", 0)
-    weights = split_after(home, before, after)
+    weights = split_after({name: round(share * WHOLE) for name, share in split.items()}, home, states, others)
+    _, after = states
     if weights is not None:
         wanted = shares(weights)
         moved = stage(after) is not None or held(wanted) != held(split)
@@ -141,16 +177,12 @@ def standing_after(
     return {
         "split": split,
         "ledger_version": version,
+        "challenger": after.challenger,
         "phase": str(after.phase),
         "step": after.step,
         "weight": split.get(after.challenger, 0.0),
         "attempt": after.attempt,
     }
-
-
-def filled(standing: dict[str, Any]) -> dict[str, Any]:
-    """Without the names that hold nothing: a backend that leaves the file takes its name along."""
-    return standing | {"split": held(standing["split"])} if "split" in standing else standing
 
 
 def shares(weights: dict[str, int]) -> dict[str, float]:

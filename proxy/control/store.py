@@ -17,11 +17,11 @@ from proxy.control.chain import GENESIS
 from proxy.control.lock import LockedError, StateLock
 from proxy.control.views import Decision
 from proxy.rollout.evidence import Evidence
-from proxy.rollout.machine import RolloutState
+from proxy.rollout.machine import Phase, RolloutState
 from proxy.routing.ledger import BUCKETS, Ledger
 
 APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 2
+FORMAT = 3
 BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
 IN_MEMORY = ":memory:"
 
@@ -32,7 +32,8 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_of_route ON decisions (route, id);
 CREATE TABLE route_state (
     route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
-    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollout TEXT, latched TEXT NOT NULL, evidence BLOB
+    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
+    evidence BLOB NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -41,18 +42,25 @@ class StoreError(Exception):
     """The store cannot be opened, read or written; the message is for the operator."""
 
 
-class RouteRecord(msgspec.Struct, frozen=True):
-    """What is kept of a route. `home` is the map that abort and rollback restore.
+EvidenceBy = dict[str, Evidence]  # by challenger
 
-    `latched`: content ids of challengers that were aborted, and why; they stay so until `retry`.
+
+class RouteRecord(msgspec.Struct, frozen=True):
+    """What is kept of a route. `home` is the map without challengers, which abort and rollback restore.
+
+    `rollouts` by challenger, in the order of the file. `latched`: content ids of challengers that were aborted, and why; they stay so until `retry`.
     """
 
     name: str
     ledger: Ledger
     file_split: dict[str, int]
     home: Ledger | None = None
-    rollout: RolloutState | None = None
+    rollouts: dict[str, RolloutState] = {}
     latched: dict[str, str] = {}
+
+    def beside(self, challenger: str) -> dict[str, Phase]:
+        """The phases of the other rollouts."""
+        return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
 
 
 class Store:
@@ -125,7 +133,7 @@ class Store:
     def commit(
         self,
         decisions: Iterable[Decision],
-        records: Iterable[tuple[RouteRecord, Evidence | None]],
+        records: Iterable[tuple[RouteRecord, EvidenceBy]],
         removed: Iterable[str] = (),
     ) -> None:
         """Everything or nothing, on disk when this returns."""
@@ -144,8 +152,8 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
-    def save_evidence(self, evidence: Mapping[str, Evidence]) -> None:
-        """Without waiting for the disk."""
+    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
+        """By route, without waiting for the disk."""
         rows = [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
@@ -158,7 +166,7 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
-    def records(self) -> dict[str, tuple[RouteRecord, Evidence | None]]:
+    def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
         try:
             rows = self.connection.execute("SELECT * FROM route_state").fetchall()
             return {row[0]: (record_of(row), evidence_of(row)) for row in rows}
@@ -170,9 +178,12 @@ class Store:
         where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
         return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
 
-    def last(self, route: str | None = None) -> Decision | None:
-        """The latest decision (on a route)."""
+    def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
+        """The latest decision (on a route; of those that are of one rollout only the ones of this challenger)."""
         where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
+        if challenger is not None:
+            where += "AND coalesce(json_extract(record, '$.to.challenger'), ?) = ? "
+            values = (*values, challenger, challenger)
         found = self.select(f"{where}ORDER BY id DESC LIMIT 1", values)
         return found[0] if found else None
 
@@ -246,7 +257,7 @@ class HomeNames(msgspec.Struct):
     version: int
 
 
-def row_of(record: RouteRecord, evidence: Evidence | None) -> tuple[object, ...]:
+def row_of(record: RouteRecord, evidence: EvidenceBy) -> tuple[object, ...]:
     home = record.home
     return (
         record.name,
@@ -256,21 +267,21 @@ def row_of(record: RouteRecord, evidence: Evidence | None) -> tuple[object, ...]
         text(HomeNames(home.backends, home.version)) if home else None,
         home.slots if home else None,
         text(record.file_split),
-        text(record.rollout) if record.rollout else None,
+        text(record.rollouts),
         text(record.latched),
-        msgspec.msgpack.encode(evidence) if evidence else None,
+        msgspec.msgpack.encode(evidence),
     )
 
 
 def record_of(row: tuple[object, ...]) -> RouteRecord:
-    name, version, backends, slots, home, home_slots, file_split, rollout, latched, _ = row
+    name, version, backends, slots, home, home_slots, file_split, rollouts, latched, _ = row
     names = msgspec.json.decode(home, type=HomeNames) if isinstance(home, str) else None
     return RouteRecord(
         name=str(name),
         ledger=ledger_of(msgspec.json.decode(str(backends), type=tuple[str, ...]), slots, version),
         file_split=msgspec.json.decode(str(file_split), type=dict[str, int]),
         home=ledger_of(names.backends, home_slots, names.version) if names else None,
-        rollout=msgspec.json.decode(rollout, type=RolloutState) if isinstance(rollout, str) else None,
+        rollouts=msgspec.json.decode(str(rollouts), type=dict[str, RolloutState]),
         latched=msgspec.json.decode(str(latched), type=dict[str, str]),
     )
 
@@ -283,8 +294,9 @@ def ledger_of(backends: tuple[str, ...], slots: object, version: object) -> Ledg
     return Ledger(backends, slots, version)
 
 
-def evidence_of(row: tuple[object, ...]) -> Evidence | None:
-    return msgspec.msgpack.decode(row[-1], type=Evidence) if isinstance(row[-1], bytes) else None
+def evidence_of(row: tuple[object, ...]) -> EvidenceBy:
+    held = row[-1]
+    return msgspec.msgpack.decode(held, type=EvidenceBy) if isinstance(held, bytes) else {}
 
 
 def text(value: object) -> str:

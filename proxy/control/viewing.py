@@ -8,6 +8,7 @@ import msgspec
 
 from proxy.config.model import BackendConfig, StickyConfig
 from proxy.control.live import LiveRoute
+from proxy.control.live_rollout import LiveRollout
 from proxy.control.seam import WorkerStatus
 from proxy.control.views import (
     BackendNumbers,
@@ -24,6 +25,8 @@ from proxy.rollout.machine import WHOLE, RolloutState
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, duration, percent
 from proxy.stats.counts import Cell, CountsTable
+
+ANOTHER_SPLIT = "another split: by the file, or by `crossfade split`"  # where there is no rollout
 
 
 class Numbers:
@@ -92,7 +95,8 @@ def backend_view(
     return BackendView(name, endpoints, in_flight, config.version)
 
 
-def rollout_view(live: LiveRoute, state: RolloutState, now: float) -> RolloutView:
+def rollout_view(live: LiveRoute, rollout: LiveRollout, now: float) -> RolloutView:
+    state = rollout.state
     return RolloutView(
         route=live.name,
         strategy=state.strategy,
@@ -104,24 +108,22 @@ def rollout_view(live: LiveRoute, state: RolloutState, now: float) -> RolloutVie
         weight=live.record.ledger.weights.get(state.challenger, 0) / WHOLE,
         since=state.since,
         elapsed=max(now - state.since, 0.0),
-        waiting_for=live.waiting_for,
-        verdicts=verdict_views(live),
+        waiting_for=rollout.waiting_for,
+        verdicts=verdict_views(rollout),
     )
 
 
-def verdict_views(live: LiveRoute) -> list[VerdictView]:
-    return [VerdictView(**msgspec.structs.asdict(v)) for v in live.verdicts]
+def verdict_views(rollout: LiveRollout) -> list[VerdictView]:
+    return [VerdictView(**msgspec.structs.asdict(v)) for v in rollout.verdicts]
 
 
-def would_change(live: LiveRoute) -> list[str]:
+def would_change(rollout: LiveRollout) -> list[str]:
     """One sentence for each thing that would lead to another decision, the nearest first."""
-    plan, state = live.plan, live.rollout
-    if plan is None or state is None:
-        return ["another split: by the file, or by `crossfade split`"]
-    out = [f"it waits for {live.waiting_for}"] if live.waiting_for else []
-    if not live.is_guarded:
+    plan, state = rollout.plan, rollout.state
+    out = [f"it waits for {rollout.waiting_for}"] if rollout.waiting_for else []
+    if not state.is_guarded:
         return out
-    for v in live.verdicts:
+    for v in rollout.verdicts:
         if v.verdict is Finding.UNDECIDED and v.eta_requests:
             out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
         elif v.evidence is not None and v.bound is not None and v.verdict is not Finding.FAIL:

@@ -1,4 +1,6 @@
-"""What is known about a challenger: counts by stratum, a stratum being one ledger version of the rollout.
+"""What is known about a challenger: counts by stratum, a stratum being one ledger version of the route.
+
+A step has one stratum, or several where another rollout of the route moved weights meanwhile.
 
 Rule: within a stratum the weights do not move, so each request between champion and challenger was
 the toss of a coin with known bias; strata are never pooled in a comparison. A threshold for slow
@@ -8,6 +10,7 @@ the counts of a stratum are marked, so that what begins late can be seen from th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
@@ -141,7 +144,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
-        add_first_scores(evidence, stratum.step if stratum else None, cell)
+        cell = with_first_scores(evidence, stratum.step if stratum else None, cell)
         if stratum is not None and cell.backend == evidence.challenger:
             add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
@@ -162,8 +165,11 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
                 bin_scores(evidence.levels, stratum, cell.scores, here=False)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
+    marked = Counter[int]()  # by step, as its strata have the slots together
     for stratum in evidence.strata:
-        mark(stratum)
+        marked[stratum.step] += len(stratum.marks)
+    for stratum in evidence.strata:
+        marked[stratum.step] += mark(stratum, marked[stratum.step])
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= WARM_UP:
         levels = levels_of(evidence.predicted)
@@ -185,15 +191,21 @@ def spared(cell: Cell) -> Cell:
     return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[], keyed_pairs=[])
 
 
-def add_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> None:
-    """To the scores without a key, each key's first in the step; all of them until the levels are fixed."""
+def with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
+    """With the scores without a key, each key's first in the step; all of them until the levels are fixed.
+
+    The cell itself stays as it is, as the champion's is one for all rollouts of the route.
+    """
     if not cell.keyed_scores:
-        return
+        return cell
+    scores = Scores()
+    scores.merge(cell.scores)
     kinds = {} if step is None else evidence.firsts.get(step, {})
     firsts = kinds.setdefault(SCORE, Firsts()) if evidence.levels else None
     for key, bucket in cell.keyed_scores:
         if firsts is None or firsts.count([key]):
-            cell.scores.add_to(bucket)
+            scores.add_to(bucket)
+    return replace(cell, scores=scores)
 
 
 def add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
@@ -252,21 +264,25 @@ def limit_of(baseline: Histogram, check: CheckConfig) -> Limit:
     )
 
 
-def mark(stratum: Stratum) -> None:
-    """When it is time."""
+def mark(stratum: Stratum, used: int) -> bool:
+    """When it is time; `used`: the marks of its step."""
     n = judged(stratum.challenger)
-    if is_due(n, stratum.marks[-1].n if stratum.marks else 0, len(stratum.marks)):
+    due = is_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
+    if due:
         tosses = {kind: met.tosses(stratum.share) for kind, met in stratum.met.items()}
         stratum.marks.append(Mark(n, tosses))
+    return due
 
 
 def tosses_of(strata: Iterable[Stratum], kind: str) -> list[Tosses]:
     return [s.met[kind].tosses(s.share) for s in strata if kind in s.met]
 
 
-def marks_of(strata: Sequence[Stratum], kind: str) -> tuple[Tosses, ...]:
-    """Of the last stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
-    return tuple([mark.tosses[kind] for mark in strata[-1].marks if kind in mark.tosses]) if strata else ()
+def marks_of(strata: Iterable[Stratum], kind: str) -> list[tuple[Tosses, ...]]:
+    """Of each stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
+    return [
+        tuple([mark.tosses[kind] for mark in s.marks if kind in mark.tosses]) for s in strata if kind in s.met
+    ]
 
 
 def met_by(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:

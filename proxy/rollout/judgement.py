@@ -23,7 +23,7 @@ from proxy.rollout.verdict import Verdict
 class Sight(msgspec.Struct):
     """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds.
 
-    `outside`: the last answers to the plan's Prometheus queries.
+    `outside`: the last answers to the plan's Prometheus queries; `beside`: the phases of the route's other rollouts.
     """
 
     plan: Plan
@@ -36,6 +36,7 @@ class Sight(msgspec.Struct):
     ready: bool = False
     outside: dict[str, Reading] = {}
     warming: bool = False
+    beside: dict[str, Phase] = {}
 
     @property
     def step(self) -> int:
@@ -66,4 +67,4 @@ def judge(sight: Sight) -> tuple[Verdict, ...]:
 
 def move_of(sight: Sight, verdicts: tuple[Verdict, ...], now: float) -> Move:
     requests = sum(judged(s.challenger) for s in sight.evidence.of_step(sight.state.step))
-    return next_move(sight.plan, sight.state, Facts(verdicts, requests, sight.ready), now)
+    return next_move(sight.plan, sight.state, Facts(verdicts, requests, sight.ready, sight.beside), now)

@@ -95,6 +95,11 @@ class RolloutState(msgspec.Struct, frozen=True):
         return self.phase is Phase.PROMOTED and self.watch_until is not None
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether a FAIL still ends it."""
+        return self.is_running or self.is_watched
+
+    @property
     def is_last_step(self) -> bool:
         return self.step == len(self.steps) - 1
 

@@ -3,6 +3,7 @@
 Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance wants
 everything together: the hold (or, with `advance_early`, proof that ends it), the requests, each check
 PASS, and an endpoint of the challenger that is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
+Other rollouts on the same route may hold it (rollout.beside).
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from proxy.rollout.machine import Event, Phase, RolloutState
+from proxy.rollout.beside import ALONE, Beside, held_by
+from proxy.rollout.machine import Event, Phase, RolloutState, advance
 from proxy.rollout.strategy import Plan
 from proxy.rollout.verdict import Finding, Verdict, duration
 from proxy.stats.sequential import bound
 
 
 class Facts(NamedTuple):
-    """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up."""
+    """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up; `beside`: other rollouts."""
 
     verdicts: Sequence[Verdict]
     requests: int
     ready: bool
+    beside: Beside = ALONE
 
 
 class Move(NamedTuple):
@@ -33,6 +36,15 @@ class Move(NamedTuple):
 
 
 def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    move = wanted(plan, state, facts, now)
+    if move.event is None or not facts.beside:
+        return move
+    held = held_by(state, advance(state, move.event, now), facts.beside)
+    return Move(None, waiting_for=held) if held else move
+
+
+def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    """What it would do if it were alone on its route."""
     failed = [v for v in facts.verdicts if v.verdict is Finding.FAIL]
     if failed and (state.is_running or state.is_watched):
         return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))

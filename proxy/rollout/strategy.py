@@ -109,12 +109,12 @@ def asked(plan: Plan, step: int) -> tuple[CheckConfig, ...]:
     return tuple(c for c in plan.checks if not c.is_live) if plan.steps[step].mirror else ()
 
 
-def split_for_step(home: dict[str, int], champion: str, challenger: str, weight: int) -> dict[str, int]:
-    """Weights with the challenger at `weight`, the champion at the rest, and other members as at home.
+def split_for_step(split: dict[str, int], champion: str, challenger: str, weight: int) -> dict[str, int]:
+    """Weights with the challenger at `weight`, the champion at the rest, and all others as they are.
 
     Where others leave less room than `weight`, the challenger gets what room there is.
     """
-    others = {name: w for name, w in home.items() if name not in (champion, challenger)}
+    others = {name: w for name, w in split.items() if name not in (champion, challenger)}
     room = WHOLE - sum(others.values())
     given = min(weight, room)
     return {**others, champion: room - given, challenger: given}

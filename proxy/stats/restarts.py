@@ -9,7 +9,8 @@ A convex combination of e-processes, where each mark depends on what was before 
 e-process (statistics 1.1; Shin, Ramdas and Rinaldo's e-detectors rest on the same). It costs log 2 at the start.
 
 Rule: all state is the integer counts at each mark. L_j since mark k is L_j now over L_j at the mark, so
-Σ_k E^(k) = mean_j L_j·Σ_k 1/L_j(mark k), and the inner sum changes only when a mark is set.
+Σ_k E^(k) = mean_j L_j·Σ_k 1/L_j(mark k), and the inner sum changes only when a mark is set. One test has SLOTS
+slots, however many strata it goes through: a test that began in one goes on in the next.
 """
 
 from __future__ import annotations
@@ -43,31 +44,44 @@ def is_due(trials: int, last: int, used: int) -> bool:
     return used < SLOTS and trials >= last + max(FIRST_SLOT, GROWTH * last)
 
 
-def log_e_worse_restarted(strata: Sequence[Tosses], d0: float, marks: Marks) -> float:
-    """As `log_e_worse`; the marks are states of the last stratum."""
+def log_e_worse_restarted(strata: Sequence[Tosses], d0: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_worse`; the marks are states of their strata."""
     logs = [ratio_logs(tosses, d0, 1) for tosses in strata]
-    return restarted(logs, inverse_worse(marks, d0), len(marks))
+    return restarted(logs, [inverse_worse(m, d0) for m in marks], marks)
 
 
-def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Marks) -> float:
-    """As `log_e_above`, of `here` among `n`; the marks are states of the last stratum."""
+def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_above`, of `here` among `n`; the marks are states of their strata."""
     logs = [above_logs(tosses.here, tosses.n, p0) for tosses in strata]
-    return restarted(logs, inverse_above(marks, p0), len(marks))
+    return restarted(logs, [inverse_above(m, p0) for m in marks], marks)
 
 
-def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Marks) -> float:
-    """As `log_e_increase`; the marks are states of the last stratum."""
+def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_increase`; the marks are states of their strata."""
     logs = [increase_logs(tosses, margin) for tosses in strata]
-    return restarted(logs, inverse_increase(marks, margin), len(marks))
+    return restarted(logs, [inverse_increase(m, margin) for m in marks], marks)
 
 
-def restarted(strata: Sequence[Logs], inverse: Logs, used: int) -> float:
-    """`strata`: log L_j of each; `inverse`: log Σ_k 1/L_j(mark k) of the last."""
+def restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
+    """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, L_j in the stratum itself.
+
+    What a mark has before it is its stratum up to there and all strata before that one.
+    """
     start = log_mean_exp(summed(strata)) if strata else 0.0
+    used = sum(map(len, marks))
     if not used:
         return log_half_sum(start, 0.0)
-    late = log_mean_exp([a + b for a, b in zip(strata[-1], inverse, strict=True)])
-    return log_half_sum(start, late - log(SLOTS), (SLOTS - used) / SLOTS)
+    since, later = NOTHING, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the strata gone through
+    for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
+        later = [a + b for a, b in zip(later, logs, strict=True)]
+        since = [log_sum(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
+    return log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
+
+
+def log_sum(a: float, b: float) -> float:
+    """log(eᵃ + eᵇ)."""
+    high, low = max(a, b), min(a, b)
+    return high + log1p(exp(low - high)) if high > -inf else high
 
 
 def log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
@@ -99,5 +113,4 @@ def inverse_increase(marks: Marks, margin: float) -> Logs:
 
 def joined(inverse: Logs, mark: Logs) -> Logs:
     """log(eˢ + e⁻ˡ), by alternative."""
-    pairs = ((max(a, -b), min(a, -b)) for a, b in zip(inverse, mark, strict=True))
-    return [high + log1p(exp(low - high)) for high, low in pairs]
+    return [log_sum(a, -b) for a, b in zip(inverse, mark, strict=True)]

@@ -28,7 +28,7 @@ def test_each_example_loads_and_uses_all_it_declares(file: Path):
 @pytest.mark.parametrize("strategy", get_args(Strategy))
 def test_each_strategy_has_its_example(strategy: str):
     routes = loaded(CONFIG / "examples" / f"{strategy}.yaml").config.routes
-    assert [r.rollout.strategy for r in routes if r.rollout] == [strategy]
+    assert [rollout.strategy for r in routes for rollout in r.rollout] == [strategy]
 
 
 def sections(value: object) -> Iterator[BaseModel]:

@@ -86,7 +86,7 @@ def test_all_that_is_not_written_has_a_default():
                 retry=RetryConfig(attempts=1, budget=0.2, pure=False),
                 upgrades=("websocket",),
                 limits=LimitsConfig(body=None, rate=None, inspect=65_536),
-                rollout=None,
+                rollout=(),
                 notify=(),
             ),
         ),
@@ -236,8 +236,7 @@ def test_route_keys(written: str, key: str, value: object):
 
 
 def test_a_rollout_and_its_defaults():
-    found = route(rollout()).rollout
-    assert found is not None
+    found = route(rollout()).rollout[0]
     assert (found.strategy, found.champion, found.challenger) == ("canary", "a", "b")
     assert (found.steps, found.checks, found.min_requests, found.max_step_time) == ((), (), 100, None)
     assert (found.on_undecided, found.watch, found.alpha) == ("pause", 0.0, 0.01)
@@ -255,8 +254,7 @@ def test_a_rollout_with_everything():
             fuse="{consecutive_errors: 3, error_share: 30%, of_last: 10}",
             alpha="0.1%",
         )
-    ).rollout
-    assert found is not None
+    ).rollout[0]
     assert found.steps == (
         StepConfig(weight=1, hold=0.0, approval=False, min_requests=None),
         StepConfig(weight=500, hold=172_800.0, approval=True, min_requests=7),
@@ -268,8 +266,7 @@ def test_a_rollout_with_everything():
 
 
 def test_a_fuse_can_be_turned_off():
-    found = route(rollout(fuse="false")).rollout
-    assert found is not None
+    found = route(rollout(fuse="false")).rollout[0]
     assert found.fuse is None
 
 
@@ -291,8 +288,7 @@ def test_a_fuse_can_be_turned_off():
     ],
 )
 def test_a_check_says_what_it_asks(check: str, title: str):
-    found = route(rollout(checks=check) + "\n    prediction: {label: l}").rollout
-    assert found is not None
+    found = route(rollout(checks=check) + "\n    prediction: {label: l}").rollout[0]
     assert [c.title for c in found.checks] == [title]
 
 

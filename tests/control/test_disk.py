@@ -82,7 +82,7 @@ async def test_an_abort_happens_all_the_same_and_is_written_later(scene):
     await scene.run(2)
     assert [d.action for d in scene.store.decisions(None, 0, 9)] == ["start", "begin", "abort"]
     assert first_broken(scene.store.decisions(None, 0, 9)) is None
-    rollout = scene.store.records()["churn"][0].rollout
+    rollout = scene.store.records()["churn"][0].rollouts["v3"]
     assert rollout is not None
     assert rollout.phase == "aborted"
 

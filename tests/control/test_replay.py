@@ -98,7 +98,7 @@ async def commanded() -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 4)]
+    ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 5)]
 )
 async def test_whole_rollouts_come_out_again(make, replays, given):
     report = replayed(decided(await make()))
@@ -111,7 +111,11 @@ async def test_what_a_decision_holds_is_what_was_seen():
     scene = await aborted()
     last = decided(scene)[-1]
     sight = read(last.evidence["sight"])
-    assert (sight.plan, sight.sticky, sight.ready) == (scene.controller.lives["churn"].plan, True, True)
+    assert (sight.plan, sight.sticky, sight.ready) == (
+        scene.controller.lives["churn"].rollouts["v3"].plan,
+        True,
+        True,
+    )
     stratum = sight.evidence.strata[0]
     assert stratum.marks and stratum.challenger.duration.count == stratum.challenger.requests > 0
     since = sight.challenger.ticks[0][0]
@@ -149,7 +153,10 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
             {"evidence": with_evidence(step, event="abort")},
             [(3, "action"), (3, "to"), (3, "event")],
         ),
-        ({"evidence": with_evidence(step, home={"v2": 9000, "v4": 1000})}, [(3, "to")]),
+        (
+            {"from_": step.from_ | {"split": {"v2": 0.85, "v3": 0.05, "v4": 0.1}}},
+            [(3, "from"), (3, "to")],
+        ),
         ({"evidence": with_evidence(step, sight={})}, [(3, "inputs")]),
         ({"evidence": with_evidence(step, event="explode")}, [(3, "inputs")]),
         ({"evidence": {"sight": step.evidence["sight"]}}, [(3, "inputs")]),
@@ -160,6 +167,12 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
     ]
     for fields, differences in forged:
         assert named(replayed(resealed(changed(found, 2, **fields)))) == differences, fields
+
+
+async def test_a_home_changed_is_found_by_what_an_abort_led_to():
+    found = decided(await aborted())
+    forged = with_evidence(found[2], home={"v2": 9000, "v4": 1000})
+    assert named(replayed(resealed(changed(found, 2, evidence=forged)))) == [(3, "to")]
 
 
 async def test_code_that_decides_otherwise_is_found_out(monkeypatch):

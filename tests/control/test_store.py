@@ -36,7 +36,7 @@ def record(version: int = 1) -> RouteRecord:
     home = new_ledger({"v2": 10_000}, SALT)
     ledger = reweigh(home, {"v2": 9000, "v3": 1000}, SALT)
     rollout = RolloutState("r", "canary", "v2", "v3", "i", (Step(1000, 5.0),), 0.0, 1.0, 2.0, 3.0, begun=True)
-    return RouteRecord("r", ledger, {"v2": 10_000}, home, rollout, {"abc": "it was sick"})
+    return RouteRecord("r", ledger, {"v2": 10_000}, home, {"v3": rollout}, {"abc": "it was sick"})
 
 
 def evidence() -> Evidence:
@@ -52,9 +52,9 @@ def test_what_is_committed_is_there_after_a_restart(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         assert (store.head(), store.records(), store.left_behind) == ((0, GENESIS), {}, [])
         first = decision(1, GENESIS)
-        store.commit([first], [(record(), evidence())])
+        store.commit([first], [(record(), {"v3": evidence()})])
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.records() == {"r": (record(), evidence())}
+        assert store.records() == {"r": (record(), {"v3": evidence()})}
         assert store.head() == (1, first.hash)
         assert store.decisions(None, 0, 10) == [first]
 
@@ -62,8 +62,8 @@ def test_what_is_committed_is_there_after_a_restart(path):
 def test_a_route_without_a_rollout_and_its_removal(path):
     plain = RouteRecord("q", new_ledger({"v2": 5000, "v3": 5000}, SALT), {"v2": 5000, "v3": 5000})
     with closing(Store.open(f"sqlite:{path}")) as store:
-        store.commit([], [(plain, None), (record(), None)])
-        assert store.records()["q"] == (plain, None)
+        store.commit([], [(plain, {}), (record(), {})])
+        assert store.records()["q"] == (plain, {})
         store.commit([], [], ["q"])
         assert list(store.records()) == ["r"]
 
@@ -89,7 +89,7 @@ def test_a_commit_is_all_or_nothing(path):
         first = decision(1, GENESIS)
         store.commit([first], [])
         with pytest.raises(StoreError, match="cannot write"):
-            store.commit([decision(2, first.hash), first], [(record(), None)])  # id 1 is taken
+            store.commit([decision(2, first.hash), first], [(record(), {})])  # id 1 is taken
         assert store.head() == (1, first.hash)
         assert store.records() == {}
 
@@ -97,14 +97,14 @@ def test_a_commit_is_all_or_nothing(path):
 def test_decisions_are_synced_and_evidence_is_not(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         said: list[str] = []
-        store.commit([], [(record(), None)])
+        store.commit([], [(record(), {})])
         store.connection.set_trace_callback(said.append)
-        store.save_evidence({"r": evidence()})
+        store.save_evidence({"r": {"v3": evidence()}})
         assert said[0] == "PRAGMA synchronous = NORMAL"
         assert said[-1] == "PRAGMA synchronous = FULL"
         assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-        assert store.records()["r"][1] == evidence()
+        assert store.records()["r"][1] == {"v3": evidence()}
 
 
 def test_two_proxies_cannot_share_a_state(path):
@@ -197,13 +197,13 @@ def test_a_torn_database(path):
         "UPDATE route_state SET slots = x'00'",
         "UPDATE route_state SET slots = zeroblob(9999)",
         "UPDATE route_state SET backends = '[]'",
-        "UPDATE route_state SET rollout = '{}'",
+        "UPDATE route_state SET rollouts = '{\"v3\": {}}'",
         "UPDATE route_state SET evidence = x'c1'",
     ],
 )
 def test_a_damaged_row_is_no_ledger(path, damage):
     with closing(Store.open(f"sqlite:{path}")) as store:
-        store.commit([], [(record(), evidence())])
+        store.commit([], [(record(), {"v3": evidence()})])
         store.connection.execute(damage)
         with pytest.raises(StoreError, match="cannot read the routes' state"):
             store.records()

@@ -154,12 +154,9 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
         gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
     (stratum,) = made.strata
     assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
-    assert marks_of(made.strata, ERROR) == (Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))
-    assert marks_of(made.strata, limit.title) == (
-        Tosses(0.1, 8, 0, 40, 160),
-        Tosses(0.1, 16, 0, 80, 320),
-    )
-    assert marks_of(made.strata, "a check that is new") == ()
+    assert marks_of(made.strata, ERROR) == [(Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))]
+    assert marks_of(made.strata, limit.title) == [(Tosses(0.1, 8, 0, 40, 160), Tosses(0.1, 16, 0, 80, 320))]
+    assert marks_of(made.strata, "a check that is new") == []
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
 
@@ -168,5 +165,5 @@ def test_marks_of_a_ratio_stay_as_they_were():
     made = evidence(cell("v2", WARM_UP), checks=(ratio,))
     for _ in range(2):
         gather(made, [cell("v3", 30, times=[0.1] * 30), cell("v2", 80)], (ratio,))
-    first, second = marks_of(made.strata, ratio.title)
+    ((first, second),) = marks_of(made.strata, ratio.title)
     assert (first, second) == (Tosses(0.1, 30, 0, 30, 80), Tosses(0.1, 60, 0, 60, 160))

@@ -50,13 +50,32 @@ def test_restarts_are_the_tests_that_began_at_the_marks(before, parts, d0):
         now = plus(now, part)
         marks.append(now)
     since = [Tosses(share, now.here - m.here, now.rest - m.rest, now.n - m.n) for m in marks[:-1]]
-    worse = log_e_worse_restarted([before, now], d0, tuple(marks[:-1]))
+    worse = log_e_worse_restarted([before, now], d0, [(), tuple(marks[:-1])])
     late = [log_e_worse([s], d0) for s in since]
     assert worse == pytest.approx(by_definition(log_e_worse([before, now], d0), late), abs=1e-7)
-    above = log_e_above_restarted([before, now], 0.02, tuple(marks[:-1]))
+    above = log_e_above_restarted([before, now], 0.02, [(), tuple(marks[:-1])])
     whole = log_e_above(before.here + now.here, before.n + now.n, 0.02)
     late = [log_e_above(s.here, s.n, 0.02) for s in since]
     assert above == pytest.approx(by_definition(whole, late), abs=1e-7)
+
+
+@given(first=tosses, more=tosses, second=tosses, d0=st.sampled_from([1.0, 1.25]))
+def test_a_test_that_began_in_one_stratum_goes_on_in_the_next(first, more, second, d0):
+    more = more._replace(share=first.share)
+    worse = log_e_worse_restarted([plus(first, more), second], d0, [(first,), ()])
+    whole = log_e_worse([plus(first, more), second], d0)
+    assert worse == pytest.approx(by_definition(whole, [log_e_worse([more, second], d0)]), abs=1e-7)
+
+
+def test_the_expectation_is_one_over_strata_that_each_have_a_mark():
+    """Else a new stratum, as one for each step of another rollout, would be a new stake."""
+    shares, size, total = (0.3, 0.1), 4, 0.0
+    parts = [[(x, comb(size, x) * s**x * (1 - s) ** (size - x)) for x in range(size + 1)] for s in shares]
+    for (a, p), (b, q), (c, r), (d, s) in product(parts[0], parts[0], parts[1], parts[1]):
+        strata = [Tosses(shares[0], a + b, 2 * size - a - b), Tosses(shares[1], c + d, 2 * size - c - d)]
+        marks = [(Tosses(shares[0], a, size - a),), (Tosses(shares[1], c, size - c),)]
+        total += p * q * r * s * exp(log_e_worse_restarted(strata, 1.0, marks))
+    assert total == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize(("share", "d0"), [(0.05, 1.0), (0.3, 1.25)])
@@ -68,7 +87,7 @@ def test_the_expectation_is_one_at_the_boundary(share, d0):
         mark = Tosses(share, x, size - x)
         for y, q in enumerate(weights):
             now = Tosses(share, x + y, 2 * size - x - y)
-            total += p * q * exp(log_e_worse_restarted([now], d0, (mark,)))
+            total += p * q * exp(log_e_worse_restarted([now], d0, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
 
@@ -78,14 +97,14 @@ def test_the_expectation_of_the_one_sample_test_is_one_at_the_boundary():
     for x, p in enumerate(weights):
         for y, q in enumerate(weights):
             now, mark = Tosses(0.0, x + y, 0, 2 * size), Tosses(0.0, x, 0, size)
-            total += p * q * exp(log_e_above_restarted([now], p0, (mark,)))
+            total += p * q * exp(log_e_above_restarted([now], p0, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_nothing_seen_is_no_evidence():
-    assert log_e_worse_restarted([], 1.0, ()) == pytest.approx(0)
-    assert log_e_above_restarted([], 0.01, ()) == pytest.approx(0)
-    assert log_e_increase_restarted([Tosses(0.1, 0, 0, 0)], 0.01, ()) == pytest.approx(0)
+    assert log_e_worse_restarted([], 1.0, []) == pytest.approx(0)
+    assert log_e_above_restarted([], 0.01, []) == pytest.approx(0)
+    assert log_e_increase_restarted([Tosses(0.1, 0, 0, 0)], 0.01, [()]) == pytest.approx(0)
 
 
 def test_the_expectation_of_the_increase_is_one_at_its_margin():
@@ -99,14 +118,14 @@ def test_the_expectation_of_the_increase_is_one_at_its_margin():
     for path in product(ends, repeat=4):
         mark = plus(path[0][1], path[1][1])
         now = plus(plus(mark, path[2][1]), path[3][1])
-        total += prod(p for p, _ in path) * exp(log_e_increase_restarted([now], margin, (mark,)))
+        total += prod(p for p, _ in path) * exp(log_e_increase_restarted([now], margin, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_what_begins_late_is_seen_sooner():
     mark = Tosses(0.05, 25, 675, 2500)
     now = Tosses(0.05, 25 + 14, 675 + 20, 2500 + 300)
-    assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, (mark,))
+    assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, [(mark,)])
 
 
 def test_marks_become_rarer_and_end():
