@@ -134,14 +134,17 @@ async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     samples = await samples_of(site)
     assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
     assert at(samples, "ledger_version", route="churn") == controller.route("churn").ledger_version
-    phases = {phase: at(samples, "rollout_phase", route="churn", phase=phase) for phase in PHASES}
+    phases = {
+        phase: at(samples, "rollout_phase", route="churn", challenger="v3", phase=phase) for phase in PHASES
+    }
     assert phases == dict.fromkeys(PHASES, 0.0) | {"progressing": 1.0}
-    assert at(samples, "rollout_step", route="churn") == 0
+    assert at(samples, "rollout_step", route="churn", challenger="v3") == 0
     assert at(samples, "endpoint_up", backend="v2", endpoint="http://127.0.0.1:9002") == 1
     assert at(samples, "endpoint_up", backend="v4", endpoint="http://127.0.0.1:9004") == 0
     assert at(samples, "in_flight", backend="v2") == 1
     verdict = next(v for v in site.scene.rollout.verdicts if v.bound is not None and v.evidence is not None)
-    read = at(samples, "check_evidence", route="churn", check=verdict.check, bound=f"{verdict.bound:.4g}")
+    labels = {"check": verdict.check, "bound": f"{verdict.bound:.4g}"}
+    read = at(samples, "check_evidence", route="churn", challenger="v3", **labels)
     assert read == pytest.approx(verdict.evidence)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.problem import ConfigError
-from tests.config.sample import assert_told, errors, rollout, text
+from tests.config.sample import assert_told, errors, loaded, rollout, text
 
 
 @pytest.mark.parametrize(
@@ -324,3 +324,49 @@ def test_a_query_needs_a_server():
     )
     written = text(top="prometheus: {url: »prom:9090}", route=rollout(checks=checks.replace("»", "")))
     assert_told(written, 'prometheus.url: must be a URL such as https://example.com/hook, not "prom:9090"')
+
+
+def together(*entries: str) -> str:
+    """A route with these rollouts, where there are backends `a`, `b`, `c` and `d`."""
+    backends = "b: {endpoints: http://b:1}\n  c: {endpoints: http://c:1}\n  d: {endpoints: http://d:1}"
+    return text(backend=backends, split="{a: 1}", route=f"fallback: d\n    rollout: [{', '.join(entries)}]")
+
+
+def entry(challenger: str, steps: str = "steps: [{weight: 1%}, {weight: 40%}]", champion: str = "a") -> str:
+    parts = ["strategy: canary", f"champion: {champion}", f"challenger: {challenger}", steps]
+    return "{" + ", ".join(filter(None, parts)) + "}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ((entry("b"), entry("c", champion="»d")), '[1].champion: the rollouts of a route have one champion, that of the first is "a"'),
+        ((entry("b"), entry("»b")), '[1].challenger: "b" is the challenger of another rollout of this route already'),
+        ((entry("b"), "»" + entry("c", "")), '[1]: needs the key "steps", since there is another rollout on this route'),
+        ((entry("b"), entry("c").replace("canary", "»blue_green")), "[1].strategy: blue_green gives its challenger everything, so it can be the only rollout of a route"),
+        ((entry("b"), entry("c", "steps: »[{weight: 60%}]")), "[1].steps: must leave the champion a share; the challengers up to this one end at 100% together"),
+        ((entry("b"), entry("c", "steps: [{weight: 1%}, {weight: »0%}]")), "[1].steps[1].weight: must be more than the step before, which has 1%"),
+        ((entry("b"), entry("»a")), '[1].challenger: must be another backend than the champion, both are "a"'),
+        ((entry("b"), entry("»x")), '[1].challenger: no backend is named "x"'),
+    ],
+)  # fmt: skip
+def test_rollouts_side_by_side(entries: tuple[str, ...], expected: str):
+    assert_told(together(*entries), f"routes[0].rollout{expected}")
+
+
+def test_three_challengers_of_one_champion_may_share_a_route():
+    fitting = (
+        entry("b"),
+        entry("c", "steps: [{weight: 59%}]"),
+        entry("d", "steps: [{mirror: 10%}], checks: {metric: error_rate, max: 1%}"),
+    )
+    assert errors(together(*fitting)) == []
+    found = loaded(together(*fitting)).config.routes[0].rollout
+    assert [r.challenger for r in found] == ["b", "c", "d"]
+
+
+def test_each_backend_of_the_split_is_champion_or_one_of_the_challengers():
+    written = together(entry("b"), entry("c")).replace("split: {a: 1}", "split: {a: 1, c: 1, »d: 1}")
+    assert_told(
+        written, 'routes[0].split.d: "d" is neither champion nor challenger of the rollout on this route'
+    )
