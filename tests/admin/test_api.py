@@ -7,6 +7,7 @@ from io import BytesIO
 import pytest
 
 from tests.admin.site import FILE, Site
+from tests.control.scene import BOTH, HEAD
 
 UNKNOWN = "urn:crossfade:problem:unknown-name"
 
@@ -156,6 +157,31 @@ async def test_commands_that_are_refused_change_nothing(
     await site.ask("POST", f"/api/v1/rollouts/{path}", status, data=body)
     assert site.scene.actions() == before
     assert site.scene.rollout.phase == "progressing"
+
+
+async def test_where_there_are_several_rollouts_the_challenger_is_named(site: Site) -> None:
+    site.reloads.file = HEAD + BOTH
+    await site.ask("POST", "/api/v1/reload")
+    await site.scene.run(2)
+    listed = (await site.get("/api/v1/rollouts"))["rollouts"]
+    assert [(r["route"], r["challenger"]) for r in listed] == [("churn", "v3"), ("churn", "v4")]
+    for method, path in (("GET", ""), ("GET", "/why"), ("POST", "/pause")):
+        problem = await site.ask(method, f"/api/v1/rollouts/churn{path}", 409)
+        assert problem["detail"] == "route churn has several rollouts; say which challenger: v3, v4"
+    assert (await site.get("/api/v1/rollouts/churn?challenger=v4"))["challenger"] == "v4"
+    await site.ask("GET", "/api/v1/rollouts/churn?challenger=v9", 404)
+    paused = await site.ask("POST", "/api/v1/rollouts/churn/pause?challenger=v4")
+    assert (paused["challenger"], paused["phase"]) == ("v4", "paused")
+    assert (await site.get("/api/v1/rollouts/churn/why?challenger=v4"))["decision"]["action"] == "pause"
+    assert (await site.get("/api/v1/rollouts/churn/why?challenger=v3"))["decision"]["action"] == "begin"
+    refused = await site.ask("POST", "/api/v1/rollouts/churn/promote?challenger=v3", 409)
+    assert (
+        refused["detail"] == "promote has to wait for the end of the rollout of v4: abort what is not wanted"
+    )
+    async with site.session.get(f"{site.url}/metrics") as response:
+        page = await response.text()
+    assert 'crossfade_rollout_phase{challenger="v4",phase="paused",route="churn"} 1.0' in page
+    assert 'crossfade_rollout_phase{challenger="v3",phase="progressing",route="churn"} 1.0' in page
 
 
 async def test_why_gives_the_last_decision(site: Site) -> None:

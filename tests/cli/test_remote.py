@@ -58,6 +58,14 @@ async def test_commands_drive_the_rollout(site: Site, shell: Shell) -> None:
         assert site.scene.rollout.phase == phase
 
 
+async def test_a_challenger_can_be_named(site: Site, shell: Shell) -> None:
+    assert (await shell.ask("pause", "churn", "--challenger", "v3")).code == 0
+    assert site.scene.rollout.phase == "paused"
+    ended = await shell.ask("resume", "churn", "--challenger", "v 9&x")
+    assert (ended.code, "no rollout of v 9&x on route churn; there is v3" in ended.err) == (4, True)
+    assert (await shell.ask("why", "churn", "--challenger", "v3")).out.startswith("churn: paused")
+
+
 async def test_reason_and_actor_reach_the_journal(
     site: Site, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,32 @@ routes:
 """
 
 
+HEADING = CANARY[: CANARY.index("    rollout:")]
+CHECKS = "[{metric: error_rate, max: 5%}, {metric: error_rate, max_increase: 2%}]"
+
+
+def entry(
+    challenger: str,
+    *weights: str,
+    hold: str = "10s",
+    checks: str = CHECKS,
+    more: str = "",
+    champion: str = "v2",
+) -> str:
+    steps = ", ".join(f"{{weight: {weight}, hold: {hold}}}" for weight in weights)
+    return (
+        f"      - {{strategy: canary, champion: {champion}, challenger: {challenger}, steps: [{steps}], "
+        f"min_requests: 50, checks: {checks}{more}}}\n"
+    )
+
+
+def several(*rollouts: str) -> str:
+    return HEADING + "    rollout:\n" + "".join(rollouts)
+
+
+BOTH = several(entry("v3", "5%", "30%"), entry("v4", "10%", "40%", hold="25s", more=", watch: 60s"))
+
+
 def loaded(yaml: str = CANARY, head: str = HEAD) -> Loaded:
     return load(textwrap.dedent(head) + textwrap.dedent(yaml), "routing.yaml", {})
 

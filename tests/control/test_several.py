@@ -14,33 +14,9 @@ from proxy.control.store import Store
 from proxy.control.views import RolloutView, Verb
 from proxy.routing.snapshot import Cut
 
-from .scene import CANARY, Scene
+from .scene import BOTH, Scene, entry, several
 
-HEADING = CANARY[: CANARY.index("    rollout:")]
-CHECKS = "[{metric: error_rate, max: 5%}, {metric: error_rate, max_increase: 2%}]"
 RATIO = "[{metric: latency, quantile: p90, max_ratio: 1.5}]"
-
-
-def rollout(
-    challenger: str,
-    *weights: str,
-    hold: str = "10s",
-    checks: str = CHECKS,
-    more: str = "",
-    champion: str = "v2",
-) -> str:
-    steps = ", ".join(f"{{weight: {weight}, hold: {hold}}}" for weight in weights)
-    return (
-        f"      - {{strategy: canary, champion: {champion}, challenger: {challenger}, steps: [{steps}], "
-        f"min_requests: 50, checks: {checks}{more}}}\n"
-    )
-
-
-def several(*rollouts: str) -> str:
-    return HEADING + "    rollout:\n" + "".join(rollouts)
-
-
-BOTH = several(rollout("v3", "5%", "30%"), rollout("v4", "10%", "40%", hold="25s", more=", watch: 60s"))
 
 
 def of(scene: Scene, challenger: str) -> RolloutView:
@@ -142,12 +118,12 @@ async def test_who_has_passed_the_last_step_waits_for_the_others_to_end():
 async def test_time_that_runs_out_does_not_end_who_only_waits_for_another():
     late = ", max_step_time: 30s, on_undecided: abort"
     scene = Scene()
-    await scene.load(several(rollout("v3", "5%", more=late), rollout("v4", "10%", hold="1h")))
+    await scene.load(several(entry("v3", "5%", more=late), entry("v4", "10%", hold="1h")))
     await scene.run(100, 1000)
     assert phases(scene) == {"v3": "progressing", "v4": "progressing"}
     scene = Scene()
     late = late.replace("on_undecided: abort", "on_undecided: advance")
-    await scene.load(several(rollout("v3", "5%", more=late), rollout("v4", "10%", hold="1h")))
+    await scene.load(several(entry("v3", "5%", more=late), entry("v4", "10%", hold="1h")))
     scene.bad = {"v3": 0.051, "v2": 0.04}
     await scene.run(100, 400)
     assert phases(scene) == {"v3": "progressing", "v4": "progressing"}
@@ -173,14 +149,14 @@ async def test_nobody_begins_beside_one_that_was_promoted():
 
 async def test_a_challenger_new_in_the_file_waits_while_another_is_in_charge():
     scene = Scene()
-    await scene.load(several(rollout("v3", "5%", "30%")))
+    await scene.load(several(entry("v3", "5%", "30%")))
     await scene.run(30, 1000)
     assert scene.weights == {"v3": 10_000}
     await scene.load(BOTH)
     await scene.run(5, 1000)
     assert (scene.weights, of(scene, "v4").step) == ({"v3": 10_000}, 0)
     assert of(scene, "v4").waiting_for.startswith("the rollback of v3, which was promoted, or a file")
-    await scene.load(several(rollout("v4", "10%", champion="v3")).replace("v2: 100%", "v3: 100%"))
+    await scene.load(several(entry("v4", "10%", champion="v3")).replace("v2: 100%", "v3: 100%"))
     await scene.run(1, 1000)
     assert scene.weights == {"v3": 9000, "v4": 1000}
     assert_replayed(scene)
@@ -245,7 +221,7 @@ async def test_one_taken_out_of_the_file_leaves_the_other_where_it_is():
     await scene.run(13, 1000)
     before, since = buckets(scene, "v4"), of(scene, "v4").since
     n = of(scene, "v4").verdicts[0].n
-    await scene.load(several(rollout("v4", "10%", "40%", hold="25s", more=", watch: 60s")))
+    await scene.load(several(entry("v4", "10%", "40%", hold="25s", more=", watch: 60s")))
     assert (phases(scene), scene.weights) == ({"v4": "progressing"}, {"v2": 9000, "v4": 1000})
     assert (buckets(scene, "v4"), of(scene, "v4").since) == (before, since)
     assert of(scene, "v4").verdicts[0].n == n
@@ -292,11 +268,11 @@ async def test_a_latched_challenger_stays_out_beside_another():
 async def test_each_has_its_own_threshold_for_the_champion_s_answers():
     """The second knows the champion since its own beginning; the champion's answers are counted for each apart."""
     scene = Scene()
-    await scene.load(several(rollout("v3", "5%", checks=RATIO, hold="1h")))
+    await scene.load(several(entry("v3", "5%", checks=RATIO, hold="1h")))
     await scene.run(5, 1000)
     scene.slow = {"v2": 0.2, "v3": 0.2, "v4": 0.9}
     await scene.load(
-        several(rollout("v3", "5%", checks=RATIO, hold="1h"), rollout("v4", "5%", checks=RATIO, hold="1h"))
+        several(entry("v3", "5%", checks=RATIO, hold="1h"), entry("v4", "5%", checks=RATIO, hold="1h"))
     )
     title = "p90 latency <= 1.5 x champion"
     await scene.run(3, 2000)
@@ -310,7 +286,7 @@ async def test_each_has_its_own_threshold_for_the_champion_s_answers():
 
 async def test_copies_and_cuts_are_those_of_all_together():
     shadows = [
-        rollout(name, "5%", checks="[{metric: error_rate, max: 5%}]", more=", cut_after: 5s").replace(
+        entry(name, "5%", checks="[{metric: error_rate, max: 5%}]", more=", cut_after: 5s").replace(
             "steps: [", "steps: [{mirror: 10%, hold: 5s}, "
         )
         for name in ("v3", "v4")
