@@ -126,9 +126,11 @@ async def ready(routes: int, workers: Workers) -> Controller:
 async def bench(routes: int, ticks: int, profile: bool) -> None:
     workers = Workers()
     controller = await ready(routes, workers)
-    assert all(len(live.verdicts) >= CHECKS for live in controller.lives.values())
+    assert all(len(live.rollouts["v3"].verdicts) >= CHECKS for live in controller.lives.values())
     if profile:
-        lines = (f"  {v.check}: {v.verdict}, {v.reason}" for v in controller.lives["r0"].verdicts)
+        lines = (
+            f"  {v.check}: {v.verdict}, {v.reason}" for v in controller.lives["r0"].rollouts["v3"].verdicts
+        )
         print(*lines, sep="\n")
     cases = (
         ("all routes, with errors", 1.0, True),

@@ -16,7 +16,7 @@ from proxy.rollout.move import Move
 from proxy.rollout.outside import Reading
 from proxy.rollout.strategy import Plan, expand
 from proxy.rollout.verdict import Finding, Verdict
-from proxy.routing.snapshot import Cut, Limits, Mirror
+from proxy.routing.snapshot import TESTER, Cut, Limits, Mirror
 from proxy.stats.counts import ERROR, Cell
 
 
@@ -101,7 +101,7 @@ class LiveRollout:
         """
         if not self.state.is_guarded:
             return
-        cells = [self.heard(cell) for cell in cells]
+        cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up)
         if not self.warming and not is_sick(self.champion_tail, now):
