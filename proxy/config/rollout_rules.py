@@ -39,7 +39,7 @@ def champion_is_challenger(document: Document) -> Iterator[Problem]:
 def split_beside_rollout(document: Document) -> Iterator[Problem]:
     """A rollout moves weights between champion and challengers; another would lose its share to it."""
     for loc, route in document.each("routes", "*"):
-        split, rollouts = route.child("split"), rollouts_of(route)
+        split, rollouts = route.child("split"), elements(route.child("rollout"))
         named = [text_at(rollout, key) for rollout in rollouts for key in ("champion", "challenger")]
         if split is None or not split.entries or not rollouts or not exist(document, *named):
             continue
@@ -53,15 +53,10 @@ def split_beside_rollout(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "rollout", 0, "champion"), message)
 
 
-def rollouts_of(route: Node) -> list[Node]:
-    rollouts = route.child("rollout")
-    return rollouts.elements if rollouts else []
-
-
 def rollouts_side_by_side(document: Document) -> Iterator[Problem]:
     """Several challengers of one champion: who they are, and that each has a share that is its own."""
     for loc, route in document.each("routes", "*"):
-        rollouts = rollouts_of(route)
+        rollouts = elements(route.child("rollout"))
         if len(rollouts) < 2:
             continue
         champion, challengers = text_at(rollouts[0], "champion"), set[str | None]()
@@ -220,21 +215,23 @@ def decisions_nobody_makes(document: Document) -> Iterator[Problem]:
                 message = "has no effect without decisions: prediction: {score: …, decision: …}, or a label"
                 place = (*loc, "mirror", index, "noise")
                 yield document.problem(place, message, at_key=True, severity="warning")
-        for index, check in enumerate(elements(route.child("rollout", "checks"))):
-            if text_at(check, "metric") == "disagreement":
-                place = (*loc, "rollout", "checks", index, "metric")
+        for at, rollout in enumerate(elements(route.child("rollout"))):
+            for index, check in enumerate(elements(rollout.child("checks"))):
+                if text_at(check, "metric") != "disagreement":
+                    continue
+                place = (*loc, "rollout", at, "checks", index, "metric")
                 if not {"decision", "label"} & set(given):
                     message = "disagreement needs decisions: prediction: {score: …, decision: …}, or a label"
                     yield document.problem(place, message)
-                elif not copies_challenger(route):
+                elif not copies_challenger(route, rollout):
                     message = "nothing is mirrored to the challenger, so there are no decisions to compare"
                     yield document.problem(place, message, severity="warning")
 
 
-def copies_challenger(route: Node) -> bool:
-    steps, challenger = route.child("rollout", "steps"), text_at(route, "rollout", "challenger")
+def copies_challenger(route: Node, rollout: Node) -> bool:
+    steps, challenger = rollout.child("steps"), text_at(rollout, "challenger")
     mirrors = [text_at(mirror, "to") for mirror in elements(route.child("mirror"))]
-    preset = steps is None and text_at(route, "rollout", "strategy") == "shadow"
+    preset = steps is None and text_at(rollout, "strategy") == "shadow"
     return preset or challenger in mirrors or any(step.child("mirror") for step in elements(steps))
 
 

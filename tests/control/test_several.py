@@ -284,6 +284,17 @@ async def test_each_has_its_own_threshold_for_the_champion_s_answers():
     assert {kind for kind, _ in scene.route.limits["v2"]} == {f"{title} (v3)"}
 
 
+async def test_what_the_champion_scores_is_counted_once_for_each():
+    scene = Scene()
+    await scene.load(BOTH)
+    await scene.run(2, 1000)
+    scene.count("v2", 3, 0, "champion")
+    scene.seam.counts.cells[-1].keyed_scores = [(1, 10), (2, 10), (3, 30)]
+    await scene.tick()
+    evidence = scene.controller.lives["churn"].evidence
+    assert [evidence[name].predicted.buckets for name in ("v3", "v4")] == [{10: 2, 30: 1}] * 2
+
+
 async def test_copies_and_cuts_are_those_of_all_together():
     shadows = [
         entry(name, "5%", checks="[{metric: error_rate, max: 5%}]", more=", cut_after: 5s").replace(
