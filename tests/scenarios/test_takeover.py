@@ -60,6 +60,27 @@ async def test_a_takeover_loses_no_request(tmp_path: Path, models: dict[str, Mod
     assert sum(task.result() for task in fresh) > 100
 
 
+async def test_nothing_that_changes_loses_a_request(tmp_path: Path, models: dict[str, Model]) -> None:
+    """Law 9, all at once: 50 reloads, 20 changes of weights and a new proxy, under clients that never pause."""
+    proxy = Proxy(tmp_path, routing(models, HALF))
+    stopping = asyncio.Event()
+    failures: list[str] = []
+    async with running(proxy), Load(proxy.url, pause=0.0) as load, asyncio.TaskGroup() as tasks:
+        fresh = [tasks.create_task(hammer(proxy, failures, stopping)) for _ in range(4)]
+        for n in range(50):
+            if n == 25:
+                assert await proxy.take_over() == 0, proxy.output
+            status, said = await proxy.call("POST", "/api/v1/reload")
+            assert status == 200, said
+            if n % 5 < 2:
+                status, said = await proxy.call("PUT", "/api/v1/routes/churn/split", {"v2": 50 + n, "v3": 50})
+                assert status == 200, said
+        await load.more(100)
+        stopping.set()
+    assert (load.failures, failures) == ([], [])
+    assert sum(task.result() for task in fresh) > 100
+
+
 async def test_a_rollout_goes_on_with_all_that_was_counted(tmp_path: Path, models: dict[str, Model]) -> None:
     proxy = Proxy(tmp_path, routing(models, canary("[{weight: 40%, hold: 1h}]")))
     async with running(proxy):
