@@ -41,6 +41,7 @@ class Downstream(Flow):
         self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
         self.vouched = b""
         self.trusts: TrustedProxies | None = None
+        self.knows: TrustedProxies | None = None
         self.buffer = b""
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
@@ -65,8 +66,8 @@ class Downstream(Flow):
             self.close()  # lingering would hold what there is too little of
 
     def recognise(self) -> None:
-        """Once for a connection, unless a reload changes whom to trust."""
-        trusted = self.plane.trusted
+        """Once for a connection, and with the next request after a reload that changes whom to trust."""
+        self.knows = trusted = self.plane.trusted
         self.trusts = trusted if trusted is not None and trusted.holds(self.address) else None
         self.peer, self.vouched, _ = vouched_alone(self.address, self.secure)
 
@@ -104,6 +105,8 @@ class Downstream(Flow):
         if end < 4 or end > snapshot.head_bytes:
             self.wait_for_head(data)
             return
+        if self.knows is not self.plane.trusted:
+            self.recognise()
         try:
             head = parse_request(data[:end], snapshot.head_count)
             if self.trusts is not None:
@@ -194,7 +197,7 @@ class Downstream(Flow):
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
             exchange.abandon(failure, refusal.status)
-            in_step = in_step and exchange.head.minor == b"1"
+            in_step = in_step and exchange.head.minor == b"1" and exchange.head.upgrade is None
         if answered:
             self.abort()
             return
@@ -233,8 +236,7 @@ class Downstream(Flow):
 
     def read_pipelined(self) -> None:
         if self.exchange is None and self.buffer and not self.lingering and not self.transport.is_closing():
-            data, self.buffer = self.buffer, b""
-            self.read_head(data)
+            self.data_received(b"")
 
     def close_gently(self) -> None:
         """Close at once where nothing more can be on its way to us."""

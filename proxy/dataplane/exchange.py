@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
-from proxy.dataplane.inspection import check_size, content_of
+from proxy.dataplane.inspection import check_size, content_of, inspect_limit
 from proxy.dataplane.observe import keep
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.tunnel import ask, switch
@@ -55,7 +55,7 @@ class Exchange:
     framing = 0  # of the request as it goes upstream: its length, or CHUNKED
     trailers = answer_trailers = b""  # field lines, once the body before them is whole
     attempts = status = 0
-    spilled = blamed = ended = False
+    spilled = blamed = abandoned = ended = False
     repeating = placed = False  # holds a place in the retry budget; is counted in flight
     slow = early = 0  # how many limits of the route it has passed, and of these before it ended
     stages: tuple[Stage, ...] = ()
@@ -85,15 +85,13 @@ class Exchange:
         self.candidates = candidates = self.plane.router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
-        limit = candidates[0].spec.inspect_limit
         if not done and need_body(candidates):
             # A body too large to look into is routed as one that holds no JSON.
-            self.inspecting = len(body) <= limit and self.head.length <= limit
-        if self.head.expects_continue and not done:
-            check_size(self, candidates[0])
-            self.client.write(relay.CONTINUE)
+            self.inspecting = max(len(body), self.head.length) <= inspect_limit(candidates)
         if not self.inspecting:
             self.decide()
+        if self.head.expects_continue and not done and not self.ended:
+            self.client.write(relay.CONTINUE)  # and not before a refusal: nobody would read the body
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
@@ -101,7 +99,7 @@ class Exchange:
         self.kept += len(data)
         if self.inspecting:
             self.hold(data)
-            if done or self.kept > self.candidates[0].spec.inspect_limit:
+            if done or self.kept > inspect_limit(self.candidates):
                 self.inspecting = False
                 self.candidates = self.plane.router.candidates(self.head)  # of the snapshot in force by now
                 self.decide()
@@ -189,10 +187,10 @@ class Exchange:
         try:
             upstream = await endpoint.connect(self.answering.spec.connect_timeout)
         except OSError as error:
-            if not self.ended:
+            if self.endpoint is endpoint and not self.ended:
                 self.on_upstream_failed(connect_failure(error))
             return
-        if self.ended:
+        if self.ended or self.endpoint is not endpoint:  # cut, it went to the fallback
             endpoint.put(upstream)
             return
         try:
@@ -352,6 +350,8 @@ class Exchange:
         if self.client_stalls:
             self.client.abort()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
+        elif self.upstream is not None and not self.request_done and self.client.reading:
+            self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # it is the client who is slow (law 6)
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)
         else:
@@ -363,7 +363,7 @@ class Exchange:
             return
         self.stages += (failure.stage,)
         self.status = status or failure.status
-        self.blamed = False
+        self.blamed, self.abandoned = False, True
         if not self.backend:
             self.plane.recorder.refused(self.status, failure.stage)
         self.finish()

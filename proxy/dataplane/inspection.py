@@ -7,6 +7,7 @@ a body, not the proxy's; but each one not read is counted, with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.errors import RequestRefused, Stage
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def content_of(exchange: Exchange) -> Any:
     """The decoded body, whether it came in one piece or in many; None if it cannot be read."""
-    if not exchange.request_done or exchange.kept > exchange.candidates[0].spec.inspect_limit:
+    if not exchange.request_done or exchange.kept > inspect_limit(exchange.candidates):
         return unread(exchange, "too_large")
     if not exchange.kept:
         return None
@@ -28,6 +29,11 @@ def content_of(exchange: Exchange) -> Any:
         coded = exchange.head.field(b"content-encoding") is not None
         return unread(exchange, "encoded" if coded else "not_json")
     return content
+
+
+def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
+    """In bytes. A body is read once for all routes that ask something of it, up to the largest of their limits."""
+    return max([route.spec.inspect_limit for route in candidates if route.needs_body])
 
 
 def unread(exchange: Exchange, reason: str) -> None:

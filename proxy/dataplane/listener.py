@@ -101,11 +101,9 @@ class DataPlane:
         schedule_cuts(self, snapshot)
 
     def trust(self, ranges: tuple[str, ...]) -> None:
-        """Take the word of these proxies, on the connections that are open as well."""
+        """Take the word of these proxies, on the connections that are open as well: from their next request on."""
         self.trusted_ranges = ranges
         self.trusted = TrustedProxies(ranges) if ranges else None
-        for client in self.clients:
-            client.recognise()
 
     def log_to(self, spec: AccessLog | None) -> None:
         if self.access_log is not None:
@@ -239,18 +237,20 @@ class DataPlane:
             server.close()
         end = self.loop.time() + timeout
         await asyncio.sleep(0)
-        while (self.clients or self.tasks) and self.loop.time() < end:
+        while (self.clients or self.tunnels or self.tasks) and self.loop.time() < end:
             await asyncio.sleep(0.02)
         for client in [c for c in self.clients if c.exchange is None]:
             client.close()
         await asyncio.sleep(0)
         for client in list(self.clients):
             client.abort()
+        for tunnel in list(self.tunnels):
+            tunnel.cut()  # of some the client is gone, and the backend does not read on
         for copy in list(self.copies):
             copy.end("dropped_drain")
         for task in self.tasks:
             task.cancel()
-        while self.clients or self.tasks:
+        while self.clients or self.tunnels or self.tasks:
             await asyncio.sleep(0)
         self.close_idle(float("inf"))
         self.sweeper.cancel()

@@ -61,7 +61,7 @@ class Recorder:
             cell.spilled += 1
         for stage in exchange.stages:
             cell.failures[stage] = cell.failures.get(stage, 0) + 1
-        if code == 499:
+        if exchange.abandoned:
             cell.abandoned += 1
             return
         if exchange.blamed:

@@ -107,6 +107,8 @@ class Tunnel:
 
     def on_lost(self, end: End) -> None:
         """One connection is gone: behind an orderly end the other one follows by itself, else it is cut."""
+        if end is self.client:
+            self.exchange.client.connection_lost(None)
         if end.other.lost:
             self.end()
         elif not (end.done and end.other.done):
@@ -119,7 +121,6 @@ class Tunnel:
         self.plane.tunnels.discard(self)
         exchange.endpoint.in_flight -= 1
         exchange.answering.in_flight -= 1
-        exchange.client.connection_lost(None)
 
 
 class End(Flow):

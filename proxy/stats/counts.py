@@ -58,7 +58,7 @@ class Cell(msgspec.Struct):
     errors: int = 0  # outcomes that count against the backend
     unkeyed: int = 0  # requests that fell into a bucket by chance, having no sticky key
     spilled: int = 0  # answered by another backend (fallback)
-    abandoned: int = 0  # the client left first; nobody's fault
+    abandoned: int = 0  # the client left, or did not ask for the whole of it; nobody's fault
     codes: dict[int, int] = msgspec.field(default_factory=dict)
     failures: dict[str, int] = msgspec.field(default_factory=dict)  # by stage of errors.Stage
     duration: Histogram = msgspec.field(default_factory=Histogram)

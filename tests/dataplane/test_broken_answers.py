@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.scripted import Conversation, Script, closing
-from tests.dataplane.wire import chunked, get, post
+from tests.dataplane.wire import chunked, get, ok, post
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n"
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -157,6 +158,37 @@ async def test_a_slow_upload_costs_nobody_anything(stage: Stage) -> None:
         await client.send(b"12345678"[n : n + 1])
     assert (await client.answer()).status == 200
     assert (await stage.cell("v3")).errors == 0
+
+
+async def test_a_total_timeout_in_an_upload_is_the_clients(stage: Stage) -> None:
+    stage.backend("v3")
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()  # so that there is a connection, and nothing else takes the time
+    stage.specs["v3"] = replace(stage.specs["v3"], total_timeout=SOON)
+    stage.use(route("v3"))
+    await client.send(post(b"12345678")[:-3])
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (408, b"downstream/head_timeout")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.abandoned, cell.duration.count) == (0, 1, 1)
+
+
+async def test_an_upload_that_stops_under_an_answer_is_the_clients(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        await conversation.head()
+        await conversation.send(ok(b"12345678")[:-3])
+        await conversation.watch()
+
+    stage.backend("v3", script, idle_timeout=SOON)
+    stage.use(route("v3"))
+    client = await stage.client()
+    await client.send(post(b"12345678")[:-3])
+    assert (await client.head()).status == 200
+    assert await client.rest() == (b"12345", "reset")
+    cell = await stage.cell("v3")
+    assert (cell.errors, cell.abandoned, cell.duration.count) == (0, 1, 0)
 
 
 async def test_the_end_of_an_upload_does_not_end_patience_with_an_answer_under_way(stage: Stage) -> None:

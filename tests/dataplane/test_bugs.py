@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from proxy.dataplane import relay
+from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.exchange import Exchange
+from proxy.http1.head import RequestHead
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.wire import get
 
@@ -39,3 +43,22 @@ async def test_before_a_backend_is_known(stage: Stage, monkeypatch: pytest.Monke
     monkeypatch.setattr(Exchange, "decide", broken)
     await client.send(get("/"))
     assert (await client.answer()).status == 500
+
+
+async def test_in_a_request_that_waited_behind_another(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.backend("v2")
+    stage.use(route("v2"))
+    monkeypatch.setattr(Downstream, "start", failing_for(b"/b", Downstream.start))
+    client = await stage.client()
+    await client.send(get("/a") + get("/b"))
+    assert (await client.answer()).status == 200
+    assert await client.rest() == (b"", "reset")
+
+
+def failing_for(path: bytes, start: Callable[..., None]) -> Callable[..., None]:
+    def fails(self: Downstream, head: RequestHead, rest: bytes) -> None:
+        if head.path == path:
+            raise RuntimeError("a bug")
+        start(self, head, rest)
+
+    return fails

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from proxy.errors import Stage as FailureStage
 from proxy.routing.ledger import BUCKETS, reweigh, salt_of
 from proxy.routing.snapshot import Cut, Match, Route
-from tests.dataplane.plane import Stage, route, settle
+from tests.dataplane.plane import Stage, connecting_slowly, route, settle
 from tests.dataplane.scripted import Conversation, each, silent
-from tests.dataplane.wire import Message, chunked, get, post, wait_until
+from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
 
 FIRST = b"data: 0\n\n"
 
@@ -103,3 +103,29 @@ async def test_others_go_on(stage: Stage) -> None:
     (exchange,) = stage.plane.active
     assert not exchange.ended
     client.close()
+
+
+async def test_while_a_connection_is_opened_it_is_not_asked_beside_the_fallback(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening = connecting_slowly(monkeypatch)
+    challenger = stage.backend("v3")
+    answering = asyncio.Event()
+
+    async def when_told(conversation: Conversation, request: Message) -> None:
+        await answering.wait()
+        await conversation.send(ok(b"v2"))
+
+    stage.backend("v2", each(when_told))
+    trial = route({"v2": 0, "v3": BUCKETS}, fallback="v2", pure=True)
+    stage.use(trial)
+    client = await stage.client()
+    await client.send(post(b"{}"))
+    await wait_until(lambda: stage.plane.active, "the exchange is under way")
+    stage.use(taken_back(trial, Cut("v3", 0.0)))
+    await wait_until(lambda: len(stage.plane.tasks) == 2, "the fallback is connected to as well")
+    opening.set()
+    await wait_until(lambda: not stage.plane.tasks, "both are connected")
+    answering.set()
+    assert (await client.answer()).body == b"v2"
+    assert challenger.requests == []

@@ -175,3 +175,21 @@ async def test_one_customer_is_one_however_the_number_is_written(stage: Stage) -
             seen.add((await client.answer()).backend)
         assert len(seen) == 1
     assert sum(len(backend.requests) for backend in stage.backends.values()) == 80
+
+
+async def test_the_largest_limit_counts_of_the_routes_that_ask(stage: Stage) -> None:
+    """The next route's key is read, though the first one would not have looked so far."""
+    for name in ("v2", "v3", "v4"):
+        stage.backend(name)
+    stage.use(
+        route("v4", name="new", match=Match(json=NEW), inspect_limit=10),
+        route({"v2": 5000, "v3": 5000}, name="rest", sticky=sticky("json", "customer_id")),
+    )
+    client = await stage.client()
+    for raw in (post(b'{"customer_id": "c1"}'), coded(b'{"customer_id": "c1"}')):
+        await client.send(raw)
+        await client.answer()
+    table = stage.plane.recorder.table
+    assert sum(cell.requests for cell in table.cells.values()) == 2
+    assert sum(cell.unkeyed for cell in table.cells.values()) == 0
+    assert unread(stage) == {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.routing.ledger import bucket_of, new_ledger, salt_of
-from tests.dataplane.plane import Stage, mirrored, route, sticky
-from tests.dataplane.wire import Message, get
+from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, sticky
+from tests.dataplane.wire import Message, get, wait_until
 
 SALT = salt_of("churn")
 SPLIT = {"v2": 5000, "v3": 5000}
@@ -101,3 +101,18 @@ async def test_a_reload_changes_whom_open_connections_believe(stage: Stage) -> N
         await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7"]))
         await client.answer()
         assert backend.requests[-1].all("x-forwarded-for") == [expected]
+
+
+async def test_a_reload_leaves_requests_under_way_as_they_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = stage.backend("v2")
+    stage.use(route("v2"), trusted_proxies=("127.0.0.1/32",))
+    opening = connecting_slowly(monkeypatch)
+    client = await stage.client()
+    await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7"]))
+    await wait_until(lambda: stage.plane.active, "the exchange is under way")
+    stage.use(route("v2"), trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"))
+    opening.set()
+    await client.answer()
+    assert backend.requests[0].all("x-forwarded-for") == [b"203.0.113.7, 127.0.0.1"]

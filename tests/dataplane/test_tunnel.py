@@ -12,7 +12,7 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from proxy.routing.ledger import reweigh, salt_of
-from proxy.routing.snapshot import Cut
+from proxy.routing.snapshot import Cut, Match, Rate, Sticky
 from tests.dataplane.plane import Stage, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, each
 from tests.dataplane.wire import Ended, Message, Wire, get, ok, post, wait_until
@@ -235,6 +235,22 @@ async def test_after_an_answer_of_the_proxys_own_as_well(stage: Stage) -> None:
     assert (answer.status, answer.field("connection")) == (502, b"close")
     assert await client.rest() == (b"", "closed")
     assert len(stage.accepted) == 1
+
+
+@pytest.mark.parametrize("status", [404, 429])
+async def test_after_a_refusal_as_well(stage: Stage, status: int) -> None:
+    backend = stage.backend("v2")
+    rate = Rate(Sticky("client_ip"), per_second=0.001, burst=1)
+    stage.use(route("v2", match=Match(path="/chat" if status == 429 else "/other"), rate=rate))
+    other = await stage.client()
+    await other.send(get("/chat"))
+    await other.answer()
+    client = await stage.client()
+    await client.send(ASKING + get("/other"))
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection")) == (status, b"close")
+    assert await client.rest() == (b"", "closed")
+    assert len(backend.requests) == (status == 429)
 
 
 # ── what opens none ───────────────────────────────────────────────────────────────────────────────
@@ -611,6 +627,26 @@ async def test_a_drain_is_over_when_the_last_one_is(stage: Stage) -> None:
     client.half_close()
     assert await client.rest() == (b"frame", "closed")
     await draining
+
+
+async def test_a_drain_gives_up_a_backend_that_does_not_read_what_a_client_left_for_it(stage: Stage) -> None:
+    async def script(conversation: Conversation) -> None:
+        conversation.half_close()
+        await asyncio.Event().wait()
+
+    stage.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    stage.use(route("v2"))
+    client = await open_tunnel(stage)
+    assert await client.rest() == (b"", "closed")
+    (tunnel,) = stage.plane.tunnels
+    while not tunnel.upstream.transport.get_write_buffer_size():
+        await client.send(bytes(16 * 1024))
+        await asyncio.sleep(0.005)
+    client.half_close()
+    await wait_until(lambda: not stage.plane.clients, "the client is gone")
+    assert stage.plane.tunnels
+    await stage.plane.drain(0)
+    assert not stage.plane.tunnels
 
 
 async def test_a_challenger_taken_back_is_cut_off_here_too(stage: Stage) -> None:

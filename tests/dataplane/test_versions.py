@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.routing.snapshot import Match, Rate, Sticky
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
 from tests.dataplane.wire import Message, chunked, get, ok, post
@@ -132,3 +133,27 @@ async def test_expect_for_a_body_over_the_limit_is_refused_at_once(stage: Stage)
     await client.send(post(b"hello", fields=[b"Expect: 100-continue"]).removesuffix(b"hello"))
     answer = await client.answer()
     assert (answer.status, answer.error) == (413, b"downstream/limits")
+
+
+async def test_expect_is_not_answered_before_a_refusal(stage: Stage) -> None:
+    """The body would be sent for nothing."""
+    stage.backend("v2")
+    stage.use(route("v2", rate=Rate(Sticky("client_ip"), per_second=0.001, burst=1)))
+    client = await stage.client()
+    await client.send(get())
+    await client.answer()
+    await client.send(post(b"hello", fields=[b"Expect: 100-continue"]).removesuffix(b"hello"))
+    assert (await client.head()).status == 429
+
+
+async def test_expect_with_a_body_over_the_limit_of_another_route(stage: Stage) -> None:
+    for name in ("v2", "v3"):
+        stage.backend(name)
+    new = Match(json=(("model", "new"),))
+    stage.use(route("v3", name="new", match=new, body_limit=4), route("v2", name="rest"))
+    client = await stage.client()
+    body = b'{"model": "old"}'
+    await client.send(post(body, fields=[b"Expect: 100-continue"]).removesuffix(body))
+    assert (await client.head()).status == 100
+    await client.send(body)
+    assert (await client.answer()).body == b"v2"

@@ -1,0 +1,202 @@
+"""The storm once more, with all that is not plain: tunnels, trailers, half-closed and slow clients, HTTP/1.0,
+rate limits, ejections, cuts of a challenger, access log.
+
+The same laws: what looks whole is what is due, one outcome each, and nothing stays behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from proxy.routing.snapshot import AccessLog, Cut, Eject, Rate, Sticky
+from tests.dataplane.plane import Stage, mirrored, route, sticky
+from tests.dataplane.scripted import Conversation, Script
+from tests.dataplane.test_cut_after import taken_back
+from tests.dataplane.test_storm import GOOD, MOODS, echo, in_pieces
+from tests.dataplane.test_tunnel import GRANTING, UPGRADE
+from tests.dataplane.wire import Ended, Message, Wire, chunked, get, more, wait_until
+
+CLIENTS = 8
+REQUESTS = 20  # of each client
+STATUSES = {200, 408, 413, 429, 500, 502, 503, 504}
+TRAILING = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def erratic(dice: Random) -> Script:
+    """Grants upgrades, answers with trailers, or as in the other storm."""
+
+    async def script(conversation: Conversation) -> None:
+        ending = None
+        while ending is None:
+            head = await conversation.head()
+            if head.field("upgrade") is not None and dice.random() < 0.7:
+                await talk(conversation, dice)
+                return
+            if head.field("transfer-encoding"):
+                await trailing_body(conversation, head)
+            elif head.field("content-length"):
+                await conversation.body(head)
+            conversation.requests.append(head)
+            if dice.random() < 0.2:
+                body = chunked(echo(head)).removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"
+                await in_pieces(conversation, TRAILING + body, dice)
+                continue
+            answer, ending = dice.choice(MOODS if dice.random() < 0.5 else GOOD)
+            raw = answer(echo(head))
+            if raw.endswith(b"else's"):
+                await conversation.send(raw)
+            else:
+                await in_pieces(conversation, raw, dice)
+        ending(conversation)
+
+    return script
+
+
+async def talk(conversation: Conversation, dice: Random) -> None:
+    """An echo, that may break off."""
+    await in_pieces(conversation, GRANTING, dice)
+    try:
+        while dice.random() < 0.9:
+            data, conversation.buffer = conversation.buffer, b""
+            await conversation.send(data)
+            await conversation.more()
+    except Ended:
+        conversation.close()
+        return
+    dice.choice([Wire.close, Wire.reset, end_half])(conversation)
+
+
+def end_half(wire: Wire) -> None:
+    with contextlib.suppress(OSError):  # the other side may have reset it
+        wire.half_close()
+
+
+async def trailing_body(wire: Wire, message: Message) -> None:
+    """A body in chunks, and the trailers behind it."""
+    pieces = []
+    while size := int(await wire.until(b"\r\n"), 16):
+        pieces.append(await wire.exactly(size))
+        assert await wire.exactly(2) == b"\r\n"
+    message.body = b"".join(pieces)
+    while await wire.until(b"\r\n") != b"\r\n":
+        pass
+
+
+async def answer_to(client: Wire) -> Message:
+    """The next final answer, past any 1xx, with trailers if there are some."""
+    message = await client.head()
+    while message.status < 200 and message.status != 101:
+        message = await client.head()
+    if message.status == 101:
+        return message
+    if (message.field("transfer-encoding") or b"") == b"chunked":
+        await trailing_body(client, message)
+    else:
+        await client.body(message)
+    return message
+
+
+def asking(token: bytes, dice: Random) -> tuple[bytes, bytes]:
+    body = dice.randbytes(dice.choice([0, 1, 1000, 70_000]))
+    key = b"x-customer: c%d" % dice.randrange(40)
+    line = b"POST /%b HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE\r\n%b\r\n" % (token, key)
+    match dice.randrange(5):
+        case 0:
+            return get("/" + token.decode(), [key]), b""
+        case 1:
+            return get("/" + token.decode(), [key]).replace(b"HTTP/1.1", b"HTTP/1.0"), b""
+        case 2:
+            return line + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body), body
+        case 3:
+            coded = chunked(body) if body else b"0\r\n\r\n"
+            return line + b"Transfer-Encoding: chunked\r\n\r\n" + coded, body
+        case _:
+            coded = (chunked(body) if body else b"0\r\n\r\n").removesuffix(b"\r\n") + b"x-sum: 1\r\n\r\n"
+            return line + b"Transfer-Encoding: chunked\r\n\r\n" + coded, body
+
+
+async def one(stage: Stage, token: bytes, dice: Random, seen: Counter[int]) -> None:
+    """One request on a connection of its own, or two."""
+    client = await stage.client(receive_buffer=dice.choice([0, 4096]))
+    try:
+        if dice.random() < 0.25:
+            await tunnel(client, dice, seen)
+            return
+        for n in range(dice.choice([1, 1, 2])):
+            raw, body = asking(b"%b-%d" % (token, n), dice)
+            await in_pieces(client, raw, dice)
+            match dice.randrange(6):
+                case 0:
+                    end_half(client)
+                case 1:
+                    await asyncio.sleep(0.01)
+                case 2 if dice.random() < 0.3:
+                    return
+            answer = await answer_to(client)
+            seen[answer.status] += 1
+            assert answer.status in STATUSES, answer
+            if answer.status == 200:
+                assert answer.body == raw.split(b" ")[1] + b"=" + body
+    except (Ended, ConnectionError):
+        seen[0] += 1
+    finally:
+        (client.reset if dice.random() < 0.2 else client.close)()
+
+
+async def tunnel(client: Wire, dice: Random, seen: Counter[int]) -> None:
+    early = dice.choice([b"", b"early"])
+    await in_pieces(client, get("/chat", UPGRADE) + early, dice)
+    answer = await answer_to(client)
+    seen[answer.status] += 1
+    if answer.status != 101:
+        return
+    sent = early
+    for _ in range(dice.randrange(5)):
+        piece = dice.randbytes(dice.choice([1, 100, 50_000]))
+        sent += piece
+        await client.send(piece)
+    if dice.random() < 0.7:
+        end_half(client)
+    data, _ = await client.rest()
+    assert sent.startswith(data)
+
+
+async def customer(stage: Stage, number: int, dice: Random, seen: Counter[int]) -> None:
+    for n in range(REQUESTS):
+        await one(stage, b"%d-%d" % (number, n), dice, seen)
+        seen[-1] += 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_wild_storm(stage: Stage, seed: int, tmp_path: Path) -> None:
+    dice = Random(seed)
+    eject = Eject(after=2, time=0.1, max_share=0.5, statuses=(500,))
+    for name in ("v2", "v3", "v4"):
+        stage.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2, eject=eject)
+        stage.another_endpoint(name, erratic(dice))
+    trial = route(
+        {"v2": 5000, "v3": 5000}, fallback="v2", pure=True, mirrors=mirrored("v4", 5000),
+        inspect_limit=20_000, sticky=sticky("header", "x-customer"),
+        rate=Rate(Sticky("header", "x-customer"), per_second=50, burst=5),
+    )  # fmt: skip
+    log = AccessLog(str(tmp_path / "access.log"), 1.0, False)
+    seen: Counter[int] = Counter()
+    stage.use(trial, access_log=log)
+    back = taken_back(trial, Cut("v3", 0.0))
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(CLIENTS):
+            tasks.create_task(customer(stage, number, Random(f"{seed} {number}"), seen))
+        for n in range(10):
+            await more(seen, CLIENTS)
+            trusted = ("127.0.0.1/32",) if n % 2 else ()
+            stage.use(back if n % 2 else trial, access_log=log if n % 3 else None, trusted_proxies=trusted)
+    await wait_until(lambda: not stage.plane.clients and not stage.plane.tunnels, "all are gone")
+    await stage.quiet()
+    assert seen[200] > REQUESTS
+    assert seen[101]
