@@ -364,8 +364,6 @@ class Exchange:
         self.stages += (failure.stage,)
         self.status = status or failure.status
         self.blamed, self.abandoned = False, True
-        if not self.backend:
-            self.plane.recorder.refused(self.status, failure.stage)
         self.finish()
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
@@ -393,6 +391,8 @@ class Exchange:
         if self.backend:
             plane.active.discard(self)
             plane.recorder.record(self, now or monotonic())
+        else:
+            plane.recorder.refused(self.status, self.stages[-1])
         if plane.access_log is not None:
             plane.access_log.exchange(self)
         self.client.on_exchange_end()
