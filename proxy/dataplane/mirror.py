@@ -90,7 +90,8 @@ class MirrorCopy:
         try:
             upstream = await self.endpoint.connect(self.state.backend.spec.connect_timeout)
         except OSError as error:
-            self.on_upstream_failed(connect_failure(error))
+            if not self.ended:  # its deadline has told the endpoint already
+                self.on_upstream_failed(connect_failure(error))
             return
         if self.ended:
             upstream.close()

@@ -47,7 +47,9 @@ KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED))
     b"x-crossfade-override": OVERRIDE,
 }
 OWN_PREFIXES = look_alikes(OWN_PREFIX)
-CREDENTIALS = frozenset({b"authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"})
+CREDENTIALS = frozenset(
+    {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"}
+)
 
 Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
