@@ -117,6 +117,11 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
     )
 
 
+def build() -> str:
+    """Whose the interpreter is: a distribution's, made with profiles, takes a quarter less time than a plain one."""
+    return "(the distribution's build)" if sys.base_prefix == "/usr" else "(not the distribution's build)"
+
+
 def describe_machine(cores: Cores, load: float) -> Machine:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
@@ -124,7 +129,7 @@ def describe_machine(cores: Cores, load: float) -> Machine:
         cores=os.cpu_count() or 1,
         pinned=bool(cores.proxy),
         kernel=".".join(platform.release().split(".")[:2]),
-        python=platform.python_version(),
+        python=f"{platform.python_version()} {build()}",
         load=load,
     )
 
