@@ -39,6 +39,7 @@ ROUTE = """
   - name: r{n}
     match: {{path: /r{n}}}
     split: {{v2: 100%}}
+    prediction: {{score: score, decision: 0.5}}
     rollout:
       strategy: canary
       champion: v2

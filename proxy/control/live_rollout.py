@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from proxy.config.model import RolloutConfig
 from proxy.rollout.evidence import SHADOW, Evidence, fix_limits, gather
 from proxy.rollout.fuse import FUSE, Tail
-from proxy.rollout.guard import SATURATED, is_sick
+from proxy.rollout.guard import RECOVERY, SATURATED, is_sick
 from proxy.rollout.judgement import Sight, judge, move_of
 from proxy.rollout.machine import Phase, RolloutState, mirrored
 from proxy.rollout.move import Move
@@ -32,6 +32,7 @@ class LiveRollout:
         self.waiting_for = ""
         self.lag = 0.0  # of the workers, seconds
         self.is_ready = self.warming = False
+        self.sick_at = float("-inf")  # when the champion was last seen to be sick
         self.outside: dict[str, Reading] = {}  # by query, of its checks
 
     def renew(
@@ -97,21 +98,27 @@ class LiveRollout:
     def gather(self, cells: Sequence[Cell], now: float) -> None:
         """Add one tick's counts of its route to the evidence; the tails, for the fuse, get them in any case.
 
-        What is left out is left out on both sides, for a reason known before: the coin stays as it is.
+        What is left out is left out on both sides, for a reason known before: the coin stays as it is. An outage
+        of the champion, and the recovery from it, are left out of the fuse as well: who comes back second is not
+        to blame.
         """
         if not self.state.is_guarded:
             return
         cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
+        if is_sick(self.champion_tail, now):
+            self.sick_at = now
+        shaken = now - self.sick_at < RECOVERY
         if cells:
-            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up)
-        if not self.warming and not is_sick(self.champion_tail, now):
+            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or shaken
+        if not self.warming:
             gather(self.evidence, cells, self.plan.checks)
         versions = {s.version for s in self.evidence.strata}
         for cell in cells:
             if cell.role == SHADOW:
                 continue
             if cell.backend == self.plan.challenger and cell.ledger_version in versions:
-                self.challenger_tail.add(cell.recent, now)
+                if not shaken:
+                    self.challenger_tail.add(cell.recent, now)
             elif cell.backend == self.plan.champion:
                 self.champion_tail.add(cell.recent, now)
         if cells:

@@ -28,6 +28,7 @@ LARGEST_UNKEYED = 0.5  # of a step's requests on a sticky route
 SICK_OF = 20  # latest outcomes of the champion that show whether it is sick
 SICK_SHARE = 0.5
 SAME_TIME = 10.0  # seconds before the challenger's latest outcome in which the champion's count
+RECOVERY = 10.0  # seconds after an outage in which one side may be back before the other
 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
 WARM_UP = "guard: warm-up"
@@ -97,10 +98,11 @@ def saturated(lag: float) -> Caution | None:
 
 
 def champion_sick(challenger: Tail, champion: Tail) -> Caution | None:
-    """Gross failure of the champion at the time of the challenger's latest outcomes."""
-    if not challenger.ticks:
+    """Gross failure of the champion at the time of the challenger's latest outcomes, or its own if there are none."""
+    ticks = challenger.ticks or champion.ticks
+    if not ticks:
         return None
-    latest, _ = champion.last(SICK_OF, challenger.ticks[-1][0] - SAME_TIME)
+    latest, _ = champion.last(SICK_OF, ticks[-1][0] - SAME_TIME)
     bad = sum(latest)
     if len(latest) < SICK_OF or bad < SICK_SHARE * SICK_OF:
         return None
@@ -118,7 +120,9 @@ def is_sick(champion: Tail, now: float) -> bool:
 
 
 def warming_up(challenger: str) -> Caution:
-    said = f"warming up: {challenger} or the champion has only just begun, and only the fuse looks at what they answer"
+    said = (
+        f"warming up: {challenger} or the champion has only just begun, or come back after an outage of both"
+    )
     return Caution(Verdict(WARM_UP, Finding.VOID, said), False)
 
 

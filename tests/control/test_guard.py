@@ -125,7 +125,7 @@ async def test_an_outage_of_both_leaves_little_behind():
     scene.bad = {}
     before = evidence_of(scene)
     assert before == 4 * 400 + 400  # the tick in which it began
-    await scene.run(25)
+    await scene.run(35)
     assert scene.rollout.phase == "promoted"
 
 
@@ -143,3 +143,17 @@ async def test_an_outage_of_both_that_is_over_blows_no_fuse_where_the_challenger
         scene.count("v2", 300, 0, "champion")
         await scene.tick()
     assert (scene.rollout.phase, scene.rollout.weight) == ("progressing", 0.05)
+
+
+async def test_who_comes_back_second_after_an_outage_of_both_is_not_to_blame():
+    scene = Scene()
+    await scene.load()
+    await scene.run(5)
+    scene.bad = {"v2": 0.9, "v3": 0.9}
+    await scene.run(5)
+    scene.bad = {"v3": 1.0}  # its probes are a little later
+    await scene.run(5)
+    assert scene.rollout.phase == "progressing"
+    assert "guard: warm-up" in {v.check for v in scene.rollout.verdicts}
+    await scene.run(10)  # too late for an excuse
+    assert scene.rollout.phase == "aborted"

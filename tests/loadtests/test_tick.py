@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtests import tick
-from proxy.control import live
+from proxy.control import live_rollout
 from proxy.rollout.judgement import Sight, judge
 from proxy.rollout.verdict import Verdict
 
@@ -33,6 +33,6 @@ async def test_only_routes_with_news_are_judged(
         seen.append(sight)
         return judge(sight)
 
-    monkeypatch.setattr(live, "judge", noticed)
+    monkeypatch.setattr(live_rollout, "judge", noticed)
     assert len(await tick.measured(controller, workers, 1, part, True)) == 1
     assert len(seen) == judged

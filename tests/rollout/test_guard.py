@@ -121,7 +121,7 @@ def test_a_saturated_proxy(lag, expected):
 @pytest.mark.parametrize(
     ("challenger", "champion", "then", "expected"),
     [
-        ("", "x" * 20, 100.0, []),  # nobody to be blamed
+        ("", "x" * 20, 100.0, [(CHAMPION, True)]),  # whether or not the challenger was asked
         ("x", "x" * 19, 100.0, []),
         ("x", "x" * 10 + "." * 10, 95.0, [(CHAMPION, True)]),
         (".", "x" * 9 + "." * 11, 95.0, []),
