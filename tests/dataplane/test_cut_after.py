@@ -66,7 +66,7 @@ async def test_without_it_they_finish(stage: Stage) -> None:
     stage.use(trial)
     client = await stage.client()
     await client.send(get())
-    await client.until(b"ab")
+    await client.until(b"\r\n\r\nab")
     stage.use(taken_back(trial))
     await settle()
     finish.set()
