@@ -44,6 +44,7 @@ class ControlCollector(Collector):
         status = self.controller.status(self.now)
         yield from of_process(status)
         yield from of_traffic(self.controller.totals)
+        yield from of_losses(self.controller.totals)
         yield from of_routes(status)
         yield from of_rollouts(status)
         yield histogram(
@@ -135,6 +136,10 @@ def of_traffic(totals: CountsTable) -> Iterator[Metric]:
         ["backend", "endpoint"],
         totals.ejections.items(),
     )
+
+
+def of_losses(totals: CountsTable) -> Iterator[Metric]:
+    """What never came to a backend, and what was not looked into."""
     yield counter(
         "crossfade_refused",
         "Requests that the proxy itself answered.",

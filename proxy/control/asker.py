@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 
 from proxy.config.model import Config, PrometheusConfig
+from proxy.control.attending import Attending
 from proxy.rollout.outside import Reading
 
 log = logging.getLogger("crossfade.asker")
@@ -34,32 +35,22 @@ class Asker:
         self.session = aiohttp.ClientSession()
         self.server: PrometheusConfig | None = None
         self.latest: dict[str, Reading] = {}  # by query
-        self.tasks: dict[str, asyncio.Task[None]] = {}
-        self.ending: set[asyncio.Task[None]] = set()
+        self.attending: Attending[str] = Attending()
 
     def configure(self, config: Config) -> None:
         """Ask what this configuration asks, of the server that it names, from now on."""
         wanted = queries_of(config)
-        for query in list(self.tasks):
+        for query in list(self.attending.tasks):
             if query not in wanted or config.prometheus != self.server:
-                self.end(self.tasks.pop(query))
+                self.attending.end(query)
                 self.latest.pop(query, None)
         self.server = config.prometheus
         if self.server is not None:
-            for query in wanted - self.tasks.keys():
-                attending = asyncio.get_running_loop().create_task(self.attend(self.server, query))
-                self.tasks[query] = attending
-
-    def end(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        self.ending.add(task)
-        task.add_done_callback(self.ending.discard)
+            for query in wanted - self.attending.tasks.keys():
+                self.attending.begin(query, self.attend(self.server, query))
 
     async def close(self) -> None:
-        for task in self.tasks.values():
-            self.end(task)
-        self.tasks = {}
-        await asyncio.gather(*self.ending, return_exceptions=True)
+        await self.attending.close()
         await self.session.close()
 
     def readings(self, now: float) -> Readings:

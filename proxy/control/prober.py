@@ -19,6 +19,7 @@ from typing import NamedTuple, cast
 from proxy import dial
 from proxy.config.load import Loaded
 from proxy.config.model import HealthConfig
+from proxy.control.attending import Attending
 from proxy.dial import Addresses
 from proxy.errors import ResponseRefused
 from proxy.http1.head import parse_response
@@ -106,35 +107,24 @@ class Prober:
         self.contexts: dict[Tls, ssl.SSLContext] = {}
         self.addresses: dict[str, tuple[float, Addresses]] = {}  # of names, and when they were looked up
         self.conditions: dict[tuple[str, str], Condition] = {}
-        self.tasks: dict[Target, asyncio.Task[None]] = {}
-        self.ending: set[asyncio.Task[None]] = set()
+        self.attending: Attending[Target] = Attending()
         self.told: tuple[Names, Names] | None = (frozenset(), frozenset())
 
     def configure(self, loaded: Loaded) -> None:
         """Probe what this configuration says, from now on."""
         wanted = {target for name in loaded.config.backends for target in targets(name, loaded)}
         self.contexts = {}
-        for target in self.tasks.keys() - wanted:
-            self.end(self.tasks.pop(target))
+        for target in self.attending.tasks.keys() - wanted:
+            self.attending.end(target)
         names = {target.name for target in wanted}
         self.conditions = {n: c for n, c in self.conditions.items() if n in names}
-        for target in wanted - self.tasks.keys():
+        for target in wanted - self.attending.tasks.keys():
             self.conditions.setdefault(target.name, Condition())
-            self.tasks[target] = asyncio.get_running_loop().create_task(self.attend(target))
-        farewell = asyncio.get_running_loop().create_task(self.tell())
-        self.ending.add(farewell)
-        farewell.add_done_callback(self.ending.discard)
-
-    def end(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        self.ending.add(task)
-        task.add_done_callback(self.ending.discard)
+            self.attending.begin(target, self.attend(target))
+        self.attending.see_out(asyncio.get_running_loop().create_task(self.tell()))
 
     async def close(self) -> None:
-        for task in self.tasks.values():
-            self.end(task)
-        self.tasks = {}
-        await asyncio.gather(*self.ending, return_exceptions=True)
+        await self.attending.close()
 
     async def attend(self, target: Target) -> None:
         """Probe one endpoint for ever."""

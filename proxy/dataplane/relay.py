@@ -70,19 +70,19 @@ def client_head(
     Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each.
     """
     if keep_alive and knows_chunks:
-        if not answer.spelled:
-            coding = framing_fields(answer, True, True)
-            answer.spelled = b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, answer.block, coding)
-        return b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
-            answer.spelled,
-            request_id,
-            backend,
-        )
+        start = answer.spelled
+        if not start:
+            answer.spelled = start = beginning(answer, True, True)
+    else:
+        start = beginning(answer, knows_chunks, keep_alive)
+    return b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (start, request_id, backend)
+
+
+def beginning(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
+    """The answer's head up to what this proxy says of itself."""
     block = answer.block if knows_chunks else unchunked(answer)
     framing = framing_fields(answer, knows_chunks, keep_alive)
-    return b"HTTP/1.1 %d%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
-        answer.status, answer.reason, block, framing, request_id, backend,
-    )  # fmt: skip
+    return b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, block, framing)
 
 
 def interim_head(answer: ResponseHead) -> bytes:

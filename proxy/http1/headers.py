@@ -46,6 +46,9 @@ def look_alikes(name: bytes) -> frozenset[bytes]:
     return frozenset(map(bytes, product(*(b"-_" if c == ord("-") else (c,) for c in name))))
 
 
+OWN_PREFIXES = look_alikes(OWN_PREFIX)
+
+
 def respell(block: bytes) -> bytes:
     """Field lines in canonical spelling; the block must have matched LOOSE_LINES."""
     lines = []

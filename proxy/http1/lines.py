@@ -17,6 +17,7 @@ from proxy.http1.headers import (
     HOP_BY_HOP,
     HOST,
     OWN_PREFIX,
+    OWN_PREFIXES,
     PROTECTED,
     REQUEST_ID,
     TEXT,
@@ -46,7 +47,6 @@ KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED))
     b"te": TE,
     b"x-crossfade-override": OVERRIDE,
 }
-OWN_PREFIXES = look_alikes(OWN_PREFIX)
 CREDENTIALS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"}
 )

@@ -12,6 +12,7 @@ from proxy.http1.headers import (
     FORWARDED,
     HOP_BY_HOP,
     OWN_PREFIX,
+    OWN_PREFIXES,
     PROTECTED,
     look_alikes,
     respell,
@@ -35,7 +36,6 @@ NEVER_TRAILERS = frozenset[bytes]().union(
         HOP_BY_HOP | PROTECTED | FORWARDED | REQUEST_MODIFIERS | AUTHENTICATION | ANSWER_CONTROL | CONTENT,
     )
 )  # fmt: skip
-OWN_PREFIXES = look_alikes(OWN_PREFIX)
 
 
 def trailer_fields(block: bytes, nominated: AbstractSet[bytes]) -> bytes:

@@ -16,6 +16,7 @@ from proxy.stats.histogram import Histogram
 from proxy.stats.means import Moments
 from proxy.stats.pairs import Pair, Pairs
 from proxy.stats.scores import Scores
+from proxy.stats.sums import add_up
 
 RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
 
@@ -94,10 +95,8 @@ class Cell(msgspec.Struct):
         self.unkeyed += other.unkeyed
         self.spilled += other.spilled
         self.abandoned += other.abandoned
-        for code, n in other.codes.items():
-            self.codes[code] = self.codes.get(code, 0) + n
-        for stage, n in other.failures.items():
-            self.failures[stage] = self.failures.get(stage, 0) + n
+        add_up(self.codes, other.codes)
+        add_up(self.failures, other.failures)
         self.duration.merge(other.duration)
         self.first_byte.merge(other.first_byte)
         self.recent = (self.recent + other.recent)[-RECENT_KEPT:]
@@ -167,15 +166,12 @@ class CountsTable:
         for m in counts.mirrors:
             key = (m.route, m.backend, m.outcome)
             self.mirrors[key] = self.mirrors.get(key, 0) + m.n
-        for what, n in counts.refused.items():
-            self.refused[what] = self.refused.get(what, 0) + n
-        for reason, n in counts.dropped.items():
-            self.dropped[reason] = self.dropped.get(reason, 0) + n
+        add_up(self.refused, counts.refused)
+        add_up(self.dropped, counts.dropped)
         for e in counts.ejections:
             place = (e.backend, e.endpoint)
             self.ejections[place] = self.ejections.get(place, 0) + e.n
-        for body, n in counts.unread.items():
-            self.unread[body] = self.unread.get(body, 0) + n
+        add_up(self.unread, counts.unread)
 
     def take(self) -> Counts:
         """Everything so far, leaving the table empty."""

@@ -30,6 +30,9 @@ SHIFT_STAKES = tuple(
     exp(log(LOWEST) + log(HIGHEST / LOWEST) * j / (SHIFT_POINTS - 1)) for j in range(SHIFT_POINTS)
 )
 
+Terms = tuple[tuple[float, float, float], ...]
+NO_BET: Terms = ((0.0, 0.0, 0.0),)  # of a share of 0 or 1
+
 
 def log_e_increase(strata: Iterable[Tosses], margin: float) -> float:
     """Log e-value against "events are at most `margin` likelier here than on the rest", of `n` and `rest_n`.
@@ -41,18 +44,25 @@ def log_e_increase(strata: Iterable[Tosses], margin: float) -> float:
 
 def increase_logs(tosses: Tosses, margin: float) -> Logs:
     """The log wealth of one stratum for each λ."""
+    return wealth(tosses, increase_terms(tosses.share, margin))
+
+
+def wealth(tosses: Tosses, terms: Terms) -> Logs:
     x, y = tosses.here, tosses.rest
     others = tosses.n + tosses.rest_n - x - y
-    return [x * a + y * b + others * c for a, b, c in increase_terms(tosses.share, margin)]
+    return [x * a + y * b + others * c for a, b, c in terms]
 
 
 @lru_cache(CACHED)
-def increase_terms(share: float, margin: float) -> tuple[tuple[float, float, float], ...]:
-    """Log factors of an event here, an event on the rest, and a request without one; a share of 0 or 1 bets nothing."""
-    drift = share * (1 - share) * margin
+def increase_terms(share: float, margin: float) -> Terms:
     if not 0 < share < 1:
-        return ((0.0, 0.0, 0.0),) * len(GRID)
+        return NO_BET * len(GRID)
     stakes = [(g - 1) / ((share * g + 1 - share) * (1 + (1 - share) * margin)) for g in GRID]
+    return log_factors(stakes, share, share * (1 - share) * margin)
+
+
+def log_factors(stakes: Iterable[float], share: float, drift: float) -> Terms:
+    """Those of an event here, an event on the rest, and a request without one; a negative stake bets the other way."""
     return tuple(
         (log1p(s * (1 - share - drift)), log1p(-s * (share + drift)), log1p(-s * drift)) for s in stakes
     )
@@ -67,20 +77,15 @@ def log_e_within(strata: Iterable[Tosses], margin: float) -> float:
 
 
 def within_logs(tosses: Tosses, margin: float) -> Logs:
-    x, y = tosses.here, tosses.rest
-    others = tosses.n + tosses.rest_n - x - y
-    return [x * a + y * b + others * c for a, b, c in within_terms(tosses.share, margin)]
+    return wealth(tosses, within_terms(tosses.share, margin))
 
 
 @lru_cache(CACHED)
-def within_terms(share: float, margin: float) -> tuple[tuple[float, float, float], ...]:
-    drift = share * (1 - share) * margin
+def within_terms(share: float, margin: float) -> Terms:
     if not 0 < share < 1:
-        return ((0.0, 0.0, 0.0),) * SHIFT_POINTS
-    stakes = [t / (1 - share - drift) for t in SHIFT_STAKES]
-    return tuple(
-        (log1p(-s * (1 - share - drift)), log1p(s * (share + drift)), log1p(s * drift)) for s in stakes
-    )
+        return NO_BET * SHIFT_POINTS
+    drift = share * (1 - share) * margin
+    return log_factors([-t / (1 - share - drift) for t in SHIFT_STAKES], share, drift)
 
 
 def gain_increase(share: float, p_here: float, p_rest: float, margin: float) -> float:

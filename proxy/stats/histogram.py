@@ -13,6 +13,8 @@ from math import exp, inf, log
 
 import msgspec
 
+from proxy.stats.sums import add_up
+
 GAMMA = 1.02
 UNIT = 1e-6  # seconds; what is faster than a microsecond falls into bucket 0
 LOG_GAMMA = log(GAMMA)
@@ -51,12 +53,7 @@ class Histogram(msgspec.Struct):
         self.total += seconds
 
     def merge(self, other: Histogram) -> None:
-        if self.buckets:
-            mine, held = self.buckets, self.buckets.get
-            for bucket, n in other.buckets.items():
-                mine[bucket] = held(bucket, 0) + n
-        else:
-            self.buckets = other.buckets.copy()
+        add_up(self.buckets, other.buckets)
         self.count += other.count
         self.total += other.total
 

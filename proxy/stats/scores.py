@@ -12,6 +12,7 @@ from math import log
 import msgspec
 
 from proxy.stats.histogram import PER_LOG
+from proxy.stats.sums import add_up
 
 LINEAR = 200  # buckets between 0 and 1; beyond 1 each is 2 % wide, as those of durations are
 BINS = 10
@@ -38,12 +39,7 @@ class Scores(msgspec.Struct):
         self.count += 1
 
     def merge(self, other: Scores) -> None:
-        if self.buckets:
-            mine, held = self.buckets, self.buckets.get
-            for bucket, n in other.buckets.items():
-                mine[bucket] = held(bucket, 0) + n
-        else:
-            self.buckets = other.buckets.copy()
+        add_up(self.buckets, other.buckets)
         self.count += other.count
 
 

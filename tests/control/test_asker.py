@@ -164,9 +164,9 @@ async def test_a_reload_changes_what_is_asked_and_whom(server: Server, asker: As
     await wait_until(lambda: reading(asker), "another server's answer")
     asker.configure(config(server.url, CHECKED.replace("max(gpu)", "min(gpu)")))
     await wait_until(lambda: reading(asker, "min(gpu)"), "another query's answer")
-    assert set(asker.tasks) == set(asker.latest) == {"min(gpu)"}
+    assert set(asker.attending.tasks) == set(asker.latest) == {"min(gpu)"}
     asker.configure(loaded().config)
-    assert (asker.tasks, asker.readings(time.time())) == ({}, {})
+    assert (asker.attending.tasks, asker.readings(time.time())) == ({}, {})
 
 
 PROMETHEUS = shutil.which("prometheus")
