@@ -68,11 +68,22 @@ def blow(row: list[bool], span: tuple[float, float], champion: Tail, said: str) 
     began, ended = span
     share = sum(row) / len(row)
     # Of the same time and no later, or an outage that is over would look like the challenger's alone: it may
-    # not have been asked since. All of it and its end, as an outage may begin in the middle of a tick.
+    # not have been asked since. All of it and the worst of it, as an outage begins and ends in mid-tick.
     during = champion.during(began, ended)
-    for other in (during, during[-len(row) :]):
+    for other in (during, worst(during, len(row))):
         if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
             continue
         said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
         return Verdict(FUSE, Finding.VOID, said, len(row), share)
     return Verdict(FUSE, Finding.FAIL, said, len(row), share)
+
+
+def worst(outcomes: list[bool], n: int) -> list[bool]:
+    """Of all n outcomes in a row, those with the most errors; all of them where there are no more."""
+    bad = most = sum(outcomes[:n])
+    at = 0
+    for end in range(n, len(outcomes)):
+        bad += outcomes[end] - outcomes[end - n]
+        if bad > most:
+            most, at = bad, end - n + 1
+    return outcomes[at : at + n]

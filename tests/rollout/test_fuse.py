@@ -60,6 +60,8 @@ def test_it_says_what_it_saw_and_what_the_limit_is():
     [
         (tail("....", "xxxxx"), True),
         (tail("." * 400, "." * 40 + "xxxxx"), True),  # the outage began in the middle of the tick
+        (tail("." * 40, "." * 40 + "xx.xx" + "." * 40), True),  # and ended in the same tick
+        (tail("." * 40, "x...." * 40), False),  # that many errors, but never at a time
         (tail("xxxxx", "....."), False),  # sick before, well at the same time
         (tail(".....", "....x"), False),  # one error makes no sick champion
         (tail("....."), False),  # nothing is known of the same time
