@@ -248,7 +248,7 @@ class App:
 
     async def run_inline(self, config: Config, store: Store) -> None:
         plane = DataPlane()
-        plane.recorder.table = self.counts
+        plane.recorder.counts = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)
         await self.controller.load(self.loaded, "file", time.time())
         for sock, _ in self.listen(config, 1)[0]:
@@ -260,6 +260,7 @@ class App:
             await plane.drain(config.drain)
         else:
             worker = Worker(plane, store.lock_file)
+            plane.recorder.settle()
             self.door.close()
             self.leave(store)
             await worker.run(None)

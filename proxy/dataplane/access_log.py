@@ -94,12 +94,12 @@ def line_of(exchange: Exchange, query: bool) -> Line:
     line.bytes_in = exchange.kept
     line.bytes_out = exchange.sent
     line.duration = round(duration, 6)
-    if not exchange.backend:
+    if exchange.arm is None:
         return line
     route = exchange.route
     line.route = route.spec.name
-    line.backend = exchange.backend
-    line.role = exchange.role
+    line.backend = exchange.arm.backend
+    line.role = exchange.arm.role
     line.ledger_version = route.version
     line.keyed = exchange.key is not None
     if exchange.answer is not None and exchange.endpoint is not None:

@@ -34,11 +34,11 @@ class Comparison:
     second: bool | None = None
     ended = False
 
-    def __init__(self, plane: DataPlane, exchange: Exchange, mirror: Mirror) -> None:
+    def __init__(self, plane: DataPlane, exchange: Exchange, champion: str, mirror: Mirror) -> None:
         self.plane = plane
         self.route = exchange.route
         self.key = exchange.key
-        self.champion, self.challenger = exchange.backend, mirror.to
+        self.champion, self.challenger = champion, mirror.to
         self.chance = mirror.noise / BUCKETS
         self.twice = random() < self.chance
         self.deadline = plane.now + PATIENCE
@@ -110,12 +110,13 @@ class Comparison:
 
 def begin(plane: DataPlane, exchange: Exchange, mirror: Mirror) -> Comparison | None:
     """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
-    if exchange.role != "champion" or exchange.backend == mirror.to:
+    arm = exchange.arm
+    if arm is None or arm.role != "champion" or arm.backend == mirror.to:
         return None
     if len(plane.comparisons) >= WAITING or not plane.recorder.may_pair(exchange.route.spec.name, BEGUN):
         plane.recorder.dropped("pairs", 1)
         return None
-    comparison = Comparison(plane, exchange, mirror)
+    comparison = Comparison(plane, exchange, arm.backend, mirror)
     plane.comparisons.add(comparison)
     exchange.comparisons += (comparison,)
     return comparison

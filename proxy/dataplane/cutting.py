@@ -32,8 +32,11 @@ def schedule_cuts(plane: DataPlane, snapshot: Snapshot) -> None:
 
 
 def is_of(exchange: Exchange, route: str, backend: str, version: int) -> bool:
-    spec = exchange.route.spec
-    return spec.name == route and exchange.backend == backend and exchange.route.version < version
+    return (
+        exchange.arm is not None
+        and exchange.arm.cell[:2] == (route, backend)
+        and exchange.arm.cell[3] < version
+    )
 
 
 def end(doomed: Iterable[Exchange], tunnels: Iterable[Tunnel], backend: str) -> None:

@@ -197,7 +197,7 @@ class Downstream(Flow):
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
             exchange.abandon(failure, refusal.status)
-            in_step = in_step and exchange.head.minor == b"1" and exchange.head.upgrade is None
+            in_step = in_step and exchange.head.start.modern and exchange.head.upgrade is None
         if answered:
             self.abort()
             return

@@ -27,9 +27,11 @@ from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
 from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
 from proxy.routing.balance import pick
-from proxy.routing.router import CompiledRoute, first_match, need_body
+from proxy.routing.router import Arm, CompiledRoute, matching, need_body
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxy.dataplane.comparison import Comparison
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.listener import DataPlane
@@ -42,7 +44,7 @@ class Exchange:
     """What stays at its class default was not needed; most requests need little of this."""
 
     route: CompiledRoute
-    backend = role = ""  # of the backend assigned; all counts are under its name
+    arm: Arm | None = None  # the backend assigned, and its role; all counts are under its name
     key: int | None = None  # the sticky key's hash
     answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
     fallback: BackendState | None = None
@@ -82,14 +84,16 @@ class Exchange:
         self.body = body
         self.kept = len(body)
         self.request_done = done
-        self.candidates = candidates = self.plane.router.candidates(self.head)
+        candidates = self.plane.router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         if not done and need_body(candidates):
             # A body too large to look into is routed as one that holds no JSON.
             self.inspecting = max(len(body), self.head.length) <= inspect_limit(candidates)
-        if not self.inspecting:
-            self.decide()
+        if self.inspecting:
+            self.candidates = candidates
+        else:
+            self.decide(candidates)
         if self.head.expects_continue and not done and not self.ended:
             self.client.write(relay.CONTINUE)  # and not before a refusal: nobody would read the body
 
@@ -101,8 +105,7 @@ class Exchange:
             self.hold(data)
             if done or self.kept > inspect_limit(self.candidates):
                 self.inspecting = False
-                self.candidates = self.plane.router.candidates(self.head)  # of the snapshot in force by now
-                self.decide()
+                self.decide(self.plane.router.candidates(self.head))  # of the snapshot in force by now
             return
         check_size(self, self.route)
         if self.replayable:
@@ -135,26 +138,29 @@ class Exchange:
 
     # ── where it goes ─────────────────────────────────────────────────────────────────────────
 
-    def decide(self) -> None:
+    def decide(self, candidates: Sequence[CompiledRoute]) -> None:
         """Route, bucket, backend: the snapshot is read here and nowhere after."""
-        content = content_of(self) if need_body(self.candidates) else None
-        route = first_match(self.candidates, content)
-        if route is None:
+        plane, head = self.plane, self.head
+        content = None
+        if need_body(candidates):
+            content = content_of(self, candidates)
+            candidates = matching(candidates, content)
+        if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
-        self.route = route
+        self.route = route = candidates[0]
         if route.spec.body_limit is not None:
             check_size(self, route)
         if route.rate is not None:
-            self.plane.charge(route.rate, self, content)
-        self.backend, self.role, self.key = route.assign(self.head, content, self.client.peer, random())
+            plane.charge(route.rate, self, content)
+        self.arm, self.key = route.assign(head, content, self.client.peer, random())
         if route.spec.fallback is not None:
-            self.fallback = self.plane.backends[route.spec.fallback]
-        self.plane.active.add(self)
-        if self.head.upgrade is not None or self.head.takes_trailers:
+            self.fallback = plane.backends[route.spec.fallback]
+        plane.active.add(self)
+        if head.upgrade is not None or head.takes_trailers:
             ask(self)
         if self.request_done and route.spec.mirrors:
-            self.plane.mirror(self)
-        self.place(self.plane.backends[self.backend])
+            plane.mirror(self)
+        self.place(plane.backends[self.arm.backend])
 
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)
@@ -205,13 +211,13 @@ class Exchange:
         head = self.head
         body = self.body if self.more is None else self.whole_body()
         self.framing = head.length if self.trailers or not self.request_done else len(body)
-        added = relay.added(self)
-        start = relay.upstream_head(head, upstream.endpoint.authority, added, self.request_id, self.framing)
         if self.framing == CHUNKED:
             body = chunks(body, self.request_done, self.trailers)
         if not self.client.reading:
             self.client.set_reading(True)
-        upstream.send(self, head.method, start + body)  # may stop the client again at once
+        upstream.owner = self
+        message = relay.request(self, upstream.endpoint.authority, self.framing, body)
+        upstream.transport.write(message)  # may stop the client again at once
         if self.request_done:
             self.await_first_byte()
         elif self.kept > self.route.spec.inspect_limit:
@@ -234,7 +240,7 @@ class Exchange:
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx go on to clients that know them; 100 was answered here already."""
-        if head.status != 100 and self.head.minor == b"1":
+        if head.status != 100 and self.head.start.modern:
             self.client.write(relay.interim_head(head))
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
@@ -246,23 +252,25 @@ class Exchange:
                 self.fall_back()
                 return
         self.status = head.status
-        self.first_byte_at = monotonic()
+        self.first_byte_at = now = monotonic()
         client = self.client
-        knows_chunks = self.head.minor == b"1"
-        self.recode = head.length < 0 and knows_chunks
+        knows_chunks = self.head.start.modern
         self.sent = len(body)
-        if not self.request_done or self.plane.draining or (head.length < 0 and not knows_chunks):
+        if head.length < 0:
+            self.recode = knows_chunks
+            if not knows_chunks:
+                client.keep_alive = False
+        if not self.request_done or self.plane.draining:
             client.keep_alive = False
-        names = relay.named(self.answering.name, self.backend) if self.spilled else self.answering.name
-        start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
+        start = relay.client_head(head, knows_chunks, client.keep_alive, relay.names(self), self.request_id)
         if self.route.prediction is not None:
             keep(self, body)
         if self.recode:
             body = chunks(body, done, self.answer_trailers)
         self.answer = head
-        client.write(start + body)
+        client.transport.write(start + body)
         if done:
-            self.finish(self.first_byte_at)
+            self.finish(now)
         else:
             self.idle_from_now()
 
@@ -334,7 +342,7 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if self.head.minor == b"0":  # it reads to the connection's end, as nothing promises another answer
+        if not self.head.start.modern:  # it reads to the connection's end, as nothing promises another answer
             self.client.keep_alive = False
         self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
         self.finish()
@@ -388,9 +396,9 @@ class Exchange:
         plane = self.plane
         if self.repeating:
             plane.repeating -= 1
-        if self.backend:
+        if self.arm is not None:
             plane.active.discard(self)
-            plane.recorder.record(self, now or monotonic())
+            plane.recorder.record(self, self.arm, now or monotonic())
         else:
             plane.recorder.refused(self.status, self.stages[-1])
         if plane.access_log is not None:

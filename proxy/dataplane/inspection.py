@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from proxy.routing.router import CompiledRoute
 
 
-def content_of(exchange: Exchange) -> Any:
+def content_of(exchange: Exchange, candidates: Sequence[CompiledRoute]) -> Any:
     """The decoded body, whether it came in one piece or in many; None if it cannot be read."""
-    if not exchange.request_done or exchange.kept > inspect_limit(exchange.candidates):
-        return unread(exchange, "too_large")
+    if not exchange.request_done or exchange.kept > inspect_limit(candidates):
+        return unread(exchange, candidates[0], "too_large")
     if not exchange.kept:
         return None
     content = decode_json(exchange.whole_body())
     if content is None:
         coded = exchange.head.field(b"content-encoding") is not None
-        return unread(exchange, "encoded" if coded else "not_json")
+        return unread(exchange, candidates[0], "encoded" if coded else "not_json")
     return content
 
 
@@ -36,8 +36,8 @@ def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
     return max([route.spec.inspect_limit for route in candidates if route.needs_body])
 
 
-def unread(exchange: Exchange, reason: str) -> None:
-    exchange.plane.recorder.unread(exchange.candidates[0].spec.name, reason)
+def unread(exchange: Exchange, route: CompiledRoute, reason: str) -> None:
+    exchange.plane.recorder.unread(route.spec.name, reason)
 
 
 def check_size(exchange: Exchange, route: CompiledRoute) -> None:

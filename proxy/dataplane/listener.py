@@ -144,7 +144,9 @@ class DataPlane:
 
     def mirror(self, exchange: Exchange) -> None:
         """Send copies of the request, now that it is whole, to the backends that mirror its route."""
-        if exchange.role == TESTER:  # what nobody drew is compared with nothing
+        if (
+            exchange.arm is not None and exchange.arm.role == TESTER
+        ):  # what nobody drew is compared with nothing
             return
         for mirror in exchange.route.spec.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
@@ -180,6 +182,7 @@ class DataPlane:
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
+        self.recorder.settle()
         works: list[Exchange | MirrorCopy | Tunnel] = [*self.active, *self.copies, *self.tunnels]
         for work in works:
             if work.deadline <= now and not work.ended:

@@ -62,10 +62,7 @@ class MirrorCopy:
         self.route = exchange.route
         self.key = exchange.key
         body = exchange.whole_body()
-        head = relay.upstream_head(
-            exchange.head, endpoint.authority, MARK + relay.added(exchange), exchange.request_id, len(body)
-        )
-        self.data = head + body
+        self.data = relay.request(exchange, endpoint.authority, len(body), body, MARK)
         self.started = monotonic()
         self.deadline = self.started + state.backend.spec.first_byte_timeout
         self.upstream: Upstream | None = None
@@ -100,7 +97,8 @@ class MirrorCopy:
 
     def send(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        upstream.send(self, self.head.method, self.data)
+        upstream.owner = self
+        upstream.transport.write(self.data)
 
     def on_interim(self, head: ResponseHead) -> None:
         """Of no interest to a copy."""

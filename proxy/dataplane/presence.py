@@ -37,7 +37,7 @@ def may_stay(client: Downstream) -> bool:
     if exchange is None:
         return True
     if exchange.answer is None:
-        if exchange.head.minor == b"0":
+        if not exchange.head.start.modern:
             return False
         client.write(relay.CONTINUE)
     elif exchange.recode:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.dataplane.observe import observe
 from proxy.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
+from proxy.stats.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
     from proxy.dataplane.mirror import MirrorCopy
     from proxy.errors import Stage
-    from proxy.routing.router import CompiledRoute
+    from proxy.routing.router import Arm, CompiledRoute
     from proxy.stats.pairs import Pair
 
 KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
@@ -27,14 +28,34 @@ def events_of(cell: Cell, what: str) -> Events:
     return events
 
 
-class Recorder:
-    """Turns the end of an exchange into numbers."""
+class Run:
+    """Usual exchanges in a row: answered with 200, in one piece, by whom they were assigned to."""
+
+    __slots__ = ("seconds", "unkeyed")
 
     def __init__(self) -> None:
-        self.table = CountsTable()
+        self.seconds: list[float] = []
+        self.unkeyed = 0
+
+
+class Recorder:
+    """Turns the end of an exchange into numbers.
+
+    The usual ones are kept as a run of durations, and a run becomes numbers all at once: before
+    something else is recorded of its arm, so that the order holds, and at each sweep, so that it is short.
+    """
+
+    def __init__(self) -> None:
+        self.counts = CountsTable()
+        self.runs: dict[Arm, Run] = {}
         self.keys_kept: dict[str, int] = {}
         self.answers_read: dict[str, int] = {}
         self.pairs_begun: dict[str, int] = {}
+
+    @property
+    def table(self) -> CountsTable:
+        self.settle()
+        return self.counts
 
     def take(self) -> Counts:
         self.keys_kept.clear()
@@ -43,15 +64,48 @@ class Recorder:
         return self.table.take()
 
     def cell(self, key: CellKey) -> Cell:
-        cell = self.table.cells.get(key)
+        cell = self.counts.cells.get(key)
         if cell is None:
-            self.table.cells[key] = cell = Cell(*key)
+            self.counts.cells[key] = cell = Cell(*key)
         return cell
 
-    def record(self, exchange: Exchange, ended_at: float) -> None:
+    def record(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
         """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
-        route = exchange.route
-        cell = self.cell((route.spec.name, exchange.backend, exchange.role, route.version))
+        if (
+            exchange.status == 200
+            and exchange.first_byte_at == ended_at
+            and not exchange.stages
+            and exchange.route.plain
+        ):
+            run = self.runs.get(arm)
+            if run is None:
+                self.runs[arm] = run = Run()
+            run.seconds.append(ended_at - exchange.started)
+            if exchange.key is None:
+                run.unkeyed += 1
+            return
+        run = self.runs.pop(arm, None)
+        if run is not None:
+            self.settle_run(arm, run)
+        self.record_one(exchange, arm, ended_at)
+
+    def settle(self) -> None:
+        runs, self.runs = self.runs, {}
+        for arm, run in runs.items():
+            self.settle_run(arm, run)
+
+    def settle_run(self, arm: Arm, run: Run) -> None:
+        cell = self.cell(arm.cell)
+        durations = Histogram.of(run.seconds)
+        cell.requests += durations.count
+        cell.codes[200] = cell.codes.get(200, 0) + durations.count
+        cell.unkeyed += run.unkeyed
+        cell.duration.merge(durations)
+        cell.first_byte.merge(durations)
+        cell.recent = (cell.recent + [False] * durations.count)[-RECENT_KEPT:]
+
+    def record_one(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
+        cell = self.cell(arm.cell)
         cell.requests += 1
         code = exchange.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
@@ -69,14 +123,12 @@ class Recorder:
             if exchange.key is not None:
                 self.event(cell, ERROR, exchange.key)
         seconds = ended_at - exchange.started
-        bucket = cell.duration.add(seconds)
-        if route.limits:
-            self.time(exchange, cell, seconds)
-        if exchange.first_byte_at == ended_at:  # the answer came in one piece
-            cell.first_byte.add_to(bucket, seconds)
-        elif exchange.first_byte_at:
+        cell.duration.add(seconds)
+        if exchange.first_byte_at:
             cell.first_byte.add(exchange.first_byte_at - exchange.started)
-        if route.prediction is not None:
+        if arm.limits:
+            self.time(exchange, cell, arm.limits, seconds)
+        if exchange.route.prediction is not None:
             self.observe(exchange, cell)
         recent = cell.recent
         recent.append(exchange.blamed)
@@ -91,9 +143,8 @@ class Recorder:
         else:
             self.answers_read[cell.route] = read + 1
 
-    def time(self, exchange: Exchange, cell: Cell, seconds: float) -> None:
+    def time(self, exchange: Exchange, cell: Cell, limits: Timed, seconds: float) -> None:
         """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""
-        limits = exchange.route.limits.get(exchange.backend, ())
         for title, _ in limits[: exchange.early]:
             events_of(cell, title).early -= 1
         self.pass_limits(exchange, cell, limits, seconds)
@@ -104,13 +155,13 @@ class Recorder:
         Only while it is the backend's turn: who is slow to ask, or to take the answer, blames nobody.
         """
         for exchange in exchanges:
-            route = exchange.route
-            limits = route.limits.get(exchange.backend, ())
-            passed = exchange.slow
+            arm = exchange.arm
+            assert arm is not None
+            limits, passed = arm.limits, exchange.slow
             if passed == len(limits) or now - exchange.started <= limits[passed][1]:
                 continue
             if exchange.request_done and not exchange.client_stalls:
-                cell = self.cell((route.spec.name, exchange.backend, exchange.role, route.version))
+                cell = self.cell(arm.cell)
                 self.pass_limits(exchange, cell, limits, now - exchange.started)
                 exchange.early = exchange.slow
                 for title, _ in limits[passed : exchange.slow]:
@@ -165,22 +216,22 @@ class Recorder:
 
     def mirrored(self, route: str, backend: str, outcome: str) -> None:
         key = (route, backend, outcome)
-        self.table.mirrors[key] = self.table.mirrors.get(key, 0) + 1
+        self.counts.mirrors[key] = self.counts.mirrors.get(key, 0) + 1
 
     def ejected(self, backend: str, endpoint: str) -> None:
         key = (backend, endpoint)
-        self.table.ejections[key] = self.table.ejections.get(key, 0) + 1
+        self.counts.ejections[key] = self.counts.ejections.get(key, 0) + 1
 
     def dropped(self, reason: str, n: int) -> None:
         """Observations that there was no room for."""
         if n:
-            self.table.dropped[reason] = self.table.dropped.get(reason, 0) + n
+            self.counts.dropped[reason] = self.counts.dropped.get(reason, 0) + n
 
     def unread(self, route: str, reason: str) -> None:
         """A body that a route asked something of, and that could not be read."""
         key = f"{route}:{reason}"
-        self.table.unread[key] = self.table.unread.get(key, 0) + 1
+        self.counts.unread[key] = self.counts.unread.get(key, 0) + 1
 
     def refused(self, status: int, stage: Stage) -> None:
         what = f"{status}:{stage}"
-        self.table.refused[what] = self.table.refused.get(what, 0) + 1
+        self.counts.refused[what] = self.counts.refused.get(what, 0) + 1

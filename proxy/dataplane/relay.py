@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from proxy.errors import RequestRefused
-from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, unchunked
+from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
 
 if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
@@ -18,35 +19,31 @@ BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
-def begin_trace(request_id: bytes) -> bytes:
-    """A traceparent of our own; not sampled, since this proxy records no spans (W3C trace context 2.2)."""
-    return b"traceparent: 00-%b-%b-00\r\n" % (request_id, request_id[16:])
+def request(exchange: Exchange, authority: bytes, length: int, body: bytes, mark: bytes = b"") -> bytes:
+    """The request for the backend, with what is here of its body; `length` is CHUNKED or the body's size in bytes.
 
-
-def added(exchange: Exchange) -> bytes:
-    """What the proxy adds to the request: a trace if the client began none, and who the client is."""
-    if exchange.head.traced:
-        return exchange.client.vouched
-    own = exchange.head.request_id is None  # then the two ids are one, and logs and traces can be joined
-    trace = begin_trace(exchange.request_id if own else exchange.plane.new_id())
-    return trace + exchange.client.vouched
-
-
-def upstream_head(head: RequestHead, authority: bytes, added: bytes, request_id: bytes, length: int) -> bytes:
-    """The request head for the backend; `length` is CHUNKED or the body's size in bytes.
-
-    `added` holds field lines of this proxy's own, the last of them Forwarded, up to its last host.
+    What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
+    sampled, as this proxy records no spans (W3C trace context 2.2), and named like the request, so that
+    logs and traces can be joined.
     """
+    head, request_id = exchange.head, exchange.request_id
     host = head.host or authority
-    if length > 0 or (length == 0 and head.method in BODY_METHODS):
-        framing = b"Content-Length: %d\r\n\r\n" % length
-    elif length == CHUNKED:
-        framing = CHUNKED_LINE + b"\r\n"
-    else:
-        framing = b"\r\n"
-    return b'%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b"\r\nX-Forwarded-Host: %b\r\nx-request-id: %b\r\n%b' % (
-        head.method, head.target, host, head.block, added, host, head.public_host or host, request_id, framing,
-    )  # fmt: skip
+    trace = b""
+    if not head.traced:  # an id in the client's words cannot name a trace
+        own = request_id if head.request_id is None else exchange.plane.new_id()
+        trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
+    return b"".join((
+        head.start.opening, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+        b"\r\nx-request-id: ", request_id, framing(length, head.start.method in BODY_METHODS), body,
+    ))  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def framing(length: int, says_none: bool) -> bytes:
+    """The end of a request's head; `says_none`: its method has one say so where there is no body."""
+    if length == CHUNKED:
+        return b"\r\n" + CHUNKED_LINE + b"\r\n"
+    return b"\r\nContent-Length: %d\r\n\r\n" % length if length or says_none else b"\r\n\r\n"
 
 
 def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
@@ -57,15 +54,18 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
     return coding if knows_chunks else b"Connection: keep-alive\r\n"
 
 
-def named(answering: bytes, assigned: str) -> bytes:
-    """The backend that answers for another, and that one: or nobody could count moves."""
-    return b"%b\r\nx-crossfade-assigned: %b" % (answering, assigned.encode())
+def names(exchange: Exchange) -> bytes:
+    """The backend that answers, and the one it answers for: or nobody could count moves."""
+    answering = exchange.answering.name
+    if not exchange.spilled or exchange.arm is None:
+        return answering
+    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.arm.backend.encode())
 
 
 def client_head(
     answer: ResponseHead, knows_chunks: bool, keep_alive: bool, backend: bytes, request_id: bytes
 ) -> bytes:
-    """The answer's head for the client; `backend` as `named` has it.
+    """The answer's head for the client; `backend` as `names` has it.
 
     Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each.
     """
@@ -97,7 +97,7 @@ def hop_fields(upgrade: bytes | None, takes_trailers: bool) -> bytes:
 
 
 def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, request_id: bytes) -> bytes:
-    """A 101, with which the client's connection becomes a tunnel; `backend` as `named` has it."""
+    """A 101, with which the client's connection becomes a tunnel; `backend` as `names` has it."""
     fields = hop_fields(protocol, False)
     return b"HTTP/1.1 101%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
         answer.reason, answer.block, fields, request_id, backend,

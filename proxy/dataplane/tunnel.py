@@ -42,8 +42,7 @@ def switch(exchange: Exchange, answer: ResponseHead, rest: bytes) -> bool:
     exchange.status = answer.status
     exchange.first_byte_at = monotonic()
     exchange.answer = answer
-    names = relay.named(exchange.answering.name, exchange.backend if exchange.spilled else "")
-    head = relay.switching_head(answer, protocol, names, exchange.request_id)
+    head = relay.switching_head(answer, protocol, relay.names(exchange), exchange.request_id)
     Tunnel(exchange).open(head + rest)
     return True
 

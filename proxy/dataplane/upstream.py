@@ -42,12 +42,11 @@ class Owner(Protocol):
 
 
 class Upstream(Flow):
-    """One connection to an endpoint."""
+    """One connection to an endpoint. Who sends a request on it becomes its `owner` before writing to `transport`."""
 
     def __init__(self, endpoint: EndpointState) -> None:
         self.endpoint = endpoint
         self.owner: Owner | None = None
-        self.method = b""
         self.buffer = b""
         self.reader: BodyReader | None = None
         self.keeps_alive = True
@@ -55,12 +54,6 @@ class Upstream(Flow):
         self.status = 0
         self.reused = False
         self.idle_since = 0.0
-
-    def send(self, owner: Owner, method: bytes, data: bytes) -> None:
-        """Begin a request; more of its body may follow through `transport.write`."""
-        self.owner = owner
-        self.method = method
-        self.transport.write(data)
 
     def data_received(self, data: bytes) -> None:
         owner = self.owner
@@ -88,7 +81,7 @@ class Upstream(Flow):
                     self.fail(Stage.PROTOCOL)
                 return
             try:
-                head = parse_response(data[start:end], self.method)
+                head = parse_response(data[start:end], owner.head.start.method)
             except ResponseRefused:
                 self.fail(Stage.PROTOCOL)
                 return

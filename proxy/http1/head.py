@@ -21,12 +21,10 @@ from proxy.http1.headers import (
     CANONICAL_LINES,
     DIGITS,
     HOP_BY_HOP,
-    HOST,
     LOOSE_LINES,
     NOTHING,
     OWN_PREFIX,
     TEXT,
-    find_field,
     nominated,
     respell,
     without,
@@ -56,11 +54,9 @@ __all__ = ["CHUNKED", "UNTIL_CLOSE", "RequestHead", "ResponseHead", "parse_reque
 STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
 RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
 LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
-ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 BODY_FRAMING = {b"content-length", b"transfer-encoding"}
 KEEP_ALIVE = frozenset({b"keep-alive"})
 CONNECTION_OPTIONS = KEEP_ALIVE | {b"close", b"upgrade"}
-NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
 
 RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
     b"content-length": FRAMING,
@@ -78,9 +74,7 @@ class RequestHead:
     names if Connection does too, `nominees` are the other fields that end here.
     """
 
-    block = b""
     lower = b""
-    host: bytes | None = None
     length = 0
     expects_continue = False
     upgrade: bytes | None = None
@@ -90,16 +84,53 @@ class RequestHead:
     traced = False
     override: bytes | None = None  # a tester's token (routing.override), as it came
     public_host: bytes | None = None  # what the client asked for, if a trusted proxy says that it was another
+    keep_alive = True
+    block = b""
+    host: bytes | None = None
 
     def __init__(self, start: Start) -> None:
-        self.method, self.target, self.minor, self.path, self.query = start
-        self.keep_alive = self.minor == b"1"
+        self.start = start
+
+    @property
+    def method(self) -> bytes:
+        return self.start.method
+
+    @property
+    def target(self) -> bytes:
+        return self.start.target
+
+    @property
+    def path(self) -> bytes:
+        return self.start.path
+
+    @property
+    def query(self) -> bytes:
+        return self.start.query
+
+    @property
+    def minor(self) -> bytes:
+        return self.start.minor
 
     def field(self, name: bytes) -> bytes | None:
         """The first field of this lower-cased name, among those that go on to the backend."""
-        if not self.lower:
-            self.lower = b"\r\n" + self.block.lower()
-        return find_field(self.block, self.lower, name)
+        return self.find(line_of(name))
+
+    def find(self, beginning: bytes) -> bytes | None:
+        """As `field`; `beginning` is what `line_of` gives, so that it need not be made each time."""
+        lower = self.lower
+        if not lower:
+            self.lower = lower = b"\r\n" + self.block.lower()
+        at = lower.find(beginning)
+        if at < 0:
+            return None
+        block = self.block
+        at += len(beginning) - 2  # `lower` is ahead of `block` by the CRLF that begins it
+        return block[at : block.index(b"\r\n", at)]
+
+
+def line_of(name: bytes) -> bytes:
+    """How a line with a field of this lower-cased name begins in `RequestHead.lower`."""
+    return b"\r\n%b: " % name
 
 
 class ResponseHead:
@@ -127,8 +158,11 @@ UNTIL_CLOSE = -2
 REMEMBERED_HEAD = 512  # bytes; answers' heads up to this length are remembered whole
 
 
-def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
-    """A whole head, from the request line to the empty line. Raises RequestRefused (400, 417, 431, 501, 505)."""
+def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
+    """A whole head, from the request line to the empty line. Raises RequestRefused (400, 417, 431, 501, 505).
+
+    The client's fields are sorted into those that concern us and those that pass through.
+    """
     if raw[-4:] != b"\r\n\r\n":
         raise RequestRefused(Stage.PARSE)
     lines = raw.split(b"\r\n")
@@ -136,52 +170,45 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:
         raise RequestRefused(Stage.LIMIT, "Too many header fields.", 431)
     start = STARTS.get(lines[0]) or read_start(lines[0])
     head = RequestHead(start)
-    if start.target[:1] != b"/" or start.method in NOT_OFFERED:
-        check_target(head)
-    read_request_fields(head, lines[1:-2])
-    return head
-
-
-def read_request_fields(head: RequestHead, lines: list[bytes]) -> None:  # noqa: C901 - one flat loop, the hot one
-    """Sort the client's fields into those that concern us and those that pass through."""
-    kept = []
-    options: frozenset[bytes] = NOTHING
-    framed = hosted = False
     known = FIELDS.get
-    for line in lines:
+    kept = []
+    host = options = length = None
+    for line in lines[1:-2]:
         kind, value = known(line) or read_field(line)
         if kind == PASS:
             kept.append(value)
         elif kind == HOSTNAME:
-            if hosted:
+            if host is not None:
                 raise RequestRefused(Stage.PARSE, "The Host field is not valid, or not the only one.")
-            hosted = True
-            head.host = head.host or value  # an absolute target's authority wins (RFC 9112 section 3.2.2)
+            host = value
         elif kind == FRAMING:
-            if framed:
+            if length is not None:
                 raise RequestRefused(Stage.PARSE, "More than one field frames the body.")
-            if value == CHUNKED and head.minor == b"0":
-                raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
-            framed = True
-            head.length = value
+            head.length = length = value
         elif kind == CONNECTION:
-            options |= value
-        elif kind == TRACE:
-            head.traced = True
-            kept.append(value)
+            options = value if options is None else options | value
         elif kind != DROP:
-            read_rare_field(head, kind, value)
-    if not hosted and head.minor == b"1":
+            read_rare_field(head, kind, value, kept)
+    if host is None and start.modern:
         raise RequestRefused(Stage.PARSE, "A Host field is missing.")
+    head.host = start.authority or host  # an absolute target's authority wins (RFC 9112 section 3.2.2)
     kept.append(b"")
     head.block = b"\r\n".join(kept)
-    if (options and options != KEEP_ALIVE) or head.upgrade is not None or head.minor == b"0":
-        apply_connection(head, options)
+    if not start.modern:
+        head.keep_alive = False
+        if length == CHUNKED:
+            raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
+    if (options and options != KEEP_ALIVE) or head.upgrade is not None or not start.modern:
+        apply_connection(head, options or NOTHING)
+    return head
 
 
-def read_rare_field(head: RequestHead, kind: int, value: Any) -> None:
-    if kind == EXPECT:
-        head.expects_continue = head.minor == b"1"
+def read_rare_field(head: RequestHead, kind: int, value: Any, kept: list[bytes]) -> None:
+    if kind == TRACE:
+        head.traced = True
+        kept.append(value)
+    elif kind == EXPECT:
+        head.expects_continue = head.start.modern
     elif kind == ID:
         head.request_id = value
     elif kind == OVERRIDE:
@@ -201,25 +228,6 @@ def apply_connection(head: RequestHead | ResponseHead, options: AbstractSet[byte
     if nominees:
         head.nominees = nominees
         head.block = without(head.block, nominees)
-
-
-def check_target(head: RequestHead) -> None:
-    """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
-    target = head.target
-    if head.method in NOT_OFFERED:
-        raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
-    if target == b"*" and head.method == b"OPTIONS":
-        return
-    match = ABSOLUTE.fullmatch(target)
-    if match is None or not HOST.fullmatch(match[1]):
-        raise RequestRefused(Stage.PARSE, "The request target is not valid.")
-    head.host = match[1]
-    origin = match[2]
-    if not origin and head.method == b"OPTIONS":  # it asks about the server itself (RFC 9112 section 3.2.4)
-        head.target = b"*"
-    else:
-        head.target = origin if origin[:1] == b"/" else b"/" + origin
-    head.path, _, head.query = head.target.partition(b"?")
 
 
 def parse_response(raw: bytes, method: bytes) -> ResponseHead:

@@ -72,12 +72,3 @@ def without(block: bytes, names: AbstractSet[bytes]) -> bytes:
     """The block less the fields with these lower-cased names."""
     kept = [line for line in block.split(b"\r\n")[:-1] if line.partition(b":")[0].lower() not in names]
     return b"".join([line + b"\r\n" for line in kept])
-
-
-def find_field(block: bytes, lower: bytes, name: bytes) -> bytes | None:
-    """The value of the first field of this lower-cased name; `lower` is CRLF + block.lower()."""
-    at = lower.find(b"\r\n" + name + b": ")
-    if at < 0:
-        return None
-    start = at + len(name) + 2  # `lower` is ahead of `block` by the CRLF that begins the match
-    return block[start : block.index(b"\r\n", start)]

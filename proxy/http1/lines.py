@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.headers import (
@@ -30,6 +30,8 @@ from proxy.http1.headers import (
 TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
 OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
+ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
+NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
 FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
 CHUNKED = -1
 
@@ -54,14 +56,19 @@ CREDENTIALS = frozenset(
 Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
 
-class Start(NamedTuple):
-    """A request line."""
+class Start:
+    """A request line. `target` is in origin-form, or `*`; `authority` is that of an absolute target."""
 
-    method: bytes
-    target: bytes
-    minor: bytes
-    path: bytes
-    query: bytes
+    __slots__ = ("authority", "method", "minor", "modern", "opening", "path", "query", "target")
+
+    def __init__(self, method: bytes, target: bytes, minor: bytes, authority: bytes | None = None) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.modern = minor == b"1"
+        self.authority = authority
+        self.path, _, self.query = target.partition(b"?")
+        self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on
 
 
 KEPT_LINES = 4096
@@ -71,20 +78,35 @@ STARTS: dict[bytes, Start] = {}
 
 
 def read_start(line: bytes) -> Start:
-    """Raises RequestRefused (400, 505)."""
+    """Raises RequestRefused (400, 501, 505)."""
     match = REQUEST_LINE.fullmatch(line)
     if match is None:
         if OTHER_VERSION.fullmatch(line):
             raise RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
         raise RequestRefused(Stage.PARSE)
     method, target, minor = match.groups()
-    path, _, query = target.partition(b"?")
-    start = Start(method, target, minor, path, query)
+    target, authority = read_target(method, target)
+    start = Start(method, target, minor, authority)
     if len(line) <= KEPT_LENGTH:
         if len(STARTS) >= KEPT_LINES:
             STARTS.clear()
         STARTS[line] = start
     return start
+
+
+def read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
+    if method in NOT_OFFERED:
+        raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
+    if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
+        return target, None
+    match = ABSOLUTE.fullmatch(target)
+    if match is None or not HOST.fullmatch(match[1]):
+        raise RequestRefused(Stage.PARSE, "The request target is not valid.")
+    authority, origin = match.groups()
+    if not origin and method == b"OPTIONS":  # it asks about the server itself (RFC 9112 section 3.2.4)
+        return b"*", authority
+    return (origin if origin[:1] == b"/" else b"/" + origin), authority
 
 
 def read_field(line: bytes) -> Field:

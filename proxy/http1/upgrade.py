@@ -24,7 +24,7 @@ def requested(head: RequestHead, allowed: Collection[bytes]) -> bytes | None:
 
     `head.upgrade` is there only if the Connection field nominates it.
     """
-    if head.upgrade is None or head.method != b"GET" or head.minor != b"1" or head.length:
+    if head.upgrade is None or head.start.method != b"GET" or not head.start.modern or head.length:
         return None
     named = [protocol.strip(b" \t") for protocol in head.upgrade.lower().split(b",")]
     protocol = next((p for p in named if p in allowed), None)

@@ -9,12 +9,12 @@ as it does in the JSON parsers that models use.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from proxy.http1.head import RequestHead
+from proxy.http1.head import RequestHead, line_of
 from proxy.routing.snapshot import Sticky
 
 # What a source gets to see: the head, the decoded JSON body (None if none), the client's address.
@@ -22,14 +22,25 @@ from proxy.routing.snapshot import Sticky
 KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
 
 
+def first_key(sticky: Sequence[Sticky]) -> KeySource:
+    """The first of these keys that is present and not empty."""
+    sources = [key_source(s) for s in sticky]
+    if len(sources) == 1:
+        return sources[0]
+    return lambda head, body, client: next(
+        (key for source in sources if (key := source(head, body, client))), None
+    )
+
+
 def key_source(sticky: Sticky) -> KeySource:
     name = sticky.name.encode()
     match sticky.kind:
         case "header":
-            wanted = name.lower()
-            return lambda head, body, client: head.field(wanted)
+            wanted = line_of(name.lower())
+            return lambda head, body, client: head.find(wanted)
         case "cookie":
-            return lambda head, body, client: cookie_value(head.field(b"cookie"), name)
+            cookies = line_of(b"cookie")
+            return lambda head, body, client: cookie_value(head.find(cookies), name)
         case "query":
             return lambda head, body, client: query_value(head.query, name)
         case "json":

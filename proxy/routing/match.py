@@ -23,12 +23,12 @@ def head_test(match: Match) -> HeadTest:
     tests: list[HeadTest] = []
     if match.path is not None:
         path = match.path.encode()
-        tests.append(lambda head: head.path == path)
+        tests.append(lambda head: head.start.path == path)
     if match.prefix is not None:
         tests.append(prefix_test(match.prefix.encode()))
     if match.regex is not None:
         pattern = re.compile(match.regex.encode())
-        tests.append(lambda head: pattern.fullmatch(head.path) is not None)
+        tests.append(lambda head: pattern.fullmatch(head.start.path) is not None)
     if match.methods:
         methods = frozenset(m.encode() for m in match.methods)
         tests.append(lambda head: head.method in methods)
@@ -44,9 +44,9 @@ def both(first: HeadTest, second: HeadTest) -> HeadTest:
 def prefix_test(prefix: bytes) -> HeadTest:
     """A prefix ends at a path segment: `/v2` takes `/v2` and `/v2/x`, not `/v20` (as Gateway API has it)."""
     if prefix.endswith(b"/"):
-        return lambda head: head.path.startswith(prefix)
+        return lambda head: head.start.path.startswith(prefix)
     below = prefix + b"/"
-    return lambda head: head.path == prefix or head.path.startswith(below)
+    return lambda head: head.start.path == prefix or head.start.path.startswith(below)
 
 
 def header_test(name: bytes, value: bytes) -> HeadTest:

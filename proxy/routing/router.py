@@ -12,28 +12,49 @@ from typing import Any
 
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.head import RequestHead
-from proxy.routing.key import key_source
+from proxy.routing.key import first_key
 from proxy.routing.ledger import BUCKETS, hash_of
 from proxy.routing.match import body_test, head_test
 from proxy.routing.override import read_token
 from proxy.routing.rate import RateLimit
 from proxy.routing.snapshot import TESTER, Role, Route, Snapshot
 
+KEPT_KEYS = 4096
+KEPT_LENGTH = 64  # bytes
+
+
+class Arm:
+    """One backend of a route, in its part in the experiment. Outcomes are counted under `cell`."""
+
+    __slots__ = ("backend", "cell", "limits", "role")
+
+    def __init__(self, spec: Route, backend: str, role: Role) -> None:
+        self.backend = backend
+        self.role = role
+        self.cell = (spec.name, backend, role, spec.ledger.version)
+        self.limits = spec.limits.get(backend, ())
+
+
+Assignment = tuple[Arm, int | None]  # and the hash of the sticky key; None where the bucket was drawn
+
 
 class CompiledRoute:
     """A route with its conditions and key sources as functions."""
 
     __slots__ = (
-        "backends",
+        "alone",
+        "arms",
         "body_test",
         "decides",
+        "drawn",
         "head_test",
-        "key_sources",
+        "key",
+        "known",
         "limits",
         "needs_body",
+        "plain",
         "prediction",
         "rate",
-        "roles",
         "salt",
         "slots",
         "spec",
@@ -42,9 +63,10 @@ class CompiledRoute:
 
     def __init__(self, spec: Route) -> None:
         self.spec = spec
+        self.alone = (self,)
         self.head_test = head_test(spec.match)
         self.body_test = body_test(spec.match)
-        self.key_sources = tuple(key_source(s) for s in spec.sticky)
+        self.key = first_key(spec.sticky)
         self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
         self.needs_body = (
             self.body_test is not None
@@ -53,53 +75,51 @@ class CompiledRoute:
         )
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
-        self.backends = spec.ledger.backends
-        self.roles = spec.roles
+        self.arms = tuple(map(partial(Arm, spec), spec.ledger.backends, spec.roles))
+        self.drawn: tuple[Assignment, ...] = tuple((arm, None) for arm in self.arms)
+        self.known: dict[bytes, Assignment] = {}  # customers come again; a look-up costs a tenth of a hash
         self.salt = spec.salt
         self.limits = spec.limits
         self.prediction = spec.prediction
         self.decides = spec.prediction is not None and spec.prediction.decides
+        self.plain = not spec.limits and spec.prediction is None  # nothing is asked of its answers
 
-    def key(self, head: RequestHead, body: Any, client: bytes) -> bytes | None:
-        for source in self.key_sources:
-            key = source(head, body, client)
-            if key:
-                return key
-        return None
-
-    def bucket(self, hashed: int | None, draw: float) -> int:
-        return int(draw * BUCKETS) if hashed is None else hashed % BUCKETS
-
-    def assign(
-        self, head: RequestHead, body: Any, client: bytes, draw: float
-    ) -> tuple[str, Role, int | None]:
-        """The backend, its role, and the key's hash, None where the bucket is drawn for want of one; 0 ≤ draw < 1."""
+    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
+        """By the first key that is present and not empty; without one, the draw decides; 0 ≤ draw < 1."""
         key = self.key(head, body, client)
-        hashed = None if key is None else hash_of(key, self.salt)
-        index = self.slots[self.bucket(hashed, draw)]
-        return self.backends[index], self.roles[index], hashed
+        if key:
+            return self.known.get(key) or self.assign_key(key)
+        return self.drawn[self.slots[int(draw * BUCKETS)]]
+
+    def assign_key(self, key: bytes) -> Assignment:
+        hashed = hash_of(key, self.salt)
+        assignment = (self.arms[self.slots[hashed % BUCKETS]], hashed)
+        if len(key) <= KEPT_LENGTH:
+            if len(self.known) >= KEPT_KEYS:
+                self.known.clear()
+            self.known[key] = assignment
+        return assignment
 
 
 class OverridableRoute(CompiledRoute):
     """A route of a proxy that has a secret for override tokens."""
 
-    __slots__ = ("clock", "snapshot")
+    __slots__ = ("clock", "snapshot", "tested")
 
     def __init__(self, snapshot: Snapshot, clock: Callable[[], float], spec: Route) -> None:
         super().__init__(spec)
         self.snapshot = snapshot
         self.clock = clock
+        self.tested = {name: Arm(spec, name, TESTER) for name in snapshot.backends}
 
-    def assign(
-        self, head: RequestHead, body: Any, client: bytes, draw: float
-    ) -> tuple[str, Role, int | None]:
+    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
         """As the token says, if there is one, whatever the split. Raises RequestRefused."""
         if head.override is None:
             return super().assign(head, body, client, draw)
         backend = read_token(self.snapshot.override_secret, head.override, self.spec.name, self.clock())
-        if backend not in self.snapshot.backends:
+        if backend not in self.tested:
             raise RequestRefused(Stage.OVERRIDE, "The override token names a backend that is not there.")
-        return backend, TESTER, None
+        return self.tested[backend], None
 
 
 def need_body(candidates: Sequence[CompiledRoute]) -> bool:
@@ -107,12 +127,9 @@ def need_body(candidates: Sequence[CompiledRoute]) -> bool:
     return candidates[0].needs_body if len(candidates) == 1 else any(r.needs_body for r in candidates)
 
 
-def first_match(candidates: Iterable[CompiledRoute], body: Any) -> CompiledRoute | None:
-    """The first of these routes whose conditions on the body hold as well."""
-    for route in candidates:
-        if route.body_test is None or route.body_test(body):
-            return route
-    return None
+def matching(candidates: Iterable[CompiledRoute], body: Any) -> list[CompiledRoute]:
+    """Those of these routes whose conditions on the body hold as well; the first of them has the request."""
+    return [route for route in candidates if route.body_test is None or route.body_test(body)]
 
 
 class Router:
@@ -137,12 +154,12 @@ class Router:
         """The routes that may match a request for this exact path, in file order."""
         return tuple(r for r in self.routes if r.spec.match.path in (None, path))
 
-    def candidates(self, head: RequestHead) -> list[CompiledRoute]:
+    def candidates(self, head: RequestHead) -> Sequence[CompiledRoute]:
         """Routes whose conditions on the head hold, up to the first that asks nothing of the body."""
-        found = []
-        for route in self.by_path.get(head.path, self.others):
+        found: Sequence[CompiledRoute] = ()
+        for route in self.by_path.get(head.start.path, self.others):
             if route.head_test(head):
-                found.append(route)
+                found = (*found, route) if found else route.alone
                 if route.body_test is None:
                     break
         return found

@@ -8,6 +8,7 @@ a bucket edge is exact; the sequential tests need both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, inf, log
 
@@ -39,14 +40,13 @@ class Histogram(msgspec.Struct):
     count: int = 0
     total: float = 0.0
 
-    def add(self, seconds: float) -> int:
-        """The bucket it fell into."""
-        bucket = int((log(seconds) - LOG_UNIT) * PER_LOG) if seconds > UNIT else 0
-        self.add_to(bucket, seconds)
-        return bucket
+    @classmethod
+    def of(cls, durations: Sequence[float]) -> Histogram:
+        buckets = Counter([int((log(s) - LOG_UNIT) * PER_LOG) if s > UNIT else 0 for s in durations])
+        return cls(dict(buckets), len(durations), sum(durations))
 
-    def add_to(self, bucket: int, seconds: float) -> None:
-        """A duration whose bucket is known."""
+    def add(self, seconds: float) -> None:
+        bucket = bucket_of(seconds)
         buckets = self.buckets
         buckets[bucket] = buckets.get(bucket, 0) + 1
         self.count += 1

@@ -22,6 +22,7 @@ from proxy.dataplane.recorder import Recorder
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import Stage as FailureStage
 from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
+from proxy.routing.router import Arm
 from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
 from proxy.stats.counts import Cell
 from tests.dataplane.scripted import Script, ScriptedBackend, naming
@@ -72,9 +73,9 @@ class Witness(Recorder):
         self.recorded: list[Exchange] = []
         self.refusals: list[tuple[int, FailureStage]] = []
 
-    def record(self, exchange: Exchange, ended_at: float) -> None:
+    def record(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
         self.recorded.append(exchange)
-        super().record(exchange, ended_at)
+        super().record(exchange, arm, ended_at)
 
     def refused(self, status: int, stage: FailureStage) -> None:
         self.refusals.append((status, stage))
@@ -211,8 +212,8 @@ class Stage:
         outcomes = Counter(map(id, self.witness.recorded))
         for exchange in self.accepted:  # law 1
             assert exchange.ended
-            assert outcomes[id(exchange)] == (1 if exchange.backend else 0)
-        assert len(self.witness.refusals) >= sum(not e.backend for e in self.accepted)
+            assert outcomes[id(exchange)] == (0 if exchange.arm is None else 1)
+        assert len(self.witness.refusals) >= sum(e.arm is None for e in self.accepted)
 
 
 def accepted_by(stage: Stage) -> type[Exchange]:

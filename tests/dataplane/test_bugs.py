@@ -18,7 +18,7 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
-@pytest.mark.parametrize("place", ["upstream_head", "client_head"])
+@pytest.mark.parametrize("place", ["request", "client_head"])
 async def test_the_client_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     stage.backend("v2")
     stage.use(route("v2"))

@@ -18,7 +18,7 @@ QUERY, JSON, CLIENT_IP = Sticky("query", "user"), Sticky("json", "customer.id"),
 
 def key(*sources: Sticky, target: str = "/", fields: tuple[str, ...] = (), body: bytes = b"") -> bytes | None:
     compiled = CompiledRoute(route("churn", sticky=sources))
-    return compiled.key(request(target, *fields), decode_json(body), CLIENT)
+    return compiled.key(request(target, *fields), decode_json(body), CLIENT) or None
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from proxy.routing.ledger import BUCKETS, Ledger, bucket_of, hash_of, new_ledger, restore, reweigh, salt_of
-from proxy.routing.router import CompiledRoute
+from proxy.routing.router import KEPT_KEYS, CompiledRoute
 from proxy.routing.snapshot import Sticky
 from tests.routing.requests import request, route
 
@@ -42,7 +42,7 @@ def keys() -> list[bytes]:
 
 def assigned(ledger: Ledger, keys: list[bytes]) -> list[str]:
     churn = compiled(ledger)
-    return [churn.backends[churn.slots[churn.bucket(hash_of(key, SALT), 0.0)]] for key in keys]
+    return [churn.assign_key(key)[0].backend for key in keys]
 
 
 def test_keyed_requests(keys):
@@ -64,18 +64,36 @@ def test_keyed_requests(keys):
     assert assigned(reweigh(grown, at(1000), SALT), keys) == before
 
 
+def drawn(churn: CompiledRoute, draw: float) -> str:
+    """The backend of a request without a key."""
+    return churn.assign(request("/"), None, b"10.0.0.1", draw)[0].backend
+
+
 def test_unkeyed_requests():
     churn = compiled(new_ledger(at(1000), SALT))
     draw = Random(20_250_701).random
-    slots = Counter(churn.slots[churn.bucket(None, draw())] for _ in range(N))
-    assert_share(slots[churn.backends.index(CHALLENGER)], 0.10)
+    assert_share([drawn(churn, draw()) for _ in range(N)].count(CHALLENGER), 0.10)
 
 
 def test_a_draw_reaches_each_bucket_and_no_other():
+    ledger = new_ledger(at(1000), SALT)
+    churn = compiled(ledger)
+    assert [drawn(churn, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == [
+        ledger.backend_of(b) for b in range(BUCKETS)
+    ]
+    assert drawn(churn, 0.0) == ledger.backend_of(0)
+    assert drawn(churn, 1 - 2**-53) == ledger.backend_of(BUCKETS - 1)
+
+
+def test_keys_that_are_remembered_stay_where_they_were_and_are_bounded():
     churn = compiled(new_ledger(at(1000), SALT))
-    assert [churn.bucket(None, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == list(range(BUCKETS))
-    assert churn.bucket(None, 0.0) == 0
-    assert churn.bucket(None, 1 - 2**-53) == BUCKETS - 1
+    keys = [b"customer-%d" % n for n in range(2 * KEPT_KEYS)] + [b"long" * 100]
+    head = {key: request("/", "X-Customer-Id: " + key.decode()) for key in keys}
+    first = {key: churn.assign(head[key], None, b"", 0.0) for key in keys}
+    assert len(churn.known) <= KEPT_KEYS
+    assert b"long" * 100 not in churn.known
+    for _ in range(2):
+        assert {key: churn.assign(head[key], None, b"", 0.0) for key in keys} == first
 
 
 @pytest.mark.parametrize("form", ["customer-%d", "%d", "%08d", "user%d@example.com", "cust-%d-x", "0000-%d"])
@@ -118,6 +136,6 @@ def test_the_key_comes_from_the_request():
         request("/a", "X-Customer-Id: C-7", method="GET"),
         request("/b?c", "X-Other: 1", "x-customer-id:  C-7 "),
     ]
-    assert {churn.assign(head, None, b"10.0.0.1", draw)[2] for head in heads for draw in (0.1, 0.9)} == {
+    assert {churn.assign(head, None, b"10.0.0.1", draw)[1] for head in heads for draw in (0.1, 0.9)} == {
         hash_of(b"C-7", SALT)
     }
