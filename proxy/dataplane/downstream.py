@@ -13,8 +13,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.dataplane import presence, relay
-from proxy.dataplane.exchange import NEVER, Exchange
+from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.flow import Flow
+from proxy.dataplane.state import NEVER
 from proxy.errors import FAILURES, RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
@@ -29,6 +30,7 @@ PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the cl
 LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
 DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
 EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+CR = ord("\r")
 TLS_HELLO = b"\x16\x03"
 
 
@@ -59,7 +61,7 @@ class Downstream(Flow):
         self.secure = transport.get_extra_info("ssl_object") is not None
         self.recognise()
         snapshot = self.plane.snapshot
-        self.await_request(snapshot.head_timeout)
+        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else snapshot.head_timeout)
         self.plane.clients.add(self)
         if len(self.plane.clients) > snapshot.connections:
             self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
@@ -98,7 +100,7 @@ class Downstream(Flow):
 
     def read_head(self, data: bytes) -> None:
         """The next request, if its head is whole."""
-        if data[:2] == b"\r\n":  # RFC 9112 section 2.2: an empty line before a request is no request
+        if data[0] == CR:  # RFC 9112 section 2.2: an empty line before a request is no request
             data = EMPTY_LINES.sub(b"", data)
         snapshot = self.plane.snapshot
         end = data.find(b"\r\n\r\n") + 4
@@ -137,7 +139,7 @@ class Downstream(Flow):
         """Begin an exchange with what is here of its body. Raises RequestRefused."""
         self.deadline = NEVER
         self.keep_alive = head.keep_alive
-        self.bodiless = head.method == b"HEAD"
+        self.bodiless = head.start.bodiless
         self.exchange = exchange = Exchange(self.plane, self, head, monotonic())
         length = head.length
         if len(rest) == length:
@@ -208,25 +210,19 @@ class Downstream(Flow):
         else:
             self.linger()
 
-    def on_exchange_end(self) -> None:
-        if self.exchange is not None and self.exchange.ended:
-            self.exchange = None
-            self.after_answer()
-
     def after_answer(self) -> None:
         """The next request, or the end of the connection."""
+        self.exchange = None
         if self.transport.is_closing():
             return
         if not self.keep_alive or (self.half_closed and not self.buffer):
             self.close_gently()
             return
         self.bodiless = False
-        self.await_request(self.plane.snapshot.keep_alive)
+        plane = self.plane
+        self.deadline = plane.now + (DRAIN_IDLE if plane.hurrying else plane.snapshot.keep_alive)
         if self.buffer or not (self.writable and self.reading):
             self.go_on()
-
-    def await_request(self, seconds: float) -> None:
-        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else seconds)
 
     def go_on(self) -> None:
         """Read the next request, once the client takes its answers: or they would pile up here."""

@@ -74,7 +74,7 @@ class EndpointState:
         if self.retired:
             upstream.close()
             return
-        upstream.idle_since = monotonic()
+        upstream.idle_since = self.backend.now
         upstream.reused = True
         self.idle.append(upstream)
 
@@ -148,6 +148,8 @@ class EndpointState:
 class BackendState:
     """A backend as one worker sees it. Make it inside a running loop."""
 
+    now = 0.0  # when it was last tended: no later than the present, and good enough for how long one was idle
+
     def __init__(self, spec: Backend, on_ejected: Ejected) -> None:
         self.endpoints: dict[Key, EndpointState] = {}
         self.addresses: dict[str, Addresses] = {}  # of names, as they were last looked up
@@ -212,6 +214,7 @@ class BackendState:
 
     def tend(self, now: float) -> None:
         """Called now and then."""
+        self.now = now
         if len(self.endpoints) > 1:
             self.refresh(now)
         if now >= self.look_at and (self.looking is None or self.looking.done()):

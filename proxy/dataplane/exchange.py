@@ -12,70 +12,29 @@ What a failure means is read from the table in `errors`; each exchange ends once
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from random import random
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.inspection import check_size, content_of, inspect_limit
 from proxy.dataplane.observe import keep
 from proxy.dataplane.repeat import may_fall_back, may_retry
+from proxy.dataplane.state import NEVER, ExchangeState
 from proxy.dataplane.tunnel import ask, switch
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
-from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+from proxy.http1.head import CHUNKED, ResponseHead
 from proxy.routing.balance import pick
-from proxy.routing.router import Arm, CompiledRoute, matching, need_body
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from proxy.dataplane.comparison import Comparison
-    from proxy.dataplane.downstream import Downstream
-    from proxy.dataplane.listener import DataPlane
+from proxy.routing.router import CompiledRoute, matching, need_body
 
 log = logging.getLogger("crossfade.dataplane")
-NEVER = float("inf")
 
 
-class Exchange:
-    """What stays at its class default was not needed; most requests need little of this."""
-
-    route: CompiledRoute
-    arm: Arm | None = None  # the backend assigned, and its role; all counts are under its name
-    key: int | None = None  # the sticky key's hash
-    answering: BackendState  # the backend that is asked now: the one assigned, or the fallback
-    fallback: BackendState | None = None
-    endpoint: EndpointState | None = None
-    upstream: Upstream | None = None
-    more: list[bytes] | None = None  # body parts after the first that wait for a connection, or for a replay
-    kept = 0  # bytes of the body at hand; more than the inspect limit are not kept for a replay
-    replayable = True
-    request_done = inspecting = False
-    framing = 0  # of the request as it goes upstream: its length, or CHUNKED
-    trailers = answer_trailers = b""  # field lines, once the body before them is whole
-    attempts = status = 0
-    spilled = blamed = abandoned = ended = False
-    repeating = placed = False  # holds a place in the retry budget; is counted in flight
-    slow = early = 0  # how many limits of the route it has passed, and of these before it ended
-    stages: tuple[Stage, ...] = ()
-    first_byte_at = 0.0
-    sent = 0  # bytes of the answer's body
-    answer: ResponseHead | None = None  # set once its head has gone to the client
-    client_stalls = recode = False  # it does not read, and bytes pile up; its chunks are of our framing
-    deadline = total_deadline = NEVER
-    comparisons: tuple[Comparison, ...] = ()  # of this answer with what copies of the request get
-    said: bytes | None = b""  # the answer's body, where somebody wants to know what it says; None: too large
-
-    def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:
-        self.plane = plane
-        self.client = client
-        self.head = head
-        self.started = now
-        self.request_id = head.request_id or plane.new_id()
-        self.body = b""
+class Exchange(ExchangeState):
+    __slots__ = ()
 
     # ── the request comes in ──────────────────────────────────────────────────────────────────
 
@@ -87,12 +46,14 @@ class Exchange:
         candidates = self.plane.router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
-        if not done and need_body(candidates):
-            # A body too large to look into is routed as one that holds no JSON.
-            self.inspecting = max(len(body), self.head.length) <= inspect_limit(candidates)
-        if self.inspecting:
-            self.candidates = candidates
-        else:
+        # A body too large to look into is routed as one that holds no JSON.
+        if (
+            not done
+            and need_body(candidates)
+            and max(len(body), self.head.length) <= inspect_limit(candidates)
+        ):
+            self.inspecting = candidates
+        if not self.inspecting:
             self.decide(candidates)
         if self.head.expects_continue and not done and not self.ended:
             self.client.write(relay.CONTINUE)  # and not before a refusal: nobody would read the body
@@ -103,8 +64,8 @@ class Exchange:
         self.kept += len(data)
         if self.inspecting:
             self.hold(data)
-            if done or self.kept > inspect_limit(self.candidates):
-                self.inspecting = False
+            if done or self.kept > inspect_limit(self.inspecting):
+                self.inspecting = ()
                 self.decide(self.plane.router.candidates(self.head))  # of the snapshot in force by now
             return
         check_size(self, self.route)
@@ -262,7 +223,8 @@ class Exchange:
                 client.keep_alive = False
         if not self.request_done or self.plane.draining:
             client.keep_alive = False
-        start = relay.client_head(head, knows_chunks, client.keep_alive, relay.names(self), self.request_id)
+        names = relay.names(self) if self.spilled else self.answering.name
+        start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.route.prediction is not None:
             keep(self, body)
         if self.recode:
@@ -403,6 +365,7 @@ class Exchange:
             plane.recorder.refused(self.status, self.stages[-1])
         if plane.access_log is not None:
             plane.access_log.exchange(self)
-        self.client.on_exchange_end()
+        if self.client.exchange is self:
+            self.client.after_answer()
         if self.comparisons:
             plane.compare(self)

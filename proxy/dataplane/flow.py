@@ -15,10 +15,11 @@ class Flow(asyncio.Protocol):
     """`reading`: whether the peer's bytes are taken in; while not, the peer's own sends come to a halt."""
 
     transport: asyncio.Transport
-    reading = True
+    reading: bool
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.reading = True
 
     def set_reading(self, reading: bool) -> None:
         if reading is not self.reading and not self.transport.is_closing():

@@ -221,7 +221,7 @@ class DataPlane:
                     self.spawn(self.welcome(sock.accept()[0], tls))
         for client in self.clients:
             if client.exchange is None and not client.transport.is_closing():
-                client.await_request(DRAIN_IDLE)
+                client.deadline = self.now + DRAIN_IDLE
 
     async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         with contextlib.suppress(OSError):

@@ -104,7 +104,7 @@ class Upstream(Flow):
         if head.status >= 500:
             self.endpoint.answered(head.status)
         if len(body) == head.length:
-            self.end()
+            self.owner = None  # its owner may not close it any more
             owner.on_response(head, body, True)
             self.release(owner.request_done)
             return
@@ -149,9 +149,7 @@ class Upstream(Flow):
         """Back to the pool, if nothing is owed."""
         if self.endpoint.health.failures and self.status < 500:
             self.endpoint.answered(self.status)
-        transport = self.transport
-        sent = request_done and not transport.get_write_buffer_size()
-        if self.keeps_alive and sent and not transport.is_closing():
+        if self.keeps_alive and request_done and not self.transport.get_write_buffer_size():
             if not self.reading:
                 self.set_reading(True)
             self.endpoint.put(self)

@@ -74,22 +74,30 @@ class RequestHead:
     names if Connection does too, `nominees` are the other fields that end here.
     """
 
-    lower = b""
-    length = 0
-    expects_continue = False
-    upgrade: bytes | None = None
-    takes_trailers = False
-    nominees: AbstractSet[bytes] = NOTHING
-    request_id: bytes | None = None
-    traced = False
-    override: bytes | None = None  # a tester's token (routing.override), as it came
-    public_host: bytes | None = None  # what the client asked for, if a trusted proxy says that it was another
-    keep_alive = True
-    block = b""
-    host: bytes | None = None
+    start: Start
+    host: bytes | None
+    block: bytes
+    lower: bytes
+    length: int
+    keep_alive: bool
+    expects_continue: bool
+    upgrade: bytes | None
+    takes_trailers: bool
+    nominees: AbstractSet[bytes]
+    request_id: bytes | None
+    traced: bool
+    override: bytes | None  # a tester's token (routing.override), as it came
+    public_host: bytes | None  # what the client asked for, if a trusted proxy says that it was another
+    __slots__ = tuple(__annotations__)
 
     def __init__(self, start: Start) -> None:
         self.start = start
+        self.keep_alive = start.modern
+        self.host = self.upgrade = self.request_id = self.override = self.public_host = None
+        self.block = self.lower = b""
+        self.length = 0
+        self.expects_continue = self.takes_trailers = self.traced = False
+        self.nominees = NOTHING
 
     @property
     def method(self) -> bytes:
@@ -194,10 +202,8 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C9
     head.host = start.authority or host  # an absolute target's authority wins (RFC 9112 section 3.2.2)
     kept.append(b"")
     head.block = b"\r\n".join(kept)
-    if not start.modern:
-        head.keep_alive = False
-        if length == CHUNKED:
-            raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
+    if length == CHUNKED and not start.modern:
+        raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
     if (options and options != KEEP_ALIVE) or head.upgrade is not None or not start.modern:
         apply_connection(head, options or NOTHING)
     return head

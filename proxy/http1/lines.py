@@ -59,13 +59,14 @@ Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 class Start:
     """A request line. `target` is in origin-form, or `*`; `authority` is that of an absolute target."""
 
-    __slots__ = ("authority", "method", "minor", "modern", "opening", "path", "query", "target")
+    __slots__ = ("authority", "bodiless", "method", "minor", "modern", "opening", "path", "query", "target")
 
     def __init__(self, method: bytes, target: bytes, minor: bytes, authority: bytes | None = None) -> None:
         self.method = method
         self.target = target
         self.minor = minor
         self.modern = minor == b"1"
+        self.bodiless = method == b"HEAD"  # its answer has no body
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on
