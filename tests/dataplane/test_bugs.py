@@ -10,8 +10,11 @@ from proxy.dataplane import relay
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.exchange import Exchange
 from proxy.http1.head import RequestHead
+from tests.build import interpreted
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.wire import get
+
+pytestmark = interpreted
 
 
 def broken(*_: object) -> None:

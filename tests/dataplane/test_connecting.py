@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from proxy.dataplane.endpoint import EndpointState
 from proxy.dataplane.upstream import Upstream
+from tests.build import interpreted
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, each, silent
 from tests.dataplane.wire import GUARD, Message, chunked, get, ok, post, wait_until
@@ -113,6 +114,7 @@ async def test_a_name_that_cannot_be_looked_up(stage: Stage, host: str) -> None:
     assert (answer.status, answer.error) == (502, b"upstream/connect")
 
 
+@interpreted
 @pytest.mark.parametrize("fault", [errno.EMFILE, errno.EADDRNOTAVAIL])
 async def test_the_proxys_own_faults_blame_nobody(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: int

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.build import interpreted
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, naming, silent
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
@@ -138,6 +139,7 @@ async def test_refused_connections_without_a_fallback(stage: Stage) -> None:
     assert (cell.errors, cell.failures, cell.codes) == (1, {"connect": 1}, {502: 1})
 
 
+@interpreted
 async def test_another_endpoint_is_tried_and_nobody_is_blamed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
