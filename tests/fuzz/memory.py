@@ -10,15 +10,16 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 from msgspec.structs import replace
 
+from proxy import dial
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.endpoint import BackendState, EndpointState
+from proxy.dataplane.endpoint import BackendState
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.mirror import MirrorState
 from proxy.dataplane.upstream import Upstream
-from proxy.routing.health import ALWAYS
 from proxy.routing.snapshot import Endpoint, Route
 from tests.dataplane.plane import BACKEND, SNAPSHOT
 from tests.fuzz.reference import Heard, Refused, next_message
@@ -90,9 +91,9 @@ class MemoryTransport(asyncio.Transport):
 class Origin:
     """A connection as the origin has it: hears requests, and answers each when it is whole."""
 
-    def __init__(self, endpoint: EndpointState, script: Script) -> None:
-        self.protocol = Upstream(endpoint)
-        self.backend = endpoint.authority
+    def __init__(self, protocol: Upstream, script: Script) -> None:
+        self.protocol = protocol
+        self.backend = protocol.endpoint.authority
         self.script = script
         self.raw = b""
         self.requests: list[Heard] = []
@@ -131,17 +132,6 @@ Script = Callable[[Origin], None]
 
 def answer(origin: Origin) -> None:
     origin.say(ANSWER_TO_HEAD if origin.requests[-1].method == b"HEAD" else ANSWER)
-
-
-class MemoryEndpoint(EndpointState):
-    """An endpoint that one reaches without a network."""
-
-    memory: Memory
-
-    async def connect(self, timeout: float) -> Upstream:
-        origin = Origin(self, self.memory.script)
-        self.memory.origins.append(origin)
-        return origin.protocol
 
 
 class Complaints(logging.Handler):
@@ -196,16 +186,12 @@ class Memory:
         }
         self.plane.use(replace(SNAPSHOT, backends=specs, routes=routes))
         self.plane.mirrors = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
-        for state in [*self.plane.backends.values(), self.plane.mirrors["v3"].backend]:
-            self.reach(state)
 
-    def reach(self, state: BackendState) -> None:
-        """Endpoints of the proxy's own kind, but for the network."""
-        for key, known in state.endpoints.items():
-            endpoint = MemoryEndpoint(state, known.spec, known.addresses, ALWAYS)
-            endpoint.memory = self
-            state.endpoints[key] = endpoint
-        state.available = list(state.endpoints.values())
+    async def connect(self, make: Callable[[], Upstream], *_: object) -> Upstream:
+        """In the place of `dial.connect`: without a network."""
+        origin = Origin(make(), self.script)
+        self.origins.append(origin)
+        return origin.protocol
 
     async def talk(self, pieces: Sequence[bytes], script: Script) -> Talk:
         """A client that sends these pieces, each when the one before has had its effect, and then goes."""
@@ -214,13 +200,14 @@ class Memory:
         logging.getLogger("crossfade.dataplane").addHandler(self.complaints)
         client = Downstream(self.plane)
         transport = MemoryTransport(client, talk.hear)
-        for piece in pieces:
-            if not transport.closing:
-                transport.protocol.data_received(piece)
-                await asyncio.sleep(0)
-                if client.exchange is not None:
-                    await self.quiet(talk)
-        await self.quiet(talk)
+        with mock.patch.object(dial, "connect", self.connect):
+            for piece in pieces:
+                if not transport.closing:
+                    transport.protocol.data_received(piece)
+                    await asyncio.sleep(0)
+                    if client.exchange is not None:
+                        await self.quiet(talk)
+            await self.quiet(talk)
         talk.ended, talk.aborted = transport.closing or transport.half_closed, transport.aborted
         transport.close()
         await self.quiet(talk)

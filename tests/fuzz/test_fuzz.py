@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.http1 import framing, lines
+from tests.build import interpreted
 from tests.fuzz.laws import LAWS, SWITCHED, UPGRADE, Exchanges, saying
 from tests.fuzz.mutations import mutations
 from tests.http1.corpus import CORPUS, messages, name_of
@@ -85,6 +86,7 @@ def test_a_coding_that_is_not_seen_is_noticed(exchanges: Exchanges, monkeypatch:
     assert finds(exchanges, "client")
 
 
+@interpreted
 def test_trailers_taken_for_a_request_are_noticed(
     exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,6 +98,7 @@ def test_trailers_taken_for_a_request_are_noticed(
     assert finds(exchanges, "client") and finds(exchanges, "chunks")
 
 
+@interpreted
 def test_a_cut_answer_that_looks_whole_is_noticed(
     exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
