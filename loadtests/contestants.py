@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
 
+COMPILED = Path(sys.prefix) / "compiled"  # where `make .venv/compiled/ok` puts the package with its compiled data plane
+
+
 def crossfade(
     folder: Path,
     origins: Origins,
@@ -26,6 +30,7 @@ def crossfade(
     sticky: str = f"header: {HEADER}",
     mirrored: bool = False,
     workers: int = 1,
+    compiled: bool = False,
 ) -> Contestant:
     """With options that only comparisons of crossfade with itself use; `mirrored`: all requests, to `c`."""
     mirror = "mirror: [{to: c, sample: 100%}]" if mirrored else ""
@@ -48,9 +53,11 @@ routes:
     split: {{a: 90%, b: 10%}}
     {mirror}
 """)
-    command = [sys.executable, "-m", "proxy"]
+    command = [sys.executable, "-P", "-m", "proxy"]  # -P: as installed, and not from this directory
+    if compiled:
+        command = ["env", f"PYTHONPATH={COMPILED}", *command]
     return Contestant(
-        "crossfade",
+        "crossfade, compiled" if compiled else "crossfade",
         version("crossfade"),
         port,
         [*command, "run", str(file)],
@@ -149,6 +156,7 @@ def aiohttp(folder: Path, origins: Origins) -> Contestant:
 
 MAKERS: dict[str, Callable[[Path, Origins], Contestant]] = {
     "crossfade": crossfade,
+    "compiled": partial(crossfade, compiled=True),
     "nginx": nginx,
     "haproxy": haproxy,
     "envoy": envoy,
@@ -161,4 +169,6 @@ PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
 
 
 def is_present(name: str) -> bool:
+    if name == "compiled":
+        return (COMPILED / "ok").exists()
     return name not in PROGRAMS or program(name) is not None
