@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from proxy.routing.snapshot import Endpoint, Tls, compile_tls
 
 if TYPE_CHECKING:  # the workers must not import the config models and pydantic with them
     from proxy.config.model import BackendTlsConfig
 
-P = TypeVar("P", bound=asyncio.BaseProtocol)
+P = TypeVar("P")
 
 
 class Addresses(NamedTuple):
@@ -62,7 +62,8 @@ async def connect(
     """A connection to the first address that takes one. Raises OSError, of which ssl.SSLError is one."""
     loop = asyncio.get_running_loop()
     if endpoint.path:
-        return (await loop.create_unix_connection(make, endpoint.path))[1]
+        made: P = (await loop.create_unix_connection(as_protocol(make), endpoint.path))[1]
+        return made
     name = None if context is None else (tls.server_name or endpoint.host).removesuffix(".")
     for address in addresses[:-1]:
         try:
@@ -79,10 +80,17 @@ async def open_tcp(
 ) -> P:
     loop = asyncio.get_running_loop()
     try:
-        _, protocol = await loop.create_connection(make, host, port, ssl=context, server_hostname=name)
+        made: P = (
+            await loop.create_connection(as_protocol(make), host, port, ssl=context, server_hostname=name)
+        )[1]
     except UnicodeError as error:  # a label of more than 63 characters, say
         raise OSError("this name cannot be looked up") from error
-    return protocol
+    return made
+
+
+def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:
+    """For an event loop: that asks a protocol for its methods alone, the stubs of asyncio for a base class."""
+    return make
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:

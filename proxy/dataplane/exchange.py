@@ -197,7 +197,8 @@ class Exchange(ExchangeState):
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
-    on_switch = switch
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        return switch(self, head, rest)
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx go on to clients that know them; 100 was answered here already."""

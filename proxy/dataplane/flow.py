@@ -11,8 +11,12 @@ from typing import cast
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 
 
-class Flow(asyncio.Protocol):
-    """`reading`: whether the peer's bytes are taken in; while not, the peer's own sends come to a halt."""
+class Flow:
+    """`reading`: whether the peer's bytes are taken in; while not, the peer's own sends come to a halt.
+
+    An asyncio.Protocol in all but its base: event loops ask for the methods alone, and a class that is
+    compiled can have no base that is not.
+    """
 
     transport: asyncio.Transport
     reading: bool
@@ -35,3 +39,19 @@ class Flow(asyncio.Protocol):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def eof_received(self) -> bool:
+        """Whether the connection stays open the other way."""
+        return False
+
+    def pause_writing(self) -> None:
+        raise NotImplementedError
+
+    def resume_writing(self) -> None:
+        raise NotImplementedError
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        raise NotImplementedError

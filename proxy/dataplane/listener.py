@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Coroutine
+from functools import partial
 from itertools import count
 from math import ceil
 from random import random
@@ -28,6 +29,7 @@ from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
 from proxy.dataplane.recorder import Recorder
 from proxy.dataplane.tunnel import Tunnel
+from proxy.dial import as_protocol
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies
 from proxy.routing.ledger import BUCKETS
@@ -60,6 +62,7 @@ class DataPlane:
         self.tunnels: set[Tunnel] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
+        self.newcomer = as_protocol(partial(Downstream, self))
         self.recorder = Recorder()
         self.trusted_ranges: tuple[str, ...] = ()
         self.trusted: TrustedProxies | None = None
@@ -113,7 +116,7 @@ class DataPlane:
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         patience = HANDSHAKE if tls is not None else None
         server = await self.loop.create_server(
-            lambda: Downstream(self), sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience
+            self.newcomer, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience
         )
         self.listening.append((server, sock, tls))
 
@@ -225,7 +228,7 @@ class DataPlane:
 
     async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         with contextlib.suppress(OSError):
-            await self.loop.connect_accepted_socket(lambda: Downstream(self), client, ssl=tls)
+            await self.loop.connect_accepted_socket(self.newcomer, client, ssl=tls)
 
     async def drain(self, timeout: float, inherited: bool = False) -> None:
         """Stop accepting, let requests under way end, then close what is left after `timeout` seconds.

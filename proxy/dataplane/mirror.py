@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.observe import longer
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.upstream import Owner, Upstream
 from proxy.errors import Stage
 from proxy.http1.head import ResponseHead
 from proxy.routing.balance import pick
@@ -37,13 +37,11 @@ class MirrorState:
         self.bytes_held = 0
 
 
-class MirrorCopy:
+class MirrorCopy(Owner):
     """One copy on its way. It owns its upstream connection the way an exchange does.
 
     `second`: it asks the champion once more, and tells nothing but whether that agrees with itself.
     """
-
-    answer_trailers = b""
 
     def __init__(
         self,
@@ -58,6 +56,7 @@ class MirrorCopy:
         self.state = state
         self.endpoint = endpoint
         self.request_done = True
+        self.answer_trailers = b""
         self.head = exchange.head
         self.route = exchange.route
         self.key = exchange.key

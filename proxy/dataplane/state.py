@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from proxy.dataplane.endpoint import BackendState, EndpointState
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.upstream import Owner, Upstream
 from proxy.errors import Stage
 from proxy.http1.head import RequestHead, ResponseHead
 from proxy.routing.router import Arm, CompiledRoute
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 
 
-class ExchangeState:
+class ExchangeState(Owner):
     """Slots, set in long rows: the interpreter is quicker with them than with defaults of the class."""
 
     plane: DataPlane
     client: Downstream
-    head: RequestHead
     request_id: bytes
     started: float
     route: CompiledRoute
@@ -39,11 +38,9 @@ class ExchangeState:
     more: list[bytes] | None
     kept: int  # bytes of the body at hand; more than the inspect limit are not kept for a replay
     replayable: bool
-    request_done: bool
     inspecting: Sequence[CompiledRoute]  # which of these it is to be turns on the body; empty: it is decided
     framing: int  # of the request as it goes upstream: its length, or CHUNKED
     trailers: bytes  # field lines, once the body before them is whole
-    answer_trailers: bytes
     attempts: int
     stages: tuple[Stage, ...]
     status: int

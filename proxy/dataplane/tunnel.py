@@ -13,8 +13,9 @@ servers do so first); a side that breaks breaks the other, so that nothing cut s
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxy.dataplane import relay
 from proxy.dataplane.flow import Flow
@@ -133,7 +134,7 @@ class End(Flow):
         self.tunnel = tunnel
         self.transport = former.transport
         self.reading = former.reading
-        self.transport.set_protocol(self)
+        self.transport.set_protocol(cast(asyncio.Protocol, self))
 
     def data_received(self, data: bytes) -> None:
         self.tunnel.touch()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from proxy.dataplane.flow import Flow
 from proxy.errors import ResponseRefused, Stage
@@ -26,19 +26,33 @@ HEAD_LIMIT = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 
 STATUS_START = b"HTTP/1."
 
 
-class Owner(Protocol):
+class Owner:
     """Who sent the request now on a connection: an exchange, or a mirrored copy."""
 
     head: RequestHead
     request_done: bool
     answer_trailers: bytes  # set before the call that says that the body is done
+    __slots__ = tuple(__annotations__)
 
-    def on_interim(self, head: ResponseHead) -> None: ...
-    def on_switch(self, head: ResponseHead, rest: bytes) -> bool: ...
-    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None: ...
-    def on_response_body(self, data: bytes, done: bool) -> None: ...
-    def on_upstream_failed(self, stage: Stage) -> None: ...
-    def on_upstream_writable(self, writable: bool) -> None: ...
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx before the answer."""
+        raise NotImplementedError
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        """A 101; False where nobody asked for it."""
+        raise NotImplementedError
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        raise NotImplementedError
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        raise NotImplementedError
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        raise NotImplementedError
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        raise NotImplementedError
 
 
 class Upstream(Flow):
@@ -169,12 +183,13 @@ class Upstream(Flow):
         self.endpoint.forget(self)
         self.transport.abort()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         """Over TLS the other side must have said so: anyone on the way can end a TCP connection."""
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
         if tls is not None:  # asyncio calls this at a bare FIN too, uvloop does not
             with contextlib.suppress(ssl.SSLError):
                 self.said_end = not tls.read(1)  # after a close_notify (RFC 8446 section 6.1)
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.endpoint.forget(self)

@@ -1,0 +1,90 @@
+"""Builds the package, and compiles what each request runs through where that is possible.
+
+`proxy` is plain Python, and runs as it stands. mypyc makes C of the modules named here, from the same
+sources; they share one library and call each other directly, so they are compiled all together or not at
+all. CROSSFADE_COMPILE=no leaves them as they are, CROSSFADE_COMPILE=require fails where they cannot be
+compiled; without either, a failure costs a line on stderr and the speed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+COMPILED = (
+    "proxy.dataplane.downstream",
+    "proxy.dataplane.endpoint",
+    "proxy.dataplane.exchange",
+    "proxy.dataplane.flow",
+    "proxy.dataplane.inspection",
+    "proxy.dataplane.listener",
+    "proxy.dataplane.mirror",
+    "proxy.dataplane.observe",
+    "proxy.dataplane.recorder",
+    "proxy.dataplane.relay",
+    "proxy.dataplane.repeat",
+    "proxy.dataplane.state",
+    "proxy.dataplane.tunnel",
+    "proxy.dataplane.upstream",
+    "proxy.http1.framing",
+    "proxy.http1.head",
+    "proxy.http1.headers",
+    "proxy.http1.lines",
+    "proxy.routing.balance",
+    "proxy.routing.health",
+    "proxy.routing.key",
+    "proxy.routing.match",
+    "proxy.routing.rate",
+    "proxy.routing.router",
+)
+GROUP = "crossfade"
+LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for what they share
+
+# What mypy says of the code is said in development; here it need not have the packages that ours imports.
+OPTIONS = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent")
+
+WISH = os.environ.get("CROSSFADE_COMPILE", "")
+
+
+class Compile(build_ext):
+    """All of them or none."""
+
+    def run(self) -> None:
+        # Beside sources that are edited, what was compiled from them would be imported in their place.
+        in_place = self.inplace or self.editable_mode
+        if in_place and WISH != "require":
+            self.extensions = []
+            return
+        try:
+            self.translate()
+            super().run()
+        except (Exception, SystemExit) as error:  # no mypy, no compiler, no headers
+            if WISH == "require":
+                raise
+            print(f"crossfade: not compiled, and slower for it: {error}", file=sys.stderr)
+            for extension in self.extensions:
+                Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
+            self.extensions = []
+
+    def translate(self) -> None:
+        """To C; not before it is to be built, as setuptools comes by here with other errands."""
+        from mypyc.build import mypycify
+
+        sources = [f"{name.replace('.', '/')}.py" for name in COMPILED]
+        translated = mypycify([*OPTIONS, *sources], opt_level="3", debug_level="0", group_name=GROUP)
+        found = {extension.name: extension for extension in translated}
+        for extension in self.extensions:
+            vars(extension).update(vars(found[extension.name]))
+
+
+def extensions() -> list[Extension]:
+    if WISH == "no" or sys.implementation.name != "cpython":
+        return []
+    return [Extension(name, sources=[]) for name in (LIBRARY, *COMPILED)]
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": Compile})
