@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.dataplane import presence, relay
 from proxy.dataplane.exchange import Exchange
@@ -30,7 +30,7 @@ PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the cl
 LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
 DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
 EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-CR = ord("\r")
+CR: Final = 13  # the byte
 TLS_HELLO = b"\x16\x03"
 
 
@@ -102,15 +102,15 @@ class Downstream(Flow):
         """The next request, if its head is whole."""
         if data[0] == CR:  # RFC 9112 section 2.2: an empty line before a request is no request
             data = EMPTY_LINES.sub(b"", data)
-        snapshot = self.plane.snapshot
+        plane = self.plane
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > snapshot.head_bytes:
+        if end < 4 or end > plane.head_bytes:
             self.wait_for_head(data)
             return
-        if self.knows is not self.plane.trusted:
+        if self.knows is not plane.trusted:
             self.recognise()
         try:
-            head = parse_request(data[:end], snapshot.head_count)
+            head = parse_request(data[:end], plane.head_count)
             if self.trusts is not None:
                 self.peer, self.vouched, head.public_host = vouched_after(
                     data[:end], self.address, self.secure, self.trusts
@@ -123,8 +123,8 @@ class Downstream(Flow):
         if self.half_closed:  # the rest of it will not come
             self.close()
             return
-        if len(data) > self.plane.snapshot.head_bytes:
-            uri = b"\r\n" not in data[: self.plane.snapshot.head_bytes]
+        if len(data) > self.plane.head_bytes:
+            uri = b"\r\n" not in data[: self.plane.head_bytes]
             detail = "The request target is too long." if uri else "The header fields are too large."
             self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
             return
@@ -156,11 +156,11 @@ class Downstream(Flow):
             exchange.trailers = reader.trailers
         if not reader.done:
             self.reader = reader
-            self.deadline = self.plane.now + self.plane.snapshot.keep_alive
+            self.deadline = self.plane.now + self.plane.keep_alive
         exchange.begin(body, reader.done)
 
     def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
-        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
+        self.deadline = self.plane.now + self.plane.keep_alive
         try:
             body = reader.feed(data)
             if reader.done:
@@ -220,7 +220,7 @@ class Downstream(Flow):
             return
         self.bodiless = False
         plane = self.plane
-        self.deadline = plane.now + (DRAIN_IDLE if plane.hurrying else plane.snapshot.keep_alive)
+        self.deadline = plane.now + (DRAIN_IDLE if plane.hurrying else plane.keep_alive)
         if self.buffer or not (self.writable and self.reading):
             self.go_on()
 
@@ -253,7 +253,7 @@ class Downstream(Flow):
 
     def close(self) -> None:
         """An orderly end, if the client takes the rest of its answer in time."""
-        self.deadline = self.plane.now + self.plane.snapshot.keep_alive
+        self.deadline = self.plane.now + self.plane.keep_alive
         self.transport.close()
 
     # ── flow, time and the end ────────────────────────────────────────────────────────────────
@@ -288,7 +288,7 @@ class Downstream(Flow):
         if self.transport.is_closing():
             self.abort()
         elif self.exchange is not None and (self.exchange.answer is not None or not self.reading):
-            self.deadline = self.plane.now + self.plane.snapshot.keep_alive  # others set the pace
+            self.deadline = self.plane.now + self.plane.keep_alive  # others set the pace
         elif self.exchange is not None or (self.buffer and self.writable):
             self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
         else:

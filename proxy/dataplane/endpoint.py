@@ -167,6 +167,10 @@ class BackendState:
             self.context = None
         self.spec = spec
         self.name = spec.name.encode()
+        self.max_in_flight = spec.max_in_flight  # at hand for each exchange, as the timeouts are
+        self.total_timeout = spec.total_timeout
+        self.first_byte_timeout = spec.first_byte_timeout
+        self.idle_timeout = spec.idle_timeout
         if any(endpoint.tls for endpoint in spec.endpoints):
             with contextlib.suppress(OSError):  # whoever connects hears of it
                 self.tls_context()

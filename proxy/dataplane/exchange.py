@@ -73,7 +73,7 @@ class Exchange(ExchangeState):
             self.hold(data)
         if self.upstream is not None:
             self.send_on(self.upstream, data, done)
-        if done and self.route.spec.mirrors:
+        if done and self.route.mirrors:
             self.plane.mirror(self)
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
@@ -91,7 +91,7 @@ class Exchange(ExchangeState):
         if self.more is None:
             self.more = []
         self.more.append(data)
-        if not self.inspecting and self.kept > self.route.spec.inspect_limit:
+        if not self.inspecting and self.kept > self.route.inspect_limit:
             if self.upstream is None:
                 self.client.set_reading(False)
             else:
@@ -109,17 +109,17 @@ class Exchange(ExchangeState):
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route = candidates[0]
-        if route.spec.body_limit is not None:
+        if route.body_limit is not None:
             check_size(self, route)
         if route.rate is not None:
             plane.charge(route.rate, self, content)
         self.arm, self.key = route.assign(head, content, self.client.peer, random())
-        if route.spec.fallback is not None:
-            self.fallback = plane.backends[route.spec.fallback]
+        if route.fallback is not None:
+            self.fallback = plane.backends[route.fallback]
         plane.active.add(self)
         if head.upgrade is not None or head.takes_trailers:
             ask(self)
-        if self.request_done and route.spec.mirrors:
+        if self.request_done and route.mirrors:
             plane.mirror(self)
         self.place(plane.backends[self.arm.backend])
 
@@ -129,19 +129,18 @@ class Exchange(ExchangeState):
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
         self.answering = backend
-        spec = backend.spec
         choices = backend.available
         if avoid is not None:
             choices = [e for e in choices if e is not avoid] or choices
-        if not choices or backend.in_flight >= spec.max_in_flight:
+        if not choices or backend.in_flight >= backend.max_in_flight:
             self.on_upstream_failed(Stage.OVERLOAD if choices else Stage.NO_ENDPOINT)
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
         backend.in_flight += 1
         endpoint.in_flight += 1
         self.placed = True
-        if spec.total_timeout is not None and self.total_deadline == NEVER:
-            self.total_deadline = self.started + spec.total_timeout
+        if backend.total_timeout is not None and self.total_deadline == NEVER:
+            self.total_deadline = self.started + backend.total_timeout
         self.deadline = self.total_deadline
         upstream = endpoint.take() if self.attempts == 0 else None  # a repeat takes a fresh connection
         if upstream is not None:
@@ -181,7 +180,7 @@ class Exchange(ExchangeState):
         upstream.transport.write(message)  # may stop the client again at once
         if self.request_done:
             self.await_first_byte()
-        elif self.kept > self.route.spec.inspect_limit:
+        elif self.kept > self.route.inspect_limit:
             self.forget_body()
 
     def forget_body(self) -> None:
@@ -192,7 +191,7 @@ class Exchange(ExchangeState):
 
     def await_first_byte(self) -> None:
         """It is the backend's turn: its time to the first byte runs from now."""
-        deadline = monotonic() + self.answering.spec.first_byte_timeout
+        deadline = monotonic() + self.answering.first_byte_timeout
         self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
 
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
@@ -251,7 +250,7 @@ class Exchange(ExchangeState):
             self.idle_from_now()
 
     def idle_from_now(self) -> None:
-        self.deadline = min(self.plane.now + self.answering.spec.idle_timeout, self.total_deadline)
+        self.deadline = min(self.plane.now + self.answering.idle_timeout, self.total_deadline)
 
     def on_upstream_writable(self, writable: bool) -> None:
         """Back-pressure: a backend that reads slowly slows its client, and has as long to read on as to answer."""

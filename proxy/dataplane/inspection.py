@@ -33,7 +33,7 @@ def content_of(exchange: Exchange, candidates: Sequence[CompiledRoute]) -> Any:
 
 def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
     """In bytes. A body is read once for all routes that ask something of it, up to the largest of their limits."""
-    return max([route.spec.inspect_limit for route in candidates if route.needs_body])
+    return max([route.inspect_limit for route in candidates if route.needs_body])
 
 
 def unread(exchange: Exchange, route: CompiledRoute, reason: str) -> None:
@@ -42,6 +42,6 @@ def unread(exchange: Exchange, route: CompiledRoute, reason: str) -> None:
 
 def check_size(exchange: Exchange, route: CompiledRoute) -> None:
     """By the length it states, or what is here of it. Raises RequestRefused."""
-    limit = route.spec.body_limit
+    limit = route.body_limit
     if limit is not None and max(exchange.kept, exchange.head.length) > limit:
         raise RequestRefused(Stage.LIMIT)

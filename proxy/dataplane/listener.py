@@ -69,6 +69,8 @@ class DataPlane:
         self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
         self.access_log: AccessLogger | None = None
         self.repeating = 0
+        self.head_bytes = self.head_count = 0
+        self.keep_alive = 0.0
         self.draining = False
         self.hurrying = False  # draining, and somebody waits for the end of it
         self.now = monotonic()
@@ -100,6 +102,11 @@ class DataPlane:
         if snapshot.access_log != (self.access_log and self.access_log.spec):
             self.log_to(snapshot.access_log)
         self.snapshot = snapshot
+        self.head_bytes, self.head_count = (
+            snapshot.head_bytes,
+            snapshot.head_count,
+        )  # at hand for each request
+        self.keep_alive = snapshot.keep_alive
         self.router = router
         schedule_cuts(self, snapshot)
 
@@ -151,7 +158,7 @@ class DataPlane:
             exchange.arm is not None and exchange.arm.role == TESTER
         ):  # what nobody drew is compared with nothing
             return
-        for mirror in exchange.route.spec.mirrors:
+        for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
                 comparison = begin(self, exchange, mirror) if exchange.route.decides else None
                 if self.copy(exchange, mirror.to, comparison) and comparison is not None:

@@ -63,7 +63,7 @@ class MirrorCopy(Owner):
         body = exchange.whole_body()
         self.data = relay.request(exchange, endpoint.authority, len(body), body, MARK)
         self.started = monotonic()
-        self.deadline = self.started + state.backend.spec.first_byte_timeout
+        self.deadline = self.started + state.backend.first_byte_timeout
         self.upstream: Upstream | None = None
         self.status = 0
         self.ended = False
@@ -107,7 +107,7 @@ class MirrorCopy(Owner):
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         self.status = head.status
-        self.deadline = self.plane.now + self.state.backend.spec.idle_timeout
+        self.deadline = self.plane.now + self.state.backend.idle_timeout
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
@@ -162,7 +162,7 @@ def send_copy(
     """Begin a copy of this exchange's request; the reason why not, or an empty string."""
     if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
         return "dropped_upgrade"
-    if exchange.kept > exchange.route.spec.inspect_limit:
+    if exchange.kept > exchange.route.inspect_limit:
         return "dropped_body_size"
     backend = state.backend
     if not backend.available:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.dataplane.endpoint import BackendState, EndpointState
 from proxy.dataplane.upstream import Owner, Upstream
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from proxy.dataplane.downstream import Downstream
     from proxy.dataplane.listener import DataPlane
 
-NEVER = float("inf")
+NEVER: Final = float("inf")
 
 
 class ExchangeState(Owner):

@@ -56,7 +56,7 @@ class Tunnel:
         assert exchange.upstream is not None
         self.exchange = exchange
         self.plane = exchange.plane
-        self.idle_timeout = exchange.answering.spec.idle_timeout
+        self.idle_timeout = exchange.answering.idle_timeout
         self.ended = False
         client, upstream = exchange.client, exchange.upstream
         self.client = End(self, client)

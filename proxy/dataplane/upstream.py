@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.dataplane.flow import Flow
 from proxy.errors import ResponseRefused, Stage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossfade.dataplane")
 
-HEAD_LIMIT = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
+HEAD_LIMIT: Final = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
 STATUS_START = b"HTTP/1."
 
 

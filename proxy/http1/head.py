@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from proxy.errors import RequestRefused, ResponseRefused, Stage
 from proxy.http1.headers import (
@@ -55,7 +55,7 @@ STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
 RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
 LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
 BODY_FRAMING = {b"content-length", b"transfer-encoding"}
-KEEP_ALIVE = frozenset({b"keep-alive"})
+KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 CONNECTION_OPTIONS = KEEP_ALIVE | {b"close", b"upgrade"}
 
 RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
@@ -160,10 +160,8 @@ class ResponseHead:
         self.nominees: AbstractSet[bytes] = NOTHING
 
 
-UNTIL_CLOSE = -2
-
-
-REMEMBERED_HEAD = 512  # bytes; answers' heads up to this length are remembered whole
+UNTIL_CLOSE: Final = -2
+REMEMBERED_HEAD: Final = 512  # bytes; answers' heads up to this length are remembered whole
 
 
 def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C901 - one flat loop, the hot one

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 from itertools import product
+from typing import Final
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]"
@@ -38,7 +39,7 @@ PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-req
 # What this proxy says of its client, so that nobody else can.
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 OWN_PREFIX = b"x-crossfade-"
-NOTHING: frozenset[bytes] = frozenset()
+NOTHING: Final[frozenset[bytes]] = frozenset()
 
 
 def look_alikes(name: bytes) -> frozenset[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.headers import (
@@ -33,10 +33,20 @@ OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
 ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
 FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
-CHUNKED = -1
+CHUNKED: Final = -1
 
 # What a request's fields mean to us; all others are the client's and pass through unread.
-PASS, FRAMING, HOSTNAME, DROP, CONNECTION, EXPECT, ID, TRACE, UPGRADE, TE, OVERRIDE = range(11)
+PASS: Final = 0
+FRAMING: Final = 1
+HOSTNAME: Final = 2
+DROP: Final = 3
+CONNECTION: Final = 4
+EXPECT: Final = 5
+ID: Final = 6
+TRACE: Final = 7
+UPGRADE: Final = 8
+TE: Final = 9
+OVERRIDE: Final = 10
 KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
@@ -74,8 +84,8 @@ class Start:
 
 KEPT_LINES = 4096
 KEPT_LENGTH = 64
-FIELDS: dict[bytes, Field] = {}
-STARTS: dict[bytes, Start] = {}
+FIELDS: Final[dict[bytes, Field]] = {}
+STARTS: Final[dict[bytes, Start]] = {}
 
 
 def read_start(line: bytes) -> Start:

@@ -44,13 +44,17 @@ class CompiledRoute:
     __slots__ = (
         "alone",
         "arms",
+        "body_limit",
         "body_test",
         "decides",
         "drawn",
+        "fallback",
         "head_test",
+        "inspect_limit",
         "key",
         "known",
         "limits",
+        "mirrors",
         "needs_body",
         "plain",
         "prediction",
@@ -63,7 +67,7 @@ class CompiledRoute:
 
     def __init__(self, spec: Route) -> None:
         self.spec = spec
-        self.alone = (self,)
+        self.alone: tuple[CompiledRoute, ...] = (self,)
         self.head_test = head_test(spec.match)
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
@@ -79,6 +83,8 @@ class CompiledRoute:
         self.drawn: tuple[Assignment, ...] = tuple((arm, None) for arm in self.arms)
         self.known: dict[bytes, Assignment] = {}  # customers come again; a look-up costs a tenth of a hash
         self.salt = spec.salt
+        self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
+        self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.limits = spec.limits
         self.prediction = spec.prediction
         self.decides = spec.prediction is not None and spec.prediction.decides

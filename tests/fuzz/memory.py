@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from proxy import dial
 from proxy.dataplane.downstream import Downstream
 from proxy.dataplane.endpoint import BackendState
+from proxy.dataplane.flow import Flow
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.mirror import MirrorState
 from proxy.dataplane.upstream import Upstream
@@ -38,7 +39,7 @@ class NoSocket:
 class MemoryTransport(asyncio.Transport):
     """What its protocol writes goes to `heard`; the end of the connection is told in a turn of its own."""
 
-    def __init__(self, protocol: asyncio.Protocol, heard: Callable[[bytes], None]) -> None:
+    def __init__(self, protocol: Flow, heard: Callable[[bytes], None]) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "socket": NoSocket()})
         self.protocol = protocol
         self.heard = heard
@@ -52,7 +53,7 @@ class MemoryTransport(asyncio.Transport):
             self.heard(bytes(data))
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        assert isinstance(protocol, asyncio.Protocol)
+        assert isinstance(protocol, Flow)
         self.protocol = protocol
 
     def get_write_buffer_size(self) -> int:
