@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from proxy.dataplane.exchange import Exchange
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -34,7 +33,7 @@ def request(exchange: Exchange, authority: bytes, length: int, body: bytes, mark
         trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
     return b"".join((
         head.start.opening, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
-        b"\r\nx-request-id: ", request_id, framing(length, head.start.method in BODY_METHODS), body,
+        b"\r\nx-request-id: ", request_id, framing(length, head.start.says_none), body,
     ))  # fmt: skip
 
 

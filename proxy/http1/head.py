@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from typing import Any, Final
 
 from proxy.errors import RequestRefused, ResponseRefused, Stage
@@ -161,7 +160,9 @@ class ResponseHead:
 
 
 UNTIL_CLOSE: Final = -2
-REMEMBERED_HEAD: Final = 512  # bytes; answers' heads up to this length are remembered whole
+REMEMBERED = 1024
+REMEMBERED_HEAD = 512  # bytes; answers' heads up to this length are remembered whole
+ANSWERS: Final[dict[bytes, ResponseHead]] = {}
 
 
 def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
@@ -240,9 +241,16 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     Models answer with few different heads in a second, so short ones are remembered: callers share
     the value and must not change it.
     """
-    if len(raw) > REMEMBERED_HEAD:
-        return read_response(raw, method == b"HEAD")
-    return remembered_response(raw, method == b"HEAD")
+    if method == b"HEAD":
+        return read_response(raw, True)
+    head = ANSWERS.get(raw)
+    if head is None:
+        head = read_response(raw, False)
+        if len(raw) <= REMEMBERED_HEAD:
+            if len(ANSWERS) >= REMEMBERED:
+                ANSWERS.clear()
+            ANSWERS[raw] = head
+    return head
 
 
 def read_response(raw: bytes, to_head: bool) -> ResponseHead:
@@ -265,9 +273,6 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
         head.length = 0
         head.block = unchunked(head)  # who asked may know no chunks, and none will come
     return head
-
-
-remembered_response = lru_cache(maxsize=1024)(read_response)
 
 
 def unchunked(head: ResponseHead) -> bytes:

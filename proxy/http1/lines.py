@@ -66,10 +66,24 @@ CREDENTIALS = frozenset(
 Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
 
+BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
+
+
 class Start:
     """A request line. `target` is in origin-form, or `*`; `authority` is that of an absolute target."""
 
-    __slots__ = ("authority", "bodiless", "method", "minor", "modern", "opening", "path", "query", "target")
+    __slots__ = (
+        "authority",
+        "bodiless",
+        "method",
+        "minor",
+        "modern",
+        "opening",
+        "path",
+        "query",
+        "says_none",
+        "target",
+    )
 
     def __init__(self, method: bytes, target: bytes, minor: bytes, authority: bytes | None = None) -> None:
         self.method = method
@@ -77,6 +91,7 @@ class Start:
         self.minor = minor
         self.modern = minor == b"1"
         self.bodiless = method == b"HEAD"  # its answer has no body
+        self.says_none = method in BODY_METHODS  # and if it has no body itself, a length of 0
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on
