@@ -62,8 +62,9 @@ async def connect(
     """A connection to the first address that takes one. Raises OSError, of which ssl.SSLError is one."""
     loop = asyncio.get_running_loop()
     if endpoint.path:
-        made: P = (await loop.create_unix_connection(as_protocol(make), endpoint.path))[1]
-        return made
+        protocol: P
+        _, protocol = await loop.create_unix_connection(as_protocol(make), endpoint.path)
+        return protocol
     name = None if context is None else (tls.server_name or endpoint.host).removesuffix(".")
     for address in addresses[:-1]:
         try:
@@ -79,17 +80,18 @@ async def open_tcp(
     make: Callable[[], P], host: str, port: int, context: ssl.SSLContext | None, name: str | None
 ) -> P:
     loop = asyncio.get_running_loop()
+    protocol: P
     try:
-        made: P = (
-            await loop.create_connection(as_protocol(make), host, port, ssl=context, server_hostname=name)
-        )[1]
+        _, protocol = await loop.create_connection(
+            as_protocol(make), host, port, ssl=context, server_hostname=name
+        )
     except UnicodeError as error:  # a label of more than 63 characters, say
         raise OSError("this name cannot be looked up") from error
-    return made
+    return protocol
 
 
 def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:
-    """For an event loop: that asks a protocol for its methods alone, the stubs of asyncio for a base class."""
+    """For event loops: they ask a protocol for its methods alone, and only their types for a base class."""
     return make
 
 

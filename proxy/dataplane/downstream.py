@@ -30,7 +30,7 @@ PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the cl
 LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
 DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
 EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-CR: Final = 13  # the byte
+CR: Final = 0x0D
 TLS_HELLO = b"\x16\x03"
 
 
@@ -54,7 +54,7 @@ class Downstream(Flow):
         self.half_closed = False
         self.deadline = NEVER
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = canonical(peer[0]) if isinstance(peer, tuple) else b"unknown"

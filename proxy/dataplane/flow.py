@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import cast
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 
@@ -14,15 +13,15 @@ RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
 class Flow:
     """`reading`: whether the peer's bytes are taken in; while not, the peer's own sends come to a halt.
 
-    An asyncio.Protocol in all but its base: event loops ask for the methods alone, and a class that is
+    An asyncio.Protocol in all but its base: event loops ask for the methods alone, and classes that are
     compiled can have no base that is not.
     """
 
     transport: asyncio.Transport
     reading: bool
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
         self.reading = True
 
     def set_reading(self, reading: bool) -> None:
@@ -45,7 +44,7 @@ class Flow:
 
     def eof_received(self) -> bool:
         """Whether the connection stays open the other way."""
-        return False
+        raise NotImplementedError
 
     def pause_writing(self) -> None:
         raise NotImplementedError

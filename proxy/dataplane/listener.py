@@ -46,9 +46,9 @@ REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (link
 LAST_DIGITS = [b"%03x" % n for n in range(4096)]
 
 
-def ids(prefix: bytes, block: int) -> Iterator[bytes]:
-    """A block of ids: to spell each for itself would take three times as long."""
-    return map((b"%b%013x" % (prefix, block)).__add__, LAST_DIGITS)
+def block_of_ids(prefix: bytes, number: int) -> Iterator[bytes]:
+    """Ids with all but their last digits in common: to spell each by itself takes three times as long."""
+    return map((b"%b%013x" % (prefix, number)).__add__, LAST_DIGITS)
 
 
 class DataPlane:
@@ -82,8 +82,8 @@ class DataPlane:
         self.hurrying = False  # draining, and somebody waits for the end of it
         self.now = monotonic()
         self.loop_lag = 0.0
-        first = int.from_bytes(os.urandom(4), "big")
-        self.ids = chain.from_iterable(map(ids, repeat(os.urandom(8).hex().encode()), count(first)))
+        prefix, blocks = os.urandom(8).hex().encode(), count(int.from_bytes(os.urandom(4), "big"))
+        self.ids = chain.from_iterable(map(block_of_ids, repeat(prefix), blocks))
         self.sweeps = 0
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 

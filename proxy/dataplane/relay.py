@@ -39,7 +39,7 @@ def request(exchange: Exchange, authority: bytes, length: int, body: bytes, mark
 
 @lru_cache(maxsize=4096)
 def framing(length: int, says_none: bool) -> bytes:
-    """The end of a request's head; `says_none`: its method has one say so where there is no body."""
+    """The end of a request's head; `says_none`: where there is no body it says so."""
     if length == CHUNKED:
         return b"\r\n" + CHUNKED_LINE + b"\r\n"
     return b"\r\nContent-Length: %d\r\n\r\n" % length if length or says_none else b"\r\n\r\n"

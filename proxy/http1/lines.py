@@ -63,10 +63,9 @@ CREDENTIALS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"}
 )
 
-Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
-
-
 BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
+
+Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
 
 class Start:
@@ -91,7 +90,7 @@ class Start:
         self.minor = minor
         self.modern = minor == b"1"
         self.bodiless = method == b"HEAD"  # its answer has no body
-        self.says_none = method in BODY_METHODS  # and if it has no body itself, a length of 0
+        self.says_none = method in BODY_METHODS  # where it has no body itself (RFC 9110 section 8.6)
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on

@@ -52,8 +52,8 @@ class RateTable:
     def __init__(self, memory: memoryview) -> None:
         half = len(memory) // 2
         self.sets = len(memory) // (ENTRY_BYTES * WAYS)
-        self.hashes: memoryview[int] = memory[:half].cast("Q")
-        self.times: Any = memory[half:].cast("d")  # of floats
+        self.hashes = memory[:half].cast("Q")
+        self.times: Any = memory[half:].cast("d")  # floats, for which memoryview has no type
 
     def charge(self, limit: RateLimit, key: bytes, now: float) -> float:
         """Take a token: 0.0 if there is one, else the seconds until there will be."""
