@@ -83,7 +83,7 @@ class DataPlane:
         self.now = monotonic()
         self.loop_lag = 0.0
         prefix, blocks = os.urandom(8).hex().encode(), count(int.from_bytes(os.urandom(4), "big"))
-        self.ids = chain.from_iterable(map(block_of_ids, repeat(prefix), blocks))
+        self.ids: Iterator[bytes] = chain.from_iterable(map(block_of_ids, repeat(prefix), blocks))
         self.sweeps = 0
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 

@@ -56,7 +56,11 @@ def observe(exchange: Exchange, cell: Cell, read: int) -> str:
 
 def score_in(answer: Any, prediction: Prediction) -> float | None:
     score = json_field(answer, prediction.score)
-    if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) < LARGEST_SCORE:
+    if (
+        isinstance(score, bool)
+        or not isinstance(score, int | float)
+        or not -LARGEST_SCORE < score < LARGEST_SCORE
+    ):
         return None
     return score
 

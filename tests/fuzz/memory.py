@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from unittest import mock
 
 from msgspec.structs import replace
@@ -175,7 +176,7 @@ class Memory:
     def __init__(self, *routes: Route) -> None:
         self.plane = DataPlane()
         self.plane.sweeper.cancel()  # no time passes here
-        self.plane.new_id = lambda: b"f" * 32  # type: ignore[method-assign]
+        self.plane.ids = repeat(b"f" * 32)
         self.origins: list[Origin] = []
         self.script: Script = answer
         self.complaints = Complaints()
