@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from textwrap import shorten
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -44,8 +45,13 @@ COMPILED = (
 GROUP = "crossfade"
 LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for what they share
 
-# What mypy says of the code is said in development; here it need not have the packages that ours imports.
-OPTIONS = ("--config-file=", "--ignore-missing-imports", "--follow-imports=silent")
+# What mypy says of the code is said in development; here the packages that ours imports may be absent.
+OPTIONS = (
+    "--config-file=",
+    "--cache-dir=build/mypy",
+    "--ignore-missing-imports",
+    "--follow-imports=silent",
+)
 
 WISH = os.environ.get("CROSSFADE_COMPILE", "")
 
@@ -54,9 +60,8 @@ class Compile(build_ext):
     """All of them or none."""
 
     def run(self) -> None:
-        # Beside sources that are edited, what was compiled from them would be imported in their place.
-        in_place = self.inplace or self.editable_mode
-        if in_place and WISH != "require":
+        # What lies beside sources that are edited is imported in their place, however old it is.
+        if (self.inplace or self.editable_mode) and WISH != "require":
             self.extensions = []
             return
         try:
@@ -65,13 +70,14 @@ class Compile(build_ext):
         except (Exception, SystemExit) as error:  # no mypy, no compiler, no headers
             if WISH == "require":
                 raise
-            print(f"crossfade: not compiled, and slower for it: {error}", file=sys.stderr)
+            why = shorten(str(error), 160, placeholder=" …")
+            print(f"crossfade: not compiled, and slower for it: {why}", file=sys.stderr)
             for extension in self.extensions:
                 Path(self.get_ext_fullpath(extension.name)).unlink(missing_ok=True)
             self.extensions = []
 
     def translate(self) -> None:
-        """To C; not before it is to be built, as setuptools comes by here with other errands."""
+        """To C, and not before a build: this file is run for other errands too."""
         from mypyc.build import mypycify
 
         sources = [f"{name.replace('.', '/')}.py" for name in COMPILED]
