@@ -27,7 +27,6 @@ COMPILED = (
     "proxy.dataplane.observe",
     "proxy.dataplane.recorder",
     "proxy.dataplane.relay",
-    "proxy.dataplane.repeat",
     "proxy.dataplane.state",
     "proxy.dataplane.tunnel",
     "proxy.dataplane.upstream",
