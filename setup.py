@@ -4,6 +4,9 @@
 sources; they share one library and call each other directly, so they are compiled all together or not at
 all. CROSSFADE_COMPILE=no leaves them as they are, CROSSFADE_COMPILE=require fails where they cannot be
 compiled; without either, a failure costs a line on stderr and the speed.
+
+Compiled code is bound to its functions, methods, classes and whatever is Final. All other names of a module
+it looks up as ever, so that these can be patched.
 """
 
 from __future__ import annotations

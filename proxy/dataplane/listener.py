@@ -109,12 +109,10 @@ class DataPlane:
         if snapshot.access_log != (self.access_log and self.access_log.spec):
             self.log_to(snapshot.access_log)
         self.snapshot = snapshot
-        self.head_bytes, self.head_count = (
-            snapshot.head_bytes,
-            snapshot.head_count,
-        )  # at hand for each request
-        self.keep_alive = snapshot.keep_alive
         self.router = router
+        self.head_bytes = snapshot.head_bytes  # at hand for each request, as these two are
+        self.head_count = snapshot.head_count
+        self.keep_alive = snapshot.keep_alive
         schedule_cuts(self, snapshot)
 
     def trust(self, ranges: tuple[str, ...]) -> None:

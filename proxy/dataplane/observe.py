@@ -56,13 +56,9 @@ def observe(exchange: Exchange, cell: Cell, read: int) -> str:
 
 def score_in(answer: Any, prediction: Prediction) -> float | None:
     score = json_field(answer, prediction.score)
-    if (
-        isinstance(score, bool)
-        or not isinstance(score, int | float)
-        or not -LARGEST_SCORE < score < LARGEST_SCORE
-    ):
+    if isinstance(score, bool) or not isinstance(score, int | float):
         return None
-    return score
+    return score if -LARGEST_SCORE < score < LARGEST_SCORE else None  # an int may be larger than any float
 
 
 def decision_in(prediction: Prediction, said: bytes) -> Decision | None:

@@ -238,8 +238,8 @@ def apply_connection(head: RequestHead | ResponseHead, options: AbstractSet[byte
 def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     """A whole head of an answer to a request with this method. Raises ResponseRefused.
 
-    Models answer with few different heads in a second, so short ones are remembered: callers share
-    the value and must not change it.
+    Models answer with few different heads in a second, so short ones are remembered, except for
+    those to HEAD: callers share the value and must not change it.
     """
     if method == b"HEAD":
         return read_response(raw, True)
