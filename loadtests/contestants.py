@@ -19,8 +19,9 @@ from loadtests.packaged import caddy, envoy, traefik
 from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
-
-COMPILED = Path(sys.prefix) / "compiled"  # where `make .venv/compiled/ok` puts the package with its compiled data plane
+COMPILED = (
+    Path(sys.prefix) / "compiled"
+)  # where `make .venv/compiled/ok` puts the package with its compiled data plane
 
 
 def crossfade(

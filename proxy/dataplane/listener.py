@@ -159,9 +159,8 @@ class DataPlane:
 
     def mirror(self, exchange: Exchange) -> None:
         """Send copies of the request, now that it is whole, to the backends that mirror its route."""
-        if (
-            exchange.arm is not None and exchange.arm.role == TESTER
-        ):  # what nobody drew is compared with nothing
+        arm = exchange.arm
+        if arm is not None and arm.role == TESTER:  # what nobody drew is compared with nothing
             return
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:

@@ -14,6 +14,8 @@ from tests.dataplane.plane import Stage, accepted_by
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if COMPILED:  # that it runs on both, the interpreted one has shown
+        return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
