@@ -147,7 +147,10 @@ def schema(arguments: Namespace) -> int:
 
 
 def version(arguments: Namespace) -> int:
-    from importlib import metadata
+    """With how the data plane was built: that is a matter of what the machine that installed it had."""
+    from importlib import metadata, util
 
-    say(f"crossfade {metadata.version('crossfade')}")
+    found = util.find_spec("proxy.dataplane.exchange")
+    interpreted = found is None or str(found.origin).endswith(".py")
+    say(f"crossfade {metadata.version('crossfade')}, {'interpreted' if interpreted else 'compiled'}")
     return OK

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,7 @@ def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
-    assert capsys.readouterr().out.startswith("crossfade 0")
+    assert capsys.readouterr().out == f"crossfade {metadata.version('crossfade')}, interpreted\n"
 
 
 @pytest.mark.parametrize(
