@@ -107,6 +107,7 @@ class LiveRollout:
         cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
         if is_sick(self.champion_tail, now):
             self.sick_at = now
+            self.challenger_tail = Tail()  # how the outage began, too, says nothing of it
         shaken = now - self.sick_at < RECOVERY
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or shaken

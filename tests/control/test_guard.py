@@ -145,6 +145,26 @@ async def test_an_outage_of_both_that_is_over_blows_no_fuse_where_the_challenger
     assert (scene.rollout.phase, scene.rollout.weight) == ("progressing", 0.05)
 
 
+async def test_what_a_challenger_had_of_an_outage_of_both_is_not_counted_with_what_comes_later():
+    """Too little for the fuse at the time; together with one bad answer, long after, it would be enough."""
+    scene = Scene()
+    await scene.load(
+        CANARY.replace("      checks:", "      fuse: {error_share: 50%, of_last: 20}\n      checks:")
+    )
+    await scene.run(3)
+    scene.count("v2", 300, 300)
+    scene.count("v3", 9, 9)
+    await scene.tick()
+    for _ in range(12):
+        scene.count("v2", 300, 0, "champion")
+        await scene.tick()
+    scene.count("v2", 300, 0, "champion")
+    scene.count("v3", 11, 1)
+    await scene.tick()
+    assert "fuse" not in {v.check for v in scene.rollout.verdicts}
+    assert (scene.rollout.phase, scene.rollout.weight) == ("progressing", 0.05)
+
+
 async def test_who_comes_back_second_after_an_outage_of_both_is_not_to_blame():
     scene = Scene()
     await scene.load()
