@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -41,6 +42,12 @@ SILENCE = (
     10.0  # a worker that has said nothing, or not taken a snapshot, for so long is stuck: it is replaced
 )
 RESPAWN_AFTER = 0.2  # seconds between a worker's death and its successor's start
+
+
+def this_package() -> dict[str, str]:
+    """An environment in which Python finds the package that runs here, whatever lies in the working directory."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 class WorkerLink:
@@ -137,8 +144,9 @@ class WorkerPool:
         listening = [msgspec.structs.replace(at, fd=sock.fileno()) for sock, at in self.listening[number]]
         options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listening=listening)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy", "worker", msgspec.json.encode(options).decode(),
-            stdin=asyncio.subprocess.DEVNULL, pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
+            sys.executable, "-P", "-m", "proxy", "worker", msgspec.json.encode(options).decode(),
+            stdin=asyncio.subprocess.DEVNULL, env=this_package(),
+            pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
         )  # fmt: skip
         theirs.close()
         reader, writer = await asyncio.open_unix_connection(sock=ours)

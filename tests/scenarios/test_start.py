@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.stagehands import Model, Process, Proxy, running
+from tests.scenarios.stagehands import Model, Process, Proxy, running, wait_until
 
 WHOLE = "    split: {v2: 100%}\n"
 
@@ -74,3 +76,19 @@ async def test_workers_may_open_as_many_connections_as_the_system_grants(
                 assert resource.prlimit(worker["pid"], resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_what_lies_in_the_working_directory_is_not_taken_for_the_proxy(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
+    """Its workers are the package that was started, too."""
+    (tmp_path / "proxy").mkdir()
+    (tmp_path / "proxy" / "__init__.py").write_text("raise SystemExit('another package')")
+    proxy = Proxy(tmp_path, routing(models, WHOLE))
+    proxy.child = await asyncio.create_subprocess_exec(
+        Path(sys.executable).parent / "crossfade", "run", str(proxy.file),
+        cwd=tmp_path, stdout=proxy.log, stderr=proxy.log,
+    )  # fmt: skip
+    await wait_until(proxy.is_ready, lambda: proxy.output)
+    await proxy.stop()
+    assert "another package" not in proxy.output
