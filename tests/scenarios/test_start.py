@@ -89,6 +89,9 @@ async def test_what_lies_in_the_working_directory_is_not_taken_for_the_proxy(
         Path(sys.executable).parent / "crossfade", "run", str(proxy.file),
         cwd=tmp_path, stdout=proxy.log, stderr=proxy.log,
     )  # fmt: skip
-    await wait_until(proxy.is_ready, lambda: proxy.output)
-    await proxy.stop()
-    assert "another package" not in proxy.output
+    try:
+        await wait_until(proxy.is_ready, lambda: proxy.output)
+        assert "another package" not in proxy.output
+    finally:
+        await proxy.stop()
+        proxy.log.close()
