@@ -37,6 +37,7 @@ COMPILED = (
     "proxy.http1.head",
     "proxy.http1.headers",
     "proxy.http1.lines",
+    "proxy.http1.memory",
     "proxy.routing.balance",
     "proxy.routing.health",
     "proxy.routing.key",

@@ -47,6 +47,7 @@ from proxy.http1.lines import (
     read_field,
     read_start,
 )
+from proxy.http1.memory import remember
 
 __all__ = ["CHUNKED", "UNTIL_CLOSE", "RequestHead", "ResponseHead", "parse_request", "parse_response"]
 
@@ -246,10 +247,7 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     head = ANSWERS.get(raw)
     if head is None:
         head = read_response(raw, False)
-        if len(raw) <= REMEMBERED_HEAD:
-            if len(ANSWERS) >= REMEMBERED:
-                ANSWERS.clear()
-            ANSWERS[raw] = head
+        remember(ANSWERS, raw, head, REMEMBERED, REMEMBERED_HEAD)
     return head
 
 

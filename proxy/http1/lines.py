@@ -26,6 +26,7 @@ from proxy.http1.headers import (
     members,
     nominated,
 )
+from proxy.http1.memory import remember
 
 TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
@@ -112,10 +113,7 @@ def read_start(line: bytes) -> Start:
     method, target, minor = match.groups()
     target, authority = read_target(method, target)
     start = Start(method, target, minor, authority)
-    if len(line) <= KEPT_LENGTH:
-        if len(STARTS) >= KEPT_LINES:
-            STARTS.clear()
-        STARTS[line] = start
+    remember(STARTS, line, start, KEPT_LINES, KEPT_LENGTH)
     return start
 
 
@@ -150,10 +148,8 @@ def read_field(line: bytes) -> Field:
         field = (kind, b"%b: %b" % (spelled, value))
     else:
         field = (kind, READINGS[kind](name, value))
-    if len(line) <= KEPT_LENGTH and name not in CREDENTIALS:
-        if len(FIELDS) >= KEPT_LINES:
-            FIELDS.clear()
-        FIELDS[line] = field
+    if name not in CREDENTIALS:
+        remember(FIELDS, line, field, KEPT_LINES, KEPT_LENGTH)
     return field
 
 

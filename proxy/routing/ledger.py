@@ -38,13 +38,18 @@ def salt_of(route: str) -> bytes:
     return blake2b(route.encode(), digest_size=16, person=b"crossfade.route").digest()
 
 
-def hash_of(key: bytes, salt: bytes) -> int:
-    """64 bits that stand for a sticky key: blake2b of salt and key, the same in every process.
+def digest_of(what: bytes, salt: bytes) -> bytes:
+    """Eight bytes of blake2b of both, the same in every process.
 
     The salt has a fixed length, so it needs no separator; as blake2's own key it would be hashed in a block
     of its own, at twice the price.
     """
-    return int.from_bytes(blake2b(salt + key, digest_size=8).digest(), "little")
+    return blake2b(salt + what, digest_size=8).digest()
+
+
+def hash_of(key: bytes, salt: bytes) -> int:
+    """64 bits that stand for a sticky key."""
+    return int.from_bytes(digest_of(key, salt), "little")
 
 
 def bucket_of(key: bytes, salt: bytes) -> int:
@@ -55,9 +60,7 @@ def bucket_of(key: bytes, salt: bytes) -> int:
 @lru_cache(maxsize=1024)
 def bucket_order(salt: bytes) -> tuple[int, ...]:
     """All buckets in the order in which they change hands on this route."""
-    return tuple(
-        sorted(range(BUCKETS), key=lambda b: blake2b(salt + b.to_bytes(2, "little"), digest_size=8).digest())
-    )
+    return tuple(sorted(range(BUCKETS), key=lambda b: digest_of(b.to_bytes(2, "little"), salt)))
 
 
 def new_ledger(weights: Mapping[str, int], salt: bytes) -> Ledger:

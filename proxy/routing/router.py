@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.errors import RequestRefused, Stage
 from proxy.http1.head import RequestHead
+from proxy.http1.memory import remember
 from proxy.routing.key import first_key
 from proxy.routing.ledger import BUCKETS, hash_of
 from proxy.routing.match import body_test, head_test
@@ -100,10 +101,7 @@ class CompiledRoute:
     def assign_key(self, key: bytes) -> Assignment:
         hashed = hash_of(key, self.salt)
         assignment = (self.arms[self.slots[hashed % BUCKETS]], hashed)
-        if len(key) <= KEPT_LENGTH:
-            if len(self.known) >= KEPT_KEYS:
-                self.known.clear()
-            self.known[key] = assignment
+        remember(self.known, key, assignment, KEPT_KEYS, KEPT_LENGTH)
         return assignment
 
 
