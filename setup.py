@@ -20,6 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "proxy.dataplane.client",
     "proxy.dataplane.downstream",
     "proxy.dataplane.endpoint",
     "proxy.dataplane.exchange",
@@ -28,8 +29,10 @@ COMPILED = (
     "proxy.dataplane.listener",
     "proxy.dataplane.mirror",
     "proxy.dataplane.observe",
+    "proxy.dataplane.plane",
     "proxy.dataplane.recorder",
     "proxy.dataplane.relay",
+    "proxy.dataplane.runtime",
     "proxy.dataplane.state",
     "proxy.dataplane.tunnel",
     "proxy.dataplane.upstream",

@@ -27,7 +27,7 @@ import msgspec
 from proxy.errors import FAILURES, Source
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.state import ExchangeState
     from proxy.errors import RequestRefused
     from proxy.routing.snapshot import AccessLog
 
@@ -71,14 +71,14 @@ class Line(msgspec.Struct):
 ENCODE = msgspec.json.Encoder().encode
 
 
-def is_failure(exchange: Exchange) -> bool:
+def is_failure(exchange: ExchangeState) -> bool:
     """Did a model or the proxy fail, even if the client saw nothing of it?"""
     if exchange.status >= 500 or not exchange.stages:
         return exchange.status >= 500
     return any(FAILURES[stage].source is Source.UPSTREAM for stage in exchange.stages)
 
 
-def line_of(exchange: Exchange, query: bool) -> Line:
+def line_of(exchange: ExchangeState, query: bool) -> Line:
     head = exchange.head
     duration = monotonic() - exchange.started
     line = Line(
@@ -123,7 +123,7 @@ class AccessLogger:
         self.thread = Thread(target=self.file.write_all, args=(self.batches,), name="access-log", daemon=True)
         self.thread.start()
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: ExchangeState) -> None:
         """At the end of each exchange."""
         if random() < self.spec.sample or is_failure(exchange):
             self.add(line_of(exchange, self.spec.query))

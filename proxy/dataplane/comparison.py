@@ -17,8 +17,8 @@ from proxy.routing.ledger import BUCKETS
 from proxy.stats.pairs import Pair
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
-    from proxy.dataplane.listener import DataPlane
+    from proxy.dataplane.recorder import Recorder
+    from proxy.dataplane.state import ExchangeState
     from proxy.routing.snapshot import Mirror
 
 BEGUN = 256  # pairs begun in the time of one report, for each route of each worker
@@ -34,14 +34,16 @@ class Comparison:
     second: bool | None = None
     ended = False
 
-    def __init__(self, plane: DataPlane, exchange: Exchange, champion: str, mirror: Mirror) -> None:
-        self.plane = plane
+    def __init__(
+        self, recorder: Recorder, exchange: ExchangeState, champion: str, mirror: Mirror, now: float
+    ) -> None:
+        self.recorder = recorder
         self.route = exchange.route
         self.key = exchange.key
         self.champion, self.challenger = champion, mirror.to
         self.chance = mirror.noise / BUCKETS
         self.twice = random() < self.chance
-        self.deadline = plane.now + PATIENCE
+        self.deadline = now + PATIENCE
 
     def on_copy(self, status: int, said: bytes | None) -> None:
         """The challenger's answer to its copy; status 0 where there is none."""
@@ -50,17 +52,14 @@ class Comparison:
             self.copied = found
             self.join()
 
-    def on_live(self, exchange: Exchange) -> None:
-        """The client has its answer; the champion's decision counts only if it was the champion that answered."""
+    def on_live(self, exchange: ExchangeState) -> bool:
+        """The client has its answer, the champion's if that answered. Whether the champion is to be asked again."""
         if self.ended:
-            return
+            return False
         failed = exchange.spilled or exchange.blamed
         found = self.decided(0 if failed else exchange.status, exchange.said)
-        if found is not None:
-            self.live = found
-            if self.twice and self.plane.copy(exchange, self.champion, self, second=True):
-                self.second = True
-            self.join()
+        self.live = found
+        return found is not None and self.twice
 
     def on_second(self, status: int, said: bytes | None) -> None:
         self.second = self.read(status, said) != self.live
@@ -89,7 +88,7 @@ class Comparison:
         changed = self.copied != self.live
         raised = self.copied if isinstance(self.copied, bool) and isinstance(self.live, bool) else None
         pair = Pair(self.key, changed, raised, self.chance, self.second)
-        self.plane.recorder.paired(self.route, self.challenger, pair)
+        self.recorder.paired(self.route, self.challenger, pair)
 
     def give_up(self) -> None:
         """Its time is over; who waits for the second answer only has a pair all the same."""
@@ -101,22 +100,7 @@ class Comparison:
     def drop(self, reason: str) -> None:
         if not self.ended:
             self.end()
-            self.plane.recorder.dropped(reason, 1)
+            self.recorder.dropped(reason, 1)
 
     def end(self) -> None:
         self.ended = True
-        self.plane.comparisons.discard(self)
-
-
-def begin(plane: DataPlane, exchange: Exchange, mirror: Mirror) -> Comparison | None:
-    """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
-    arm = exchange.arm
-    if arm is None or arm.role != "champion" or arm.backend == mirror.to:
-        return None
-    if len(plane.comparisons) >= WAITING or not plane.recorder.may_pair(exchange.route.spec.name, BEGUN):
-        plane.recorder.dropped("pairs", 1)
-        return None
-    comparison = Comparison(plane, exchange, arm.backend, mirror)
-    plane.comparisons.add(comparison)
-    exchange.comparisons += (comparison,)
-    return comparison

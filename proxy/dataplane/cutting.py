@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from proxy.errors import Stage
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
-    from proxy.dataplane.listener import DataPlane
+    from proxy.dataplane.plane import Plane
+    from proxy.dataplane.state import ExchangeState
     from proxy.dataplane.tunnel import Tunnel
     from proxy.routing.snapshot import Snapshot
 
 
-def schedule_cuts(plane: DataPlane, snapshot: Snapshot) -> None:
+def schedule_cuts(plane: Plane, snapshot: Snapshot) -> None:
     """For each backend that the snapshot says to cut; nothing where nothing is in flight to it."""
     for route in snapshot.routes:
         for cut in route.cuts:
@@ -31,7 +31,7 @@ def schedule_cuts(plane: DataPlane, snapshot: Snapshot) -> None:
                 plane.loop.call_later(cut.after, end, doomed, tunnels, cut.backend)
 
 
-def is_of(exchange: Exchange, route: str, backend: str, version: int) -> bool:
+def is_of(exchange: ExchangeState, route: str, backend: str, version: int) -> bool:
     return (
         exchange.arm is not None
         and exchange.arm.cell[:2] == (route, backend)
@@ -39,7 +39,7 @@ def is_of(exchange: Exchange, route: str, backend: str, version: int) -> bool:
     )
 
 
-def end(doomed: Iterable[Exchange], tunnels: Iterable[Tunnel], backend: str) -> None:
+def end(doomed: Iterable[ExchangeState], tunnels: Iterable[Tunnel], backend: str) -> None:
     for exchange in doomed:
         if not exchange.ended and exchange.answering.spec.name == backend:  # the fallback may go on
             exchange.on_upstream_failed(Stage.CUT)

@@ -10,19 +10,18 @@ import asyncio
 import logging
 import re
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.dataplane import presence, relay
+from proxy.dataplane.client import Client
 from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.flow import Flow
+from proxy.dataplane.plane import Plane
 from proxy.dataplane.state import NEVER
+from proxy.dataplane.upstream import Owner
 from proxy.errors import FAILURES, RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
 from proxy.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from proxy.http1.head import CHUNKED, RequestHead, parse_request
-
-if TYPE_CHECKING:
-    from proxy.dataplane.listener import DataPlane
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -34,10 +33,10 @@ CR: Final = 0x0D
 TLS_HELLO = b"\x16\x03"
 
 
-class Downstream(Flow):
+class Downstream(Client):
     """One client connection. `deadline` is for what the client owes: a head, or the next request."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.address = b""
         self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
@@ -52,6 +51,7 @@ class Downstream(Flow):
         self.writable = True
         self.lingering = False
         self.half_closed = False
+        self.tunnelled = False
         self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -140,7 +140,9 @@ class Downstream(Flow):
         self.deadline = NEVER
         self.keep_alive = head.keep_alive
         self.bodiless = head.start.bodiless
-        self.exchange = exchange = Exchange(self.plane, self, head, monotonic())
+        plane = self.plane
+        self.exchange = exchange = Exchange(self, head, monotonic(), plane.new_id())
+        exchange.plane = plane
         length = head.length
         if len(rest) == length:
             self.buffer = b""
@@ -210,6 +212,16 @@ class Downstream(Flow):
         else:
             self.linger()
 
+    def on_end(self, exchange: Owner) -> None:
+        if self.exchange is exchange and not self.tunnelled:
+            self.after_answer()
+
+    def is_idle(self) -> bool:
+        return self.exchange is None
+
+    def become_tunnel(self) -> None:
+        self.tunnelled = True  # and keeps its exchange: a client with one is one that a drain waits for
+
     def after_answer(self) -> None:
         """The next request, or the end of the connection."""
         self.exchange = None
@@ -274,13 +286,13 @@ class Downstream(Flow):
         """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        if not presence.may_stay(self):
+        if not presence.may_stay(self, self.exchange):
             self.abort()
             return False
         self.half_closed = True
         if self.exchange is None and self.writable:
             self.read_pipelined()
-        presence.watch(self)
+        presence.watch(self, self.plane.loop)
         return not self.transport.is_closing()
 
     def on_deadline(self) -> None:

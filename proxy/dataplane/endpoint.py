@@ -19,7 +19,7 @@ from time import monotonic
 from msgspec.structs import replace
 
 from proxy import dial
-from proxy.dataplane.upstream import Upstream
+from proxy.dataplane.upstream import Pool, Upstream
 from proxy.dial import Addresses
 from proxy.errors import Stage
 from proxy.routing.health import ALWAYS, Health, is_due, share
@@ -44,7 +44,7 @@ def connect_failure(error: OSError) -> Stage:
     return Stage.OVERLOAD if error.errno in OUR_OWN else Stage.CONNECT
 
 
-class EndpointState:
+class EndpointState(Pool):
     """One address: its idle connections, newest last, and how many requests it has now."""
 
     def __init__(

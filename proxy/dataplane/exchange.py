@@ -20,9 +20,10 @@ from proxy.dataplane import relay
 from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from proxy.dataplane.inspection import check_size, content_of, inspect_limit
 from proxy.dataplane.observe import keep
+from proxy.dataplane.plane import Plane
 from proxy.dataplane.repeat import may_fall_back, may_retry
 from proxy.dataplane.state import NEVER, ExchangeState
-from proxy.dataplane.tunnel import ask, switch
+from proxy.dataplane.tunnel import Tunnel, ask, granted
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import FAILURES, Failure, RequestRefused, Stage
 from proxy.http1.framing import chunks
@@ -34,7 +35,8 @@ log = logging.getLogger("crossfade.dataplane")
 
 
 class Exchange(ExchangeState):
-    __slots__ = ()
+    plane: Plane  # set by whoever makes it
+    __slots__ = tuple(__annotations__)
 
     # ── the request comes in ──────────────────────────────────────────────────────────────────
 
@@ -74,7 +76,7 @@ class Exchange(ExchangeState):
         if self.upstream is not None:
             self.send_on(self.upstream, data, done)
         if done and self.route.mirrors:
-            self.plane.mirror(self)
+            self.plane.mirrors.send(self)
 
     def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
         if self.framing == CHUNKED:
@@ -104,7 +106,9 @@ class Exchange(ExchangeState):
         plane, head = self.plane, self.head
         content = None
         if need_body(candidates):
-            content = content_of(self, candidates)
+            content, why = content_of(self, candidates)
+            if why:
+                plane.recorder.unread(candidates[0].spec.name, why)
             candidates = matching(candidates, content)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -120,11 +124,8 @@ class Exchange(ExchangeState):
         if head.upgrade is not None or head.takes_trailers:
             ask(self)
         if self.request_done and route.mirrors:
-            plane.mirror(self)
+            plane.mirrors.send(self)
         self.place(plane.backends[self.arm.backend])
-
-    def whole_body(self) -> bytes:
-        return self.body if self.more is None else self.body + b"".join(self.more)
 
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
@@ -167,6 +168,7 @@ class Exchange(ExchangeState):
 
     def send(self, upstream: Upstream) -> None:
         """The head, spelled anew, and what is here of the body."""
+        assert self.endpoint is not None
         self.upstream = upstream
         head = self.head
         body = self.body if self.more is None else self.whole_body()
@@ -176,7 +178,7 @@ class Exchange(ExchangeState):
         if not self.client.reading:
             self.client.set_reading(True)
         upstream.owner = self
-        message = relay.request(self, upstream.endpoint.authority, self.framing, body)
+        message = relay.request(self, self.endpoint.authority, self.framing, body)
         upstream.transport.write(message)  # may stop the client again at once
         if self.request_done:
             self.await_first_byte()
@@ -197,7 +199,14 @@ class Exchange(ExchangeState):
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
-        return switch(self, head, rest)
+        first = granted(self, head)
+        if not first:
+            return False
+        tunnel = Tunnel(self, self.plane, self.plane.tunnels)
+        self.client.become_tunnel()
+        self.finish()
+        tunnel.open(first + rest)
+        return True
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx go on to clients that know them; 100 was answered here already."""
@@ -208,7 +217,7 @@ class Exchange(ExchangeState):
         """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
         if head.status >= 500:
             self.blame(FAILURES[Stage.STATUS])
-            if may_fall_back(self, FAILURES[Stage.STATUS]):
+            if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.repeats):
                 self.leave(not done)
                 self.fall_back()
                 return
@@ -278,13 +287,13 @@ class Exchange(ExchangeState):
         self.leave(broken=True)
         if self.answer is not None:
             self.cut(failure)
-        elif may_retry(self, failure):
+        elif may_retry(self, failure, self.plane.repeats):
             self.attempts += 1
             self.stages += (stage,)
             self.place(self.answering, avoid=self.endpoint)
         else:
             self.blame(failure)
-            if may_fall_back(self, failure):
+            if may_fall_back(self, failure, self.plane.repeats):
                 self.fall_back()
             else:
                 self.fail(failure)
@@ -357,7 +366,7 @@ class Exchange(ExchangeState):
         self.leave(broken=True)
         plane = self.plane
         if self.repeating:
-            plane.repeating -= 1
+            plane.repeats.give_back()
         if self.arm is not None:
             plane.active.discard(self)
             plane.recorder.record(self, self.arm, now or monotonic())
@@ -365,7 +374,6 @@ class Exchange(ExchangeState):
             plane.recorder.refused(self.status, self.stages[-1])
         if plane.access_log is not None:
             plane.access_log.exchange(self)
-        if self.client.exchange is self:
-            self.client.after_answer()
-        if self.comparisons:
-            plane.compare(self)
+        self.client.on_end(self)
+        if self.compared:
+            plane.mirrors.on_live(self)

@@ -14,21 +14,21 @@ from proxy.errors import RequestRefused, Stage
 from proxy.routing.key import decode_json
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.state import ExchangeState
     from proxy.routing.router import CompiledRoute
 
 
-def content_of(exchange: Exchange, candidates: Sequence[CompiledRoute]) -> Any:
-    """The decoded body, whether it came in one piece or in many; None if it cannot be read."""
+def content_of(exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> tuple[Any, str]:
+    """The decoded body, whether it came in one piece or in many; None if it cannot be read, and why."""
     if not exchange.request_done or exchange.kept > inspect_limit(candidates):
-        return unread(exchange, candidates[0], "too_large")
+        return None, "too_large"
     if not exchange.kept:
-        return None
+        return None, ""
     content = decode_json(exchange.whole_body())
     if content is None:
         coded = exchange.head.field(b"content-encoding") is not None
-        return unread(exchange, candidates[0], "encoded" if coded else "not_json")
-    return content
+        return None, "encoded" if coded else "not_json"
+    return content, ""
 
 
 def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
@@ -36,11 +36,7 @@ def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
     return max([route.inspect_limit for route in candidates if route.needs_body])
 
 
-def unread(exchange: Exchange, route: CompiledRoute, reason: str) -> None:
-    exchange.plane.recorder.unread(route.spec.name, reason)
-
-
-def check_size(exchange: Exchange, route: CompiledRoute) -> None:
+def check_size(exchange: ExchangeState, route: CompiledRoute) -> None:
     """By the length it states, or what is here of it. Raises RequestRefused."""
     limit = route.body_limit
     if limit is not None and max(exchange.kept, exchange.head.length) > limit:

@@ -9,81 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
-from collections.abc import Coroutine, Iterator
 from functools import partial
-from itertools import chain, count, repeat
-from math import ceil
-from random import random
 from time import monotonic, time
-from typing import Any
 
 from proxy.dataplane.access_log import AccessLogger
-from proxy.dataplane.comparison import Comparison, begin
 from proxy.dataplane.cutting import schedule_cuts
 from proxy.dataplane.downstream import DRAIN_IDLE, Downstream
 from proxy.dataplane.endpoint import IDLE_LIMIT, BackendState
-from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.mirror import MirrorCopy, MirrorState, send_copy
+from proxy.dataplane.mirror import MirrorCopy
+from proxy.dataplane.plane import Plane
 from proxy.dataplane.recorder import Recorder
+from proxy.dataplane.state import ExchangeState
 from proxy.dataplane.tunnel import Tunnel
 from proxy.dial import as_protocol
-from proxy.errors import RequestRefused, Stage
 from proxy.http1.forwarded import TrustedProxies
-from proxy.routing.ledger import BUCKETS
-from proxy.routing.rate import TABLE_BYTES, RateLimit, RateTable
+from proxy.routing.rate import RateTable
 from proxy.routing.router import Router
-from proxy.routing.snapshot import TESTER, AccessLog, Snapshot
+from proxy.routing.snapshot import AccessLog, Snapshot
 
 SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
 HANDSHAKE = 10.0  # seconds for a client's part in a TLS handshake
 BACKLOG = 4096  # connections that may wait to be accepted
 CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
-REPEAT_FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
-
-LAST_DIGITS = [b"%03x" % n for n in range(4096)]
 
 
-def block_of_ids(prefix: bytes, number: int) -> Iterator[bytes]:
-    """Ids with all but their last digits in common: to spell each by itself takes three times as long."""
-    return map((b"%b%013x" % (prefix, number)).__add__, LAST_DIGITS)
-
-
-class DataPlane:
+class DataPlane(Plane):
     """Serves one snapshot at a time. Call `use` before the first connection comes."""
 
-    snapshot: Snapshot
-    router: Router
-
-    def __init__(self, rates: RateTable | None = None) -> None:
+    def __init__(self, rates: RateTable | None = None, recorder: Recorder | None = None) -> None:
         """`rates`: the table that the workers share, if there are several."""
-        self.loop = asyncio.get_running_loop()
-        self.backends: dict[str, BackendState] = {}
-        self.mirrors: dict[str, MirrorState] = {}
-        self.clients: set[Downstream] = set()
-        self.active: set[Exchange] = set()
-        self.copies: set[MirrorCopy] = set()
-        self.comparisons: set[Comparison] = set()
-        self.tunnels: set[Tunnel] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        super().__init__(rates, recorder or Recorder())
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.newcomer = as_protocol(partial(Downstream, self))
-        self.recorder = Recorder()
         self.trusted_ranges: tuple[str, ...] = ()
-        self.trusted: TrustedProxies | None = None
-        self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
-        self.access_log: AccessLogger | None = None
-        self.repeating = 0
-        self.head_bytes = self.head_count = 0
-        self.keep_alive = 0.0
-        self.draining = False
-        self.hurrying = False  # draining, and somebody waits for the end of it
-        self.now = monotonic()
         self.loop_lag = 0.0
-        prefix, blocks = os.urandom(8).hex().encode(), count(int.from_bytes(os.urandom(4), "big"))
-        self.ids: Iterator[bytes] = chain.from_iterable(map(block_of_ids, repeat(prefix), blocks))
         self.sweeps = 0
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 
@@ -98,12 +59,9 @@ class DataPlane:
                 self.backends[name] = BackendState(spec, self.note_ejection)
             else:
                 known.use(spec)
-            if name in self.mirrors:
-                self.mirrors[name].backend.use(spec)
         for name in self.backends.keys() - snapshot.backends.keys():
             self.backends.pop(name).retire()
-            if name in self.mirrors:
-                self.mirrors.pop(name).backend.retire()
+        self.mirrors.use(snapshot.backends)
         if snapshot.trusted_proxies != self.trusted_ranges:
             self.trust(snapshot.trusted_proxies)
         if snapshot.access_log != (self.access_log and self.access_log.spec):
@@ -132,63 +90,6 @@ class DataPlane:
         )
         self.listening.append((server, sock, tls))
 
-    # ── services to exchanges ─────────────────────────────────────────────────────────────────
-
-    def new_id(self) -> bytes:
-        return next(self.ids)
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a slow path; the set keeps it from being collected half-way."""
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def take_repeat(self, budget: float) -> bool:
-        """A place among the repeats: a share of the active requests, so that they cannot multiply an outage."""
-        if self.repeating >= max(REPEAT_FLOOR, budget * len(self.active)):
-            return False
-        self.repeating += 1
-        return True
-
-    def charge(self, limit: RateLimit, exchange: Exchange, content: Any) -> None:
-        """One request against its key's rate. Raises RequestRefused."""
-        key = limit.key(exchange.head, content, exchange.client.peer)
-        wait = self.rates.charge(limit, key, exchange.started)
-        if wait:
-            raise RequestRefused(Stage.RATE, retry_after=ceil(wait))
-
-    def mirror(self, exchange: Exchange) -> None:
-        """Send copies of the request, now that it is whole, to the backends that mirror its route."""
-        arm = exchange.arm
-        if arm is not None and arm.role == TESTER:  # what nobody drew is compared with nothing
-            return
-        for mirror in exchange.route.mirrors:
-            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
-                comparison = begin(self, exchange, mirror) if exchange.route.decides else None
-                if self.copy(exchange, mirror.to, comparison) and comparison is not None:
-                    comparison.end()
-
-    def copy(self, exchange: Exchange, to: str, comparison: Comparison | None, second: bool = False) -> str:
-        """The reason why no copy is sent, which is counted; an empty string if one is."""
-        dropped = self.send_copy(exchange, to, comparison, second)
-        if dropped:
-            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
-        return dropped
-
-    def send_copy(self, exchange: Exchange, to: str, comparison: Comparison | None, second: bool) -> str:
-        spec = self.snapshot.backends.get(to)
-        if spec is None:  # gone with a reload while the request came in
-            return "dropped_no_endpoint"
-        state = self.mirrors.get(to)
-        if state is None:
-            self.mirrors[to] = state = MirrorState(BackendState(spec, self.note_ejection))
-        return send_copy(self, state, exchange, random(), comparison, second)
-
-    def compare(self, exchange: Exchange) -> None:
-        """The client has the answer that copies of its request are compared with."""
-        for comparison in exchange.comparisons:
-            comparison.on_live(exchange)
-
     # ── time ──────────────────────────────────────────────────────────────────────────────────
 
     def sweep(self, due: float) -> None:
@@ -197,7 +98,7 @@ class DataPlane:
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
         self.recorder.settle()
-        works: list[Exchange | MirrorCopy | Tunnel] = [*self.active, *self.copies, *self.tunnels]
+        works: list[ExchangeState | MirrorCopy | Tunnel] = [*self.active, *self.mirrors.copies, *self.tunnels]
         for work in works:
             if work.deadline <= now and not work.ended:
                 work.on_deadline(now)
@@ -209,8 +110,7 @@ class DataPlane:
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:
                 client.on_deadline()
-            for comparison in [c for c in self.comparisons if c.deadline <= now]:
-                comparison.give_up()
+            self.mirrors.give_up(now)
             self.close_idle(now - IDLE_LIMIT)
             for backend in self.all_backends():
                 backend.tend(now)
@@ -220,10 +120,7 @@ class DataPlane:
             backend.close_idle(before)
 
     def all_backends(self) -> list[BackendState]:
-        return [*self.backends.values(), *(mirror.backend for mirror in self.mirrors.values())]
-
-    def note_ejection(self, backend: str, endpoint: str) -> None:
-        self.recorder.ejected(backend, endpoint)
+        return [*self.backends.values(), *(mirror.backend for mirror in self.mirrors.states.values())]
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
@@ -234,7 +131,7 @@ class DataPlane:
                 while True:
                     self.spawn(self.welcome(sock.accept()[0], tls))
         for client in self.clients:
-            if client.exchange is None and not client.transport.is_closing():
+            if client.is_idle() and not client.transport.is_closing():
                 client.deadline = self.now + DRAIN_IDLE
 
     async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -256,15 +153,14 @@ class DataPlane:
         await asyncio.sleep(0)
         while (self.clients or self.tunnels or self.tasks) and self.loop.time() < end:
             await asyncio.sleep(0.02)
-        for client in [c for c in self.clients if c.exchange is None]:
+        for client in [c for c in self.clients if c.is_idle()]:
             client.close()
         await asyncio.sleep(0)
         for client in list(self.clients):
             client.abort()
         for tunnel in list(self.tunnels):
             tunnel.cut()  # of some the client is gone, and the backend does not read on
-        for copy in list(self.copies):
-            copy.end("dropped_drain")
+        self.mirrors.end()
         for task in self.tasks:
             task.cancel()
         while self.clients or self.tunnels or self.tasks:

@@ -8,21 +8,26 @@ where it is compared with the live one.
 
 from __future__ import annotations
 
+from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from proxy.dataplane import relay
-from proxy.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from proxy.dataplane.comparison import BEGUN, WAITING, Comparison
+from proxy.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
 from proxy.dataplane.observe import longer
 from proxy.dataplane.upstream import Owner, Upstream
 from proxy.errors import Stage
 from proxy.http1.head import ResponseHead
 from proxy.routing.balance import pick
+from proxy.routing.ledger import BUCKETS
+from proxy.routing.snapshot import TESTER
 
 if TYPE_CHECKING:
-    from proxy.dataplane.comparison import Comparison
-    from proxy.dataplane.exchange import Exchange
-    from proxy.dataplane.listener import DataPlane
+    from proxy.dataplane.recorder import Recorder
+    from proxy.dataplane.runtime import Runtime
+    from proxy.dataplane.state import ExchangeState
+    from proxy.routing.snapshot import Backend, Mirror
 
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
@@ -45,14 +50,15 @@ class MirrorCopy(Owner):
 
     def __init__(
         self,
-        plane: DataPlane,
+        mirrors: Mirrors,
         state: MirrorState,
-        exchange: Exchange,
+        exchange: ExchangeState,
         endpoint: EndpointState,
         comparison: Comparison | None,
         second: bool,
     ) -> None:
-        self.plane = plane
+        self.mirrors = mirrors
+        self.runtime = mirrors.runtime
         self.state = state
         self.endpoint = endpoint
         self.request_done = True
@@ -72,13 +78,13 @@ class MirrorCopy(Owner):
         self.said: bytes | None = b""  # the answer's body, where it is compared; None: too large
 
     def begin(self) -> None:
-        self.plane.copies.add(self)
+        self.mirrors.copies.add(self)
         self.state.backend.in_flight += 1
         self.endpoint.in_flight += 1
         self.state.bytes_held += len(self.data)
         upstream = self.endpoint.take()
         if upstream is None:
-            self.plane.spawn(self.open())
+            self.runtime.spawn(self.open())
         else:
             self.send(upstream)
 
@@ -107,7 +113,7 @@ class MirrorCopy(Owner):
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         self.status = head.status
-        self.deadline = self.plane.now + self.state.backend.idle_timeout
+        self.deadline = self.runtime.now + self.state.backend.idle_timeout
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
@@ -131,8 +137,8 @@ class MirrorCopy(Owner):
         if self.ended:
             return
         self.ended = True
-        plane, state = self.plane, self.state
-        plane.copies.discard(self)
+        mirrors, state = self.mirrors, self.state
+        mirrors.copies.discard(self)
         state.backend.in_flight -= 1
         self.endpoint.in_flight -= 1
         state.bytes_held -= len(self.data)
@@ -140,36 +146,113 @@ class MirrorCopy(Owner):
         if upstream is not None and upstream.owner is self:
             upstream.close()
         name = state.backend.spec.name
-        plane.recorder.mirrored(self.route.spec.name, name, outcome)
+        mirrors.recorder.mirrored(self.route.spec.name, name, outcome)
         if self.comparison is not None:
             tell = self.comparison.on_second if self.second else self.comparison.on_copy
             tell(self.status if outcome == "sent" else 0, self.said)
+            mirrors.settle(self.comparison)
         if self.second:
             return
         if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
             error = outcome == "failed" or self.status >= 500
-            plane.recorder.shadow(self, name, monotonic() - self.started, error)
+            seconds = monotonic() - self.started
+            mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, error)
 
 
-def send_copy(
-    plane: DataPlane,
-    state: MirrorState,
-    exchange: Exchange,
-    draw: float,
-    comparison: Comparison | None,
-    second: bool,
-) -> str:
-    """Begin a copy of this exchange's request; the reason why not, or an empty string."""
-    if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
-        return "dropped_upgrade"
-    if exchange.kept > exchange.route.inspect_limit:
-        return "dropped_body_size"
-    backend = state.backend
-    if not backend.available:
-        return "dropped_no_endpoint"
-    if backend.in_flight >= IN_FLIGHT_LIMIT:
-        return "dropped_in_flight"
-    if state.bytes_held + exchange.kept > BYTES_LIMIT:
-        return "dropped_bytes"
-    MirrorCopy(plane, state, exchange, pick(backend.available, draw), comparison, second).begin()
-    return ""
+class Mirrors:
+    """All copies of a worker, and the pairs of decisions that come of them."""
+
+    def __init__(self, runtime: Runtime, recorder: Recorder, on_ejected: Ejected) -> None:
+        self.runtime = runtime
+        self.recorder = recorder
+        self.on_ejected = on_ejected
+        self.specs: dict[str, Backend] = {}
+        self.states: dict[str, MirrorState] = {}
+        self.copies: set[MirrorCopy] = set()
+        self.comparisons: set[Comparison] = set()
+        self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # for the client's answer
+
+    def use(self, specs: dict[str, Backend]) -> None:
+        self.specs = specs
+        for name in list(self.states):
+            if name in specs:
+                self.states[name].backend.use(specs[name])
+            else:
+                self.states.pop(name).backend.retire()
+
+    def send(self, exchange: ExchangeState) -> None:
+        """Copies of the request, now that it is whole, to the backends that mirror its route."""
+        arm = exchange.arm
+        if arm is not None and arm.role == TESTER:  # what nobody drew is compared with nothing
+            return
+        for mirror in exchange.route.mirrors:
+            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
+                comparison = self.begin(exchange, mirror) if exchange.route.decides else None
+                if self.copy(exchange, mirror.to, comparison) and comparison is not None:
+                    comparison.end()
+                    self.settle(comparison)
+
+    def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:
+        """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
+        arm = exchange.arm
+        if arm is None or arm.role != "champion" or arm.backend == mirror.to:
+            return None
+        if len(self.comparisons) >= WAITING or not self.recorder.may_pair(exchange.route.spec.name, BEGUN):
+            self.recorder.dropped("pairs", 1)
+            return None
+        comparison = Comparison(self.recorder, exchange, arm.backend, mirror, self.runtime.now)
+        self.comparisons.add(comparison)
+        self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
+        exchange.compared = True
+        return comparison
+
+    def copy(
+        self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool = False
+    ) -> str:
+        """The reason why no copy is sent, which is counted; an empty string if one is."""
+        dropped = self.try_copy(exchange, to, comparison, second)
+        if dropped:
+            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+        return dropped
+
+    def try_copy(self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool) -> str:
+        spec = self.specs.get(to)
+        if spec is None:  # gone with a reload while the request came in
+            return "dropped_no_endpoint"
+        state = self.states.get(to)
+        if state is None:
+            self.states[to] = state = MirrorState(BackendState(spec, self.on_ejected))
+        if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
+            return "dropped_upgrade"
+        if exchange.kept > exchange.route.inspect_limit:
+            return "dropped_body_size"
+        backend = state.backend
+        if not backend.available:
+            return "dropped_no_endpoint"
+        if backend.in_flight >= IN_FLIGHT_LIMIT:
+            return "dropped_in_flight"
+        if state.bytes_held + exchange.kept > BYTES_LIMIT:
+            return "dropped_bytes"
+        MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
+        return ""
+
+    def on_live(self, exchange: ExchangeState) -> None:
+        """The client has the answer that copies of its request are compared with."""
+        for comparison in self.waiting.pop(exchange, ()):
+            if comparison.on_live(exchange) and self.copy(exchange, comparison.champion, comparison, True):
+                comparison.second = True
+            comparison.join()
+            self.settle(comparison)
+
+    def settle(self, comparison: Comparison) -> None:
+        if comparison.ended:
+            self.comparisons.discard(comparison)
+
+    def give_up(self, now: float) -> None:
+        for comparison in [c for c in self.comparisons if c.deadline <= now]:
+            comparison.give_up()
+            self.settle(comparison)
+
+    def end(self) -> None:
+        for copy in list(self.copies):
+            copy.end("dropped_drain")

@@ -14,7 +14,7 @@ from proxy.stats.counts import Cell
 from proxy.stats.scores import bucket_of_score
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.state import ExchangeState
     from proxy.routing.snapshot import Prediction
 
 LARGEST = 65_536  # bytes of an answer that is read
@@ -25,7 +25,7 @@ READ = 256  # answers read in the time of one report, for each route of each wor
 Decision = bool | int | float | str  # yes or no, or a label
 
 
-def keep(exchange: Exchange, data: bytes) -> None:
+def keep(exchange: ExchangeState, data: bytes) -> None:
     """One more part of the answer's body; of one that is too large nothing is kept."""
     exchange.said = longer(exchange.said, data)
 
@@ -35,7 +35,7 @@ def longer(said: bytes | None, data: bytes) -> bytes | None:
     return said + data if said is not None and len(said) + len(data) <= LARGEST else None
 
 
-def observe(exchange: Exchange, cell: Cell, read: int) -> str:
+def observe(exchange: ExchangeState, cell: Cell, read: int) -> str:
     """Put the score into the cell, `read` answers of this route having been read; or the reason why not."""
     prediction = exchange.route.prediction
     if prediction is None or not prediction.score or exchange.status // 100 != 2 or exchange.spilled:

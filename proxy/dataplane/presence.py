@@ -22,18 +22,20 @@ from typing import TYPE_CHECKING
 from proxy.dataplane import relay
 
 if TYPE_CHECKING:
-    from proxy.dataplane.downstream import Downstream
+    import asyncio
+
+    from proxy.dataplane.client import Client
+    from proxy.dataplane.state import ExchangeState
 
 LOOK = 0.05  # seconds between looks at a connection of which only one half is open
 LEADING_ZERO = b"0"  # RFC 9112 section 7.1: chunk-size = 1*HEXDIG, and last-chunk = 1*("0")
 TCP_CLOSE = 7  # tcpi_state of a connection that was reset, in Linux's tcp_states.h
 
 
-def may_stay(client: Downstream) -> bool:
+def may_stay(client: Client, exchange: ExchangeState | None) -> bool:
     """Ask whether it is still there; False if that cannot be, or cannot be asked."""
     if client.reader is not None or not client.transport.can_write_eof():
         return False
-    exchange = client.exchange
     if exchange is None:
         return True
     if exchange.answer is None:
@@ -45,21 +47,21 @@ def may_stay(client: Downstream) -> bool:
     return True
 
 
-def watch(client: Downstream) -> None:
-    client.plane.loop.call_later(LOOK, look, client)
+def watch(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+    loop.call_later(LOOK, look, client, loop)
 
 
-def look(client: Downstream) -> None:
+def look(client: Client, loop: asyncio.AbstractEventLoop) -> None:
     """While nothing is read, the event loop does not notice a reset; nobody may write for long."""
     if client.transport.is_closing():
         return
     if is_gone(client):
         client.abort()
     else:
-        watch(client)
+        watch(client, loop)
 
 
-def is_gone(client: Downstream) -> bool:
+def is_gone(client: Client) -> bool:
     sock = client.transport.get_extra_info("socket")
     try:
         return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE)

@@ -11,8 +11,7 @@ from proxy.stats.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxy.dataplane.exchange import Exchange
-    from proxy.dataplane.mirror import MirrorCopy
+    from proxy.dataplane.state import ExchangeState
     from proxy.errors import Stage
     from proxy.routing.router import Arm, CompiledRoute
     from proxy.stats.pairs import Pair
@@ -69,7 +68,7 @@ class Recorder:
             self.counts.cells[key] = cell = Cell(*key)
         return cell
 
-    def record(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
+    def record(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
         """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
         if (
             exchange.status == 200
@@ -104,7 +103,7 @@ class Recorder:
         cell.first_byte.merge(durations)
         cell.recent = (cell.recent + [False] * durations.count)[-RECENT_KEPT:]
 
-    def record_one(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
+    def record_one(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
         cell = self.cell(arm.cell)
         cell.requests += 1
         code = exchange.status
@@ -135,7 +134,7 @@ class Recorder:
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
-    def observe(self, exchange: Exchange, cell: Cell) -> None:
+    def observe(self, exchange: ExchangeState, cell: Cell) -> None:
         read = self.answers_read.get(cell.route, 0)
         unread = observe(exchange, cell, read)
         if unread:
@@ -143,13 +142,13 @@ class Recorder:
         else:
             self.answers_read[cell.route] = read + 1
 
-    def time(self, exchange: Exchange, cell: Cell, limits: Timed, seconds: float) -> None:
+    def time(self, exchange: ExchangeState, cell: Cell, limits: Timed, seconds: float) -> None:
         """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""
         for title, _ in limits[: exchange.early]:
             events_of(cell, title).early -= 1
         self.pass_limits(exchange, cell, limits, seconds)
 
-    def sweep(self, exchanges: Iterable[Exchange], now: float) -> None:
+    def sweep(self, exchanges: Iterable[ExchangeState], now: float) -> None:
         """Who is too old counts as slow at once: a backend that hangs would else not be seen (statistics 1.2).
 
         Only while it is the backend's turn: who is slow to ask, or to take the answer, blames nobody.
@@ -167,7 +166,7 @@ class Recorder:
                 for title, _ in limits[passed : exchange.slow]:
                     events_of(cell, title).early += 1
 
-    def pass_limits(self, exchange: Exchange, cell: Cell, limits: Timed, seconds: float) -> None:
+    def pass_limits(self, exchange: ExchangeState, cell: Cell, limits: Timed, seconds: float) -> None:
         while exchange.slow < len(limits) and seconds > limits[exchange.slow][1]:
             self.event(cell, limits[exchange.slow][0], exchange.key)
             exchange.slow += 1
@@ -186,15 +185,16 @@ class Recorder:
         else:
             self.dropped("event_keys", 1)
 
-    def shadow(self, copy: MirrorCopy, backend: str, seconds: float, error: bool) -> None:
+    def shadow(
+        self, route: CompiledRoute, key: int | None, backend: str, status: int, seconds: float, error: bool
+    ) -> None:
         """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
-        route, status = copy.route, copy.status
         cell = self.cell((route.spec.name, backend, "shadow", route.version))
-        if error and copy.key is not None:
-            self.event(cell, ERROR, copy.key)
+        if error and key is not None:
+            self.event(cell, ERROR, key)
         for title, limit in route.limits.get(backend, ()):
             if seconds > limit:
-                self.event(cell, title, copy.key)
+                self.event(cell, title, key)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
         cell.errors += error

@@ -12,13 +12,13 @@ from proxy.errors import RequestRefused
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.state import ExchangeState
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
-def request(exchange: Exchange, authority: bytes, length: int, body: bytes, mark: bytes = b"") -> bytes:
+def request(exchange: ExchangeState, authority: bytes, length: int, body: bytes, mark: bytes = b"") -> bytes:
     """The request for the backend, with what is here of its body; `length` is CHUNKED or the body's size in bytes.
 
     What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
@@ -29,7 +29,7 @@ def request(exchange: Exchange, authority: bytes, length: int, body: bytes, mark
     host = head.host or authority
     trace = b""
     if not head.traced:  # an id in the client's words cannot name a trace
-        own = request_id if head.request_id is None else exchange.plane.new_id()
+        own = exchange.trace_id
         trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
     return b"".join((
         head.start.opening, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
@@ -53,7 +53,7 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
     return coding if knows_chunks else b"Connection: keep-alive\r\n"
 
 
-def names(exchange: Exchange) -> bytes:
+def names(exchange: ExchangeState) -> bytes:
     """The backend that answers, and the one it answers for: or nobody could count moves."""
     answering = exchange.answering.name
     if not exchange.spilled or exchange.arm is None:

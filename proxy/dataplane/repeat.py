@@ -7,17 +7,36 @@ failure, never to multiply it (design section 4).
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import TYPE_CHECKING
 
 from proxy.errors import UNSENT, Failure, Fallback, Stage
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.state import ExchangeState
 
+FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
 
 
-def may_retry(exchange: Exchange, failure: Failure) -> bool:
+class RepeatBudget:
+    """Places for repeats: a share of the active requests, so that they cannot multiply an outage."""
+
+    def __init__(self, active: Sized) -> None:
+        self.active = active
+        self.taken = 0
+
+    def take(self, share: float) -> bool:
+        if self.taken >= max(FLOOR, share * len(self.active)):
+            return False
+        self.taken += 1
+        return True
+
+    def give_back(self) -> None:
+        self.taken -= 1
+
+
+def may_retry(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -> bool:
     """Once more on the same backend, over another connection or at another endpoint."""
     if not failure.retries_endpoint or not exchange.replayable:
         return False
@@ -30,20 +49,20 @@ def may_retry(exchange: Exchange, failure: Failure) -> bool:
         return elsewhere
     if failure.stage is Stage.RESET and not elsewhere:  # a fresh connection has just told how it is there
         return False
-    return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange)
+    return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange, budget)
 
 
-def may_fall_back(exchange: Exchange, failure: Failure) -> bool:
+def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -> bool:
     """Once, before the first byte of an answer, and not from the fallback to itself."""
     if failure.fallback is Fallback.NEVER or exchange.spilled or not exchange.replayable:
         return False
     if exchange.fallback in (None, exchange.answering):
         return False
-    return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and may_repeat(exchange))
+    return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and may_repeat(exchange, budget))
 
 
-def may_repeat(exchange: Exchange) -> bool:
+def may_repeat(exchange: ExchangeState, budget: RepeatBudget) -> bool:
     """A place in the budget for work that a backend may have done once already."""
     if not exchange.repeating:
-        exchange.repeating = exchange.plane.take_repeat(exchange.route.spec.retry_budget)
+        exchange.repeating = budget.take(exchange.route.spec.retry_budget)
     return exchange.repeating

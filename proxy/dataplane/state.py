@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from proxy.dataplane.client import Client
 from proxy.dataplane.endpoint import BackendState, EndpointState
 from proxy.dataplane.upstream import Owner, Upstream
 from proxy.errors import Stage
@@ -13,19 +14,15 @@ from proxy.routing.router import Arm, CompiledRoute
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from proxy.dataplane.comparison import Comparison
-    from proxy.dataplane.downstream import Downstream
-    from proxy.dataplane.listener import DataPlane
-
 NEVER: Final = float("inf")
 
 
 class ExchangeState(Owner):
     """Slots, set in long rows: the interpreter is quicker with them than with defaults of the class."""
 
-    plane: DataPlane
-    client: Downstream
+    client: Client
     request_id: bytes
+    trace_id: bytes
     started: float
     route: CompiledRoute
     arm: Arm | None  # the backend assigned, and its role; all counts are under its name
@@ -59,19 +56,27 @@ class ExchangeState(Owner):
     recode: bool  # the answer's chunks are of our framing
     deadline: float
     total_deadline: float
-    comparisons: tuple[Comparison, ...]  # of this answer with what copies of the request get
+    compared: bool  # whether copies of the request are compared with this answer
     said: bytes | None  # the answer's body, where somebody wants to know what it says; None: too large
     __slots__ = tuple(__annotations__)
 
-    def __init__(self, plane: DataPlane, client: Downstream, head: RequestHead, now: float) -> None:
-        self.plane, self.client, self.head, self.started = plane, client, head, now
-        self.request_id = head.request_id or plane.new_id()
+    def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
+        self.client, self.head, self.started = client, head, now
+        self.request_id = head.request_id or own_id
+        self.trace_id = own_id  # an id in the client's words cannot name a trace
         self.body = self.trailers = self.answer_trailers = self.said = b""
         self.arm = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = None
         self.replayable = True
         self.spilled = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
         self.request_done = self.client_stalls = self.recode = False
         self.kept = self.framing = self.attempts = self.slow = self.early = self.status = self.sent = 0
-        self.stages = self.inspecting = self.comparisons = ()
+        self.stages = self.inspecting = ()
+        self.compared = False
         self.deadline = self.total_deadline = NEVER
         self.first_byte_at = 0.0
+
+    def on_deadline(self, now: float) -> None:
+        raise NotImplementedError
+
+    def whole_body(self) -> bytes:
+        return self.body if self.more is None else self.body + b"".join(self.more)

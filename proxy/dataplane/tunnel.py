@@ -23,10 +23,11 @@ from proxy.http1.head import ResponseHead
 from proxy.http1.upgrade import grants, requested
 
 if TYPE_CHECKING:
-    from proxy.dataplane.exchange import Exchange
+    from proxy.dataplane.runtime import Runtime
+    from proxy.dataplane.state import ExchangeState
 
 
-def ask(exchange: Exchange) -> None:
+def ask(exchange: ExchangeState) -> None:
     """Of the backend's hop what the client asked of its own; anything but a valid upgrade is forgotten."""
     head = exchange.head
     head.upgrade = requested(head, exchange.route.spec.upgrades)
@@ -35,27 +36,27 @@ def ask(exchange: Exchange) -> None:
     head.block += relay.hop_fields(head.upgrade, head.takes_trailers)
 
 
-def switch(exchange: Exchange, answer: ResponseHead, rest: bytes) -> bool:
-    """The backend answered 101, and `rest` behind it; False if that is not what was asked for."""
+def granted(exchange: ExchangeState, answer: ResponseHead) -> bytes:
+    """The head of a 101 for the client; empty if it is not what was asked for."""
     protocol = exchange.head.upgrade
     if protocol is None or not grants(answer, exchange.head, protocol):
-        return False
+        return b""
     exchange.status = answer.status
     exchange.first_byte_at = monotonic()
     exchange.answer = answer
-    head = relay.switching_head(answer, protocol, relay.names(exchange), exchange.request_id)
-    Tunnel(exchange).open(head + rest)
-    return True
+    return relay.switching_head(answer, protocol, relay.names(exchange), exchange.request_id)
 
 
 class Tunnel:
     """It takes over the exchange's place at the endpoint, and both connections from those who read HTTP."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: ExchangeState, runtime: Runtime, all_of_them: set[Tunnel]) -> None:
         assert exchange.endpoint is not None
         assert exchange.upstream is not None
         self.exchange = exchange
-        self.plane = exchange.plane
+        self.runtime = runtime
+        self.tunnels = all_of_them
+        all_of_them.add(self)
         self.idle_timeout = exchange.answering.idle_timeout
         self.ended = False
         client, upstream = exchange.client, exchange.upstream
@@ -69,12 +70,8 @@ class Tunnel:
     def open(self, first: bytes) -> None:
         """`first` goes to the client; the backend gets what the client sent early."""
         client = self.exchange.client
-        self.plane.tunnels.add(self)
         self.touch()
         early, client.buffer = client.buffer, b""
-        client.exchange = None  # the end of the exchange is not the connection's
-        self.exchange.finish()
-        client.exchange = self.exchange  # a client with an exchange is one that a drain waits for
         self.client.set_reading(True)
         self.upstream.set_reading(client.writable)
         self.client.transport.write(first)  # each write may stop the other side at once
@@ -84,7 +81,7 @@ class Tunnel:
             self.client.eof_received()
 
     def touch(self) -> None:
-        self.deadline = self.plane.now + self.idle_timeout
+        self.deadline = self.runtime.now + self.idle_timeout
 
     def on_deadline(self, now: float) -> None:
         self.cut()
@@ -118,7 +115,7 @@ class Tunnel:
         exchange = self.exchange
         assert exchange.endpoint is not None
         self.ended = True
-        self.plane.tunnels.discard(self)
+        self.tunnels.discard(self)
         exchange.endpoint.in_flight -= 1
         exchange.answering.in_flight -= 1
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proxy.dataplane.flow import Flow
 from proxy.errors import ResponseRefused, Stage
 from proxy.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
 from proxy.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
-
-if TYPE_CHECKING:
-    from proxy.dataplane.endpoint import EndpointState
+from proxy.routing.health import Health
+from proxy.routing.snapshot import Endpoint
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -55,10 +54,26 @@ class Owner:
         raise NotImplementedError
 
 
+class Pool:
+    """What a connection asks of the endpoint that it leads to."""
+
+    spec: Endpoint
+    health: Health
+
+    def answered(self, status: int) -> None:
+        raise NotImplementedError
+
+    def put(self, upstream: Upstream) -> None:
+        raise NotImplementedError
+
+    def forget(self, upstream: Upstream) -> None:
+        raise NotImplementedError
+
+
 class Upstream(Flow):
     """One connection to an endpoint. Who sends a request on it becomes its `owner` before writing to `transport`."""
 
-    def __init__(self, endpoint: EndpointState) -> None:
+    def __init__(self, endpoint: Pool) -> None:
         self.endpoint = endpoint
         self.owner: Owner | None = None
         self.buffer = b""

@@ -19,6 +19,7 @@ from proxy.dataplane.endpoint import EndpointState
 from proxy.dataplane.exchange import Exchange
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.recorder import Recorder
+from proxy.dataplane.state import ExchangeState
 from proxy.dataplane.upstream import Upstream
 from proxy.errors import Stage as FailureStage
 from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
@@ -71,10 +72,10 @@ class Witness(Recorder):
 
     def __init__(self) -> None:
         super().__init__()
-        self.recorded: list[Exchange] = []
+        self.recorded: list[ExchangeState] = []
         self.refusals: list[tuple[int, FailureStage]] = []
 
-    def record(self, exchange: Exchange, arm: Arm, ended_at: float) -> None:
+    def record(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
         self.recorded.append(exchange)
         super().record(exchange, arm, ended_at)
 
@@ -89,9 +90,8 @@ class Stage:
     port: int
 
     def __init__(self) -> None:
-        self.plane = DataPlane()
         self.recorder = Recorder() if COMPILED else Witness()
-        self.plane.recorder = self.recorder
+        self.plane = DataPlane(None, self.recorder)
         self.seen: list[Exchange] = []
         self.backends: dict[str, ScriptedBackend] = {}
         self.specs: dict[str, Backend] = {}
@@ -172,7 +172,9 @@ class Stage:
         """Wait until there was an exchange, and neither one nor a copy is under way."""
         await wait_until(self.has_begun, "a request is accepted")
         await wait_until(
-            lambda: not self.plane.active and not self.plane.copies and all(e.ended for e in self.seen),
+            lambda: (
+                not self.plane.active and not self.plane.mirrors.copies and all(e.ended for e in self.seen)
+            ),
             "all exchanges end",
         )
 
@@ -215,11 +217,16 @@ class Stage:
     def hold_to_laws(self) -> None:
         plane = self.plane
         assert self.complaints == []
-        assert (plane.clients, plane.active, plane.copies, plane.tasks) == (set(), set(), set(), set())
+        assert (plane.clients, plane.active, plane.mirrors.copies, plane.tasks) == (
+            set(),
+            set(),
+            set(),
+            set(),
+        )
         assert plane.tunnels == set()
-        assert plane.comparisons == set()
-        assert plane.repeating == 0
-        states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.values())]
+        assert plane.mirrors.comparisons == set()
+        assert plane.repeats.taken == 0
+        states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.states.values())]
         for state in states:
             loads = {e.authority: (e.in_flight, e.idle) for e in state.endpoints.values()}
             assert state.in_flight == 0

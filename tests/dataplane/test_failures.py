@@ -332,7 +332,7 @@ async def test_a_body_that_was_not_kept_is_not_repeated(stage: Stage) -> None:
 
 async def test_repeats_live_inside_a_budget(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """While so many wait for their second answer, others get the failure of the first."""
-    monkeypatch.setattr("proxy.dataplane.listener.REPEAT_FLOOR", 2)
+    monkeypatch.setattr("proxy.dataplane.repeat.FLOOR", 2)
     released = asyncio.Event()
 
     async def slow(conversation: Conversation, request: Message) -> None:

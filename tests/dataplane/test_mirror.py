@@ -56,7 +56,7 @@ async def test_copies_are_counted_as_shadow(stage: Stage) -> None:
 
 
 async def test_a_sample_is_copied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.listener.random", Random(1).random)
+    monkeypatch.setattr("proxy.dataplane.mirror.random", Random(1).random)
     stage.backend("v2")
     stage.backend("v4")
     stage.use(route("v2", mirrors=mirrored("v4", BUCKETS // 4)))
@@ -114,7 +114,7 @@ async def test_a_mirror_that_misbehaves(stage: Stage, script: Script, status: in
     assert stage.mirrors("v4") == {"failed": 1}
     cell = await stage.cell("v2")
     assert (cell.errors, cell.codes) == (0, {200: 1})
-    (mirror,) = stage.plane.mirrors.values()
+    (mirror,) = stage.plane.mirrors.states.values()
     assert mirror.bytes_held == 0
 
 

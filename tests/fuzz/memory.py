@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from proxy import dial
 from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.endpoint import BackendState
+from proxy.dataplane.endpoint import BackendState, EndpointState
 from proxy.dataplane.flow import Flow
 from proxy.dataplane.listener import DataPlane
 from proxy.dataplane.mirror import MirrorState
@@ -95,6 +95,7 @@ class Origin:
 
     def __init__(self, protocol: Upstream, script: Script) -> None:
         self.protocol = protocol
+        assert isinstance(protocol.endpoint, EndpointState)
         self.backend = protocol.endpoint.authority
         self.script = script
         self.raw = b""
@@ -187,7 +188,7 @@ class Memory:
             for name in ("v2", "v3")
         }
         self.plane.use(replace(SNAPSHOT, backends=specs, routes=routes))
-        self.plane.mirrors = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
+        self.plane.mirrors.states = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
 
     async def connect(self, make: Callable[[], Upstream], *_: object) -> Upstream:
         """In the place of `dial.connect`: without a network."""
@@ -217,7 +218,7 @@ class Memory:
         await asyncio.sleep(0)
         logging.getLogger("crossfade.dataplane").removeHandler(self.complaints)
         talk.faults, self.complaints.texts = self.complaints.texts, []
-        if self.plane.clients or self.plane.active or self.plane.copies or self.plane.tunnels:
+        if self.plane.clients or self.plane.active or self.plane.mirrors.copies or self.plane.tunnels:
             talk.faults.append("something stays behind")
         for origin in self.origins:
             (talk.origins if origin.backend == b"v2" else talk.copies).append(origin)
