@@ -3,11 +3,11 @@ PYTHON ?= python3
 PY := .venv/bin/python
 
 .PHONY: demo test test-compiled lint types layers bench clean
-demo: .venv/models.ok ; $(PY) -m proxy demo $(ARGS)
+demo: .venv/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: .venv/test.ok ; $(PY) -m pytest $(ARGS)
 # What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler.
 test-compiled: .venv/compiled/ok
-	cd .venv/compiled && ../bin/python -m proxy version | grep compiled
+	cd .venv/compiled && ../bin/python -m crossfade version | grep compiled
 	cd .venv/compiled && ../bin/python -m pytest tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers $(ARGS)
 lint: .venv/dev.ok ; .venv/bin/ruff check . && .venv/bin/ruff format --check .
 types: .venv/dev.ok ; .venv/bin/mypy

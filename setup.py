@@ -1,6 +1,6 @@
 """Builds the package, and compiles what each request runs through where that is possible.
 
-`proxy` is plain Python, and runs as it stands. mypyc makes C of the modules named here, from the same
+`crossfade` is plain Python, and runs as it stands. mypyc makes C of the modules named here, from the same
 sources; they share one library and call each other directly, so they are compiled all together or not at
 all. CROSSFADE_COMPILE=no leaves them as they are, CROSSFADE_COMPILE=require fails where they cannot be
 compiled; without either, a failure costs a line on stderr and the speed.
@@ -20,33 +20,33 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
-    "proxy.dataplane.client",
-    "proxy.dataplane.downstream",
-    "proxy.dataplane.endpoint",
-    "proxy.dataplane.exchange",
-    "proxy.dataplane.flow",
-    "proxy.dataplane.inspection",
-    "proxy.dataplane.listener",
-    "proxy.dataplane.mirror",
-    "proxy.dataplane.observe",
-    "proxy.dataplane.plane",
-    "proxy.dataplane.recorder",
-    "proxy.dataplane.relay",
-    "proxy.dataplane.runtime",
-    "proxy.dataplane.state",
-    "proxy.dataplane.tunnel",
-    "proxy.dataplane.upstream",
-    "proxy.http1.framing",
-    "proxy.http1.head",
-    "proxy.http1.headers",
-    "proxy.http1.lines",
-    "proxy.http1.memory",
-    "proxy.routing.balance",
-    "proxy.routing.health",
-    "proxy.routing.key",
-    "proxy.routing.match",
-    "proxy.routing.rate",
-    "proxy.routing.router",
+    "crossfade.dataplane.client",
+    "crossfade.dataplane.downstream",
+    "crossfade.dataplane.endpoint",
+    "crossfade.dataplane.exchange",
+    "crossfade.dataplane.flow",
+    "crossfade.dataplane.inspection",
+    "crossfade.dataplane.listener",
+    "crossfade.dataplane.mirror",
+    "crossfade.dataplane.observe",
+    "crossfade.dataplane.plane",
+    "crossfade.dataplane.recorder",
+    "crossfade.dataplane.relay",
+    "crossfade.dataplane.runtime",
+    "crossfade.dataplane.state",
+    "crossfade.dataplane.tunnel",
+    "crossfade.dataplane.upstream",
+    "crossfade.http1.framing",
+    "crossfade.http1.head",
+    "crossfade.http1.headers",
+    "crossfade.http1.lines",
+    "crossfade.http1.memory",
+    "crossfade.routing.balance",
+    "crossfade.routing.health",
+    "crossfade.routing.key",
+    "crossfade.routing.match",
+    "crossfade.routing.rate",
+    "crossfade.routing.router",
 )
 GROUP = "crossfade"
 LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for what they share
@@ -86,7 +86,7 @@ class Compile(build_ext):
         """To C, and not before a build: this file is run for other errands too."""
         from mypyc.build import mypycify
 
-        sources = [f"{name.replace('.', '/')}.py" for name in COMPILED]
+        sources = [f"proxy/{name.replace('.', '/')}.py" for name in COMPILED]
         translated = mypycify([*OPTIONS, *sources], opt_level="3", debug_level="0", group_name=GROUP)
         found = {extension.name: extension for extension in translated}
         for extension in self.extensions:

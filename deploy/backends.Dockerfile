@@ -12,7 +12,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
 
 FROM build AS models
 WORKDIR /
-RUN /opt/backends/bin/python -m backends.train --registry /models
+RUN /opt/backends/bin/python -m crossfade_backends.train --registry /models
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10002 --no-create-home backends
@@ -27,4 +27,4 @@ USER 10002
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=2)"]
-ENTRYPOINT ["python", "-m", "backends.server"]
+ENTRYPOINT ["python", "-m", "crossfade_backends.server"]

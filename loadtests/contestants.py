@@ -54,7 +54,7 @@ routes:
     split: {{a: 90%, b: 10%}}
     {mirror}
 """)
-    command = [sys.executable, "-P", "-m", "proxy"]  # -P: as installed, and not from this directory
+    command = [sys.executable, "-P", "-m", "crossfade"]  # -P: as installed, and not from this directory
     if compiled:
         command = ["env", f"PYTHONPATH={COMPILED}", *command]
     return Contestant(

@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from crossfade.config.model import CheckConfig
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.checks import judge
+from crossfade.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import ERROR, Cell, Events
+from crossfade.stats.histogram import Histogram, bucket_of
+from crossfade.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 from loadtests.rivals import RIVALS
 from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, P99, Ints, Traffic, World, traffic
-from proxy.config.model import CheckConfig
-from proxy.rollout.answer import Terms
-from proxy.rollout.checks import judge
-from proxy.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import ERROR, Cell, Events
-from proxy.stats.histogram import Histogram, bucket_of
-from proxy.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 
 ALPHA = 0.01
 HORIZON = 100_000  # requests

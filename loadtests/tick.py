@@ -20,12 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from proxy.config.load import load
-from proxy.control.controller import Controller
-from proxy.control.seam import WorkerStatus
-from proxy.control.store import Store
-from proxy.routing.snapshot import Snapshot
-from proxy.stats.counts import Cell, Counts, Events
+from crossfade.config.load import load
+from crossfade.control.controller import Controller
+from crossfade.control.seam import WorkerStatus
+from crossfade.control.store import Store
+from crossfade.routing.snapshot import Snapshot
+from crossfade.stats.counts import Cell, Counts, Events
 
 HEAD = """
 listen: 127.0.0.1:0

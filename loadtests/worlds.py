@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.stats.histogram import LOG_UNIT, PER_LOG
+from crossfade.stats.histogram import LOG_UNIT, PER_LOG
 
 LOOK = 100  # requests, of both sides together, between two looks
 WINDOW = 1000  # requests of one interval, for the rivals that judge by intervals

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.dataplane import exchange
+from crossfade.dataplane import exchange
 
 COMPILED = not str(exchange.__file__).endswith(".py")
 REASON = "the compiled data plane calls what it was built with, and nothing in its place"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from proxy.control import store
+from crossfade.control import store
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

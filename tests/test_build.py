@@ -35,8 +35,13 @@ def test_without_a_compiler_the_sources_are_installed_as_they_are(tmp_path: Path
     assert done.returncode == 0, done.stderr
     (made,) = tmp_path.glob("*.whl")
     names = ZipFile(made).namelist()
-    assert "proxy/dataplane/exchange.py" in names
+    assert "crossfade/dataplane/exchange.py" in names
     assert not [name for name in names if name.endswith(".so")]
+    # Other distributions install a package `proxy` too (proxy.py does): only these names are ours.
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
+        "crossfade",
+        "crossfade_backends",
+    }
 
 
 def test_nothing_compiled_lies_beside_sources_that_are_edited() -> None:

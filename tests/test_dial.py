@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from proxy.config.load import Loaded, load
-from proxy.config.problem import ConfigError
-from proxy.dial import examine
+from crossfade.config.load import Loaded, load
+from crossfade.config.problem import ConfigError
+from crossfade.dial import examine
 from tests.certificates import Authority
 
 TEXT = """\

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from proxy.errors import FAILURES, UNSENT, Failure, Fallback, RequestRefused, Source, Stage
+from crossfade.errors import FAILURES, UNSENT, Failure, Fallback, RequestRefused, Source, Stage
 
 CUT, LEFT = 0, 499  # no answer goes out
 NOTHING_SENT = {Stage.NO_ENDPOINT} | UNSENT

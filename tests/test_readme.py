@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.arguments import build_parser
-from proxy.config.load import load
+from crossfade.cli.arguments import build_parser
+from crossfade.config.load import load
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import TestServer
 
-from proxy.admin.api import admin_app
-from proxy.config.load import Loaded, load
-from proxy.config.problem import ConfigError
+from crossfade.admin.api import admin_app
+from crossfade.config.load import Loaded, load
+from crossfade.config.problem import ConfigError
 from tests.control.scene import CANARY, HEAD, Scene
 
 FILE = HEAD + CANARY

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.admin.access import is_unspoofable
+from crossfade.admin.access import is_unspoofable
 from tests.admin.site import Site, serving
 
 TOKEN = "s3cret-tökén"

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import ClientError, ClientResponse
 
-from proxy.admin import events
-from proxy.control.views import StatusChange, Verb
+from crossfade.admin import events
+from crossfade.control.views import StatusChange, Verb
 from tests.admin.site import Site, serving
 
 

@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from proxy.admin.metrics import EDGES
-from proxy.control.views import Verb
-from proxy.stats.counts import Cell, Counts, MirrorCount
+from crossfade.admin.metrics import EDGES
+from crossfade.control.views import Verb
+from crossfade.stats.counts import Cell, Counts, MirrorCount
 from tests.admin.site import Site
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from proxy.control.views import Verb
+from crossfade.control.views import Verb
 from tests.admin.site import Site
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
-from backends.registry import Metadata
-from backends.train import DEFAULT_SEED, train_registry
+from crossfade_backends.registry import Metadata
+from crossfade_backends.train import DEFAULT_SEED, train_registry
 from tests.backends.serving import serving
 
 ROWS = 6_000

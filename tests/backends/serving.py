@@ -12,8 +12,8 @@ from typing import Any
 
 from aiohttp import ClientSession
 
-from backends.scoring import load_served_model
-from backends.server import LOADED, Load, ServerConfig, create_app, start_server
+from crossfade_backends.scoring import load_served_model
+from crossfade_backends.server import LOADED, Load, ServerConfig, create_app, start_server
 
 ROW: dict[str, Any] = {
     "customer_id": "C1",
@@ -44,11 +44,11 @@ async def serving(
 
 @asynccontextmanager
 async def command(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m backends.server` on a free port; killed at the end if it still runs."""
+    """`python -m crossfade_backends.server` on a free port; killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "backends.server",
+        "crossfade_backends.server",
         *arguments,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

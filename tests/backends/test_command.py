@@ -1,4 +1,4 @@
-"""The real process: `python -m backends.server`, on uvloop, from its first line to its exit."""
+"""The real process: `python -m crossfade_backends.server`, on uvloop, from its first line to its exit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 import pytest
 from aiohttp import ClientError, ClientSession
 
-from backends.handlers import DEAD_EXIT_CODE
-from backends.registry import MODEL_FILE
-from backends.server import ServerConfig, parse_config
+from crossfade_backends.handlers import DEAD_EXIT_CODE
+from crossfade_backends.registry import MODEL_FILE
+from crossfade_backends.server import ServerConfig, parse_config
 from tests.backends.serving import ROW, command, fetch, listening_url, until_healthy
 
 

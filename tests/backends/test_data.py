@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.data import (
+from crossfade_backends.data import (
     FEATURES,
     MAX_TENURE_DAYS,
     as_request,
@@ -17,7 +17,7 @@ from backends.data import (
     sigmoid,
     split_sample,
 )
-from backends.rows import CustomerRow, as_matrix
+from crossfade_backends.rows import CustomerRow, as_matrix
 
 SEEDS = st.integers(0, 2**32)
 

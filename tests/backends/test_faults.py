@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from backends.faults import Ending, Fate, Faults, FaultSwitch, draw_ending, draw_fate
+from crossfade_backends.faults import Ending, Fate, Faults, FaultSwitch, draw_ending, draw_fate
 
 
 def faults(**fields: Any) -> Faults:

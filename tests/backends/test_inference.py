@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.data import FEATURES, draw_sample
-from backends.inference import describe_model, infer, parse_request
-from backends.replies import Refused
-from backends.rows import MAX_ROWS
-from backends.scoring import ServedModel, load_served_model
+from crossfade_backends.data import FEATURES, draw_sample
+from crossfade_backends.inference import describe_model, infer, parse_request
+from crossfade_backends.replies import Refused
+from crossfade_backends.rows import MAX_ROWS
+from crossfade_backends.scoring import ServedModel, load_served_model
 from tests.backends.serving import TENSOR
 
 

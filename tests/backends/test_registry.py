@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from sklearn.preprocessing import FunctionTransformer
 
-from backends import registry as module
-from backends.data import FEATURES, draw_sample
-from backends.fitting import fit
-from backends.recipes import RECIPES
-from backends.registry import (
+from crossfade_backends import registry as module
+from crossfade_backends.data import FEATURES, draw_sample
+from crossfade_backends.fitting import fit
+from crossfade_backends.recipes import RECIPES
+from crossfade_backends.registry import (
     METADATA_FILE,
     MODEL_FILE,
     Metadata,
@@ -28,7 +28,7 @@ from backends.registry import (
     sha256,
     write_version,
 )
-from backends.scoring import load_served_model
+from crossfade_backends.scoring import load_served_model
 
 
 @pytest.fixture
@@ -150,7 +150,9 @@ def test_what_is_not_skops(tmp_path, model):
 
 
 def test_missing_files_say_what_makes_them(copied):
-    with pytest.raises(RegistryError, match=rf"v7/{METADATA_FILE}: is not there; `python -m backends.train`"):
+    with pytest.raises(
+        RegistryError, match=rf"v7/{METADATA_FILE}: is not there; `python -m crossfade_backends.train`"
+    ):
         read_metadata(copied, "churn", "v7")
     (copied / "churn/v2" / MODEL_FILE).unlink()
     with pytest.raises(RegistryError, match=rf"v2/{MODEL_FILE}: is not there"):

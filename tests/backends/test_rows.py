@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.data import FEATURES
-from backends.replies import Refused
-from backends.rows import LIMITS, MAX_PROBLEMS, MAX_ROWS, Batch, CustomerRow, as_matrix, parse_body
+from crossfade_backends.data import FEATURES
+from crossfade_backends.replies import Refused
+from crossfade_backends.rows import LIMITS, MAX_PROBLEMS, MAX_ROWS, Batch, CustomerRow, as_matrix, parse_body
 from tests.backends.serving import ROW
 
 

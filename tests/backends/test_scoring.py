@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from backends.data import as_request, draw_sample
-from backends.scoring import ServedModel, load_served_model, predict_batch, predict_row, risk_level
+from crossfade_backends.data import as_request, draw_sample
+from crossfade_backends.scoring import ServedModel, load_served_model, predict_batch, predict_row, risk_level
 
 
 @pytest.fixture(scope="module", params=["v2", "v3", "v4"])

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backends.data import as_request, draw_sample
-from backends.registry import RegistryError
-from backends.rows import MAX_ROWS
-from backends.scoring import ServedModel, load_served_model
-from backends.server import MAX_BODY
+from crossfade_backends.data import as_request, draw_sample
+from crossfade_backends.registry import RegistryError
+from crossfade_backends.rows import MAX_ROWS
+from crossfade_backends.scoring import ServedModel, load_served_model
+from crossfade_backends.server import MAX_BODY
 from tests.backends.serving import ROW, TENSOR, fetch, serving, until_healthy
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiohttp import ClientPayloadError, ClientSession, ClientTimeout
 
-from backends.faults import Faults
+from crossfade_backends.faults import Faults
 from tests.backends.serving import ROW, TENSOR, fetch, serving
 
 PREDICTIONS = [

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends import registry as registry_module
-from backends import train
-from backends.data import AMOUNT, FEATURES, draw_sample
-from backends.fitting import evaluate
-from backends.recipes import RECIPES
-from backends.registry import METADATA_FILE, MODEL_FILE, load_model, read_metadata
-from backends.train import DEFAULT_SEED, main, train_registry
+from crossfade_backends import registry as registry_module
+from crossfade_backends import train
+from crossfade_backends.data import AMOUNT, FEATURES, draw_sample
+from crossfade_backends.fitting import evaluate
+from crossfade_backends.recipes import RECIPES
+from crossfade_backends.registry import METADATA_FILE, MODEL_FILE, load_model, read_metadata
+from crossfade_backends.train import DEFAULT_SEED, main, train_registry
 
 
 def test_v3_beats_v2_and_v2_beats_v4(versions):

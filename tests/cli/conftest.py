@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from proxy.__main__ import main
+from crossfade.__main__ import main
 from tests.admin.site import Site, serving
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.__main__ import main
-from proxy.errors import RequestRefused
-from proxy.routing.override import read_token
+from crossfade.__main__ import main
+from crossfade.errors import RequestRefused
+from crossfade.routing.override import read_token
 from tests.admin.site import FILE
 
 SECRET = "correct horse battery staple"
@@ -123,7 +123,7 @@ def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    app, demo = types.ModuleType("proxy.app"), types.ModuleType("proxy.demo.main")
+    app, demo = types.ModuleType("crossfade.app"), types.ModuleType("crossfade.demo.main")
     monkeypatch.setattr(
         app,
         "serve",
@@ -131,8 +131,8 @@ def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
         raising=False,
     )
     monkeypatch.setattr(demo, "main", lambda keep: 8 if keep else 9, raising=False)
-    monkeypatch.setitem(sys.modules, "proxy.app", app)
-    monkeypatch.setitem(sys.modules, "proxy.demo.main", demo)
+    monkeypatch.setitem(sys.modules, "crossfade.app", app)
+    monkeypatch.setitem(sys.modules, "crossfade.demo.main", demo)
     assert main(["run", "routing.yaml"]) == 7
     assert main(["run", "--takeover", "routing.yaml"]) == 5
     assert main(["demo", "--keep"]) == 8
@@ -141,13 +141,13 @@ def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commands_do_not_load_the_server() -> None:
     code = (
-        "import sys; from proxy.__main__ import main\n"
+        "import sys; from crossfade.__main__ import main\n"
         "try: main(['status', '--admin', 'http://127.0.0.1:1'])\n"
         "finally: print(*sys.modules)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(ended.stdout.split())
-    assert "proxy.cli.remote" in loaded
+    assert "crossfade.cli.remote" in loaded
     assert not loaded & {
         "aiohttp",
         "asyncio",
@@ -155,13 +155,13 @@ def test_commands_do_not_load_the_server() -> None:
         "rich",
         "uvloop",
         "yaml",
-        "proxy.app",
+        "crossfade.app",
         "prometheus_client",
     }
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
-    shell = f"{sys.executable} -m proxy schema | head -1; echo ${{PIPESTATUS[0]}}"
+    shell = f"{sys.executable} -m crossfade schema | head -1; echo ${{PIPESTATUS[0]}}"
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == ["{", "0"]
     assert ended.stderr == ""

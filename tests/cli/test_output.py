@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from proxy.cli.output import Table, clean, say, show
+from crossfade.cli.output import Table, clean, say, show
 
 TABLE = Table("Things", ("name", "n#"), [["a", "1"], ["longer", "100"]])
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.__main__ import main
-from proxy.control.store import Store
+from crossfade.__main__ import main
+from crossfade.control.store import Store
 from tests.control.scene import Scene
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.config.load import Loaded, load
-from proxy.config.model import RouteConfig
-from proxy.config.problem import ConfigError
+from crossfade.config.load import Loaded, load
+from crossfade.config.model import RouteConfig
+from crossfade.config.problem import ConfigError
 
 TEXT = """\
 listen: :80

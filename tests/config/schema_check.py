@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from proxy.config.document import Node
-from proxy.config.match import json_scalar
+from crossfade.config.document import Node
+from crossfade.config.match import json_scalar
 
 TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 SILENT = {"title", "description", "default", "$schema", "$defs", "properties"}

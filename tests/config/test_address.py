@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import address
-from proxy.config.address import EndpointConfig, ListenConfig
-from proxy.config.problem import BadValue, shown
+from crossfade.config import address
+from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.problem import BadValue, shown
 
 
 @pytest.mark.parametrize(

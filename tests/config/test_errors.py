@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.load import load
-from proxy.config.problem import ConfigError
+from crossfade.config.load import load
+from crossfade.config.problem import ConfigError
 from tests.config.sample import assert_told, errors, loaded, rollout, text
 
 

@@ -7,9 +7,9 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from proxy.config.load import Loaded, load
-from proxy.config.rollout import Strategy
-from proxy.config.section import Section
+from crossfade.config.load import Loaded, load
+from crossfade.config.rollout import Strategy
+from crossfade.config.section import Section
 
 CONFIG = Path(__file__).parents[2] / "config"
 EXAMPLES = sorted((CONFIG / "examples").glob("*.yaml"))

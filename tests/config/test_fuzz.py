@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.config.load import Loaded, load
-from proxy.config.problem import ConfigError
-from proxy.config.schema import json_schema
+from crossfade.config.load import Loaded, load
+from crossfade.config.problem import ConfigError
+from crossfade.config.schema import json_schema
 
 SAMPLES = [p.read_text("utf-8") for p in sorted((Path(__file__).parents[2] / "config").rglob("*.yaml"))]
 ENV = {"CROSSFADE_ADMIN_TOKEN": "t", "EMPTY": "", "LIST": "[1]"}

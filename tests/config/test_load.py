@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.address import EndpointConfig, ListenConfig
-from proxy.config.model import (
+from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.model import (
     AccessLogConfig,
     AdminConfig,
     BackendConfig,
@@ -33,7 +33,7 @@ from proxy.config.model import (
     TimeoutConfig,
     TlsConfig,
 )
-from proxy.config.problem import ConfigError
+from crossfade.config.problem import ConfigError
 from tests.config.sample import loaded, rollout, route, text
 
 LEAST = """\

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.pending import PENDING
+from crossfade.config.pending import PENDING
 from tests.config.sample import text, warnings
 
 ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric: %s}]}"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.problem import BadValue, ConfigError, Problem, listed, nearest, shown
+from crossfade.config.problem import BadValue, ConfigError, Problem, listed, nearest, shown
 
 
 def test_a_problem_reads_like_a_compiler_message():

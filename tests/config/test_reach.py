@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.match import MatchConfig
-from proxy.config.reach import covers
+from crossfade.config.match import MatchConfig
+from crossfade.config.reach import covers
 
 
 class Request(NamedTuple):

@@ -5,10 +5,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import reader
-from proxy.config.document import Document, Mark
-from proxy.config.problem import ConfigError
-from proxy.config.reader import read
+from crossfade.config import reader
+from crossfade.config.document import Document, Mark
+from crossfade.config.problem import ConfigError
+from crossfade.config.reader import read
 
 ENV = {"NAME": "value", "EMPTY": "", "N": "7", "NOTHING": "null"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.config.reader import read
-from proxy.config.schema import json_schema
+from crossfade.config.reader import read
+from crossfade.config.schema import json_schema
 from tests.config.sample import text
 from tests.config.schema_check import as_editors_see, faults
 

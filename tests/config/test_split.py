@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.problem import BadValue
-from proxy.config.split import term, weights
+from crossfade.config.problem import BadValue
+from crossfade.config.split import term, weights
 
 
 def read(split: dict[str, object]) -> dict[str, int]:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config import units
-from proxy.config.problem import BadValue
+from crossfade.config import units
+from crossfade.config.problem import BadValue
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable
 
-from proxy.config.load import Loaded, load
-from proxy.control.controller import Controller
-from proxy.control.seam import WorkerStatus
-from proxy.control.store import Store
-from proxy.control.views import RolloutView
-from proxy.routing.snapshot import Route, Snapshot
-from proxy.stats.counts import Cell, Counts, Events
+from crossfade.config.load import Loaded, load
+from crossfade.control.controller import Controller
+from crossfade.control.seam import WorkerStatus
+from crossfade.control.store import Store
+from crossfade.control.views import RolloutView
+from crossfade.routing.snapshot import Route, Snapshot
+from crossfade.stats.counts import Cell, Counts, Events
 
 NOW = 1_700_000_000.0
 

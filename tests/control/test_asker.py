@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from proxy.config.model import Config
-from proxy.control import asker as asking
-from proxy.control.asker import Asker, read_answer
-from proxy.rollout.outside import Reading
+from crossfade.config.model import Config
+from crossfade.control import asker as asking
+from crossfade.control.asker import Asker, read_answer
+from crossfade.rollout.outside import Reading
 from tests.scenarios.stagehands import free_port, wait_until
 
 from .scene import CANARY, HEAD, Scene, loaded

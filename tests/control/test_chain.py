@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.control.chain import GENESIS, canonical, first_broken, hash_of, seal
-from proxy.control.views import Decision
+from crossfade.control.chain import GENESIS, canonical, first_broken, hash_of, seal
+from crossfade.control.views import Decision
 
 
 def draft(reason: str = "because", **evidence) -> Decision:

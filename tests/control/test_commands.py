@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
-from proxy.control.refusal import Invalid, Refused, UnknownName
-from proxy.control.views import Verb
-from proxy.rollout.machine import TABLE, Event, Phase
+from crossfade.control.refusal import Invalid, Refused, UnknownName
+from crossfade.control.views import Verb
+from crossfade.rollout.machine import TABLE, Event, Phase
 
 from .scene import CANARY, Scene
 

@@ -12,11 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from proxy.control.chain import first_broken
-from proxy.control.refusal import Refused
-from proxy.control.replay import replayed
-from proxy.control.store import Store
-from proxy.control.views import Decision, StatusChange, Verb
+from crossfade.control.chain import first_broken
+from crossfade.control.refusal import Refused
+from crossfade.control.replay import replayed
+from crossfade.control.store import Store
+from crossfade.control.views import Decision, StatusChange, Verb
 
 from .scene import CANARY, Scene
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus
 
 from .scene import CANARY, Scene
 

@@ -6,11 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from proxy.control.chain import first_broken
-from proxy.control.journal import Entry, Journal
-from proxy.control.store import RouteRecord, Store, StoreError
-from proxy.control.views import Decision
-from proxy.routing.ledger import new_ledger, salt_of
+from crossfade.control.chain import first_broken
+from crossfade.control.journal import Entry, Journal
+from crossfade.control.store import RouteRecord, Store, StoreError
+from crossfade.control.views import Decision
+from crossfade.routing.ledger import new_ledger, salt_of
 
 
 class Failing(Store):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from proxy.rollout.evidence import WARM_UP
-from proxy.stats.counts import Cell, Events
+from crossfade.rollout.evidence import WARM_UP
+from crossfade.stats.counts import Cell, Events
 
 from .scene import CANARY, Scene
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.control.change import home_of, ledger_after
-from proxy.rollout.beside import held_by
-from proxy.rollout.machine import Event, NotAllowedError, Phase, RolloutState, Step, advance, exposure
-from proxy.routing.ledger import BUCKETS, Ledger, moved, new_ledger, salt_of
+from crossfade.control.change import home_of, ledger_after
+from crossfade.rollout.beside import held_by
+from crossfade.rollout.machine import Event, NotAllowedError, Phase, RolloutState, Step, advance, exposure
+from crossfade.routing.ledger import BUCKETS, Ledger, moved, new_ledger, salt_of
 
 SALT = salt_of("churn")
 CHALLENGERS = ("v3", "v4", "v5")

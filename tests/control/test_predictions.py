@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from proxy.control.replay import journal, replayed
-from proxy.stats.counts import Cell
-from proxy.stats.means import Moments
+from crossfade.control.replay import journal, replayed
+from crossfade.stats.counts import Cell
+from crossfade.stats.means import Moments
 
 from .scene import CANARY, Scene
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from proxy import dial
-from proxy.config.load import Loaded, load
-from proxy.config.model import HealthConfig
-from proxy.control.prober import Condition, Names, Prober
-from proxy.dial import Addresses, examine
+from crossfade import dial
+from crossfade.config.load import Loaded, load
+from crossfade.config.model import HealthConfig
+from crossfade.control.prober import Condition, Names, Prober
+from crossfade.dial import Addresses, examine
 from tests.certificates import Authority
 from tests.dataplane.model_over_tls import TlsModel
 

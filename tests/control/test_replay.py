@@ -9,13 +9,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from proxy.control.chain import GENESIS, seal
-from proxy.control.replay import Report, journal, replayed
-from proxy.control.store import Store
-from proxy.control.views import Decision, Verb
-from proxy.rollout import answer, machine
-from proxy.rollout.inputs import read
-from proxy.stats.pairs import Pairs
+from crossfade.control.chain import GENESIS, seal
+from crossfade.control.replay import Report, journal, replayed
+from crossfade.control.store import Store
+from crossfade.control.views import Decision, Verb
+from crossfade.rollout import answer, machine
+from crossfade.rollout.inputs import read
+from crossfade.stats.pairs import Pairs
 
 from .scene import CANARY, HEAD, NOW, Scene
 from .test_strategies import SHADOW

@@ -6,9 +6,9 @@ from contextlib import closing, suppress
 
 import pytest
 
-from proxy.control.refusal import Refused
-from proxy.control.store import Store
-from proxy.control.views import StatusChange, Verb
+from crossfade.control.refusal import Refused
+from crossfade.control.store import Store
+from crossfade.control.views import StatusChange, Verb
 
 from .scene import CANARY, HEAD, Scene
 

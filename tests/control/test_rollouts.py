@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from proxy.control.chain import first_broken
-from proxy.control.views import Verb
+from crossfade.control.chain import first_broken
+from crossfade.control.views import Verb
 
 from .scene import CANARY, HEAD, Scene
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.chain import first_broken
-from proxy.control.refusal import Refused, UnknownName
-from proxy.control.replay import journal, replayed
-from proxy.control.store import Store
-from proxy.control.views import RolloutView, Verb
-from proxy.routing.snapshot import Cut
+from crossfade.control.chain import first_broken
+from crossfade.control.refusal import Refused, UnknownName
+from crossfade.control.replay import journal, replayed
+from crossfade.control.store import Store
+from crossfade.control.views import RolloutView, Verb
+from crossfade.routing.snapshot import Cut
 
 from .scene import BOTH, Scene, entry, several
 

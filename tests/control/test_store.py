@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.control.chain import GENESIS, first_broken, seal
-from proxy.control.store import RouteRecord, Store, StoreError
-from proxy.control.views import Decision
-from proxy.rollout.evidence import Evidence
-from proxy.rollout.machine import RolloutState, Step
-from proxy.routing.ledger import new_ledger, reweigh, salt_of
-from proxy.stats.counts import Cell
+from crossfade.control.chain import GENESIS, first_broken, seal
+from crossfade.control.store import RouteRecord, Store, StoreError
+from crossfade.control.views import Decision
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.machine import RolloutState, Step
+from crossfade.routing.ledger import new_ledger, reweigh, salt_of
+from crossfade.stats.counts import Cell
 
 SALT = salt_of("r")
 
@@ -109,7 +109,7 @@ def test_decisions_are_synced_and_evidence_is_not(path):
 
 def test_two_proxies_cannot_share_a_state(path):
     code = (
-        "import sys; from proxy.control.store import Store; "
+        "import sys; from crossfade.control.store import Store; "
         f"s = Store.open('sqlite:{path}'); print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.control.replay import journal, replayed
-from proxy.control.views import Verb
-from proxy.routing.snapshot import Cut
+from crossfade.control.replay import journal, replayed
+from crossfade.control.views import Verb
+from crossfade.routing.snapshot import Cut
 
 from .scene import CANARY, Scene
 

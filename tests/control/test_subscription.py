@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.control.subscription import KEPT, Feed
-from proxy.control.views import StatusChange
+from crossfade.control.subscription import KEPT, Feed
+from crossfade.control.views import StatusChange
 
 
 def event(n: int) -> StatusChange:

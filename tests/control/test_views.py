@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.control.views import Verb
-from proxy.stats.counts import Cell, MirrorCount
+from crossfade.control.views import Verb
+from crossfade.stats.counts import Cell, MirrorCount
 
 from .scene import CANARY, HEAD, Scene
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvloop
 
-from proxy.dataplane import downstream
+from crossfade.dataplane import downstream
 from tests.build import COMPILED
 from tests.dataplane.plane import Stage, accepted_by
 

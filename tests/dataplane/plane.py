@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.dataplane.endpoint import EndpointState
-from proxy.dataplane.exchange import Exchange
-from proxy.dataplane.listener import DataPlane
-from proxy.dataplane.recorder import Recorder
-from proxy.dataplane.state import ExchangeState
-from proxy.dataplane.upstream import Upstream
-from proxy.errors import Stage as FailureStage
-from proxy.routing.ledger import BUCKETS, new_ledger, salt_of
-from proxy.routing.router import Arm
-from proxy.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
-from proxy.stats.counts import Cell
+from crossfade.dataplane.endpoint import EndpointState
+from crossfade.dataplane.exchange import Exchange
+from crossfade.dataplane.listener import DataPlane
+from crossfade.dataplane.recorder import Recorder
+from crossfade.dataplane.state import ExchangeState
+from crossfade.dataplane.upstream import Upstream
+from crossfade.errors import Stage as FailureStage
+from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
+from crossfade.routing.router import Arm
+from crossfade.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
+from crossfade.stats.counts import Cell
 from tests.build import COMPILED, REASON
 from tests.dataplane.scripted import Script, ScriptedBackend, naming
 from tests.dataplane.wire import KERNEL_BUFFER, Wire, connect, wait_until

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane import access_log
-from proxy.routing.snapshot import AccessLog, Rate, Sticky
+from crossfade.dataplane import access_log
+from crossfade.routing.snapshot import AccessLog, Rate, Sticky
 from tests.dataplane.plane import Stage, route, sticky
 from tests.dataplane.scripted import answering, closing
 from tests.dataplane.wire import chunked, get, ok, post, wait_until

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.dataplane import relay
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.exchange import Exchange
-from proxy.http1.head import RequestHead
+from crossfade.dataplane import relay
+from crossfade.dataplane.downstream import Downstream
+from crossfade.dataplane.exchange import Exchange
+from crossfade.http1.head import RequestHead
 from tests.build import interpreted
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.wire import get

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.dataplane.endpoint import EndpointState
-from proxy.dataplane.upstream import Upstream
+from crossfade.dataplane.endpoint import EndpointState
+from crossfade.dataplane.upstream import Upstream
 from tests.build import interpreted
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, each, silent

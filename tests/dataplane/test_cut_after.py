@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.errors import Stage as FailureStage
-from proxy.routing.ledger import BUCKETS, reweigh, salt_of
-from proxy.routing.snapshot import Cut, Match, Route
+from crossfade.errors import Stage as FailureStage
+from crossfade.routing.ledger import BUCKETS, reweigh, salt_of
+from crossfade.routing.snapshot import Cut, Match, Route
 from tests.dataplane.plane import Stage, connecting_slowly, route, settle
 from tests.dataplane.scripted import Conversation, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until

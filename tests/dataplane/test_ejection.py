@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from proxy.routing.snapshot import Eject
+from crossfade.routing.snapshot import Eject
 from tests.dataplane.plane import Stage, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, closing, silent
 from tests.dataplane.wire import get, ok, post, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.routing.snapshot import Endpoint, Tls
+from crossfade.routing.snapshot import Endpoint, Tls
 from tests.certificates import Authority
 from tests.dataplane.model_over_tls import TlsModel
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane import recorder
-from proxy.routing.ledger import hash_of, salt_of
-from proxy.stats.counts import ERROR, Cell, Counts, Events
+from crossfade.dataplane import recorder
+from crossfade.routing.ledger import hash_of, salt_of
+from crossfade.stats.counts import ERROR, Cell, Counts, Events
 from tests.dataplane.plane import Stage, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, answering, each
 from tests.dataplane.wire import Message, Wire, get, ok, post, wait_until

@@ -143,7 +143,7 @@ async def test_refused_connections_without_a_fallback(stage: Stage) -> None:
 async def test_another_endpoint_is_tried_and_nobody_is_blamed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.dataplane.exchange.pick", lambda choices, draw: choices[0])
+    monkeypatch.setattr("crossfade.dataplane.exchange.pick", lambda choices, draw: choices[0])
     stage.refusing("v3")
     stage.another_endpoint("v3")
     stage.use(route("v3"))
@@ -332,7 +332,7 @@ async def test_a_body_that_was_not_kept_is_not_repeated(stage: Stage) -> None:
 
 async def test_repeats_live_inside_a_budget(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """While so many wait for their second answer, others get the failure of the first."""
-    monkeypatch.setattr("proxy.dataplane.repeat.FLOOR", 2)
+    monkeypatch.setattr("crossfade.dataplane.repeat.FLOOR", 2)
     released = asyncio.Event()
 
     async def slow(conversation: Conversation, request: Message) -> None:

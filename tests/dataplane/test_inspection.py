@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.ledger import BUCKETS
-from proxy.routing.snapshot import Match
+from crossfade.routing.ledger import BUCKETS
+from crossfade.routing.snapshot import Match
 from tests.dataplane.plane import Stage, route, sticky
 from tests.dataplane.scripted import Conversation, naming
 from tests.dataplane.wire import chunked, get, post, wait_until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.snapshot import Rate, Sticky
+from crossfade.routing.snapshot import Rate, Sticky
 from tests.dataplane.plane import Stage, route, sticky
 from tests.dataplane.scripted import Conversation, each
 from tests.dataplane.wire import Message, Wire, chunked, get, ok, post, wait_until

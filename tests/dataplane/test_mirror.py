@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from proxy.routing.ledger import BUCKETS
-from proxy.routing.snapshot import Match
+from crossfade.routing.ledger import BUCKETS
+from crossfade.routing.snapshot import Match
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
@@ -56,7 +56,7 @@ async def test_copies_are_counted_as_shadow(stage: Stage) -> None:
 
 
 async def test_a_sample_is_copied(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.random", Random(1).random)
+    monkeypatch.setattr("crossfade.dataplane.mirror.random", Random(1).random)
     stage.backend("v2")
     stage.backend("v4")
     stage.use(route("v2", mirrors=mirrored("v4", BUCKETS // 4)))
@@ -178,7 +178,7 @@ async def test_copies_use_connections_of_their_own(stage: Stage, monkeypatch: py
 
 
 async def test_copies_in_flight_are_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.IN_FLIGHT_LIMIT", 2)
+    monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 2)
     answered = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -203,7 +203,7 @@ async def test_copies_in_flight_are_limited(stage: Stage, monkeypatch: pytest.Mo
 
 
 async def test_bytes_held_are_limited(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.BYTES_LIMIT", 5000)
+    monkeypatch.setattr("crossfade.dataplane.mirror.BYTES_LIMIT", 5000)
     stage.backend("v2")
     stage.backend("v4", silent, first_byte_timeout=SOON)
     stage.use(route("v2", mirrors=mirrored("v4")))

@@ -10,9 +10,9 @@ from time import monotonic
 
 import pytest
 
-from proxy import dial
-from proxy.dial import Addresses, look_up
-from proxy.routing.snapshot import Endpoint
+from crossfade import dial
+from crossfade.dial import Addresses, look_up
+from crossfade.routing.snapshot import Endpoint
 from tests.dataplane.plane import Stage, route, settle
 from tests.dataplane.scripted import Conversation, ScriptedBackend, answering, each
 from tests.dataplane.wire import Message, get, ok, post, wait_until

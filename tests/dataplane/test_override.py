@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from proxy.routing.override import make_token
-from proxy.routing.snapshot import TESTER
+from crossfade.routing.override import make_token
+from crossfade.routing.snapshot import TESTER
 from tests.dataplane.plane import Stage, mirrored, route
 from tests.dataplane.wire import get
 

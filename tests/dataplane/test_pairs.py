@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane import comparison, observe
-from proxy.routing.ledger import BUCKETS, hash_of, salt_of
-from proxy.routing.snapshot import Mirror, Prediction
-from proxy.stats.counts import Cell
-from proxy.stats.pairs import Pair, Pairs
+from crossfade.dataplane import comparison, observe
+from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
+from crossfade.routing.snapshot import Mirror, Prediction
+from crossfade.stats.counts import Cell
+from crossfade.stats.pairs import Pair, Pairs
 from tests.dataplane.plane import Stage, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
@@ -271,7 +271,7 @@ async def test_a_second_request_that_is_not_sent_is_a_disagreement(
 ) -> None:
     async def filling(conversation: Conversation, request: Message) -> None:
         await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
-        monkeypatch.setattr("proxy.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
+        monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
         await conversation.send(ok(YES))
 
     cell = await compared(stage, each(filling), said(YES), mirrors=noisy())
@@ -328,7 +328,7 @@ async def test_the_client_has_its_answer_before_the_champion_is_asked_again(stag
 
 
 async def test_so_many_pairs_begin_between_reports(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.BEGUN", 3)
+    monkeypatch.setattr("crossfade.dataplane.mirror.BEGUN", 3)
     cell = await compared(stage, said(YES), said(YES), 5, mirrors=noisy())
     assert (cell.pairs.n, cell.requests, dropped(stage)) == (3, 5, {"pairs": 2})
     assert stage.mirrors("v2") == {"sent": 3}
@@ -339,7 +339,7 @@ async def test_so_many_pairs_begin_between_reports(stage: Stage, monkeypatch: py
 
 
 async def test_so_many_pairs_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.mirror.WAITING", 2)
+    monkeypatch.setattr("crossfade.dataplane.mirror.WAITING", 2)
     stage.backend("v2", said(YES))
     stage.backend("v3", silent, first_byte_timeout=0.2)
     stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
@@ -355,7 +355,7 @@ async def test_so_many_pairs_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
 async def test_a_pair_waits_for_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch, hangs: str) -> None:
     monkeypatch.setattr(comparison, "PATIENCE", 0.0)
-    monkeypatch.setattr("proxy.dataplane.listener.SWEEP", 0.01)
+    monkeypatch.setattr("crossfade.dataplane.listener.SWEEP", 0.01)
 
     async def hanging(conversation: Conversation, request: Message) -> None:
         second = request.field("x-crossfade-mirror") is not None

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.routing.snapshot import Rate, Sticky
+from crossfade.routing.snapshot import Rate, Sticky
 from tests.dataplane.plane import Stage, mirrored, route
 from tests.dataplane.wire import get, post, wait_until
 

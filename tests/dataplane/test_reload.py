@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from proxy.routing.ledger import reweigh, salt_of
-from proxy.routing.snapshot import Mirror
+from crossfade.routing.ledger import reweigh, salt_of
+from crossfade.routing.snapshot import Mirror
 from tests.dataplane.plane import Stage, endpoint, mirrored, route, settle, sticky
 from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
 from tests.dataplane.wire import Ended, Message, Wire, get, more, ok, post, wait_until
@@ -268,8 +268,8 @@ async def test_whoever_says_nothing_does_not_hold_up_a_drain(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither one let in last, nor one in the middle of a head; the head gets its 408."""
-    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
-    monkeypatch.setattr("proxy.dataplane.listener.DRAIN_IDLE", 0.05)
+    monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
+    monkeypatch.setattr("crossfade.dataplane.listener.DRAIN_IDLE", 0.05)
     stage.backend("v2")
     stage.use(route("v2"))
     dripping = await stage.client()
@@ -300,7 +300,7 @@ async def test_an_idle_client_may_send_a_last_request(stage: Stage) -> None:
 
 
 async def test_an_idle_client_does_not_hold_up_a_drain(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
+    monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
     stage.backend("v2")
     stage.use(route("v2"))
     client = await stage.client()
@@ -315,7 +315,7 @@ async def test_a_client_whose_answer_began_before_does_not_hold_up_a_drain(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its head could not say that it is the last one, and its end comes after the idle ones were sent home."""
-    monkeypatch.setattr("proxy.dataplane.downstream.DRAIN_IDLE", 0.05)
+    monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
     finishing = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:

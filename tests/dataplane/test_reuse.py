@@ -180,7 +180,7 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -
 async def test_idle_connections_are_closed_after_a_while(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.dataplane.listener.IDLE_LIMIT", 0.1)
+    monkeypatch.setattr("crossfade.dataplane.listener.IDLE_LIMIT", 0.1)
     backend = stage.backend("v2")
     stage.use(route("v2"))
     client = await stage.client()

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from proxy.dataplane import observe
-from proxy.routing.ledger import hash_of, salt_of
-from proxy.routing.snapshot import Prediction
-from proxy.stats.counts import Cell
-from proxy.stats.scores import Scores, bucket_of_score
+from crossfade.dataplane import observe
+from crossfade.routing.ledger import hash_of, salt_of
+from crossfade.routing.snapshot import Prediction
+from crossfade.stats.counts import Cell
+from crossfade.stats.scores import Scores, bucket_of_score
 from tests.dataplane.plane import Stage, route, sticky
 from tests.dataplane.scripted import Script, answering, closing
 from tests.dataplane.wire import chunked, get, ok

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.ledger import BUCKETS, bucket_of, new_ledger, salt_of
-from proxy.routing.snapshot import Match, Sticky
+from crossfade.routing.ledger import BUCKETS, bucket_of, new_ledger, salt_of
+from crossfade.routing.snapshot import Match, Sticky
 from tests.dataplane.plane import Stage, route, settle, sticky
 from tests.dataplane.wire import Wire, chunked, get, post, wait_until
 
@@ -128,7 +128,7 @@ async def test_requests_without_a_key_are_split_by_chance(
     stage: Stage, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = iter([0.0, 0.5, 0.9999])
-    monkeypatch.setattr("proxy.dataplane.exchange.random", lambda: next(draws))
+    monkeypatch.setattr("crossfade.dataplane.exchange.random", lambda: next(draws))
     stage_split(stage, sticky=sticky("json", "customer_id"))
     client = await stage.client()
     seen = []

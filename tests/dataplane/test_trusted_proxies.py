@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.ledger import bucket_of, new_ledger, salt_of
+from crossfade.routing.ledger import bucket_of, new_ledger, salt_of
 from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, sticky
 from tests.dataplane.wire import Message, get, wait_until
 

@@ -11,8 +11,8 @@ import pytest
 from msgspec.json import encode
 from msgspec.structs import replace
 
-from proxy.routing.ledger import reweigh, salt_of
-from proxy.routing.snapshot import Cut, Match, Rate, Sticky
+from crossfade.routing.ledger import reweigh, salt_of
+from crossfade.routing.snapshot import Cut, Match, Rate, Sticky
 from tests.dataplane.plane import Stage, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, each
 from tests.dataplane.wire import Ended, Message, Wire, get, ok, post, wait_until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.routing.snapshot import Endpoint
+from crossfade.routing.snapshot import Endpoint
 from tests.dataplane.model_over_tls import TlsModel
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.wire import post

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.routing.snapshot import Match, Rate, Sticky
+from crossfade.routing.snapshot import Match, Rate, Sticky
 from tests.dataplane.plane import Stage, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
 from tests.dataplane.wire import Message, chunked, get, ok, post

@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from proxy.routing.snapshot import AccessLog, Cut, Eject, Rate, Sticky
+from crossfade.routing.snapshot import AccessLog, Cut, Eject, Rate, Sticky
 from tests.dataplane.plane import Stage, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_cut_after import taken_back

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from proxy.demo import main as demo
-from proxy.demo.acts import failed_row, moves_row
-from proxy.demo.stage import Stage, StageError
-from proxy.demo.traffic import Tally
+from crossfade.demo import main as demo
+from crossfade.demo.acts import failed_row, moves_row
+from crossfade.demo.stage import Stage, StageError
+from crossfade.demo.traffic import Tally
 
 
 def tally_of(*paths: str) -> Tally:

@@ -13,7 +13,7 @@ import pytest
 @pytest.mark.timeout(300)
 async def test_the_demo_holds_what_it_promises_and_stays_if_asked() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-m", "proxy", "demo", "--keep"),
+        *(sys.executable, "-u", "-m", "crossfade", "demo", "--keep"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,

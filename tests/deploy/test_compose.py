@@ -91,7 +91,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     services = {name: read_service(written, name) for name in ("proxy", *MODELS, "locust")}
     secrets = {name: VARIABLES[spec["environment"]] for name, spec in written["secrets"].items()}
     places = find_places(services.values(), secrets, scratch)
-    run_build_step(services["churn-v2"], "backends.train", places)
+    run_build_step(services["churn-v2"], "crossfade_backends.train", places)
     with project_running({name: services[name] for name in (*MODELS, "proxy")}, places, scratch):
         project = Running(services, places)
         project.wait_until_settled()

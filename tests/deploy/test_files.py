@@ -66,11 +66,12 @@ def test_what_dockerfiles_copy_exists_and_is_sent_to_the_builder(file: Path) -> 
 def test_the_wheel_that_the_images_install_has_the_files_that_are_not_code() -> None:
     """The images have no source tree to fall back on."""
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    for package in ("proxy", "backends"):
-        listed = {file for pattern in written[package] for file in (ROOT / package).glob(pattern)}
-        for file in (ROOT / package).rglob("*"):
+    for root, package in (("proxy", "crossfade"), ("backends", "crossfade_backends")):
+        folder = ROOT / root / package
+        listed = {file for pattern in written[package] for file in folder.glob(pattern)}
+        for file in folder.rglob("*"):
             if file.is_file() and file.suffix not in {".py", ".pyc", ".md"}:
-                assert file in listed, f"package-data of {package} lacks {file.relative_to(ROOT / package)}"
+                assert file in listed, f"package-data of {package} lacks {file.relative_to(folder)}"
 
 
 @BY_NAME

@@ -24,7 +24,7 @@ def guided(name: str, seconds: int, folder: Path) -> None:
     """By libFuzzer, which ends the process itself."""
     import atheris
 
-    with atheris.instrument_imports(include=["proxy"]):
+    with atheris.instrument_imports(include=["crossfade"]):
         from tests.fuzz.laws import LAWS, Exchanges
         from tests.fuzz.mutations import TOKENS
     law, seeds = LAWS[name]

@@ -14,7 +14,7 @@ from itertools import pairwise
 from random import Random
 from zlib import crc32
 
-from proxy.http1.framing import BrokenBody, ChunkedReader, chunks
+from crossfade.http1.framing import BrokenBody, ChunkedReader, chunks
 from tests.dataplane.plane import mirrored, route, sticky
 from tests.fuzz.memory import Memory, Origin, Script, Talk, answer
 from tests.fuzz.mutations import chunked_bodies, seeds, streams

@@ -15,14 +15,14 @@ from unittest import mock
 
 from msgspec.structs import replace
 
-from proxy import dial
-from proxy.dataplane.downstream import Downstream
-from proxy.dataplane.endpoint import BackendState, EndpointState
-from proxy.dataplane.flow import Flow
-from proxy.dataplane.listener import DataPlane
-from proxy.dataplane.mirror import MirrorState
-from proxy.dataplane.upstream import Upstream
-from proxy.routing.snapshot import Endpoint, Route
+from crossfade import dial
+from crossfade.dataplane.downstream import Downstream
+from crossfade.dataplane.endpoint import BackendState, EndpointState
+from crossfade.dataplane.flow import Flow
+from crossfade.dataplane.listener import DataPlane
+from crossfade.dataplane.mirror import MirrorState
+from crossfade.dataplane.upstream import Upstream
+from crossfade.routing.snapshot import Endpoint, Route
 from tests.dataplane.plane import BACKEND, SNAPSHOT
 from tests.fuzz.reference import Heard, Refused, next_message
 

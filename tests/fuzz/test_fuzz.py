@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.http1 import framing, lines
+from crossfade.http1 import framing, lines
 from tests.build import interpreted
 from tests.fuzz.laws import LAWS, SWITCHED, UPGRADE, Exchanges, saying
 from tests.fuzz.mutations import mutations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.http1.head import CHUNKED, RequestHead, ResponseHead
+from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 

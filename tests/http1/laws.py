@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from proxy.errors import RequestRefused, ResponseRefused
-from proxy.http1.head import RequestHead, ResponseHead, parse_request, parse_response
+from crossfade.errors import RequestRefused, ResponseRefused
+from crossfade.http1.head import RequestHead, ResponseHead, parse_request, parse_response
 from tests.http1.corpus import spelled_request, spelled_response
 
 # What may go on: whole lines in canonical spelling, and none about this hop, the framing or the client.

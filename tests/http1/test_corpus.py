@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import RequestRefused, ResponseRefused
-from proxy.http1.head import parse_request, parse_response
+from crossfade.errors import RequestRefused, ResponseRefused
+from crossfade.http1.head import parse_request, parse_response
 from tests.http1.corpus import messages, name_of, spelled_request, spelled_response
 from tests.http1.laws import request_or_refusal, response_or_refusal
 

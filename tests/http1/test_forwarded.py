@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.http1.forwarded import TrustedProxies, canonical, node_address, vouched_after, vouched_alone
+from crossfade.http1.forwarded import TrustedProxies, canonical, node_address, vouched_after, vouched_alone
 
 TRUSTED = TrustedProxies(["10.0.0.0/8", "fd00::/8"])
 EDGE = b"10.0.0.1"

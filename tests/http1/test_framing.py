@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.http1.framing import (
+from crossfade.http1.framing import (
     CHUNK_LINE_LIMIT,
     LAST_CHUNK,
     TRAILER_LIMIT,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import RequestRefused, Stage
-from proxy.http1.head import CHUNKED, RequestHead, parse_request
+from crossfade.errors import RequestRefused, Stage
+from crossfade.http1.head import CHUNKED, RequestHead, parse_request
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", min_size=1, max_size=12)
 VALUES = st.text(

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.errors import RequestRefused
-from proxy.http1 import lines
-from proxy.http1.head import parse_request
+from crossfade.errors import RequestRefused
+from crossfade.http1 import lines
+from crossfade.http1.head import parse_request
 
 
 @pytest.fixture(autouse=True)

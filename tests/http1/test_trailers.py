@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from proxy.http1.framing import FRAMING_TRAILER, ChunkedReader, chunks
-from proxy.http1.headers import CANONICAL_LINES
-from proxy.http1.trailers import NEVER_TRAILERS, trailer_fields
+from crossfade.http1.framing import FRAMING_TRAILER, ChunkedReader, chunks
+from crossfade.http1.headers import CANONICAL_LINES
+from crossfade.http1.trailers import NEVER_TRAILERS, trailer_fields
 
 PASS = [b"X-Sum", b"Digest", b"Server-Timing", b"ETag", b"grpc-status", b"x-crossfad", b"x-cross"]
 STOP = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.http1.head import parse_request, parse_response
-from proxy.http1.upgrade import grants, requested
+from crossfade.http1.head import parse_request, parse_response
+from crossfade.http1.upgrade import grants, requested
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 section 1.3, and its answer
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from backends.rows import CustomerRow
+from crossfade_backends.rows import CustomerRow
 from loadtests.customers import customer
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from crossfade.routing.ledger import Ledger, bucket_of, new_ledger, reweigh, salt_of
 from loadtests.laws import Finding, RouteState, Sightings, Split, judge, least_move
-from proxy.routing.ledger import Ledger, bucket_of, new_ledger, reweigh, salt_of
 
 SALT = salt_of("churn")
 CUSTOMERS = [f"c-{n}" for n in range(2000)]

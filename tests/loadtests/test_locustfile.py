@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.routing.ledger import bucket_of, new_ledger, reweigh, salt_of
+from crossfade.routing.ledger import bucket_of, new_ledger, reweigh, salt_of
 
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra: load)")
 

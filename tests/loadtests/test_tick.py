@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from crossfade.control import live_rollout
+from crossfade.rollout.judgement import Sight, judge
+from crossfade.rollout.verdict import Verdict
 from loadtests import tick
-from proxy.control import live_rollout
-from proxy.rollout.judgement import Sight, judge
-from proxy.rollout.verdict import Verdict
 
 
 def test_the_command_prints_a_cost_for_each_case(capsys: pytest.CaptureFixture[str]) -> None:

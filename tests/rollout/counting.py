@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from proxy.config.model import CheckConfig
-from proxy.rollout import evidence as real
-from proxy.rollout.answer import Terms
-from proxy.rollout.evidence import Evidence, fix_limits
-from proxy.stats.counts import ERROR, Cell, Events
-from proxy.stats.histogram import bucket_of
+from crossfade.config.model import CheckConfig
+from crossfade.rollout import evidence as real
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.evidence import Evidence, fix_limits
+from crossfade.stats.counts import ERROR, Cell, Events
+from crossfade.stats.histogram import bucket_of
 
 TERMS = Terms(step=0, min_requests=100, alpha=0.002, whole=0.01)
 

@@ -7,15 +7,15 @@ import random
 import msgspec
 import pytest
 
-from proxy.config.model import RolloutConfig, StepConfig
-from proxy.rollout.answer import Terms
-from proxy.rollout.checks import judge, judge_all
-from proxy.rollout.evidence import WARM_UP, tosses_of
-from proxy.rollout.strategy import Plan, expand
-from proxy.rollout.verdict import Finding, Verdict
-from proxy.stats.counts import ERROR
-from proxy.stats.differences import log_e_increase
-from proxy.stats.sequential import bound
+from crossfade.config.model import RolloutConfig, StepConfig
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.checks import judge, judge_all
+from crossfade.rollout.evidence import WARM_UP, tosses_of
+from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.stats.counts import ERROR
+from crossfade.stats.differences import log_e_increase
+from crossfade.stats.sequential import bound
 
 from .counting import TERMS, cell, check, evidence, gather
 

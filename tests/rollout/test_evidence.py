@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout import evidence as real
-from proxy.rollout.evidence import (
+from crossfade.rollout import evidence as real
+from crossfade.rollout.evidence import (
     WARM_UP,
     Evidence,
     Limit,
@@ -20,9 +20,9 @@ from proxy.rollout.evidence import (
     tosses_of,
     total,
 )
-from proxy.stats.counts import ERROR, Events
-from proxy.stats.histogram import GAMMA
-from proxy.stats.sequential import Tosses
+from crossfade.stats.counts import ERROR, Events
+from crossfade.stats.histogram import GAMMA
+from crossfade.stats.sequential import Tosses
 
 from .counting import cell, check, evidence, gather
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.rollout import firsts
-from proxy.rollout.answer import Terms
-from proxy.rollout.checks import judge
-from proxy.rollout.evidence import WARM_UP, Evidence, gather, tosses_of
-from proxy.rollout.firsts import BITS, Firsts
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import ERROR, Cell, Events
-from proxy.stats.pairs import Pair, Pairs
+from crossfade.rollout import firsts
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.checks import judge
+from crossfade.rollout.evidence import WARM_UP, Evidence, gather, tosses_of
+from crossfade.rollout.firsts import BITS, Firsts
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import ERROR, Cell, Events
+from crossfade.stats.pairs import Pair, Pairs
 
 from .counting import cell, check
 

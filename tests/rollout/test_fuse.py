@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import FuseConfig
-from proxy.rollout.fuse import Tail, judge_fuse
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import RECENT_KEPT
+from crossfade.config.model import FuseConfig
+from crossfade.rollout.fuse import Tail, judge_fuse
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import RECENT_KEPT
 
 FUSE = FuseConfig(consecutive_errors=5, error_share=0.5, of_last=20)
 

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from proxy.config.model import RolloutConfig
-from proxy.rollout.evidence import Evidence
-from proxy.rollout.fuse import Tail
-from proxy.rollout.guard import (
+from crossfade.config.model import RolloutConfig
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.fuse import Tail
+from crossfade.rollout.guard import (
     CHAMPION,
     PROXY,
     RATIO,
@@ -20,11 +20,11 @@ from proxy.rollout.guard import (
     is_sick,
     judge_guard,
 )
-from proxy.rollout.judgement import Sight, judge, move_of
-from proxy.rollout.machine import Event, RolloutState
-from proxy.rollout.strategy import expand
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import Cell
+from crossfade.rollout.judgement import Sight, judge, move_of
+from crossfade.rollout.machine import Event, RolloutState
+from crossfade.rollout.strategy import expand
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import Cell
 
 from .counting import cell, check, evidence
 

@@ -8,16 +8,16 @@ import random
 import msgspec
 import pytest
 
-from proxy.config.model import RolloutConfig
-from proxy.rollout.evidence import Evidence
-from proxy.rollout.fuse import Tail
-from proxy.rollout.inputs import read, written
-from proxy.rollout.judgement import Sight, judge, move_of
-from proxy.rollout.machine import Phase, RolloutState
-from proxy.rollout.strategy import Plan, expand
-from proxy.stats.histogram import Histogram
-from proxy.stats.means import Moments
-from proxy.stats.pairs import Pairs
+from crossfade.config.model import RolloutConfig
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.fuse import Tail
+from crossfade.rollout.inputs import read, written
+from crossfade.rollout.judgement import Sight, judge, move_of
+from crossfade.rollout.machine import Phase, RolloutState
+from crossfade.rollout.strategy import Plan, expand
+from crossfade.stats.histogram import Histogram
+from crossfade.stats.means import Moments
+from crossfade.stats.pairs import Pairs
 
 from .counting import cell, check, gather
 

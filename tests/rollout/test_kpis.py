@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from proxy.rollout.answer import Terms
-from proxy.rollout.checks import judge
-from proxy.rollout.evidence import Evidence, gather
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import Cell
-from proxy.stats.means import Moments
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.checks import judge
+from crossfade.rollout.evidence import Evidence, gather
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import Cell
+from crossfade.stats.means import Moments
 
 from .counting import TERMS, cell, check, evidence
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec.structs import replace
 
-import proxy
-from proxy.rollout.diagram import mermaid
-from proxy.rollout.machine import (
+import crossfade
+from crossfade.rollout.diagram import mermaid
+from crossfade.rollout.machine import (
     TABLE,
     WHOLE,
     Event,
@@ -202,7 +202,7 @@ TestLawFive = NoOrderOfEventsRaisesExposure.TestCase
 
 
 def test_the_readme_has_the_diagram_of_the_table():
-    text = (Path(proxy.__file__).parent / "README.md").read_text()
+    text = (Path(crossfade.__file__).parents[1] / "README.md").read_text()
     _, _, rest = text.partition("<!-- rollout-diagram: begin -->\n```mermaid\n")
     drawn, _, _ = rest.partition("\n```\n<!-- rollout-diagram: end -->")
-    assert drawn == mermaid(), "put the output of proxy.rollout.diagram.mermaid() between the markers"
+    assert drawn == mermaid(), "put the output of crossfade.rollout.diagram.mermaid() between the markers"

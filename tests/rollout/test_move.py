@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from proxy.config.model import RolloutConfig, StepConfig
-from proxy.rollout.machine import Event, Phase, RolloutState
-from proxy.rollout.move import Facts, Move, next_move
-from proxy.rollout.strategy import Plan, expand
-from proxy.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.config.model import RolloutConfig, StepConfig
+from crossfade.rollout.machine import Event, Phase, RolloutState
+from crossfade.rollout.move import Facts, Move, next_move
+from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 
 PASS, FAIL, UNDECIDED, VOID = (
     Verdict("c", finding, f"it is {finding}")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import CheckConfig
-from proxy.rollout.outside import Reading, judge_outside
-from proxy.rollout.verdict import Finding, Verdict
+from crossfade.config.model import CheckConfig
+from crossfade.rollout.outside import Reading, judge_outside
+from crossfade.rollout.verdict import Finding, Verdict
 
 SINCE = 100.0
 

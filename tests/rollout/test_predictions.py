@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from proxy.rollout.checks import judge
-from proxy.rollout.evidence import WARM_UP, Evidence, gather
-from proxy.rollout.verdict import Finding
-from proxy.stats.counts import Cell
-from proxy.stats.pairs import Pairs
+from crossfade.rollout.checks import judge
+from crossfade.rollout.evidence import WARM_UP, Evidence, gather
+from crossfade.rollout.verdict import Finding
+from crossfade.stats.counts import Cell
+from crossfade.stats.pairs import Pairs
 
 from .counting import TERMS, cell, check, evidence
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.config.model import CheckConfig, FuseConfig, RolloutConfig, StepConfig
-from proxy.config.rollout import Strategy
-from proxy.rollout.machine import WHOLE, Step
-from proxy.rollout.strategy import PRESETS, asked, expand, split_for_step
+from crossfade.config.model import CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from crossfade.config.rollout import Strategy
+from crossfade.rollout.machine import WHOLE, Step
+from crossfade.rollout.strategy import PRESETS, asked, expand, split_for_step
 
 
 def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.http1.head import RequestHead, parse_request
-from proxy.routing.ledger import BUCKETS, Ledger, new_ledger, salt_of
-from proxy.routing.snapshot import Match, Route, Snapshot, Sticky
+from crossfade.http1.head import RequestHead, parse_request
+from crossfade.routing.ledger import BUCKETS, Ledger, new_ledger, salt_of
+from crossfade.routing.snapshot import Match, Route, Snapshot, Sticky
 
 
 def request(

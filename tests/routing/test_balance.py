@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing.balance import pick
+from crossfade.routing.balance import pick
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.routing.balance import pick
-from proxy.routing.health import FIRST_SHARE, LONGEST, Health, is_due, share
-from proxy.routing.snapshot import Eject
+from crossfade.routing.balance import pick
+from crossfade.routing.health import FIRST_SHARE, LONGEST, Health, is_due, share
+from crossfade.routing.snapshot import Eject
 
 RULE = Eject(after=3, time=10.0, max_share=0.5, statuses=(503,))
 TIMES = st.floats(0, 1e6)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.routing.key import cookie_value, decode_json, json_key, query_value
-from proxy.routing.router import CompiledRoute
-from proxy.routing.snapshot import Match, Sticky
+from crossfade.routing.key import cookie_value, decode_json, json_key, query_value
+from crossfade.routing.router import CompiledRoute
+from crossfade.routing.snapshot import Match, Sticky
 from tests.routing.requests import request, route
 
 CLIENT = b"10.0.0.9"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.routing.ledger import (
+from crossfade.routing.ledger import (
     BUCKETS,
     Ledger,
     bucket_of,
@@ -174,7 +174,7 @@ def test_backend_of():
 
 ELSEWHERE = """
 from tests.routing.test_ledger import digest, history
-from proxy.routing.ledger import bucket_of, salt_of
+from crossfade.routing.ledger import bucket_of, salt_of
 print(digest(history()), *[bucket_of(b"customer-%d" % i, salt_of("churn")) for i in range(100)])
 """
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from proxy.routing.key import decode_json
-from proxy.routing.match import body_test, head_test
-from proxy.routing.router import Router
-from proxy.routing.snapshot import Match
+from crossfade.routing.key import decode_json
+from crossfade.routing.match import body_test, head_test
+from crossfade.routing.router import Router
+from crossfade.routing.snapshot import Match
 from tests.routing.requests import request, route, snapshot
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import RequestRefused
-from proxy.routing.override import make_token, read_token
+from crossfade.errors import RequestRefused
+from crossfade.routing.override import make_token, read_token
 
 SECRET = "correct horse battery staple"
 TOKEN = make_token(SECRET, "churn", "v3", 1000).encode()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing.key import decode_json
-from proxy.routing.ledger import hash_of
-from proxy.routing.rate import ENTRY_BYTES, SLACK, WAYS, RateLimit, RateTable
-from proxy.routing.snapshot import Rate, Sticky
+from crossfade.routing.key import decode_json
+from crossfade.routing.ledger import hash_of
+from crossfade.routing.rate import ENTRY_BYTES, SLACK, WAYS, RateLimit, RateTable
+from crossfade.routing.snapshot import Rate, Sticky
 from tests.routing.requests import request
 
 IP = Sticky("client_ip")

@@ -12,9 +12,18 @@ from random import Random
 
 import pytest
 
-from proxy.routing.ledger import BUCKETS, Ledger, bucket_of, hash_of, new_ledger, restore, reweigh, salt_of
-from proxy.routing.router import KEPT_KEYS, CompiledRoute
-from proxy.routing.snapshot import Sticky
+from crossfade.routing.ledger import (
+    BUCKETS,
+    Ledger,
+    bucket_of,
+    hash_of,
+    new_ledger,
+    restore,
+    reweigh,
+    salt_of,
+)
+from crossfade.routing.router import KEPT_KEYS, CompiledRoute
+from crossfade.routing.snapshot import Sticky
 from tests.routing.requests import request, route
 
 Z_999 = 3.2905

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from proxy.config.load import Loaded, load
-from proxy.routing.ledger import Ledger, new_ledger, reweigh, salt_of
-from proxy.routing.router import Router
-from proxy.routing.snapshot import (
+from crossfade.config.load import Loaded, load
+from crossfade.routing.ledger import Ledger, new_ledger, reweigh, salt_of
+from crossfade.routing.router import Router
+from crossfade.routing.snapshot import (
     Backend,
     Eject,
     Endpoint,

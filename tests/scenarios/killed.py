@@ -16,14 +16,14 @@ import sys
 import time
 from contextlib import closing, suppress
 
-from proxy.config.load import load
-from proxy.control.controller import Controller
-from proxy.control.refusal import Refused
-from proxy.control.seam import WorkerStatus
-from proxy.control.store import Store
-from proxy.control.views import Verb
-from proxy.routing.snapshot import Snapshot
-from proxy.stats.counts import Cell, Counts
+from crossfade.config.load import load
+from crossfade.control.controller import Controller
+from crossfade.control.refusal import Refused
+from crossfade.control.seam import WorkerStatus
+from crossfade.control.store import Store
+from crossfade.control.views import Verb
+from crossfade.routing.snapshot import Snapshot
+from crossfade.stats.counts import Cell, Counts
 
 STEPS = ", ".join(f"{{weight: {share}%, hold: 1s}}" for share in (1, 3, 8, 15, 30, 45, 70))
 CONFIG = f"""

@@ -72,12 +72,12 @@ class Proxy(Process):
         self.workers = workers
         self.file = folder / "routing.yaml"
         self.write(config)
-        super().__init__("proxy", "run", str(self.file))
+        super().__init__("crossfade", "run", str(self.file))
 
     async def take_over(self) -> int:
         """Start another one beside it, which takes over; returns the exit code of the one before."""
         before = self.child
-        self.module = ("proxy", "run", "--takeover", str(self.file))
+        self.module = ("crossfade", "run", "--takeover", str(self.file))
         await Process.start(self)
         code = await asyncio.wait_for(before.wait(), GUARD)
         await wait_until(self.is_ready, "the proxy is ready")

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from proxy.control.replay import journal, replayed
-from proxy.control.store import Store
+from crossfade.control.replay import journal, replayed
+from crossfade.control.store import Store
 from tests.scenarios.stagehands import Load, Proxy, running, wait_until
 from tests.scenarios.test_evidence import behaving, verdicts
 

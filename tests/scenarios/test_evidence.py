@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from proxy.routing.ledger import hash_of, new_ledger, reweigh, salt_of
+from crossfade.routing.ledger import hash_of, new_ledger, reweigh, salt_of
 from tests.scenarios.conftest import canary
 from tests.scenarios.stagehands import Load, Proxy, running, wait_until
 

@@ -8,9 +8,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from proxy.control.chain import first_broken
-from proxy.control.replay import journal, replayed
-from proxy.control.store import Store
+from crossfade.control.chain import first_broken
+from crossfade.control.replay import journal, replayed
+from crossfade.control.store import Store
 
 KILLS = 50
 

@@ -82,8 +82,8 @@ async def test_what_lies_in_the_working_directory_is_not_taken_for_the_proxy(
     tmp_path: Path, models: dict[str, Model]
 ) -> None:
     """Its workers are the package that was started, too."""
-    (tmp_path / "proxy").mkdir()
-    (tmp_path / "proxy" / "__init__.py").write_text("raise SystemExit('another package')")
+    (tmp_path / "crossfade").mkdir()
+    (tmp_path / "crossfade" / "__init__.py").write_text("raise SystemExit('another package')")
     proxy = Proxy(tmp_path, routing(models, WHOLE))
     proxy.child = await asyncio.create_subprocess_exec(
         Path(sys.executable).parent / "crossfade", "run", str(proxy.file),

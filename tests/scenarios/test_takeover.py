@@ -108,7 +108,7 @@ async def begun(proxy: Proxy) -> bool:
 
 async def test_there_is_nobody_to_take_over_from(tmp_path: Path, models: dict[str, Model]) -> None:
     proxy = Proxy(tmp_path, routing(models, HALF))
-    proxy.module = ("proxy", "run", "--takeover", str(proxy.file))
+    proxy.module = ("crossfade", "run", "--takeover", str(proxy.file))
     async with running(proxy), Load(proxy.url) as load:
         await load.more(20)
         assert "no other proxy" in proxy.output
@@ -122,7 +122,7 @@ async def test_a_bad_configuration_takes_nothing_over(tmp_path: Path, models: di
         pid = proxy.child.pid
         proxy.write(routing(models, "    splt: {v2: 100%}\n"))
         heir = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "proxy", "run", "--takeover", str(proxy.file)),
+            *(sys.executable, "-m", "crossfade", "run", "--takeover", str(proxy.file)),
             stderr=asyncio.subprocess.PIPE,
         )
         _, said = await heir.communicate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxy.stats.means import FEWEST, Moments, Sides, mean_interval, weighed
+from crossfade.stats.means import FEWEST, Moments, Sides, mean_interval, weighed
 
 ALPHA, RUNS, UNITS, LOOK = 0.05, 60, 10_000, 200
 RAMP = ((0.05, 1.0), (0.25, 1.3), (0.5, 1.6))  # share, and how much more often a unit converts than at first

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, Events, MirrorCount
-from proxy.stats.histogram import Histogram
-from proxy.stats.means import Moments
-from proxy.stats.pairs import Pair, Pairs
+from crossfade.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, Events, MirrorCount
+from crossfade.stats.histogram import Histogram
+from crossfade.stats.means import Moments
+from crossfade.stats.pairs import Pair, Pairs
 
 
 def cell(backend="churn-v2", role="champion", version=1, requests=1, errors=0, **more) -> Cell:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.differences import Cut, gain_increase, log_e_increase, log_e_shift, log_e_within
-from proxy.stats.sequential import Tosses, bound, gain_worse, log_e_worse
+from crossfade.stats.differences import Cut, gain_increase, log_e_increase, log_e_shift, log_e_within
+from crossfade.stats.sequential import Tosses, bound, gain_worse, log_e_worse
 
 
 def binomial(n: int, p: float) -> list[float]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.divergence import (
+from crossfade.stats.divergence import (
     Binned,
     distance,
     log_e_band,

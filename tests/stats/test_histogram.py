@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, upper_edge
+from crossfade.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, upper_edge
 
 DURATIONS = st.floats(1e-6, 1e4)
 MANY = st.lists(DURATIONS, min_size=1, max_size=60)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.means import (
+from crossfade.stats.means import (
     Moments,
     Sides,
     gain_mean,
@@ -22,7 +22,7 @@ from proxy.stats.means import (
     reach,
     weighed,
 )
-from proxy.stats.sequential import bound
+from crossfade.stats.sequential import bound
 
 values = st.lists(st.sampled_from([0, 1, 2, 0.25, -1]), max_size=12)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
-from proxy.stats.sequential import bound
+from crossfade.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
+from crossfade.stats.sequential import bound
 
 kinds = st.tuples(
     st.booleans(), st.sampled_from([None, True, False]), st.just(0.25), st.sampled_from([None, True, False])

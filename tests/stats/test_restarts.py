@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.restarts import (
+from crossfade.stats.restarts import (
     SLOTS,
     is_due,
     log_e_above_restarted,
     log_e_increase_restarted,
     log_e_worse_restarted,
 )
-from proxy.stats.sequential import (
+from crossfade.stats.sequential import (
     Tosses,
     bound,
     log_e_above,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.scores import Levels, Scores, bucket_of_score, levels_of
+from crossfade.stats.scores import Levels, Scores, bucket_of_score, levels_of
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.stats.sequential import (
+from crossfade.stats.sequential import (
     Tosses,
     bound,
     gain_above,

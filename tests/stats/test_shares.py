@@ -6,8 +6,8 @@ from math import comb, exp
 
 import pytest
 
-from proxy.stats.sequential import bound
-from proxy.stats.shares import log_e_shares
+from crossfade.stats.sequential import bound
+from crossfade.stats.shares import log_e_shares
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.stats.counts import Cell
-from proxy.stats.window import Window
+from crossfade.stats.counts import Cell
+from crossfade.stats.window import Window
 
 
 def cell(backend: str, requests: int, errors: int = 0, version: int = 1) -> Cell:

@@ -7,7 +7,7 @@ import socket
 
 import uvloop
 
-from proxy.workers.messages import DOWNWARD, Drain, read_frame, write_frame
+from crossfade.workers.messages import DOWNWARD, Drain, read_frame, write_frame
 
 
 def test_what_is_written_arrives() -> None:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from proxy.workers import sockets
+from crossfade.workers import sockets
 
 
 @pytest.fixture

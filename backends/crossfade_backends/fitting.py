@@ -1,0 +1,47 @@
+"""From a recipe to a fitted scikit-learn classifier, and how good that is on data it has not seen."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from crossfade_backends.data import Sample
+from crossfade_backends.recipes import Recipe
+from crossfade_backends.registry import Classifier, Metrics
+
+
+def fit(recipe: Recipe, train: Sample) -> Classifier:
+    """`train` as `Recipe.prepare` gives it."""
+    classifier = build(recipe)
+    classifier.fit(train.features, train.churned)
+    return classifier
+
+
+def build(recipe: Recipe) -> Classifier:
+    match recipe.estimator:
+        case "logistic_regression":
+            pipeline: Classifier = make_pipeline(StandardScaler(), LogisticRegression(**recipe.options))
+            return pipeline
+        case "gradient_boosting":
+            boosting: Classifier = GradientBoostingClassifier(**recipe.options)
+            return boosting
+        case _:
+            assert_never(recipe.estimator)
+
+
+def evaluate(classifier: Classifier, held_out: Sample) -> Metrics:
+    """On rows in the server's units, whatever units the version was trained in."""
+    scores = classifier.predict_proba(held_out.features)[:, 1]
+    truth = held_out.churned
+    return Metrics(
+        auc=float(roc_auc_score(truth, scores)),
+        log_loss=float(log_loss(truth, scores)),
+        brier=float(brier_score_loss(truth, scores)),
+        accuracy=float(accuracy_score(truth, scores >= 0.5)),
+        n=len(truth),
+    )

@@ -1,0 +1,179 @@
+"""The endpoints of one model server.
+
+Predictions go `fault → body → model → answer`. Small bodies are answered on the event loop,
+since a row costs less than the way to a thread and back; large ones in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from crossfade_backends.faults import Ending, Fate, Faults, FaultSwitch
+from crossfade_backends.inference import describe_model, describe_server, infer
+from crossfade_backends.metrics import ServerMetrics
+from crossfade_backends.replies import json_reply, refuse
+from crossfade_backends.rows import parse_body
+from crossfade_backends.scoring import Distortion, ServedModel, predict_batch, predict_row
+
+Work = Callable[[bytes, ServedModel, Distortion], dict[str, Any]]
+
+# About a hundred rows.
+MAX_INLINE_BYTES = 16 * 1024
+# What a crash leaves (EX_SOFTWARE): not 0, so that supervisors start the process again.
+DEAD_EXIT_CODE = 70
+ANSWER_TIME = 0.1
+RETRY_SOON = {"Retry-After": "1"}
+
+
+class ModelServer:
+    """`model` is None until it is loaded; `failure` says why it never will be."""
+
+    def __init__(self, name: str, version: str, faults: FaultSwitch, metrics: ServerMetrics) -> None:
+        self.name = name
+        self.version = version
+        self.faults = faults
+        self.metrics = metrics
+        self.model: ServedModel | None = None
+        self.failure: str | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        model, one_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        return [
+            web.post("/predict", self.predict),
+            web.post("/batch", self.batch),
+            web.get("/health", self.health),
+            web.get("/live", self.live),
+            web.get("/metrics", self.show_metrics),
+            web.get("/faults", self.show_faults),
+            web.put("/faults", self.put_faults),
+            web.delete("/faults", self.delete_faults),
+            web.get("/v2", self.server_metadata),
+            web.get("/v2/health/live", self.live),
+            web.get("/v2/health/ready", self.server_ready),
+            *(web.get(path, self.model_metadata) for path in (model, one_version)),
+            *(web.get(f"{path}/ready", self.model_ready) for path in (model, one_version)),
+            *(web.post(f"{path}/infer", self.infer) for path in (model, one_version)),
+        ]
+
+    # Predictions
+
+    async def predict(self, request: web.Request) -> web.StreamResponse:
+        return await self.suffer(request, predict_row)
+
+    async def batch(self, request: web.Request) -> web.StreamResponse:
+        return await self.suffer(request, predict_batch)
+
+    async def infer(self, request: web.Request) -> web.StreamResponse:
+        self.check_model(request)
+        return await self.suffer(request, infer)
+
+    async def suffer(self, request: web.Request, work: Work) -> web.StreamResponse:
+        """One prediction, and what the faults in force make of it."""
+        fate = self.faults.draw()
+        body = await request.read()
+        if fate.delay:
+            await asyncio.sleep(fate.delay)
+        if fate.ending is Ending.HANG:
+            # Ends when the fault is removed, or by cancellation when the client leaves.
+            await self.faults.released.wait()
+        if fate.ending is Ending.ERROR:
+            raise refuse(self.faults.faults.error_status, "a fault was injected")
+        answer = await self.work(work, body, fate)
+        return await cut(request, answer) if fate.ending is Ending.CUT else answer
+
+    async def work(self, work: Work, body: bytes, fate: Fate) -> web.Response:
+        model = self.loaded_model()
+        if len(body) <= MAX_INLINE_BYTES:
+            return json_reply(work(body, model, fate.distort))
+        return json_reply(await asyncio.to_thread(work, body, model, fate.distort))
+
+    def loaded_model(self) -> ServedModel:
+        if self.model is None:
+            raise refuse(503, f"{self.name} {self.version} is not loaded", RETRY_SOON)
+        return self.model
+
+    # Health and metrics
+
+    def state(self) -> str:
+        if self.failure is not None:
+            return "failed"
+        if self.model is None:
+            return "loading"
+        return "unhealthy" if self.faults.faults.unhealthy else "ok"
+
+    async def health(self, request: web.Request) -> web.Response:
+        state = self.state()
+        content = {"status": state, "model": self.name, "version": self.version}
+        if self.failure is not None:
+            content["error"] = self.failure
+        return json_reply(content, 200 if state == "ok" else 503)
+
+    async def live(self, request: web.Request) -> web.Response:
+        return json_reply({"live": True})
+
+    async def show_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=self.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    # Faults
+
+    async def show_faults(self, request: web.Request) -> web.Response:
+        return json_reply(self.faults.faults.model_dump())
+
+    async def put_faults(self, request: web.Request) -> web.Response:
+        faults = parse_body(Faults, await request.read())
+        if faults.drop_dead and faults.answer_first:
+            asyncio.get_running_loop().call_later(ANSWER_TIME, os._exit, DEAD_EXIT_CODE)
+        elif faults.drop_dead:
+            os._exit(DEAD_EXIT_CODE)
+        self.faults.replace(faults)
+        return await self.show_faults(request)
+
+    async def delete_faults(self, request: web.Request) -> web.Response:
+        self.faults.replace(Faults())
+        return await self.show_faults(request)
+
+    # Open Inference Protocol
+
+    async def server_metadata(self, request: web.Request) -> web.Response:
+        return json_reply(describe_server(installed_version("crossfade")))
+
+    async def server_ready(self, request: web.Request) -> web.Response:
+        ready = self.state() == "ok"
+        # The protocol's text calls this field "live" here too; servers and clients say "ready".
+        return json_reply({"ready": ready}, 200 if ready else 503)
+
+    async def model_ready(self, request: web.Request) -> web.Response:
+        self.check_model(request)
+        ready = self.state() == "ok"
+        return json_reply({"name": self.name, "ready": ready}, 200 if ready else 503)
+
+    async def model_metadata(self, request: web.Request) -> web.Response:
+        self.check_model(request)
+        return json_reply(describe_model(self.loaded_model()))
+
+    def check_model(self, request: web.Request) -> None:
+        asked = request.match_info
+        if asked["model"] != self.name:
+            raise refuse(404, f"no model {asked['model']!r} here, only {self.name!r}")
+        if asked.get("version", self.version) != self.version:
+            raise refuse(404, f"no version {asked['version']!r} of {self.name!r} here, only {self.version!r}")
+
+
+async def cut(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    """Promises the whole body, sends half of it, and closes the connection."""
+    body = answer.body
+    assert isinstance(body, bytes)
+    torn = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+    torn.content_length = len(body)
+    await torn.prepare(request)
+    await torn.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return torn

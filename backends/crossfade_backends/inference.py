@@ -1,0 +1,161 @@
+"""The Open Inference Protocol, version 2 (REST, JSON tensors): bodies in, bodies out.
+
+Input is one [n, 5] tensor in the order of FEATURES, or five tensors [n] or [n, 1] named by
+feature. Output is `churn_probability`, FP64 [n]. Binary tensors are an extension that this
+server does not have.
+
+Rule: any bad body is a 400 that names the tensor (the protocol knows no 422); a batch that
+is too large is a 413.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from crossfade_backends.data import FEATURES, FloatArray
+from crossfade_backends.replies import Refused, refuse
+from crossfade_backends.rows import LIMITS, MAX_ROWS, refusal
+from crossfade_backends.scoring import Distortion, ServedModel
+
+OUTPUT = "churn_probability"
+FLOATS = ("FP64", "FP32")
+INTEGERS = ("INT64", "INT32")
+# Bad values named in one refusal.
+MAX_BAD_VALUES = 10
+
+
+class InputTensor(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    shape: list[Annotated[int, Field(ge=0)]]
+    datatype: str
+    data: list[Any]
+
+
+class RequestedOutput(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+
+
+class InferenceRequest(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str | None = None
+    inputs: list[InputTensor] = Field(min_length=1)
+    outputs: list[RequestedOutput] | None = None
+
+
+def describe_server(version: str) -> dict[str, Any]:
+    return {"name": "crossfade-backends", "version": version, "extensions": []}
+
+
+def describe_model(model: ServedModel) -> dict[str, Any]:
+    return {
+        "name": model.metadata.name,
+        "versions": [model.metadata.version],
+        "platform": "sklearn_skops",
+        "inputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in FEATURES],
+        "outputs": [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}],
+    }
+
+
+def infer(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+    request = parse_request(body)
+    matrix = as_matrix(request.inputs)
+    check_values(matrix)
+    scores = distort(model.score(matrix))
+    output = {"name": OUTPUT, "datatype": "FP64", "shape": [len(scores)], "data": scores.tolist()}
+    answer = {
+        "model_name": model.metadata.name,
+        "model_version": model.metadata.version,
+        "outputs": [output],
+    }
+    return answer if request.id is None else {**answer, "id": request.id}
+
+
+def parse_request(body: bytes) -> InferenceRequest:
+    try:
+        request = InferenceRequest.model_validate_json(body)
+    except ValidationError as invalid:
+        raise Refused(400, refusal(invalid).problems) from None
+    unknown = [output.name for output in request.outputs or () if output.name != OUTPUT]
+    if unknown:
+        raise refuse(400, f"unknown output {unknown[0]!r}, this model has {OUTPUT!r}")
+    return request
+
+
+def as_matrix(inputs: list[InputTensor]) -> FloatArray:
+    """(n, 5), in the order of FEATURES."""
+    by_name = {tensor.name: tensor for tensor in inputs}
+    if len(inputs) == len(FEATURES) and by_name.keys() == set(FEATURES):
+        return np.column_stack(columns(by_name))
+    if len(inputs) > 1:
+        missing = [name for name in FEATURES if name not in by_name]
+        raise refuse(400, f"expected one tensor, or one for each of {list(FEATURES)}; missing: {missing}")
+    [tensor] = inputs
+    if len(tensor.shape) != 2 or tensor.shape[1] != len(FEATURES):
+        raise refuse(400, f"tensor {tensor.name!r}: shape {tensor.shape} is not [n, {len(FEATURES)}]")
+    return read_values(tensor).reshape(-1, len(FEATURES))
+
+
+def columns(by_name: dict[str, InputTensor]) -> list[FloatArray]:
+    rows = by_name[FEATURES[0]].shape[:1]
+    for tensor in by_name.values():
+        if not tensor.shape or tensor.shape not in (rows, [*rows, 1]):
+            raise refuse(
+                400, f"tensor {tensor.name!r}: shape {tensor.shape} is not [n] or [n, 1], one n for all"
+            )
+    return [read_values(by_name[name]) for name in FEATURES]
+
+
+def read_values(tensor: InputTensor) -> FloatArray:
+    """Row-major values, from data written flat or nested."""
+    if tensor.datatype not in FLOATS + INTEGERS:
+        raise refuse(
+            400, f"tensor {tensor.name!r}: datatype {tensor.datatype!r} is not FP64, FP32 or integer"
+        )
+    if not 1 <= tensor.shape[0] <= MAX_ROWS:
+        status = 413 if tensor.shape[0] else 400
+        raise refuse(status, f"tensor {tensor.name!r}: {tensor.shape[0]} rows, 1 to {MAX_ROWS} are taken")
+    flat = flatten(tensor)
+    if len(flat) != math.prod(tensor.shape):
+        raise refuse(400, f"tensor {tensor.name!r}: {len(flat)} values do not fill shape {tensor.shape}")
+    # By type, because a bool is an int to isinstance and to numpy.
+    allowed = {int, float} if tensor.datatype in FLOATS else {int}
+    if not allowed.issuperset(map(type, flat)):
+        raise refuse(400, f"tensor {tensor.name!r}: data is not all {tensor.datatype} numbers")
+    try:
+        values = np.array(flat, dtype=np.float64)
+    except OverflowError:
+        raise refuse(400, f"tensor {tensor.name!r}: a number is out of range") from None
+    if tensor.datatype == "FP32":
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+            return values.astype(np.float32).astype(np.float64)
+    return values
+
+
+def flatten(tensor: InputTensor) -> list[Any]:
+    if not any(isinstance(item, list) for item in tensor.data):
+        return tensor.data
+    width = math.prod(tensor.shape[1:])
+    if len(tensor.shape) == 2 and all(isinstance(row, list) and len(row) == width for row in tensor.data):
+        return [value for row in tensor.data for value in row]
+    raise refuse(400, f"tensor {tensor.name!r}: nested data does not have shape {tensor.shape}")
+
+
+def check_values(matrix: FloatArray) -> None:
+    limits = np.array([LIMITS[name] for name in FEATURES], dtype=np.float64)
+    # Written so that NaN, which compares false with everything, is bad.
+    bad = np.argwhere(~((matrix >= 0) & (matrix <= limits)))
+    if len(bad):
+        named = [
+            f"{FEATURES[column]}[{row}] = {matrix[row, column]:g} is not in 0..{LIMITS[FEATURES[column]]}"
+            for row, column in bad[:MAX_BAD_VALUES].tolist()
+        ]
+        raise refuse(400, "; ".join(named))

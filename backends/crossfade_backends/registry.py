@@ -1,0 +1,191 @@
+"""The model registry: `ROOT/<name>/<version>/model.skops` and `metadata.json` beside it.
+
+Rule: a version is written whole or not at all, and nothing is unpacked before its SHA-256
+matches and its types are on the list: a model file is data from elsewhere, and unlike
+pickle, skops lets us look before we load. Every error names the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from datetime import UTC
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from crossfade_backends.data import FloatArray
+
+MODEL_FILE = "model.skops"
+METADATA_FILE = "metadata.json"
+
+# What a gradient boosting holds: the node table of each tree and its loss. Newer versions of
+# skops trust the loss by themselves, the oldest that we support do not.
+TRUSTED_TYPES = (
+    "sklearn.tree._tree.Tree",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.link.Interval",
+)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Classifier(Protocol):
+    def fit(self, features: FloatArray, labels: Any, /) -> Any: ...
+    def predict_proba(self, features: FloatArray, /) -> FloatArray: ...
+
+
+class RegistryError(Exception):
+    """Says which file or directory, and what is wrong with it."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+class Metrics(BaseModel):
+    """On held-out rows. `auc` is the area under the ROC curve; lower is better for `log_loss` and `brier`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    auc: float
+    log_loss: float
+    brier: float
+    accuracy: float
+    n: int
+
+
+# pydantic's own timezone object can crash the interpreter (CPython 3.11) if it lives until exit.
+UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+
+
+class Metadata(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str
+    framework: str
+    created: UtcTime
+    features: tuple[str, ...]
+    parameters: dict[str, str | bool | int | float]
+    metrics: Metrics
+    training_data_sha256: str
+    model_sha256: str
+
+
+def installed_framework() -> str:
+    return f"scikit-learn {installed_version('scikit-learn')}"
+
+
+def serialise(classifier: Classifier) -> bytes:
+    # skops costs the import of scikit-learn; only who reads or writes a model pays it.
+    from skops import io as skops_io
+
+    data: bytes = skops_io.dumps(classifier, compression=zipfile.ZIP_DEFLATED)
+    return data
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
+    """Puts the version in place with one rename; returns its directory."""
+    target = version_directory(root, metadata.name, metadata.version)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=f".{metadata.version}-", dir=target.parent))
+    try:
+        staged.chmod(0o755)
+        write_durably(staged / MODEL_FILE, model)
+        write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
+        swap(staged, target)
+    finally:
+        # Nothing of it is left if all went well.
+        shutil.rmtree(staged, ignore_errors=True)
+    return target
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def swap(staged: Path, target: Path) -> None:
+    if target.exists():
+        # A directory cannot be renamed onto one that holds files: the old one steps aside first.
+        retired = staged.with_name(f"{staged.name}.retired")
+        target.rename(retired)
+        staged.rename(target)
+        shutil.rmtree(retired)
+    else:
+        staged.rename(target)
+
+
+def version_directory(root: Path, name: str, version: str) -> Path:
+    for part in (name, version):
+        if not NAME.fullmatch(part):
+            raise RegistryError(root, f"{part!r} is not a valid model name or version ({NAME.pattern})")
+    return root / name / version
+
+
+def read_metadata(root: Path, name: str, version: str) -> Metadata:
+    path = version_directory(root, name, version) / METADATA_FILE
+    try:
+        metadata = Metadata.model_validate_json(read(path))
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole file"
+        raise RegistryError(path, f"{where}: {first['msg']}") from None
+    if (metadata.name, metadata.version) != (name, version):
+        raise RegistryError(path, f"describes {metadata.name} {metadata.version}, not {name} {version}")
+    return metadata
+
+
+def read_model(root: Path, metadata: Metadata) -> bytes:
+    """The model file's bytes, once their hash is the one that was recorded."""
+    path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
+    data = read(path)
+    if (found := sha256(data)) != metadata.model_sha256:
+        raise RegistryError(
+            path, f"SHA-256 is {found}, {METADATA_FILE} says {metadata.model_sha256}; not loaded"
+        )
+    return data
+
+
+def load_model(root: Path, metadata: Metadata) -> Classifier:
+    path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
+    data = read_model(root, metadata)
+    # scikit-learn does not support models of another version: some fail, some answer wrongly.
+    if metadata.framework != (installed := installed_framework()):
+        raise RegistryError(path, f"made with {metadata.framework}, this is {installed}; train it again")
+    return unpack(path, data)
+
+
+def unpack(path: Path, data: bytes) -> Classifier:
+    from skops import io as skops_io
+
+    try:
+        untrusted = sorted(set(skops_io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        if untrusted:
+            raise RegistryError(path, f"holds types that are not trusted: {', '.join(untrusted)}; not loaded")
+        classifier: Classifier = skops_io.loads(data, trusted=list(TRUSTED_TYPES))
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as broken:
+        raise RegistryError(path, f"is not a skops model: {broken}") from broken
+    return classifier
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise RegistryError(path, "is not there; `python -m crossfade_backends.train` makes it") from None
+    except OSError as unreadable:
+        raise RegistryError(path, f"cannot be read: {unreadable.strerror}") from unreadable

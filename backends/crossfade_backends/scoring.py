@@ -1,0 +1,81 @@
+"""The model as the server sees it: rows in, churn probabilities and risk levels out.
+
+Risk levels: low below 0.3, medium from 0.3, high from 0.6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from crossfade_backends.data import FEATURES, FloatArray
+from crossfade_backends.registry import (
+    METADATA_FILE,
+    Classifier,
+    Metadata,
+    RegistryError,
+    load_model,
+    read_metadata,
+    version_directory,
+)
+from crossfade_backends.rows import Batch, CustomerRow, as_matrix, parse_body
+
+MEDIUM_RISK = 0.3
+HIGH_RISK = 0.6
+
+# A fault's way to spoil scores; the identity when there is none.
+Distortion = Callable[[FloatArray], FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    metadata: Metadata
+    classifier: Classifier
+
+    def score(self, matrix: FloatArray) -> FloatArray:
+        """(n, 5) in the order of FEATURES to (n,) probabilities of churn."""
+        return self.classifier.predict_proba(matrix)[:, 1]
+
+
+def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
+    """Blocks on disk and on the import of scikit-learn. Raises RegistryError."""
+    metadata = read_metadata(registry, name, version)
+    if metadata.features != FEATURES:
+        path = version_directory(registry, name, version) / METADATA_FILE
+        raise RegistryError(path, f"features are {metadata.features}, this server sends {FEATURES}")
+    return ServedModel(metadata, load_model(registry, metadata))
+
+
+def risk_level(probability: float) -> Literal["low", "medium", "high"]:
+    if probability < MEDIUM_RISK:
+        return "low"
+    return "medium" if probability < HIGH_RISK else "high"
+
+
+def predict_row(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+    row = parse_body(CustomerRow, body)
+    return answer_rows([row], model, distort)[0]
+
+
+def predict_batch(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
+    batch = parse_body(Batch, body)
+    predictions = answer_rows(batch.rows, model, distort)
+    return {"predictions": predictions, "model_version": model.metadata.version}
+
+
+def answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
+    scores: list[float] = distort(model.score(as_matrix(rows))).tolist()
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return [
+        {
+            "customer_id": row.customer_id,
+            "churn_probability": score,
+            "risk_level": risk_level(score),
+            "model_version": model.metadata.version,
+            "prediction_timestamp": at,
+        }
+        for row, score in zip(rows, scores, strict=True)
+    ]

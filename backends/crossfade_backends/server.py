@@ -1,0 +1,160 @@
+"""One version of a model over HTTP: `python -m crossfade_backends.server --version v2`.
+
+Rule: listen first, load after, in a thread: `/health` says 503 until the model is there. A
+model that cannot be loaded ends the process with an error that names the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+from aiohttp import web
+
+from crossfade_backends.faults import FaultSwitch
+from crossfade_backends.handlers import ModelServer
+from crossfade_backends.metrics import ServerMetrics
+from crossfade_backends.recipes import MODEL_NAME
+from crossfade_backends.registry import RegistryError
+from crossfade_backends.replies import render_refusals
+from crossfade_backends.scoring import ServedModel, load_served_model
+from crossfade_backends.train import DEFAULT_REGISTRY
+
+# MAX_ROWS rows, generously spelled.
+MAX_BODY = 8 * 1024 * 1024
+# In-flight predictions get this long after SIGTERM.
+DRAIN_SECONDS = 10.0
+
+LOADED = web.AppKey("loaded", asyncio.Task[None])
+Load = Callable[[Path, str, str], ServedModel]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    registry: Path
+    version: str
+    model: str = MODEL_NAME
+    host: str = "127.0.0.1"
+    port: int = 8000
+    seed: int | None = None
+
+
+def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Application:
+    """`app[LOADED]` is a task that ends when the model is loaded, or with the error that prevented it."""
+    metrics = ServerMetrics(config.model, config.version)
+    faults = FaultSwitch(config.seed)
+    server = ModelServer(config.model, config.version, faults, metrics)
+
+    async def load_model() -> None:
+        try:
+            server.model = await asyncio.to_thread(load, config.registry, config.model, config.version)
+        except Exception as error:
+            server.failure = str(error)
+            raise
+
+    async def keep_loading(app: web.Application) -> AsyncIterator[None]:
+        app[LOADED] = asyncio.create_task(load_model())
+        yield
+        app[LOADED].cancel()
+        await asyncio.gather(app[LOADED], return_exceptions=True)
+
+    async def release_hanging(app: web.Application) -> None:
+        faults.released.set()
+
+    app = web.Application(middlewares=[metrics.measure, render_refusals], client_max_size=MAX_BODY)
+    app.add_routes(server.routes())
+    app.cleanup_ctx.append(keep_loading)
+    app.on_shutdown.append(release_hanging)
+    return app
+
+
+async def start_server(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
+    """The runner, to be cleaned up by the caller, and the URL; port 0 takes a free one."""
+    # Without cancellation a hanging prediction would outlive the client that left.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    bound_port = runner.addresses[0][1]
+    return runner, f"http://{f'[{host}]' if ':' in host else host}:{bound_port}"
+
+
+async def serve(config: ServerConfig) -> int:
+    """Until SIGTERM or SIGINT (0), or until it is clear that there is nothing to serve (1)."""
+    app = create_app(config)
+    try:
+        runner, url = await start_server(app, config.host, config.port)
+    except OSError as error:
+        print(f"error: cannot listen on {config.host}:{config.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"listening on {url}", flush=True)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        return await wait_for_end(app[LOADED], stopped)
+    finally:
+        await runner.cleanup()
+
+
+async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
+    stop = asyncio.create_task(stopped.wait())
+    try:
+        await asyncio.wait((loaded, stop), return_when=asyncio.FIRST_COMPLETED)
+        if loaded.done() and (failure := loaded.exception()):
+            if not isinstance(failure, RegistryError):
+                raise failure
+            print(f"error: {failure}", file=sys.stderr)
+            return 1
+        await stop
+        return 0
+    finally:
+        stop.cancel()
+
+
+def parse_port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{port} is not in 0..65535")
+    return port
+
+
+def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
+    parser = argparse.ArgumentParser(
+        prog="python -m crossfade_backends.server",
+        description="Serve one version of a model.",
+        epilog="CROSSFADE_MODEL_REGISTRY, _NAME, _VERSION, _HOST and _PORT are the defaults where set.",
+    )
+    # A default that is a string goes through `type` like an argument, so the environment is checked too.
+    env = os.environ
+    version = env.get("CROSSFADE_MODEL_VERSION")
+    parser.add_argument(
+        "--registry", type=Path, default=env.get("CROSSFADE_MODEL_REGISTRY", DEFAULT_REGISTRY)
+    )
+    parser.add_argument("--model", default=env.get("CROSSFADE_MODEL_NAME", MODEL_NAME))
+    parser.add_argument("--version", default=version, required=version is None, help="for instance v2")
+    parser.add_argument("--host", default=env.get("CROSSFADE_MODEL_HOST", "127.0.0.1"))
+    parser.add_argument(
+        "--port", type=parse_port, default=env.get("CROSSFADE_MODEL_PORT", "8000"), help="0 takes a free one"
+    )
+    parser.add_argument("--seed", type=int, help="of the faults' random draws")
+    return ServerConfig(**vars(parser.parse_args(arguments)))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return uvloop.run(serve(parse_config(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

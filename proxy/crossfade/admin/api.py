@@ -1,0 +1,266 @@
+"""The admin API: what the control plane shows and takes, over HTTP (design 3.3).
+
+Rule: this is the edge. It reads the clock, names the actor and turns JSON into calls of the
+controller; it decides nothing. Problems are answered in `problems`, access is decided in `access`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import re
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+
+from crossfade.admin import openapi
+from crossfade.admin.access import access_guard, actor_of
+from crossfade.admin.events import EventStreams
+from crossfade.admin.metrics import render
+from crossfade.admin.problems import answer_problems, problem
+from crossfade.config.load import Loaded
+from crossfade.control.controller import Controller
+from crossfade.control.refusal import Invalid
+from crossfade.control.views import Decision, Verb
+
+MAX_BODY = 1 << 20
+MAX_REASON = 500
+MAX_DECISIONS = 1000
+DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
+DISTRIBUTION = "crossfade"
+
+
+class ReloadPort(Protocol):
+    """What the process that holds the configuration file does for the admin API."""
+
+    async def reload(self, actor: str) -> None:
+        """Reads the file again; raises ConfigError, and then the old configuration stays."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether traffic may come, and if not, why."""
+
+    def check(self, text: str) -> Loaded:
+        """Reads a configuration as `run` would, and uses it for nothing; raises ConfigError."""
+
+    def text(self) -> str:
+        """The file as it was when the configuration in use was loaded."""
+
+
+class Reason(msgspec.Struct, forbid_unknown_fields=True):
+    reason: str = ""
+
+
+def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Application:
+    """`token` "" means that there is none; then the listener must be on loopback."""
+    app = web.Application(middlewares=[answer_problems, access_guard(token)], client_max_size=MAX_BODY)
+    api = AdminApi(controller, control)
+    v1 = "/api/v1"
+    app.add_routes(
+        [
+            web.get("/", api.dashboard),
+            web.get("/healthz", api.healthz),
+            web.get("/readyz", api.readyz),
+            web.get("/metrics", api.metrics),
+            web.get("/openapi.json", api.openapi),
+            web.get(f"{v1}/status", api.status),
+            web.get(f"{v1}/routes", api.routes),
+            web.get(f"{v1}/routes/{{route}}", api.route),
+            web.put(f"{v1}/routes/{{route}}/split", api.set_split),
+            web.get(f"{v1}/backends", api.backends),
+            web.get(f"{v1}/backends/{{backend}}", api.backend),
+            web.get(f"{v1}/rollouts", api.rollouts),
+            web.get(f"{v1}/rollouts/{{route}}", api.rollout),
+            web.post(f"{v1}/rollouts/{{route}}/{{verb:{'|'.join(Verb)}}}", api.command),
+            web.get(f"{v1}/rollouts/{{route}}/why", api.why),
+            web.get(f"{v1}/decisions", api.decisions),
+            web.get(f"{v1}/events", api.streams.answer, allow_head=False),
+            web.get(f"{v1}/config", api.config),
+            web.post(f"{v1}/config", api.check_config),
+            web.post(f"{v1}/reload", api.reload),
+        ]
+    )
+    app.on_response_prepare.append(harden)
+    app.on_shutdown.append(api.streams.close)
+    return app
+
+
+class AdminApi:
+    """The handlers; each answers one path of `admin_app`."""
+
+    def __init__(self, controller: Controller, control: ReloadPort) -> None:
+        self.controller = controller
+        self.control = control
+        self.streams = EventStreams(controller)
+        self.page = DASHBOARD.read_text("utf-8")
+        self.policy = content_policy(self.page)
+        self.document = openapi.document(version(DISTRIBUTION))
+
+    async def dashboard(self, request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": self.policy}
+        return web.Response(text=self.page, content_type="text/html", headers=headers)
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Serving goes on without a disk, so a state that cannot be written is told and takes nobody out."""
+        ready, reason = self.control.ready()
+        if not ready:
+            return problem(503, reason, "not-ready", "Not ready")
+        well = self.controller.journal.ok
+        return web.Response(
+            text="ready\n" if well else "ready; no exposure rises: the state cannot be written\n"
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        page, media = render(self.controller, request.headers.get("Accept", ""), time.time())
+        return web.Response(body=page, headers={"Content-Type": media})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return answer(self.document)
+
+    async def status(self, request: web.Request) -> web.Response:
+        return answer(self.controller.status(time.time()))
+
+    async def routes(self, request: web.Request) -> web.Response:
+        return answer({"routes": self.controller.routes()})
+
+    async def route(self, request: web.Request) -> web.Response:
+        return answer(self.controller.route(request.match_info["route"]))
+
+    async def set_split(self, request: web.Request) -> web.Response:
+        weights = await body_of(request, dict[str, float])
+        route = request.match_info["route"]
+        return answer(await self.controller.set_split(route, weights, actor_of(request), time.time()))
+
+    async def backends(self, request: web.Request) -> web.Response:
+        return answer({"backends": self.controller.backends()})
+
+    async def backend(self, request: web.Request) -> web.Response:
+        return answer(self.controller.backend(request.match_info["backend"]))
+
+    async def rollouts(self, request: web.Request) -> web.Response:
+        return answer({"rollouts": self.controller.rollouts(time.time())})
+
+    async def rollout(self, request: web.Request) -> web.Response:
+        return answer(
+            self.controller.rollout(request.match_info["route"], time.time(), challenger_in(request))
+        )
+
+    async def command(self, request: web.Request) -> web.Response:
+        given = await body_of(request, Reason, Reason())
+        reason = " ".join(given.reason.split())
+        if len(reason) > MAX_REASON:
+            raise Invalid(f"The reason is longer than {MAX_REASON} characters.")
+        route, verb = request.match_info["route"], Verb(request.match_info["verb"])
+        actor, challenger = actor_of(request), challenger_in(request)
+        return answer(await self.controller.command(route, verb, actor, time.time(), reason, challenger))
+
+    async def why(self, request: web.Request) -> web.Response:
+        return answer(self.controller.why(request.match_info["route"], time.time(), challenger_in(request)))
+
+    async def decisions(self, request: web.Request) -> web.Response:
+        route = request.query.get("route")
+        limit = number_in(request, "limit", 100, range(1, MAX_DECISIONS + 1))
+        if "after" in request.query:
+            after = number_in(request, "after", 0, range(1 << 63))
+            found = self.controller.decisions(route, after, limit)
+        else:
+            found = newest_decisions(self.controller, route, limit)
+        return answer({"decisions": found})
+
+    async def config(self, request: web.Request) -> web.Response:
+        return self.config_in_use()
+
+    async def check_config(self, request: web.Request) -> web.Response:
+        if "apply" in request.query:
+            raise web.HTTPBadRequest(text="apply is not offered; edit the file and reload")
+        try:
+            text = (await request.read()).decode()
+        except UnicodeDecodeError as error:
+            raise web.HTTPBadRequest(
+                text=f"The body is not UTF-8: {error.reason} at {error.start}."
+            ) from None
+        checked = await asyncio.to_thread(self.control.check, text)
+        return answer({"hash": checked.hash, "warnings": checked.warnings})
+
+    async def reload(self, request: web.Request) -> web.Response:
+        await self.control.reload(actor_of(request))
+        return self.config_in_use()
+
+    def config_in_use(self) -> web.Response:
+        loaded, seen = self.controller.config, self.controller.config_view()
+        return answer(
+            {
+                "source": seen.source,
+                "text": self.control.text(),
+                "hash": loaded.hash,
+                "loaded_at": seen.loaded_at,
+                "warnings": loaded.warnings,
+            }
+        )
+
+
+def answer(value: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+
+
+def newest_decisions(controller: Controller, route: str | None, limit: int) -> list[Decision]:
+    """The last ones, oldest first; looks back further and further, since the journal reads forward."""
+    head, looked = controller.journal.number, limit
+    while True:
+        after = max(head - looked, 0)
+        found = controller.decisions(route, after, looked)
+        if len(found) >= limit or after == 0:
+            return found[-limit:]
+        looked *= 4
+
+
+async def body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
+    """The JSON body as this type; an empty body is the default where there is one."""
+    content = await request.read()
+    if not content and default is not None:
+        return default
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"The body does not fit: {error}.") from None
+    except msgspec.DecodeError as error:
+        raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
+
+
+def challenger_in(request: web.Request) -> str | None:
+    """Which rollout of its route is meant, where there are several."""
+    return request.query.get("challenger")
+
+
+def number_in(request: web.Request, name: str, default: int, allowed: range) -> int:
+    given = request.query.get(name)
+    if given is None:
+        return default
+    if not re.fullmatch("[0-9]{1,19}", given) or int(given) not in allowed:
+        raise Invalid(f"{name} must be a whole number from {allowed.start} to {allowed.stop - 1}.")
+    return int(given)
+
+
+def content_policy(page: str) -> str:
+    """Lets the dashboard run its own script and talk to its own origin, and nothing else."""
+    script, style = (
+        base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+        for tag in ("script", "style")
+        for inline in re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    )
+    return (
+        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+async def harden(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")

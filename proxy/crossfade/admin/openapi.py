@@ -1,0 +1,168 @@
+"""The admin API as OpenAPI 3.1: the paths written by hand, the schemas taken from the views.
+
+A test holds this against the router, path by path and method by method, so that neither drifts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crossfade.admin.problems import MEDIA_TYPE
+from crossfade.control import views
+
+SHOWN = (
+    views.StatusView,
+    views.RouteView,
+    views.BackendView,
+    views.RolloutView,
+    views.WhyView,
+    views.Decision,
+)
+COMPONENT = "#/components/schemas/{name}"
+PROBLEM = {
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+    },
+    "required": ["type", "title", "status", "detail"],
+}
+CHECKED = {"hash": {"type": "string"}, "warnings": {"type": "array", "items": {"type": "object"}}}
+CONFIG = {
+    "type": "object",
+    "properties": {
+        "source": {"type": "string"},
+        "text": {"type": "string"},
+        "loaded_at": {"type": "number"},
+        **CHECKED,
+    },
+}
+WEIGHTS = {
+    "type": "object",
+    "additionalProperties": {"type": "number", "minimum": 0},
+    "minProperties": 1,
+    "example": {"churn-v2": 95, "churn-v3": 5},
+}
+REASON = {"type": "object", "properties": {"reason": {"type": "string", "maxLength": 500}}}
+
+
+def document(version: str) -> dict[str, Any]:
+    _, schemas = msgspec.json.schema_components(SHOWN, ref_template=COMPONENT)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Crossfade admin API", "version": version},
+        "paths": PATHS,
+        "components": {
+            "schemas": {**schemas, "Problem": PROBLEM, "Config": CONFIG},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}, {}],
+    }
+
+
+def operation(
+    summary: str,
+    answer: dict[str, Any],
+    *parameters: dict[str, Any],
+    body: dict[str, Any] | None = None,
+    media: str = "application/json",
+    taking: str = "application/json",
+) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": summary,
+        "responses": {
+            "200": {"description": "OK", "content": {media: {"schema": answer}}},
+            "default": {
+                "description": "What went wrong (RFC 9457)",
+                "content": {MEDIA_TYPE: {"schema": ref("Problem")}},
+            },
+        },
+    }
+    if parameters:
+        described["parameters"] = list(parameters)
+    if body is not None:
+        described["requestBody"] = {"content": {taking: {"schema": body}}}
+    return described
+
+
+def ref(name: str) -> dict[str, Any]:
+    return {"$ref": COMPONENT.format(name=name)}
+
+
+def many(key: str, name: str) -> dict[str, Any]:
+    listed = {"type": "array", "items": ref(name)}
+    return {"type": "object", "properties": {key: listed}, "required": [key]}
+
+
+def in_path(name: str, values: list[str] | None = None) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "enum": values} if values else {"type": "string"}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def in_query(name: str, of: str, **limits: object) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": {"type": of, **limits}}
+
+
+TEXT = {"type": "string"}
+ROUTE = in_path("route")
+CHALLENGER = in_query("challenger", "string") | {
+    "description": "whose rollout; needed where the route has several"
+}
+LAST_EVENT = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
+VERB = in_path("verb", [verb.value for verb in views.Verb])
+
+PATHS: dict[str, Any] = {
+    "/": {"get": operation("The dashboard", TEXT, media="text/html")},
+    "/healthz": {"get": operation("200 while the process lives", TEXT, media="text/plain")},
+    "/readyz": {"get": operation("200 when ready, 503 while not, or draining", TEXT, media="text/plain")},
+    "/metrics": {"get": operation("Metrics for Prometheus", TEXT, media="text/plain")},
+    "/openapi.json": {"get": operation("This document", {"type": "object"})},
+    "/api/v1/status": {"get": operation("Everything at a glance", ref("StatusView"))},
+    "/api/v1/routes": {"get": operation("All routes", many("routes", "RouteView"))},
+    "/api/v1/routes/{route}": {"get": operation("One route", ref("RouteView"), ROUTE)},
+    "/api/v1/routes/{route}/split": {
+        "put": operation(
+            "Set the split; answers when all workers serve from it", ref("RouteView"), ROUTE, body=WEIGHTS
+        )
+    },
+    "/api/v1/backends": {"get": operation("All backends", many("backends", "BackendView"))},
+    "/api/v1/backends/{backend}": {"get": operation("One backend", ref("BackendView"), in_path("backend"))},
+    "/api/v1/rollouts": {"get": operation("All rollouts", many("rollouts", "RolloutView"))},
+    "/api/v1/rollouts/{route}": {
+        "get": operation("The rollout of a route", ref("RolloutView"), ROUTE, CHALLENGER)
+    },
+    "/api/v1/rollouts/{route}/{verb}": {
+        "post": operation("Command a rollout", ref("RolloutView"), ROUTE, VERB, CHALLENGER, body=REASON)
+    },
+    "/api/v1/rollouts/{route}/why": {
+        "get": operation("The last decision, and what would change it", ref("WhyView"), ROUTE, CHALLENGER)
+    },
+    "/api/v1/decisions": {
+        "get": operation(
+            "Decisions, oldest first: those above `after`, or the newest",
+            many("decisions", "Decision"),
+            in_query("route", "string"),
+            in_query("after", "integer", minimum=0),
+            in_query("limit", "integer", minimum=1, maximum=1000, default=100),
+        )
+    },
+    "/api/v1/events": {
+        "get": operation(
+            "Decisions and changes of status as they happen", TEXT, LAST_EVENT, media="text/event-stream"
+        )
+    },
+    "/api/v1/config": {
+        "get": operation("The configuration in use", ref("Config")),
+        "post": operation(
+            "Check a configuration; it is not used",
+            {"type": "object", "properties": CHECKED},
+            body=TEXT,
+            taking="application/yaml",
+        ),
+    },
+    "/api/v1/reload": {"post": operation("Read the configuration file again", ref("Config"))},
+}

@@ -1,0 +1,162 @@
+"""YAML text as a tree that knows where everything stands.
+
+Rule: a scalar stays text until the field that wants it reads it, so `no`, `012`, `1:30` and a version
+1.10 mean what they say; only an unquoted null (or nothing) is None. The tree is built from YAML's
+events, not by its composer: that one recurses in C and can be made to overflow the stack. Nesting,
+and what aliases multiply, are bounded. Everything wrong is collected, each with its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from crossfade.config.problem import Problem, Severity
+
+Loc = tuple[int | str, ...]
+BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Plain(str):
+    """A scalar written without quotes: where any type would do (a JSON match), it says which."""
+
+    __slots__ = ()
+
+
+class Mark(NamedTuple):
+    """Line and column, both from 1."""
+
+    line: int
+    column: int
+
+
+class Entry(NamedTuple):
+    key: Mark
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`count` is the number of nodes below and with this one, aliases written out."""
+
+    mark: Mark
+    value: str | dict[str, Entry] | list[Node] | None
+    count: int = 1
+
+    @property
+    def text(self) -> str | None:
+        """The scalar's text; None for a null, a mapping or a list."""
+        return str(self.value) if isinstance(self.value, str) else None
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """The mapping's entries; none if it is not a mapping."""
+        return self.value if isinstance(self.value, dict) else {}
+
+    @property
+    def given(self) -> list[str]:
+        """The keys whose value is not null: a null is as good as nothing written."""
+        return [key for key, entry in self.entries.items() if entry.node.value is not None]
+
+    @property
+    def elements(self) -> list[Node]:
+        """The list's elements; a lone value counts as a list of one, a null as an empty list."""
+        if isinstance(self.value, list):
+            return self.value
+        return [] if self.value is None else [self]
+
+    def child(self, *keys: str) -> Node | None:
+        """The node found by following these keys down."""
+        node = self
+        for key in keys:
+            entry = node.entries.get(key)
+            if entry is None:
+                return None
+            node = entry.node
+        return node
+
+    def plain(self) -> object:
+        """The same as dicts, lists, text and None."""
+        if isinstance(self.value, dict):
+            return {key: entry.node.plain() for key, entry in self.value.items()}
+        if isinstance(self.value, list):
+            return [element.plain() for element in self.value]
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`broken` are the places of scalars that could not even be expanded: no use to say more of them."""
+
+    source: str
+    root: Node
+    problems: tuple[Problem, ...] = ()
+    broken: frozenset[Mark] = frozenset()
+
+    def problem(
+        self,
+        loc: Loc,
+        message: str,
+        suggestion: str | None = None,
+        *,
+        at_key: bool = False,
+        severity: Severity = "error",
+    ) -> Problem:
+        place = self.locate(loc)
+        mark = place.key if at_key else place.value
+        path = path_text(place.path)
+        return Problem(self.source, mark.line, mark.column, path, message, suggestion, severity)
+
+    def locate(self, loc: Loc) -> Place:
+        """The place of a location, or as near to it as the file comes."""
+        place = Place(self.root.mark, self.root.mark)
+        node = self.root
+        for part in loc:
+            if isinstance(part, str) and part in node.entries:
+                key, node = node.entries[part]
+                place = Place(key, node.mark, (*place.path, part))
+            elif isinstance(part, int) and isinstance(node.value, list) and part < len(node.value):
+                node = node.value[part]
+                place = Place(node.mark, node.mark, (*place.path, part))
+            elif isinstance(part, str):
+                break
+            # Else an index into a lone value that stands for a list of one: the value's own place.
+        return place
+
+    def each(self, *pattern: str) -> Iterator[tuple[Loc, Node]]:
+        """Every node at the pattern: `*` is each element of a list, `**` each entry of a mapping."""
+        found: list[tuple[Loc, Node]] = [((), self.root)]
+        for part in pattern:
+            found = [below for loc, node in found for below in children(loc, node, part)]
+        yield from found
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    key: Mark
+    value: Mark
+    path: Loc = field(default=())
+
+
+def children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
+    if part == "*":
+        yield from (((*loc, index), element) for index, element in enumerate(node.elements))
+    elif part == "**":
+        yield from (((*loc, key), entry.node) for key, entry in node.entries.items())
+    elif part in node.entries:
+        yield (*loc, part), node.entries[part].node
+
+
+def path_text(path: Loc) -> str:
+    """`("routes", 0, "split")` → `routes[0].split`; a key that would be misread is quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif BARE_KEY.fullmatch(part):
+            text += f".{part}" if text else part
+        else:
+            text += f'["{part}"]'
+    return text

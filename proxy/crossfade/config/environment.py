@@ -1,0 +1,35 @@
+"""`${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
+
+As in a shell, `:-` also replaces a variable that is set but empty. The environment is an argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from crossfade.config.problem import BadValue, shown
+
+REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+INNER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+def expand(text: str, env: Mapping[str, str]) -> str:
+    """The text with every reference replaced; raises BadValue at the first that cannot be."""
+    return REFERENCE.sub(lambda found: value_of(found, env), text) if "${" in text else text
+
+
+def value_of(found: re.Match[str], env: Mapping[str, str]) -> str:
+    if found[1] is None:
+        return "${"
+    inner = INNER.fullmatch(found[1])
+    if inner is None or not found[2] or "${" in found[1]:
+        message = f"must refer to a variable as ${{NAME}} or ${{NAME:-default}}, not {shown(found[0])}"
+        raise BadValue(f"{message}; write $${{ for a literal ${{")
+    name, default = inner.groups()
+    value = env.get(name)
+    if default is not None:
+        return value or default
+    if value is None:
+        raise BadValue(f"the environment variable {name} is not set; ${{{name}:-…}} gives it a default")
+    return value

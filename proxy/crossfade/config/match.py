@@ -1,0 +1,194 @@
+"""Which requests are a route's own, and what in a request identifies its caller.
+
+Rule: names of header fields are lower-case from here on; a JSON value keeps the type that was written.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import quote
+
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
+from pydantic_core import InitErrorDetails
+
+from crossfade.config import units
+from crossfade.config.document import Plain
+from crossfade.config.problem import BadValue, UnknownKey, listed, shown
+from crossfade.config.section import (
+    AS_TEXT,
+    NOT_EMPTY,
+    VARIABLE,
+    OneOrMany,
+    Section,
+    Text,
+    Written,
+    field_name,
+    field_value,
+    flag,
+    method,
+    not_empty,
+    spelled,
+    text,
+    token,
+)
+
+StickyKind = Literal["header", "cookie", "query", "json", "client_ip"]
+STICKY_KINDS: tuple[StickyKind, ...] = get_args(StickyKind)
+LONGEST_REGEX = 1000
+
+
+def url_path(value: object) -> str:
+    path = text(value)
+    if not path.startswith("/"):
+        raise BadValue(f'must begin with "/", not be {shown(value)}', f"/{path}")
+    if re.search(r"[?#]", path):
+        raise BadValue(f'must be a path without "?" and "#", not {shown(value)}', re.split(r"[?#]", path)[0])
+    if re.search(r"[^!-~]", path):
+        hint = quote(path, safe="/%:@!$&'()*+,;=~")
+        raise BadValue(f"must be percent-encoded as it is in a request, not {shown(value)}", hint)
+    return path
+
+
+def regex(value: object) -> str:
+    expression = text(value)
+    if len(expression) > LONGEST_REGEX or not expression.isascii():
+        raise BadValue(f"must be at most {LONGEST_REGEX} characters of ASCII")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an expression that will change its meaning is no good either
+            re.compile(expression.encode())
+    except (re.error, OverflowError, RecursionError, Warning) as error:
+        raise BadValue(f"must be a regular expression: {error}") from None
+    return expression
+
+
+def json_path(value: object) -> str:
+    """Keys (in arrays, places from 0) from the root of a JSON body, joined by dots."""
+    if not all(text(value).split(".")):
+        raise BadValue(f"must be keys joined by dots, as in customer.id, not {shown(value)}")
+    return text(value)
+
+
+def json_scalar(value: object) -> str | int | float | bool:
+    """The JSON value meant: quoted text is text, the rest is what it looks like."""
+    if value is None or isinstance(value, dict | list | tuple):
+        raise BadValue(f"must be text, a number, true or false, not {shown(value)}")
+    if not isinstance(value, Plain):
+        return value if isinstance(value, str | int | float | bool) else str(value)
+    if value in ("true", "false"):
+        return value == "true"
+    if units.INTEGER.fullmatch(value):
+        return int(value)
+    return float(value) if units.NUMBER.fullmatch(value) else str(value)
+
+
+def distinct_fields(value: object) -> object:
+    seen: set[str] = set()
+    for key in value if isinstance(value, dict) else ():
+        name = str(key).lower()
+        if name in seen:
+            raise BadValue(f'must name each header once, "{name}" is there in two spellings')
+        seen.add(name)
+    return value
+
+
+UrlPath = Annotated[str, BeforeValidator(url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
+Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
+JsonPath = Annotated[str, BeforeValidator(json_path)]
+FieldName = Annotated[str, BeforeValidator(field_name)]
+FieldValue = Annotated[str, BeforeValidator(field_value), Written(AS_TEXT)]
+QueryValue = Annotated[FieldValue, NOT_EMPTY]
+JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), Written(AS_TEXT)]
+
+
+class MatchConfig(Section):
+    """Which requests are the route's own; all conditions must hold."""
+
+    path: UrlPath | None = Field(default=None, description="the whole path")
+    prefix: UrlPath | None = Field(default=None, description="how the path begins, by whole segments")
+    regex: Regex | None = Field(default=None, description="a regular expression that is the whole path")
+    methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
+        default=(), description="methods, in capitals; any if none is given"
+    )
+    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(distinct_fields)] = Field(
+        default_factory=dict, description='header fields and their values; "*" asks only that it be there'
+    )
+    query: dict[Text, QueryValue] = Field(
+        default_factory=dict, description='query parameters and their values; "*" asks only that it be there'
+    )
+    json_fields: dict[JsonPath, JsonScalar] = Field(
+        default_factory=dict,
+        alias="json",
+        description="fields of a JSON body and their values; dots lead inwards, numbers into arrays",
+    )
+
+
+class StickyConfig(Section):
+    """What identifies a caller; `name` is empty for client_ip."""
+
+    kind: StickyKind
+    name: str = ""
+
+
+STICKY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        **{kind: AS_TEXT for kind in STICKY_KINDS if kind != "client_ip"},
+        "client_ip": {"anyOf": [{"const": True}, VARIABLE]},
+    },
+    "additionalProperties": False,
+    "minProperties": 1,
+    "maxProperties": 1,
+}
+
+
+def sticky(value: object) -> StickyConfig:
+    """From a mapping of one key: `{header: X-Customer-Id}`, `{client_ip: true}`."""
+    if isinstance(value, StickyConfig):
+        return value
+    if not isinstance(value, Mapping):
+        raise BadValue(f"must be a mapping such as {{header: X-Customer-Id}}, not {shown(value)}")
+    unknown = [key for key in value if key not in STICKY_KINDS]
+    if unknown:
+        raise located(*((key, UnknownKey(key, STICKY_KINDS)) for key in unknown))
+    if len(value) != 1:
+        raise BadValue(
+            f"must name one of {listed(STICKY_KINDS)}; several are a list, the first present counts"
+        )
+    kind = next(iter(value))
+    try:
+        return StickyConfig(kind=kind, name=sticky_name(kind, value[kind]))
+    except BadValue as error:
+        raise located((kind, error)) from None
+
+
+def sticky_name(kind: StickyKind, value: object) -> str:
+    if kind == "client_ip":
+        if not flag(value):
+            raise BadValue("must be true, or not be there")
+        return ""
+    if kind == "json":
+        return json_path(value)
+    if kind == "query":
+        return str(not_empty(text(value)))
+    return field_name(value) if kind == "header" else token(value)
+
+
+def located(*errors: tuple[str, BadValue]) -> ValidationError:
+    """Errors at keys of the mapping that is being validated."""
+    details = [
+        InitErrorDetails(type="value_error", loc=(k,), input=None, ctx={"error": e}) for k, e in errors
+    ]
+    return ValidationError.from_exception_data("mapping", details)
+
+
+def rate_key(value: object) -> StickyConfig:
+    """Like a sticky key; `client_ip` alone will do."""
+    return sticky({"client_ip": True} if value == "client_ip" else value)
+
+
+StickyKey = Annotated[StickyConfig, BeforeValidator(sticky), Written(STICKY_SCHEMA)]
+RateKey = Annotated[StickyConfig, BeforeValidator(rate_key), spelled({"const": "client_ip"}, STICKY_SCHEMA)]

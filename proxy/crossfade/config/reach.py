@@ -1,0 +1,47 @@
+"""Whether an earlier route leaves a later one anything to match.
+
+Rule: it says yes only where it is certain, from the conditions as written: `/v2` takes `/v2/x` (a
+prefix ends at a segment), a route without a condition takes what another one narrows. What regular
+expressions have in common is not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from crossfade.config.match import MatchConfig
+
+
+def covers(earlier: MatchConfig, later: MatchConfig) -> bool:
+    """Whether every request that matches `later` matches `earlier` too."""
+    return (
+        path_covers(earlier, later)
+        and (not earlier.methods or (bool(later.methods) and set(later.methods) <= set(earlier.methods)))
+        and conditions_cover(earlier.headers, later.headers, wildcard=True)
+        and conditions_cover(earlier.query, later.query, wildcard=True)
+        and conditions_cover(earlier.json_fields, later.json_fields, wildcard=False)
+    )
+
+
+def path_covers(earlier: MatchConfig, later: MatchConfig) -> bool:
+    if earlier.path is not None:
+        return earlier.path == later.path
+    if earlier.regex is not None:
+        return earlier.regex == later.regex
+    if earlier.prefix in (None, "/"):
+        return True
+    known = later.path if later.path is not None else later.prefix
+    return known is not None and begins(known, str(earlier.prefix))
+
+
+def begins(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
+def conditions_cover(earlier: Mapping[str, object], later: Mapping[str, object], *, wildcard: bool) -> bool:
+    """Whether `later` asks at least for all that `earlier` asks for."""
+    return all(
+        name in later
+        and ((wildcard and wanted == "*") or (type(wanted), wanted) == (type(later[name]), later[name]))
+        for name, wanted in earlier.items()
+    )

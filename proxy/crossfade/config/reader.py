@@ -1,0 +1,216 @@
+"""From YAML events to a Document.
+
+Rule: whatever the text, a Document or a ConfigError, never anything else. A YAML syntax error ends
+the reading, since nothing after it can be trusted; all other problems are collected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    StreamEndEvent,
+)
+from yaml.reader import Reader
+
+from crossfade.config.document import Document, Entry, Mark, Node, Plain, path_text
+from crossfade.config.environment import expand
+from crossfade.config.problem import BadValue, ConfigError, Problem, shown
+
+# The deepest real configuration nests 7 levels; the largest thinkable, some thousand nodes.
+DEEPEST, MOST_NODES = 50, 200_000
+NULLS = frozenset({"", "~", "null"})
+KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
+
+
+def read(text: str, source: str, env: Mapping[str, str]) -> Document:
+    """The document with problems so far; raises ConfigError where it cannot be read at all."""
+    refuse_unprintable(text, source)
+    loader = LOADER(text)
+    tree = TreeBuilder(loader, source, env)
+    try:
+        root = tree.document()
+    except yaml.YAMLError as error:
+        raise ConfigError((*tree.problems, syntax_problem(error, text, source))) from None
+    finally:
+        loader.dispose()
+    if root is None:
+        raise ConfigError((Problem(source, 1, 1, "", "the file is empty"),))
+    return Document(source, root, tuple(tree.problems), frozenset(tree.broken))
+
+
+def refuse_unprintable(text: str, source: str) -> None:
+    # The C parser gives no line for these, and lone surrogates break it before it begins.
+    found = Reader.NON_PRINTABLE.search(text)
+    if found:
+        before = text[: found.start()].split("\n")
+        message = f"the character U+{ord(found[0]):04X} may not stand in YAML"
+        raise ConfigError((Problem(source, len(before), len(before[-1]) + 1, "", message),))
+
+
+def syntax_problem(error: yaml.YAMLError, text: str, source: str) -> Problem:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    if isinstance(error, TooMuch):
+        return Problem(source, line, column, "", error.problem)
+    message = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read")
+    context, begun = getattr(error, "context", None), getattr(error, "context_mark", None)
+    if "cannot start any token" in message:
+        message = unstartable(text, line, column)
+    elif context and begun:
+        message += f" ({context} that begins in line {begun.line + 1})"
+    return Problem(source, line, column, "", f"not YAML: {message}")
+
+
+def unstartable(text: str, line: int, column: int) -> str:
+    lines = text.split("\n")
+    found = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
+    if found == "\t":
+        return "a tab stands where only spaces may; indent with spaces"
+    return f"a value may not begin with {shown(found)} unless it is in quotes"
+
+
+class TooMuch(yaml.YAMLError):
+    """It may be YAML, but reading on would be wrong or dangerous."""
+
+    def __init__(self, problem: str, mark: Mark) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.problem_mark = yaml.Mark("", 0, mark.line - 1, mark.column - 1, "", 0)
+
+
+class TreeBuilder:
+    """Reads one document, event by event."""
+
+    def __init__(self, loader: Any, source: str, env: Mapping[str, str]) -> None:
+        self.loader = loader
+        self.source = source
+        self.env = env
+        self.path: list[int | str] = []
+        self.depth = 0  # not len(path): a key may nest as well
+        self.problems: list[Problem] = []
+        self.broken: set[Mark] = set()
+        self.anchors: dict[str, Node | None] = {}  # None while what it names is still being read
+
+    def document(self) -> Node | None:
+        self.loader.get_event()  # the start of the stream
+        if self.loader.check_event(StreamEndEvent):
+            return None
+        self.loader.get_event()  # the start of the document
+        root = self.node(self.loader.get_event())
+        self.loader.get_event()  # its end
+        after = self.loader.get_event()
+        if not isinstance(after, StreamEndEvent):
+            raise TooMuch("a second document begins here, there must be only one", mark_of(after))
+        return None if root.value is None else root
+
+    def node(self, event: Any) -> Node:
+        if isinstance(event, AliasEvent):
+            return self.alias(event)
+        if self.depth == DEEPEST:
+            raise TooMuch(f"nested more than {DEEPEST} levels deep", mark_of(event))
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        self.refuse_tag(event)
+        self.depth += 1
+        if isinstance(event, ScalarEvent):
+            node = self.scalar(event)
+        else:
+            node = self.mapping(event) if isinstance(event, MappingStartEvent) else self.sequence(event)
+        self.depth -= 1
+        if node.count > MOST_NODES:
+            raise TooMuch(f"holds more than {MOST_NODES} values once its aliases are written out", node.mark)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        return node
+
+    def alias(self, event: Any) -> Node:
+        node = self.anchors.get(event.anchor)
+        if node is None:
+            inside = event.anchor in self.anchors
+            what = "stands inside what it names" if inside else "names no anchor before it"
+            raise TooMuch(f"the alias *{event.anchor} {what}", mark_of(event))
+        return node
+
+    def scalar(self, event: Any) -> Node:
+        mark = mark_of(event)
+        plain = bool(event.implicit[0])
+        text = self.expanded(event.value, mark)
+        if plain and (event.value in NULLS or text in NULLS - {""}):
+            return Node(mark, None)
+        return Node(mark, Plain(text) if plain else text)
+
+    def expanded(self, text: str, mark: Mark) -> str:
+        try:
+            return expand(text, self.env)
+        except BadValue as error:
+            self.report(mark, str(error))
+            self.broken.add(mark)
+            return text
+
+    def sequence(self, start: Any) -> Node:
+        elements: list[Node] = []
+        while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
+            elements.append(self.below(len(elements), event))
+        return Node(mark_of(start), elements, 1 + sum(element.count for element in elements))
+
+    def mapping(self, start: Any) -> Node:
+        entries: dict[str, Entry] = {}
+        merged: list[Node] = []
+        while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
+            mark, key = mark_of(event), self.key(event)
+            node = self.below("?" if key is None else key, self.loader.get_event())
+            if key == "<<" and isinstance(event, ScalarEvent) and event.implicit[0]:
+                merged += self.merge_sources(node)
+            elif key in entries:
+                first = entries[key].key
+                self.report(mark, f'the key "{key}" is here twice, first in line {first.line}', key)
+            elif key is not None:
+                entries[key] = Entry(mark, node)
+        for source in merged:
+            entries = source.entries | entries
+        return Node(mark_of(start), entries, 1 + sum(entry.node.count for entry in entries.values()))
+
+    def key(self, event: Any) -> str | None:
+        """The key's text; None for a list or a mapping, which is reported."""
+        mark = mark_of(event)
+        node = self.node(event)
+        if isinstance(node.value, dict | list):
+            self.report(mark, f"a key must be text, not {shown(node.value)}")
+            return None
+        if isinstance(event, ScalarEvent) and node.value is None:
+            return str(event.value)
+        return node.text or ""
+
+    def merge_sources(self, node: Node) -> list[Node]:
+        for source in node.elements:
+            if not isinstance(source.value, dict):
+                self.report(
+                    source.mark, f"<< must be given a mapping or a list of them, not {shown(source.value)}"
+                )
+        return node.elements
+
+    def below(self, part: int | str, event: Any) -> Node:
+        self.path.append(part)
+        node = self.node(event)
+        self.path.pop()
+        return node
+
+    def refuse_tag(self, event: Any) -> None:
+        if event.tag not in KNOWN_TAGS:
+            self.report(mark_of(event), f"the tag {shown(event.tag)} has no meaning here")
+
+    def report(self, mark: Mark, message: str, *below: str) -> None:
+        path = path_text((*self.path, *below))
+        self.problems.append(Problem(self.source, mark.line, mark.column, path, message))
+
+
+def mark_of(event: Any) -> Mark:
+    return Mark(event.start_mark.line + 1, event.start_mark.column + 1)

@@ -1,0 +1,191 @@
+"""What the parts of a configuration mean together.
+
+Rule: the rules read the document, not the models, so that an error in one place hides none in another;
+what a rule cannot read it passes over, as that is somebody else's problem and reported already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pydantic import ValidationError
+
+from crossfade.config import address
+from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.document import Document, Loc, Node
+from crossfade.config.match import MatchConfig
+from crossfade.config.problem import BadValue, Problem, listed, nearest
+from crossfade.config.reach import covers
+from crossfade.config.rollout_rules import ROLLOUT_RULES
+
+PATH_KINDS = ("path", "prefix", "regex")
+
+
+def unknown_backends(document: Document) -> Iterator[Problem]:
+    backends = document.root.child("backends")
+    if backends is None or not backends.entries:
+        return
+    for loc, name, at_key in backend_names(document):
+        if name not in backends.entries:
+            near = nearest(name, backends.entries)
+            yield document.problem(loc, f'no backend is named "{name}"', near, at_key=at_key)
+
+
+def unused_backends(document: Document) -> Iterator[Problem]:
+    backends = document.root.child("backends")
+    used = {name for _, name, _ in backend_names(document)}
+    for name in backends.entries if backends else ():
+        if name not in used:
+            loc = ("backends", name)
+            yield document.problem(loc, "no route uses this backend", at_key=True, severity="warning")
+
+
+def backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
+    """Every place that names a backend: its location, the name, and whether the name is a key there."""
+    for loc, node in document.each("routes", "*", "split"):
+        yield from (((*loc, name), name, True) for name in node.entries)
+    for place in (
+        ("fallback",),
+        ("mirror", "*", "to"),
+        ("rollout", "*", "champion"),
+        ("rollout", "*", "challenger"),
+    ):
+        for loc, node in document.each("routes", "*", *place):
+            if node.text is not None:
+                yield loc, node.text, False
+
+
+def repeated_route_names(document: Document) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for loc, node in document.each("routes", "*", "name"):
+        if node.text in first:
+            message = f'the route in line {first[node.text]} is named "{node.text}" too'
+            yield document.problem(loc, message)
+        elif node.text is not None:
+            first[node.text] = node.mark.line
+
+
+def repeated_endpoints(document: Document) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for loc, endpoint in endpoints(document):
+        name = endpoint.path or endpoint.authority
+        if name in first:
+            message = f"{name} is an endpoint of {first[name]} already"
+            yield document.problem(loc, message, severity="warning")
+        first.setdefault(name, str(loc[1]))
+
+
+def endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
+    for loc, node in document.each("backends", "**", "endpoints", "*"):
+        try:
+            yield loc, address.endpoint(node.value)
+        except BadValue:
+            continue
+
+
+def tls_of_backends(document: Document) -> Iterator[Problem]:
+    speaking = {loc[1] for loc, endpoint in endpoints(document) if endpoint.tls}
+    for loc, node in document.each("backends", "**", "tls"):
+        if node.child("key") is not None and node.child("cert") is None:
+            yield document.problem((*loc, "key"), "is no use without cert", at_key=True)
+        if node.given and loc[1] not in speaking:
+            message = "has no effect, since no endpoint is https://"
+            yield document.problem(loc, message, at_key=True, severity="warning")
+
+
+def overlapping_listeners(document: Document) -> Iterator[Problem]:
+    bound: list[ListenConfig] = []
+    for loc, listener in listeners(document):
+        other = next((known for known in bound if known.overlaps(listener)), None)
+        if other is not None:
+            yield document.problem(loc, f"{listener.authority} cannot be bound beside {other.authority}")
+        bound.append(listener)
+
+
+def listeners(document: Document) -> Iterator[tuple[Loc, ListenConfig]]:
+    for place in (("listen", "*"), ("admin", "listen")):
+        for loc, node in document.each(*place):
+            try:
+                yield loc, address.listen(node.value)
+            except BadValue:
+                continue
+
+
+def open_admin(document: Document) -> Iterator[Problem]:
+    for loc, listener in listeners(document):
+        token = document.root.child("admin", "token")
+        if loc[0] == "admin" and not listener.is_loopback and (token is None or token.value == ""):
+            place: Loc = loc if token is None else ("admin", "token")
+            message = "a token is required, since admin.listen is not a loopback address"
+            yield document.problem(place, message)
+
+
+def everybody_trusted(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("trusted_proxies", "*"):
+        try:
+            everybody = address.network(node.value).endswith("/0")
+        except BadValue:
+            continue
+        if everybody:
+            message = "everybody is a trusted proxy, so that any client can say to be another"
+            yield document.problem(loc, message, severity="warning")
+
+
+def empty_sections(document: Document) -> Iterator[Problem]:
+    """`health:` with nothing after it would read as off, where its writer meant the defaults."""
+    for place in (
+        ("routes", "*", "rollout", "*", "fuse"),
+        ("backends", "**", "health"),
+        ("backends", "**", "eject"),
+        ("access_log",),
+    ):
+        for loc, node in document.each(*place):
+            if node.value is None:
+                yield document.problem(loc, "must be a mapping or false, not empty", at_key=True)
+
+
+def several_path_conditions(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("routes", "*", "match"):
+        kinds = [kind for kind in node.given if kind in PATH_KINDS]
+        if len(kinds) > 1:
+            message = f"only one of {listed(PATH_KINDS)} can be given, and {kinds[0]} is"
+            yield document.problem((*loc, kinds[1]), message, at_key=True)
+
+
+def unreachable_routes(document: Document) -> Iterator[Problem]:
+    earlier: list[tuple[Node, MatchConfig]] = []
+    for loc, route in document.each("routes", "*"):
+        match = route.child("match")
+        try:
+            condition = MatchConfig.model_validate({} if match is None else match.plain())
+        except ValidationError:
+            continue
+        first = next((node for node, known in earlier if covers(known, condition)), None)
+        if first is not None:
+            place = (*loc, "match") if match else loc
+            message = f"can never match: {title_of(first)} comes first and takes all that this one would"
+            yield document.problem(place, message, at_key=True)
+        earlier.append((route, condition))
+
+
+def title_of(route: Node) -> str:
+    name = route.child("name")
+    title = f'the route "{name.text}"' if name and name.text else "the route"
+    return f"{title} in line {route.mark.line}"
+
+
+Rule = Callable[[Document], Iterator[Problem]]
+RULES: tuple[Rule, ...] = (
+    unknown_backends,
+    unused_backends,
+    repeated_route_names,
+    repeated_endpoints,
+    tls_of_backends,
+    overlapping_listeners,
+    open_admin,
+    everybody_trusted,
+    empty_sections,
+    several_path_conditions,
+    unreachable_routes,
+    *ROLLOUT_RULES,
+)

@@ -1,0 +1,195 @@
+"""What all sections of the configuration have in common, and the types of their fields.
+
+Rule: a field's type reads what the operator wrote (text, or a number from Python) into the value the
+proxy uses, and carries the JSON Schema of what may be written. What fields mean together is the
+matter of the rules, not of the models.
+"""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
+
+from crossfade.config import units
+from crossfade.config.problem import BadValue, shown
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+VARIABLE = {"type": "string", "pattern": r"\$\{"}
+
+
+class Section(BaseModel):
+    """One mapping of the file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Written:
+    """The JSON Schema of what may be written for a type."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.schema = schema
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return deepcopy(self.schema)  # pydantic writes a field's default into it
+
+
+def spelled(*forms: dict[str, Any]) -> Written:
+    """What may be written for a value; a `${VARIABLE}` may always."""
+    return Written({"anyOf": [*forms, VARIABLE]})
+
+
+def patterned(pattern: str) -> dict[str, Any]:
+    return {"type": "string", "pattern": f"^({pattern})$"}
+
+
+def at_least(bound: float) -> AfterValidator:
+    def check(value: float) -> float:
+        if value < bound:
+            raise BadValue(f"must be at least {bound:g}, not {value:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+def at_most(bound: float) -> AfterValidator:
+    def check(value: float) -> float:
+        if value > bound:
+            raise BadValue(f"must be at most {bound:g}, not {value:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+def above_zero(value: float) -> float:
+    if value <= 0:
+        raise BadValue("must be more than 0")
+    return value
+
+
+def not_empty(value: Any) -> Any:
+    if not value:
+        raise BadValue("must not be empty")
+    return value
+
+
+def flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    near = NOT_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+    raise BadValue(f"must be true or false, not {shown(value)}", near)
+
+
+def text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BadValue(
+            f"must be text, not {shown(value)}" if value is not None else "must be text, it is empty"
+        )
+    return str(value)
+
+
+def name(value: object) -> str:
+    if not NAME.fullmatch(text(value)):
+        message = f"must be a name of letters, digits, hyphens, dots and underscores, not {shown(value)}"
+        raise BadValue(message, re.sub(r"[^A-Za-z0-9._-]+", "-", text(value)).strip("-._")[:100] or None)
+    return text(value)
+
+
+def token(value: object) -> str:
+    if not TOKEN.fullmatch(text(value)):
+        raise BadValue(f"must be a token of letters, digits and hyphens, not {shown(value)}")
+    return text(value)
+
+
+def method(value: object) -> str:
+    if token(value) != token(value).upper():
+        raise BadValue(f"must be in capitals, not {shown(value)}", token(value).upper())
+    return token(value)
+
+
+def field_name(value: object) -> str:
+    """The name of a header field, lower-case."""
+    return token(value).lower()
+
+
+def field_value(value: object) -> str:
+    if re.search(r"[\x00-\x1f\x7f]", text(value)):
+        raise BadValue("must not hold control characters")
+    return text(value)
+
+
+class OneOrMany:
+    """Marks a list for which a lone element will do."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(
+            lambda value: value if isinstance(value, list | tuple) else [value], handler(source)
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+class OrFalse:
+    """Marks a section that `false`, or another such word, turns off, which is None in the model."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(
+            lambda value: None if value is False or value in ("false", *self.words) else value,
+            handler(source),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        section, _ = handler(schema)["anyOf"]
+        return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
+
+
+POSITIVE = AfterValidator(above_zero)
+NOT_EMPTY = AfterValidator(not_empty)
+
+DECIMAL = r"[0-9]+(\.[0-9]+)?"
+AS_TEXT = {"type": ["string", "number", "boolean"]}  # without quotes, 1.10 is a number to an editor
+AS_NUMBER = {"type": "number"}
+AS_INTEGER = {"type": "integer"}
+AS_DURATION = patterned(rf"({DECIMAL}(ms|s|m|h|d))+")
+AS_SHARE = patterned(rf"{DECIMAL} ?%")
+AS_SIZE = patterned(rf"{DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
+AS_QUANTILE = patterned(rf"p{DECIMAL}")
+
+Duration = Annotated[float, BeforeValidator(units.seconds), spelled(AS_NUMBER, AS_DURATION)]
+Size = Annotated[int, BeforeValidator(units.size), spelled(AS_INTEGER, AS_SIZE)]
+Share = Annotated[float, BeforeValidator(units.share), spelled(AS_NUMBER, AS_SHARE)]
+Weight = Annotated[int, BeforeValidator(units.weight), spelled(AS_NUMBER, AS_SHARE)]
+Number = Annotated[float, BeforeValidator(units.number), spelled(AS_NUMBER)]
+Whole = Annotated[int, BeforeValidator(units.whole), spelled(AS_INTEGER)]
+Count = Annotated[Whole, at_least(1)]
+Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, AS_QUANTILE)]
+Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
+Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, Written(AS_TEXT)]
+Name = Annotated[str, BeforeValidator(name)]

@@ -1,0 +1,319 @@
+"""The controller: one process decides for all routes, and `tick` is how, from top to bottom.
+
+Rule (law 3): where a challenger's exposure rises, the decision is on disk before the snapshot that
+raises it is published; where it falls, the snapshot goes first. Operators' commands are events to
+the same machine and take turns with the tick, so there is no second path and no interleaving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+
+from msgspec.structs import replace
+
+from crossfade.config import split
+from crossfade.config.load import Loaded
+from crossfade.config.problem import BadValue
+from crossfade.control import viewing
+from crossfade.control.change import Cause, Change, change_by_event, change_of_split
+from crossfade.control.live import LiveRoute
+from crossfade.control.loading import Settled, settle
+from crossfade.control.refusal import Invalid, Refused
+from crossfade.control.seam import Seam
+from crossfade.control.standing import Endpoints, Standing
+from crossfade.control.store import Store
+from crossfade.control.views import (
+    Decision,
+    RolloutView,
+    RouteView,
+    StatusChange,
+    Verb,
+)
+from crossfade.rollout.machine import Event, NotAllowedError
+from crossfade.rollout.outside import Reading
+from crossfade.routing.snapshot import Limits, compile_snapshot
+from crossfade.stats.counts import Counts
+from crossfade.stats.histogram import Histogram
+from crossfade.stats.window import ANY_VERSION
+
+log = logging.getLogger("crossfade.control")
+
+KEEP_EVERY = 1.0  # seconds between two savings of the evidence
+LOOP = "loop"
+
+
+class Controller(Standing):
+    """Times are wall-clock seconds. What is read of it is in `Standing`."""
+
+    def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
+        super().__init__(store, seam)
+        self.worker_count = workers
+        self.kept = store.records()  # of routes that no configuration has claimed yet
+        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
+        self.turn = asyncio.Lock()
+        self.seen: Endpoints = frozenset()
+        self.told: dict[str, Limits] = {}  # what is slow, as workers know it
+        self.kept_at = 0.0
+        self.was_ok = True
+
+    # ── the health loop ───────────────────────────────────────────────────────────────────────
+
+    async def tick(self, now: float) -> None:
+        """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
+        async with self.turn:
+            self.now = now
+            counts = self.seam.take()
+            self.count(counts, now)
+            self.notice_lag()
+            self.hear(now)
+            for route, cells in counts.by_route().items():
+                if route in self.lives:
+                    self.lives[route].gather(cells, now)
+            changes = [change for live in self.lives.values() for change in self.decide(live, now)]
+            await self.enact(changes)
+            if any(live.limits != self.told.get(live.name, {}) for live in self.lives.values()):
+                await self.publish()
+            self.keep_evidence(now)
+            self.report_store(now)
+
+    def count(self, counts: Counts, now: float) -> None:
+        """Into the totals (over all ledger versions, of which there is no end) and the window."""
+        cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
+        self.totals.add(replace(counts, cells=cells))
+        self.window.add(counts.cells, now)
+
+    def notice_lag(self) -> None:
+        lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
+        for live in self.lives.values():
+            for rollout in live.rollouts.values():
+                rollout.notice(lag)
+
+    def hear(self, now: float) -> None:
+        readings = self.readings(now)
+        for live in self.lives.values():
+            for rollout in live.rollouts.values():
+                rollout.hear(readings)
+
+    def decide(self, live: LiveRoute, now: float) -> list[Change]:
+        """What the loop wants of this route, one thing at a time and what lowers exposure first."""
+        wanted = []
+        for name, rollout in live.rollouts.items():
+            move = rollout.next_move(self.is_ready(name), now)
+            if move.event is not None:
+                cause = Cause(LOOP, move.reason, now, self.config.hash)
+                known = self.known(live.name, rollout.state.champion)
+                wanted.append(change_by_event(live, name, move.event, cause, known))
+        return sorted(filter(None, wanted), key=lambda change: change.rises)[:1]
+
+    async def enact(self, changes: Sequence[Change]) -> bool:
+        """False when a rise could not be written, and so is not."""
+        falls = [change for change in changes if not change.rises]
+        rises = [change for change in changes if change.rises]
+        if falls:
+            await self.fall(falls)
+        return not rises or await self.rise(rises)
+
+    async def fall(self, changes: Sequence[Change]) -> None:
+        """The snapshot is on its way before the disk is waited for."""
+        decided = monotonic()
+        before = [c.live.orders for c in changes]
+        self.adopt(changes)
+        moved = before != [c.live.orders for c in changes]
+        async with asyncio.TaskGroup() as tasks:
+            if moved:
+                tasks.create_task(self.publish(decided))
+                await asyncio.sleep(0)
+            self.tell(self.journal.write([change.entry for change in changes]))
+
+    async def rise(self, changes: Sequence[Change]) -> bool:
+        """The disk first; what it does not take does not happen."""
+        decided = monotonic()
+        decisions = self.journal.write_first([change.entry for change in changes])
+        if decisions is None:
+            for change in changes:
+                if change.challenger:
+                    rollout = change.live.rollouts[change.challenger]
+                    rollout.waiting_for = f"the state to be writable: {self.journal.error}"
+            return False
+        self.adopt(changes)
+        await self.publish(decided)
+        self.tell(decisions)
+        return True
+
+    def adopt(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            change.live.renew(change.live.config, change.record, change.evidence)
+            self.look_ahead(change.live)
+
+    def look_ahead(self, live: LiveRoute) -> None:
+        """So that it is known at once, and not only at the next tick, what each rollout waits for."""
+        for name, rollout in live.rollouts.items():
+            rollout.next_move(self.is_ready(name), self.now)
+
+    async def publish(self, decided: float | None = None) -> None:
+        """Returns when every live worker serves from what the controller holds now.
+
+        `decided`: on the monotonic clock, if this follows from a decision; from here on a worker's next
+        request goes by it.
+        """
+        self.generation += 1
+        lives = self.lives.values()
+        self.told = {live.name: live.limits for live in lives}
+        snapshot = compile_snapshot(
+            self.config,
+            {live.name: live.record.ledger for live in lives},
+            {live.name: live.roles for live in lives},
+            self.down,
+            self.generation,
+            self.worker_count,
+            {live.name: live.trial for live in lives},
+        )
+        await self.seam.publish(snapshot)
+        if decided is not None:
+            self.settling.add(monotonic() - decided)
+
+    def keep_evidence(self, now: float) -> None:
+        """So that a proxy that starts again goes on with it."""
+        if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
+            return
+        self.kept_at = now
+        guarded = {live.name: live.evidence for live in self.lives.values() if live.is_guarded}
+        if guarded or not self.journal.ok:
+            self.journal.save_evidence(guarded)
+
+    def report_store(self, now: float) -> None:
+        """Say when the state can no longer be written, and when it can again."""
+        if self.journal.ok != self.was_ok:
+            self.was_ok = self.journal.ok
+            detail = "writable again" if self.journal.ok else self.journal.error
+            log.warning("state: %s", detail)
+            self.feed.tell(StatusChange(now, "store", None, detail))
+
+    def tell(self, decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
+            self.feed.tell(decision)
+
+    def is_ready(self, backend: str) -> bool:
+        """Whether it may get (more) traffic: an endpoint that is up and, where probed, has been seen well."""
+        config = self.config.config.backends[backend]
+        names = ((backend, e.name) for e in config.endpoints)
+        return any(n not in self.down and (config.health is None or n in self.seen) for n in names)
+
+    def known(self, route: str, backend: str) -> Histogram:
+        return self.totals.of(route, backend).duration
+
+    # ── what comes from outside ───────────────────────────────────────────────────────────────
+
+    async def load(self, loaded: Loaded, actor: str, now: float) -> None:
+        """Start, or reload; returns when every worker has it.
+
+        Raises Refused when what follows from it cannot be written; then nothing has changed.
+        """
+        async with self.turn:
+            held = self.kept | {live.name: (live.record, live.evidence) for live in self.lives.values()}
+            cause = Cause(actor, "", now, loaded.hash)
+            settled, entries = settle(loaded.config, held, cause, self.known)
+            decisions = self.journal.write_first(entries) if entries else []
+            if decisions is None:
+                raise Refused(f"the configuration is not loaded: {self.journal.error}")
+            self.accept(loaded, settled, now)
+            await self.publish()
+            self.tell(decisions)
+            self.feed.tell(StatusChange(now, "config", None, f"loaded by {actor}"))
+
+    def accept(self, loaded: Loaded, settled: Sequence[Settled], now: float) -> None:
+        """From here on this is the configuration."""
+        self.config, self.config_ok = loaded, True
+        self.last_reload_at, self.last_reload_error = now, ""
+        self.began, self.now = self.began or now, now
+        before, self.lives, self.kept = self.lives, {}, {}
+        for route, record, evidence in settled:
+            live = before.get(route.name)
+            if live is None:
+                live = LiveRoute(route, record, evidence)
+            else:
+                live.renew(route, record, evidence)
+            self.lives[route.name] = live
+            self.look_ahead(live)
+
+    def refuse_config(self, error: str) -> None:
+        """A reload that failed: the configuration stays, and status says what was wrong."""
+        self.config_ok, self.last_reload_error = False, error
+        self.feed.tell(StatusChange(self.now, "config", None, error))
+
+    async def endpoints_changed(self, down: Endpoints, now: float, seen: Endpoints | None = None) -> None:
+        """Endpoints as (backend, name): those `down`, and those that ever were `seen` healthy."""
+        async with self.turn:
+            self.seen = self.seen if seen is None else seen
+            if down != self.down:
+                fell, rose = sorted(down - self.down), sorted(self.down - down)
+                self.down = down
+                for live in self.lives.values():
+                    for rollout in live.rollouts.values():
+                        for name, _ in rose:
+                            rollout.warm(name, now)
+                await self.publish()
+                said = [f"{at} of {name} is down" for name, at in fell]
+                said += [f"{at} of {name} is up" for name, at in rose]
+                self.feed.tell(StatusChange(now, "endpoints", None, "; ".join(said)))
+
+    async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
+        """Plain weights in any unit. Returns when every worker has the new ledger."""
+        async with self.turn:
+            live = self.find(route)
+            for state in live.record.rollouts.values():
+                if state.is_running:
+                    raise Refused(f"a rollout is {state.phase} on {route}; abort it, or let it end")
+            wanted = self.parsed(weights)
+            if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
+                change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
+                if not await self.rise([change]):
+                    raise Refused(f"the split stays as it is: {self.journal.error}")
+            return viewing.route_view(live, self.numbers())
+
+    def parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
+        """Out of 10 000, those with a weight only."""
+        unknown = [name for name in weights if name not in self.config.config.backends]
+        if unknown:
+            raise Invalid(f"no backend is called {unknown[0]}")
+        try:
+            exact = split.weights({name: split.term(weight) for name, weight in weights.items()})
+        except BadValue as error:
+            raise Invalid(f"the split {error.message}") from None
+        return {name: weight for name, weight in exact.items() if weight}
+
+    async def command(
+        self,
+        route: str,
+        verb: Verb,
+        actor: str,
+        now: float,
+        reason: str = "",
+        challenger: str | None = None,
+    ) -> RolloutView:
+        """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up.
+
+        `challenger`: whose rollout, where there are several on the route.
+        """
+        async with self.turn:
+            self.now = now
+            live, state = self.find(route), self.pick(route, challenger).state
+            cause = Cause(actor, reason or f"{verb} by {actor}", now, self.config.hash)
+            known = self.known(route, state.champion)
+            try:
+                change = change_by_event(live, state.challenger, Event(verb), cause, known)
+            except NotAllowedError as error:
+                raise Refused(str(error)) from None
+            if change is not None:
+                await self.obey(change)
+            return self.rollout(route, now, state.challenger)
+
+    async def obey(self, change: Change) -> None:
+        if change.rises and not self.is_ready(change.challenger):
+            raise Refused(f"{change.challenger} has no endpoint that is up")
+        if not await self.enact([change]):
+            raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")

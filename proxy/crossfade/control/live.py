@@ -1,0 +1,90 @@
+"""One route at work: what is kept of it, and its rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+from crossfade.config.model import RouteConfig
+from crossfade.control.live_rollout import LiveRollout
+from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.rollout.machine import Phase
+from crossfade.routing.ledger import salt_of
+from crossfade.routing.snapshot import Limits, Role, Trial
+from crossfade.stats.counts import Cell
+
+
+class LiveRoute:
+    """`config.rollout`, `record.rollouts`, `rollouts` and `evidence` are of the same challengers."""
+
+    def __init__(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
+        self.rollouts: dict[str, LiveRollout] = {}  # by challenger, in the order of the file
+        self.renew(config, record, evidence)
+
+    def renew(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
+        """Take a new configuration or record."""
+        self.config, self.record, self.evidence = config, record, evidence
+        before, self.rollouts = self.rollouts, {}
+        for rollout in config.rollout:
+            name = rollout.challenger
+            live = self.rollouts[name] = before.get(name) or LiveRollout()
+            live.renew(
+                rollout, record.rollouts[name], evidence[name], bool(config.sticky), record.beside(name)
+            )
+
+    @property
+    def name(self) -> str:
+        return self.record.name
+
+    @property
+    def salt(self) -> bytes:
+        return salt_of(self.name)
+
+    def gather(self, cells: Sequence[Cell], now: float) -> None:
+        """Add one tick's counts of this route to what is known of each challenger."""
+        for rollout in self.rollouts.values():
+            rollout.gather(cells, now)
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a challenger has traffic that it can still fail on."""
+        return any(rollout.state.is_guarded for rollout in self.rollouts.values())
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        """By backend; who is not named is a member."""
+        states = self.record.rollouts.values()
+        if not states:
+            held = [name for name, weight in self.record.ledger.weights.items() if weight]
+            return {held[0]: "champion"} if len(held) == 1 else {}
+        for state in states:
+            if state.phase is Phase.PROMOTED:
+                return {state.challenger: "champion"}
+        champions: dict[str, Role] = {state.champion: "champion" for state in states}
+        return champions | {state.challenger: "challenger" for state in states}
+
+    @property
+    def champion(self) -> str | None:
+        return next((name for name, role in self.roles.items() if role == "champion"), None)
+
+    @property
+    def trial(self) -> Trial:
+        """What the data plane is to do for the rollouts, beside the ledger."""
+        rollouts = self.rollouts.values()
+        mirrors = tuple(mirror for rollout in rollouts for mirror in rollout.mirrors)
+        cuts = tuple(cut for rollout in rollouts for cut in rollout.cuts)
+        return Trial(mirrors, cuts, self.limits)
+
+    @property
+    def limits(self) -> Limits:
+        """What is slow, by backend and rising, for all rollouts together."""
+        out: Limits = {}
+        for rollout in self.rollouts.values():
+            for backend, limits in rollout.limits.items():
+                out[backend] = (*out.get(backend, ()), *limits)
+        return {backend: tuple(sorted(limits, key=itemgetter(1))) for backend, limits in out.items()}
+
+    @property
+    def orders(self) -> tuple[int, Trial]:
+        """What the workers have to know of, as soon as it changes."""
+        return self.record.ledger.version, self.trial

@@ -1,0 +1,303 @@
+"""The durable state in SQLite: the decisions in order, and how far each route has come.
+
+Rule: a decision and the state it leads to are written in one transaction and synced to disk before
+`commit` returns. Evidence is saved without a sync: losing its last second is only a second of counts.
+One proxy holds a database at a time. Redis comes with replicas; until then it is refused clearly.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from crossfade.control.chain import GENESIS
+from crossfade.control.lock import LockedError, StateLock
+from crossfade.control.views import Decision
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.machine import Phase, RolloutState
+from crossfade.routing.ledger import BUCKETS, Ledger
+
+APPLICATION = 0x43524F53  # "CROS" in the database's header
+FORMAT = 3
+BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
+IN_MEMORY = ":memory:"
+
+SCHEMA = """
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, route TEXT NOT NULL, hash TEXT NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX decisions_of_route ON decisions (route, id);
+CREATE TABLE route_state (
+    route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
+    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
+    evidence BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class StoreError(Exception):
+    """The store cannot be opened, read or written; the message is for the operator."""
+
+
+EvidenceBy = dict[str, Evidence]  # by challenger
+
+
+class RouteRecord(msgspec.Struct, frozen=True):
+    """What is kept of a route. `home` is the map without challengers, which abort and rollback restore.
+
+    `rollouts` by challenger, in the order of the file. `latched`: content ids of challengers that were aborted, and why; they stay so until `retry`.
+    """
+
+    name: str
+    ledger: Ledger
+    file_split: dict[str, int]
+    home: Ledger | None = None
+    rollouts: dict[str, RolloutState] = {}
+    latched: dict[str, str] = {}
+
+    def beside(self, challenger: str) -> dict[str, Phase]:
+        """The phases of the other rollouts."""
+        return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
+
+
+class Store:
+    """Use `Store.open`. Every method raises StoreError."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str, lock: StateLock | None) -> None:
+        self.connection = connection
+        self.name = name
+        self.lock = lock
+
+    @classmethod
+    def open(cls, state: str) -> Store:
+        """`sqlite:PATH` or `sqlite::memory:`, as in the configuration's `state`."""
+        kind, _, path = state.partition(":")
+        if kind != "sqlite" or not path:
+            raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
+        lock = None if path == IN_MEMORY else take_lock(path)
+        try:
+            return cls(connect(path), path, lock)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+
+    @classmethod
+    def read(cls, path: str) -> Store:
+        """To look into only: without the lock, so also beside a proxy at work."""
+        if not Path(path).is_file():
+            raise StoreError(f"{path}: there is no such file")
+        try:
+            connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
+        except sqlite3.Error as error:
+            raise StoreError(f"{path}: cannot be read: {error}") from error
+        try:
+            if not recognise(connection, path):
+                raise StoreError(f"{path}: there is no journal in it")
+        except (sqlite3.Error, StoreError) as error:
+            connection.close()
+            raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
+        return cls(connection, path, None)
+
+    @property
+    def lock_file(self) -> str | None:
+        """It is empty when nobody holds the state, or is to take it over; None in memory."""
+        return str(self.lock.path) if self.lock else None
+
+    @property
+    def left_behind(self) -> list[int]:
+        """Processes that may serve on without the proxy that started them."""
+        return self.lock.left_behind if self.lock else []
+
+    def name_workers(self, pids: Iterable[int]) -> None:
+        """Those that whoever comes next has to reckon with."""
+        if self.lock is not None:
+            self.lock.write(pids)
+
+    def leave(self) -> None:
+        """Close, and let another proxy go on with the workers."""
+        self.connection.close()
+        if self.lock is not None:
+            self.lock.leave()
+            self.lock = None
+
+    def close(self) -> None:
+        self.connection.close()
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+
+    def commit(
+        self,
+        decisions: Iterable[Decision],
+        records: Iterable[tuple[RouteRecord, EvidenceBy]],
+        removed: Iterable[str] = (),
+    ) -> None:
+        """Everything or nothing, on disk when this returns."""
+        rows = [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions]
+        states = [row_of(record, evidence) for record, evidence in records]
+        try:
+            with self.connection:
+                self.connection.execute("BEGIN IMMEDIATE")
+                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", rows)
+                self.connection.executemany(
+                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", states
+                )
+                self.connection.executemany(
+                    "DELETE FROM route_state WHERE route = ?", [(name,) for name in removed]
+                )
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot write: {error}") from error
+
+    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
+        """By route, without waiting for the disk."""
+        rows = [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
+        try:
+            self.connection.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with self.connection:
+                    self.connection.execute("BEGIN IMMEDIATE")
+                    self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
+            finally:
+                self.connection.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot write: {error}") from error
+
+    def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
+        try:
+            rows = self.connection.execute("SELECT * FROM route_state").fetchall()
+            return {row[0]: (record_of(row), evidence_of(row)) for row in rows}
+        except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
+            raise StoreError(f"{self.name}: cannot read the routes' state: {error}") from error
+
+    def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
+        """In order of id, those above `after`."""
+        where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
+        return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
+
+    def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
+        """The latest decision (on a route; of those that are of one rollout only the ones of this challenger)."""
+        where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
+        if challenger is not None:
+            where += "AND coalesce(json_extract(record, '$.to.challenger'), ?) = ? "
+            values = (*values, challenger, challenger)
+        found = self.select(f"{where}ORDER BY id DESC LIMIT 1", values)
+        return found[0] if found else None
+
+    def head(self) -> tuple[int, str]:
+        """The id and hash that the next decision continues from."""
+        last = self.last()
+        return (last.id, last.hash) if last else (0, GENESIS)
+
+    def select(self, clause: str, values: tuple[object, ...]) -> list[Decision]:
+        try:
+            rows = self.connection.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
+            return [msgspec.json.decode(row[0], type=Decision) for row in rows]
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
+
+
+def take_lock(path: str) -> StateLock:
+    try:
+        return StateLock(Path(f"{path}.lock"))
+    except LockedError as error:
+        raise StoreError(f"{path}: {error}; two proxies cannot share one state") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot make the lock file: {error.strerror}") from error
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open or create; a file that is not ours is left as it is."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        prepare(connection, path)
+    except (sqlite3.Error, StoreError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(f"{path}: cannot be used as the state: {error}") from error
+        raise
+    return connection
+
+
+def recognise(connection: sqlite3.Connection, path: str) -> int:
+    """How many tables there are in a database of ours; another's raises StoreError, as does another format."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or tables):
+        raise StoreError(f"{path}: is a database of another program")
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    if tables and written != FORMAT:
+        age = "a newer" if written > FORMAT else "an older"
+        raise StoreError(f"{path}: was written by {age} version (format {written}, this one knows {FORMAT})")
+    return int(tables)
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    tables = recognise(connection, path)
+    (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if sound != "ok":
+        raise StoreError(f"{path}: is corrupt: {sound}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    if not tables:
+        connection.executescript(
+            f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; {SCHEMA} COMMIT;"
+        )
+
+
+class HomeNames(msgspec.Struct):
+    """The part of a home ledger that is not its slots."""
+
+    backends: tuple[str, ...]
+    version: int
+
+
+def row_of(record: RouteRecord, evidence: EvidenceBy) -> tuple[object, ...]:
+    home = record.home
+    return (
+        record.name,
+        record.ledger.version,
+        text(record.ledger.backends),
+        record.ledger.slots,
+        text(HomeNames(home.backends, home.version)) if home else None,
+        home.slots if home else None,
+        text(record.file_split),
+        text(record.rollouts),
+        text(record.latched),
+        msgspec.msgpack.encode(evidence),
+    )
+
+
+def record_of(row: tuple[object, ...]) -> RouteRecord:
+    name, version, backends, slots, home, home_slots, file_split, rollouts, latched, _ = row
+    names = msgspec.json.decode(home, type=HomeNames) if isinstance(home, str) else None
+    return RouteRecord(
+        name=str(name),
+        ledger=ledger_of(msgspec.json.decode(str(backends), type=tuple[str, ...]), slots, version),
+        file_split=msgspec.json.decode(str(file_split), type=dict[str, int]),
+        home=ledger_of(names.backends, home_slots, names.version) if names else None,
+        rollouts=msgspec.json.decode(str(rollouts), type=dict[str, RolloutState]),
+        latched=msgspec.json.decode(str(latched), type=dict[str, str]),
+    )
+
+
+def ledger_of(backends: tuple[str, ...], slots: object, version: object) -> Ledger:
+    if not isinstance(slots, bytes) or not isinstance(version, int) or len(slots) != BUCKETS:
+        raise ValueError("a ledger is damaged")
+    if max(slots) >= len(backends):
+        raise ValueError("a ledger names a backend that it does not list")
+    return Ledger(backends, slots, version)
+
+
+def evidence_of(row: tuple[object, ...]) -> EvidenceBy:
+    held = row[-1]
+    return msgspec.msgpack.decode(held, type=EvidenceBy) if isinstance(held, bytes) else {}
+
+
+def text(value: object) -> str:
+    return msgspec.json.encode(value).decode()

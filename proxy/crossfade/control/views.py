@@ -1,0 +1,177 @@
+"""What the control plane shows: the values that the admin API, the terminal and `why` read.
+
+The JSON names are the contract of design 3.3. Views are built on demand and never kept as state,
+except `Decision`, which is also the record that the journal holds.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from crossfade.control.seam import WorkerStatus
+
+
+class Verb(StrEnum):
+    """What an operator may say to a rollout."""
+
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"
+    ABORT = "abort"
+    ROLLBACK = "rollback"
+    RETRY = "retry"
+
+
+class BackendNumbers(msgspec.Struct):
+    """Counts since the proxy began; rate (requests/s), share and times (seconds) of the last 10 s."""
+
+    role: str
+    requests: int
+    errors: int
+    spilled: int
+    rate: float
+    error_share: float
+    p50: float | None
+    p99: float | None
+    first_byte_p50: float | None
+
+
+class MirrorView(msgspec.Struct):
+    to: str
+    sample: float
+
+
+class RouteView(msgspec.Struct):
+    """`split` are fractions that add up to 1; `sticky` like `json:customer_id`."""
+
+    name: str
+    split: dict[str, float]
+    ledger_version: int
+    champion: str | None
+    sticky: list[str]
+    mirrors: list[MirrorView]
+    fallback: str | None
+    backends: dict[str, BackendNumbers]
+
+
+class EndpointView(msgspec.Struct):
+    url: str
+    up: bool
+
+
+class BackendView(msgspec.Struct):
+    name: str
+    endpoints: list[EndpointView]
+    in_flight: int
+    version: str | None
+
+
+class VerdictView(msgspec.Struct):
+    """`verdict` is PASS, FAIL, UNDECIDED or VOID; `evidence` a log e-value that FAILs at `bound`.
+
+    `eta_requests`: how many more requests on the challenger until a verdict, at the present rates. `proof`:
+    a log e-value that the limit is kept, which `advance_early` goes by.
+    """
+
+    check: str
+    verdict: str
+    reason: str
+    n: int
+    estimate: float | None
+    interval: tuple[float, float] | None
+    evidence: float | None
+    bound: float | None
+    eta_requests: int | None
+    proof: float | None = None
+
+
+class StepView(msgspec.Struct):
+    """`weight` and `mirror` fractions, `hold` in seconds."""
+
+    weight: float
+    hold: float
+    approval: bool
+    mirror: float
+
+
+class RolloutView(msgspec.Struct):
+    """`weight` is the challenger's fraction now, `since` the wall time at which the step began."""
+
+    route: str
+    strategy: str
+    champion: str
+    challenger: str
+    phase: str
+    step: int
+    steps: list[StepView]
+    weight: float
+    since: float
+    elapsed: float
+    waiting_for: str
+    verdicts: list[VerdictView]
+
+
+class Decision(msgspec.Struct):
+    """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
+
+    `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
+    apply left out.
+    """
+
+    id: int
+    at: float
+    route: str
+    action: str
+    actor: str
+    from_: dict[str, Any] = msgspec.field(name="from")
+    to: dict[str, Any]
+    reason: str
+    evidence: dict[str, Any]
+    ledger_version: int
+    config_hash: str
+    previous_hash: str
+    hash: str
+
+
+class StatusChange(msgspec.Struct):
+    """Something other than a decision has changed; `what` is config, endpoints, workers, store or rollout."""
+
+    at: float
+    what: str
+    route: str | None
+    detail: str
+
+
+class WhyView(msgspec.Struct):
+    """`would_change`: one sentence for each thing that would lead to another decision."""
+
+    route: str
+    decision: Decision | None
+    phase: str | None
+    would_change: list[str]
+    verdicts: list[VerdictView]
+
+
+class ConfigView(msgspec.Struct):
+    source: str
+    hash: str
+    ok: bool
+    error: str
+    loaded_at: float
+
+
+class StatusView(msgspec.Struct):
+    """`uptime` in seconds; `store_ok` is False while decisions cannot be written: exposure does not rise."""
+
+    version: str
+    uptime: float
+    generation: int
+    config: ConfigView
+    workers: list[WorkerStatus]
+    routes: list[RouteView]
+    rollouts: list[RolloutView]
+    backends: list[BackendView]
+    store_ok: bool

@@ -1,0 +1,106 @@
+"""Pairs of decisions: the champion's answer to a client beside the challenger's answer to the copy.
+
+Rule: a pair counts when both answers are 200 and tell a decision; whether the champion is then asked once more, for
+its own noise, is the toss of a coin that nothing else goes by (stats.pairs). It is asked after the client has
+its answer, and a second answer that tells nothing, or never comes, is a disagreement: it excuses the challenger.
+What is held: so many pairs at a time, for so long, and of an answer what `observe` keeps while it comes (of
+copies that is bounded by their number in flight). Each pair that is begun ends counted, or dropped with a reason.
+"""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING
+
+from crossfade.dataplane.observe import Decision, decision_in
+from crossfade.routing.ledger import BUCKETS
+from crossfade.stats.pairs import Pair
+
+if TYPE_CHECKING:
+    from crossfade.dataplane.recorder import Recorder
+    from crossfade.dataplane.state import ExchangeState
+    from crossfade.routing.snapshot import Mirror
+
+BEGUN = 256  # pairs begun in the time of one report, for each route of each worker
+WAITING = 1024  # pairs of a worker that wait for an answer
+PATIENCE = 60.0  # seconds from the request until a pair is given up
+
+
+class Comparison:
+    """One pair on its way. `second`: whether the champion's second answer differs; None until that is known."""
+
+    live: Decision | None = None
+    copied: Decision | None = None
+    second: bool | None = None
+    ended = False
+
+    def __init__(
+        self, recorder: Recorder, exchange: ExchangeState, champion: str, mirror: Mirror, now: float
+    ) -> None:
+        self.recorder = recorder
+        self.route = exchange.route
+        self.key = exchange.key
+        self.champion, self.challenger = champion, mirror.to
+        self.chance = mirror.noise / BUCKETS
+        self.twice = random() < self.chance
+        self.deadline = now + PATIENCE
+
+    def on_copy(self, status: int, said: bytes | None) -> None:
+        """The challenger's answer to its copy; status 0 where there is none."""
+        found = self.decided(status, said)
+        if found is not None:
+            self.copied = found
+            self.join()
+
+    def on_live(self, exchange: ExchangeState) -> bool:
+        """The client has its answer, the champion's if that answered. Whether the champion is to be asked again."""
+        if self.ended:
+            return False
+        failed = exchange.spilled or exchange.blamed
+        found = self.decided(0 if failed else exchange.status, exchange.said)
+        self.live = found
+        return found is not None and self.twice
+
+    def on_second(self, status: int, said: bytes | None) -> None:
+        self.second = self.read(status, said) != self.live
+        self.join()
+
+    def read(self, status: int, said: bytes | None) -> Decision | None:
+        prediction = self.route.prediction
+        if status != 200 or said is None or prediction is None:
+            return None
+        return decision_in(prediction, said)
+
+    def decided(self, status: int, said: bytes | None) -> Decision | None:
+        """The decision in one of the two answers; without one there is no pair."""
+        found = self.read(status, said)
+        if found is None:
+            self.drop(
+                "pair_status" if status != 200 else "pair_body_size" if said is None else "pair_decision"
+            )
+        return found
+
+    def join(self) -> None:
+        """Count the pair if all answers that it waits for are here."""
+        if self.ended or self.live is None or self.copied is None or (self.twice and self.second is None):
+            return
+        self.end()
+        changed = self.copied != self.live
+        raised = self.copied if isinstance(self.copied, bool) and isinstance(self.live, bool) else None
+        pair = Pair(self.key, changed, raised, self.chance, self.second)
+        self.recorder.paired(self.route, self.challenger, pair)
+
+    def give_up(self) -> None:
+        """Its time is over; who waits for the second answer only has a pair all the same."""
+        if self.live is not None and self.copied is not None:
+            self.second = True
+            self.join()
+        self.drop("pair_time")
+
+    def drop(self, reason: str) -> None:
+        if not self.ended:
+            self.end()
+            self.recorder.dropped(reason, 1)
+
+    def end(self) -> None:
+        self.ended = True

@@ -1,0 +1,313 @@
+"""The client side: one connection, its requests in order, one exchange at a time.
+
+Pipelined requests wait in the buffer until the answer before them is out. After an error in the
+framing nothing more is read as a request: what follows could be anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from time import monotonic
+from typing import Final
+
+from crossfade.dataplane import presence, relay
+from crossfade.dataplane.client import Client
+from crossfade.dataplane.exchange import Exchange
+from crossfade.dataplane.plane import Plane
+from crossfade.dataplane.state import NEVER
+from crossfade.dataplane.upstream import Owner
+from crossfade.errors import FAILURES, RequestRefused, Stage
+from crossfade.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
+from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
+from crossfade.http1.head import CHUNKED, RequestHead, parse_request
+
+log = logging.getLogger("crossfade.dataplane")
+
+PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the client is stopped
+LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
+DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
+EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+CR: Final = 0x0D
+TLS_HELLO = b"\x16\x03"
+
+
+class Downstream(Client):
+    """One client connection. `deadline` is for what the client owes: a head, or the next request."""
+
+    def __init__(self, plane: Plane) -> None:
+        self.plane = plane
+        self.address = b""
+        self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
+        self.vouched = b""
+        self.trusts: TrustedProxies | None = None
+        self.knows: TrustedProxies | None = None
+        self.buffer = b""
+        self.exchange: Exchange | None = None
+        self.reader: ChunkedReader | LengthReader | None = None
+        self.bodiless = False
+        self.keep_alive = True
+        self.writable = True
+        self.lingering = False
+        self.half_closed = False
+        self.tunnelled = False
+        self.deadline = NEVER
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        peer = transport.get_extra_info("peername")
+        self.address = canonical(peer[0]) if isinstance(peer, tuple) else b"unknown"
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        self.recognise()
+        snapshot = self.plane.snapshot
+        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else snapshot.head_timeout)
+        self.plane.clients.add(self)
+        if len(self.plane.clients) > snapshot.connections:
+            self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
+            self.close()  # lingering would hold what there is too little of
+
+    def recognise(self) -> None:
+        """Once for a connection, and with the next request after a reload that changes whom to trust."""
+        self.knows = trusted = self.plane.trusted
+        self.trusts = trusted if trusted is not None and trusted.holds(self.address) else None
+        self.peer, self.vouched, _ = vouched_alone(self.address, self.secure)
+
+    # ── bytes from the client ─────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            if self.exchange is None:
+                if not self.lingering:
+                    self.read_head(self.buffer + data if self.buffer else data)
+            elif self.reader is not None:
+                self.read_body(self.exchange, self.reader, data)
+            else:
+                self.buffer += data
+                if len(self.buffer) > PIPELINE_LIMIT:
+                    self.set_reading(False)
+        except Exception:
+            log.exception("a bug; the connection is given up")
+            self.give_up()
+
+    def give_up(self) -> None:
+        """After a bug of our own: whoever waits is told, and nothing more is read here."""
+        self.keep_alive = False
+        if self.exchange is not None and not self.exchange.ended:
+            self.exchange.on_upstream_failed(Stage.BUG)
+        else:
+            self.abort()
+
+    def read_head(self, data: bytes) -> None:
+        """The next request, if its head is whole."""
+        if data[0] == CR:  # RFC 9112 section 2.2: an empty line before a request is no request
+            data = EMPTY_LINES.sub(b"", data)
+        plane = self.plane
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > plane.head_bytes:
+            self.wait_for_head(data)
+            return
+        if self.knows is not plane.trusted:
+            self.recognise()
+        try:
+            head = parse_request(data[:end], plane.head_count)
+            if self.trusts is not None:
+                self.peer, self.vouched, head.public_host = vouched_after(
+                    data[:end], self.address, self.secure, self.trusts
+                )
+            self.start(head, data[end:])
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+
+    def wait_for_head(self, data: bytes) -> None:
+        if self.half_closed:  # the rest of it will not come
+            self.close()
+            return
+        if len(data) > self.plane.head_bytes:
+            uri = b"\r\n" not in data[: self.plane.head_bytes]
+            detail = "The request target is too long." if uri else "The header fields are too large."
+            self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
+            return
+        if data[:2] == TLS_HELLO:
+            self.refuse(RequestRefused(Stage.PARSE, "This port does not speak TLS."))
+            return
+        if data and not self.buffer:
+            self.deadline = self.plane.now + self.plane.snapshot.head_timeout
+        self.buffer = data
+
+    def start(self, head: RequestHead, rest: bytes) -> None:
+        """Begin an exchange with what is here of its body. Raises RequestRefused."""
+        self.deadline = NEVER
+        self.keep_alive = head.keep_alive
+        self.bodiless = head.start.bodiless
+        plane = self.plane
+        self.exchange = exchange = Exchange(self, head, monotonic(), plane.new_id())
+        exchange.plane = plane
+        length = head.length
+        if len(rest) == length:
+            self.buffer = b""
+            exchange.begin(rest, True)
+            return
+        reader = ChunkedReader(head.nominees) if length == CHUNKED else LengthReader(length)
+        try:
+            body = reader.feed(rest)
+        except BrokenBody as error:
+            raise RequestRefused(Stage.PARSE, "The request's chunks are not valid.") from error
+        self.buffer = reader.surplus
+        if reader.trailers:
+            exchange.trailers = reader.trailers
+        if not reader.done:
+            self.reader = reader
+            self.deadline = self.plane.now + self.plane.keep_alive
+        exchange.begin(body, reader.done)
+
+    def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
+        self.deadline = self.plane.now + self.plane.keep_alive
+        try:
+            body = reader.feed(data)
+            if reader.done:
+                exchange.trailers = reader.trailers
+                self.reader = None
+                self.buffer = reader.surplus
+                self.deadline = NEVER
+            if body or reader.done:
+                exchange.on_request_body(body, reader.done)
+        except BrokenBody:
+            self.refuse(RequestRefused(Stage.PARSE, "The request's chunks are not valid."))
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+
+    # ── answers ───────────────────────────────────────────────────────────────────────────────
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
+        """An answer of the proxy's own, to the request at hand."""
+        if self.reader is not None or self.plane.draining:
+            self.keep_alive = False
+        self.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
+
+    def refuse(self, refusal: RequestRefused) -> None:
+        """An answer to what never became, or no longer is, an exchange of a backend's."""
+        exchange, self.exchange = self.exchange, None
+        failure = refusal.failure
+        if exchange is None:
+            self.plane.recorder.refused(refusal.status, failure.stage)
+        request_id = exchange.request_id if exchange is not None else self.plane.new_id()
+        if exchange is None and self.plane.access_log is not None:
+            self.plane.access_log.refusal(refusal, self.address, request_id)
+        answered = exchange is not None and exchange.answer is not None
+        in_step = exchange is not None and exchange.request_done and failure.source == "internal"
+        if exchange is not None:
+            exchange.abandon(failure, refusal.status)
+            in_step = in_step and exchange.head.start.modern and exchange.head.upgrade is None
+        if answered:
+            self.abort()
+            return
+        self.keep_alive = self.keep_alive and in_step
+        self.answer_problem(refusal, request_id)
+        if self.keep_alive:
+            self.after_answer()
+        else:
+            self.linger()
+
+    def on_end(self, exchange: Owner) -> None:
+        if self.exchange is exchange and not self.tunnelled:
+            self.after_answer()
+
+    def is_idle(self) -> bool:
+        return self.exchange is None
+
+    def become_tunnel(self) -> None:
+        self.tunnelled = True  # and keeps its exchange: a client with one is one that a drain waits for
+
+    def after_answer(self) -> None:
+        """The next request, or the end of the connection."""
+        self.exchange = None
+        if self.transport.is_closing():
+            return
+        if not self.keep_alive or (self.half_closed and not self.buffer):
+            self.close_gently()
+            return
+        self.bodiless = False
+        plane = self.plane
+        self.deadline = plane.now + (DRAIN_IDLE if plane.hurrying else plane.keep_alive)
+        if self.buffer or not (self.writable and self.reading):
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Read the next request, once the client takes its answers: or they would pile up here."""
+        self.set_reading(self.writable)
+        if self.buffer and self.writable:
+            self.plane.loop.call_soon(self.read_pipelined)
+
+    def read_pipelined(self) -> None:
+        if self.exchange is None and self.buffer and not self.lingering and not self.transport.is_closing():
+            self.data_received(b"")
+
+    def close_gently(self) -> None:
+        """Close at once where nothing more can be on its way to us."""
+        if self.reader is None and not self.buffer:
+            self.close()
+        else:
+            self.linger()
+
+    def linger(self) -> None:
+        """While the client is still sending, drop what comes for a while, lest a reset eat the answer."""
+        self.lingering = True
+        self.reader = None
+        self.buffer = b""
+        self.set_reading(True)
+        self.deadline = self.plane.now + LINGER
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def close(self) -> None:
+        """An orderly end, if the client takes the rest of its answer in time."""
+        self.deadline = self.plane.now + self.plane.keep_alive
+        self.transport.close()
+
+    # ── flow, time and the end ────────────────────────────────────────────────────────────────
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        if self.exchange is not None:
+            self.exchange.on_client_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if self.exchange is not None:
+            self.exchange.on_client_writable(True)
+        else:
+            self.go_on()
+
+    def eof_received(self) -> bool:
+        """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
+        if self.exchange is None and (not self.buffer or self.lingering):
+            return False
+        if not presence.may_stay(self, self.exchange):
+            self.abort()
+            return False
+        self.half_closed = True
+        if self.exchange is None and self.writable:
+            self.read_pipelined()
+        presence.watch(self, self.plane.loop)
+        return not self.transport.is_closing()
+
+    def on_deadline(self) -> None:
+        """Nothing came in time: 408 for half a request, a quiet end for an idle connection."""
+        if self.transport.is_closing():
+            self.abort()
+        elif self.exchange is not None and (self.exchange.answer is not None or not self.reading):
+            self.deadline = self.plane.now + self.plane.keep_alive  # others set the pace
+        elif self.exchange is not None or (self.buffer and self.writable):
+            self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
+        else:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.plane.clients.discard(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.abandon(FAILURES[Stage.CLIENT_LEFT])

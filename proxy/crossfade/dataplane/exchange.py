@@ -1,0 +1,379 @@
+"""One request and its response, from top to bottom in the order in which things happen.
+
+    begin ─ inspect? ─ decide ─ place ─ (connect) ─ send ─ on_response ─ relay body ─ finish: record
+                                  ▲                    │
+                                  └── retry, fallback ─┘  before the first byte to the client, never after
+
+The usual exchange (pooled connection, nothing to repeat) runs through these methods as plain
+callbacks, with no task and no future of its own. Only a connection that must be opened costs a task.
+What a failure means is read from the table in `errors`; each exchange ends once, in `finish` (law 1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from random import random
+from time import monotonic
+
+from crossfade.dataplane import relay
+from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
+from crossfade.dataplane.observe import keep
+from crossfade.dataplane.plane import Plane
+from crossfade.dataplane.repeat import may_fall_back, may_retry
+from crossfade.dataplane.state import NEVER, ExchangeState
+from crossfade.dataplane.tunnel import Tunnel, ask, granted
+from crossfade.dataplane.upstream import Upstream
+from crossfade.errors import FAILURES, Failure, RequestRefused, Stage
+from crossfade.http1.framing import chunks
+from crossfade.http1.head import CHUNKED, ResponseHead
+from crossfade.routing.balance import pick
+from crossfade.routing.router import CompiledRoute, matching, need_body
+
+log = logging.getLogger("crossfade.dataplane")
+
+
+class Exchange(ExchangeState):
+    plane: Plane  # set by whoever makes it
+    __slots__ = tuple(__annotations__)
+
+    # ── the request comes in ──────────────────────────────────────────────────────────────────
+
+    def begin(self, body: bytes, done: bool) -> None:
+        """The head is here, with as much of the body as came along. Raises RequestRefused."""
+        self.body = body
+        self.kept = len(body)
+        self.request_done = done
+        candidates = self.plane.router.candidates(self.head)
+        if not candidates:
+            raise RequestRefused(Stage.NO_ROUTE)
+        # A body too large to look into is routed as one that holds no JSON.
+        if (
+            not done
+            and need_body(candidates)
+            and max(len(body), self.head.length) <= inspect_limit(candidates)
+        ):
+            self.inspecting = candidates
+        if not self.inspecting:
+            self.decide(candidates)
+        if self.head.expects_continue and not done and not self.ended:
+            self.client.write(relay.CONTINUE)  # and not before a refusal: nobody would read the body
+
+    def on_request_body(self, data: bytes, done: bool) -> None:
+        """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
+        self.request_done = done
+        self.kept += len(data)
+        if self.inspecting:
+            self.hold(data)
+            if done or self.kept > inspect_limit(self.inspecting):
+                self.inspecting = ()
+                self.decide(self.plane.router.candidates(self.head))  # of the snapshot in force by now
+            return
+        check_size(self, self.route)
+        if self.replayable:
+            self.hold(data)
+        if self.upstream is not None:
+            self.send_on(self.upstream, data, done)
+        if done and self.route.mirrors:
+            self.plane.mirrors.send(self)
+
+    def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
+        if self.framing == CHUNKED:
+            upstream.transport.write(chunks(data, done, self.trailers))
+        elif data:
+            upstream.transport.write(data)
+        if self.answer is not None:
+            self.idle_from_now()
+        elif done:
+            self.await_first_byte()
+
+    def hold(self, data: bytes) -> None:
+        """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
+        if self.more is None:
+            self.more = []
+        self.more.append(data)
+        if not self.inspecting and self.kept > self.route.inspect_limit:
+            if self.upstream is None:
+                self.client.set_reading(False)
+            else:
+                self.forget_body()
+
+    # ── where it goes ─────────────────────────────────────────────────────────────────────────
+
+    def decide(self, candidates: Sequence[CompiledRoute]) -> None:
+        """Route, bucket, backend: the snapshot is read here and nowhere after."""
+        plane, head = self.plane, self.head
+        content = None
+        if need_body(candidates):
+            content, why = content_of(self, candidates)
+            if why:
+                plane.recorder.unread(candidates[0].spec.name, why)
+            candidates = matching(candidates, content)
+        if not candidates:
+            raise RequestRefused(Stage.NO_ROUTE)
+        self.route = route = candidates[0]
+        if route.body_limit is not None:
+            check_size(self, route)
+        if route.rate is not None:
+            plane.charge(route.rate, self, content)
+        self.arm, self.key = route.assign(head, content, self.client.peer, random())
+        if route.fallback is not None:
+            self.fallback = plane.backends[route.fallback]
+        plane.active.add(self)
+        if head.upgrade is not None or head.takes_trailers:
+            ask(self)
+        if self.request_done and route.mirrors:
+            plane.mirrors.send(self)
+        self.place(plane.backends[self.arm.backend])
+
+    def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
+        """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
+        self.answering = backend
+        choices = backend.available
+        if avoid is not None:
+            choices = [e for e in choices if e is not avoid] or choices
+        if not choices or backend.in_flight >= backend.max_in_flight:
+            self.on_upstream_failed(Stage.OVERLOAD if choices else Stage.NO_ENDPOINT)
+            return
+        self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
+        backend.in_flight += 1
+        endpoint.in_flight += 1
+        self.placed = True
+        if backend.total_timeout is not None and self.total_deadline == NEVER:
+            self.total_deadline = self.started + backend.total_timeout
+        self.deadline = self.total_deadline
+        upstream = endpoint.take() if self.attempts == 0 else None  # a repeat takes a fresh connection
+        if upstream is not None:
+            self.send(upstream)
+        else:
+            self.plane.spawn(self.open(endpoint))
+
+    async def open(self, endpoint: EndpointState) -> None:
+        """The slow path: a fresh connection, while the client may send on, or leave."""
+        try:
+            upstream = await endpoint.connect(self.answering.spec.connect_timeout)
+        except OSError as error:
+            if self.endpoint is endpoint and not self.ended:
+                self.on_upstream_failed(connect_failure(error))
+            return
+        if self.ended or self.endpoint is not endpoint:  # cut, it went to the fallback
+            endpoint.put(upstream)
+            return
+        try:
+            self.send(upstream)
+        except Exception:
+            log.exception("a bug; the exchange is given up")
+            self.on_upstream_failed(Stage.BUG)
+
+    def send(self, upstream: Upstream) -> None:
+        """The head, spelled anew, and what is here of the body."""
+        assert self.endpoint is not None
+        self.upstream = upstream
+        head = self.head
+        body = self.body if self.more is None else self.whole_body()
+        self.framing = head.length if self.trailers or not self.request_done else len(body)
+        if self.framing == CHUNKED:
+            body = chunks(body, self.request_done, self.trailers)
+        if not self.client.reading:
+            self.client.set_reading(True)
+        upstream.owner = self
+        message = relay.request(self, self.endpoint.authority, self.framing, body)
+        upstream.transport.write(message)  # may stop the client again at once
+        if self.request_done:
+            self.await_first_byte()
+        elif self.kept > self.route.inspect_limit:
+            self.forget_body()
+
+    def forget_body(self) -> None:
+        """Too much to keep for a replay."""
+        self.replayable = False
+        self.body = b""
+        self.more = None
+
+    def await_first_byte(self) -> None:
+        """It is the backend's turn: its time to the first byte runs from now."""
+        deadline = monotonic() + self.answering.first_byte_timeout
+        self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
+
+    # ── the answer comes back ─────────────────────────────────────────────────────────────────
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        first = granted(self, head)
+        if not first:
+            return False
+        tunnel = Tunnel(self, self.plane, self.plane.tunnels)
+        self.client.become_tunnel()
+        self.finish()
+        tunnel.open(first + rest)
+        return True
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """1xx go on to clients that know them; 100 was answered here already."""
+        if head.status != 100 and self.head.start.modern:
+            self.client.write(relay.interim_head(head))
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
+        if head.status >= 500:
+            self.blame(FAILURES[Stage.STATUS])
+            if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.repeats):
+                self.leave(not done)
+                self.fall_back()
+                return
+        self.status = head.status
+        self.first_byte_at = now = monotonic()
+        client = self.client
+        knows_chunks = self.head.start.modern
+        self.sent = len(body)
+        if head.length < 0:
+            self.recode = knows_chunks
+            if not knows_chunks:
+                client.keep_alive = False
+        if not self.request_done or self.plane.draining:
+            client.keep_alive = False
+        names = relay.names(self) if self.spilled else self.answering.name
+        start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
+        if self.route.prediction is not None:
+            keep(self, body)
+        if self.recode:
+            body = chunks(body, done, self.answer_trailers)
+        self.answer = head
+        client.transport.write(start + body)
+        if done:
+            self.finish(now)
+        else:
+            self.idle_from_now()
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        self.sent += len(data)
+        if self.route.prediction is not None:
+            keep(self, data)
+        if self.recode:
+            data = chunks(data, done, self.answer_trailers)
+        if data:
+            self.client.write(data)
+        if done:
+            self.finish()
+        else:
+            self.idle_from_now()
+
+    def idle_from_now(self) -> None:
+        self.deadline = min(self.plane.now + self.answering.idle_timeout, self.total_deadline)
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        """Back-pressure: a backend that reads slowly slows its client, and has as long to read on as to answer."""
+        self.client.set_reading(writable)
+        if self.answer is None and not self.request_done:
+            self.deadline = self.total_deadline
+            if not writable:
+                self.await_first_byte()
+
+    def on_client_writable(self, writable: bool) -> None:
+        """Back-pressure: a client that reads slowly slows its backend, and has as long to go on as that has."""
+        self.client_stalls = not writable
+        if self.upstream is not None:
+            self.upstream.set_reading(writable)
+        if self.answer is not None:
+            self.idle_from_now()
+
+    # ── what can go wrong ─────────────────────────────────────────────────────────────────────
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        """Retry, fall back, answer for the backend, or cut: whichever comes first and is allowed."""
+        failure = FAILURES[stage]
+        if self.endpoint is not None:
+            self.endpoint.failed(stage)
+        self.leave(broken=True)
+        if self.answer is not None:
+            self.cut(failure)
+        elif may_retry(self, failure, self.plane.repeats):
+            self.attempts += 1
+            self.stages += (stage,)
+            self.place(self.answering, avoid=self.endpoint)
+        else:
+            self.blame(failure)
+            if may_fall_back(self, failure, self.plane.repeats):
+                self.fall_back()
+            else:
+                self.fail(failure)
+
+    def fall_back(self) -> None:
+        assert self.fallback is not None
+        self.spilled = True
+        self.attempts = 0
+        self.place(self.fallback)
+
+    def blame(self, failure: Failure) -> None:
+        """The outcome counts against the backend assigned, unless it is the fallback that failed."""
+        self.stages += (failure.stage,)
+        if not self.spilled and failure.blames_backend:
+            self.blamed = True
+
+    def fail(self, failure: Failure) -> None:
+        """The proxy answers itself."""
+        self.status = failure.status
+        if not self.head.start.modern:  # it reads to the connection's end, as nothing promises another answer
+            self.client.keep_alive = False
+        self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
+        self.finish()
+
+    def cut(self, failure: Failure) -> None:
+        """Half an answer is out: end the connection so that it cannot look complete (law 8)."""
+        self.blame(failure)
+        self.client.abort()
+        self.finish()
+
+    def on_deadline(self, now: float) -> None:
+        """The sweep found the deadline passed."""
+        if self.client_stalls:
+            self.client.abort()
+            self.abandon(FAILURES[Stage.CLIENT_LEFT])
+        elif self.upstream is not None and not self.request_done and self.client.reading:
+            self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # it is the client who is slow (law 6)
+        elif now >= self.total_deadline:
+            self.on_upstream_failed(Stage.TOTAL)
+        else:
+            self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
+
+    def abandon(self, failure: Failure, status: int = 0) -> None:
+        """The client left, or is refused: stop the work. Never the backend's fault (law 6)."""
+        if self.ended:
+            return
+        self.stages += (failure.stage,)
+        self.status = status or failure.status
+        self.blamed, self.abandoned = False, True
+        self.finish()
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def leave(self, broken: bool) -> None:
+        """Let go of the endpoint; a connection with anything owed on it is closed."""
+        self.deadline = NEVER
+        if self.placed and self.endpoint is not None:
+            self.placed = False
+            self.endpoint.in_flight -= 1
+            self.answering.in_flight -= 1
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and broken and upstream.owner is self:
+            upstream.close()
+
+    def finish(self, now: float = 0.0) -> None:
+        """Exactly once for each exchange, however it went (law 1). `now` where the caller has just looked."""
+        if self.ended:
+            return
+        self.ended = True
+        self.leave(broken=True)
+        plane = self.plane
+        if self.repeating:
+            plane.repeats.give_back()
+        if self.arm is not None:
+            plane.active.discard(self)
+            plane.recorder.record(self, self.arm, now or monotonic())
+        else:
+            plane.recorder.refused(self.status, self.stages[-1])
+        if plane.access_log is not None:
+            plane.access_log.exchange(self)
+        self.client.on_end(self)
+        if self.compared:
+            plane.mirrors.on_live(self)

@@ -1,0 +1,258 @@
+"""Mirrored copies: sent beside the request, answered into the void, counted.
+
+Rule (law 7): a mirror never delays, changes or fails what the client sees. Copies use connections
+of their own; at most so many are in flight to a backend and so many bytes are held for them; what
+does not fit is dropped, and every drop is counted with its reason. What an answer says is kept only
+where it is compared with the live one.
+"""
+
+from __future__ import annotations
+
+from random import random
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from crossfade.dataplane import relay
+from crossfade.dataplane.comparison import BEGUN, WAITING, Comparison
+from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
+from crossfade.dataplane.observe import longer
+from crossfade.dataplane.upstream import Owner, Upstream
+from crossfade.errors import Stage
+from crossfade.http1.head import ResponseHead
+from crossfade.routing.balance import pick
+from crossfade.routing.ledger import BUCKETS
+from crossfade.routing.snapshot import TESTER
+
+if TYPE_CHECKING:
+    from crossfade.dataplane.recorder import Recorder
+    from crossfade.dataplane.runtime import Runtime
+    from crossfade.dataplane.state import ExchangeState
+    from crossfade.routing.snapshot import Backend, Mirror
+
+IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
+BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
+MARK = b"x-crossfade-mirror: 1\r\n"
+
+
+class MirrorState:
+    """One backend as a target of copies."""
+
+    def __init__(self, backend: BackendState) -> None:
+        self.backend = backend  # not the BackendState of the split: its connections are the mirror's own
+        self.bytes_held = 0
+
+
+class MirrorCopy(Owner):
+    """One copy on its way. It owns its upstream connection the way an exchange does.
+
+    `second`: it asks the champion once more, and tells nothing but whether that agrees with itself.
+    """
+
+    def __init__(
+        self,
+        mirrors: Mirrors,
+        state: MirrorState,
+        exchange: ExchangeState,
+        endpoint: EndpointState,
+        comparison: Comparison | None,
+        second: bool,
+    ) -> None:
+        self.mirrors = mirrors
+        self.runtime = mirrors.runtime
+        self.state = state
+        self.endpoint = endpoint
+        self.request_done = True
+        self.answer_trailers = b""
+        self.head = exchange.head
+        self.route = exchange.route
+        self.key = exchange.key
+        body = exchange.whole_body()
+        self.data = relay.request(exchange, endpoint.authority, len(body), body, MARK)
+        self.started = monotonic()
+        self.deadline = self.started + state.backend.first_byte_timeout
+        self.upstream: Upstream | None = None
+        self.status = 0
+        self.ended = False
+        self.comparison = comparison
+        self.second = second
+        self.said: bytes | None = b""  # the answer's body, where it is compared; None: too large
+
+    def begin(self) -> None:
+        self.mirrors.copies.add(self)
+        self.state.backend.in_flight += 1
+        self.endpoint.in_flight += 1
+        self.state.bytes_held += len(self.data)
+        upstream = self.endpoint.take()
+        if upstream is None:
+            self.runtime.spawn(self.open())
+        else:
+            self.send(upstream)
+
+    async def open(self) -> None:
+        try:
+            upstream = await self.endpoint.connect(self.state.backend.spec.connect_timeout)
+        except OSError as error:
+            if not self.ended:  # its deadline has told the endpoint already
+                self.on_upstream_failed(connect_failure(error))
+            return
+        if self.ended:
+            upstream.close()
+        else:
+            self.send(upstream)
+
+    def send(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        upstream.owner = self
+        upstream.transport.write(self.data)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """Of no interest to a copy."""
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        return False
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        self.status = head.status
+        self.deadline = self.runtime.now + self.state.backend.idle_timeout
+        self.on_response_body(body, done)
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        if self.comparison is not None:
+            self.said = longer(self.said, data)
+        if done:
+            self.end("sent")
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        self.endpoint.failed(stage)
+        self.status = 504 if stage is Stage.FIRST_BYTE else 502
+        self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        """The copy is written whole; its bytes are inside the budget already."""
+
+    def on_deadline(self, now: float) -> None:
+        self.on_upstream_failed(Stage.FIRST_BYTE)
+
+    def end(self, outcome: str) -> None:
+        if self.ended:
+            return
+        self.ended = True
+        mirrors, state = self.mirrors, self.state
+        mirrors.copies.discard(self)
+        state.backend.in_flight -= 1
+        self.endpoint.in_flight -= 1
+        state.bytes_held -= len(self.data)
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None and upstream.owner is self:
+            upstream.close()
+        name = state.backend.spec.name
+        mirrors.recorder.mirrored(self.route.spec.name, name, outcome)
+        if self.comparison is not None:
+            tell = self.comparison.on_second if self.second else self.comparison.on_copy
+            tell(self.status if outcome == "sent" else 0, self.said)
+            mirrors.settle(self.comparison)
+        if self.second:
+            return
+        if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
+            error = outcome == "failed" or self.status >= 500
+            seconds = monotonic() - self.started
+            mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, error)
+
+
+class Mirrors:
+    """All copies of a worker, and the pairs of decisions that come of them."""
+
+    def __init__(self, runtime: Runtime, recorder: Recorder, on_ejected: Ejected) -> None:
+        self.runtime = runtime
+        self.recorder = recorder
+        self.on_ejected = on_ejected
+        self.specs: dict[str, Backend] = {}
+        self.states: dict[str, MirrorState] = {}
+        self.copies: set[MirrorCopy] = set()
+        self.comparisons: set[Comparison] = set()
+        self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # for the client's answer
+
+    def use(self, specs: dict[str, Backend]) -> None:
+        self.specs = specs
+        for name in list(self.states):
+            if name in specs:
+                self.states[name].backend.use(specs[name])
+            else:
+                self.states.pop(name).backend.retire()
+
+    def send(self, exchange: ExchangeState) -> None:
+        """Copies of the request, now that it is whole, to the backends that mirror its route."""
+        arm = exchange.arm
+        if arm is not None and arm.role == TESTER:  # what nobody drew is compared with nothing
+            return
+        for mirror in exchange.route.mirrors:
+            if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
+                comparison = self.begin(exchange, mirror) if exchange.route.decides else None
+                if self.copy(exchange, mirror.to, comparison) and comparison is not None:
+                    comparison.end()
+                    self.settle(comparison)
+
+    def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:
+        """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
+        arm = exchange.arm
+        if arm is None or arm.role != "champion" or arm.backend == mirror.to:
+            return None
+        if len(self.comparisons) >= WAITING or not self.recorder.may_pair(exchange.route.spec.name, BEGUN):
+            self.recorder.dropped("pairs", 1)
+            return None
+        comparison = Comparison(self.recorder, exchange, arm.backend, mirror, self.runtime.now)
+        self.comparisons.add(comparison)
+        self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
+        exchange.compared = True
+        return comparison
+
+    def copy(
+        self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool = False
+    ) -> str:
+        """The reason why no copy is sent, which is counted; an empty string if one is."""
+        dropped = self.try_copy(exchange, to, comparison, second)
+        if dropped:
+            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+        return dropped
+
+    def try_copy(self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool) -> str:
+        spec = self.specs.get(to)
+        if spec is None:  # gone with a reload while the request came in
+            return "dropped_no_endpoint"
+        state = self.states.get(to)
+        if state is None:
+            self.states[to] = state = MirrorState(BackendState(spec, self.on_ejected))
+        if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
+            return "dropped_upgrade"
+        if exchange.kept > exchange.route.inspect_limit:
+            return "dropped_body_size"
+        backend = state.backend
+        if not backend.available:
+            return "dropped_no_endpoint"
+        if backend.in_flight >= IN_FLIGHT_LIMIT:
+            return "dropped_in_flight"
+        if state.bytes_held + exchange.kept > BYTES_LIMIT:
+            return "dropped_bytes"
+        MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
+        return ""
+
+    def on_live(self, exchange: ExchangeState) -> None:
+        """The client has the answer that copies of its request are compared with."""
+        for comparison in self.waiting.pop(exchange, ()):
+            if comparison.on_live(exchange) and self.copy(exchange, comparison.champion, comparison, True):
+                comparison.second = True
+            comparison.join()
+            self.settle(comparison)
+
+    def settle(self, comparison: Comparison) -> None:
+        if comparison.ended:
+            self.comparisons.discard(comparison)
+
+    def give_up(self, now: float) -> None:
+        for comparison in [c for c in self.comparisons if c.deadline <= now]:
+            comparison.give_up()
+            self.settle(comparison)
+
+    def end(self) -> None:
+        for copy in list(self.copies):
+            copy.end("dropped_drain")

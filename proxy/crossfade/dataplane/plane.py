@@ -1,0 +1,54 @@
+"""What a worker serves from, and what its exchanges share: read by each of them, changed by the listener.
+
+Rule: nothing here knows of connections being read, or of an exchange's steps; those know this.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from crossfade.dataplane.access_log import AccessLogger
+from crossfade.dataplane.client import Client
+from crossfade.dataplane.endpoint import BackendState
+from crossfade.dataplane.mirror import Mirrors
+from crossfade.dataplane.recorder import Recorder
+from crossfade.dataplane.repeat import RepeatBudget
+from crossfade.dataplane.runtime import Runtime
+from crossfade.dataplane.state import ExchangeState
+from crossfade.dataplane.tunnel import Tunnel
+from crossfade.errors import RequestRefused, Stage
+from crossfade.http1.forwarded import TrustedProxies
+from crossfade.routing.rate import TABLE_BYTES, RateLimit, RateTable
+from crossfade.routing.router import Router
+from crossfade.routing.snapshot import Snapshot
+
+
+class Plane(Runtime):
+    snapshot: Snapshot
+    router: Router
+
+    def __init__(self, rates: RateTable | None, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+        self.backends: dict[str, BackendState] = {}
+        self.clients: set[Client] = set()
+        self.active: set[ExchangeState] = set()
+        self.tunnels: set[Tunnel] = set()
+        self.mirrors = Mirrors(self, recorder, self.note_ejection)
+        self.repeats = RepeatBudget(self.active)
+        self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
+        self.access_log: AccessLogger | None = None
+        self.trusted: TrustedProxies | None = None
+        self.head_bytes = self.head_count = 0
+        self.keep_alive = 0.0
+
+    def charge(self, limit: RateLimit, exchange: ExchangeState, content: Any) -> None:
+        """One request against its key's rate. Raises RequestRefused."""
+        key = limit.key(exchange.head, content, exchange.client.peer)
+        wait = self.rates.charge(limit, key, exchange.started)
+        if wait:
+            raise RequestRefused(Stage.RATE, retry_after=ceil(wait))
+
+    def note_ejection(self, backend: str, endpoint: str) -> None:
+        self.recorder.ejected(backend, endpoint)

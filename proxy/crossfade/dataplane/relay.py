@@ -1,0 +1,125 @@
+"""Heads as they leave the proxy, spelled anew from what was parsed (design 3.4)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crossfade.errors import RequestRefused
+from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
+
+if TYPE_CHECKING:
+    from crossfade.dataplane.state import ExchangeState
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
+
+
+def request(exchange: ExchangeState, authority: bytes, length: int, body: bytes, mark: bytes = b"") -> bytes:
+    """The request for the backend, with what is here of its body; `length` is CHUNKED or the body's size in bytes.
+
+    What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
+    sampled, as this proxy records no spans (W3C trace context 2.2), and named like the request, so that
+    logs and traces can be joined.
+    """
+    head, request_id = exchange.head, exchange.request_id
+    host = head.host or authority
+    trace = b""
+    if not head.traced:  # an id in the client's words cannot name a trace
+        own = exchange.trace_id
+        trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
+    return b"".join((
+        head.start.opening, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+        b"\r\nx-request-id: ", request_id, framing(length, head.start.says_none), body,
+    ))  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def framing(length: int, says_none: bool) -> bytes:
+    """The end of a request's head; `says_none`: where there is no body it says so."""
+    if length == CHUNKED:
+        return b"\r\n" + CHUNKED_LINE + b"\r\n"
+    return b"\r\nContent-Length: %d\r\n\r\n" % length if length or says_none else b"\r\n\r\n"
+
+
+def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
+    """The fields of this hop alone. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
+    coding = CHUNKED_LINE if answer.length == UNTIL_CLOSE and knows_chunks else b""
+    if not keep_alive:
+        return coding + b"Connection: close\r\n"
+    return coding if knows_chunks else b"Connection: keep-alive\r\n"
+
+
+def names(exchange: ExchangeState) -> bytes:
+    """The backend that answers, and the one it answers for: or nobody could count moves."""
+    answering = exchange.answering.name
+    if not exchange.spilled or exchange.arm is None:
+        return answering
+    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.arm.backend.encode())
+
+
+def client_head(
+    answer: ResponseHead, knows_chunks: bool, keep_alive: bool, backend: bytes, request_id: bytes
+) -> bytes:
+    """The answer's head for the client; `backend` as `names` has it.
+
+    Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each.
+    """
+    if keep_alive and knows_chunks:
+        start = answer.spelled
+        if not start:
+            answer.spelled = start = beginning(answer, True, True)
+    else:
+        start = beginning(answer, knows_chunks, keep_alive)
+    return b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (start, request_id, backend)
+
+
+def beginning(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
+    """The answer's head up to what this proxy says of itself."""
+    block = answer.block if knows_chunks else unchunked(answer)
+    framing = framing_fields(answer, knows_chunks, keep_alive)
+    return b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, block, framing)
+
+
+def interim_head(answer: ResponseHead) -> bytes:
+    return b"HTTP/1.1 %d%b\r\n%b\r\n" % (answer.status, answer.reason, answer.block)
+
+
+def hop_fields(upgrade: bytes | None, takes_trailers: bool) -> bytes:
+    """What the proxy asks of the backend for their hop (RFC 9110 sections 7.8 and 10.1.4)."""
+    if upgrade is not None:  # no TE beside it: some backends know a Connection of one option only
+        return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade
+    return b"Connection: TE\r\nTE: trailers\r\n" if takes_trailers else b""
+
+
+def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, request_id: bytes) -> bytes:
+    """A 101, with which the client's connection becomes a tunnel; `backend` as `names` has it."""
+    fields = hop_fields(protocol, False)
+    return b"HTTP/1.1 101%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
+        answer.reason, answer.block, fields, request_id, backend,
+    )  # fmt: skip
+
+
+def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: bool) -> bytes:
+    """An error of the proxy's own (RFC 9457). It shows nothing of the request and nothing of the backends."""
+    failure, status = refusal.failure, refusal.status
+    title = HTTPStatus(status).phrase
+    body = msgspec.json.encode(
+        {"type": "about:blank", "title": title, "status": status, "detail": refusal.detail}
+    )
+    lines = [
+        f"HTTP/1.1 {status} {title}",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"x-crossfade-error: {failure.source}/{failure.stage}",
+        f"x-request-id: {request_id.decode('ascii')}",
+    ]
+    if status in (429, 503):
+        lines.append(f"Retry-After: {refusal.retry_after}")
+    if close:
+        lines.append("Connection: close")
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    return head if bodiless else head + body

@@ -1,0 +1,82 @@
+"""What is known of one exchange at any time; what happens to it stands in `exchange`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from crossfade.dataplane.client import Client
+from crossfade.dataplane.endpoint import BackendState, EndpointState
+from crossfade.dataplane.upstream import Owner, Upstream
+from crossfade.errors import Stage
+from crossfade.http1.head import RequestHead, ResponseHead
+from crossfade.routing.router import Arm, CompiledRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEVER: Final = float("inf")
+
+
+class ExchangeState(Owner):
+    """Slots, set in long rows: the interpreter is quicker with them than with defaults of the class."""
+
+    client: Client
+    request_id: bytes
+    trace_id: bytes
+    started: float
+    route: CompiledRoute
+    arm: Arm | None  # the backend assigned, and its role; all counts are under its name
+    key: int | None  # the sticky key's hash
+    answering: BackendState  # who is asked now: the backend assigned, or the fallback
+    fallback: BackendState | None
+    endpoint: EndpointState | None
+    upstream: Upstream | None
+    body: bytes  # the first part of it, with `more` that wait for a connection, or for a replay
+    more: list[bytes] | None
+    kept: int  # bytes of the body at hand; more than the inspect limit are not kept for a replay
+    replayable: bool
+    inspecting: Sequence[CompiledRoute]  # which of these it is to be turns on the body; empty: it is decided
+    framing: int  # of the request as it goes upstream: its length, or CHUNKED
+    trailers: bytes  # field lines, once the body before them is whole
+    attempts: int
+    stages: tuple[Stage, ...]
+    status: int
+    spilled: bool
+    blamed: bool
+    abandoned: bool
+    ended: bool
+    repeating: bool  # holds a place in the retry budget
+    placed: bool  # is counted in flight
+    slow: int  # how many limits of the route it has passed, and
+    early: int  # how many of these before it ended
+    first_byte_at: float
+    sent: int  # bytes of the answer's body
+    answer: ResponseHead | None  # set once its head has gone to the client
+    client_stalls: bool  # it does not read, and bytes pile up
+    recode: bool  # the answer's chunks are of our framing
+    deadline: float
+    total_deadline: float
+    compared: bool  # whether copies of the request are compared with this answer
+    said: bytes | None  # the answer's body, where somebody wants to know what it says; None: too large
+    __slots__ = tuple(__annotations__)
+
+    def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
+        self.client, self.head, self.started = client, head, now
+        self.request_id = head.request_id or own_id
+        self.trace_id = own_id  # an id in the client's words cannot name a trace
+        self.body = self.trailers = self.answer_trailers = self.said = b""
+        self.arm = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = None
+        self.replayable = True
+        self.spilled = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
+        self.request_done = self.client_stalls = self.recode = False
+        self.kept = self.framing = self.attempts = self.slow = self.early = self.status = self.sent = 0
+        self.stages = self.inspecting = ()
+        self.compared = False
+        self.deadline = self.total_deadline = NEVER
+        self.first_byte_at = 0.0
+
+    def on_deadline(self, now: float) -> None:
+        raise NotImplementedError
+
+    def whole_body(self) -> bytes:
+        return self.body if self.more is None else self.body + b"".join(self.more)

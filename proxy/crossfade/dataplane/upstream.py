@@ -1,0 +1,244 @@
+"""One connection to an endpoint, and its protocol.
+
+Rule: a connection is pooled only when nothing is owed on it either way: the request went out whole,
+the answer came in whole, nothing lies behind it, and the backend did not ask to close. Bytes that
+nobody asked for end it. Whoever owns a connection hears of exactly one end of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import ssl
+from typing import Final
+
+from crossfade.dataplane.flow import Flow
+from crossfade.errors import ResponseRefused, Stage
+from crossfade.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
+from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
+from crossfade.routing.health import Health
+from crossfade.routing.snapshot import Endpoint
+
+log = logging.getLogger("crossfade.dataplane")
+
+HEAD_LIMIT: Final = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
+STATUS_START = b"HTTP/1."
+
+
+class Owner:
+    """Who sent the request now on a connection: an exchange, or a mirrored copy."""
+
+    head: RequestHead
+    request_done: bool
+    answer_trailers: bytes  # set before the call that says that the body is done
+    __slots__ = tuple(__annotations__)
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx before the answer."""
+        raise NotImplementedError
+
+    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
+        """A 101; False where nobody asked for it."""
+        raise NotImplementedError
+
+    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        raise NotImplementedError
+
+    def on_response_body(self, data: bytes, done: bool) -> None:
+        raise NotImplementedError
+
+    def on_upstream_failed(self, stage: Stage) -> None:
+        raise NotImplementedError
+
+    def on_upstream_writable(self, writable: bool) -> None:
+        raise NotImplementedError
+
+
+class Pool:
+    """What a connection asks of the endpoint that it leads to."""
+
+    spec: Endpoint
+    health: Health
+
+    def answered(self, status: int) -> None:
+        raise NotImplementedError
+
+    def put(self, upstream: Upstream) -> None:
+        raise NotImplementedError
+
+    def forget(self, upstream: Upstream) -> None:
+        raise NotImplementedError
+
+
+class Upstream(Flow):
+    """One connection to an endpoint. Who sends a request on it becomes its `owner` before writing to `transport`."""
+
+    def __init__(self, endpoint: Pool) -> None:
+        self.endpoint = endpoint
+        self.owner: Owner | None = None
+        self.buffer = b""
+        self.reader: BodyReader | None = None
+        self.keeps_alive = True
+        self.said_end = False
+        self.status = 0
+        self.reused = False
+        self.idle_since = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        owner = self.owner
+        if owner is None:
+            self.close()
+            return
+        try:
+            if self.reader is not None:
+                self.read_body(owner, self.reader, data)
+            else:
+                self.read_head(owner, self.buffer + data if self.buffer else data)
+        except Exception:  # or the event loop would drop the connection and leave the client waiting (law 1)
+            log.exception("a bug; the exchange is given up")
+            self.close()
+            owner.on_upstream_failed(Stage.BUG)
+
+    def read_head(self, owner: Owner, data: bytes) -> None:
+        """The answer's head, and the 1xx before it: those are never final."""
+        start = 0
+        while self.owner is owner:
+            end = data.find(b"\r\n\r\n", start) + 4
+            if end < 4 or end - start > HEAD_LIMIT:
+                self.buffer = data[start:]
+                if len(self.buffer) > HEAD_LIMIT or not STATUS_START.startswith(self.buffer[:7]):
+                    self.fail(Stage.PROTOCOL)
+                return
+            try:
+                head = parse_response(data[start:end], owner.head.start.method)
+            except ResponseRefused:
+                self.fail(Stage.PROTOCOL)
+                return
+            self.buffer = b""
+            if head.status >= 200:
+                self.start_body(owner, head, data[end:])
+                return
+            if head.status == 101:
+                if not owner.on_switch(head, data[end:]):
+                    self.fail(Stage.PROTOCOL)
+                elif self.endpoint.health.failures:
+                    self.endpoint.answered(101)
+                return
+            owner.on_interim(head)
+            start = end
+
+    def start_body(self, owner: Owner, head: ResponseHead, body: bytes) -> None:
+        self.keeps_alive = head.keep_alive
+        self.status = head.status
+        if head.status >= 500:
+            self.endpoint.answered(head.status)
+        if len(body) == head.length:
+            self.owner = None  # its owner may not close it any more
+            owner.on_response(head, body, True)
+            self.release(owner.request_done)
+            return
+        self.reader = reader = body_reader(head)
+        owner.answer_trailers = b""  # not those of an answer that another one stands in for
+        try:
+            payload = reader.feed(body)
+        except BrokenBody:
+            self.fail(Stage.PROTOCOL)
+            return
+        if reader.done:
+            self.end_body(owner, reader)
+        owner.on_response(head, payload, reader.done)
+        if reader.done:
+            self.release(owner.request_done)
+
+    def read_body(self, owner: Owner, reader: BodyReader, data: bytes) -> None:
+        try:
+            payload = reader.feed(data)
+        except BrokenBody:
+            self.fail(Stage.BODY)
+            return
+        if reader.done:
+            self.end_body(owner, reader)
+        owner.on_response_body(payload, reader.done)
+        if reader.done:
+            self.release(owner.request_done)
+
+    def end(self, surplus: bytes = b"") -> None:
+        """The answer is whole: nobody owns the connection any more, and its owner may not close it."""
+        self.owner = None
+        self.reader = None
+        if surplus:
+            self.keeps_alive = False
+
+    def end_body(self, owner: Owner, reader: BodyReader) -> None:
+        if reader.trailers and owner.head.takes_trailers:  # RFC 9110 section 6.5.1
+            owner.answer_trailers = reader.trailers
+        self.end(reader.surplus)
+
+    def release(self, request_done: bool) -> None:
+        """Back to the pool, if nothing is owed."""
+        if self.endpoint.health.failures and self.status < 500:
+            self.endpoint.answered(self.status)
+        if self.keeps_alive and request_done and not self.transport.get_write_buffer_size():
+            if not self.reading:
+                self.set_reading(True)
+            self.endpoint.put(self)
+        else:
+            self.close()
+
+    def fail(self, stage: Stage) -> None:
+        owner = self.owner
+        self.close()
+        if owner is not None:
+            owner.on_upstream_failed(stage)
+
+    def close(self) -> None:
+        """Give the connection up at once, telling nobody."""
+        self.owner = None
+        self.reader = None
+        self.endpoint.forget(self)
+        self.transport.abort()
+
+    def eof_received(self) -> bool:
+        """Over TLS the other side must have said so: anyone on the way can end a TCP connection."""
+        tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
+        if tls is not None:  # asyncio calls this at a bare FIN too, uvloop does not
+            with contextlib.suppress(ssl.SSLError):
+                self.said_end = not tls.read(1)  # after a close_notify (RFC 8446 section 6.1)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.endpoint.forget(self)
+        owner, reader = self.owner, self.reader
+        if owner is None:
+            return
+        self.owner = self.reader = None
+        if (
+            isinstance(reader, UntilCloseReader)
+            and exc is None
+            and (self.said_end or not self.endpoint.spec.tls)
+        ):
+            owner.on_response_body(b"", True)
+        elif reader is not None:
+            owner.on_upstream_failed(Stage.BODY)
+        elif self.buffer:
+            owner.on_upstream_failed(Stage.PROTOCOL)
+        elif isinstance(exc, ssl.SSLError) and not self.reused:  # TLS 1.3 refuses us after its handshake
+            owner.on_upstream_failed(Stage.TLS)
+        else:
+            owner.on_upstream_failed(Stage.STALE if self.reused else Stage.RESET)
+
+    def pause_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_writable(False)
+
+    def resume_writing(self) -> None:
+        if self.owner is not None:
+            self.owner.on_upstream_writable(True)
+
+
+def body_reader(head: ResponseHead) -> BodyReader:
+    if head.length == CHUNKED:
+        return ChunkedReader(head.nominees)
+    if head.length == UNTIL_CLOSE:
+        return UntilCloseReader()
+    return LengthReader(head.length)

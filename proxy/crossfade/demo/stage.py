@@ -1,0 +1,196 @@
+"""The stage: model servers and the proxy as processes of their own, and the operator's hands on them.
+
+Everything is what a user would run: `python -m crossfade_backends.server`, `crossfade run FILE`, an edit of the
+YAML, a call of the admin API. Ports are free ones, files live in a directory that goes with the demo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+VERSIONS = ("v2", "v3", "v4")
+START_TIMEOUT = 60.0
+
+HEAD = """\
+listen: 127.0.0.1:{port}
+admin: {{listen: 127.0.0.1:{admin_port}}}
+workers: 2
+state: sqlite:{state}
+drain: 5s
+backends:
+{backends}
+routes:
+  - name: churn
+    match: {{path: /predict, methods: [POST]}}
+    sticky: {{json: customer_id}}
+    retry: {{pure: true}}
+"""
+
+BACKEND = """\
+  churn-{version}:
+    endpoints: [{url}]
+    health: {{path: /health, interval: 500ms}}
+    timeout: {{first_byte: 2s}}
+"""
+
+
+class StageError(Exception):
+    """The demo cannot go on; the message is meant for the person who started it."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Stage:
+    """Started with `async with`; leaves no process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.admin_port = free_port()
+        self.config = folder / "routing.yaml"
+        self.models: dict[str, str] = {}  # version → URL
+        self.processes: list[asyncio.subprocess.Process] = []
+        self.logs: list[Path] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def admin(self) -> str:
+        return f"http://127.0.0.1:{self.admin_port}"
+
+    async def __aenter__(self) -> Stage:
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.session.close()
+        for process in reversed(self.processes):
+            if process.returncode is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                await asyncio.wait_for(process.wait(), 10)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+    # ── raising the curtain ───────────────────────────────────────────────────────────────────
+
+    async def train(self) -> None:
+        if importlib.util.find_spec("sklearn") is None:
+            raise StageError("the demo's models need scikit-learn: pip install 'crossfade[models]'")
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "crossfade_backends.train", "--registry", str(self.folder / "models")),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise StageError(f"training failed:\n{output.decode(errors='replace')}")
+
+    async def start_models(self) -> None:
+        ports = {version: free_port() for version in VERSIONS}
+        for version, port in ports.items():
+            self.models[version] = f"http://127.0.0.1:{port}"
+            registry = str(self.folder / "models")
+            await self.start(
+                f"model-{version}",
+                *(
+                    "crossfade_backends.server",
+                    "--registry",
+                    registry,
+                    "--model",
+                    "churn",
+                    "--version",
+                    version,
+                ),
+                *("--host", "127.0.0.1", "--port", str(port)),
+            )
+        for version, url in self.models.items():
+            await self.wait_for(f"{url}/health", f"model {version}")
+
+    async def start_proxy(self, route: str) -> None:
+        self.edit(route)
+        await self.start("proxy", "crossfade", "run", str(self.config))
+        await self.wait_for(f"{self.admin}/readyz", "the proxy")
+
+    async def start(self, name: str, *module: str) -> None:
+        log = self.folder / f"{name}.log"
+        self.logs.append(log)
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", *module, stdout=output, stderr=output
+            )
+        self.processes.append(process)
+
+    async def wait_for(self, url: str, what: str) -> None:
+        async def answers() -> None:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with self.session.get(url) as response:
+                        if response.status == 200:
+                            return
+                if any(process.returncode is not None for process in self.processes):
+                    return
+                await asyncio.sleep(0.05)
+
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(answers(), START_TIMEOUT)
+            if all(process.returncode is None for process in self.processes):
+                return
+        logs = "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in self.logs)
+        raise StageError(f"{what} did not start\n{logs}")
+
+    # ── the operator's hands ──────────────────────────────────────────────────────────────────
+
+    def edit(self, route: str) -> None:
+        """Write the routing YAML with this end of the route; the running proxy sees it by itself."""
+        backends = "".join(BACKEND.format(version=v, url=url) for v, url in self.models.items())
+        head = HEAD.format(
+            port=self.port, admin_port=self.admin_port, state=self.folder / "crossfade.db", backends=backends
+        )
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(head + route)
+        fresh.replace(self.config)
+
+    async def fault(self, version: str, faults: Mapping[str, Any]) -> None:
+        async with self.session.put(f"{self.models[version]}/faults", json=dict(faults)) as response:
+            response.raise_for_status()
+
+    async def clear_faults(self, version: str) -> None:
+        async with self.session.delete(f"{self.models[version]}/faults") as response:
+            response.raise_for_status()
+
+    async def command(self, verb: str) -> None:
+        async with self.session.post(f"{self.admin}/api/v1/rollouts/churn/{verb}") as response:
+            if response.status != 200:
+                raise StageError(f"{verb} was refused: {await response.text()}")
+
+    async def status(self) -> dict[str, Any]:
+        return await self.get("/api/v1/status")
+
+    async def decisions(self, after: int) -> list[dict[str, Any]]:
+        answer = await self.get(f"/api/v1/decisions?after={after}")
+        found: list[dict[str, Any]] = answer["decisions"]
+        return found
+
+    async def get(self, path: str) -> dict[str, Any]:
+        async with self.session.get(self.admin + path) as response:
+            response.raise_for_status()
+            answer: dict[str, Any] = await response.json()
+            return answer

@@ -1,0 +1,144 @@
+"""How an endpoint is reached: the addresses of its name, a connection, TLS on it. Both planes reach it so.
+
+Rule: who answers is verified unless the operator says otherwise. A name stands for its addresses of
+one family, IPv4 where it has any; those of the other are tried when nobody answers there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from crossfade.routing.snapshot import Endpoint, Tls, compile_tls
+
+if TYPE_CHECKING:  # the workers must not import the config models and pydantic with them
+    from crossfade.config.model import BackendTlsConfig
+
+P = TypeVar("P")
+
+
+class Addresses(NamedTuple):
+    """What a name stands for. `spare`: of the other family, for when one of `usual` cannot be reached."""
+
+    usual: tuple[str, ...]
+    spare: tuple[str, ...] = ()
+
+
+def is_name(host: str) -> bool:
+    """Whether it must be looked up."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return bool(host)
+    return False
+
+
+async def look_up(host: str) -> Addresses:
+    """Raises OSError."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # a label of more than 63 characters, say
+        raise OSError("this name cannot be looked up") from error
+    v4 = sorted({str(at[0]) for family, _, _, _, at in found if family == socket.AF_INET})
+    v6 = sorted({str(at[0]) for family, _, _, _, at in found if family == socket.AF_INET6})
+    if not v4 and not v6:
+        raise OSError("this name has no address")
+    return Addresses(tuple(v4), tuple(v6)) if v4 else Addresses(tuple(v6))
+
+
+async def connect(
+    make: Callable[[], P],
+    endpoint: Endpoint,
+    addresses: Sequence[str],
+    tls: Tls,
+    context: ssl.SSLContext | None,
+) -> P:
+    """A connection to the first address that takes one. Raises OSError, of which ssl.SSLError is one."""
+    loop = asyncio.get_running_loop()
+    if endpoint.path:
+        protocol: P
+        _, protocol = await loop.create_unix_connection(as_protocol(make), endpoint.path)
+        return protocol
+    name = None if context is None else (tls.server_name or endpoint.host).removesuffix(".")
+    for address in addresses[:-1]:
+        try:
+            return await open_tcp(make, address, endpoint.port, context, name)
+        except ssl.SSLError:
+            raise
+        except OSError:
+            continue
+    return await open_tcp(make, addresses[-1], endpoint.port, context, name)
+
+
+async def open_tcp(
+    make: Callable[[], P], host: str, port: int, context: ssl.SSLContext | None, name: str | None
+) -> P:
+    loop = asyncio.get_running_loop()
+    protocol: P
+    try:
+        _, protocol = await loop.create_connection(
+            as_protocol(make), host, port, ssl=context, server_hostname=name
+        )
+    except UnicodeError as error:  # a label of more than 63 characters, say
+        raise OSError("this name cannot be looked up") from error
+    return protocol
+
+
+def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:
+    """For event loops: they ask a protocol for its methods alone, and only their types for a base class."""
+    return make
+
+
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Raises OSError, of which ssl.SSLError is one, when a file is not what it should be."""
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.set_alpn_protocols(["http/1.1"])
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key, password="")  # an encrypted key must not ask the terminal
+    return context
+
+
+# ── the files, before they are used ───────────────────────────────────────────────────────────────
+
+
+def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    """A stamp of what the files hold, and by key what is wrong with them."""
+    faults: dict[str, str] = {}
+    stamp = blake2b(digest_size=16)
+    for key in ("ca", "cert", "key"):
+        path = getattr(written, key)
+        try:
+            stamp.update(b"%b\0" % (Path(path).read_bytes() if path else b""))
+        except OSError as error:
+            faults[key] = f"cannot be read: {error.strerror}"
+    if not faults:
+        faults = misfits(compile_tls(written))
+    return stamp.hexdigest(), faults
+
+
+def misfits(tls: Tls) -> dict[str, str]:
+    """Files that can be read, and are of no use."""
+    try:
+        tls_context(Tls(ca=tls.ca))
+    except OSError as error:
+        return {"ca": f"holds no certificate in PEM form: {reason(error)}"}
+    try:
+        tls_context(tls)
+    except OSError as error:
+        return {"key" if tls.key else "cert": f"certificate and key cannot be used: {reason(error)}"}
+    return {}
+
+
+def reason(error: OSError) -> str:
+    """OpenSSL's words, without the place in its source."""
+    said = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
+    return said.lower().replace("_", " ")

@@ -1,0 +1,161 @@
+"""Bodies: where they end, and how they are framed anew (RFC 9112 sections 6 and 7).
+
+A chunked body is taken apart and framed again by us, so that no oddity of one side's chunks
+reaches the other. Sizes are plain hexadecimal; extensions are checked and dropped; trailers are
+checked, and kept as far as they may pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+
+from crossfade.http1.headers import LOOSE_LINES, NOTHING
+from crossfade.http1.trailers import trailer_fields
+
+CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at similar lengths
+TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+TRAILERS = re.compile(LOOSE_LINES)
+# Some parsers obey these even here; nobody honest sends them (RFC 9110 section 6.5.1).
+FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class BrokenBody(Exception):
+    """The chunks do not follow the grammar; nothing after this point can be trusted."""
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk holding the data; the data must not be empty (an empty chunk would end the body)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def chunks(data: bytes, done: bool, trailers: bytes = b"") -> bytes:
+    """What follows on the wire: a chunk if there is payload, and the last one if the body ends here."""
+    last = (b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK) if done else b""
+    return (chunk(data) if data else b"") + last
+
+
+class ChunkedReader:
+    """Takes bytes as they come, gives the payload; after `done`, `surplus` holds what came behind the body.
+
+    `trailers` are then the field lines that may pass, and `nominated` those that may not: the lower-cased
+    names in the message's Connection field (RFC 9110 section 7.6.1 has trailers removed as well).
+    """
+
+    __slots__ = ("buffer", "done", "nominated", "remaining", "surplus", "trailers")
+
+    def __init__(self, nominated: AbstractSet[bytes] = NOTHING) -> None:
+        self.nominated = nominated
+        self.trailers = b""
+        self.buffer = b""
+        self.remaining = (
+            0  # payload still due of the chunk at hand, its CRLF included; 0: a size line is next
+        )
+        self.done = False
+        self.surplus = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in these bytes. Raises BrokenBody."""
+        if self.buffer:
+            data = self.buffer + data
+            self.buffer = b""
+        position = 0
+        payload: list[bytes] = []
+        while position < len(data):
+            if self.remaining > 2:
+                piece = data[position : position + self.remaining - 2]
+                payload.append(piece)
+                position += len(piece)
+                self.remaining -= len(piece)
+            elif self.remaining:
+                if len(data) - position < 2:
+                    break
+                if data[position : position + 2] != b"\r\n":
+                    raise BrokenBody("a chunk is longer than it said")
+                position += 2
+                self.remaining = 0
+            else:
+                after = self.read_size_line(data, position)
+                if after < 0 or self.done:
+                    position = max(position, after)
+                    break
+                position = after
+        if self.done:
+            self.surplus = data[position:]
+        else:
+            self.buffer = data[position:]
+        return payload[0] if len(payload) == 1 else b"".join(payload)
+
+    def read_size_line(self, data: bytes, start: int) -> int:
+        """The position behind the size line (and behind the trailers of the last chunk); -1: more is needed."""
+        end = data.find(b"\r\n", start)
+        if end < 0:
+            if len(data) - start >= CHUNK_LINE_LIMIT:
+                raise BrokenBody("a chunk size line is too long")
+            return -1
+        match = CHUNK_LINE.fullmatch(data, start, end)
+        if match is None or end + 2 - start > CHUNK_LINE_LIMIT:
+            raise BrokenBody("a chunk size is not valid")
+        size = int(match[1], 16)
+        if size:
+            self.remaining = size + 2
+            return end + 2
+        return self.read_trailers(data, end + 2)
+
+    def read_trailers(self, data: bytes, start: int) -> int:
+        """The position behind the trailers, once they are all here; -1: more is needed."""
+        if data[start : start + 2] == b"\r\n":
+            self.done = True
+            return start + 2
+        end = data.find(b"\r\n\r\n", start)
+        if end < 0:
+            if len(data) - start >= TRAILER_LIMIT:
+                raise BrokenBody("the trailers are too long")
+            return -1
+        if end + 4 - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
+            raise BrokenBody("the trailers are not valid")
+        if FRAMING_TRAILER.search(data, start, end):
+            raise BrokenBody("a trailer frames the body")
+        self.trailers = trailer_fields(data[start : end + 2], self.nominated)
+        self.done = True
+        return end + 4
+
+
+class LengthReader:
+    """A body of known length in bytes."""
+
+    trailers = b""
+    __slots__ = ("done", "remaining", "surplus")
+
+    def __init__(self, length: int) -> None:
+        self.remaining = length
+        self.done = length == 0
+        self.surplus = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """As much of the bytes as belongs to the body; the rest becomes `surplus`."""
+        if len(data) > self.remaining:
+            self.surplus = data[self.remaining :]
+            data = data[: self.remaining]
+        self.remaining -= len(data)
+        self.done = self.remaining == 0
+        return data
+
+
+class UntilCloseReader:
+    """A body that ends when the connection does; nobody can tell it from a truncated one."""
+
+    trailers = b""
+    __slots__ = ("done", "surplus")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.surplus = b""
+
+    def feed(self, data: bytes) -> bytes:
+        return data
+
+
+BodyReader = ChunkedReader | LengthReader | UntilCloseReader

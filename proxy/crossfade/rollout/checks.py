@@ -1,0 +1,66 @@
+"""Checks: one question asked of the evidence → a verdict.
+
+FAIL is proven: a log e-value reaches its bound, which is right at every look. The rollout's alpha is
+split evenly over its tests and over its steps (the watch counting as one), and each step begins
+with fresh evidence (a KPI has one test for all of them), so that the chance of any false FAIL in a whole
+rollout is at most alpha.
+PASS is not proven but earned: enough requests (`min_requests`, on the champion too where it is
+compared with), no FAIL, and an estimate within the limit. Less than enough is UNDECIDED whatever
+the estimate (law 4). An absolute limit that the champion exceeds as well is VOID: the cause is
+common, and nobody is blamed (law 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from crossfade.config.model import CheckConfig
+from crossfade.rollout.answer import Terms
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.kpis import kpi_increase, kpi_limit
+from crossfade.rollout.outcomes import (
+    error_rate_increase,
+    error_rate_max,
+    latency_max,
+    latency_ratio,
+    requests_min,
+)
+from crossfade.rollout.predictions import (
+    disagreement_max,
+    score_divergence_max,
+    score_divergence_ratio,
+)
+from crossfade.rollout.strategy import Plan
+from crossfade.rollout.verdict import Finding, Verdict
+
+Ask = Callable[[CheckConfig, Evidence, Terms], Verdict]
+TESTS: dict[tuple[str, str], Ask] = {
+    ("error_rate", "max"): error_rate_max,
+    ("error_rate", "max_increase"): error_rate_increase,
+    ("latency", "max"): latency_max,
+    ("latency", "max_ratio"): latency_ratio,
+    ("score_divergence", "max"): score_divergence_max,
+    ("score_divergence", "max_ratio"): score_divergence_ratio,
+    ("disagreement", "max"): disagreement_max,
+    ("kpi", "max_increase"): kpi_increase,
+    ("kpi", "min_increase"): kpi_increase,
+    ("kpi", "max"): kpi_limit,
+    ("kpi", "min"): kpi_limit,
+}
+COUNTS: dict[tuple[str, str], Ask] = {("requests", "min"): requests_min}
+
+
+def judge_all(plan: Plan, evidence: Evidence, step: int) -> tuple[Verdict, ...]:
+    """A verdict for each check of the plan; `step` is len(plan.steps) during the watch."""
+    tests = sum((c.metric, c.bound) in TESTS for c in plan.checks)
+    whole = plan.alpha / max(tests, 1)
+    needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
+    terms = Terms(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
+    return tuple(judge(check, evidence, terms) for check in plan.checks)
+
+
+def judge(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+    ask = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
+    if ask is None:
+        return Verdict(check.title, Finding.VOID, f"{check.subject} is not measured by this version")
+    return ask(check, evidence, terms)

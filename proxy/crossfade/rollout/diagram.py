@@ -1,0 +1,15 @@
+"""The machine as a diagram, drawn from its table."""
+
+from __future__ import annotations
+
+from crossfade.rollout.machine import TABLE, Phase
+
+
+def mermaid() -> str:
+    """A Mermaid state diagram: one arrow for each pair of phases, with the events that lead along it."""
+    arrows: dict[tuple[Phase, Phase], list[str]] = {}
+    for (phase, event), transition in TABLE.items():
+        for target in transition.targets:
+            arrows.setdefault((phase, target), []).append(event)
+    lines = [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
+    return "\n".join(["stateDiagram-v2", f"    [*] --> {Phase.PROGRESSING}", *lines])

@@ -1,0 +1,165 @@
+"""The guard: whether the evidence itself can be trusted at this look, before anybody is judged by it.
+
+Rule (law 6): what it finds is VOID, which holds the rollout and says why. Where the cause lies outside
+the challenger, a FAIL beside it becomes VOID too. Other findings hold the rollout but excuse nothing:
+an error counts against the backend that was assigned, whoever answered; and a challenger with too
+few records, as one that hangs has, cannot have too many errors by it.
+
+The coin is known for unkeyed requests only, each of which draws its bucket; a customer with a key comes
+again and again. So the sample ratio is that of unkeyed requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crossfade.rollout.evidence import Evidence, Stratum, both
+from crossfade.rollout.fuse import Tail
+from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.stats.sequential import bound
+from crossfade.stats.shares import log_e_shares
+
+ALPHA = 0.001  # of a sample ratio called wrong by chance; beside the rollout's alpha, as it aborts nothing
+SATURATED = 0.2  # seconds that a worker's loop lags behind
+FEWEST = 50  # requests before a share of them is looked at
+LARGEST_SPILL = 0.1  # of a side's requests in a step, answered by another backend
+LARGEST_UNKEYED = 0.5  # of a step's requests on a sticky route
+SICK_OF = 20  # latest outcomes of the champion that show whether it is sick
+SICK_SHARE = 0.5
+SAME_TIME = 10.0  # seconds before the challenger's latest outcome in which the champion's count
+RECOVERY = 10.0  # seconds after an outage in which one side may be back before the other
+
+PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
+WARM_UP = "guard: warm-up"
+SPILLED, UNKEYED = "guard: spilled", "guard: unkeyed"
+
+
+class Circumstances(NamedTuple):
+    """`lag`: the longest that a worker's loop lags, in seconds; `sticky`: the route holds customers by a key.
+
+    `warming`: what was counted last was left out, as one of the backends had only just begun.
+    """
+
+    lag: float
+    sticky: bool
+    challenger: Tail
+    champion: Tail
+    warming: bool = False
+
+
+class Caution(NamedTuple):
+    """`excuses`: whether a FAIL beside it blames nobody."""
+
+    verdict: Verdict
+    excuses: bool
+
+
+def judge_guard(evidence: Evidence, step: int, around: Circumstances) -> tuple[Caution, ...]:
+    """One for each thing that is wrong with the evidence of this step; none when it can be trusted."""
+    strata = evidence.of_step(step)
+    found = [
+        saturated(around.lag),
+        champion_sick(around.challenger, around.champion),
+        warming_up(evidence.challenger) if around.warming else None,
+        sample_ratio(strata),
+        *spilled(strata, evidence),
+        unkeyed(strata) if around.sticky else None,
+    ]
+    return tuple(caution for caution in found if caution is not None)
+
+
+def excused(verdicts: Sequence[Verdict], guard: Sequence[Caution]) -> tuple[Verdict, ...]:
+    """The verdicts with nobody blamed for what the guard found."""
+    cause = next((caution.verdict for caution in guard if caution.excuses), None)
+    return tuple(verdicts) if cause is None else tuple(spared(v, cause) for v in verdicts)
+
+
+def spared(verdict: Verdict, cause: Verdict) -> Verdict:
+    if verdict.verdict is not Finding.FAIL:
+        return verdict
+    return Verdict(
+        verdict.check,
+        Finding.VOID,
+        f"{verdict.reason}; nobody is blamed while {cause.reason}",
+        verdict.n,
+        verdict.estimate,
+        verdict.interval,
+        verdict.evidence,
+        verdict.bound,
+    )
+
+
+def saturated(lag: float) -> Caution | None:
+    if lag < SATURATED:
+        return None
+    said = f"the proxy is saturated: a worker lags by {duration(lag)}; the limit is {duration(SATURATED)}"
+    return Caution(Verdict(PROXY, Finding.VOID, said, 0, lag), True)
+
+
+def champion_sick(challenger: Tail, champion: Tail) -> Caution | None:
+    """Gross failure of the champion at the time of the challenger's latest outcomes, or its own if there are none."""
+    ticks = challenger.ticks or champion.ticks
+    if not ticks:
+        return None
+    latest, _ = champion.last(SICK_OF, ticks[-1][0] - SAME_TIME)
+    bad = sum(latest)
+    if len(latest) < SICK_OF or bad < SICK_SHARE * SICK_OF:
+        return None
+    said = f"the champion is sick: {bad} of its last {SICK_OF} requests failed"
+    return Caution(Verdict(CHAMPION, Finding.VOID, said, SICK_OF, bad / SICK_OF), True)
+
+
+def is_sick(champion: Tail, now: float) -> bool:
+    """Whether what is counted now is left out: an outage says nothing of the challenger, whoever has it too.
+
+    Known from the ticks before, so that it has nothing to do with the sides of the requests that it is asked for.
+    """
+    latest, _ = champion.last(SICK_OF, now - SAME_TIME)
+    return len(latest) == SICK_OF and sum(latest) >= SICK_SHARE * SICK_OF
+
+
+def warming_up(challenger: str) -> Caution:
+    said = (
+        f"warming up: {challenger} or the champion has only just begun, or come back after an outage of both"
+    )
+    return Caution(Verdict(WARM_UP, Finding.VOID, said), False)
+
+
+def sample_ratio(strata: Sequence[Stratum]) -> Caution | None:
+    """Two-sided; the product over strata of the e-values of their own shares (statistics 1.3)."""
+    pairs = [(s.share, s.challenger.unkeyed, s.champion.unkeyed) for s in strata if s.compares]
+    evident = sum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
+    if evident < bound(ALPHA):
+        return None
+    here, n = sum(ours for _, ours, _ in pairs), sum(ours + rest for _, ours, rest in pairs)
+    expected = sum(share * (ours + rest) for share, ours, rest in pairs) / n
+    said = (
+        f"the sample ratio is wrong: {percent(here / n)} of {n} unkeyed requests came to the challenger, "
+        f"where its weight is {percent(expected)}; requests are lost or misdirected"
+    )
+    found = Verdict(RATIO, Finding.VOID, said, here, here / n, None, evident, bound(ALPHA))
+    return Caution(found, here / n > expected)
+
+
+def spilled(strata: Sequence[Stratum], evidence: Evidence) -> list[Caution]:
+    out = []
+    names = (evidence.challenger, evidence.champion)
+    for name, cell in zip(names, both(strata), strict=True):
+        if cell.requests >= FEWEST and cell.spilled > LARGEST_SPILL * cell.requests:
+            said = (
+                f"{percent(cell.spilled / cell.requests)} of {name}'s {cell.requests} requests were answered "
+                f"by another backend; the limit is {percent(LARGEST_SPILL)}"
+            )
+            share = cell.spilled / cell.requests
+            out.append(Caution(Verdict(SPILLED, Finding.VOID, said, cell.requests, share), False))
+    return out
+
+
+def unkeyed(strata: Sequence[Stratum]) -> Caution | None:
+    sides = both(strata)
+    n, x = sum(cell.requests for cell in sides), sum(cell.unkeyed for cell in sides)
+    if n < FEWEST or x <= LARGEST_UNKEYED * n:
+        return None
+    said = f"{percent(x / n)} of {n} requests had no sticky key; the limit is {percent(LARGEST_UNKEYED)}"
+    return Caution(Verdict(UNKEYED, Finding.VOID, said, n, x / n), False)

@@ -1,0 +1,150 @@
+"""Checks of KPIs: numbers that come back after the answer, compared at the same weights.
+
+Rule: a KPI may come back long after its request, so it is judged over the whole rollout, with one test for all
+steps. Numbers that are all 0 or 1 are events, and tested exactly; others asymptotically.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crossfade.config.model import CheckConfig
+from crossfade.rollout.answer import Terms, Tested, Words, incomparable, verdict
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.verdict import Finding, Verdict, percent
+from crossfade.stats.differences import log_e_increase, log_e_within
+from crossfade.stats.means import (
+    FEWEST,
+    Moments,
+    Sides,
+    Weighed,
+    gain_mean,
+    log_e_mean_above,
+    log_e_mean_below,
+    mean_interval,
+    weighed,
+)
+from crossfade.stats.sequential import Tosses, bound, log_e_above, log_e_below
+from crossfade.stats.shares import log_e_shares
+
+COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
+
+
+def kpi_increase(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+    """H0 of a FAIL: the challenger's mean less the champion's, at the same time, keeps the limit.
+
+    `max_increase` passes as all checks do. `min_increase` asks for a gain, and passes when it is proven.
+    """
+    name = check.name or ""
+    sides = sides_of(evidence, terms.step, name)
+    if not sides:
+        return unreturned(check, evidence, terms)
+    terms = terms._replace(alpha=terms.whole)
+    limit = (check.max_increase if check.min_increase is None else check.min_increase) or 0.0
+    here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
+    found = weighed(sides)
+    more, less = evidence_of(sides, found, limit, terms.alpha)
+    n, gains = min(here.n, rest.n), check.min_increase is not None
+    low, high = mean_interval(found, terms.alpha)
+    between = (low, high) if found.v else None
+    growth = gain_mean(found, limit) * found.n / max(here.n, 1)
+    said = (
+        f"{name} is {here.mean:.4g} over {here.n} against the champion's {rest.mean:.4g} over {rest.n}, "
+        f"{found.difference:+.4g} at equal weights; {'wanted' if gains else 'allowed'} is {limit:+.4g}"
+    )
+    excuse = one_sided(sides)
+    if gains:
+        tested = Tested(n, less, growth, more >= bound(terms.alpha), excuse, more)
+    else:
+        tested = Tested(n, more, growth, found.difference <= limit, excuse, less)
+    return verdict(check, terms, tested, Words(said, here.n, found.difference, between))
+
+
+def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: float) -> tuple[float, float]:
+    """Log e-values against "at most `limit` more" and against "at least `limit` more".
+
+    Exact where each number is 0 or 1: it is the two-arm test of events. Else asymptotic, from FEWEST on.
+    """
+    if all(s.here.binary and s.rest.binary for s in sides):
+        tosses = [
+            Tosses(s.share, round(s.here.total), round(s.rest.total), s.here.n, s.rest.n) for s in sides
+        ]
+        other = [Tosses(1 - w, y, x, m, n) for w, x, y, n, m in tosses]
+        if limit > 0:
+            return log_e_increase(tosses, limit), log_e_within(tosses, limit)
+        if limit < 0:
+            return log_e_within(other, -limit), log_e_increase(other, -limit)
+        return log_e_increase(tosses, 0.0), log_e_increase(other, 0.0)
+    if min(sum(s.here.n for s in sides), sum(s.rest.n for s in sides)) < FEWEST:
+        return 0.0, 0.0
+    return log_e_mean_above(found, limit, alpha), log_e_mean_below(found, limit, alpha)
+
+
+def kpi_limit(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+    """H0: the challenger's mean is at most `max`, or at least `min`; one-sample."""
+    name = check.name or ""
+    sides = sides_of(evidence, terms.step, name)
+    if not sides:
+        return unreturned(check, evidence, terms)
+    terms = terms._replace(alpha=terms.whole)
+    upper = check.max is not None
+    limit = (check.max if upper else check.min) or 0.0
+    here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
+    found = weighed_alone(here, limit)
+    more, less = evidence_alone(here, found, limit, terms.alpha)
+    within, common = ((m.mean <= limit) == upper or m.mean == limit for m in (here, rest))
+    excuse = (
+        f"the champion is beyond it too ({rest.mean:.4g}): a common cause"
+        if not within and not common and rest.n
+        else ""
+    )
+    evident, proof = (more, less) if upper else (less, more)
+    said = f"{name} is {here.mean:.4g} over {here.n}; the limit is {limit:.4g}"
+    low, high = mean_interval(found, terms.alpha)
+    between = (low + limit, high + limit) if found.v else None
+    tested = Tested(here.n, evident, gain_mean(found, 0.0), within, one_sided(sides) or excuse, proof)
+    return verdict(check, terms, tested, Words(said, here.n, here.mean, between))
+
+
+def weighed_alone(here: Moments, limit: float) -> Weighed:
+    """One side and its distance from a limit, as if it were a difference."""
+    return Weighed(here.total - here.n * limit, here.around(here.mean), here.n, here.n)
+
+
+def evidence_alone(here: Moments, found: Weighed, limit: float, alpha: float) -> tuple[float, float]:
+    """Log e-values against "at most the limit" and "at least the limit"; exact for numbers of 0 and 1."""
+    if here.binary and 0 < limit < 1:
+        x = round(here.total)
+        return log_e_above(x, here.n, limit), log_e_below(x, here.n, limit)
+    if here.n < FEWEST:
+        return 0.0, 0.0
+    return log_e_mean_above(found, 0.0, alpha), log_e_mean_below(found, 0.0, alpha)
+
+
+def sides_of(evidence: Evidence, step: int, name: str) -> list[Sides]:
+    """Of all steps so far in which both sides had traffic and something came back."""
+    compared = (s for s in evidence.strata if s.compares and s.step <= step)
+    pairs = ((s.share, s.challenger.kpis.get(name), s.champion.kpis.get(name)) for s in compared)
+    return [Sides(w, here or Moments(), rest or Moments()) for w, here, rest in pairs if here or rest]
+
+
+def total(moments: Sequence[Moments]) -> Moments:
+    out = Moments()
+    for some in moments:
+        out.merge(some)
+    return out
+
+
+def one_sided(sides: Sequence[Sides]) -> str:
+    """Feedback that comes back for one side oftener than for the other is no sample of either."""
+    if sum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(COVERAGE_ALPHA):
+        return ""
+    here, n = sum(s.here.n for s in sides), sum(s.here.n + s.rest.n for s in sides)
+    expected = sum(s.share * (s.here.n + s.rest.n) for s in sides) / n
+    return f"{percent(here / n)} of the feedback is the challenger's, where its weight is {percent(expected)}"
+
+
+def unreturned(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+    if not any(s.compares and s.step <= terms.step for s in evidence.strata):
+        return incomparable(check, evidence, terms)
+    return Verdict(check.title, Finding.UNDECIDED, f"no feedback yet; {terms.min_requests} are needed")

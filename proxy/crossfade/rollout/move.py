@@ -1,0 +1,115 @@
+"""What a rollout does next, given its verdicts: an event for the machine, or what it waits for.
+
+Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance wants
+everything together: the hold (or, with `advance_early`, proof that ends it), the requests, each check
+PASS, and an endpoint of the challenger that is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
+Other rollouts on the same route may hold it (rollout.beside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from crossfade.rollout.beside import ALONE, Beside, held_by
+from crossfade.rollout.machine import Event, Phase, RolloutState, advance
+from crossfade.rollout.strategy import Plan
+from crossfade.rollout.verdict import Finding, Verdict, duration
+from crossfade.stats.sequential import bound
+
+
+class Facts(NamedTuple):
+    """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up; `beside`: other rollouts."""
+
+    verdicts: Sequence[Verdict]
+    requests: int
+    ready: bool
+    beside: Beside = ALONE
+
+
+class Move(NamedTuple):
+    """`reason` goes with the event into the journal; without one, `waiting_for` says why nothing happens."""
+
+    event: Event | None
+    reason: str = ""
+    waiting_for: str = ""
+
+
+def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    move = wanted(plan, state, facts, now)
+    if move.event is None or not facts.beside:
+        return move
+    held = held_by(state, advance(state, move.event, now), facts.beside)
+    return Move(None, waiting_for=held) if held else move
+
+
+def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    """What it would do if it were alone on its route."""
+    failed = [v for v in facts.verdicts if v.verdict is Finding.FAIL]
+    if failed and (state.is_running or state.is_watched):
+        return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))
+    match state.phase:
+        case Phase.PROGRESSING if state.begun:
+            return proceed(plan, state, facts, now)
+        case Phase.PROGRESSING if facts.ready:
+            return Move(Event.BEGIN, f"{plan.challenger} is up")
+        case Phase.PROGRESSING:
+            return Move(None, waiting_for=f"an endpoint of {plan.challenger} that is up")
+        case Phase.PROMOTED:
+            return watch(state, now)
+        case Phase.PAUSED:
+            cause = "an approval" if state.awaits_approval else "an operator, being paused"
+            return Move(None, waiting_for=f"{cause}: resume, promote or abort")
+        case Phase.ABORTED | Phase.ROLLED_BACK:
+            return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
+
+
+def watch(state: RolloutState, now: float) -> Move:
+    if state.watch_until is None:
+        return Move(None, waiting_for="nothing: the rollout is complete")
+    if now >= state.watch_until:
+        return Move(Event.SETTLE, "the watch ended without a FAIL")
+    return Move(None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}")
+
+
+def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    step = state.steps[state.step]
+    held = now - state.since
+    lacks = []
+    early = held < step.hold and is_proven(facts.verdicts, plan.advance_early)
+    if held < step.hold and not early:
+        lacks.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
+    needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic of its own
+    if facts.requests < needed:
+        kind = "requests" if step.weight else "copies answered"
+        lacks.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
+    lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Finding.PASS]
+    if not facts.ready:
+        lacks.append(f"an endpoint of {plan.challenger} that is up")
+    if not lacks:
+        said = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
+        said += ", every limit proven to be kept: advanced early" if early else ""
+        return Move(Event.PASS, f"held {duration(held)}{said}")
+    waited = now - state.patience_from
+    if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
+        return Move(None, waiting_for=lacks[0])
+    return overdue(plan, needed, facts, lacks)
+
+
+def is_proven(verdicts: Sequence[Verdict], alpha: float | None) -> bool:
+    """Whether each check that has a test is proven to keep its limit, which is more than to pass."""
+    tested = [v for v in verdicts if v.evidence is not None]
+    if alpha is None or not tested:
+        return False
+    return all(v.proof is not None and v.proof >= bound(alpha) for v in tested)
+
+
+def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:
+    """max_step_time is over. VOID blames nobody and silence says nothing, so neither ends in more than a pause."""
+    reason = f"max_step_time is over, and what lacks is {lacks[0]}"
+    void = any(v.verdict is Finding.VOID for v in facts.verdicts)
+    if plan.on_undecided == "abort" and not void:
+        return Move(Event.ABORT, reason)
+    if plan.on_undecided == "advance" and not void and facts.ready and facts.requests >= needed:
+        return Move(Event.LAPSE, f"{reason}; on_undecided is advance")
+    return Move(Event.PAUSE, reason)

@@ -1,0 +1,44 @@
+"""Checks of a number from outside: what a Prometheus server answered to a query → a verdict.
+
+Rule: the number is taken at its word. Over the limit is a FAIL at once, so a query has to smooth what
+jitters. Whatever is not one number is VOID and says what it is instead: it never passes, and blames
+nobody. An answer from before the step says nothing of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from crossfade.rollout.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    from crossfade.config.model import CheckConfig
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """`at`: wall time of the query. `value`: None where there is not one number, and `trouble` says what there is."""
+
+    at: float
+    value: float | None
+    trouble: str = ""
+
+
+def judge_outside(
+    checks: Sequence[CheckConfig], readings: Mapping[str, Reading], since: float
+) -> tuple[Verdict, ...]:
+    """A verdict for each check, in their order; `readings` by query, `since` when the step began."""
+    return tuple(judge_reading(check, readings.get(check.query or ""), since) for check in checks)
+
+
+def judge_reading(check: CheckConfig, reading: Reading | None, since: float) -> Verdict:
+    if reading is None or reading.at < since:
+        return Verdict(check.title, Finding.UNDECIDED, "the server has not been asked in this step yet")
+    if reading.value is None:
+        return Verdict(check.title, Finding.VOID, f"the server's answer is no number: {reading.trouble}")
+    value, limit = reading.value, check.max if check.max is not None else check.min
+    kept = value <= check.max if check.max is not None else value >= (check.min or 0.0)
+    said = f"the server answers {value:.6g}; the limit is {limit:.6g}"
+    return Verdict(check.title, Finding.PASS if kept else Finding.FAIL, said, estimate=value)

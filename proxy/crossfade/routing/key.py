@@ -1,0 +1,104 @@
+"""The sticky key of a request: what keeps one customer on one backend.
+
+A route names its sources in order and the first that is present wins. The key is bytes, taken as
+the client spelled it; from JSON, a string is its UTF-8 text and a number its shortest spelling, so
+that `"42"`, `42` and `42.0` are one customer. Of a key that an object holds twice the last one counts,
+as it does in the JSON parsers that models use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from crossfade.http1.head import RequestHead, line_of
+from crossfade.routing.snapshot import Sticky
+
+# What a source gets to see: the head, the decoded JSON body (None if none), the client's address.
+# An empty key is no key.
+KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
+
+
+def first_key(sticky: Sequence[Sticky]) -> KeySource:
+    """The first of these keys that is present and not empty."""
+    sources = [key_source(s) for s in sticky]
+    if len(sources) == 1:
+        return sources[0]
+    return lambda head, body, client: next(
+        (key for source in sources if (key := source(head, body, client))), None
+    )
+
+
+def key_source(sticky: Sticky) -> KeySource:
+    name = sticky.name.encode()
+    match sticky.kind:
+        case "header":
+            wanted = line_of(name.lower())
+            return lambda head, body, client: head.find(wanted)
+        case "cookie":
+            cookies = line_of(b"cookie")
+            return lambda head, body, client: cookie_value(head.find(cookies), name)
+        case "query":
+            return lambda head, body, client: query_value(head.query, name)
+        case "json":
+            path = tuple(sticky.name.split("."))
+            return lambda head, body, client: json_key(body, path)
+        case "client_ip":
+            return lambda head, body, client: client
+
+
+def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:
+    if cookies is None:
+        return None
+    for pair in cookies.split(b";"):
+        key, equals, value = pair.strip(b" \t").partition(b"=")
+        if equals and key == name:
+            return value
+    return None
+
+
+def query_value(query: bytes, name: bytes) -> bytes | None:
+    """The first value of a parameter, as it is spelled; empty for `?name=` and `?name`."""
+    for pair in query.split(b"&"):
+        key, _, value = pair.partition(b"=")
+        if key == name:
+            return value
+    return None
+
+
+def decode_json(body: bytes) -> Any:
+    """The decoded body, or None where it is not JSON; a model, not the proxy, is to complain about that."""
+    try:
+        return DECODE(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+DECODE = msgspec.json.Decoder().decode
+PLACE = re.compile("0|[1-9][0-9]{0,8}")
+
+
+def json_field(body: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path of object keys and, in arrays, places from 0; or None."""
+    for step in path:
+        if isinstance(body, dict):
+            body = body.get(step)
+        elif isinstance(body, list) and PLACE.fullmatch(step) and int(step) < len(body):
+            body = body[int(step)]
+        else:
+            return None
+    return body
+
+
+def json_key(body: Any, path: tuple[str, ...]) -> bytes | None:
+    value = json_field(body, path)
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).encode()

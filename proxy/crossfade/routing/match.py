@@ -1,0 +1,77 @@
+"""Does a route want this request? Conditions are compiled once for each snapshot.
+
+All of a route's conditions must hold and the first route in file order wins. Conditions on the body
+come last, since they need the body; everything else is known from the head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import reduce
+from typing import Any
+
+from crossfade.http1.head import RequestHead
+from crossfade.routing.key import json_field, query_value
+from crossfade.routing.snapshot import Match
+
+HeadTest = Callable[[RequestHead], bool]
+
+
+def head_test(match: Match) -> HeadTest:
+    """The conditions on path, method, headers and query as one function."""
+    tests: list[HeadTest] = []
+    if match.path is not None:
+        path = match.path.encode()
+        tests.append(lambda head: head.start.path == path)
+    if match.prefix is not None:
+        tests.append(prefix_test(match.prefix.encode()))
+    if match.regex is not None:
+        pattern = re.compile(match.regex.encode())
+        tests.append(lambda head: pattern.fullmatch(head.start.path) is not None)
+    if match.methods:
+        methods = frozenset(m.encode() for m in match.methods)
+        tests.append(lambda head: head.method in methods)
+    tests += [header_test(name.encode(), value.encode()) for name, value in match.headers]
+    tests += [query_test(name.encode(), value.encode()) for name, value in match.query]
+    return reduce(both, tests) if tests else lambda head: True
+
+
+def both(first: HeadTest, second: HeadTest) -> HeadTest:
+    return lambda head: first(head) and second(head)
+
+
+def prefix_test(prefix: bytes) -> HeadTest:
+    """A prefix ends at a path segment: `/v2` takes `/v2` and `/v2/x`, not `/v20` (as Gateway API has it)."""
+    if prefix.endswith(b"/"):
+        return lambda head: head.start.path.startswith(prefix)
+    below = prefix + b"/"
+    return lambda head: head.start.path == prefix or head.start.path.startswith(below)
+
+
+def header_test(name: bytes, value: bytes) -> HeadTest:
+    if name == b"host":
+        host = value.lower()  # RFC 9110 section 4.2.3: hosts are case-insensitive
+        return lambda head: head.host is not None and (host == b"*" or head.host.lower() == host)
+    if value == b"*":
+        return lambda head: head.field(name) is not None
+    return lambda head: head.field(name) == value
+
+
+def query_test(name: bytes, value: bytes) -> HeadTest:
+    if value == b"*":
+        return lambda head: query_value(head.query, name) is not None
+    return lambda head: query_value(head.query, name) == value
+
+
+def body_test(match: Match) -> Callable[[Any], bool] | None:
+    """The conditions on JSON fields, on the decoded body; None if there are none."""
+    if not match.json:
+        return None
+    wanted = [(tuple(name.split(".")), value) for name, value in match.json]
+    return lambda body: all(same(json_field(body, path), value) for path, value in wanted)
+
+
+def same(found: Any, wanted: str | int | float | bool) -> bool:
+    """Equality as JSON means it: true is not 1."""
+    return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)

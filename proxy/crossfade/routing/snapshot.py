@@ -1,0 +1,308 @@
+"""The snapshot: the immutable truth that a worker serves from until the next one comes.
+
+Values only, no behaviour, so that it crosses the seam as bytes. `compile_snapshot` makes it from
+what the operator wrote (config), how far rollouts have come (ledgers and roles) and what the prober
+found (endpoints down). The worker's Router is built from it once per generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from crossfade.routing.ledger import Ledger, salt_of
+
+if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
+    from crossfade.config.load import Loaded
+    from crossfade.config.model import (
+        AccessLogConfig,
+        BackendConfig,
+        BackendTlsConfig,
+        PredictionConfig,
+        RateConfig,
+        RouteConfig,
+    )
+
+NO_TRIALS: Mapping[str, Trial] = {}
+Role = Literal["champion", "challenger", "shadow", "member", "tester"]
+TESTER: Role = "tester"  # who was not drawn, but chose (routing.override): in no statistics of a rollout
+Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
+NO_LIMITS: Limits = {}
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """`authority` is the Host field of a request that brought none; a unix socket has a `path`, no host."""
+
+    host: str
+    port: int
+    authority: str
+    up: bool = True
+    url: str = ""
+    tls: bool = False
+    path: str = ""
+
+
+class Tls(msgspec.Struct, frozen=True):
+    """How `https://` endpoints are spoken to. `stamp` tells the files' contents apart: others, another Tls."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+    stamp: str = ""
+
+
+class Eject(msgspec.Struct, frozen=True):
+    """When an endpoint that fails requests is passed over: `health` acts on it. `time` in seconds."""
+
+    after: int
+    time: float
+    max_share: float
+    statuses: tuple[int, ...]
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """Timeouts in seconds; `max_in_flight` counts for each worker."""
+
+    name: str
+    endpoints: tuple[Endpoint, ...]
+    connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
+    total_timeout: float | None
+    max_in_flight: int
+    tls: Tls = Tls()
+    eject: Eject | None = None
+    slow_start: float = 0.0
+    resolve: float = 10.0
+
+
+class Match(msgspec.Struct, frozen=True):
+    """All conditions must hold; at most one of path, prefix and regex is set."""
+
+    path: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+    methods: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    json: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+class Sticky(msgspec.Struct, frozen=True):
+    kind: Literal["header", "cookie", "query", "json", "client_ip"]
+    name: str = ""
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Requests of each key: `per_second` in the long run, `burst` at once."""
+
+    key: Sticky
+    per_second: float
+    burst: int
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """Where in a JSON answer the score is, or the label: keys that lead inwards; `decision`: the score of a yes."""
+
+    score: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    decision: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether it tells a decision that can be compared."""
+        return bool(self.label) or self.decision is not None
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    """Shares out of 10 000: of requests that are copied, and of these, of those that ask the champion twice."""
+
+    to: str
+    sample: int
+    noise: int = 0
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """What is in flight to this backend under an earlier ledger ends after so many seconds."""
+
+    backend: str
+    after: float
+
+
+class Trial(NamedTuple):
+    """What a route's rollout asks for beside the ledger: copies for its challenger, an end to its exchanges, limits."""
+
+    mirrors: tuple[Mirror, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    limits: Limits = NO_LIMITS
+
+
+class Route(msgspec.Struct, frozen=True):
+    """`roles` stands beside `ledger.backends`, index for index; `limits` hold what is slow."""
+
+    name: str
+    match: Match
+    sticky: tuple[Sticky, ...]
+    ledger: Ledger
+    roles: tuple[Role, ...]
+    salt: bytes
+    fallback: str | None
+    mirrors: tuple[Mirror, ...]
+    retry_attempts: int
+    retry_budget: float
+    pure: bool
+    body_limit: int | None
+    inspect_limit: int
+    upgrades: tuple[bytes, ...]  # protocols that clients may switch to, lower-cased
+    cuts: tuple[Cut, ...] = ()
+    rate: Rate | None = None
+    limits: Limits = {}
+    prediction: Prediction | None = None
+
+
+class AccessLog(msgspec.Struct, frozen=True):
+    """`to` is a path, or `stdout`; `sample` from 0 to 1."""
+
+    to: str
+    sample: float
+    query: bool
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Sizes in bytes, times in seconds."""
+
+    generation: int
+    backends: dict[str, Backend]
+    routes: tuple[Route, ...]
+    head_bytes: int
+    head_count: int
+    connections: int
+    head_timeout: float
+    keep_alive: float
+    trusted_proxies: tuple[str, ...] = ()
+    access_log: AccessLog | None = None
+    override_secret: str = ""  # none: tokens are not looked at
+
+
+def compile_snapshot(
+    loaded: Loaded,
+    ledgers: Mapping[str, Ledger],
+    roles: Mapping[str, Mapping[str, Role]],
+    down: Collection[tuple[str, str]],
+    generation: int,
+    workers: int = 1,
+    trials: Mapping[str, Trial] = NO_TRIALS,
+) -> Snapshot:
+    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, endpoint) pairs that fail their probes."""
+    config = loaded.config
+    return Snapshot(
+        generation=generation,
+        backends={
+            name: compile_backend(name, b, down, workers, loaded.stamps.get(name, ""))
+            for name, b in config.backends.items()
+        },
+        routes=tuple(
+            compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
+            for r in config.routes
+        ),
+        head_bytes=config.limits.head_bytes,
+        head_count=config.limits.head_count,
+        connections=config.limits.connections,
+        head_timeout=config.limits.head_timeout,
+        keep_alive=config.limits.keep_alive,
+        trusted_proxies=config.trusted_proxies,
+        access_log=compile_access_log(config.access_log),
+        override_secret=config.override.secret if config.override else "",
+    )
+
+
+def compile_backend(
+    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], workers: int, stamp: str
+) -> Backend:
+    eject = backend.eject
+    return Backend(
+        name=name,
+        endpoints=tuple(
+            Endpoint(e.host, e.port, e.authority, (name, e.name) not in down, e.url, e.tls, e.path)
+            for e in backend.endpoints
+        ),
+        connect_timeout=backend.timeout.connect,
+        first_byte_timeout=backend.timeout.first_byte,
+        idle_timeout=backend.timeout.idle,
+        total_timeout=backend.timeout.total,
+        max_in_flight=-(-backend.max_in_flight // max(workers, 1)),
+        tls=compile_tls(backend.tls, stamp),
+        eject=None if eject is None else Eject(eject.after, eject.time, eject.max_share, eject.statuses),
+        slow_start=backend.slow_start,
+        resolve=backend.resolve,
+    )
+
+
+def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
+    return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
+
+
+def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
+    match = route.match
+    return Route(
+        name=route.name,
+        match=Match(
+            path=match.path,
+            prefix=match.prefix,
+            regex=match.regex,
+            methods=match.methods,
+            headers=tuple(match.headers.items()),
+            query=tuple(match.query.items()),
+            json=tuple(match.json_fields.items()),
+        ),
+        sticky=tuple(Sticky(s.kind, s.name) for s in route.sticky),
+        ledger=ledger,
+        roles=tuple(roles.get(name, "member") for name in ledger.backends),
+        salt=salt_of(route.name),
+        fallback=route.fallback,
+        mirrors=merged((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
+        retry_attempts=route.retry.attempts,
+        retry_budget=route.retry.budget,
+        pure=route.retry.pure,
+        body_limit=route.limits.body,
+        inspect_limit=route.limits.inspect,
+        cuts=trial.cuts,
+        rate=compile_rate(route.limits.rate),
+        limits=trial.limits,
+        upgrades=tuple(protocol.encode() for protocol in route.upgrades),
+        prediction=compile_prediction(route.prediction),
+    )
+
+
+def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
+    if access_log is None:
+        return None
+    return AccessLog(access_log.to, access_log.sample, access_log.query)
+
+
+def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
+    """None where there is nothing to read, or not as JSON."""
+    if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
+        return None
+    score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
+    return Prediction(score, label, prediction.decision if score else None)
+
+
+def compile_rate(rate: RateConfig | None) -> Rate | None:
+    if rate is None:
+        return None
+    return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst)
+
+
+def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
+    """One for each backend, with the larger shares: nobody gets two copies of a request."""
+    out: dict[str, Mirror] = {}
+    for mirror in mirrors:
+        known = out.get(mirror.to, mirror)
+        most = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
+        out[mirror.to] = Mirror(mirror.to, *most)
+    return tuple(mirror for mirror in out.values() if mirror.sample)

@@ -1,0 +1,92 @@
+"""Log-bucket histograms of durations: exact to merge, cheap to add to.
+
+Bucket i holds values in (γ^i, γ^(i+1)] seconds-of-a-microsecond with γ = 1.02, the mapping of
+DDSketch (Masson, Rim, Lee 2019): a quantile read from it is right within (γ-1)/(γ+1) = 0.99 %.
+Merging is integer addition, so workers and replicas can be summed in any order, and a count above
+a bucket edge is exact; the sequential tests need both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import exp, inf, log
+
+import msgspec
+
+from crossfade.stats.sums import add_up
+
+GAMMA = 1.02
+UNIT = 1e-6  # seconds; what is faster than a microsecond falls into bucket 0
+LOG_GAMMA = log(GAMMA)
+PER_LOG = 1 / LOG_GAMMA
+LOG_UNIT = log(UNIT)
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket of a duration; durations at or below a microsecond share bucket 0."""
+    return int((log(seconds) - LOG_UNIT) * PER_LOG) if seconds > UNIT else 0
+
+
+def upper_edge(bucket: int) -> float:
+    """The largest duration, in seconds, that the bucket may hold."""
+    return UNIT * exp((bucket + 1) * LOG_GAMMA)
+
+
+class Histogram(msgspec.Struct):
+    """Counts by bucket, sparse, with the exact sum and number of what was added."""
+
+    buckets: dict[int, int] = msgspec.field(default_factory=dict)
+    count: int = 0
+    total: float = 0.0
+
+    @classmethod
+    def of(cls, durations: Sequence[float]) -> Histogram:
+        buckets = Counter([int((log(s) - LOG_UNIT) * PER_LOG) if s > UNIT else 0 for s in durations])
+        return cls(dict(buckets), len(durations), sum(durations))
+
+    def add(self, seconds: float) -> None:
+        bucket = bucket_of(seconds)
+        buckets = self.buckets
+        buckets[bucket] = buckets.get(bucket, 0) + 1
+        self.count += 1
+        self.total += seconds
+
+    def merge(self, other: Histogram) -> None:
+        add_up(self.buckets, other.buckets)
+        self.count += other.count
+        self.total += other.total
+
+    def quantile(self, q: float) -> float | None:
+        """The q-quantile in seconds as the middle of its bucket (0.99 % relative error); None when empty."""
+        return self.quantiles((q,))[0] if self.count else None
+
+    def quantiles(self, qs: Sequence[float]) -> list[float]:
+        """Those of rising q, in one go; of a histogram that is not empty."""
+        ranks = iter([q * (self.count - 1) for q in qs])
+        rank, seen = next(ranks), 0
+        out: list[float] = []
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            while seen > rank:
+                out.append(upper_edge(bucket) * 2 / (1 + GAMMA))
+                rank = next(ranks, inf)
+        return out
+
+    def above(self, bucket: int) -> int:
+        """How many values lie in buckets above this one: exact, as edges never move."""
+        return sum(n for b, n in self.buckets.items() if b > bucket)
+
+    def cumulative(self, edges: Iterable[float]) -> list[tuple[float, int]]:
+        """(edge in seconds, count at or below it) for rising edges, as Prometheus wants; ends with inf."""
+        items = sorted(self.buckets.items())
+        out: list[tuple[float, int]] = []
+        position = running = 0
+        for edge in edges:
+            limit = bucket_of(edge)
+            while position < len(items) and items[position][0] <= limit:
+                running += items[position][1]
+                position += 1
+            out.append((edge, running))
+        out.append((inf, self.count))
+        return out

@@ -1,0 +1,116 @@
+"""What begins late: sequential tests that also look from later moments on, and stay right at every look.
+
+A test from the start has to make up for all the good evidence before the change. So half of the stake
+is on the test from the start, and half is spread evenly over at most SLOTS tests that begin later:
+
+    E = ½·E⁰ + ½/SLOTS·(Σ_k E^(k) + slots not used yet),    E^(k) = E from mark k on
+
+A convex combination of e-processes, where each mark depends on what was before it only, so an
+e-process (statistics 1.1; Shin, Ramdas and Rinaldo's e-detectors rest on the same). It costs log 2 at the start.
+
+Rule: all state is the integer counts at each mark. L_j since mark k is L_j now over L_j at the mark, so
+Σ_k E^(k) = mean_j L_j·Σ_k 1/L_j(mark k), and the inner sum changes only when a mark is set. One test has SLOTS
+slots, however many strata it goes through: a test that began in one goes on in the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import exp, inf, log, log1p
+
+from crossfade.stats.differences import increase_logs
+from crossfade.stats.sequential import (
+    POINTS,
+    Logs,
+    Tosses,
+    above_logs,
+    log_mean_exp,
+    ratio_logs,
+    summed,
+)
+
+SLOTS = 99
+FIRST_SLOT = 25  # trials between marks at least, and
+GROWTH = 0.1  # this share of those before, so that 99 slots reach beyond a million trials
+CACHED = 2048  # inner sums: of 50 routes with 8 checks each, some of which take eight
+NOTHING = [-inf] * POINTS
+
+Marks = tuple[Tosses, ...]
+
+
+def is_due(trials: int, last: int, used: int) -> bool:
+    """Whether to set a mark, `last` being the trials at the one before, of `used`."""
+    return used < SLOTS and trials >= last + max(FIRST_SLOT, GROWTH * last)
+
+
+def log_e_worse_restarted(strata: Sequence[Tosses], d0: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_worse`; the marks are states of their strata."""
+    logs = [ratio_logs(tosses, d0, 1) for tosses in strata]
+    return restarted(logs, [inverse_worse(m, d0) for m in marks], marks)
+
+
+def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_above`, of `here` among `n`; the marks are states of their strata."""
+    logs = [above_logs(tosses.here, tosses.n, p0) for tosses in strata]
+    return restarted(logs, [inverse_above(m, p0) for m in marks], marks)
+
+
+def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Sequence[Marks]) -> float:
+    """As `log_e_increase`; the marks are states of their strata."""
+    logs = [increase_logs(tosses, margin) for tosses in strata]
+    return restarted(logs, [inverse_increase(m, margin) for m in marks], marks)
+
+
+def restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
+    """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, L_j in the stratum itself.
+
+    What a mark has before it is its stratum up to there and all strata before that one.
+    """
+    start = log_mean_exp(summed(strata)) if strata else 0.0
+    used = sum(map(len, marks))
+    if not used:
+        return log_half_sum(start, 0.0)
+    since, later = NOTHING, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the strata gone through
+    for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
+        later = [a + b for a, b in zip(later, logs, strict=True)]
+        since = [log_sum(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
+    return log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
+
+
+def log_sum(a: float, b: float) -> float:
+    """log(eᵃ + eᵇ)."""
+    high, low = max(a, b), min(a, b)
+    return high + log1p(exp(low - high)) if high > -inf else high
+
+
+def log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
+    """log ½(eᵃ + eᵇ + plain)."""
+    top = max(a, b, 0.0)
+    return top + log((exp(a - top) + exp(b - top) + plain * exp(-top)) / 2)
+
+
+@lru_cache(CACHED)
+def inverse_worse(marks: Marks, d0: float) -> Logs:
+    if not marks:
+        return NOTHING
+    return joined(inverse_worse(marks[:-1], d0), ratio_logs(marks[-1], d0, 1))
+
+
+@lru_cache(CACHED)
+def inverse_above(marks: Marks, p0: float) -> Logs:
+    if not marks:
+        return NOTHING
+    return joined(inverse_above(marks[:-1], p0), above_logs(marks[-1].here, marks[-1].n, p0))
+
+
+@lru_cache(CACHED)
+def inverse_increase(marks: Marks, margin: float) -> Logs:
+    if not marks:
+        return NOTHING
+    return joined(inverse_increase(marks[:-1], margin), increase_logs(marks[-1], margin))
+
+
+def joined(inverse: Logs, mark: Logs) -> Logs:
+    """log(eˢ + e⁻ˡ), by alternative."""
+    return [log_sum(a, -b) for a, b in zip(inverse, mark, strict=True)]

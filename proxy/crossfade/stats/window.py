@@ -1,0 +1,58 @@
+"""The last seconds of counts, in a ring of time slots.
+
+Rule: the sum equals a recount of everything added in the slots it covers. Slots are aligned to
+multiples of their length, so a sum covers between span − slot and span seconds, and `seconds` says
+how many. A clock that steps back adds to the newest slot; no count is lost to it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from crossfade.stats.counts import Cell, Counts, CountsTable
+
+ANY_VERSION = 0
+
+
+class Window:
+    """Cells by (route, backend, role) over `span` seconds; ledger versions are summed."""
+
+    def __init__(self, span: float = 10.0, slots: int = 20) -> None:
+        self.slot = span / slots
+        self.slots = slots
+        self.began: float | None = None
+        self.ring: deque[tuple[int, CountsTable]] = deque()
+        self.summed: CountsTable | None = None
+
+    def add(self, cells: Iterable[Cell], now: float) -> None:
+        """Count these cells as of `now`; their own contents are copied, not kept."""
+        if self.began is None:
+            self.began = now
+        self.turn(now)
+        self.ring[-1][1].add(Counts([cell.outcomes(ANY_VERSION) for cell in cells]))
+        self.summed = None
+
+    def turn(self, now: float) -> None:
+        """Open the slot of `now` and drop those that have left the span."""
+        index = int(now // self.slot)
+        if not self.ring or index > self.ring[-1][0]:
+            self.ring.append((index, CountsTable()))
+            self.summed = None
+        while self.ring[0][0] <= self.ring[-1][0] - self.slots:
+            self.ring.popleft()
+
+    def table(self, now: float) -> CountsTable:
+        """The sum over the span that ends with the slot of `now`."""
+        self.turn(now)
+        if self.summed is None:
+            self.summed = CountsTable()
+            for _, table in self.ring:
+                self.summed.add(Counts(list(table.cells.values())))
+        return self.summed
+
+    def seconds(self, now: float) -> float:
+        """How many seconds the sum covers: less than the span while the window fills."""
+        edge = (int(now // self.slot) - self.slots + 1) * self.slot
+        began = now if self.began is None else self.began
+        return max(now - max(edge, began), self.slot)

@@ -1,0 +1,53 @@
+"""TLS towards clients: the certificates of a listener, which can be renewed while it listens.
+
+TLS 1.2 or later, with the ciphers that Python's ssl chooses for servers. New connections get the new
+certificate and are asked for client certificates of the new CAs; those that are open go on.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from crossfade.workers.messages import Certificate
+
+
+class Credentials:
+    """`context` is what the listener is given, once and for all. Raises OSError, as `context_of` does."""
+
+    def __init__(self, files: Certificate) -> None:
+        self.files = files
+        self.context = self.current = context_of(files)
+        self.context.sni_callback = (
+            self.choose
+        )  # called in every handshake, also for clients that name nobody
+
+    def choose(self, sock: Any, name: str | None, context: ssl.SSLContext) -> None:
+        if self.current is not context:
+            sock.context = self.current
+
+    def renew(self) -> None:
+        """Read the files again. Raises OSError if they are no good; then the ones before stay in force."""
+        self.current = context_of(self.files)
+
+
+def context_of(files: Certificate) -> ssl.SSLContext:
+    """Raises OSError (SSLError is one), whose message says which files it is about."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(files.cert, files.key)
+    except OSError as error:
+        raise OSError(f"cannot use {files.cert} with {files.key}: {error}") from error
+    if files.client_ca is None:
+        return context
+    try:
+        context.load_verify_locations(files.client_ca)
+    except OSError as error:
+        raise OSError(f"cannot use {files.client_ca}: {error}") from error
+    context.verify_mode = ssl.CERT_REQUIRED if files.client_required else ssl.CERT_OPTIONAL
+    # A resumed session would carry over what CAs said that are no longer there.
+    context.options |= ssl.OP_NO_TICKET
+    context.num_tickets = 0
+    return context

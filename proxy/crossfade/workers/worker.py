@@ -1,0 +1,168 @@
+"""The life of a worker process: serve until told to drain, whoever is there to tell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import mmap
+import os
+import signal
+import socket
+from collections.abc import Sequence
+
+import msgspec
+import uvloop
+
+from crossfade.control.seam import WorkerStatus
+from crossfade.dataplane.listener import DataPlane
+from crossfade.routing.rate import TABLE_BYTES, RateTable
+from crossfade.workers.messages import (
+    DOWNWARD,
+    Drain,
+    Listening,
+    Publish,
+    Release,
+    Renew,
+    Report,
+    WorkerOptions,
+    read_frame,
+    write_frame,
+)
+from crossfade.workers.succession import outlive
+from crossfade.workers.tls import Credentials
+
+log = logging.getLogger("crossfade.workers")
+
+REPORT_EVERY = 0.1  # seconds
+DRAIN = 30.0  # seconds for requests in flight, where no control plane says otherwise
+
+
+def work(options: str) -> int:
+    """`options` are WorkerOptions as JSON."""
+    uvloop.run(run_worker(msgspec.json.decode(options, type=WorkerOptions)))
+    return 0
+
+
+async def run_worker(options: WorkerOptions) -> None:
+    worker = Worker(DataPlane(shared_rates(options.rates_fd)), options.lock_file, options.listening)
+    loop = asyncio.get_running_loop()
+    # The terminal's SIGINT is for the control process, which says what to do.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGTERM, worker.obey, Drain(DRAIN))
+    await worker.run(socket.socket(fileno=options.seam_fd))
+
+
+def shared_rates(fd: int) -> RateTable | None:
+    return None if fd < 0 else RateTable(memoryview(mmap.mmap(fd, TABLE_BYTES)))
+
+
+class Worker:
+    """`writer` is the way up; None while there is nobody to report to."""
+
+    writer: asyncio.StreamWriter | None = None
+
+    def __init__(self, plane: DataPlane, lock_file: str | None, listening: Sequence[Listening] = ()) -> None:
+        self.plane = plane
+        self.lock_file = lock_file
+        self.listening = listening
+        self.credentials: list[Credentials] = []
+        self.order: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
+
+    async def run(self, seam: socket.socket | None) -> None:
+        """Returns when all is drained. Without a seam: as one whose control process has left already."""
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self.follow(seam))
+            reporting = tasks.create_task(self.report())
+            order = await self.order
+            await self.plane.drain(order.timeout, order.inherited)
+            reporting.cancel()
+            following.cancel()
+        await self.hang_up()
+
+    def obey(self, order: Drain) -> None:
+        if not self.order.done():
+            self.order.set_result(order)
+
+    async def follow(self, seam: socket.socket | None) -> None:
+        """Do what the control plane says; when it is gone, serve on alone until there is another."""
+        if seam is not None:
+            reader, self.writer = await asyncio.open_unix_connection(sock=seam)
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                while not isinstance(message := DOWNWARD.decode(await read_frame(reader)), Release):
+                    if isinstance(message, Drain):
+                        self.obey(message)
+                        return
+                    if isinstance(message, Renew):
+                        self.renew()
+                    else:
+                        await self.use(message)
+            await self.hang_up()
+        async for reader, writer in outlive(self.lock_file, self.sockets):
+            self.writer = writer
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                order = DOWNWARD.decode(await read_frame(reader))
+                assert isinstance(order, Drain)
+                self.obey(order)
+                return
+            await self.hang_up()  # the successor died before it served
+        self.obey(Drain(DRAIN))
+
+    async def use(self, message: Publish) -> None:
+        self.plane.use(message.snapshot)
+        if not self.plane.listening:
+            for at in self.listening:
+                credentials = Credentials(at.tls) if at.tls is not None else None
+                if credentials is not None:
+                    self.credentials.append(credentials)
+                context = credentials.context if credentials is not None else None
+                await self.plane.listen(socket.socket(fileno=at.fd), context)
+        self.write_report()
+
+    def renew(self) -> None:
+        for credentials in self.credentials:
+            try:
+                credentials.renew()
+            except OSError as error:
+                log.error("tls: %s; the certificate before stays in force", error)
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        return [sock for _, sock, _ in self.plane.listening]
+
+    async def report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_EVERY)
+            self.write_report()
+            if self.writer is not None:
+                with contextlib.suppress(OSError):  # `follow` decides what that means
+                    await self.writer.drain()
+
+    def write_report(self) -> None:
+        """Nothing is taken from the counts while nobody would hear it."""
+        if self.writer is None or self.writer.is_closing() or not self.plane.listening:
+            return
+        at = status_of(self.plane, 0)
+        counts = self.plane.recorder.take()
+        write_frame(self.writer, Report(at.generation, counts, at.connections, at.loop_lag, at.in_flight))
+
+    async def hang_up(self) -> None:
+        """A last report, if there is anyone to hear it."""
+        self.write_report()
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                await writer.drain()
+            writer.close()
+
+
+def status_of(plane: DataPlane, worker: int) -> WorkerStatus:
+    return WorkerStatus(
+        worker,
+        os.getpid(),
+        True,
+        plane.snapshot.generation,
+        len(plane.clients),
+        plane.loop_lag,
+        plane.in_flight(),
+    )
