@@ -73,7 +73,7 @@ def state_of(view: Mapping[str, Any]) -> RouteState:
         ledger_version=view["ledger_version"],
         split=view["split"],
         fallback=view["fallback"],
-        spilled={name: numbers["spilled"] for name, numbers in view["backends"].items()},
+        fell_back={name: numbers["fell_back"] for name, numbers in view["backends"].items()},
     )
 
 

@@ -31,7 +31,7 @@ class RouteState:
     ledger_version: int
     split: Split
     fallback: str | None = None
-    spilled: Mapping[str, int] = field(default_factory=dict)
+    fell_back: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +79,27 @@ def judge(
     """Both laws. `splits` by ledger version, from `before` to `after`, as far as they are known."""
     if not sightings.runs:
         return [Finding(law, False, "nobody was answered") for law in ("split", "stickiness")]
-    spills = Spills(before, after)
+    fallbacks = Fallbacks(before, after)
     changed = after.ledger_version != before.ledger_version
-    paths = spills.explain(sightings, whole_run=not changed)
+    paths = fallbacks.explain(sightings, whole_run=not changed)
     if changed:
         versions = f"the ledger went from version {before.ledger_version} to {after.ledger_version}"
         return [
             Finding("split", None, f"{versions} in the run"),
-            judge_moves(paths, before, after, splits, spills),
+            judge_moves(paths, before, after, splits, fallbacks),
         ]
-    return [judge_split(paths, before, spills), judge_standing(paths)]
+    return [judge_split(paths, before, fallbacks), judge_standing(paths)]
 
 
-class Spills:
+class Fallbacks:
     """What the fallback answered in place of others in the run, to be put down to single answers."""
 
     def __init__(self, before: RouteState, after: RouteState) -> None:
         self.fallback = after.fallback
         self.left = {
-            backend: n - before.spilled.get(backend, 0)
-            for backend, n in after.spilled.items()
-            if n > before.spilled.get(backend, 0) and backend != after.fallback
+            backend: n - before.fell_back.get(backend, 0)
+            for backend, n in after.fell_back.items()
+            if n > before.fell_back.get(backend, 0) and backend != after.fallback
         }
 
     @property
@@ -144,14 +144,14 @@ def path_of(runs: list[Run]) -> list[str]:
     return path
 
 
-def judge_split(paths: Mapping[str, list[str]], state: RouteState, spills: Spills) -> Finding:
+def judge_split(paths: Mapping[str, list[str]], state: RouteState, fallbacks: Fallbacks) -> Finding:
     """Spills that could not be put down to a customer widen the interval by as many."""
     customers = Counter(path[0] for path in paths.values())
     wrong, shares = [], []
     for backend in sorted({*state.split, *customers}):
         low, high = interval(len(paths), state.split.get(backend, 0.0))
-        low -= spills.left.get(backend, 0)
-        high += spills.total if backend == spills.fallback else 0
+        low -= fallbacks.left.get(backend, 0)
+        high += fallbacks.total if backend == fallbacks.fallback else 0
         shares.append(f"{backend} {customers[backend]}, expected {max(low, 0)} to {min(high, len(paths))}")
         if not low <= customers[backend] <= high:
             wrong.append(backend)
@@ -177,11 +177,11 @@ def judge_moves(
     before: RouteState,
     after: RouteState,
     splits: Mapping[int, Split],
-    spills: Spills,
+    fallbacks: Fallbacks,
 ) -> Finding:
     """With a ledger that changed."""
     versions = after.ledger_version - before.ledger_version
-    slack = spills.total
+    slack = fallbacks.total
     restless = [c for c, path in paths.items() if len(path) - 1 > versions]
     if versions < 0 or len(restless) > slack:
         who = f"{len(restless)} customers were moved more than {versions} times"

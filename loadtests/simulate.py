@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout.answer import Terms
-from crossfade.rollout.checks import judge
-from crossfade.rollout.evidence import WARM_UP, Evidence, fix_limits, gather
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout.checks import evaluate_check
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, fix_limits, gather
+from crossfade.rollout.verdict import Verdict
+from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.histogram import Histogram, bucket_of
 from crossfade.stats.sequential import Tosses, bound, gain_worse, log_e_worse
@@ -76,8 +76,8 @@ def crossfade(world: World, seen: Traffic) -> Aborts:
         gather(evidence, reported(evidence, cells_of(seen, look)), checks.values())
         if look % 5 == 0 if world.scored else seen.x[look] or look % 20 == 0:
             for name, check in checks.items():
-                verdict = judge(check, evidence, Terms(int(step), 100, alpha, ALPHA))
-                if aborts[name] is None and verdict.verdict is Finding.FAIL:
+                verdict = evaluate_check(check, evidence, CheckContext(int(step), 100, alpha, ALPHA))
+                if aborts[name] is None and verdict.verdict is Verdict.FAIL:
                     aborts[name] = look
             if None not in aborts.values():
                 break
@@ -89,7 +89,9 @@ def warmed(world: World) -> Histogram:
     known = Histogram()
     if world.timed:
         rng = np.random.default_rng(SEED)
-        (_, times), *_ = traffic(World("", shares=(0.0,), timed=True), 10 * WARM_UP // LOOK, rng).times
+        (_, times), *_ = traffic(
+            World("", shares=(0.0,), timed=True), 10 * MIN_FOR_QUANTILE // LOOK, rng
+        ).times
         fill(known, times)
     return known
 

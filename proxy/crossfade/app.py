@@ -28,18 +28,18 @@ from crossfade.config.address import ListenConfig
 from crossfade.config.load import Loaded, load
 from crossfade.config.model import Config
 from crossfade.config.problem import ConfigError, Problem
-from crossfade.control.asker import Asker
 from crossfade.control.controller import Controller
 from crossfade.control.prober import Prober
+from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
 from crossfade.control.store import Store, StoreError
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dial import examine
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
+from crossfade.workers.handover import Handover, pid_of, take_over
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
 from crossfade.workers.pool import DirectSeam, WorkerPool
-from crossfade.workers.succession import Door, pid_of, take_over
 from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker
 
@@ -83,7 +83,7 @@ class App:
 
     controller: Controller
     prober: Prober
-    asker: Asker
+    asker: PrometheusPoller
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
@@ -189,15 +189,15 @@ class App:
             await self.take_over(config)
         self.inherited += sockets.from_systemd()
         store = Store.open(config.state)
-        self.door = Door(store.lock_file, self.counts, self.stopping.set)
+        self.handover = Handover(store.lock_file, self.counts, self.stopping.set)
         try:
-            self.inherited += await self.door.gather(store.left_behind)
+            self.inherited += await self.handover.gather(store.left_behind)
             if config.workers == 0:
                 await self.run_inline(config, store)
             else:
                 await self.run_workers(config, store)
         finally:
-            self.door.close()
+            self.handover.close()
             store.close()
 
     def load_tls(self) -> Credentials | None:
@@ -224,22 +224,25 @@ class App:
         listening = self.listen(config, count)
         options = WorkerOptions(seam_fd=-1, listening=[], lock_file=store.lock_file)
         self.pool = pool = WorkerPool(
-            listening, options, self.counts, lambda pids: store.name_workers([*self.door.orphans, *pids])
+            listening,
+            options,
+            self.counts,
+            lambda pids: store.name_workers([*self.handover.detached_workers, *pids]),
         )
         self.controller = Controller(store, pool, count)
         await self.controller.load(self.loaded, "file", time.time())
         running = asyncio.create_task(pool.run())
         try:
             await pool.ready()
-            self.door.dismiss(config.drain)
+            self.handover.release(config.drain)
             store.name_workers([status.pid for status in pool.workers()])
             await self.serve_until_stopped(config)
             # Or their queues would outlive the workers' copies.
             sockets.close(sock for sock, _ in chain.from_iterable(listening))
-            if self.door.heir is None:
+            if self.handover.successor is None:
                 await pool.stop(config.drain)
             else:
-                self.door.close()
+                self.handover.close()
                 await pool.release()
                 self.leave(store)
         finally:
@@ -253,21 +256,21 @@ class App:
         await self.controller.load(self.loaded, "file", time.time())
         for sock, _ in self.listen(config, 1)[0]:
             await plane.listen(sock, self.credentials.context if self.credentials else None)
-        self.door.dismiss(config.drain)
+        self.handover.release(config.drain)
         store.name_workers([os.getpid()])
         await self.serve_until_stopped(config)
-        if self.door.heir is None:
+        if self.handover.successor is None:
             await plane.drain(config.drain)
         else:
             worker = Worker(plane, store.lock_file)
-            plane.recorder.settle()
-            self.door.close()
+            plane.recorder.flush()
+            self.handover.close()
             self.leave(store)
             await worker.run(None)
 
     def bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
         try:
-            return sockets.bind(at.host, at.port, workers, self.inherited, self.door.is_deserted)
+            return sockets.bind(at.host, at.port, workers, self.inherited, self.handover.is_deserted)
         except OSError as error:
             raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
 
@@ -276,7 +279,7 @@ class App:
         self.controller.kept_at = 0.0
         self.controller.keep_evidence(time.time())
         store.leave()
-        self.door.hand_over([self.admin], self.counts.take())
+        self.handover.hand_over([self.admin], self.counts.take())
         log.info("another proxy has taken over")
 
     def listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
@@ -293,7 +296,7 @@ class App:
     async def serve_until_stopped(self, config: Config) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
-        self.asker = Asker()
+        self.asker = PrometheusPoller()
         self.asker.configure(config)
         self.controller.readings = self.asker.readings
         runner = web.AppRunner(
@@ -341,11 +344,11 @@ class App:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):
                     await self.stopping.wait()
-        if self.door.heir is None:
+        if self.handover.successor is None:
             notify("STOPPING=1\nSTATUS=draining")
             log.info("draining")
         else:
-            notify(f"MAINPID={pid_of(self.door.heir)}")
+            notify(f"MAINPID={pid_of(self.handover.successor)}")
 
 
 def notify(state: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from crossfade.rollout.evidence import WARM_UP
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE
 from crossfade.stats.counts import Cell, Events
 
 from .scene import CANARY, Scene
@@ -32,7 +32,7 @@ async def test_a_limit_by_the_champion_comes_when_it_is_known_and_again_when_it_
         if scene.route.limits != before and scene.route.ledger.version == version:
             evidence = scene.controller.lives["churn"].evidence["v3"]
             changed.append(evidence.baseline.count)
-    assert changed[0] >= WARM_UP
+    assert changed[0] >= MIN_FOR_QUANTILE
     assert all(later >= 2 * sooner for sooner, later in pairwise(changed))
     ((title, ours),), ((_, theirs),) = scene.route.limits["v3"], scene.route.limits["v2"]
     assert title == TITLE

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.control.change import home_of, ledger_after
-from crossfade.rollout.beside import held_by
 from crossfade.rollout.machine import Event, NotAllowedError, Phase, RolloutState, Step, advance, exposure
+from crossfade.rollout.other_rollouts import held_by
 from crossfade.routing.ledger import BUCKETS, Ledger, moved, new_ledger, salt_of
 
 SALT = salt_of("churn")
@@ -38,16 +38,16 @@ def test_what_one_does_moves_nobody_of_another(beginning, events):
     home = home_of(ledger, "v2", CHALLENGERS, SALT)
     for name, event in events:
         before = states[name]
-        beside = {other: state.phase for other, state in states.items() if other != name}
+        other_phases = {other: state.phase for other, state in states.items() if other != name}
         try:
             after = advance(before, event, 1.0)
         except NotAllowedError:
             continue
-        if held_by(before, after, beside):
+        if held_by(before, after, other_phases):
             continue
-        was, ledger = ledger, ledger_after(ledger, home, (before, after), beside, SALT)
+        was, ledger = ledger, ledger_after(ledger, home, (before, after), other_phases, SALT)
         states[name] = after
-        for other in beside:
+        for other in other_phases:
             assert buckets_of(was, other) == buckets_of(ledger, other)
         ours, now = buckets_of(was, name), buckets_of(ledger, name)
         assert ours <= now or now <= ours
@@ -64,7 +64,7 @@ def test_what_one_does_moves_nobody_of_another(beginning, events):
         if state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
             continue
         over = replace(state, phase=Phase.ABORTED)
-        beside = {other: s.phase for other, s in states.items() if other != name}
-        ledger = ledger_after(ledger, home, (state, over), beside, SALT)
+        other_phases = {other: s.phase for other, s in states.items() if other != name}
+        ledger = ledger_after(ledger, home, (state, over), other_phases, SALT)
         states[name] = over
     assert (ledger.backends, ledger.slots) == (home.backends, home.slots)

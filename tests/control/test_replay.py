@@ -13,7 +13,7 @@ from crossfade.control.chain import GENESIS, seal
 from crossfade.control.replay import Report, journal, replayed
 from crossfade.control.store import Store
 from crossfade.control.views import Decision, Verb
-from crossfade.rollout import answer, machine
+from crossfade.rollout import machine, verdict_rule
 from crossfade.rollout.inputs import read
 from crossfade.stats.pairs import Pairs
 
@@ -46,7 +46,7 @@ async def promoted() -> Scene:
     scene = Scene()
     await scene.load(FUSED)
     await scene.run(100)
-    assert scene.actions() == ["start", "begin", "advance", "promote", "settle"]
+    assert scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
     return scene
 
 
@@ -110,16 +110,16 @@ async def test_whole_rollouts_come_out_again(make, replays, given):
 async def test_what_a_decision_holds_is_what_was_seen():
     scene = await aborted()
     last = decided(scene)[-1]
-    sight = read(last.evidence["sight"])
-    assert (sight.plan, sight.sticky, sight.ready) == (
+    given = read(last.evidence["given"])
+    assert (given.plan, given.sticky, given.ready) == (
         scene.controller.lives["churn"].rollouts["v3"].plan,
         True,
         True,
     )
-    stratum = sight.evidence.strata[0]
+    stratum = given.evidence.strata[0]
     assert stratum.marks and stratum.challenger.duration.count == stratum.challenger.requests > 0
-    since = sight.challenger.ticks[0][0]
-    assert sum(len(outcomes) for at, outcomes in sight.champion.ticks if at < since) == 0
+    since = given.challenger.ticks[0][0]
+    assert sum(len(outcomes) for at, outcomes in given.champion.ticks if at < since) == 0
     assert len(msgspec.json.encode(last)) < 20_000
 
 
@@ -157,9 +157,9 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
             {"from_": step.from_ | {"split": {"v2": 0.85, "v3": 0.05, "v4": 0.1}}},
             [(3, "from"), (3, "to")],
         ),
-        ({"evidence": with_evidence(step, sight={})}, [(3, "inputs")]),
+        ({"evidence": with_evidence(step, given={})}, [(3, "inputs")]),
         ({"evidence": with_evidence(step, event="explode")}, [(3, "inputs")]),
-        ({"evidence": {"sight": step.evidence["sight"]}}, [(3, "inputs")]),
+        ({"evidence": {"given": step.evidence["given"]}}, [(3, "inputs")]),
         ({"to": step.to | {"ledger_version": 9}}, [(3, "to"), (4, "from")]),
         ({"from_": step.from_ | {"step": 9}}, [(3, "from"), (3, "state")]),
         ({"from_": {}}, [(3, "from"), (3, "state"), (3, "to")]),
@@ -177,7 +177,7 @@ async def test_a_home_changed_is_found_by_what_an_abort_led_to():
 
 async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
     found = decided(await aborted())
-    monkeypatch.setattr(answer, "bound", lambda alpha: 1e9)
+    monkeypatch.setattr(verdict_rule, "bound", lambda alpha: 1e9)
     differences = replayed(found).differences
     assert [(d.id, d.what) for d in differences][:1] == [(2, "verdicts")]
     assert (3, "event") in named(replayed(found))
@@ -186,7 +186,7 @@ async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
 
 async def test_a_machine_with_another_table_is_found_out(monkeypatch):
     found = decided(await promoted())
-    settled = (machine.Phase.PROMOTED, machine.Event.SETTLE)
+    settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
     monkeypatch.setitem(machine.TABLE, settled, machine.Transition(machine.begin, ()))
     assert named(replayed(found)) == [(5, "inputs")]
 

@@ -25,7 +25,7 @@ async def test_a_good_challenger_is_promoted_and_watched():
         if not seen or seen[-1] != scene.weights:
             seen.append(scene.weights)
     assert seen == [{"v2": 9500, "v3": 500}, {"v2": 5000, "v3": 5000}, {"v3": 10_000}]
-    assert scene.actions() == ["start", "begin", "advance", "promote", "settle"]
+    assert scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
     assert scene.controller.route("churn").champion == "v3"
     assert scene.rollout.waiting_for == "nothing: the rollout is complete"
     assert first_broken(scene.controller.decisions(None, 0)) is None
@@ -56,7 +56,7 @@ async def test_a_bad_challenger_is_aborted_by_a_check_and_the_map_is_the_former_
     assert last.actor == "loop"
     assert "requests failed" in last.reason
     assert any(v["verdict"] == "FAIL" for v in last.evidence["verdicts"])
-    assert last.evidence["sight"]["evidence"]["strata"][0]["challenger"]["errors"] > 0
+    assert last.evidence["given"]["evidence"]["strata"][0]["challenger"]["errors"] > 0
 
 
 async def test_a_slow_challenger_is_aborted():

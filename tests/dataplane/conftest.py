@@ -10,7 +10,7 @@ import uvloop
 
 from crossfade.dataplane import downstream
 from tests.build import COMPILED
-from tests.dataplane.plane import Stage, accepted_by
+from tests.dataplane.plane import Harness, accepted_by
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -20,10 +20,10 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture
-async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
-    stage = Stage()
+async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
+    harness = Harness()
     if not COMPILED:
-        monkeypatch.setattr(downstream, "Exchange", accepted_by(stage))
-    await stage.open()
-    yield stage
-    await stage.close()
+        monkeypatch.setattr(downstream, "Exchange", accepted_by(harness))
+    await harness.open()
+    yield harness
+    await harness.close()

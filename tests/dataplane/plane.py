@@ -21,9 +21,9 @@ from crossfade.dataplane.listener import DataPlane
 from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.upstream import Upstream
-from crossfade.errors import Stage as FailureStage
+from crossfade.errors import Stage
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
-from crossfade.routing.router import Arm
+from crossfade.routing.router import AssignedBackend
 from crossfade.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
 from crossfade.stats.counts import Cell
 from tests.build import COMPILED, REASON
@@ -73,18 +73,18 @@ class Witness(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.recorded: list[ExchangeState] = []
-        self.refusals: list[tuple[int, FailureStage]] = []
+        self.refusals: list[tuple[int, Stage]] = []
 
-    def record(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
+    def record(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
         self.recorded.append(exchange)
-        super().record(exchange, arm, ended_at)
+        super().record(exchange, assigned, ended_at)
 
-    def refused(self, status: int, stage: FailureStage) -> None:
+    def refused(self, status: int, stage: Stage) -> None:
         self.refusals.append((status, stage))
         super().refused(status, stage)
 
 
-class Stage:
+class Harness:
     """The proxy, its backends and its clients in one event loop."""
 
     port: int
@@ -235,17 +235,17 @@ class Stage:
             outcomes = Counter(map(id, self.recorder.recorded))
             for exchange in self.seen:
                 assert exchange.ended
-                assert outcomes[id(exchange)] == (0 if exchange.arm is None else 1)
-            assert len(self.recorder.refusals) >= sum(e.arm is None for e in self.seen)
+                assert outcomes[id(exchange)] == (0 if exchange.assigned is None else 1)
+            assert len(self.recorder.refusals) >= sum(e.assigned is None for e in self.seen)
 
 
-def accepted_by(stage: Stage) -> type[Exchange]:
+def accepted_by(harness: Harness) -> type[Exchange]:
     """An Exchange that tells the stage of each request that was accepted."""
 
     class Accepted(Exchange):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            stage.seen.append(self)
+            harness.seen.append(self)
 
     return Accepted
 

@@ -13,7 +13,7 @@ import pytest
 
 from crossfade.dataplane import access_log
 from crossfade.routing.snapshot import AccessLog, Rate, Sticky
-from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import answering, closing
 from tests.dataplane.wire import chunked, get, ok, post, wait_until
 
@@ -40,10 +40,10 @@ def log_to(file: Path | str, sample: float = FULL, query: bool = False) -> Acces
     return AccessLog(str(file), sample, query)
 
 
-async def test_a_line_says_how_an_exchange_went(stage: Stage, file: Path) -> None:
-    backend = stage.backend("v2", answering(ok(b"four")))
-    stage.use(route("v2", sticky=sticky("header", "X-Key")), access_log=log_to(file))
-    client = await stage.client()
+async def test_a_line_says_how_an_exchange_went(harness: Harness, file: Path) -> None:
+    backend = harness.backend("v2", answering(ok(b"four")))
+    harness.use(route("v2", sticky=sticky("header", "X-Key")), access_log=log_to(file))
+    client = await harness.client()
     fields = [b"X-Key: secret-key", b"x-request-id: abc", b"Cookie: secret", b"Authorization: secret"]
     await client.send(post(b"hello", "/predict?token=secret", fields))
     await client.answer()
@@ -58,10 +58,10 @@ async def test_a_line_says_how_an_exchange_went(stage: Stage, file: Path) -> Non
     assert "secret" not in str(logged(file))
 
 
-async def test_queries_are_there_if_asked_for(stage: Stage, file: Path) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file, query=True))
-    client = await stage.client()
+async def test_queries_are_there_if_asked_for(harness: Harness, file: Path) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file, query=True))
+    client = await harness.client()
     await client.send(get('/predict?a=1&b=%22"\\'), get("/" + "x" * 5000))
     for _ in range(2):
         await client.answer()
@@ -71,10 +71,10 @@ async def test_queries_are_there_if_asked_for(stage: Stage, file: Path) -> None:
     assert (first["keyed"], first["client"]) == (False, "127.0.0.1")
 
 
-async def test_the_client_is_whom_a_trusted_proxy_names(stage: Stage, file: Path) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file), trusted_proxies=("127.0.0.1/32",))
-    client = await stage.client()
+async def test_the_client_is_whom_a_trusted_proxy_names(harness: Harness, file: Path) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file), trusted_proxies=("127.0.0.1/32",))
+    client = await harness.client()
     await client.send(get(fields=[b"X-Forwarded-For: 6.6.6.6, 2001:db8::1"]))
     await client.answer()
     (line,) = await lines(file, 1)
@@ -86,10 +86,10 @@ async def test_the_client_is_whom_a_trusted_proxy_names(stage: Stage, file: Path
     [ok(b"x" * 300_000), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 300_000)],
     ids=["length", "chunks"],
 )
-async def test_bytes_are_those_of_the_bodies(stage: Stage, file: Path, raw: bytes) -> None:
-    stage.backend("v2", answering(raw))
-    stage.use(route("v2"), access_log=log_to(file))
-    client = await stage.client()
+async def test_bytes_are_those_of_the_bodies(harness: Harness, file: Path, raw: bytes) -> None:
+    harness.backend("v2", answering(raw))
+    harness.use(route("v2"), access_log=log_to(file))
+    client = await harness.client()
     head = b"POST / HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
     await client.send(head, chunked(b"y" * 1000, b"z" * 99_000))
     await client.answer()
@@ -97,36 +97,36 @@ async def test_bytes_are_those_of_the_bodies(stage: Stage, file: Path, raw: byte
     assert (line["bytes_in"], line["bytes_out"]) == (100_000, 300_000)
 
 
-async def test_what_failed_is_told_whatever_the_sample(stage: Stage, file: Path) -> None:
-    stage.refusing("v2")
-    stage.backend("v3")
-    stage.backend("cut", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
-    client = await stage.client()
-    stage.use(route("v2", fallback="v3"), access_log=log_to(file, 0.0))
+async def test_what_failed_is_told_whatever_the_sample(harness: Harness, file: Path) -> None:
+    harness.refusing("v2")
+    harness.backend("v3")
+    harness.backend("cut", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
+    client = await harness.client()
+    harness.use(route("v2", fallback="v3"), access_log=log_to(file, 0.0))
     await client.send(get())
     assert (await client.answer()).status == 200
-    stage.use(route("v2"), access_log=log_to(file, 0.0))
+    harness.use(route("v2"), access_log=log_to(file, 0.0))
     await client.send(get())
     assert (await client.answer()).status == 502
-    stage.use(route("v3"), access_log=log_to(file, 0.0))
+    harness.use(route("v3"), access_log=log_to(file, 0.0))
     await client.send(get())
     assert (await client.answer()).status == 200  # nothing failed: not in the sample
-    stage.use(route("cut"), access_log=log_to(file, 0.0))
+    harness.use(route("cut"), access_log=log_to(file, 0.0))
     await client.send(get())
     await client.rest()
-    spilled, failed, cut = await lines(file, 3)
-    assert (spilled["status"], spilled["backend"], spilled["answered_by"]) == (200, "v2", "v3")
-    assert spilled["failures"] == failed["failures"] == ["upstream/connect"]
+    fell_back, failed, cut = await lines(file, 3)
+    assert (fell_back["status"], fell_back["backend"], fell_back["answered_by"]) == (200, "v2", "v3")
+    assert fell_back["failures"] == failed["failures"] == ["upstream/connect"]
     assert (failed["status"], failed["answered_by"], failed["endpoint"]) == (502, None, None)
     assert (cut["status"], cut["failures"], cut["bytes_out"]) == (200, ["upstream/body"], 4)
 
 
-async def test_refusals_have_lines(stage: Stage, file: Path) -> None:
-    stage.backend("v2")
+async def test_refusals_have_lines(harness: Harness, file: Path) -> None:
+    harness.backend("v2")
     limited = route("v2", rate=Rate(Sticky("client_ip"), 0.01, 1), body_limit=10)
-    stage.use(limited, access_log=log_to(file))
+    harness.use(limited, access_log=log_to(file))
     for raw in (get(), get(), post(b"x" * 11), b"NONSENSE\r\n\r\n"):
-        client = await stage.client()
+        client = await harness.client()
         await client.send(raw)
         await client.answer()
     found = await lines(file, 4)
@@ -139,14 +139,14 @@ async def test_refusals_have_lines(stage: Stage, file: Path) -> None:
     assert len({line["request_id"] for line in found}) == 4
 
 
-async def test_a_client_that_leaves_is_logged_as_such(stage: Stage, file: Path) -> None:
+async def test_a_client_that_leaves_is_logged_as_such(harness: Harness, file: Path) -> None:
     async def silent(conversation: Any) -> None:
         await conversation.request()
         await conversation.watch()
 
-    backend = stage.backend("v2", silent)
-    stage.use(route("v2"), access_log=log_to(file))
-    client = await stage.client()
+    backend = harness.backend("v2", silent)
+    harness.use(route("v2"), access_log=log_to(file))
+    client = await harness.client()
     await client.send(get())
     await wait_until(lambda: backend.requests)
     client.reset()
@@ -154,38 +154,38 @@ async def test_a_client_that_leaves_is_logged_as_such(stage: Stage, file: Path) 
     assert (line["status"], line["failures"], line["first_byte"]) == (499, ["downstream/client_left"], None)
 
 
-async def test_a_sample_is_logged(stage: Stage, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sample_is_logged(harness: Harness, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter([0.0, 0.24, 0.25, 0.99] * 5)
     monkeypatch.setattr(access_log, "random", lambda: next(draws))
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file, 0.25))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file, 0.25))
+    client = await harness.client()
     for _ in range(20):
         await client.send(get())
         await client.answer()
     await lines(file, 10)
 
 
-async def test_it_can_be_turned_off_and_on(stage: Stage, file: Path, tmp_path: Path) -> None:
-    stage.backend("v2")
-    client = await stage.client()
+async def test_it_can_be_turned_off_and_on(harness: Harness, file: Path, tmp_path: Path) -> None:
+    harness.backend("v2")
+    client = await harness.client()
     other = tmp_path / "other.log"
     for spec in (None, log_to(file), log_to(file), log_to(other), None):
-        stage.use(route("v2"), access_log=spec)
+        harness.use(route("v2"), access_log=spec)
         await client.send(get())
         await client.answer()
     await lines(file, 2)
     await lines(other, 1)
-    assert stage.plane.access_log is None
+    assert harness.plane.access_log is None
 
 
-async def test_a_drain_writes_the_last_lines(stage: Stage, file: Path) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file))
-    client = await stage.client()
+async def test_a_drain_writes_the_last_lines(harness: Harness, file: Path) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file))
+    client = await harness.client()
     await client.send(get())
     await client.answer()
-    await stage.plane.drain(1)
+    await harness.plane.drain(1)
     assert len(logged(file)) == 1
 
 
@@ -197,10 +197,10 @@ def move_away(file: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["renamed", "deleted"])
-async def test_a_file_that_is_moved_away_is_begun_anew(stage: Stage, file: Path, how: str) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file))
-    client = await stage.client()
+async def test_a_file_that_is_moved_away_is_begun_anew(harness: Harness, file: Path, how: str) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file))
+    client = await harness.client()
     for _ in range(3):
         await client.send(get())
         await client.answer()
@@ -212,12 +212,12 @@ async def test_a_file_that_is_moved_away_is_begun_anew(stage: Stage, file: Path,
 # ── nobody waits for it ───────────────────────────────────────────────────────────────────────────
 
 
-def lost(stage: Stage) -> int:
-    return stage.plane.recorder.table.dropped.get("access_log", 0)
+def lost(harness: Harness) -> int:
+    return harness.plane.recorder.table.dropped.get("access_log", 0)
 
 
-async def ask(stage: Stage, requests: int) -> None:
-    client = await stage.client()
+async def ask(harness: Harness, requests: int) -> None:
+    client = await harness.client()
     for _ in range(requests):
         await client.send(get())
         assert (await client.answer()).status == 200
@@ -225,28 +225,28 @@ async def ask(stage: Stage, requests: int) -> None:
 
 @pytest.mark.parametrize("to", ["/dev/full", "/nowhere/access.log", "/"])
 async def test_a_file_that_cannot_be_written_costs_lines_alone(
-    stage: Stage, file: Path, to: str, caplog: pytest.LogCaptureFixture
+    harness: Harness, file: Path, to: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(to))
-    await ask(stage, 20)
-    await wait_until(lambda: lost(stage) == 20, "all are counted")
-    await ask(stage, 1)
-    await wait_until(lambda: lost(stage) == 21)
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(to))
+    await ask(harness, 20)
+    await wait_until(lambda: lost(harness) == 20, "all are counted")
+    await ask(harness, 1)
+    await wait_until(lambda: lost(harness) == 21)
     told = [record for record in caplog.records if record.name == access_log.log.name]
     assert len(told) == 1, "told once"
 
 
 async def test_a_pipe_that_nobody_reads_costs_lines_alone(
-    stage: Stage, file: Path, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the pipe and the memory hold is there in the end; the rest is counted."""
     monkeypatch.setattr(access_log, "HELD_LIMIT", 40_000)
     os.mkfifo(file)
-    stage.backend("v2")
-    stage.use(route("v2"), access_log=log_to(file))
-    await ask(stage, 600)
-    await wait_until(lambda: lost(stage) > 0)
+    harness.backend("v2")
+    harness.use(route("v2"), access_log=log_to(file))
+    await ask(harness, 600)
+    await wait_until(lambda: lost(harness) > 0)
     reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
         found = b""
@@ -255,13 +255,13 @@ async def test_a_pipe_that_nobody_reads_costs_lines_alone(
             nonlocal found
             with contextlib.suppress(BlockingIOError):
                 found += os.read(reader, 65536)
-            return found.count(b"\n") + lost(stage) == 600
+            return found.count(b"\n") + lost(harness) == 600
 
         await wait_until(all_are_there, "each line is written or counted")
         assert all(json.loads(line)["status"] == 200 for line in found.splitlines())
     finally:
         os.close(reader)
-        await wait_until(lambda: not stage.plane.active)
+        await wait_until(lambda: not harness.plane.active)
 
 
 def test_after_a_full_disk_lines_are_whole_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from tests.dataplane.plane import Stage, route
+from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, Script, closing
 from tests.dataplane.wire import chunked, get, ok, post
 
@@ -26,9 +26,9 @@ def stalling(raw: bytes) -> Script:
     return script
 
 
-async def expect_cut(stage: Stage, body: bytes) -> None:
+async def expect_cut(harness: Harness, body: bytes) -> None:
     """The client sees a head of 200, this much of the body, and no end of it."""
-    client = await stage.client()
+    client = await harness.client()
     await client.send(post(b"x"))
     head = await client.head()
     assert (head.status, head.backend) == (200, "v3")
@@ -47,15 +47,15 @@ TRUNCATED = {
 
 
 @pytest.mark.parametrize("raw, body", TRUNCATED.values(), ids=TRUNCATED)
-async def test_truncated(stage: Stage, raw: bytes, body: bytes) -> None:
-    stage.backend("v3", closing(raw))
-    stage.backend("v2")
-    stage.use(route("v3", fallback="v2", pure=True))
-    await expect_cut(stage, body)
-    cell = await stage.cell("v3")
+async def test_truncated(harness: Harness, raw: bytes, body: bytes) -> None:
+    harness.backend("v3", closing(raw))
+    harness.backend("v2")
+    harness.use(route("v3", fallback="v2", pure=True))
+    await expect_cut(harness, body)
+    cell = await harness.cell("v3")
     assert (cell.requests, cell.errors, cell.codes) == (1, 1, {200: 1})
     assert cell.failures == {"body": 1}
-    assert stage.backends["v2"].requests == [], "too late for a fallback"
+    assert harness.backends["v2"].requests == [], "too late for a fallback"
 
 
 BROKEN = {
@@ -66,7 +66,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("rest, body", BROKEN.values(), ids=BROKEN)
-async def test_broken_chunks(stage: Stage, rest: bytes, body: bytes) -> None:
+async def test_broken_chunks(harness: Harness, rest: bytes, body: bytes) -> None:
     passed = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -76,20 +76,20 @@ async def test_broken_chunks(stage: Stage, rest: bytes, body: bytes) -> None:
         await conversation.send(rest)
         await conversation.watch()
 
-    backend = stage.backend("v3", script)
-    stage.use(route("v3"))
-    client = await stage.client()
+    backend = harness.backend("v3", script)
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(get())
     await client.head()
     assert await client.exactly(len(body)) == body
     passed.set()
     assert await client.rest() == (b"", "reset")
-    assert (await stage.cell("v3")).failures == {"body": 1}
+    assert (await harness.cell("v3")).failures == {"body": 1}
     await backend.conversations[0].over()
 
 
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
-async def test_reset_in_mid_body(stage: Stage, raw: bytes) -> None:
+async def test_reset_in_mid_body(harness: Harness, raw: bytes) -> None:
     passed = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -98,35 +98,35 @@ async def test_reset_in_mid_body(stage: Stage, raw: bytes) -> None:
         await passed.wait()
         conversation.reset()
 
-    stage.backend("v3", script)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", script)
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(get())
     await client.head()
     await client.until(b"half")
     passed.set()
     rest, how = await client.rest()
     assert (rest.strip(), how) == (b"", "reset")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.failures) == (1, {"body": 1})
 
 
 @pytest.mark.parametrize("raw", [LENGTH, CHUNKS, UNENDING], ids=["length", "chunked", "until close"])
 @pytest.mark.parametrize("idle, total, reason", [(SOON, None, "body"), (10.0, SOON, "total_timeout")])
 async def test_an_answer_that_stops(
-    stage: Stage, raw: bytes, idle: float, total: float | None, reason: str
+    harness: Harness, raw: bytes, idle: float, total: float | None, reason: str
 ) -> None:
     script = stalling(raw + (b"4\r\nhalf\r\n" if raw is CHUNKS else b"half"))
-    backend = stage.backend("v3", script, idle_timeout=idle, total_timeout=total)
-    stage.use(route("v3"))
-    await expect_cut(stage, b"half" if raw is LENGTH else b"4\r\nhalf\r\n")
-    cell = await stage.cell("v3")
+    backend = harness.backend("v3", script, idle_timeout=idle, total_timeout=total)
+    harness.use(route("v3"))
+    await expect_cut(harness, b"half" if raw is LENGTH else b"4\r\nhalf\r\n")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.codes) == (1, {200: 1})
     assert cell.failures == {reason: 1}
     await backend.conversations[0].over()
 
 
-async def test_a_slow_answer_may_take_longer_than_the_idle_timeout(stage: Stage) -> None:
+async def test_a_slow_answer_may_take_longer_than_the_idle_timeout(harness: Harness) -> None:
     """The idle timeout runs between two pieces, not over the answer."""
     idle = 0.3
 
@@ -138,60 +138,60 @@ async def test_a_slow_answer_may_take_longer_than_the_idle_timeout(stage: Stage)
             await conversation.send(chunked(b"tick").removesuffix(b"0\r\n\r\n"))
         await conversation.send(b"0\r\n\r\n")
 
-    stage.backend("v3", script, idle_timeout=idle, first_byte_timeout=idle)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", script, idle_timeout=idle, first_byte_timeout=idle)
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(get())
     assert (await client.answer()).body == b"tick" * 8
-    assert (await stage.cell("v3")).errors == 0
+    assert (await harness.cell("v3")).errors == 0
 
 
-async def test_a_slow_upload_costs_nobody_anything(stage: Stage) -> None:
+async def test_a_slow_upload_costs_nobody_anything(harness: Harness) -> None:
     """Before the request is complete it is the client's time that passes, not the backend's."""
-    stage.backend("v3", first_byte_timeout=SOON, idle_timeout=SOON)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", first_byte_timeout=SOON, idle_timeout=SOON)
+    harness.use(route("v3"))
+    client = await harness.client()
     raw = post(b"12345678")
     await client.send(raw[:-8])
     for n in range(8):
         await asyncio.sleep(SOON / 3)
         await client.send(b"12345678"[n : n + 1])
     assert (await client.answer()).status == 200
-    assert (await stage.cell("v3")).errors == 0
+    assert (await harness.cell("v3")).errors == 0
 
 
-async def test_a_total_timeout_in_an_upload_is_the_clients(stage: Stage) -> None:
-    stage.backend("v3")
-    stage.use(route("v3"))
-    client = await stage.client()
+async def test_a_total_timeout_in_an_upload_is_the_clients(harness: Harness) -> None:
+    harness.backend("v3")
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(get())
     await client.answer()  # so that there is a connection, and nothing else takes the time
-    stage.specs["v3"] = replace(stage.specs["v3"], total_timeout=SOON)
-    stage.use(route("v3"))
+    harness.specs["v3"] = replace(harness.specs["v3"], total_timeout=SOON)
+    harness.use(route("v3"))
     await client.send(post(b"12345678")[:-3])
     answer = await client.answer()
     assert (answer.status, answer.error) == (408, b"downstream/head_timeout")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.abandoned, cell.duration.count) == (0, 1, 1)
 
 
-async def test_an_upload_that_stops_under_an_answer_is_the_clients(stage: Stage) -> None:
+async def test_an_upload_that_stops_under_an_answer_is_the_clients(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.head()
         await conversation.send(ok(b"12345678")[:-3])
         await conversation.watch()
 
-    stage.backend("v3", script, idle_timeout=SOON)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", script, idle_timeout=SOON)
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(post(b"12345678")[:-3])
     assert (await client.head()).status == 200
     assert await client.rest() == (b"12345", "reset")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.abandoned, cell.duration.count) == (0, 1, 0)
 
 
-async def test_the_end_of_an_upload_does_not_end_patience_with_an_answer_under_way(stage: Stage) -> None:
+async def test_the_end_of_an_upload_does_not_end_patience_with_an_answer_under_way(harness: Harness) -> None:
     """Once the answer has begun its idle timeout counts, not the time to a first byte that has come."""
     uploaded = asyncio.Event()
 
@@ -203,9 +203,9 @@ async def test_the_end_of_an_upload_does_not_end_patience_with_an_answer_under_w
         await asyncio.sleep(3 * SOON)
         await conversation.send(chunked(b"late"))
 
-    stage.backend("v3", script, first_byte_timeout=SOON)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", script, first_byte_timeout=SOON)
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(post(b"hello").removesuffix(b"hello"))
     head = await client.head()
     await client.send(b"hello")

@@ -11,7 +11,7 @@ from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.exchange import Exchange
 from crossfade.http1.head import RequestHead
 from tests.build import interpreted
-from tests.dataplane.plane import Stage, route
+from tests.dataplane.plane import Harness, route
 from tests.dataplane.wire import get
 
 pytestmark = interpreted
@@ -22,37 +22,39 @@ def broken(*_: object) -> None:
 
 
 @pytest.mark.parametrize("place", ["request", "client_head"])
-async def test_the_client_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_the_client_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     monkeypatch.setattr(relay, place, broken)
     await client.send(get("/"))
     answer = await client.answer()
     assert answer.status == 500
     assert answer.field("x-crossfade-error") == b"internal/bug"
     monkeypatch.undo()
-    other = await stage.client()
+    other = await harness.client()
     await other.send(get("/"))
     assert (await other.answer()).status == 200
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.codes) == (2, 0, {500: 1, 200: 1})
 
 
-async def test_before_a_backend_is_known(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_before_a_backend_is_known(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     monkeypatch.setattr(Exchange, "decide", broken)
     await client.send(get("/"))
     assert (await client.answer()).status == 500
 
 
-async def test_in_a_request_that_waited_behind_another(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"))
+async def test_in_a_request_that_waited_behind_another(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
     monkeypatch.setattr(Downstream, "start", failing_for(b"/b", Downstream.start))
-    client = await stage.client()
+    client = await harness.client()
     await client.send(get("/a") + get("/b"))
     assert (await client.answer()).status == 200
     assert await client.rest() == (b"", "reset")

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crossfade.dataplane.endpoint import EndpointState
 from crossfade.dataplane.upstream import Upstream
 from tests.build import interpreted
-from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
+from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, each, silent
 from tests.dataplane.wire import GUARD, Message, chunked, get, ok, post, wait_until
 
@@ -34,40 +34,40 @@ async def greeting(conversation: Conversation) -> None:
 
 
 @pytest.mark.parametrize("script", [slamming, resetting, greeting])
-async def test_a_backend_that_accepts_and_is_no_use(stage: Stage, script: Script) -> None:
+async def test_a_backend_that_accepts_and_is_no_use(harness: Harness, script: Script) -> None:
     """The failure shows at once, whenever exactly it is noticed; not after the time to the first byte."""
-    stage.backend("v3", script, first_byte_timeout=3 * GUARD)
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.backend("v3", script, first_byte_timeout=3 * GUARD)
+    harness.use(route("v3"))
+    client = await harness.client()
     for _ in range(30):
         await client.send(post(b"x"))
         assert (await client.answer()).status == 502
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.requests, cell.errors) == (30, 30)
     assert set(cell.failures) <= {"connect", "reset", "protocol"}
 
 
 @pytest.mark.parametrize("script", [slamming, greeting])
-async def test_a_mirror_that_accepts_and_is_no_use(stage: Stage, script: Script) -> None:
-    stage.backend("v2")
-    stage.backend("v4", script, first_byte_timeout=3 * GUARD)
-    stage.use(route("v2", mirrors=mirrored("v4")))
-    client = await stage.client()
+async def test_a_mirror_that_accepts_and_is_no_use(harness: Harness, script: Script) -> None:
+    harness.backend("v2")
+    harness.backend("v4", script, first_byte_timeout=3 * GUARD)
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await harness.client()
     for _ in range(10):
         await client.send(get())
         assert (await client.answer()).status == 200
-    await stage.quiet()
-    assert stage.mirrors("v4") == {"failed": 10}
+    await harness.quiet()
+    assert harness.mirrors("v4") == {"failed": 10}
 
 
 @pytest.mark.parametrize("script", [slamming, greeting])
 async def test_a_connection_that_ends_before_it_is_used(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, script: Script
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, script: Script
 ) -> None:
     """Nothing was sent, so the fallback may answer even what is not pure."""
-    stage.backend("v2")
-    useless = stage.backend("v3", script).port
-    create_connection = stage.plane.loop.create_connection
+    harness.backend("v2")
+    useless = harness.backend("v3", script).port
+    create_connection = harness.plane.loop.create_connection
 
     async def connect(protocol: Any, host: str, port: int, **tls: Any) -> Any:
         transport, upstream = await create_connection(protocol, host, port, **tls)
@@ -75,40 +75,42 @@ async def test_a_connection_that_ends_before_it_is_used(
             await wait_until(transport.is_closing)
         return transport, upstream
 
-    monkeypatch.setattr(stage.plane.loop, "create_connection", connect)
-    stage.use(route("v3", fallback="v2"))
-    client = await stage.client()
+    monkeypatch.setattr(harness.plane.loop, "create_connection", connect)
+    harness.use(route("v3", fallback="v2"))
+    client = await harness.client()
     await client.send(post(b"x"))
     assert (await client.answer()).backend == "v2"
-    assert (await stage.cell("v3")).failures == {"connect": 1}
+    assert (await harness.cell("v3")).failures == {"connect": 1}
 
 
-async def test_a_connection_that_is_not_made_in_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_that_is_not_made_in_time(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where a firewall drops what comes."""
-    silent_port = stage.backend("v3", connect_timeout=0.1).port
-    create_connection = stage.plane.loop.create_connection
+    silent_port = harness.backend("v3", connect_timeout=0.1).port
+    create_connection = harness.plane.loop.create_connection
 
     async def connect(protocol: Any, host: str, port: int, **tls: Any) -> Any:
         if port == silent_port:
             await asyncio.Event().wait()
         return await create_connection(protocol, host, port, **tls)
 
-    stage.backend("v2")
-    stage.use(route("v3", fallback="v2"))
-    monkeypatch.setattr(stage.plane.loop, "create_connection", connect)
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v3", fallback="v2"))
+    monkeypatch.setattr(harness.plane.loop, "create_connection", connect)
+    client = await harness.client()
     await client.send(post(b"x"))
     assert (await client.answer()).backend == "v2"
-    assert (await stage.cell("v3")).failures == {"connect": 1}
+    assert (await harness.cell("v3")).failures == {"connect": 1}
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", "no-such-host.invalid"])
-async def test_a_name_that_cannot_be_looked_up(stage: Stage, host: str) -> None:
-    stage.backend("v3")
-    spec = stage.specs["v3"]
-    stage.specs["v3"] = replace(spec, endpoints=(replace(spec.endpoints[0], host=host),))
-    stage.use(route("v3"))
-    client = await stage.client()
+async def test_a_name_that_cannot_be_looked_up(harness: Harness, host: str) -> None:
+    harness.backend("v3")
+    spec = harness.specs["v3"]
+    harness.specs["v3"] = replace(spec, endpoints=(replace(spec.endpoints[0], host=host),))
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(post(b"x"))
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/connect")
@@ -117,7 +119,7 @@ async def test_a_name_that_cannot_be_looked_up(stage: Stage, host: str) -> None:
 @interpreted
 @pytest.mark.parametrize("fault", [errno.EMFILE, errno.EADDRNOTAVAIL])
 async def test_the_proxys_own_faults_blame_nobody(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: int
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:
     """Out of descriptors or ports: that says nothing about the backend (law 6)."""
 
@@ -125,30 +127,32 @@ async def test_the_proxys_own_faults_blame_nobody(
         raise OSError(fault, "out of something")
 
     monkeypatch.setattr(EndpointState, "connect", failing)
-    stage.backend("v3")
-    stage.backend("v2")
-    stage.backend("v4")
-    stage.use(route("v3", fallback="v2", mirrors=mirrored("v4")))
-    client = await stage.client()
+    harness.backend("v3")
+    harness.backend("v2")
+    harness.backend("v4")
+    harness.use(route("v3", fallback="v2", mirrors=mirrored("v4")))
+    client = await harness.client()
     await client.send(get())
     answer = await client.answer()
     assert (answer.status, answer.error) == (503, b"internal/overload")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.failures) == (0, {"overload": 1})
-    assert stage.mirrors("v4") == {"dropped_overload": 1}
-    assert await stage.shadow("v4") is None
+    assert harness.mirrors("v4") == {"dropped_overload": 1}
+    assert await harness.shadow("v4") is None
 
 
-async def test_a_large_upload_waits_for_its_connection(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_large_upload_waits_for_its_connection(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only so much is held; the client is stopped until there is somewhere to send it."""
     opening = connecting_slowly(monkeypatch)
     size = 8 * 1024 * 1024
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     pouring = asyncio.create_task(client.pour(post(b"x" * size)))
-    await wait_until(lambda: stage.plane.active, "the request begins")
-    (exchange,) = stage.plane.active
+    await wait_until(lambda: harness.plane.active, "the request begins")
+    (exchange,) = harness.plane.active
     await wait_until(lambda: not exchange.client.reading, "the client is stopped")
     assert exchange.kept < 1024 * 1024
     opening.set()
@@ -161,7 +165,7 @@ async def test_a_large_upload_waits_for_its_connection(stage: Stage, monkeypatch
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_a_retry_in_the_middle_of_an_upload(stage: Stage, coded: bool) -> None:
+async def test_a_retry_in_the_middle_of_an_upload(harness: Harness, coded: bool) -> None:
     """What was sent is sent again, and the rest follows on the new connection."""
 
     async def script(conversation: Conversation) -> None:
@@ -173,9 +177,9 @@ async def test_a_retry_in_the_middle_of_an_upload(stage: Stage, coded: bool) -> 
         else:
             await answering(ok(b"again"))(conversation)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2", pure=True))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2", pure=True))
+    client = await harness.client()
     await client.send(get())
     await client.answer()
     raw = CODED + chunked(b"hello ", b"world") if coded else post(b"hello world")
@@ -187,16 +191,16 @@ async def test_a_retry_in_the_middle_of_an_upload(stage: Stage, coded: bool) -> 
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_a_fallback_in_the_middle_of_an_upload(stage: Stage, coded: bool) -> None:
+async def test_a_fallback_in_the_middle_of_an_upload(harness: Harness, coded: bool) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.head()
         await conversation.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
         await conversation.watch()
 
-    rejecting = stage.backend("v3", script)
-    fallback = stage.backend("v2")
-    stage.use(route("v3", fallback="v2", pure=True))
-    client = await stage.client()
+    rejecting = harness.backend("v3", script)
+    fallback = harness.backend("v2")
+    harness.use(route("v3", fallback="v2", pure=True))
+    client = await harness.client()
     raw = CODED + chunked(b"hello ", b"world") if coded else post(b"hello world")
     await client.send(raw[:-14] if coded else raw[:-5])
     await wait_until(lambda: fallback.conversations, "the fallback is asked")
@@ -209,7 +213,7 @@ async def test_a_fallback_in_the_middle_of_an_upload(stage: Stage, coded: bool) 
     assert (await client.answer()).status == 200, "and the client is in step"
 
 
-async def test_an_upload_too_large_to_repeat_gets_the_early_error(stage: Stage) -> None:
+async def test_an_upload_too_large_to_repeat_gets_the_early_error(harness: Harness) -> None:
     released = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -218,12 +222,12 @@ async def test_an_upload_too_large_to_repeat_gets_the_early_error(stage: Stage) 
         await conversation.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
         await conversation.watch()
 
-    stage.backend("v3", script)
-    fallback = stage.backend("v2")
-    stage.use(route("v3", fallback="v2", pure=True, inspect_limit=10))
-    client = await stage.client()
+    harness.backend("v3", script)
+    fallback = harness.backend("v2")
+    harness.use(route("v3", fallback="v2", pure=True, inspect_limit=10))
+    client = await harness.client()
     await client.send(post(b"x" * 100)[:-1])
-    await wait_until(lambda: stage.accepted and not stage.accepted[0].replayable, "too much was sent")
+    await wait_until(lambda: harness.accepted and not harness.accepted[0].replayable, "too much was sent")
     released.set()
     assert (await client.answer()).status == 503
     assert fallback.conversations == []
@@ -232,7 +236,7 @@ async def test_an_upload_too_large_to_repeat_gets_the_early_error(stage: Stage) 
 # ── between the two: nothing is mixed up ──────────────────────────────────────────────────────────
 
 
-async def test_answers_go_to_whom_they_are_due(stage: Stage) -> None:
+async def test_answers_go_to_whom_they_are_due(harness: Harness) -> None:
     """The later request is answered first; both clients get their own."""
     turn = asyncio.Event()
 
@@ -241,9 +245,9 @@ async def test_answers_go_to_whom_they_are_due(stage: Stage) -> None:
             await turn.wait()
         await conversation.send(ok(request.body))
 
-    stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    slow, fast = await stage.client(), await stage.client()
+    harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    slow, fast = await harness.client(), await harness.client()
     await slow.send(post(b"slow"))
     await fast.send(post(b"fast"))
     assert (await fast.answer()).body == b"fast"
@@ -251,16 +255,16 @@ async def test_answers_go_to_whom_they_are_due(stage: Stage) -> None:
     assert (await slow.answer()).body == b"slow"
 
 
-async def test_a_client_that_left_leaves_no_answer_behind(stage: Stage) -> None:
+async def test_a_client_that_left_leaves_no_answer_behind(harness: Harness) -> None:
     """Its connection to the backend is not the next client's."""
-    backend = stage.backend("v2", silent)
-    stage.use(route("v2"))
-    leaver = await stage.client()
+    backend = harness.backend("v2", silent)
+    harness.use(route("v2"))
+    leaver = await harness.client()
     await leaver.send(get("/secret"))
     await wait_until(lambda: backend.conversations and backend.conversations[0].received)
     leaver.close()
-    await stage.quiet()
-    other = await stage.client()
+    await harness.quiet()
+    other = await harness.client()
     await other.send(get("/other"))
     await wait_until(lambda: len(backend.conversations) == 2, "a connection of its own")
     assert b"/other" not in backend.conversations[0].received

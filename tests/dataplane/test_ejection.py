@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from crossfade.routing.snapshot import Eject
-from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, closing, silent
 from tests.dataplane.wire import get, ok, post, wait_until
 
@@ -17,10 +17,10 @@ UNAVAILABLE = answering(b"HTTP/1.1 503 Not now\r\nContent-Length: 0\r\n\r\n")
 BROKEN = answering(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
 
 
-async def statuses(stage: Stage, count: int, raw: bytes = post(b"x")) -> Counter[int]:
+async def statuses(harness: Harness, count: int, raw: bytes = post(b"x")) -> Counter[int]:
     seen: Counter[int] = Counter()
     for _ in range(count):
-        client = await stage.client()
+        client = await harness.client()
         await client.send(raw)
         seen[(await client.answer()).status] += 1
     return seen
@@ -37,48 +37,48 @@ async def statuses(stage: Stage, count: int, raw: bytes = post(b"x")) -> Counter
     ids=["503", "reset", "garbage", "silence"],
 )
 async def test_what_keeps_failing_is_passed_over(
-    stage: Stage, script: Script, status: int, caplog: pytest.LogCaptureFixture
+    harness: Harness, script: Script, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = stage.backend("v2", eject=EJECT, first_byte_timeout=0.05)
-    bad = stage.another_endpoint("v2", script)
-    stage.use(route("v2"))
+    good = harness.backend("v2", eject=EJECT, first_byte_timeout=0.05)
+    bad = harness.another_endpoint("v2", script)
+    harness.use(route("v2"))
     with caplog.at_level(logging.WARNING):
-        seen = await statuses(stage, 40)
+        seen = await statuses(harness, 40)
     assert seen == {200: 37, status: 3}
     assert sum(c.received.count(b"POST") for c in bad.conversations) == 3
     assert len(good.requests) == 37
     key = ("v2", f"http://127.0.0.1:{bad.port}")
-    assert stage.plane.recorder.table.ejections == {key: 1}
+    assert harness.plane.recorder.table.ejections == {key: 1}
     (said,) = [r.getMessage() for r in caplog.records if "passed over" in r.getMessage()]
     assert f"http://127.0.0.1:{bad.port}" in said
     assert "for 60 s" in said
 
 
-async def test_one_that_refuses_connections_costs_no_request(stage: Stage) -> None:
-    stage.backend("v2", eject=EJECT)
-    gone = stage.refusing("absent")
-    stage.replica("v2", stage.specs.pop("absent").endpoints[0])
-    stage.use(route("v2"))
-    assert await statuses(stage, 40) == {200: 40}
-    assert stage.plane.recorder.table.ejections == {("v2", f"http://127.0.0.1:{gone.port}"): 1}
-    assert (await stage.cell("v2")).failures == {"connect": 3}
-    assert (await stage.cell("v2")).errors == 0
+async def test_one_that_refuses_connections_costs_no_request(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT)
+    gone = harness.refusing("absent")
+    harness.replica("v2", harness.specs.pop("absent").endpoints[0])
+    harness.use(route("v2"))
+    assert await statuses(harness, 40) == {200: 40}
+    assert harness.plane.recorder.table.ejections == {("v2", f"http://127.0.0.1:{gone.port}"): 1}
+    assert (await harness.cell("v2")).failures == {"connect": 3}
+    assert (await harness.cell("v2")).errors == 0
 
 
-async def test_a_cut_off_body_counts(stage: Stage) -> None:
-    stage.backend("v2", eject=EJECT)
-    bad = stage.another_endpoint("v2", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
-    stage.use(route("v2"))
+async def test_a_cut_off_body_counts(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT)
+    bad = harness.another_endpoint("v2", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
+    harness.use(route("v2"))
     for _ in range(40):
-        client = await stage.client()
+        client = await harness.client()
         await client.send(get())
         await client.until(b"\r\n\r\n")
-        await stage.quiet()
+        await harness.quiet()
     assert len(bad.conversations) == 3
 
 
-async def test_failures_that_are_not_in_a_row_do_not_count(stage: Stage) -> None:
-    stage.backend("v2", eject=EJECT)
+async def test_failures_that_are_not_in_a_row_do_not_count(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT)
     turn = iter(range(1000))
 
     async def flaky(conversation: Conversation) -> None:
@@ -87,90 +87,90 @@ async def test_failures_that_are_not_in_a_row_do_not_count(stage: Stage) -> None
             bad = next(turn) % 3 != 0
             await conversation.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" if bad else ok(b"x"))
 
-    stage.another_endpoint("v2", flaky)
-    stage.use(route("v2"))
-    seen = await statuses(stage, 60)
+    harness.another_endpoint("v2", flaky)
+    harness.use(route("v2"))
+    seen = await statuses(harness, 60)
     assert seen[503] > 6
-    assert stage.plane.recorder.table.ejections == {}
+    assert harness.plane.recorder.table.ejections == {}
 
 
-async def test_a_500_is_an_answer(stage: Stage) -> None:
+async def test_a_500_is_an_answer(harness: Harness) -> None:
     """A model that fails on some inputs does so on each replica."""
-    stage.backend("v2", eject=EJECT)
-    stage.another_endpoint("v2", BROKEN)
-    stage.use(route("v2"))
-    seen = await statuses(stage, 60)
+    harness.backend("v2", eject=EJECT)
+    harness.another_endpoint("v2", BROKEN)
+    harness.use(route("v2"))
+    seen = await statuses(harness, 60)
     assert seen[500] > 10
-    assert stage.plane.recorder.table.ejections == {}
+    assert harness.plane.recorder.table.ejections == {}
 
 
-async def test_the_only_endpoint_is_never_ejected(stage: Stage) -> None:
-    stage.backend("v2", UNAVAILABLE, eject=EJECT)
-    stage.use(route("v2"))
-    assert await statuses(stage, 20) == {503: 20}
-    assert stage.plane.recorder.table.ejections == {}
+async def test_the_only_endpoint_is_never_ejected(harness: Harness) -> None:
+    harness.backend("v2", UNAVAILABLE, eject=EJECT)
+    harness.use(route("v2"))
+    assert await statuses(harness, 20) == {503: 20}
+    assert harness.plane.recorder.table.ejections == {}
 
 
-async def test_without_eject_nothing_is_passed_over(stage: Stage) -> None:
-    stage.backend("v2")
-    bad = stage.another_endpoint("v2", UNAVAILABLE)
-    stage.use(route("v2"))
-    assert (await statuses(stage, 40))[503] == len(bad.requests) > 5
+async def test_without_eject_nothing_is_passed_over(harness: Harness) -> None:
+    harness.backend("v2")
+    bad = harness.another_endpoint("v2", UNAVAILABLE)
+    harness.use(route("v2"))
+    assert (await statuses(harness, 40))[503] == len(bad.requests) > 5
 
 
-async def test_when_the_others_are_down_an_ejected_one_is_better_than_none(stage: Stage) -> None:
-    stage.backend("v2", eject=EJECT)
-    stage.another_endpoint("v2", UNAVAILABLE)
-    stage.use(route("v2"))
-    await statuses(stage, 30)
-    spec = stage.specs["v2"]
-    stage.use_down("v2", spec.endpoints[0])
-    assert await statuses(stage, 5) == {503: 5}
+async def test_when_the_others_are_down_an_ejected_one_is_better_than_none(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT)
+    harness.another_endpoint("v2", UNAVAILABLE)
+    harness.use(route("v2"))
+    await statuses(harness, 30)
+    spec = harness.specs["v2"]
+    harness.use_down("v2", spec.endpoints[0])
+    assert await statuses(harness, 5) == {503: 5}
 
 
-async def test_it_comes_back_when_its_time_is_over(stage: Stage) -> None:
-    stage.backend("v2", eject=Eject(after=3, time=0.01, max_share=0.5, statuses=(503,)))
-    bad = stage.another_endpoint("v2", UNAVAILABLE)
-    stage.use(route("v2"))
-    await statuses(stage, 20)
-    state = next(e for e in stage.plane.backends["v2"].endpoints.values() if e.spec.port == bad.port)
+async def test_it_comes_back_when_its_time_is_over(harness: Harness) -> None:
+    harness.backend("v2", eject=Eject(after=3, time=0.01, max_share=0.5, statuses=(503,)))
+    bad = harness.another_endpoint("v2", UNAVAILABLE)
+    harness.use(route("v2"))
+    await statuses(harness, 20)
+    state = next(e for e in harness.plane.backends["v2"].endpoints.values() if e.spec.port == bad.port)
     await wait_until(lambda: state.health.until is None, "it is back")
-    assert state in stage.plane.backends["v2"].available
+    assert state in harness.plane.backends["v2"].available
     await wait_until(lambda: state.share == 1.0, "it has its full share")
     before = len(bad.requests)
-    await statuses(stage, 20)
+    await statuses(harness, 20)
     assert len(bad.requests) > before
 
 
-async def test_coming_back_by_its_probes_it_begins_slowly(stage: Stage) -> None:
-    stage.backend("v2", eject=EJECT, slow_start=1000.0)
-    stage.another_endpoint("v2")
-    spec = stage.specs["v2"]
-    stage.use_down("v2", spec.endpoints[1])
-    assert await statuses(stage, 5) == {200: 5}
-    stage.specs["v2"] = spec
-    stage.use(route("v2"))
-    shares = {e.spec.port: e.share for e in stage.plane.backends["v2"].endpoints.values()}
+async def test_coming_back_by_its_probes_it_begins_slowly(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT, slow_start=1000.0)
+    harness.another_endpoint("v2")
+    spec = harness.specs["v2"]
+    harness.use_down("v2", spec.endpoints[1])
+    assert await statuses(harness, 5) == {200: 5}
+    harness.specs["v2"] = spec
+    harness.use(route("v2"))
+    shares = {e.spec.port: e.share for e in harness.plane.backends["v2"].endpoints.values()}
     assert list(shares.values()) == [1.0, pytest.approx(0.1, abs=0.01)]
-    await statuses(stage, 400)
-    late = stage.backends[f"v2/{spec.endpoints[1].port}"]
+    await statuses(harness, 400)
+    late = harness.backends[f"v2/{spec.endpoints[1].port}"]
     assert 0 < len(late.requests) < 100  # 20 of 400 expected
 
 
-async def test_all_from_the_start_have_full_shares(stage: Stage) -> None:
-    stage.backend("v2", slow_start=1000.0)
-    stage.another_endpoint("v2")
-    stage.use(route("v2"))
-    assert [e.share for e in stage.plane.backends["v2"].endpoints.values()] == [1.0, 1.0]
+async def test_all_from_the_start_have_full_shares(harness: Harness) -> None:
+    harness.backend("v2", slow_start=1000.0)
+    harness.another_endpoint("v2")
+    harness.use(route("v2"))
+    assert [e.share for e in harness.plane.backends["v2"].endpoints.values()] == [1.0, 1.0]
 
 
-async def test_copies_are_sent_past_what_fails_too(stage: Stage) -> None:
+async def test_copies_are_sent_past_what_fails_too(harness: Harness) -> None:
     """By what the copies saw themselves; what clients get is not touched."""
-    stage.backend("v2")
-    stage.backend("v4", eject=EJECT)
-    bad = stage.another_endpoint("v4", UNAVAILABLE)
-    stage.use(route("v2", mirrors=mirrored("v4")))
+    harness.backend("v2")
+    harness.backend("v4", eject=EJECT)
+    bad = harness.another_endpoint("v4", UNAVAILABLE)
+    harness.use(route("v2", mirrors=mirrored("v4")))
     for _ in range(40):
-        assert await statuses(stage, 1) == {200: 1}
-        await stage.quiet()
+        assert await statuses(harness, 1) == {200: 1}
+        await harness.quiet()
     assert len(bad.requests) == 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.build import interpreted
-from tests.dataplane.plane import Stage, route
+from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, naming, silent
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
 
@@ -69,37 +69,37 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("pure", [False, True], ids=["not pure", "pure"])
-async def test_a_failure_before_the_first_byte(stage: Stage, row: Row, pure: bool) -> None:
-    backend = stage.backend("v3", row.script, **row.spec)
-    stage.backend("v2")
-    stage.use(route("v3", fallback="v2", pure=pure))
-    client = await stage.client()
+async def test_a_failure_before_the_first_byte(harness: Harness, row: Row, pure: bool) -> None:
+    backend = harness.backend("v3", row.script, **row.spec)
+    harness.backend("v2")
+    harness.use(route("v3", fallback="v2", pure=pure))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
-    cell = await stage.cell("v3")
-    spilled = pure and row.fallback == "pure"
-    if spilled:
+    cell = await harness.cell("v3")
+    fell_back = pure and row.fallback == "pure"
+    if fell_back:
         assert (answer.status, answer.body, answer.backend) == (200, b"v2", "v2")
         assert answer.field("x-crossfade-assigned") == b"v3"
-        assert stage.backends["v2"].requests[0].body == b"hello"
+        assert harness.backends["v2"].requests[0].body == b"hello"
     else:
         assert answer.status == row.status
         assert answer.error == (None if row.stage == "status" else b"upstream/" + row.stage.encode())
-        assert stage.backends["v2"].requests == []
-    assert (cell.requests, cell.errors, cell.spilled) == (1, 1, int(spilled))
+        assert harness.backends["v2"].requests == []
+    assert (cell.requests, cell.errors, cell.fell_back) == (1, 1, int(fell_back))
     assert cell.failures == {row.stage: 1}
     assert cell.recent == [True]
-    assert (await stage.cell("v2")).requests == 0, "counted under the backend assigned"
+    assert (await harness.cell("v2")).requests == 0, "counted under the backend assigned"
     assert len(backend.conversations) == 1
     await client.send(RAW)
     assert (await client.answer()).status == answer.status, "the client's connection is still good"
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_without_a_fallback_the_proxy_answers(stage: Stage, row: Row) -> None:
-    stage.backend("v3", row.script, **row.spec)
-    stage.use(route("v3", pure=True))
-    client = await stage.client()
+async def test_without_a_fallback_the_proxy_answers(harness: Harness, row: Row) -> None:
+    harness.backend("v3", row.script, **row.spec)
+    harness.use(route("v3", pure=True))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
     assert answer.status == row.status
@@ -114,61 +114,61 @@ async def test_without_a_fallback_the_proxy_answers(stage: Stage, row: Row) -> N
 
 
 @pytest.mark.parametrize("raw", [get(), RAW, post(b"x" * 300_000)], ids=["GET", "POST", "large POST"])
-async def test_refused_connections_fall_back(stage: Stage, raw: bytes) -> None:
+async def test_refused_connections_fall_back(harness: Harness, raw: bytes) -> None:
     """Nothing was sent, so it is safe even for a POST that is not pure."""
-    stage.refusing("v3")
-    stage.backend("v2")
-    stage.use(route("v3", fallback="v2"))
-    client = await stage.client()
+    harness.refusing("v3")
+    harness.backend("v2")
+    harness.use(route("v3", fallback="v2"))
+    client = await harness.client()
     await client.send(raw)
     answer = await client.answer()
     assert (answer.status, answer.backend) == (200, "v2")
-    cell = await stage.cell("v3")
-    assert (cell.errors, cell.spilled, cell.failures) == (1, 1, {"connect": 1})
-    assert stage.backends["v2"].requests[0].body == raw.partition(b"\r\n\r\n")[2]
+    cell = await harness.cell("v3")
+    assert (cell.errors, cell.fell_back, cell.failures) == (1, 1, {"connect": 1})
+    assert harness.backends["v2"].requests[0].body == raw.partition(b"\r\n\r\n")[2]
 
 
-async def test_refused_connections_without_a_fallback(stage: Stage) -> None:
-    stage.refusing("v3")
-    stage.use(route("v3"))
-    client = await stage.client()
+async def test_refused_connections_without_a_fallback(harness: Harness) -> None:
+    harness.refusing("v3")
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/connect")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.failures, cell.codes) == (1, {"connect": 1}, {502: 1})
 
 
 @interpreted
 async def test_another_endpoint_is_tried_and_nobody_is_blamed(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.exchange.pick", lambda choices, draw: choices[0])
-    stage.refusing("v3")
-    stage.another_endpoint("v3")
-    stage.use(route("v3"))
-    client = await stage.client()
+    harness.refusing("v3")
+    harness.another_endpoint("v3")
+    harness.use(route("v3"))
+    client = await harness.client()
     await client.send(RAW)
     assert (await client.answer()).body == b"v3"
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.failures) == (0, {"connect": 1})
 
 
 @pytest.mark.parametrize("fallback, status", [(None, 503), ("v2", 200)])
-async def test_no_healthy_endpoint(stage: Stage, fallback: str | None, status: int) -> None:
-    stage.backend("v3")
-    stage.backend("v2")
-    stage.down("v3")
-    stage.use(route("v3", fallback=fallback))
-    client = await stage.client()
+async def test_no_healthy_endpoint(harness: Harness, fallback: str | None, status: int) -> None:
+    harness.backend("v3")
+    harness.backend("v2")
+    harness.down("v3")
+    harness.use(route("v3", fallback=fallback))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
     assert answer.status == status
     if status == 503:
         assert (answer.error, answer.field("retry-after")) == (b"upstream/no_endpoint", b"1")
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.failures) == (1, {"no_endpoint": 1})
-    assert stage.backends["v3"].conversations == []
+    assert harness.backends["v3"].conversations == []
 
 
 @pytest.mark.parametrize(
@@ -180,25 +180,25 @@ async def test_no_healthy_endpoint(stage: Stage, fallback: str | None, status: i
     ],
 )
 async def test_the_fallback_may_fail_too(
-    stage: Stage, fallback: Script, status: int, error: bytes | None
+    harness: Harness, fallback: Script, status: int, error: bytes | None
 ) -> None:
     """Only the backend assigned is blamed, and nobody is asked a third time."""
-    stage.backend("v3", closing(b""))
-    stage.backend("v2", fallback)
-    stage.use(route("v3", fallback="v2", pure=True))
-    client = await stage.client()
+    harness.backend("v3", closing(b""))
+    harness.backend("v2", fallback)
+    harness.use(route("v3", fallback="v2", pure=True))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
     assert (answer.status, answer.error) == (status, error)
-    assert (await stage.cell("v3")).errors == 1
-    assert (await stage.cell("v2")).requests == 0
-    assert [len(b.requests) for b in stage.backends.values()] == [1, 1]
+    assert (await harness.cell("v3")).errors == 1
+    assert (await harness.cell("v2")).requests == 0
+    assert [len(b.requests) for b in harness.backends.values()] == [1, 1]
 
 
-async def test_a_backend_is_not_its_own_fallback(stage: Stage) -> None:
-    backend = stage.backend("v2", closing(b""))
-    stage.use(route("v2", fallback="v2", pure=True))
-    client = await stage.client()
+async def test_a_backend_is_not_its_own_fallback(harness: Harness) -> None:
+    backend = harness.backend("v2", closing(b""))
+    harness.use(route("v2", fallback="v2", pure=True))
+    client = await harness.client()
     await client.send(RAW)
     assert (await client.answer()).status == 502
     assert len(backend.requests) == 1
@@ -207,19 +207,19 @@ async def test_a_backend_is_not_its_own_fallback(stage: Stage) -> None:
 # ── overload ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_overload_is_refused_at_once_and_blames_nobody(stage: Stage) -> None:
+async def test_overload_is_refused_at_once_and_blames_nobody(harness: Harness) -> None:
     released = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
         await released.wait()
         await conversation.send(ok(b"v2"))
 
-    stage.backend("v2", each(handler), max_in_flight=2)
-    stage.use(route("v2"))
-    clients = [await stage.client() for _ in range(3)]
+    harness.backend("v2", each(handler), max_in_flight=2)
+    harness.use(route("v2"))
+    clients = [await harness.client() for _ in range(3)]
     for client in clients[:2]:
         await client.send(RAW)
-    await wait_until(lambda: len(stage.backends["v2"].requests) == 2)
+    await wait_until(lambda: len(harness.backends["v2"].requests) == 2)
     await clients[2].send(RAW)
     answer = await clients[2].answer()
     assert (answer.status, answer.error) == (503, b"internal/overload")
@@ -228,7 +228,7 @@ async def test_overload_is_refused_at_once_and_blames_nobody(stage: Stage) -> No
     assert [(await client.answer()).status for client in clients[:2]] == [200, 200]
     await clients[2].send(RAW)
     assert (await clients[2].answer()).status == 200, "there is room again"
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.failures) == (4, 0, {"overload": 1})
 
 
@@ -256,17 +256,17 @@ def dying(first: int) -> Script:
     ids=["GET", "POST", "pure POST"],
 )
 async def test_a_reused_connection_that_dies(
-    stage: Stage, raw: bytes, pure: bool, status: int, asked: int
+    harness: Harness, raw: bytes, pure: bool, status: int, asked: int
 ) -> None:
-    backend = stage.backend("v2", dying(1))
-    stage.use(route("v2", pure=pure))
-    client = await stage.client()
+    backend = harness.backend("v2", dying(1))
+    harness.use(route("v2", pure=pure))
+    client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).status == 200
     await client.send(raw)
     assert (await client.answer()).status == status
     assert len(backend.requests) == asked
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.errors) == (2, 0 if status == 200 else 1)
     assert cell.failures == {"stale_connection": 1}
 
@@ -277,26 +277,26 @@ async def test_a_reused_connection_that_dies(
     ids=["GET", "POST", "pure POST"],
 )
 async def test_an_endpoint_that_hangs_up_on_a_fresh_connection(
-    stage: Stage, raw: bytes, pure: bool, status: int
+    harness: Harness, raw: bytes, pure: bool, status: int
 ) -> None:
     """Killed while it accepted: another endpoint is asked, where the request may be repeated; else nobody is."""
-    stage.backend("v2", closing(b""))
-    stage.another_endpoint("v2")
-    stage.use(route("v2", pure=pure))
+    harness.backend("v2", closing(b""))
+    harness.another_endpoint("v2")
+    harness.use(route("v2", pure=pure))
     seen = set()
     for _ in range(20):  # whichever endpoint is drawn first
-        client = await stage.client()
+        client = await harness.client()
         await client.send(raw)
         seen.add((await client.answer()).status)
     assert seen == {200, status}
 
 
-async def test_a_retry_takes_a_fresh_connection(stage: Stage) -> None:
+async def test_a_retry_takes_a_fresh_connection(harness: Harness) -> None:
     """All pooled connections die at a restart; a retry over a second one of them would be wasted."""
     pooled = 5
-    backend = stage.backend("v2", dying(pooled))
-    stage.use(route("v2"))
-    clients = [await stage.client() for _ in range(pooled)]
+    backend = harness.backend("v2", dying(pooled))
+    harness.use(route("v2"))
+    clients = [await harness.client() for _ in range(pooled)]
     for client in clients:
         await client.send(get())
     for client in clients:
@@ -307,76 +307,76 @@ async def test_a_retry_takes_a_fresh_connection(stage: Stage) -> None:
     assert len(backend.conversations) == pooled + 1
 
 
-async def test_no_retry_without_attempts(stage: Stage) -> None:
-    stage.backend("v2", dying(1))
-    stage.use(route("v2", retry_attempts=0))
-    client = await stage.client()
+async def test_no_retry_without_attempts(harness: Harness) -> None:
+    harness.backend("v2", dying(1))
+    harness.use(route("v2", retry_attempts=0))
+    client = await harness.client()
     for status in (200, 502):
         await client.send(get())
         assert (await client.answer()).status == status
 
 
-async def test_a_body_that_was_not_kept_is_not_repeated(stage: Stage) -> None:
-    backend = stage.backend("v2", dying(1))
-    stage.use(route("v2", pure=True, inspect_limit=10))
-    client = await stage.client()
+async def test_a_body_that_was_not_kept_is_not_repeated(harness: Harness) -> None:
+    backend = harness.backend("v2", dying(1))
+    harness.use(route("v2", pure=True, inspect_limit=10))
+    client = await harness.client()
     await client.send(RAW)
     await client.answer()
     raw = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 10, b"y")
     await client.send(raw[:-5])
-    await at_once(lambda: stage.accepted[-1].kept == 11)
+    await at_once(lambda: harness.accepted[-1].kept == 11)
     await client.send(raw[-5:])
     assert (await client.answer()).status == 502
     assert len(backend.requests) == 2
 
 
-async def test_repeats_live_inside_a_budget(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeats_live_inside_a_budget(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """While so many wait for their second answer, others get the failure of the first."""
-    monkeypatch.setattr("crossfade.dataplane.repeat.FLOOR", 2)
+    monkeypatch.setattr("crossfade.dataplane.retry_policy.FLOOR", 2)
     released = asyncio.Event()
 
     async def slow(conversation: Conversation, request: Message) -> None:
         await released.wait()
         await conversation.send(ok(b"v2"))
 
-    stage.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh"))
-    stage.backend("v2", each(slow))
-    stage.use(route("v3", fallback="v2", pure=True, retry_budget=0.0))
-    clients = [await stage.client() for _ in range(4)]
+    harness.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\noh"))
+    harness.backend("v2", each(slow))
+    harness.use(route("v3", fallback="v2", pure=True, retry_budget=0.0))
+    clients = [await harness.client() for _ in range(4)]
     for client in clients[:2]:
         await client.send(RAW)
-    await wait_until(lambda: len(stage.backends["v2"].requests) == 2)
+    await wait_until(lambda: len(harness.backends["v2"].requests) == 2)
     for client in clients[2:]:
         await client.send(RAW)
         assert (await client.answer()).status == 500
     released.set()
     for client in clients[:2]:
         assert (await client.answer()).status == 200
-    cell = await stage.cell("v3")
-    assert (cell.requests, cell.errors, cell.spilled) == (4, 4, 2)
+    cell = await harness.cell("v3")
+    assert (cell.requests, cell.errors, cell.fell_back) == (4, 4, 2)
     await clients[3].send(RAW)
     assert (await clients[3].answer()).status == 200, "there is room again"
 
 
-async def test_a_fallback_over_a_connection_that_dies(stage: Stage) -> None:
+async def test_a_fallback_over_a_connection_that_dies(harness: Harness) -> None:
     """The fallback backend has an attempt of its own."""
-    stage.backend("v3", closing(b""))
-    stage.backend("v2", dying(1))
-    stage.use(route("v3", fallback="v2", pure=True))
-    client = await stage.client()
+    harness.backend("v3", closing(b""))
+    harness.backend("v2", dying(1))
+    harness.use(route("v3", fallback="v2", pure=True))
+    client = await harness.client()
     for _ in range(2):
         await client.send(RAW)
         assert (await client.answer()).status == 200
-    assert (await stage.cell("v3")).failures == {"reset": 2, "stale_connection": 1}
+    assert (await harness.cell("v3")).failures == {"reset": 2, "stale_connection": 1}
 
 
-async def test_a_total_timeout_counts_over_all_attempts(stage: Stage) -> None:
+async def test_a_total_timeout_counts_over_all_attempts(harness: Harness) -> None:
     """A fallback does not start the clock anew."""
-    stage.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), total_timeout=SOON)
-    stage.backend("v2", silent)
-    stage.use(route("v3", fallback="v2", pure=True))
-    client = await stage.client()
+    harness.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), total_timeout=SOON)
+    harness.backend("v2", silent)
+    harness.use(route("v3", fallback="v2", pure=True))
+    client = await harness.client()
     await client.send(RAW)
     answer = await client.answer()
     assert (answer.status, answer.error) == (504, b"upstream/total_timeout")
-    assert (await stage.cell("v3")).failures == {"status": 1, "total_timeout": 1}
+    assert (await harness.cell("v3")).failures == {"status": 1, "total_timeout": 1}

@@ -10,7 +10,7 @@ import pytest
 
 from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import Match
-from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import Conversation, naming
 from tests.dataplane.wire import chunked, get, post, wait_until
 
@@ -45,69 +45,69 @@ READ = {
 }
 
 
-def unread(stage: Stage) -> dict[str, int]:
-    return stage.plane.recorder.table.unread
+def unread(harness: Harness) -> dict[str, int]:
+    return harness.plane.recorder.table.unread
 
 
-async def two_routes(stage: Stage, **options: Any) -> None:
+async def two_routes(harness: Harness, **options: Any) -> None:
     """`new` takes what names that model, `rest` the others."""
     for name in ("v2", "v3"):
-        stage.backend(name)
-    stage.use(
+        harness.backend(name)
+    harness.use(
         route("v3", name="new", match=Match(json=NEW), inspect_limit=LIMIT, **options),
         route("v2", name="rest", inspect_limit=LIMIT),
     )
 
 
 @pytest.mark.parametrize("raw", READ.values(), ids=READ)
-async def test_what_can_be_read_is_matched(stage: Stage, raw: bytes) -> None:
-    await two_routes(stage)
-    client = await stage.client()
+async def test_what_can_be_read_is_matched(harness: Harness, raw: bytes) -> None:
+    await two_routes(harness)
+    client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).backend == "v3"
-    assert unread(stage) == {}
+    assert unread(harness) == {}
 
 
 @pytest.mark.parametrize(("raw", "reason"), UNREAD.values(), ids=UNREAD)
-async def test_what_cannot_be_read_is_not_matched(stage: Stage, raw: bytes, reason: str) -> None:
-    await two_routes(stage)
-    client = await stage.client()
+async def test_what_cannot_be_read_is_not_matched(harness: Harness, raw: bytes, reason: str) -> None:
+    await two_routes(harness)
+    client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).backend == "v2"
-    assert unread(stage) == {f"new:{reason}": 1}
+    assert unread(harness) == {f"new:{reason}": 1}
 
 
 @pytest.mark.parametrize(("raw", "reason"), UNREAD.values(), ids=UNREAD)
 async def test_what_cannot_be_read_has_no_key_and_goes_on_as_it_came(
-    stage: Stage, raw: bytes, reason: str
+    harness: Harness, raw: bytes, reason: str
 ) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2", sticky=sticky("json", "customer_id"), inspect_limit=LIMIT))
-    client = await stage.client()
+    backend = harness.backend("v2")
+    harness.use(route("v2", sticky=sticky("json", "customer_id"), inspect_limit=LIMIT))
+    client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).status == 200
     _, _, sent = raw.partition(b"\r\n\r\n")
     (request,) = backend.requests
     assert request.body == (TOO_LARGE if request.chunks is not None or b"chunked" in raw else sent)
-    assert (await stage.cell("v2")).unkeyed == 1
-    assert unread(stage) == {f"churn:{reason}": 1}
+    assert (await harness.cell("v2")).unkeyed == 1
+    assert unread(harness) == {f"churn:{reason}": 1}
 
 
 @pytest.mark.parametrize("raw", [get(), post(b"")])
-async def test_no_body_is_nothing_unread(stage: Stage, raw: bytes) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", sticky=sticky("json", "customer_id")))
-    client = await stage.client()
+async def test_no_body_is_nothing_unread(harness: Harness, raw: bytes) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", sticky=sticky("json", "customer_id")))
+    client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).status == 200
-    assert unread(stage) == {}
+    assert unread(harness) == {}
 
 
-async def test_a_body_limit_no_larger_than_the_inspect_limit_refuses_instead(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", sticky=sticky("json", "customer_id"), body_limit=LIMIT, inspect_limit=LIMIT))
+async def test_a_body_limit_no_larger_than_the_inspect_limit_refuses_instead(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", sticky=sticky("json", "customer_id"), body_limit=LIMIT, inspect_limit=LIMIT))
     for raw in (post(TOO_LARGE), coded(TOO_LARGE)):
-        client = await stage.client()
+        client = await harness.client()
         await client.send(raw)
         answer = await client.answer()
         assert (answer.status, answer.error) == (413, b"downstream/limits")
@@ -118,7 +118,7 @@ async def test_a_body_limit_no_larger_than_the_inspect_limit_refuses_instead(sta
 )
 @pytest.mark.parametrize("looked_into", [False, True])
 async def test_an_upload_reaches_its_model_before_it_is_complete(
-    stage: Stage, framing: bytes, looked_into: bool
+    harness: Harness, framing: bytes, looked_into: bool
 ) -> None:
     """What is not looked into is passed on at once; what is, as soon as it is known to be too large."""
 
@@ -127,10 +127,10 @@ async def test_an_upload_reaches_its_model_before_it_is_complete(
         await conversation.more()
         await conversation.watch()
 
-    backend = stage.backend("v2", reading)
+    backend = harness.backend("v2", reading)
     options: dict[str, Any] = {"sticky": sticky("json", "customer_id")} if looked_into else {}
-    stage.use(route("v2", inspect_limit=LIMIT, **options))
-    client = await stage.client()
+    harness.use(route("v2", inspect_limit=LIMIT, **options))
+    client = await harness.client()
     part = b"x" * (LIMIT + 1)
     await client.send(
         HEAD + framing + (b"%x\r\n%b\r\n" % (len(part), part) if b"chunked" in framing else part)
@@ -139,16 +139,16 @@ async def test_an_upload_reaches_its_model_before_it_is_complete(
     client.reset()
 
 
-async def test_the_convention_of_language_models(stage: Stage) -> None:
+async def test_the_convention_of_language_models(harness: Harness) -> None:
     """One path for all models, the body says which; a stream of tokens comes back."""
-    stage.backend("small")
-    stage.backend("large")
+    harness.backend("small")
+    harness.backend("large")
     chat = "/v1/chat/completions"
-    stage.use(
+    harness.use(
         route("small", name="small", match=Match(path=chat, json=(("model", "small-1"),))),
         route("large", name="large", match=Match(path=chat, json=(("model", "large-1"), ("stream", True)))),
     )
-    client = await stage.client()
+    client = await harness.client()
     for fields, backend in (
         ({"model": "small-1", "stream": True}, "small"),
         ({"model": "large-1", "stream": True}, "large"),
@@ -163,33 +163,33 @@ async def test_the_convention_of_language_models(stage: Stage) -> None:
         assert (answer.backend, answer.status) == (backend, 200 if backend else 404)
 
 
-async def test_one_customer_is_one_however_the_number_is_written(stage: Stage) -> None:
+async def test_one_customer_is_one_however_the_number_is_written(harness: Harness) -> None:
     for name in ("v2", "v3"):
-        stage.backend(name, naming)
-    stage.use(route({"v2": BUCKETS // 2, "v3": BUCKETS // 2}, sticky=sticky("json", "rows.0.id")))
-    client = await stage.client()
+        harness.backend(name, naming)
+    harness.use(route({"v2": BUCKETS // 2, "v3": BUCKETS // 2}, sticky=sticky("json", "rows.0.id")))
+    client = await harness.client()
     for customer in range(20):
         seen = set()
         for spelling in (f"{customer}", f'"{customer}"', f"{customer}.0", f"{customer}e0"):
             await client.send(post(b'{"rows": [{"id": %b}]}' % spelling.encode()))
             seen.add((await client.answer()).backend)
         assert len(seen) == 1
-    assert sum(len(backend.requests) for backend in stage.backends.values()) == 80
+    assert sum(len(backend.requests) for backend in harness.backends.values()) == 80
 
 
-async def test_the_largest_limit_counts_of_the_routes_that_ask(stage: Stage) -> None:
+async def test_the_largest_limit_counts_of_the_routes_that_ask(harness: Harness) -> None:
     """The next route's key is read, though the first one would not have looked so far."""
     for name in ("v2", "v3", "v4"):
-        stage.backend(name)
-    stage.use(
+        harness.backend(name)
+    harness.use(
         route("v4", name="new", match=Match(json=NEW), inspect_limit=10),
         route({"v2": 5000, "v3": 5000}, name="rest", sticky=sticky("json", "customer_id")),
     )
-    client = await stage.client()
+    client = await harness.client()
     for raw in (post(b'{"customer_id": "c1"}'), coded(b'{"customer_id": "c1"}')):
         await client.send(raw)
         await client.answer()
-    table = stage.plane.recorder.table
+    table = harness.plane.recorder.table
     assert sum(cell.requests for cell in table.cells.values()) == 2
     assert sum(cell.unkeyed for cell in table.cells.values()) == 0
-    assert unread(stage) == {}
+    assert unread(harness) == {}

@@ -7,51 +7,51 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, sticky
+from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, silent
 from tests.dataplane.wire import Wire, chunked, get, ok, post, wait_until
 
 WAYS: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
 
 
-async def expect_abandoned(stage: Stage, status: int = 499) -> None:
-    cell = await stage.cell("v2")
+async def expect_abandoned(harness: Harness, status: int = 499) -> None:
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.codes) == (1, 0, {status: 1})
     assert (cell.abandoned, cell.recent, cell.duration.count) == (1, [], 0)
     assert cell.failures == {"client_left": 1}
-    await wait_until(lambda: not stage.plane.clients, "the connection is gone")
+    await wait_until(lambda: not harness.plane.clients, "the connection is gone")
 
 
 @pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
-async def test_before_the_first_byte(stage: Stage, leave: Callable[[Wire], None]) -> None:
-    backend = stage.backend("v2", silent)
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_before_the_first_byte(harness: Harness, leave: Callable[[Wire], None]) -> None:
+    backend = harness.backend("v2", silent)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(post(b"hello"))
     await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
     leave(client)
-    await expect_abandoned(stage)
+    await expect_abandoned(harness)
     await backend.conversations[0].over()
 
 
 @pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
-async def test_in_the_middle_of_the_answer(stage: Stage, leave: Callable[[Wire], None]) -> None:
+async def test_in_the_middle_of_the_answer(harness: Harness, leave: Callable[[Wire], None]) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
         await conversation.watch()
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     await client.until(b"1\r\nx\r\n")
     leave(client)
-    await expect_abandoned(stage)
+    await expect_abandoned(harness)
     await backend.conversations[0].over()
 
 
-async def test_while_its_answer_piles_up(stage: Stage) -> None:
+async def test_while_its_answer_piles_up(harness: Harness) -> None:
     """It neither reads nor sends any more: what waits for it does not keep the work going for ever."""
     size = 10 * 1024 * 1024
 
@@ -60,87 +60,89 @@ async def test_while_its_answer_piles_up(stage: Stage) -> None:
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         await conversation.pour(b"x" * size)
 
-    stage.backend("v2", script, idle_timeout=0.2)
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=64 * 1024)
+    harness.backend("v2", script, idle_timeout=0.2)
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=64 * 1024)
     await client.send(get())
-    await wait_until(lambda: stage.accepted and stage.accepted[0].client_stalls, "it is stalled")
+    await wait_until(lambda: harness.accepted and harness.accepted[0].client_stalls, "it is stalled")
     client.half_close()
-    await expect_abandoned(stage)
+    await expect_abandoned(harness)
 
 
 @pytest.mark.parametrize("leave", [*WAYS.values(), Wire.half_close], ids=[*WAYS, "sends no more"])
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_in_the_middle_of_the_upload(stage: Stage, leave: Callable[[Wire], None], coded: bool) -> None:
+async def test_in_the_middle_of_the_upload(
+    harness: Harness, leave: Callable[[Wire], None], coded: bool
+) -> None:
     """Half an upload never looks like a whole one to the backend."""
-    backend = stage.backend("v2", silent)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", silent)
+    harness.use(route("v2"))
+    client = await harness.client()
     head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
     await client.send(head + chunked(b"hello")[:-4] if coded else post(b"hello")[:-3])
     await wait_until(lambda: backend.conversations and b"he" in backend.conversations[0].received)
     leave(client)
-    await expect_abandoned(stage)
+    await expect_abandoned(harness)
     await backend.conversations[0].over()
     assert b"0\r\n\r\n" not in backend.conversations[0].received
 
 
-async def test_while_its_body_is_waited_for(stage: Stage) -> None:
+async def test_while_its_body_is_waited_for(harness: Harness) -> None:
     """No backend was chosen yet; it is one outcome all the same."""
-    stage.backend("v2")
-    stage.use(route("v2", sticky=sticky("json", "id")))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2", sticky=sticky("json", "id")))
+    client = await harness.client()
     await client.send(post(b'{"id": 1}')[:-4])
-    await wait_until(lambda: stage.accepted, "the request begins")
+    await wait_until(lambda: harness.accepted, "the request begins")
     client.close()
-    await stage.quiet()
-    assert stage.plane.recorder.take().refused == {"499:client_left": 1}
-    assert stage.backends["v2"].conversations == []
+    await harness.quiet()
+    assert harness.plane.recorder.take().refused == {"499:client_left": 1}
+    assert harness.backends["v2"].conversations == []
 
 
-async def test_while_a_connection_is_opened(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_a_connection_is_opened(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     opening = connecting_slowly(monkeypatch)
-    stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: stage.accepted, "the request begins")
+    await wait_until(lambda: harness.accepted, "the request begins")
     client.close()
-    await expect_abandoned(stage)
+    await expect_abandoned(harness)
     opening.set()
-    await wait_until(lambda: not stage.plane.tasks, "the attempt ends")
-    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    await wait_until(lambda: not harness.plane.tasks, "the attempt ends")
+    (endpoint,) = harness.plane.backends["v2"].endpoints.values()
     assert len(endpoint.idle) == 1, "the next one gets the connection"
-    assert stage.backends["v2"].requests == []
+    assert harness.backends["v2"].requests == []
 
 
-async def test_with_pipelined_requests_behind(stage: Stage) -> None:
+async def test_with_pipelined_requests_behind(harness: Harness) -> None:
     """What was never begun is no outcome."""
-    backend = stage.backend("v2", silent)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", silent)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get() * 3)
     await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
     client.close()
-    await expect_abandoned(stage)
-    assert len(stage.accepted) == 1
+    await expect_abandoned(harness)
+    assert len(harness.accepted) == 1
 
 
-async def test_after_a_failure_of_the_backend_it_is_not_blamed_either(stage: Stage) -> None:
+async def test_after_a_failure_of_the_backend_it_is_not_blamed_either(harness: Harness) -> None:
     """The first backend failed, the client left while the fallback worked: nobody's fault (law 6)."""
-    stage.refusing("v3")
-    fallback = stage.backend("v2", silent)
-    stage.use(route("v3", fallback="v2"))
-    client = await stage.client()
+    harness.refusing("v3")
+    fallback = harness.backend("v2", silent)
+    harness.use(route("v3", fallback="v2"))
+    client = await harness.client()
     await client.send(get())
     await wait_until(lambda: fallback.conversations and fallback.conversations[0].received, "it is asked")
     client.close()
-    cell = await stage.cell("v3")
+    cell = await harness.cell("v3")
     assert (cell.errors, cell.abandoned, cell.codes) == (0, 1, {499: 1})
     await fallback.conversations[0].over()
 
 
-async def test_a_mirrored_copy_goes_on(stage: Stage) -> None:
+async def test_a_mirrored_copy_goes_on(harness: Harness) -> None:
     """It is evidence about the shadow, whatever the client does."""
     answered = asyncio.Event()
 
@@ -149,15 +151,15 @@ async def test_a_mirrored_copy_goes_on(stage: Stage) -> None:
         await answered.wait()
         await conversation.send(ok(b"v4"))
 
-    backend = stage.backend("v2", silent)
-    stage.backend("v4", script)
-    stage.use(route("v2", mirrors=mirrored("v4")))
-    client = await stage.client()
+    backend = harness.backend("v2", silent)
+    harness.backend("v4", script)
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await harness.client()
     await client.send(get())
     await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
     client.close()
-    await wait_until(lambda: not stage.plane.active, "the exchange ends")
+    await wait_until(lambda: not harness.plane.active, "the exchange ends")
     answered.set()
-    shadow = await stage.shadow("v4")
+    shadow = await harness.shadow("v4")
     assert shadow is not None
     assert (shadow.codes, shadow.errors) == ({200: 1}, 0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crossfade.routing.snapshot import Rate, Sticky
-from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import Conversation, each
 from tests.dataplane.wire import Message, Wire, chunked, get, ok, post, wait_until
 
@@ -43,10 +43,10 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_each_limit(stage: Stage, row: Row) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", **row.route), **row.snapshot)
-    client = await stage.client()
+async def test_each_limit(harness: Harness, row: Row) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", **row.route), **row.snapshot)
+    client = await harness.client()
     if row.counted != "503:overload":  # there, sending would only meet a reset
         await client.send(row.raw)
     answer = await client.answer()
@@ -54,9 +54,9 @@ async def test_each_limit(stage: Stage, row: Row) -> None:
         answer = await client.answer()
     assert (answer.status, answer.error, answer.backend) == (row.status, row.error, "")
     assert (answer.field("retry-after") is not None) == (row.status in (429, 503))
-    assert stage.plane.recorder.table.refused == {row.counted: 1}
+    assert harness.plane.recorder.table.refused == {row.counted: 1}
     client.close()
-    await wait_until(lambda: not stage.plane.clients, "nothing of it stays")
+    await wait_until(lambda: not harness.plane.clients, "nothing of it stays")
 
 
 class Gate:
@@ -70,12 +70,12 @@ class Gate:
         await conversation.send(ok(b"v2"))
 
 
-async def test_overload_is_shed_at_once_and_passes_by_itself(stage: Stage) -> None:
+async def test_overload_is_shed_at_once_and_passes_by_itself(harness: Harness) -> None:
     """Ten times what fits: what fits is served, the rest hears so while the model still works."""
     gate = Gate()
-    stage.backend("v2", each(gate.handle), max_in_flight=5)
-    stage.use(route("v2"))
-    clients = [await stage.client() for _ in range(50)]
+    harness.backend("v2", each(gate.handle), max_in_flight=5)
+    harness.use(route("v2"))
+    clients = [await harness.client() for _ in range(50)]
     for client in clients:
         await client.send(get())
     refused: list[Wire] = []
@@ -90,7 +90,7 @@ async def test_overload_is_shed_at_once_and_passes_by_itself(stage: Stage) -> No
         answer = await client.answer()
         assert (answer.status, answer.error) == (503, b"internal/overload")
         assert answer.field("connection") is None, "it may ask again over the same connection"
-    assert stage.plane.in_flight() == {"v2": 5}
+    assert harness.plane.in_flight() == {"v2": 5}
     gate.open.set()
     await asyncio.gather(*hearing)
     for client in clients:
@@ -99,27 +99,27 @@ async def test_overload_is_shed_at_once_and_passes_by_itself(stage: Stage) -> No
     for client in clients:
         await client.send(get())
         assert (await client.answer()).status == 200
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.codes, cell.errors) == (100, {200: 55, 503: 45}, 0)
     assert cell.failures == {"overload": 45}
 
 
-async def test_a_crowd_at_the_door_passes_by_itself(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"), connections=4)
-    inside = [await stage.client() for _ in range(4)]
-    await wait_until(lambda: len(stage.plane.clients) == 4)
-    crowd = [await stage.client() for _ in range(20)]
+async def test_a_crowd_at_the_door_passes_by_itself(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"), connections=4)
+    inside = [await harness.client() for _ in range(4)]
+    await wait_until(lambda: len(harness.plane.clients) == 4)
+    crowd = [await harness.client() for _ in range(20)]
     for client in crowd:
         answer = await client.answer()
         assert (answer.status, answer.field("connection")) == (503, b"close")
         assert await client.rest() == (b"", "closed")
-    await wait_until(lambda: len(stage.plane.clients) == 4, "the crowd holds nothing")
+    await wait_until(lambda: len(harness.plane.clients) == 4, "the crowd holds nothing")
     for client in inside:  # who is inside never noticed
         await client.send(get())
         assert (await client.answer()).status == 200
         client.close()
-    await wait_until(lambda: not stage.plane.clients)
-    late = await stage.client()
+    await wait_until(lambda: not harness.plane.clients)
+    late = await harness.client()
     await late.send(get())
     assert (await late.answer()).status == 200

@@ -13,7 +13,7 @@ import pytest
 from crossfade import dial
 from crossfade.dial import Addresses, look_up
 from crossfade.routing.snapshot import Endpoint
-from tests.dataplane.plane import Stage, route, settle
+from tests.dataplane.plane import Harness, route, settle
 from tests.dataplane.scripted import Conversation, ScriptedBackend, answering, each
 from tests.dataplane.wire import Message, get, ok, post, wait_until
 
@@ -52,16 +52,16 @@ def named(port: int) -> Endpoint:
     return Endpoint("model", port, f"model:{port}", True, f"http://model:{port}")
 
 
-def listening(stage: Stage, address: str, port: int, name: str) -> ScriptedBackend:
+def listening(harness: Harness, address: str, port: int, name: str) -> ScriptedBackend:
     """A model at another address of this machine, at the same port."""
     started = ScriptedBackend(name, answering(ok(name.encode())), at=(address, port))
     started.listen()
-    stage.backends[name] = started
+    harness.backends[name] = started
     return started
 
 
-async def answers(stage: Stage, count: int = 20) -> Counter[bytes]:
-    client = await stage.client()
+async def answers(harness: Harness, count: int = 20) -> Counter[bytes]:
+    client = await harness.client()
     bodies: Counter[bytes] = Counter()
     for _ in range(count):
         await client.send(post(b"x"))
@@ -71,26 +71,26 @@ async def answers(stage: Stage, count: int = 20) -> Counter[bytes]:
     return bodies
 
 
-async def test_every_address_of_a_name_is_an_endpoint(stage: Stage, resolver: Resolver) -> None:
-    one = listening(stage, "127.0.0.1", 0, "one")
-    listening(stage, "127.0.0.2", one.port, "two")
+async def test_every_address_of_a_name_is_an_endpoint(harness: Harness, resolver: Resolver) -> None:
+    one = listening(harness, "127.0.0.1", 0, "one")
+    listening(harness, "127.0.0.2", one.port, "two")
     resolver.known["model"] = Addresses(("127.0.0.1", "127.0.0.2"))
-    stage.replica("v2", named(one.port), resolve=0.01)
-    stage.use(route("v2"))
+    harness.replica("v2", named(one.port), resolve=0.01)
+    harness.use(route("v2"))
     await resolver.settled()
-    assert set(await answers(stage, 60)) == {b"one", b"two"}
+    assert set(await answers(harness, 60)) == {b"one", b"two"}
 
 
 async def test_addresses_that_join_begin_slowly_and_those_of_the_start_do_not(
-    stage: Stage, resolver: Resolver
+    harness: Harness, resolver: Resolver
 ) -> None:
-    stage.replica("v2", named(1), resolve=0.01, slow_start=1000.0)
-    stage.backend("other")
-    stage.replica("v2", stage.specs["other"].endpoints[0])
+    harness.replica("v2", named(1), resolve=0.01, slow_start=1000.0)
+    harness.backend("other")
+    harness.replica("v2", harness.specs["other"].endpoints[0])
     resolver.known["model"] = Addresses(("127.0.0.1",))
-    stage.use(route("v2"))
+    harness.use(route("v2"))
     await resolver.settled()
-    state = stage.plane.backends["v2"]
+    state = harness.plane.backends["v2"]
     assert [e.share for e in state.endpoints.values()] == [1.0, 1.0]
     resolver.known["model"] = Addresses(("127.0.0.1", "127.0.0.2"))
     await resolver.settled()
@@ -98,7 +98,7 @@ async def test_addresses_that_join_begin_slowly_and_those_of_the_start_do_not(
     assert shares == {"127.0.0.1": 1.0, "127.0.0.2": 0.1}
 
 
-async def test_a_model_that_moves_is_followed(stage: Stage, resolver: Resolver) -> None:
+async def test_a_model_that_moves_is_followed(harness: Harness, resolver: Resolver) -> None:
     """No request is lost; the one in flight ends where it began, and then its connection."""
     turn = asyncio.Event()
 
@@ -109,19 +109,19 @@ async def test_a_model_that_moves_is_followed(stage: Stage, resolver: Resolver) 
 
     old = ScriptedBackend("old", each(slow))
     old.listen()
-    stage.backends["old"] = old
-    listening(stage, "127.0.0.2", old.port, "new")
+    harness.backends["old"] = old
+    listening(harness, "127.0.0.2", old.port, "new")
     resolver.known["model"] = Addresses(("127.0.0.1",))
-    stage.replica("v2", named(old.port), resolve=0.01, slow_start=0.0)
-    stage.use(route("v2"))
+    harness.replica("v2", named(old.port), resolve=0.01, slow_start=0.0)
+    harness.use(route("v2"))
     await resolver.settled()
-    assert await answers(stage) == {b"old": 20}
-    waiting = await stage.client()
+    assert await answers(harness) == {b"old": 20}
+    waiting = await harness.client()
     await waiting.send(get("/slow"))
     await wait_until(lambda: any(b"/slow" in r.first for r in old.requests), "it is under way")
     resolver.known["model"] = Addresses(("127.0.0.2",))
     await resolver.settled()
-    assert await answers(stage) == {b"new": 20}
+    assert await answers(harness) == {b"new": 20}
     turn.set()
     assert (await waiting.answer()).body == b"old"
     for conversation in old.conversations:
@@ -129,85 +129,85 @@ async def test_a_model_that_moves_is_followed(stage: Stage, resolver: Resolver) 
 
 
 async def test_a_lookup_that_fails_changes_nothing(
-    stage: Stage, resolver: Resolver, caplog: pytest.LogCaptureFixture
+    harness: Harness, resolver: Resolver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = listening(stage, "127.0.0.1", 0, "one")
+    model = listening(harness, "127.0.0.1", 0, "one")
     resolver.known["model"] = Addresses(("127.0.0.1",))
-    stage.replica("v2", named(model.port), resolve=0.01)
-    stage.use(route("v2"))
+    harness.replica("v2", named(model.port), resolve=0.01)
+    harness.use(route("v2"))
     await resolver.settled()
     del resolver.known["model"]
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             await resolver.settled()
-    assert await answers(stage) == {b"one": 20}
+    assert await answers(harness) == {b"one": 20}
     assert len(model.conversations) == 1
     (record,) = caplog.records  # once in a row
     assert "model of v2 cannot be looked up: [Errno -2] Name or service not known" in record.getMessage()
 
 
-async def test_a_resolver_that_hangs_holds_nobody_up(stage: Stage, resolver: Resolver) -> None:
+async def test_a_resolver_that_hangs_holds_nobody_up(harness: Harness, resolver: Resolver) -> None:
     """Nor is it asked twice at a time, and a drain does not wait for it."""
-    model = listening(stage, "127.0.0.1", 0, "one")
+    model = listening(harness, "127.0.0.1", 0, "one")
     resolver.known["model"] = Addresses(("127.0.0.1",))
-    stage.replica("v2", named(model.port), resolve=0.01)
-    stage.use(route("v2"))
+    harness.replica("v2", named(model.port), resolve=0.01)
+    harness.use(route("v2"))
     await resolver.settled()
     resolver.hangs = True
     await resolver.settled()
     asked = resolver.asked["model"]
     for _ in range(30):
-        for backend in stage.plane.all_backends():
+        for backend in harness.plane.all_backends():
             backend.tend(monotonic() + 1e6)
         await settle()
-    assert await answers(stage) == {b"one": 20}
+    assert await answers(harness) == {b"one": 20}
     assert resolver.asked["model"] == asked
 
 
 async def test_requests_before_the_first_lookup_has_ended(
-    stage: Stage, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then connecting looks the name up itself, as the system does it."""
     resolver.hangs = True
-    model = listening(stage, "127.0.0.1", 0, "one")
+    model = listening(harness, "127.0.0.1", 0, "one")
     at = Endpoint("localhost", model.port, "localhost", True, "http://localhost")
-    stage.replica("v2", at)
-    stage.use(route("v2"))
-    assert await answers(stage) == {b"one": 20}
+    harness.replica("v2", at)
+    harness.use(route("v2"))
+    assert await answers(harness) == {b"one": 20}
 
 
-async def test_a_spare_address_is_tried_where_the_first_refuses(stage: Stage, resolver: Resolver) -> None:
+async def test_a_spare_address_is_tried_where_the_first_refuses(harness: Harness, resolver: Resolver) -> None:
     """As with localhost, where only ::1 may be listening."""
-    model = listening(stage, "127.0.0.2", 0, "spare")
+    model = listening(harness, "127.0.0.2", 0, "spare")
     resolver.known["model"] = Addresses(("127.0.0.1",), ("127.0.0.2",))
-    stage.replica("v2", named(model.port), resolve=0.01)
-    stage.use(route("v2"))
+    harness.replica("v2", named(model.port), resolve=0.01)
+    harness.use(route("v2"))
     await resolver.settled()
-    assert await answers(stage) == {b"spare": 20}
-    assert (await stage.cell("v2")).errors == 0
+    assert await answers(harness) == {b"spare": 20}
+    assert (await harness.cell("v2")).errors == 0
 
 
-async def test_addresses_are_not_looked_up(stage: Stage, resolver: Resolver) -> None:
-    stage.backend("v2")
-    stage.use(route("v2"))
+async def test_addresses_are_not_looked_up(harness: Harness, resolver: Resolver) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
     for _ in range(3):
-        await answers(stage, 1)
-        for backend in stage.plane.all_backends():
+        await answers(harness, 1)
+        for backend in harness.plane.all_backends():
             backend.tend(monotonic() + 1e6)
         await settle()
     assert resolver.asked == {}
 
 
-async def test_a_backend_that_is_gone_is_not_looked_up(stage: Stage, resolver: Resolver) -> None:
-    stage.backend("v3")
-    stage.replica("v2", named(1), resolve=0.01)
+async def test_a_backend_that_is_gone_is_not_looked_up(harness: Harness, resolver: Resolver) -> None:
+    harness.backend("v3")
+    harness.replica("v2", named(1), resolve=0.01)
     resolver.hangs = True
-    stage.use(route("v2"))
+    harness.use(route("v2"))
     await resolver.settled() if not resolver.asked else await settle()
-    looking = stage.plane.backends["v2"].looking
+    looking = harness.plane.backends["v2"].looking
     assert looking is not None
-    del stage.specs["v2"]
-    stage.use(route("v3"))
+    del harness.specs["v2"]
+    harness.use(route("v3"))
     await wait_until(looking.cancelled, "the look-up is given up")
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from crossfade.routing.override import make_token
 from crossfade.routing.snapshot import TESTER
-from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.wire import get
 
 SECRET = "correct horse battery staple"
@@ -18,11 +18,11 @@ def token(backend: str = "v3", of: str = "churn", seconds: float = 86400, secret
     return b"X-Crossfade-Override: " + make_token(secret, of, backend, int(time.time() + seconds)).encode()
 
 
-async def test_a_token_picks_a_backend_and_stays_here(stage: Stage) -> None:
-    stage.backend("v2")
-    preview = stage.backend("v3")
-    stage.use(route("v2"), override_secret=SECRET)
-    client = await stage.client()
+async def test_a_token_picks_a_backend_and_stays_here(harness: Harness) -> None:
+    harness.backend("v2")
+    preview = harness.backend("v3")
+    harness.use(route("v2"), override_secret=SECRET)
+    client = await harness.client()
     for fields, backend in (([token()], "v3"), ([], "v2"), ([token()], "v3")):
         await client.send(get(fields=fields))
         answer = await client.answer()
@@ -30,18 +30,18 @@ async def test_a_token_picks_a_backend_and_stays_here(stage: Stage) -> None:
     assert all(request.field("x-crossfade-override") is None for request in preview.requests)
 
 
-async def test_testers_are_counted_apart_and_mirrored_to_nobody(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.backend("v3")
-    stage.backend("v4")
-    stage.use(route({"v2": 5000, "v3": 5000}, mirrors=mirrored("v4")), override_secret=SECRET)
-    client = await stage.client()
+async def test_testers_are_counted_apart_and_mirrored_to_nobody(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.backend("v3")
+    harness.backend("v4")
+    harness.use(route({"v2": 5000, "v3": 5000}, mirrors=mirrored("v4")), override_secret=SECRET)
+    client = await harness.client()
     await client.send(get(fields=[token()]))
     assert (await client.answer()).status == 200
-    await stage.quiet()
-    (cell,) = stage.plane.recorder.table.cells.values()
+    await harness.quiet()
+    (cell,) = harness.plane.recorder.table.cells.values()
     assert (cell.backend, cell.role, cell.requests) == ("v3", TESTER, 1)
-    assert stage.mirrors("v4") == {}
+    assert harness.mirrors("v4") == {}
 
 
 @pytest.mark.parametrize(
@@ -56,12 +56,14 @@ async def test_testers_are_counted_apart_and_mirrored_to_nobody(stage: Stage) ->
         (b"x-crossfade-override:", "not one of this proxy's"),
     ],
 )
-async def test_what_is_no_good_token_is_refused_and_says_why(stage: Stage, field: bytes, said: str) -> None:
+async def test_what_is_no_good_token_is_refused_and_says_why(
+    harness: Harness, field: bytes, said: str
+) -> None:
     """And the connection goes on."""
-    stage.backend("v2")
-    stage.backend("v3")
-    stage.use(route("v2"), override_secret=SECRET)
-    client = await stage.client()
+    harness.backend("v2")
+    harness.backend("v3")
+    harness.use(route("v2"), override_secret=SECRET)
+    client = await harness.client()
     await client.send(get(fields=[field]))
     answer = await client.answer()
     assert (answer.status, answer.error, said in answer.body.decode()) == (403, b"internal/override", True)
@@ -69,11 +71,11 @@ async def test_what_is_no_good_token_is_refused_and_says_why(stage: Stage, field
     assert (await client.answer()).backend == "v2"
 
 
-async def test_without_a_secret_tokens_mean_nothing(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    stage.backend("v3")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_without_a_secret_tokens_mean_nothing(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.backend("v3")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get(fields=[token()]))
     assert (await client.answer()).backend == "v2"
     assert backend.requests[0].field("x-crossfade-override") is None

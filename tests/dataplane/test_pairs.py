@@ -12,7 +12,7 @@ from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
 from crossfade.routing.snapshot import Mirror, Prediction
 from crossfade.stats.counts import Cell
 from crossfade.stats.pairs import Pair, Pairs
-from tests.dataplane.plane import Stage, mirrored, route, sticky
+from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
 
@@ -37,27 +37,27 @@ def noisy(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
     return (Mirror("v3", sample, noise),)
 
 
-async def ask(stage: Stage, times: int = 1) -> None:
-    client = await stage.client()
+async def ask(harness: Harness, times: int = 1) -> None:
+    client = await harness.client()
     for _ in range(times):
         await client.send(post(b"{}", fields=[b"x-customer: ann"]))
         await client.answer()
-    await stage.quiet()
+    await harness.quiet()
 
 
 async def compared(
-    stage: Stage, champion: Script, challenger: Script, times: int = 1, **options: Any
+    harness: Harness, champion: Script, challenger: Script, times: int = 1, **options: Any
 ) -> Cell:
-    stage.backend("v2", champion)
-    stage.backend("v3", challenger, first_byte_timeout=0.1)
+    harness.backend("v2", champion)
+    harness.backend("v3", challenger, first_byte_timeout=0.1)
     given: dict[str, Any] = {"mirrors": mirrored("v3"), "prediction": DECISION}
-    stage.use(route("v2", **given | options))
-    await ask(stage, times)
-    return await stage.shadow("v3") or Cell("churn", "v3", "shadow", 1)
+    harness.use(route("v2", **given | options))
+    await ask(harness, times)
+    return await harness.shadow("v3") or Cell("churn", "v3", "shadow", 1)
 
 
-def dropped(stage: Stage) -> dict[str, int]:
-    return stage.plane.recorder.table.dropped
+def dropped(harness: Harness) -> dict[str, int]:
+    return harness.plane.recorder.table.dropped
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def dropped(stage: Stage) -> dict[str, int]:
         (b'{"out": {"p": 0.6}}', b'{"out": {"p": 1e9}}', Pairs(n=1)),
     ],
 )
-async def test_decisions_are_compared(stage: Stage, ours: bytes, theirs: bytes, expected: Pairs) -> None:
-    cell = await compared(stage, said(ours), said(theirs))
-    assert (cell.pairs, cell.keyed_pairs, dropped(stage)) == (expected, [], {})
+async def test_decisions_are_compared(harness: Harness, ours: bytes, theirs: bytes, expected: Pairs) -> None:
+    cell = await compared(harness, said(ours), said(theirs))
+    assert (cell.pairs, cell.keyed_pairs, dropped(harness)) == (expected, [], {})
 
 
 @pytest.mark.parametrize(
@@ -84,26 +84,26 @@ async def test_decisions_are_compared(stage: Stage, ours: bytes, theirs: bytes, 
         (b"false", b"true", Pairs(n=1, changed=1, raised=1)),
     ],
 )
-async def test_labels_are_compared(stage: Stage, ours: bytes, theirs: bytes, expected: Pairs) -> None:
+async def test_labels_are_compared(harness: Harness, ours: bytes, theirs: bytes, expected: Pairs) -> None:
     champion, challenger = (said(b'{"class": %b}' % label) for label in (ours, theirs))
-    cell = await compared(stage, champion, challenger, prediction=LABEL)
-    assert (cell.pairs, dropped(stage)) == (expected, {})
+    cell = await compared(harness, champion, challenger, prediction=LABEL)
+    assert (cell.pairs, dropped(harness)) == (expected, {})
 
 
 @pytest.mark.parametrize("script", [answering(IN_CHUNKS), closing(b"HTTP/1.1 200 OK\r\n\r\n" + YES)])
-async def test_answers_to_copies_are_read_however_they_come(stage: Stage, script: Script) -> None:
-    assert (await compared(stage, said(NO), script)).pairs.raised == 1
+async def test_answers_to_copies_are_read_however_they_come(harness: Harness, script: Script) -> None:
+    assert (await compared(harness, said(NO), script)).pairs.raised == 1
 
 
-async def test_with_a_key_each_pair_comes_with_its_hash(stage: Stage) -> None:
-    cell = await compared(stage, said(YES), said(NO), 2, sticky=sticky("header", "x-customer"))
+async def test_with_a_key_each_pair_comes_with_its_hash(harness: Harness) -> None:
+    cell = await compared(harness, said(YES), said(NO), 2, sticky=sticky("header", "x-customer"))
     key = hash_of(b"ann", salt_of("churn"))
     assert cell.pairs == Pairs()
     assert cell.keyed_pairs == [Pair(key, True, False, 0.0, None)] * 2
 
 
 @pytest.mark.parametrize("first", ["v2", "v3"])
-async def test_either_answer_may_come_first(stage: Stage, first: str) -> None:
+async def test_either_answer_may_come_first(harness: Harness, first: str) -> None:
     let = asyncio.Event()
 
     async def later(conversation: Conversation, request: Message) -> None:
@@ -111,20 +111,20 @@ async def test_either_answer_may_come_first(stage: Stage, first: str) -> None:
         await conversation.send(ok(YES))
 
     for name in ("v2", "v3"):
-        stage.backend(name, said(NO) if name == first else each(later))
-    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
-    client = await stage.client()
+        harness.backend(name, said(NO) if name == first else each(later))
+    harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
+    client = await harness.client()
     await client.send(get())
     if first == "v2":
         await client.answer()
     else:
-        await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
-    (waiting,) = stage.plane.mirrors.comparisons
+        await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
+    (waiting,) = harness.plane.mirrors.comparisons
     assert (waiting.live, waiting.copied) == ((False, None) if first == "v2" else (None, False))
     let.set()
     if first == "v3":
         await client.answer()
-    shadow = await stage.shadow("v3")
+    shadow = await harness.shadow("v3")
     assert shadow is not None
     assert (shadow.pairs.n, shadow.pairs.changed) == (1, 1)
 
@@ -152,75 +152,75 @@ async def test_either_answer_may_come_first(stage: Stage, first: str) -> None:
     ],
 )
 async def test_without_both_answers_there_is_no_pair(
-    stage: Stage, champion: Script, challenger: Script, reason: str
+    harness: Harness, champion: Script, challenger: Script, reason: str
 ) -> None:
-    stage.backend("v2", champion)
-    stage.backend("v3", challenger, first_byte_timeout=0.1)
-    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION, retry_attempts=0))
-    client = await stage.client()
+    harness.backend("v2", champion)
+    harness.backend("v3", challenger, first_byte_timeout=0.1)
+    harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION, retry_attempts=0))
+    client = await harness.client()
     await client.send(get())
-    await stage.quiet()
-    cell = await stage.shadow("v3")
+    await harness.quiet()
+    cell = await harness.shadow("v3")
     assert cell is not None
     assert (cell.pairs, cell.requests) == (Pairs(), 1)
-    assert {why: n for why, n in dropped(stage).items() if why.startswith("pair")} == {reason: 1}
+    assert {why: n for why, n in dropped(harness).items() if why.startswith("pair")} == {reason: 1}
 
 
 @pytest.mark.parametrize("label", [b"null", b"[1]", b"{}", b'"%b"' % (b"x" * 257)])
-async def test_what_is_no_label_is_no_decision(stage: Stage, label: bytes) -> None:
-    await compared(stage, said(b'{"class": 1}'), said(b'{"class": %b}' % label), prediction=LABEL)
-    assert dropped(stage) == {"pair_decision": 1}
+async def test_what_is_no_label_is_no_decision(harness: Harness, label: bytes) -> None:
+    await compared(harness, said(b'{"class": 1}'), said(b'{"class": %b}' % label), prediction=LABEL)
+    assert dropped(harness) == {"pair_decision": 1}
 
 
-async def test_the_answer_of_the_fallback_is_not_the_champion_s(stage: Stage) -> None:
-    stage.backend("v4", said(YES))
+async def test_the_answer_of_the_fallback_is_not_the_champion_s(harness: Harness) -> None:
+    harness.backend("v4", said(YES))
     options: dict[str, Any] = {"fallback": "v4", "pure": True, "mirrors": mirrored("v3")}
-    assert (await compared(stage, FAILING, said(YES), **options)).pairs == Pairs()
-    assert dropped(stage) == {"pair_status": 1}
+    assert (await compared(harness, FAILING, said(YES), **options)).pairs == Pairs()
+    assert dropped(harness) == {"pair_status": 1}
 
 
-async def test_a_client_that_leaves_leaves_no_pair(stage: Stage) -> None:
-    stage.backend("v2", silent)
-    stage.backend("v3", said(YES))
-    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
-    client = await stage.client()
+async def test_a_client_that_leaves_leaves_no_pair(harness: Harness) -> None:
+    harness.backend("v2", silent)
+    harness.backend("v3", said(YES))
+    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
+    await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
     client.close()
-    await stage.quiet()
-    assert dropped(stage) == {"pair_status": 1}
-    assert stage.mirrors("v2") == {}, "nobody is asked again"
+    await harness.quiet()
+    assert dropped(harness) == {"pair_status": 1}
+    assert harness.mirrors("v2") == {}, "nobody is asked again"
 
 
-async def test_only_the_champion_s_answers_are_compared(stage: Stage) -> None:
+async def test_only_the_champion_s_answers_are_compared(harness: Harness) -> None:
     """Not the challenger's with its own copy, and not another member's."""
-    stage.backend("v2", said(YES))
-    stage.backend("v4", said(YES))
-    stage.backend("v3", said(NO))
+    harness.backend("v2", said(YES))
+    harness.backend("v4", said(YES))
+    harness.backend("v3", said(NO))
     split = {"v2": 0, "v3": BUCKETS // 2, "v4": BUCKETS // 2}
-    stage.use(route(split, mirrors=noisy(), prediction=DECISION))
-    await ask(stage, 20)
-    assert (await stage.cell("v3")).requests and (await stage.cell("v4")).requests
-    shadow = await stage.shadow("v3")
+    harness.use(route(split, mirrors=noisy(), prediction=DECISION))
+    await ask(harness, 20)
+    assert (await harness.cell("v3")).requests and (await harness.cell("v4")).requests
+    shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert (shadow.requests, shadow.pairs, dropped(stage)) == (20, Pairs(), {})
+    assert (shadow.requests, shadow.pairs, dropped(harness)) == (20, Pairs(), {})
 
 
-async def test_a_promoted_challenger_is_not_compared_with_itself(stage: Stage) -> None:
-    stage.backend("v3", said(YES))
-    stage.use(route("v3", mirrors=noisy(), prediction=DECISION))
-    await ask(stage)
-    shadow = await stage.shadow("v3")
+async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harness) -> None:
+    harness.backend("v3", said(YES))
+    harness.use(route("v3", mirrors=noisy(), prediction=DECISION))
+    await ask(harness)
+    shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert (shadow.requests, shadow.pairs, dropped(stage)) == (1, Pairs(), {})
+    assert (shadow.requests, shadow.pairs, dropped(harness)) == (1, Pairs(), {})
 
 
 @pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "a score only"])
-async def test_where_nobody_asks_nothing_is_compared(stage: Stage, prediction: Prediction | None) -> None:
-    cell = await compared(stage, said(YES), said(NO), prediction=prediction, mirrors=noisy())
-    assert (cell.pairs, cell.requests, dropped(stage)) == (Pairs(), 1, {})
-    assert len(stage.backends["v2"].requests) == 1
-    (exchange,) = stage.witness.recorded
+async def test_where_nobody_asks_nothing_is_compared(harness: Harness, prediction: Prediction | None) -> None:
+    cell = await compared(harness, said(YES), said(NO), prediction=prediction, mirrors=noisy())
+    assert (cell.pairs, cell.requests, dropped(harness)) == (Pairs(), 1, {})
+    assert len(harness.backends["v2"].requests) == 1
+    (exchange,) = harness.witness.recorded
     assert not exchange.compared
 
 
@@ -238,21 +238,21 @@ async def test_where_nobody_asks_nothing_is_compared(stage: Stage, prediction: P
     ],
 )
 async def test_the_champion_is_asked_twice(
-    stage: Stage, second: bytes, challenger: bytes, expected: Pairs
+    harness: Harness, second: bytes, challenger: bytes, expected: Pairs
 ) -> None:
     """A second answer that cannot be read is a disagreement: it excuses the challenger."""
-    cell = await compared(stage, said(YES, second), said(challenger), mirrors=noisy())
-    assert (cell.pairs, dropped(stage)) == (expected, {})
-    live, again = stage.backends["v2"].requests
+    cell = await compared(harness, said(YES, second), said(challenger), mirrors=noisy())
+    assert (cell.pairs, dropped(harness)) == (expected, {})
+    live, again = harness.backends["v2"].requests
     assert (live.first, live.body) == (again.first, again.body)
     assert (live.field("x-crossfade-mirror"), again.field("x-crossfade-mirror")) == (None, b"1")
-    assert (stage.mirrors("v2"), stage.mirrors("v3")) == ({"sent": 1}, {"sent": 1})
-    assert (await stage.cell("v2")).requests == 1
-    assert await stage.shadow("v2") is None, "it says nothing but whether it agrees with itself"
+    assert (harness.mirrors("v2"), harness.mirrors("v3")) == ({"sent": 1}, {"sent": 1})
+    assert (await harness.cell("v2")).requests == 1
+    assert await harness.shadow("v2") is None, "it says nothing but whether it agrees with itself"
 
 
 @pytest.mark.parametrize("second", [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b""])
-async def test_a_second_answer_that_never_comes_is_a_disagreement(stage: Stage, second: bytes) -> None:
+async def test_a_second_answer_that_never_comes_is_a_disagreement(harness: Harness, second: bytes) -> None:
     asked = 0
 
     async def once(conversation: Conversation) -> None:
@@ -262,45 +262,45 @@ async def test_a_second_answer_that_never_comes_is_a_disagreement(stage: Stage, 
         await conversation.send(ok(YES) if asked == 1 else second)
         conversation.close()
 
-    cell = await compared(stage, once, said(YES), mirrors=noisy())
-    assert (cell.pairs, dropped(stage)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
+    cell = await compared(harness, once, said(YES), mirrors=noisy())
+    assert (cell.pairs, dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
 
 
 async def test_a_second_request_that_is_not_sent_is_a_disagreement(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def filling(conversation: Conversation, request: Message) -> None:
-        await wait_until(lambda: stage.mirrors("v3"), "the copy has its answer")
+        await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
         monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
         await conversation.send(ok(YES))
 
-    cell = await compared(stage, each(filling), said(YES), mirrors=noisy())
-    assert (stage.mirrors("v2"), dropped(stage)) == ({"dropped_in_flight": 1}, {})
+    cell = await compared(harness, each(filling), said(YES), mirrors=noisy())
+    assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_in_flight": 1}, {})
     assert cell.pairs == Pairs(n=1, chances=1, twice=1, noise=1)
 
 
-async def test_pipelined_requests_have_a_pair_each(stage: Stage) -> None:
-    stage.backend("v2", said(YES))
-    stage.backend("v3", said(NO))
-    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
-    client = await stage.client()
+async def test_pipelined_requests_have_a_pair_each(harness: Harness) -> None:
+    harness.backend("v2", said(YES))
+    harness.backend("v3", said(NO))
+    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await harness.client()
     await client.send(get() * 20)
     for _ in range(20):
         assert (await client.answer()).body == YES
-    shadow = await stage.shadow("v3")
+    shadow = await harness.shadow("v3")
     assert shadow is not None
     assert shadow.pairs == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
 
 
-async def test_a_share_is_asked_twice(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_share_is_asked_twice(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter([0.3, 0.1, 0.24, 0.9])
     monkeypatch.setattr(comparison, "random", lambda: next(draws))
-    cell = await compared(stage, said(YES), said(YES), 4, mirrors=noisy(BUCKETS // 4))
+    cell = await compared(harness, said(YES), said(YES), 4, mirrors=noisy(BUCKETS // 4))
     assert cell.pairs == Pairs(n=4, chances=1.0, twice=2)
-    assert len(stage.backends["v2"].requests) == 6
+    assert len(harness.backends["v2"].requests) == 6
 
 
-async def test_the_client_has_its_answer_before_the_champion_is_asked_again(stage: Stage) -> None:
+async def test_the_client_has_its_answer_before_the_champion_is_asked_again(harness: Harness) -> None:
     """And goes on while that hangs."""
     asked: list[bool] = []
 
@@ -312,48 +312,50 @@ async def test_the_client_has_its_answer_before_the_champion_is_asked_again(stag
         await conversation.send(ok(YES))
 
     answered: list[bytes] = []
-    stage.backend("v2", each(hanging), first_byte_timeout=60.0)
-    stage.backend("v3", said(YES))
-    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
-    client = await stage.client()
+    harness.backend("v2", each(hanging), first_byte_timeout=60.0)
+    harness.backend("v3", said(YES))
+    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await harness.client()
     for n in range(3):
         await client.send(get())
         answered.append((await client.answer()).body)
         await wait_until(lambda n=n: sum(asked) == n + 1, "it is asked again")  # type: ignore[misc]
     assert answered == [YES] * 3
-    assert stage.plane.in_flight() == {"v2": 0, "v3": 0}
+    assert harness.plane.in_flight() == {"v2": 0, "v3": 0}
 
 
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_so_many_pairs_begin_between_reports(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_so_many_pairs_begin_between_reports(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.BEGUN", 3)
-    cell = await compared(stage, said(YES), said(YES), 5, mirrors=noisy())
-    assert (cell.pairs.n, cell.requests, dropped(stage)) == (3, 5, {"pairs": 2})
-    assert stage.mirrors("v2") == {"sent": 3}
-    stage.plane.recorder.take()
-    await ask(stage)
-    shadow = await stage.shadow("v3")
+    cell = await compared(harness, said(YES), said(YES), 5, mirrors=noisy())
+    assert (cell.pairs.n, cell.requests, dropped(harness)) == (3, 5, {"pairs": 2})
+    assert harness.mirrors("v2") == {"sent": 3}
+    harness.plane.recorder.take()
+    await ask(harness)
+    shadow = await harness.shadow("v3")
     assert shadow is not None and shadow.pairs.n == 1
 
 
-async def test_so_many_pairs_wait(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("crossfade.dataplane.mirror.WAITING", 2)
-    stage.backend("v2", said(YES))
-    stage.backend("v3", silent, first_byte_timeout=0.2)
-    stage.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
-    client = await stage.client()
+async def test_so_many_pairs_wait(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crossfade.dataplane.mirror.MAX_WAITING_PAIRS", 2)
+    harness.backend("v2", said(YES))
+    harness.backend("v3", silent, first_byte_timeout=0.2)
+    harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
+    client = await harness.client()
     for _ in range(5):
         await client.send(get())
         await client.answer()
-    assert (len(stage.plane.mirrors.comparisons), dropped(stage)) == (2, {"pairs": 3})
-    await stage.quiet()
-    assert (stage.plane.mirrors.comparisons, dropped(stage)) == (set(), {"pairs": 3, "pair_status": 2})
+    assert (len(harness.plane.mirrors.comparisons), dropped(harness)) == (2, {"pairs": 3})
+    await harness.quiet()
+    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pairs": 3, "pair_status": 2})
 
 
 @pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
-async def test_a_pair_waits_for_so_long(stage: Stage, monkeypatch: pytest.MonkeyPatch, hangs: str) -> None:
+async def test_a_pair_waits_for_so_long(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, hangs: str
+) -> None:
     monkeypatch.setattr(comparison, "PATIENCE", 0.0)
     monkeypatch.setattr("crossfade.dataplane.listener.SWEEP", 0.01)
 
@@ -365,26 +367,28 @@ async def test_a_pair_waits_for_so_long(stage: Stage, monkeypatch: pytest.Monkey
             await asyncio.Event().wait()
         await conversation.send(ok(YES))
 
-    stage.backend("v2", each(hanging))
-    stage.backend("v3", each(hanging))
-    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
-    client = await stage.client()
+    harness.backend("v2", each(hanging))
+    harness.backend("v3", each(hanging))
+    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: not stage.plane.mirrors.comparisons and stage.accepted, "the pair is given up")
-    cells = stage.plane.recorder.table.cells.values()
+    await wait_until(
+        lambda: not harness.plane.mirrors.comparisons and harness.accepted, "the pair is given up"
+    )
+    cells = harness.plane.recorder.table.cells.values()
     pairs = [cell.pairs for cell in cells if cell.role == "shadow"]
     if hangs == "second":
-        assert (pairs, dropped(stage)) == ([Pairs(n=1, chances=1, twice=1, noise=1)], {})
+        assert (pairs, dropped(harness)) == ([Pairs(n=1, chances=1, twice=1, noise=1)], {})
     else:
-        assert dropped(stage) == {"pair_time": 1}
+        assert dropped(harness) == {"pair_time": 1}
         assert all(p == Pairs() for p in pairs)
 
 
-async def test_a_copy_that_is_dropped_leaves_nothing_waiting(stage: Stage) -> None:
-    stage.backend("v2", said(YES))
-    stage.backend("v3")
-    stage.down("v3")
-    stage.use(route("v2", mirrors=noisy(), prediction=DECISION))
-    await ask(stage)
-    assert (stage.mirrors("v3"), stage.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
-    assert (stage.plane.mirrors.comparisons, dropped(stage)) == (set(), {})
+async def test_a_copy_that_is_dropped_leaves_nothing_waiting(harness: Harness) -> None:
+    harness.backend("v2", said(YES))
+    harness.backend("v3")
+    harness.down("v3")
+    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    await ask(harness)
+    assert (harness.mirrors("v3"), harness.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
+    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {})

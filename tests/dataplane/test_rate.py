@@ -7,7 +7,7 @@ import json
 import pytest
 
 from crossfade.routing.snapshot import Rate, Sticky
-from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.wire import get, post, wait_until
 
 IP = Sticky("client_ip")
@@ -19,10 +19,10 @@ def keyed(key: str) -> bytes:
     return get(fields=[f"X-Key: {key}".encode()])
 
 
-async def test_more_than_the_burst_is_refused(stage: Stage) -> None:
-    backend, copied = stage.backend("v2"), stage.backend("v4")
-    stage.use(route("v2", rate=Rate(IP, SLOW, 3), mirrors=mirrored("v4")))
-    client = await stage.client()
+async def test_more_than_the_burst_is_refused(harness: Harness) -> None:
+    backend, copied = harness.backend("v2"), harness.backend("v4")
+    harness.use(route("v2", rate=Rate(IP, SLOW, 3), mirrors=mirrored("v4")))
+    client = await harness.client()
     answers = []
     for _ in range(5):
         await client.send(get())
@@ -33,17 +33,17 @@ async def test_more_than_the_burst_is_refused(stage: Stage) -> None:
     assert refused.backend == ""
     assert 90 < int(refused.field("retry-after") or b"") <= 100
     assert json.loads(refused.body)["detail"] == "Too many requests."
-    await stage.quiet()
+    await harness.quiet()
     assert (len(backend.requests), len(copied.requests)) == (3, 3)
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.codes, cell.failures) == (3, 0, {200: 3}, {})
-    assert stage.plane.recorder.table.refused == {"429:rate": 2}
+    assert harness.plane.recorder.table.refused == {"429:rate": 2}
 
 
-async def test_tokens_come_back(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(IP, 50, 1)))
-    client = await stage.client()
+async def test_tokens_come_back(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(IP, 50, 1)))
+    client = await harness.client()
     statuses = []
 
     async def ask() -> bool:
@@ -59,10 +59,10 @@ async def test_tokens_come_back(stage: Stage) -> None:
     assert set(statuses) == {200, 429}
 
 
-async def test_each_key_has_its_own(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(KEY, SLOW, 1)))
-    client = await stage.client()
+async def test_each_key_has_its_own(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(KEY, SLOW, 1)))
+    client = await harness.client()
     statuses = []
     for key in ("a", "b", "a", "b"):
         await client.send(keyed(key))
@@ -70,10 +70,10 @@ async def test_each_key_has_its_own(stage: Stage) -> None:
     assert statuses == [200, 200, 429, 429]
 
 
-async def test_without_the_key_clients_go_by_their_address(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(KEY, SLOW, 1)), trusted_proxies=("127.0.0.1/32",))
-    client = await stage.client()
+async def test_without_the_key_clients_go_by_their_address(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(KEY, SLOW, 1)), trusted_proxies=("127.0.0.1/32",))
+    client = await harness.client()
     statuses = []
     for fields in (
         [], [], [b"X-Key: 127.0.0.1"], [b"X-Forwarded-For: 203.0.113.7"], [b"X-Forwarded-For: 203.0.113.7"],
@@ -84,10 +84,10 @@ async def test_without_the_key_clients_go_by_their_address(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.1/32",)])
-async def test_a_forged_address_gives_no_fresh_bucket(stage: Stage, trusted: tuple[str, ...]) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(IP, SLOW, 1)), trusted_proxies=trusted)
-    client = await stage.client()
+async def test_a_forged_address_gives_no_fresh_bucket(harness: Harness, trusted: tuple[str, ...]) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(IP, SLOW, 1)), trusted_proxies=trusted)
+    client = await harness.client()
     statuses = []
     for n in range(4):
         forged = b"X-Forwarded-For: 6.6.6.%d%b" % (n, b", 203.0.113.7" if trusted else b"")
@@ -96,10 +96,10 @@ async def test_a_forged_address_gives_no_fresh_bucket(stage: Stage, trusted: tup
     assert statuses == [200, 429, 429, 429]
 
 
-async def test_a_key_from_the_body(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(Sticky("json", "user.id"), SLOW, 1)))
-    client = await stage.client()
+async def test_a_key_from_the_body(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(Sticky("json", "user.id"), SLOW, 1)))
+    client = await harness.client()
     statuses = []
     for user in ("1", '"1"', "1.0", "2"):
         await client.send(post(b'{"user": {"id": %b}}' % user.encode()))
@@ -107,10 +107,10 @@ async def test_a_key_from_the_body(stage: Stage) -> None:
     assert statuses == [200, 429, 429, 200]
 
 
-async def test_an_upload_is_refused_before_it_is_through(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(IP, SLOW, 1)))
-    client = await stage.client()
+async def test_an_upload_is_refused_before_it_is_through(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(IP, SLOW, 1)))
+    client = await harness.client()
     await client.send(get())
     assert (await client.answer()).status == 200
     await client.send(b"POST / HTTP/1.1\r\nHost: models\r\nContent-Length: 1000000\r\n\r\nfirst")
@@ -119,26 +119,26 @@ async def test_an_upload_is_refused_before_it_is_through(stage: Stage) -> None:
     assert await client.rest() == (b"", "closed")
 
 
-async def test_a_reload_keeps_what_was_spent(stage: Stage) -> None:
-    stage.backend("v2")
-    client = await stage.client()
+async def test_a_reload_keeps_what_was_spent(harness: Harness) -> None:
+    harness.backend("v2")
+    client = await harness.client()
     for burst, status in ((2, 200), (2, 200), (2, 429), (3, 200), (3, 429)):
-        stage.use(route("v2", rate=Rate(IP, SLOW, burst)))
+        harness.use(route("v2", rate=Rate(IP, SLOW, burst)))
         await client.send(get())
         assert (await client.answer()).status == status
 
 
-async def test_a_flood_is_shed_and_leaves_nothing_behind(stage: Stage) -> None:
+async def test_a_flood_is_shed_and_leaves_nothing_behind(harness: Harness) -> None:
     """Overload: what is too much is refused at once; who keeps to the limit is served all along."""
-    stage.backend("v2")
-    stage.use(route("v2", rate=Rate(KEY, SLOW, 20)))
-    flood = [await stage.client() for _ in range(8)]
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(KEY, SLOW, 20)))
+    flood = [await harness.client() for _ in range(8)]
     for client in flood:
         await client.send(keyed("greedy") * 50)
-    modest = await stage.client()
+    modest = await harness.client()
     for _ in range(20):
         await modest.send(keyed("modest"))
         assert (await modest.answer()).status == 200
     statuses = [(await client.answer()).status for client in flood for _ in range(50)]
     assert (statuses.count(200), statuses.count(429)) == (20, 380)
-    await wait_until(lambda: not stage.plane.active)
+    await wait_until(lambda: not harness.plane.active)

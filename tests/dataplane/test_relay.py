@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.dataplane.plane import Stage, route
+from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
 from tests.dataplane.wire import Message, chunked, get, ok, post
 
@@ -38,25 +38,25 @@ REQUESTS = {
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
 @pytest.mark.parametrize("raw, body", ANSWERS.values(), ids=ANSWERS)
-async def test_answers(stage: Stage, raw: bytes, body: bytes, bytewise: bool) -> None:
+async def test_answers(harness: Harness, raw: bytes, body: bytes, bytewise: bool) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
 
-    backend = stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(2):
         await client.send(get())
         answer = await client.answer()
         assert answer.first == raw.partition(b"\r\n")[0]
         assert answer.body == body
         assert client.buffer == b""
-    await stage.quiet()
+    await harness.quiet()
     assert len(backend.conversations) == 1, "both connections are good for a second exchange"
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_answer_until_close(stage: Stage, bytewise: bool) -> None:
+async def test_answer_until_close(harness: Harness, bytewise: bool) -> None:
     """It reaches the client in chunks, so that its end can be told from a cut."""
 
     async def script(conversation: Conversation) -> None:
@@ -65,21 +65,21 @@ async def test_answer_until_close(stage: Stage, bytewise: bool) -> None:
         await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
         conversation.close()
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(2):
         await client.send(get())
         answer = await client.answer()
         assert (answer.field("transfer-encoding"), answer.body) == (b"chunked", BODY)
-    assert len(stage.backends["v2"].conversations) == 2
+    assert len(harness.backends["v2"].conversations) == 2
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 768", b"Transfer-Encoding: chunked", b"X-None: 1"])
-async def test_head_answers_have_no_body_and_stay_in_step(stage: Stage, framing: bytes) -> None:
-    backend = stage.backend("v2", answering(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_head_answers_have_no_body_and_stay_in_step(harness: Harness, framing: bytes) -> None:
+    backend = harness.backend("v2", answering(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"))
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(3):
         await client.send(get().replace(b"GET", b"HEAD"))
         assert (await client.answer(to="HEAD")).status == 200
@@ -89,10 +89,10 @@ async def test_head_answers_have_no_body_and_stay_in_step(stage: Stage, framing:
 
 @pytest.mark.parametrize("delivery", ["whole", "bytewise", "with a request behind it"])
 @pytest.mark.parametrize("raw, body", REQUESTS.values(), ids=REQUESTS)
-async def test_requests(stage: Stage, raw: bytes, body: bytes, delivery: str) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_requests(harness: Harness, raw: bytes, body: bytes, delivery: str) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     if delivery == "bytewise":
         await client.send_bytewise(raw)
     else:
@@ -106,13 +106,13 @@ async def test_requests(stage: Stage, raw: bytes, body: bytes, delivery: str) ->
     assert len(backend.conversations) == 1
 
 
-async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
+async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(ok(request.first.split(b" ")[1] + request.body))
 
-    stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     raw = [get("/1"), post(b"-a", "/2"), get("/3"), post(b"-b", "/4"), b"\r\n", get("/5")]
     await client.send(b"".join(raw))
     answers = [(await client.answer()).body for _ in range(5)]
@@ -121,47 +121,47 @@ async def test_pipelined_requests_are_answered_in_order(stage: Stage) -> None:
 
 @pytest.mark.parametrize("empty_lines", [1, 2, 3])
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_empty_lines_before_a_request(stage: Stage, empty_lines: int, bytewise: bool) -> None:
+async def test_empty_lines_before_a_request(harness: Harness, empty_lines: int, bytewise: bool) -> None:
     """They are no request, and it does not matter in which pieces they come (law 11)."""
-    stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     raw = b"\r\n" * empty_lines + get()
     await (client.send_bytewise(raw) if bytewise else client.send(raw))
     assert (await client.answer()).status == 200
 
 
-async def test_answer_is_the_backends_own_apart_from_our_fields(stage: Stage) -> None:
+async def test_answer_is_the_backends_own_apart_from_our_fields(harness: Harness) -> None:
     head = (
         b"HTTP/1.1 299 Fine by me\r\nDate: now\r\nX-B: 2\r\nX-A: 1\r\nX-B: 1\r\n"
         b"set-cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\nServer: \xe9\r\n"
     )
-    stage.backend("v2", answering(head + b"\r\nok"))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", answering(head + b"\r\nok"))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get(fields=[b"X-Request-Id: mine-1"]))
     await client.answer()
     assert client.received == head + b"x-request-id: mine-1\r\nx-crossfade-backend: v2\r\n\r\nok"
 
 
-async def test_connection_fields_of_the_backend_end_here(stage: Stage) -> None:
+async def test_connection_fields_of_the_backend_end_here(harness: Harness) -> None:
     raw = (
         b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
         b"x-crossfade-backend: other\r\nx-request-id: theirs\r\nContent-Length: 0\r\n\r\n"
     )
-    stage.backend("v2", answering(raw))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", answering(raw))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get(fields=[b"x-request-id: ours"]))
     answer = await client.answer()
     assert [name for name, _ in answer.fields] == [b"Content-Length", b"x-request-id", b"x-crossfade-backend"]
     assert (answer.field("x-request-id"), answer.backend) == (b"ours", "v2")
 
 
-async def test_request_as_the_backend_sees_it(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_request_as_the_backend_sees_it(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(
         b"POST /v2/models%2Fa/infer?x=1&x=%20 HTTP/1.1\r\nX-B: 2\r\nHost: Models.Example:80\r\nx-a: \xe9\r\n"
         b"X-B: 1\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\nX-Crossfade-Backend: v9\r\n"
@@ -178,10 +178,10 @@ async def test_request_as_the_backend_sees_it(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("sent", [None, b"", b"two words", b"x" * 129])
-async def test_request_id_is_made_where_none_is_well_formed(stage: Stage, sent: bytes | None) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_request_id_is_made_where_none_is_well_formed(harness: Harness, sent: bytes | None) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     ids = []
     for _ in range(2):
         await client.send(get(fields=[] if sent is None else [b"x-request-id: " + sent]))
@@ -192,17 +192,17 @@ async def test_request_id_is_made_where_none_is_well_formed(stage: Stage, sent: 
     assert re.fullmatch(rb"[0-9a-f]{32}", ids[0] or b"")
 
 
-async def test_trace_is_begun_where_there_is_none(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_trace_is_begun_where_there_is_none(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     await client.answer()
     (trace,) = backend.requests[0].all("traceparent")
     assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", trace)
 
 
-async def test_early_answer_before_the_upload_is_complete(stage: Stage) -> None:
+async def test_early_answer_before_the_upload_is_complete(harness: Harness) -> None:
     """It reaches the client while the upload goes on; neither connection is used again."""
 
     async def script(conversation: Conversation) -> None:
@@ -211,23 +211,23 @@ async def test_early_answer_before_the_upload_is_complete(stage: Stage) -> None:
         await conversation.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 2\r\n\r\nno")
         await conversation.watch()
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nabc")
     answer = await client.answer()
     assert (answer.status, answer.body, answer.field("connection")) == (413, b"no", b"close")
     await client.send(b"x" * 1000)
     assert await client.rest() == (b"", "closed")
-    await stage.quiet()
-    assert (await stage.cell("v2")).codes == {413: 1}
-    again = await stage.client()
+    await harness.quiet()
+    assert (await harness.cell("v2")).codes == {413: 1}
+    again = await harness.client()
     await again.send(post(b"x"))
     assert (await again.answer()).status == 413
     assert len(backend.conversations) == 2
 
 
-async def test_answer_that_begins_before_the_upload_ends(stage: Stage) -> None:
+async def test_answer_that_begins_before_the_upload_ends(harness: Harness) -> None:
     """Both directions stream at once; the whole of both arrives."""
 
     async def script(conversation: Conversation) -> None:
@@ -241,9 +241,9 @@ async def test_answer_that_begins_before_the_upload_ends(stage: Stage) -> None:
         await conversation.send(b"0\r\n\r\n")
         conversation.requests.append(request)
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
     head = await client.head()
     assert (head.status, head.field("connection")) == (200, b"close")
@@ -254,15 +254,15 @@ async def test_answer_that_begins_before_the_upload_ends(stage: Stage) -> None:
     assert await client.rest() == (b"0\r\n\r\n", "closed")
 
 
-async def test_a_connection_that_asks_to_close_is_closed(stage: Stage) -> None:
-    backend = stage.backend("v2", closing(ok(b"bye", [b"Connection: close"])))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_a_connection_that_asks_to_close_is_closed(harness: Harness) -> None:
+    backend = harness.backend("v2", closing(ok(b"bye", [b"Connection: close"])))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get(fields=[b"Connection: close"]))
     answer = await client.answer()
     assert (answer.body, answer.field("connection")) == (b"bye", b"close")
     assert await client.rest() == (b"", "closed")
-    again = await stage.client()
+    again = await harness.client()
     await again.send(get())
     assert (await again.answer()).body == b"bye"
     assert len(backend.conversations) == 2

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.dataplane.plane import Stage, route, settle, sticky
+from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.scripted import Conversation, answering, each
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
 
@@ -23,13 +23,13 @@ SURPLUS = {
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
 @pytest.mark.parametrize("raw", SURPLUS.values(), ids=SURPLUS)
-async def test_surplus_bytes_go_to_nobody(stage: Stage, raw: bytes, bytewise: bool) -> None:
+async def test_surplus_bytes_go_to_nobody(harness: Harness, raw: bytes, bytewise: bool) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
 
-    backend = stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     for n in range(2):
         await client.send(get())
         answer = await client.answer()
@@ -40,10 +40,10 @@ async def test_surplus_bytes_go_to_nobody(stage: Stage, raw: bytes, bytewise: bo
     assert len(backend.conversations) == 2
 
 
-async def test_a_body_behind_a_head_answer_goes_to_nobody(stage: Stage) -> None:
-    backend = stage.backend("v2", answering(ok(b"body of a HEAD")))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_a_body_behind_a_head_answer_goes_to_nobody(harness: Harness) -> None:
+    backend = harness.backend("v2", answering(ok(b"body of a HEAD")))
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(2):
         await client.send(get().replace(b"GET", b"HEAD"))
         assert (await client.answer(to="HEAD")).status == 200
@@ -51,23 +51,23 @@ async def test_a_body_behind_a_head_answer_goes_to_nobody(stage: Stage) -> None:
     assert len(backend.conversations) == 2
 
 
-async def test_unsolicited_bytes_on_an_idle_connection_end_it(stage: Stage) -> None:
+async def test_unsolicited_bytes_on_an_idle_connection_end_it(harness: Harness) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(ok(b"ok"))
         await settle()
         await conversation.send(STRAY)
 
-    backend = stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     for n in range(2):
         await client.send(get())
         assert (await client.answer()).body == b"ok"
         await backend.conversations[n].over()
-    assert (await stage.cell("v2")).errors == 0
+    assert (await harness.cell("v2")).errors == 0
 
 
-async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) -> None:
+async def test_a_connection_that_the_backend_closed_is_not_used(harness: Harness) -> None:
     """Even a POST that must not be repeated meets no dead connection."""
 
     async def script(conversation: Conversation) -> None:
@@ -75,10 +75,10 @@ async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) ->
         await conversation.send(ok(b"ok"))
         conversation.close()
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
-    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
+    (endpoint,) = harness.plane.backends["v2"].endpoints.values()
     for n in range(20):
         await client.send(post(b"x"))
         assert (await client.answer()).status == 200
@@ -86,14 +86,14 @@ async def test_a_connection_that_the_backend_closed_is_not_used(stage: Stage) ->
         assert len(backend.conversations) == n + 1
 
 
-async def test_a_connection_whose_end_is_only_about_to_be_told_is_not_used(stage: Stage) -> None:
+async def test_a_connection_whose_end_is_only_about_to_be_told_is_not_used(harness: Harness) -> None:
     """Between the end of a connection and the news of it lies a turn of the event loop."""
-    stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     await client.answer()
-    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    (endpoint,) = harness.plane.backends["v2"].endpoints.values()
     endpoint.idle[0].transport.close()
     assert len(endpoint.idle) == 1
     assert endpoint.take() is None
@@ -107,11 +107,11 @@ LAST = {
 
 
 @pytest.mark.parametrize("raw", LAST.values(), ids=LAST)
-async def test_a_connection_that_is_to_be_closed_is_not_used_again(stage: Stage, raw: bytes) -> None:
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(harness: Harness, raw: bytes) -> None:
     """Even if the backend does not close it."""
-    backend = stage.backend("v2", answering(raw))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", answering(raw))
+    harness.use(route("v2"))
+    client = await harness.client()
     for n in range(2):
         await client.send(get())
         assert (await client.answer()).body == b"bye"
@@ -119,7 +119,7 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(stage: Stage,
     assert len(backend.conversations) == 2
 
 
-async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(stage: Stage) -> None:
+async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(harness: Harness) -> None:
     """The upload is complete for the client, but part of it still waits here to be sent on."""
     size = 8 * 1024 * 1024
 
@@ -130,22 +130,22 @@ async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(s
         await asyncio.Event().wait()
 
     uploaded = asyncio.Event()
-    backend = stage.backend("v2", script, receive_buffer=16 * 1024)
-    stage.use(route("v2", inspect_limit=size))
-    client = await stage.client()
+    backend = harness.backend("v2", script, receive_buffer=16 * 1024)
+    harness.use(route("v2", inspect_limit=size))
+    client = await harness.client()
     pouring = asyncio.create_task(client.pour(post(b"x" * size)))
-    await wait_until(lambda: stage.accepted and not stage.accepted[0].client.reading, "it is stopped")
+    await wait_until(lambda: harness.accepted and not harness.accepted[0].client.reading, "it is stopped")
     uploaded.set()
     answer = await client.answer()
     assert (answer.body, answer.field("connection")) == (b"early", b"close")
     pouring.cancel()
-    other = await stage.client()
+    other = await harness.client()
     await other.send(post(b"y"))
     assert (await other.answer()).body == b"early"
     assert len(backend.conversations) == 2
 
 
-async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -> None:
+async def test_an_answer_while_the_end_of_the_request_waits_here(harness: Harness) -> None:
     """The client has sent all of it, this proxy has not: nothing may be sent behind it."""
     size = 6 * 1024 * 1024
 
@@ -157,12 +157,12 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -
         await conversation.watch()
 
     complete, answered = asyncio.Event(), asyncio.Event()
-    backend = stage.backend("v2", script, receive_buffer=16 * 1024)
-    stage.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
-    client = await stage.client()
+    backend = harness.backend("v2", script, receive_buffer=16 * 1024)
+    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
+    client = await harness.client()
     pouring = asyncio.create_task(client.pour(post(b"x" * size)))
-    await wait_until(lambda: stage.accepted and stage.accepted[0].request_done, "the upload is here")
-    (exchange,) = stage.accepted
+    await wait_until(lambda: harness.accepted and harness.accepted[0].request_done, "the upload is here")
+    (exchange,) = harness.accepted
     await wait_until(lambda: backend.conversations and backend.conversations[0].requests, "it goes out")
     assert exchange.upstream is not None
     assert exchange.upstream.transport.get_write_buffer_size() > 0
@@ -178,12 +178,12 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(stage: Stage) -
 
 
 async def test_idle_connections_are_closed_after_a_while(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.listener.IDLE_LIMIT", 0.1)
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     await client.answer()
     assert await backend.conversations[0].over() == "closed"
@@ -192,7 +192,7 @@ async def test_idle_connections_are_closed_after_a_while(
     assert len(backend.conversations) == 2
 
 
-async def test_a_connection_that_was_never_used_may_be_stale(stage: Stage) -> None:
+async def test_a_connection_that_was_never_used_may_be_stale(harness: Harness) -> None:
     """Opened for a client that has left, pooled, closed by the backend when used at last: as any reused one."""
 
     async def script(conversation: Conversation) -> None:
@@ -202,18 +202,18 @@ async def test_a_connection_that_was_never_used_may_be_stale(stage: Stage) -> No
         else:
             await answering(ok(b"ok"))(conversation)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    leaver = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    leaver = await harness.client()
     await leaver.send(get())
-    await at_once(lambda: stage.plane.tasks)
-    next(iter(stage.plane.clients)).abort()
-    (endpoint,) = stage.plane.backends["v2"].endpoints.values()
+    await at_once(lambda: harness.plane.tasks)
+    next(iter(harness.plane.clients)).abort()
+    (endpoint,) = harness.plane.backends["v2"].endpoints.values()
     await wait_until(lambda: endpoint.idle, "it is pooled")
     assert backend.requests == []
-    client = await stage.client()
+    client = await harness.client()
     await client.send(get())
     assert (await client.answer()).body == b"ok"
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.errors, cell.codes) == (0, {499: 1, 200: 1})
     assert cell.failures == {"client_left": 1, "stale_connection": 1}

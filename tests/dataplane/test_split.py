@@ -10,7 +10,7 @@ import pytest
 
 from crossfade.routing.ledger import BUCKETS, bucket_of, new_ledger, salt_of
 from crossfade.routing.snapshot import Match, Sticky
-from tests.dataplane.plane import Stage, route, settle, sticky
+from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.wire import Wire, chunked, get, post, wait_until
 
 SPLIT = {"v2": 9000, "v3": 1000}
@@ -56,27 +56,27 @@ async def served_by(client: Wire) -> str:
     return answer.backend
 
 
-def stage_split(stage: Stage, **options: Any) -> None:
-    stage.backend("v2")
-    stage.backend("v3")
-    stage.use(route(SPLIT, **options))
+def stage_split(harness: Harness, **options: Any) -> None:
+    harness.backend("v2")
+    harness.backend("v3")
+    harness.use(route(SPLIT, **options))
 
 
 @pytest.mark.parametrize("source, request_of", KEYED.values(), ids=KEYED)
-async def test_a_key_keeps_its_backend(stage: Stage, source: tuple[Sticky, ...], request_of: Any) -> None:
-    stage_split(stage, sticky=source)
-    client = await stage.client()
+async def test_a_key_keeps_its_backend(harness: Harness, source: tuple[Sticky, ...], request_of: Any) -> None:
+    stage_split(harness, sticky=source)
+    client = await harness.client()
     for customer in CUSTOMERS:
         await client.send(request_of(customer))
         assert await served_by(client) == owner(customer)
     assert {owner(c) for c in CUSTOMERS} == {"v2", "v3"}
-    assert (await stage.cell("v2")).unkeyed == (await stage.cell("v3")).unkeyed == 0
+    assert (await harness.cell("v2")).unkeyed == (await harness.cell("v3")).unkeyed == 0
 
 
 @pytest.mark.parametrize("delivery", ["whole", "head first", "bytewise", "chunked"])
-async def test_a_body_is_looked_into_however_it_arrives(stage: Stage, delivery: str) -> None:
-    stage_split(stage, sticky=sticky("json", "customer_id"))
-    client = await stage.client()
+async def test_a_body_is_looked_into_however_it_arrives(harness: Harness, delivery: str) -> None:
+    stage_split(harness, sticky=sticky("json", "customer_id"))
+    client = await harness.client()
     for customer in CUSTOMERS[:20]:
         raw = in_chunks(customer) if delivery == "chunked" else post(body_of(customer))
         if delivery in ("bytewise", "chunked"):
@@ -87,18 +87,18 @@ async def test_a_body_is_looked_into_however_it_arrives(stage: Stage, delivery: 
             await settle()
             await client.send(raw[cut:])
         assert await served_by(client) == owner(customer)
-    assert [r.body for b in stage.backends.values() for r in b.requests if not r.body] == []
+    assert [r.body for b in harness.backends.values() for r in b.requests if not r.body] == []
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 @pytest.mark.parametrize("over", [0, 1])
 async def test_the_inspect_limit_does_not_depend_on_how_a_body_arrives(
-    stage: Stage, coded: bool, pieces: int, over: int
+    harness: Harness, coded: bool, pieces: int, over: int
 ) -> None:
     """At the limit a body is looked into, one byte above it is not: in one piece or in many (law 11)."""
-    stage_split(stage, sticky=sticky("json", "customer_id"), inspect_limit=INSPECTED)
-    client = await stage.client()
+    stage_split(harness, sticky=sticky("json", "customer_id"), inspect_limit=INSPECTED)
+    client = await harness.client()
     customer = next(c for c in CUSTOMERS if owner(c) == "v3")
     body = body_of(customer, INSPECTED + over)
     assert len(body) == INSPECTED + over
@@ -109,61 +109,61 @@ async def test_the_inspect_limit_does_not_depend_on_how_a_body_arrives(
         await client.send(raw[n : n + step])
         await settle()
     answered = await served_by(client)
-    unkeyed = (await stage.cell("v2")).unkeyed + (await stage.cell("v3")).unkeyed
+    unkeyed = (await harness.cell("v2")).unkeyed + (await harness.cell("v3")).unkeyed
     assert unkeyed == over
     assert over or answered == "v3"
-    assert [r.body for b in stage.backends.values() for r in b.requests] == [body]
+    assert [r.body for b in harness.backends.values() for r in b.requests] == [body]
 
 
-async def test_a_client_address_is_a_key(stage: Stage) -> None:
-    stage_split(stage, sticky=sticky("client_ip"))
+async def test_a_client_address_is_a_key(harness: Harness) -> None:
+    stage_split(harness, sticky=sticky("client_ip"))
     for _ in range(5):
-        client = await stage.client()
+        client = await harness.client()
         await client.send(get())
         assert await served_by(client) == owner("127.0.0.1")
 
 
 @pytest.mark.parametrize("raw", [get(), post(b"no json"), post(b"[1]"), post(b'{"customer_id": null}')])
 async def test_requests_without_a_key_are_split_by_chance(
-    stage: Stage, raw: bytes, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = iter([0.0, 0.5, 0.9999])
     monkeypatch.setattr("crossfade.dataplane.exchange.random", lambda: next(draws))
-    stage_split(stage, sticky=sticky("json", "customer_id"))
-    client = await stage.client()
+    stage_split(harness, sticky=sticky("json", "customer_id"))
+    client = await harness.client()
     seen = []
     for _ in range(3):
         await client.send(raw)
         seen.append(await served_by(client))
     assert seen == [LEDGER.backend_of(int(draw * BUCKETS)) for draw in (0.0, 0.5, 0.9999)]
-    assert (await stage.cell("v2")).unkeyed + (await stage.cell("v3")).unkeyed == 3
+    assert (await harness.cell("v2")).unkeyed + (await harness.cell("v3")).unkeyed == 3
 
 
-async def test_keyed_shares_are_the_ledgers(stage: Stage) -> None:
+async def test_keyed_shares_are_the_ledgers(harness: Harness) -> None:
     """What the backends saw is exactly what the ledger says of these keys."""
-    stage_split(stage, sticky=sticky("header", "x-customer"))
+    stage_split(harness, sticky=sticky("header", "x-customer"))
     customers = [f"c{n}" for n in range(1000)]
-    client = await stage.client()
+    client = await harness.client()
     for n in range(0, len(customers), 50):
         await client.send(b"".join(get(fields=[b"x-customer: " + c.encode()]) for c in customers[n : n + 50]))
         for _ in range(50):
             await served_by(client)
     expected = Counter(owner(c) for c in customers)
-    assert {name: len(b.requests) for name, b in stage.backends.items()} == expected
-    assert (await stage.cell("v2")).requests == expected["v2"]
-    assert (await stage.cell("v3")).role == ""
-    roles = {c.backend: c.role for c in stage.plane.recorder.take().cells}
+    assert {name: len(b.requests) for name, b in harness.backends.items()} == expected
+    assert (await harness.cell("v2")).requests == expected["v2"]
+    assert (await harness.cell("v3")).role == ""
+    roles = {c.backend: c.role for c in harness.plane.recorder.take().cells}
     assert roles == {"v2": "champion", "v3": "challenger"}
 
 
-async def test_routes_are_chosen_by_the_body(stage: Stage) -> None:
-    stage.backend("v2")
-    stage.backend("v3")
-    stage.use(
+async def test_routes_are_chosen_by_the_body(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.backend("v3")
+    harness.use(
         route("v3", name="new", match=Match(path="/predict", json=(("model", "new"),))),
         route("v2", name="old", match=Match(path="/predict", json=(("model", "old"),))),
     )
-    client = await stage.client()
+    client = await harness.client()
     for model, status, backend in (("new", 200, "v3"), ("old", 200, "v2"), ("none", 404, "")):
         raw = post(json.dumps({"model": model}).encode())
         for pieces in ([raw], [raw[:-3], raw[-3:]]):
@@ -175,24 +175,24 @@ async def test_routes_are_chosen_by_the_body(stage: Stage) -> None:
             assert answer.error == (None if status == 200 else b"internal/no_route")
 
 
-async def test_no_route(stage: Stage) -> None:
+async def test_no_route(harness: Harness) -> None:
     """The connection stays in step: the body was read, and the next request is served."""
-    stage.backend("v2")
-    stage.use(route("v2", match=Match(path="/predict")))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.use(route("v2", match=Match(path="/predict")))
+    client = await harness.client()
     await client.send(post(b"hello", "/other") + get("/predict"))
     answer = await client.answer()
     assert (answer.status, answer.error) == (404, b"internal/no_route")
     assert (await client.answer()).body == b"v2"
-    assert stage.plane.recorder.take().refused == {"404:no_route": 1}
+    assert harness.plane.recorder.take().refused == {"404:no_route": 1}
 
 
-async def test_endpoints_of_a_backend_share_its_requests(stage: Stage) -> None:
-    stage.backend("v2")
-    other = stage.another_endpoint("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_endpoints_of_a_backend_share_its_requests(harness: Harness) -> None:
+    harness.backend("v2")
+    other = harness.another_endpoint("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(60):
         await client.send(get())
         assert (await client.answer()).backend == "v2"
-    await wait_until(lambda: stage.backends["v2"].requests and other.requests, "both are used")
+    await wait_until(lambda: harness.backends["v2"].requests and other.requests, "both are used")

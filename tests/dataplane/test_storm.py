@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from tests.dataplane.plane import Stage, mirrored, route
+from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.wire import Ended, Message, Wire, chunked, more, ok, wait_until
 
@@ -97,15 +97,15 @@ def request_of(token: bytes, dice: Random) -> tuple[bytes, bytes]:
             return head + (chunked(body) if body else b"0\r\n\r\n"), body
 
 
-async def customer(stage: Stage, number: int, dice: Random, seen: Counter[int]) -> None:
-    client = await stage.client()
+async def customer(harness: Harness, number: int, dice: Random, seen: Counter[int]) -> None:
+    client = await harness.client()
     for n in range(REQUESTS):
         asked = [request_of(b"%d-%d-%d" % (number, n, m), dice) for m in range(dice.choice([1, 1, 3]))]
         try:
             await in_pieces(client, b"".join(raw for raw, _ in asked), dice)
             if dice.random() < 0.1:
                 client.close()
-                client = await stage.client()
+                client = await harness.client()
                 continue
             for raw, body in asked:
                 answer = await client.answer()
@@ -116,36 +116,36 @@ async def customer(stage: Stage, number: int, dice: Random, seen: Counter[int]) 
         except (Ended, ConnectionError):
             seen[0] += 1
             client.close()
-            client = await stage.client()
+            client = await harness.client()
     client.close()
 
 
 @pytest.mark.parametrize("pure", [False, True], ids=["not pure", "pure"])
 @pytest.mark.parametrize("seed", range(2))
-async def test_storm(stage: Stage, seed: int, pure: bool) -> None:
+async def test_storm(harness: Harness, seed: int, pure: bool) -> None:
     dice = Random(seed)
     for name in ("v2", "v3", "v4"):
-        stage.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2)
-    everyone = dict(stage.specs)
+        harness.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2)
+    everyone = dict(harness.specs)
     seen: Counter[int] = Counter()
     churn = route(
         {"v2": 5000, "v3": 5000}, fallback="v2", pure=pure, mirrors=mirrored("v4", 5000), inspect_limit=20_000
     )
-    stage.use(churn)
+    harness.use(churn)
     async with asyncio.TaskGroup() as tasks:
         for number in range(CLIENTS):
-            tasks.create_task(customer(stage, number, Random(f"{seed} {number}"), seen))
+            tasks.create_task(customer(harness, number, Random(f"{seed} {number}"), seen))
         for n in range(20):
             await more(seen, CLIENTS)
-            stage.specs = {k: v for k, v in everyone.items() if k != "v4" or n % 2}
-            stage.use(churn if n % 2 else route("v2", pure=pure))
-    await wait_until(lambda: not stage.plane.clients, "all clients are gone")
-    await stage.quiet()
+            harness.specs = {k: v for k, v in everyone.items() if k != "v4" or n % 2}
+            harness.use(churn if n % 2 else route("v2", pure=pure))
+    await wait_until(lambda: not harness.plane.clients, "all clients are gone")
+    await harness.quiet()
     assert seen[200] > REQUESTS
     if not pure:
         done = Counter(
             request.first
-            for backend in (stage.backends["v2"], stage.backends["v3"])
+            for backend in (harness.backends["v2"], harness.backends["v3"])
             for request in backend.requests
             if request.first.startswith(b"POST")
         )

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.dataplane.plane import Stage, route, sticky
+from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import Conversation, each
 from tests.dataplane.wire import Message, chunked, get, ok, wait_until
 
@@ -16,7 +16,7 @@ HELD = 1024 * 1024  # the most that may wait in a transport: its high-water mark
 SMALL_BUFFER = 64 * 1024
 
 
-async def test_each_event_arrives_before_the_next_is_sent(stage: Stage) -> None:
+async def test_each_event_arrives_before_the_next_is_sent(harness: Harness) -> None:
     seen = [asyncio.Event() for _ in range(3)]
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -28,9 +28,9 @@ async def test_each_event_arrives_before_the_next_is_sent(stage: Stage) -> None:
             await event.wait()
         await conversation.send(b"0\r\n\r\n")
 
-    stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     assert (await client.head()).status == 200
     for n, event in enumerate(seen):
@@ -39,7 +39,7 @@ async def test_each_event_arrives_before_the_next_is_sent(stage: Stage) -> None:
     assert await client.exactly(5) == b"0\r\n\r\n"
 
 
-async def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(stage: Stage) -> None:
+async def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(harness: Harness) -> None:
     pieces: asyncio.Queue[bytes] = asyncio.Queue()
 
     async def script(conversation: Conversation) -> None:
@@ -48,9 +48,9 @@ async def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(stage: St
             pieces.put_nowait(await conversation.exactly(3))
         await conversation.send(ok(b"done"))
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n")
     for piece in (b"one", b"two", b"six"):
         await client.send(piece)
@@ -59,7 +59,7 @@ async def test_each_piece_of_an_upload_arrives_before_the_next_is_sent(stage: St
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: %d" % SIZE, b"Transfer-Encoding: chunked", b"X: y"])
-async def test_large_answers(stage: Stage, framing: bytes) -> None:
+async def test_large_answers(harness: Harness, framing: bytes) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         body = chunked(BIG[: SIZE // 2], BIG[SIZE // 2 :]) if b"chunked" in framing else BIG
@@ -67,15 +67,15 @@ async def test_large_answers(stage: Stage, framing: bytes) -> None:
         if b"X" in framing:
             conversation.close()
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     assert (await client.answer()).body == BIG
 
 
 @pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_a_backend_that_reads_slowly_stops_its_client(stage: Stage, coded: bool) -> None:
+async def test_a_backend_that_reads_slowly_stops_its_client(harness: Harness, coded: bool) -> None:
     reading = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -83,14 +83,14 @@ async def test_a_backend_that_reads_slowly_stops_its_client(stage: Stage, coded:
         await reading.wait()
         await conversation.send(ok(b"%d" % len(await upload(conversation, coded))))
 
-    stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
-    stage.use(route("v2"))
-    client = await stage.client(send_buffer=SMALL_BUFFER)
+    harness.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    harness.use(route("v2"))
+    client = await harness.client(send_buffer=SMALL_BUFFER)
     framing = b"Transfer-Encoding: chunked" if coded else b"Content-Length: %d" % SIZE
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % framing)
     pouring = asyncio.create_task(client.pour(chunked(BIG) if coded else BIG))
-    await wait_until(lambda: stage.plane.active, "the request begins")
-    (exchange,) = stage.plane.active
+    await wait_until(lambda: harness.plane.active, "the request begins")
+    (exchange,) = harness.plane.active
     await wait_until(lambda: exchange.upstream is not None and not exchange.client.reading, "it is stopped")
     for _ in range(50):
         assert exchange.upstream is not None
@@ -111,7 +111,7 @@ async def upload(conversation: Conversation, coded: bool) -> bytes:
     return message.body
 
 
-async def test_a_large_first_write_stops_the_client_all_the_same(stage: Stage) -> None:
+async def test_a_large_first_write_stops_the_client_all_the_same(harness: Harness) -> None:
     """What was held to be looked into goes out in one write; a backend that is slow from there on is slow."""
     limit = SIZE * 6 // 10
 
@@ -119,31 +119,31 @@ async def test_a_large_first_write_stops_the_client_all_the_same(stage: Stage) -
         await conversation.head()
         await asyncio.Event().wait()
 
-    stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
-    stage.use(route("v2", sticky=sticky("json", "id"), inspect_limit=limit))
-    client = await stage.client(send_buffer=SMALL_BUFFER)
+    harness.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=limit))
+    client = await harness.client(send_buffer=SMALL_BUFFER)
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
     pouring = asyncio.create_task(client.pour(chunked(BIG)))
-    await wait_until(lambda: stage.plane.active, "the request is decided on")
-    (exchange,) = stage.plane.active
+    await wait_until(lambda: harness.plane.active, "the request is decided on")
+    (exchange,) = harness.plane.active
     await wait_until(lambda: exchange.upstream is not None and not exchange.client.reading, "it is stopped")
     assert limit < exchange.kept < SIZE
     assert not pouring.done()
     pouring.cancel()
 
 
-async def test_a_client_that_reads_slowly_stops_its_backend(stage: Stage) -> None:
+async def test_a_client_that_reads_slowly_stops_its_backend(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
         await conversation.pour(BIG)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
     await client.send(get())
-    await wait_until(lambda: stage.plane.active, "the request begins")
-    (exchange,) = stage.plane.active
+    await wait_until(lambda: harness.plane.active, "the request begins")
+    (exchange,) = harness.plane.active
     await wait_until(lambda: exchange.client_stalls, "the backend is stopped")
     for _ in range(50):
         assert exchange.client.transport.get_write_buffer_size() < HELD
@@ -152,65 +152,65 @@ async def test_a_client_that_reads_slowly_stops_its_backend(stage: Stage) -> Non
     assert (await client.answer()).body == BIG
 
 
-async def test_pipelined_answers_wait_for_a_client_that_does_not_read(stage: Stage) -> None:
+async def test_pipelined_answers_wait_for_a_client_that_does_not_read(harness: Harness) -> None:
     """Each answer is whole at once; only the requests can be held back, or the answers pile up here."""
     body = BIG[: 32 * 1024]
     count = 300
-    stage.backend("v2", each(lambda conversation, _: conversation.send(ok(body))))
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    harness.backend("v2", each(lambda conversation, _: conversation.send(ok(body))))
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
     pouring = asyncio.create_task(client.pour(get() * count))
-    await wait_until(lambda: stage.plane.clients, "the client is here")
-    (downstream,) = stage.plane.clients
+    await wait_until(lambda: harness.plane.clients, "the client is here")
+    (downstream,) = harness.plane.clients
     for _ in range(100):
         assert downstream.transport.get_write_buffer_size() < HELD
         await asyncio.sleep(0.002)
-    assert len(stage.accepted) < count
+    assert len(harness.accepted) < count
     for _ in range(count):
         assert (await client.answer()).body == body
     await pouring
 
 
-async def test_a_client_that_stalls_is_given_up_and_nobody_is_blamed(stage: Stage) -> None:
+async def test_a_client_that_stalls_is_given_up_and_nobody_is_blamed(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE)
         await conversation.pour(BIG)
 
-    stage.backend("v2", script, idle_timeout=0.2)
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    harness.backend("v2", script, idle_timeout=0.2)
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
     await client.send(get())
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.codes, cell.errors, cell.abandoned) == ({499: 1}, 0, 1)
     assert cell.failures == {"client_left": 1}
-    await wait_until(lambda: not stage.plane.clients, "the connection is gone")
+    await wait_until(lambda: not harness.plane.clients, "the connection is gone")
 
 
-async def test_a_client_that_never_takes_the_end_of_its_answer_is_given_up(stage: Stage) -> None:
+async def test_a_client_that_never_takes_the_end_of_its_answer_is_given_up(harness: Harness) -> None:
     """The exchange is over, as the rest waits in this proxy; the connection must not stay for ever."""
-    stage.backend("v2", each(lambda conversation, _: conversation.send(ok(BIG[: 32 * 1024]))))
-    stage.use(route("v2"), keep_alive=0.2)
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
+    harness.backend("v2", each(lambda conversation, _: conversation.send(ok(BIG[: 32 * 1024]))))
+    harness.use(route("v2"), keep_alive=0.2)
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
     await client.send(get() * 400)
-    await stage.quiet()
-    (downstream,) = stage.plane.clients
+    await harness.quiet()
+    (downstream,) = harness.plane.clients
     await wait_until(lambda: not downstream.writable, "the client is stalled")
-    await wait_until(lambda: not stage.plane.clients, "the connection is gone")
-    assert set((await stage.cell("v2")).codes) == {200}
+    await wait_until(lambda: not harness.plane.clients, "the connection is gone")
+    assert set((await harness.cell("v2")).codes) == {200}
 
 
-async def test_a_backend_that_never_takes_the_upload_is_timed_out(stage: Stage) -> None:
+async def test_a_backend_that_never_takes_the_upload_is_timed_out(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await asyncio.Event().wait()
 
-    stage.backend("v2", script, receive_buffer=SMALL_BUFFER, first_byte_timeout=0.3)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script, receive_buffer=SMALL_BUFFER, first_byte_timeout=0.3)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % SIZE)
     pouring = asyncio.create_task(client.pour(BIG))
     answer = await client.answer()
     assert (answer.status, answer.error) == (504, b"upstream/first_byte_timeout")
     pouring.cancel()
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.errors, cell.failures) == (1, {"first_byte_timeout": 1})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route
+from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
 from tests.dataplane.wire import Message, get, ok, wait_until
 
@@ -18,49 +18,49 @@ UPLOAD = b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Hop: 1\r\nHost: evil\r\nX-Forwarded-
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_of_an_answer(stage: Stage, bytewise: bool) -> None:
+async def test_of_an_answer(harness: Harness, bytewise: bool) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(ANSWER) if bytewise else conversation.send(ANSWER))
 
-    backend = stage.backend("v2", each(handler))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", each(handler))
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(2):
         await client.send(TAKES)
         message = await client.head()
         assert message.field("trailer") == b"X-Sum"
         assert (await client.until(b"\r\n\r\n")).endswith(b"\r\n0\r\nX-Sum: 7\r\n\r\n")
         assert client.buffer == b""
-    await stage.quiet()
+    await harness.quiet()
     assert len(backend.conversations) == 1
     assert [(r.field("te"), r.field("connection")) for r in backend.requests] == [(b"trailers", b"TE")] * 2
 
 
-async def test_of_an_answer_to_one_that_does_not_take_them(stage: Stage) -> None:
-    backend = stage.backend("v2", answering(ANSWER))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_of_an_answer_to_one_that_does_not_take_them(harness: Harness) -> None:
+    backend = harness.backend("v2", answering(ANSWER))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get(fields=[b"TE: gzip", b"Connection: TE"]))
     assert (await client.answer()).body == b"hello"
     assert client.buffer == b""
     assert (backend.requests[0].field("te"), backend.requests[0].field("connection")) == (None, None)
 
 
-async def test_http_1_0_never_gets_any(stage: Stage) -> None:
-    stage.backend("v2", answering(ANSWER))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_http_1_0_never_gets_any(harness: Harness) -> None:
+    harness.backend("v2", answering(ANSWER))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(b"GET / HTTP/1.0\r\nTE: trailers\r\nConnection: TE\r\n\r\n")
     assert (await client.answer()).body == b"hello"
 
 
-async def test_none_of_an_answer_that_the_fallback_stood_in_for(stage: Stage) -> None:
+async def test_none_of_an_answer_that_the_fallback_stood_in_for(harness: Harness) -> None:
     """Nor of the one before on the same connection."""
     bad = ANSWER.replace(b"200 OK", b"500 Oops")
-    stage.backend("v3", answering(bad))
-    stage.backend("v2", closing(b"HTTP/1.1 200 OK\r\n\r\nfine"))
-    stage.use(route("v3", fallback="v2", pure=True))
-    client = await stage.client()
+    harness.backend("v3", answering(bad))
+    harness.backend("v2", closing(b"HTTP/1.1 200 OK\r\n\r\nfine"))
+    harness.use(route("v3", fallback="v2", pure=True))
+    client = await harness.client()
     await client.send(TAKES)
     message = await client.head()
     assert (message.status, message.backend) == (200, "v2")
@@ -68,7 +68,7 @@ async def test_none_of_an_answer_that_the_fallback_stood_in_for(stage: Stage) ->
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_of_a_request(stage: Stage, bytewise: bool) -> None:
+async def test_of_a_request(harness: Harness, bytewise: bool) -> None:
     async def script(conversation: Conversation) -> None:
         message = await conversation.head()
         conversation.requests.append(message)
@@ -76,9 +76,9 @@ async def test_of_a_request(stage: Stage, bytewise: bool) -> None:
         await conversation.send(ok(b"v2"))
         await conversation.watch()
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await (client.send_bytewise(POST + UPLOAD) if bytewise else client.send(POST + UPLOAD))
     assert (await client.answer()).body == b"v2"
     (request,) = backend.requests
@@ -89,7 +89,7 @@ async def test_of_a_request(stage: Stage, bytewise: bool) -> None:
 
 
 async def test_of_a_request_that_is_whole_before_its_connection_is(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = connecting_slowly(monkeypatch)
 
@@ -99,18 +99,18 @@ async def test_of_a_request_that_is_whole_before_its_connection_is(
         await conversation.send(ok(b"v2"))
         await conversation.watch()
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(POST, UPLOAD[:9])
-    await wait_until(lambda: stage.accepted, "the request begins")
+    await wait_until(lambda: harness.accepted, "the request begins")
     await client.send(UPLOAD[9:])
-    await wait_until(lambda: stage.accepted[0].request_done, "the request is whole")
+    await wait_until(lambda: harness.accepted[0].request_done, "the request is whole")
     opening.set()
     assert (await client.answer()).body == b"v2"
 
 
-async def test_of_a_request_that_is_sent_again(stage: Stage) -> None:
+async def test_of_a_request_that_is_sent_again(harness: Harness) -> None:
     """The fallback gets what the first backend got; a mirrored copy goes without."""
     seen: list[bytes] = []
 
@@ -122,23 +122,23 @@ async def test_of_a_request_that_is_sent_again(stage: Stage) -> None:
         await conversation.send(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % status)
         await conversation.watch()
 
-    stage.backend("v3", handler)
-    stage.backend("v2", handler)
-    shadow = stage.backend("v4")
-    stage.use(route("v3", fallback="v2", pure=True, mirrors=mirrored("v4")))
-    client = await stage.client()
+    harness.backend("v3", handler)
+    harness.backend("v2", handler)
+    shadow = harness.backend("v4")
+    harness.use(route("v3", fallback="v2", pure=True, mirrors=mirrored("v4")))
+    client = await harness.client()
     await client.send(POST + UPLOAD)
     assert (await client.answer()).status == 200
     assert seen == [b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n"] * 2
-    await stage.quiet()
+    await harness.quiet()
     assert shadow.requests[0].body == b"hello"
     assert shadow.requests[0].field("content-length") == b"5"
 
 
-async def test_none_of_the_request_before(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_none_of_the_request_before(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(POST + b"5\r\nhello\r\n0\r\n\r\n")
     assert (await client.answer()).status == 200
     assert backend.requests[0].field("content-length") == b"5"

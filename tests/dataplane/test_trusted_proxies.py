@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossfade.routing.ledger import bucket_of, new_ledger, salt_of
-from tests.dataplane.plane import Stage, connecting_slowly, mirrored, route, sticky
+from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, sticky
 from tests.dataplane.wire import Message, get, wait_until
 
 SALT = salt_of("churn")
@@ -32,20 +32,22 @@ ALONE = ([b"127.0.0.1"], [b"http"], [b"models"], [b'for=127.0.0.1;proto=http;hos
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8", "::1/128")])
-async def test_a_client_that_is_not_trusted_cannot_forge_them(stage: Stage, trusted: tuple[str, ...]) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"), trusted_proxies=trusted)
-    client = await stage.client()
+async def test_a_client_that_is_not_trusted_cannot_forge_them(
+    harness: Harness, trusted: tuple[str, ...]
+) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"), trusted_proxies=trusted)
+    client = await harness.client()
     await client.send(get(fields=FORGED))
     await client.answer()
     assert chain(backend.requests[0]) == ALONE
     assert backend.requests[0].field("x_forwarded_for") is None
 
 
-async def test_a_trusted_proxy_is_believed_and_added_to(stage: Stage) -> None:
-    backend, copied = stage.backend("v2"), stage.backend("v4")
-    stage.use(route("v2", mirrors=mirrored("v4")), trusted_proxies=("127.0.0.0/8",))
-    client = await stage.client()
+async def test_a_trusted_proxy_is_believed_and_added_to(harness: Harness) -> None:
+    backend, copied = harness.backend("v2"), harness.backend("v4")
+    harness.use(route("v2", mirrors=mirrored("v4")), trusted_proxies=("127.0.0.0/8",))
+    client = await harness.client()
     await client.send(
         get(
             fields=[
@@ -56,7 +58,7 @@ async def test_a_trusted_proxy_is_believed_and_added_to(stage: Stage) -> None:
         )
     )  # fmt: skip
     await client.answer()
-    await stage.quiet()
+    await harness.quiet()
     for request in (backend.requests[0], copied.requests[0]):
         assert chain(request) == (
             [b"203.0.113.7, 127.0.0.1"],
@@ -67,11 +69,11 @@ async def test_a_trusted_proxy_is_believed_and_added_to(stage: Stage) -> None:
         assert request.field("host") == b"models"
 
 
-async def test_each_request_of_a_connection_has_a_client_of_its_own(stage: Stage) -> None:
+async def test_each_request_of_a_connection_has_a_client_of_its_own(harness: Harness) -> None:
     for name in SPLIT:
-        stage.backend(name)
-    stage.use(route(SPLIT, sticky=sticky("client_ip")), trusted_proxies=("127.0.0.1/32",))
-    proxy = await stage.client()
+        harness.backend(name)
+    harness.use(route(SPLIT, sticky=sticky("client_ip")), trusted_proxies=("127.0.0.1/32",))
+    proxy = await harness.client()
     for address in CLIENTS:
         await proxy.send(get(fields=[f"X-Forwarded-For: {address}".encode()]))
         assert (await proxy.answer()).backend == owner(address)
@@ -79,40 +81,40 @@ async def test_each_request_of_a_connection_has_a_client_of_its_own(stage: Stage
     assert (await proxy.answer()).backend == owner("127.0.0.1")
 
 
-async def test_no_forged_address_moves_a_client_to_another_backend(stage: Stage) -> None:
+async def test_no_forged_address_moves_a_client_to_another_backend(harness: Harness) -> None:
     for name in SPLIT:
-        stage.backend(name)
-    stage.use(route(SPLIT, sticky=sticky("client_ip")))
-    client = await stage.client()
+        harness.backend(name)
+    harness.use(route(SPLIT, sticky=sticky("client_ip")))
+    client = await harness.client()
     for address in CLIENTS:
         await client.send(get(fields=[f"X-Forwarded-For: {address}".encode()]))
         assert (await client.answer()).backend == owner("127.0.0.1")
 
 
-async def test_a_reload_changes_whom_open_connections_believe(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    client = await stage.client()
+async def test_a_reload_changes_whom_open_connections_believe(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    client = await harness.client()
     for trusted, expected in (
         ((), b"127.0.0.1"),
         (("127.0.0.1/32",), b"203.0.113.7, 127.0.0.1"),
         ((), b"127.0.0.1"),
     ):
-        stage.use(route("v2"), trusted_proxies=trusted)
+        harness.use(route("v2"), trusted_proxies=trusted)
         await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7"]))
         await client.answer()
         assert backend.requests[-1].all("x-forwarded-for") == [expected]
 
 
 async def test_a_reload_leaves_requests_under_way_as_they_are(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"), trusted_proxies=("127.0.0.1/32",))
+    backend = harness.backend("v2")
+    harness.use(route("v2"), trusted_proxies=("127.0.0.1/32",))
     opening = connecting_slowly(monkeypatch)
-    client = await stage.client()
+    client = await harness.client()
     await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7"]))
-    await wait_until(lambda: stage.plane.active, "the exchange is under way")
-    stage.use(route("v2"), trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"))
+    await wait_until(lambda: harness.plane.active, "the exchange is under way")
+    harness.use(route("v2"), trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"))
     opening.set()
     await client.answer()
     assert backend.requests[0].all("x-forwarded-for") == [b"203.0.113.7, 127.0.0.1"]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from crossfade.routing.ledger import reweigh, salt_of
 from crossfade.routing.snapshot import Cut, Match, Rate, Sticky
-from tests.dataplane.plane import Stage, mirrored, route, settle
+from tests.dataplane.plane import Harness, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, each
 from tests.dataplane.wire import Ended, Message, Wire, get, ok, post, wait_until
 
@@ -68,25 +68,25 @@ def resetting(when: asyncio.Event) -> Script:
     return script
 
 
-async def open_tunnel(stage: Stage, client: Wire | None = None) -> Wire:
-    client = client or await stage.client()
+async def open_tunnel(harness: Harness, client: Wire | None = None) -> Wire:
+    client = client or await harness.client()
     await client.send(ASKING)
     message = await client.head()
     assert message.status == 101
     return client
 
 
-async def over(stage: Stage) -> None:
-    await wait_until(lambda: not stage.plane.tunnels and not stage.plane.clients, "the tunnel is gone")
+async def over(harness: Harness) -> None:
+    await wait_until(lambda: not harness.plane.tunnels and not harness.plane.clients, "the tunnel is gone")
 
 
 # ── it opens ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_heads_of_both_hops_say_what_they_switch_to(stage: Stage) -> None:
-    backend = stage.backend("v2", granting(echo))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_heads_of_both_hops_say_what_they_switch_to(harness: Harness) -> None:
+    backend = harness.backend("v2", granting(echo))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING)
     answer = await client.head()
     assert answer.first == b"HTTP/1.1 101 Switching Protocols"
@@ -106,38 +106,38 @@ async def test_heads_of_both_hops_say_what_they_switch_to(stage: Stage) -> None:
         assert await client.exactly(len(frame)) == frame
     client.half_close()
     assert await client.rest() == (b"", "closed")
-    await over(stage)
-    assert len(stage.accepted) == 1
+    await over(harness)
+    assert len(harness.accepted) == 1
 
 
-async def test_bytewise(stage: Stage) -> None:
+async def test_bytewise(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send_bytewise(GRANTING + b"first")
         await echo(conversation)
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send_bytewise(ASKING)
     assert (await client.head()).status == 101
     assert await client.exactly(5) == b"first"
     await client.send_bytewise(b"frames")
     assert await client.exactly(6) == b"frames"
     client.close()
-    await over(stage)
+    await over(harness)
 
 
-async def test_what_the_backend_sends_with_the_101_is_the_first_of_the_tunnel(stage: Stage) -> None:
-    stage.backend("v2", granting(watch, b"HTTP/1.1 200 OK\r\n\r\n"))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+async def test_what_the_backend_sends_with_the_101_is_the_first_of_the_tunnel(harness: Harness) -> None:
+    harness.backend("v2", granting(watch, b"HTTP/1.1 200 OK\r\n\r\n"))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     assert await client.exactly(19) == b"HTTP/1.1 200 OK\r\n\r\n"
     client.close()
-    await over(stage)
+    await over(harness)
 
 
-async def test_behind_an_interim_answer_and_on_pooled_connections(stage: Stage) -> None:
+async def test_behind_an_interim_answer_and_on_pooled_connections(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(ok(b"v2"))
@@ -145,9 +145,9 @@ async def test_behind_an_interim_answer_and_on_pooled_connections(stage: Stage) 
         await conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", GRANTING)
         await echo(conversation)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(get())
     assert (await client.answer()).body == b"v2"
     await client.send(ASKING)
@@ -157,13 +157,13 @@ async def test_behind_an_interim_answer_and_on_pooled_connections(stage: Stage) 
     assert await client.exactly(5) == b"frame"
     assert len(backend.conversations) == 1
     client.close()
-    await over(stage)
+    await over(harness)
 
 
 # ── what comes before the 101 ─────────────────────────────────────────────────────────────────────
 
 
-async def test_what_comes_early_is_held_and_follows_the_101(stage: Stage) -> None:
+async def test_what_comes_early_is_held_and_follows_the_101(harness: Harness) -> None:
     """Not a byte of it goes to the backend before, and none of it is taken for a request."""
     early = get("/smuggled") + BIG
     release, reading = asyncio.Event(), asyncio.Event()
@@ -180,19 +180,19 @@ async def test_what_comes_early_is_held_and_follows_the_101(stage: Stage) -> Non
         assert await conversation.exactly(len(early)) == early
         await echo(conversation)
 
-    backend = stage.backend("v2", script, receive_buffer=SMALL_BUFFER)
-    stage.use(route("v2"))
-    client = await stage.client(send_buffer=SMALL_BUFFER)
+    backend = harness.backend("v2", script, receive_buffer=SMALL_BUFFER)
+    harness.use(route("v2"))
+    client = await harness.client(send_buffer=SMALL_BUFFER)
     await client.send(ASKING + early[:100])
     pouring = asyncio.create_task(client.pour(early[100:]))
     await wait_until(lambda: backend.requests, "it is asked")
-    (downstream,) = stage.plane.clients
+    (downstream,) = harness.plane.clients
     await wait_until(lambda: not downstream.reading, "the client is stopped")
     assert len(downstream.buffer) < HELD
     assert not pouring.done()
     release.set()
     assert (await client.head()).status == 101
-    (tunnel,) = stage.plane.tunnels
+    (tunnel,) = harness.plane.tunnels
     await wait_until(lambda: not tunnel.client.reading, "the client is stopped again")
     for _ in range(50):
         assert tunnel.upstream.transport.get_write_buffer_size() < HELD
@@ -202,20 +202,20 @@ async def test_what_comes_early_is_held_and_follows_the_101(stage: Stage) -> Non
     await pouring
     await client.send(b"frame")
     assert await client.exactly(5) == b"frame"
-    assert len(stage.accepted) == 1
+    assert len(harness.accepted) == 1
     client.close()
-    await over(stage)
+    await over(harness)
 
 
 @pytest.mark.parametrize("early", [b"", get("/smuggled")], ids=["nothing early", "early bytes"])
 @pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request", b"426 Upgrade Required", b"503 Busy"])
 async def test_after_any_other_answer_the_connection_closes(
-    stage: Stage, status: bytes, early: bytes
+    harness: Harness, status: bytes, early: bytes
 ) -> None:
     raw = b"HTTP/1.1 %b\r\nContent-Length: 2\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nno" % status
-    backend = stage.backend("v2", answering(raw))
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", answering(raw))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING + early)
     answer = await client.answer()
     assert (b"HTTP/1.1 " + status, b"no") == (answer.first, answer.body)
@@ -223,29 +223,29 @@ async def test_after_any_other_answer_the_connection_closes(
     assert answer.field("upgrade") is None
     assert await client.rest() == (b"", "closed")
     assert [r.first for r in backend.requests] == [b"GET /chat HTTP/1.1"]
-    assert len(stage.accepted) == 1
+    assert len(harness.accepted) == 1
 
 
-async def test_after_an_answer_of_the_proxys_own_as_well(stage: Stage) -> None:
-    stage.refusing("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_after_an_answer_of_the_proxys_own_as_well(harness: Harness) -> None:
+    harness.refusing("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING + get("/smuggled"))
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (502, b"close")
     assert await client.rest() == (b"", "closed")
-    assert len(stage.accepted) == 1
+    assert len(harness.accepted) == 1
 
 
 @pytest.mark.parametrize("status", [404, 429])
-async def test_after_a_refusal_as_well(stage: Stage, status: int) -> None:
-    backend = stage.backend("v2")
+async def test_after_a_refusal_as_well(harness: Harness, status: int) -> None:
+    backend = harness.backend("v2")
     rate = Rate(Sticky("client_ip"), per_second=0.001, burst=1)
-    stage.use(route("v2", match=Match(path="/chat" if status == 429 else "/other"), rate=rate))
-    other = await stage.client()
+    harness.use(route("v2", match=Match(path="/chat" if status == 429 else "/other"), rate=rate))
+    other = await harness.client()
     await other.send(get("/chat"))
     await other.answer()
-    client = await stage.client()
+    client = await harness.client()
     await client.send(ASKING + get("/other"))
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (status, b"close")
@@ -268,10 +268,10 @@ UNASKED = {
 
 
 @pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
-async def test_what_is_not_validly_asked_is_an_ordinary_request(stage: Stage, raw: bytes) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_what_is_not_validly_asked_is_an_ordinary_request(harness: Harness, raw: bytes) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(raw)
     answer = await client.answer()
     assert answer.body == b"v2"
@@ -283,15 +283,15 @@ async def test_what_is_not_validly_asked_is_an_ordinary_request(stage: Stage, ra
 
 
 @pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
-async def test_a_101_that_nobody_asked_for_is_a_502(stage: Stage, raw: bytes) -> None:
-    backend = stage.backend("v2", granting(watch))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_a_101_that_nobody_asked_for_is_a_502(harness: Harness, raw: bytes) -> None:
+    backend = harness.backend("v2", granting(watch))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(raw)
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/protocol")
     await backend.conversations[0].over()
-    assert (await stage.cell("v2")).failures == {"protocol": 1}
+    assert (await harness.cell("v2")).failures == {"protocol": 1}
 
 
 @pytest.mark.parametrize(
@@ -304,29 +304,29 @@ async def test_a_101_that_nobody_asked_for_is_a_502(stage: Stage, raw: bytes) ->
         GRANTING.replace(b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n", b""),
     ],
 )
-async def test_a_101_for_something_else_is_a_502(stage: Stage, raw: bytes) -> None:
-    backend = stage.backend("v2", answering(raw))
-    stage.use(route("v2"))
-    client = await stage.client()
+async def test_a_101_for_something_else_is_a_502(harness: Harness, raw: bytes) -> None:
+    backend = harness.backend("v2", answering(raw))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING)
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/protocol")
     assert await client.rest() == (b"", "closed")
     await backend.conversations[0].over()
-    cell = await stage.cell("v2")
+    cell = await harness.cell("v2")
     assert (cell.codes, cell.errors) == ({502: 1}, 1)
 
 
-async def test_a_route_may_allow_none(stage: Stage) -> None:
-    backend = stage.backend("v2")
-    stage.use(route("v2", upgrades=()))
-    client = await stage.client()
+async def test_a_route_may_allow_none(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2", upgrades=()))
+    client = await harness.client()
     await client.send(ASKING)
     assert (await client.answer()).body == b"v2"
     assert backend.requests[0].field("upgrade") is None
 
 
-async def test_a_route_may_allow_others(stage: Stage) -> None:
+async def test_a_route_may_allow_others(harness: Harness) -> None:
     switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: mux\r\nConnection: upgrade\r\n\r\n"
 
     async def script(conversation: Conversation) -> None:
@@ -334,93 +334,93 @@ async def test_a_route_may_allow_others(stage: Stage) -> None:
         await conversation.send(switching)
         await echo(conversation)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2", upgrades=(b"websocket", b"mux")))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2", upgrades=(b"websocket", b"mux")))
+    client = await harness.client()
     await client.send(get(fields=[b"Connection: upgrade", b"Upgrade: h2c, mux"]))
     assert (await client.head()).all("upgrade") == [b"mux"]
     assert backend.requests[0].all("upgrade") == [b"mux"]
     await client.send(b"x")
     assert await client.exactly(1) == b"x"
     client.close()
-    await over(stage)
+    await over(harness)
 
 
 # ── how it is counted ─────────────────────────────────────────────────────────────────────────────
 
 
-async def test_its_one_outcome_is_the_101(stage: Stage) -> None:
+async def test_its_one_outcome_is_the_101(harness: Harness) -> None:
     """Neither how long the tunnel lasts nor how it ends says anything of the model."""
     breaking = asyncio.Event()
-    stage.backend("v2", granting(resetting(breaking)))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    cell = await stage.cell("v2")
+    harness.backend("v2", granting(resetting(breaking)))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    cell = await harness.cell("v2")
     assert (cell.requests, cell.codes, cell.errors, cell.duration.count) == (1, {101: 1}, 0, 1)
-    assert stage.plane.in_flight() == {"v2": 1}, "its place is taken until it ends"
+    assert harness.plane.in_flight() == {"v2": 1}, "its place is taken until it ends"
     counted = encode(cell)
     breaking.set()
     assert await client.rest() == (b"", "reset")
-    await over(stage)
-    assert stage.plane.in_flight() == {"v2": 0}
-    assert encode(await stage.cell("v2")) == counted
+    await over(harness)
+    assert harness.plane.in_flight() == {"v2": 0}
+    assert encode(await harness.cell("v2")) == counted
 
 
-async def test_it_takes_its_place_among_those_in_flight(stage: Stage) -> None:
-    stage.backend("v2", granting(watch), max_in_flight=1)
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    second = await stage.client()
+async def test_it_takes_its_place_among_those_in_flight(harness: Harness) -> None:
+    harness.backend("v2", granting(watch), max_in_flight=1)
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    second = await harness.client()
     await second.send(get())
     assert (await second.answer()).error == b"internal/overload"
     client.close()
-    await wait_until(lambda: not stage.plane.tunnels, "the tunnel is gone")
+    await wait_until(lambda: not harness.plane.tunnels, "the tunnel is gone")
 
 
-async def test_it_is_not_mirrored(stage: Stage) -> None:
-    stage.backend("v2", granting(watch))
-    shadow = stage.backend("v4")
-    stage.use(route("v2", mirrors=mirrored("v4")))
-    client = await open_tunnel(stage)
+async def test_it_is_not_mirrored(harness: Harness) -> None:
+    harness.backend("v2", granting(watch))
+    shadow = harness.backend("v4")
+    harness.use(route("v2", mirrors=mirrored("v4")))
+    client = await open_tunnel(harness)
     client.close()
-    await over(stage)
-    assert stage.mirrors("v4") == {"dropped_upgrade": 1}
+    await over(harness)
+    assert harness.mirrors("v4") == {"dropped_upgrade": 1}
     assert shadow.requests == []
 
 
-async def test_before_the_101_the_fallback_may_answer(stage: Stage) -> None:
-    stage.refusing("v3")
-    stage.backend("v2", granting(echo))
-    stage.use(route("v3", fallback="v2"))
-    client = await stage.client()
+async def test_before_the_101_the_fallback_may_answer(harness: Harness) -> None:
+    harness.refusing("v3")
+    harness.backend("v2", granting(echo))
+    harness.use(route("v3", fallback="v2"))
+    client = await harness.client()
     await client.send(ASKING + b"early")
     answer = await client.head()
     assert (answer.status, answer.backend, answer.field("x-crossfade-assigned")) == (101, "v2", b"v3")
     assert await client.exactly(5) == b"early"
     client.close()
-    await over(stage)
-    assert (await stage.cell("v3")).spilled == 1
+    await over(harness)
+    assert (await harness.cell("v3")).fell_back == 1
 
 
 # ── how it ends ───────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_client_ends_its_half_first(stage: Stage) -> None:
+async def test_the_client_ends_its_half_first(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         assert await conversation.rest() == (b"bye", "closed")
         await conversation.send(b"and more ", b"behind it")
         conversation.close()
 
-    stage.backend("v2", granting(script))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+    harness.backend("v2", granting(script))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     await client.send(b"bye")
     client.half_close()
     assert await client.rest() == (b"and more behind it", "closed")
-    await over(stage)
+    await over(harness)
 
 
-async def test_the_backend_ends_its_half_first(stage: Stage) -> None:
+async def test_the_backend_ends_its_half_first(harness: Harness) -> None:
     got: list[tuple[bytes, str]] = []
 
     async def script(conversation: Conversation) -> None:
@@ -428,18 +428,18 @@ async def test_the_backend_ends_its_half_first(stage: Stage) -> None:
         conversation.half_close()
         got.append(await conversation.rest())
 
-    stage.backend("v2", granting(script))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+    harness.backend("v2", granting(script))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     assert await client.rest() == (b"bye", "closed")
     await client.send(b"and more ", b"behind it")
     client.close()
-    await over(stage)
+    await over(harness)
     await wait_until(lambda: got, "the backend saw the end")
     assert got == [(b"and more behind it", "closed")]
 
 
-async def test_a_client_that_half_closed_before_the_101(stage: Stage) -> None:
+async def test_a_client_that_half_closed_before_the_101(harness: Harness) -> None:
     release = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -450,17 +450,17 @@ async def test_a_client_that_half_closed_before_the_101(stage: Stage) -> None:
         await conversation.send(b"late")
         conversation.close()
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING + b"early")
     client.half_close()
-    await wait_until(lambda: any(c.half_closed for c in stage.plane.clients), "its end is noticed")
+    await wait_until(lambda: any(c.half_closed for c in harness.plane.clients), "its end is noticed")
     release.set()
     assert (await client.head()).status == 100
     assert (await client.head()).status == 101
     assert await client.rest() == (b"late", "closed")
-    await over(stage)
+    await over(harness)
 
 
 LEAVING: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
@@ -468,58 +468,60 @@ LEAVING: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wi
 
 @pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
 async def test_a_client_that_leaves_before_the_101_stops_the_work(
-    stage: Stage, leave: Callable[[Wire], None]
+    harness: Harness, leave: Callable[[Wire], None]
 ) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await watch(conversation)
 
-    backend = stage.backend("v2", script)
-    stage.use(route("v2"))
-    client = await stage.client()
+    backend = harness.backend("v2", script)
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(ASKING)
     await wait_until(lambda: backend.requests, "it is asked")
     leave(client)
     await backend.conversations[0].over()
-    assert (await stage.cell("v2")).codes == {499: 1}
+    assert (await harness.cell("v2")).codes == {499: 1}
 
 
-async def test_a_reset_of_the_client_is_one_for_the_backend(stage: Stage) -> None:
-    backend = stage.backend("v2", granting(watch))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+async def test_a_reset_of_the_client_is_one_for_the_backend(harness: Harness) -> None:
+    backend = harness.backend("v2", granting(watch))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     client.reset()
     assert await backend.conversations[0].over() == "reset"
-    await over(stage)
+    await over(harness)
 
 
-async def test_a_reset_of_the_backend_is_one_for_the_client(stage: Stage) -> None:
+async def test_a_reset_of_the_backend_is_one_for_the_client(harness: Harness) -> None:
     breaking = asyncio.Event()
-    stage.backend("v2", granting(resetting(breaking)))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+    harness.backend("v2", granting(resetting(breaking)))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     breaking.set()
     assert await client.rest() == (b"", "reset")
-    await over(stage)
+    await over(harness)
 
 
-async def test_silence_ends_it_and_bytes_of_either_side_do_not(stage: Stage) -> None:
+async def test_silence_ends_it_and_bytes_of_either_side_do_not(harness: Harness) -> None:
     """The backend's idle timeout; neither the time to the first byte nor the total one."""
-    backend = stage.backend("v2", granting(echo), idle_timeout=0.3, first_byte_timeout=0.3, total_timeout=0.3)
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    start = stage.plane.loop.time()
-    while stage.plane.loop.time() < start + 0.7:
+    backend = harness.backend(
+        "v2", granting(echo), idle_timeout=0.3, first_byte_timeout=0.3, total_timeout=0.3
+    )
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    start = harness.plane.loop.time()
+    while harness.plane.loop.time() < start + 0.7:
         await client.send(b"ping")
         assert await client.exactly(4) == b"ping"
         await asyncio.sleep(0.02)
     assert await client.rest() == (b"", "reset")
     assert await backend.conversations[0].over() == "reset"
-    await over(stage)
+    await over(harness)
 
 
 @pytest.mark.parametrize("slow", ["client", "backend"])
-async def test_whoever_reads_slowly_slows_the_other(stage: Stage, slow: str) -> None:
+async def test_whoever_reads_slowly_slows_the_other(harness: Harness, slow: str) -> None:
     reading = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -531,12 +533,12 @@ async def test_whoever_reads_slowly_slows_the_other(stage: Stage, slow: str) -> 
             await conversation.send(b"got it")
         await watch(conversation)
 
-    backend = stage.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER, send_buffer=SMALL_BUFFER)
-    await open_tunnel(stage, client)
+    backend = harness.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER, send_buffer=SMALL_BUFFER)
+    await open_tunnel(harness, client)
     pouring = asyncio.create_task(client.pour(BIG if slow == "backend" else b""))
-    (tunnel,) = stage.plane.tunnels
+    (tunnel,) = harness.plane.tunnels
     slowed = tunnel.client if slow == "backend" else tunnel.upstream
     await wait_until(lambda: not slowed.reading, "it is stopped")
     for _ in range(50):
@@ -551,63 +553,63 @@ async def test_whoever_reads_slowly_slows_the_other(stage: Stage, slow: str) -> 
         assert await client.exactly(6) == b"got it"
     await pouring
     client.close()
-    await over(stage)
+    await over(harness)
 
 
-async def test_the_last_bytes_reach_one_that_reads_slowly(stage: Stage) -> None:
+async def test_the_last_bytes_reach_one_that_reads_slowly(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.pour(BIG)
         conversation.half_close()
         await watch(conversation)
 
-    stage.backend("v2", granting(script))
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
-    await open_tunnel(stage, client)
+    harness.backend("v2", granting(script))
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
+    await open_tunnel(harness, client)
     client.half_close()
     data, how = await client.rest()
     assert (data == BIG, how) == (True, "closed")
-    await over(stage)
+    await over(harness)
 
 
-async def test_one_that_never_takes_the_last_bytes_is_given_up(stage: Stage) -> None:
+async def test_one_that_never_takes_the_last_bytes_is_given_up(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.send(BIG[: 1024 * 1024])
         conversation.close()
 
-    stage.backend("v2", granting(script), idle_timeout=0.2)
-    stage.use(route("v2"))
-    client = await stage.client(receive_buffer=SMALL_BUFFER)
-    await open_tunnel(stage, client)
+    harness.backend("v2", granting(script), idle_timeout=0.2)
+    harness.use(route("v2"))
+    client = await harness.client(receive_buffer=SMALL_BUFFER)
+    await open_tunnel(harness, client)
     client.half_close()
-    await over(stage)
+    await over(harness)
 
 
 # ── reload, drain, cut ────────────────────────────────────────────────────────────────────────────
 
 
-async def test_it_outlives_reloads_even_of_its_route_and_backend(stage: Stage) -> None:
-    stage.backend("v2", granting(echo))
-    stage.backend("v3")
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    del stage.specs["v2"]
-    stage.use(route("v3", name="other", upgrades=()))
+async def test_it_outlives_reloads_even_of_its_route_and_backend(harness: Harness) -> None:
+    harness.backend("v2", granting(echo))
+    harness.backend("v3")
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    del harness.specs["v2"]
+    harness.use(route("v3", name="other", upgrades=()))
     for _ in range(3):
         await client.send(b"frame")
         assert await client.exactly(5) == b"frame"
         await settle()
     client.half_close()
     assert await client.rest() == (b"", "closed")
-    await over(stage)
+    await over(harness)
 
 
-async def test_a_drain_waits_for_it_and_then_cuts_it(stage: Stage) -> None:
-    backend = stage.backend("v2", granting(echo))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    draining = asyncio.create_task(stage.plane.drain(1.5))
-    await wait_until(lambda: stage.plane.draining, "it drains")
+async def test_a_drain_waits_for_it_and_then_cuts_it(harness: Harness) -> None:
+    backend = harness.backend("v2", granting(echo))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    draining = asyncio.create_task(harness.plane.drain(1.5))
+    await wait_until(lambda: harness.plane.draining, "it drains")
     for _ in range(10):
         await client.send(b"frame")
         assert await client.exactly(5) == b"frame"
@@ -617,52 +619,54 @@ async def test_a_drain_waits_for_it_and_then_cuts_it(stage: Stage) -> None:
     await draining
 
 
-async def test_a_drain_is_over_when_the_last_one_is(stage: Stage) -> None:
-    stage.backend("v2", granting(echo))
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
-    draining = asyncio.create_task(stage.plane.drain(1000.0))
-    await wait_until(lambda: stage.plane.draining, "it drains")
+async def test_a_drain_is_over_when_the_last_one_is(harness: Harness) -> None:
+    harness.backend("v2", granting(echo))
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
+    draining = asyncio.create_task(harness.plane.drain(1000.0))
+    await wait_until(lambda: harness.plane.draining, "it drains")
     await client.send(b"frame")
     client.half_close()
     assert await client.rest() == (b"frame", "closed")
     await draining
 
 
-async def test_a_drain_gives_up_a_backend_that_does_not_read_what_a_client_left_for_it(stage: Stage) -> None:
+async def test_a_drain_gives_up_a_backend_that_does_not_read_what_a_client_left_for_it(
+    harness: Harness,
+) -> None:
     async def script(conversation: Conversation) -> None:
         conversation.half_close()
         await asyncio.Event().wait()
 
-    stage.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
-    stage.use(route("v2"))
-    client = await open_tunnel(stage)
+    harness.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    harness.use(route("v2"))
+    client = await open_tunnel(harness)
     assert await client.rest() == (b"", "closed")
-    (tunnel,) = stage.plane.tunnels
+    (tunnel,) = harness.plane.tunnels
     while not tunnel.upstream.transport.get_write_buffer_size():
         await client.send(bytes(16 * 1024))
         await asyncio.sleep(0.005)
     client.half_close()
-    await wait_until(lambda: not stage.plane.clients, "the client is gone")
-    assert stage.plane.tunnels
-    await stage.plane.drain(0)
-    assert not stage.plane.tunnels
+    await wait_until(lambda: not harness.plane.clients, "the client is gone")
+    assert harness.plane.tunnels
+    await harness.plane.drain(0)
+    assert not harness.plane.tunnels
 
 
-async def test_a_challenger_taken_back_is_cut_off_here_too(stage: Stage) -> None:
-    backend = stage.backend("v3", granting(echo))
-    stage.backend("v2")
+async def test_a_challenger_taken_back_is_cut_off_here_too(harness: Harness) -> None:
+    backend = harness.backend("v3", granting(echo))
+    harness.backend("v2")
     before = route({"v2": 0, "v3": 10_000})
-    stage.use(before)
-    client = await open_tunnel(stage)
+    harness.use(before)
+    client = await open_tunnel(harness)
     after = reweigh(before.ledger, {"v2": 10_000, "v3": 0}, salt_of("churn"))
-    stage.use(replace(before, ledger=after, cuts=(Cut("v3", 0.05),)))
+    harness.use(replace(before, ledger=after, cuts=(Cut("v3", 0.05),)))
     assert await client.rest() == (b"", "reset")
     await backend.conversations[0].over()
-    await over(stage)
+    await over(harness)
 
 
-async def test_ordinary_requests_go_on_beside_it(stage: Stage) -> None:
+async def test_ordinary_requests_go_on_beside_it(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         if conversation.number == 0:
             await granting(echo)(conversation)
@@ -672,10 +676,10 @@ async def test_ordinary_requests_go_on_beside_it(stage: Stage) -> None:
     async def answer(conversation: Conversation, request: Message) -> None:
         await conversation.send(ok(b"plain"))
 
-    stage.backend("v2", script)
-    stage.use(route("v2"))
-    tunnel = await open_tunnel(stage)
-    client = await stage.client()
+    harness.backend("v2", script)
+    harness.use(route("v2"))
+    tunnel = await open_tunnel(harness)
+    client = await harness.client()
     for _ in range(3):
         await client.send(get())
         assert (await client.answer()).body == b"plain"
@@ -683,4 +687,4 @@ async def test_ordinary_requests_go_on_beside_it(stage: Stage) -> None:
         assert await tunnel.exactly(5) == b"frame"
     tunnel.close()
     client.close()
-    await over(stage)
+    await over(harness)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crossfade.routing.snapshot import Endpoint
 from tests.dataplane.model_over_tls import TlsModel
-from tests.dataplane.plane import Stage, route
+from tests.dataplane.plane import Harness, route
 from tests.dataplane.wire import post
 
 
@@ -14,13 +14,13 @@ def at_socket(path: Path) -> Endpoint:
     return Endpoint("", 0, "localhost", True, f"unix://{path}", path=str(path))
 
 
-async def test_requests_and_hosts_go_through(stage: Stage, tmp_path: Path) -> None:
+async def test_requests_and_hosts_go_through(harness: Harness, tmp_path: Path) -> None:
     path = tmp_path / "model.sock"
     model = TlsModel("v2", None)
     async with model.serving(str(path)):
-        stage.replica("v2", at_socket(path))
-        stage.use(route("v2"))
-        client = await stage.client()
+        harness.replica("v2", at_socket(path))
+        harness.use(route("v2"))
+        client = await harness.client()
         for _ in range(3):
             await client.send(post(b"x"))
             assert (await client.answer()).body == b"v2"
@@ -31,13 +31,13 @@ async def test_requests_and_hosts_go_through(stage: Stage, tmp_path: Path) -> No
     assert b"\r\nHost: localhost\r\n" in model.requests[3]
 
 
-async def test_nobody_at_the_socket(stage: Stage, tmp_path: Path) -> None:
+async def test_nobody_at_the_socket(harness: Harness, tmp_path: Path) -> None:
     """And then there is somebody: the proxy need not be told."""
     path = tmp_path / "model.sock"
     model = TlsModel("v2", None)
-    stage.replica("v2", at_socket(path))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.replica("v2", at_socket(path))
+    harness.use(route("v2"))
+    client = await harness.client()
     await client.send(post(b"x"))
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/connect")
@@ -46,13 +46,13 @@ async def test_nobody_at_the_socket(stage: Stage, tmp_path: Path) -> None:
         assert (await client.answer()).body == b"v2"
 
 
-async def test_beside_an_address(stage: Stage, tmp_path: Path) -> None:
+async def test_beside_an_address(harness: Harness, tmp_path: Path) -> None:
     """Endpoints of different kinds are interchangeable; one that fails is avoided."""
-    stage.backend("v2")
-    stage.replica("v2", at_socket(tmp_path / "absent.sock"))
-    stage.use(route("v2"))
-    client = await stage.client()
+    harness.backend("v2")
+    harness.replica("v2", at_socket(tmp_path / "absent.sock"))
+    harness.use(route("v2"))
+    client = await harness.client()
     for _ in range(10):
         await client.send(post(b"x"))
         assert (await client.answer()).body == b"v2"
-    assert (await stage.cell("v2")).errors == 0
+    assert (await harness.cell("v2")).errors == 0

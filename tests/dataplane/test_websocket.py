@@ -9,16 +9,16 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
-from tests.dataplane.plane import BACKEND, Stage, endpoint, route
+from tests.dataplane.plane import BACKEND, Harness, endpoint, route
 from tests.dataplane.wire import get, wait_until
 from tests.scenarios.sockets import Talker, talking
 
 
 @pytest.fixture
-async def talker(stage: Stage) -> AsyncIterator[Talker]:
+async def talker(harness: Harness) -> AsyncIterator[Talker]:
     async with talking("v2") as talker:
-        stage.specs["v2"] = replace(BACKEND, name="v2", endpoints=(endpoint(talker.port),))
-        stage.use(route("v2"))
+        harness.specs["v2"] = replace(BACKEND, name="v2", endpoints=(endpoint(talker.port),))
+        harness.use(route("v2"))
         yield talker
 
 
@@ -28,12 +28,12 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_talk(stage: Stage, talker: Talker, session: aiohttp.ClientSession) -> None:
-    url = f"http://127.0.0.1:{stage.port}/chat"
+async def test_a_talk(harness: Harness, talker: Talker, session: aiohttp.ClientSession) -> None:
+    url = f"http://127.0.0.1:{harness.port}/chat"
     async with session.ws_connect(url, protocols=("v1.chat",), compress=15) as ws:
         assert ws.protocol == "v1.chat"
         assert ws.compress, "extensions are the two sides' own affair"
-        assert ws.get_extra_info("peername")[1] == stage.port
+        assert ws.get_extra_info("peername")[1] == harness.port
         assert await ws.receive_str() == "v2"
         for size in (0, 1, 125, 126, 65_535, 65_536, 3_000_000):
             await ws.send_bytes(bytes(size))
@@ -44,15 +44,17 @@ async def test_a_talk(stage: Stage, talker: Talker, session: aiohttp.ClientSessi
         await ws.close(code=4001)
     await wait_until(lambda: talker.codes, "the server hears of the end")
     assert talker.codes == [4001]
-    await wait_until(lambda: not stage.plane.tunnels, "the tunnel is gone")
-    assert (await stage.cell("v2")).codes == {101: 1}
+    await wait_until(lambda: not harness.plane.tunnels, "the tunnel is gone")
+    assert (await harness.cell("v2")).codes == {101: 1}
 
 
-async def test_many_talks_under_reloads(stage: Stage, talker: Talker, session: aiohttp.ClientSession) -> None:
+async def test_many_talks_under_reloads(
+    harness: Harness, talker: Talker, session: aiohttp.ClientSession
+) -> None:
     reloads = 0
 
     async def talk(n: int) -> None:
-        async with session.ws_connect(f"http://127.0.0.1:{stage.port}/chat", max_msg_size=0) as ws:
+        async with session.ws_connect(f"http://127.0.0.1:{harness.port}/chat", max_msg_size=0) as ws:
             assert await ws.receive_str() == "v2"
             goal = reloads + 10
             while reloads < goal:
@@ -63,19 +65,21 @@ async def test_many_talks_under_reloads(stage: Stage, talker: Talker, session: a
     async with asyncio.TaskGroup() as talks:
         tasks = [talks.create_task(talk(n)) for n in range(20)]
         while not all(task.done() for task in tasks):
-            stage.use(route("v2", upgrades=(b"websocket",), salt=b"%d" % reloads))
+            harness.use(route("v2", upgrades=(b"websocket",), salt=b"%d" % reloads))
             reloads += 1
             await asyncio.sleep(0.01)
     await wait_until(lambda: len(talker.codes) == 20, "all have ended")
     assert talker.codes == [1000] * 20
-    assert (await stage.cell("v2")).codes == {101: 20}
+    assert (await harness.cell("v2")).codes == {101: 20}
 
 
-async def test_a_server_that_refuses(stage: Stage, talker: Talker, session: aiohttp.ClientSession) -> None:
+async def test_a_server_that_refuses(
+    harness: Harness, talker: Talker, session: aiohttp.ClientSession
+) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await session.ws_connect(f"http://127.0.0.1:{stage.port}/elsewhere")
+        await session.ws_connect(f"http://127.0.0.1:{harness.port}/elsewhere")
     assert refused.value.status == 200
-    client = await stage.client()
+    client = await harness.client()
     await client.send(get("/elsewhere", [b"Connection: Upgrade", b"Upgrade: websocket"]))
     answer = await client.answer()
     assert (answer.status, answer.body) == (200, b"v2")

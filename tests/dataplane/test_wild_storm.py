@@ -15,7 +15,7 @@ from random import Random
 import pytest
 
 from crossfade.routing.snapshot import AccessLog, Cut, Eject, Rate, Sticky
-from tests.dataplane.plane import Stage, mirrored, route, sticky
+from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_cut_after import taken_back
 from tests.dataplane.test_storm import GOOD, MOODS, echo, in_pieces
@@ -121,9 +121,9 @@ def asking(token: bytes, dice: Random) -> tuple[bytes, bytes]:
             return line + b"Transfer-Encoding: chunked\r\n\r\n" + coded, body
 
 
-async def one(stage: Stage, token: bytes, dice: Random, seen: Counter[int]) -> None:
+async def one(harness: Harness, token: bytes, dice: Random, seen: Counter[int]) -> None:
     """One request on a connection of its own, or two."""
-    client = await stage.client(receive_buffer=dice.choice([0, 4096]))
+    client = await harness.client(receive_buffer=dice.choice([0, 4096]))
     try:
         if dice.random() < 0.25:
             await tunnel(client, dice, seen)
@@ -167,19 +167,19 @@ async def tunnel(client: Wire, dice: Random, seen: Counter[int]) -> None:
     assert sent.startswith(data)
 
 
-async def customer(stage: Stage, number: int, dice: Random, seen: Counter[int]) -> None:
+async def customer(harness: Harness, number: int, dice: Random, seen: Counter[int]) -> None:
     for n in range(REQUESTS):
-        await one(stage, b"%d-%d" % (number, n), dice, seen)
+        await one(harness, b"%d-%d" % (number, n), dice, seen)
         seen[-1] += 1
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_wild_storm(stage: Stage, seed: int, tmp_path: Path) -> None:
+async def test_wild_storm(harness: Harness, seed: int, tmp_path: Path) -> None:
     dice = Random(seed)
     eject = Eject(after=2, time=0.1, max_share=0.5, statuses=(500,))
     for name in ("v2", "v3", "v4"):
-        stage.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2, eject=eject)
-        stage.another_endpoint(name, erratic(dice))
+        harness.backend(name, erratic(dice), first_byte_timeout=0.2, idle_timeout=0.2, eject=eject)
+        harness.another_endpoint(name, erratic(dice))
     trial = route(
         {"v2": 5000, "v3": 5000}, fallback="v2", pure=True, mirrors=mirrored("v4", 5000),
         inspect_limit=20_000, sticky=sticky("header", "x-customer"),
@@ -187,16 +187,16 @@ async def test_wild_storm(stage: Stage, seed: int, tmp_path: Path) -> None:
     )  # fmt: skip
     log = AccessLog(str(tmp_path / "access.log"), 1.0, False)
     seen: Counter[int] = Counter()
-    stage.use(trial, access_log=log)
+    harness.use(trial, access_log=log)
     back = taken_back(trial, Cut("v3", 0.0))
     async with asyncio.TaskGroup() as tasks:
         for number in range(CLIENTS):
-            tasks.create_task(customer(stage, number, Random(f"{seed} {number}"), seen))
+            tasks.create_task(customer(harness, number, Random(f"{seed} {number}"), seen))
         for n in range(10):
             await more(seen, CLIENTS)
             trusted = ("127.0.0.1/32",) if n % 2 else ()
-            stage.use(back if n % 2 else trial, access_log=log if n % 3 else None, trusted_proxies=trusted)
-    await wait_until(lambda: not stage.plane.clients and not stage.plane.tunnels, "all are gone")
-    await stage.quiet()
+            harness.use(back if n % 2 else trial, access_log=log if n % 3 else None, trusted_proxies=trusted)
+    await wait_until(lambda: not harness.plane.clients and not harness.plane.tunnels, "all are gone")
+    await harness.quiet()
     assert seen[200] > REQUESTS
     assert seen[101]

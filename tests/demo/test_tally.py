@@ -10,7 +10,7 @@ from rich.console import Console
 
 from crossfade.demo import main as demo
 from crossfade.demo.acts import failed_row, moves_row
-from crossfade.demo.stage import Stage, StageError
+from crossfade.demo.processes import Stage, StageError
 from crossfade.demo.traffic import Tally
 
 

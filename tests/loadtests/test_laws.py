@@ -17,9 +17,9 @@ def owner(ledger: Ledger, customer: str) -> str:
     return ledger.backend_of(bucket_of(customer.encode(), SALT))
 
 
-def state(ledger: Ledger, spilled: Mapping[str, int] | None = None) -> RouteState:
+def state(ledger: Ledger, fell_back: Mapping[str, int] | None = None) -> RouteState:
     split = {name: buckets / 10_000 for name, buckets in ledger.weights.items()}
-    return RouteState(ledger.version, split, fallback=V2, spilled=spilled or {})
+    return RouteState(ledger.version, split, fallback=V2, fell_back=fell_back or {})
 
 
 def seen_under(*ledgers: Ledger) -> Sightings:
@@ -128,27 +128,27 @@ def test_a_version_that_is_not_on_record_cannot_be_judged() -> None:
 def spill(sightings: Sightings, share: float, seed: int = 3) -> int:
     """The fallback answers some of the challenger's customers for once; how often it did."""
     draw = random.Random(seed)
-    spilled = 0
+    fell_back = 0
     for customer in CUSTOMERS:
         assigned = owner(LEDGER, customer)
         lost = assigned == V3 and draw.random() < share
         sightings.see(customer, V2 if lost else assigned)
-        spilled += lost
-    return spilled
+        fell_back += lost
+    return fell_back
 
 
 def test_fallbacks_that_the_proxy_counted_are_no_moves() -> None:
     sightings = Sightings()
-    spilled = sum(spill(sightings, 0.3, seed) for seed in range(3))
-    assert spilled > 50
-    before, after = state(LEDGER, {V3: 7}), state(LEDGER, {V3: 7 + spilled})
+    fell_back = sum(spill(sightings, 0.3, seed) for seed in range(3))
+    assert fell_back > 50
+    before, after = state(LEDGER, {V3: 7}), state(LEDGER, {V3: 7 + fell_back})
     assert verdicts(judge(sightings, before, after, {})) == {"split": True, "stickiness": True}
 
 
 def test_fallbacks_that_the_proxy_did_not_count_are_moves() -> None:
     sightings = Sightings()
-    spilled = sum(spill(sightings, 0.3, seed) for seed in range(3))
-    after = state(LEDGER, {V3: spilled // 2})
+    fell_back = sum(spill(sightings, 0.3, seed) for seed in range(3))
+    after = state(LEDGER, {V3: fell_back // 2})
     assert verdicts(judge(sightings, state(LEDGER), after, {}))["stickiness"] is False
 
 
@@ -163,19 +163,19 @@ def test_spills_explain_the_fallback_only() -> None:
 
 def test_a_dead_challenger_whose_customers_were_all_answered_by_the_fallback() -> None:
     sightings = Sightings()
-    spilled = sum(spill(sightings, 1.0, seed) for seed in range(2))
-    after = state(LEDGER, {V3: spilled})
+    fell_back = sum(spill(sightings, 1.0, seed) for seed in range(2))
+    after = state(LEDGER, {V3: fell_back})
     assert verdicts(judge(sightings, state(LEDGER), after, {})) == {"split": True, "stickiness": True}
 
 
 def test_spills_while_the_ledger_changes() -> None:
     sightings = seen_under(LEDGER)
-    spilled = spill(sightings, 0.5)
+    fell_back = spill(sightings, 0.5)
     grown = reweigh(LEDGER, {V2: 8900, V3: 1100}, SALT)
     for customer in CUSTOMERS:
         sightings.see(customer, owner(grown, customer))
     splits = {LEDGER.version: split_of(LEDGER), grown.version: split_of(grown)}
-    held = judge(sightings, state(LEDGER), state(grown, {V3: spilled}), splits)
+    held = judge(sightings, state(LEDGER), state(grown, {V3: fell_back}), splits)
     assert verdicts(held)["stickiness"] is True
     broken = judge(sightings, state(LEDGER), state(grown), splits)
     assert verdicts(broken)["stickiness"] is False

@@ -59,7 +59,7 @@ class StandIn(ThreadingHTTPServer):
             "ledger_version": self.ledger.version,
             "fallback": "churn-v2",
             "backends": {
-                n: {"role": "member", "requests": self.requests[n], "spilled": 0}
+                n: {"role": "member", "requests": self.requests[n], "fell_back": 0}
                 for n in self.ledger.backends
             },
         }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.control import live_rollout
-from crossfade.rollout.judgement import Sight, judge
-from crossfade.rollout.verdict import Verdict
+from crossfade.control import rollout_runtime
+from crossfade.rollout.evaluation import EvaluationInput, evaluate
+from crossfade.rollout.verdict import Finding
 from loadtests import tick
 
 
@@ -27,12 +27,12 @@ async def test_only_routes_with_news_are_judged(
 ) -> None:
     workers = tick.Workers()
     controller = await tick.ready(4, workers)
-    seen: list[Sight] = []
+    seen: list[EvaluationInput] = []
 
-    def noticed(sight: Sight) -> tuple[Verdict, ...]:
-        seen.append(sight)
-        return judge(sight)
+    def noticed(given: EvaluationInput) -> tuple[Finding, ...]:
+        seen.append(given)
+        return evaluate(given)
 
-    monkeypatch.setattr(live_rollout, "judge", noticed)
+    monkeypatch.setattr(rollout_runtime, "evaluate", noticed)
     assert len(await tick.measured(controller, workers, 1, part, True)) == 1
     assert len(seen) == judged

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from crossfade.config.model import CheckConfig
 from crossfade.rollout import evidence as real
-from crossfade.rollout.answer import Terms
 from crossfade.rollout.evidence import Evidence, fix_limits
+from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.histogram import bucket_of
 
-TERMS = Terms(step=0, min_requests=100, alpha=0.002, whole=0.01)
+CONTEXT = CheckContext(step=0, min_requests=100, alpha=0.002, whole=0.01)
 
 
 def check(metric: str, **bounds) -> CheckConfig:

@@ -8,18 +8,18 @@ import msgspec
 import pytest
 
 from crossfade.config.model import RolloutConfig, StepConfig
-from crossfade.rollout.answer import Terms
-from crossfade.rollout.checks import judge, judge_all
-from crossfade.rollout.evidence import WARM_UP, tosses_of
+from crossfade.rollout.checks import evaluate_check, evaluate_checks
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, tosses_of
 from crossfade.rollout.strategy import Plan, expand
 from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR
 from crossfade.stats.differences import log_e_increase
 from crossfade.stats.sequential import bound
 
-from .counting import TERMS, cell, check, evidence, gather
+from .counting import CONTEXT, cell, check, evidence, gather
 
-PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+PASS, FAIL, UNDECIDED, VOID = Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.VOID
 MAX = check("error_rate", max="1%")
 INCREASE = check("error_rate", max_increase="1%")
 SLOW = check("latency", quantile="p90", max="200ms")
@@ -48,10 +48,10 @@ def challenger(n: int, errors: int = 0, champion: tuple[int, int] = (2000, 0)):
     ],
 )
 def test_error_rate_max(n, errors, champion, finding):
-    verdict = judge(MAX, challenger(n, errors, champion), TERMS)
+    verdict = evaluate_check(MAX, challenger(n, errors, champion), CONTEXT)
     assert verdict.verdict is finding
     assert verdict.n == n
-    assert verdict.bound == bound(TERMS.alpha)
+    assert verdict.bound == bound(CONTEXT.alpha)
 
 
 @pytest.mark.parametrize(
@@ -67,29 +67,33 @@ def test_error_rate_max(n, errors, champion, finding):
     ],
 )
 def test_error_rate_increase(n, errors, champion, finding):
-    assert judge(INCREASE, challenger(n, errors, champion), TERMS).verdict is finding
+    assert evaluate_check(INCREASE, challenger(n, errors, champion), CONTEXT).verdict is finding
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 @pytest.mark.parametrize("question", [INCREASE, RATIO])
 def test_a_comparison_without_traffic_on_both_sides_is_void(question, share):
     alone = evidence(cell("v3", 500), share=share)
-    assert judge(question, alone, TERMS).verdict is VOID
+    assert evaluate_check(question, alone, CONTEXT).verdict is VOID
 
 
 @pytest.mark.parametrize("question", [MAX, INCREASE, SLOW, RATIO])
 def test_before_the_first_request_nothing_is_decided(question):
     for nothing in (evidence(), evidence(share=1.0) if question in (MAX, SLOW) else evidence()):
-        assert judge(question, nothing, TERMS).verdict is UNDECIDED
-    assert judge(question, evidence(), Terms(3, 100, 0.01, 0.01)).verdict is UNDECIDED  # a step not yet begun
+        assert evaluate_check(question, nothing, CONTEXT).verdict is UNDECIDED
+    assert (
+        evaluate_check(question, evidence(), CheckContext(3, 100, 0.01, 0.01)).verdict is UNDECIDED
+    )  # a step not yet begun
 
 
 def test_at_a_full_flip_comparisons_rest_on_the_steps_before():
     made = challenger(400, 60)
     made.open("r", 3, 1, 1.0)
     gather(made, [cell("v3", 1000, 0, version=3)], ())
-    assert judge(INCREASE, made, Terms(1, 100, 0.002, 0.01)).verdict is FAIL
-    assert judge(MAX, made, Terms(1, 100, 0.002, 0.01)).verdict is PASS  # of its own step only
+    assert evaluate_check(INCREASE, made, CheckContext(1, 100, 0.002, 0.01)).verdict is FAIL
+    assert (
+        evaluate_check(MAX, made, CheckContext(1, 100, 0.002, 0.01)).verdict is PASS
+    )  # of its own step only
 
 
 def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0.5):
@@ -110,18 +114,18 @@ def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0
     ],
 )
 def test_latency_max(slow, n, champion_slow, finding):
-    verdict = judge(SLOW, latencies(slow, n, champion_slow), TERMS)
+    verdict = evaluate_check(SLOW, latencies(slow, n, champion_slow), CONTEXT)
     assert verdict.verdict is finding
     if finding is FAIL:
         assert verdict.estimate == pytest.approx(0.5, rel=0.02)
 
 
 def test_answers_in_the_bucket_of_the_limit_are_within_it():
-    assert judge(SLOW, latencies(150, limit=0.2), TERMS).verdict is PASS
+    assert evaluate_check(SLOW, latencies(150, limit=0.2), CONTEXT).verdict is PASS
 
 
 def compared(times: list[float], n: int = 100, ticks: int = 4):
-    made = evidence(cell("v2", WARM_UP, times=TIMES * (WARM_UP // 100)), checks=(RATIO,))
+    made = evidence(cell("v2", MIN_FOR_QUANTILE, times=TIMES * (MIN_FOR_QUANTILE // 100)), checks=(RATIO,))
     for _ in range(ticks):
         gather(made, [cell("v2", 900, times=TIMES * 9), cell("v3", n, times=times[:n])], (RATIO,))
     return made
@@ -138,11 +142,11 @@ def compared(times: list[float], n: int = 100, ticks: int = 4):
     ],
 )
 def test_latency_ratio(times, n, ticks, finding):
-    assert judge(RATIO, compared(times, n, ticks), TERMS).verdict is finding
+    assert evaluate_check(RATIO, compared(times, n, ticks), CONTEXT).verdict is finding
 
 
 def test_latency_ratio_waits_until_the_champion_is_known():
-    verdict = judge(RATIO, evidence(cell("v2", 30), cell("v3", 300), checks=(RATIO,)), TERMS)
+    verdict = evaluate_check(RATIO, evidence(cell("v2", 30), cell("v3", 300), checks=(RATIO,)), CONTEXT)
     assert (verdict.verdict, verdict.reason) == (
         UNDECIDED,
         "nothing to compare yet: 30 of 500 answers of the champion known",
@@ -151,44 +155,44 @@ def test_latency_ratio_waits_until_the_champion_is_known():
 
 def test_requests_min_passes_or_waits():
     many = check("requests", min=150)
-    short = judge(many, challenger(100), TERMS)
+    short = evaluate_check(many, challenger(100), CONTEXT)
     assert (short.verdict, short.eta_requests) == (UNDECIDED, 50)
-    assert judge(many, challenger(150), TERMS).verdict is PASS
+    assert evaluate_check(many, challenger(150), CONTEXT).verdict is PASS
 
 
 def test_what_is_not_measured_is_void_and_says_so():
     question = check("prometheus", query="up", max=1)
-    verdict = judge(question, challenger(1000), TERMS)
+    verdict = evaluate_check(question, challenger(1000), CONTEXT)
     assert (verdict.verdict, verdict.check) == (VOID, question.title)
     assert verdict.reason.endswith("is not measured by this version")
 
 
 def test_limits_of_nothing_can_be_failed_and_limits_of_everything_cannot():
-    assert judge(check("error_rate", max=0), challenger(200, 5), TERMS).verdict is FAIL
-    assert judge(check("error_rate", max=0), challenger(200, 0), TERMS).verdict is PASS
-    assert judge(check("error_rate", max=1), challenger(200, 200), TERMS).verdict is PASS
-    assert judge(check("error_rate", max_increase=0), challenger(200, 10), TERMS).verdict is FAIL
+    assert evaluate_check(check("error_rate", max=0), challenger(200, 5), CONTEXT).verdict is FAIL
+    assert evaluate_check(check("error_rate", max=0), challenger(200, 0), CONTEXT).verdict is PASS
+    assert evaluate_check(check("error_rate", max=1), challenger(200, 200), CONTEXT).verdict is PASS
+    assert evaluate_check(check("error_rate", max_increase=0), challenger(200, 10), CONTEXT).verdict is FAIL
 
 
 def test_reasons_have_the_value_the_comparison_and_the_threshold():
     failed = challenger(400, 60, (2000, 20))
-    assert judge(MAX, failed, TERMS).reason == "15% of 400 requests failed; the limit is 1%"
-    assert judge(INCREASE, failed, TERMS).reason.startswith(
+    assert evaluate_check(MAX, failed, CONTEXT).reason == "15% of 400 requests failed; the limit is 1%"
+    assert evaluate_check(INCREASE, failed, CONTEXT).reason.startswith(
         "15% of 400 requests failed against the champion's 1% of 2000; allowed is 1% more (errors are at least "
     )
     assert (
-        judge(SLOW, latencies(60), TERMS).reason
+        evaluate_check(SLOW, latencies(60), CONTEXT).reason
         == "p90 latency is 498ms over 200 answers; the limit is 200ms"
     )
-    assert judge(RATIO, compared([0.2] * 100), TERMS).reason == (
+    assert evaluate_check(RATIO, compared([0.2] * 100), CONTEXT).reason == (
         "p90 latency is 200ms over 400 answers against the champion's 100ms, 2 times; allowed is 1.5 times"
     )
-    sick = judge(MAX, challenger(200, 15, (2000, 40)), TERMS).reason
+    sick = evaluate_check(MAX, challenger(200, 15, (2000, 40)), CONTEXT).reason
     assert sick.endswith("; the champion is over it too (2%): a common cause")
 
 
 def test_verdicts_carry_their_numbers():
-    verdict = judge(INCREASE, challenger(200, 6, (2000, 20)), TERMS)
+    verdict = evaluate_check(INCREASE, challenger(200, 6, (2000, 20)), CONTEXT)
     assert verdict.estimate == pytest.approx(0.02)
     assert verdict.interval is not None
     assert verdict.interval[0] < 0.02 < verdict.interval[1]
@@ -200,12 +204,12 @@ def test_verdicts_carry_their_numbers():
 
 def test_the_eta_is_about_right():
     """The Wald bound: when the rate goes on as it is, the proof comes after about so many requests."""
-    first = judge(MAX, challenger(100, 4), TERMS)
+    first = evaluate_check(MAX, challenger(100, 4), CONTEXT)
     assert first.verdict is UNDECIDED
     assert first.eta_requests is not None
     sooner, later = (100 + round(first.eta_requests * f) for f in (0.7, 1.4))
-    assert judge(MAX, challenger(sooner, round(0.04 * sooner)), TERMS).verdict is UNDECIDED
-    assert judge(MAX, challenger(later, round(0.04 * later)), TERMS).verdict is FAIL
+    assert evaluate_check(MAX, challenger(sooner, round(0.04 * sooner)), CONTEXT).verdict is UNDECIDED
+    assert evaluate_check(MAX, challenger(later, round(0.04 * later)), CONTEXT).verdict is FAIL
 
 
 def plan(*checks, steps: int = 3, alpha: float = 0.01) -> Plan:
@@ -218,7 +222,7 @@ def plan(*checks, steps: int = 3, alpha: float = 0.01) -> Plan:
 
 
 def test_alpha_is_split_over_tests_and_steps_with_the_watch():
-    verdicts = judge_all(plan(MAX, INCREASE, check("requests", min=1)), challenger(500), 0)
+    verdicts = evaluate_checks(plan(MAX, INCREASE, check("requests", min=1)), challenger(500), 0)
     assert [v.bound for v in verdicts] == [bound(0.01 / 2 / 4), bound(0.01 / 2 / 4), None]
 
 
@@ -227,11 +231,11 @@ def test_each_step_needs_its_own_requests_and_the_watch_those_of_the_last():
     for step in range(4):
         made.open("r", 10 + step, step, 1.0)
         gather(made, [cell("v3", 15, version=10 + step)], ())
-    found = [judge_all(plan(MAX), made, step)[0].verdict for step in range(4)]
+    found = [evaluate_checks(plan(MAX), made, step)[0].verdict for step in range(4)]
     assert found == [PASS, UNDECIDED, UNDECIDED, UNDECIDED]
 
 
-def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Verdict | None:
+def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Finding | None:
     """One step at 20 % weight, looked at 40 times, 150 requests each; with shared outages."""
     made = evidence(share=0.2)
     checks = plan(MAX, INCREASE, steps=1, alpha=0.05)
@@ -240,7 +244,7 @@ def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Verdict
         errors = sum(rng.random() < rate for _ in range(n))
         other = sum(rng.random() < champion_rate for _ in range(150 - n))
         gather(made, [cell("v3", n, errors, times=()), cell("v2", 150 - n, other, times=())], ())
-        for verdict in judge_all(checks, made, 0):
+        for verdict in evaluate_checks(checks, made, 0):
             if verdict.verdict is FAIL:
                 return verdict
     return None
@@ -263,11 +267,11 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
     for _ in range(50):
         gather(made, [cell("v3", 100, times=()), cell("v2", 900, 3, times=())], (question,))
     found = 0
-    while judge(question, made, TERMS).verdict is not FAIL:
+    while evaluate_check(question, made, CONTEXT).verdict is not FAIL:
         gather(made, [cell("v3", 10, 1, times=()), cell("v2", 90, times=())], (question,))
         found += 10
     assert found <= 250  # the test from the start alone needs more than twice as many
-    assert log_e_increase(tosses_of(made.strata, ERROR), 0.01) < bound(TERMS.alpha)
+    assert log_e_increase(tosses_of(made.strata, ERROR), 0.01) < bound(CONTEXT.alpha)
 
 
 @pytest.mark.parametrize(
@@ -285,13 +289,13 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
     ],
 )
 def test_a_limit_is_proven_to_be_kept_where_somebody_wants_to_know(question, made, kept):
-    verdict = judge(question, made, TERMS._replace(prove=True))
+    verdict = evaluate_check(question, made, CONTEXT._replace(prove=True))
     assert verdict.proof is not None
     assert (verdict.proof >= bound(0.05)) is kept
-    assert judge(question, made, TERMS).proof is None
+    assert evaluate_check(question, made, CONTEXT).proof is None
 
 
 def test_proof_is_asked_for_by_the_plan():
     wanted = msgspec.structs.replace(plan(MAX), advance_early=0.05)
-    assert judge_all(wanted, challenger(2000), 0)[0].proof is not None
-    assert judge_all(plan(MAX), challenger(2000), 0)[0].proof is None
+    assert evaluate_checks(wanted, challenger(2000), 0)[0].proof is not None
+    assert evaluate_checks(plan(MAX), challenger(2000), 0)[0].proof is None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossfade.rollout import evidence as real
 from crossfade.rollout.evidence import (
-    WARM_UP,
+    MIN_FOR_QUANTILE,
     Evidence,
     Limit,
     Side,
@@ -78,7 +78,7 @@ def test_a_shadow_is_known_by_its_mirrored_copies_and_a_live_challenger_is_not()
 
 def test_a_threshold_comes_from_what_was_known_before_the_tick():
     made = two_steps()
-    first = cell("v2", WARM_UP, times=[0.1] * WARM_UP)
+    first = cell("v2", MIN_FOR_QUANTILE, times=[0.1] * MIN_FOR_QUANTILE)
     gather(made, [first, cell("v3", 10, times=[9.0] * 10)], (RATIO,))
     assert tosses_of(made.strata, RATIO.title) == []  # nothing was known when these came
 
@@ -91,12 +91,22 @@ def test_a_threshold_comes_from_what_was_known_before_the_tick():
 def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often():
     limit, made = check("latency", quantile="p99", max="80ms"), Evidence("v2", "v3")
     seen = []
-    for n, seconds in ((WARM_UP - 1, 0.01), (1, 0.02), (WARM_UP - 1, 0.05), (1, 0.05), (1, 0.05)):
+    for n, seconds in (
+        (MIN_FOR_QUANTILE - 1, 0.01),
+        (1, 0.02),
+        (MIN_FOR_QUANTILE - 1, 0.05),
+        (1, 0.05),
+        (1, 0.05),
+    ):
         gather(made, [cell("v2", n, times=[seconds] * n)], (RATIO, limit))
         assert made.limits.pop(limit.title) == Limit(0.08, 0.08)
         seen.append(made.limits.get(RATIO.title))
     assert seen[0] is None
-    assert seen[1] == seen[2] == limit_of(cell("v2", WARM_UP, times=[0.01] * WARM_UP).duration, RATIO)
+    assert (
+        seen[1]
+        == seen[2]
+        == limit_of(cell("v2", MIN_FOR_QUANTILE, times=[0.01] * MIN_FOR_QUANTILE).duration, RATIO)
+    )
     assert seen[3] == seen[4] == limit_of(cell("v2", 1, times=[0.05]).duration, RATIO)
     fix_limits(made, (limit,))
     assert set(made.limits) == {limit.title}  # the other was taken out
@@ -106,7 +116,7 @@ def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often
 
 @pytest.mark.parametrize("ratio", [1.0, 1.02, 1.1, 1.5, 2.0])
 def test_the_challenger_s_threshold_is_at_least_the_ratio_and_at_most_a_bucket_above(ratio):
-    baseline = cell("v2", WARM_UP).duration
+    baseline = cell("v2", MIN_FOR_QUANTILE).duration
     ours, theirs = limit_of(baseline, check("latency", quantile="p90", max_ratio=ratio))
     assert ratio * theirs * 0.9999 <= ours <= ratio * theirs * GAMMA * 1.0001
 
@@ -134,7 +144,7 @@ def test_comparisons_use_the_step_s_strata_or_else_those_of_the_last_that_compar
 
 def test_evidence_survives_being_written_down():
     made = two_steps()
-    gather(made, [cell("v2", WARM_UP)], (RATIO,))
+    gather(made, [cell("v2", MIN_FOR_QUANTILE)], (RATIO,))
     gather(made, [cell("v2", 20, 1), cell("v3", 20, 2)], (RATIO,))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
@@ -162,7 +172,7 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
 
 def test_marks_of_a_ratio_stay_as_they_were():
     ratio = check("latency", quantile="p90", max_ratio=1.5)
-    made = evidence(cell("v2", WARM_UP), checks=(ratio,))
+    made = evidence(cell("v2", MIN_FOR_QUANTILE), checks=(ratio,))
     for _ in range(2):
         gather(made, [cell("v3", 30, times=[0.1] * 30), cell("v2", 80)], (ratio,))
     ((first, second),) = marks_of(made.strata, ratio.title)

@@ -7,28 +7,28 @@ import random
 import pytest
 
 from crossfade.config.model import RolloutConfig
+from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import Tail
+from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.guard import (
     CHAMPION,
     PROXY,
     RATIO,
-    SPILLED,
+    FALLBACKS,
     UNKEYED,
     WARM_UP,
     Circumstances,
+    evaluate_guard,
     is_sick,
-    judge_guard,
 )
-from crossfade.rollout.judgement import Sight, judge, move_of
 from crossfade.rollout.machine import Event, RolloutState
 from crossfade.rollout.strategy import expand
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import Cell
 
 from .counting import cell, check, evidence
 
-CALM = Circumstances(0.0, True, Tail(), Tail())
+CALM = Circumstances(0.0, True, RecentOutcomes(), RecentOutcomes())
 
 
 def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
@@ -38,17 +38,19 @@ def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
     return made
 
 
-def tails(challenger: str, champion: str, at: float = 100.0, then: float = 100.0) -> tuple[Tail, Tail]:
+def recents(
+    challenger: str, champion: str, at: float = 100.0, then: float = 100.0
+) -> tuple[RecentOutcomes, RecentOutcomes]:
     """`x` is an error; times of the challenger's outcomes and of the champion's."""
-    out = Tail(), Tail()
-    for tail, outcomes, tick in zip(out, (challenger, champion), (at, then), strict=True):
-        tail.add([c == "x" for c in outcomes], tick)
+    out = RecentOutcomes(), RecentOutcomes()
+    for recent, outcomes, tick in zip(out, (challenger, champion), (at, then), strict=True):
+        recent.add([c == "x" for c in outcomes], tick)
     return out
 
 
 def found(made: Evidence, around: Circumstances = CALM) -> list[tuple[str, bool]]:
-    cautions = judge_guard(made, 0, around)
-    assert all(c.verdict.verdict is Finding.VOID and c.verdict.reason for c in cautions)
+    cautions = evaluate_guard(made, 0, around)
+    assert all(c.verdict.verdict is Verdict.VOID and c.verdict.reason for c in cautions)
     return [(c.verdict.check, c.excuses) for c in cautions]
 
 
@@ -94,13 +96,13 @@ def test_a_right_sample_ratio_is_not_called_wrong_by_looking_again_and_again():
     [
         ((49, 49), (900, 0), []),
         ((100, 10), (900, 90), []),
-        ((100, 11), (900, 0), [(SPILLED, False)]),
-        ((100, 0), (900, 91), [(SPILLED, False)]),
-        ((100, 50), (900, 500), [(SPILLED, False), (SPILLED, False)]),
+        ((100, 11), (900, 0), [(FALLBACKS, False)]),
+        ((100, 0), (900, 91), [(FALLBACKS, False)]),
+        ((100, 50), (900, 500), [(FALLBACKS, False), (FALLBACKS, False)]),
     ],
 )
 def test_spilled(ours, rest, expected):
-    sides = [counted(name, n, spilled=spilled) for name, (n, spilled) in (("v3", ours), ("v2", rest))]
+    sides = [counted(name, n, fell_back=fell_back) for name, (n, fell_back) in (("v3", ours), ("v2", rest))]
     assert found(evidence(*sides)) == expected
 
 
@@ -129,7 +131,7 @@ def test_a_saturated_proxy(lag, expected):
     ],
 )
 def test_a_sick_champion(challenger, champion, then, expected):
-    ours, rest = tails(challenger, champion, then=then)
+    ours, rest = recents(challenger, champion, then=then)
     assert found(evidence(), CALM._replace(challenger=ours, champion=rest)) == expected
 
 
@@ -148,12 +150,12 @@ PLAN = expand(
 STATE = RolloutState("r", "canary", "v2", "v3", "i", PLAN.steps, 0.0, 0.0, 0.0, 0.0, begun=True)
 
 
-def sight(made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0) -> Sight:
-    return Sight(PLAN, STATE, made, *tails(*outcomes), sticky=True, lag=lag, ready=True)
+def given(made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0) -> EvaluationInput:
+    return EvaluationInput(PLAN, STATE, made, *recents(*outcomes), sticky=True, lag=lag, ready=True)
 
 
-def event(seen: Sight) -> Event | None:
-    return move_of(seen, judge(seen), 1000.0).event
+def event(seen: EvaluationInput) -> Event | None:
+    return choose_move(seen, evaluate(seen), 1000.0).event
 
 
 def bad(**given: int) -> Evidence:
@@ -175,45 +177,45 @@ def test_a_warm_up_holds_and_excuses_nobody():
     ],
 )
 def test_what_comes_while_the_champion_is_sick_is_left_out(outcomes, later, sick):
-    _, champion = tails("", outcomes)
+    _, champion = recents("", outcomes)
     assert is_sick(champion, 100.0 + later) is sick
 
 
 def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():
-    assert event(sight(bad())) is Event.FAIL
-    assert event(sight(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
+    assert event(given(bad())) is Event.FAIL
+    assert event(given(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
 
 
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (sight(bad(), lag=0.5), None),
-        (sight(bad(), (".", "x" * 20)), None),
-        (sight(bad(unkeyed=400)), None),  # of the champion no unkeyed request is known
-        (sight(bad(spilled=60)), Event.FAIL),  # they are its own errors
-        (sight(bad(), ("x" * 5, "." * 20)), Event.FAIL),
-        (sight(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
+        (given(bad(), lag=0.5), None),
+        (given(bad(), (".", "x" * 20)), None),
+        (given(bad(unkeyed=400)), None),  # of the champion no unkeyed request is known
+        (given(bad(fell_back=60)), Event.FAIL),  # they are its own errors
+        (given(bad(), ("x" * 5, "." * 20)), Event.FAIL),
+        (given(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
     ],
 )
 def test_who_is_blamed(seen, expected):
     assert event(seen) is expected
-    findings = [v.verdict for v in judge(seen)]
-    assert Finding.VOID in findings or expected is Event.FAIL
-    assert (Finding.FAIL in findings) == (expected is Event.FAIL)
+    findings = [v.verdict for v in evaluate(seen)]
+    assert Verdict.VOID in findings or expected is Event.FAIL
+    assert (Verdict.FAIL in findings) == (expected is Event.FAIL)
 
 
 def test_what_was_spared_says_so_and_keeps_its_numbers():
-    failed, spared = judge(sight(bad()))[0], judge(sight(bad(), lag=0.5))[1]
+    failed, spared = evaluate(given(bad()))[0], evaluate(given(bad(), lag=0.5))[1]
     assert spared.reason == (
         f"{failed.reason}; nobody is blamed while the proxy is saturated: a worker lags by 500ms; the limit is 200ms"
     )
     assert (spared.evidence, spared.bound, spared.n) == (failed.evidence, failed.bound, failed.n)
 
 
-@pytest.mark.parametrize("given", [{"spilled": 41}, {"unkeyed": 400}])
-def test_a_caution_alone_holds_a_good_challenger(given):
-    made = evidence(counted("v3", 400, **given), counted("v2", 3600, unkeyed=given.get("unkeyed", 0) * 9))
-    seen = sight(made)
-    move = move_of(seen, judge(seen), 1000.0)
+@pytest.mark.parametrize("counts", [{"fell_back": 41}, {"unkeyed": 400}])
+def test_a_caution_alone_holds_a_good_challenger(counts):
+    made = evidence(counted("v3", 400, **counts), counted("v2", 3600, unkeyed=counts.get("unkeyed", 0) * 9))
+    seen = given(made)
+    move = choose_move(seen, evaluate(seen), 1000.0)
     assert move.event is None
     assert "VOID" in move.waiting_for

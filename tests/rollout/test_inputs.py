@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from crossfade.config.model import RolloutConfig
+from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import Tail
+from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.inputs import read, written
-from crossfade.rollout.judgement import Sight, judge, move_of
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.strategy import Plan, expand
 from crossfade.stats.histogram import Histogram
@@ -39,35 +39,39 @@ def plan(checks=CHECKS, **fuse: float) -> Plan:
     return expand(RolloutConfig.model_validate(given | ({"fuse": fuse} if fuse else {})))
 
 
-def seen(rng: random.Random, wanted: Plan) -> Sight:
+def seen(rng: random.Random, wanted: Plan) -> EvaluationInput:
     """Two steps and the watch, full of everything, at a random point of the rollout."""
-    evidence, tails, other = Evidence("v2", "v3", baseline=Histogram()), (Tail(), Tail()), random.Random(1)
+    evidence, recents, other = (
+        Evidence("v2", "v3", baseline=Histogram()),
+        (RecentOutcomes(), RecentOutcomes()),
+        random.Random(1),
+    )
     for step, share in enumerate((0.05, 0.5, 1.0)):
         evidence.open("r", step, step, share)
         for tick in range(rng.randint(0, 12)):
             cells = []
-            for tail, name, n in zip(
-                tails, ("v3", "v2"), (int(200 * share), int(200 * (1 - share))), strict=True
+            for recent, name, n in zip(
+                recents, ("v3", "v2"), (int(200 * share), int(200 * (1 - share))), strict=True
             ):
                 times = [rng.lognormvariate(-3, 0.5) for _ in range(n)]
                 made = cell(name, n, sum(rng.random() < 0.02 for _ in range(n)), step, times)
-                made.codes, made.spilled, made.unkeyed = {200: n}, n // 9, n // 2
+                made.codes, made.fell_back, made.unkeyed = {200: n}, n // 9, n // 2
                 made.pairs = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
                 for _ in range(n):
                     made.scores.add(other.random())
                     made.kpis.setdefault("conversion", Moments()).add(float(other.random() < 0.1))
                 made.recent = [rng.random() < 0.4 for _ in range(n)]
-                tail.add(made.recent, 1000.0 * step + tick)
+                recent.add(made.recent, 1000.0 * step + tick)
                 cells.append(made)
             gather(evidence, cells, wanted.checks)
     phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
     state = RolloutState("r", "canary", "v2", "v3", "i", wanted.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True)
     state = msgspec.structs.replace(state, step=rng.randint(0, 1), watch_until=9e9)
-    return Sight(
+    return EvaluationInput(
         wanted,
         state,
         evidence,
-        *tails,
+        *recents,
         rng.random() < 0.5,
         rng.choice([0.0, 0.3]),
         True,
@@ -79,30 +83,30 @@ def seen(rng: random.Random, wanted: Plan) -> Sight:
 def test_nothing_that_matters_is_left_out(seed):
     rng = random.Random(seed)
     fuse = {"consecutive_errors": rng.randint(1, 40), "error_share": 0.5, "of_last": rng.randint(2, 60)}
-    sight = seen(rng, plan(**(fuse if seed % 2 else {})))
-    again = read(json.loads(json.dumps(written(sight), sort_keys=True, allow_nan=False)))
-    assert again.plan == sight.plan and again.state == sight.state
-    verdicts = judge(sight)
-    assert judge(again) == verdicts
-    assert move_of(again, verdicts, 5.0) == move_of(sight, verdicts, 5.0)
-    assert written(again) == written(sight)
+    given = seen(rng, plan(**(fuse if seed % 2 else {})))
+    again = read(json.loads(json.dumps(written(given), sort_keys=True, allow_nan=False)))
+    assert again.plan == given.plan and again.state == given.state
+    verdicts = evaluate(given)
+    assert evaluate(again) == verdicts
+    assert choose_move(again, verdicts, 5.0) == choose_move(given, verdicts, 5.0)
+    assert written(again) == written(given)
 
 
 def test_what_does_not_matter_is():
-    sight = seen(random.Random(3), plan(checks=CHECKS[:2]))
-    kept = read(written(sight))
+    given = seen(random.Random(3), plan(checks=CHECKS[:2]))
+    kept = read(written(given))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
     since = kept.challenger.ticks[0][0]
     assert sum(len(outcomes) for _, outcomes in kept.challenger.ticks) == 20
-    assert kept.champion.ticks == [tick for tick in sight.champion.ticks if tick[0] >= since]
-    assert sum(len(outcomes) for _, outcomes in sight.champion.ticks) > 20
+    assert kept.champion.ticks == [tick for tick in given.champion.ticks if tick[0] >= since]
+    assert sum(len(outcomes) for _, outcomes in given.champion.ticks) > 20
 
 
 def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
-    sight = seen(random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")]))
+    given = seen(random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")]))
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
-        state = msgspec.structs.replace(sight.state, phase=phase, step=step)
-        again = read(written(msgspec.structs.replace(sight, state=state)))
+        state = msgspec.structs.replace(given.state, phase=phase, step=step)
+        again = read(written(msgspec.structs.replace(given, state=state)))
         assert [s.step for s in again.evidence.strata] == kept
 
 

@@ -6,16 +6,16 @@ import random
 
 import pytest
 
-from crossfade.rollout.answer import Terms
-from crossfade.rollout.checks import judge
+from crossfade.rollout.checks import evaluate_check
 from crossfade.rollout.evidence import Evidence, gather
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout.verdict import Verdict
+from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import Cell
 from crossfade.stats.means import Moments
 
-from .counting import TERMS, cell, check, evidence
+from .counting import CONTEXT, cell, check, evidence
 
-PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+PASS, FAIL, UNDECIDED, VOID = Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.VOID
 GAIN = check("kpi", name="conversion", min_increase=0)
 NO_LOSS = check("kpi", name="conversion", min_increase=-0.02)
 COST = check("kpi", name="conversion", max_increase=0.02)
@@ -57,13 +57,13 @@ def returned(backend: str, moments: Moments, version: int = 2) -> Cell:
     ],
 )
 def test_conversions(question, here, rest, finding):
-    assert judge(question, converted(*here, *rest), TERMS).verdict is finding
+    assert evaluate_check(question, converted(*here, *rest), CONTEXT).verdict is finding
 
 
 @pytest.mark.parametrize("question", [GAIN, COST, MOST])
 def test_without_feedback_nothing_is_decided(question):
-    assert judge(question, evidence(), TERMS).verdict is UNDECIDED
-    assert judge(question, evidence(share=1.0), TERMS).verdict is VOID
+    assert evaluate_check(question, evidence(), CONTEXT).verdict is UNDECIDED
+    assert evaluate_check(question, evidence(share=1.0), CONTEXT).verdict is VOID
 
 
 def revenue(rng: random.Random, n: int, mean: float) -> Moments:
@@ -80,7 +80,7 @@ def revenue(rng: random.Random, n: int, mean: float) -> Moments:
 def test_numbers_of_any_size(mean, n, finding):
     rng = random.Random(4)
     made = evidence(returned("v3", revenue(rng, n, mean)), returned("v2", revenue(rng, n, 1.0)), share=0.5)
-    verdict = judge(GAIN, made, TERMS)
+    verdict = evaluate_check(GAIN, made, CONTEXT)
     assert verdict.verdict is finding
     assert verdict.interval is not None
     assert verdict.estimate is not None
@@ -96,24 +96,24 @@ def test_all_steps_count_together_each_at_its_own_weight():
         [returned("v3", Moments(5000, 1500, 1500), 3), returned("v2", Moments(5000, 1500, 1500), 3)],
         (),
     )
-    verdict = judge(GAIN, made, Terms(1, 100, 0.002, 0.01))
+    verdict = evaluate_check(GAIN, made, CheckContext(1, 100, 0.002, 0.01))
     assert (verdict.verdict, verdict.n) == (UNDECIDED, 5500)
     assert verdict.estimate == pytest.approx(0, abs=1e-9)
 
 
 def test_feedback_of_one_side_is_no_sample():
-    verdict = judge(GAIN, converted(400, 200, 1600, 100), TERMS)
+    verdict = evaluate_check(GAIN, converted(400, 200, 1600, 100), CONTEXT)
     assert verdict.verdict is VOID
     assert verdict.reason.endswith("; 20% of the feedback is the challenger's, where its weight is 50%")
 
 
 def test_what_is_said_of_a_kpi():
-    assert judge(GAIN, converted(1000, 200, 1000, 100), TERMS).reason == (
+    assert evaluate_check(GAIN, converted(1000, 200, 1000, 100), CONTEXT).reason == (
         "conversion is 0.2 over 1000 against the champion's 0.1 over 1000, +0.1 at equal weights; wanted is +0"
     )
-    assert judge(MOST, converted(500, 200, 500, 60), TERMS).reason == (
+    assert evaluate_check(MOST, converted(500, 200, 500, 60), CONTEXT).reason == (
         "conversion is 0.4 over 500; the limit is 0.2"
     )
-    assert judge(MOST, converted(500, 200, 500, 200), TERMS).reason.endswith(
+    assert evaluate_check(MOST, converted(500, 200, 500, 200), CONTEXT).reason.endswith(
         "the champion is beyond it too (0.4): a common cause"
     )

@@ -21,14 +21,14 @@ from crossfade.rollout.machine import (
     RolloutState,
     Step,
     action_of,
+    active_step,
     advance,
     exposure,
     mirrored,
-    stage,
 )
 
 OPERATOR = {Event.RESUME, Event.PROMOTE}
-PASSES = {Event.BEGIN, Event.PASS, Event.LAPSE}
+PASSES = {Event.BEGIN, Event.PASS, Event.STEP_TIMEOUT}
 
 
 def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
@@ -79,14 +79,14 @@ def test_every_target_of_the_table_is_reached():
 
 def test_steps_climb_to_the_promote_and_the_watch_ends():
     now = advance(state(begun=False), Event.BEGIN, 5.0)
-    assert (now.begun, now.since, exposure(now), stage(now)) == (True, 5.0, 100, 0)
+    assert (now.begun, now.since, exposure(now), active_step(now)) == (True, 5.0, 100, 0)
     now = advance(now, Event.PASS, 70.0)
-    assert (now.step, now.since, exposure(now), stage(now)) == (1, 70.0, 5000, 1)
+    assert (now.step, now.since, exposure(now), active_step(now)) == (1, 70.0, 5000, 1)
     now = advance(now, Event.PASS, 140.0)
     assert (now.phase, now.awaits_approval, exposure(now)) == (Phase.PAUSED, True, 5000)
     now = advance(now, Event.RESUME, 150.0)
-    assert (now.phase, now.watch_until, exposure(now), stage(now)) == (Phase.PROMOTED, 450.0, WHOLE, 2)
-    now = advance(now, Event.SETTLE, 460.0)
+    assert (now.phase, now.watch_until, exposure(now), active_step(now)) == (Phase.PROMOTED, 450.0, WHOLE, 2)
+    now = advance(now, Event.WATCH_ENDED, 460.0)
     assert (now.phase, now.watch_until, exposure(now)) == (Phase.PROMOTED, None, WHOLE)
 
 
@@ -108,7 +108,7 @@ def test_a_challenger_on_trial_can_fail_in_each_phase_in_which_it_has_traffic():
     assert advance(state(Phase.PROMOTED), Event.FAIL, 1.0).phase is Phase.ROLLED_BACK
 
 
-@pytest.mark.parametrize("event", [Event.FAIL, Event.SETTLE])
+@pytest.mark.parametrize("event", [Event.FAIL, Event.WATCH_ENDED])
 def test_after_the_watch_nothing_fails_any_more(event):
     with pytest.raises(NotAllowedError, match="not being watched"):
         advance(state(Phase.PROMOTED, watch_until=None), event, 1.0)
@@ -141,14 +141,14 @@ def test_abort_twice_changes_nothing_and_only_retry_leads_out(phase):
     [
         (state(begun=False), Event.BEGIN, "begin"),
         (state(), Event.PASS, "advance"),
-        (state(), Event.LAPSE, "advance"),
+        (state(), Event.STEP_TIMEOUT, "advance"),
         (state(step=1), Event.PASS, "pause"),
         (state(Phase.PAUSED, awaits_approval=True), Event.RESUME, "advance"),
         (state(Phase.PAUSED, awaits_approval=True, step=1), Event.RESUME, "promote"),
         (state(Phase.PAUSED), Event.RESUME, "resume"),
         (state(), Event.FAIL, "abort"),
         (state(Phase.PROMOTED), Event.FAIL, "rollback"),
-        (state(Phase.PROMOTED), Event.SETTLE, "settle"),
+        (state(Phase.PROMOTED), Event.WATCH_ENDED, "watch_ended"),
         (state(Phase.ABORTED), Event.RETRY, "retry"),
     ],
 )

@@ -15,8 +15,8 @@ from crossfade.rollout.strategy import Plan, expand
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 
 PASS, FAIL, UNDECIDED, VOID = (
-    Verdict("c", finding, f"it is {finding}")
-    for finding in (Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID)
+    Finding("c", finding, f"it is {finding}")
+    for finding in (Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.VOID)
 )
 
 
@@ -35,7 +35,7 @@ def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
 
 
 def move(
-    verdicts: Sequence[Verdict] = (PASS,),
+    verdicts: Sequence[Finding] = (PASS,),
     requests: int = 100,
     ready: bool = True,
     now: float = 60.0,
@@ -50,8 +50,8 @@ def test_an_advance_wants_everything_together():
     assert move().reason == "held 1m, 100 requests, every check passed"
 
 
-def proven(proof: float | None, finding: Finding = Finding.PASS) -> Verdict:
-    return Verdict("p", finding, "p", evidence=-1.0, bound=6.0, proof=proof)
+def proven(proof: float | None, finding: Verdict = Verdict.PASS) -> Finding:
+    return Finding("p", finding, "p", evidence=-1.0, bound=6.0, proof=proof)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def proven(proof: float | None, finding: Finding = Finding.PASS) -> Verdict:
         ((proven(3.0),), "1%", False),
         ((proven(3.0), proven(2.9)), "5%", False),
         ((proven(3.0), proven(None)), "5%", False),  # no test of keeping it
-        ((proven(3.0), proven(9.0, Finding.UNDECIDED)), "5%", False),
+        ((proven(3.0), proven(9.0, Verdict.UNDECIDED)), "5%", False),
         ((PASS,), "5%", False),  # nothing is proven by what has no test
     ],
 )
@@ -128,7 +128,7 @@ def test_a_pause_waits_for_an_operator_whatever_the_verdicts():
 def test_the_watch_ends_by_time():
     watched = state(Phase.PROMOTED, watch_until=90.0)
     assert move(at=watched).waiting_for == "the end of the watch in 30s"
-    assert move(at=watched, now=90.0).event is Event.SETTLE
+    assert move(at=watched, now=90.0).event is Event.WATCH_ENDED
     assert move(at=state(Phase.PROMOTED)).waiting_for.startswith("nothing")
 
 
@@ -142,7 +142,7 @@ def test_an_ended_rollout_waits_for_a_retry(phase):
     [
         ("pause", UNDECIDED, 100, Event.PAUSE),
         ("abort", UNDECIDED, 100, Event.ABORT),
-        ("advance", UNDECIDED, 100, Event.LAPSE),
+        ("advance", UNDECIDED, 100, Event.STEP_TIMEOUT),
         ("advance", UNDECIDED, 99, Event.PAUSE),  # silence never promotes
         ("advance", PASS, 99, Event.PAUSE),
         ("advance", VOID, 100, Event.PAUSE),  # VOID neither promotes

@@ -6,15 +6,15 @@ import random
 
 import pytest
 
-from crossfade.rollout.checks import judge
-from crossfade.rollout.evidence import WARM_UP, Evidence, gather
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout.checks import evaluate_check
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, gather
+from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import Cell
 from crossfade.stats.pairs import Pairs
 
-from .counting import TERMS, cell, check, evidence
+from .counting import CONTEXT, cell, check, evidence
 
-PASS, FAIL, UNDECIDED, VOID = Finding.PASS, Finding.FAIL, Finding.UNDECIDED, Finding.VOID
+PASS, FAIL, UNDECIDED, VOID = Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.VOID
 DISTANCE = check("score_divergence", max=0.1)
 BAND = check("score_divergence", max_ratio=1.5)
 CHANGED = check("disagreement", max="5%")
@@ -30,7 +30,7 @@ def scoring(backend: str, n: int, power: float, rng: random.Random, role: str = 
 def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
     """The champion's scores are even; the challenger's are to a power. A tenth goes to the challenger."""
     rng = random.Random(5)
-    made = evidence(scoring("v2", WARM_UP, 1.0, rng))
+    made = evidence(scoring("v2", MIN_FOR_QUANTILE, 1.0, rng))
     for _ in range(ticks):
         gather(made, [scoring("v3", n // ticks, power, rng), scoring("v2", 9 * n // ticks, 1.0, rng)], ())
     return made
@@ -42,13 +42,13 @@ def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
     [(1.0, 2000, PASS), (0.9, 2000, PASS), (1.0, 50, UNDECIDED), (0.4, 1000, FAIL), (2.5, 1000, FAIL)],
 )
 def test_a_distribution_of_scores(question, power, n, finding):
-    verdict = judge(question, scored(power, n), TERMS)
+    verdict = evaluate_check(question, scored(power, n), CONTEXT)
     assert verdict.verdict is finding
     assert verdict.n == n
 
 
 def test_a_distance_that_may_be_chance_is_undecided_and_has_an_eta():
-    verdict = judge(DISTANCE, scored(0.6, 200), TERMS)
+    verdict = evaluate_check(DISTANCE, scored(0.6, 200), CONTEXT)
     assert verdict.verdict is UNDECIDED
     assert verdict.eta_requests
     assert verdict.interval is not None
@@ -57,24 +57,26 @@ def test_a_distance_that_may_be_chance_is_undecided_and_has_an_eta():
 
 
 def test_what_is_said_of_scores():
-    reason = judge(DISTANCE, scored(0.85, 2000), TERMS).reason
+    reason = evaluate_check(DISTANCE, scored(0.85, 2000), CONTEXT).reason
     assert reason.startswith("2000 scores are 0.0")
     assert " from the champion's 18000 (Kolmogorov-Smirnov); the limit is 0.1; PSI 0." in reason
     assert reason.endswith("so the models do predict differently")
-    assert judge(DISTANCE, scored(1.0, 2000), TERMS).reason.count("differently") == 0
-    assert judge(BAND, scored(2.5, 1000), TERMS).reason.startswith("of 1000 scores, bin 1 of 10 has a share ")
+    assert evaluate_check(DISTANCE, scored(1.0, 2000), CONTEXT).reason.count("differently") == 0
+    assert evaluate_check(BAND, scored(2.5, 1000), CONTEXT).reason.startswith(
+        "of 1000 scores, bin 1 of 10 has a share "
+    )
 
 
 @pytest.mark.parametrize("question", [DISTANCE, BAND])
 def test_before_the_champion_is_known_nothing_is_compared(question):
     rng = random.Random(1)
     made = evidence(scoring("v2", 80, 1.0, rng), scoring("v3", 400, 3.0, rng))
-    verdict = judge(question, made, TERMS)
+    verdict = evaluate_check(question, made, CONTEXT)
     assert (verdict.verdict, verdict.reason) == (
         UNDECIDED,
         "nothing to compare yet: 80 of 500 scores of the champion known",
     )
-    assert judge(question, evidence(share=1.0), TERMS).verdict is VOID
+    assert evaluate_check(question, evidence(share=1.0), CONTEXT).verdict is VOID
 
 
 def test_scores_that_fixed_the_bins_are_not_counted_in_them():
@@ -83,17 +85,17 @@ def test_scores_that_fixed_the_bins_are_not_counted_in_them():
     assert stratum.bins is not None
     assert (sum(stratum.bins.here), sum(stratum.bins.rest)) == (100, 900)
     assert stratum.champion.scores.count == 0  # bins are all that is kept
-    assert made.predicted.count == WARM_UP  # what came later changes no bins
+    assert made.predicted.count == MIN_FOR_QUANTILE  # what came later changes no bins
 
 
 def test_scores_that_are_all_one_have_no_bins():
-    made = evidence(cell("v2", WARM_UP, times=()))
+    made = evidence(cell("v2", MIN_FOR_QUANTILE, times=()))
     one = cell("v2", 10, times=())
-    for _ in range(WARM_UP):
+    for _ in range(MIN_FOR_QUANTILE):
         one.scores.add(0.5)
     gather(made, [one], ())
     assert made.levels is None
-    assert judge(DISTANCE, made, TERMS).verdict is UNDECIDED
+    assert evaluate_check(DISTANCE, made, CONTEXT).verdict is UNDECIDED
 
 
 def paired(share: float = 0.0, **counts: float) -> Evidence:
@@ -117,31 +119,31 @@ def paired(share: float = 0.0, **counts: float) -> Evidence:
 )
 def test_changed_decisions(counts, finding, share):
     """Copies tell as much beside live traffic of the challenger as without."""
-    assert judge(CHANGED, paired(share, **counts), TERMS).verdict is finding
+    assert evaluate_check(CHANGED, paired(share, **counts), CONTEXT).verdict is finding
 
 
 def test_where_nothing_is_mirrored_the_pairs_of_the_step_before_count():
     made = paired(n=200, changed=8)
     made.open("r", 3, 1, 0.1)
     gather(made, [cell("v3", 50, version=3), cell("v2", 450, version=3)], ())
-    verdict = judge(CHANGED, made, TERMS._replace(step=1))
+    verdict = evaluate_check(CHANGED, made, CONTEXT._replace(step=1))
     assert (verdict.verdict, verdict.n) == (PASS, 200)
     made.open("r", 4, 2, 0.5)
     mirrored = cell("v3", 10, times=(), role="shadow", version=4)
     mirrored.pairs = Pairs(n=10, changed=9)
     gather(made, [mirrored], ())
-    assert judge(CHANGED, made, TERMS._replace(step=2)).n == 10
+    assert evaluate_check(CHANGED, made, CONTEXT._replace(step=2)).n == 10
 
 
 def test_what_is_said_of_changed_decisions():
     up = {"n": 9000, "changed": 900, "raised": 880, "lowered": 20}
-    assert judge(CHANGED, paired(**up), TERMS).reason.startswith(
+    assert evaluate_check(CHANGED, paired(**up), CONTEXT).reason.startswith(
         "10% of 9000 decisions changed, mostly to yes (the champion's own noise is not measured"
     )
     noisy = paired(**up | {"raised": 450, "lowered": 450, "chances": 900.0, "twice": 900, "noise": 45})
-    assert judge(CHANGED, noisy, TERMS).reason == (
+    assert evaluate_check(CHANGED, noisy, CONTEXT).reason == (
         "10% of 9000 decisions changed, 5% of 900 when the champion was asked twice; allowed is 5% more"
     )
-    down = judge(CHANGED, paired(n=900, changed=60, raised=1, lowered=59), TERMS).reason
+    down = evaluate_check(CHANGED, paired(n=900, changed=60, raised=1, lowered=59), CONTEXT).reason
     assert "mostly to no" in down
-    assert "mostly" not in judge(CHANGED, paired(n=900, changed=60), TERMS).reason  # labels
+    assert "mostly" not in evaluate_check(CHANGED, paired(n=900, changed=60), CONTEXT).reason  # labels

@@ -194,10 +194,10 @@ def test_a_router_of_the_received_snapshot_decides_alike(compiled):
         key = mine.key(head, {"customer": {"id": customer}}, b"10.0.0.1")
         assert key == b"%d" % customer
         body = {"customer": {"id": customer}}
-        (arm, hashed), (other, other_hash) = (
+        (assigned, hashed), (other, other_hash) = (
             router.assign(head, body, b"10.0.0.1", draw) for router, draw in ((mine, 0.1), (theirs, 0.9))
         )
-        assert (arm.cell, hashed) == (other.cell, other_hash)
+        assert (assigned.cell, hashed) == (other.cell, other_hash)
 
 
 def test_a_snapshot_is_immutable(compiled):

@@ -44,7 +44,7 @@ async def test_five_percent_of_errors_at_five_percent_of_weight_are_found_in_tim
         await wait_until(lambda: rush.total > PREDICTED or ended(proxy, "aborted"), "the abort")
         assert await ended(proxy, "aborted"), rush.answers
         decision = await last_decision(proxy)
-        seen = decision["evidence"]["sight"]["evidence"]["strata"]
+        seen = decision["evidence"]["given"]["evidence"]["strata"]
         needed = sum(s[side]["requests"] for s in seen for side in ("champion", "challenger"))
         assert decision["actor"] == "loop"
         assert needed <= PREDICTED

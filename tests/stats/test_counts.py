@@ -43,7 +43,7 @@ def cells(draw) -> Cell:
         requests=draw(SMALL),
         errors=draw(SMALL),
         unkeyed=draw(SMALL),
-        spilled=draw(SMALL),
+        fell_back=draw(SMALL),
         abandoned=draw(SMALL),
         codes=draw(NUMBERS),
         failures=draw(STAGES),
@@ -97,9 +97,9 @@ def plain(out: CountsTable) -> object:
 
 
 def test_a_cell_adds_up():
-    one = cell(requests=2, errors=1, unkeyed=1, spilled=1, codes={200: 1, 500: 1}, failures={"connect": 1})
+    one = cell(requests=2, errors=1, unkeyed=1, fell_back=1, codes={200: 1, 500: 1}, failures={"connect": 1})
     one.merge(cell(requests=3, abandoned=2, codes={200: 3}, failures={"connect": 1, "body": 1}))
-    assert (one.requests, one.errors, one.unkeyed, one.spilled, one.abandoned) == (5, 1, 1, 1, 2)
+    assert (one.requests, one.errors, one.unkeyed, one.fell_back, one.abandoned) == (5, 1, 1, 1, 2)
     assert one.codes == {200: 4, 500: 1}
     assert one.failures == {"connect": 2, "body": 1}
     assert (one.duration.count, one.first_byte.count) == (5, 5)

@@ -51,7 +51,7 @@ class ControlCollector(Collector):
             "crossfade_decision_to_traffic_seconds",
             "From a decision until every worker serves by it, its disk included where that comes first.",
             [],
-            [((), self.controller.settling)],
+            [((), self.controller.decision_to_traffic)],
         )
         decided = self.controller.decided.items()
         yield counter("crossfade_decisions", "Decisions in the journal.", ["route", "action"], decided)

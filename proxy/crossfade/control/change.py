@@ -13,11 +13,10 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.control.journal import Entry
-from crossfade.control.live import LiveRoute
-from crossfade.control.live_rollout import LiveRollout
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.control.views import Decision
-from crossfade.rollout.beside import held_by
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.inputs import written
 from crossfade.rollout.machine import (
@@ -26,11 +25,12 @@ from crossfade.rollout.machine import (
     NotAllowedError,
     RolloutState,
     action_of,
+    active_step,
     advance,
     exposure,
     mirrored,
-    stage,
 )
+from crossfade.rollout.other_rollouts import held_by
 from crossfade.rollout.strategy import split_for_step
 from crossfade.routing.ledger import Ledger, moved, restore, reweigh
 from crossfade.stats.histogram import Histogram
@@ -48,7 +48,7 @@ class Cause(NamedTuple):
 class Change(NamedTuple):
     """`challenger`: whose rollout it is of; "" if it is of the route."""
 
-    live: LiveRoute
+    live: RouteRuntime
     challenger: str
     record: RouteRecord
     evidence: EvidenceBy
@@ -61,7 +61,7 @@ class Change(NamedTuple):
 
 
 def change_by_event(
-    live: LiveRoute, challenger: str, event: Event, cause: Cause, known: Histogram
+    live: RouteRuntime, challenger: str, event: Event, cause: Cause, known: Histogram
 ) -> Change | None:
     """None when the event changes nothing; raises NotAllowedError when it means nothing now.
 
@@ -73,7 +73,7 @@ def change_by_event(
     after = advance(before, event, cause.now, cause.reason)
     if after is before:
         return None
-    others = old.beside(challenger)
+    others = old.other_phases(challenger)
     if held := held_by(before, after, others):
         raise NotAllowedError(f"{event} has to wait for {held}")
     if event is Event.RETRY:
@@ -103,7 +103,7 @@ def latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str
     return others | {after.content: after.reason} if after.has_failed else others
 
 
-def change_of_split(live: LiveRoute, weights: dict[str, int], cause: Cause) -> Change:
+def change_of_split(live: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
     """An operator's split, kept until the file's own changes."""
     record = replace(live.record, ledger=reweigh(live.record.ledger, weights, live.salt))
     draft = draft_of(record.name, "split", cause, (live.record, record), {})
@@ -135,9 +135,9 @@ def ledger_after(
     weights = split_after(ledger.weights, home.weights, states, others)
     if weights is None:
         return ledger
-    if stage(after) is None and is_alone(ledger.weights, others):
+    if active_step(after) is None and is_alone(ledger.weights, others):
         return restore(home, ledger) if moved(ledger, home) else ledger
-    if stage(after) is None and not ledger.weights.get(before.challenger):
+    if active_step(after) is None and not ledger.weights.get(before.challenger):
         return ledger
     return reweigh(ledger, weights, salt)
 
@@ -154,12 +154,12 @@ def split_after(
     other challengers stay where they are. Alone, it leaves the map of before.
     """
     before, after = states
-    entered = stage(after)
+    entered = active_step(after)
     if entered is None and after.is_running:
         return None
     if entered is None and is_alone(split, others):
         return home
-    if entered is not None and entered == stage(before):
+    if entered is not None and entered == active_step(before):
         return None
     return split_for_step(split, after.champion, after.challenger, exposure(after))
 
@@ -173,7 +173,7 @@ def opened(evidence: EvidenceBy, record: RouteRecord) -> EvidenceBy:
     """With a stratum for the ledger now in force in each rollout that has traffic; what was before is shared."""
     out = dict(evidence)
     for name, state in record.rollouts.items():
-        step = stage(state)
+        step = active_step(state)
         if step is not None and state.is_guarded:
             weights = record.ledger.weights
             ours, theirs = weights.get(name, 0), weights.get(state.champion, 0)
@@ -228,9 +228,9 @@ def standing(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
     return out
 
 
-def inputs_of(live: LiveRollout, event: Event, home: Ledger) -> dict[str, Any]:
+def inputs_of(live: RolloutRuntime, event: Event, home: Ledger) -> dict[str, Any]:
     """All that the decision was made on, as JSON has it, and the verdicts that came of it."""
-    inputs = {"event": event, "home": home.weights, "verdicts": live.verdicts, "sight": written(live.sight)}
+    inputs = {"event": event, "home": home.weights, "verdicts": live.verdicts, "given": written(live.given)}
     # As JSON has it at once: a decision that waits for the disk is not to differ from one read back.
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(inputs))
     return found

@@ -19,9 +19,9 @@ from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
 from crossfade.control import viewing
 from crossfade.control.change import Cause, Change, change_by_event, change_of_split
-from crossfade.control.live import LiveRoute
 from crossfade.control.loading import Settled, settle
 from crossfade.control.refusal import Invalid, Refused
+from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.standing import Endpoints, Standing
 from crossfade.control.store import Store
@@ -32,8 +32,8 @@ from crossfade.control.views import (
     StatusChange,
     Verb,
 )
+from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
-from crossfade.rollout.outside import Reading
 from crossfade.routing.snapshot import Limits, compile_snapshot
 from crossfade.stats.counts import Counts
 from crossfade.stats.histogram import Histogram
@@ -97,7 +97,7 @@ class Controller(Standing):
             for rollout in live.rollouts.values():
                 rollout.hear(readings)
 
-    def decide(self, live: LiveRoute, now: float) -> list[Change]:
+    def decide(self, live: RouteRuntime, now: float) -> list[Change]:
         """What the loop wants of this route, one thing at a time and what lowers exposure first."""
         wanted = []
         for name, rollout in live.rollouts.items():
@@ -113,14 +113,14 @@ class Controller(Standing):
         falls = [change for change in changes if not change.rises]
         rises = [change for change in changes if change.rises]
         if falls:
-            await self.fall(falls)
-        return not rises or await self.rise(rises)
+            await self.apply_decrease(falls)
+        return not rises or await self.apply_increase(rises)
 
-    async def fall(self, changes: Sequence[Change]) -> None:
+    async def apply_decrease(self, changes: Sequence[Change]) -> None:
         """The snapshot is on its way before the disk is waited for."""
         decided = monotonic()
         before = [c.live.orders for c in changes]
-        self.adopt(changes)
+        self.commit_state(changes)
         moved = before != [c.live.orders for c in changes]
         async with asyncio.TaskGroup() as tasks:
             if moved:
@@ -128,7 +128,7 @@ class Controller(Standing):
                 await asyncio.sleep(0)
             self.tell(self.journal.write([change.entry for change in changes]))
 
-    async def rise(self, changes: Sequence[Change]) -> bool:
+    async def apply_increase(self, changes: Sequence[Change]) -> bool:
         """The disk first; what it does not take does not happen."""
         decided = monotonic()
         decisions = self.journal.write_first([change.entry for change in changes])
@@ -138,17 +138,17 @@ class Controller(Standing):
                     rollout = change.live.rollouts[change.challenger]
                     rollout.waiting_for = f"the state to be writable: {self.journal.error}"
             return False
-        self.adopt(changes)
+        self.commit_state(changes)
         await self.publish(decided)
         self.tell(decisions)
         return True
 
-    def adopt(self, changes: Sequence[Change]) -> None:
+    def commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
             change.live.renew(change.live.config, change.record, change.evidence)
             self.look_ahead(change.live)
 
-    def look_ahead(self, live: LiveRoute) -> None:
+    def look_ahead(self, live: RouteRuntime) -> None:
         """So that it is known at once, and not only at the next tick, what each rollout waits for."""
         for name, rollout in live.rollouts.items():
             rollout.next_move(self.is_ready(name), self.now)
@@ -173,7 +173,7 @@ class Controller(Standing):
         )
         await self.seam.publish(snapshot)
         if decided is not None:
-            self.settling.add(monotonic() - decided)
+            self.decision_to_traffic.add(monotonic() - decided)
 
     def keep_evidence(self, now: float) -> None:
         """So that a proxy that starts again goes on with it."""
@@ -234,7 +234,7 @@ class Controller(Standing):
         for route, record, evidence in settled:
             live = before.get(route.name)
             if live is None:
-                live = LiveRoute(route, record, evidence)
+                live = RouteRuntime(route, record, evidence)
             else:
                 live.renew(route, record, evidence)
             self.lives[route.name] = live
@@ -271,7 +271,7 @@ class Controller(Standing):
             wanted = self.parsed(weights)
             if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
                 change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
-                if not await self.rise([change]):
+                if not await self.apply_increase([change]):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
             return viewing.route_view(live, self.numbers())
 
@@ -309,10 +309,10 @@ class Controller(Standing):
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:
-                await self.obey(change)
+                await self.apply_command(change)
             return self.rollout(route, now, state.challenger)
 
-    async def obey(self, change: Change) -> None:
+    async def apply_command(self, change: Change) -> None:
         if change.rises and not self.is_ready(change.challenger):
             raise Refused(f"{change.challenger} has no endpoint that is up")
         if not await self.enact([change]):

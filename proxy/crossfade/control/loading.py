@@ -175,17 +175,22 @@ def home_for(route: RouteConfig, ledger: Ledger) -> Ledger | None:
     return home_of(ledger, route.rollout[0].champion, challengers, salt_of(route.name))
 
 
-def without_rollout(record: RouteRecord, challenger: str, beside: bool) -> RouteRecord:
+def without_rollout(record: RouteRecord, challenger: str, has_others: bool) -> RouteRecord:
     """Where others go on (`beside`) the challenger's buckets become the champion's, and theirs stay."""
     rollouts, ledger = dict(record.rollouts), record.ledger
     state = rollouts.pop(challenger)
-    if beside:
+    if has_others:
         ledger = home_of(ledger, state.champion, [challenger], salt_of(record.name))
     return replace(record, ledger=ledger, rollouts=rollouts)
 
 
 def started(
-    config: Config, route: RouteConfig, rollout: RolloutConfig, base: RouteRecord, now: float, beside: bool
+    config: Config,
+    route: RouteConfig,
+    rollout: RolloutConfig,
+    base: RouteRecord,
+    now: float,
+    has_others: bool,
 ) -> Outcome:
     """A first attempt on this base; the challenger gets its first traffic only when it is up.
 
@@ -208,7 +213,7 @@ def started(
     )
     why = base.latched.get(state.content)
     ledger = base.ledger
-    if why is not None or beside:
+    if why is not None or has_others:
         ledger = home_of(ledger, plan.champion, [plan.challenger], salt_of(route.name))
     action, reason = "start", said(rollout)
     if why is not None:

@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 from crossfade import dial
 from crossfade.config.load import Loaded
 from crossfade.config.model import HealthConfig
-from crossfade.control.attending import Attending
+from crossfade.control.keyed_tasks import KeyedTasks
 from crossfade.dial import Addresses
 from crossfade.errors import ResponseRefused
 from crossfade.http1.head import parse_response
@@ -107,7 +107,7 @@ class Prober:
         self.contexts: dict[Tls, ssl.SSLContext] = {}
         self.addresses: dict[str, tuple[float, Addresses]] = {}  # of names, and when they were looked up
         self.conditions: dict[tuple[str, str], Condition] = {}
-        self.attending: Attending[Target] = Attending()
+        self.attending: KeyedTasks[Target] = KeyedTasks()
         self.told: tuple[Names, Names] | None = (frozenset(), frozenset())
 
     def configure(self, loaded: Loaded) -> None:

@@ -17,9 +17,17 @@ from crossfade.control.chain import GENESIS, hash_of
 from crossfade.control.change import split_after
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
+from crossfade.rollout.evaluation import choose_move, evaluate
 from crossfade.rollout.inputs import read
-from crossfade.rollout.judgement import judge, move_of
-from crossfade.rollout.machine import WHOLE, Event, NotAllowedError, RolloutState, action_of, advance, stage
+from crossfade.rollout.machine import (
+    WHOLE,
+    Event,
+    NotAllowedError,
+    RolloutState,
+    action_of,
+    active_step,
+    advance,
+)
 
 LOOP = "loop"
 PAGE = 500  # decisions read at a time
@@ -69,7 +77,7 @@ def replayed(decisions: Iterable[Decision]) -> Report:
         found += compared(decision, ends.pairs(decision))
         ends.move(decision)
         previous_hash = decision.hash
-        if "sight" in decision.evidence:
+        if "given" in decision.evidence:
             report.replayed += 1
             found += compared(decision, again(decision))
         else:
@@ -135,11 +143,11 @@ def again(decision: Decision) -> Pairs:
     """What this code makes of the decision's own inputs."""
     evidence = decision.evidence
     try:
-        sight, event, home = read(evidence["sight"]), Event(evidence["event"]), evidence["home"]
-        after = advance(sight.state, event, decision.at, decision.reason)
+        given, event, home = read(evidence["given"]), Event(evidence["event"]), evidence["home"]
+        after = advance(given.state, event, decision.at, decision.reason)
     except (msgspec.ValidationError, ValueError, KeyError, TypeError, NotAllowedError) as error:
         return {"inputs": ("", f"not to be used: {error}")}
-    state, begin, verdicts = sight.state, decision.from_, judge(sight)
+    state, begin, verdicts = given.state, decision.from_, evaluate(given)
     out: Pairs = {
         "state": (
             [begin.get("phase"), begin.get("step"), begin.get("attempt")],
@@ -147,10 +155,10 @@ def again(decision: Decision) -> Pairs:
         ),
         "verdicts": (evidence["verdicts"], [as_json(v) for v in verdicts]),
         "action": (decision.action, action_of(event, state, after)),
-        "to": (decision.to, standing_after(begin, home, (state, after), sight.beside)),
+        "to": (decision.to, standing_after(begin, home, (state, after), given.other_phases)),
     }
     if decision.actor == LOOP:
-        move = move_of(sight, verdicts, decision.at)
+        move = choose_move(given, verdicts, decision.at)
         out["event"] = (str(event), str(move.event))
         out["reason"] = (decision.reason, move.reason)
     return out
@@ -172,7 +180,7 @@ def standing_after(
     _, after = states
     if weights is not None:
         wanted = shares(weights)
-        moved = stage(after) is not None or held(wanted) != held(split)
+        moved = active_step(after) is not None or held(wanted) != held(split)
         split, version = (wanted, version + 1) if moved else (split, version)
     return {
         "split": split,

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from crossfade.config.load import Loaded
 from crossfade.control import viewing
 from crossfade.control.journal import Journal
-from crossfade.control.live import LiveRoute
-from crossfade.control.live_rollout import LiveRollout
 from crossfade.control.refusal import Refused, UnknownName
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.store import Store
 from crossfade.control.subscription import Feed, Subscription
@@ -38,11 +38,11 @@ class Standing:
     def __init__(self, store: Store, seam: Seam) -> None:
         self.journal = Journal(store)
         self.seam = seam
-        self.lives: dict[str, LiveRoute] = {}
+        self.lives: dict[str, RouteRuntime] = {}
         self.totals = CountsTable()
         self.window = Window()
         self.feed = Feed()
-        self.settling = Histogram()  # seconds from a decision until every worker serves by it
+        self.decision_to_traffic = Histogram()  # seconds from a decision until every worker serves by it
         self.down: Endpoints = frozenset()
         self.generation = 0
         self.began = self.now = 0.0
@@ -50,13 +50,13 @@ class Standing:
         self.last_reload_at = 0.0
         self.last_reload_error = ""
 
-    def find(self, route: str) -> LiveRoute:
+    def find(self, route: str) -> RouteRuntime:
         live = self.lives.get(route)
         if live is None:
             raise UnknownName(f"no route is called {route}")
         return live
 
-    def pick(self, route: str, challenger: str | None) -> LiveRollout:
+    def pick(self, route: str, challenger: str | None) -> RolloutRuntime:
         """The rollout of this challenger; where there is but one, it needs no name."""
         rollouts = self.find(route).rollouts
         if not rollouts:

@@ -58,7 +58,7 @@ class RouteRecord(msgspec.Struct, frozen=True):
     rollouts: dict[str, RolloutState] = {}
     latched: dict[str, str] = {}
 
-    def beside(self, challenger: str) -> dict[str, Phase]:
+    def other_phases(self, challenger: str) -> dict[str, Phase]:
         """The phases of the other rollouts."""
         return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from crossfade.config.model import BackendConfig, StickyConfig
-from crossfade.control.live import LiveRoute
-from crossfade.control.live_rollout import LiveRollout
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import WorkerStatus
 from crossfade.control.views import (
     BackendNumbers,
@@ -23,7 +23,7 @@ from crossfade.control.views import (
 from crossfade.rollout.evidence import SHADOW, total
 from crossfade.rollout.machine import WHOLE, RolloutState
 from crossfade.rollout.strategy import Plan
-from crossfade.rollout.verdict import Finding, duration, percent
+from crossfade.rollout.verdict import Verdict, duration, percent
 from crossfade.stats.counts import Cell, CountsTable
 
 ANOTHER_SPLIT = "another split: by the file, or by `crossfade split`"  # where there is no rollout
@@ -45,7 +45,7 @@ class Numbers:
             role=role,
             requests=since.requests,
             errors=since.errors,
-            spilled=since.spilled,
+            fell_back=since.fell_back,
             rate=now.requests / self.seconds,
             error_share=now.errors / answered if answered else 0.0,
             p50=now.duration.quantile(0.5),
@@ -62,7 +62,7 @@ def by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
     return out
 
 
-def route_view(live: LiveRoute, numbers: Numbers) -> RouteView:
+def route_view(live: RouteRuntime, numbers: Numbers) -> RouteView:
     config, ledger = live.config, live.record.ledger
     weights = dict.fromkeys(live.roles, 0) | ledger.weights
     roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
@@ -95,7 +95,7 @@ def backend_view(
     return BackendView(name, endpoints, in_flight, config.version)
 
 
-def rollout_view(live: LiveRoute, rollout: LiveRollout, now: float) -> RolloutView:
+def rollout_view(live: RouteRuntime, rollout: RolloutRuntime, now: float) -> RolloutView:
     state = rollout.state
     return RolloutView(
         route=live.name,
@@ -113,20 +113,20 @@ def rollout_view(live: LiveRoute, rollout: LiveRollout, now: float) -> RolloutVi
     )
 
 
-def verdict_views(rollout: LiveRollout) -> list[VerdictView]:
+def verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
     return [VerdictView(**msgspec.structs.asdict(v)) for v in rollout.verdicts]
 
 
-def would_change(rollout: LiveRollout) -> list[str]:
+def would_change(rollout: RolloutRuntime) -> list[str]:
     """One sentence for each thing that would lead to another decision, the nearest first."""
     plan, state = rollout.plan, rollout.state
     out = [f"it waits for {rollout.waiting_for}"] if rollout.waiting_for else []
     if not state.is_guarded:
         return out
     for v in rollout.verdicts:
-        if v.verdict is Finding.UNDECIDED and v.eta_requests:
+        if v.verdict is Verdict.UNDECIDED and v.eta_requests:
             out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
-        elif v.evidence is not None and v.bound is not None and v.verdict is not Finding.FAIL:
+        elif v.evidence is not None and v.bound is not None and v.verdict is not Verdict.FAIL:
             out.append(f"{v.check}: evidence of {v.evidence:.1f} would be a FAIL at {v.bound:.1f}")
     return out + limits_of(plan, state)
 

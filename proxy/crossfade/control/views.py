@@ -31,7 +31,7 @@ class BackendNumbers(msgspec.Struct):
     role: str
     requests: int
     errors: int
-    spilled: int
+    fell_back: int
     rate: float
     error_share: float
     p50: float | None

@@ -94,12 +94,12 @@ def line_of(exchange: ExchangeState, query: bool) -> Line:
     line.bytes_in = exchange.kept
     line.bytes_out = exchange.sent
     line.duration = round(duration, 6)
-    if exchange.arm is None:
+    if exchange.assigned is None:
         return line
     route = exchange.route
     line.route = route.spec.name
-    line.backend = exchange.arm.backend
-    line.role = exchange.arm.role
+    line.backend = exchange.assigned.backend
+    line.role = exchange.assigned.role
     line.ledger_version = route.version
     line.keyed = exchange.key is not None
     if exchange.answer is not None and exchange.endpoint is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from random import random
 from typing import TYPE_CHECKING
 
-from crossfade.dataplane.observe import Decision, decision_in
+from crossfade.dataplane.observe import PredictedClass, decision_in
 from crossfade.routing.ledger import BUCKETS
 from crossfade.stats.pairs import Pair
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from crossfade.routing.snapshot import Mirror
 
 BEGUN = 256  # pairs begun in the time of one report, for each route of each worker
-WAITING = 1024  # pairs of a worker that wait for an answer
+MAX_WAITING_PAIRS = 1024  # pairs of a worker that wait for an answer
 PATIENCE = 60.0  # seconds from the request until a pair is given up
 
 
 class Comparison:
     """One pair on its way. `second`: whether the champion's second answer differs; None until that is known."""
 
-    live: Decision | None = None
-    copied: Decision | None = None
+    live: PredictedClass | None = None
+    copied: PredictedClass | None = None
     second: bool | None = None
     ended = False
 
@@ -56,7 +56,7 @@ class Comparison:
         """The client has its answer, the champion's if that answered. Whether the champion is to be asked again."""
         if self.ended:
             return False
-        failed = exchange.spilled or exchange.blamed
+        failed = exchange.fell_back or exchange.blamed
         found = self.decided(0 if failed else exchange.status, exchange.said)
         self.live = found
         return found is not None and self.twice
@@ -65,13 +65,13 @@ class Comparison:
         self.second = self.read(status, said) != self.live
         self.join()
 
-    def read(self, status: int, said: bytes | None) -> Decision | None:
+    def read(self, status: int, said: bytes | None) -> PredictedClass | None:
         prediction = self.route.prediction
         if status != 200 or said is None or prediction is None:
             return None
         return decision_in(prediction, said)
 
-    def decided(self, status: int, said: bytes | None) -> Decision | None:
+    def decided(self, status: int, said: bytes | None) -> PredictedClass | None:
         """The decision in one of the two answers; without one there is no pair."""
         found = self.read(status, said)
         if found is None:

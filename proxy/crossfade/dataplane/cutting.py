@@ -33,9 +33,9 @@ def schedule_cuts(plane: Plane, snapshot: Snapshot) -> None:
 
 def is_of(exchange: ExchangeState, route: str, backend: str, version: int) -> bool:
     return (
-        exchange.arm is not None
-        and exchange.arm.cell[:2] == (route, backend)
-        and exchange.arm.cell[3] < version
+        exchange.assigned is not None
+        and exchange.assigned.cell[:2] == (route, backend)
+        and exchange.assigned.cell[3] < version
     )
 
 

@@ -12,7 +12,7 @@ import re
 from time import monotonic
 from typing import Final
 
-from crossfade.dataplane import presence, relay
+from crossfade.dataplane import half_close, relay
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.plane import Plane
@@ -286,13 +286,13 @@ class Downstream(Client):
         """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        if not presence.may_stay(self, self.exchange):
+        if not half_close.may_stay(self, self.exchange):
             self.abort()
             return False
         self.half_closed = True
         if self.exchange is None and self.writable:
             self.read_pipelined()
-        presence.watch(self, self.plane.loop)
+        half_close.watch_for_reset(self, self.plane.loop)
         return not self.transport.is_closing()
 
     def on_deadline(self) -> None:

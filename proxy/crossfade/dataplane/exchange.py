@@ -21,7 +21,7 @@ from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_fa
 from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
 from crossfade.dataplane.observe import keep
 from crossfade.dataplane.plane import Plane
-from crossfade.dataplane.repeat import may_fall_back, may_retry
+from crossfade.dataplane.retry_policy import may_fall_back, may_retry
 from crossfade.dataplane.state import NEVER, ExchangeState
 from crossfade.dataplane.tunnel import Tunnel, ask, granted
 from crossfade.dataplane.upstream import Upstream
@@ -117,7 +117,7 @@ class Exchange(ExchangeState):
             check_size(self, route)
         if route.rate is not None:
             plane.charge(route.rate, self, content)
-        self.arm, self.key = route.assign(head, content, self.client.peer, random())
+        self.assigned, self.key = route.assign(head, content, self.client.peer, random())
         if route.fallback is not None:
             self.fallback = plane.backends[route.fallback]
         plane.active.add(self)
@@ -125,7 +125,7 @@ class Exchange(ExchangeState):
             ask(self)
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
-        self.place(plane.backends[self.arm.backend])
+        self.place(plane.backends[self.assigned.backend])
 
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
@@ -232,7 +232,7 @@ class Exchange(ExchangeState):
                 client.keep_alive = False
         if not self.request_done or self.plane.draining:
             client.keep_alive = False
-        names = relay.names(self) if self.spilled else self.answering.name
+        names = relay.names(self) if self.fell_back else self.answering.name
         start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
         if self.route.prediction is not None:
             keep(self, body)
@@ -300,14 +300,14 @@ class Exchange(ExchangeState):
 
     def fall_back(self) -> None:
         assert self.fallback is not None
-        self.spilled = True
+        self.fell_back = True
         self.attempts = 0
         self.place(self.fallback)
 
     def blame(self, failure: Failure) -> None:
         """The outcome counts against the backend assigned, unless it is the fallback that failed."""
         self.stages += (failure.stage,)
-        if not self.spilled and failure.blames_backend:
+        if not self.fell_back and failure.blames_backend:
             self.blamed = True
 
     def fail(self, failure: Failure) -> None:
@@ -367,9 +367,9 @@ class Exchange(ExchangeState):
         plane = self.plane
         if self.repeating:
             plane.repeats.give_back()
-        if self.arm is not None:
+        if self.assigned is not None:
             plane.active.discard(self)
-            plane.recorder.record(self, self.arm, now or monotonic())
+            plane.recorder.record(self, self.assigned, now or monotonic())
         else:
             plane.recorder.refused(self.status, self.stages[-1])
         if plane.access_log is not None:

@@ -97,7 +97,7 @@ class DataPlane(Plane):
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
-        self.recorder.settle()
+        self.recorder.flush()
         works: list[ExchangeState | MirrorCopy | Tunnel] = [*self.active, *self.mirrors.copies, *self.tunnels]
         for work in works:
             if work.deadline <= now and not work.ended:

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane import relay
-from crossfade.dataplane.comparison import BEGUN, WAITING, Comparison
+from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.upstream import Owner, Upstream
@@ -150,7 +150,7 @@ class MirrorCopy(Owner):
         if self.comparison is not None:
             tell = self.comparison.on_second if self.second else self.comparison.on_copy
             tell(self.status if outcome == "sent" else 0, self.said)
-            mirrors.settle(self.comparison)
+            mirrors.forget_if_ended(self.comparison)
         if self.second:
             return
         if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
@@ -182,25 +182,27 @@ class Mirrors:
 
     def send(self, exchange: ExchangeState) -> None:
         """Copies of the request, now that it is whole, to the backends that mirror its route."""
-        arm = exchange.arm
-        if arm is not None and arm.role == TESTER:  # what nobody drew is compared with nothing
+        assigned = exchange.assigned
+        if assigned is not None and assigned.role == TESTER:  # what nobody drew is compared with nothing
             return
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
                 comparison = self.begin(exchange, mirror) if exchange.route.decides else None
                 if self.copy(exchange, mirror.to, comparison) and comparison is not None:
                     comparison.end()
-                    self.settle(comparison)
+                    self.forget_if_ended(comparison)
 
     def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:
         """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
-        arm = exchange.arm
-        if arm is None or arm.role != "champion" or arm.backend == mirror.to:
+        assigned = exchange.assigned
+        if assigned is None or assigned.role != "champion" or assigned.backend == mirror.to:
             return None
-        if len(self.comparisons) >= WAITING or not self.recorder.may_pair(exchange.route.spec.name, BEGUN):
+        if len(self.comparisons) >= MAX_WAITING_PAIRS or not self.recorder.may_pair(
+            exchange.route.spec.name, BEGUN
+        ):
             self.recorder.dropped("pairs", 1)
             return None
-        comparison = Comparison(self.recorder, exchange, arm.backend, mirror, self.runtime.now)
+        comparison = Comparison(self.recorder, exchange, assigned.backend, mirror, self.runtime.now)
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
         exchange.compared = True
@@ -242,16 +244,16 @@ class Mirrors:
             if comparison.on_live(exchange) and self.copy(exchange, comparison.champion, comparison, True):
                 comparison.second = True
             comparison.join()
-            self.settle(comparison)
+            self.forget_if_ended(comparison)
 
-    def settle(self, comparison: Comparison) -> None:
+    def forget_if_ended(self, comparison: Comparison) -> None:
         if comparison.ended:
             self.comparisons.discard(comparison)
 
     def give_up(self, now: float) -> None:
         for comparison in [c for c in self.comparisons if c.deadline <= now]:
             comparison.give_up()
-            self.settle(comparison)
+            self.forget_if_ended(comparison)
 
     def end(self) -> None:
         for copy in list(self.copies):

@@ -22,7 +22,7 @@ LARGEST_SCORE = 1e300  # what is not below it, as NaN is not, is no score
 LONGEST_LABEL = 256  # characters
 READ = 256  # answers read in the time of one report, for each route of each worker
 
-Decision = bool | int | float | str  # yes or no, or a label
+PredictedClass = bool | int | float | str  # yes or no, or a label
 
 
 def keep(exchange: ExchangeState, data: bytes) -> None:
@@ -38,7 +38,7 @@ def longer(said: bytes | None, data: bytes) -> bytes | None:
 def observe(exchange: ExchangeState, cell: Cell, read: int) -> str:
     """Put the score into the cell, `read` answers of this route having been read; or the reason why not."""
     prediction = exchange.route.prediction
-    if prediction is None or not prediction.score or exchange.status // 100 != 2 or exchange.spilled:
+    if prediction is None or not prediction.score or exchange.status // 100 != 2 or exchange.fell_back:
         return ""
     if read >= READ:
         return "answers"
@@ -61,7 +61,7 @@ def score_in(answer: Any, prediction: Prediction) -> float | None:
     return score if -LARGEST_SCORE < score < LARGEST_SCORE else None  # an int may be larger than any float
 
 
-def decision_in(prediction: Prediction, said: bytes) -> Decision | None:
+def decision_in(prediction: Prediction, said: bytes) -> PredictedClass | None:
     """Yes or no where scores have a threshold, else the label; None where the answer does not tell."""
     answer = decode_json(said)
     if prediction.decision is not None:

@@ -13,7 +13,7 @@ from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState
 from crossfade.dataplane.mirror import Mirrors
 from crossfade.dataplane.recorder import Recorder
-from crossfade.dataplane.repeat import RepeatBudget
+from crossfade.dataplane.retry_policy import RepeatBudget
 from crossfade.dataplane.runtime import Runtime
 from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.tunnel import Tunnel

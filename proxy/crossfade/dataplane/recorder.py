@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from crossfade.dataplane.state import ExchangeState
     from crossfade.errors import Stage
-    from crossfade.routing.router import Arm, CompiledRoute
+    from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.pairs import Pair
 
 KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
@@ -46,14 +46,14 @@ class Recorder:
 
     def __init__(self) -> None:
         self.counts = CountsTable()
-        self.runs: dict[Arm, Run] = {}
+        self.runs: dict[AssignedBackend, Run] = {}
         self.keys_kept: dict[str, int] = {}
         self.answers_read: dict[str, int] = {}
         self.pairs_begun: dict[str, int] = {}
 
     @property
     def table(self) -> CountsTable:
-        self.settle()
+        self.flush()
         return self.counts
 
     def take(self) -> Counts:
@@ -68,7 +68,7 @@ class Recorder:
             self.counts.cells[key] = cell = Cell(*key)
         return cell
 
-    def record(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
+    def record(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
         """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
         if (
             exchange.status == 200
@@ -76,25 +76,25 @@ class Recorder:
             and not exchange.stages
             and exchange.route.plain
         ):
-            run = self.runs.get(arm)
+            run = self.runs.get(assigned)
             if run is None:
-                self.runs[arm] = run = Run()
+                self.runs[assigned] = run = Run()
             run.seconds.append(ended_at - exchange.started)
             if exchange.key is None:
                 run.unkeyed += 1
             return
-        run = self.runs.pop(arm, None)
+        run = self.runs.pop(assigned, None)
         if run is not None:
-            self.settle_run(arm, run)
-        self.record_one(exchange, arm, ended_at)
+            self.flush_run(assigned, run)
+        self.record_one(exchange, assigned, ended_at)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         runs, self.runs = self.runs, {}
-        for arm, run in runs.items():
-            self.settle_run(arm, run)
+        for assigned, run in runs.items():
+            self.flush_run(assigned, run)
 
-    def settle_run(self, arm: Arm, run: Run) -> None:
-        cell = self.cell(arm.cell)
+    def flush_run(self, assigned: AssignedBackend, run: Run) -> None:
+        cell = self.cell(assigned.cell)
         durations = Histogram.of(run.seconds)
         cell.requests += durations.count
         cell.codes[200] = cell.codes.get(200, 0) + durations.count
@@ -103,15 +103,15 @@ class Recorder:
         cell.first_byte.merge(durations)
         cell.recent = (cell.recent + [False] * durations.count)[-RECENT_KEPT:]
 
-    def record_one(self, exchange: ExchangeState, arm: Arm, ended_at: float) -> None:
-        cell = self.cell(arm.cell)
+    def record_one(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
+        cell = self.cell(assigned.cell)
         cell.requests += 1
         code = exchange.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
         if exchange.key is None:
             cell.unkeyed += 1
-        if exchange.spilled:
-            cell.spilled += 1
+        if exchange.fell_back:
+            cell.fell_back += 1
         for stage in exchange.stages:
             cell.failures[stage] = cell.failures.get(stage, 0) + 1
         if exchange.abandoned:
@@ -125,8 +125,8 @@ class Recorder:
         cell.duration.add(seconds)
         if exchange.first_byte_at:
             cell.first_byte.add(exchange.first_byte_at - exchange.started)
-        if arm.limits:
-            self.time(exchange, cell, arm.limits, seconds)
+        if assigned.limits:
+            self.time(exchange, cell, assigned.limits, seconds)
         if exchange.route.prediction is not None:
             self.observe(exchange, cell)
         recent = cell.recent
@@ -154,13 +154,13 @@ class Recorder:
         Only while it is the backend's turn: who is slow to ask, or to take the answer, blames nobody.
         """
         for exchange in exchanges:
-            arm = exchange.arm
-            assert arm is not None
-            limits, passed = arm.limits, exchange.slow
+            assigned = exchange.assigned
+            assert assigned is not None
+            limits, passed = assigned.limits, exchange.slow
             if passed == len(limits) or now - exchange.started <= limits[passed][1]:
                 continue
             if exchange.request_done and not exchange.client_stalls:
-                cell = self.cell(arm.cell)
+                cell = self.cell(assigned.cell)
                 self.pass_limits(exchange, cell, limits, now - exchange.started)
                 exchange.early = exchange.slow
                 for title, _ in limits[passed : exchange.slow]:

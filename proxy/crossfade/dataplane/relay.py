@@ -56,9 +56,9 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
 def names(exchange: ExchangeState) -> bytes:
     """The backend that answers, and the one it answers for: or nobody could count moves."""
     answering = exchange.answering.name
-    if not exchange.spilled or exchange.arm is None:
+    if not exchange.fell_back or exchange.assigned is None:
         return answering
-    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.arm.backend.encode())
+    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.assigned.backend.encode())
 
 
 def client_head(

@@ -9,7 +9,7 @@ from crossfade.dataplane.endpoint import BackendState, EndpointState
 from crossfade.dataplane.upstream import Owner, Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
-from crossfade.routing.router import Arm, CompiledRoute
+from crossfade.routing.router import AssignedBackend, CompiledRoute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ class ExchangeState(Owner):
     trace_id: bytes
     started: float
     route: CompiledRoute
-    arm: Arm | None  # the backend assigned, and its role; all counts are under its name
+    assigned: AssignedBackend | None  # the backend assigned, and its role; all counts are under its name
     key: int | None  # the sticky key's hash
     answering: BackendState  # who is asked now: the backend assigned, or the fallback
     fallback: BackendState | None
@@ -41,7 +41,7 @@ class ExchangeState(Owner):
     attempts: int
     stages: tuple[Stage, ...]
     status: int
-    spilled: bool
+    fell_back: bool
     blamed: bool
     abandoned: bool
     ended: bool
@@ -65,9 +65,11 @@ class ExchangeState(Owner):
         self.request_id = head.request_id or own_id
         self.trace_id = own_id  # an id in the client's words cannot name a trace
         self.body = self.trailers = self.answer_trailers = self.said = b""
-        self.arm = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = None
+        self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
+            None
+        )
         self.replayable = True
-        self.spilled = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
+        self.fell_back = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
         self.request_done = self.client_stalls = self.recode = False
         self.kept = self.framing = self.attempts = self.slow = self.early = self.status = self.sent = 0
         self.stages = self.inspecting = ()

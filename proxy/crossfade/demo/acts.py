@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from crossfade.demo.processes import Stage, StageError
 from crossfade.demo.screen import Screen
-from crossfade.demo.stage import Stage, StageError
 from crossfade.demo.traffic import Tally, Traffic
 
 ACT_TIMEOUT = 60.0  # seconds; an act that takes longer has failed
@@ -148,7 +148,7 @@ async def second_act(play: Play) -> list[Row]:
         ("from fault to abort", f"{took:.1f} s, {hit} requests", 0 <= took <= ABORT_WITHIN),
         ("churn-v4's weight afterwards", f"{share:.0%}", share == 0.0),
         failed_row(tally),
-        ("answered by the fallback instead", f"{tally.spilled} requests", tally.spilled > 0),
+        ("answered by the fallback instead", f"{tally.fell_back} requests", tally.fell_back > 0),
         moves_row(tally),
     ]
 

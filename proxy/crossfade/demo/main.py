@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from crossfade.demo.acts import CANARY, Play, Row, first_act, second_act, third_act
+from crossfade.demo.processes import Stage, StageError
 from crossfade.demo.screen import Screen, checklist
-from crossfade.demo.stage import Stage, StageError
 from crossfade.demo.traffic import CUSTOMERS, RATE, Traffic
 
 

@@ -25,7 +25,7 @@ class Tally:
 
     sent: int = 0
     failed: int = 0
-    spilled: int = 0  # assigned to one backend, answered by its fallback
+    fell_back: int = 0  # assigned to one backend, answered by its fallback
     failures: Counter[str] = field(default_factory=Counter)
     by_backend: Counter[str] = field(default_factory=Counter)
     seen: dict[int, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
@@ -33,7 +33,7 @@ class Tally:
     def note(self, customer: int, order: int, assigned: str, answered: str) -> None:
         """`order` is that of sending: slow answers may come in another one."""
         self.by_backend[assigned] += 1
-        self.spilled += assigned != answered
+        self.fell_back += assigned != answered
         self.seen[customer].append((order, assigned))
 
     def paths(self) -> list[list[str]]:

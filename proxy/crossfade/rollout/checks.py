@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout.answer import Terms
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
 from crossfade.rollout.outcomes import (
@@ -32,8 +31,9 @@ from crossfade.rollout.predictions import (
 )
 from crossfade.rollout.strategy import Plan
 from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.rollout.verdict_rule import CheckContext
 
-Ask = Callable[[CheckConfig, Evidence, Terms], Verdict]
+Ask = Callable[[CheckConfig, Evidence, CheckContext], Finding]
 TESTS: dict[tuple[str, str], Ask] = {
     ("error_rate", "max"): error_rate_max,
     ("error_rate", "max_increase"): error_rate_increase,
@@ -50,17 +50,17 @@ TESTS: dict[tuple[str, str], Ask] = {
 COUNTS: dict[tuple[str, str], Ask] = {("requests", "min"): requests_min}
 
 
-def judge_all(plan: Plan, evidence: Evidence, step: int) -> tuple[Verdict, ...]:
+def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding, ...]:
     """A verdict for each check of the plan; `step` is len(plan.steps) during the watch."""
     tests = sum((c.metric, c.bound) in TESTS for c in plan.checks)
     whole = plan.alpha / max(tests, 1)
     needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
-    terms = Terms(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
-    return tuple(judge(check, evidence, terms) for check in plan.checks)
+    context = CheckContext(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
+    return tuple(evaluate_check(check, evidence, context) for check in plan.checks)
 
 
-def judge(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def evaluate_check(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     ask = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
     if ask is None:
-        return Verdict(check.title, Finding.VOID, f"{check.subject} is not measured by this version")
-    return ask(check, evidence, terms)
+        return Finding(check.title, Verdict.VOID, f"{check.subject} is not measured by this version")
+    return ask(check, evidence, context)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from crossfade.rollout.firsts import Firsts
+from crossfade.rollout.first_events import Firsts
 from crossfade.stats.counts import ERROR, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_due
@@ -28,7 +28,7 @@ from crossfade.stats.sequential import Tosses
 if TYPE_CHECKING:
     from crossfade.config.model import CheckConfig
 
-WARM_UP = 500  # durations of the champion before its quantile may serve as a threshold
+MIN_FOR_QUANTILE = 500  # durations of the champion before its quantile may serve as a threshold
 SHADOW = "shadow"
 SCORE = "score"  # the kind of event that a first score is
 PAIR = "pair"  # and a first pair
@@ -171,7 +171,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConf
     for stratum in evidence.strata:
         marked[stratum.step] += mark(stratum, marked[stratum.step])
     fix_limits(evidence, checks)
-    if evidence.levels is None and evidence.predicted.count >= WARM_UP:
+    if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         levels = levels_of(evidence.predicted)
         evidence.levels = levels if levels.cuts else None  # where all scores are one, there is nothing to cut
 
@@ -241,12 +241,12 @@ def fix_limits(evidence: Evidence, checks: Iterable[CheckConfig]) -> None:
     seldom told another. An inaccurate one costs power, never validity, as it is fixed before what it is applied to.
     """
     known = evidence.baseline.count
-    due = known >= max(WARM_UP, 2 * evidence.limits_from)
+    due = known >= max(MIN_FOR_QUANTILE, 2 * evidence.limits_from)
     limits = {}
     for check in checks:
         if check.metric == "latency" and check.max is not None:
             limits[check.title] = Limit(check.max, check.max)
-        elif check.metric == "latency" and known >= WARM_UP:
+        elif check.metric == "latency" and known >= MIN_FOR_QUANTILE:
             kept = None if due else evidence.limits.get(check.title)
             limits[check.title] = kept or limit_of(evidence.baseline, check)
     if due:

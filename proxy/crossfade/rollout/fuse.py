@@ -20,7 +20,7 @@ FUSE = "fuse"  # the name of its verdict
 COMMON_CAUSE = 2  # errors of the champion before it can be called sick
 
 
-class Tail(msgspec.Struct):
+class RecentOutcomes(msgspec.Struct):
     """The latest outcomes of one backend, oldest first, by the tick they came in; True is an error."""
 
     ticks: list[tuple[float, list[bool]]] = msgspec.field(default_factory=list)
@@ -50,7 +50,7 @@ class Tail(msgspec.Struct):
         return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
 
 
-def judge_fuse(fuse: FuseConfig, challenger: Tail, champion: Tail) -> Verdict | None:
+def evaluate_fuse(fuse: FuseConfig, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
     """FAIL when the fuse blows, VOID when it would but for the champion, None when all is well."""
     row, began = challenger.last(fuse.consecutive_errors)
     if len(row) == fuse.consecutive_errors and all(row):
@@ -63,7 +63,7 @@ def judge_fuse(fuse: FuseConfig, challenger: Tail, champion: Tail) -> Verdict | 
     return None
 
 
-def blow(row: list[bool], span: tuple[float, float], champion: Tail, said: str) -> Verdict:
+def blow(row: list[bool], span: tuple[float, float], champion: RecentOutcomes, said: str) -> Finding:
     """`span`: the ticks of the row's first and last outcome."""
     began, ended = span
     share = sum(row) / len(row)
@@ -74,8 +74,8 @@ def blow(row: list[bool], span: tuple[float, float], champion: Tail, said: str) 
         if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
             continue
         said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
-        return Verdict(FUSE, Finding.VOID, said, len(row), share)
-    return Verdict(FUSE, Finding.FAIL, said, len(row), share)
+        return Finding(FUSE, Verdict.VOID, said, len(row), share)
+    return Finding(FUSE, Verdict.FAIL, said, len(row), share)
 
 
 def worst(outcomes: list[bool], n: int) -> list[bool]:

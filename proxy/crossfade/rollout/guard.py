@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from crossfade.rollout.evidence import Evidence, Stratum, both
-from crossfade.rollout.fuse import Tail
+from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.stats.sequential import bound
 from crossfade.stats.shares import log_e_shares
@@ -23,7 +23,7 @@ from crossfade.stats.shares import log_e_shares
 ALPHA = 0.001  # of a sample ratio called wrong by chance; beside the rollout's alpha, as it aborts nothing
 SATURATED = 0.2  # seconds that a worker's loop lags behind
 FEWEST = 50  # requests before a share of them is looked at
-LARGEST_SPILL = 0.1  # of a side's requests in a step, answered by another backend
+MAX_FALLBACK_SHARE = 0.1  # of a side's requests in a step, answered by another backend
 LARGEST_UNKEYED = 0.5  # of a step's requests on a sticky route
 SICK_OF = 20  # latest outcomes of the champion that show whether it is sick
 SICK_SHARE = 0.5
@@ -32,7 +32,7 @@ RECOVERY = 10.0  # seconds after an outage in which one side may be back before 
 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
 WARM_UP = "guard: warm-up"
-SPILLED, UNKEYED = "guard: spilled", "guard: unkeyed"
+FALLBACKS, UNKEYED = "guard: fallbacks", "guard: unkeyed"
 
 
 class Circumstances(NamedTuple):
@@ -43,19 +43,19 @@ class Circumstances(NamedTuple):
 
     lag: float
     sticky: bool
-    challenger: Tail
-    champion: Tail
+    challenger: RecentOutcomes
+    champion: RecentOutcomes
     warming: bool = False
 
 
-class Caution(NamedTuple):
+class GuardFinding(NamedTuple):
     """`excuses`: whether a FAIL beside it blames nobody."""
 
-    verdict: Verdict
+    verdict: Finding
     excuses: bool
 
 
-def judge_guard(evidence: Evidence, step: int, around: Circumstances) -> tuple[Caution, ...]:
+def evaluate_guard(evidence: Evidence, step: int, around: Circumstances) -> tuple[GuardFinding, ...]:
     """One for each thing that is wrong with the evidence of this step; none when it can be trusted."""
     strata = evidence.of_step(step)
     found = [
@@ -63,24 +63,24 @@ def judge_guard(evidence: Evidence, step: int, around: Circumstances) -> tuple[C
         champion_sick(around.challenger, around.champion),
         warming_up(evidence.challenger) if around.warming else None,
         sample_ratio(strata),
-        *spilled(strata, evidence),
+        *fell_back(strata, evidence),
         unkeyed(strata) if around.sticky else None,
     ]
     return tuple(caution for caution in found if caution is not None)
 
 
-def excused(verdicts: Sequence[Verdict], guard: Sequence[Caution]) -> tuple[Verdict, ...]:
+def excused(verdicts: Sequence[Finding], guard: Sequence[GuardFinding]) -> tuple[Finding, ...]:
     """The verdicts with nobody blamed for what the guard found."""
     cause = next((caution.verdict for caution in guard if caution.excuses), None)
     return tuple(verdicts) if cause is None else tuple(spared(v, cause) for v in verdicts)
 
 
-def spared(verdict: Verdict, cause: Verdict) -> Verdict:
-    if verdict.verdict is not Finding.FAIL:
+def spared(verdict: Finding, cause: Finding) -> Finding:
+    if verdict.verdict is not Verdict.FAIL:
         return verdict
-    return Verdict(
+    return Finding(
         verdict.check,
-        Finding.VOID,
+        Verdict.VOID,
         f"{verdict.reason}; nobody is blamed while {cause.reason}",
         verdict.n,
         verdict.estimate,
@@ -90,14 +90,14 @@ def spared(verdict: Verdict, cause: Verdict) -> Verdict:
     )
 
 
-def saturated(lag: float) -> Caution | None:
+def saturated(lag: float) -> GuardFinding | None:
     if lag < SATURATED:
         return None
     said = f"the proxy is saturated: a worker lags by {duration(lag)}; the limit is {duration(SATURATED)}"
-    return Caution(Verdict(PROXY, Finding.VOID, said, 0, lag), True)
+    return GuardFinding(Finding(PROXY, Verdict.VOID, said, 0, lag), True)
 
 
-def champion_sick(challenger: Tail, champion: Tail) -> Caution | None:
+def champion_sick(challenger: RecentOutcomes, champion: RecentOutcomes) -> GuardFinding | None:
     """Gross failure of the champion at the time of the challenger's latest outcomes, or its own if there are none."""
     ticks = challenger.ticks or champion.ticks
     if not ticks:
@@ -107,10 +107,10 @@ def champion_sick(challenger: Tail, champion: Tail) -> Caution | None:
     if len(latest) < SICK_OF or bad < SICK_SHARE * SICK_OF:
         return None
     said = f"the champion is sick: {bad} of its last {SICK_OF} requests failed"
-    return Caution(Verdict(CHAMPION, Finding.VOID, said, SICK_OF, bad / SICK_OF), True)
+    return GuardFinding(Finding(CHAMPION, Verdict.VOID, said, SICK_OF, bad / SICK_OF), True)
 
 
-def is_sick(champion: Tail, now: float) -> bool:
+def is_sick(champion: RecentOutcomes, now: float) -> bool:
     """Whether what is counted now is left out: an outage says nothing of the challenger, whoever has it too.
 
     Known from the ticks before, so that it has nothing to do with the sides of the requests that it is asked for.
@@ -119,14 +119,14 @@ def is_sick(champion: Tail, now: float) -> bool:
     return len(latest) == SICK_OF and sum(latest) >= SICK_SHARE * SICK_OF
 
 
-def warming_up(challenger: str) -> Caution:
+def warming_up(challenger: str) -> GuardFinding:
     said = (
         f"warming up: {challenger} or the champion has only just begun, or come back after an outage of both"
     )
-    return Caution(Verdict(WARM_UP, Finding.VOID, said), False)
+    return GuardFinding(Finding(WARM_UP, Verdict.VOID, said), False)
 
 
-def sample_ratio(strata: Sequence[Stratum]) -> Caution | None:
+def sample_ratio(strata: Sequence[Stratum]) -> GuardFinding | None:
     """Two-sided; the product over strata of the e-values of their own shares (statistics 1.3)."""
     pairs = [(s.share, s.challenger.unkeyed, s.champion.unkeyed) for s in strata if s.compares]
     evident = sum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
@@ -138,28 +138,28 @@ def sample_ratio(strata: Sequence[Stratum]) -> Caution | None:
         f"the sample ratio is wrong: {percent(here / n)} of {n} unkeyed requests came to the challenger, "
         f"where its weight is {percent(expected)}; requests are lost or misdirected"
     )
-    found = Verdict(RATIO, Finding.VOID, said, here, here / n, None, evident, bound(ALPHA))
-    return Caution(found, here / n > expected)
+    found = Finding(RATIO, Verdict.VOID, said, here, here / n, None, evident, bound(ALPHA))
+    return GuardFinding(found, here / n > expected)
 
 
-def spilled(strata: Sequence[Stratum], evidence: Evidence) -> list[Caution]:
+def fell_back(strata: Sequence[Stratum], evidence: Evidence) -> list[GuardFinding]:
     out = []
     names = (evidence.challenger, evidence.champion)
     for name, cell in zip(names, both(strata), strict=True):
-        if cell.requests >= FEWEST and cell.spilled > LARGEST_SPILL * cell.requests:
+        if cell.requests >= FEWEST and cell.fell_back > MAX_FALLBACK_SHARE * cell.requests:
             said = (
-                f"{percent(cell.spilled / cell.requests)} of {name}'s {cell.requests} requests were answered "
-                f"by another backend; the limit is {percent(LARGEST_SPILL)}"
+                f"{percent(cell.fell_back / cell.requests)} of {name}'s {cell.requests} requests were answered "
+                f"by another backend; the limit is {percent(MAX_FALLBACK_SHARE)}"
             )
-            share = cell.spilled / cell.requests
-            out.append(Caution(Verdict(SPILLED, Finding.VOID, said, cell.requests, share), False))
+            share = cell.fell_back / cell.requests
+            out.append(GuardFinding(Finding(FALLBACKS, Verdict.VOID, said, cell.requests, share), False))
     return out
 
 
-def unkeyed(strata: Sequence[Stratum]) -> Caution | None:
+def unkeyed(strata: Sequence[Stratum]) -> GuardFinding | None:
     sides = both(strata)
     n, x = sum(cell.requests for cell in sides), sum(cell.unkeyed for cell in sides)
     if n < FEWEST or x <= LARGEST_UNKEYED * n:
         return None
     said = f"{percent(x / n)} of {n} requests had no sticky key; the limit is {percent(LARGEST_UNKEYED)}"
-    return Caution(Verdict(UNKEYED, Finding.VOID, said, n, x / n), False)
+    return GuardFinding(Finding(UNKEYED, Verdict.VOID, said, n, x / n), False)

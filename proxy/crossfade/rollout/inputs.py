@@ -14,29 +14,29 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import BaseModel
 
+from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import Tail
+from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.guard import SICK_OF
-from crossfade.rollout.judgement import Sight
 from crossfade.stats.counts import Cell
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.scores import Scores
 
 
-def written(sight: Sight) -> dict[str, Any]:
+def written(given: EvaluationInput) -> dict[str, Any]:
     """With keys that are strings all the way down, so that JSON gives back what it was given."""
-    fuse = sight.plan.fuse
+    fuse = given.plan.fuse
     kept = max(SICK_OF, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
-    challenger = latest(sight.challenger, kept)
-    champion = beside(sight.champion, challenger, kept)
-    seen = replace(sight, evidence=spare(sight), challenger=challenger, champion=champion)
+    challenger = latest(given.challenger, kept)
+    champion = other_phases(given.champion, challenger, kept)
+    seen = replace(given, evidence=spare(given), challenger=challenger, champion=champion)
     out: dict[str, Any] = msgspec.to_builtins(seen, str_keys=True, enc_hook=plain)
     return out
 
 
-def read(value: dict[str, Any]) -> Sight:
+def read(value: dict[str, Any]) -> EvaluationInput:
     """Raises msgspec.ValidationError for what was not written so."""
-    return msgspec.convert(value, Sight, str_keys=True, dec_hook=model)
+    return msgspec.convert(value, EvaluationInput, str_keys=True, dec_hook=model)
 
 
 def plain(value: object) -> object:
@@ -52,11 +52,11 @@ def model(kind: type, value: Any) -> Any:
     raise NotImplementedError(kind)
 
 
-def spare(sight: Sight) -> Evidence:
+def spare(given: EvaluationInput) -> Evidence:
     """Earlier steps are kept only where they stand in for the present one, or count together with it."""
-    evidence = sight.evidence
-    asked: set[str] = {check.metric for check in sight.plan.checks}
-    present = evidence.of_step(sight.step)
+    evidence = given.evidence
+    asked: set[str] = {check.metric for check in given.plan.checks}
+    present = evidence.of_step(given.step)
     earlier = bool(asked & {"kpi", "disagreement"}) or not any(s.compares for s in present)
     strata = [
         replace(s, champion=spare_cell(s.champion, asked), challenger=spare_cell(s.challenger, asked))
@@ -82,19 +82,19 @@ def spare_cell(cell: Cell, asked: set[str]) -> Cell:
     )
 
 
-def beside(champion: Tail, challenger: Tail, kept: int) -> Tail:
+def other_phases(champion: RecentOutcomes, challenger: RecentOutcomes, kept: int) -> RecentOutcomes:
     """The champion's last outcomes, and all of the time of the challenger's."""
     since = challenger.ticks[0][0] if challenger.ticks else inf
-    same_time = Tail([tick for tick in champion.ticks if tick[0] >= since])
-    return max(latest(champion, kept), same_time, key=lambda tail: sum(len(o) for _, o in tail.ticks))
+    same_time = RecentOutcomes([tick for tick in champion.ticks if tick[0] >= since])
+    return max(latest(champion, kept), same_time, key=lambda recent: sum(len(o) for _, o in recent.ticks))
 
 
-def latest(tail: Tail, kept: int) -> Tail:
+def latest(recent: RecentOutcomes, kept: int) -> RecentOutcomes:
     """The last outcomes, in the ticks that they came in."""
     out: list[tuple[float, list[bool]]] = []
-    for at, outcomes in reversed(tail.ticks):
+    for at, outcomes in reversed(recent.ticks):
         if kept <= 0:
             break
         out.insert(0, (at, outcomes[-kept:]))
         kept -= len(outcomes)
-    return Tail(out)
+    return RecentOutcomes(out)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout.answer import Terms, Tested, Words, incomparable, verdict
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.verdict import Finding, Verdict, percent
+from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, incomparable, verdict
 from crossfade.stats.differences import log_e_increase, log_e_within
 from crossfade.stats.means import (
     FEWEST,
@@ -30,22 +30,22 @@ from crossfade.stats.shares import log_e_shares
 COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
 
 
-def kpi_increase(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def kpi_increase(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0 of a FAIL: the challenger's mean less the champion's, at the same time, keeps the limit.
 
     `max_increase` passes as all checks do. `min_increase` asks for a gain, and passes when it is proven.
     """
     name = check.name or ""
-    sides = sides_of(evidence, terms.step, name)
+    sides = sides_of(evidence, context.step, name)
     if not sides:
-        return unreturned(check, evidence, terms)
-    terms = terms._replace(alpha=terms.whole)
+        return unreturned(check, evidence, context)
+    context = context._replace(alpha=context.whole)
     limit = (check.max_increase if check.min_increase is None else check.min_increase) or 0.0
     here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
     found = weighed(sides)
-    more, less = evidence_of(sides, found, limit, terms.alpha)
+    more, less = evidence_of(sides, found, limit, context.alpha)
     n, gains = min(here.n, rest.n), check.min_increase is not None
-    low, high = mean_interval(found, terms.alpha)
+    low, high = mean_interval(found, context.alpha)
     between = (low, high) if found.v else None
     growth = gain_mean(found, limit) * found.n / max(here.n, 1)
     said = (
@@ -54,10 +54,10 @@ def kpi_increase(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdic
     )
     excuse = one_sided(sides)
     if gains:
-        tested = Tested(n, less, growth, more >= bound(terms.alpha), excuse, more)
+        result = TestResult(n, less, growth, more >= bound(context.alpha), excuse, more)
     else:
-        tested = Tested(n, more, growth, found.difference <= limit, excuse, less)
-    return verdict(check, terms, tested, Words(said, here.n, found.difference, between))
+        result = TestResult(n, more, growth, found.difference <= limit, excuse, less)
+    return verdict(check, context, result, Wording(said, here.n, found.difference, between))
 
 
 def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: float) -> tuple[float, float]:
@@ -80,18 +80,18 @@ def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: flo
     return log_e_mean_above(found, limit, alpha), log_e_mean_below(found, limit, alpha)
 
 
-def kpi_limit(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def kpi_limit(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's mean is at most `max`, or at least `min`; one-sample."""
     name = check.name or ""
-    sides = sides_of(evidence, terms.step, name)
+    sides = sides_of(evidence, context.step, name)
     if not sides:
-        return unreturned(check, evidence, terms)
-    terms = terms._replace(alpha=terms.whole)
+        return unreturned(check, evidence, context)
+    context = context._replace(alpha=context.whole)
     upper = check.max is not None
     limit = (check.max if upper else check.min) or 0.0
     here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
     found = weighed_alone(here, limit)
-    more, less = evidence_alone(here, found, limit, terms.alpha)
+    more, less = evidence_alone(here, found, limit, context.alpha)
     within, common = ((m.mean <= limit) == upper or m.mean == limit for m in (here, rest))
     excuse = (
         f"the champion is beyond it too ({rest.mean:.4g}): a common cause"
@@ -100,10 +100,10 @@ def kpi_limit(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
     )
     evident, proof = (more, less) if upper else (less, more)
     said = f"{name} is {here.mean:.4g} over {here.n}; the limit is {limit:.4g}"
-    low, high = mean_interval(found, terms.alpha)
+    low, high = mean_interval(found, context.alpha)
     between = (low + limit, high + limit) if found.v else None
-    tested = Tested(here.n, evident, gain_mean(found, 0.0), within, one_sided(sides) or excuse, proof)
-    return verdict(check, terms, tested, Words(said, here.n, here.mean, between))
+    result = TestResult(here.n, evident, gain_mean(found, 0.0), within, one_sided(sides) or excuse, proof)
+    return verdict(check, context, result, Wording(said, here.n, here.mean, between))
 
 
 def weighed_alone(here: Moments, limit: float) -> Weighed:
@@ -144,7 +144,7 @@ def one_sided(sides: Sequence[Sides]) -> str:
     return f"{percent(here / n)} of the feedback is the challenger's, where its weight is {percent(expected)}"
 
 
-def unreturned(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
-    if not any(s.compares and s.step <= terms.step for s in evidence.strata):
-        return incomparable(check, evidence, terms)
-    return Verdict(check.title, Finding.UNDECIDED, f"no feedback yet; {terms.min_requests} are needed")
+def unreturned(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+    if not any(s.compares and s.step <= context.step for s in evidence.strata):
+        return incomparable(check, evidence, context)
+    return Finding(check.title, Verdict.UNDECIDED, f"no feedback yet; {context.min_requests} are needed")

@@ -30,9 +30,9 @@ class Event(StrEnum):
 
     BEGIN = "begin"  # the challenger can take its first traffic
     PASS = "pass"  # the step has held and each check passed
-    LAPSE = "lapse"  # max_step_time is over and the plan says to advance all the same
+    STEP_TIMEOUT = "step_timeout"  # max_step_time is over and the plan says to advance all the same
     FAIL = "fail"  # a check failed or the fuse blew
-    SETTLE = "settle"  # the watch after the promote is over
+    WATCH_ENDED = "watch_ended"  # the watch after the promote is over
     PAUSE = "pause"
     RESUME = "resume"
     PROMOTE = "promote"
@@ -124,7 +124,7 @@ def mirrored(state: RolloutState) -> int:
     return state.steps[state.step].mirror if state.is_running and state.begun else 0
 
 
-def stage(state: RolloutState) -> int | None:
+def active_step(state: RolloutState) -> int | None:
     """Which of the plan's traffic stages is in force: a step, len(steps) once promoted, None at home."""
     match state.phase:
         case Phase.PROGRESSING | Phase.PAUSED:
@@ -180,7 +180,7 @@ def promote(state: RolloutState, now: float) -> RolloutState:
     )
 
 
-def settle(state: RolloutState, now: float) -> RolloutState:
+def end_watch(state: RolloutState, now: float) -> RolloutState:
     if not state.is_watched:
         raise NotAllowedError("the rollout is not being watched")
     return replace(state, watch_until=None)
@@ -228,7 +228,7 @@ P = Phase
 TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.PROGRESSING, Event.BEGIN): Transition(begin, (P.PROGRESSING,)),
     (P.PROGRESSING, Event.PASS): Transition(pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
-    (P.PROGRESSING, Event.LAPSE): Transition(pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
+    (P.PROGRESSING, Event.STEP_TIMEOUT): Transition(pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
     (P.PROGRESSING, Event.FAIL): Transition(abort, (P.ABORTED,)),
     (P.PROGRESSING, Event.PAUSE): Transition(pause, (P.PAUSED,)),
     (P.PROGRESSING, Event.PROMOTE): Transition(promote, (P.PROMOTED,)),
@@ -238,7 +238,7 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.PAUSED, Event.PROMOTE): Transition(promote, (P.PROMOTED,)),
     (P.PAUSED, Event.ABORT): Transition(abort, (P.ABORTED,)),
     (P.PROMOTED, Event.FAIL): Transition(fail_watch, (P.ROLLED_BACK,)),
-    (P.PROMOTED, Event.SETTLE): Transition(settle, (P.PROMOTED,)),
+    (P.PROMOTED, Event.WATCH_ENDED): Transition(end_watch, (P.PROMOTED,)),
     (P.PROMOTED, Event.ROLLBACK): Transition(rollback, (P.ROLLED_BACK,)),
     # Abort is the panic button: it works in each phase, and pressing it twice is no error.
     (P.PROMOTED, Event.ABORT): Transition(rollback, (P.ROLLED_BACK,)),
@@ -262,6 +262,6 @@ def advance(state: RolloutState, event: Event, now: float, reason: str = "") -> 
 def action_of(event: Event, before: RolloutState, after: RolloutState) -> str:
     """The glossary's word for what a transition did, for the journal."""
     if after.phase is not before.phase:
-        words = {P.PAUSED: "pause", P.PROMOTED: "promote", P.ABORTED: "abort", P.ROLLED_BACK: "rollback"}
-        return words.get(after.phase, "advance" if after.step > before.step else str(event))
+        wording = {P.PAUSED: "pause", P.PROMOTED: "promote", P.ABORTED: "abort", P.ROLLED_BACK: "rollback"}
+        return wording.get(after.phase, "advance" if after.step > before.step else str(event))
     return "advance" if after.step > before.step else str(event)

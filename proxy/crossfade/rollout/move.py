@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crossfade.rollout.beside import ALONE, Beside, held_by
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance
+from crossfade.rollout.other_rollouts import NO_OTHERS, OtherPhases, held_by
 from crossfade.rollout.strategy import Plan
 from crossfade.rollout.verdict import Finding, Verdict, duration
 from crossfade.stats.sequential import bound
@@ -21,10 +21,10 @@ from crossfade.stats.sequential import bound
 class Facts(NamedTuple):
     """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up; `beside`: other rollouts."""
 
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[Finding]
     requests: int
     ready: bool
-    beside: Beside = ALONE
+    other_phases: OtherPhases = NO_OTHERS
 
 
 class Move(NamedTuple):
@@ -37,15 +37,15 @@ class Move(NamedTuple):
 
 def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     move = wanted(plan, state, facts, now)
-    if move.event is None or not facts.beside:
+    if move.event is None or not facts.other_phases:
         return move
-    held = held_by(state, advance(state, move.event, now), facts.beside)
+    held = held_by(state, advance(state, move.event, now), facts.other_phases)
     return Move(None, waiting_for=held) if held else move
 
 
 def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     """What it would do if it were alone on its route."""
-    failed = [v for v in facts.verdicts if v.verdict is Finding.FAIL]
+    failed = [v for v in facts.verdicts if v.verdict is Verdict.FAIL]
     if failed and (state.is_running or state.is_watched):
         return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))
     match state.phase:
@@ -56,7 +56,7 @@ def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
         case Phase.PROGRESSING:
             return Move(None, waiting_for=f"an endpoint of {plan.challenger} that is up")
         case Phase.PROMOTED:
-            return watch(state, now)
+            return watch_move(state, now)
         case Phase.PAUSED:
             cause = "an approval" if state.awaits_approval else "an operator, being paused"
             return Move(None, waiting_for=f"{cause}: resume, promote or abort")
@@ -64,11 +64,11 @@ def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
             return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
 
 
-def watch(state: RolloutState, now: float) -> Move:
+def watch_move(state: RolloutState, now: float) -> Move:
     if state.watch_until is None:
         return Move(None, waiting_for="nothing: the rollout is complete")
     if now >= state.watch_until:
-        return Move(Event.SETTLE, "the watch ended without a FAIL")
+        return Move(Event.WATCH_ENDED, "the watch ended without a FAIL")
     return Move(None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}")
 
 
@@ -83,7 +83,7 @@ def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     if facts.requests < needed:
         kind = "requests" if step.weight else "copies answered"
         lacks.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
-    lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Finding.PASS]
+    lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Verdict.PASS]
     if not facts.ready:
         lacks.append(f"an endpoint of {plan.challenger} that is up")
     if not lacks:
@@ -96,20 +96,20 @@ def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     return overdue(plan, needed, facts, lacks)
 
 
-def is_proven(verdicts: Sequence[Verdict], alpha: float | None) -> bool:
+def is_proven(verdicts: Sequence[Finding], alpha: float | None) -> bool:
     """Whether each check that has a test is proven to keep its limit, which is more than to pass."""
-    tested = [v for v in verdicts if v.evidence is not None]
-    if alpha is None or not tested:
+    result = [v for v in verdicts if v.evidence is not None]
+    if alpha is None or not result:
         return False
-    return all(v.proof is not None and v.proof >= bound(alpha) for v in tested)
+    return all(v.proof is not None and v.proof >= bound(alpha) for v in result)
 
 
 def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:
     """max_step_time is over. VOID blames nobody and silence says nothing, so neither ends in more than a pause."""
     reason = f"max_step_time is over, and what lacks is {lacks[0]}"
-    void = any(v.verdict is Finding.VOID for v in facts.verdicts)
+    void = any(v.verdict is Verdict.VOID for v in facts.verdicts)
     if plan.on_undecided == "abort" and not void:
         return Move(Event.ABORT, reason)
     if plan.on_undecided == "advance" and not void and facts.ready and facts.requests >= needed:
-        return Move(Event.LAPSE, f"{reason}; on_undecided is advance")
+        return Move(Event.STEP_TIMEOUT, f"{reason}; on_undecided is advance")
     return Move(Event.PAUSE, reason)

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout.answer import Share, Terms, Tested, Words, difference, incomparable, share, verdict
-from crossfade.rollout.evidence import WARM_UP, Evidence, Stratum, both, judged, marks_of, met_by, tosses_of
+from crossfade.rollout.evidence import (
+    MIN_FOR_QUANTILE,
+    Evidence,
+    Stratum,
+    both,
+    judged,
+    marks_of,
+    met_by,
+    tosses_of,
+)
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict_rule import (
+    CheckContext,
+    Share,
+    TestResult,
+    Wording,
+    difference,
+    incomparable,
+    share,
+    verdict,
+)
 from crossfade.stats.counts import ERROR
 from crossfade.stats.differences import gain_increase, log_e_within
 from crossfade.stats.histogram import Histogram
@@ -25,25 +43,25 @@ SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
 COMMON_CAUSE = 2  # bad outcomes of the champion before it can be called sick
 
 
-def error_rate_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def error_rate_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most `max`; one-sample, statistics 1.1."""
     limit = check.max or 0.0
-    challenger, champion = both(evidence.of_step(terms.step))
+    challenger, champion = both(evidence.of_step(context.step))
     n, x = judged(challenger), challenger.errors
-    strata = evidence.of_step(terms.step)
+    strata = evidence.of_step(context.step)
     evident = above(strata, ERROR, limit)
-    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident, terms.prove)
+    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident, context.prove)
     said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
-    return verdict(check, terms, found, Words(said, n, share(x, n), wilson(x, n)))
+    return verdict(check, context, found, Wording(said, n, share(x, n), wilson(x, n)))
 
 
-def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def latency_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at most 1 − q of the challenger's answers take longer than `max`; one-sample.
 
     A request that has waited for longer counts as well, answered or not.
     """
     limit, q = check.max or 0.0, check.quantile or 0.0
-    strata = evidence.of_step(terms.step)
+    strata = evidence.of_step(context.step)
     ours, theirs = met_by(strata, check.title)
     times = both(strata)[0].duration
     found = absolute(
@@ -51,7 +69,7 @@ def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict
         Share(theirs.all, theirs.n),
         1 - q,
         above(strata, check.title, 1 - q),
-        terms.prove,
+        context.prove,
     )
     estimate, interval = quantile_of(times, q)
     waiting = ours.n - times.count
@@ -62,7 +80,7 @@ def latency_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict
         said = f"{waiting} requests have waited for longer than {duration(limit)} without an answer"
     elif waiting > 0:
         said += f"; {waiting} more have waited for longer without an answer"
-    return verdict(check, terms, found, Words(said, ours.n, estimate, interval))
+    return verdict(check, context, found, Wording(said, ours.n, estimate, interval))
 
 
 def above(strata: list[Stratum], kind: str, limit: float) -> float:
@@ -73,21 +91,21 @@ def testable(limit: float) -> float:
     return min(max(limit, SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def absolute(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> Tested:
+def absolute(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> TestResult:
     """The rule for a limit of the challenger alone; `limit` is of the share."""
     within = here.value <= limit
     common = not within and rest.x >= COMMON_CAUSE and rest.value > limit
     excuse = f"the champion is over it too ({percent(rest.value)}): a common cause"
     gain = gain_above(here.value, testable(limit))
     proof = log_e_below(here.x, here.n, testable(limit)) if prove else None
-    return Tested(here.n, evident, gain, within, excuse if common else "", proof)
+    return TestResult(here.n, evident, gain, within, excuse if common else "", proof)
 
 
-def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def error_rate_increase(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
-    strata = evidence.comparable(terms.step)
+    strata = evidence.comparable(context.step)
     if not strata:
-        return incomparable(check, evidence, terms)
+        return incomparable(check, evidence, context)
     allowed = check.max_increase or 0.0
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
@@ -99,54 +117,54 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, terms: Terms) ->
         f"{percent(p)} of {here.n} requests failed against the champion's {percent(q)} of {rest.n}; "
         f"allowed is {percent(allowed)} more"
     )
-    if evident >= bound(terms.alpha):
-        low, _ = ratio_interval(tosses, terms.alpha)
+    if evident >= bound(context.alpha):
+        low, _ = ratio_interval(tosses, context.alpha)
         if low > 1:
             said += f" (errors are at least {low:.3g} times as likely)"
-    proof = log_e_within(tosses, allowed) if terms.prove else None
-    found = Tested(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
-    return verdict(check, terms, found, Words(said, here.n, p - q, difference(here, rest)))
+    proof = log_e_within(tosses, allowed) if context.prove else None
+    found = TestResult(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
+    return verdict(check, context, found, Wording(said, here.n, p - q, difference(here, rest)))
 
 
-def latency_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def latency_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger exceeds `max_ratio` times the champion's quantile no oftener than the champion its own."""
-    strata = evidence.comparable(terms.step)
+    strata = evidence.comparable(context.step)
     if not strata:
-        return incomparable(check, evidence, terms)
+        return incomparable(check, evidence, context)
     here, rest = met_by(strata, check.title)
     if not here.n or not rest.n:
-        known = f"{min(evidence.baseline.count, WARM_UP)} of {WARM_UP} answers of the champion known"
-        return Verdict(check.title, Finding.UNDECIDED, f"nothing to compare yet: {known}")
+        known = f"{min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers of the champion known"
+        return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
     limit, q = check.max_ratio or 0.0, check.quantile or 0.0
     challenger, champion = (side.duration for side in both(strata))
     ours, interval = quantile_of(challenger, q)
     theirs, _ = quantile_of(champion, q)
     tosses = tosses_of(strata, check.title)
-    found = Tested(
+    found = TestResult(
         min(here.n, rest.n),
         log_e_worse_restarted(tosses, 1.0, marks_of(strata, check.title)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
-        proof=log_e_better(tosses, 1.0) if terms.prove else None,
+        proof=log_e_better(tosses, 1.0) if context.prove else None,
     )
     if not challenger.count or not champion.count:
         said = f"{here.all} of {here.n} requests have waited for too long, and {rest.all} of the champion's {rest.n}"
-        return verdict(check, terms, found, Words(said, here.n, None, None))
+        return verdict(check, context, found, Wording(said, here.n, None, None))
     said = (
         f"{check.subject} is {duration(ours)} over {challenger.count} answers against the champion's "
         f"{duration(theirs)}, {ours / theirs:.3g} times; allowed is {limit:.3g} times"
     )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
-    return verdict(check, terms, found, Words(said, here.n, ours / theirs, between))
+    return verdict(check, context, found, Wording(said, here.n, ours / theirs, between))
 
 
-def requests_min(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def requests_min(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """Whether the challenger had its requests in this step; it can only pass or wait."""
     needed = int(check.min or 0)
-    n = judged(both(evidence.of_step(terms.step))[0])
-    finding = Finding.PASS if n >= needed else Finding.UNDECIDED
+    n = judged(both(evidence.of_step(context.step))[0])
+    finding = Verdict.PASS if n >= needed else Verdict.UNDECIDED
     reason = f"{n} requests in this step; needed are {needed}"
-    return Verdict(check.title, finding, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
+    return Finding(check.title, finding, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
 
 
 def quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:

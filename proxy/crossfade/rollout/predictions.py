@@ -9,9 +9,17 @@ from collections.abc import Sequence
 from math import sqrt
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout.answer import Share, Terms, Tested, Words, difference, incomparable, verdict
-from crossfade.rollout.evidence import WARM_UP, Evidence, Stratum
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, Stratum
 from crossfade.rollout.verdict import Finding, Verdict, percent
+from crossfade.rollout.verdict_rule import (
+    CheckContext,
+    Share,
+    TestResult,
+    Wording,
+    difference,
+    incomparable,
+    verdict,
+)
 from crossfade.stats.divergence import (
     Binned,
     distance,
@@ -27,51 +35,53 @@ SHOWN_ALPHA = 0.01  # of what is said beside a verdict and decides nothing
 AT_ONE_LOOK = 1.358  # Kolmogorov's limit at 95 %, for display
 
 
-def score_divergence_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def score_divergence_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at no cut is the share of scores up to it more than `max` from the champion's."""
-    strata = evidence.comparable(terms.step)
+    strata = evidence.comparable(context.step)
     binned = binned_of(strata)
     if not binned or evidence.levels is None:
-        return unscored(check, evidence, terms, strata)
+        return unscored(check, evidence, context, strata)
     limit, below = check.max or 0.0, evidence.levels.below
     here, rest = summed_bins(binned)
     n, rest_n, apart = sum(here), sum(rest), distance(here, rest)
     logs = distance_logs(binned, below, limit)
-    found = Tested(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), apart <= limit)
+    found = TestResult(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), apart <= limit)
     said = (
         f"{n} scores are {apart:.3g} from the champion's {rest_n} (Kolmogorov-Smirnov); "
-        f"the limit is {limit:.3g}{beside(binned)}"
+        f"the limit is {limit:.3g}{comparison_note(binned)}"
     )
     half = AT_ONE_LOOK * sqrt(1 / max(n, 1) + 1 / max(rest_n, 1))
     return verdict(
-        check, terms, found, Words(said, n, apart, (max(apart - half, 0.0), min(apart + half, 1.0)))
+        check, context, found, Wording(said, n, apart, (max(apart - half, 0.0), min(apart + half, 1.0)))
     )
 
 
-def score_divergence_ratio(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def score_divergence_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: no decile of the champion's scores, and no tail, is more than `max_ratio` times likelier or rarer."""
-    strata = evidence.comparable(terms.step)
+    strata = evidence.comparable(context.step)
     binned = binned_of(strata)
     if not binned:
-        return unscored(check, evidence, terms, strata)
+        return unscored(check, evidence, context, strata)
     limit = check.max_ratio or 1.0
     here, rest = summed_bins(binned)
     n, rest_n = sum(here), sum(rest)
     most = max((a, i) for i, a in enumerate(strayed(here, rest)))
     evident = log_e_band(binned, limit)
-    found = Tested(min(n, rest_n), evident, max(evident, 0.0) / max(n, 1), most[0] <= limit)
+    found = TestResult(min(n, rest_n), evident, max(evident, 0.0) / max(n, 1), most[0] <= limit)
     said = (
         f"of {n} scores, bin {most[1] + 1} of {len(here)} has a share {most[0]:.3g} times off the champion's; "
-        f"allowed is {limit:.3g} times{beside(binned)}"
+        f"allowed is {limit:.3g} times{comparison_note(binned)}"
     )
-    return verdict(check, terms, found, Words(said, n, most[0], None))
+    return verdict(check, context, found, Wording(said, n, most[0], None))
 
 
-def unscored(check: CheckConfig, evidence: Evidence, terms: Terms, strata: Sequence[Stratum]) -> Verdict:
+def unscored(
+    check: CheckConfig, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]
+) -> Finding:
     if not strata:
-        return incomparable(check, evidence, terms)
-    known = f"{min(evidence.predicted.count, WARM_UP)} of {WARM_UP} scores of the champion known"
-    return Verdict(check.title, Finding.UNDECIDED, f"nothing to compare yet: {known}")
+        return incomparable(check, evidence, context)
+    known = f"{min(evidence.predicted.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} scores of the champion known"
+    return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
 
 
 def binned_of(strata: Sequence[Stratum]) -> list[Binned]:
@@ -93,25 +103,25 @@ def strayed(here: Sequence[int], rest: Sequence[int]) -> list[float]:
     return [max(p / q, q / p) for p, q in shares]
 
 
-def beside(binned: Sequence[Binned]) -> str:
+def comparison_note(binned: Sequence[Binned]) -> str:
     """What is known beyond the question, and decides nothing."""
     index = f"; PSI {stability(*summed_bins(binned)):.2g}"
     differ = log_e_differ_robust(binned) >= bound(SHOWN_ALPHA)
     return index + (", so the models do predict differently" if differ else "")
 
 
-def disagreement_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
+def disagreement_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger decides otherwise at most `max` oftener than the champion, asked twice, does.
 
     On the pairs of this step or, where nothing is mirrored in it, of the last before it that has any.
     """
     pairs, limit = Pairs(), check.max or 0.0
-    paired = [s for s in evidence.strata if s.step <= terms.step and s.challenger.pairs.n]
+    paired = [s for s in evidence.strata if s.step <= context.step and s.challenger.pairs.n]
     for stratum in (s for s in paired if s.step == paired[-1].step):
         pairs.merge(stratum.challenger.pairs)
     if not pairs.n:
-        return Verdict(
-            check.title, Finding.UNDECIDED, f"no pairs of answers yet; {terms.min_requests} are needed"
+        return Finding(
+            check.title, Verdict.UNDECIDED, f"no pairs of answers yet; {context.min_requests} are needed"
         )
     changed, noise = Share(pairs.changed, pairs.n), Share(pairs.noise, pairs.twice)
     beyond = changed.value - noise.value
@@ -120,9 +130,9 @@ def disagreement_max(check: CheckConfig, evidence: Evidence, terms: Terms) -> Ve
         said += f", {percent(noise.value)} of {pairs.twice} when the champion was asked twice"
     else:
         said += " (the champion's own noise is not measured, and without it nothing fails: see `noise`)"
-    found = Tested(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit)
+    found = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit)
     said += f"; allowed is {percent(limit)} more"
-    return verdict(check, terms, found, Words(said, pairs.n, beyond, difference(changed, noise)))
+    return verdict(check, context, found, Wording(said, pairs.n, beyond, difference(changed, noise)))
 
 
 def direction(pairs: Pairs) -> str:

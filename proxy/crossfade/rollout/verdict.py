@@ -11,7 +11,7 @@ from enum import StrEnum
 import msgspec
 
 
-class Finding(StrEnum):
+class Verdict(StrEnum):
     """VOID: the evidence itself is not valid for this question, so nobody is blamed and nothing advances."""
 
     PASS = "PASS"
@@ -20,7 +20,7 @@ class Finding(StrEnum):
     VOID = "VOID"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Finding(msgspec.Struct, frozen=True):
     """`n`: the challenger's requests looked at; `evidence` a log e-value that FAILs at `bound`.
 
     `interval` is for display (95 %, at one look). `eta_requests`: requests on the challenger until a
@@ -28,7 +28,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """
 
     check: str
-    verdict: Finding
+    verdict: Verdict
     reason: str
     n: int = 0
     estimate: float | None = None

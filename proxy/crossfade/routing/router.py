@@ -24,7 +24,7 @@ KEPT_KEYS = 4096
 KEPT_LENGTH = 64  # bytes
 
 
-class Arm:
+class AssignedBackend:
     """One backend of a route, in its part in the experiment. Outcomes are counted under `cell`."""
 
     __slots__ = ("backend", "cell", "limits", "role")
@@ -36,7 +36,9 @@ class Arm:
         self.limits = spec.limits.get(backend, ())
 
 
-Assignment = tuple[Arm, int | None]  # and the hash of the sticky key; None where the bucket was drawn
+Assignment = tuple[
+    AssignedBackend, int | None
+]  # and the hash of the sticky key; None where the bucket was drawn
 
 
 class CompiledRoute:
@@ -44,7 +46,7 @@ class CompiledRoute:
 
     __slots__ = (
         "alone",
-        "arms",
+        "assignable",
         "body_limit",
         "body_test",
         "decides",
@@ -80,8 +82,8 @@ class CompiledRoute:
         )
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
-        self.arms = tuple(map(partial(Arm, spec), spec.ledger.backends, spec.roles))
-        self.drawn: tuple[Assignment, ...] = tuple((arm, None) for arm in self.arms)
+        self.assignable = tuple(map(partial(AssignedBackend, spec), spec.ledger.backends, spec.roles))
+        self.drawn: tuple[Assignment, ...] = tuple((assigned, None) for assigned in self.assignable)
         self.known: dict[bytes, Assignment] = {}  # customers come again; a look-up costs a tenth of a hash
         self.salt = spec.salt
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
@@ -100,7 +102,7 @@ class CompiledRoute:
 
     def assign_key(self, key: bytes) -> Assignment:
         hashed = hash_of(key, self.salt)
-        assignment = (self.arms[self.slots[hashed % BUCKETS]], hashed)
+        assignment = (self.assignable[self.slots[hashed % BUCKETS]], hashed)
         remember(self.known, key, assignment, KEPT_KEYS, KEPT_LENGTH)
         return assignment
 
@@ -114,7 +116,7 @@ class OverridableRoute(CompiledRoute):
         super().__init__(spec)
         self.snapshot = snapshot
         self.clock = clock
-        self.tested = {name: Arm(spec, name, TESTER) for name in snapshot.backends}
+        self.tested = {name: AssignedBackend(spec, name, TESTER) for name in snapshot.backends}
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
         """As the token says, if there is one, whatever the split. Raises RequestRefused."""

@@ -58,7 +58,7 @@ class Cell(msgspec.Struct):
     requests: int = 0
     errors: int = 0  # outcomes that count against the backend
     unkeyed: int = 0  # requests that fell into a bucket by chance, having no sticky key
-    spilled: int = 0  # answered by another backend (fallback)
+    fell_back: int = 0  # answered by another backend (fallback)
     abandoned: int = 0  # the client left, or did not ask for the whole of it; nobody's fault
     codes: dict[int, int] = msgspec.field(default_factory=dict)
     failures: dict[str, int] = msgspec.field(default_factory=dict)  # by stage of errors.Stage
@@ -93,7 +93,7 @@ class Cell(msgspec.Struct):
         self.requests += other.requests
         self.errors += other.errors
         self.unkeyed += other.unkeyed
-        self.spilled += other.spilled
+        self.fell_back += other.fell_back
         self.abandoned += other.abandoned
         add_up(self.codes, other.codes)
         add_up(self.failures, other.failures)

@@ -112,14 +112,14 @@ class WorkerPool:
         """Keep each worker alive until `stop` or `release`; cancel to give up at once."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(len(self.listening)):
-                tasks.create_task(self.keep_alive(number))
+                tasks.create_task(self.supervise(number))
 
-    async def keep_alive(self, number: int) -> None:
+    async def supervise(self, number: int) -> None:
         while not self.stopping:
             link, reader = await self.start(number)
             self.links[number] = link
             self.on_start([each.process.pid for each in self.links.values()])
-            watching = asyncio.create_task(self.watch(link))
+            watching = asyncio.create_task(self.supervise_link(link))
             try:
                 await self.listen_to(link, reader)
                 code = 0 if self.is_stopping() else await link.process.wait()
@@ -163,7 +163,7 @@ class WorkerPool:
                 self.table.add(report.counts)
                 link.hear(report)
 
-    async def watch(self, link: WorkerLink) -> None:
+    async def supervise_link(self, link: WorkerLink) -> None:
         """Workers that serve report many times a second; one that is silent hangs."""
         await link.heard.wait()
         while not self.stopping:

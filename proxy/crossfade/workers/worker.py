@@ -17,6 +17,7 @@ import uvloop
 from crossfade.control.seam import WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES, RateTable
+from crossfade.workers.handover import outlive
 from crossfade.workers.messages import (
     DOWNWARD,
     Drain,
@@ -29,7 +30,6 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
-from crossfade.workers.succession import outlive
 from crossfade.workers.tls import Credentials
 
 log = logging.getLogger("crossfade.workers")

@@ -47,7 +47,7 @@ def may_stay(client: Client, exchange: ExchangeState | None) -> bool:
     return True
 
 
-def watch(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+def watch_for_reset(client: Client, loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(LOOK, look, client, loop)
 
 
@@ -58,7 +58,7 @@ def look(client: Client, loop: asyncio.AbstractEventLoop) -> None:
     if is_gone(client):
         client.abort()
     else:
-        watch(client, loop)
+        watch_for_reset(client, loop)
 
 
 def is_gone(client: Client) -> bool:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.rollout import firsts
-from crossfade.rollout.answer import Terms
-from crossfade.rollout.checks import judge
-from crossfade.rollout.evidence import WARM_UP, Evidence, gather, tosses_of
-from crossfade.rollout.firsts import BITS, Firsts
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout import first_events
+from crossfade.rollout.checks import evaluate_check
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, gather, tosses_of
+from crossfade.rollout.first_events import BITS, Firsts
+from crossfade.rollout.verdict import Verdict
+from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.pairs import Pair, Pairs
 
@@ -31,7 +31,7 @@ def test_each_key_counts_once_in_whatever_portions_it_comes(portions):
 
 
 def test_when_full_half_of_the_keys_are_left_out_and_none_counts_twice(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(firsts, "LIMIT", 64)
+    monkeypatch.setattr(first_events, "LIMIT", 64)
     rng = random.Random(5)
     keys = [rng.getrandbits(BITS) for _ in range(2000)]
     made = Firsts()
@@ -116,7 +116,10 @@ def ever_fails(rng: random.Random, counts_each: bool) -> bool:
             (INCREASE,),
         )
         for question in (INCREASE, MAX):
-            if judge(question, made, Terms(step, 100, 0.05 / 2 / 4, 0.05 / 2)).verdict is Finding.FAIL:
+            if (
+                evaluate_check(question, made, CheckContext(step, 100, 0.05 / 2 / 4, 0.05 / 2)).verdict
+                is Verdict.FAIL
+            ):
                 return True
     return False
 
@@ -135,9 +138,12 @@ def test_a_customer_is_scored_once_in_a_step():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.1)
     before = cell("v2", 3, times=())
-    before.keyed_scores = [(1, 10), (1, 10), (2, 20)] * WARM_UP
+    before.keyed_scores = [(1, 10), (1, 10), (2, 20)] * MIN_FOR_QUANTILE
     gather(made, [before], ())
-    assert made.predicted.buckets == {10: 2 * WARM_UP, 20: WARM_UP}  # from which the levels are made: all
+    assert made.predicted.buckets == {
+        10: 2 * MIN_FOR_QUANTILE,
+        20: MIN_FOR_QUANTILE,
+    }  # from which the levels are made: all
     (stratum,) = made.strata
     for counted in (3, 4):
         one = cell("v3", 4, times=())

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 
-class Attending(Generic[T]):
+class KeyedTasks(Generic[T]):
     """`ending` holds what is on its way out as well, so that it is neither collected half-way nor left behind."""
 
     def __init__(self) -> None:

@@ -7,33 +7,33 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
+from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import SHADOW, Evidence, fix_limits, gather
-from crossfade.rollout.fuse import FUSE, Tail
+from crossfade.rollout.external import Reading
+from crossfade.rollout.fuse import FUSE, RecentOutcomes
 from crossfade.rollout.guard import RECOVERY, SATURATED, is_sick
-from crossfade.rollout.judgement import Sight, judge, move_of
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
-from crossfade.rollout.outside import Reading
 from crossfade.rollout.strategy import Plan, expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
 from crossfade.stats.counts import ERROR, Cell
 
 
-class LiveRollout:
+class RolloutRuntime:
     """`sticky`: whether its route holds customers by a key; `beside`: the phases of the route's other rollouts."""
 
     plan: Plan
 
     def __init__(self) -> None:
-        self.challenger_tail = Tail()
-        self.champion_tail = Tail()
-        self.verdicts: tuple[Verdict, ...] = ()
+        self.challenger_recent = RecentOutcomes()
+        self.champion_recent = RecentOutcomes()
+        self.verdicts: tuple[Finding, ...] = ()
         self.waiting_for = ""
         self.lag = 0.0  # of the workers, seconds
         self.is_ready = self.warming = False
         self.sick_at = float("-inf")  # when the champion was last seen to be sick
-        self.outside: dict[str, Reading] = {}  # by query, of its checks
+        self.external: dict[str, Reading] = {}  # by query, of its checks
 
     def renew(
         self,
@@ -41,21 +41,21 @@ class LiveRollout:
         state: RolloutState,
         evidence: Evidence,
         sticky: bool,
-        beside: dict[str, Phase],
+        other_phases: dict[str, Phase],
     ) -> None:
         """Take a new configuration or state. The tails stay unless another attempt begins."""
-        self.config, self.state, self.evidence, self.sticky, self.beside = (
+        self.config, self.state, self.evidence, self.sticky, self.other_phases = (
             config,
             state,
             evidence,
             sticky,
-            beside,
+            other_phases,
         )
         self.plan = expand(config)
         if not evidence.strata:
-            self.challenger_tail = Tail()
+            self.challenger_recent = RecentOutcomes()
         fix_limits(evidence, self.plan.checks)
-        self.judge()
+        self.evaluate()
 
     @property
     def challenger(self) -> str:
@@ -105,9 +105,9 @@ class LiveRollout:
         if not self.state.is_guarded:
             return
         cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
-        if is_sick(self.champion_tail, now):
+        if is_sick(self.champion_recent, now):
             self.sick_at = now
-            self.challenger_tail = Tail()  # how the outage began, too, says nothing of it
+            self.challenger_recent = RecentOutcomes()  # how the outage began, too, says nothing of it
         shaken = now - self.sick_at < RECOVERY
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or shaken
@@ -119,14 +119,14 @@ class LiveRollout:
                 continue
             if cell.backend == self.plan.challenger and cell.ledger_version in versions:
                 if not shaken:
-                    self.challenger_tail.add(cell.recent, now)
+                    self.challenger_recent.add(cell.recent, now)
             elif cell.backend == self.plan.champion:
-                self.champion_tail.add(cell.recent, now)
+                self.champion_recent.add(cell.recent, now)
         if cells:
-            self.judge()
-            if any(v.check == FUSE and v.verdict is Finding.VOID for v in self.verdicts):
+            self.evaluate()
+            if any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
                 # Excused for good: the champion's share in it is forgotten sooner, as it has more traffic.
-                self.challenger_tail = Tail()
+                self.challenger_recent = RecentOutcomes()
 
     def warm(self, backend: str, now: float) -> None:
         """An endpoint of this backend has come back: cold, as if it were new."""
@@ -137,39 +137,39 @@ class LiveRollout:
         """How far the workers' loops lag behind; what it means for the verdicts is known at once."""
         was, self.lag = self.lag, lag
         if max(was, lag) >= SATURATED:
-            self.judge()
+            self.evaluate()
 
     def hear(self, readings: Mapping[str, Reading]) -> None:
         """What a Prometheus server has answered lately."""
         asked = [check.query for check in self.plan.checks if check.query is not None]
         heard = {query: readings[query] for query in asked if query in readings}
-        if heard != self.outside:
-            self.outside = heard
-            self.judge()
+        if heard != self.external:
+            self.external = heard
+            self.evaluate()
 
     @property
-    def sight(self) -> Sight:
+    def given(self) -> EvaluationInput:
         """What there is to judge."""
-        return Sight(
+        return EvaluationInput(
             plan=self.plan,
             state=self.state,
             evidence=self.evidence,
-            challenger=self.challenger_tail,
-            champion=self.champion_tail,
+            challenger=self.challenger_recent,
+            champion=self.champion_recent,
             sticky=self.sticky,
             lag=self.lag,
             ready=self.is_ready,
-            outside=self.outside,
+            external=self.external,
             warming=self.warming,
-            beside=self.beside,
+            other_phases=self.other_phases,
         )
 
-    def judge(self) -> None:
-        self.verdicts = judge(self.sight)
+    def evaluate(self) -> None:
+        self.verdicts = evaluate(self.given)
 
     def next_move(self, ready: bool, now: float) -> Move:
         """What the rollout does now. `ready`: the challenger can take traffic."""
         self.is_ready = ready
-        move = move_of(self.sight, self.verdicts, now)
+        move = choose_move(self.given, self.verdicts, now)
         self.waiting_for = move.waiting_for
         return move

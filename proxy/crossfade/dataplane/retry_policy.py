@@ -54,7 +54,7 @@ def may_retry(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -
 
 def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -> bool:
     """Once, before the first byte of an answer, and not from the fallback to itself."""
-    if failure.fallback is Fallback.NEVER or exchange.spilled or not exchange.replayable:
+    if failure.fallback is Fallback.NEVER or exchange.fell_back or not exchange.replayable:
         return False
     if exchange.fallback in (None, exchange.answering):
         return False

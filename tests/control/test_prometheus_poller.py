@@ -13,9 +13,9 @@ import pytest
 from aiohttp import web
 
 from crossfade.config.model import Config
-from crossfade.control import asker as asking
-from crossfade.control.asker import Asker, read_answer
-from crossfade.rollout.outside import Reading
+from crossfade.control import prometheus_poller as asking
+from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
+from crossfade.rollout.external import Reading
 from tests.scenarios.stagehands import free_port, wait_until
 
 from .scene import CANARY, HEAD, Scene, loaded
@@ -102,22 +102,22 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def asker() -> AsyncIterator[Asker]:
-    made = Asker()
+async def asker() -> AsyncIterator[PrometheusPoller]:
+    made = PrometheusPoller()
     yield made
     await made.close()
 
 
-def reading(asker: Asker, query: str = "max(gpu)") -> Reading | None:
+def reading(asker: PrometheusPoller, query: str = "max(gpu)") -> Reading | None:
     return asker.readings(time.time()).get(query)
 
 
-def told(asker: Asker) -> str:
+def told(asker: PrometheusPoller) -> str:
     found = reading(asker)
     return found.trouble if found else ""
 
 
-async def test_a_query_is_asked_again_and_again(server: Server, asker: Asker):
+async def test_a_query_is_asked_again_and_again(server: Server, asker: PrometheusPoller):
     asker.configure(config(server.url))
     await wait_until(lambda: reading(asker), "a first reading")
     assert asker.latest["max(gpu)"].value == 0.25
@@ -126,7 +126,7 @@ async def test_a_query_is_asked_again_and_again(server: Server, asker: Asker):
     assert set(server.asked) == {"max(gpu)"}
 
 
-async def test_a_silent_server_is_told_and_nobody_waits(server: Server, asker: Asker):
+async def test_a_silent_server_is_told_and_nobody_waits(server: Server, asker: PrometheusPoller):
     server.silent.clear()
     asker.configure(config(server.url, more="interval: 50ms, timeout: 50ms"))
     assert reading(asker) is None
@@ -135,19 +135,19 @@ async def test_a_silent_server_is_told_and_nobody_waits(server: Server, asker: A
     await wait_until(lambda: told(asker) == "", "an answer")
 
 
-async def test_a_server_that_is_not_there_is_told_without_its_address(asker: Asker):
+async def test_a_server_that_is_not_there_is_told_without_its_address(asker: PrometheusPoller):
     asker.configure(config(f"http://who:secret@127.0.0.1:{free_port()}"))
     await wait_until(lambda: told(asker).startswith("the server cannot be asked"), "the error")
     assert "secret" not in told(asker)
 
 
-async def test_an_answer_without_end_is_not_read_to_it(server: Server, asker: Asker, monkeypatch):
+async def test_an_answer_without_end_is_not_read_to_it(server: Server, asker: PrometheusPoller, monkeypatch):
     monkeypatch.setattr(asking, "LONGEST", 10)
     asker.configure(config(server.url))
     await wait_until(lambda: told(asker) == "not the answer of a Prometheus server", "the cut")
 
 
-async def test_a_reading_grows_stale(server: Server, asker: Asker):
+async def test_a_reading_grows_stale(server: Server, asker: PrometheusPoller):
     asker.configure(config(server.url, more="interval: 10s, timeout: 1s"))
     await wait_until(lambda: reading(asker), "a reading")
     now = asker.latest["max(gpu)"].at
@@ -156,7 +156,7 @@ async def test_a_reading_grows_stale(server: Server, asker: Asker):
     assert (late.value, late.trouble) == (None, "stale: the server has not answered for too long")
 
 
-async def test_a_reload_changes_what_is_asked_and_whom(server: Server, asker: Asker):
+async def test_a_reload_changes_what_is_asked_and_whom(server: Server, asker: PrometheusPoller):
     asker.configure(config("http://127.0.0.1:1"))
     await wait_until(lambda: told(asker), "trouble")
     asker.configure(config(server.url))
@@ -173,7 +173,7 @@ PROMETHEUS = shutil.which("prometheus")
 
 
 @pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
-async def test_a_real_server(asker: Asker, tmp_path):
+async def test_a_real_server(asker: PrometheusPoller, tmp_path):
     port = free_port()
     (tmp_path / "prometheus.yml").write_text("{}")
     process = await asyncio.create_subprocess_exec(
@@ -239,4 +239,4 @@ async def test_a_number_over_the_limit_takes_the_challenger_back(phase: str):
     last = scene.controller.why("churn", scene.now).decision
     assert last is not None
     assert last.reason == "prometheus gpu <= 0.5: the server answers 0.9; the limit is 0.5"
-    assert last.evidence["sight"]["outside"]["max(gpu)"]["value"] == 0.9
+    assert last.evidence["given"]["external"]["max(gpu)"]["value"] == 0.9

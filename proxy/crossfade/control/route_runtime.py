@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 
 from crossfade.config.model import RouteConfig
-from crossfade.control.live_rollout import LiveRollout
+from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.machine import Phase
 from crossfade.routing.ledger import salt_of
@@ -14,11 +14,11 @@ from crossfade.routing.snapshot import Limits, Role, Trial
 from crossfade.stats.counts import Cell
 
 
-class LiveRoute:
+class RouteRuntime:
     """`config.rollout`, `record.rollouts`, `rollouts` and `evidence` are of the same challengers."""
 
     def __init__(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
-        self.rollouts: dict[str, LiveRollout] = {}  # by challenger, in the order of the file
+        self.rollouts: dict[str, RolloutRuntime] = {}  # by challenger, in the order of the file
         self.renew(config, record, evidence)
 
     def renew(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
@@ -27,9 +27,9 @@ class LiveRoute:
         before, self.rollouts = self.rollouts, {}
         for rollout in config.rollout:
             name = rollout.challenger
-            live = self.rollouts[name] = before.get(name) or LiveRollout()
+            live = self.rollouts[name] = before.get(name) or RolloutRuntime()
             live.renew(
-                rollout, record.rollouts[name], evidence[name], bool(config.sticky), record.beside(name)
+                rollout, record.rollouts[name], evidence[name], bool(config.sticky), record.other_phases(name)
             )
 
     @property

@@ -26,19 +26,19 @@ class Reading(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
-def judge_outside(
+def evaluate_external(
     checks: Sequence[CheckConfig], readings: Mapping[str, Reading], since: float
-) -> tuple[Verdict, ...]:
+) -> tuple[Finding, ...]:
     """A verdict for each check, in their order; `readings` by query, `since` when the step began."""
     return tuple(judge_reading(check, readings.get(check.query or ""), since) for check in checks)
 
 
-def judge_reading(check: CheckConfig, reading: Reading | None, since: float) -> Verdict:
+def judge_reading(check: CheckConfig, reading: Reading | None, since: float) -> Finding:
     if reading is None or reading.at < since:
-        return Verdict(check.title, Finding.UNDECIDED, "the server has not been asked in this step yet")
+        return Finding(check.title, Verdict.UNDECIDED, "the server has not been asked in this step yet")
     if reading.value is None:
-        return Verdict(check.title, Finding.VOID, f"the server's answer is no number: {reading.trouble}")
+        return Finding(check.title, Verdict.VOID, f"the server's answer is no number: {reading.trouble}")
     value, limit = reading.value, check.max if check.max is not None else check.min
     kept = value <= check.max if check.max is not None else value >= (check.min or 0.0)
     said = f"the server answers {value:.6g}; the limit is {limit:.6g}"
-    return Verdict(check.title, Finding.PASS if kept else Finding.FAIL, said, estimate=value)
+    return Finding(check.title, Verdict.PASS if kept else Verdict.FAIL, said, estimate=value)

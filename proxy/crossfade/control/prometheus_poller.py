@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 
 from crossfade.config.model import Config, PrometheusConfig
-from crossfade.control.attending import Attending
-from crossfade.rollout.outside import Reading
+from crossfade.control.keyed_tasks import KeyedTasks
+from crossfade.rollout.external import Reading
 
 log = logging.getLogger("crossfade.asker")
 
@@ -28,14 +28,14 @@ STALE_AFTER = 3  # intervals without an answer of any kind
 Readings = Mapping[str, Reading]
 
 
-class Asker:
+class PrometheusPoller:
     """Make it inside a running loop; a new configuration is taken over with `configure`."""
 
     def __init__(self) -> None:
         self.session = aiohttp.ClientSession()
         self.server: PrometheusConfig | None = None
         self.latest: dict[str, Reading] = {}  # by query
-        self.attending: Attending[str] = Attending()
+        self.attending: KeyedTasks[str] = KeyedTasks()
 
     def configure(self, config: Config) -> None:
         """Ask what this configuration asks, of the server that it names, from now on."""

@@ -37,11 +37,11 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Hello(msgspec.Struct):
-    what: Literal["orphan", "heir"]
+    what: Literal["detached", "successor"]
     pid: int
 
 
-def door_name(lock_file: str) -> str:
+def handover_address(lock_file: str) -> str:
     """In the abstract namespace: nothing to clean up, no limit on the path. Raises OSError without a file."""
     at = os.stat(lock_file)
     return f"\0crossfade-{at.st_dev:x}-{at.st_ino:x}"
@@ -78,14 +78,14 @@ def receive(sock: socket.socket) -> tuple[bytes, list[socket.socket]]:
     return data, [socket.socket(fileno=fd) for fd in fds]
 
 
-def knock(
-    lock_file: str, what: Literal["orphan", "heir"], sockets: Iterable[socket.socket] = ()
+def connect_to_holder(
+    lock_file: str, what: Literal["detached", "successor"], sockets: Iterable[socket.socket] = ()
 ) -> socket.socket | None:
     """A connection to whoever holds the state, who has been told who we are; None if nobody is in."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
-        sock.connect(door_name(lock_file))
+        sock.connect(handover_address(lock_file))
         if is_ours(sock):
             hello = msgspec.json.encode(Hello(what, os.getpid()))
             socket.send_fds(sock, [hello], [s.fileno() for s in sockets])
@@ -105,7 +105,7 @@ async def outlive(lock_file: str | None, sockets: Iterable[socket.socket]) -> As
     None comes without a lock file, or once that is empty: the state's last holder ended in good order.
     """
     while lock_file is not None and is_held(lock_file):
-        sock = knock(lock_file, "orphan", sockets)
+        sock = connect_to_holder(lock_file, "detached", sockets)
         if sock is not None:
             yield await asyncio.open_unix_connection(sock=sock)
         await asyncio.sleep(LOOK_EVERY)
@@ -125,7 +125,7 @@ async def take_over(lock_file: str, inherited: list[socket.socket], counts: Coun
 
     Adds its admin sockets to `inherited`, and what its health loop has not seen any more to `counts`.
     """
-    sock = knock(lock_file, "heir")
+    sock = connect_to_holder(lock_file, "successor")
     if sock is None:
         return False
     await readable(sock)
@@ -139,7 +139,7 @@ async def take_over(lock_file: str, inherited: list[socket.socket], counts: Coun
     return True
 
 
-class Orphan(msgspec.Struct):
+class DetachedWorker(msgspec.Struct):
     """A worker of another's that serves on until it is dismissed."""
 
     pid: int
@@ -147,15 +147,15 @@ class Orphan(msgspec.Struct):
     writer: asyncio.StreamWriter
 
 
-class Door:
+class Handover:
     """Kept by the proxy that holds the state, for as long as it does. Call `gather`, `dismiss`, `close`."""
 
-    def __init__(self, lock_file: str | None, counts: CountsTable, on_heir: Callable[[], None]) -> None:
+    def __init__(self, lock_file: str | None, counts: CountsTable, on_successor: Callable[[], None]) -> None:
         """What orphans count is added to `counts`; `on_heir` is called when another asks us to leave."""
         self.counts = counts
-        self.on_heir = on_heir
-        self.heir: socket.socket | None = None  # who waits for us to leave
-        self.orphans: dict[int, Orphan] = {}
+        self.on_successor = on_successor
+        self.successor: socket.socket | None = None  # who waits for us to leave
+        self.detached_workers: dict[int, DetachedWorker] = {}
         self.open = True  # are sockets still taken in?
         self.is_deserted = True  # do workers listen that did not hand in their sockets?
         self.tasks: set[asyncio.Task[None]] = set()
@@ -163,7 +163,7 @@ class Door:
         self.sock.setblocking(False)
         if lock_file is not None:
             try:
-                self.sock.bind(door_name(lock_file))
+                self.sock.bind(handover_address(lock_file))
                 self.sock.listen()
                 self.spawn(self.receive())
             except OSError as error:
@@ -186,11 +186,11 @@ class Door:
                     await readable(sock)
                 data, sockets = receive(sock)
                 hello = msgspec.json.decode(data, type=Hello)
-                if hello.what == "orphan":
+                if hello.what == "detached":
                     await self.take_in(hello.pid, sockets, sock)
-                elif self.heir is None:
-                    self.heir, sock = sock, socket.socket()
-                    self.on_heir()
+                elif self.successor is None:
+                    self.successor, sock = sock, socket.socket()
+                    self.on_successor()
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
             log.warning("succession: %s", error)
         finally:
@@ -200,7 +200,7 @@ class Door:
         """Keep the orphan's sockets for our own workers, and its counts with theirs."""
         reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
         if self.open:
-            self.orphans[pid] = Orphan(pid, sockets, writer)
+            self.detached_workers[pid] = DetachedWorker(pid, sockets, writer)
         else:  # it comes too late for anyone to serve from its sockets
             close(sockets)
             write_frame(writer, Drain(PATIENCE))
@@ -208,7 +208,7 @@ class Door:
             while True:
                 self.counts.add(UPWARD.decode(await read_frame(reader)).counts)
         except (asyncio.IncompleteReadError, OSError):
-            self.orphans.pop(pid, None)
+            self.detached_workers.pop(pid, None)
         finally:
             writer.close()
 
@@ -216,7 +216,7 @@ class Door:
         """The listening sockets of those of these processes that still live."""
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE
-        while missing := [pid for pid in workers if pid not in self.orphans and lives(pid)]:
+        while missing := [pid for pid in workers if pid not in self.detached_workers and lives(pid)]:
             if loop.time() >= end:
                 log.warning("processes %s, workers of the proxy before, do not answer", missing)
                 break
@@ -224,21 +224,21 @@ class Door:
         else:
             self.is_deserted = False
         self.open = False
-        return [sock for orphan in self.orphans.values() for sock in orphan.sockets]
+        return [sock for detached in self.detached_workers.values() for sock in detached.sockets]
 
-    def dismiss(self, timeout: float) -> None:
+    def release(self, timeout: float) -> None:
         """Our workers serve: let the orphans finish what they have."""
-        for orphan in self.orphans.values():
-            write_frame(orphan.writer, Drain(timeout, inherited=True))
-        self.orphans.clear()
+        for detached in self.detached_workers.values():
+            write_frame(detached.writer, Drain(timeout, inherited=True))
+        self.detached_workers.clear()
 
     def hand_over(self, admin: Iterable[socket.socket], counts: Counts) -> None:
         """The state is released: the heir may go on."""
-        assert self.heir is not None
+        assert self.successor is not None
         data = ENCODER.encode(counts)
-        with contextlib.suppress(OSError), self.heir as heir:
-            heir.settimeout(PATIENCE)
-            heir.sendall(data[socket.send_fds(heir, [data], [s.fileno() for s in admin]) :])
+        with contextlib.suppress(OSError), self.successor as successor:
+            successor.settimeout(PATIENCE)
+            successor.sendall(data[socket.send_fds(successor, [data], [s.fileno() for s in admin]) :])
 
     def close(self) -> None:
         """Nobody is taken in any more: our own workers, if we leave them, are to find the heir."""

@@ -11,7 +11,7 @@ from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sequential import bound, wilson
 
 
-class Terms(NamedTuple):
+class CheckContext(NamedTuple):
     """`alpha`: this check's share of the rollout's, for this step; `whole`: for all of them, if it has one test only.
 
     `prove`: whether somebody wants to know if the limit is proven to be kept.
@@ -24,7 +24,7 @@ class Terms(NamedTuple):
     prove: bool = False
 
 
-class Tested(NamedTuple):
+class TestResult(NamedTuple):
     """`n`: requests, of the smaller side where two are compared; `gain`: of evidence, expected per request.
 
     `within`: whether the estimate keeps the limit; `excuse`: why the evidence blames nobody, if so;
@@ -39,7 +39,7 @@ class Tested(NamedTuple):
     proof: float | None = None
 
 
-class Words(NamedTuple):
+class Wording(NamedTuple):
     """The sentence and the numbers shown; `n` on the challenger."""
 
     said: str
@@ -48,41 +48,41 @@ class Words(NamedTuple):
     interval: tuple[float, float] | None
 
 
-def verdict(check: CheckConfig, terms: Terms, tested: Tested, words: Words) -> Verdict:
+def verdict(check: CheckConfig, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
     """The rule of `checks`, applied."""
-    limit = bound(terms.alpha)
-    missing = max(terms.min_requests - tested.n, 0)
-    finding, why = Finding.PASS, ""
-    if tested.excuse:
-        finding, why = Finding.VOID, f"; {tested.excuse}"
-    elif tested.evidence >= limit:
-        finding = Finding.FAIL
+    limit = bound(context.alpha)
+    missing = max(context.min_requests - result.n, 0)
+    finding, why = Verdict.PASS, ""
+    if result.excuse:
+        finding, why = Verdict.VOID, f"; {result.excuse}"
+    elif result.evidence >= limit:
+        finding = Verdict.FAIL
     elif missing:
-        finding, why = Finding.UNDECIDED, f"; {missing} more requests are needed"
-    elif not tested.within:
-        finding, why = Finding.UNDECIDED, "; not yet beyond chance"
-    proof = ceil((limit - tested.evidence) / tested.gain) if tested.gain > 0 else 0
-    eta = min(filter(None, (missing, proof)), default=None) if finding is Finding.UNDECIDED else None
-    known = words.n > 0
-    return Verdict(
+        finding, why = Verdict.UNDECIDED, f"; {missing} more requests are needed"
+    elif not result.within:
+        finding, why = Verdict.UNDECIDED, "; not yet beyond chance"
+    proof = ceil((limit - result.evidence) / result.gain) if result.gain > 0 else 0
+    eta = min(filter(None, (missing, proof)), default=None) if finding is Verdict.UNDECIDED else None
+    known = wording.n > 0
+    return Finding(
         check=check.title,
         verdict=finding,
-        reason=words.said + why if known else f"no requests yet; {terms.min_requests} are needed",
-        n=words.n,
-        estimate=words.estimate if known else None,
-        interval=words.interval if known else None,
-        evidence=tested.evidence,
+        reason=wording.said + why if known else f"no requests yet; {context.min_requests} are needed",
+        n=wording.n,
+        estimate=wording.estimate if known else None,
+        interval=wording.interval if known else None,
+        evidence=result.evidence,
         bound=limit,
-        proof=tested.proof,
+        proof=result.proof,
         eta_requests=eta,
     )
 
 
-def incomparable(check: CheckConfig, evidence: Evidence, terms: Terms) -> Verdict:
-    if not evidence.of_step(terms.step):
-        return Verdict(check.title, Finding.UNDECIDED, f"no requests yet; {terms.min_requests} are needed")
+def incomparable(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+    if not evidence.of_step(context.step):
+        return Finding(check.title, Verdict.UNDECIDED, f"no requests yet; {context.min_requests} are needed")
     reason = "champion and challenger have not had live traffic at the same time: nothing to compare"
-    return Verdict(check.title, Finding.VOID, reason)
+    return Finding(check.title, Verdict.VOID, reason)
 
 
 class Share(NamedTuple):

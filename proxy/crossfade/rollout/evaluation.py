@@ -9,18 +9,18 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from crossfade.rollout.checks import judge_all
+from crossfade.rollout.checks import evaluate_checks
 from crossfade.rollout.evidence import Evidence, judged
-from crossfade.rollout.fuse import Tail, judge_fuse
-from crossfade.rollout.guard import PROXY, Circumstances, excused, judge_guard
+from crossfade.rollout.external import Reading, evaluate_external
+from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
+from crossfade.rollout.guard import PROXY, Circumstances, evaluate_guard, excused
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
-from crossfade.rollout.outside import Reading, judge_outside
 from crossfade.rollout.strategy import Plan, asked
-from crossfade.rollout.verdict import Verdict
+from crossfade.rollout.verdict import Finding
 
 
-class Sight(msgspec.Struct):
+class EvaluationInput(msgspec.Struct):
     """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds.
 
     `outside`: the last answers to the plan's Prometheus queries; `beside`: the phases of the route's other rollouts.
@@ -29,14 +29,14 @@ class Sight(msgspec.Struct):
     plan: Plan
     state: RolloutState
     evidence: Evidence
-    challenger: Tail
-    champion: Tail
+    challenger: RecentOutcomes
+    champion: RecentOutcomes
     sticky: bool
     lag: float = 0.0
     ready: bool = False
-    outside: dict[str, Reading] = {}
+    external: dict[str, Reading] = {}
     warming: bool = False
-    beside: dict[str, Phase] = {}
+    other_phases: dict[str, Phase] = {}
 
     @property
     def step(self) -> int:
@@ -45,26 +45,26 @@ class Sight(msgspec.Struct):
         return len(self.plan.steps) if after else self.state.step
 
 
-def judge(sight: Sight) -> tuple[Verdict, ...]:
+def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     """Fuse and guard where they have something to say, then each check that can be asked in this step.
 
     The fuse knows of common causes itself, so only a saturated proxy excuses it.
     """
-    step = sight.step
-    checks = asked(sight.plan, step)
+    step = given.step
+    checks = asked(given.plan, step)
     inside = tuple(c for c in checks if c.metric != "prometheus")
-    plan = replace(sight.plan, checks=inside)
-    around = Circumstances(sight.lag, sight.sticky, sight.challenger, sight.champion, sight.warming)
-    guard = judge_guard(sight.evidence, step, around)
-    verdicts = judge_all(plan, sight.evidence, step)
+    plan = replace(given.plan, checks=inside)
+    around = Circumstances(given.lag, given.sticky, given.challenger, given.champion, given.warming)
+    guard = evaluate_guard(given.evidence, step, around)
+    verdicts = evaluate_checks(plan, given.evidence, step)
     if len(inside) < len(checks):
-        outside = [c for c in checks if c.metric == "prometheus"]
-        verdicts += judge_outside(outside, sight.outside, sight.state.since)
-    fuse = plan.fuse and judge_fuse(plan.fuse, sight.challenger, sight.champion)
+        external = [c for c in checks if c.metric == "prometheus"]
+        verdicts += evaluate_external(external, given.external, given.state.since)
+    fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion)
     blown = excused((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
     return (*blown, *(caution.verdict for caution in guard), *excused(verdicts, guard))
 
 
-def move_of(sight: Sight, verdicts: tuple[Verdict, ...], now: float) -> Move:
-    requests = sum(judged(s.challenger) for s in sight.evidence.of_step(sight.state.step))
-    return next_move(sight.plan, sight.state, Facts(verdicts, requests, sight.ready, sight.beside), now)
+def choose_move(given: EvaluationInput, verdicts: tuple[Finding, ...], now: float) -> Move:
+    requests = sum(judged(s.challenger) for s in given.evidence.of_step(given.state.step))
+    return next_move(given.plan, given.state, Facts(verdicts, requests, given.ready, given.other_phases), now)
