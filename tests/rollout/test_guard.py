@@ -12,9 +12,9 @@ from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.guard import (
     CHAMPION,
+    FALLBACKS,
     PROXY,
     RATIO,
-    FALLBACKS,
     UNKEYED,
     WARM_UP,
     Circumstances,
