@@ -1,14 +1,18 @@
 # All versions of the churn model in one image; CROSSFADE_MODEL_VERSION picks the one that is served.
 # From the repository's root: docker build -f deploy/backends.Dockerfile -t crossfade-backends .
 # The first stage builds the wheel and its environment, the second trains the models, the third gets
-# both results. The models are part of the image: what was tested is what runs.
+# both results. The models are part of the image: what was tested is what runs. The versions of all
+# packages are those of requirements/.
 FROM python:3.13-slim AS build
 WORKDIR /src
-RUN python -m venv /opt/backends
+COPY requirements/ requirements/
+RUN python -m venv /opt/backends \
+ && pip install --no-cache-dir --require-hashes --requirement requirements/build.txt \
+ && /opt/backends/bin/pip install --no-cache-dir --require-hashes --requirement requirements/models.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY backends/ backends/
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
- && /opt/backends/bin/pip install --no-cache-dir "$(ls /wheels/crossfade-*.whl)[models]"
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /opt/backends/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM build AS models
 WORKDIR /

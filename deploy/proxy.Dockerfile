@@ -1,14 +1,19 @@
 # The proxy. From the repository's root: docker build -f deploy/proxy.Dockerfile -t crossfade-proxy .
 # The first stage builds the wheel and the environment it runs in; the second gets that environment
-# only, so that neither sources nor build tools reach production.
+# only, so that neither sources nor build tools reach production. The versions of all packages are
+# those of requirements/.
 FROM python:3.13-slim AS build
 WORKDIR /src
 # A C compiler, for the data plane at full speed: without one the same sources run as they are.
-RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && python -m venv /opt/crossfade
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
+COPY requirements/ requirements/
+RUN python -m venv /opt/crossfade \
+ && pip install --no-cache-dir --require-hashes --requirement requirements/build.txt \
+ && /opt/crossfade/bin/pip install --no-cache-dir --require-hashes --requirement requirements/run.txt
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY proxy/ proxy/
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
- && /opt/crossfade/bin/pip install --no-cache-dir /wheels/*.whl
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && /opt/crossfade/bin/pip install --no-cache-dir --no-deps /wheels/*.whl
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/crossfade crossfade

@@ -66,6 +66,7 @@ async def test_wrong_fields_are_all_named(client):
     [
         ("POST", "/predict", b"{", 400),
         ("POST", "/predict", b"", 400),
+        ("POST", "/predict", b"[" * 100_000, 400),
         ("POST", "/batch", b"{}", 422),
         ("POST", "/batch", b'{"rows":[' + b"{}," * MAX_ROWS + b"{}]}", 413),
         ("GET", "/predict", None, 405),
@@ -215,6 +216,7 @@ async def test_unknown_models_and_versions(client, path):
     ("method", "path", "body", "status"),
     [
         ("POST", "/v2/models/churn/infer", b"{", 400),
+        ("POST", "/v2/models/churn/infer", b"[" * 100_000, 400),
         ("POST", "/v2/models/churn/infer", b'{"inputs": []}', 400),
         ("GET", "/v2/models/churn/infer", None, 405),
         ("GET", "/v2/nowhere", None, 404),

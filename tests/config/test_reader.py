@@ -135,9 +135,38 @@ def test_aliases_cannot_multiply_without_end():
     ]
 
 
-def test_a_hundred_thousand_brackets_do_no_harm():
-    assert problems("[" * 100_000) == ["f:1:51: nested more than 50 levels deep"]
-    assert problems("{a: " * 100_000) == ["f:1:198: nested more than 50 levels deep"]
+def test_what_several_aliases_nest_together_is_too_deep_as_well():
+    """Each line nests 40 levels, and by their aliases 41 such lines nest 1640: too deep for what reads them."""
+    lines = ["l0: &l0 " + "[" * 40 + "]" * 40]
+    lines += [f"l{n}: &l{n} " + "[" * 40 + f"*l{n - 1}" + "]" * 40 for n in range(1, 41)]
+    assert problems("\n".join(lines)) == ["f:2:49: nested more than 50 levels deep"]
+    deepest = "[" * 24 + "]" * 24
+    assert plain(f"a: &a {deepest}\nb: {deepest.replace('[]', '[*a]')}")
+    assert problems(f"a: &a [{deepest}]\nb: [{deepest.replace('[]', '[*a]')}]") == [
+        "f:2:29: nested more than 50 levels deep"
+    ]
+
+
+@pytest.mark.usefixtures("either_parser")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[" * 100_000, "1:51"),
+        ("[" * 1001 + "]" * 1001, "1:51"),
+        ("{a: " * 100_000, "1:198"),
+        ("{" * 100_000, "1:51"),
+        ("[{" * 100_000, "1:51"),
+        ("a: b\nc: " + "[" * 100_000, "2:53"),
+        ("[\n" * 100_000, "51:1"),
+        ("- " * 100_000, "1:101"),
+        ("? " * 100_000, "1:101"),
+        ("\n".join(" " * n + "a:" for n in range(1200)), "50:50"),
+    ],
+    ids=lambda value: value[:4] if isinstance(value, str) else None,
+)
+def test_our_own_limit_of_levels_speaks_first(text: str, place: str):
+    """Whatever limit the library has: libyaml 0.2.6 has one of 1000 levels and reads 1024 characters ahead."""
+    assert problems(text) == [f"f:{place}: nested more than 50 levels deep"]
 
 
 def test_places():

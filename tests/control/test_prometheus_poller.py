@@ -62,7 +62,10 @@ def test_an_answer_is_one_number_or_says_what_it_is(said: Any, value: float | No
     assert read_answer(3.0, json.dumps(said).encode()) == Reading(3.0, value, trouble)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"status": "success"'])
+DEEP = b'{"status": ' + b"[" * 100_000
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"status": "success"', DEEP])
 def test_what_is_no_json_is_no_answer(body: bytes):
     assert read_answer(3.0, body).trouble == "not the answer of a Prometheus server"
 

@@ -120,6 +120,7 @@ def test_query(query, expected):
         (b'{"customer": {"id": "C-7"}', None),
         (b'{"customer": {"id": "\xff"}}', None),
         (b'{"customer": {"id": "\\ud800"}}', None),
+        (b'{"customer": {"id": "C-7"}, "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
     ],
 )
 def test_json(body, expected):

@@ -89,7 +89,7 @@ class AdminClient:
         ours = "x-crossfade-error" not in headers and headers.get_content_type().endswith("json")
         try:
             value = json.loads(answer) if ours else None
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if value is None:
             raise CommandFailed(

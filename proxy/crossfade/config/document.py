@@ -39,11 +39,12 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`count` is the number of nodes below and with this one, aliases written out."""
+    """`count` is the number of nodes below and with this one, `height` that of their levels, aliases written out."""
 
     mark: Mark
     value: str | dict[str, Entry] | list[Node] | None
     count: int = 1
+    height: int = 1
 
     @property
     def text(self) -> str | None:

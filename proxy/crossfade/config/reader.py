@@ -25,6 +25,8 @@ from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration nests 7 levels; the largest thinkable, some thousand nodes.
 DEEPEST, MOST_NODES = 50, 200_000
+AHEAD = 1024  # characters: the longest key without "?" (YAML 1.2.2), hence so far a parser looks for a ":"
+TOO_DEEP = f"nested more than {DEEPEST} levels deep"
 NULLS = frozenset({"", "~", "null"})
 KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
@@ -33,17 +35,32 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack i
 def read(text: str, source: str, env: Mapping[str, str]) -> Document:
     """The document with problems so far; raises ConfigError where it cannot be read at all."""
     refuse_unprintable(text, source)
-    loader = LOADER(text)
+    return parsed(LOADER, text, source, env)
+
+
+def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
+    loader = parser(text)
     tree = TreeBuilder(loader, source, env)
     try:
         root = tree.document()
     except yaml.YAMLError as error:
+        # libyaml refuses a depth too (1000 levels since 0.2.6), and does so in what it reads ahead of its
+        # events, before our own limit is reached. PyYAML's own parser refuses none.
+        if parser is not yaml.SafeLoader and nested_ahead(error, text):
+            return parsed(yaml.SafeLoader, text, source, env)
         raise ConfigError((*tree.problems, syntax_problem(error, text, source))) from None
     finally:
         loader.dispose()
     if root is None:
         raise ConfigError((Problem(source, 1, 1, "", "the file is empty"),))
     return Document(source, root, tuple(tree.problems), frozenset(tree.broken))
+
+
+def nested_ahead(error: yaml.YAMLError, text: str) -> bool:
+    """Do more brackets than may nest open in the part before the error that the parser reads ahead?"""
+    mark = getattr(error, "problem_mark", None)
+    ahead = text[max(mark.index - AHEAD, 0) : mark.index] if mark else ""
+    return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > DEEPEST
 
 
 def refuse_unprintable(text: str, source: str) -> None:
@@ -115,7 +132,7 @@ class TreeBuilder:
         if isinstance(event, AliasEvent):
             return self.alias(event)
         if self.depth == DEEPEST:
-            raise TooMuch(f"nested more than {DEEPEST} levels deep", mark_of(event))
+            raise TooMuch(TOO_DEEP, mark_of(event))
         if event.anchor:
             self.anchors[event.anchor] = None
         self.refuse_tag(event)
@@ -137,6 +154,8 @@ class TreeBuilder:
             inside = event.anchor in self.anchors
             what = "stands inside what it names" if inside else "names no anchor before it"
             raise TooMuch(f"the alias *{event.anchor} {what}", mark_of(event))
+        if self.depth + node.height > DEEPEST:
+            raise TooMuch(TOO_DEEP, mark_of(event))
         return node
 
     def scalar(self, event: Any) -> Node:
@@ -159,7 +178,7 @@ class TreeBuilder:
         elements: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
             elements.append(self.below(len(elements), event))
-        return Node(mark_of(start), elements, 1 + sum(element.count for element in elements))
+        return Node(mark_of(start), elements, *size(elements))
 
     def mapping(self, start: Any) -> Node:
         entries: dict[str, Entry] = {}
@@ -176,7 +195,7 @@ class TreeBuilder:
                 entries[key] = Entry(mark, node)
         for source in merged:
             entries = source.entries | entries
-        return Node(mark_of(start), entries, 1 + sum(entry.node.count for entry in entries.values()))
+        return Node(mark_of(start), entries, *size([entry.node for entry in entries.values()]))
 
     def key(self, event: Any) -> str | None:
         """The key's text; None for a list or a mapping, which is reported."""
@@ -210,6 +229,11 @@ class TreeBuilder:
     def report(self, mark: Mark, message: str, *below: str) -> None:
         path = path_text((*self.path, *below))
         self.problems.append(Problem(self.source, mark.line, mark.column, path, message))
+
+
+def size(below: list[Node]) -> tuple[int, int]:
+    """Count and height of the node above these."""
+    return 1 + sum(node.count for node in below), 1 + max((node.height for node in below), default=0)
 
 
 def mark_of(event: Any) -> Mark:

@@ -110,6 +110,6 @@ def read_answer(at: float, body: bytes) -> Reading:
             return Reading(at, None, f"{len(result)} series" if result else "no data")
         _, text = result if kind == "scalar" else result[0]["value"]
         value = float(text)
-    except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, ValueError):
+    except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError):
         return Reading(at, None, "not the answer of a Prometheus server")
     return Reading(at, value) if math.isfinite(value) else Reading(at, None, str(text))
