@@ -34,12 +34,30 @@ def test_its_make_targets_exist() -> None:
     assert {"demo", "test"} <= named <= targets
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "proxy/README.md", "loadtests/README.md", "backends/README.md", "docs/statistics.md"],
-)
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
 def test_its_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/threat-model.md",
+        "docs/life-of-a-request.md",
+        "docs/life-of-a-decision.md",
+    ],
+)
+def test_the_files_it_names_exist(page: str) -> None:
+    """A path below proxy/crossfade may be given without that prefix."""
+    named = re.findall(r"`([A-Za-z0-9_./-]+(?:\.py|\.md|\.yaml|\.json|/))`", (ROOT / page).read_text())
+    assert named
+    places = (ROOT, ROOT / "proxy" / "crossfade", ROOT / "proxy" / "crossfade" / "rollout")
+    assert [name for name in named if not any((place / name).exists() for place in places)] == []
