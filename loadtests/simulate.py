@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.checks import evaluate_check
 from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, fix_limits, gather
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
@@ -42,20 +42,20 @@ SPREAD_OUT = 0x9E3779B97F4A7C15  # makes a number of a customer look like the ha
 Aborts = dict[str, int | None]  # by method: the look at which it aborts
 
 
-def checks_of(world: World) -> dict[str, CheckConfig]:
+def checks_of(world: World) -> dict[str, Check]:
     if world.scored:
         return {
-            SPELLED("score_divergence max: 0.1"): CheckConfig(metric="score_divergence", max=0.1),
-            SPELLED("score_divergence max_ratio: 1.5"): CheckConfig(metric="score_divergence", max_ratio=1.5),
+            SPELLED("score_divergence max: 0.1"): Check("score_divergence", "max", 0.1, "max"),
+            SPELLED("score_divergence max_ratio: 1.5"): Check("score_divergence", "max_ratio", 1.5, "ratio"),
         }
     if world.timed:
         return {
-            SPELLED("max_ratio: 1.1"): CheckConfig(metric="latency", quantile=0.99, max_ratio=1.1),
-            SPELLED("max"): CheckConfig(metric="latency", quantile=0.99, max=P99 * world.room),
+            SPELLED("max_ratio: 1.1"): Check("latency", "max_ratio", 1.1, "ratio", quantile=0.99),
+            SPELLED("max"): Check("latency", "max", P99 * world.room, "max", quantile=0.99),
         }
     return {
-        SPELLED("max_increase: 0"): CheckConfig(metric="error_rate", max_increase=0.0),
-        SPELLED("max"): CheckConfig(metric="error_rate", max=max(world.base) * world.room),
+        SPELLED("max_increase: 0"): Check("error_rate", "max_increase", 0.0, "increase"),
+        SPELLED("max"): Check("error_rate", "max", max(world.base) * world.room, "max"),
     }
 
 

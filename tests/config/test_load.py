@@ -271,28 +271,6 @@ def test_a_fuse_can_be_turned_off():
 
 
 @pytest.mark.parametrize(
-    ("check", "title"),
-    [
-        ("{metric: error_rate, max: 1%}", "error_rate <= 1%"),
-        ("{metric: error_rate, max_increase: 0.005}", "error_rate <= champion + 0.5%"),
-        ("{metric: latency, quantile: p99, max: 200ms}", "p99 latency <= 200ms"),
-        ("{metric: latency, quantile: p99.9, max: 1500ms}", "p99.9 latency <= 1.5s"),
-        ("{metric: latency, quantile: p50, max_ratio: 1.25}", "p50 latency <= 1.25 x champion"),
-        ("{metric: requests, min: 1000}", "requests >= 1000"),
-        ("{metric: score_divergence, max: 0.10}", "score_divergence <= 0.1"),
-        ("{metric: disagreement, max: 5%}", "disagreement <= 5%"),
-        ("{metric: kpi, name: conversion, min_increase: 0}", "kpi conversion >= champion + 0"),
-        ("{metric: kpi, name: cost, max: -1.5}", "kpi cost <= -1.5"),
-        ("{metric: prometheus, query: up, max: 0.5}", "prometheus up <= 0.5"),
-        ("{metric: prometheus, name: gpu, query: up, min: 1}", "prometheus gpu >= 1"),
-    ],
-)
-def test_a_check_says_what_it_asks(check: str, title: str):
-    found = route(rollout(checks=check) + "\n    prediction: {label: l}").rollout[0]
-    assert [c.title for c in found.checks] == [title]
-
-
-@pytest.mark.parametrize(
     ("one", "other"),
     [
         (text(top="drain: 90s"), text(top="drain: 1m30s  # the same")),

@@ -14,7 +14,7 @@ from crossfade.control.replay import Report, journal, replayed
 from crossfade.control.store import Store
 from crossfade.control.views import Decision, Verb
 from crossfade.rollout import machine, verdict_rule
-from crossfade.rollout.inputs import read
+from crossfade.rollout.inputs import decode_inputs
 from crossfade.stats.pairs import Pairs
 
 from .scene import CANARY, HEAD, NOW, Scene
@@ -110,7 +110,7 @@ async def test_whole_rollouts_come_out_again(make, replays, given):
 async def test_what_a_decision_holds_is_what_was_seen():
     scene = await aborted()
     last = decided(scene)[-1]
-    given = read(last.evidence["given"])
+    given = decode_inputs(last.evidence["given"])
     assert (given.plan, given.sticky, given.ready) == (
         scene.controller.lives["churn"].rollouts["v3"].plan,
         True,

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from crossfade.config.model import CheckConfig
 from crossfade.rollout import evidence as real
 from crossfade.rollout.evidence import Evidence, fix_limits
+from crossfade.rollout.plan import Check
+from crossfade.rollout.strategy import check_of
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.histogram import bucket_of
@@ -14,8 +16,8 @@ from crossfade.stats.histogram import bucket_of
 CONTEXT = CheckContext(step=0, min_requests=100, alpha=0.002, whole=0.01)
 
 
-def check(metric: str, **bounds) -> CheckConfig:
-    return CheckConfig.model_validate({"metric": metric, **bounds})
+def check(metric: str, **bounds) -> Check:
+    return check_of(CheckConfig.model_validate({"metric": metric, **bounds}))
 
 
 def cell(
@@ -32,7 +34,7 @@ def cell(
     return made
 
 
-def gather(made: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig]) -> None:
+def gather(made: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -> None:
     """One tick, with slow answers counted as workers do, who know the limits fixed by the tick before."""
     cells = tuple(cells)
     for one in cells:
@@ -45,7 +47,7 @@ def gather(made: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig])
     real.gather(made, cells, checks)
 
 
-def evidence(*cells: Cell, share: float = 0.1, checks: Iterable[CheckConfig] = ()) -> Evidence:
+def evidence(*cells: Cell, share: float = 0.1, checks: Iterable[Check] = ()) -> Evidence:
     """Of one stratum: ledger version 2, step 0."""
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, share)

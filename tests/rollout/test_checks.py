@@ -6,11 +6,13 @@ import random
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig, StepConfig
 from crossfade.rollout.checks import evaluate_check, evaluate_checks
 from crossfade.rollout.evidence import MIN_FOR_QUANTILE, tosses_of
-from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.plan import Check, Plan
+from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR
@@ -212,13 +214,10 @@ def test_the_eta_is_about_right():
     assert evaluate_check(MAX, challenger(later, round(0.04 * later)), CONTEXT).verdict is FAIL
 
 
-def plan(*checks, steps: int = 3, alpha: float = 0.01) -> Plan:
+def plan(*checks: Check, steps: int = 3, alpha: float = 0.01) -> Plan:
     written = tuple(StepConfig(weight=100 * (i + 1), min_requests=10 * (i + 1)) for i in range(steps))
-    return expand(
-        RolloutConfig(
-            strategy="canary", champion="v2", challenger="v3", steps=written, checks=checks, alpha=alpha
-        )
-    )
+    config = RolloutConfig(strategy="canary", champion="v2", challenger="v3", steps=written, alpha=alpha)
+    return replace(expand(config), checks=checks)
 
 
 def test_alpha_is_split_over_tests_and_steps_with_the_watch():

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.config.model import FuseConfig
 from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
+from crossfade.rollout.plan import Fuse
 from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import RECENT_KEPT
 
-FUSE = FuseConfig(consecutive_errors=5, error_share=0.5, of_last=20)
+FUSE = Fuse(consecutive_errors=5, error_share=0.5, of_last=20)
 
 
 def recent(*ticks: str) -> RecentOutcomes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
@@ -135,18 +136,19 @@ def test_a_sick_champion(challenger, champion, then, expected):
     assert found(evidence(), CALM._replace(challenger=ours, champion=rest)) == expected
 
 
-PLAN = expand(
+EXPANDED = expand(
     RolloutConfig.model_validate(
         {
             "strategy": "canary",
             "champion": "v2",
             "challenger": "v3",
             "steps": ({"weight": 1000, "hold": 0},),
-            "checks": (check("error_rate", max="1%"), check("error_rate", max_increase="1%")),
             "fuse": {"consecutive_errors": 5, "error_share": 0.5, "of_last": 20},
         }
     )
 )
+CHECKS = (check("error_rate", max="1%"), check("error_rate", max_increase="1%"))
+PLAN = replace(EXPANDED, checks=CHECKS)
 STATE = RolloutState("r", "canary", "v2", "v3", "i", PLAN.steps, 0.0, 0.0, 0.0, 0.0, begun=True)
 
 

@@ -12,9 +12,10 @@ from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import RecentOutcomes
-from crossfade.rollout.inputs import read, written
+from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import Phase, RolloutState
-from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import expand
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pairs
@@ -35,8 +36,9 @@ CHECKS = (
 
 def plan(checks=CHECKS, **fuse: float) -> Plan:
     steps = ({"weight": 500, "hold": 3.5}, {"weight": 5000, "hold": 7})
-    given = {"strategy": "canary", "champion": "v2", "challenger": "v3", "steps": steps, "checks": checks}
-    return expand(RolloutConfig.model_validate(given | ({"fuse": fuse} if fuse else {})))
+    given = {"strategy": "canary", "champion": "v2", "challenger": "v3", "steps": steps}
+    made = expand(RolloutConfig.model_validate(given | ({"fuse": fuse} if fuse else {})))
+    return msgspec.structs.replace(made, checks=tuple(checks))
 
 
 def seen(rng: random.Random, wanted: Plan) -> EvaluationInput:
@@ -84,17 +86,17 @@ def test_nothing_that_matters_is_left_out(seed):
     rng = random.Random(seed)
     fuse = {"consecutive_errors": rng.randint(1, 40), "error_share": 0.5, "of_last": rng.randint(2, 60)}
     given = seen(rng, plan(**(fuse if seed % 2 else {})))
-    again = read(json.loads(json.dumps(written(given), sort_keys=True, allow_nan=False)))
+    again = decode_inputs(json.loads(json.dumps(encode_inputs(given), sort_keys=True, allow_nan=False)))
     assert again.plan == given.plan and again.state == given.state
     verdicts = evaluate(given)
     assert evaluate(again) == verdicts
     assert choose_move(again, verdicts, 5.0) == choose_move(given, verdicts, 5.0)
-    assert written(again) == written(given)
+    assert encode_inputs(again) == encode_inputs(given)
 
 
 def test_what_does_not_matter_is():
     given = seen(random.Random(3), plan(checks=CHECKS[:2]))
-    kept = read(written(given))
+    kept = decode_inputs(encode_inputs(given))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
     since = kept.challenger.ticks[0][0]
     assert sum(len(outcomes) for _, outcomes in kept.challenger.ticks) == 20
@@ -106,11 +108,11 @@ def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
     given = seen(random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")]))
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
         state = msgspec.structs.replace(given.state, phase=phase, step=step)
-        again = read(written(msgspec.structs.replace(given, state=state)))
+        again = decode_inputs(encode_inputs(msgspec.structs.replace(given, state=state)))
         assert [s.step for s in again.evidence.strata] == kept
 
 
 @pytest.mark.parametrize("value", [{}, {"plan": 1}])
 def test_what_was_not_written_so_is_refused(value):
     with pytest.raises(msgspec.ValidationError):
-        read(value)
+        decode_inputs(value)

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from crossfade.config.model import RolloutConfig, StepConfig
 from crossfade.rollout.machine import Event, Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
-from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 
 PASS, FAIL, UNDECIDED, VOID = (

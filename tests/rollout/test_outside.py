@@ -6,19 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.external import Reading, evaluate_external
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
+
+from .counting import check
 
 SINCE = 100.0
 
 
-def check(**bound: float) -> CheckConfig:
-    return CheckConfig(metric="prometheus", name="gpu", query="q", **(bound or {"max": 0.5}))
+def asked(**bound: float) -> Check:
+    return check("prometheus", name="gpu", query="q", **(bound or {"max": 0.5}))
 
 
 def judged(reading: Reading | None, **bound: float) -> Finding:
-    (verdict,) = evaluate_external([check(**bound)], {} if reading is None else {"q": reading}, SINCE)
+    (verdict,) = evaluate_external([asked(**bound)], {} if reading is None else {"q": reading}, SINCE)
     return verdict
 
 
@@ -52,8 +54,8 @@ def test_what_is_no_number_is_void_and_says_what_it_is(trouble: str):
 
 
 def test_each_check_has_its_own_query():
-    other = CheckConfig(metric="prometheus", query="p", max=1)
+    other = check("prometheus", query="p", max=1)
     readings = {"q": Reading(SINCE, 2.0), "p": Reading(SINCE, 1.0)}
-    found = evaluate_external([check(), other], readings, SINCE)
+    found = evaluate_external([asked(), other], readings, SINCE)
     assert [v.verdict for v in found] == [Verdict.FAIL, Verdict.PASS]
     assert [v.check for v in found] == ["prometheus gpu <= 0.5", "prometheus p <= 1"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import get_args
 
+import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.config.model import CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import Strategy
 from crossfade.rollout.machine import WHOLE, Step
-from crossfade.rollout.strategy import PRESETS, asked, expand, split_for_step
+from crossfade.rollout.plan import Fuse, Plan
+from crossfade.rollout.strategy import PRESETS, check_of, checks_for_step, expand, split_for_step
 
 
 def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:
@@ -25,7 +28,7 @@ def test_each_strategy_expands_to_rising_steps_and_at_least_one_check(strategy):
     assert weights == sorted(set(weights))
     assert all(s.hold > 0 and s.min_requests == 100 for s in plan.steps)
     assert plan.checks
-    assert plan.fuse == FuseConfig()
+    assert plan.fuse == Fuse(10, 0.5, 20)
     assert set(PRESETS) == set(get_args(Strategy))
 
 
@@ -66,7 +69,9 @@ LIVE = (
 )
 def test_a_step_is_asked_what_its_traffic_can_answer(step, checks):
     steps = (StepConfig(weight=0), StepConfig(mirror=1000), StepConfig(weight=1000))
-    assert asked(expand(rollout(steps=steps, checks=(*LIVE, COPIED))), step) == checks
+    assert checks_for_step(expand(rollout(steps=steps, checks=(*LIVE, COPIED))), step) == tuple(
+        map(check_of, checks)
+    )
 
 
 @pytest.mark.parametrize("strategy", ["champion_challenger", "ab_test"])
@@ -90,8 +95,29 @@ def test_what_is_written_wins():
         )
     )
     assert plan.steps == (Step(1000, 5.0, False, 9), Step(9000, 0.0, True, 30))
-    assert (plan.checks, plan.fuse, plan.alpha) == ((check,), None, 0.05)
+    assert (plan.checks, plan.fuse, plan.alpha) == ((check_of(check),), None, 0.05)
     assert (plan.watch, plan.max_step_time, plan.on_undecided) == (60, 90, "abort")
+
+
+@pytest.mark.parametrize(
+    ("check", "title"),
+    [
+        ("{metric: error_rate, max: 1%}", "error_rate <= 1%"),
+        ("{metric: error_rate, max_increase: 0.005}", "error_rate <= champion + 0.5%"),
+        ("{metric: latency, quantile: p99, max: 200ms}", "p99 latency <= 200ms"),
+        ("{metric: latency, quantile: p99.9, max: 1500ms}", "p99.9 latency <= 1.5s"),
+        ("{metric: latency, quantile: p50, max_ratio: 1.25}", "p50 latency <= 1.25 x champion"),
+        ("{metric: requests, min: 1000}", "requests >= 1000"),
+        ("{metric: score_divergence, max: 0.10}", "score_divergence <= 0.1"),
+        ("{metric: disagreement, max: 5%}", "disagreement <= 5%"),
+        ("{metric: kpi, name: conversion, min_increase: 0}", "kpi conversion >= champion + 0"),
+        ("{metric: kpi, name: cost, max: -1.5}", "kpi cost <= -1.5"),
+        ("{metric: prometheus, query: up, max: 0.5}", "prometheus up <= 0.5"),
+        ("{metric: prometheus, name: gpu, query: up, min: 1}", "prometheus gpu >= 1"),
+    ],
+)
+def test_a_check_has_a_title(check: str, title: str):
+    assert check_of(CheckConfig.model_validate(yaml.safe_load(check))).title == title
 
 
 @given(st.integers(0, WHOLE), st.integers(0, WHOLE), st.integers(0, WHOLE))
@@ -103,3 +129,9 @@ def test_a_step_s_split_is_whole_and_leaves_other_members_alone(other, held, wei
     assert split["v1"] == other
     assert split["v3"] == min(weight, WHOLE - other)
     assert min(split.values()) >= 0
+
+
+def test_a_plan_holds_plain_values_only():
+    """The journal keeps plans for ever: what pydantic makes of the YAML stays outside."""
+    plan = expand(rollout(checks=(*LIVE, COPIED)))
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan

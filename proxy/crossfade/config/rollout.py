@@ -96,40 +96,6 @@ class CheckConfig(Section):
         """Which bound is set; the rules see to it that it is exactly one."""
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
 
-    @property
-    def is_live(self) -> bool:
-        """Whether only live traffic of the challenger can answer it, as against copies."""
-        return self.metric in ("kpi", "score_divergence") or self.bound in (
-            "max_increase",
-            "max_ratio",
-            "min_increase",
-        )
-
-    @property
-    def subject(self) -> str:
-        """What is measured: `p99 latency`, `kpi conversion`, `error_rate`."""
-        if self.metric == "latency" and self.quantile is not None:
-            return f"p{self.quantile * 100:.10g} latency"
-        if self.metric in ("kpi", "prometheus"):
-            return f"{self.metric} {self.name or self.query}"
-        return self.metric
-
-    @cached_property
-    def title(self) -> str:
-        """Short and stable: `error_rate <= 1%`, `p99 latency <= 1.25 x champion`."""
-        bound = self.bound
-        value: float = getattr(self, bound)
-        sign = "<=" if bound.startswith("max") else ">="
-        if bound == "max_ratio":
-            return f"{self.subject} {sign} {value:.10g} x champion"
-        limit = self.limit_text(value)
-        return f"{self.subject} {sign} {'champion + ' if bound.endswith('increase') else ''}{limit}"
-
-    def limit_text(self, value: float) -> str:
-        if self.metric in ("error_rate", "disagreement"):
-            return units.percent(value)
-        return units.span(value) if self.metric == "latency" else f"{value:.10g}"
-
 
 class StepConfig(Section):
     """One weight of the challenger, or one share of copies for it, and what must hold before the next."""

@@ -18,7 +18,7 @@ from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.inputs import written
+from crossfade.rollout.inputs import encode_inputs
 from crossfade.rollout.machine import (
     WHOLE,
     Event,
@@ -230,7 +230,12 @@ def standing(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
 
 def inputs_of(live: RolloutRuntime, event: Event, home: Ledger) -> dict[str, Any]:
     """All that the decision was made on, as JSON has it, and the verdicts that came of it."""
-    inputs = {"event": event, "home": home.weights, "verdicts": live.verdicts, "given": written(live.given)}
+    inputs = {
+        "event": event,
+        "home": home.weights,
+        "verdicts": live.verdicts,
+        "given": encode_inputs(live.given),
+    }
     # As JSON has it at once: a decision that waits for the disk is not to differ from one read back.
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(inputs))
     return found

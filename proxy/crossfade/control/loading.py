@@ -22,7 +22,8 @@ from crossfade.control.journal import Entry
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
-from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import expand
 from crossfade.routing.ledger import Ledger, new_ledger, renamed, reweigh, salt_of
 from crossfade.stats.histogram import Histogram
 

@@ -18,7 +18,7 @@ from crossfade.control.change import split_after
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
 from crossfade.rollout.evaluation import choose_move, evaluate
-from crossfade.rollout.inputs import read
+from crossfade.rollout.inputs import decode_inputs
 from crossfade.rollout.machine import (
     WHOLE,
     Event,
@@ -143,7 +143,7 @@ def again(decision: Decision) -> Pairs:
     """What this code makes of the decision's own inputs."""
     evidence = decision.evidence
     try:
-        given, event, home = read(evidence["given"]), Event(evidence["event"]), evidence["home"]
+        given, event, home = decode_inputs(evidence["given"]), Event(evidence["event"]), evidence["home"]
         after = advance(given.state, event, decision.at, decision.reason)
     except (msgspec.ValidationError, ValueError, KeyError, TypeError, NotAllowedError) as error:
         return {"inputs": ("", f"not to be used: {error}")}

@@ -14,7 +14,8 @@ from crossfade.rollout.fuse import FUSE, RecentOutcomes
 from crossfade.rollout.guard import RECOVERY, SATURATED, is_sick
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
-from crossfade.rollout.strategy import Plan, expand
+from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
 from crossfade.stats.counts import ERROR, Cell

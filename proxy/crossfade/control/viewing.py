@@ -22,7 +22,7 @@ from crossfade.control.views import (
 )
 from crossfade.rollout.evidence import SHADOW, total
 from crossfade.rollout.machine import WHOLE, RolloutState
-from crossfade.rollout.strategy import Plan
+from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Verdict, duration, percent
 from crossfade.stats.counts import Cell, CountsTable
 

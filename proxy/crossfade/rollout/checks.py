@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
 from crossfade.rollout.outcomes import (
@@ -24,16 +23,16 @@ from crossfade.rollout.outcomes import (
     latency_ratio,
     requests_min,
 )
+from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.predictions import (
     disagreement_max,
     score_divergence_max,
     score_divergence_ratio,
 )
-from crossfade.rollout.strategy import Plan
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 
-Ask = Callable[[CheckConfig, Evidence, CheckContext], Finding]
+Ask = Callable[[Check, Evidence, CheckContext], Finding]
 TESTS: dict[tuple[str, str], Ask] = {
     ("error_rate", "max"): error_rate_max,
     ("error_rate", "max_increase"): error_rate_increase,
@@ -59,7 +58,7 @@ def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding,
     return tuple(evaluate_check(check, evidence, context) for check in plan.checks)
 
 
-def evaluate_check(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def evaluate_check(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     ask = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
     if ask is None:
         return Finding(check.title, Verdict.VOID, f"{check.subject} is not measured by this version")

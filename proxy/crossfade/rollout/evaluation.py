@@ -16,7 +16,8 @@ from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
 from crossfade.rollout.guard import PROXY, Circumstances, evaluate_guard, excused
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
-from crossfade.rollout.strategy import Plan, asked
+from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import checks_for_step
 from crossfade.rollout.verdict import Finding
 
 
@@ -51,7 +52,7 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     The fuse knows of common causes itself, so only a saturated proxy excuses it.
     """
     step = given.step
-    checks = asked(given.plan, step)
+    checks = checks_for_step(given.plan, step)
     inside = tuple(c for c in checks if c.metric != "prometheus")
     plan = replace(given.plan, checks=inside)
     around = Circumstances(given.lag, given.sticky, given.challenger, given.champion, given.warming)

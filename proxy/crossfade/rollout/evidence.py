@@ -26,7 +26,7 @@ from crossfade.stats.scores import Levels, ScoreBins, Scores, added, levels_of
 from crossfade.stats.sequential import Tosses
 
 if TYPE_CHECKING:
-    from crossfade.config.model import CheckConfig
+    from crossfade.rollout.plan import Check
 
 MIN_FOR_QUANTILE = 500  # durations of the champion before its quantile may serve as a threshold
 SHADOW = "shadow"
@@ -136,7 +136,7 @@ class Evidence(msgspec.Struct):
         return [s for s in compared if s.step == compared[-1].step]
 
 
-def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[CheckConfig]) -> None:
+def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -> None:
     """Add the counts of one tick, which are those of one route; then fix the limits of those to come.
 
     A challenger without live traffic (a shadow) is known by the answers to its mirrored copies.
@@ -234,7 +234,7 @@ def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, 
     return every - events.keyed + first, every, n
 
 
-def fix_limits(evidence: Evidence, checks: Iterable[CheckConfig]) -> None:
+def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
     """What is slow from now on: the limit itself, or what the champion's quantile has been.
 
     The latter anew whenever the champion has answered twice as often as the last time, so that workers are
@@ -244,8 +244,8 @@ def fix_limits(evidence: Evidence, checks: Iterable[CheckConfig]) -> None:
     due = known >= max(MIN_FOR_QUANTILE, 2 * evidence.limits_from)
     limits = {}
     for check in checks:
-        if check.metric == "latency" and check.max is not None:
-            limits[check.title] = Limit(check.max, check.max)
+        if check.metric == "latency" and check.bound == "max":
+            limits[check.title] = Limit(check.limit, check.limit)
         elif check.metric == "latency" and known >= MIN_FOR_QUANTILE:
             kept = None if due else evidence.limits.get(check.title)
             limits[check.title] = kept or limit_of(evidence.baseline, check)
@@ -254,14 +254,12 @@ def fix_limits(evidence: Evidence, checks: Iterable[CheckConfig]) -> None:
     evidence.limits = limits
 
 
-def limit_of(baseline: Histogram, check: CheckConfig) -> Limit:
+def limit_of(baseline: Histogram, check: Check) -> Limit:
     """The champion's quantile, rounded up to a bucket edge, and max_ratio times that, likewise."""
     value = baseline.quantile(check.quantile or 0.0)
     assert value is not None  # it has WARM_UP values
     bucket = bucket_of(value)
-    return Limit(
-        upper_edge(bucket + ceil(log(check.max_ratio or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket)
-    )
+    return Limit(upper_edge(bucket + ceil(log(check.limit or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket))
 
 
 def mark(stratum: Stratum, used: int) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 from crossfade.rollout.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
-    from crossfade.config.model import CheckConfig
+    from crossfade.rollout.plan import Check
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -27,18 +27,18 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def evaluate_external(
-    checks: Sequence[CheckConfig], readings: Mapping[str, Reading], since: float
+    checks: Sequence[Check], readings: Mapping[str, Reading], since: float
 ) -> tuple[Finding, ...]:
     """A verdict for each check, in their order; `readings` by query, `since` when the step began."""
     return tuple(judge_reading(check, readings.get(check.query or ""), since) for check in checks)
 
 
-def judge_reading(check: CheckConfig, reading: Reading | None, since: float) -> Finding:
+def judge_reading(check: Check, reading: Reading | None, since: float) -> Finding:
     if reading is None or reading.at < since:
         return Finding(check.title, Verdict.UNDECIDED, "the server has not been asked in this step yet")
     if reading.value is None:
         return Finding(check.title, Verdict.VOID, f"the server's answer is no number: {reading.trouble}")
-    value, limit = reading.value, check.max if check.max is not None else check.min
-    kept = value <= check.max if check.max is not None else value >= (check.min or 0.0)
+    value, limit = reading.value, check.limit
+    kept = value <= limit if check.bound == "max" else value >= limit
     said = f"the server answers {value:.6g}; the limit is {limit:.6g}"
     return Finding(check.title, Verdict.PASS if kept else Verdict.FAIL, said, estimate=value)

@@ -14,7 +14,7 @@ from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.stats.counts import RECENT_KEPT
 
 if TYPE_CHECKING:
-    from crossfade.config.model import FuseConfig
+    from crossfade.rollout.plan import Fuse
 
 FUSE = "fuse"  # the name of its verdict
 COMMON_CAUSE = 2  # errors of the champion before it can be called sick
@@ -50,7 +50,7 @@ class RecentOutcomes(msgspec.Struct):
         return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
 
 
-def evaluate_fuse(fuse: FuseConfig, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
+def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
     """FAIL when the fuse blows, VOID when it would but for the champion, None when all is well."""
     row, began = challenger.last(fuse.consecutive_errors)
     if len(row) == fuse.consecutive_errors and all(row):

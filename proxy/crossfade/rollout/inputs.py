@@ -1,8 +1,8 @@
-"""A sight as a decision keeps it, and back again: all that the verdicts and the move depend on, and no more.
+"""The inputs of a decision as the journal keeps them: all that the verdicts and the move depend on, and no more.
 
-Rule: what is left out changes no verdict. Codes, first bytes and the champion's distributions beyond their
-size are never looked at; durations are where a check is of latency; of outcomes in order, as many as
-the fuse and the guard look back on.
+Rule: what is left out changes no verdict. Left out are status codes, first-byte times, the champion's distributions (their counts stay),
+durations where no check is of latency, and outcomes in order beyond those that the fuse and the guard look back on.
+Reading ignores unknown fields and gives missing ones their defaults. Names that have changed are migrated before (control/migrations.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import replace
-from pydantic import BaseModel
 
 from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence
@@ -23,43 +22,30 @@ from crossfade.stats.histogram import Histogram
 from crossfade.stats.scores import Scores
 
 
-def written(given: EvaluationInput) -> dict[str, Any]:
-    """With keys that are strings all the way down, so that JSON gives back what it was given."""
+def encode_inputs(given: EvaluationInput) -> dict[str, Any]:
+    """Every key is a string, as in JSON, so that decoding gives equal values."""
     fuse = given.plan.fuse
     kept = max(SICK_OF, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
-    challenger = latest(given.challenger, kept)
-    champion = other_phases(given.champion, challenger, kept)
-    seen = replace(given, evidence=spare(given), challenger=challenger, champion=champion)
-    out: dict[str, Any] = msgspec.to_builtins(seen, str_keys=True, enc_hook=plain)
+    challenger = _latest(given.challenger, kept)
+    champion = _champion_outcomes(given.champion, challenger, kept)
+    needed = replace(given, evidence=_needed_evidence(given), challenger=challenger, champion=champion)
+    out: dict[str, Any] = msgspec.to_builtins(needed, str_keys=True)
     return out
 
 
-def read(value: dict[str, Any]) -> EvaluationInput:
-    """Raises msgspec.ValidationError for what was not written so."""
-    return msgspec.convert(value, EvaluationInput, str_keys=True, dec_hook=model)
+def decode_inputs(value: dict[str, Any]) -> EvaluationInput:
+    """Raises msgspec.ValidationError for anything that is not inputs of the current format."""
+    return msgspec.convert(value, EvaluationInput, str_keys=True)
 
 
-def plain(value: object) -> object:
-    if isinstance(value, BaseModel):
-        return value.model_dump(exclude_none=True)
-    raise NotImplementedError(type(value))
-
-
-def model(kind: type, value: Any) -> Any:
-    """As it was: units have been read already, so this is no time to read them again."""
-    if issubclass(kind, BaseModel):
-        return kind.model_construct(**value)
-    raise NotImplementedError(kind)
-
-
-def spare(given: EvaluationInput) -> Evidence:
-    """Earlier steps are kept only where they stand in for the present one, or count together with it."""
+def _needed_evidence(given: EvaluationInput) -> Evidence:
+    """Earlier steps are kept only where a check falls back on them or counts them together with the present step."""
     evidence = given.evidence
-    asked: set[str] = {check.metric for check in given.plan.checks}
+    metrics = {check.metric for check in given.plan.checks}
     present = evidence.of_step(given.step)
-    earlier = bool(asked & {"kpi", "disagreement"}) or not any(s.compares for s in present)
+    earlier = bool(metrics & {"kpi", "disagreement"}) or not any(s.compares for s in present)
     strata = [
-        replace(s, champion=spare_cell(s.champion, asked), challenger=spare_cell(s.challenger, asked))
+        replace(s, champion=_needed_cell(s.champion, metrics), challenger=_needed_cell(s.challenger, metrics))
         for s in (evidence.strata if earlier else present)
     ]
     return replace(
@@ -71,26 +57,26 @@ def spare(given: EvaluationInput) -> Evidence:
     )
 
 
-def spare_cell(cell: Cell, asked: set[str]) -> Cell:
+def _needed_cell(cell: Cell, metrics: set[str]) -> Cell:
     return replace(
         cell,
         codes={},
         failures={},
         first_byte=Histogram(),
         recent=[],
-        duration=cell.duration if "latency" in asked else Histogram(),
+        duration=cell.duration if "latency" in metrics else Histogram(),
     )
 
 
-def other_phases(champion: RecentOutcomes, challenger: RecentOutcomes, kept: int) -> RecentOutcomes:
-    """The champion's last outcomes, and all of the time of the challenger's."""
+def _champion_outcomes(champion: RecentOutcomes, challenger: RecentOutcomes, kept: int) -> RecentOutcomes:
+    """The champion's last outcomes, or all since the challenger's first kept one, whichever are more."""
     since = challenger.ticks[0][0] if challenger.ticks else inf
     same_time = RecentOutcomes([tick for tick in champion.ticks if tick[0] >= since])
-    return max(latest(champion, kept), same_time, key=lambda recent: sum(len(o) for _, o in recent.ticks))
+    return max(_latest(champion, kept), same_time, key=lambda recent: sum(len(o) for _, o in recent.ticks))
 
 
-def latest(recent: RecentOutcomes, kept: int) -> RecentOutcomes:
-    """The last outcomes, in the ticks that they came in."""
+def _latest(recent: RecentOutcomes, kept: int) -> RecentOutcomes:
+    """The last `kept` outcomes, in their ticks."""
     out: list[tuple[float, list[bool]]] = []
     for at, outcomes in reversed(recent.ticks):
         if kept <= 0:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, incomparable, verdict
 from crossfade.stats.differences import log_e_increase, log_e_within
@@ -30,7 +30,7 @@ from crossfade.stats.shares import log_e_shares
 COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
 
 
-def kpi_increase(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0 of a FAIL: the challenger's mean less the champion's, at the same time, keeps the limit.
 
     `max_increase` passes as all checks do. `min_increase` asks for a gain, and passes when it is proven.
@@ -40,11 +40,11 @@ def kpi_increase(check: CheckConfig, evidence: Evidence, context: CheckContext) 
     if not sides:
         return unreturned(check, evidence, context)
     context = context._replace(alpha=context.whole)
-    limit = (check.max_increase if check.min_increase is None else check.min_increase) or 0.0
+    limit = check.limit
     here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
     found = weighed(sides)
     more, less = evidence_of(sides, found, limit, context.alpha)
-    n, gains = min(here.n, rest.n), check.min_increase is not None
+    n, gains = min(here.n, rest.n), check.bound == "min_increase"
     low, high = mean_interval(found, context.alpha)
     between = (low, high) if found.v else None
     growth = gain_mean(found, limit) * found.n / max(here.n, 1)
@@ -80,15 +80,14 @@ def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: flo
     return log_e_mean_above(found, limit, alpha), log_e_mean_below(found, limit, alpha)
 
 
-def kpi_limit(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's mean is at most `max`, or at least `min`; one-sample."""
     name = check.name or ""
     sides = sides_of(evidence, context.step, name)
     if not sides:
         return unreturned(check, evidence, context)
     context = context._replace(alpha=context.whole)
-    upper = check.max is not None
-    limit = (check.max if upper else check.min) or 0.0
+    upper, limit = check.bound == "max", check.limit
     here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
     found = weighed_alone(here, limit)
     more, less = evidence_alone(here, found, limit, context.alpha)
@@ -144,7 +143,7 @@ def one_sided(sides: Sequence[Sides]) -> str:
     return f"{percent(here / n)} of the feedback is the challenger's, where its weight is {percent(expected)}"
 
 
-def unreturned(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def unreturned(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     if not any(s.compares and s.step <= context.step for s in evidence.strata):
         return incomparable(check, evidence, context)
     return Finding(check.title, Verdict.UNDECIDED, f"no feedback yet; {context.min_requests} are needed")

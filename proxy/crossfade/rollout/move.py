@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance
 from crossfade.rollout.other_rollouts import NO_OTHERS, OtherPhases, held_by
-from crossfade.rollout.strategy import Plan
+from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Finding, Verdict, duration
 from crossfade.stats.sequential import bound
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
@@ -13,6 +12,7 @@ from crossfade.rollout.evidence import (
     met_by,
     tosses_of,
 )
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
@@ -43,9 +43,9 @@ SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
 COMMON_CAUSE = 2  # bad outcomes of the champion before it can be called sick
 
 
-def error_rate_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most `max`; one-sample, statistics 1.1."""
-    limit = check.max or 0.0
+    limit = check.limit
     challenger, champion = both(evidence.of_step(context.step))
     n, x = judged(challenger), challenger.errors
     strata = evidence.of_step(context.step)
@@ -55,12 +55,12 @@ def error_rate_max(check: CheckConfig, evidence: Evidence, context: CheckContext
     return verdict(check, context, found, Wording(said, n, share(x, n), wilson(x, n)))
 
 
-def latency_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at most 1 − q of the challenger's answers take longer than `max`; one-sample.
 
     A request that has waited for longer counts as well, answered or not.
     """
-    limit, q = check.max or 0.0, check.quantile or 0.0
+    limit, q = check.limit, check.quantile or 0.0
     strata = evidence.of_step(context.step)
     ours, theirs = met_by(strata, check.title)
     times = both(strata)[0].duration
@@ -101,12 +101,12 @@ def absolute(here: Share, rest: Share, limit: float, evident: float, prove: bool
     return TestResult(here.n, evident, gain, within, excuse if common else "", proof)
 
 
-def error_rate_increase(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
     strata = evidence.comparable(context.step)
     if not strata:
         return incomparable(check, evidence, context)
-    allowed = check.max_increase or 0.0
+    allowed = check.limit
     challenger, champion = both(strata)
     here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
     tosses = tosses_of(strata, ERROR)
@@ -126,7 +126,7 @@ def error_rate_increase(check: CheckConfig, evidence: Evidence, context: CheckCo
     return verdict(check, context, found, Wording(said, here.n, p - q, difference(here, rest)))
 
 
-def latency_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger exceeds `max_ratio` times the champion's quantile no oftener than the champion its own."""
     strata = evidence.comparable(context.step)
     if not strata:
@@ -135,7 +135,7 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext)
     if not here.n or not rest.n:
         known = f"{min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers of the champion known"
         return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
-    limit, q = check.max_ratio or 0.0, check.quantile or 0.0
+    limit, q = check.limit, check.quantile or 0.0
     challenger, champion = (side.duration for side in both(strata))
     ours, interval = quantile_of(challenger, q)
     theirs, _ = quantile_of(champion, q)
@@ -158,9 +158,9 @@ def latency_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext)
     return verdict(check, context, found, Wording(said, here.n, ours / theirs, between))
 
 
-def requests_min(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """Whether the challenger had its requests in this step; it can only pass or wait."""
-    needed = int(check.min or 0)
+    needed = int(check.limit)
     n = judged(both(evidence.of_step(context.step))[0])
     finding = Verdict.PASS if n >= needed else Verdict.UNDECIDED
     reason = f"{n} requests in this step; needed are {needed}"

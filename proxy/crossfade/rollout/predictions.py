@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, Stratum
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
@@ -35,13 +35,13 @@ SHOWN_ALPHA = 0.01  # of what is said beside a verdict and decides nothing
 AT_ONE_LOOK = 1.358  # Kolmogorov's limit at 95 %, for display
 
 
-def score_divergence_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def score_divergence_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at no cut is the share of scores up to it more than `max` from the champion's."""
     strata = evidence.comparable(context.step)
     binned = binned_of(strata)
     if not binned or evidence.levels is None:
         return unscored(check, evidence, context, strata)
-    limit, below = check.max or 0.0, evidence.levels.below
+    limit, below = check.limit, evidence.levels.below
     here, rest = summed_bins(binned)
     n, rest_n, apart = sum(here), sum(rest), distance(here, rest)
     logs = distance_logs(binned, below, limit)
@@ -56,13 +56,13 @@ def score_divergence_max(check: CheckConfig, evidence: Evidence, context: CheckC
     )
 
 
-def score_divergence_ratio(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: no decile of the champion's scores, and no tail, is more than `max_ratio` times likelier or rarer."""
     strata = evidence.comparable(context.step)
     binned = binned_of(strata)
     if not binned:
         return unscored(check, evidence, context, strata)
-    limit = check.max_ratio or 1.0
+    limit = check.limit or 1.0
     here, rest = summed_bins(binned)
     n, rest_n = sum(here), sum(rest)
     most = max((a, i) for i, a in enumerate(strayed(here, rest)))
@@ -75,9 +75,7 @@ def score_divergence_ratio(check: CheckConfig, evidence: Evidence, context: Chec
     return verdict(check, context, found, Wording(said, n, most[0], None))
 
 
-def unscored(
-    check: CheckConfig, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]
-) -> Finding:
+def unscored(check: Check, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]) -> Finding:
     if not strata:
         return incomparable(check, evidence, context)
     known = f"{min(evidence.predicted.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} scores of the champion known"
@@ -110,12 +108,12 @@ def comparison_note(binned: Sequence[Binned]) -> str:
     return index + (", so the models do predict differently" if differ else "")
 
 
-def disagreement_max(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger decides otherwise at most `max` oftener than the champion, asked twice, does.
 
     On the pairs of this step or, where nothing is mirrored in it, of the last before it that has any.
     """
-    pairs, limit = Pairs(), check.max or 0.0
+    pairs, limit = Pairs(), check.limit
     paired = [s for s in evidence.strata if s.step <= context.step and s.challenger.pairs.n]
     for stratum in (s for s in paired if s.step == paired[-1].step):
         pairs.merge(stratum.challenger.pairs)

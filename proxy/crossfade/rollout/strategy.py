@@ -8,13 +8,14 @@ and each step that gives the challenger nothing at all (a preview for testers).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 from msgspec.structs import replace
 
-from crossfade.config.model import CheckConfig, FuseConfig, RolloutConfig
+from crossfade.config import units
+from crossfade.config.model import CheckConfig, RolloutConfig
 from crossfade.rollout.machine import WHOLE, Step
+from crossfade.rollout.plan import Check, Fuse, Plan
 
 if TYPE_CHECKING:
     from crossfade.config.rollout import Strategy
@@ -26,13 +27,34 @@ class Preset(NamedTuple):
     """The steps (but for their requests), the checks, and whether the last step wants an approval."""
 
     steps: tuple[Step, ...]
-    checks: tuple[CheckConfig, ...]
+    checks: tuple[Check, ...]
     approval: bool
 
 
+def check_of(config: CheckConfig) -> Check:
+    limit = getattr(config, config.bound)
+    check = Check(config.metric, config.bound, limit, "", config.quantile, config.name, config.query)
+    return replace(check, title=title_of(check))
+
+
+def title_of(check: Check) -> str:
+    """Short and stable: `error_rate <= 1%`, `p99 latency <= 1.25 x champion`."""
+    sign = "<=" if check.bound.startswith("max") else ">="
+    if check.bound == "max_ratio":
+        return f"{check.subject} {sign} {check.limit:.10g} x champion"
+    champion = "champion + " if check.bound.endswith("increase") else ""
+    return f"{check.subject} {sign} {champion}{limit_text(check)}"
+
+
+def limit_text(check: Check) -> str:
+    if check.metric in ("error_rate", "disagreement"):
+        return units.percent(check.limit)
+    return units.span(check.limit) if check.metric == "latency" else f"{check.limit:.10g}"
+
+
 # Beside the champion, "not worse than it by more than a point"; alone or unseen, an absolute limit.
-BESIDE = (CheckConfig(metric="error_rate", max_increase=0.01),)
-ALONE = (CheckConfig(metric="error_rate", max=0.05),)
+BESIDE = (check_of(CheckConfig(metric="error_rate", max_increase=0.01)),)
+ALONE = (check_of(CheckConfig(metric="error_rate", max=0.05)),)
 
 CANARY = (Step(100, HOUR), Step(500, HOUR), Step(2500, 4 * HOUR), Step(5000, 4 * HOUR))
 COPIES = (Step(0, HOUR, mirror=1000), Step(0, DAY, mirror=WHOLE))
@@ -46,35 +68,19 @@ PRESETS: dict[Strategy, Preset] = {
 }
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a rollout does, with nothing left to default. After the last step passes comes the promote."""
-
-    strategy: str
-    champion: str
-    challenger: str
-    steps: tuple[Step, ...]
-    checks: tuple[CheckConfig, ...]
-    fuse: FuseConfig | None
-    max_step_time: float | None
-    on_undecided: Literal["pause", "abort", "advance"]
-    watch: float
-    warm_up: float
-    alpha: float
-    advance_early: float | None = None
-
-
 def expand(rollout: RolloutConfig) -> Plan:
     preset = PRESETS[rollout.strategy]
     steps = steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
     if preset.approval or not steps[-1].weight:
         steps = (*steps[:-1], replace(steps[-1], approval=True))
+    fuse = rollout.fuse
     return Plan(
         strategy=rollout.strategy,
         champion=rollout.champion,
         challenger=rollout.challenger,
         steps=steps,
-        checks=rollout.checks or preset.checks,
-        fuse=rollout.fuse,
+        checks=tuple(check_of(c) for c in rollout.checks) or preset.checks,
+        fuse=Fuse(fuse.consecutive_errors, fuse.error_share, fuse.of_last) if fuse else None,
         max_step_time=rollout.max_step_time,
         on_undecided=rollout.on_undecided,
         watch=rollout.watch,
@@ -98,7 +104,7 @@ def steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
     )
 
 
-def asked(plan: Plan, step: int) -> tuple[CheckConfig, ...]:
+def checks_for_step(plan: Plan, step: int) -> tuple[Check, ...]:
     """The checks that this step's evidence can answer; len(plan.steps) is the watch.
 
     Copies are answered beside no live traffic of the challenger's, so what compares with the champion

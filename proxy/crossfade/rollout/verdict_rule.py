@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil, sqrt
 from typing import NamedTuple
 
-from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sequential import bound, wilson
 
@@ -48,7 +48,7 @@ class Wording(NamedTuple):
     interval: tuple[float, float] | None
 
 
-def verdict(check: CheckConfig, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
+def verdict(check: Check, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
     """The rule of `checks`, applied."""
     limit = bound(context.alpha)
     missing = max(context.min_requests - result.n, 0)
@@ -78,7 +78,7 @@ def verdict(check: CheckConfig, context: CheckContext, result: TestResult, wordi
     )
 
 
-def incomparable(check: CheckConfig, evidence: Evidence, context: CheckContext) -> Finding:
+def incomparable(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     if not evidence.of_step(context.step):
         return Finding(check.title, Verdict.UNDECIDED, f"no requests yet; {context.min_requests} are needed")
     reason = "champion and challenger have not had live traffic at the same time: nothing to compare"

@@ -1,0 +1,68 @@
+"""The plan of a rollout: what `strategy.expand` makes of the configuration, and what the journal keeps of it.
+
+Rule: plain values only. The journal holds plans for ever, so a key of the YAML may be renamed without a change here. A new field
+gets a default. A field that is renamed or removed needs a migration of old records (control/migrations.py).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from crossfade.rollout.machine import Step
+
+
+class Check(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One question asked of the evidence: a metric and one bound.
+
+    `bound`: max, min, max_increase, max_ratio or min_increase; `limit`: its value. `title`: the name of the verdict, under which
+    evidence is kept too. `name` and `query` are of KPIs and Prometheus queries.
+    """
+
+    metric: str
+    bound: str
+    limit: float
+    title: str
+    quantile: float | None = None
+    name: str | None = None
+    query: str | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether only live traffic of the challenger can answer it; mirrored copies cannot."""
+        return self.metric in ("kpi", "score_divergence") or self.bound not in ("max", "min")
+
+    @property
+    def subject(self) -> str:
+        """What is measured: `p99 latency`, `kpi conversion`, `error_rate`."""
+        if self.metric == "latency" and self.quantile is not None:
+            return f"p{self.quantile * 100:.10g} latency"
+        if self.metric in ("kpi", "prometheus"):
+            return f"{self.metric} {self.name or self.query}"
+        return self.metric
+
+
+class Fuse(msgspec.Struct, frozen=True):
+    """The limits of the fuse: errors in a row, or a share of errors of the last requests."""
+
+    consecutive_errors: int
+    error_share: float
+    of_last: int
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a rollout does, without open defaults. Times are seconds. The promote follows the last step."""
+
+    strategy: str
+    champion: str
+    challenger: str
+    steps: tuple[Step, ...]
+    checks: tuple[Check, ...]
+    fuse: Fuse | None
+    max_step_time: float | None
+    on_undecided: Literal["pause", "abort", "advance"]
+    watch: float
+    warm_up: float
+    alpha: float
+    advance_early: float | None = None
