@@ -215,7 +215,8 @@ class App:
         """Have the proxy that holds the state leave it, and its workers, to this one."""
         path = config.state.partition(":")[2]
         if os.path.exists(path):  # noqa: ASYNC240 - nothing else is going on yet
-            Store.read(path).close()  # raises StoreError if we could not: then let it stay where it is
+            with contextlib.closing(Store.read(path)) as state:
+                state.records()  # raises StoreError if this version cannot use it: then the other proxy stays
         if not await take_over(f"{path}.lock", self.inherited, self.counts):
             log.warning("there is no other proxy to take over from")
 

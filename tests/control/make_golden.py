@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from crossfade.control import store as store_module
+from crossfade.control.migrations import FORMAT
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.rollout.external import Reading
@@ -100,6 +100,9 @@ routes:
 """
 
 
+EDITED = ROUTES.replace("watch: 30s", "watch: 40s").replace("path: /plain", "prefix: /plain")
+
+
 class Traffic:
     """Requests on every route by the ledger in force; `bad`: the share of errors by (route, backend)."""
 
@@ -174,14 +177,13 @@ async def run(store: Store) -> Scene:
     await traffic.command("churn", Verb.ROLLBACK)
     await traffic.command("churn", Verb.RETRY)
     await scene.controller.set_split("plain", {"v2": 3, "v4": 1}, "api:kim", scene.now)
-    edited = ROUTES.replace("watch: 30s", "watch: 40s").replace("path: /plain", "prefix: /plain")
-    await scene.load(edited, HEAD, "api:kim")
+    await scene.load(EDITED, HEAD, "api:kim")
     await traffic.ticks(20)
     return scene
 
 
 def main() -> None:
-    path = GOLDEN / f"state-{store_module.FORMAT}.db"
+    path = GOLDEN / f"state-{FORMAT}.db"
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     with closing(Store.open(f"sqlite:{path}")) as store:

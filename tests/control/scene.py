@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import msgspec
 
 from crossfade.config.load import Loaded, load
+from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
 from crossfade.control.seam import WorkerStatus
 from crossfade.control.store import Store
-from crossfade.control.views import RolloutView
+from crossfade.control.views import Decision, RolloutView
 from crossfade.routing.snapshot import Route, Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
 
@@ -72,6 +75,11 @@ def several(*rollouts: str) -> str:
 
 
 BOTH = several(entry("v3", "5%", "30%"), entry("v4", "10%", "40%", hold="25s", more=", watch: 60s"))
+
+
+def rows_of(decisions: Iterable[Decision]) -> list[Row]:
+    """As the store holds them."""
+    return [Row(d.id, msgspec.json.encode(d).decode()) for d in decisions]
 
 
 def loaded(yaml: str = CANARY, head: str = HEAD) -> Loaded:

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from crossfade.control.chain import GENESIS, canonical, first_broken, hash_of, seal
 from crossfade.control.views import Decision
 
+from .scene import rows_of
+
 
 def draft(reason: str = "because", **evidence) -> Decision:
     split = {"v2": 0.95, "v3": 0.05}
@@ -24,10 +26,14 @@ def chain(n: int = 5) -> list[Decision]:
     return out
 
 
+def broken(decisions: list[Decision], previous_hash: str = GENESIS) -> int | None:
+    return first_broken(rows_of(decisions), previous_hash)
+
+
 def test_an_untouched_chain_holds():
-    assert first_broken(chain()) is None
-    assert first_broken([]) is None
-    assert first_broken(chain()[2:], chain()[1].hash) is None
+    assert broken(chain()) is None
+    assert broken([]) is None
+    assert broken(chain()[2:], chain()[1].hash) is None
 
 
 @pytest.mark.parametrize(
@@ -46,21 +52,21 @@ def test_an_untouched_chain_holds():
 def test_a_changed_record_breaks_it_there(what, value):
     decisions = chain()
     decisions[2] = replace(decisions[2], **{what: value})
-    assert first_broken(decisions) == decisions[2].id
+    assert broken(decisions) == decisions[2].id
 
 
 def test_a_changed_record_with_a_new_hash_breaks_it_at_the_next():
     decisions = chain()
     forged = replace(decisions[2], reason="another")
-    decisions[2] = replace(forged, hash=hash_of(forged))
-    assert first_broken(decisions) == 4
+    decisions[2] = replace(forged, hash=hash_of(msgspec.to_builtins(forged)))
+    assert broken(decisions) == 4
 
 
 def test_a_record_taken_out_or_moved_breaks_it():
     decisions = chain()
-    assert first_broken(decisions[:2] + decisions[3:]) == 4
-    assert first_broken([decisions[1], decisions[0], *decisions[2:]]) == 2
-    assert first_broken(decisions[1:]) == 2
+    assert broken(decisions[:2] + decisions[3:]) == 4
+    assert broken([decisions[1], decisions[0], *decisions[2:]]) == 2
+    assert broken(decisions[1:]) == 2
 
 
 json_values = st.recursive(
@@ -77,7 +83,7 @@ json_values = st.recursive(
 def test_a_hash_survives_being_written_and_read(evidence, at):
     sealed = seal(replace(draft(), evidence=evidence, at=at), 1, GENESIS)
     read = msgspec.json.decode(msgspec.json.encode(sealed), type=Decision)
-    assert first_broken([read]) is None
+    assert broken([read]) is None
 
 
 def test_what_json_cannot_hold_is_refused():

@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from crossfade.control.chain import first_broken
 from crossfade.control.refusal import Refused
-from crossfade.control.replay import replayed
+from crossfade.control.replay import journal, replayed
 from crossfade.control.store import Store
-from crossfade.control.views import Decision, StatusChange, Verb
+from crossfade.control.views import StatusChange, Verb
 
-from .scene import CANARY, Scene
+from .scene import CANARY, Scene, rows_of
 
 
 class Disk:
@@ -81,7 +81,7 @@ async def test_an_abort_happens_all_the_same_and_is_written_later(scene):
     fill(scene, False)
     await scene.run(2)
     assert [d.action for d in scene.store.decisions(None, 0, 9)] == ["start", "begin", "abort"]
-    assert first_broken(scene.store.decisions(None, 0, 9)) is None
+    assert first_broken(journal(scene.store)) is None
     rollout = scene.store.records()["churn"][0].rollouts["v3"]
     assert rollout is not None
     assert rollout.phase == "aborted"
@@ -161,7 +161,7 @@ async def test_a_decision_that_waits_for_the_disk_replays_as_well(scene):
     await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
     decisions = scene.controller.decisions(None, 0, 100)
     assert decisions[-1].action == "pause"
-    assert not replayed(decisions).differences
+    assert not replayed(rows_of(decisions)).differences
 
 
 class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
@@ -222,12 +222,11 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
             assert all(published == written for published, written in self.raised)
             ended = self.scene.rollout.phase in ("aborted", "rolled_back")
             assert not (ended and self.scene.weights.get("v3"))
-            found: list[Decision] = self.scene.store.decisions(None, 0, 10_000)
-            assert first_broken(found) is None
+            assert first_broken(journal(self.scene.store)) is None
 
     def teardown(self):
         if hasattr(self, "scene"):
-            report = replayed(self.scene.controller.decisions(None, 0, 10_000))
+            report = replayed(rows_of(self.scene.controller.decisions(None, 0, 10_000)))
             assert not report.differences  # law 12, over all those orders of events
             self.scene.store.close()
 

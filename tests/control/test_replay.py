@@ -17,7 +17,7 @@ from crossfade.rollout import machine, verdict_rule
 from crossfade.rollout.inputs import decode_inputs
 from crossfade.stats.pairs import Pairs
 
-from .scene import CANARY, HEAD, NOW, Scene
+from .scene import CANARY, HEAD, NOW, Scene, rows_of
 from .test_strategies import SHADOW
 
 FUSED = CANARY.replace(
@@ -29,8 +29,8 @@ FUSED = CANARY.replace(
 
 def decided(scene: Scene) -> list[Decision]:
     """As they are read back from the store."""
-    found = list(journal(scene.store))
-    assert found == scene.controller.decisions(None, 0, 1000)
+    found = scene.controller.decisions(None, 0, 1000)
+    assert rows_of(found) == list(journal(scene.store))
     return found
 
 
@@ -101,7 +101,7 @@ async def commanded() -> Scene:
     ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 5)]
 )
 async def test_whole_rollouts_come_out_again(make, replays, given):
-    report = replayed(decided(await make()))
+    report = replayed(rows_of(decided(await make())))
     assert report.differences == []
     assert (report.replayed, report.given) == (replays, given)
     assert str(report) == f"{replays + given} decisions, {replays} replayed, {given} given: no difference"
@@ -133,8 +133,8 @@ def named(report: Report) -> list[tuple[int, str]]:
 
 async def test_a_record_changed_without_its_hash_is_named():
     found = decided(await promoted())
-    assert named(replayed(changed(found, 3, actor="api:kim"))) == [(4, "hash")]
-    assert named(replayed(found[:2] + found[3:])) == [(4, "previous_hash"), (4, "from")]
+    assert named(replayed(rows_of(changed(found, 3, actor="api:kim")))) == [(4, "hash")]
+    assert named(replayed(rows_of(found[:2] + found[3:]))) == [(4, "previous_hash"), (4, "from")]
 
 
 def with_evidence(decision: Decision, **given: Any) -> dict[str, Any]:
@@ -166,21 +166,21 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
         ({"at": NOW}, [(3, "event"), (3, "reason")]),  # the hold was not over then
     ]
     for fields, differences in forged:
-        assert named(replayed(resealed(changed(found, 2, **fields)))) == differences, fields
+        assert named(replayed(rows_of(resealed(changed(found, 2, **fields))))) == differences, fields
 
 
 async def test_a_home_changed_is_found_by_what_an_abort_led_to():
     found = decided(await aborted())
     forged = with_evidence(found[2], home={"v2": 9000, "v4": 1000})
-    assert named(replayed(resealed(changed(found, 2, evidence=forged)))) == [(3, "to")]
+    assert named(replayed(rows_of(resealed(changed(found, 2, evidence=forged))))) == [(3, "to")]
 
 
 async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
     found = decided(await aborted())
     monkeypatch.setattr(verdict_rule, "bound", lambda alpha: 1e9)
-    differences = replayed(found).differences
+    differences = replayed(rows_of(found)).differences
     assert [(d.id, d.what) for d in differences][:1] == [(2, "verdicts")]
-    assert (3, "event") in named(replayed(found))
+    assert (3, "event") in named(replayed(rows_of(found)))
     assert str(differences[-1]).startswith('decision 3 (churn, abort): reason: the journal says "p90 latency')
 
 
@@ -188,7 +188,7 @@ async def test_a_machine_with_another_table_is_found_out(monkeypatch):
     found = decided(await promoted())
     settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
     monkeypatch.setitem(machine.TABLE, settled, machine.Transition(machine.begin, ()))
-    assert named(replayed(found)) == [(5, "inputs")]
+    assert named(replayed(rows_of(found))) == [(5, "inputs")]
 
 
 async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
@@ -199,7 +199,7 @@ async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
         await scene.run(20)
         with closing(Store.read(path)) as other:
             assert replayed(journal(other)).differences == []
-            assert list(journal(other)) == scene.controller.decisions(None, 0, 100)
+            assert list(journal(other)) == rows_of(scene.controller.decisions(None, 0, 100))
 
 
 def test_an_empty_journal_has_no_difference():

@@ -132,7 +132,7 @@ async def test_decisions_have_the_names_of_the_contract():
     scene = await served()
     assert set(shown(scene.controller.decisions("churn", 0)[-1])) == {
         "id", "at", "route", "action", "actor", "from", "to", "reason", "evidence", "ledger_version",
-        "config_hash", "previous_hash", "hash",
+        "config_hash", "previous_hash", "hash", "format",
     }  # fmt: skip
     assert [d.id for d in scene.controller.decisions(None, 1, 1)] == [2]
     assert scene.controller.decisions("none", 0) == []

@@ -1,9 +1,9 @@
-"""The journal through today's code: each decision must come out again, bit for bit (law 12).
+"""Replay: the journal's decisions are computed again by the code of this version and compared, bit for bit (law 12).
 
-Rule: a decision is taken only from what it holds itself. Verdicts, the loop's move, the transition and the
-split it leads to are computed again and compared; who said so and when is given. What came from outside
-(a start, a split, another file) has nothing to compute, but it has its place in the chain, and each
-decision has to begin where the one before it on its route ended.
+Rule: a decision is computed from its own record only: the verdicts, the loop's move, the transition and the split. The actor and the
+time are taken as given. A decision from outside (a start, a split, another file) has no inputs to compute from; checked are its
+place in the hash chain, and that each decision begins where the one before it on its route ended.
+A record of an earlier format is migrated first. Its numbers are compared; the wording of its reasons and fields that came later are not.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crossfade.control.chain import GENESIS, hash_of
+from crossfade.control.chain import GENESIS, Row, hash_of, parsed
 from crossfade.control.change import split_after
+from crossfade.control.migrations import FORMAT, current_record, record_format
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
 from crossfade.rollout.evaluation import choose_move, evaluate
@@ -30,11 +31,12 @@ from crossfade.rollout.machine import (
 )
 
 LOOP = "loop"
-PAGE = 500  # decisions read at a time
+PAGE = 500  # records read at a time
+UNUSABLE = (msgspec.ValidationError, ValueError, KeyError, TypeError, AttributeError, NotAllowedError)
 
 
 class Difference(msgspec.Struct):
-    """`journal` is what was decided, `today` what this code decides."""
+    """`journal`: what was decided; `today`: what this version decides."""
 
     id: int
     route: str
@@ -45,117 +47,129 @@ class Difference(msgspec.Struct):
 
     def __str__(self) -> str:
         where = f"decision {self.id} ({self.route}, {self.action}): {self.what}"
-        return f"{where}: the journal says {self.journal!r}, and it is {self.today!r}"
+        return f"{where}: the journal says {self.journal!r}, this version says {self.today!r}"
 
 
 class Report(msgspec.Struct):
-    """`given`: decisions that came from outside, which cannot be computed."""
+    """`given`: decisions from outside, which cannot be computed. `earlier`: of all, those of earlier formats."""
 
     decisions: int = 0
     replayed: int = 0
     given: int = 0
     differences: list[Difference] = msgspec.field(default_factory=list)
+    earlier: int = 0
 
     def __str__(self) -> str:
         ended = "no difference" if not self.differences else f"{len(self.differences)} differences"
-        return f"{self.decisions} decisions, {self.replayed} replayed, {self.given} given: {ended}"
+        earlier = f" ({self.earlier} of an earlier format)" if self.earlier else ""
+        return f"{self.decisions} decisions{earlier}, {self.replayed} replayed, {self.given} given: {ended}"
 
 
-def journal(store: Store) -> Iterator[Decision]:
-    """All of it, in order."""
+def journal(store: Store) -> Iterator[Row]:
+    """All records, in order."""
     after = 0
-    while page := store.decisions(None, after, PAGE):
+    while page := store.rows(after, PAGE):
         yield from page
         after = page[-1].id
 
 
-def replayed(decisions: Iterable[Decision]) -> Report:
-    report, previous_hash, ends = Report(), GENESIS, Ends({}, {})
-    for decision in decisions:
+def replayed(rows: Iterable[Row]) -> Report:
+    report, previous_hash, ends = Report(), GENESIS, _Ends({}, {})
+    for row in rows:
         report.decisions += 1
-        found = compared(decision, chain_of(decision, previous_hash))
-        found += compared(decision, ends.pairs(decision))
+        record = parsed(row) or {}
+        try:
+            decision = msgspec.convert(current_record(record), Decision)
+        except UNUSABLE as error:
+            report.differences.append(Difference(row.id, "", "", "record", row.text, f"not usable: {error}"))
+            continue
+        is_earlier = record_format(record) < FORMAT
+        report.earlier += is_earlier
+        pairs = _chain_pairs(row, record, previous_hash) | ends.pairs(decision)
         ends.move(decision)
         previous_hash = decision.hash
         if "given" in decision.evidence:
             report.replayed += 1
-            found += compared(decision, again(decision))
+            computed = _computed_pairs(decision)
+            pairs |= _without_wording(computed) if is_earlier else computed
         else:
             report.given += 1
-        report.differences += found
+        report.differences += [
+            Difference(decision.id, decision.route, decision.action, what, said, now)
+            for what, (said, now) in pairs.items()
+            if said != now
+        ]
     return report
 
 
-Pairs = dict[str, tuple[Any, Any]]  # what → (as the journal has it, as it should be)
-Part = dict[str, Any]
+_Pairs = dict[str, tuple[Any, Any]]  # what → (in the journal, computed)
+_Part = dict[str, Any]
 
 
-class Ends(NamedTuple):
+class _Ends(NamedTuple):
     """Where the decisions so far have left each route, and each challenger's rollout on it."""
 
-    routes: dict[str, Part]
-    rollouts: dict[tuple[str, str], Part]
+    routes: dict[str, _Part]
+    rollouts: dict[tuple[str, str], _Part]
 
-    def pairs(self, decision: Decision) -> Pairs:
+    def pairs(self, decision: Decision) -> _Pairs:
         """Each decision begins where the one before it ended: the split by route, the phase by rollout."""
         begin = decision.from_
-        place = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
-        said = part(begin, OF_ROUTE), part(begin, OF_ROLLOUT)
-        was = self.routes.get(decision.route, {}), self.rollouts.get(place, {})
+        key = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
+        said = _part(begin, _OF_ROUTE), _part(begin, _OF_ROLLOUT)
+        was = self.routes.get(decision.route, {}), self.rollouts.get(key, {})
         return {"from": (said, was)} if said != was else {}
 
     def move(self, decision: Decision) -> None:
         end, route = decision.to, decision.route
-        self.routes[route] = part(end, OF_ROUTE)
+        self.routes[route] = _part(end, _OF_ROUTE)
         if "challenger" in end:
-            self.rollouts[route, end["challenger"]] = part(end, OF_ROLLOUT)
+            self.rollouts[route, end["challenger"]] = _part(end, _OF_ROLLOUT)
         elif not end:
-            for place in [place for place in self.rollouts if place[0] == route]:
-                del self.rollouts[place]
+            for key in [key for key in self.rollouts if key[0] == route]:
+                del self.rollouts[key]
         else:
             self.rollouts.pop((route, decision.from_.get("challenger", "")), None)
 
 
-OF_ROUTE, OF_ROLLOUT = ("split", "ledger_version"), ("phase", "step", "attempt")
+_OF_ROUTE, _OF_ROLLOUT = ("split", "ledger_version"), ("phase", "step", "attempt")
 
 
-def part(standing: Part, keys: Iterable[str]) -> Part:
-    """Without the names that hold nothing: a backend that leaves the file takes its name along."""
-    return {key: held(standing[key]) if key == "split" else standing[key] for key in keys if key in standing}
-
-
-def compared(decision: Decision, pairs: Pairs) -> list[Difference]:
-    return [
-        Difference(decision.id, decision.route, decision.action, what, said, now)
-        for what, (said, now) in pairs.items()
-        if said != now
-    ]
-
-
-def chain_of(decision: Decision, previous_hash: str) -> Pairs:
+def _part(standing: _Part, keys: Iterable[str]) -> _Part:
+    """Without backends of weight 0: one that leaves the file takes its name along."""
     return {
-        "previous_hash": (decision.previous_hash, previous_hash),
-        "hash": (decision.hash, hash_of(decision)),
+        key: _with_weight(standing[key]) if key == "split" else standing[key]
+        for key in keys
+        if key in standing
     }
 
 
-def again(decision: Decision) -> Pairs:
-    """What this code makes of the decision's own inputs."""
+def _chain_pairs(row: Row, record: dict[str, Any], previous_hash: str) -> _Pairs:
+    return {
+        "id": (row.id, record.get("id")),
+        "previous_hash": (record.get("previous_hash"), previous_hash),
+        "hash": (record.get("hash"), hash_of(record)),
+    }
+
+
+def _computed_pairs(decision: Decision) -> _Pairs:
+    """What this version makes of the decision's own inputs."""
     evidence = decision.evidence
     try:
         given, event, home = decode_inputs(evidence["given"]), Event(evidence["event"]), evidence["home"]
+        said = evidence["verdicts"]
         after = advance(given.state, event, decision.at, decision.reason)
-    except (msgspec.ValidationError, ValueError, KeyError, TypeError, NotAllowedError) as error:
-        return {"inputs": ("", f"not to be used: {error}")}
+    except UNUSABLE as error:
+        return {"inputs": ("", f"not usable: {error}")}
     state, begin, verdicts = given.state, decision.from_, evaluate(given)
-    out: Pairs = {
+    out: _Pairs = {
         "state": (
             [begin.get("phase"), begin.get("step"), begin.get("attempt")],
             [str(state.phase), state.step, state.attempt],
         ),
-        "verdicts": (evidence["verdicts"], [as_json(v) for v in verdicts]),
+        "verdicts": (said, [_as_json(v) for v in verdicts]),
         "action": (decision.action, action_of(event, state, after)),
-        "to": (decision.to, standing_after(begin, home, (state, after), given.other_phases)),
+        "to": (decision.to, _standing_after(begin, home, (state, after), given.other_phases)),
     }
     if decision.actor == LOOP:
         move = choose_move(given, verdicts, decision.at)
@@ -164,23 +178,40 @@ def again(decision: Decision) -> Pairs:
     return out
 
 
-def as_json(value: Any) -> Any:
+def _without_wording(pairs: _Pairs) -> _Pairs:
+    """As versions of an earlier format knew it: without reasons, and without fields that came later."""
+    out = {what: pair for what, pair in pairs.items() if what != "reason"}
+    if "to" in out:
+        said, now = out["to"]
+        out["to"] = said, _known_fields(now, said)
+    if "verdicts" in out:
+        said, now = out["verdicts"]
+        known = [_known_fields(v, w) for v, w in zip(now, said, strict=False)] + now[len(said) :]
+        out["verdicts"] = [v | {"reason": ""} for v in said], [v | {"reason": ""} for v in known]
+    return out
+
+
+def _known_fields(now: _Part, said: _Part) -> _Part:
+    return {key: value for key, value in now.items() if key in said}
+
+
+def _as_json(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def standing_after(
+def _standing_after(
     begin: dict[str, Any],
     home: dict[str, int],
     states: tuple[RolloutState, RolloutState],
     others: Collection[str],
 ) -> dict[str, Any]:
-    """Where route and rollout stand, from where they stood."""
+    """Where route and rollout stand after the transition between these states."""
     split, version = begin.get("split", {}), begin.get("ledger_version", 0)
     weights = split_after({name: round(share * WHOLE) for name, share in split.items()}, home, states, others)
     _, after = states
     if weights is not None:
-        wanted = shares(weights)
-        moved = active_step(after) is not None or held(wanted) != held(split)
+        wanted = _shares(weights)
+        moved = active_step(after) is not None or _with_weight(wanted) != _with_weight(split)
         split, version = (wanted, version + 1) if moved else (split, version)
     return {
         "split": split,
@@ -193,9 +224,9 @@ def standing_after(
     }
 
 
-def shares(weights: dict[str, int]) -> dict[str, float]:
+def _shares(weights: dict[str, int]) -> dict[str, float]:
     return {name: weight / WHOLE for name, weight in weights.items()}
 
 
-def held(split: dict[str, float]) -> dict[str, float]:
+def _with_weight(split: dict[str, float]) -> dict[str, float]:
     return {name: share for name, share in split.items() if share}

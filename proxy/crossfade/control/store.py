@@ -7,35 +7,28 @@ One proxy holds a database at a time. Redis comes with replicas; until then it i
 
 from __future__ import annotations
 
+import logging
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
 
-from crossfade.control.chain import GENESIS
+from crossfade.control import migrations
+from crossfade.control.chain import GENESIS, Row
 from crossfade.control.lock import LockedError, StateLock
+from crossfade.control.migrations import FormatError
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.routing.ledger import BUCKETS, Ledger
 
-APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 3
+log = logging.getLogger("crossfade.store")
+
 BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
 IN_MEMORY = ":memory:"
-
-SCHEMA = """
-CREATE TABLE decisions (
-    id INTEGER PRIMARY KEY, at REAL NOT NULL, route TEXT NOT NULL, hash TEXT NOT NULL, record TEXT NOT NULL
-);
-CREATE INDEX decisions_of_route ON decisions (route, id);
-CREATE TABLE route_state (
-    route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
-    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
-    evidence BLOB NOT NULL
-) WITHOUT ROWID;
-"""
 
 
 class StoreError(Exception):
@@ -87,18 +80,20 @@ class Store:
 
     @classmethod
     def read(cls, path: str) -> Store:
-        """To look into only: without the lock, so also beside a proxy at work."""
+        """For reading only, without the lock, so also beside a proxy at work. The file is never changed."""
         if not Path(path).is_file():
             raise StoreError(f"{path}: there is no such file")
+        connection = None
         try:
             connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: cannot be read: {error}") from error
-        try:
-            if not recognise(connection, path):
+            written = migrations.format_of(connection)
+            if written is None:
                 raise StoreError(f"{path}: there is no journal in it")
-        except (sqlite3.Error, StoreError) as error:
-            connection.close()
+            if written < migrations.FORMAT:
+                connection = upgraded_copy(connection, path, written)
+        except (sqlite3.Error, FormatError, StoreError) as error:
+            if connection is not None:
+                connection.close()
             raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
         return cls(connection, path, None)
 
@@ -192,6 +187,14 @@ class Store:
         last = self.last()
         return (last.id, last.hash) if last else (0, GENESIS)
 
+    def rows(self, after: int, limit: int) -> list[Row]:
+        """The records above `after` in order of id, as they are stored."""
+        clause = "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?"
+        try:
+            return [Row(*row) for row in self.connection.execute(clause, (after, limit))]
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
+
     def select(self, clause: str, values: tuple[object, ...]) -> list[Decision]:
         try:
             rows = self.connection.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
@@ -215,39 +218,72 @@ def connect(path: str) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         prepare(connection, path)
-    except (sqlite3.Error, StoreError) as error:
+    except (sqlite3.Error, FormatError, StoreError) as error:
         if connection is not None:
             connection.close()
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path}: cannot be used as the state: {error}") from error
-        raise
+        raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
     return connection
 
 
-def recognise(connection: sqlite3.Connection, path: str) -> int:
-    """How many tables there are in a database of ours; another's raises StoreError, as does another format."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application != APPLICATION and (application or tables):
-        raise StoreError(f"{path}: is a database of another program")
-    (written,) = connection.execute("PRAGMA user_version").fetchone()
-    if tables and written != FORMAT:
-        age = "a newer" if written > FORMAT else "an older"
-        raise StoreError(f"{path}: was written by {age} version (format {written}, this one knows {FORMAT})")
-    return int(tables)
-
-
 def prepare(connection: sqlite3.Connection, path: str) -> None:
-    tables = recognise(connection, path)
+    """Make the tables, or bring them to the current format. The caller holds the lock on the state."""
+    written = migrations.format_of(connection)
     (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if sound != "ok":
         raise StoreError(f"{path}: is corrupt: {sound}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    if not tables:
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; {SCHEMA} COMMIT;"
+    if written is None:
+        migrations.create(connection)
+    elif written < migrations.FORMAT:
+        copy = keep_copy(connection, f"{path}.format-{written}")
+        upgrade(connection, path, written)
+        log.warning(
+            "%s: upgraded from format %d to %d; the file before is %s", path, written, migrations.FORMAT, copy
         )
+    else:
+        with suppress(sqlite3.Error):  # only for an error message: a full disk must not stop a start
+            migrations.name_version(connection)
+
+
+def keep_copy(connection: sqlite3.Connection, path: str) -> str:
+    """The whole file as it is before an upgrade, for a downgrade. It replaces the copy of an earlier upgrade."""
+    unfinished = f"{path}.new"
+    try:
+        Path(unfinished).unlink(missing_ok=True)
+        with closing(sqlite3.connect(unfinished)) as copy:
+            connection.backup(copy)
+        os.replace(unfinished, path)
+    except (sqlite3.Error, OSError) as error:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise StoreError(f"{path}: cannot keep a copy of the state before its upgrade: {error}") from error
+    return path
+
+
+def upgrade(connection: sqlite3.Connection, path: str, written: int) -> None:
+    try:
+        migrations.migrate(connection)
+    except (sqlite3.Error, msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
+        said = (
+            f"the upgrade from format {written} to {migrations.FORMAT} failed, nothing is changed: {error!r}"
+        )
+        raise StoreError(f"{path}: {said}") from error
+
+
+def upgraded_copy(connection: sqlite3.Connection, path: str, written: int) -> sqlite3.Connection:
+    """A temporary database in the current format, for reading; the file stays as it is."""
+    copy = sqlite3.connect("", isolation_level=None)
+    try:
+        with closing(connection):
+            connection.backup(copy)
+        upgrade(copy, path, written)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
 
 
 class HomeNames(msgspec.Struct):

@@ -114,7 +114,7 @@ class RolloutView(msgspec.Struct):
     verdicts: list[VerdictView]
 
 
-class Decision(msgspec.Struct):
+class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
@@ -134,6 +134,7 @@ class Decision(msgspec.Struct):
     config_hash: str
     previous_hash: str
     hash: str
+    format: int = 3  # of the state file that it was written to; records of format 3 do not name it
 
 
 class StatusChange(msgspec.Struct):

@@ -1,0 +1,181 @@
+"""The formats of the state file, and how each becomes the next.
+
+Rule: a format is never changed once a version has written it. A change of a table, of a field's name in a stored value, or of
+the wording of reasons is a new format: raise FORMAT, add a migration and a golden file (python -m tests.control.make_golden).
+Tables are migrated when the file is opened, all steps in one transaction. Records of the journal keep the bytes that were
+hashed and are migrated each time they are read. Migrations never import what later versions may change.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+VERSION = version("crossfade")
+APPLICATION = 0x43524F53  # "CROS" in the database's header
+FORMAT = 4
+OLDEST = 3  # formats 1 and 2 were never in use
+
+SCHEMA = """
+CREATE TABLE decisions (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, route TEXT NOT NULL, hash TEXT NOT NULL, record TEXT NOT NULL
+);
+CREATE INDEX decisions_of_route ON decisions (route, id);
+CREATE TABLE route_state (
+    route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
+    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
+    evidence BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class FormatError(Exception):
+    """The file is of another program, or of a format that this version does not know."""
+
+
+# ── the file ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def format_of(connection: sqlite3.Connection) -> int | None:
+    """The format of a state file, None when it is empty. Raises FormatError, or sqlite3.Error."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION and (application or tables):
+        raise FormatError("is a database of another program")
+    if not tables:
+        return None
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    if not OLDEST <= written <= FORMAT:
+        raise FormatError(
+            f"has format {written}, written by crossfade {_version_of(connection)}; "
+            f"this version, {VERSION}, reads formats {OLDEST} to {FORMAT}"
+        )
+    return int(written)
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """The tables of the current format, in an empty file."""
+    connection.executescript(
+        f"BEGIN; PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; {SCHEMA} COMMIT;"
+    )
+    name_version(connection)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """To the current format, every step or none. Raises what the failed step raised."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again: before the transaction began, another process may have migrated the file.
+        for number in range(format_of(connection) or FORMAT, FORMAT):
+            TABLES[number](connection)
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        name_version(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends it by itself when the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def name_version(connection: sqlite3.Connection) -> None:
+    """Which version wrote the file last, for the error of an older one. Every format keeps `meta` as it is."""
+    if _version_of(connection) != VERSION:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('version', ?)", (VERSION,))
+
+
+def _version_of(connection: sqlite3.Connection) -> str:
+    try:
+        found = connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+    except sqlite3.Error:
+        found = None
+    return str(found[0]) if found else "of an unknown version"
+
+
+def _tables_3_to_4(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
+
+
+TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {3: _tables_3_to_4}
+
+
+# ── records of the journal ────────────────────────────────────────────────────────────────────────
+
+Record = Mapping[str, Any]
+
+
+def record_format(record: Record) -> int:
+    """Records of format 3 do not name theirs."""
+    return int(record.get("format", OLDEST))
+
+
+def current_record(record: Record) -> Record:
+    """The record as the current format would hold it. Raises ValueError, KeyError, TypeError or msgspec.ValidationError."""
+    number = record_format(record)
+    if not OLDEST <= number <= FORMAT:
+        raise ValueError(f"a record of format {number}; this version knows formats {OLDEST} to {FORMAT}")
+    for step in range(number, FORMAT):
+        record = RECORDS[step](record)
+    return record
+
+
+class _Check3(msgspec.Struct):
+    """A check as format 3 has it: as the YAML spelled it then."""
+
+    metric: str
+    quantile: float | None = None
+    name: str | None = None
+    query: str | None = None
+    max: float | None = None
+    min: float | None = None
+    max_increase: float | None = None
+    max_ratio: float | None = None
+    min_increase: float | None = None
+
+
+def _record_3_to_4(record: Record) -> Record:
+    """A check has one `bound` and its `limit`, and its title."""
+    evidence = record["evidence"]
+    if "given" not in evidence:
+        return record
+    given = evidence["given"]
+    plan = given["plan"]
+    checks = [_check_3_to_4(msgspec.convert(check, _Check3)) for check in plan["checks"]]
+    return {**record, "evidence": {**evidence, "given": {**given, "plan": {**plan, "checks": checks}}}}
+
+
+def _check_3_to_4(check: _Check3) -> dict[str, Any]:
+    bounds = ("max", "min", "max_increase", "max_ratio", "min_increase")
+    bound = next((name for name in bounds if getattr(check, name) is not None), None)
+    if bound is None:
+        raise ValueError(f"a check of {check.metric} without a bound")
+    limit = getattr(check, bound)
+    title = _title_3(check, bound, limit)
+    found = {"metric": check.metric, "bound": bound, "limit": limit, "title": title}
+    rest = {"quantile": check.quantile, "name": check.name, "query": check.query}
+    return found | {key: value for key, value in rest.items() if value is not None}
+
+
+def _title_3(check: _Check3, bound: str, limit: float) -> str:
+    """Format 3 kept evidence under this title, which the code made from the check."""
+    subject = check.metric
+    if check.metric == "latency" and check.quantile is not None:
+        subject = f"p{check.quantile * 100:.10g} latency"
+    elif check.metric in ("kpi", "prometheus"):
+        subject = f"{check.metric} {check.name or check.query}"
+    sign = "<=" if bound.startswith("max") else ">="
+    if bound == "max_ratio":
+        return f"{subject} {sign} {limit:.10g} x champion"
+    text = f"{limit:.10g}"
+    if check.metric in ("error_rate", "disagreement"):
+        text = f"{limit * 100:.10g}%"
+    elif check.metric == "latency":
+        text = f"{limit * 1000:.10g}ms" if limit < 1 else f"{limit:.10g}s"
+    return f"{subject} {sign} {'champion + ' if bound.endswith('increase') else ''}{text}"
+
+
+RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4}
