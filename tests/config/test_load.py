@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.document import Document, Mark, Node
+from crossfade.config.load import told_once
 from crossfade.config.model import (
     AccessLogConfig,
     AdminConfig,
@@ -33,7 +36,7 @@ from crossfade.config.model import (
     TimeoutConfig,
     TlsConfig,
 )
-from crossfade.config.problem import ConfigError
+from crossfade.config.problem import ConfigError, Problem, Severity
 from tests.config.sample import loaded, rollout, route, text
 
 LEAST = """\
@@ -300,6 +303,42 @@ def test_shares_survive_the_file_exactly(parts: int):
         f"{{a: {parts // 100}.{parts % 100:02}%, b: {(10_000 - parts) // 100}.{(10_000 - parts) % 100:02}%}}"
     )
     assert loaded(text(split=written)).config.routes[0].split == {"a": parts, "b": 10_000 - parts}
+
+
+def problem(line: int, severity: Severity = "error", message: str = "wrong") -> Problem:
+    return Problem("f.yaml", line, 1, "", message, severity=severity)
+
+
+def told(*problems: Problem, broken: Iterable[int] = (), first: Iterable[Problem] = ()) -> list[Problem]:
+    marks = frozenset(Mark(line, 1) for line in broken)
+    document = Document("f.yaml", Node(Mark(1, 1), None), tuple(first), marks)
+    return list(told_once([*first, *problems], document))
+
+
+def test_what_is_wrong_is_told_in_the_order_of_the_file():
+    late, early, later = problem(7), problem(2, "warning"), problem(8)
+    assert told(late, early, later) == [early, late, later]
+
+
+def test_the_same_problem_is_told_once():
+    assert told(problem(2), problem(2)) == [problem(2)]
+
+
+def test_two_different_errors_at_one_place_are_both_told():
+    both = [problem(2), problem(2, message="and that as well")]
+    assert told(*both) == both
+
+
+def test_a_warning_at_the_place_of_an_error_is_left_out():
+    kept = problem(3, "warning")
+    assert told(problem(2, "warning"), problem(2), kept) == [problem(2), kept]
+
+
+def test_nothing_more_is_told_of_a_value_that_could_not_be_read():
+    """A warning neither, as what could not be read is an error at that place."""
+    unread = problem(2, message="the environment variable X is not set")
+    found = told(problem(2), problem(2, "warning"), problem(3), broken=[2], first=[unread])
+    assert found == [unread, problem(3)]
 
 
 def test_a_secret_too_short_is_refused_and_not_repeated():

@@ -17,7 +17,7 @@ from crossfade.rollout import machine, verdict_rule
 from crossfade.rollout.inputs import decode_inputs
 from crossfade.stats.pairs import Pairs
 
-from .scene import CANARY, HEAD, NOW, Scene, rows_of
+from .scene import BOTH, CANARY, HEAD, NOW, Scene, entry, rows_of, several
 from .test_strategies import SHADOW
 
 FUSED = CANARY.replace(
@@ -189,6 +189,33 @@ async def test_a_machine_with_another_table_is_found_out(monkeypatch):
     settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
     monkeypatch.setitem(machine.TABLE, settled, machine.Transition(machine.begin, ()))
     assert named(replayed(rows_of(found))) == [(5, "inputs")]
+
+
+async def test_a_route_that_was_removed_begins_anew():
+    """Nothing of it is left: not its split, and not the phases of its rollouts. The other route's is."""
+    scene = Scene()
+    other = BOTH.replace("churn", "other").replace("/predict", "/other").removeprefix("\nroutes:\n")
+    for yaml in (CANARY + other, CANARY, CANARY + other, "routes:\n" + other, CANARY + other):
+        await scene.load(yaml)
+        await scene.run(12)
+    found = decided(scene)
+    churn = [d.action for d in found if d.route == "churn"]
+    assert churn == ["start", "begin", "advance", "promote", "remove", "start", "begin", "advance"]
+    removed = [(d.id, d.route) for d in found if d.action == "remove"]
+    assert [route for _, route in removed] == ["other", "churn"]
+    assert (found[removed[0][0]].route, found[removed[0][0]].action) == ("churn", "promote")
+    assert replayed(rows_of(found)).differences == []
+
+
+async def test_a_rollout_taken_out_of_the_file_begins_anew_and_the_one_beside_it_goes_on():
+    scene = Scene()
+    await scene.load(BOTH)
+    await scene.run(3)
+    for kept in (several(entry("v3", "5%", "30%")), BOTH):
+        await scene.load(kept)
+        await scene.run(8)
+    assert scene.actions() == ["start", "start", "begin", "begin", "end", "advance", "start", "begin"]
+    assert replayed(rows_of(decided(scene))).differences == []
 
 
 async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from crossfade.app import TICK
 from crossfade.control.chain import GENESIS, first_broken, seal
 from crossfade.control.store import RouteRecord, Store, StoreError
 from crossfade.control.views import Decision
@@ -139,6 +140,29 @@ def test_workers_are_left_to_the_next_holder(path):
     assert Path(f"{path}.lock").read_text() == ""
     with closing(Store.open(f"sqlite:{path}")) as store:
         assert store.left_behind == []
+
+
+def test_another_s_lock_is_waited_for_less_than_a_tick(path):
+    """A reader's lock is brief, so it is waited for; but never for as long as the health loop's next turn."""
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        (waited,) = store.connection.execute("PRAGMA busy_timeout").fetchone()
+        assert 100 <= waited < TICK * 1000
+
+
+def test_what_cannot_be_written_beside_another_writer_is_told_and_can_be_written_later(path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        store.connection.execute("PRAGMA busy_timeout = 0")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreError, match="cannot write: database is locked"):
+                store.commit([decision(1, GENESIS)], [(record(), {})])
+            with pytest.raises(StoreError, match="cannot write: database is locked"):
+                store.save_evidence({"r": {}})
+            other.execute("ROLLBACK")
+        assert store.head() == (0, GENESIS)
+        store.commit([decision(1, GENESIS)], [(record(), {})])
+        assert store.head()[0] == 1
+        assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_in_memory_there_is_nothing_to_lock():

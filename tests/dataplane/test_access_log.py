@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from crossfade.dataplane import access_log
+from crossfade.errors import RequestRefused, Stage
 from crossfade.routing.snapshot import AccessLog, Rate, Sticky
 from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import answering, closing
@@ -164,6 +165,22 @@ async def test_a_sample_is_logged(harness: Harness, file: Path, monkeypatch: pyt
         await client.send(get())
         await client.answer()
     await lines(file, 10)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "status", "told"),
+    [(0.24, 400, True), (0.25, 400, False), (0.25, 499, False), (0.25, 500, True), (0.99, 503, True)],
+)
+async def test_a_refusal_has_a_line_in_the_sample_or_where_the_proxy_failed(
+    file: Path, monkeypatch: pytest.MonkeyPatch, drawn: float, status: int, told: bool
+) -> None:
+    monkeypatch.setattr(access_log, "random", lambda: drawn)
+    logger = access_log.AccessLogger(log_to(file, 0.25))
+    logger.refusal(RequestRefused(Stage.PARSE, status=status), b"127.0.0.1", b"abc")
+    await logger.closed()
+    expected = [("127.0.0.1", "abc", status, ["downstream/parse"])] if told else []
+    found = [(line["client"], line["request_id"], line["status"], line["failures"]) for line in logged(file)]
+    assert found == expected
 
 
 async def test_it_can_be_turned_off_and_on(harness: Harness, file: Path, tmp_path: Path) -> None:

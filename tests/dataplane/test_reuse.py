@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from crossfade.dataplane.listener import CLIENT_SWEEPS
 from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.scripted import Conversation, answering, each
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
@@ -190,6 +191,28 @@ async def test_idle_connections_are_closed_after_a_while(
     await client.send(get())
     assert (await client.answer()).status == 200
     assert len(backend.conversations) == 2
+
+
+@pytest.mark.parametrize(("idle", "kept"), [(3.0, True), (4.4, False)])
+async def test_an_idle_connection_is_closed_before_uvicorn_would(
+    harness: Harness, idle: float, kept: bool
+) -> None:
+    """uvicorn does after 5 s. A look is had each half second: one idle for 4.4 s must be gone at the next."""
+    backend = harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(get())
+    await client.answer()
+    (endpoint,) = harness.plane.backends["v2"].endpoints.values()
+    await wait_until(lambda: endpoint.idle, "it is pooled")
+    looks = harness.plane.sweeps // CLIENT_SWEEPS
+    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > looks, "a look has just been had")
+    endpoint.idle[0].idle_since = harness.plane.now - idle
+    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > looks + 1, "another look")
+    assert len(endpoint.idle) == kept
+    await client.send(get())
+    await client.answer()
+    assert len(backend.conversations) == (1 if kept else 2)
 
 
 async def test_a_connection_that_was_never_used_may_be_stale(harness: Harness) -> None:

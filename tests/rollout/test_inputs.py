@@ -112,6 +112,30 @@ def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
         assert [s.step for s in again.evidence.strata] == kept
 
 
+def at_the_second_step(checks) -> EvaluationInput:
+    """Of a rollout that is under way, with counts of both steps."""
+    given = seen(random.Random(3), plan(checks))
+    state = msgspec.structs.replace(given.state, phase=Phase.PROGRESSING, step=1)
+    return msgspec.structs.replace(given, state=state)
+
+
+@pytest.mark.parametrize("only", CHECKS, ids=lambda only: only.title)
+def test_each_check_alone_has_the_strata_that_it_counts(only):
+    """A KPI and a disagreement count the earlier steps together with the present one; no other check does."""
+    given = at_the_second_step([only])
+    again = read(written(given))
+    kept = [0, 1, 2] if only.metric in ("kpi", "disagreement") else [1]
+    assert [s.step for s in again.evidence.strata] == kept
+    assert evaluate(again) == evaluate(given)
+
+
+def test_earlier_steps_stay_away_while_some_stratum_of_the_present_step_compares():
+    """Another rollout of the route may have taken the champion's traffic for a part of the step."""
+    given = at_the_second_step(CHECKS[:2])
+    given.evidence.open("r", 9, 1, 1.0)
+    assert [s.version for s in read(written(given)).evidence.strata] == [1, 9]
+
+
 @pytest.mark.parametrize("value", [{}, {"plan": 1}])
 def test_what_was_not_written_so_is_refused(value):
     with pytest.raises(msgspec.ValidationError):

@@ -1,0 +1,204 @@
+"""The certificates of a listener: who is asked for one, what a renewal changes, and that no session outlives it."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+
+from crossfade.workers.messages import Certificate
+from crossfade.workers.tls import Credentials, context_of
+from tests.certificates import Authority
+
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "others")
+
+
+def listener(authority: Authority, clients: Authority | None = None, required: bool = True) -> Certificate:
+    cert, key = authority.files("localhost")
+    return Certificate(cert, key, clients.file if clients else None, required)
+
+
+def client(authority: Authority, *own: str, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """One that trusts this authority, with a certificate of its own if given."""
+    context = ssl.create_default_context(cafile=authority.file)
+    if version is not None:
+        context.minimum_version = context.maximum_version = version
+    if own:
+        context.load_cert_chain(*own)
+    return context
+
+
+def connected(
+    server: ssl.SSLContext,
+    client: ssl.SSLContext,
+    name: str | None = "localhost",
+    session: ssl.SSLSession | None = None,
+) -> ssl.SSLObject:
+    """The client's side of a connection over which the server has spoken. Raises SSLError, from either side."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(down, up, server_hostname=name, session=session)
+    theirs = server.wrap_bio(up, down, server_side=True)
+    waiting = [ours, theirs]
+    while waiting:
+        for side in list(waiting):
+            try:
+                side.do_handshake()
+                waiting.remove(side)
+            except ssl.SSLWantReadError:
+                pass
+    theirs.write(b"hello")
+    assert ours.read(5) == b"hello"  # with TLS 1.3 the tickets come before it
+    return ours
+
+
+def shown(side: ssl.SSLObject) -> bytes:
+    der = side.getpeercert(binary_form=True)
+    assert der is not None
+    return der
+
+
+# ── what a listener asks for ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_both_versions_are_spoken(authority: Authority, version: ssl.TLSVersion) -> None:
+    assert connected(context_of(listener(authority)), client(authority, version=version)).version() in (
+        "TLSv1.2",
+        "TLSv1.3",
+    )
+
+
+def test_nothing_older_is_spoken(authority: Authority) -> None:
+    assert context_of(listener(authority)).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_the_protocol_is_http_1(authority: Authority) -> None:
+    asking = client(authority)
+    asking.set_alpn_protocols(["h2", "http/1.1"])
+    assert connected(context_of(listener(authority)), asking).selected_alpn_protocol() == "http/1.1"
+
+
+def test_nobody_is_asked_for_a_certificate_without_a_ca_for_clients(authority: Authority) -> None:
+    assert context_of(listener(authority)).verify_mode is ssl.CERT_NONE
+    connected(context_of(listener(authority)), client(authority))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("required", [True, False])
+def test_a_client_shows_a_certificate_where_it_must(
+    authority: Authority, others: Authority, version: ssl.TLSVersion, required: bool
+) -> None:
+    server = context_of(listener(authority, others, required))
+    connected(server, client(authority, *others.files("client"), version=version))
+    if required:
+        with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            connected(server, client(authority, version=version))
+    else:
+        connected(server, client(authority, version=version))
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_certificate_of_another_ca_is_refused_even_where_none_is_needed(
+    authority: Authority, others: Authority, required: bool
+) -> None:
+    server = context_of(listener(authority, others, required))
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        connected(server, client(authority, *authority.files("client")))
+
+
+# ── sessions ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_can_be_resumed_where_clients_show_no_certificate(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    server, asking = context_of(listener(authority)), client(authority, version=version)
+    first = connected(server, asking)
+    assert connected(server, asking, session=first.session).session_reused
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_session_is_resumed_where_clients_show_certificates(
+    authority: Authority, others: Authority, version: ssl.TLSVersion, required: bool
+) -> None:
+    """A ticket would say for the old CA that this client is good, when that CA is trusted no more."""
+    server = context_of(listener(authority, others, required))
+    asking = client(authority, *others.files("client"), version=version)
+    first = connected(server, asking)
+    assert first.session is None or not first.session.has_ticket
+    assert not connected(server, asking, session=first.session).session_reused
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_client_of_a_ca_that_is_gone_cannot_come_back_with_its_session(
+    authority: Authority, others: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    credentials = Credentials(listener(authority, others))
+    server = credentials.context  # what the listener was given, once and for all
+    asking = client(authority, *others.files("client"), version=version)
+    session = connected(server, asking).session
+    Path(others.file).write_bytes(Path(Authority(tmp_path, "new").file).read_bytes())
+    credentials.renew()
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+        connected(server, asking, session=session)
+
+
+# ── renewal ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def replaced(files: Certificate, *fresh: str) -> None:
+    for path, other in zip((files.cert, files.key), fresh, strict=True):
+        Path(path).write_bytes(Path(other).read_bytes())
+
+
+@pytest.mark.parametrize("name", ["localhost", None])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_renewed_certificate_is_shown_from_the_next_connection_on(
+    authority: Authority, version: ssl.TLSVersion, name: str | None
+) -> None:
+    """Also to a client that names nobody, by the very context that the listener was given."""
+    files = listener(authority)
+    credentials = Credentials(files)
+    server = credentials.context
+    asking = client(authority, version=version)
+    asking.check_hostname = name is not None
+    before = shown(connected(server, asking, name))
+    assert shown(connected(server, asking, name)) == before
+    replaced(files, *authority.files("localhost"))
+    assert shown(connected(server, asking, name)) == before, "until it is told to renew"
+    credentials.renew()
+    assert shown(connected(server, asking, name)) != before
+
+
+def test_files_that_are_no_good_leave_the_ones_before_in_force(authority: Authority) -> None:
+    files = listener(authority)
+    credentials = Credentials(files)
+    server = credentials.context
+    before = shown(connected(server, client(authority)))
+    Path(files.cert).write_text("no certificate")
+    with pytest.raises(OSError, match=f"cannot use {files.cert} with {files.key}"):
+        credentials.renew()
+    assert shown(connected(server, client(authority))) == before
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_that_cannot_be_read_is_named(authority: Authority, tmp_path: Path, content: str | None) -> None:
+    missing = tmp_path / "clients.pem"
+    if content is not None:
+        missing.write_text(content)
+    cert, key = authority.files("localhost")
+    with pytest.raises(OSError, match=f"cannot use {missing}: "):
+        context_of(Certificate(cert, key, str(missing)))
