@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := .venv/bin/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-compiled test-newest lint types layers bench lock clean
+.PHONY: demo test test-compiled test-newest lint types layers hooks bench lock clean
 demo: .venv/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: .venv/test.ok ; $(PY) -m pytest $(ARGS)
 # What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler.
@@ -15,8 +15,11 @@ test-newest:
 	rm -rf .venv/newest && $(PYTHON) -m venv .venv/newest && $(PYTHON) -c '$(BUILD)' >.venv/newest/build.in
 	.venv/newest/bin/pip install --quiet --disable-pip-version-check -r .venv/newest/build.in --editable '.[test]'
 	.venv/newest/bin/python -m pytest $(ARGS)
-lint: .venv/dev.ok ; .venv/bin/ruff check . && .venv/bin/ruff format --check .
+lint: .venv/dev.ok
+	.venv/bin/ruff check . && .venv/bin/ruff check --config proxy/pure.toml proxy && .venv/bin/ruff format --check .
+	.venv/bin/codespell
 types: .venv/dev.ok ; .venv/bin/mypy
+hooks: .venv/dev.ok ; .venv/bin/pre-commit install
 layers: .venv/dev.ok ; .venv/bin/lint-imports
 bench: .venv/dev.ok
 	-@$(MAKE) --no-print-directory .venv/bench.ok   # where there are no such binaries, the bench says what is absent

@@ -60,7 +60,7 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
             raise
 
     async def keep_loading(app: web.Application) -> AsyncIterator[None]:
-        app[LOADED] = asyncio.create_task(load_model())
+        app[LOADED] = asyncio.create_task(load_model())  # noqa: TID251 - main awaits it too
         yield
         app[LOADED].cancel()
         await asyncio.gather(app[LOADED], return_exceptions=True)
@@ -109,7 +109,7 @@ async def serve(config: ServerConfig) -> int:
 
 
 async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
-    stop = asyncio.create_task(stopped.wait())
+    stop = asyncio.create_task(stopped.wait())  # noqa: TID251 - it cannot fail
     try:
         await asyncio.wait((loaded, stop), return_when=asyncio.FIRST_COMPLETED)
         if loaded.done() and (failure := loaded.exception()):

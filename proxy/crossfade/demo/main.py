@@ -52,7 +52,7 @@ async def perform(folder: Path, console: Console, keep: bool) -> int:
 
 async def play_all(stage: Stage, console: Console) -> tuple[list[Row], int]:
     traffic = Traffic(stage.url)
-    running = asyncio.create_task(traffic.run())
+    running = asyncio.create_task(traffic.run())  # noqa: TID251 - awaited in finally
     rows: list[Row] = []
     sent = 0
     try:

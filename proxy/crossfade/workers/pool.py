@@ -119,7 +119,7 @@ class WorkerPool:
             link, reader = await self.start(number)
             self.links[number] = link
             self.on_start([each.process.pid for each in self.links.values()])
-            watching = asyncio.create_task(self.supervise_link(link))
+            watching = asyncio.create_task(self.supervise_link(link))  # noqa: TID251 - it catches its own errors
             try:
                 await self.listen_to(link, reader)
                 code = 0 if self.is_stopping() else await link.process.wait()
