@@ -123,7 +123,7 @@ def at_the_second_step(checks) -> EvaluationInput:
 def test_each_check_alone_has_the_strata_that_it_counts(only):
     """A KPI and a disagreement count the earlier steps together with the present one; no other check does."""
     given = at_the_second_step([only])
-    again = read(written(given))
+    again = decode_inputs(encode_inputs(given))
     kept = [0, 1, 2] if only.metric in ("kpi", "disagreement") else [1]
     assert [s.step for s in again.evidence.strata] == kept
     assert evaluate(again) == evaluate(given)
@@ -133,7 +133,7 @@ def test_earlier_steps_stay_away_while_some_stratum_of_the_present_step_compares
     """Another rollout of the route may have taken the champion's traffic for a part of the step."""
     given = at_the_second_step(CHECKS[:2])
     given.evidence.open("r", 9, 1, 1.0)
-    assert [s.version for s in read(written(given)).evidence.strata] == [1, 9]
+    assert [s.version for s in decode_inputs(encode_inputs(given)).evidence.strata] == [1, 9]
 
 
 @pytest.mark.parametrize("value", [{}, {"plan": 1}])
