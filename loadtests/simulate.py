@@ -27,7 +27,7 @@ from crossfade.rollout.verdict import Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.histogram import Histogram, bucket_of
-from crossfade.stats.sequential import Tosses, bound, gain_worse, log_e_worse
+from crossfade.stats.sequential import SplitCounts, bound, gain_worse, log_e_worse
 from loadtests.rivals import RIVALS
 from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, P99, Ints, Traffic, World, traffic
 
@@ -135,7 +135,7 @@ def plain(world: World, seen: Traffic) -> int | None:
     """The test with nothing around it, to compare with its Wald bound."""
     here, rest = np.cumsum(seen.x), np.cumsum(seen.rest_x)
     for look in np.flatnonzero(seen.x).tolist():
-        tosses = Tosses(world.shares[0], int(here[look]), int(rest[look]))
+        tosses = SplitCounts(world.shares[0], int(here[look]), int(rest[look]))
         if log_e_worse([tosses], 1.0) >= bound(ALPHA):
             return int(look)
     return None

@@ -187,7 +187,8 @@ async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
 async def test_a_machine_with_another_table_is_found_out(monkeypatch):
     found = decided(await promoted())
     settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
-    monkeypatch.setitem(machine.TABLE, settled, machine.Transition(machine.begin, ()))
+    begin = machine.TABLE[machine.Phase.PROGRESSING, machine.Event.BEGIN].apply
+    monkeypatch.setitem(machine.TABLE, settled, machine.Transition(begin, ()))
     assert named(replayed(rows_of(found))) == [(5, "inputs")]
 
 

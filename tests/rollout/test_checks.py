@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig, StepConfig
 from crossfade.rollout.checks import evaluate_check, evaluate_checks
-from crossfade.rollout.evidence import MIN_FOR_QUANTILE, tosses_of
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, split_counts
 from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
@@ -270,7 +270,7 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
         gather(made, [cell("v3", 10, 1, times=()), cell("v2", 90, times=())], (question,))
         found += 10
     assert found <= 250  # the test from the start alone needs more than twice as many
-    assert log_e_increase(tosses_of(made.strata, ERROR), 0.01) < bound(CONTEXT.alpha)
+    assert log_e_increase(split_counts(made.strata, ERROR), 0.01) < bound(CONTEXT.alpha)
 
 
 @pytest.mark.parametrize(

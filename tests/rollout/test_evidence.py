@@ -14,15 +14,15 @@ from crossfade.rollout.evidence import (
     Limit,
     Side,
     fix_limits,
-    judged,
     limit_of,
-    marks_of,
-    tosses_of,
-    total,
+    marked_counts,
+    requests_not_abandoned,
+    split_counts,
+    sum_cells,
 )
 from crossfade.stats.counts import ERROR, Events
 from crossfade.stats.histogram import GAMMA
-from crossfade.stats.sequential import Tosses
+from crossfade.stats.sequential import SplitCounts
 
 from .counting import cell, check, evidence, gather
 
@@ -44,7 +44,7 @@ def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
     gather(
         made, [cell("v3", 7, 1, version=2), cell("v1", 50, 50, version=2), cell("v3", 9, 9, version=1)], ()
     )
-    assert tosses_of(made.strata, ERROR) == [Tosses(0.1, 3, 3, 12, 90), Tosses(0.5, 1, 0, 10)]
+    assert split_counts(made.strata, ERROR) == [SplitCounts(0.1, 3, 3, 12, 90), SplitCounts(0.5, 1, 0, 10)]
     assert [s.challenger.requests for s in made.strata] == [12, 10]
 
 
@@ -80,12 +80,12 @@ def test_a_threshold_comes_from_what_was_known_before_the_tick():
     made = two_steps()
     first = cell("v2", MIN_FOR_QUANTILE, times=[0.1] * MIN_FOR_QUANTILE)
     gather(made, [first, cell("v3", 10, times=[9.0] * 10)], (RATIO,))
-    assert tosses_of(made.strata, RATIO.title) == []  # nothing was known when these came
+    assert split_counts(made.strata, RATIO.title) == []  # nothing was known when these came
 
     slow = [0.1] * 8 + [0.16] * 2
     gather(made, [cell("v2", 10, times=slow), cell("v3", 10, times=slow)], (RATIO,))
     # the champion's p90 was 100 ms: two are above it, and two above 1.5 times it
-    assert tosses_of(made.strata, RATIO.title) == [Tosses(0.1, 2, 2, 10, 10)]
+    assert split_counts(made.strata, RATIO.title) == [SplitCounts(0.1, 2, 2, 10, 10)]
 
 
 def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often():
@@ -152,8 +152,8 @@ def test_evidence_survives_being_written_down():
 def test_sums_leave_their_parts_alone_and_clients_that_left_say_nothing():
     one, two = cell("v3", 5), cell("v3", 6, 2)
     two.abandoned = 4
-    assert (total([one, two]).requests, one.requests, total([]).requests) == (11, 5, 0)
-    assert judged(two) == 2
+    assert (sum_cells([one, two]).requests, one.requests, sum_cells([]).requests) == (11, 5, 0)
+    assert requests_not_abandoned(two) == 2
 
 
 def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
@@ -164,9 +164,13 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
         gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
     (stratum,) = made.strata
     assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
-    assert marks_of(made.strata, ERROR) == [(Tosses(0.1, 4, 6, 40, 160), Tosses(0.1, 8, 12, 80, 320))]
-    assert marks_of(made.strata, limit.title) == [(Tosses(0.1, 8, 0, 40, 160), Tosses(0.1, 16, 0, 80, 320))]
-    assert marks_of(made.strata, "a check that is new") == []
+    assert marked_counts(made.strata, ERROR) == [
+        (SplitCounts(0.1, 4, 6, 40, 160), SplitCounts(0.1, 8, 12, 80, 320))
+    ]
+    assert marked_counts(made.strata, limit.title) == [
+        (SplitCounts(0.1, 8, 0, 40, 160), SplitCounts(0.1, 16, 0, 80, 320))
+    ]
+    assert marked_counts(made.strata, "a check that is new") == []
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
 
@@ -175,5 +179,5 @@ def test_marks_of_a_ratio_stay_as_they_were():
     made = evidence(cell("v2", MIN_FOR_QUANTILE), checks=(ratio,))
     for _ in range(2):
         gather(made, [cell("v3", 30, times=[0.1] * 30), cell("v2", 80)], (ratio,))
-    ((first, second),) = marks_of(made.strata, ratio.title)
-    assert (first, second) == (Tosses(0.1, 30, 0, 30, 80), Tosses(0.1, 60, 0, 60, 160))
+    ((first, second),) = marked_counts(made.strata, ratio.title)
+    assert (first, second) == (SplitCounts(0.1, 30, 0, 30, 80), SplitCounts(0.1, 60, 0, 60, 160))

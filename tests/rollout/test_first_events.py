@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from crossfade.rollout import first_events
 from crossfade.rollout.checks import evaluate_check
-from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, gather, tosses_of
-from crossfade.rollout.first_events import BITS, Firsts
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, gather, split_counts
+from crossfade.rollout.first_events import BITS, FirstEvents
 from crossfade.rollout.verdict import Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
@@ -25,7 +25,7 @@ KEYS = st.integers(0, 2**BITS - 1)
 
 @given(st.lists(st.lists(KEYS, max_size=20), max_size=10))
 def test_each_key_counts_once_in_whatever_portions_it_comes(portions):
-    made = Firsts()
+    made = FirstEvents()
     assert sum(made.count(keys) for keys in portions) == len({key for keys in portions for key in keys})
     assert sum(made.count(keys) for keys in portions) == 0
 
@@ -34,7 +34,7 @@ def test_when_full_half_of_the_keys_are_left_out_and_none_counts_twice(monkeypat
     monkeypatch.setattr(first_events, "LIMIT", 64)
     rng = random.Random(5)
     keys = [rng.getrandbits(BITS) for _ in range(2000)]
-    made = Firsts()
+    made = FirstEvents()
     counted = [key for key in keys if made.count([key])]
     assert made.halvings >= 4
     assert len(made.seen) < 64
@@ -56,14 +56,14 @@ def test_a_step_counts_its_own_first_events_and_errors_without_a_key_each():
     gather(made, [sticky("v3", 10, [1, 1, 2]), sticky("v2", 90, [3, 4, 3])], ())
     gather(made, [sticky("v3", 10, [2, 5]), sticky("v2", 90, [4]), cell("v2", 10, 7)], ())
     (first,) = made.strata
-    assert tosses_of([first], ERROR) == [(0.1, 3, 2 + 7, 20, 190)]
+    assert split_counts([first], ERROR) == [(0.1, 3, 2 + 7, 20, 190)]
     assert (first.met[ERROR].challenger.all, first.met[ERROR].champion.all) == (5, 4 + 7)
     assert (first.challenger.errors, first.challenger.events) == (5, {})  # people are told of requests
 
     made.open("r", 3, 1, 0.5)  # 3 moves to the challenger
     gather(made, [sticky("v3", 10, [3, 2, 3], 3), sticky("v2", 10, [4], 3)], ())
     gather(made, [sticky("v3", 5, [2, 6], 2)], ())  # these began before the step did
-    assert [t[:3] for t in tosses_of(made.strata, ERROR)] == [(0.1, 4, 9), (0.5, 2, 1)]
+    assert [t[:3] for t in split_counts(made.strata, ERROR)] == [(0.1, 4, 9), (0.5, 2, 1)]
 
     made.open("r", 4, 2, 0.9)
     gather(made, [sticky("v3", 5, [7], 2)], ())  # two steps late: not in a test any more

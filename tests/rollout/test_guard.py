@@ -17,10 +17,10 @@ from crossfade.rollout.guard import (
     PROXY,
     RATIO,
     UNKEYED,
-    WARM_UP,
-    Circumstances,
+    WARMING_UP,
+    GuardInput,
     evaluate_guard,
-    is_sick,
+    is_failing,
 )
 from crossfade.rollout.machine import Event, RolloutState
 from crossfade.rollout.strategy import expand
@@ -29,7 +29,7 @@ from crossfade.stats.counts import Cell
 
 from .counting import cell, check, evidence
 
-CALM = Circumstances(0.0, True, RecentOutcomes(), RecentOutcomes())
+CALM = GuardInput(0.0, True, RecentOutcomes(), RecentOutcomes())
 
 
 def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
@@ -49,8 +49,8 @@ def recents(
     return out
 
 
-def found(made: Evidence, around: Circumstances = CALM) -> list[tuple[str, bool]]:
-    cautions = evaluate_guard(made, 0, around)
+def found(made: Evidence, guard_input: GuardInput = CALM) -> list[tuple[str, bool]]:
+    cautions = evaluate_guard(made, 0, guard_input)
     assert all(c.verdict.verdict is Verdict.VOID and c.verdict.reason for c in cautions)
     return [(c.verdict.check, c.excuses) for c in cautions]
 
@@ -165,7 +165,7 @@ def bad(**given: int) -> Evidence:
 
 
 def test_a_warm_up_holds_and_excuses_nobody():
-    assert found(evidence(), CALM._replace(warming=True)) == [(WARM_UP, False)]
+    assert found(evidence(), CALM._replace(warming=True)) == [(WARMING_UP, False)]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_warm_up_holds_and_excuses_nobody():
 )
 def test_what_comes_while_the_champion_is_sick_is_left_out(outcomes, later, sick):
     _, champion = recents("", outcomes)
-    assert is_sick(champion, 100.0 + later) is sick
+    assert is_failing(champion, 100.0 + later) is sick
 
 
 def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crossfade.stats.means import FEWEST, Moments, Sides, mean_interval, weighed
+from crossfade.stats.means import MIN_UNITS, Moments, SplitMoments, mean_interval, weighted_difference
 
 ALPHA, RUNS, UNITS, LOOK = 0.05, 60, 10_000, 200
 RAMP = ((0.05, 1.0), (0.25, 1.3), (0.5, 1.6))  # share, and how much more often a unit converts than at first
@@ -17,16 +17,16 @@ def numbers(kind: str, rate: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def ever_differs(kind: str, gain: float, rng: np.random.Generator) -> bool:
-    done: list[Sides] = []
+    done: list[SplitMoments] = []
     for share, more in RAMP:
-        now, here = Sides(share, Moments(), Moments()), rng.random(UNITS) < share
+        now, here = SplitMoments(share, Moments(), Moments()), rng.random(UNITS) < share
         y = numbers(kind, 0.04 * more, rng) * np.where(here, gain, 1.0)
         sums = [np.cumsum(a) for a in (here, here * y, here * y * y, ~here, ~here * y, ~here * y * y)]
         for at in range(LOOK - 1, UNITS, LOOK):
             n, s, q, m, t, r = (float(a[at]) for a in sums)
-            now = Sides(share, Moments(int(n), s, q), Moments(int(m), t, r))
-            low, high = mean_interval(weighed([*done, now]), ALPHA)
-            if min(n, m) >= FEWEST and not low <= 0 <= high:
+            now = SplitMoments(share, Moments(int(n), s, q), Moments(int(m), t, r))
+            low, high = mean_interval(weighted_difference([*done, now]), ALPHA)
+            if min(n, m) >= MIN_UNITS and not low <= 0 <= high:
                 return True
         done.append(now)
     return False

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.stats.differences import Cut, gain_increase, log_e_increase, log_e_shift, log_e_within
-from crossfade.stats.sequential import Tosses, bound, gain_worse, log_e_worse
+from crossfade.stats.sequential import SplitCounts, bound, gain_worse, log_e_worse
 
 
 def binomial(n: int, p: float) -> list[float]:
@@ -30,7 +30,7 @@ def expectation(e, share: float, p_here: float, p_rest: float, n: int) -> float:
 def increase(margin: float):
     def e(cut: Cut) -> float:
         n, rest_n = cut.here + cut.here_not, cut.rest + cut.rest_not
-        return exp(log_e_increase([Tosses(cut.share, cut.here, cut.rest, n, rest_n)], margin))
+        return exp(log_e_increase([SplitCounts(cut.share, cut.here, cut.rest, n, rest_n)], margin))
 
     return e
 
@@ -49,7 +49,7 @@ def test_the_increase_is_expected_to_fall_below_its_margin():
 def within(margin: float):
     def e(cut: Cut) -> float:
         n, rest_n = cut.here + cut.here_not, cut.rest + cut.rest_not
-        return exp(log_e_within([Tosses(cut.share, cut.here, cut.rest, n, rest_n)], margin))
+        return exp(log_e_within([SplitCounts(cut.share, cut.here, cut.rest, n, rest_n)], margin))
 
     return e
 
@@ -62,11 +62,11 @@ def test_keeping_a_margin_is_expected_to_be_one_where_it_is_just_not_kept(share,
 
 
 def test_a_margin_is_proven_without_a_single_error_but_never_without_room():
-    clean = [Tosses(0.25, 0, 0, 1500, 4500)]
+    clean = [SplitCounts(0.25, 0, 0, 1500, 4500)]
     assert log_e_within(clean, 0.01) > bound(0.05)
     assert log_e_within(clean, 0.0) == 0
-    assert log_e_within([Tosses(0.25, 60, 60, 1500, 4500)], 0.01) < 0
-    assert log_e_within([Tosses(1.0, 0, 0, 1500, 0)], 0.01) == 0
+    assert log_e_within([SplitCounts(0.25, 60, 60, 1500, 4500)], 0.01) < 0
+    assert log_e_within([SplitCounts(1.0, 0, 0, 1500, 0)], 0.01) == 0
 
 
 @pytest.mark.parametrize(("centre", "p_rest"), [(0.5, 0.45), (0.1, 0.1), (0.9, 0.3)])
@@ -85,7 +85,7 @@ def test_a_base_rate_that_moves_changes_nothing():
     for first in ends(share, 0.5, margin):
         for second in ends(share, 0.01, margin):
             counts = [a + b for a, b in zip(first[1], second[1], strict=True)]
-            total += first[0] * second[0] * exp(log_e_increase([Tosses(share, *counts)], margin))
+            total += first[0] * second[0] * exp(log_e_increase([SplitCounts(share, *counts)], margin))
     assert total == pytest.approx(1, abs=1e-9)
 
 
@@ -102,7 +102,7 @@ def ends(share: float, base: float, margin: float):
 
 counts = st.integers(0, 200)
 tosses = st.builds(
-    lambda share, x, y, good, fine: Tosses(share, x, y, x + good, y + fine),
+    lambda share, x, y, good, fine: SplitCounts(share, x, y, x + good, y + fine),
     st.sampled_from([0.01, 0.05, 0.25, 0.5]),
     counts,
     counts,
@@ -122,7 +122,7 @@ def test_order_and_splitting_of_the_evidence_do_not_matter(strata, margin):
         t._replace(here=t.here // 2, rest=t.rest // 2, n=t.n // 2, rest_n=t.rest_n // 2) for t in strata
     ]
     others = [
-        Tosses(t.share, *(a - b for a, b in zip(t[1:], half[1:], strict=True)))
+        SplitCounts(t.share, *(a - b for a, b in zip(t[1:], half[1:], strict=True)))
         for t, half in zip(strata, halves, strict=True)
     ]
     whole = log_e_increase(strata, margin)
@@ -138,7 +138,9 @@ def test_evidence_falls_in_the_margin_and_rises_with_events_here(found, margin, 
 
 
 def test_a_share_of_all_or_nothing_bets_nothing():
-    assert log_e_increase([Tosses(1.0, 50, 0, 50), Tosses(0.0, 0, 50, 0, 50)], 0.01) == pytest.approx(0)
+    assert log_e_increase(
+        [SplitCounts(1.0, 50, 0, 50), SplitCounts(0.0, 0, 50, 0, 50)], 0.01
+    ) == pytest.approx(0)
     assert gain_increase(1.0, 0.5, 0.1, 0.0) == 0
 
 
@@ -147,7 +149,9 @@ def test_the_growth_is_that_of_the_best_bet():
     best = gain_worse(0.05, 0.05, 0.01, 1.0)
     assert 0.99 * best < gain_increase(0.05, 0.05, 0.01, 0.0) <= best
     assert gain_increase(0.05, 0.02, 0.01, 0.01) == pytest.approx(0, abs=1e-9)
-    many = [Tosses(0.2, 2000, 800, 20_000, 80_000)]  # log E is the growth times the requests, less the mixing
+    many = [
+        SplitCounts(0.2, 2000, 800, 20_000, 80_000)
+    ]  # log E is the growth times the requests, less the mixing
     assert log_e_increase(many, 0.02) == pytest.approx(20_000 * gain_increase(0.2, 0.1, 0.01, 0.02), abs=4)
 
 
@@ -161,7 +165,7 @@ def rejects_ever(rng: random.Random, share: float, p_here: float, p_rest: float,
             n_here += on
             here += on and event
             rest += (not on) and event
-        if log_e_increase([Tosses(share, here, rest, n_here, 100 * look - n_here)], 0.01) >= bound(0.05):
+        if log_e_increase([SplitCounts(share, here, rest, n_here, 100 * look - n_here)], 0.01) >= bound(0.05):
             return True
     return False
 

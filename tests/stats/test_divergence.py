@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.stats.divergence import (
-    Binned,
-    distance,
+    SplitBins,
+    _log_e_distance,
+    ks_distance,
     log_e_band,
     log_e_differ,
     log_e_differ_robust,
-    log_e_distance,
-    stability,
+    stability_index,
 )
 
 DECILES = tuple(i / 10 for i in range(1, 10))
@@ -32,7 +32,7 @@ ALIKE = (0.5, 0.3, 0.2)
     ],
 )
 def test_reference_values_of_the_beta_mixtures(here, known, robust):
-    found = [Binned(0.05, here, (95,) * 4)]
+    found = [SplitBins(0.05, here, (95,) * 4)]
     assert log_e_differ(found) == pytest.approx(known, abs=1e-6)
     if robust is not None:
         assert log_e_differ_robust(found) == pytest.approx(robust, abs=1e-6)
@@ -50,7 +50,7 @@ def expectation(test, share: float, here, rest, requests: int) -> float:
                 after[grown] = after.get(grown, 0.0) + p * chance
         found = after
     bins = len(here)
-    return sum(p * exp(test([Binned(share, counts[:bins], counts[bins:])])) for counts, p in found.items())
+    return sum(p * exp(test([SplitBins(share, counts[:bins], counts[bins:])])) for counts, p in found.items())
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -62,7 +62,7 @@ def test_alike_is_no_evidence_of_any_difference(share):
 def test_a_missing_answer_here_and_there_is_no_difference_to_the_robust_one():
     """Half of the answers are missing on one side, which is another share and not another distribution."""
     assert expectation(log_e_differ, 0.5, ALIKE, ALIKE, 4) == pytest.approx(1, abs=1e-9)
-    seen = [Binned(0.5, (250, 150, 100), (500, 300, 200))]
+    seen = [SplitBins(0.5, (250, 150, 100), (500, 300, 200))]
     assert log_e_differ(seen) > 3 > log_e_differ_robust(seen)
 
 
@@ -70,7 +70,7 @@ def test_a_missing_answer_here_and_there_is_no_difference_to_the_robust_one():
 @pytest.mark.parametrize("here", [(0.6, 0.3, 0.1), (0.4, 0.3, 0.3), (0.5, 0.2, 0.3), ALIKE])
 def test_a_distance_up_to_the_limit_is_no_evidence(share, here):
     def test(strata):
-        return log_e_distance(strata, (0.5, 0.8), 0.1)
+        return _log_e_distance(strata, (0.5, 0.8), 0.1)
 
     assert expectation(test, share, here, ALIKE, 6) <= 1 + 1e-9
 
@@ -82,32 +82,35 @@ def test_what_is_inside_the_band_is_no_evidence(share, here):
 
 
 bins = st.lists(st.integers(0, 60), min_size=10, max_size=10)
-strata = st.lists(st.builds(Binned, st.sampled_from([0.05, 0.5]), bins, bins), min_size=1, max_size=3)
+strata = st.lists(st.builds(SplitBins, st.sampled_from([0.05, 0.5]), bins, bins), min_size=1, max_size=3)
 
 
 @given(strata)
 def test_order_and_splitting_of_the_evidence_do_not_matter(found):
-    halves = [Binned(w, [x // 2 for x in here], [x // 2 for x in rest]) for w, here, rest in found]
+    halves = [SplitBins(w, [x // 2 for x in here], [x // 2 for x in rest]) for w, here, rest in found]
     others = [
-        Binned(w, [x - x // 2 for x in here], [x - x // 2 for x in rest]) for w, here, rest in reversed(found)
+        SplitBins(w, [x - x // 2 for x in here], [x - x // 2 for x in rest])
+        for w, here, rest in reversed(found)
     ]
     parts = [*others, *halves]
-    assert log_e_distance(parts, DECILES, 0.1) == pytest.approx(log_e_distance(found, DECILES, 0.1), abs=1e-6)
+    assert _log_e_distance(parts, DECILES, 0.1) == pytest.approx(
+        _log_e_distance(found, DECILES, 0.1), abs=1e-6
+    )
     assert log_e_band(parts, 1.5) == pytest.approx(log_e_band(found, 1.5), abs=1e-6)
 
 
 @given(strata, st.floats(0, 0.3), st.floats(0, 0.2))
 def test_a_wider_limit_has_less_evidence_against_it(found, limit, more):
     """Cut by cut; so of the mean as well."""
-    wide, narrow = (log_e_distance(found, DECILES, at) for at in (limit + more, limit))
+    wide, narrow = (_log_e_distance(found, DECILES, at) for at in (limit + more, limit))
     assert wide <= narrow + 1e-6 or narrow < 0
 
 
 def test_nothing_seen_is_no_evidence():
-    nothing = [Binned(0.05, (0,) * 10, (0,) * 10)]
-    assert log_e_distance(nothing, DECILES, 0.1) == pytest.approx(0)
+    nothing = [SplitBins(0.05, (0,) * 10, (0,) * 10)]
+    assert _log_e_distance(nothing, DECILES, 0.1) == pytest.approx(0)
     assert log_e_band(nothing, 1.5) == pytest.approx(0)
-    assert log_e_distance([], DECILES, 0.1) == pytest.approx(0)
+    assert _log_e_distance([], DECILES, 0.1) == pytest.approx(0)
 
 
 def drawn(rng: random.Random, size: int, power: float) -> list[int]:
@@ -120,18 +123,18 @@ def drawn(rng: random.Random, size: int, power: float) -> list[int]:
 
 def test_what_is_beyond_the_limit_is_found_and_what_is_within_is_not():
     rng = random.Random(3)
-    far, near = (Binned(0.2, drawn(rng, 2000, p), drawn(rng, 8000, 1.0)) for p in (0.5, 0.85))
-    assert log_e_distance([far], DECILES, 0.1) > log(1000) > 0 > log_e_distance([near], DECILES, 0.1)
+    far, near = (SplitBins(0.2, drawn(rng, 2000, p), drawn(rng, 8000, 1.0)) for p in (0.5, 0.85))
+    assert _log_e_distance([far], DECILES, 0.1) > log(1000) > 0 > _log_e_distance([near], DECILES, 0.1)
     assert log_e_band([far], 1.5) > log(1000) > 0 > log_e_band([near], 1.5)
     assert log_e_differ([near]) > log(100)  # they do differ; that is no fault
 
 
 def test_the_distance_is_the_largest_gap():
-    assert distance((10, 20, 70), (30, 30, 40)) == pytest.approx(0.3)
-    assert distance((1, 2, 7), (10, 20, 70)) == pytest.approx(0)
-    assert distance((1, 2), (0, 0)) == 0
+    assert ks_distance((10, 20, 70), (30, 30, 40)) == pytest.approx(0.3)
+    assert ks_distance((1, 2, 7), (10, 20, 70)) == pytest.approx(0)
+    assert ks_distance((1, 2), (0, 0)) == 0
 
 
 def test_stability_by_hand():
-    assert stability((10, 10), (100, 100)) == pytest.approx(0, abs=1e-9)
-    assert stability((199, 99), (149, 149)) == pytest.approx((2 / 3 - 0.5) * log(2), abs=0.005)
+    assert stability_index((10, 10), (100, 100)) == pytest.approx(0, abs=1e-9)
+    assert stability_index((199, 99), (149, 149)) == pytest.approx((2 / 3 - 0.5) * log(2), abs=0.005)

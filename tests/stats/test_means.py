@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crossfade.stats.means import (
     Moments,
-    Sides,
+    SplitMoments,
     gain_mean,
     log_e_drift,
     log_e_mean_above,
@@ -18,9 +18,9 @@ from crossfade.stats.means import (
     log_e_moved,
     log_phi,
     mean_interval,
-    planned,
-    reach,
-    weighed,
+    mixture_boundary,
+    mixture_rho,
+    weighted_difference,
 )
 from crossfade.stats.sequential import bound
 
@@ -48,21 +48,21 @@ def test_only_zeros_and_ones_are_binary():
 
 def test_reference_values_of_the_normal_mixtures():
     """Those of confseq's own tests: v_opt 100, α 5 %."""
-    rho = planned(100, 0.05)
+    rho = mixture_rho(100, 0.05)
     assert rho == pytest.approx(12.60056, abs=1e-5)
     assert log_e_moved(10, 100, rho) == pytest.approx(-0.6510052, abs=1e-7)
-    assert reach(100, rho, 0.05) == pytest.approx(30.35209, abs=1e-5)
-    one_sided = planned(100, 0.1)
+    assert mixture_boundary(100, rho, 0.05) == pytest.approx(30.35209, abs=1e-5)
+    one_sided = mixture_rho(100, 0.1)
     assert log_e_drift(10, 100, one_sided) == pytest.approx(-0.06502391, abs=1e-8)
     assert log_e_drift(27.66071, 100, one_sided) == pytest.approx(bound(0.05), abs=1e-6)
 
 
 def test_reference_values_of_the_asymptotic_sequence():
     """Its ρ is 1/√ρ of the mixture's; its closed one-sided form is a little wider than the exact one."""
-    rho = planned(1000, 0.05)
+    rho = mixture_rho(1000, 0.05)
     assert 1 / sqrt(rho) == pytest.approx(0.0890851, abs=1e-7)
-    assert reach(1000, rho, 0.05) / 1000 == pytest.approx(0.0959817, abs=1e-7)
-    one_sided = planned(1000, 0.1)
+    assert mixture_boundary(1000, rho, 0.05) / 1000 == pytest.approx(0.0959817, abs=1e-7)
+    one_sided = mixture_rho(1000, 0.1)
     assert 1 / sqrt(one_sided) == pytest.approx(0.0795541, abs=1e-7)
     assert 0 < log_e_drift(1000 * 0.0878827, 1000, one_sided) - bound(0.05) < 0.05
 
@@ -73,51 +73,56 @@ def binary(n: int, x: int) -> Moments:
 
 def test_simpson_example_of_two_days_at_different_shares():
     days = [
-        Sides(0.01, binary(10_000, 230), binary(990_000, 20_000)),
-        Sides(0.5, binary(500_000, 6_000), binary(500_000, 5_000)),
+        SplitMoments(0.01, binary(10_000, 230), binary(990_000, 20_000)),
+        SplitMoments(0.5, binary(500_000, 6_000), binary(500_000, 5_000)),
     ]
-    found = weighed(days)
+    found = weighted_difference(days)
     assert found.s == pytest.approx(527.70, abs=1e-6)
     assert found.d == pytest.approx(259_900)
     assert found.difference == pytest.approx(0.0020304, abs=1e-7)
     assert found.v == pytest.approx(2942.0231, abs=1e-4)
-    half = reach(2942.0231, planned(2942.0231 / 2, 0.05), 0.05) / found.d
+    half = mixture_boundary(2942.0231, mixture_rho(2942.0231 / 2, 0.05), 0.05) / found.d
     low, high = found.difference - half, found.difference + half
     assert (low, high) == pytest.approx((0.0013915, 0.0026693), abs=1e-7)
     low, high = mean_interval(found, 0.05)
     assert 0.001 < low < found.difference < high < 0.003  # pooled, it is −0.0046
 
 
-sides = st.builds(Sides, st.sampled_from([0.05, 0.5]), st.builds(moments, values), st.builds(moments, values))
+sides = st.builds(
+    SplitMoments, st.sampled_from([0.05, 0.5]), st.builds(moments, values), st.builds(moments, values)
+)
 
 
 @given(st.lists(sides, max_size=4))
 def test_strata_come_in_any_order(strata):
-    assert weighed(reversed(strata)) == pytest.approx(weighed(strata))
+    assert weighted_difference(reversed(strata)) == pytest.approx(weighted_difference(strata))
 
 
 @given(st.lists(sides, max_size=4), st.floats(-2, 2))
 def test_above_and_below_are_each_others_mirror(strata, limit):
-    flipped = [Sides(s.share, *(Moments(m.n, -m.total, m.squares) for m in s[1:])) for s in strata]
-    above = log_e_mean_above(weighed(strata), limit, 0.01)
-    assert log_e_mean_below(weighed(flipped), -limit, 0.01) == pytest.approx(above, abs=1e-9)
+    flipped = [SplitMoments(s.share, *(Moments(m.n, -m.total, m.squares) for m in s[1:])) for s in strata]
+    above = log_e_mean_above(weighted_difference(strata), limit, 0.01)
+    assert log_e_mean_below(weighted_difference(flipped), -limit, 0.01) == pytest.approx(above, abs=1e-9)
 
 
 @given(st.lists(sides, max_size=4), st.floats(-2, 2), st.floats(0, 2))
 def test_evidence_of_more_falls_in_the_limit(strata, limit, more):
-    found = weighed(strata)
+    found = weighted_difference(strata)
     assert log_e_mean_above(found, limit + more, 0.01) <= log_e_mean_above(found, limit, 0.01) + 1e-9
 
 
 def test_numbers_that_never_vary_say_nothing():
-    same = weighed([Sides(0.5, moments([1] * 500), moments([1] * 500))])
+    same = weighted_difference([SplitMoments(0.5, moments([1] * 500), moments([1] * 500))])
     assert mean_interval(same, 0.05) == (-inf, inf)
     assert log_e_mean_above(same, 0.0, 0.01) == gain_mean(same, 0.0) == 0
-    assert mean_interval(weighed([]), 0.05) == (-inf, inf)
+    assert mean_interval(weighted_difference([]), 0.05) == (-inf, inf)
 
 
 def test_a_higher_mean_is_found_and_its_growth_is_known():
-    half, whole = (weighed([Sides(0.5, binary(k, k // 5), binary(k, k // 10))]) for k in (20_000, 40_000))
+    half, whole = (
+        weighted_difference([SplitMoments(0.5, binary(k, k // 5), binary(k, k // 10))])
+        for k in (20_000, 40_000)
+    )
     low, high = mean_interval(half, 0.01)
     assert 0.05 < low < half.difference < high < 0.15
     grown = log_e_mean_above(whole, 0.05, 0.01) - log_e_mean_above(half, 0.05, 0.01)

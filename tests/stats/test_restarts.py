@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from crossfade.stats.restarts import (
     SLOTS,
-    is_due,
+    is_mark_due,
     log_e_above_restarted,
     log_e_increase_restarted,
     log_e_worse_restarted,
 )
 from crossfade.stats.sequential import (
-    Tosses,
+    SplitCounts,
     bound,
     log_e_above,
     log_e_worse,
 )
 
 tosses = st.builds(
-    lambda share, here, rest, good: Tosses(share, here, rest, here + good),
+    lambda share, here, rest, good: SplitCounts(share, here, rest, here + good),
     st.sampled_from([0.05, 0.3]),
     st.integers(0, 30),
     st.integers(0, 30),
@@ -32,8 +32,8 @@ tosses = st.builds(
 )
 
 
-def plus(a: Tosses, b: Tosses) -> Tosses:
-    return Tosses(a.share, a.here + b.here, a.rest + b.rest, a.n + b.n, a.rest_n + b.rest_n)
+def plus(a: SplitCounts, b: SplitCounts) -> SplitCounts:
+    return SplitCounts(a.share, a.here + b.here, a.rest + b.rest, a.n + b.n, a.rest_n + b.rest_n)
 
 
 def by_definition(start: float, late: list[float]) -> float:
@@ -45,11 +45,11 @@ def test_restarts_are_the_tests_that_began_at_the_marks(before, parts, d0):
     """The parts lie between the marks of the last stratum; the stratum before counts from the start only."""
     share = before.share
     parts = [part._replace(share=share) for part in parts]
-    marks, now = [], Tosses(share, 0, 0, 0)
+    marks, now = [], SplitCounts(share, 0, 0, 0)
     for part in parts:
         now = plus(now, part)
         marks.append(now)
-    since = [Tosses(share, now.here - m.here, now.rest - m.rest, now.n - m.n) for m in marks[:-1]]
+    since = [SplitCounts(share, now.here - m.here, now.rest - m.rest, now.n - m.n) for m in marks[:-1]]
     worse = log_e_worse_restarted([before, now], d0, [(), tuple(marks[:-1])])
     late = [log_e_worse([s], d0) for s in since]
     assert worse == pytest.approx(by_definition(log_e_worse([before, now], d0), late), abs=1e-7)
@@ -72,8 +72,11 @@ def test_the_expectation_is_one_over_strata_that_each_have_a_mark():
     shares, size, total = (0.3, 0.1), 4, 0.0
     parts = [[(x, comb(size, x) * s**x * (1 - s) ** (size - x)) for x in range(size + 1)] for s in shares]
     for (a, p), (b, q), (c, r), (d, s) in product(parts[0], parts[0], parts[1], parts[1]):
-        strata = [Tosses(shares[0], a + b, 2 * size - a - b), Tosses(shares[1], c + d, 2 * size - c - d)]
-        marks = [(Tosses(shares[0], a, size - a),), (Tosses(shares[1], c, size - c),)]
+        strata = [
+            SplitCounts(shares[0], a + b, 2 * size - a - b),
+            SplitCounts(shares[1], c + d, 2 * size - c - d),
+        ]
+        marks = [(SplitCounts(shares[0], a, size - a),), (SplitCounts(shares[1], c, size - c),)]
         total += p * q * r * s * exp(log_e_worse_restarted(strata, 1.0, marks))
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -84,9 +87,9 @@ def test_the_expectation_is_one_at_the_boundary(share, d0):
     pi, size, total = share * d0 / (share * d0 + 1 - share), 7, 0.0
     weights = [comb(size, x) * pi**x * (1 - pi) ** (size - x) for x in range(size + 1)]
     for x, p in enumerate(weights):
-        mark = Tosses(share, x, size - x)
+        mark = SplitCounts(share, x, size - x)
         for y, q in enumerate(weights):
-            now = Tosses(share, x + y, 2 * size - x - y)
+            now = SplitCounts(share, x + y, 2 * size - x - y)
             total += p * q * exp(log_e_worse_restarted([now], d0, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -96,7 +99,7 @@ def test_the_expectation_of_the_one_sample_test_is_one_at_the_boundary():
     weights = [comb(size, x) * p0**x * (1 - p0) ** (size - x) for x in range(size + 1)]
     for x, p in enumerate(weights):
         for y, q in enumerate(weights):
-            now, mark = Tosses(0.0, x + y, 0, 2 * size), Tosses(0.0, x, 0, size)
+            now, mark = SplitCounts(0.0, x + y, 0, 2 * size), SplitCounts(0.0, x, 0, size)
             total += p * q * exp(log_e_above_restarted([now], p0, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -104,16 +107,16 @@ def test_the_expectation_of_the_one_sample_test_is_one_at_the_boundary():
 def test_nothing_seen_is_no_evidence():
     assert log_e_worse_restarted([], 1.0, []) == pytest.approx(0)
     assert log_e_above_restarted([], 0.01, []) == pytest.approx(0)
-    assert log_e_increase_restarted([Tosses(0.1, 0, 0, 0)], 0.01, [()]) == pytest.approx(0)
+    assert log_e_increase_restarted([SplitCounts(0.1, 0, 0, 0)], 0.01, [()]) == pytest.approx(0)
 
 
 def test_the_expectation_of_the_increase_is_one_at_its_margin():
     share, p_rest, margin, total = 0.3, 0.1, 0.2, 0.0
     ends = (
-        (share * (p_rest + margin), Tosses(share, 1, 0, 1, 0)),
-        (share * (1 - p_rest - margin), Tosses(share, 0, 0, 1, 0)),
-        ((1 - share) * p_rest, Tosses(share, 0, 1, 0, 1)),
-        ((1 - share) * (1 - p_rest), Tosses(share, 0, 0, 0, 1)),
+        (share * (p_rest + margin), SplitCounts(share, 1, 0, 1, 0)),
+        (share * (1 - p_rest - margin), SplitCounts(share, 0, 0, 1, 0)),
+        ((1 - share) * p_rest, SplitCounts(share, 0, 1, 0, 1)),
+        ((1 - share) * (1 - p_rest), SplitCounts(share, 0, 0, 0, 1)),
     )
     for path in product(ends, repeat=4):
         mark = plus(path[0][1], path[1][1])
@@ -123,18 +126,18 @@ def test_the_expectation_of_the_increase_is_one_at_its_margin():
 
 
 def test_what_begins_late_is_seen_sooner():
-    mark = Tosses(0.05, 25, 675, 2500)
-    now = Tosses(0.05, 25 + 14, 675 + 20, 2500 + 300)
+    mark = SplitCounts(0.05, 25, 675, 2500)
+    now = SplitCounts(0.05, 25 + 14, 675 + 20, 2500 + 300)
     assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, [(mark,)])
 
 
 def test_marks_become_rarer_and_end():
-    assert [is_due(n, 0, 0) for n in (24, 25)] == [False, True]
-    assert [is_due(n, 1000, 5) for n in (1099, 1100)] == [False, True]
-    assert not is_due(10**9, 1000, SLOTS)
+    assert [is_mark_due(n, 0, 0) for n in (24, 25)] == [False, True]
+    assert [is_mark_due(n, 1000, 5) for n in (1099, 1100)] == [False, True]
+    assert not is_mark_due(10**9, 1000, SLOTS)
     trials = used = last = 0
     while used < SLOTS:
         trials += 1
-        if is_due(trials, last, used):
+        if is_mark_due(trials, last, used):
             last, used = trials, used + 1
     assert trials > 1_000_000

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.stats.sequential import (
-    Tosses,
+    SplitCounts,
     bound,
     gain_above,
     gain_worse,
@@ -32,8 +32,8 @@ REFERENCE = [
 ]
 
 
-def strata_of(rows) -> list[Tosses]:
-    return [Tosses(*row) for row in rows]
+def strata_of(rows) -> list[SplitCounts]:
+    return [SplitCounts(*row) for row in rows]
 
 
 @pytest.mark.parametrize(("rows", "worse", "worse_margin", "better"), REFERENCE)
@@ -86,7 +86,10 @@ def test_ratio_interval_without_events_knows_nothing():
 def test_two_arm_e_value_is_expected_to_be_one_at_the_edge_of_the_hypothesis(log_e, share, d0):
     pi, events = share * d0 / (share * d0 + 1 - share), 12
     mean = sum(
-        comb(events, x) * pi**x * (1 - pi) ** (events - x) * exp(log_e([Tosses(share, x, events - x)], d0))
+        comb(events, x)
+        * pi**x
+        * (1 - pi) ** (events - x)
+        * exp(log_e([SplitCounts(share, x, events - x)], d0))
         for x in range(events + 1)
     )
     assert mean == pytest.approx(1, abs=1e-9)
@@ -113,14 +116,14 @@ def test_one_sample_e_value_of_less_is_expected_to_be_one_at_its_limit(p0):
 
 counts = st.integers(0, 200)
 shares = st.sampled_from([0.01, 0.05, 0.25, 0.5])
-strata_lists = st.lists(st.builds(Tosses, shares, counts, counts), max_size=5)
+strata_lists = st.lists(st.builds(SplitCounts, shares, counts, counts), max_size=5)
 
 
 @given(strata_lists, st.floats(0.2, 5))
 def test_order_and_splitting_of_the_evidence_do_not_matter(strata, d0):
     whole = log_e_worse(strata, d0)
-    halves = [Tosses(s.share, s.here // 2, s.rest // 3) for s in strata]
-    others = [Tosses(s.share, s.here - s.here // 2, s.rest - s.rest // 3) for s in strata]
+    halves = [SplitCounts(s.share, s.here // 2, s.rest // 3) for s in strata]
+    others = [SplitCounts(s.share, s.here - s.here // 2, s.rest - s.rest // 3) for s in strata]
     assert log_e_worse(list(reversed(strata)), d0) == pytest.approx(whole, abs=1e-6)
     assert log_e_worse([*others, *halves], d0) == pytest.approx(whole, abs=1e-6)
 

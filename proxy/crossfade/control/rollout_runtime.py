@@ -11,7 +11,7 @@ from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import SHADOW, Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading
 from crossfade.rollout.fuse import FUSE, RecentOutcomes
-from crossfade.rollout.guard import RECOVERY, SATURATED, is_sick
+from crossfade.rollout.guard import RECOVERY, SATURATED, is_failing
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.plan import Plan
@@ -106,7 +106,7 @@ class RolloutRuntime:
         if not self.state.is_guarded:
             return
         cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
-        if is_sick(self.champion_recent, now):
+        if is_failing(self.champion_recent, now):
             self.sick_at = now
             self.challenger_recent = RecentOutcomes()  # how the outage began, too, says nothing of it
         shaken = now - self.sick_at < RECOVERY

@@ -20,7 +20,7 @@ from crossfade.control.views import (
     StepView,
     VerdictView,
 )
-from crossfade.rollout.evidence import SHADOW, total
+from crossfade.rollout.evidence import SHADOW, sum_cells
 from crossfade.rollout.machine import WHOLE, RolloutState
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Verdict, duration, percent
@@ -39,7 +39,7 @@ class Numbers:
 
     def of(self, route: str, backend: str, role: str) -> BackendNumbers:
         key = (route, backend, role == SHADOW)
-        since, now = total(self.totals.get(key, ())), total(self.recent.get(key, ()))
+        since, now = sum_cells(self.totals.get(key, ())), sum_cells(self.recent.get(key, ()))
         answered = now.requests - now.abandoned
         return BackendNumbers(
             role=role,

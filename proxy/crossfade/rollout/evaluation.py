@@ -10,10 +10,10 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.checks import evaluate_checks
-from crossfade.rollout.evidence import Evidence, judged
+from crossfade.rollout.evidence import Evidence, requests_not_abandoned
 from crossfade.rollout.external import Reading, evaluate_external
 from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
-from crossfade.rollout.guard import PROXY, Circumstances, evaluate_guard, excused
+from crossfade.rollout.guard import PROXY, GuardInput, evaluate_guard, void_excused_failures
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Plan
@@ -55,17 +55,17 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     checks = checks_for_step(given.plan, step)
     inside = tuple(c for c in checks if c.metric != "prometheus")
     plan = replace(given.plan, checks=inside)
-    around = Circumstances(given.lag, given.sticky, given.challenger, given.champion, given.warming)
-    guard = evaluate_guard(given.evidence, step, around)
+    guard_input = GuardInput(given.lag, given.sticky, given.challenger, given.champion, given.warming)
+    guard = evaluate_guard(given.evidence, step, guard_input)
     verdicts = evaluate_checks(plan, given.evidence, step)
     if len(inside) < len(checks):
         external = [c for c in checks if c.metric == "prometheus"]
         verdicts += evaluate_external(external, given.external, given.state.since)
     fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion)
-    blown = excused((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
-    return (*blown, *(caution.verdict for caution in guard), *excused(verdicts, guard))
+    blown = void_excused_failures((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
+    return (*blown, *(caution.verdict for caution in guard), *void_excused_failures(verdicts, guard))
 
 
 def choose_move(given: EvaluationInput, verdicts: tuple[Finding, ...], now: float) -> Move:
-    requests = sum(judged(s.challenger) for s in given.evidence.of_step(given.state.step))
+    requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
     return next_move(given.plan, given.state, Facts(verdicts, requests, given.ready, given.other_phases), now)

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from crossfade.rollout.first_events import Firsts
+from crossfade.rollout.first_events import FirstEvents
 from crossfade.stats.counts import ERROR, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
-from crossfade.stats.restarts import is_due
-from crossfade.stats.scores import Levels, ScoreBins, Scores, added, levels_of
-from crossfade.stats.sequential import Tosses
+from crossfade.stats.restarts import is_mark_due
+from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
+from crossfade.stats.sequential import SplitCounts
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Check
 
 MIN_FOR_QUANTILE = 500  # durations of the champion before its quantile may serve as a threshold
 SHADOW = "shadow"
-SCORE = "score"  # the kind of event that a first score is
-PAIR = "pair"  # and a first pair
+_SCORE = "score"  # the kind of event that a first score is
+_PAIR = "pair"  # and a first pair
 
 
 class Side(msgspec.Struct):
@@ -47,12 +47,14 @@ class Side(msgspec.Struct):
         self.n += n
 
 
-class Met(msgspec.Struct):
+class EventCounts(msgspec.Struct):
     challenger: Side = msgspec.field(default_factory=Side)
     champion: Side = msgspec.field(default_factory=Side)
 
-    def tosses(self, share: float) -> Tosses:
-        return Tosses(share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n)
+    def tosses(self, share: float) -> SplitCounts:
+        return SplitCounts(
+            share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n
+        )
 
 
 class Limit(NamedTuple):
@@ -66,7 +68,7 @@ class Mark(msgspec.Struct):
     """What a stratum had counted when it was marked, at `n` requests of the challenger: tosses by kind of event."""
 
     n: int
-    tosses: dict[str, Tosses]
+    tosses: dict[str, SplitCounts]
 
 
 class Stratum(msgspec.Struct):
@@ -77,7 +79,9 @@ class Stratum(msgspec.Struct):
     share: float
     champion: Cell
     challenger: Cell
-    met: dict[str, Met] = msgspec.field(default_factory=dict)  # by ERROR, or the title of a latency check
+    met: dict[str, EventCounts] = msgspec.field(
+        default_factory=dict
+    )  # by ERROR, or the title of a latency check
     marks: list[Mark] = msgspec.field(default_factory=list)
     bins: ScoreBins | None = None
 
@@ -101,7 +105,7 @@ class Evidence(msgspec.Struct):
     baseline: Histogram = msgspec.field(default_factory=Histogram)
     limits: dict[str, Limit] = msgspec.field(default_factory=dict)  # by the check's title
     limits_from: int = 0
-    firsts: dict[int, dict[str, Firsts]] = msgspec.field(default_factory=dict)
+    firsts: dict[int, dict[str, FirstEvents]] = msgspec.field(default_factory=dict)
     warm_until: float | None = None  # wall time; None before the challenger's first request
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
@@ -144,54 +148,54 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
-        cell = with_first_scores(evidence, stratum.step if stratum else None, cell)
+        cell = _with_first_scores(evidence, stratum.step if stratum else None, cell)
         if stratum is not None and cell.backend == evidence.challenger:
-            add_first_pairs(evidence, stratum.step, cell)
+            _add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
                 for kind in (ERROR, *evidence.limits):
-                    side = stratum.met.setdefault(kind, Met()).challenger
-                    side.add(*counted(evidence, stratum.step, cell, kind))
-                stratum.challenger.merge(spared(cell))
-                bin_scores(evidence.levels, stratum, cell.scores, here=True)
+                    side = stratum.met.setdefault(kind, EventCounts()).challenger
+                    side.add(*_count_events(evidence, stratum.step, cell, kind))
+                stratum.challenger.merge(_kept_counts(cell))
+                _bin_scores(evidence.levels, stratum, cell.scores, here=True)
             else:
                 stratum.challenger.pairs.merge(cell.pairs)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
                 for kind in (ERROR, *evidence.limits):
-                    side = stratum.met.setdefault(kind, Met()).champion
-                    side.add(*counted(evidence, stratum.step, cell, kind))
-                stratum.champion.merge(spared(cell))
-                bin_scores(evidence.levels, stratum, cell.scores, here=False)
+                    side = stratum.met.setdefault(kind, EventCounts()).champion
+                    side.add(*_count_events(evidence, stratum.step, cell, kind))
+                stratum.champion.merge(_kept_counts(cell))
+                _bin_scores(evidence.levels, stratum, cell.scores, here=False)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
     marked = Counter[int]()  # by step, as its strata have the slots together
     for stratum in evidence.strata:
         marked[stratum.step] += len(stratum.marks)
     for stratum in evidence.strata:
-        marked[stratum.step] += mark(stratum, marked[stratum.step])
+        marked[stratum.step] += _set_mark(stratum, marked[stratum.step])
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         levels = levels_of(evidence.predicted)
         evidence.levels = levels if levels.cuts else None  # where all scores are one, there is nothing to cut
 
 
-def bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
+def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
     """By levels that were fixed before these scores came."""
     if levels is None or not scores.count:
         return
     if stratum.bins is None:
         stratum.bins = ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
     side = stratum.bins.here if here else stratum.bins.rest
-    side[:] = added(side, levels.binned(scores))
+    side[:] = add_bins(side, levels.binned(scores))
 
 
-def spared(cell: Cell) -> Cell:
+def _kept_counts(cell: Cell) -> Cell:
     """What the evidence keeps of it."""
     return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[], keyed_pairs=[])
 
 
-def with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
+def _with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
     """With the scores without a key, each key's first in the step; all of them until the levels are fixed.
 
     The cell itself stays as it is, as the champion's is one for all rollouts of the route.
@@ -201,36 +205,36 @@ def with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
     scores = Scores()
     scores.merge(cell.scores)
     kinds = {} if step is None else evidence.firsts.get(step, {})
-    firsts = kinds.setdefault(SCORE, Firsts()) if evidence.levels else None
+    firsts = kinds.setdefault(_SCORE, FirstEvents()) if evidence.levels else None
     for key, bucket in cell.keyed_scores:
         if firsts is None or firsts.count([key]):
             scores.add_to(bucket)
     return replace(cell, scores=scores)
 
 
-def add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
+def _add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
     """To the pairs without a key, each key's first in the step: the second of a customer may well be the first again."""
     kinds = evidence.firsts.get(step)
     if not cell.keyed_pairs or kinds is None:
         return
-    firsts = kinds.setdefault(PAIR, Firsts())
+    firsts = kinds.setdefault(_PAIR, FirstEvents())
     for pair in cell.keyed_pairs:
         if pair.key is not None and firsts.count([pair.key]):
             cell.pairs.add(*pair[1:])
 
 
-def counted(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
+def _count_events(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
     """Of the events of this kind those that count (all without a key, and each key's first), all, and of how many."""
     events = cell.events.get(kind)
     if kind == ERROR:
-        every, n = cell.errors, judged(cell)
+        every, n = cell.errors, requests_not_abandoned(cell)
     else:
         every, n = (events.n, events.early) if events else (0, 0)
         n += cell.duration.count
     if events is None:
         return every, every, n
     kinds = evidence.firsts.get(step)
-    first = kinds.setdefault(kind, Firsts()).count(events.keys) if kinds is not None else 0
+    first = kinds.setdefault(kind, FirstEvents()).count(events.keys) if kinds is not None else 0
     return every - events.keyed + first, every, n
 
 
@@ -262,28 +266,30 @@ def limit_of(baseline: Histogram, check: Check) -> Limit:
     return Limit(upper_edge(bucket + ceil(log(check.limit or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket))
 
 
-def mark(stratum: Stratum, used: int) -> bool:
+def _set_mark(stratum: Stratum, used: int) -> bool:
     """When it is time; `used`: the marks of its step."""
-    n = judged(stratum.challenger)
-    due = is_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
+    n = requests_not_abandoned(stratum.challenger)
+    due = is_mark_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
     if due:
         tosses = {kind: met.tosses(stratum.share) for kind, met in stratum.met.items()}
         stratum.marks.append(Mark(n, tosses))
     return due
 
 
-def tosses_of(strata: Iterable[Stratum], kind: str) -> list[Tosses]:
+def split_counts(strata: Iterable[Stratum], kind: str) -> list[SplitCounts]:
     return [s.met[kind].tosses(s.share) for s in strata if kind in s.met]
 
 
-def marks_of(strata: Iterable[Stratum], kind: str) -> list[tuple[Tosses, ...]]:
+def marked_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCounts, ...]]:
     """Of each stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
     return [
-        tuple([mark.tosses[kind] for mark in s.marks if kind in mark.tosses]) for s in strata if kind in s.met
+        tuple([_set_mark.tosses[kind] for _set_mark in s.marks if kind in _set_mark.tosses])
+        for s in strata
+        if kind in s.met
     ]
 
 
-def met_by(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:
+def event_totals(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:
     """The sums of (challenger, champion)."""
     challenger, champion = Side(), Side()
     for met in (s.met[kind] for s in strata if kind in s.met):
@@ -292,7 +298,7 @@ def met_by(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:
     return challenger, champion
 
 
-def total(cells: Sequence[Cell]) -> Cell:
+def sum_cells(cells: Sequence[Cell]) -> Cell:
     """The sum of some cells, to be read only: of one cell it is that cell, as sums cost a tick's time."""
     if len(cells) == 1:
         return cells[0]
@@ -302,11 +308,11 @@ def total(cells: Sequence[Cell]) -> Cell:
     return out
 
 
-def both(strata: Sequence[Stratum]) -> tuple[Cell, Cell]:
+def side_totals(strata: Sequence[Stratum]) -> tuple[Cell, Cell]:
     """The sums of (challenger, champion)."""
-    return total([s.challenger for s in strata]), total([s.champion for s in strata])
+    return sum_cells([s.challenger for s in strata]), sum_cells([s.champion for s in strata])
 
 
-def judged(cell: Cell) -> int:
+def requests_not_abandoned(cell: Cell) -> int:
     """Requests that say something of the backend: all but those whose client left."""
     return cell.requests - cell.abandoned

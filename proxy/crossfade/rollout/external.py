@@ -30,10 +30,10 @@ def evaluate_external(
     checks: Sequence[Check], readings: Mapping[str, Reading], since: float
 ) -> tuple[Finding, ...]:
     """A verdict for each check, in their order; `readings` by query, `since` when the step began."""
-    return tuple(judge_reading(check, readings.get(check.query or ""), since) for check in checks)
+    return tuple(_evaluate_reading(check, readings.get(check.query or ""), since) for check in checks)
 
 
-def judge_reading(check: Check, reading: Reading | None, since: float) -> Finding:
+def _evaluate_reading(check: Check, reading: Reading | None, since: float) -> Finding:
     if reading is None or reading.at < since:
         return Finding(check.title, Verdict.UNDECIDED, "the server has not been asked in this step yet")
     if reading.value is None:

@@ -44,7 +44,7 @@ LIMIT = 10_000  # keys remembered, for each kind of event of a step
 BITS = 64
 
 
-class Firsts(msgspec.Struct):
+class FirstEvents(msgspec.Struct):
     """Keys that met an event in one step; of all keys, those whose hash begins with `halvings` zero bits count."""
 
     seen: set[int] = msgspec.field(default_factory=set)

@@ -55,22 +55,22 @@ def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcom
     row, began = challenger.last(fuse.consecutive_errors)
     if len(row) == fuse.consecutive_errors and all(row):
         said = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
-        return blow(row, (began, challenger.ticks[-1][0]), champion, said)
+        return _blown(row, (began, challenger.ticks[-1][0]), champion, said)
     row, began = challenger.last(fuse.of_last)
     if len(row) == fuse.of_last and sum(row) >= fuse.error_share * len(row):
         said = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
-        return blow(row, (began, challenger.ticks[-1][0]), champion, said)
+        return _blown(row, (began, challenger.ticks[-1][0]), champion, said)
     return None
 
 
-def blow(row: list[bool], span: tuple[float, float], champion: RecentOutcomes, said: str) -> Finding:
+def _blown(row: list[bool], span: tuple[float, float], champion: RecentOutcomes, said: str) -> Finding:
     """`span`: the ticks of the row's first and last outcome."""
     began, ended = span
     share = sum(row) / len(row)
     # Of the same time and no later, or an outage that is over would look like the challenger's alone: it may
     # not have been asked since. All of it and the worst of it, as an outage begins and ends in mid-tick.
     during = champion.during(began, ended)
-    for other in (during, worst(during, len(row))):
+    for other in (during, _worst_run(during, len(row))):
         if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
             continue
         said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
@@ -78,7 +78,7 @@ def blow(row: list[bool], span: tuple[float, float], champion: RecentOutcomes, s
     return Finding(FUSE, Verdict.FAIL, said, len(row), share)
 
 
-def worst(outcomes: list[bool], n: int) -> list[bool]:
+def _worst_run(outcomes: list[bool], n: int) -> list[bool]:
     """Of all n outcomes in a row, those with the most errors; all of them where there are no more."""
     bad = most = sum(outcomes[:n])
     at = 0

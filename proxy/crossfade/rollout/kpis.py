@@ -14,20 +14,20 @@ from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, incomparable, verdict
 from crossfade.stats.differences import log_e_increase, log_e_within
 from crossfade.stats.means import (
-    FEWEST,
+    MIN_UNITS,
     Moments,
-    Sides,
-    Weighed,
+    SplitMoments,
+    WeightedDifference,
     gain_mean,
     log_e_mean_above,
     log_e_mean_below,
     mean_interval,
-    weighed,
+    weighted_difference,
 )
-from crossfade.stats.sequential import Tosses, bound, log_e_above, log_e_below
+from crossfade.stats.sequential import SplitCounts, bound, log_e_above, log_e_below
 from crossfade.stats.shares import log_e_shares
 
-COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
+_COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
 
 
 def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -36,14 +36,14 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     `max_increase` passes as all checks do. `min_increase` asks for a gain, and passes when it is proven.
     """
     name = check.name or ""
-    sides = sides_of(evidence, context.step, name)
+    sides = _sides_of(evidence, context.step, name)
     if not sides:
-        return unreturned(check, evidence, context)
+        return _no_feedback(check, evidence, context)
     context = context._replace(alpha=context.whole)
     limit = check.limit
-    here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
-    found = weighed(sides)
-    more, less = evidence_of(sides, found, limit, context.alpha)
+    here, rest = _sum_moments([s.here for s in sides]), _sum_moments([s.rest for s in sides])
+    found = weighted_difference(sides)
+    more, less = _log_e_difference(sides, found, limit, context.alpha)
     n, gains = min(here.n, rest.n), check.bound == "min_increase"
     low, high = mean_interval(found, context.alpha)
     between = (low, high) if found.v else None
@@ -52,7 +52,7 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
         f"{name} is {here.mean:.4g} over {here.n} against the champion's {rest.mean:.4g} over {rest.n}, "
         f"{found.difference:+.4g} at equal weights; {'wanted' if gains else 'allowed'} is {limit:+.4g}"
     )
-    excuse = one_sided(sides)
+    excuse = _one_sided_feedback(sides)
     if gains:
         result = TestResult(n, less, growth, more >= bound(context.alpha), excuse, more)
     else:
@@ -60,22 +60,24 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     return verdict(check, context, result, Wording(said, here.n, found.difference, between))
 
 
-def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: float) -> tuple[float, float]:
+def _log_e_difference(
+    sides: Sequence[SplitMoments], found: WeightedDifference, limit: float, alpha: float
+) -> tuple[float, float]:
     """Log e-values against "at most `limit` more" and against "at least `limit` more".
 
     Exact where each number is 0 or 1: it is the two-arm test of events. Else asymptotic, from FEWEST on.
     """
     if all(s.here.binary and s.rest.binary for s in sides):
         tosses = [
-            Tosses(s.share, round(s.here.total), round(s.rest.total), s.here.n, s.rest.n) for s in sides
+            SplitCounts(s.share, round(s.here.total), round(s.rest.total), s.here.n, s.rest.n) for s in sides
         ]
-        other = [Tosses(1 - w, y, x, m, n) for w, x, y, n, m in tosses]
+        other = [SplitCounts(1 - w, y, x, m, n) for w, x, y, n, m in tosses]
         if limit > 0:
             return log_e_increase(tosses, limit), log_e_within(tosses, limit)
         if limit < 0:
             return log_e_within(other, -limit), log_e_increase(other, -limit)
         return log_e_increase(tosses, 0.0), log_e_increase(other, 0.0)
-    if min(sum(s.here.n for s in sides), sum(s.rest.n for s in sides)) < FEWEST:
+    if min(sum(s.here.n for s in sides), sum(s.rest.n for s in sides)) < MIN_UNITS:
         return 0.0, 0.0
     return log_e_mean_above(found, limit, alpha), log_e_mean_below(found, limit, alpha)
 
@@ -83,14 +85,14 @@ def evidence_of(sides: Sequence[Sides], found: Weighed, limit: float, alpha: flo
 def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's mean is at most `max`, or at least `min`; one-sample."""
     name = check.name or ""
-    sides = sides_of(evidence, context.step, name)
+    sides = _sides_of(evidence, context.step, name)
     if not sides:
-        return unreturned(check, evidence, context)
+        return _no_feedback(check, evidence, context)
     context = context._replace(alpha=context.whole)
     upper, limit = check.bound == "max", check.limit
-    here, rest = total([s.here for s in sides]), total([s.rest for s in sides])
-    found = weighed_alone(here, limit)
-    more, less = evidence_alone(here, found, limit, context.alpha)
+    here, rest = _sum_moments([s.here for s in sides]), _sum_moments([s.rest for s in sides])
+    found = _difference_from_limit(here, limit)
+    more, less = _log_e_limit(here, found, limit, context.alpha)
     within, common = ((m.mean <= limit) == upper or m.mean == limit for m in (here, rest))
     excuse = (
         f"the champion is beyond it too ({rest.mean:.4g}): a common cause"
@@ -101,49 +103,53 @@ def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Findin
     said = f"{name} is {here.mean:.4g} over {here.n}; the limit is {limit:.4g}"
     low, high = mean_interval(found, context.alpha)
     between = (low + limit, high + limit) if found.v else None
-    result = TestResult(here.n, evident, gain_mean(found, 0.0), within, one_sided(sides) or excuse, proof)
+    result = TestResult(
+        here.n, evident, gain_mean(found, 0.0), within, _one_sided_feedback(sides) or excuse, proof
+    )
     return verdict(check, context, result, Wording(said, here.n, here.mean, between))
 
 
-def weighed_alone(here: Moments, limit: float) -> Weighed:
+def _difference_from_limit(here: Moments, limit: float) -> WeightedDifference:
     """One side and its distance from a limit, as if it were a difference."""
-    return Weighed(here.total - here.n * limit, here.around(here.mean), here.n, here.n)
+    return WeightedDifference(here.total - here.n * limit, here.around(here.mean), here.n, here.n)
 
 
-def evidence_alone(here: Moments, found: Weighed, limit: float, alpha: float) -> tuple[float, float]:
+def _log_e_limit(here: Moments, found: WeightedDifference, limit: float, alpha: float) -> tuple[float, float]:
     """Log e-values against "at most the limit" and "at least the limit"; exact for numbers of 0 and 1."""
     if here.binary and 0 < limit < 1:
         x = round(here.total)
         return log_e_above(x, here.n, limit), log_e_below(x, here.n, limit)
-    if here.n < FEWEST:
+    if here.n < MIN_UNITS:
         return 0.0, 0.0
     return log_e_mean_above(found, 0.0, alpha), log_e_mean_below(found, 0.0, alpha)
 
 
-def sides_of(evidence: Evidence, step: int, name: str) -> list[Sides]:
+def _sides_of(evidence: Evidence, step: int, name: str) -> list[SplitMoments]:
     """Of all steps so far in which both sides had traffic and something came back."""
     compared = (s for s in evidence.strata if s.compares and s.step <= step)
     pairs = ((s.share, s.challenger.kpis.get(name), s.champion.kpis.get(name)) for s in compared)
-    return [Sides(w, here or Moments(), rest or Moments()) for w, here, rest in pairs if here or rest]
+    return [SplitMoments(w, here or Moments(), rest or Moments()) for w, here, rest in pairs if here or rest]
 
 
-def total(moments: Sequence[Moments]) -> Moments:
+def _sum_moments(moments: Sequence[Moments]) -> Moments:
     out = Moments()
     for some in moments:
         out.merge(some)
     return out
 
 
-def one_sided(sides: Sequence[Sides]) -> str:
+def _one_sided_feedback(sides: Sequence[SplitMoments]) -> str:
     """Feedback that comes back for one side oftener than for the other is no sample of either."""
-    if sum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(COVERAGE_ALPHA):
+    if sum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(
+        _COVERAGE_ALPHA
+    ):
         return ""
     here, n = sum(s.here.n for s in sides), sum(s.here.n + s.rest.n for s in sides)
     expected = sum(s.share * (s.here.n + s.rest.n) for s in sides) / n
     return f"{percent(here / n)} of the feedback is the challenger's, where its weight is {percent(expected)}"
 
 
-def unreturned(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
+def _no_feedback(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     if not any(s.compares and s.step <= context.step for s in evidence.strata):
         return incomparable(check, evidence, context)
     return Finding(check.title, Verdict.UNDECIDED, f"no feedback yet; {context.min_requests} are needed")

@@ -135,24 +135,24 @@ def active_step(state: RolloutState) -> int | None:
             return None
 
 
-def begin(state: RolloutState, now: float) -> RolloutState:
+def _begin(state: RolloutState, now: float) -> RolloutState:
     if state.begun:
         raise NotAllowedError("the rollout has begun already")
     return replace(state, begun=True, since=now, patience_from=now)
 
 
-def pass_step(state: RolloutState, now: float) -> RolloutState:
+def _pass_step(state: RolloutState, now: float) -> RolloutState:
     if not state.begun:
         raise NotAllowedError("a step that has not begun cannot pass")
     if state.steps[state.step].approval:
         return replace(state, phase=Phase.PAUSED, awaits_approval=True)
-    return onward(state, now)
+    return _next_step(state, now)
 
 
-def onward(state: RolloutState, now: float) -> RolloutState:
+def _next_step(state: RolloutState, now: float) -> RolloutState:
     """The next step, or the promote after the last."""
     if state.is_last_step:
-        return promote(state, now)
+        return _promote(state, now)
     return replace(
         state,
         phase=Phase.PROGRESSING,
@@ -163,44 +163,44 @@ def onward(state: RolloutState, now: float) -> RolloutState:
     )
 
 
-def pause(state: RolloutState, now: float) -> RolloutState:
+def _pause(state: RolloutState, now: float) -> RolloutState:
     return replace(state, phase=Phase.PAUSED)
 
 
-def resume(state: RolloutState, now: float) -> RolloutState:
+def _resume(state: RolloutState, now: float) -> RolloutState:
     if state.awaits_approval:
-        return onward(state, now)
+        return _next_step(state, now)
     return replace(state, phase=Phase.PROGRESSING, patience_from=now)
 
 
-def promote(state: RolloutState, now: float) -> RolloutState:
+def _promote(state: RolloutState, now: float) -> RolloutState:
     until = now + state.watch if state.watch > 0 else None
     return replace(
         state, phase=Phase.PROMOTED, begun=True, since=now, watch_until=until, awaits_approval=False
     )
 
 
-def end_watch(state: RolloutState, now: float) -> RolloutState:
+def _end_watch(state: RolloutState, now: float) -> RolloutState:
     if not state.is_watched:
         raise NotAllowedError("the rollout is not being watched")
     return replace(state, watch_until=None)
 
 
-def abort(state: RolloutState, now: float) -> RolloutState:
+def _abort(state: RolloutState, now: float) -> RolloutState:
     return replace(state, phase=Phase.ABORTED, since=now, awaits_approval=False)
 
 
-def rollback(state: RolloutState, now: float) -> RolloutState:
+def _rollback(state: RolloutState, now: float) -> RolloutState:
     return replace(state, phase=Phase.ROLLED_BACK, since=now, watch_until=None)
 
 
-def fail_watch(state: RolloutState, now: float) -> RolloutState:
+def _fail_watch(state: RolloutState, now: float) -> RolloutState:
     if not state.is_watched:
         raise NotAllowedError("the rollout is not being watched")
-    return rollback(state, now)
+    return _rollback(state, now)
 
 
-def retry(state: RolloutState, now: float) -> RolloutState:
+def _retry(state: RolloutState, now: float) -> RolloutState:
     return replace(
         state,
         phase=Phase.PROGRESSING,
@@ -213,7 +213,7 @@ def retry(state: RolloutState, now: float) -> RolloutState:
     )
 
 
-def stay(state: RolloutState, now: float) -> RolloutState:
+def _stay(state: RolloutState, now: float) -> RolloutState:
     return state
 
 
@@ -226,26 +226,26 @@ class Transition(NamedTuple):
 
 P = Phase
 TABLE: dict[tuple[Phase, Event], Transition] = {
-    (P.PROGRESSING, Event.BEGIN): Transition(begin, (P.PROGRESSING,)),
-    (P.PROGRESSING, Event.PASS): Transition(pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
-    (P.PROGRESSING, Event.STEP_TIMEOUT): Transition(pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
-    (P.PROGRESSING, Event.FAIL): Transition(abort, (P.ABORTED,)),
-    (P.PROGRESSING, Event.PAUSE): Transition(pause, (P.PAUSED,)),
-    (P.PROGRESSING, Event.PROMOTE): Transition(promote, (P.PROMOTED,)),
-    (P.PROGRESSING, Event.ABORT): Transition(abort, (P.ABORTED,)),
-    (P.PAUSED, Event.FAIL): Transition(abort, (P.ABORTED,)),
-    (P.PAUSED, Event.RESUME): Transition(resume, (P.PROGRESSING, P.PROMOTED)),
-    (P.PAUSED, Event.PROMOTE): Transition(promote, (P.PROMOTED,)),
-    (P.PAUSED, Event.ABORT): Transition(abort, (P.ABORTED,)),
-    (P.PROMOTED, Event.FAIL): Transition(fail_watch, (P.ROLLED_BACK,)),
-    (P.PROMOTED, Event.WATCH_ENDED): Transition(end_watch, (P.PROMOTED,)),
-    (P.PROMOTED, Event.ROLLBACK): Transition(rollback, (P.ROLLED_BACK,)),
+    (P.PROGRESSING, Event.BEGIN): Transition(_begin, (P.PROGRESSING,)),
+    (P.PROGRESSING, Event.PASS): Transition(_pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
+    (P.PROGRESSING, Event.STEP_TIMEOUT): Transition(_pass_step, (P.PROGRESSING, P.PAUSED, P.PROMOTED)),
+    (P.PROGRESSING, Event.FAIL): Transition(_abort, (P.ABORTED,)),
+    (P.PROGRESSING, Event.PAUSE): Transition(_pause, (P.PAUSED,)),
+    (P.PROGRESSING, Event.PROMOTE): Transition(_promote, (P.PROMOTED,)),
+    (P.PROGRESSING, Event.ABORT): Transition(_abort, (P.ABORTED,)),
+    (P.PAUSED, Event.FAIL): Transition(_abort, (P.ABORTED,)),
+    (P.PAUSED, Event.RESUME): Transition(_resume, (P.PROGRESSING, P.PROMOTED)),
+    (P.PAUSED, Event.PROMOTE): Transition(_promote, (P.PROMOTED,)),
+    (P.PAUSED, Event.ABORT): Transition(_abort, (P.ABORTED,)),
+    (P.PROMOTED, Event.FAIL): Transition(_fail_watch, (P.ROLLED_BACK,)),
+    (P.PROMOTED, Event.WATCH_ENDED): Transition(_end_watch, (P.PROMOTED,)),
+    (P.PROMOTED, Event.ROLLBACK): Transition(_rollback, (P.ROLLED_BACK,)),
     # Abort is the panic button: it works in each phase, and pressing it twice is no error.
-    (P.PROMOTED, Event.ABORT): Transition(rollback, (P.ROLLED_BACK,)),
-    (P.ABORTED, Event.ABORT): Transition(stay, (P.ABORTED,)),
-    (P.ROLLED_BACK, Event.ABORT): Transition(stay, (P.ROLLED_BACK,)),
-    (P.ABORTED, Event.RETRY): Transition(retry, (P.PROGRESSING,)),
-    (P.ROLLED_BACK, Event.RETRY): Transition(retry, (P.PROGRESSING,)),
+    (P.PROMOTED, Event.ABORT): Transition(_rollback, (P.ROLLED_BACK,)),
+    (P.ABORTED, Event.ABORT): Transition(_stay, (P.ABORTED,)),
+    (P.ROLLED_BACK, Event.ABORT): Transition(_stay, (P.ROLLED_BACK,)),
+    (P.ABORTED, Event.RETRY): Transition(_retry, (P.PROGRESSING,)),
+    (P.ROLLED_BACK, Event.RETRY): Transition(_retry, (P.PROGRESSING,)),
 }
 
 

@@ -36,27 +36,27 @@ class Move(NamedTuple):
 
 
 def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
-    move = wanted(plan, state, facts, now)
+    move = _move_alone(plan, state, facts, now)
     if move.event is None or not facts.other_phases:
         return move
     held = held_by(state, advance(state, move.event, now), facts.other_phases)
     return Move(None, waiting_for=held) if held else move
 
 
-def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     """What it would do if it were alone on its route."""
     failed = [v for v in facts.verdicts if v.verdict is Verdict.FAIL]
     if failed and (state.is_running or state.is_watched):
         return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))
     match state.phase:
         case Phase.PROGRESSING if state.begun:
-            return proceed(plan, state, facts, now)
+            return _step_move(plan, state, facts, now)
         case Phase.PROGRESSING if facts.ready:
             return Move(Event.BEGIN, f"{plan.challenger} is up")
         case Phase.PROGRESSING:
             return Move(None, waiting_for=f"an endpoint of {plan.challenger} that is up")
         case Phase.PROMOTED:
-            return watch_move(state, now)
+            return _watch_move(state, now)
         case Phase.PAUSED:
             cause = "an approval" if state.awaits_approval else "an operator, being paused"
             return Move(None, waiting_for=f"{cause}: resume, promote or abort")
@@ -64,7 +64,7 @@ def wanted(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
             return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
 
 
-def watch_move(state: RolloutState, now: float) -> Move:
+def _watch_move(state: RolloutState, now: float) -> Move:
     if state.watch_until is None:
         return Move(None, waiting_for="nothing: the rollout is complete")
     if now >= state.watch_until:
@@ -72,31 +72,33 @@ def watch_move(state: RolloutState, now: float) -> Move:
     return Move(None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}")
 
 
-def proceed(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
     step = state.steps[state.step]
     held = now - state.since
-    lacks = []
-    early = held < step.hold and is_proven(facts.verdicts, plan.advance_early)
+    missing = []
+    early = held < step.hold and _is_proven(facts.verdicts, plan.advance_early)
     if held < step.hold and not early:
-        lacks.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
+        missing.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
     needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic of its own
     if facts.requests < needed:
         kind = "requests" if step.weight else "copies answered"
-        lacks.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
-    lacks += [f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Verdict.PASS]
+        missing.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
+    missing += [
+        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Verdict.PASS
+    ]
     if not facts.ready:
-        lacks.append(f"an endpoint of {plan.challenger} that is up")
-    if not lacks:
+        missing.append(f"an endpoint of {plan.challenger} that is up")
+    if not missing:
         said = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
         said += ", every limit proven to be kept: advanced early" if early else ""
         return Move(Event.PASS, f"held {duration(held)}{said}")
     waited = now - state.patience_from
     if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
-        return Move(None, waiting_for=lacks[0])
-    return overdue(plan, needed, facts, lacks)
+        return Move(None, waiting_for=missing[0])
+    return _timeout_move(plan, needed, facts, missing)
 
 
-def is_proven(verdicts: Sequence[Finding], alpha: float | None) -> bool:
+def _is_proven(verdicts: Sequence[Finding], alpha: float | None) -> bool:
     """Whether each check that has a test is proven to keep its limit, which is more than to pass."""
     result = [v for v in verdicts if v.evidence is not None]
     if alpha is None or not result:
@@ -104,9 +106,9 @@ def is_proven(verdicts: Sequence[Finding], alpha: float | None) -> bool:
     return all(v.proof is not None and v.proof >= bound(alpha) for v in result)
 
 
-def overdue(plan: Plan, needed: int, facts: Facts, lacks: Sequence[str]) -> Move:
+def _timeout_move(plan: Plan, needed: int, facts: Facts, missing: Sequence[str]) -> Move:
     """max_step_time is over. VOID blames nobody and silence says nothing, so neither ends in more than a pause."""
-    reason = f"max_step_time is over, and what lacks is {lacks[0]}"
+    reason = f"max_step_time is over, and the step still waits for {missing[0]}"
     void = any(v.verdict is Verdict.VOID for v in facts.verdicts)
     if plan.on_undecided == "abort" and not void:
         return Move(Event.ABORT, reason)

@@ -6,11 +6,11 @@ from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
     Stratum,
-    both,
-    judged,
-    marks_of,
-    met_by,
-    tosses_of,
+    event_totals,
+    marked_counts,
+    requests_not_abandoned,
+    side_totals,
+    split_counts,
 )
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
@@ -19,8 +19,8 @@ from crossfade.rollout.verdict_rule import (
     Share,
     TestResult,
     Wording,
-    difference,
     incomparable,
+    newcombe_interval,
     share,
     verdict,
 )
@@ -39,18 +39,20 @@ from crossfade.stats.sequential import (
     wilson,
 )
 
-SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
+_SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
 COMMON_CAUSE = 2  # bad outcomes of the champion before it can be called sick
 
 
 def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most `max`; one-sample, statistics 1.1."""
     limit = check.limit
-    challenger, champion = both(evidence.of_step(context.step))
-    n, x = judged(challenger), challenger.errors
+    challenger, champion = side_totals(evidence.of_step(context.step))
+    n, x = requests_not_abandoned(challenger), challenger.errors
     strata = evidence.of_step(context.step)
-    evident = above(strata, ERROR, limit)
-    found = absolute(Share(x, n), Share(champion.errors, judged(champion)), limit, evident, context.prove)
+    evident = _log_e_above_share(strata, ERROR, limit)
+    found = _limit_result(
+        Share(x, n), Share(champion.errors, requests_not_abandoned(champion)), limit, evident, context.prove
+    )
     said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
     return verdict(check, context, found, Wording(said, n, share(x, n), wilson(x, n)))
 
@@ -62,16 +64,16 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     """
     limit, q = check.limit, check.quantile or 0.0
     strata = evidence.of_step(context.step)
-    ours, theirs = met_by(strata, check.title)
-    times = both(strata)[0].duration
-    found = absolute(
+    ours, theirs = event_totals(strata, check.title)
+    times = side_totals(strata)[0].duration
+    found = _limit_result(
         Share(ours.all, ours.n),
         Share(theirs.all, theirs.n),
         1 - q,
-        above(strata, check.title, 1 - q),
+        _log_e_above_share(strata, check.title, 1 - q),
         context.prove,
     )
-    estimate, interval = quantile_of(times, q)
+    estimate, interval = _quantile_of(times, q)
     waiting = ours.n - times.count
     said = (
         f"{check.subject} is {duration(estimate)} over {times.count} answers; the limit is {duration(limit)}"
@@ -83,21 +85,21 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     return verdict(check, context, found, Wording(said, ours.n, estimate, interval))
 
 
-def above(strata: list[Stratum], kind: str, limit: float) -> float:
-    return log_e_above_restarted(tosses_of(strata, kind), testable(limit), marks_of(strata, kind))
+def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
+    return log_e_above_restarted(split_counts(strata, kind), _testable(limit), marked_counts(strata, kind))
 
 
-def testable(limit: float) -> float:
-    return min(max(limit, SMALLEST_SHARE), LARGEST_SHARE)
+def _testable(limit: float) -> float:
+    return min(max(limit, _SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def absolute(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> TestResult:
+def _limit_result(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> TestResult:
     """The rule for a limit of the challenger alone; `limit` is of the share."""
     within = here.value <= limit
     common = not within and rest.x >= COMMON_CAUSE and rest.value > limit
     excuse = f"the champion is over it too ({percent(rest.value)}): a common cause"
-    gain = gain_above(here.value, testable(limit))
-    proof = log_e_below(here.x, here.n, testable(limit)) if prove else None
+    gain = gain_above(here.value, _testable(limit))
+    proof = log_e_below(here.x, here.n, _testable(limit)) if prove else None
     return TestResult(here.n, evident, gain, within, excuse if common else "", proof)
 
 
@@ -107,10 +109,13 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
     if not strata:
         return incomparable(check, evidence, context)
     allowed = check.limit
-    challenger, champion = both(strata)
-    here, rest = Share(challenger.errors, judged(challenger)), Share(champion.errors, judged(champion))
-    tosses = tosses_of(strata, ERROR)
-    evident = log_e_increase_restarted(tosses, allowed, marks_of(strata, ERROR))
+    challenger, champion = side_totals(strata)
+    here, rest = (
+        Share(challenger.errors, requests_not_abandoned(challenger)),
+        Share(champion.errors, requests_not_abandoned(champion)),
+    )
+    tosses = split_counts(strata, ERROR)
+    evident = log_e_increase_restarted(tosses, allowed, marked_counts(strata, ERROR))
     p, q = here.value, rest.value
     gain = gain_increase(strata[-1].share, p, q, allowed)
     said = (
@@ -123,7 +128,7 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
             said += f" (errors are at least {low:.3g} times as likely)"
     proof = log_e_within(tosses, allowed) if context.prove else None
     found = TestResult(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
-    return verdict(check, context, found, Wording(said, here.n, p - q, difference(here, rest)))
+    return verdict(check, context, found, Wording(said, here.n, p - q, newcombe_interval(here, rest)))
 
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -131,18 +136,18 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     strata = evidence.comparable(context.step)
     if not strata:
         return incomparable(check, evidence, context)
-    here, rest = met_by(strata, check.title)
+    here, rest = event_totals(strata, check.title)
     if not here.n or not rest.n:
         known = f"{min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers of the champion known"
         return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
     limit, q = check.limit, check.quantile or 0.0
-    challenger, champion = (side.duration for side in both(strata))
-    ours, interval = quantile_of(challenger, q)
-    theirs, _ = quantile_of(champion, q)
-    tosses = tosses_of(strata, check.title)
+    challenger, champion = (side.duration for side in side_totals(strata))
+    ours, interval = _quantile_of(challenger, q)
+    theirs, _ = _quantile_of(champion, q)
+    tosses = split_counts(strata, check.title)
     found = TestResult(
         min(here.n, rest.n),
-        log_e_worse_restarted(tosses, 1.0, marks_of(strata, check.title)),
+        log_e_worse_restarted(tosses, 1.0, marked_counts(strata, check.title)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
         proof=log_e_better(tosses, 1.0) if context.prove else None,
@@ -161,13 +166,13 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """Whether the challenger had its requests in this step; it can only pass or wait."""
     needed = int(check.limit)
-    n = judged(both(evidence.of_step(context.step))[0])
+    n = requests_not_abandoned(side_totals(evidence.of_step(context.step))[0])
     finding = Verdict.PASS if n >= needed else Verdict.UNDECIDED
     reason = f"{n} requests in this step; needed are {needed}"
     return Finding(check.title, finding, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
 
 
-def quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
+def _quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
     """The quantile in seconds, and Wilson's interval of its rank carried over to it."""
     if not held.count:
         return 0.0, None

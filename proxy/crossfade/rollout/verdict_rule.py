@@ -98,7 +98,7 @@ def share(x: int, n: int) -> float:
     return x / n if n else 0.0
 
 
-def difference(here: Share, rest: Share) -> tuple[float, float]:
+def newcombe_interval(here: Share, rest: Share) -> tuple[float, float]:
     """Newcombe's interval of a difference of shares, from Wilson's of each."""
     p, q = here.value, rest.value
     (low, high), (other_low, other_high) = wilson(here.x, here.n), wilson(rest.x, rest.n)

@@ -22,70 +22,71 @@ from functools import lru_cache
 from math import exp, log, log1p
 from typing import NamedTuple
 
-from crossfade.stats.sequential import CACHED, GRID, Logs, Tosses, log_mean_exp, summed
+from crossfade.stats.sequential import CACHED, GRID, Logs, SplitCounts, log_mean_exp, sum_logs
 
-LOWEST, HIGHEST = 0.01, 0.95  # of the stake that could lose everything
-SHIFT_POINTS = 12
-SHIFT_STAKES = tuple(
-    exp(log(LOWEST) + log(HIGHEST / LOWEST) * j / (SHIFT_POINTS - 1)) for j in range(SHIFT_POINTS)
+_LOWEST_STAKE, _HIGHEST_STAKE = 0.01, 0.95  # of the stake that could lose everything
+_STAKE_COUNT = 12
+STAKES = tuple(
+    exp(log(_LOWEST_STAKE) + log(_HIGHEST_STAKE / _LOWEST_STAKE) * j / (_STAKE_COUNT - 1))
+    for j in range(_STAKE_COUNT)
 )
 
-Terms = tuple[tuple[float, float, float], ...]
-NO_BET: Terms = ((0.0, 0.0, 0.0),)  # of a share of 0 or 1
+_Factors = tuple[tuple[float, float, float], ...]
+_NO_BET: _Factors = ((0.0, 0.0, 0.0),)  # of a share of 0 or 1
 
 
-def log_e_increase(strata: Iterable[Tosses], margin: float) -> float:
+def log_e_increase(strata: Iterable[SplitCounts], margin: float) -> float:
     """Log e-value against "events are at most `margin` likelier here than on the rest", of `n` and `rest_n`.
 
     c = 0; λ_j = (g_j − 1)/((w g_j + 1 − w)(1 + (1 − w)m)), which for m = 0 is a ratio of g_j.
     """
-    return log_mean_exp(summed(increase_logs(tosses, margin) for tosses in strata))
+    return log_mean_exp(sum_logs(increase_logs(tosses, margin) for tosses in strata))
 
 
-def increase_logs(tosses: Tosses, margin: float) -> Logs:
+def increase_logs(tosses: SplitCounts, margin: float) -> Logs:
     """The log wealth of one stratum for each λ."""
-    return wealth(tosses, increase_terms(tosses.share, margin))
+    return _log_wealth(tosses, _increase_factors(tosses.share, margin))
 
 
-def wealth(tosses: Tosses, terms: Terms) -> Logs:
+def _log_wealth(tosses: SplitCounts, terms: _Factors) -> Logs:
     x, y = tosses.here, tosses.rest
     others = tosses.n + tosses.rest_n - x - y
     return [x * a + y * b + others * c for a, b, c in terms]
 
 
 @lru_cache(CACHED)
-def increase_terms(share: float, margin: float) -> Terms:
+def _increase_factors(share: float, margin: float) -> _Factors:
     if not 0 < share < 1:
-        return NO_BET * len(GRID)
+        return _NO_BET * len(GRID)
     stakes = [(g - 1) / ((share * g + 1 - share) * (1 + (1 - share) * margin)) for g in GRID]
-    return log_factors(stakes, share, share * (1 - share) * margin)
+    return _log_factors(stakes, share, share * (1 - share) * margin)
 
 
-def log_factors(stakes: Iterable[float], share: float, drift: float) -> Terms:
+def _log_factors(stakes: Iterable[float], share: float, drift: float) -> _Factors:
     """Those of an event here, an event on the rest, and a request without one; a negative stake bets the other way."""
     return tuple(
         (log1p(s * (1 - share - drift)), log1p(-s * (share + drift)), log1p(-s * drift)) for s in stakes
     )
 
 
-def log_e_within(strata: Iterable[Tosses], margin: float) -> float:
+def log_e_within(strata: Iterable[SplitCounts], margin: float) -> float:
     """Log e-value against "events are at least `margin` likelier here": that the margin is kept, which must be > 0.
 
     Π(1 − λZ). A request without an event is evidence too, so two sides without any errors end it as well.
     """
-    return log_mean_exp(summed(within_logs(tosses, margin) for tosses in strata)) if margin > 0 else 0.0
+    return log_mean_exp(sum_logs(_within_logs(tosses, margin) for tosses in strata)) if margin > 0 else 0.0
 
 
-def within_logs(tosses: Tosses, margin: float) -> Logs:
-    return wealth(tosses, within_terms(tosses.share, margin))
+def _within_logs(tosses: SplitCounts, margin: float) -> Logs:
+    return _log_wealth(tosses, _within_factors(tosses.share, margin))
 
 
 @lru_cache(CACHED)
-def within_terms(share: float, margin: float) -> Terms:
+def _within_factors(share: float, margin: float) -> _Factors:
     if not 0 < share < 1:
-        return NO_BET * SHIFT_POINTS
+        return _NO_BET * _STAKE_COUNT
     drift = share * (1 - share) * margin
-    return log_factors([-t / (1 - share - drift) for t in SHIFT_STAKES], share, drift)
+    return _log_factors([-t / (1 - share - drift) for t in STAKES], share, drift)
 
 
 def gain_increase(share: float, p_here: float, p_rest: float, margin: float) -> float:
@@ -93,7 +94,7 @@ def gain_increase(share: float, p_here: float, p_rest: float, margin: float) -> 
     if not 0 < share < 1:
         return 0.0
     x, y = share * p_here, (1 - share) * p_rest
-    growth = max(x * a + y * b + (1 - x - y) * c for a, b, c in increase_terms(share, margin))
+    growth = max(x * a + y * b + (1 - x - y) * c for a, b, c in _increase_factors(share, margin))
     return max(growth, 0.0) / share
 
 
@@ -117,12 +118,14 @@ def log_e_shift(cut: Cut, centre: float, margin: float) -> float:
 
 def shift_logs(cut: Cut, centre: float, margin: float) -> Logs:
     _, x, x_not, y, y_not = cut
-    terms = shift_terms(cut.share, centre, margin)
+    terms = _shift_factors(cut.share, centre, margin)
     return [x * a + x_not * b + y * c + y_not * d for a, b, c, d in terms]
 
 
 @lru_cache(CACHED)
-def shift_terms(share: float, centre: float, margin: float) -> tuple[tuple[float, float, float, float], ...]:
+def _shift_factors(
+    share: float, centre: float, margin: float
+) -> tuple[tuple[float, float, float, float], ...]:
     """Log factors, in the order of a cut."""
     drift = share * (1 - share) * margin
     payoffs = (
@@ -131,5 +134,5 @@ def shift_terms(share: float, centre: float, margin: float) -> tuple[tuple[float
         -share * (1 - centre) - drift,
         share * centre - drift,
     )
-    stakes = [t / -min(payoffs) for t in SHIFT_STAKES]
+    stakes = [t / -min(payoffs) for t in STAKES]
     return tuple((a, b, c, d) for a, b, c, d in ([log1p(s * z) for z in payoffs] for s in stakes))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-PLANNED = 50_000  # units at which the interval is tightest; early looks at long tails need it to be many
-FEWEST = 100  # units on each side before anything is concluded: the normal approximation begins there
-FAR = -30.0  # standard deviations beyond which erfc has no digits left
+_TIGHTEST_AT = 50_000  # units at which the interval is tightest; early looks at long tails need it to be many
+MIN_UNITS = 100  # units on each side before anything is concluded: the normal approximation begins there
+_FAR = -30.0  # standard deviations beyond which erfc has no digits left
 
 
 class Moments(msgspec.Struct):
@@ -52,7 +52,7 @@ class Moments(msgspec.Struct):
         return max(self.squares - 2 * centre * self.total + self.n * centre * centre, 0.0)
 
 
-class Sides(NamedTuple):
+class SplitMoments(NamedTuple):
     """One stratum, in which a unit was here with probability `share`."""
 
     share: float
@@ -60,7 +60,7 @@ class Sides(NamedTuple):
     rest: Moments
 
 
-class Weighed(NamedTuple):
+class WeightedDifference(NamedTuple):
     """S = Σ(A − w)(Y − m), its variance V, D = Σ w(1 − w), over n units; the difference of means is S/D.
 
     V is the larger of Σ((A − w)(Y − m))² and Σ w(1 − w)(Y − m)². The first alone is far too small while few
@@ -78,10 +78,10 @@ class Weighed(NamedTuple):
 
     def rho(self, alpha: float) -> float:
         """Of the mixture, such that it is tightest at PLANNED units of the variance seen."""
-        return planned(self.v / self.n * PLANNED, alpha) if self.v else 1.0
+        return mixture_rho(self.v / self.n * _TIGHTEST_AT, alpha) if self.v else 1.0
 
 
-def weighed(strata: Iterable[Sides]) -> Weighed:
+def weighted_difference(strata: Iterable[SplitMoments]) -> WeightedDifference:
     """Overlap weights: a stratum counts by w(1 − w) times its units (statistics 1.6)."""
     s = seen = expected = d = 0.0
     n = 0
@@ -94,10 +94,10 @@ def weighed(strata: Iterable[Sides]) -> Weighed:
         expected += w * (1 - w) * (near + far)
         d += w * (1 - w) * units
         n += units
-    return Weighed(s, max(seen, expected), d, n)
+    return WeightedDifference(s, max(seen, expected), d, n)
 
 
-def mean_interval(found: Weighed, alpha: float) -> tuple[float, float]:
+def mean_interval(found: WeightedDifference, alpha: float) -> tuple[float, float]:
     """Limits of the difference of means that hold at all looks together, with 1 − alpha, asymptotically.
 
     Asymptotic confidence sequence (Waudby-Smith et al., arXiv 2103.06476): the normal mixture's, with
@@ -105,26 +105,26 @@ def mean_interval(found: Weighed, alpha: float) -> tuple[float, float]:
     """
     if not found.d or not found.v:
         return -inf, inf
-    half = reach(found.v, found.rho(alpha), alpha)
+    half = mixture_boundary(found.v, found.rho(alpha), alpha)
     return (found.s - half) / found.d, (found.s + half) / found.d
 
 
-def log_e_mean_above(found: Weighed, limit: float, alpha: float) -> float:
+def log_e_mean_above(found: WeightedDifference, limit: float, alpha: float) -> float:
     """Log e-value against "the mean is at most `limit` higher here", asymptotically; alpha only tunes it."""
     return log_e_drift(found.s - limit * found.d, found.v, found.rho(2 * alpha)) if found.v else 0.0
 
 
-def log_e_mean_below(found: Weighed, limit: float, alpha: float) -> float:
+def log_e_mean_below(found: WeightedDifference, limit: float, alpha: float) -> float:
     """Log e-value against "the mean is at least `limit` higher here"."""
     return log_e_drift(limit * found.d - found.s, found.v, found.rho(2 * alpha)) if found.v else 0.0
 
 
-def gain_mean(found: Weighed, limit: float) -> float:
+def gain_mean(found: WeightedDifference, limit: float) -> float:
     """Growth of either log e-value per unit once much is known: half the squared drift over the variance."""
     return (found.s - limit * found.d) ** 2 / (2 * found.v * found.n) if found.v else 0.0
 
 
-def planned(v: float, alpha: float) -> float:
+def mixture_rho(v: float, alpha: float) -> float:
     """ρ of the normal mixture that is tightest at variance v: v/(2 log(1/α) + log(1 + 2 log(1/α)))."""
     return v / (-2 * log(alpha) + log(1 - 2 * log(alpha)))
 
@@ -147,9 +147,9 @@ def log_e_drift(s: float, v: float, rho: float) -> float:
 
 def log_phi(z: float) -> float:
     """Logarithm of the normal distribution function; far out by its leading term."""
-    return log(erfc(-z / sqrt(2)) / 2) if z > FAR else -z * z / 2 - log(-z * sqrt(2 * pi))
+    return log(erfc(-z / sqrt(2)) / 2) if z > _FAR else -z * z / 2 - log(-z * sqrt(2 * pi))
 
 
-def reach(v: float, rho: float, alpha: float) -> float:
+def mixture_boundary(v: float, rho: float, alpha: float) -> float:
     """How far |S| may stray at variance v: where `log_e_moved` is log(1/α), √((V + ρ)(log(1 + V/ρ) + 2 log(1/α)))."""
     return sqrt((v + rho) * (log(1 + v / rho) - 2 * log(alpha)))

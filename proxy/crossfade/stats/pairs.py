@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from crossfade.stats.differences import SHIFT_STAKES
-from crossfade.stats.sequential import CACHED, Tosses, log_e_worse, log_mean_exp
+from crossfade.stats.differences import STAKES
+from crossfade.stats.sequential import CACHED, SplitCounts, log_e_worse, log_mean_exp
 
 
 class Pair(NamedTuple):
@@ -95,7 +95,7 @@ def log_e_excess(pairs: Pairs, margin: float) -> float:
         pairs.noise - pairs.both,
         pairs.n - pairs.changed - pairs.noise + pairs.both,
     )
-    terms = excess_terms(pairs.chance, margin)
+    terms = _excess_factors(pairs.chance, margin)
     return log_mean_exp([sum(n * term for n, term in zip(counts, some, strict=True)) for some in terms])
 
 
@@ -105,15 +105,15 @@ def gain_excess(pairs: Pairs, margin: float) -> float:
         return 0.0
     p, q, both = pairs.changed / pairs.n, pairs.noise / pairs.n, pairs.both / pairs.n
     shares = (both, p - both, q - both, 1 - p - q + both)
-    terms = excess_terms(pairs.chance, margin)
+    terms = _excess_factors(pairs.chance, margin)
     return max(0.0, *(sum(s * term for s, term in zip(shares, some, strict=True)) for some in terms))
 
 
 @lru_cache(CACHED)
-def excess_terms(chance: float, margin: float) -> tuple[tuple[float, float, float, float], ...]:
+def _excess_factors(chance: float, margin: float) -> tuple[tuple[float, float, float, float], ...]:
     """Log factors of a pair with both, with a changed decision, with noise, and with neither."""
     payoffs = (1 - 1 / chance - margin, 1 - margin, -1 / chance - margin, -margin)
-    stakes = (t / (1 / chance + margin) for t in SHIFT_STAKES)
+    stakes = (t / (1 / chance + margin) for t in STAKES)
     return tuple((a, b, c, d) for a, b, c, d in ([log1p(s * z) for z in payoffs] for s in stakes))
 
 
@@ -123,4 +123,4 @@ def log_e_direction(pairs: Pairs) -> float:
     Of the changed decisions, each is a toss of a fair coin then: the two-arm test with w = ½, both sides.
     """
     up, down = pairs.raised, pairs.lowered
-    return log_mean_exp([log_e_worse([Tosses(0.5, *sides)], 1.0) for sides in ((up, down), (down, up))])
+    return log_mean_exp([log_e_worse([SplitCounts(0.5, *sides)], 1.0) for sides in ((up, down), (down, up))])

@@ -23,94 +23,94 @@ from crossfade.stats.differences import increase_logs
 from crossfade.stats.sequential import (
     POINTS,
     Logs,
-    Tosses,
+    SplitCounts,
     above_logs,
     log_mean_exp,
     ratio_logs,
-    summed,
+    sum_logs,
 )
 
 SLOTS = 99
-FIRST_SLOT = 25  # trials between marks at least, and
-GROWTH = 0.1  # this share of those before, so that 99 slots reach beyond a million trials
-CACHED = 2048  # inner sums: of 50 routes with 8 checks each, some of which take eight
-NOTHING = [-inf] * POINTS
+_FIRST_GAP = 25  # trials between marks at least, and
+_GAP_GROWTH = 0.1  # this share of those before, so that 99 slots reach beyond a million trials
+_CACHED_SUMS = 2048  # inner sums: of 50 routes with 8 checks each, some of which take eight
+_NO_MARKS = [-inf] * POINTS
 
-Marks = tuple[Tosses, ...]
+Marks = tuple[SplitCounts, ...]
 
 
-def is_due(trials: int, last: int, used: int) -> bool:
+def is_mark_due(trials: int, last: int, used: int) -> bool:
     """Whether to set a mark, `last` being the trials at the one before, of `used`."""
-    return used < SLOTS and trials >= last + max(FIRST_SLOT, GROWTH * last)
+    return used < SLOTS and trials >= last + max(_FIRST_GAP, _GAP_GROWTH * last)
 
 
-def log_e_worse_restarted(strata: Sequence[Tosses], d0: float, marks: Sequence[Marks]) -> float:
+def log_e_worse_restarted(strata: Sequence[SplitCounts], d0: float, marks: Sequence[Marks]) -> float:
     """As `log_e_worse`; the marks are states of their strata."""
     logs = [ratio_logs(tosses, d0, 1) for tosses in strata]
-    return restarted(logs, [inverse_worse(m, d0) for m in marks], marks)
+    return _restarted(logs, [_inverse_worse(m, d0) for m in marks], marks)
 
 
-def log_e_above_restarted(strata: Sequence[Tosses], p0: float, marks: Sequence[Marks]) -> float:
+def log_e_above_restarted(strata: Sequence[SplitCounts], p0: float, marks: Sequence[Marks]) -> float:
     """As `log_e_above`, of `here` among `n`; the marks are states of their strata."""
     logs = [above_logs(tosses.here, tosses.n, p0) for tosses in strata]
-    return restarted(logs, [inverse_above(m, p0) for m in marks], marks)
+    return _restarted(logs, [_inverse_above(m, p0) for m in marks], marks)
 
 
-def log_e_increase_restarted(strata: Sequence[Tosses], margin: float, marks: Sequence[Marks]) -> float:
+def log_e_increase_restarted(strata: Sequence[SplitCounts], margin: float, marks: Sequence[Marks]) -> float:
     """As `log_e_increase`; the marks are states of their strata."""
     logs = [increase_logs(tosses, margin) for tosses in strata]
-    return restarted(logs, [inverse_increase(m, margin) for m in marks], marks)
+    return _restarted(logs, [_inverse_increase(m, margin) for m in marks], marks)
 
 
-def restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
+def _restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
     """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, L_j in the stratum itself.
 
     What a mark has before it is its stratum up to there and all strata before that one.
     """
-    start = log_mean_exp(summed(strata)) if strata else 0.0
+    start = log_mean_exp(sum_logs(strata)) if strata else 0.0
     used = sum(map(len, marks))
     if not used:
-        return log_half_sum(start, 0.0)
-    since, later = NOTHING, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the strata gone through
+        return _log_half_sum(start, 0.0)
+    since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the strata gone through
     for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
         later = [a + b for a, b in zip(later, logs, strict=True)]
-        since = [log_sum(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
-    return log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
+        since = [_log_add_exp(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
+    return _log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
 
 
-def log_sum(a: float, b: float) -> float:
+def _log_add_exp(a: float, b: float) -> float:
     """log(eᵃ + eᵇ)."""
     high, low = max(a, b), min(a, b)
     return high + log1p(exp(low - high)) if high > -inf else high
 
 
-def log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
+def _log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
     """log ½(eᵃ + eᵇ + plain)."""
     top = max(a, b, 0.0)
     return top + log((exp(a - top) + exp(b - top) + plain * exp(-top)) / 2)
 
 
-@lru_cache(CACHED)
-def inverse_worse(marks: Marks, d0: float) -> Logs:
+@lru_cache(_CACHED_SUMS)
+def _inverse_worse(marks: Marks, d0: float) -> Logs:
     if not marks:
-        return NOTHING
-    return joined(inverse_worse(marks[:-1], d0), ratio_logs(marks[-1], d0, 1))
+        return _NO_MARKS
+    return _add_inverse(_inverse_worse(marks[:-1], d0), ratio_logs(marks[-1], d0, 1))
 
 
-@lru_cache(CACHED)
-def inverse_above(marks: Marks, p0: float) -> Logs:
+@lru_cache(_CACHED_SUMS)
+def _inverse_above(marks: Marks, p0: float) -> Logs:
     if not marks:
-        return NOTHING
-    return joined(inverse_above(marks[:-1], p0), above_logs(marks[-1].here, marks[-1].n, p0))
+        return _NO_MARKS
+    return _add_inverse(_inverse_above(marks[:-1], p0), above_logs(marks[-1].here, marks[-1].n, p0))
 
 
-@lru_cache(CACHED)
-def inverse_increase(marks: Marks, margin: float) -> Logs:
+@lru_cache(_CACHED_SUMS)
+def _inverse_increase(marks: Marks, margin: float) -> Logs:
     if not marks:
-        return NOTHING
-    return joined(inverse_increase(marks[:-1], margin), increase_logs(marks[-1], margin))
+        return _NO_MARKS
+    return _add_inverse(_inverse_increase(marks[:-1], margin), increase_logs(marks[-1], margin))
 
 
-def joined(inverse: Logs, mark: Logs) -> Logs:
+def _add_inverse(inverse: Logs, mark: Logs) -> Logs:
     """log(eˢ + e⁻ˡ), by alternative."""
-    return [log_sum(a, -b) for a, b in zip(inverse, mark, strict=True)]
+    return [_log_add_exp(a, -b) for a, b in zip(inverse, mark, strict=True)]

@@ -14,15 +14,15 @@ import msgspec
 from crossfade.stats.histogram import PER_LOG
 from crossfade.stats.sums import add_up
 
-LINEAR = 200  # buckets between 0 and 1; beyond 1 each is 2 % wide, as those of durations are
-BINS = 10
+_LINEAR_BUCKETS = 200  # buckets between 0 and 1; beyond 1 each is 2 % wide, as those of durations are
+_BINS = 10
 
 
 def bucket_of_score(score: float) -> int:
     """Rises with the score, which is any finite number; the mirrored bucket where it is below 0."""
     if score < 0:
         return -1 - bucket_of_score(-score)
-    return int(score * LINEAR) if score < 1 else LINEAR + int(log(score) * PER_LOG)
+    return int(score * _LINEAR_BUCKETS) if score < 1 else _LINEAR_BUCKETS + int(log(score) * PER_LOG)
 
 
 class Scores(msgspec.Struct):
@@ -57,7 +57,7 @@ class Levels(msgspec.Struct, frozen=True):
         return out
 
 
-def levels_of(reference: Scores, bins: int = BINS) -> Levels:
+def levels_of(reference: Scores, bins: int = _BINS) -> Levels:
     """Fewer than bins − 1 cuts where few buckets hold most scores, and none where one holds all."""
     cuts: list[int] = []
     below: list[float] = []
@@ -78,5 +78,5 @@ class ScoreBins(msgspec.Struct):
     rest: list[int]
 
 
-def added(mine: list[int], more: list[int]) -> list[int]:
+def add_bins(mine: list[int], more: list[int]) -> list[int]:
     return [a + b for a, b in zip(mine, more, strict=True)]

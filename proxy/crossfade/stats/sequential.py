@@ -19,16 +19,16 @@ from math import exp, inf, log, log1p, sqrt
 from typing import NamedTuple
 
 POINTS = 24
-LOG_GRID = tuple(log(1.1) + (log(50) - log(1.1)) * j / (POINTS - 1) for j in range(POINTS))
-GRID = tuple(exp(g) for g in LOG_GRID)
-INVERSE_GRID = tuple(exp(-g) for g in LOG_GRID)
+_LOG_GRID = tuple(log(1.1) + (log(50) - log(1.1)) * j / (POINTS - 1) for j in range(POINTS))
+GRID = tuple(exp(g) for g in _LOG_GRID)
+_INVERSE_GRID = tuple(exp(-g) for g in _LOG_GRID)
 LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 - q) finite
 Logs = list[float]  # one for each alternative of the grid
 CACHED = 512  # sets of terms: one for each limit and weight that is in use
-RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
+_RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
 
 
-class Tosses(NamedTuple):
+class SplitCounts(NamedTuple):
     """Events while the arm under test drew `share` of the requests: `here` on it, of `n`, `rest` on the other, of `rest_n`."""
 
     share: float
@@ -43,35 +43,35 @@ def bound(alpha: float) -> float:
     return -log(alpha)
 
 
-def log_e_worse(strata: Iterable[Tosses], d0: float) -> float:
+def log_e_worse(strata: Iterable[SplitCounts], d0: float) -> float:
     """Log e-value against "an event is at most d0 times as likely here"; alternatives are d0·g_j."""
-    return log_e_ratio(strata, d0, 1)
+    return _log_e_ratio(strata, d0, 1)
 
 
-def log_e_better(strata: Iterable[Tosses], d0: float) -> float:
+def log_e_better(strata: Iterable[SplitCounts], d0: float) -> float:
     """Log e-value against "an event is at least d0 times as likely here"; alternatives are d0/g_j."""
-    return log_e_ratio(strata, d0, -1)
+    return _log_e_ratio(strata, d0, -1)
 
 
-def log_e_ratio(strata: Iterable[Tosses], d0: float, direction: int) -> float:
+def _log_e_ratio(strata: Iterable[SplitCounts], d0: float, direction: int) -> float:
     """log mean_j exp Σ_s [x log(δ_j/d0) − (x+y) log((wδ_j + 1 − w)/(w d0 + 1 − w))], δ_j = d0·g_j^direction.
 
     The sum over strata is inside the exponent: one alternative has to explain all of them.
     """
-    return log_mean_exp(summed(ratio_logs(tosses, d0, direction) for tosses in strata))
+    return log_mean_exp(sum_logs(ratio_logs(tosses, d0, direction) for tosses in strata))
 
 
-def ratio_logs(tosses: Tosses, d0: float, direction: int) -> Logs:
+def ratio_logs(tosses: SplitCounts, d0: float, direction: int) -> Logs:
     """The log likelihood ratio of one stratum for each alternative."""
     gained, events = direction * tosses.here, tosses.here + tosses.rest
-    terms = ratio_terms(tosses.share, d0, direction)
-    return [gained * g - events * under for g, under in zip(LOG_GRID, terms, strict=True)]
+    terms = _ratio_terms(tosses.share, d0, direction)
+    return [gained * g - events * under for g, under in zip(_LOG_GRID, terms, strict=True)]
 
 
 @lru_cache(CACHED)
-def ratio_terms(share: float, d0: float, direction: int) -> tuple[float, ...]:
+def _ratio_terms(share: float, d0: float, direction: int) -> tuple[float, ...]:
     """log((wδ_j + 1 − w)/(w d0 + 1 − w)) for each alternative."""
-    times = GRID if direction > 0 else INVERSE_GRID
+    times = GRID if direction > 0 else _INVERSE_GRID
     odds, others = share * d0, 1 - share
     under = log(odds + others)
     return tuple(log(odds * t + others) - under for t in times)
@@ -87,11 +87,11 @@ def log_e_above(x: int, n: int, p0: float) -> float:
 
 def above_logs(x: int, n: int, p0: float) -> Logs:
     """The log likelihood ratio for each alternative."""
-    return [x * hit + (n - x) * miss for hit, miss in above_terms(p0)]
+    return [x * hit + (n - x) * miss for hit, miss in _above_terms(p0)]
 
 
 @lru_cache(CACHED)
-def above_terms(p0: float) -> tuple[tuple[float, float], ...]:
+def _above_terms(p0: float) -> tuple[tuple[float, float], ...]:
     """log(q_j/p0) and log((1 − q_j)/(1 − p0)) for each alternative."""
     shares = (max(min(p0 * g, LARGEST_SHARE), p0) for g in GRID)
     return tuple((log(q / p0), log1p(-q) - log1p(-p0)) for q in shares)
@@ -99,15 +99,15 @@ def above_terms(p0: float) -> tuple[tuple[float, float], ...]:
 
 def log_e_below(x: int, n: int, p0: float) -> float:
     """Log e-value against "the share of x among n is at least p0": binomial, alternatives p0/g_j."""
-    return log_mean_exp([x * hit + (n - x) * miss for hit, miss in below_terms(p0)])
+    return log_mean_exp([x * hit + (n - x) * miss for hit, miss in _below_terms(p0)])
 
 
 @lru_cache(CACHED)
-def below_terms(p0: float) -> tuple[tuple[float, float], ...]:
-    return tuple((-g, log1p(-p0 * exp(-g)) - log1p(-p0)) for g in LOG_GRID)
+def _below_terms(p0: float) -> tuple[tuple[float, float], ...]:
+    return tuple((-g, log1p(-p0 * exp(-g)) - log1p(-p0)) for g in _LOG_GRID)
 
 
-def summed(logs: Iterable[Logs]) -> Logs:
+def sum_logs(logs: Iterable[Logs]) -> Logs:
     """By alternative; zeros when there are none."""
     found = list(logs)
     if len(found) == 1:
@@ -120,23 +120,23 @@ def log_mean_exp(logs: Sequence[float]) -> float:
     return top + log(sum(map(exp, [v - top for v in logs])) / len(logs))
 
 
-def ratio_interval(strata: Sequence[Tosses], alpha: float) -> tuple[float, float]:
+def ratio_interval(strata: Sequence[SplitCounts], alpha: float) -> tuple[float, float]:
     """Limits of the ratio of event probabilities that hold at all looks together, with 1 − alpha.
 
     Inversion: the largest d0 that "worse" rejects and the smallest that "better" rejects, alpha/2 each.
     """
     limit = bound(alpha / 2)
-    lower = edge(lambda d0: log_e_worse(strata, d0) >= limit)
-    upper = edge(lambda d0: log_e_better(strata, d0) < limit)
+    lower = _largest_ratio_where(lambda d0: log_e_worse(strata, d0) >= limit)
+    upper = _largest_ratio_where(lambda d0: log_e_better(strata, d0) < limit)
     return lower, upper
 
 
-def edge(holds: Callable[[float], bool]) -> float:
+def _largest_ratio_where(holds: Callable[[float], bool]) -> float:
     """Where a statement that holds for small ratios ceases to, by bisection on the logarithm."""
-    low, high = log(RATIO_RANGE[0]), log(RATIO_RANGE[1])
-    if not holds(RATIO_RANGE[0]):
+    low, high = log(_RATIO_RANGE[0]), log(_RATIO_RANGE[1])
+    if not holds(_RATIO_RANGE[0]):
         return 0.0
-    if holds(RATIO_RANGE[1]):
+    if holds(_RATIO_RANGE[1]):
         return inf
     while high - low > 1e-7:
         middle = (low + high) / 2
@@ -146,7 +146,7 @@ def edge(holds: Callable[[float], bool]) -> float:
 
 def gain_above(p: float, p0: float) -> float:
     """Expected growth of the one-sample log e-value per trial at a true share p: KL(p ‖ p0); 0 if p ≤ p0."""
-    return kl(p, p0) if p > p0 else 0.0
+    return _kl(p, p0) if p > p0 else 0.0
 
 
 def gain_worse(share: float, p_here: float, p_rest: float, d0: float) -> float:
@@ -159,10 +159,10 @@ def gain_worse(share: float, p_here: float, p_rest: float, d0: float) -> float:
     if p_here <= d0 * p_rest or events <= 0 or not 0 < share < 1:
         return 0.0
     under = share * d0 / (share * d0 + 1 - share)
-    return events * kl(share * p_here / events, under) / share
+    return events * _kl(share * p_here / events, under) / share
 
 
-def kl(p: float, p0: float) -> float:
+def _kl(p: float, p0: float) -> float:
     """Kullback-Leibler divergence of two coins, in nats."""
     heads = p * log(p / p0) if p > 0 else 0.0
     tails = (1 - p) * log((1 - p) / (1 - p0)) if p < 1 else 0.0

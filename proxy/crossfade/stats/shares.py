@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import lgamma, log
 
-CONCENTRATION = 100.0  # of the prior around the expected shares
+_CONCENTRATION = 100.0  # of the prior around the expected shares
 
 
 def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence[float] = ()) -> float:
@@ -17,7 +17,7 @@ def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence
     lnΓ(Σa) − lnΓ(Σa+n) + Σ[lnΓ(a_i+x_i) − lnΓ(a_i)] − Σ x_i ln θ_i; `prior` is a, by default
     CONCENTRATION·θ. Shares are above 0 and add up to 1. Over periods with other shares, sum.
     """
-    a = prior or [CONCENTRATION * share for share in shares]
+    a = prior or [_CONCENTRATION * share for share in shares]
     out = lgamma(sum(a)) - lgamma(sum(a) + sum(counts))
     for x, weight, share in zip(counts, a, shares, strict=True):
         out += lgamma(weight + x) - lgamma(weight) - x * log(share)

@@ -29,11 +29,11 @@ class Window:
         """Count these cells as of `now`; their own contents are copied, not kept."""
         if self.began is None:
             self.began = now
-        self.turn(now)
+        self._open_slot(now)
         self.ring[-1][1].add(Counts([cell.outcomes(ANY_VERSION) for cell in cells]))
         self.summed = None
 
-    def turn(self, now: float) -> None:
+    def _open_slot(self, now: float) -> None:
         """Open the slot of `now` and drop those that have left the span."""
         index = int(now // self.slot)
         if not self.ring or index > self.ring[-1][0]:
@@ -44,7 +44,7 @@ class Window:
 
     def table(self, now: float) -> CountsTable:
         """The sum over the span that ends with the slot of `now`."""
-        self.turn(now)
+        self._open_slot(now)
         if self.summed is None:
             self.summed = CountsTable()
             for _, table in self.ring:
