@@ -1,11 +1,11 @@
-"""What proxies make of doubtful bytes: `python -m loadtests.doubt`.
+"""How proxies treat malformed and ambiguous requests: `python -m loadtests.doubt`.
 
-Each message under tests/corpus/bad goes to crossfade, nginx, HAProxy, Envoy, Traefik and Caddy, each on a
-connection of its own. Refused: answered with an error. Passed on: something of it reached the origin, in
-whatever spelling; that is not a hole by itself (RFC 9112 lets a recipient take a bare LF for a line's end), but it
-is one more thing that two parsers can read in two ways. Silent: neither, within a second.
+Each message under tests/corpus/bad is sent to crossfade, nginx, HAProxy, Envoy, Traefik and Caddy, each on its own
+connection. Refused: answered with an error. Passed on: some of it reached the origin, possibly respelled. This is not
+a vulnerability by itself (RFC 9112 lets a recipient accept a bare LF as line terminator), but two parsers may read
+such a message in two ways. Silent: neither, within a second.
 
-The table goes into docs/doubtful-bytes.md.
+The tables are written to docs/doubtful-bytes.md.
 """
 
 from __future__ import annotations
@@ -29,16 +29,15 @@ CORPUS = ROOT / "tests" / "corpus" / "bad"
 PAGE = ROOT / "docs" / "doubtful-bytes.md"
 BEGIN, END = "<!-- doubt:begin -->", "<!-- doubt:end -->"
 PROXIES = ("crossfade", "nginx", "haproxy", "envoy", "traefik", "caddy")
-NOT_ON_THE_WIRE = (
-    "-rfc9112-2.1-"  # no whole message, or two: doubtful only to a parser that is given them as one
-)
-PATIENCE = 1.0  # seconds
+# An incomplete message or two messages: malformed only for a parser that gets the bytes as one message.
+NOT_ON_THE_WIRE = "-rfc9112-2.1-"
+TIMEOUT = 1.0  # seconds
 REFUSED, PASSED_ON, SILENT = "refused", "passed on", "silent"
 
 
 @dataclass
 class Origin:
-    """Answers everything, and knows which messages reached it."""
+    """An origin that answers every request with 200 and records what it receives."""
 
     port: int
     reached: list[bytes] = field(default_factory=list)
@@ -52,7 +51,7 @@ class Origin:
 
 
 @contextmanager
-def listening() -> Iterator[Origin]:
+def running_origin() -> Iterator[Origin]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         origin = Origin(server.getsockname()[1])
 
@@ -68,34 +67,34 @@ def listening() -> Iterator[Origin]:
 
 
 def ask(port: int, raw: bytes) -> bytes:
-    """What comes back until the connection ends, or for as long as one waits."""
-    said = b""
+    """The answer: everything up to the end of the response head, of the connection, or of the timeout."""
+    answer = b""
     with socket.create_connection(("127.0.0.1", port)) as client, suppress(OSError):
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT)
         client.sendall(raw)
-        while not said.startswith(b"HTTP/1.") or b"\r\n\r\n" not in said:
+        while not answer.startswith(b"HTTP/1.") or b"\r\n\r\n" not in answer:
             data = client.recv(65536)
             if not data:
                 break
-            said += data
-    return said
+            answer += data
+    return answer
 
 
-def verdict(said: bytes, reached: bool) -> str:
+def outcome(answer: bytes, reached: bool) -> str:
     if reached:
         return PASSED_ON
-    return REFUSED if said.startswith(b"HTTP/1.") and said[9:10] in (b"3", b"4", b"5") else SILENT
+    return REFUSED if answer.startswith(b"HTTP/1.") and answer[9:10] in (b"3", b"4", b"5") else SILENT
 
 
-def verdicts(port: int, origin: Origin) -> dict[str, str]:
-    """By message."""
+def outcomes(port: int, origin: Origin) -> dict[str, str]:
+    """REFUSED, PASSED_ON or SILENT for each message."""
     found = {}
     for path in sorted(CORPUS.glob("*.raw")):
         if NOT_ON_THE_WIRE in path.stem:
             continue
         origin.reached.clear()
-        said = ask(port, path.read_bytes())
-        found[path.stem] = verdict(said, bool(origin.reached))
+        answer = ask(port, path.read_bytes())
+        found[path.stem] = outcome(answer, bool(origin.reached))
     return found
 
 
@@ -107,35 +106,35 @@ def render(versions: Mapping[str, str], found: Mapping[str, Mapping[str, str]]) 
         rows.append([f"{proxy} {versions[proxy]}", *counts])
     names = list(next(iter(found.values())))
     passed = [[name, *(short(found[proxy][name]) for proxy in found)] for name in names]
-    interesting = [row for row in passed if set(row[1:]) != {""}]
+    not_all_refused = [row for row in passed if set(row[1:]) != {""}]
     return "\n".join(
         [
             f"Of {total} messages:",
             "",
             *aligned(rows),
             "",
-            f"Those that not all refuse (`{PASSED_ON}`, `{SILENT}`; empty: refused):",
+            f"Messages that some proxy does not refuse (`{PASSED_ON}`, `{SILENT}`; empty: refused):",
             "",
-            *aligned([["message", *found], *interesting]),
+            *aligned([["message", *found], *not_all_refused]),
         ]
     )
 
 
-def short(verdict: str) -> str:
-    return "" if verdict == REFUSED else verdict
+def short(outcome: str) -> str:
+    return "" if outcome == REFUSED else outcome
 
 
 def main() -> int:
     found, versions = {}, {}
-    with listening() as origin, tempfile.TemporaryDirectory(prefix="crossfade-doubt-") as folder:
+    with running_origin() as origin, tempfile.TemporaryDirectory(prefix="crossfade-doubt-") as folder:
         for name in filter(is_present, PROXIES):
             place = Path(folder) / name
             place.mkdir()
             contestant = MAKERS[name](place, dict.fromkeys("abc", origin.port))
             with ExitStack() as stack:
                 entrant = start(contestant, Cores(frozenset(), frozenset()), place, stack)
-                print(f"asking {contestant.name}", file=sys.stderr)
-                found[contestant.name] = verdicts(entrant.port, origin)
+                print(f"sending all messages to {contestant.name}", file=sys.stderr)
+                found[contestant.name] = outcomes(entrant.port, origin)
                 versions[contestant.name] = contestant.version
     before, _, rest = PAGE.read_text().partition(BEGIN)
     text = render(versions, found)

@@ -1,4 +1,4 @@
-"""Whether a proxy does the work that all are measured at; what does less is not measured."""
+"""Check that a proxy does the work of the benchmark. A proxy that does less is not measured."""
 
 from __future__ import annotations
 
@@ -15,24 +15,27 @@ SHARE_OF_B = 0.1
 
 
 def check_equivalence(contestant: Contestant) -> None:
-    """Customers keep their origin, 10 % are with `b`, and the origin learns the client's address."""
+    """Customers keep their origin, 10 % of them have origin `b`, and the origin receives the client's address.
+
+    Raises BenchError otherwise.
+    """
     connection = HTTPConnection("127.0.0.1", contestant.port, timeout=10)
     try:
-        first, second = ([visit(connection, n) for n in range(1, CUSTOMERS + 1)] for _ in range(2))
+        first, second = ([ask_origin(connection, n) for n in range(1, CUSTOMERS + 1)] for _ in range(2))
     finally:
         connection.close()
     origins = [origin for origin, _ in first]
     again = [origin for origin, _ in second] if contestant.sticky else origins
     problems = problems_of(origins, again)
-    # Envoy puts the machine's own address in the place of a loopback one.
+    # Envoy replaces a loopback address by an address of the machine.
     if not re.search(rb"(?im)^x-forwarded-for: *[0-9.]+\r?$", first[0][1]):
-        problems.append("the origin is not told the client's address")
+        problems.append("the origin does not receive the client's address (X-Forwarded-For)")
     if problems:
         raise BenchError(f"{contestant.name} does not do the same work: {'; '.join(problems)}")
 
 
-def visit(connection: HTTPConnection, customer: int) -> tuple[str, bytes]:
-    """The origin that answered, and the head of the request as it arrived there."""
+def ask_origin(connection: HTTPConnection, customer: int) -> tuple[str, bytes]:
+    """The origin that answered, and the request head that it received."""
     connection.request("GET", "/echo", headers={HEADER: f"customer-{customer}"})
     answer = connection.getresponse()
     head = answer.read()
@@ -42,11 +45,11 @@ def visit(connection: HTTPConnection, customer: int) -> tuple[str, bytes]:
 def problems_of(first: list[str], second: list[str]) -> list[str]:
     problems = []
     if moved := sum(a != b for a, b in zip(first, second, strict=True)):
-        problems.append(f"{moved} of {len(first)} customers did not stay with their origin")
+        problems.append(f"{moved} of {len(first)} customers changed their origin")
     low, high = interval(len(first), SHARE_OF_B)
     found = Counter(first)
     if not low <= found["b"] <= high:
-        problems.append(f"{found['b']} customers are with b, {low} to {high} should be")
+        problems.append(f"{found['b']} customers have origin b; expected are {low} to {high}")
     if others := set(found) - {"a", "b"}:
         problems.append(f"answered by {', '.join(sorted(others))}")
     return problems

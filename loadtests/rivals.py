@@ -1,7 +1,7 @@
-"""How others decide: each takes the traffic of a run and says at which look it aborts, if it does.
+"""Other decision methods: each takes the traffic of a run and returns the look at which it aborts, or None.
 
-They are what tools and habits do today, in their plainest form: a z-test at every look, Mann-Whitney
-on intervals (as Kayenta's judge), and counters of intervals above a limit (as Flagger and Argo Rollouts).
+They are what other tools do, in the simplest form: a z-test at every look, Mann-Whitney on intervals (as
+Kayenta's judge), and counters of intervals above a limit (as Flagger and Argo Rollouts).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Z_ONE_PERCENT = 2.326348
 Z_TWO_PERCENT = 2.326348  # two-sided
 FEWEST_WINDOWS = 10
 FLAGGER_THRESHOLD = 5  # failed checks that end a rollout
-ARGO_FAILURE_LIMIT = 3  # failed measurements that do not yet
+ARGO_FAILURE_LIMIT = 3  # failed measurements that do not yet end a rollout
 LOOKS = WINDOW // LOOK
 
 
@@ -27,11 +27,11 @@ def naive_z(world: World, seen: Traffic) -> int | None:
     pooled = (x + y) / (n + m)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (x / n - y / m) / np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    return first(z > Z_ONE_PERCENT)
+    return first_look(z > Z_ONE_PERCENT)
 
 
 def mann_whitney(world: World, seen: Traffic) -> int | None:
-    """Two-sided, p < 2 %, on the intervals so far, of which there are at least ten."""
+    """Two-sided, p < 2 %, on all intervals so far, from the tenth interval on."""
     ours, theirs = by_window(world, seen)
     for count in range(FEWEST_WINDOWS, len(ours) + 1):
         if rank_z(ours[:count], theirs[:count]) > Z_TWO_PERCENT:
@@ -40,7 +40,7 @@ def mann_whitney(world: World, seen: Traffic) -> int | None:
 
 
 def rank_z(ours: Floats, theirs: Floats) -> float:
-    """Mann-Whitney's U of "ours are larger", in standard deviations, corrected for ties."""
+    """Mann-Whitney's U of "ours are larger" in standard deviations, corrected for ties."""
     n, m = len(ours), len(theirs)
     u = float((np.sign(ours[:, None] - theirs[None, :]) + 1).sum()) / 2
     _, ties = np.unique(np.concatenate((ours, theirs)), return_counts=True)
@@ -49,19 +49,19 @@ def rank_z(ours: Floats, theirs: Floats) -> float:
 
 
 def flagger(world: World, seen: Traffic) -> int | None:
-    """The fifth interval above the limit, ever."""
+    """Abort at the fifth interval above the limit."""
     return nth_over(world, seen, FLAGGER_THRESHOLD)
 
 
 def argo(world: World, seen: Traffic) -> int | None:
-    """The fourth interval above the limit, ever."""
+    """Abort at the fourth interval above the limit."""
     return nth_over(world, seen, ARGO_FAILURE_LIMIT + 1)
 
 
 def nth_over(world: World, seen: Traffic, nth: int) -> int | None:
-    """The limit is twice the true error rate, or 1.2 times the true p99 (p90 of scores): far from a healthy one."""
+    """The limit is twice the true error rate, or 1.2 times the true p99 (p90 of scores)."""
     limit = 1.2 * P99 if world.timed else 1.2 * HIGH if world.scored else 2 * max(world.base)
-    over = first(np.cumsum(by_window(world, seen)[0] > limit) >= nth)
+    over = first_look(np.cumsum(by_window(world, seen)[0] > limit) >= nth)
     return None if over is None else (over + 1) * LOOKS - 1
 
 
@@ -69,18 +69,18 @@ def by_window(world: World, seen: Traffic) -> tuple[Floats, Floats]:
     """Error share, or a quantile, of challenger and champion in each interval."""
     if world.timed or world.scored:
         return seen.quantiles
-    return summed(seen.x) / np.maximum(summed(seen.n), 1), summed(seen.rest_x) / np.maximum(
-        summed(seen.rest_n), 1
-    )
+    return sum_by_window(seen.x) / np.maximum(sum_by_window(seen.n), 1), sum_by_window(
+        seen.rest_x
+    ) / np.maximum(sum_by_window(seen.rest_n), 1)
 
 
-def summed(per_look: Ints) -> Ints:
+def sum_by_window(per_look: Ints) -> Ints:
     whole = len(per_look) // LOOKS * LOOKS
-    total: Ints = per_look[:whole].reshape(-1, LOOKS).sum(axis=1)
-    return total
+    sums: Ints = per_look[:whole].reshape(-1, LOOKS).sum(axis=1)
+    return sums
 
 
-def first(hits: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | None:
+def first_look(hits: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int | None:
     return int(hits.argmax()) if hits.any() else None
 
 

@@ -1,7 +1,7 @@
-"""Simulated traffic: what a champion and a challenger would count, look by look, when the truth is known.
+"""Simulated traffic: counts of a champion and a challenger for each look, with known true values.
 
-Rule: all randomness comes from the generator given, so a seed is a run. Each request is the toss of a
-coin with the challenger's share, and its outcome depends on the world and on nothing else.
+Rule: all randomness comes from the given generator, so one seed gives one run. Each request goes to the challenger
+with the probability of its share, and its outcome depends only on the world.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from crossfade.stats.histogram import LOG_UNIT, PER_LOG
 
 LOOK = 100  # requests, of both sides together, between two looks
-WINDOW = 1000  # requests of one interval, for the rivals that judge by intervals
+WINDOW = 1000  # requests of one interval, for rivals that decide by intervals
 MEDIAN, SPREAD = 0.05, 0.5  # of the lognormal answer times, seconds
 P90, P99 = (MEDIAN * float(np.exp(SPREAD * z)) for z in (1.281552, 2.326348))
-SCORED = (2.0, 5.0)  # the champion's scores are Beta(2, 5)
-HIGH = 0.510316  # their 90th percentile
+CHAMPION_BETA = (2.0, 5.0)  # the champion's scores are Beta(2, 5)
+HIGH = 0.510316  # the 90th percentile of the champion's scores
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -28,11 +28,11 @@ Floats = NDArray[np.float64]
 class World(NamedTuple):
     """`base` and `shares`: error rate and challenger's share in equal parts of the run, one step each.
 
-    `worse`: how many times the champion's the challenger's error rate (or, of a `timed` world, its tail
-    above p90) is, from request `onset` on. `outages`: bursts in which half of all requests fail. `room`:
-    how many times the healthy value the absolute limit of the world's check is. `customers`: so many, each
-    of whom keeps a side, and of whom a few cause all the errors; 0 where requests are independent. `scored`:
-    the challenger's scores are Beta(2, scored); 0 where there are none.
+    `worse`: from request `onset` on, the factor on the challenger's error rate, or on its durations above p90 in
+    a `timed` world. `outages`: number of bursts in which half of all requests fail. `room`: the absolute limit of the
+    check divided by the healthy value. `customers`: number of sticky keys, of which a few cause all errors; 0 if
+    requests are independent. `scored`: the challenger's scores are Beta(2, scored); 0 without scores.
+    The name seeds the random generator, so another name gives other runs.
     """
 
     name: str
@@ -66,10 +66,10 @@ ALTERNATIVES = (
 
 
 class Traffic(NamedTuple):
-    """One row for each look: sizes and errors of challenger and champion; `slow` counts answers above the true p99.
+    """One row for each look: requests (`n`, `rest_n`) and events (`x`, `rest_x`) of challenger and champion.
 
-    `times`: of a timed world, buckets of the histogram for each request of a look. `failed`: of a world of
-    customers, whose requests failed. `scores`: of a scored world, of each request; `x` counts the high ones.
+    Events are errors, answers above the true p99 (timed world) or high scores (scored world). `times`: histogram
+    bucket of each request (timed). `failed`: the customers whose requests failed (customers). `scores`: of each request (scored).
     """
 
     step: Ints
@@ -78,7 +78,7 @@ class Traffic(NamedTuple):
     rest_n: Ints
     rest_x: Ints
     times: list[tuple[Ints, Ints]]
-    quantiles: tuple[Floats, Floats]  # of each window: p99 in seconds, or p90 of the scores
+    quantiles: tuple[Floats, Floats]  # of each window: p99 in seconds, or p90 of scores
     failed: Sequence[tuple[Ints, Ints]] = ()
     scores: Sequence[tuple[Floats, Floats]] = ()
 
@@ -87,24 +87,24 @@ def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
     step = np.arange(looks) * len(world.shares) // looks
     share = np.array(world.shares)[step]
     base = np.array(world.base)[step]
-    sick = np.arange(looks) * LOOK >= world.onset
+    faulty = np.arange(looks) * LOOK >= world.onset
     n = rng.binomial(LOOK, share)
     rest_n = LOOK - n
     if world.timed:
-        return timed(world, step, (n, rest_n), sick, rng)
+        return timed_traffic(world, step, (n, rest_n), faulty, rng)
     if world.customers:
-        return held(world, looks, rng)
+        return customer_traffic(world, looks, rng)
     if world.scored:
-        return scored(world, step, (n, rest_n), rng)
+        return scored_traffic(world, step, (n, rest_n), rng)
     for at in rng.integers(0, max(looks - 10, 1), world.outages):
         base[at : at + 10] = 0.5
-    x = rng.binomial(n, np.minimum(np.where(sick, base * world.worse, base), 1))
-    nothing = np.zeros(0)
-    return Traffic(step, n, x, rest_n, rng.binomial(rest_n, base), [], (nothing, nothing))
+    x = rng.binomial(n, np.minimum(np.where(faulty, base * world.worse, base), 1))
+    no_quantiles = np.zeros(0)
+    return Traffic(step, n, x, rest_n, rng.binomial(rest_n, base), [], (no_quantiles, no_quantiles))
 
 
-def held(world: World, looks: int, rng: np.random.Generator) -> Traffic:
-    """Customers drawn anew for each request; every fiftieth one fails so often that the rate is the base rate."""
+def customer_traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
+    """Each request draws a customer. Requests of every 50th customer fail with 50 times the base rate, others never."""
     on_trial = rng.random(world.customers) < world.shares[0]
     fails = np.where(np.arange(world.customers) % 50 == 0, 50 * world.base[0], 0.0)
     who = rng.integers(0, world.customers, (looks, LOOK))
@@ -112,14 +112,16 @@ def held(world: World, looks: int, rng: np.random.Generator) -> Traffic:
     ours = on_trial[who]
     n, x, y = (np.asarray(a.sum(axis=1), dtype=np.int64) for a in (ours, bad & ours, bad & ~ours))
     failed = [(w[b & o], w[b & ~o]) for w, b, o in zip(who, bad, ours, strict=True)]
-    nothing = np.zeros(0)
-    return Traffic(np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (nothing, nothing), failed)
+    no_quantiles = np.zeros(0)
+    return Traffic(
+        np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (no_quantiles, no_quantiles), failed
+    )
 
 
-def scored(world: World, step: Ints, sizes: tuple[Ints, Ints], rng: np.random.Generator) -> Traffic:
+def scored_traffic(world: World, step: Ints, sizes: tuple[Ints, Ints], rng: np.random.Generator) -> Traffic:
     drawn, high, quantiles = [], [], []
-    for size, shape in zip(sizes, (world.scored, SCORED[1]), strict=True):
-        scores = rng.beta(SCORED[0], shape, int(size.sum()))
+    for size, shape in zip(sizes, (world.scored, CHAMPION_BETA[1]), strict=True):
+        scores = rng.beta(CHAMPION_BETA[0], shape, int(size.sum()))
         ends = np.cumsum(size)[:-1]
         look = np.repeat(np.arange(len(size)), size)
         drawn.append(np.split(scores, ends))
@@ -134,14 +136,14 @@ def by_window(values: Floats, ends: Ints, q: float) -> Floats:
     return np.array([np.quantile(part, q) if len(part) else 0.0 for part in parts])
 
 
-def timed(
-    world: World, step: Ints, sizes: tuple[Ints, Ints], sick: NDArray[np.bool_], rng: np.random.Generator
+def timed_traffic(
+    world: World, step: Ints, sizes: tuple[Ints, Ints], faulty: NDArray[np.bool_], rng: np.random.Generator
 ) -> Traffic:
     seconds, buckets, slow, quantiles = [], [], [], []
     for size, worse in zip(sizes, (world.worse, 1.0), strict=True):
         drawn = MEDIAN * np.exp(SPREAD * rng.standard_normal(int(size.sum())))
         look = np.repeat(np.arange(len(size)), size)
-        seconds.append(np.where((drawn > P90) & sick[look], drawn * worse, drawn))
+        seconds.append(np.where((drawn > P90) & faulty[look], drawn * worse, drawn))
         ends = np.cumsum(size)[:-1]
         indices = ((np.log(seconds[-1]) - LOG_UNIT) * PER_LOG).astype(np.int64)
         buckets.append(np.split(indices, ends))

@@ -1,4 +1,4 @@
-"""Counts: deltas that add up in any order, and nothing is lost on the way."""
+"""Counts: deltas can be added in any order, and none is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def cell(backend="churn-v2", role="champion", version=1, requests=1, errors=0, *
     return out
 
 
-def table(*bundles: Counts) -> CountsTable:
+def table(*reports: Counts) -> CountsTable:
     out = CountsTable()
-    for bundle in bundles:
-        out.add(bundle)
+    for report in reports:
+        out.add(report)
     return out
 
 
@@ -70,7 +70,7 @@ MIRRORS = st.builds(
     st.sampled_from(["sent", "failed", "dropped_busy"]),
     SMALL,
 )
-BUNDLES = st.builds(
+REPORTS = st.builds(
     Counts,
     st.lists(cells(), max_size=4),
     st.lists(MIRRORS, max_size=3),
@@ -79,8 +79,8 @@ BUNDLES = st.builds(
 )
 
 
-def plain(out: CountsTable) -> object:
-    """The contents without the order in which keys came, and sums of seconds without their last bits."""
+def comparable(out: CountsTable) -> object:
+    """The contents without the order of keys, and with sums of seconds rounded."""
     cells = {key: msgspec.to_builtins(c) | {"recent": None} for key, c in out.cells.items()}
     for c in cells.values():
         for times in (c["duration"], c["first_byte"]):
@@ -96,7 +96,7 @@ def plain(out: CountsTable) -> object:
     )
 
 
-def test_a_cell_adds_up():
+def test_merged_cells_add_up():
     one = cell(requests=2, errors=1, unkeyed=1, fell_back=1, codes={200: 1, 500: 1}, failures={"connect": 1})
     one.merge(cell(requests=3, abandoned=2, codes={200: 3}, failures={"connect": 1, "body": 1}))
     assert (one.requests, one.errors, one.unkeyed, one.fell_back, one.abandoned) == (5, 1, 1, 1, 2)
@@ -107,7 +107,7 @@ def test_a_cell_adds_up():
     assert one.first_byte.total == pytest.approx(0.045)
 
 
-def test_recent_outcomes_stay_in_order_and_the_newest_are_kept():
+def test_the_newest_recent_outcomes_are_kept_in_order():
     one = cell(recent=[True] * 300)
     one.merge(cell(recent=[False] * 300))
     assert one.recent == [True] * (RECENT_KEPT - 300) + [False] * 300
@@ -116,64 +116,64 @@ def test_recent_outcomes_stay_in_order_and_the_newest_are_kept():
     assert len(one.recent) == RECENT_KEPT
 
 
-@given(st.lists(BUNDLES, max_size=4), st.randoms(use_true_random=False))
-def test_bundles_add_up_in_any_order(bundles, random):
-    in_order = plain(table(*bundles))
-    random.shuffle(bundles)
-    assert plain(table(*bundles)) == in_order
+@given(st.lists(REPORTS, max_size=4), st.randoms(use_true_random=False))
+def test_reports_can_be_added_in_any_order(reports, random):
+    in_order = comparable(table(*reports))
+    random.shuffle(reports)
+    assert comparable(table(*reports)) == in_order
 
 
-@given(st.lists(BUNDLES, max_size=3), st.lists(BUNDLES, max_size=3))
-def test_what_is_taken_and_passed_on_adds_up_to_the_same(first, second):
-    """A worker's table, emptied at any moment into the control plane's, loses nothing and doubles nothing."""
+@given(st.lists(REPORTS, max_size=3), st.lists(REPORTS, max_size=3))
+def test_counts_taken_from_a_worker_and_added_elsewhere_equal_all_counts(first, second):
+    """`take` at any moment loses no count and returns none twice."""
     worker, control = table(*first), CountsTable()
     control.add(worker.take())
     assert worker.take() == Counts()
-    for bundle in second:
-        worker.add(bundle)
+    for report in second:
+        worker.add(report)
     control.add(msgspec.msgpack.decode(msgspec.msgpack.encode(worker.take()), type=Counts))
-    assert plain(control) == plain(table(*first, *second))
+    assert comparable(control) == comparable(table(*first, *second))
 
 
-@given(BUNDLES)
-def test_an_empty_bundle_adds_nothing(bundle):
-    assert plain(table(Counts(), bundle, Counts())) == plain(table(bundle))
+@given(REPORTS)
+def test_an_empty_report_changes_nothing(report):
+    assert comparable(table(Counts(), report, Counts())) == comparable(table(report))
 
 
-def test_a_table_keeps_no_part_of_what_it_was_given():
+def test_a_table_copies_the_cells_that_it_is_given():
     given_cell = cell(codes={200: 1}, recent=[True])
-    mine = table(Counts([given_cell]))
+    summed = table(Counts([given_cell]))
     given_cell.requests = 99
     given_cell.codes[200] = 99
     given_cell.recent.append(False)
     given_cell.duration.add(1.0)
-    kept = mine.of("churn", "churn-v2")
+    kept = summed.of("churn", "churn-v2")
     assert (kept.requests, kept.codes, kept.recent, kept.duration.count) == (1, {200: 1}, [True], 1)
     kept.codes[200] = 77
-    assert mine.of("churn", "churn-v2").codes == {200: 1}
+    assert summed.of("churn", "churn-v2").codes == {200: 1}
 
 
-def test_what_was_taken_stays_as_it_was():
-    mine = table(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 1)], {"400:parse": 1}))
-    taken = mine.take()
-    mine.add(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 5)], {"400:parse": 5}))
+def test_taken_counts_do_not_change_later():
+    summed = table(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 1)], {"400:parse": 1}))
+    taken = summed.take()
+    summed.add(Counts([cell()], [MirrorCount("churn", "churn-v4", "sent", 5)], {"400:parse": 5}))
     assert taken.cells[0].requests == 1
     assert taken.mirrors == [MirrorCount("churn", "churn-v4", "sent", 1)]
     assert taken.refused == {"400:parse": 1}
 
 
 def test_mirrors_and_refusals_add_up_by_key():
-    mine = table(
+    summed = table(
         Counts([], [MirrorCount("churn", "v4", "sent", 2), MirrorCount("churn", "v4", "failed", 1)], {"404:no_route": 1}),
         Counts([], [MirrorCount("churn", "v4", "sent", 3)], {"404:no_route": 2, "400:parse": 1}),
     )  # fmt: skip
-    assert mine.mirrors == {("churn", "v4", "sent"): 5, ("churn", "v4", "failed"): 1}
-    assert mine.refused == {"404:no_route": 3, "400:parse": 1}
+    assert summed.mirrors == {("churn", "v4", "sent"): 5, ("churn", "v4", "failed"): 1}
+    assert summed.refused == {"404:no_route": 3, "400:parse": 1}
 
 
-def test_of_one_backend():
-    """Roles and ledger versions are summed; mirrors' answers are no traffic of its own."""
-    mine = table(
+def test_of_sums_the_cells_of_one_backend():
+    """Roles and ledger versions are summed. Answers to mirrored copies (role shadow) are left out."""
+    summed = table(
         Counts(
             [
                 cell(version=1, requests=1),
@@ -185,17 +185,17 @@ def test_of_one_backend():
             ]
         )
     )
-    assert mine.of("churn", "churn-v2").requests == 15
-    assert mine.of("churn", "churn-v2", [2]).requests == 6
-    assert mine.of("churn", "churn-v2", (v for v in (1, 3))).requests == 9
-    assert mine.of("churn", "churn-v2", []).requests == 0
-    assert mine.of("churn", "churn-v2", [3]).recent == [True]
-    assert mine.of("churn", "churn-v3").requests == 1000
-    assert mine.of("fraud", "churn-v2") == Cell("fraud", "churn-v2", "", 0)
+    assert summed.of("churn", "churn-v2").requests == 15
+    assert summed.of("churn", "churn-v2", [2]).requests == 6
+    assert summed.of("churn", "churn-v2", (v for v in (1, 3))).requests == 9
+    assert summed.of("churn", "churn-v2", []).requests == 0
+    assert summed.of("churn", "churn-v2", [3]).recent == [True]
+    assert summed.of("churn", "churn-v3").requests == 1000
+    assert summed.of("fraud", "churn-v2") == Cell("fraud", "churn-v2", "", 0)
 
 
 @given(cells())
-def test_the_seam_changes_nothing(sent):
+def test_an_encoded_cell_decodes_to_an_equal_cell(sent):
     received = msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Cell)
     assert received == sent
     assert isinstance(received.duration, Histogram)

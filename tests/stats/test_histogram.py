@@ -1,4 +1,4 @@
-"""Histograms of durations against the sorted values they were made of."""
+"""Histograms of durations against the sorted values that were added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossfade.stats.histogram import GAMMA, UNIT, Histogram, bucket_of, upper_e
 DURATIONS = st.floats(1e-6, 1e4)
 MANY = st.lists(DURATIONS, min_size=1, max_size=60)
 ACCURACY = (GAMMA - 1) / (GAMMA + 1)
-ROUNDING = 1e-9  # of the logarithms at the edges
+ROUNDING = 1e-9  # error of the logarithms at the edges
 EDGES = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 
 
@@ -47,24 +47,24 @@ def test_a_value_lies_in_its_bucket(value):
 
 
 @given(DURATIONS, DURATIONS)
-def test_buckets_rise_with_values(a, b):
+def test_buckets_keep_the_order_of_values(a, b):
     assert (bucket_of(a) <= bucket_of(b)) or a > b
 
 
 @settings(max_examples=300)
 @given(MANY, st.floats(0, 1) | st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.99, 1.0]))
-def test_quantiles(values, q):
+def test_a_quantile_has_the_stated_accuracy(values, q):
     assert close(histogram(values).quantile(q), exact(values, q))
 
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.99, 0.999])
-def test_quantiles_of_many(q):
+def test_quantiles_of_20_000_values_have_the_stated_accuracy(q):
     random = Random(7)
     values = [random.lognormvariate(-4, 1.2) for _ in range(20_000)]
     assert close(histogram(values).quantile(q), exact(values, q))
 
 
-def test_the_middle_of_a_bucket_is_as_far_from_either_edge():
+def test_a_quantile_is_in_the_middle_of_its_bucket():
     value = histogram([0.1]).quantile(0.5)
     assert value is not None
     bucket = bucket_of(0.1)
@@ -80,8 +80,8 @@ def test_an_empty_histogram_has_no_quantile():
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9, UNIT, -1.0])
-def test_no_time_at_all_is_a_microsecond(value):
-    """A clock that stood still, or stepped back, must not be an error."""
+def test_durations_of_zero_or_less_count_as_a_microsecond(value):
+    """The clock may stand still or step back."""
     out = histogram([value, 1.0])
     assert (out.count, out.buckets[0]) == (2, 1)
     assert out.quantile(0) == pytest.approx(UNIT, rel=0.02)
@@ -93,7 +93,7 @@ def test_count_and_total_are_exact():
 
 
 @given(st.lists(MANY, min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_merging_equals_one_stream_in_any_order(parts, random):
+def test_merged_histograms_equal_that_of_all_values_in_any_order(parts, random):
     whole = histogram([value for part in parts for value in part])
     random.shuffle(parts)
     merged = Histogram()
@@ -104,7 +104,7 @@ def test_merging_equals_one_stream_in_any_order(parts, random):
     assert merged.total == pytest.approx(whole.total)
 
 
-def test_merging_leaves_the_other_as_it_was():
+def test_merging_does_not_change_the_other_histogram():
     one, other = histogram([1.0]), histogram([1.0, 2.0])
     one.merge(other)
     one.add(2.0)
@@ -117,7 +117,7 @@ def test_above_equals_a_count_of_values_in_higher_buckets(values, bucket):
     assert histogram(values).above(bucket) == sum(bucket_of(v) > bucket for v in values)
 
 
-def test_above_an_edge():
+def test_above_by_hand():
     out = histogram([0.010, 0.0999, 0.1001, 0.2, 0.2])
     assert out.above(bucket_of(0.05)) == 4
     assert out.above(bucket_of(0.15)) == 2
@@ -125,8 +125,8 @@ def test_above_an_edge():
 
 
 @given(MANY, st.lists(DURATIONS, min_size=1, max_size=6, unique=True).map(sorted))
-def test_cumulative_against_a_recount(values, edges):
-    """A value above an edge but in the edge's own bucket is counted as below: off by less than 2 % in time."""
+def test_cumulative_equals_a_recount_within_a_bucket(values, edges):
+    """A value above an edge but in the bucket of the edge counts as below: an error of less than 2 % in time."""
     out = histogram(values).cumulative(edges)
     values.sort()
     assert [edge for edge, _ in out] == [*edges, inf]
@@ -147,7 +147,7 @@ def test_cumulative_of_many_values():
 
 
 @given(MANY)
-def test_the_seam_changes_nothing(values):
+def test_an_encoded_histogram_decodes_to_an_equal_one(values):
     sent = histogram(values)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Histogram) == sent
 
@@ -156,11 +156,9 @@ def test_the_seam_changes_nothing(values):
     values=st.lists(st.floats(1e-5, 100), min_size=1, max_size=60),
     qs=st.lists(st.floats(0, 1), min_size=1, max_size=5).map(sorted),
 )
-def test_several_quantiles_at_once_are_the_single_ones(values, qs):
-    held = Histogram()
-    for value in values:
-        held.add(value)
-    assert held.quantiles(qs) == [held.quantile(q) for q in qs]
+def test_quantiles_equals_single_calls_of_quantile(values, qs):
+    filled = histogram(values)
+    assert filled.quantiles(qs) == [filled.quantile(q) for q in qs]
     ordered = sorted(values)
-    for q, found in zip(qs, held.quantiles(qs), strict=True):
+    for q, found in zip(qs, filled.quantiles(qs), strict=True):
         assert found == pytest.approx(ordered[int(q * (len(values) - 1))], rel=0.02)

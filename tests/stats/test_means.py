@@ -1,4 +1,4 @@
-"""Numbers that come back later, and what is known of them."""
+"""Means of KPI values: moments, the normal mixtures, and the difference with overlap weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from crossfade.stats.means import (
     log_e_drift,
     log_e_mean_above,
     log_e_mean_below,
-    log_e_moved,
     log_phi,
     mean_interval,
     mixture_boundary,
@@ -35,7 +34,7 @@ def moments(numbers) -> Moments:
 
 
 @given(values, values)
-def test_merging_is_one_stream(a, b):
+def test_merged_moments_equal_those_of_all_values(a, b):
     merged = moments(a)
     merged.merge(moments(b))
     assert merged == moments(a + b)
@@ -47,10 +46,9 @@ def test_only_zeros_and_ones_are_binary():
 
 
 def test_reference_values_of_the_normal_mixtures():
-    """Those of confseq's own tests: v_opt 100, α 5 %."""
+    """From confseq's own tests: v_opt 100, α 5 %."""
     rho = mixture_rho(100, 0.05)
     assert rho == pytest.approx(12.60056, abs=1e-5)
-    assert log_e_moved(10, 100, rho) == pytest.approx(-0.6510052, abs=1e-7)
     assert mixture_boundary(100, rho, 0.05) == pytest.approx(30.35209, abs=1e-5)
     one_sided = mixture_rho(100, 0.1)
     assert log_e_drift(10, 100, one_sided) == pytest.approx(-0.06502391, abs=1e-8)
@@ -58,7 +56,7 @@ def test_reference_values_of_the_normal_mixtures():
 
 
 def test_reference_values_of_the_asymptotic_sequence():
-    """Its ρ is 1/√ρ of the mixture's; its closed one-sided form is a little wider than the exact one."""
+    """The paper's ρ is 1/√ρ of the mixture; its closed one-sided form is a little wider than the exact one."""
     rho = mixture_rho(1000, 0.05)
     assert 1 / sqrt(rho) == pytest.approx(0.0890851, abs=1e-7)
     assert mixture_boundary(1000, rho, 0.05) / 1000 == pytest.approx(0.0959817, abs=1e-7)
@@ -85,7 +83,7 @@ def test_simpson_example_of_two_days_at_different_shares():
     low, high = found.difference - half, found.difference + half
     assert (low, high) == pytest.approx((0.0013915, 0.0026693), abs=1e-7)
     low, high = mean_interval(found, 0.05)
-    assert 0.001 < low < found.difference < high < 0.003  # pooled, it is −0.0046
+    assert 0.001 < low < found.difference < high < 0.003  # of the pooled days it is −0.0046
 
 
 sides = st.builds(
@@ -94,54 +92,53 @@ sides = st.builds(
 
 
 @given(st.lists(sides, max_size=4))
-def test_strata_come_in_any_order(strata):
+def test_the_order_of_strata_does_not_matter(strata):
     assert weighted_difference(reversed(strata)) == pytest.approx(weighted_difference(strata))
 
 
 @given(st.lists(sides, max_size=4), st.floats(-2, 2))
-def test_above_and_below_are_each_others_mirror(strata, limit):
+def test_log_e_below_of_negated_values_equals_log_e_above(strata, limit):
     flipped = [SplitMoments(s.share, *(Moments(m.n, -m.total, m.squares) for m in s[1:])) for s in strata]
     above = log_e_mean_above(weighted_difference(strata), limit, 0.01)
     assert log_e_mean_below(weighted_difference(flipped), -limit, 0.01) == pytest.approx(above, abs=1e-9)
 
 
 @given(st.lists(sides, max_size=4), st.floats(-2, 2), st.floats(0, 2))
-def test_evidence_of_more_falls_in_the_limit(strata, limit, more):
+def test_log_e_above_falls_as_the_limit_rises(strata, limit, more):
     found = weighted_difference(strata)
     assert log_e_mean_above(found, limit + more, 0.01) <= log_e_mean_above(found, limit, 0.01) + 1e-9
 
 
-def test_numbers_that_never_vary_say_nothing():
+def test_constant_values_give_no_evidence():
     same = weighted_difference([SplitMoments(0.5, moments([1] * 500), moments([1] * 500))])
     assert mean_interval(same, 0.05) == (-inf, inf)
     assert log_e_mean_above(same, 0.0, 0.01) == gain_mean(same, 0.0) == 0
     assert mean_interval(weighted_difference([]), 0.05) == (-inf, inf)
 
 
-def test_a_higher_mean_is_found_and_its_growth_is_known():
+def test_log_e_of_a_higher_mean_grows_as_gain_mean_says():
     half, whole = (
         weighted_difference([SplitMoments(0.5, binary(k, k // 5), binary(k, k // 10))])
         for k in (20_000, 40_000)
     )
     low, high = mean_interval(half, 0.01)
     assert 0.05 < low < half.difference < high < 0.15
-    grown = log_e_mean_above(whole, 0.05, 0.01) - log_e_mean_above(half, 0.05, 0.01)
-    assert grown == pytest.approx(40_000 * gain_mean(whole, 0.05), rel=0.35)
+    growth = log_e_mean_above(whole, 0.05, 0.01) - log_e_mean_above(half, 0.05, 0.01)
+    assert growth == pytest.approx(40_000 * gain_mean(whole, 0.05), rel=0.35)
 
 
-def test_the_mixture_is_expected_to_be_one():
-    """Over a sum with the normal distribution, by the trapezoid rule; one-sided at the edge of its hypothesis too."""
+def test_the_one_sided_mixture_has_expectation_one():
+    """Of a normally distributed sum at the boundary of the null hypothesis, by the trapezoid rule."""
     v, steps = 7.0, 4000
     width = 16 * sqrt(v) / steps
-    for log_e in (log_e_moved, log_e_drift):
-        total = sum(
-            exp(log_e(s, v, 5.0) - s * s / (2 * v)) * width / sqrt(2 * 3.141592653589793 * v)
-            for s in (-8 * sqrt(v) + i * width for i in range(steps + 1))
-        )
-        assert total == pytest.approx(1, abs=1e-3)
+    mean = sum(
+        exp(log_e_drift(s, v, 5.0) - s * s / (2 * v)) * width / sqrt(2 * 3.141592653589793 * v)
+        for s in (-8 * sqrt(v) + i * width for i in range(steps + 1))
+    )
+    assert mean == pytest.approx(1, abs=1e-3)
 
 
-def test_far_out_the_distribution_is_as_smooth_as_near():
+def test_log_phi_is_continuous_where_the_asymptotic_series_begins():
     assert log_phi(-29.99) == pytest.approx(log_phi(-30.01), rel=3e-3)
     assert log_phi(-60) < -1800
     assert log_phi(0) == pytest.approx(-0.6931472)

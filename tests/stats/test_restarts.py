@@ -1,4 +1,4 @@
-"""Restarts against their definition, and the law that makes them right: under the hypothesis E stays 1 in expectation."""
+"""Restarts against their definition; under the null hypothesis the expectation of E is 1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crossfade.stats.sequential import (
     log_e_worse,
 )
 
-tosses = st.builds(
+split_counts = st.builds(
     lambda share, here, rest, good: SplitCounts(share, here, rest, here + good),
     st.sampled_from([0.05, 0.3]),
     st.integers(0, 30),
@@ -40,9 +40,11 @@ def by_definition(start: float, late: list[float]) -> float:
     return log((exp(start) + (sum(map(exp, late)) + SLOTS - len(late)) / SLOTS) / 2)
 
 
-@given(before=tosses, parts=st.lists(tosses, min_size=1, max_size=4), d0=st.sampled_from([1.0, 1.25]))
-def test_restarts_are_the_tests_that_began_at_the_marks(before, parts, d0):
-    """The parts lie between the marks of the last stratum; the stratum before counts from the start only."""
+@given(
+    before=split_counts, parts=st.lists(split_counts, min_size=1, max_size=4), d0=st.sampled_from([1.0, 1.25])
+)
+def test_restarted_values_equal_their_definition(before, parts, d0):
+    """The last stratum has a mark after each part but the last; the first stratum has none."""
     share = before.share
     parts = [part._replace(share=share) for part in parts]
     marks, now = [], SplitCounts(share, 0, 0, 0)
@@ -59,8 +61,8 @@ def test_restarts_are_the_tests_that_began_at_the_marks(before, parts, d0):
     assert above == pytest.approx(by_definition(whole, late), abs=1e-7)
 
 
-@given(first=tosses, more=tosses, second=tosses, d0=st.sampled_from([1.0, 1.25]))
-def test_a_test_that_began_in_one_stratum_goes_on_in_the_next(first, more, second, d0):
+@given(first=split_counts, more=split_counts, second=split_counts, d0=st.sampled_from([1.0, 1.25]))
+def test_a_test_that_began_in_one_stratum_continues_in_the_next(first, more, second, d0):
     more = more._replace(share=first.share)
     worse = log_e_worse_restarted([plus(first, more), second], d0, [(first,), ()])
     whole = log_e_worse([plus(first, more), second], d0)
@@ -68,7 +70,7 @@ def test_a_test_that_began_in_one_stratum_goes_on_in_the_next(first, more, secon
 
 
 def test_the_expectation_is_one_over_strata_that_each_have_a_mark():
-    """Else a new stratum, as one for each step of another rollout, would be a new stake."""
+    """Otherwise each new stratum, as another rollout of the route makes them, would add wealth."""
     shares, size, total = (0.3, 0.1), 4, 0.0
     parts = [[(x, comb(size, x) * s**x * (1 - s) ** (size - x)) for x in range(size + 1)] for s in shares]
     for (a, p), (b, q), (c, r), (d, s) in product(parts[0], parts[0], parts[1], parts[1]):
@@ -104,7 +106,7 @@ def test_the_expectation_of_the_one_sample_test_is_one_at_the_boundary():
     assert total == pytest.approx(1, abs=1e-9)
 
 
-def test_nothing_seen_is_no_evidence():
+def test_without_events_there_is_no_evidence():
     assert log_e_worse_restarted([], 1.0, []) == pytest.approx(0)
     assert log_e_above_restarted([], 0.01, []) == pytest.approx(0)
     assert log_e_increase_restarted([SplitCounts(0.1, 0, 0, 0)], 0.01, [()]) == pytest.approx(0)
@@ -112,26 +114,26 @@ def test_nothing_seen_is_no_evidence():
 
 def test_the_expectation_of_the_increase_is_one_at_its_margin():
     share, p_rest, margin, total = 0.3, 0.1, 0.2, 0.0
-    ends = (
+    outcomes = (
         (share * (p_rest + margin), SplitCounts(share, 1, 0, 1, 0)),
         (share * (1 - p_rest - margin), SplitCounts(share, 0, 0, 1, 0)),
         ((1 - share) * p_rest, SplitCounts(share, 0, 1, 0, 1)),
         ((1 - share) * (1 - p_rest), SplitCounts(share, 0, 0, 0, 1)),
     )
-    for path in product(ends, repeat=4):
+    for path in product(outcomes, repeat=4):
         mark = plus(path[0][1], path[1][1])
         now = plus(plus(mark, path[2][1]), path[3][1])
         total += prod(p for p, _ in path) * exp(log_e_increase_restarted([now], margin, [(mark,)]))
     assert total == pytest.approx(1, abs=1e-9)
 
 
-def test_what_begins_late_is_seen_sooner():
+def test_a_late_change_is_found_sooner_with_restarts():
     mark = SplitCounts(0.05, 25, 675, 2500)
     now = SplitCounts(0.05, 25 + 14, 675 + 20, 2500 + 300)
     assert log_e_worse([now], 1.0) < bound(0.01) < log_e_worse_restarted([now], 1.0, [(mark,)])
 
 
-def test_marks_become_rarer_and_end():
+def test_gaps_between_marks_grow_and_marks_end_after_a_million_trials():
     assert [is_mark_due(n, 0, 0) for n in (24, 25)] == [False, True]
     assert [is_mark_due(n, 1000, 5) for n in (1099, 1100)] == [False, True]
     assert not is_mark_due(10**9, 1000, SLOTS)

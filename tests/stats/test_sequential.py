@@ -1,4 +1,4 @@
-"""The e-processes against reference values (computed twice, in numpy and in plain Python) and their laws."""
+"""E-processes against reference values (computed twice, in numpy and in plain Python), and their properties."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def strata_of(rows) -> list[SplitCounts]:
 
 
 @pytest.mark.parametrize(("rows", "worse", "worse_margin", "better"), REFERENCE)
-def test_two_arm_reference_values(rows, worse, worse_margin, better):
+def test_two_sample_reference_values(rows, worse, worse_margin, better):
     strata = strata_of(rows)
     assert log_e_worse(strata, 1) == pytest.approx(worse, abs=1e-6)
     assert log_e_worse(strata, 1.25) == pytest.approx(worse_margin, abs=1e-6)
@@ -77,13 +77,13 @@ def test_one_sample_reference_values(x, n, p0, expected):
     assert log_e_above(x, n, p0) == pytest.approx(expected, abs=1e-6)
 
 
-def test_ratio_interval_without_events_knows_nothing():
+def test_ratio_interval_without_events_is_unbounded():
     assert ratio_interval([], 0.05) == (0.0, inf)
 
 
 @pytest.mark.parametrize(("share", "d0"), [(0.05, 1.0), (0.3, 1.25), (0.5, 2.0)])
 @pytest.mark.parametrize("log_e", [log_e_worse, log_e_better])
-def test_two_arm_e_value_is_expected_to_be_one_at_the_edge_of_the_hypothesis(log_e, share, d0):
+def test_two_sample_e_value_has_expectation_one_at_the_boundary_of_the_hypothesis(log_e, share, d0):
     pi, events = share * d0 / (share * d0 + 1 - share), 12
     mean = sum(
         comb(events, x)
@@ -97,7 +97,7 @@ def test_two_arm_e_value_is_expected_to_be_one_at_the_edge_of_the_hypothesis(log
 
 @pytest.mark.parametrize("p0", [0.01, 0.2, 0.9])
 @pytest.mark.parametrize("below", [1.0, 0.5])
-def test_one_sample_e_value_is_expected_to_be_at_most_one(p0, below):
+def test_log_e_above_has_expectation_at_most_one(p0, below):
     n, p = 12, p0 * below
     mean = sum(comb(n, x) * p**x * (1 - p) ** (n - x) * exp(log_e_above(x, n, p0)) for x in range(n + 1))
     assert mean <= 1 + 1e-9
@@ -106,7 +106,7 @@ def test_one_sample_e_value_is_expected_to_be_at_most_one(p0, below):
 
 
 @pytest.mark.parametrize("p0", [0.01, 0.2, 0.9])
-def test_one_sample_e_value_of_less_is_expected_to_be_one_at_its_limit(p0):
+def test_log_e_below_has_expectation_one_at_its_limit(p0):
     def mean(p: float) -> float:
         return sum(comb(12, x) * p**x * (1 - p) ** (12 - x) * exp(log_e_below(x, 12, p0)) for x in range(13))
 
@@ -120,7 +120,7 @@ strata_lists = st.lists(st.builds(SplitCounts, shares, counts, counts), max_size
 
 
 @given(strata_lists, st.floats(0.2, 5))
-def test_order_and_splitting_of_the_evidence_do_not_matter(strata, d0):
+def test_order_and_grouping_of_the_counts_do_not_matter(strata, d0):
     whole = log_e_worse(strata, d0)
     halves = [SplitCounts(s.share, s.here // 2, s.rest // 3) for s in strata]
     others = [SplitCounts(s.share, s.here - s.here // 2, s.rest - s.rest // 3) for s in strata]
@@ -129,13 +129,13 @@ def test_order_and_splitting_of_the_evidence_do_not_matter(strata, d0):
 
 
 @given(strata_lists, st.floats(0.1, 10), st.floats(1.0, 3))
-def test_worse_falls_and_better_rises_in_the_tolerated_ratio(strata, d0, factor):
+def test_log_e_worse_falls_and_log_e_better_rises_with_the_tolerated_ratio(strata, d0, factor):
     assert log_e_worse(strata, d0 * factor) <= log_e_worse(strata, d0) + 1e-6
     assert log_e_better(strata, d0 * factor) >= log_e_better(strata, d0) - 1e-6
 
 
 @given(st.integers(0, 50), st.integers(0, 500), st.floats(0.001, 0.5), st.floats(1.0, 1.9))
-def test_one_sample_evidence_falls_in_the_limit_and_rises_with_events(x, clean, p0, factor):
+def test_log_e_above_falls_with_the_limit_and_rises_with_events(x, clean, p0, factor):
     n = x + clean
     assert log_e_above(x, n, p0 * factor) <= log_e_above(x, n, p0) + 1e-9
     assert log_e_above(x + 1, n + 1, p0) >= log_e_above(x, n + 1, p0) - 1e-9
@@ -143,23 +143,23 @@ def test_one_sample_evidence_falls_in_the_limit_and_rises_with_events(x, clean, 
 
 @settings(max_examples=50)
 @given(st.floats(0.01, 0.9), st.floats(0.001, 0.3), st.floats(1.2, 3))
-def test_gains_agree_with_exact_expectations_of_the_best_alternative(share, p_rest, ratio):
+def test_gain_worse_equals_the_exact_expectation_of_the_best_alternative(share, p_rest, ratio):
     p_here = p_rest * ratio
-    heads, tails = share * p_here, (1 - share) * p_rest
-    pi = heads / (heads + tails)
-    wanted = (heads + tails) * (pi * log(pi / share) + (1 - pi) * log((1 - pi) / (1 - share))) / share
-    assert gain_worse(share, p_here, p_rest, 1.0) == pytest.approx(wanted, rel=1e-6, abs=1e-12)
+    here, rest = share * p_here, (1 - share) * p_rest
+    pi = here / (here + rest)
+    expected = (here + rest) * (pi * log(pi / share) + (1 - pi) * log((1 - pi) / (1 - share))) / share
+    assert gain_worse(share, p_here, p_rest, 1.0) == pytest.approx(expected, rel=1e-6, abs=1e-12)
 
 
-def test_there_is_no_gain_inside_the_hypothesis():
+def test_gains_are_zero_inside_the_null_hypothesis():
     assert gain_worse(0.1, 0.02, 0.02, 1.5) == 0
-    assert gain_worse(1.0, 0.5, 0.1, 1.0) == 0  # nobody to compare with
+    assert gain_worse(1.0, 0.5, 0.1, 1.0) == 0  # there is no other side
     assert gain_above(0.01, 0.02) == 0
     assert gain_above(1.0, 0.02) == pytest.approx(log(50))
 
 
-def test_wald_bound_of_the_documented_case():
-    """1 → 5 % errors at 5 % share and α = 1 %: about 2.5 thousand requests in all."""
+def test_the_wald_bound_of_the_documented_case():
+    """1 → 5 % errors at 5 % share and α = 1 %: about 2500 requests on both sides together."""
     here = bound(0.01) / gain_worse(0.05, 0.05, 0.01, 1.0)
     assert here / 0.05 == pytest.approx(2_500, rel=0.03)
 

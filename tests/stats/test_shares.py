@@ -1,4 +1,4 @@
-"""Reference values of Optimizely's ssrm and of savvi, and the law of expectation."""
+"""The sample ratio test against reference values of Optimizely's ssrm and of savvi, and its expectation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from crossfade.stats.shares import log_e_shares
         ((60, 63, 32), -4.1838140),
     ],
 )
-def test_agrees_with_ssrm(counts, expected):
+def test_reference_values_of_ssrm(counts, expected):
     assert log_e_shares(counts, (0.4, 0.4, 0.2), (1, 1, 1)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_agrees_with_savvi():
+def test_reference_value_of_savvi():
     assert exp(-log_e_shares((40, 129, 233), (0.1, 0.4, 0.5))) == pytest.approx(0.048456, abs=1e-6)
 
 
@@ -37,7 +37,7 @@ def test_the_expectation_is_one_when_the_shares_are_right(share):
     assert total == pytest.approx(1, abs=1e-9)
 
 
-def test_too_few_and_too_many_are_both_found():
+def test_too_few_and_too_many_trials_are_both_found():
     shares = (0.05, 0.95)
     assert log_e_shares((0, 0), shares) == 0
     assert log_e_shares((250, 4750), shares) < 0

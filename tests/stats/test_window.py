@@ -1,4 +1,4 @@
-"""The window equals a recount of what was added in the slots it covers."""
+"""The sum of the window equals a recount of everything added in the slots that it covers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ additions = st.lists(st.tuples(st.floats(0, 30), st.sampled_from("ab"), st.integ
 
 
 @given(additions, st.floats(0, 15))
-def test_sum_equals_a_recount(added, later):
+def test_the_sum_equals_a_recount(added, later):
     window = Window(10.0, 20)
     added = sorted(added)
     for at, backend, requests in added:
@@ -35,7 +35,7 @@ def test_sum_equals_a_recount(added, later):
 
 
 @given(additions)
-def test_a_clock_that_steps_back_loses_no_count(added):
+def test_no_count_is_lost_when_the_clock_steps_back(added):
     window = Window(1000.0, 10)
     for at, backend, requests in added:
         window.add([cell(backend, requests)], at)
@@ -43,7 +43,7 @@ def test_a_clock_that_steps_back_loses_no_count(added):
     assert sum(c.requests for c in table.cells.values()) == sum(n for _, _, n in added)
 
 
-def test_ledger_versions_are_summed_and_the_cells_given_are_left_alone():
+def test_ledger_versions_are_summed_and_the_added_cells_stay_unchanged():
     window = Window()
     first, second = cell("a", 3, 1, version=4), cell("a", 2, 0, version=5)
     window.add([first, second], 100.0)
@@ -51,7 +51,7 @@ def test_ledger_versions_are_summed_and_the_cells_given_are_left_alone():
     assert (first.ledger_version, first.requests, first.duration.count) == (4, 3, 3)
 
 
-def test_reading_twice_and_adding_between_gives_the_new_sum():
+def test_a_read_after_another_add_returns_the_new_sum():
     window = Window()
     window.add([cell("a", 1)], 5.0)
     assert window.table(5.0).of("r", "a").requests == 1
@@ -60,10 +60,10 @@ def test_reading_twice_and_adding_between_gives_the_new_sum():
     assert window.table(20.0).of("r", "a").requests == 0
 
 
-def test_seconds_are_those_covered():
+def test_seconds_grow_up_to_the_span():
     window = Window(10.0, 20)
     assert window.seconds(50.0) == 0.5
     window.add([cell("a", 1)], 100.0)
-    assert window.seconds(100.1) == 0.5  # at least one slot, so that a rate is never absurd
+    assert window.seconds(100.1) == 0.5  # at least one slot, so rates stay plausible
     assert window.seconds(104.0) == 4.0
     assert window.seconds(200.25) == 9.75

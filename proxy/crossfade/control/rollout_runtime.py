@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
-from crossfade.rollout.evidence import SHADOW, Evidence, fix_limits, gather
+from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading
 from crossfade.rollout.fuse import FUSE, RecentOutcomes
 from crossfade.rollout.guard import RECOVERY, SATURATED, is_failing
@@ -18,7 +18,7 @@ from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
-from crossfade.stats.counts import ERROR, Cell
+from crossfade.stats.counts import ERROR, SHADOW, Cell
 
 
 class RolloutRuntime:

@@ -68,15 +68,15 @@ def _log_e_difference(
     Exact where each number is 0 or 1: it is the two-arm test of events. Else asymptotic, from FEWEST on.
     """
     if all(s.here.binary and s.rest.binary for s in sides):
-        tosses = [
+        counts = [
             SplitCounts(s.share, round(s.here.total), round(s.rest.total), s.here.n, s.rest.n) for s in sides
         ]
-        other = [SplitCounts(1 - w, y, x, m, n) for w, x, y, n, m in tosses]
+        other = [SplitCounts(1 - w, y, x, m, n) for w, x, y, n, m in counts]
         if limit > 0:
-            return log_e_increase(tosses, limit), log_e_within(tosses, limit)
+            return log_e_increase(counts, limit), log_e_within(counts, limit)
         if limit < 0:
             return log_e_within(other, -limit), log_e_increase(other, -limit)
-        return log_e_increase(tosses, 0.0), log_e_increase(other, 0.0)
+        return log_e_increase(counts, 0.0), log_e_increase(other, 0.0)
     if min(sum(s.here.n for s in sides), sum(s.rest.n for s in sides)) < MIN_UNITS:
         return 0.0, 0.0
     return log_e_mean_above(found, limit, alpha), log_e_mean_below(found, limit, alpha)

@@ -114,8 +114,8 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
         Share(challenger.errors, requests_not_abandoned(challenger)),
         Share(champion.errors, requests_not_abandoned(champion)),
     )
-    tosses = split_counts(strata, ERROR)
-    evident = log_e_increase_restarted(tosses, allowed, marked_counts(strata, ERROR))
+    counts = split_counts(strata, ERROR)
+    evident = log_e_increase_restarted(counts, allowed, marked_counts(strata, ERROR))
     p, q = here.value, rest.value
     gain = gain_increase(strata[-1].share, p, q, allowed)
     said = (
@@ -123,10 +123,10 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
         f"allowed is {percent(allowed)} more"
     )
     if evident >= bound(context.alpha):
-        low, _ = ratio_interval(tosses, context.alpha)
+        low, _ = ratio_interval(counts, context.alpha)
         if low > 1:
             said += f" (errors are at least {low:.3g} times as likely)"
-    proof = log_e_within(tosses, allowed) if context.prove else None
+    proof = log_e_within(counts, allowed) if context.prove else None
     found = TestResult(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
     return verdict(check, context, found, Wording(said, here.n, p - q, newcombe_interval(here, rest)))
 
@@ -144,13 +144,13 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     challenger, champion = (side.duration for side in side_totals(strata))
     ours, interval = _quantile_of(challenger, q)
     theirs, _ = _quantile_of(champion, q)
-    tosses = split_counts(strata, check.title)
+    counts = split_counts(strata, check.title)
     found = TestResult(
         min(here.n, rest.n),
-        log_e_worse_restarted(tosses, 1.0, marked_counts(strata, check.title)),
+        log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
-        proof=log_e_better(tosses, 1.0) if context.prove else None,
+        proof=log_e_better(counts, 1.0) if context.prove else None,
     )
     if not challenger.count or not champion.count:
         said = f"{here.all} of {here.n} requests have waited for too long, and {rest.all} of the champion's {rest.n}"

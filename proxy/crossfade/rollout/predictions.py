@@ -25,7 +25,7 @@ from crossfade.stats.divergence import (
     distance_logs,
     ks_distance,
     log_e_band,
-    log_e_differ_robust,
+    log_e_differ,
     stability_index,
 )
 from crossfade.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
@@ -104,7 +104,7 @@ def _share_factors(here: Sequence[int], rest: Sequence[int]) -> list[float]:
 def _comparison_note(binned: Sequence[SplitBins]) -> str:
     """What is known beyond the question, and decides nothing."""
     index = f"; PSI {stability_index(*_sum_bins(binned)):.2g}"
-    differ = log_e_differ_robust(binned) >= bound(_SHOWN_ALPHA)
+    differ = log_e_differ(binned) >= bound(_SHOWN_ALPHA)
     return index + (", so the models do predict differently" if differ else "")
 
 

@@ -1,8 +1,8 @@
-"""Counts: what workers tell the control plane, as deltas that add up in any order.
+"""Counts: what workers report to the control plane, as deltas that can be added in any order.
 
-One cell for each (route, backend, role, ledger version): within one ledger version the weights do
-not move, so a cell is also a stratum of the sequential tests. The backend is the one *assigned*
-(intention to treat); who answered in its place is a number inside the cell.
+There is one cell for each (route, backend, role, ledger version). Within one ledger version the weights do
+not change, so a cell is also a stratum of the sequential tests. The backend is the one *assigned*
+(intention to treat); requests that another backend answered are a number inside the cell.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from crossfade.stats.pairs import Pair, Pairs
 from crossfade.stats.scores import Scores
 from crossfade.stats.sums import add_up
 
-RECENT_KEPT = 512  # outcomes of one backend kept in order, for the fuse
+RECENT_KEPT = 512  # latest outcomes of one backend, kept in order for the fuse
 
 CellKey = tuple[str, str, str, int]
 ERROR = "error"
+SHADOW = "shadow"  # the role of mirrored copies
 
 
 class Events(msgspec.Struct):
-    """What happened to requests of one cell: errors, or answers slower than a check's threshold.
+    """Events of one kind in one cell: errors, or answers slower than a check's threshold.
 
-    `unkeyed`: of requests without a sticky key (errors are in the cell itself). `keyed`: of those with one,
-    and `keys` the hashes of these, as far as there was room. `early`: those known before their request had
-    ended, less those that have ended since.
+    `unkeyed`: events of requests without a sticky key (errors without a key are counted in the cell). `keyed`: events
+    of requests with a key; `keys`: their hashes, as many as the report had room for. `early`: events counted before
+    their request ended, less those whose request has ended since.
     """
 
     unkeyed: int = 0
@@ -57,27 +58,27 @@ class Cell(msgspec.Struct):
     ledger_version: int
     requests: int = 0
     errors: int = 0  # outcomes that count against the backend
-    unkeyed: int = 0  # requests that fell into a bucket by chance, having no sticky key
+    unkeyed: int = 0  # requests without a sticky key, whose bucket was random
     fell_back: int = 0  # answered by another backend (fallback)
-    abandoned: int = 0  # the client left, or did not ask for the whole of it; nobody's fault
+    abandoned: int = 0  # the client disconnected or did not send the whole request; counts against no backend
     codes: dict[int, int] = msgspec.field(default_factory=dict)
     failures: dict[str, int] = msgspec.field(default_factory=dict)  # by stage of errors.Stage
     duration: Histogram = msgspec.field(default_factory=Histogram)
     first_byte: Histogram = msgspec.field(default_factory=Histogram)
-    recent: list[bool] = msgspec.field(default_factory=list)  # in order; True = an error
-    scores: Scores = msgspec.field(default_factory=Scores)  # what was predicted
+    recent: list[bool] = msgspec.field(default_factory=list)  # latest outcomes in order; True = an error
+    scores: Scores = msgspec.field(default_factory=Scores)  # of answers without a sticky key
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
-    keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # hash of the key, bucket
+    keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (hash of the key, bucket)
     keyed_pairs: list[Pair] = msgspec.field(default_factory=list)
-    kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # by name: what came of it later
-    events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR, or a check's title
+    kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # values from feedback, by name
+    events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR or a check's title
 
     @property
     def key(self) -> CellKey:
         return (self.route, self.backend, self.role, self.ledger_version)
 
     def outcomes(self, ledger_version: int) -> Cell:
-        """Under another ledger version, and without what only the evidence looks at."""
+        """A copy under another ledger version, without the fields that only the evidence reads."""
         return replace(
             self,
             ledger_version=ledger_version,
@@ -111,7 +112,7 @@ class Cell(msgspec.Struct):
 
 
 class MirrorCount(msgspec.Struct):
-    """Copies sent to one backend, by how they ended: `sent`, `failed`, or `dropped_…` with the reason."""
+    """Mirrored copies to one backend; `outcome` is `sent`, `failed`, or `dropped_…` with the reason."""
 
     route: str
     backend: str
@@ -120,7 +121,7 @@ class MirrorCount(msgspec.Struct):
 
 
 class EjectionCount(msgspec.Struct):
-    """How often a worker began to pass over an endpoint that kept failing."""
+    """How often a worker ejected an endpoint because it kept failing."""
 
     backend: str
     endpoint: str
@@ -128,16 +129,20 @@ class EjectionCount(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """A bundle of cells and mirror counts; an empty one is the neutral element of `merge`."""
+    """One report: cells, mirror counts and others. Adding an empty report changes nothing."""
 
     cells: list[Cell] = msgspec.field(default_factory=list)
     mirrors: list[MirrorCount] = msgspec.field(default_factory=list)
-    refused: dict[str, int] = msgspec.field(default_factory=dict)  # "status:stage" the proxy itself answered
+    refused: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # answers of the proxy itself, by "status:stage"
     dropped: dict[str, int] = msgspec.field(
         default_factory=dict
-    )  # observations there was no room for, by reason
+    )  # observations that found no room, by reason
     ejections: list[EjectionCount] = msgspec.field(default_factory=list)
-    unread: dict[str, int] = msgspec.field(default_factory=dict)  # "route:reason" of bodies
+    unread: dict[str, int] = msgspec.field(
+        default_factory=dict
+    )  # bodies that could not be read, by "route:reason"
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -159,22 +164,22 @@ class CountsTable:
 
     def add(self, counts: Counts) -> None:
         for cell in counts.cells:
-            mine = self.cells.get(cell.key)
-            if mine is None:
-                self.cells[cell.key] = mine = Cell(*cell.key)
-            mine.merge(cell)
+            total = self.cells.get(cell.key)
+            if total is None:
+                self.cells[cell.key] = total = Cell(*cell.key)
+            total.merge(cell)
         for m in counts.mirrors:
             key = (m.route, m.backend, m.outcome)
             self.mirrors[key] = self.mirrors.get(key, 0) + m.n
         add_up(self.refused, counts.refused)
         add_up(self.dropped, counts.dropped)
         for e in counts.ejections:
-            place = (e.backend, e.endpoint)
-            self.ejections[place] = self.ejections.get(place, 0) + e.n
+            endpoint = (e.backend, e.endpoint)
+            self.ejections[endpoint] = self.ejections.get(endpoint, 0) + e.n
         add_up(self.unread, counts.unread)
 
     def take(self) -> Counts:
-        """Everything so far, leaving the table empty."""
+        """All counts since the last call; the table is empty afterwards."""
         taken = Counts(
             list(self.cells.values()),
             [MirrorCount(*key, n) for key, n in self.mirrors.items()],
@@ -188,11 +193,11 @@ class CountsTable:
         return taken
 
     def of(self, route: str, backend: str, versions: Iterable[int] | None = None) -> Cell:
-        """The sum over roles (and over ledger versions, or just those given) of one backend on one route."""
+        """The sum of one backend's cells on one route: all roles but shadow, and all ledger versions or the given ones."""
         wanted = None if versions is None else frozenset(versions)
         out = Cell(route, backend, "", 0)
         for cell in self.cells.values():
-            if (cell.route, cell.backend) != (route, backend) or cell.role == "shadow":
+            if (cell.route, cell.backend) != (route, backend) or cell.role == SHADOW:
                 continue
             if wanted is None or cell.ledger_version in wanted:
                 out.merge(cell)

@@ -1,18 +1,18 @@
-"""Differences of shares between the two sides of a known coin: bets that are right at every look.
+"""Differences of event probabilities between two sides: betting e-processes, valid at every look.
 
-Rule: each request is tossed here with probability w, and has an event or not. Whatever came before,
-and however the base rate moves, with I = 1 for an event, A = 1 for a request here, and any fixed c,
+Rule: a request goes to the side under test ("here") with known probability w, and has an event or not. Whatever
+came before, and however the base rate moves, with I = 1 for an event, A = 1 for a request here, and any fixed c,
 
     Z = (A − w)(I − c) − w(1 − w)m     has mean     w(1 − w)(p_here − p_rest − m)
 
-which is at most 0 under "events are at most m (absolute) likelier here". So Π(1 + λZ) is a
-supermartingale for each λ > 0 that keeps it positive, and so is the mean over fixed λ. It is a product
-of few distinct factors, so it needs counts only. (Betting on a bounded mean: Waudby-Smith & Ramdas,
-JRSS-B 2024; (A − w) as in Shekhar & Ramdas; that counts suffice for a fixed λ is our own remark.)
-Requests on one side may depend on each other: nothing is asked of them, only of the coin.
+which is at most 0 under "the event probability is at most m (absolute) higher here". So the wealth Π(1 + λZ) is a
+supermartingale for each stake λ > 0 that keeps it positive, and so is its mean over fixed stakes. It is a product
+of few distinct factors, so it needs counts only. (Betting on a bounded mean: Waudby-Smith & Ramdas, JRSS-B
+2024; (A − w) as in Shekhar & Ramdas; that counts suffice for a fixed λ is our own remark.)
+Requests of one side may depend on each other. Only the assignment to a side must be random.
 
-With c = 0 and m = 0 this is the two-arm test of `sequential`, alternative by alternative. A c near the
-share itself takes the noise of the coin out of events that are common.
+With c = 0 and m = 0 this is the two-sample test of `sequential`, alternative by alternative. A c near the
+event probability removes most of the variance that the random assignment adds when events are common.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from crossfade.stats.sequential import CACHED, GRID, Logs, SplitCounts, log_mean_exp, sum_logs
 
-_LOWEST_STAKE, _HIGHEST_STAKE = 0.01, 0.95  # of the stake that could lose everything
+_LOWEST_STAKE, _HIGHEST_STAKE = 0.01, 0.95  # shares of the largest stake that keeps the wealth positive
 _STAKE_COUNT = 12
 STAKES = tuple(
     exp(log(_LOWEST_STAKE) + log(_HIGHEST_STAKE / _LOWEST_STAKE) * j / (_STAKE_COUNT - 1))
@@ -32,26 +32,26 @@ STAKES = tuple(
 )
 
 _Factors = tuple[tuple[float, float, float], ...]
-_NO_BET: _Factors = ((0.0, 0.0, 0.0),)  # of a share of 0 or 1
+_NO_BET: _Factors = ((0.0, 0.0, 0.0),)  # at a share of 0 or 1 there is nothing to compare
 
 
 def log_e_increase(strata: Iterable[SplitCounts], margin: float) -> float:
-    """Log e-value against "events are at most `margin` likelier here than on the rest", of `n` and `rest_n`.
+    """Log e-value against "the event probability is at most `margin` (absolute) higher here"; needs `n` and `rest_n`.
 
-    c = 0; λ_j = (g_j − 1)/((w g_j + 1 − w)(1 + (1 − w)m)), which for m = 0 is a ratio of g_j.
+    c = 0; λ_j = (g_j − 1)/((w g_j + 1 − w)(1 + (1 − w)m)), which for m = 0 is the alternative of a ratio g_j.
     """
-    return log_mean_exp(sum_logs(increase_logs(tosses, margin) for tosses in strata))
+    return log_mean_exp(sum_logs(increase_logs(counts, margin) for counts in strata))
 
 
-def increase_logs(tosses: SplitCounts, margin: float) -> Logs:
-    """The log wealth of one stratum for each λ."""
-    return _log_wealth(tosses, _increase_factors(tosses.share, margin))
+def increase_logs(counts: SplitCounts, margin: float) -> Logs:
+    """The log wealth of one stratum for each stake of `log_e_increase`."""
+    return _log_wealth(counts, _increase_factors(counts.share, margin))
 
 
-def _log_wealth(tosses: SplitCounts, terms: _Factors) -> Logs:
-    x, y = tosses.here, tosses.rest
-    others = tosses.n + tosses.rest_n - x - y
-    return [x * a + y * b + others * c for a, b, c in terms]
+def _log_wealth(counts: SplitCounts, factors: _Factors) -> Logs:
+    x, y = counts.here, counts.rest
+    others = counts.n + counts.rest_n - x - y
+    return [x * a + y * b + others * c for a, b, c in factors]
 
 
 @lru_cache(CACHED)
@@ -63,22 +63,25 @@ def _increase_factors(share: float, margin: float) -> _Factors:
 
 
 def _log_factors(stakes: Iterable[float], share: float, drift: float) -> _Factors:
-    """Those of an event here, an event on the rest, and a request without one; a negative stake bets the other way."""
+    """Log factors of an event here, an event on the other side, and a request without an event, for each stake.
+
+    A negative stake bets on a smaller difference.
+    """
     return tuple(
         (log1p(s * (1 - share - drift)), log1p(-s * (share + drift)), log1p(-s * drift)) for s in stakes
     )
 
 
 def log_e_within(strata: Iterable[SplitCounts], margin: float) -> float:
-    """Log e-value against "events are at least `margin` likelier here": that the margin is kept, which must be > 0.
+    """Log e-value against "the event probability is at least `margin` higher here": proof that the margin is kept.
 
-    Π(1 − λZ). A request without an event is evidence too, so two sides without any errors end it as well.
+    Π(1 − λZ). A request without an event is evidence too, so it grows even if neither side has events. 0 if margin ≤ 0.
     """
-    return log_mean_exp(sum_logs(_within_logs(tosses, margin) for tosses in strata)) if margin > 0 else 0.0
+    return log_mean_exp(sum_logs(_within_logs(counts, margin) for counts in strata)) if margin > 0 else 0.0
 
 
-def _within_logs(tosses: SplitCounts, margin: float) -> Logs:
-    return _log_wealth(tosses, _within_factors(tosses.share, margin))
+def _within_logs(counts: SplitCounts, margin: float) -> Logs:
+    return _log_wealth(counts, _within_factors(counts.share, margin))
 
 
 @lru_cache(CACHED)
@@ -90,7 +93,7 @@ def _within_factors(share: float, margin: float) -> _Factors:
 
 
 def gain_increase(share: float, p_here: float, p_rest: float, margin: float) -> float:
-    """Expected growth of the log e-value per request *here*, of the λ that grows most; 0 if none does."""
+    """Expected growth of the log e-value in nats per request *here*, for the stake that grows most; 0 if none does."""
     if not 0 < share < 1:
         return 0.0
     x, y = share * p_here, (1 - share) * p_rest
@@ -99,7 +102,7 @@ def gain_increase(share: float, p_here: float, p_rest: float, margin: float) -> 
 
 
 class Cut(NamedTuple):
-    """Requests of one stratum: those with an event and those without, here and on the rest."""
+    """Requests of one stratum: with an event and without, on the side under test and on the other."""
 
     share: float
     here: int
@@ -108,25 +111,22 @@ class Cut(NamedTuple):
     rest_not: int
 
 
-def log_e_shift(cut: Cut, centre: float, margin: float) -> float:
-    """As `log_e_increase`, of events whose share is about `centre`, which is known beforehand.
-
-    λ_j from 1 % to 95 % of what keeps every factor positive. 0 < centre < 1 and 0 < share < 1.
-    """
-    return log_mean_exp(shift_logs(cut, centre, margin))
-
-
 def shift_logs(cut: Cut, centre: float, margin: float) -> Logs:
+    """The log wealth for each stake against "the event probability is at most `margin` higher here".
+
+    For events whose probability is about `centre` (c in the formula), which is known beforehand. λ_j from 1 % to
+    95 % of what keeps every factor positive. 0 < centre < 1 and 0 < share < 1.
+    """
     _, x, x_not, y, y_not = cut
-    terms = _shift_factors(cut.share, centre, margin)
-    return [x * a + x_not * b + y * c + y_not * d for a, b, c, d in terms]
+    factors = _shift_factors(cut.share, centre, margin)
+    return [x * a + x_not * b + y * c + y_not * d for a, b, c, d in factors]
 
 
 @lru_cache(CACHED)
 def _shift_factors(
     share: float, centre: float, margin: float
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """Log factors, in the order of a cut."""
+    """Log factors for each stake, in the order of the fields of `Cut`."""
     drift = share * (1 - share) * margin
     payoffs = (
         (1 - share) * (1 - centre) - drift,

@@ -1,7 +1,7 @@
-"""Whether two sides of a known coin predict alike: tests on bins of scores, right at every look.
+"""Whether two sides predict alike: tests on bins of scores, valid at every look.
 
-Rule: a new model *should* predict otherwise, so "different at all" never fails anybody; what fails is a
-distance beyond a limit. Strata have the same cuts, and are summed within each test.
+Rule: a new model *should* predict differently, so a difference alone never fails a check; a distance beyond
+the limit does. All strata have the same cuts, and each test sums over them.
 """
 
 from __future__ import annotations
@@ -18,50 +18,49 @@ _STRENGTHS = (30.0, 100.0, 300.0)  # of the Beta priors
 
 
 class SplitBins(NamedTuple):
-    """Scores of one stratum by bin, the challenger having drawn `share` of the requests."""
+    """Scores of one stratum by bin, on the side under test and on the other.
+
+    `share`: the probability with which a request went to the side under test.
+    """
 
     share: float
     here: Sequence[int]
     rest: Sequence[int]
 
 
-def _log_e_distance(strata: Sequence[SplitBins], levels: Sequence[float], limit: float) -> float:
-    """Log e-value against "no cumulative share differs by more than `limit`": the Kolmogorov-Smirnov distance.
-
-    The mean over cuts, both ways, of `differences.log_e_shift`. `levels`: the share of scores up to each
-    cut that was known beforehand; a wrong one costs power only.
-    """
-    return log_mean_exp(distance_logs(strata, levels, limit))
-
-
 def distance_logs(strata: Sequence[SplitBins], levels: Sequence[float], limit: float) -> Logs:
-    """The log wealth of each bet: at each cut, on more of the scores up to it here and on fewer, at each stake."""
-    ways: list[list[Logs]] = [[] for _ in range(2 * len(levels))]
+    """Log wealth against "no cumulative share differs by more than `limit`" (the Kolmogorov-Smirnov distance).
+
+    One value for each cut, direction and stake (`differences.shift_logs`); their mean (`log_mean_exp`) is the log
+    e-value. `levels`: the share of scores up to each cut, known beforehand; a wrong level costs power, not validity.
+    """
+    directions: list[list[Logs]] = [[] for _ in range(2 * len(levels))]
     for share, here, rest in strata:
         n, rest_n, up_to = sum(here), sum(rest), zip(accumulate(here), accumulate(rest), levels, strict=False)
         for i, (x, y, level) in enumerate(up_to):
             cut = Cut(share, x, n - x, y, rest_n - y)
             other = Cut(share, n - x, x, rest_n - y, y)
-            ways[2 * i].append(shift_logs(cut, level, limit))
-            ways[2 * i + 1].append(shift_logs(other, 1 - level, limit))
-    return [wealth for logs in ways for wealth in sum_logs(logs)]
+            directions[2 * i].append(shift_logs(cut, level, limit))
+            directions[2 * i + 1].append(shift_logs(other, 1 - level, limit))
+    return [log_wealth for logs in directions for log_wealth in sum_logs(logs)]
 
 
 def log_e_band(strata: Sequence[SplitBins], rho: float) -> float:
     """Log e-value against "each bin and each tail is between 1/ρ and ρ times as likely here".
 
-    The mean over cells of two-arm tests both ways (statistics 1.4); not the product, as cells
-    inside the band lose. Cells are the bins, and what is up to and above each cut.
+    The mean over ranges of two-sample tests in both directions (statistics 1.4). It is not the product, because
+    ranges inside the band lose evidence. Ranges are the bins, and the scores up to and above each cut. ρ ≥ 1.
     """
-    return log_mean_exp([_log_e_range(tosses, rho) for tosses in _bin_ranges(strata)])
+    return log_mean_exp([_log_e_range(counts, rho) for counts in _bin_ranges(strata)])
 
 
-def _log_e_range(tosses: Sequence[SplitCounts], rho: float) -> float:
-    return log_mean_exp([log_e_worse(tosses, rho), log_e_better(tosses, 1 / rho)])
+def _log_e_range(counts: Sequence[SplitCounts], rho: float) -> float:
+    """Log e-value against "this range is between 1/ρ and ρ times as likely here", in both directions."""
+    return log_mean_exp([log_e_worse(counts, rho), log_e_better(counts, 1 / rho)])
 
 
 def _bin_ranges(strata: Sequence[SplitBins]) -> Iterator[list[SplitCounts]]:
-    """Each a range of bins."""
+    """Event counts of each range of bins, by stratum."""
     bins = len(strata[0].here) if strata else 0
     ranges = [(i, i + 1) for i in range(bins)]
     ranges += [(0, i) for i in range(2, bins)] + [(i, bins) for i in range(1, bins - 1)]
@@ -70,26 +69,11 @@ def _bin_ranges(strata: Sequence[SplitBins]) -> Iterator[list[SplitCounts]]:
 
 
 def log_e_differ(strata: Sequence[SplitBins]) -> float:
-    """Log e-value against "both sides predict alike, and answers are as often missing here as there".
+    """Log e-value against "both sides have the same distribution", even if answers of one side are missing. For display only.
 
-    Mean over k of Π_b B(kw + c_b, k(1 − w) + d_b)/B(kw, k(1 − w)) · w^(−c_b) (1 − w)^(−d_b): each event
-    belongs to one bin, so the product over bins (and strata) is a martingale. For show only.
-    """
-    return log_mean_exp(
-        [
-            sum(
-                _log_beta_mixture(s, k) - sum(s.here) * log(s.share) - sum(s.rest) * log(1 - s.share)
-                for s in strata
-            )
-            for k in _STRENGTHS
-        ]
-    )
-
-
-def log_e_differ_robust(strata: Sequence[SplitBins]) -> float:
-    """Log e-value against "both sides predict alike", where answers may be missing on one side.
-
-    The same over the largest likelihood of any share (universal inference: Wasserman, Ramdas, Balakrishnan 2020).
+    Mean over k of Π_b B(kw + c_b, k(1 − w) + d_b)/B(kw, k(1 − w)), a Beta mixture for each bin b with c_b scores here
+    and d_b on the other side, divided by the largest likelihood of any share (universal inference: Wasserman, Ramdas,
+    Balakrishnan 2020). Each score belongs to one bin, so the product over bins and strata is a martingale.
     """
     return log_mean_exp(
         [sum(_log_beta_mixture(s, k) - _max_log_likelihood(s) for s in strata) for k in _STRENGTHS]
@@ -112,7 +96,7 @@ def _log_beta(a: float, b: float) -> float:
 
 
 def ks_distance(here: Sequence[int], rest: Sequence[int]) -> float:
-    """Kolmogorov and Smirnov's, at the cuts: the largest difference of cumulative shares; 0 where a side has none."""
+    """Kolmogorov-Smirnov distance at the cuts: the largest difference of cumulative shares; 0 if a side is empty."""
     n, m = sum(here), sum(rest)
     if not n or not m:
         return 0.0
@@ -120,9 +104,9 @@ def ks_distance(here: Sequence[int], rest: Sequence[int]) -> float:
 
 
 def stability_index(here: Sequence[int], rest: Sequence[int]) -> float:
-    """Population stability index, Σ (p − q) log(p/q) over bins, half a score added to each; for show.
+    """Population stability index, Σ (p − q) log(p/q) over bins, half a score added to each; for display only.
 
-    Never a test: without any change it is expected to be about (bins − 1)(1/n + 1/m).
+    It is no test: without any change its expectation is about (bins − 1)(1/n + 1/m).
     """
     n, m = sum(here) + len(here) / 2, sum(rest) + len(rest) / 2
     pairs = [((x + 0.5) / n, (y + 0.5) / m) for x, y in zip(here, rest, strict=True)]

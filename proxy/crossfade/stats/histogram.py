@@ -1,9 +1,9 @@
-"""Log-bucket histograms of durations: exact to merge, cheap to add to.
+"""Histograms of durations with logarithmic buckets: merging is exact, adding is cheap.
 
-Bucket i holds values in (γ^i, γ^(i+1)] seconds-of-a-microsecond with γ = 1.02, the mapping of
-DDSketch (Masson, Rim, Lee 2019): a quantile read from it is right within (γ-1)/(γ+1) = 0.99 %.
-Merging is integer addition, so workers and replicas can be summed in any order, and a count above
-a bucket edge is exact; the sequential tests need both.
+Bucket i holds durations in (γ^i, γ^(i+1)] microseconds with γ = 1.02, the mapping of DDSketch (Masson, Rim,
+Lee 2019). A quantile read from it has a relative error of at most (γ-1)/(γ+1) = 0.99 %. Merging is integer
+addition, so workers and replicas can be summed in any order, and a count above a bucket edge is exact; the
+sequential tests need both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from crossfade.stats.sums import add_up
 
 GAMMA = 1.02
-UNIT = 1e-6  # seconds; what is faster than a microsecond falls into bucket 0
+UNIT = 1e-6  # seconds; shorter durations fall into bucket 0
 LOG_GAMMA = log(GAMMA)
 PER_LOG = 1 / LOG_GAMMA
 LOG_UNIT = log(UNIT)
@@ -29,12 +29,12 @@ def bucket_of(seconds: float) -> int:
 
 
 def upper_edge(bucket: int) -> float:
-    """The largest duration, in seconds, that the bucket may hold."""
+    """The largest duration, in seconds, in the bucket."""
     return UNIT * exp((bucket + 1) * LOG_GAMMA)
 
 
 class Histogram(msgspec.Struct):
-    """Counts by bucket, sparse, with the exact sum and number of what was added."""
+    """Counts by bucket (sparse), and the exact number and sum (seconds) of the durations."""
 
     buckets: dict[int, int] = msgspec.field(default_factory=dict)
     count: int = 0
@@ -58,11 +58,11 @@ class Histogram(msgspec.Struct):
         self.total += other.total
 
     def quantile(self, q: float) -> float | None:
-        """The q-quantile in seconds as the middle of its bucket (0.99 % relative error); None when empty."""
+        """The q-quantile (0 ≤ q ≤ 1) in seconds: the middle of its bucket, 0.99 % relative error; None when empty."""
         return self.quantiles((q,))[0] if self.count else None
 
     def quantiles(self, qs: Sequence[float]) -> list[float]:
-        """Those of rising q, in one go; of a histogram that is not empty."""
+        """Several quantiles in one pass: `qs` in ascending order; the histogram must not be empty."""
         ranks = iter([q * (self.count - 1) for q in qs])
         rank, seen = next(ranks), 0
         out: list[float] = []
@@ -74,11 +74,11 @@ class Histogram(msgspec.Struct):
         return out
 
     def above(self, bucket: int) -> int:
-        """How many values lie in buckets above this one: exact, as edges never move."""
+        """How many durations lie in buckets above this one. Exact, because bucket edges are fixed."""
         return sum(n for b, n in self.buckets.items() if b > bucket)
 
     def cumulative(self, edges: Iterable[float]) -> list[tuple[float, int]]:
-        """(edge in seconds, count at or below it) for rising edges, as Prometheus wants; ends with inf."""
+        """(edge in seconds, count at or below it) for ascending edges, then inf: the buckets of a Prometheus histogram."""
         items = sorted(self.buckets.items())
         out: list[tuple[float, int]] = []
         position = running = 0

@@ -1,7 +1,7 @@
-"""Pairs: two answers to the same request, that of the champion and that of a mirrored copy.
+"""Pairs: two answers to the same request, the champion's and the challenger's answer to a mirrored copy.
 
-Rule: of mirrored requests, a known share (the `noise` of the YAML) is sent to the champion twice, by the
-toss of a coin. That tells how often the champion disagrees with itself, without knowing anything of it.
+Rule: a mirrored request is sent to the champion twice with a known probability (the `noise` of the YAML), drawn
+independently of everything else. These second answers measure how often the champion disagrees with itself.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from crossfade.stats.sequential import CACHED, SplitCounts, log_e_worse, log_mea
 
 
 class Pair(NamedTuple):
-    """One pair. `key`: the hash of the customer's, None where there is none; `chance` of asking the champion twice.
+    """One pair. `key`: hash of the sticky key, None without one. `chance`: probability of asking the champion twice.
 
-    `raised`: whether the challenger said yes, None where decisions are no yes and no. `noise`: whether the champion
-    disagreed with itself, None where it was asked once.
+    `changed`: whether the two decisions differ. `raised`: whether the challenger decided yes, None if decisions are
+    not yes or no. `noise`: whether the champion disagreed with itself, None if it was asked once.
     """
 
     key: int | None
@@ -31,12 +31,12 @@ class Pair(NamedTuple):
 
 
 class Pairs(msgspec.Struct):
-    """Pairs of decisions; merging is addition.
+    """Counts of pairs; merging is addition.
 
-    `changed`: the challenger decided otherwise than the champion; `raised`: of these, those in which it
-    said yes to the champion's no, and `lowered` those with no to its yes. `chances`: the sum, over the pairs, of the chance that the champion was
-    asked twice; `twice`: how often it was; `noise`: how often it then disagreed with itself, and `both` how
-    often the challenger disagreed with its first answer as well.
+    `changed`: the challenger's decision differs from the champion's. Of these, `raised`: yes instead of no, and
+    `lowered`: no instead of yes. `chances`: the sum over all pairs of the probability that the champion is asked
+    twice. `twice`: how often it was. `noise`: how often it then disagreed with itself. `both`: how often then the
+    challenger disagreed with the champion's first answer as well.
     """
 
     n: int = 0
@@ -51,9 +51,9 @@ class Pairs(msgspec.Struct):
     def add(
         self, changed: bool, raised: bool | None = None, chance: float = 0.0, noise: bool | None = None
     ) -> None:
-        """One pair, as `Pair` has it.
+        """Add one pair; arguments are the fields of `Pair`.
 
-        A second answer of the champion that never came is a disagreement: it excuses the challenger.
+        A missing second answer of the champion counts as a disagreement with itself (`noise`), in favour of the challenger.
         """
         self.n += 1
         self.changed += changed
@@ -77,15 +77,15 @@ class Pairs(msgspec.Struct):
 
     @property
     def chance(self) -> float:
-        """Of asking twice, per pair: one number, as it is one number in the YAML."""
+        """The mean probability of asking the champion twice. The YAML sets one value, so the mean is that value."""
         return self.chances / self.n if self.n else 0.0
 
 
 def log_e_excess(pairs: Pairs, margin: float) -> float:
-    """Log e-value against "the challenger disagrees at most `margin` oftener than the champion with itself".
+    """Log e-value against "the share of changed decisions is at most the champion's noise plus `margin`".
 
-    With D = 1 for a changed decision, B = 1 with known chance ν for asking twice, N = 1 for noise:
-    Z = D − BN/ν − m has mean p_D − p_N − m, so Π(1 + λZ) is bet on as in `differences`. 0 where ν is.
+    With D = 1 for a changed decision, B = 1 with known probability ν for asking twice, N = 1 for noise:
+    Z = D − BN/ν − m has mean p_D − p_N − m, so the wealth is Π(1 + λZ) as in `differences`. 0 if ν = 0.
     """
     if pairs.chance <= 0:
         return 0.0
@@ -95,32 +95,32 @@ def log_e_excess(pairs: Pairs, margin: float) -> float:
         pairs.noise - pairs.both,
         pairs.n - pairs.changed - pairs.noise + pairs.both,
     )
-    terms = _excess_factors(pairs.chance, margin)
-    return log_mean_exp([sum(n * term for n, term in zip(counts, some, strict=True)) for some in terms])
+    factors = _excess_factors(pairs.chance, margin)
+    return log_mean_exp([sum(n * term for n, term in zip(counts, some, strict=True)) for some in factors])
 
 
 def gain_excess(pairs: Pairs, margin: float) -> float:
-    """Growth of the log e-value per pair, at the present shares and the best stake; 0 if there is none."""
+    """Expected growth of the log e-value in nats per pair, at the present shares and the best stake; 0 if there is none."""
     if not pairs.n or pairs.chance <= 0:
         return 0.0
     p, q, both = pairs.changed / pairs.n, pairs.noise / pairs.n, pairs.both / pairs.n
     shares = (both, p - both, q - both, 1 - p - q + both)
-    terms = _excess_factors(pairs.chance, margin)
-    return max(0.0, *(sum(s * term for s, term in zip(shares, some, strict=True)) for some in terms))
+    factors = _excess_factors(pairs.chance, margin)
+    return max(0.0, *(sum(s * term for s, term in zip(shares, some, strict=True)) for some in factors))
 
 
 @lru_cache(CACHED)
 def _excess_factors(chance: float, margin: float) -> tuple[tuple[float, float, float, float], ...]:
-    """Log factors of a pair with both, with a changed decision, with noise, and with neither."""
+    """Log factors for each stake: of a pair with both, with a changed decision, with noise, and with neither."""
     payoffs = (1 - 1 / chance - margin, 1 - margin, -1 / chance - margin, -margin)
     stakes = (t / (1 / chance + margin) for t in STAKES)
     return tuple((a, b, c, d) for a, b, c, d in ([log1p(s * z) for z in payoffs] for s in stakes))
 
 
 def log_e_direction(pairs: Pairs) -> float:
-    """Log e-value against "decisions change to yes as often as to no": McNemar's question, at every look.
+    """Log e-value against "decisions change to yes as often as to no" (McNemar's hypothesis), valid at every look.
 
-    Of the changed decisions, each is a toss of a fair coin then: the two-arm test with w = ½, both sides.
+    Under it each changed decision is a Bernoulli trial with probability ½: the two-sample test with w = ½, two-sided.
     """
     up, down = pairs.raised, pairs.lowered
     return log_mean_exp([log_e_worse([SplitCounts(0.5, *sides)], 1.0) for sides in ((up, down), (down, up))])

@@ -1,16 +1,16 @@
-"""What begins late: sequential tests that also look from later moments on, and stay right at every look.
+"""Late changes: sequential tests that are also started again at later moments, valid at every look.
 
-A test from the start has to make up for all the good evidence before the change. So half of the stake
+A test from the start must first make up for the evidence before the change. So half of the initial wealth
 is on the test from the start, and half is spread evenly over at most SLOTS tests that begin later:
 
     E = ½·E⁰ + ½/SLOTS·(Σ_k E^(k) + slots not used yet),    E^(k) = E from mark k on
 
-A convex combination of e-processes, where each mark depends on what was before it only, so an
-e-process (statistics 1.1; Shin, Ramdas and Rinaldo's e-detectors rest on the same). It costs log 2 at the start.
+This is a convex combination of e-processes, and each mark depends only on what came before it, so E is an
+e-process (statistics 1.1; the e-detectors of Shin, Ramdas and Rinaldo use the same). It costs log 2 at the start.
 
-Rule: all state is the integer counts at each mark. L_j since mark k is L_j now over L_j at the mark, so
+Rule: the only state is the integer counts at each mark. L_j since mark k is L_j now divided by L_j at the mark, so
 Σ_k E^(k) = mean_j L_j·Σ_k 1/L_j(mark k), and the inner sum changes only when a mark is set. One test has SLOTS
-slots, however many strata it goes through: a test that began in one goes on in the next.
+slots for all its strata together: a test that began in one stratum continues in the next.
 """
 
 from __future__ import annotations
@@ -40,38 +40,38 @@ Marks = tuple[SplitCounts, ...]
 
 
 def is_mark_due(trials: int, last: int, used: int) -> bool:
-    """Whether to set a mark, `last` being the trials at the one before, of `used`."""
+    """Whether to set a mark. `last`: the trials at the mark before; `used`: how many marks are set."""
     return used < SLOTS and trials >= last + max(_FIRST_GAP, _GAP_GROWTH * last)
 
 
 def log_e_worse_restarted(strata: Sequence[SplitCounts], d0: float, marks: Sequence[Marks]) -> float:
-    """As `log_e_worse`; the marks are states of their strata."""
-    logs = [ratio_logs(tosses, d0, 1) for tosses in strata]
+    """`log_e_worse` with restarts; `marks`: for each stratum, its counts at each mark, in order."""
+    logs = [ratio_logs(counts, d0, 1) for counts in strata]
     return _restarted(logs, [_inverse_worse(m, d0) for m in marks], marks)
 
 
 def log_e_above_restarted(strata: Sequence[SplitCounts], p0: float, marks: Sequence[Marks]) -> float:
-    """As `log_e_above`, of `here` among `n`; the marks are states of their strata."""
-    logs = [above_logs(tosses.here, tosses.n, p0) for tosses in strata]
+    """`log_e_above` of `here` among `n`, with restarts; `marks`: for each stratum, its counts at each mark, in order."""
+    logs = [above_logs(counts.here, counts.n, p0) for counts in strata]
     return _restarted(logs, [_inverse_above(m, p0) for m in marks], marks)
 
 
 def log_e_increase_restarted(strata: Sequence[SplitCounts], margin: float, marks: Sequence[Marks]) -> float:
-    """As `log_e_increase`; the marks are states of their strata."""
-    logs = [increase_logs(tosses, margin) for tosses in strata]
+    """`log_e_increase` with restarts; `marks`: for each stratum, its counts at each mark, in order."""
+    logs = [increase_logs(counts, margin) for counts in strata]
     return _restarted(logs, [_inverse_increase(m, margin) for m in marks], marks)
 
 
 def _restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
-    """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, L_j in the stratum itself.
+    """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, with L_j of that stratum alone.
 
-    What a mark has before it is its stratum up to there and all strata before that one.
+    Before a mark lie its own stratum up to the mark, and all earlier strata.
     """
     start = log_mean_exp(sum_logs(strata)) if strata else 0.0
     used = sum(map(len, marks))
     if not used:
         return _log_half_sum(start, 0.0)
-    since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the strata gone through
+    since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the later strata
     for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
         later = [a + b for a, b in zip(later, logs, strict=True)]
         since = [_log_add_exp(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
@@ -112,5 +112,5 @@ def _inverse_increase(marks: Marks, margin: float) -> Logs:
 
 
 def _add_inverse(inverse: Logs, mark: Logs) -> Logs:
-    """log(eˢ + e⁻ˡ), by alternative."""
+    """log(eˢ + e⁻ˡ) for each alternative: s the inverse sum so far, l the log likelihood ratio at the mark."""
     return [_log_add_exp(a, -b) for a, b in zip(inverse, mark, strict=True)]

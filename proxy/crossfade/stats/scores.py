@@ -1,7 +1,7 @@
-"""Distributions of scores: what two sides of a coin with known share predicted, bin by bin.
+"""Distributions of scores by bucket, and the bins in which two sides are compared.
 
-Rule: buckets never move, so counts of them merge by addition, in any order. What is compared are bins
-between cuts (deciles of what the champion predicted *before*), fixed before the scores that they count.
+Rule: bucket edges are fixed, so counts merge by addition in any order. Sides are compared in bins between cuts.
+Cuts are deciles of earlier scores of the reference side, so they are fixed before the scores that they count.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import msgspec
 from crossfade.stats.histogram import PER_LOG
 from crossfade.stats.sums import add_up
 
-_LINEAR_BUCKETS = 200  # buckets between 0 and 1; beyond 1 each is 2 % wide, as those of durations are
+_LINEAR_BUCKETS = 200  # buckets between 0 and 1; above 1 each bucket is 2 % wide, like those of durations
 _BINS = 10
 
 
 def bucket_of_score(score: float) -> int:
-    """Rises with the score, which is any finite number; the mirrored bucket where it is below 0."""
+    """The bucket of a score, any finite number; it never falls as the score rises. Negative scores mirror positive ones."""
     if score < 0:
         return -1 - bucket_of_score(-score)
     return int(score * _LINEAR_BUCKETS) if score < 1 else _LINEAR_BUCKETS + int(log(score) * PER_LOG)
 
 
 class Scores(msgspec.Struct):
-    """Scores of one side by bucket, sparse. One score for each customer where routing is sticky."""
+    """Scores of one side by bucket (sparse). On a sticky route, one score for each key."""
 
     buckets: dict[int, int] = msgspec.field(default_factory=dict)
     count: int = 0
@@ -44,13 +44,13 @@ class Scores(msgspec.Struct):
 
 
 class Levels(msgspec.Struct, frozen=True):
-    """`cuts`: rising buckets, each the last of its bin; `below`: the share of the reference up to each."""
+    """`cuts`: ascending buckets, each the last of its bin; `below`: the share of reference scores up to each cut."""
 
     cuts: tuple[int, ...]
     below: tuple[float, ...]
 
     def binned(self, scores: Scores) -> list[int]:
-        """How many lie in each bin, of which there is one more than there are cuts."""
+        """How many scores lie in each bin; there is one bin more than cuts."""
         out = [0] * (len(self.cuts) + 1)
         for bucket, n in scores.buckets.items():
             out[bisect_left(self.cuts, bucket)] += n
@@ -58,7 +58,7 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 def levels_of(reference: Scores, bins: int = _BINS) -> Levels:
-    """Fewer than bins − 1 cuts where few buckets hold most scores, and none where one holds all."""
+    """Cuts at equal shares of the reference: at most bins − 1, fewer if few buckets hold most scores, none if one holds all."""
     cuts: list[int] = []
     below: list[float] = []
     seen, due = 0, 1
@@ -72,7 +72,7 @@ def levels_of(reference: Scores, bins: int = _BINS) -> Levels:
 
 
 class ScoreBins(msgspec.Struct):
-    """Scores of one stratum by bin, of both sides, since the levels were fixed."""
+    """Scores of one stratum by bin since the levels were fixed: of the side under test and of the other."""
 
     here: list[int]
     rest: list[int]

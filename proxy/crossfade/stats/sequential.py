@@ -1,14 +1,14 @@
-"""Tests that stay right however often one looks at them: log e-values from event counts.
+"""Sequential tests, valid at every look: log e-values from event counts.
 
-Rule (Ville's inequality): under its hypothesis an e-process starts at 1 and is expected never to
-rise, so P(it ever reaches 1/α) ≤ α. Reject when the log e-value is at least `bound(alpha)`, at
-any look. All evidence is integer counts, so merging is addition and the order does not matter.
+Rule (Ville's inequality): under its null hypothesis an e-process starts at 1 and its expectation never
+rises, so P(it ever reaches 1/α) ≤ α. Reject when the log e-value is at least `bound(alpha)`, at any look.
+All evidence is integer counts, so merging is addition and the order does not matter.
 
-Two arms: the proxy tosses a coin of known `share` for each request. Of the *events* (errors, slow
-answers) the arm under test holds w·δ/(w·δ + 1 − w) when they are δ times as likely on it, whatever
-the base rate does over time; so events are tosses of a coin that is known under the hypothesis
-(Lindon & Malek, NeurIPS 2022; one-sided with a grid of alternatives and with strata of constant
-share: each factor's expectation is monotone in the true ratio and 1 at d0, hence ≤ 1 below it).
+Two-sample test: each request goes to the side under test ("here") with known probability w (`share`). If
+events (errors, slow answers) are δ times as likely here, a share w·δ/(w·δ + 1 − w) of the events is here,
+whatever the base rate does over time. So under the null hypothesis the side of each event is a Bernoulli
+trial with known probability (Lindon & Malek, NeurIPS 2022; here one-sided, with a grid of alternatives and
+strata of constant share: each factor's expectation is monotone in the true ratio and 1 at d0, hence ≤ 1 below it).
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ POINTS = 24
 _LOG_GRID = tuple(log(1.1) + (log(50) - log(1.1)) * j / (POINTS - 1) for j in range(POINTS))
 GRID = tuple(exp(g) for g in _LOG_GRID)
 _INVERSE_GRID = tuple(exp(-g) for g in _LOG_GRID)
-LARGEST_SHARE = 0.999  # of an alternative in the one-sample test; keeps log(1 - q) finite
-Logs = list[float]  # one for each alternative of the grid
-CACHED = 512  # sets of terms: one for each limit and weight that is in use
-_RATIO_RANGE = (1e-6, 1e6)  # where ratio limits are looked for; beyond it they are 0 and infinity
+LARGEST_SHARE = 0.999  # largest alternative of the one-sample test; keeps log(1 - q) finite
+Logs = list[float]  # one log likelihood ratio for each alternative of the grid
+CACHED = 512  # cached sets of log factors: one for each limit and weight in use
+_RATIO_RANGE = (1e-6, 1e6)  # search range of ratio limits; outside it they are 0 and infinity
 
 
 class SplitCounts(NamedTuple):
-    """Events while the arm under test drew `share` of the requests: `here` on it, of `n`, `rest` on the other, of `rest_n`."""
+    """Events of one stratum: `here` among `n` requests of the side under test, `rest` among `rest_n` of the other.
+
+    `share`: the probability, 0 to 1, with which a request went to the side under test.
+    """
 
     share: float
     here: int
@@ -39,7 +42,7 @@ class SplitCounts(NamedTuple):
 
 
 def bound(alpha: float) -> float:
-    """The log e-value at which a hypothesis is rejected at level alpha."""
+    """The log e-value at which a hypothesis is rejected at level alpha: log(1/α), in nats."""
     return -log(alpha)
 
 
@@ -56,16 +59,16 @@ def log_e_better(strata: Iterable[SplitCounts], d0: float) -> float:
 def _log_e_ratio(strata: Iterable[SplitCounts], d0: float, direction: int) -> float:
     """log mean_j exp Σ_s [x log(δ_j/d0) − (x+y) log((wδ_j + 1 − w)/(w d0 + 1 − w))], δ_j = d0·g_j^direction.
 
-    The sum over strata is inside the exponent: one alternative has to explain all of them.
+    The sum over strata is inside the exponent, so each alternative is tested on all strata together.
     """
-    return log_mean_exp(sum_logs(ratio_logs(tosses, d0, direction) for tosses in strata))
+    return log_mean_exp(sum_logs(ratio_logs(counts, d0, direction) for counts in strata))
 
 
-def ratio_logs(tosses: SplitCounts, d0: float, direction: int) -> Logs:
-    """The log likelihood ratio of one stratum for each alternative."""
-    gained, events = direction * tosses.here, tosses.here + tosses.rest
-    terms = _ratio_terms(tosses.share, d0, direction)
-    return [gained * g - events * under for g, under in zip(_LOG_GRID, terms, strict=True)]
+def ratio_logs(counts: SplitCounts, d0: float, direction: int) -> Logs:
+    """Log likelihood ratio of one stratum for each alternative: two-sample, alternatives d0·g_j^direction."""
+    gained, events = direction * counts.here, counts.here + counts.rest
+    factors = _ratio_terms(counts.share, d0, direction)
+    return [gained * g - events * under for g, under in zip(_LOG_GRID, factors, strict=True)]
 
 
 @lru_cache(CACHED)
@@ -80,13 +83,13 @@ def _ratio_terms(share: float, d0: float, direction: int) -> tuple[float, ...]:
 def log_e_above(x: int, n: int, p0: float) -> float:
     """Log e-value against "the share of x among n is at most p0": binomial, alternatives p0·g_j.
 
-    Takes trials to be independent; a shared outage is not, so callers look at the other arm too.
+    Assumes independent trials. A shared outage breaks that, so callers compare with the other side too. 0 < p0 < 1.
     """
     return log_mean_exp(above_logs(x, n, p0))
 
 
 def above_logs(x: int, n: int, p0: float) -> Logs:
-    """The log likelihood ratio for each alternative."""
+    """Log likelihood ratio for each alternative of `log_e_above`."""
     return [x * hit + (n - x) * miss for hit, miss in _above_terms(p0)]
 
 
@@ -108,7 +111,7 @@ def _below_terms(p0: float) -> tuple[tuple[float, float], ...]:
 
 
 def sum_logs(logs: Iterable[Logs]) -> Logs:
-    """By alternative; zeros when there are none."""
+    """The sum over strata for each alternative; zeros when there are none."""
     found = list(logs)
     if len(found) == 1:
         return found[0]
@@ -121,9 +124,9 @@ def log_mean_exp(logs: Sequence[float]) -> float:
 
 
 def ratio_interval(strata: Sequence[SplitCounts], alpha: float) -> tuple[float, float]:
-    """Limits of the ratio of event probabilities that hold at all looks together, with 1 − alpha.
+    """Confidence sequence of the ratio of event probabilities: covers it at all looks together, with 1 − alpha.
 
-    Inversion: the largest d0 that "worse" rejects and the smallest that "better" rejects, alpha/2 each.
+    Test inversion: the largest d0 that `log_e_worse` rejects and the smallest that `log_e_better` rejects, alpha/2 each.
     """
     limit = bound(alpha / 2)
     lower = _largest_ratio_where(lambda d0: log_e_worse(strata, d0) >= limit)
@@ -132,7 +135,7 @@ def ratio_interval(strata: Sequence[SplitCounts], alpha: float) -> tuple[float, 
 
 
 def _largest_ratio_where(holds: Callable[[float], bool]) -> float:
-    """Where a statement that holds for small ratios ceases to, by bisection on the logarithm."""
+    """The largest ratio at which a statement holds that holds for all smaller ones, by bisection on the logarithm."""
     low, high = log(_RATIO_RANGE[0]), log(_RATIO_RANGE[1])
     if not holds(_RATIO_RANGE[0]):
         return 0.0
@@ -145,15 +148,15 @@ def _largest_ratio_where(holds: Callable[[float], bool]) -> float:
 
 
 def gain_above(p: float, p0: float) -> float:
-    """Expected growth of the one-sample log e-value per trial at a true share p: KL(p ‖ p0); 0 if p ≤ p0."""
+    """Expected growth of the one-sample log e-value per trial at a true share p: KL(p ‖ p0) nats; 0 if p ≤ p0."""
     return _kl(p, p0) if p > p0 else 0.0
 
 
 def gain_worse(share: float, p_here: float, p_rest: float, d0: float) -> float:
-    """Expected growth of the two-arm log e-value per request *here*: q·KL(π ‖ π0)/w; 0 if ratio ≤ d0.
+    """Expected growth of the two-sample log e-value per request *here*: q·KL(π ‖ π0)/w nats; 0 if ratio ≤ d0.
 
-    q is the probability that a request makes an event, π that the event is here (the Wald bound is
-    log(1/α) over this gain).
+    q is the probability that a request has an event, π the probability that this event is here. The Wald bound
+    on the requests until rejection is log(1/α) divided by this gain.
     """
     events = share * p_here + (1 - share) * p_rest
     if p_here <= d0 * p_rest or events <= 0 or not 0 < share < 1:
@@ -163,14 +166,14 @@ def gain_worse(share: float, p_here: float, p_rest: float, d0: float) -> float:
 
 
 def _kl(p: float, p0: float) -> float:
-    """Kullback-Leibler divergence of two coins, in nats."""
-    heads = p * log(p / p0) if p > 0 else 0.0
-    tails = (1 - p) * log((1 - p) / (1 - p0)) if p < 1 else 0.0
-    return heads + tails
+    """Kullback-Leibler divergence of two Bernoulli distributions, in nats."""
+    success = p * log(p / p0) if p > 0 else 0.0
+    failure = (1 - p) * log((1 - p) / (1 - p0)) if p < 1 else 0.0
+    return success + failure
 
 
 def wilson(x: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's interval of a share, for display only: it holds at one look, not at all of them."""
+    """Wilson's interval of a share x/n, for display only: its coverage holds at one look, not at all looks."""
     if n == 0:
         return 0.0, 1.0
     p, zz = x / n, z * z

@@ -1,6 +1,6 @@
-"""Whether counts fall as their known shares say: a multinomial test that may be looked at at any time.
+"""Whether counts match known shares (sample ratio mismatch): a multinomial test, valid at every look.
 
-Dirichlet mixture (Lindon and Malek, NeurIPS 2022; Optimizely's ssrm): counts only, so merging is addition.
+Dirichlet mixture (Lindon and Malek, NeurIPS 2022; Optimizely's ssrm). It needs counts only, so merging is addition.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _CONCENTRATION = 100.0  # of the prior around the expected shares
 
 
 def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence[float] = ()) -> float:
-    """Log e-value against "each of the independent trials falls to i with probability shares[i]".
+    """Log e-value against "each independent trial falls into category i with probability shares[i]".
 
-    lnΓ(Σa) − lnΓ(Σa+n) + Σ[lnΓ(a_i+x_i) − lnΓ(a_i)] − Σ x_i ln θ_i; `prior` is a, by default
-    CONCENTRATION·θ. Shares are above 0 and add up to 1. Over periods with other shares, sum.
+    lnΓ(Σa) − lnΓ(Σa+n) + Σ[lnΓ(a_i+x_i) − lnΓ(a_i)] − Σ x_i ln θ_i; `prior` is a, by default 100·θ. Shares are
+    above 0 and add up to 1. Add the values of periods with different shares. ValueError if the lengths differ.
     """
     a = prior or [_CONCENTRATION * share for share in shares]
     out = lgamma(sum(a)) - lgamma(sum(a) + sum(counts))

@@ -1,4 +1,4 @@
-"""Counts by key, added in place: the one way in which workers, ticks and strata are summed."""
+"""Counts by key, added in place: workers, ticks and strata are all summed by this function."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 def add_up(mine: dict[K, int], more: Mapping[K, int]) -> None:
-    if not mine:  # nothing to look up, as mostly in the first of a tick
+    if not mine:  # the usual case in the first report of a tick: no look-up is needed
         mine.update(more)
         return
     held = mine.get

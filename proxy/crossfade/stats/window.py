@@ -1,8 +1,8 @@
-"""The last seconds of counts, in a ring of time slots.
+"""A sliding window of counts: a ring of time slots.
 
-Rule: the sum equals a recount of everything added in the slots it covers. Slots are aligned to
-multiples of their length, so a sum covers between span − slot and span seconds, and `seconds` says
-how many. A clock that steps back adds to the newest slot; no count is lost to it.
+Rule: the sum equals a recount of everything added in the slots that it covers. Slots are aligned to
+multiples of their length, so a sum covers between span − slot and span seconds; `seconds` returns how many.
+If the clock steps back, counts go to the newest slot, so none is lost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Window:
         self.summed: CountsTable | None = None
 
     def add(self, cells: Iterable[Cell], now: float) -> None:
-        """Count these cells as of `now`; their own contents are copied, not kept."""
+        """Count these cells at time `now`, in seconds. The cells are copied."""
         if self.began is None:
             self.began = now
         self._open_slot(now)
@@ -34,7 +34,7 @@ class Window:
         self.summed = None
 
     def _open_slot(self, now: float) -> None:
-        """Open the slot of `now` and drop those that have left the span."""
+        """Open the slot of `now` and drop the slots that are older than the span."""
         index = int(now // self.slot)
         if not self.ring or index > self.ring[-1][0]:
             self.ring.append((index, CountsTable()))
@@ -43,7 +43,7 @@ class Window:
             self.ring.popleft()
 
     def table(self, now: float) -> CountsTable:
-        """The sum over the span that ends with the slot of `now`."""
+        """The sum over the span that ends with the slot of `now`. Callers must not change it."""
         self._open_slot(now)
         if self.summed is None:
             self.summed = CountsTable()
@@ -52,7 +52,7 @@ class Window:
         return self.summed
 
     def seconds(self, now: float) -> float:
-        """How many seconds the sum covers: less than the span while the window fills."""
+        """How many seconds the sum covers: less than the span while the window fills, at least one slot."""
         edge = (int(now // self.slot) - self.slots + 1) * self.slot
         began = now if self.began is None else self.began
         return max(now - max(edge, began), self.slot)
