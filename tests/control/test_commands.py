@@ -57,7 +57,7 @@ async def test_each_verb_in_each_phase(phase, verb):
     expected = LEADS_TO.get((phase, verb))
     assert (expected is not None) == ((phase, Event(verb)) in TABLE)
     if expected is None:
-        with pytest.raises(Refused, match=f"a rollout that is {phase} knows no {verb}"):
+        with pytest.raises(Refused, match=f"a rollout that is {phase} does not accept {verb}"):
             await scene.controller.command("churn", verb, "api:kim", scene.now)
         assert (scene.rollout.phase, scene.weights, len(scene.actions())) == (phase, before, made)
         return

@@ -60,7 +60,7 @@ async def test_a_challenger_that_hangs_is_aborted_though_it_answers_nothing():
     assert scene.rollout.phase == "aborted"
     last = scene.controller.why("churn", scene.now).decision
     assert last is not None
-    assert last.reason.endswith("12 more have waited for longer without an answer")
+    assert last.reason.endswith("12 more have waited longer than that without an answer")
 
 
 async def test_one_customer_who_waits_again_and_again_is_one():

@@ -241,5 +241,5 @@ async def test_a_number_over_the_limit_takes_the_challenger_back(phase: str):
     assert (scene.rollout.phase, scene.weights) == (phase, {"v2": 10_000})
     last = scene.controller.why("churn", scene.now).decision
     assert last is not None
-    assert last.reason == "prometheus gpu <= 0.5: the server answers 0.9; the limit is 0.5"
+    assert last.reason == "prometheus gpu <= 0.5: the query result is 0.9; the limit is 0.5"
     assert last.evidence["given"]["external"]["max(gpu)"]["value"] == 0.9

@@ -103,9 +103,9 @@ async def test_a_common_cause_holds_and_blames_nobody():
     assert (scene.rollout.phase, scene.weights) == ("progressing", {"v2": 9500, "v3": 500})
     voids = [v for v in scene.rollout.verdicts if v.verdict == "VOID"]
     assert any(v.check == "guard: champion" for v in voids)
-    causes = ("the champion is sick", "an outage of both", "a common cause")
+    causes = ("the champion is failing", "an outage of both", "a common cause")
     assert all(any(cause in v.reason for cause in causes) for v in voids), voids
-    assert "the champion is sick" in scene.rollout.waiting_for or "hold" in scene.rollout.waiting_for
+    assert "the champion is failing" in scene.rollout.waiting_for or "hold" in scene.rollout.waiting_for
     scene.bad = {}
     await scene.run(120)
     assert scene.rollout.phase == "promoted"  # what was counted while the champion was sick was left out
@@ -122,7 +122,7 @@ async def test_silence_never_promotes_and_pauses_in_the_end():
     assert scene.rollout.phase == "paused"
     last = scene.controller.why("churn", scene.now).decision
     assert last is not None
-    assert last.reason == "max_step_time is over, and what lacks is 50 more requests on v3"
+    assert last.reason == "max_step_time is over and the step still waits for 50 more requests on v3"
     await scene.run(500, requests=0)
     assert scene.weights == {"v2": 9500, "v3": 500}
 
@@ -144,7 +144,7 @@ async def test_undecided_for_too_long(on_undecided, phase, step):
     assert (scene.rollout.phase, scene.rollout.step) == (phase, step)
     last = scene.controller.why("churn", scene.now).decision
     assert last is not None
-    assert "6.67% of 1800 requests failed; the limit is 5%; not yet beyond chance" in last.reason
+    assert "6.67% of 1800 requests failed; the limit is 5%; not yet statistically significant" in last.reason
 
 
 async def test_a_paused_challenger_still_has_traffic_and_can_still_fail():

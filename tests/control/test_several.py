@@ -155,7 +155,9 @@ async def test_a_challenger_new_in_the_file_waits_while_another_is_in_charge():
     await scene.load(BOTH)
     await scene.run(5, 1000)
     assert (scene.weights, of(scene, "v4").step) == ({"v3": 10_000}, 0)
-    assert of(scene, "v4").waiting_for.startswith("the rollback of v3, which was promoted, or a file")
+    assert of(scene, "v4").waiting_for.startswith(
+        "the rollback of v3, which was promoted, or a configuration"
+    )
     await scene.load(several(entry("v4", "10%", champion="v3")).replace("v2: 100%", "v3: 100%"))
     await scene.run(1, 1000)
     assert scene.weights == {"v3": 9000, "v4": 1000}

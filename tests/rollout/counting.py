@@ -1,11 +1,11 @@
-"""Short ways to write cells, checks and evidence."""
+"""Builders of cells, checks and evidence for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from crossfade.config.model import CheckConfig
-from crossfade.rollout import evidence as real
+from crossfade.rollout import evidence as rollout_evidence
 from crossfade.rollout.evidence import Evidence, fix_limits
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strategy import check_of
@@ -35,7 +35,7 @@ def cell(
 
 
 def gather(made: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -> None:
-    """One tick, with slow answers counted as workers do, who know the limits fixed by the tick before."""
+    """Add one tick. Slow answers are counted as workers do, with the limits fixed by the tick before."""
     cells = tuple(cells)
     for one in cells:
         side = 0 if one.backend == made.challenger else 1
@@ -44,11 +44,11 @@ def gather(made: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -> No
         }
         kept = {kind: events for kind, events in one.events.items() if kind == ERROR}
         one.events = kept | {title: Events(unkeyed=n) for title, n in slow.items() if n}
-    real.gather(made, cells, checks)
+    rollout_evidence.gather(made, cells, checks)
 
 
 def evidence(*cells: Cell, share: float = 0.1, checks: Iterable[Check] = ()) -> Evidence:
-    """Of one stratum: ledger version 2, step 0."""
+    """Evidence of one stratum: ledger version 2, step 0."""
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, share)
     fix_limits(made, checks)

@@ -1,4 +1,4 @@
-"""Each check against tables of counts, and the level of the whole under continuous looking."""
+"""Each check against tables of counts, and the level of all checks together at continuous looks."""
 
 from __future__ import annotations
 
@@ -34,61 +34,61 @@ def challenger(n: int, errors: int = 0, champion: tuple[int, int] = (2000, 0)):
 
 
 @pytest.mark.parametrize(
-    ("n", "errors", "champion", "finding"),
+    ("n", "errors", "champion", "verdict"),
     [
         (0, 0, (0, 0), UNDECIDED),
-        (99, 0, (2000, 0), UNDECIDED),  # silence is no PASS
+        (99, 0, (2000, 0), UNDECIDED),  # too few requests are no PASS
         (100, 0, (2000, 0), PASS),
         (200, 2, (2000, 0), PASS),
-        (200, 3, (2000, 0), UNDECIDED),  # above the limit, and not yet beyond chance
+        (200, 3, (2000, 0), UNDECIDED),  # above the limit, but not significantly
         (200, 15, (2000, 0), FAIL),
-        (20, 8, (2000, 0), FAIL),  # proof needs no min_requests
+        (20, 8, (2000, 0), FAIL),  # a FAIL needs no min_requests
         (200, 15, (2000, 25), VOID),  # the champion is over the limit too
         (200, 15, (2000, 20), FAIL),
-        (200, 15, (10, 1), FAIL),  # one error makes no sick champion
+        (200, 15, (10, 1), FAIL),  # one error of the champion shows no common cause
         (200, 2, (2000, 500), PASS),
     ],
 )
-def test_error_rate_max(n, errors, champion, finding):
-    verdict = evaluate_check(MAX, challenger(n, errors, champion), CONTEXT)
-    assert verdict.verdict is finding
-    assert verdict.n == n
-    assert verdict.bound == bound(CONTEXT.alpha)
+def test_error_rate_max(n, errors, champion, verdict):
+    finding = evaluate_check(MAX, challenger(n, errors, champion), CONTEXT)
+    assert finding.verdict is verdict
+    assert finding.n == n
+    assert finding.bound == bound(CONTEXT.alpha)
 
 
 @pytest.mark.parametrize(
-    ("n", "errors", "champion", "finding"),
+    ("n", "errors", "champion", "verdict"),
     [
         (99, 0, (2000, 0), UNDECIDED),
-        (500, 0, (99, 0), UNDECIDED),  # too little of the champion to compare with
+        (500, 0, (99, 0), UNDECIDED),  # too few requests of the champion
         (200, 2, (2000, 20), PASS),
         (200, 6, (2000, 20), UNDECIDED),
         (400, 60, (2000, 20), FAIL),
-        (400, 60, (2000, 300), PASS),  # the same share on both sides is nobody's fault
-        (200, 30, (2000, 0), FAIL),  # a champion without errors can be compared with
+        (400, 60, (2000, 300), PASS),  # the same share on both sides is no increase
+        (200, 30, (2000, 0), FAIL),  # a champion without errors is no obstacle
     ],
 )
-def test_error_rate_increase(n, errors, champion, finding):
-    assert evaluate_check(INCREASE, challenger(n, errors, champion), CONTEXT).verdict is finding
+def test_error_rate_increase(n, errors, champion, verdict):
+    assert evaluate_check(INCREASE, challenger(n, errors, champion), CONTEXT).verdict is verdict
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 @pytest.mark.parametrize("question", [INCREASE, RATIO])
 def test_a_comparison_without_traffic_on_both_sides_is_void(question, share):
-    alone = evidence(cell("v3", 500), share=share)
-    assert evaluate_check(question, alone, CONTEXT).verdict is VOID
+    made = evidence(cell("v3", 500), share=share)
+    assert evaluate_check(question, made, CONTEXT).verdict is VOID
 
 
 @pytest.mark.parametrize("question", [MAX, INCREASE, SLOW, RATIO])
-def test_before_the_first_request_nothing_is_decided(question):
-    for nothing in (evidence(), evidence(share=1.0) if question in (MAX, SLOW) else evidence()):
-        assert evaluate_check(question, nothing, CONTEXT).verdict is UNDECIDED
+def test_before_the_first_request_a_check_is_undecided(question):
+    for empty in (evidence(), evidence(share=1.0) if question in (MAX, SLOW) else evidence()):
+        assert evaluate_check(question, empty, CONTEXT).verdict is UNDECIDED
     assert (
         evaluate_check(question, evidence(), CheckContext(3, 100, 0.01, 0.01)).verdict is UNDECIDED
     )  # a step not yet begun
 
 
-def test_at_a_full_flip_comparisons_rest_on_the_steps_before():
+def test_at_full_weight_comparisons_use_the_step_before():
     made = challenger(400, 60)
     made.open("r", 3, 1, 1.0)
     gather(made, [cell("v3", 1000, 0, version=3)], ())
@@ -105,7 +105,7 @@ def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0
 
 
 @pytest.mark.parametrize(
-    ("slow", "n", "champion_slow", "finding"),
+    ("slow", "n", "champion_slow", "verdict"),
     [
         (0, 0, 0, UNDECIDED),
         (0, 99, 0, UNDECIDED),
@@ -115,14 +115,14 @@ def latencies(slow: int, n: int = 200, champion_slow: int = 20, limit: float = 0
         (60, 200, 400, VOID),
     ],
 )
-def test_latency_max(slow, n, champion_slow, finding):
-    verdict = evaluate_check(SLOW, latencies(slow, n, champion_slow), CONTEXT)
-    assert verdict.verdict is finding
-    if finding is FAIL:
-        assert verdict.estimate == pytest.approx(0.5, rel=0.02)
+def test_latency_max(slow, n, champion_slow, verdict):
+    finding = evaluate_check(SLOW, latencies(slow, n, champion_slow), CONTEXT)
+    assert finding.verdict is verdict
+    if verdict is FAIL:
+        assert finding.estimate == pytest.approx(0.5, rel=0.02)
 
 
-def test_answers_in_the_bucket_of_the_limit_are_within_it():
+def test_answers_in_the_bucket_of_the_limit_are_within_the_limit():
     assert evaluate_check(SLOW, latencies(150, limit=0.2), CONTEXT).verdict is PASS
 
 
@@ -134,7 +134,7 @@ def compared(times: list[float], n: int = 100, ticks: int = 4):
 
 
 @pytest.mark.parametrize(
-    ("times", "n", "ticks", "finding"),
+    ("times", "n", "ticks", "verdict"),
     [
         (TIMES, 100, 4, PASS),
         (TIMES, 10, 4, UNDECIDED),
@@ -143,40 +143,40 @@ def compared(times: list[float], n: int = 100, ticks: int = 4):
         ([0.2] * 12 + [0.1] * 88, 100, 1, UNDECIDED),
     ],
 )
-def test_latency_ratio(times, n, ticks, finding):
-    assert evaluate_check(RATIO, compared(times, n, ticks), CONTEXT).verdict is finding
+def test_latency_ratio(times, n, ticks, verdict):
+    assert evaluate_check(RATIO, compared(times, n, ticks), CONTEXT).verdict is verdict
 
 
-def test_latency_ratio_waits_until_the_champion_is_known():
-    verdict = evaluate_check(RATIO, evidence(cell("v2", 30), cell("v3", 300), checks=(RATIO,)), CONTEXT)
-    assert (verdict.verdict, verdict.reason) == (
+def test_latency_ratio_is_undecided_until_the_champion_has_500_answers():
+    finding = evaluate_check(RATIO, evidence(cell("v2", 30), cell("v3", 300), checks=(RATIO,)), CONTEXT)
+    assert (finding.verdict, finding.reason) == (
         UNDECIDED,
-        "nothing to compare yet: 30 of 500 answers of the champion known",
+        "nothing to compare yet: the champion has 30 of 500 answers that are needed",
     )
 
 
-def test_requests_min_passes_or_waits():
+def test_requests_min_passes_or_is_undecided():
     many = check("requests", min=150)
     short = evaluate_check(many, challenger(100), CONTEXT)
     assert (short.verdict, short.eta_requests) == (UNDECIDED, 50)
     assert evaluate_check(many, challenger(150), CONTEXT).verdict is PASS
 
 
-def test_what_is_not_measured_is_void_and_says_so():
+def test_a_check_that_is_not_measured_is_void_and_the_reason_says_so():
     question = check("prometheus", query="up", max=1)
-    verdict = evaluate_check(question, challenger(1000), CONTEXT)
-    assert (verdict.verdict, verdict.check) == (VOID, question.title)
-    assert verdict.reason.endswith("is not measured by this version")
+    finding = evaluate_check(question, challenger(1000), CONTEXT)
+    assert (finding.verdict, finding.check) == (VOID, question.title)
+    assert finding.reason.endswith("is not measured by this version")
 
 
-def test_limits_of_nothing_can_be_failed_and_limits_of_everything_cannot():
+def test_a_limit_of_zero_can_fail_and_a_limit_of_one_cannot():
     assert evaluate_check(check("error_rate", max=0), challenger(200, 5), CONTEXT).verdict is FAIL
     assert evaluate_check(check("error_rate", max=0), challenger(200, 0), CONTEXT).verdict is PASS
     assert evaluate_check(check("error_rate", max=1), challenger(200, 200), CONTEXT).verdict is PASS
     assert evaluate_check(check("error_rate", max_increase=0), challenger(200, 10), CONTEXT).verdict is FAIL
 
 
-def test_reasons_have_the_value_the_comparison_and_the_threshold():
+def test_reasons_contain_the_value_the_comparison_and_the_limit():
     failed = challenger(400, 60, (2000, 20))
     assert evaluate_check(MAX, failed, CONTEXT).reason == "15% of 400 requests failed; the limit is 1%"
     assert evaluate_check(INCREASE, failed, CONTEXT).reason.startswith(
@@ -189,23 +189,23 @@ def test_reasons_have_the_value_the_comparison_and_the_threshold():
     assert evaluate_check(RATIO, compared([0.2] * 100), CONTEXT).reason == (
         "p90 latency is 200ms over 400 answers against the champion's 100ms, 2 times; allowed is 1.5 times"
     )
-    sick = evaluate_check(MAX, challenger(200, 15, (2000, 40)), CONTEXT).reason
-    assert sick.endswith("; the champion is over it too (2%): a common cause")
+    void = evaluate_check(MAX, challenger(200, 15, (2000, 40)), CONTEXT).reason
+    assert void.endswith("; the champion is over the limit too (2%): a common cause")
 
 
-def test_verdicts_carry_their_numbers():
-    verdict = evaluate_check(INCREASE, challenger(200, 6, (2000, 20)), CONTEXT)
-    assert verdict.estimate == pytest.approx(0.02)
-    assert verdict.interval is not None
-    assert verdict.interval[0] < 0.02 < verdict.interval[1]
-    assert verdict.evidence is not None
-    assert verdict.bound is not None
-    assert verdict.evidence < verdict.bound
-    assert verdict.eta_requests
+def test_findings_contain_their_numbers():
+    finding = evaluate_check(INCREASE, challenger(200, 6, (2000, 20)), CONTEXT)
+    assert finding.estimate == pytest.approx(0.02)
+    assert finding.interval is not None
+    assert finding.interval[0] < 0.02 < finding.interval[1]
+    assert finding.evidence is not None
+    assert finding.bound is not None
+    assert finding.evidence < finding.bound
+    assert finding.eta_requests
 
 
-def test_the_eta_is_about_right():
-    """The Wald bound: when the rate goes on as it is, the proof comes after about so many requests."""
+def test_the_eta_is_near_the_number_of_requests_that_decides():
+    """The Wald bound: at an unchanged rate, the proof comes after about so many requests."""
     first = evaluate_check(MAX, challenger(100, 4), CONTEXT)
     assert first.verdict is UNDECIDED
     assert first.eta_requests is not None
@@ -221,11 +221,11 @@ def plan(*checks: Check, steps: int = 3, alpha: float = 0.01) -> Plan:
 
 
 def test_alpha_is_split_over_tests_and_steps_with_the_watch():
-    verdicts = evaluate_checks(plan(MAX, INCREASE, check("requests", min=1)), challenger(500), 0)
-    assert [v.bound for v in verdicts] == [bound(0.01 / 2 / 4), bound(0.01 / 2 / 4), None]
+    findings = evaluate_checks(plan(MAX, INCREASE, check("requests", min=1)), challenger(500), 0)
+    assert [v.bound for v in findings] == [bound(0.01 / 2 / 4), bound(0.01 / 2 / 4), None]
 
 
-def test_each_step_needs_its_own_requests_and_the_watch_those_of_the_last():
+def test_each_step_needs_its_own_min_requests_and_the_watch_those_of_the_last_step():
     made = evidence()
     for step in range(4):
         made.open("r", 10 + step, step, 1.0)
@@ -234,8 +234,8 @@ def test_each_step_needs_its_own_requests_and_the_watch_those_of_the_last():
     assert found == [PASS, UNDECIDED, UNDECIDED, UNDECIDED]
 
 
-def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Finding | None:
-    """One step at 20 % weight, looked at 40 times, 150 requests each; with shared outages."""
+def first_failure(rng: random.Random, rate: float, champion_rate: float) -> Finding | None:
+    """The first FAIL in one step at 20 % weight: 40 looks, 150 requests each."""
     made = evidence(share=0.2)
     checks = plan(MAX, INCREASE, steps=1, alpha=0.05)
     for _ in range(40):
@@ -243,25 +243,25 @@ def ever_fails(rng: random.Random, rate: float, champion_rate: float) -> Finding
         errors = sum(rng.random() < rate for _ in range(n))
         other = sum(rng.random() < champion_rate for _ in range(150 - n))
         gather(made, [cell("v3", n, errors, times=()), cell("v2", 150 - n, other, times=())], ())
-        for verdict in evaluate_checks(checks, made, 0):
-            if verdict.verdict is FAIL:
-                return verdict
+        for finding in evaluate_checks(checks, made, 0):
+            if finding.verdict is FAIL:
+                return finding
     return None
 
 
-def test_a_healthy_challenger_is_not_thrown_out_by_looking_again_and_again():
+def test_a_healthy_challenger_is_not_aborted_at_continuous_looks():
     rng = random.Random(11)
-    thrown = sum(ever_fails(rng, 0.008, 0.008) is not None for _ in range(60))
-    assert thrown <= 3  # alpha is 5 %; a threshold on the running share throws out most of them
+    aborted = sum(first_failure(rng, 0.008, 0.008) is not None for _ in range(60))
+    assert aborted <= 3  # alpha is 5 %; a threshold on the running share aborts most of them
 
 
-def test_a_sick_challenger_is_found():
+def test_a_challenger_with_many_errors_fails():
     rng = random.Random(12)
-    assert all(ever_fails(rng, 0.08, 0.008) is not None for _ in range(10))
+    assert all(first_failure(rng, 0.08, 0.008) is not None for _ in range(10))
 
 
 @pytest.mark.parametrize("question", [MAX, INCREASE])
-def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(question):
+def test_a_late_change_in_a_step_is_found_before_the_test_from_the_start_finds_it(question):
     made = evidence(checks=(question,))
     for _ in range(50):
         gather(made, [cell("v3", 100, times=()), cell("v2", 900, 3, times=())], (question,))
@@ -287,14 +287,14 @@ def test_what_begins_late_in_a_step_is_found_long_before_the_whole_step_says_so(
         (RATIO, compared([0.14] * 5 + [0.2] * 10 + [0.1] * 85, ticks=30), False),
     ],
 )
-def test_a_limit_is_proven_to_be_kept_where_somebody_wants_to_know(question, made, kept):
-    verdict = evaluate_check(question, made, CONTEXT._replace(prove=True))
-    assert verdict.proof is not None
-    assert (verdict.proof >= bound(0.05)) is kept
+def test_a_finding_has_a_proof_that_the_limit_is_kept_if_the_context_asks_for_it(question, made, kept):
+    finding = evaluate_check(question, made, CONTEXT._replace(prove=True))
+    assert finding.proof is not None
+    assert (finding.proof >= bound(0.05)) is kept
     assert evaluate_check(question, made, CONTEXT).proof is None
 
 
-def test_proof_is_asked_for_by_the_plan():
-    wanted = msgspec.structs.replace(plan(MAX), advance_early=0.05)
-    assert evaluate_checks(wanted, challenger(2000), 0)[0].proof is not None
+def test_a_plan_with_advance_early_asks_for_proof():
+    early = msgspec.structs.replace(plan(MAX), advance_early=0.05)
+    assert evaluate_checks(early, challenger(2000), 0)[0].proof is not None
     assert evaluate_checks(plan(MAX), challenger(2000), 0)[0].proof is None

@@ -1,4 +1,4 @@
-"""Counts fall into the stratum of their ledger version, and thresholds are fixed before they are used."""
+"""Counts belong to the stratum of their ledger version, and thresholds are fixed before they are used."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.rollout import evidence as real
+from crossfade.rollout import evidence as rollout_evidence
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
+    EventCount,
     Evidence,
     Limit,
-    Side,
     fix_limits,
     limit_of,
     marked_counts,
@@ -36,7 +36,7 @@ def two_steps() -> Evidence:
     return made
 
 
-def test_late_outcomes_count_in_the_stratum_they_were_assigned_under():
+def test_late_outcomes_count_in_the_stratum_of_their_assignment():
     made = two_steps()
     gather(
         made, [cell("v3", 10, 1, version=3), cell("v3", 5, 2, version=2), cell("v2", 90, 3, version=2)], ()
@@ -54,7 +54,7 @@ cells = st.builds(
 
 
 @given(st.lists(cells, max_size=12), st.integers(0, 12))
-def test_one_tick_or_many_the_counts_are_the_same(counted, cut):
+def test_counts_do_not_depend_on_how_they_are_divided_into_ticks(counted, cut):
     whole, parts = two_steps(), two_steps()
     gather(whole, counted, ())
     gather(parts, counted[:cut], ())
@@ -65,7 +65,7 @@ def test_one_tick_or_many_the_counts_are_the_same(counted, cut):
     assert whole.baseline.buckets == parts.baseline.buckets
 
 
-def test_a_shadow_is_known_by_its_mirrored_copies_and_a_live_challenger_is_not():
+def test_mirrored_copies_count_for_a_shadow_but_not_for_a_live_challenger():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.0)
     made.open("r", 3, 1, 0.1)
@@ -76,11 +76,11 @@ def test_a_shadow_is_known_by_its_mirrored_copies_and_a_live_challenger_is_not()
     assert made.baseline.count == 0
 
 
-def test_a_threshold_comes_from_what_was_known_before_the_tick():
+def test_a_threshold_depends_on_earlier_ticks_only():
     made = two_steps()
     first = cell("v2", MIN_FOR_QUANTILE, times=[0.1] * MIN_FOR_QUANTILE)
     gather(made, [first, cell("v3", 10, times=[9.0] * 10)], (RATIO,))
-    assert split_counts(made.strata, RATIO.title) == []  # nothing was known when these came
+    assert split_counts(made.strata, RATIO.title) == []  # there was no threshold when these came
 
     slow = [0.1] * 8 + [0.16] * 2
     gather(made, [cell("v2", 10, times=slow), cell("v3", 10, times=slow)], (RATIO,))
@@ -88,7 +88,7 @@ def test_a_threshold_comes_from_what_was_known_before_the_tick():
     assert split_counts(made.strata, RATIO.title) == [SplitCounts(0.1, 2, 2, 10, 10)]
 
 
-def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often():
+def test_thresholds_are_fixed_again_when_the_champion_has_twice_as_many_answers():
     limit, made = check("latency", quantile="p99", max="80ms"), Evidence("v2", "v3")
     seen = []
     for n, seconds in (
@@ -109,31 +109,31 @@ def test_thresholds_are_fixed_anew_when_the_champion_has_answered_twice_as_often
     )
     assert seen[3] == seen[4] == limit_of(cell("v2", 1, times=[0.05]).duration, RATIO)
     fix_limits(made, (limit,))
-    assert set(made.limits) == {limit.title}  # the other was taken out
+    assert set(made.limits) == {limit.title}  # the other check was removed
     fix_limits(made, (RATIO,))
-    assert made.limits == {RATIO.title: limit_of(made.baseline, RATIO)}  # and put back: there is no waiting
+    assert made.limits == {RATIO.title: limit_of(made.baseline, RATIO)}  # and added again, without a delay
 
 
 @pytest.mark.parametrize("ratio", [1.0, 1.02, 1.1, 1.5, 2.0])
-def test_the_challenger_s_threshold_is_at_least_the_ratio_and_at_most_a_bucket_above(ratio):
+def test_the_threshold_of_the_challenger_is_the_ratio_rounded_up_by_at_most_one_bucket(ratio):
     baseline = cell("v2", MIN_FOR_QUANTILE).duration
     ours, theirs = limit_of(baseline, check("latency", quantile="p90", max_ratio=ratio))
     assert ratio * theirs * 0.9999 <= ours <= ratio * theirs * GAMMA * 1.0001
 
 
-def test_who_waits_for_too_long_counts_among_the_requests_and_once():
+def test_a_request_that_waits_too_long_counts_once_as_a_request_and_as_an_event():
     limit = check("latency", quantile="p90", max="50ms")
     made = evidence(checks=(limit,))
     waiting, ended = cell("v3", 0), cell("v3", 2, times=[0.1, 0.02])
     waiting.events[limit.title] = Events(unkeyed=3, early=3)
-    real.gather(made, [waiting], (limit,))
-    assert made.strata[0].met[limit.title].challenger == Side(3, 3, 3)
-    ended.events[limit.title] = Events(early=-1)  # one of the three; the other is quick
-    real.gather(made, [ended], (limit,))
-    assert made.strata[0].met[limit.title].challenger == Side(3, 3, 4)
+    rollout_evidence.gather(made, [waiting], (limit,))
+    assert made.strata[0].events[limit.title].challenger == EventCount(3, 3, 3)
+    ended.events[limit.title] = Events(early=-1)  # one of the three waiting requests; the other was fast
+    rollout_evidence.gather(made, [ended], (limit,))
+    assert made.strata[0].events[limit.title].challenger == EventCount(3, 3, 4)
 
 
-def test_comparisons_use_the_step_s_strata_or_else_those_of_the_last_that_compared():
+def test_comparisons_use_the_strata_of_the_step_or_of_the_latest_step_that_has_both_sides():
     made = two_steps()
     assert [s.version for s in made.comparable(1)] == [3]
     made.open("r", 4, 2, 1.0)
@@ -142,28 +142,28 @@ def test_comparisons_use_the_step_s_strata_or_else_those_of_the_last_that_compar
     assert [s.version for s in made.of_step(2)] == [4]
 
 
-def test_evidence_survives_being_written_down():
+def test_encoded_evidence_decodes_to_equal_evidence():
     made = two_steps()
     gather(made, [cell("v2", MIN_FOR_QUANTILE)], (RATIO,))
     gather(made, [cell("v2", 20, 1), cell("v3", 20, 2)], (RATIO,))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
 
-def test_sums_leave_their_parts_alone_and_clients_that_left_say_nothing():
+def test_sum_cells_does_not_change_its_cells_and_abandoned_requests_do_not_count():
     one, two = cell("v3", 5), cell("v3", 6, 2)
     two.abandoned = 4
     assert (sum_cells([one, two]).requests, one.requests, sum_cells([]).requests) == (11, 5, 0)
     assert requests_not_abandoned(two) == 2
 
 
-def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
+def test_a_stratum_is_marked_from_time_to_time_and_the_marks_are_encoded():
     limit = check("latency", quantile="p90", max="50ms")
     made = evidence(checks=(limit,))
     for _ in range(4):
         times = [0.1] * 4 + [0.02] * 16
         gather(made, [cell("v3", 20, 2, times=times), cell("v2", 80, 3)], (limit,))
     (stratum,) = made.strata
-    assert [m.n for m in stratum.marks] == [40, 80]  # the tick as a whole, on both sides
+    assert [m.n for m in stratum.marks] == [40, 80]  # whole ticks, both sides
     assert marked_counts(made.strata, ERROR) == [
         (SplitCounts(0.1, 4, 6, 40, 160), SplitCounts(0.1, 8, 12, 80, 320))
     ]
@@ -174,7 +174,7 @@ def test_a_stratum_is_marked_now_and_then_and_the_marks_are_saved_with_it():
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence) == made
 
 
-def test_marks_of_a_ratio_stay_as_they_were():
+def test_marks_of_a_ratio_check_keep_their_counts():
     ratio = check("latency", quantile="p90", max_ratio=1.5)
     made = evidence(cell("v2", MIN_FOR_QUANTILE), checks=(ratio,))
     for _ in range(2):

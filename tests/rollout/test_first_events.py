@@ -1,4 +1,4 @@
-"""A key's first event in a step counts, and no other of it; what that does to customers who fail again and again."""
+"""Only the first event of a key in a step counts, so customers who always fail do not abort a healthy challenger."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ KEYS = st.integers(0, 2**BITS - 1)
 
 
 @given(st.lists(st.lists(KEYS, max_size=20), max_size=10))
-def test_each_key_counts_once_in_whatever_portions_it_comes(portions):
+def test_each_key_counts_once_however_the_keys_are_divided(parts):
     made = FirstEvents()
-    assert sum(made.count(keys) for keys in portions) == len({key for keys in portions for key in keys})
-    assert sum(made.count(keys) for keys in portions) == 0
+    assert sum(made.count(keys) for keys in parts) == len({key for keys in parts for key in keys})
+    assert sum(made.count(keys) for keys in parts) == 0
 
 
-def test_when_full_half_of_the_keys_are_left_out_and_none_counts_twice(monkeypatch: pytest.MonkeyPatch):
+def test_when_the_limit_is_reached_half_of_the_keys_are_left_out_and_none_counts_twice(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(first_events, "LIMIT", 64)
     rng = random.Random(5)
     keys = [rng.getrandbits(BITS) for _ in range(2000)]
@@ -40,7 +42,7 @@ def test_when_full_half_of_the_keys_are_left_out_and_none_counts_twice(monkeypat
     assert len(made.seen) < 64
     assert len(set(counted)) == len(counted) >= 64
     late = [key for key in counted if key >> (BITS - made.halvings) == 0]
-    assert made.seen == set(late)  # who still counts is remembered
+    assert made.seen == set(late)  # the keys that still count are remembered
     assert made.count(keys) == 0
 
 
@@ -50,44 +52,47 @@ def sticky(backend: str, n: int, keys: list[int], version: int = 2) -> Cell:
     return made
 
 
-def test_a_step_counts_its_own_first_events_and_errors_without_a_key_each():
+def test_a_step_counts_the_first_event_of_each_key_and_every_error_without_a_key():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.1)
     gather(made, [sticky("v3", 10, [1, 1, 2]), sticky("v2", 90, [3, 4, 3])], ())
     gather(made, [sticky("v3", 10, [2, 5]), sticky("v2", 90, [4]), cell("v2", 10, 7)], ())
     (first,) = made.strata
     assert split_counts([first], ERROR) == [(0.1, 3, 2 + 7, 20, 190)]
-    assert (first.met[ERROR].challenger.all, first.met[ERROR].champion.all) == (5, 4 + 7)
-    assert (first.challenger.errors, first.challenger.events) == (5, {})  # people are told of requests
+    assert (first.events[ERROR].challenger.all, first.events[ERROR].champion.all) == (5, 4 + 7)
+    assert (first.challenger.errors, first.challenger.events) == (
+        5,
+        {},
+    )  # numbers for people count all requests
 
-    made.open("r", 3, 1, 0.5)  # 3 moves to the challenger
+    made.open("r", 3, 1, 0.5)  # key 3 moves to the challenger
     gather(made, [sticky("v3", 10, [3, 2, 3], 3), sticky("v2", 10, [4], 3)], ())
-    gather(made, [sticky("v3", 5, [2, 6], 2)], ())  # these began before the step did
+    gather(made, [sticky("v3", 5, [2, 6], 2)], ())  # in flight since before the step
     assert [t[:3] for t in split_counts(made.strata, ERROR)] == [(0.1, 4, 9), (0.5, 2, 1)]
 
     made.open("r", 4, 2, 0.9)
-    gather(made, [sticky("v3", 5, [7], 2)], ())  # two steps late: not in a test any more
-    assert (made.strata[0].met[ERROR].challenger.first, made.strata[0].challenger.errors) == (4, 8)
+    gather(made, [sticky("v3", 5, [7], 2)], ())  # two steps late: no test counts it
+    assert (made.strata[0].events[ERROR].challenger.first, made.strata[0].challenger.errors) == (4, 8)
     assert set(made.firsts) == {1, 2}
 
 
-def test_who_has_failed_is_remembered_over_a_restart():
+def test_keys_with_an_event_are_remembered_over_a_restart():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.1)
     gather(made, [sticky("v3", 10, [2**64 - 1, 1])], ())
     again = msgspec.msgpack.decode(msgspec.msgpack.encode(made), type=Evidence)
     assert again == made
     gather(again, [sticky("v3", 10, [2**64 - 1, 1, 7])], ())
-    assert again.strata[0].met[ERROR].challenger.first == 3
+    assert again.strata[0].events[ERROR].challenger.first == 3
 
 
-def test_dropped_keys_are_no_events():
+def test_events_whose_keys_were_dropped_do_not_count():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.1)
-    crowded = sticky("v3", 10, [1, 2])
-    crowded.errors, crowded.events[ERROR].keyed = 9, 8
-    gather(made, [crowded], ())
-    assert made.strata[0].met[ERROR].challenger.first == 3
+    cell_with_dropped_keys = sticky("v3", 10, [1, 2])
+    cell_with_dropped_keys.errors, cell_with_dropped_keys.events[ERROR].keyed = 9, 8
+    gather(made, [cell_with_dropped_keys], ())
+    assert made.strata[0].events[ERROR].challenger.first == 3
 
 
 STEPS = (0.05, 0.25, 0.5)
@@ -95,8 +100,8 @@ INCREASE = check("error_rate", max_increase=0)
 MAX = check("error_rate", max="2%")
 
 
-def ever_fails(rng: random.Random, counts_each: bool) -> bool:
-    """Ten of 500 customers always fail, on either side; the weight grows over three steps, looked at 60 times."""
+def ever_fails(rng: random.Random, count_all: bool) -> bool:
+    """Ten of 500 customers always fail, on both sides. The weight grows over three steps, with 60 looks."""
     places = [rng.random() for _ in range(500)]
     made = Evidence("v2", "v3")
     for look in range(60):
@@ -109,7 +114,7 @@ def ever_fails(rng: random.Random, counts_each: bool) -> bool:
             side = int(places[who] < STEPS[step])
             n[side] += 1
             if who % 50 == 0:
-                failed[side].append(rng.getrandbits(BITS) if counts_each else who)
+                failed[side].append(rng.getrandbits(BITS) if count_all else who)
         gather(
             made,
             [sticky(b, n[i], failed[i], step) for i, b in enumerate(("v2", "v3"))],
@@ -124,17 +129,17 @@ def ever_fails(rng: random.Random, counts_each: bool) -> bool:
     return False
 
 
-def test_a_few_customers_who_always_fail_do_not_throw_out_a_healthy_challenger():
+def test_a_few_customers_who_always_fail_do_not_abort_a_healthy_challenger():
     rng = random.Random(17)
-    assert sum(ever_fails(rng, counts_each=False) for _ in range(60)) <= 3  # alpha is 5 %
+    assert sum(ever_fails(rng, count_all=False) for _ in range(60)) <= 3  # alpha is 5 %
 
 
-def test_counted_again_and_again_they_would():
+def test_counting_every_event_of_these_customers_would_abort_it():
     rng = random.Random(17)
-    assert sum(ever_fails(rng, counts_each=True) for _ in range(30)) >= 4
+    assert sum(ever_fails(rng, count_all=True) for _ in range(30)) >= 4
 
 
-def test_a_customer_is_scored_once_in_a_step():
+def test_one_score_of_a_key_counts_in_a_step():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.1)
     before = cell("v2", 3, times=())
@@ -143,7 +148,7 @@ def test_a_customer_is_scored_once_in_a_step():
     assert made.predicted.buckets == {
         10: 2 * MIN_FOR_QUANTILE,
         20: MIN_FOR_QUANTILE,
-    }  # from which the levels are made: all
+    }  # all scores fix the levels
     (stratum,) = made.strata
     for counted in (3, 4):
         one = cell("v3", 4, times=())
@@ -152,7 +157,7 @@ def test_a_customer_is_scored_once_in_a_step():
         gather(made, [one], ())
         assert stratum.bins is not None
         assert (sum(stratum.bins.here), sum(stratum.bins.rest)) == (counted, 0)
-        assert one.scores.buckets == {100: 1}  # the cell may be another rollout's as well
+        assert one.scores.buckets == {100: 1}  # another rollout may use the same cell
     assert stratum.challenger.keyed_scores == []
     made.open("r", 3, 1, 0.5)
     again = cell("v3", 4, version=3, times=())
@@ -163,7 +168,7 @@ def test_a_customer_is_scored_once_in_a_step():
     assert (sum(bins.here), sum(bins.rest)) == (1, 0)
 
 
-def test_a_customer_has_one_pair_in_a_step():
+def test_one_pair_of_a_key_counts_in_a_step():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.0)
     changed, same = Pair(1, True, True, 0.5, None), Pair(1, False, False, 0.5, True)

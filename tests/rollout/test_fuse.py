@@ -1,4 +1,4 @@
-"""The fuse looks at the latest outcomes, and at the champion over the same time."""
+"""The fuse looks at the latest outcomes of the challenger, and of the champion over the same time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def recent(*ticks: str) -> RecentOutcomes:
     return made
 
 
-WELL = recent(*["." * 50] * 10)
+HEALTHY = recent(*["." * 50] * 10)
 
 
 @pytest.mark.parametrize(
-    ("challenger", "blows"),
+    ("challenger", "fails"),
     [
         (recent(), False),
         (recent("xxxx"), False),
@@ -37,17 +37,17 @@ WELL = recent(*["." * 50] * 10)
         (recent("x." * 10), True),
         (recent("x." * 9, ".."), False),
         (recent("x" * 4 + "." * 200), False),
-        (recent("x" * 20, "." * 20), False),  # long over
+        (recent("x" * 20, "." * 20), False),  # long before the latest 20
     ],
 )
-def test_it_blows_on_errors_in_a_row_and_on_a_share_of_the_last(challenger, blows):
-    verdict = evaluate_fuse(FUSE, challenger, WELL)
-    assert (verdict.verdict if verdict else None) == (Verdict.FAIL if blows else None)
+def test_errors_in_a_row_or_a_share_of_the_latest_outcomes_fail(challenger, fails):
+    finding = evaluate_fuse(FUSE, challenger, HEALTHY)
+    assert (finding.verdict if finding else None) == (Verdict.FAIL if fails else None)
 
 
-def test_it_says_what_it_saw_and_what_the_limit_is():
-    row = evaluate_fuse(FUSE, recent("xxxxxx"), WELL)
-    share = evaluate_fuse(FUSE, recent("x." * 10), WELL)
+def test_the_reason_contains_the_observed_value_and_the_limit():
+    row = evaluate_fuse(FUSE, recent("xxxxxx"), HEALTHY)
+    share = evaluate_fuse(FUSE, recent("x." * 10), HEALTHY)
     assert row is not None
     assert share is not None
     assert row.reason == "5 errors in a row; the limit is 5"
@@ -56,38 +56,38 @@ def test_it_says_what_it_saw_and_what_the_limit_is():
 
 
 @pytest.mark.parametrize(
-    ("champion", "holds"),
+    ("champion", "void"),
     [
         (recent("....", "xxxxx"), True),
         (recent("." * 400, "." * 40 + "xxxxx"), True),  # the outage began in the middle of the tick
         (recent("." * 40, "." * 40 + "xx.xx" + "." * 40), True),  # and ended in the same tick
-        (recent("." * 40, "x...." * 40), False),  # that many errors, but never at a time
-        (recent("xxxxx", "....."), False),  # sick before, well at the same time
-        (recent(".....", "....x"), False),  # one error makes no sick champion
-        (recent("....."), False),  # nothing is known of the same time
-        (recent(".....", ".x.xx"), True),  # half as often is often enough
+        (recent("." * 40, "x...." * 40), False),  # as many errors, but never in a row
+        (recent("xxxxx", "....."), False),  # errors before, none at the same time
+        (recent(".....", "....x"), False),  # one error of the champion shows no common cause
+        (recent("....."), False),  # no outcomes of the same time
+        (recent(".....", ".x.xx"), True),  # half as often is enough
     ],
 )
-def test_it_holds_where_the_champion_fails_at_the_same_time(champion, holds):
-    verdict = evaluate_fuse(FUSE, recent(".", "xxxxx"), champion)
-    assert verdict is not None
-    assert verdict.verdict is (Verdict.VOID if holds else Verdict.FAIL)
-    assert ("a common cause" in verdict.reason) == holds
+def test_the_finding_is_void_if_the_champion_fails_at_the_same_time(champion, void):
+    finding = evaluate_fuse(FUSE, recent(".", "xxxxx"), champion)
+    assert finding is not None
+    assert finding.verdict is (Verdict.VOID if void else Verdict.FAIL)
+    assert ("a common cause" in finding.reason) == void
 
 
-def test_the_champion_is_looked_at_over_all_the_time_of_the_challenger_s_row():
-    """Of an outage that is over, the champion's latest outcomes know nothing; the challenger was not asked since."""
-    verdict = evaluate_fuse(FUSE, recent("x" * 10), recent("x" * 40, "." * 200, "." * 200))
-    assert verdict is not None
-    assert verdict.verdict is Verdict.VOID
+def test_the_champion_is_compared_over_the_whole_time_of_the_challengers_errors():
+    """The outage is over. The champion's latest outcomes do not show it, and the challenger has had no requests since."""
+    finding = evaluate_fuse(FUSE, recent("x" * 10), recent("x" * 40, "." * 200, "." * 200))
+    assert finding is not None
+    assert finding.verdict is Verdict.VOID
 
 
 @given(st.lists(st.text("x.", max_size=300), max_size=20), st.integers(1, RECENT_KEPT))
-def test_the_tail_is_the_end_of_all_outcomes_however_they_came(ticks, n):
+def test_last_returns_the_latest_outcomes_however_they_are_divided_into_ticks(ticks, n):
     outcomes, _ = recent(*ticks).last(n)
     assert outcomes == [o == "x" for o in "".join(ticks)][-n:]
 
 
-def test_the_tail_forgets():
+def test_old_outcomes_are_dropped():
     long = recent(*["." * 100] * 50)
     assert sum(len(o) for _, o in long.ticks) < RECENT_KEPT + 100

@@ -1,4 +1,4 @@
-"""What the guard finds, whom it excuses, and what it does to a rollout's next move."""
+"""What the guard finds, which findings excuse a FAIL, and the next move of the rollout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from crossfade.stats.counts import Cell
 
 from .counting import cell, check, evidence
 
-CALM = GuardInput(0.0, True, RecentOutcomes(), RecentOutcomes())
+NO_FAULT = GuardInput(0.0, True, RecentOutcomes(), RecentOutcomes())
 
 
 def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
@@ -39,7 +39,7 @@ def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
     return made
 
 
-def recents(
+def recent_outcomes(
     challenger: str, champion: str, at: float = 100.0, then: float = 100.0
 ) -> tuple[RecentOutcomes, RecentOutcomes]:
     """`x` is an error; times of the challenger's outcomes and of the champion's."""
@@ -49,10 +49,10 @@ def recents(
     return out
 
 
-def found(made: Evidence, guard_input: GuardInput = CALM) -> list[tuple[str, bool]]:
-    cautions = evaluate_guard(made, 0, guard_input)
-    assert all(c.verdict.verdict is Verdict.VOID and c.verdict.reason for c in cautions)
-    return [(c.verdict.check, c.excuses) for c in cautions]
+def found(made: Evidence, guard_input: GuardInput = NO_FAULT) -> list[tuple[str, bool]]:
+    findings = evaluate_guard(made, 0, guard_input)
+    assert all(g.finding.verdict is Verdict.VOID and g.finding.reason for g in findings)
+    return [(g.finding.check, g.excuses) for g in findings]
 
 
 @pytest.mark.parametrize(
@@ -60,33 +60,33 @@ def found(made: Evidence, guard_input: GuardInput = CALM) -> list[tuple[str, boo
     [
         ((0, 0), (0, 0), []),
         ((500, 500), (4500, 4500), []),
-        ((500, 0), (100, 0), []),  # customers with keys come as often as they like
-        ((800, 800), (4200, 4200), [(RATIO, True)]),  # the champion's records are missing
-        ((200, 200), (4500, 4500), [(RATIO, False)]),  # the challenger's are: it may be that it hangs
+        ((500, 0), (100, 0), []),  # requests with a key are not tested
+        ((800, 800), (4200, 4200), [(RATIO, True)]),  # records of the champion are missing
+        ((200, 200), (4500, 4500), [(RATIO, False)]),  # records of the challenger are missing: it may hang
     ],
 )
-def test_sample_ratio(ours, rest, expected):
+def test_a_wrong_sample_ratio_is_found(ours, rest, expected):
     sides = [counted(name, n, unkeyed=unkeyed) for name, (n, unkeyed) in (("v3", ours), ("v2", rest))]
-    assert found(evidence(*sides), CALM._replace(sticky=False)) == expected
+    assert found(evidence(*sides), NO_FAULT._replace(sticky=False)) == expected
 
 
-def test_the_sample_ratio_looks_at_each_stratum_by_its_own_share():
+def test_the_sample_ratio_uses_the_share_of_each_stratum():
     made = evidence(counted("v3", 100, unkeyed=100), counted("v2", 900, unkeyed=900))
     made.open("r", 3, 0, 0.5)
     made.strata[1].challenger.unkeyed = made.strata[1].champion.unkeyed = 1000
     made.open("r", 4, 0, 1.0)
-    made.strata[2].challenger.unkeyed = 5000  # nothing to compare with
-    assert found(made, CALM._replace(sticky=False)) == []
+    made.strata[2].challenger.unkeyed = 5000  # no champion to compare with
+    assert found(made, NO_FAULT._replace(sticky=False)) == []
 
 
-def test_a_right_sample_ratio_is_not_called_wrong_by_looking_again_and_again():
+def test_a_right_sample_ratio_is_not_reported_at_continuous_looks():
     rng, wrong = random.Random(5), 0
     for _ in range(200):
         made, here = evidence(), 0
         for look in range(1, 60):
             here += sum(rng.random() < 0.1 for _ in range(50))
             made.strata[0].challenger.unkeyed, made.strata[0].champion.unkeyed = here, 50 * look - here
-            if found(made, CALM._replace(sticky=False)):
+            if found(made, NO_FAULT._replace(sticky=False)):
                 wrong += 1
                 break
     assert wrong <= 2
@@ -102,7 +102,7 @@ def test_a_right_sample_ratio_is_not_called_wrong_by_looking_again_and_again():
         ((100, 50), (900, 500), [(FALLBACKS, False), (FALLBACKS, False)]),
     ],
 )
-def test_spilled(ours, rest, expected):
+def test_fallbacks_over_10_percent_of_a_side_are_found(ours, rest, expected):
     sides = [counted(name, n, fell_back=fell_back) for name, (n, fell_back) in (("v3", ours), ("v2", rest))]
     assert found(evidence(*sides)) == expected
 
@@ -111,29 +111,29 @@ def test_spilled(ours, rest, expected):
     ("n", "x", "sticky", "expected"),
     [(40, 40, True, []), (450, 225, True, []), (450, 226, True, [(UNKEYED, False)]), (450, 450, False, [])],
 )
-def test_unkeyed(n, x, sticky, expected):
+def test_unkeyed_requests_over_50_percent_on_a_sticky_route_are_found(n, x, sticky, expected):
     sides = [counted("v3", n // 10, unkeyed=x // 10), counted("v2", n - n // 10, unkeyed=x - x // 10)]
-    assert found(evidence(*sides), CALM._replace(sticky=sticky)) == expected
+    assert found(evidence(*sides), NO_FAULT._replace(sticky=sticky)) == expected
 
 
 @pytest.mark.parametrize(("lag", "expected"), [(0.19, []), (0.2, [(PROXY, True)])])
-def test_a_saturated_proxy(lag, expected):
-    assert found(evidence(), CALM._replace(lag=lag)) == expected
+def test_a_saturated_proxy_is_found(lag, expected):
+    assert found(evidence(), NO_FAULT._replace(lag=lag)) == expected
 
 
 @pytest.mark.parametrize(
     ("challenger", "champion", "then", "expected"),
     [
-        ("", "x" * 20, 100.0, [(CHAMPION, True)]),  # whether or not the challenger was asked
+        ("", "x" * 20, 100.0, [(CHAMPION, True)]),  # even without requests of the challenger
         ("x", "x" * 19, 100.0, []),
         ("x", "x" * 10 + "." * 10, 95.0, [(CHAMPION, True)]),
         (".", "x" * 9 + "." * 11, 95.0, []),
-        ("x", "x" * 20, 89.0, []),  # long ago
+        ("x", "x" * 20, 89.0, []),  # too long ago
     ],
 )
-def test_a_sick_champion(challenger, champion, then, expected):
-    ours, rest = recents(challenger, champion, then=then)
-    assert found(evidence(), CALM._replace(challenger=ours, champion=rest)) == expected
+def test_a_failing_champion_is_found(challenger, champion, then, expected):
+    ours, rest = recent_outcomes(challenger, champion, then=then)
+    assert found(evidence(), NO_FAULT._replace(challenger=ours, champion=rest)) == expected
 
 
 EXPANDED = expand(
@@ -153,7 +153,7 @@ STATE = RolloutState("r", "canary", "v2", "v3", "i", PLAN.steps, 0.0, 0.0, 0.0, 
 
 
 def given(made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0) -> EvaluationInput:
-    return EvaluationInput(PLAN, STATE, made, *recents(*outcomes), sticky=True, lag=lag, ready=True)
+    return EvaluationInput(PLAN, STATE, made, *recent_outcomes(*outcomes), sticky=True, lag=lag, ready=True)
 
 
 def event(seen: EvaluationInput) -> Event | None:
@@ -164,12 +164,12 @@ def bad(**given: int) -> Evidence:
     return evidence(counted("v3", 400, 60, **given), cell("v2", 3600, 4))
 
 
-def test_a_warm_up_holds_and_excuses_nobody():
-    assert found(evidence(), CALM._replace(warming=True)) == [(WARMING_UP, False)]
+def test_a_warm_up_is_found_and_excuses_no_failure():
+    assert found(evidence(), NO_FAULT._replace(warming=True)) == [(WARMING_UP, False)]
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "later", "sick"),
+    ("outcomes", "later", "failing"),
     [
         ("x" * 20, 0, True),
         ("x" * 20, 11, False),
@@ -178,12 +178,12 @@ def test_a_warm_up_holds_and_excuses_nobody():
         ("x..." * 5, 0, False),
     ],
 )
-def test_what_comes_while_the_champion_is_sick_is_left_out(outcomes, later, sick):
-    _, champion = recents("", outcomes)
-    assert is_failing(champion, 100.0 + later) is sick
+def test_is_failing_looks_at_the_champions_last_20_outcomes_within_10_seconds(outcomes, later, failing):
+    _, champion = recent_outcomes("", outcomes)
+    assert is_failing(champion, 100.0 + later) is failing
 
 
-def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():
+def test_without_guard_findings_a_bad_challenger_fails_and_a_good_one_passes():
     assert event(given(bad())) is Event.FAIL
     assert event(given(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
 
@@ -193,29 +193,29 @@ def test_without_cautions_a_bad_challenger_is_failed_and_a_good_one_passes():
     [
         (given(bad(), lag=0.5), None),
         (given(bad(), (".", "x" * 20)), None),
-        (given(bad(unkeyed=400)), None),  # of the champion no unkeyed request is known
-        (given(bad(fell_back=60)), Event.FAIL),  # they are its own errors
+        (given(bad(unkeyed=400)), None),  # the champion has no unkeyed requests
+        (given(bad(fell_back=60)), Event.FAIL),  # errors count against the assigned backend
         (given(bad(), ("x" * 5, "." * 20)), Event.FAIL),
         (given(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
     ],
 )
-def test_who_is_blamed(seen, expected):
+def test_a_fail_acts_unless_the_guard_excuses_it(seen, expected):
     assert event(seen) is expected
     findings = [v.verdict for v in evaluate(seen)]
     assert Verdict.VOID in findings or expected is Event.FAIL
     assert (Verdict.FAIL in findings) == (expected is Event.FAIL)
 
 
-def test_what_was_spared_says_so_and_keeps_its_numbers():
-    failed, spared = evaluate(given(bad()))[0], evaluate(given(bad(), lag=0.5))[1]
-    assert spared.reason == (
-        f"{failed.reason}; nobody is blamed while the proxy is saturated: a worker lags by 500ms; the limit is 200ms"
+def test_an_excused_fail_gives_the_cause_and_keeps_its_numbers():
+    failed, excused = evaluate(given(bad()))[0], evaluate(given(bad(), lag=0.5))[1]
+    assert excused.reason == (
+        f"{failed.reason}; not counted against the challenger because the proxy is saturated: a worker's event loop lags by 500ms; the limit is 200ms"
     )
-    assert (spared.evidence, spared.bound, spared.n) == (failed.evidence, failed.bound, failed.n)
+    assert (excused.evidence, excused.bound, excused.n) == (failed.evidence, failed.bound, failed.n)
 
 
 @pytest.mark.parametrize("counts", [{"fell_back": 41}, {"unkeyed": 400}])
-def test_a_caution_alone_holds_a_good_challenger(counts):
+def test_a_guard_finding_alone_holds_a_good_challenger(counts):
     made = evidence(counted("v3", 400, **counts), counted("v2", 3600, unkeyed=counts.get("unkeyed", 0) * 9))
     seen = given(made)
     move = choose_move(seen, evaluate(seen), 1000.0)

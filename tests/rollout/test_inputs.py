@@ -88,9 +88,9 @@ def test_nothing_that_matters_is_left_out(seed):
     given = seen(rng, plan(**(fuse if seed % 2 else {})))
     again = decode_inputs(json.loads(json.dumps(encode_inputs(given), sort_keys=True, allow_nan=False)))
     assert again.plan == given.plan and again.state == given.state
-    verdicts = evaluate(given)
-    assert evaluate(again) == verdicts
-    assert choose_move(again, verdicts, 5.0) == choose_move(given, verdicts, 5.0)
+    findings = evaluate(given)
+    assert evaluate(again) == findings
+    assert choose_move(again, findings, 5.0) == choose_move(given, findings, 5.0)
     assert encode_inputs(again) == encode_inputs(given)
 
 

@@ -1,4 +1,4 @@
-"""The table: each pair of phase and event, and law 5 over all orders of events."""
+"""The table: each pair of phase and event, and law 5 over any order of events."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
 
 
 @pytest.mark.parametrize(("phase", "event"), list(product(Phase, Event)))
-def test_each_pair_leads_where_the_table_says_or_is_refused(phase, event):
+def test_each_pair_leads_to_a_target_of_the_table_or_is_refused(phase, event):
     before = state(phase, begun=event is not Event.BEGIN)
     transition = TABLE.get((phase, event))
     if transition is None:
-        with pytest.raises(NotAllowedError, match=f"{phase} knows no {event}"):
+        with pytest.raises(NotAllowedError, match=f"{phase} does not accept {event}"):
             advance(before, event, 10.0)
     else:
         assert advance(before, event, 10.0, "because").phase in transition.targets
@@ -77,7 +77,7 @@ def test_every_target_of_the_table_is_reached():
     assert reached == {pair: set(transition.targets) for pair, transition in TABLE.items()}
 
 
-def test_steps_climb_to_the_promote_and_the_watch_ends():
+def test_steps_advance_to_the_promote_and_the_watch_ends():
     now = advance(state(begun=False), Event.BEGIN, 5.0)
     assert (now.begun, now.since, exposure(now), active_step(now)) == (True, 5.0, 100, 0)
     now = advance(now, Event.PASS, 70.0)
@@ -90,7 +90,7 @@ def test_steps_climb_to_the_promote_and_the_watch_ends():
     assert (now.phase, now.watch_until, exposure(now)) == (Phase.PROMOTED, None, WHOLE)
 
 
-def test_resume_goes_on_where_it_was_and_gives_the_step_new_patience():
+def test_resume_keeps_the_step_and_restarts_max_step_time():
     paused = advance(state(since=3.0), Event.PAUSE, 50.0, "lunch")
     assert (paused.reason, exposure(paused)) == ("lunch", 100)
     resumed = advance(paused, Event.RESUME, 90.0)
@@ -109,12 +109,12 @@ def test_a_challenger_on_trial_can_fail_in_each_phase_in_which_it_has_traffic():
 
 
 @pytest.mark.parametrize("event", [Event.FAIL, Event.WATCH_ENDED])
-def test_after_the_watch_nothing_fails_any_more(event):
+def test_after_the_watch_fail_and_watch_ended_are_refused(event):
     with pytest.raises(NotAllowedError, match="not being watched"):
         advance(state(Phase.PROMOTED, watch_until=None), event, 1.0)
 
 
-def test_without_a_watch_a_promote_is_final_but_for_the_operator():
+def test_without_a_watch_only_an_operator_can_roll_back():
     promoted = advance(state(watch=0.0), Event.PROMOTE, 1.0)
     assert promoted.watch_until is None
     assert advance(promoted, Event.ROLLBACK, 2.0).phase is Phase.ROLLED_BACK
@@ -128,7 +128,7 @@ def test_a_step_that_has_not_begun_cannot_pass_and_one_that_has_cannot_begin():
 
 
 @pytest.mark.parametrize("phase", [Phase.ABORTED, Phase.ROLLED_BACK])
-def test_abort_twice_changes_nothing_and_only_retry_leads_out(phase):
+def test_a_second_abort_changes_nothing_and_only_retry_leaves_the_phase(phase):
     ended = state(phase, step=1)
     assert advance(ended, Event.ABORT, 9.0, "again") is ended
     again = advance(ended, Event.RETRY, 9.0)
@@ -152,12 +152,12 @@ def test_abort_twice_changes_nothing_and_only_retry_leads_out(phase):
         (state(Phase.ABORTED), Event.RETRY, "retry"),
     ],
 )
-def test_the_journal_calls_each_transition_by_the_glossary(before, event, word):
+def test_action_of_names_each_transition_as_in_the_glossary(before, event, word):
     assert action_of(event, before, advance(before, event, 1.0)) == word
 
 
 class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
-    """Law 5: only a PASS, the operator's file (BEGIN, LAPSE) or the operator's word does."""
+    """Law 5: only a PASS, the operator's file (BEGIN, STEP_TIMEOUT) or an operator's command does."""
 
     @initialize(
         weights=st.lists(st.integers(0, WHOLE), min_size=1, max_size=5, unique=True).map(sorted),
@@ -173,7 +173,7 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
         self.latched = False
 
     @rule(event=st.sampled_from(Event))
-    def happen(self, event):
+    def apply_event(self, event):
         self.now += 1
         before = self.state
         try:
@@ -191,7 +191,7 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
         assert not (self.latched and (exposure(self.state) or mirrored(self.state)))
 
     @invariant()
-    def is_one_of_the_plan_s_weights(self):
+    def exposure_is_a_weight_of_the_plan(self):
         if hasattr(self, "state"):
             assert not (exposure(self.state) and mirrored(self.state))
             assert exposure(self.state) in {0, WHOLE, *(s.weight for s in self.state.steps)}
@@ -201,8 +201,8 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
 TestLawFive = NoOrderOfEventsRaisesExposure.TestCase
 
 
-def test_the_readme_has_the_diagram_of_the_table():
+def test_the_readme_contains_the_diagram_of_the_table():
     text = (Path(crossfade.__file__).parents[1] / "README.md").read_text()
     _, _, rest = text.partition("<!-- rollout-diagram: begin -->\n```mermaid\n")
-    drawn, _, _ = rest.partition("\n```\n<!-- rollout-diagram: end -->")
-    assert drawn == mermaid(), "put the output of crossfade.rollout.diagram.mermaid() between the markers"
+    diagram, _, _ = rest.partition("\n```\n<!-- rollout-diagram: end -->")
+    assert diagram == mermaid(), "put the output of crossfade.rollout.diagram.mermaid() between the markers"

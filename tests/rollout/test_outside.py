@@ -1,4 +1,4 @@
-"""A number from outside: taken at its word, and whatever is not one never passes."""
+"""Checks of a Prometheus query: the number is compared with the limit, and a result without a number never passes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from .counting import check
 SINCE = 100.0
 
 
-def asked(**bound: float) -> Check:
+def prometheus_check(**bound: float) -> Check:
     return check("prometheus", name="gpu", query="q", **(bound or {"max": 0.5}))
 
 
-def judged(reading: Reading | None, **bound: float) -> Finding:
-    (verdict,) = evaluate_external([asked(**bound)], {} if reading is None else {"q": reading}, SINCE)
-    return verdict
+def evaluated(reading: Reading | None, **bound: float) -> Finding:
+    (finding,) = evaluate_external(
+        [prometheus_check(**bound)], {} if reading is None else {"q": reading}, SINCE
+    )
+    return finding
 
 
 @pytest.mark.parametrize(
-    ("value", "bound", "finding"),
+    ("value", "bound", "verdict"),
     [
         (0.5, {"max": 0.5}, Verdict.PASS),
         (0.51, {"max": 0.5}, Verdict.FAIL),
@@ -34,28 +36,28 @@ def judged(reading: Reading | None, **bound: float) -> Finding:
         (0.0, {"max": 0.0}, Verdict.PASS),
     ],
 )
-def test_a_number_is_held_to_its_limit(value: float, bound: dict[str, float], finding: Verdict):
-    verdict = judged(Reading(SINCE, value), **bound)
-    assert (verdict.verdict, verdict.estimate) == (finding, value)
+def test_a_number_is_compared_with_its_limit(value: float, bound: dict[str, float], verdict: Verdict):
+    finding = evaluated(Reading(SINCE, value), **bound)
+    assert (finding.verdict, finding.estimate) == (verdict, value)
     (limit,) = bound.values()
-    assert verdict.reason == f"the server answers {value:.6g}; the limit is {limit:.6g}"
+    assert finding.reason == f"the query result is {value:.6g}; the limit is {limit:.6g}"
 
 
 @pytest.mark.parametrize("reading", [None, Reading(SINCE - 0.1, 0.1), Reading(SINCE - 0.1, None, "no data")])
-def test_what_was_asked_before_the_step_says_nothing_of_it(reading: Reading | None):
-    assert judged(reading).verdict is Verdict.UNDECIDED
+def test_a_result_from_before_the_step_is_not_used(reading: Reading | None):
+    assert evaluated(reading).verdict is Verdict.UNDECIDED
 
 
 @given(st.text(min_size=1))
-def test_what_is_no_number_is_void_and_says_what_it_is(trouble: str):
-    verdict = judged(Reading(SINCE, None, trouble))
-    assert verdict.verdict is Verdict.VOID
-    assert trouble in verdict.reason
+def test_a_result_that_is_no_number_is_void_and_the_reason_describes_it(trouble: str):
+    finding = evaluated(Reading(SINCE, None, trouble))
+    assert finding.verdict is Verdict.VOID
+    assert trouble in finding.reason
 
 
 def test_each_check_has_its_own_query():
     other = check("prometheus", query="p", max=1)
     readings = {"q": Reading(SINCE, 2.0), "p": Reading(SINCE, 1.0)}
-    found = evaluate_external([asked(), other], readings, SINCE)
+    found = evaluate_external([prometheus_check(), other], readings, SINCE)
     assert [v.verdict for v in found] == [Verdict.FAIL, Verdict.PASS]
     assert [v.check for v in found] == ["prometheus gpu <= 0.5", "prometheus p <= 1"]

@@ -28,7 +28,7 @@ def scoring(backend: str, n: int, power: float, rng: random.Random, role: str = 
 
 
 def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
-    """The champion's scores are even; the challenger's are to a power. A tenth goes to the challenger."""
+    """The champion's scores are uniform, the challenger's are uniform to a power. A tenth of the requests goes to the challenger."""
     rng = random.Random(5)
     made = evidence(scoring("v2", MIN_FOR_QUANTILE, 1.0, rng))
     for _ in range(ticks):
@@ -38,43 +38,43 @@ def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
 
 @pytest.mark.parametrize("question", [DISTANCE, BAND])
 @pytest.mark.parametrize(
-    ("power", "n", "finding"),
+    ("power", "n", "verdict"),
     [(1.0, 2000, PASS), (0.9, 2000, PASS), (1.0, 50, UNDECIDED), (0.4, 1000, FAIL), (2.5, 1000, FAIL)],
 )
-def test_a_distribution_of_scores(question, power, n, finding):
-    verdict = evaluate_check(question, scored(power, n), CONTEXT)
-    assert verdict.verdict is finding
-    assert verdict.n == n
+def test_distances_of_score_distributions(question, power, n, verdict):
+    finding = evaluate_check(question, scored(power, n), CONTEXT)
+    assert finding.verdict is verdict
+    assert finding.n == n
 
 
-def test_a_distance_that_may_be_chance_is_undecided_and_has_an_eta():
-    verdict = evaluate_check(DISTANCE, scored(0.6, 200), CONTEXT)
-    assert verdict.verdict is UNDECIDED
-    assert verdict.eta_requests
-    assert verdict.interval is not None
-    assert verdict.estimate is not None
-    assert verdict.interval[0] < verdict.estimate < verdict.interval[1]
+def test_a_distance_that_is_not_significant_is_undecided_and_has_an_eta():
+    finding = evaluate_check(DISTANCE, scored(0.6, 200), CONTEXT)
+    assert finding.verdict is UNDECIDED
+    assert finding.eta_requests
+    assert finding.interval is not None
+    assert finding.estimate is not None
+    assert finding.interval[0] < finding.estimate < finding.interval[1]
 
 
-def test_what_is_said_of_scores():
+def test_the_reason_of_a_score_check():
     reason = evaluate_check(DISTANCE, scored(0.85, 2000), CONTEXT).reason
-    assert reason.startswith("2000 scores are 0.0")
-    assert " from the champion's 18000 (Kolmogorov-Smirnov); the limit is 0.1; PSI 0." in reason
-    assert reason.endswith("so the models do predict differently")
-    assert evaluate_check(DISTANCE, scored(1.0, 2000), CONTEXT).reason.count("differently") == 0
+    assert reason.startswith("Kolmogorov-Smirnov distance 0.0")
+    assert " between 2000 scores and the champion's 18000; the limit is 0.1; PSI 0." in reason
+    assert reason.endswith(", the distributions differ significantly")
+    assert evaluate_check(DISTANCE, scored(1.0, 2000), CONTEXT).reason.count("significantly") == 0
     assert evaluate_check(BAND, scored(2.5, 1000), CONTEXT).reason.startswith(
-        "of 1000 scores, bin 1 of 10 has a share "
+        "of 1000 scores, the share of bin 1 of 10 differs from the champion's by a factor of "
     )
 
 
 @pytest.mark.parametrize("question", [DISTANCE, BAND])
-def test_before_the_champion_is_known_nothing_is_compared(question):
+def test_without_500_scores_of_the_champion_a_score_check_is_undecided(question):
     rng = random.Random(1)
     made = evidence(scoring("v2", 80, 1.0, rng), scoring("v3", 400, 3.0, rng))
-    verdict = evaluate_check(question, made, CONTEXT)
-    assert (verdict.verdict, verdict.reason) == (
+    finding = evaluate_check(question, made, CONTEXT)
+    assert (finding.verdict, finding.reason) == (
         UNDECIDED,
-        "nothing to compare yet: 80 of 500 scores of the champion known",
+        "nothing to compare yet: the champion has 80 of 500 scores that are needed",
     )
     assert evaluate_check(question, evidence(share=1.0), CONTEXT).verdict is VOID
 
@@ -84,11 +84,11 @@ def test_scores_that_fixed_the_bins_are_not_counted_in_them():
     (stratum,) = made.strata
     assert stratum.bins is not None
     assert (sum(stratum.bins.here), sum(stratum.bins.rest)) == (100, 900)
-    assert stratum.champion.scores.count == 0  # bins are all that is kept
-    assert made.predicted.count == MIN_FOR_QUANTILE  # what came later changes no bins
+    assert stratum.champion.scores.count == 0  # only bins are kept
+    assert made.predicted.count == MIN_FOR_QUANTILE  # later scores do not change the bins
 
 
-def test_scores_that_are_all_one_have_no_bins():
+def test_equal_scores_have_no_bins():
     made = evidence(cell("v2", MIN_FOR_QUANTILE, times=()))
     one = cell("v2", 10, times=())
     for _ in range(MIN_FOR_QUANTILE):
@@ -106,28 +106,28 @@ def paired(share: float = 0.0, **counts: float) -> Evidence:
 
 @pytest.mark.parametrize("share", [0.0, 0.1])
 @pytest.mark.parametrize(
-    ("counts", "finding"),
+    ("counts", "verdict"),
     [
         ({}, UNDECIDED),
         ({"n": 99}, UNDECIDED),
         ({"n": 200, "changed": 8}, PASS),
-        ({"n": 9000, "changed": 900}, UNDECIDED),  # its own noise is not known
+        ({"n": 9000, "changed": 900}, UNDECIDED),  # the champion's noise is not measured
         ({"n": 9000, "changed": 1800, "chances": 450.0, "twice": 450}, FAIL),
         ({"n": 9000, "changed": 1800, "chances": 450.0, "twice": 450, "noise": 90, "both": 18}, PASS),
         ({"n": 200, "changed": 14, "chances": 10.0, "twice": 10}, UNDECIDED),
     ],
 )
-def test_changed_decisions(counts, finding, share):
-    """Copies tell as much beside live traffic of the challenger as without."""
-    assert evaluate_check(CHANGED, paired(share, **counts), CONTEXT).verdict is finding
+def test_disagreement(counts, verdict, share):
+    """Pairs of mirrored copies count with and without live traffic of the challenger."""
+    assert evaluate_check(CHANGED, paired(share, **counts), CONTEXT).verdict is verdict
 
 
-def test_where_nothing_is_mirrored_the_pairs_of_the_step_before_count():
+def test_without_mirroring_in_a_step_the_pairs_of_the_step_before_count():
     made = paired(n=200, changed=8)
     made.open("r", 3, 1, 0.1)
     gather(made, [cell("v3", 50, version=3), cell("v2", 450, version=3)], ())
-    verdict = evaluate_check(CHANGED, made, CONTEXT._replace(step=1))
-    assert (verdict.verdict, verdict.n) == (PASS, 200)
+    finding = evaluate_check(CHANGED, made, CONTEXT._replace(step=1))
+    assert (finding.verdict, finding.n) == (PASS, 200)
     made.open("r", 4, 2, 0.5)
     mirrored = cell("v3", 10, times=(), role="shadow", version=4)
     mirrored.pairs = Pairs(n=10, changed=9)
@@ -135,7 +135,7 @@ def test_where_nothing_is_mirrored_the_pairs_of_the_step_before_count():
     assert evaluate_check(CHANGED, made, CONTEXT._replace(step=2)).n == 10
 
 
-def test_what_is_said_of_changed_decisions():
+def test_the_reason_of_a_disagreement_check():
     up = {"n": 9000, "changed": 900, "raised": 880, "lowered": 20}
     assert evaluate_check(CHANGED, paired(**up), CONTEXT).reason.startswith(
         "10% of 9000 decisions changed, mostly to yes (the champion's own noise is not measured"
@@ -146,4 +146,6 @@ def test_what_is_said_of_changed_decisions():
     )
     down = evaluate_check(CHANGED, paired(n=900, changed=60, raised=1, lowered=59), CONTEXT).reason
     assert "mostly to no" in down
-    assert "mostly" not in evaluate_check(CHANGED, paired(n=900, changed=60), CONTEXT).reason  # labels
+    assert (
+        "mostly" not in evaluate_check(CHANGED, paired(n=900, changed=60), CONTEXT).reason
+    )  # labels have no direction

@@ -1,13 +1,11 @@
 """Checks: one question asked of the evidence → a verdict.
 
-FAIL is proven: a log e-value reaches its bound, which is right at every look. The rollout's alpha is
-split evenly over its tests and over its steps (the watch counting as one), and each step begins
-with fresh evidence (a KPI has one test for all of them), so that the chance of any false FAIL in a whole
-rollout is at most alpha.
-PASS is not proven but earned: enough requests (`min_requests`, on the champion too where it is
-compared with), no FAIL, and an estimate within the limit. Less than enough is UNDECIDED whatever
-the estimate (law 4). An absolute limit that the champion exceeds as well is VOID: the cause is
-common, and nobody is blamed (law 6).
+FAIL is statistically proven: a log e-value reaches its bound, which is valid at every look. The rollout's alpha is
+split evenly over its tests and over its steps (the watch counts as one step). Each step begins with new evidence,
+except that a KPI has one test for all steps. So the probability of any false FAIL in a whole rollout is at most alpha.
+PASS needs no proof: enough requests (`min_requests`, of the champion too in a comparison), no FAIL, and an
+estimate within the limit. Too few requests are UNDECIDED whatever the estimate (law 4). An absolute limit that the
+champion exceeds as well is VOID, because the cause is common (law 6).
 """
 
 from __future__ import annotations
@@ -32,8 +30,8 @@ from crossfade.rollout.predictions import (
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 
-Ask = Callable[[Check, Evidence, CheckContext], Finding]
-TESTS: dict[tuple[str, str], Ask] = {
+CheckFunction = Callable[[Check, Evidence, CheckContext], Finding]
+TESTS: dict[tuple[str, str], CheckFunction] = {
     ("error_rate", "max"): error_rate_max,
     ("error_rate", "max_increase"): error_rate_increase,
     ("latency", "max"): latency_max,
@@ -46,11 +44,11 @@ TESTS: dict[tuple[str, str], Ask] = {
     ("kpi", "max"): kpi_limit,
     ("kpi", "min"): kpi_limit,
 }
-COUNTS: dict[tuple[str, str], Ask] = {("requests", "min"): requests_min}
+COUNTS: dict[tuple[str, str], CheckFunction] = {("requests", "min"): requests_min}
 
 
 def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding, ...]:
-    """A verdict for each check of the plan; `step` is len(plan.steps) during the watch."""
+    """A finding for each check of the plan; `step` is len(plan.steps) during the watch."""
     tests = sum((c.metric, c.bound) in TESTS for c in plan.checks)
     whole = plan.alpha / max(tests, 1)
     needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
@@ -59,7 +57,7 @@ def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding,
 
 
 def evaluate_check(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    ask = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
-    if ask is None:
+    evaluate = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
+    if evaluate is None:
         return Finding(check.title, Verdict.VOID, f"{check.subject} is not measured by this version")
-    return ask(check, evidence, context)
+    return evaluate(check, evidence, context)

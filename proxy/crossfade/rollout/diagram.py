@@ -1,4 +1,4 @@
-"""The machine as a diagram, drawn from its table."""
+"""The state diagram of the rollout machine, generated from its table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from crossfade.rollout.machine import TABLE, Phase
 
 
 def mermaid() -> str:
-    """A Mermaid state diagram: one arrow for each pair of phases, with the events that lead along it."""
+    """A Mermaid state diagram: one arrow for each pair of phases, labelled with the events of its transitions."""
     arrows: dict[tuple[Phase, Phase], list[str]] = {}
     for (phase, event), transition in TABLE.items():
         for target in transition.targets:

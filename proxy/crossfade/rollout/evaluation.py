@@ -1,7 +1,7 @@
-"""One look at one rollout: guard, fuse and checks → the verdicts, and what they ask of the machine.
+"""One evaluation of one rollout: guard, fuse and checks → findings, and the next move of the machine.
 
-Rule: everything a look depends on is in `Sight`, so that the same sight gives the same verdicts and
-the same move, in the health loop and in a replay of the journal.
+Rule: the result depends on `EvaluationInput` only. So the same input gives the same findings and the same move
+in the health loop and in a replay of the journal.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from crossfade.rollout.verdict import Finding
 
 
 class EvaluationInput(msgspec.Struct):
-    """What is seen of one rollout. `ready`: the challenger can take traffic; `lag` of the workers in seconds.
+    """All inputs of one evaluation. `ready`: the challenger can take traffic; `lag`: of the workers, seconds.
 
-    `outside`: the last answers to the plan's Prometheus queries; `beside`: the phases of the route's other rollouts.
+    `external`: the latest results of the plan's Prometheus queries; `other_phases`: the phases of the route's other rollouts.
     """
 
     plan: Plan
@@ -41,31 +41,34 @@ class EvaluationInput(msgspec.Struct):
 
     @property
     def step(self) -> int:
-        """Which step's evidence is judged; len(plan.steps) during the watch and after."""
+        """The step whose evidence is evaluated; len(plan.steps) during the watch and after."""
         after = self.state.phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
         return len(self.plan.steps) if after else self.state.step
 
 
 def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
-    """Fuse and guard where they have something to say, then each check that can be asked in this step.
+    """Findings of the fuse and the guard, if there are any, then one for each check that this step can answer.
 
-    The fuse knows of common causes itself, so only a saturated proxy excuses it.
+    The fuse looks for a common cause itself, so of the guard's findings only a saturated proxy excuses it.
     """
     step = given.step
     checks = checks_for_step(given.plan, step)
-    inside = tuple(c for c in checks if c.metric != "prometheus")
-    plan = replace(given.plan, checks=inside)
+    measured = tuple(c for c in checks if c.metric != "prometheus")
+    plan = replace(given.plan, checks=measured)
     guard_input = GuardInput(given.lag, given.sticky, given.challenger, given.champion, given.warming)
     guard = evaluate_guard(given.evidence, step, guard_input)
-    verdicts = evaluate_checks(plan, given.evidence, step)
-    if len(inside) < len(checks):
+    findings = evaluate_checks(plan, given.evidence, step)
+    if len(measured) < len(checks):
         external = [c for c in checks if c.metric == "prometheus"]
-        verdicts += evaluate_external(external, given.external, given.state.since)
+        findings += evaluate_external(external, given.external, given.state.since)
     fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion)
-    blown = void_excused_failures((fuse,), [c for c in guard if c.verdict.check == PROXY]) if fuse else ()
-    return (*blown, *(caution.verdict for caution in guard), *void_excused_failures(verdicts, guard))
+    fuse_findings = (
+        void_excused_failures((fuse,), [g for g in guard if g.finding.check == PROXY]) if fuse else ()
+    )
+    return (*fuse_findings, *(g.finding for g in guard), *void_excused_failures(findings, guard))
 
 
-def choose_move(given: EvaluationInput, verdicts: tuple[Finding, ...], now: float) -> Move:
+def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:
+    """The next move for these findings; `now`: wall time, seconds."""
     requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
-    return next_move(given.plan, given.state, Facts(verdicts, requests, given.ready, given.other_phases), now)
+    return next_move(given.plan, given.state, Facts(findings, requests, given.ready, given.other_phases), now)

@@ -1,11 +1,11 @@
-"""What is known about a challenger: counts by stratum, a stratum being one ledger version of the route.
+"""The evidence about a challenger: counts by stratum. A stratum is one ledger version of the route.
 
-A step has one stratum, or several where another rollout of the route moved weights meanwhile.
+A step has one stratum, or several if another rollout of the route changed weights meanwhile.
 
-Rule: within a stratum the weights do not move, so each request between champion and challenger was
-the toss of a coin with known bias; strata are never pooled in a comparison. A threshold for slow
-answers is fixed before the counts that it is applied to are looked at (statistics 1.2). Now and then
-the counts of a stratum are marked, so that what begins late can be seen from there (stats.restarts).
+Rule: within a stratum the weights do not change, so each request went to the challenger with known probability;
+comparisons never pool strata. A threshold for slow answers is fixed before the answers that it is applied to
+are counted (statistics 1.2). From time to time the counts of a stratum are marked, so that a test can be
+restarted there and find a late change (stats.restarts).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
-from crossfade.stats.counts import ERROR, Cell
+from crossfade.stats.counts import ERROR, SHADOW, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
@@ -28,14 +28,13 @@ from crossfade.stats.sequential import SplitCounts
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Check
 
-MIN_FOR_QUANTILE = 500  # durations of the champion before its quantile may serve as a threshold
-SHADOW = "shadow"
-_SCORE = "score"  # the kind of event that a first score is
-_PAIR = "pair"  # and a first pair
+MIN_FOR_QUANTILE = 500  # values of the champion before its quantiles are used as thresholds or cuts
+_SCORE = "score"  # kind of event: the first score of a key in a step
+_PAIR = "pair"  # kind of event: the first pair of a key in a step
 
 
-class Side(msgspec.Struct):
-    """Events of one kind on one side, `n` requests: those that count (of a key, its first in the step), and all."""
+class EventCount(msgspec.Struct):
+    """Events of one kind on one side among `n` requests. `first`: those that tests count (each key's first in the step)."""
 
     first: int = 0
     all: int = 0
@@ -48,55 +47,56 @@ class Side(msgspec.Struct):
 
 
 class EventCounts(msgspec.Struct):
-    challenger: Side = msgspec.field(default_factory=Side)
-    champion: Side = msgspec.field(default_factory=Side)
+    """Events of one kind in one stratum."""
 
-    def tosses(self, share: float) -> SplitCounts:
+    challenger: EventCount = msgspec.field(default_factory=EventCount)
+    champion: EventCount = msgspec.field(default_factory=EventCount)
+
+    def split_counts(self, share: float) -> SplitCounts:
         return SplitCounts(
             share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n
         )
 
 
 class Limit(NamedTuple):
-    """Seconds."""
+    """The duration in seconds above which an answer of each side is slow."""
 
     challenger: float
     champion: float
 
 
 class Mark(msgspec.Struct):
-    """What a stratum had counted when it was marked, at `n` requests of the challenger: tosses by kind of event."""
+    """The counts of a stratum at one moment, at `n` requests of the challenger: counts by kind of event."""
 
     n: int
-    tosses: dict[str, SplitCounts]
+    counts: dict[str, SplitCounts] = msgspec.field(name="tosses")  # the stored name
 
 
 class Stratum(msgspec.Struct):
-    """`share`: the challenger's part of what champion and challenger get together, 0 to 1."""
+    """`share`: the challenger's part of the traffic of champion and challenger together, 0 to 1."""
 
     version: int
     step: int
     share: float
     champion: Cell
     challenger: Cell
-    met: dict[str, EventCounts] = msgspec.field(
-        default_factory=dict
-    )  # by ERROR, or the title of a latency check
+    # By kind: ERROR or the title of a latency check. "met" is the stored name.
+    events: dict[str, EventCounts] = msgspec.field(default_factory=dict, name="met")
     marks: list[Mark] = msgspec.field(default_factory=list)
     bins: ScoreBins | None = None
 
     @property
     def compares(self) -> bool:
-        """Whether both sides get live traffic."""
+        """Whether both sides get live traffic, so that they can be compared."""
         return 0 < self.share < 1
 
 
 class Evidence(msgspec.Struct):
     """Everything counted for one attempt of a rollout.
 
-    `baseline`: all durations known of the champion, and `limits`, fixed when it held `limits_from` of them, the
-    seconds above which an answer is slow for a check. `firsts`: by step and kind of event, the keys that met one.
-    `predicted`: what the champion scored until `levels`, the bins of scores, were fixed by it.
+    `baseline`: all durations of the champion. `limits`: by check, the seconds above which an answer is slow, fixed when
+    the baseline had `limits_from` durations. `firsts`: by step and kind of event, the keys that had such an event.
+    `predicted`: scores of the champion until they fixed `levels`, the cuts of the score bins.
     """
 
     champion: str
@@ -111,9 +111,9 @@ class Evidence(msgspec.Struct):
     levels: Levels | None = None
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
-        """A new stratum: counts of this ledger version belong to it from now on.
+        """Add a stratum for this ledger version.
 
-        Requests still under way from the step before count there; who met an event earlier is forgotten.
+        Requests in flight from the step before still count there. First events of earlier steps are dropped.
         """
         champion, challenger = (Cell(route, name, "", version) for name in (self.champion, self.challenger))
         self.strata.append(Stratum(version, step, share, champion, challenger))
@@ -121,7 +121,7 @@ class Evidence(msgspec.Struct):
         self.firsts.setdefault(step, {})
 
     def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
-        """Whether these counts come too soon after the challenger's first request to say how it will be."""
+        """Whether these counts are in the warm-up, `warm_up` seconds from the challenger's first request; `now`: wall time."""
         if self.warm_until is None:
             versions = {s.version for s in self.strata}
             if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):
@@ -132,18 +132,18 @@ class Evidence(msgspec.Struct):
         return [s for s in self.strata if s.step == step]
 
     def comparable(self, step: int) -> list[Stratum]:
-        """The strata in which both sides have traffic, of this step or of the last before it that has any.
+        """The strata in which both sides have traffic, of this step or of the latest step before it that has any.
 
-        Never of two steps together, as a key may have had its first event in each (rollout.firsts).
+        Never of two steps together, because a key may have a first event in each (rollout.first_events).
         """
         compared = [s for s in self.strata if s.compares and s.step <= step]
         return [s for s in compared if s.step == compared[-1].step]
 
 
 def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -> None:
-    """Add the counts of one tick, which are those of one route; then fix the limits of those to come.
+    """Add the counts of one tick of one route, then fix the limits for later ticks.
 
-    A challenger without live traffic (a shadow) is known by the answers to its mirrored copies.
+    For a challenger without live traffic (a shadow), the answers to its mirrored copies are counted.
     """
     strata = {s.version: s for s in evidence.strata}
     for cell in cells:
@@ -153,9 +153,9 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
             _add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
                 for kind in (ERROR, *evidence.limits):
-                    side = stratum.met.setdefault(kind, EventCounts()).challenger
+                    side = stratum.events.setdefault(kind, EventCounts()).challenger
                     side.add(*_count_events(evidence, stratum.step, cell, kind))
-                stratum.challenger.merge(_kept_counts(cell))
+                stratum.challenger.merge(_kept_fields(cell))
                 _bin_scores(evidence.levels, stratum, cell.scores, here=True)
             else:
                 stratum.challenger.pairs.merge(cell.pairs)
@@ -163,25 +163,25 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
             evidence.baseline.merge(cell.duration)
             if stratum is not None:
                 for kind in (ERROR, *evidence.limits):
-                    side = stratum.met.setdefault(kind, EventCounts()).champion
+                    side = stratum.events.setdefault(kind, EventCounts()).champion
                     side.add(*_count_events(evidence, stratum.step, cell, kind))
-                stratum.champion.merge(_kept_counts(cell))
+                stratum.champion.merge(_kept_fields(cell))
                 _bin_scores(evidence.levels, stratum, cell.scores, here=False)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
-    marked = Counter[int]()  # by step, as its strata have the slots together
+    marks = Counter[int]()  # by step, because the strata of a step share the slots
     for stratum in evidence.strata:
-        marked[stratum.step] += len(stratum.marks)
+        marks[stratum.step] += len(stratum.marks)
     for stratum in evidence.strata:
-        marked[stratum.step] += _set_mark(stratum, marked[stratum.step])
+        marks[stratum.step] += _set_mark(stratum, marks[stratum.step])
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         levels = levels_of(evidence.predicted)
-        evidence.levels = levels if levels.cuts else None  # where all scores are one, there is nothing to cut
+        evidence.levels = levels if levels.cuts else None  # no cuts if all scores are in one bucket
 
 
 def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
-    """By levels that were fixed before these scores came."""
+    """Add scores to the bins; the levels were fixed before these scores came."""
     if levels is None or not scores.count:
         return
     if stratum.bins is None:
@@ -190,15 +190,15 @@ def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: b
     side[:] = add_bins(side, levels.binned(scores))
 
 
-def _kept_counts(cell: Cell) -> Cell:
-    """What the evidence keeps of it."""
+def _kept_fields(cell: Cell) -> Cell:
+    """The cell without the fields that the evidence does not keep."""
     return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[], keyed_pairs=[])
 
 
 def _with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
-    """With the scores without a key, each key's first in the step; all of them until the levels are fixed.
+    """A copy of the cell that also has the first score of each key in the step; until the levels are fixed, all scores.
 
-    The cell itself stays as it is, as the champion's is one for all rollouts of the route.
+    It is a copy because all rollouts of the route share the champion's cell.
     """
     if not cell.keyed_scores:
         return cell
@@ -213,7 +213,7 @@ def _with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell
 
 
 def _add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
-    """To the pairs without a key, each key's first in the step: the second of a customer may well be the first again."""
+    """Add the first pair of each key in the step to the pairs without a key; later pairs of a key often repeat it."""
     kinds = evidence.firsts.get(step)
     if not cell.keyed_pairs or kinds is None:
         return
@@ -224,7 +224,7 @@ def _add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
 
 
 def _count_events(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
-    """Of the events of this kind those that count (all without a key, and each key's first), all, and of how many."""
+    """(Events that tests count, all events, requests): tests count events without a key and the first of each key."""
     events = cell.events.get(kind)
     if kind == ERROR:
         every, n = cell.errors, requests_not_abandoned(cell)
@@ -239,10 +239,10 @@ def _count_events(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple
 
 
 def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
-    """What is slow from now on: the limit itself, or what the champion's quantile has been.
+    """Fix the limits of latency checks for later answers: `max` itself, or the champion's quantile so far.
 
-    The latter anew whenever the champion has answered twice as often as the last time, so that workers are
-    seldom told another. An inaccurate one costs power, never validity, as it is fixed before what it is applied to.
+    A quantile is fixed again when the champion has twice as many durations as the last time, so workers seldom get
+    another limit. An inaccurate limit costs power, not validity, because it is fixed before the answers that it is applied to.
     """
     known = evidence.baseline.count
     due = known >= max(MIN_FOR_QUANTILE, 2 * evidence.limits_from)
@@ -259,47 +259,48 @@ def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
 
 
 def limit_of(baseline: Histogram, check: Check) -> Limit:
-    """The champion's quantile, rounded up to a bucket edge, and max_ratio times that, likewise."""
+    """For the champion its quantile, for the challenger max_ratio times that, each rounded up to a bucket edge."""
     value = baseline.quantile(check.quantile or 0.0)
-    assert value is not None  # it has WARM_UP values
+    assert value is not None  # callers have MIN_FOR_QUANTILE durations
     bucket = bucket_of(value)
     return Limit(upper_edge(bucket + ceil(log(check.limit or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket))
 
 
 def _set_mark(stratum: Stratum, used: int) -> bool:
-    """When it is time; `used`: the marks of its step."""
+    """Set a mark if it is due; `used`: the marks of the step so far. Returns whether it was set."""
     n = requests_not_abandoned(stratum.challenger)
     due = is_mark_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
     if due:
-        tosses = {kind: met.tosses(stratum.share) for kind, met in stratum.met.items()}
-        stratum.marks.append(Mark(n, tosses))
+        counts = {kind: events.split_counts(stratum.share) for kind, events in stratum.events.items()}
+        stratum.marks.append(Mark(n, counts))
     return due
 
 
 def split_counts(strata: Iterable[Stratum], kind: str) -> list[SplitCounts]:
-    return [s.met[kind].tosses(s.share) for s in strata if kind in s.met]
+    """For each stratum the events of this kind that tests count."""
+    return [s.events[kind].split_counts(s.share) for s in strata if kind in s.events]
 
 
 def marked_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCounts, ...]]:
-    """Of each stratum, as `tosses_of` would have had them. Where a check was not yet there, nothing was marked."""
+    """For each stratum the counts of this kind at each mark; marks from before the check existed have none."""
     return [
-        tuple([_set_mark.tosses[kind] for _set_mark in s.marks if kind in _set_mark.tosses])
+        tuple([mark.counts[kind] for mark in s.marks if kind in mark.counts])
         for s in strata
-        if kind in s.met
+        if kind in s.events
     ]
 
 
-def event_totals(strata: Iterable[Stratum], kind: str) -> tuple[Side, Side]:
-    """The sums of (challenger, champion)."""
-    challenger, champion = Side(), Side()
-    for met in (s.met[kind] for s in strata if kind in s.met):
-        for out, side in ((challenger, met.challenger), (champion, met.champion)):
+def event_totals(strata: Iterable[Stratum], kind: str) -> tuple[EventCount, EventCount]:
+    """Events of (challenger, champion), summed over strata."""
+    challenger, champion = EventCount(), EventCount()
+    for events in (s.events[kind] for s in strata if kind in s.events):
+        for out, side in ((challenger, events.challenger), (champion, events.champion)):
             out.add(side.first, side.all, side.n)
     return challenger, champion
 
 
 def sum_cells(cells: Sequence[Cell]) -> Cell:
-    """The sum of some cells, to be read only: of one cell it is that cell, as sums cost a tick's time."""
+    """The sum of cells, for reading only: the sum of one cell is that cell itself, which saves time in each tick."""
     if len(cells) == 1:
         return cells[0]
     out = Cell("", "", "", 0)
@@ -309,10 +310,10 @@ def sum_cells(cells: Sequence[Cell]) -> Cell:
 
 
 def side_totals(strata: Sequence[Stratum]) -> tuple[Cell, Cell]:
-    """The sums of (challenger, champion)."""
+    """Cells of (challenger, champion), summed over strata."""
     return sum_cells([s.challenger for s in strata]), sum_cells([s.champion for s in strata])
 
 
 def requests_not_abandoned(cell: Cell) -> int:
-    """Requests that say something of the backend: all but those whose client left."""
+    """Requests that tests count: all but those whose client disconnected, which say nothing about the backend."""
     return cell.requests - cell.abandoned

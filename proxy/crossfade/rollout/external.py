@@ -1,8 +1,8 @@
-"""Checks of a number from outside: what a Prometheus server answered to a query → a verdict.
+"""Checks of an external number: the result of a Prometheus query → a verdict.
 
-Rule: the number is taken at its word. Over the limit is a FAIL at once, so a query has to smooth what
-jitters. Whatever is not one number is VOID and says what it is instead: it never passes, and blames
-nobody. An answer from before the step says nothing of the step.
+Rule: the number is compared with the limit without statistics. A value beyond the limit is a FAIL at once, so the query
+must smooth noise. A result that is not one number is VOID, with its description as the reason. A result from
+before the step is not used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """`at`: wall time of the query. `value`: None where there is not one number, and `trouble` says what there is."""
+    """`at`: wall time of the query. `value`: None if the result is not one number; `trouble` then describes it."""
 
     at: float
     value: float | None
@@ -29,16 +29,16 @@ class Reading(msgspec.Struct, frozen=True):
 def evaluate_external(
     checks: Sequence[Check], readings: Mapping[str, Reading], since: float
 ) -> tuple[Finding, ...]:
-    """A verdict for each check, in their order; `readings` by query, `since` when the step began."""
+    """A finding for each check, in order; `readings` by query; `since`: wall time at which the step began."""
     return tuple(_evaluate_reading(check, readings.get(check.query or ""), since) for check in checks)
 
 
 def _evaluate_reading(check: Check, reading: Reading | None, since: float) -> Finding:
     if reading is None or reading.at < since:
-        return Finding(check.title, Verdict.UNDECIDED, "the server has not been asked in this step yet")
+        return Finding(check.title, Verdict.UNDECIDED, "the query has not been run in this step yet")
     if reading.value is None:
-        return Finding(check.title, Verdict.VOID, f"the server's answer is no number: {reading.trouble}")
+        return Finding(check.title, Verdict.VOID, f"the query result is not a number: {reading.trouble}")
     value, limit = reading.value, check.limit
-    kept = value <= limit if check.bound == "max" else value >= limit
-    said = f"the server answers {value:.6g}; the limit is {limit:.6g}"
-    return Finding(check.title, Verdict.PASS if kept else Verdict.FAIL, said, estimate=value)
+    is_within = value <= limit if check.bound == "max" else value >= limit
+    text = f"the query result is {value:.6g}; the limit is {limit:.6g}"
+    return Finding(check.title, Verdict.PASS if is_within else Verdict.FAIL, text, estimate=value)

@@ -1,7 +1,7 @@
-"""The fuse: hard limits on single outcomes, for gross failure, within a tick and without statistics.
+"""The fuse: hard limits on the latest outcomes, for gross failure; it acts within a tick and without statistics.
 
-Rule: it acts on the challenger's latest outcomes in order, and holds instead of blowing when the
-champion failed at least half as often over the same time: then the cause is common (law 6).
+Rule: it looks at the challenger's latest outcomes in order. If the champion failed at least half as often over the
+same time, the cause is common and the result is VOID instead of FAIL (law 6).
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crossfade.rollout.verdict import Finding, Verdict, percent
+from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
 from crossfade.stats.counts import RECENT_KEPT
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse
 
-FUSE = "fuse"  # the name of its verdict
-COMMON_CAUSE = 2  # errors of the champion before it can be called sick
+FUSE = "fuse"  # the check name of its finding
 
 
 class RecentOutcomes(msgspec.Struct):
-    """The latest outcomes of one backend, oldest first, by the tick they came in; True is an error."""
+    """The latest outcomes of one backend by tick (wall time, outcomes), oldest first; True is an error."""
 
     ticks: list[tuple[float, list[bool]]] = msgspec.field(default_factory=list)
 
     def add(self, outcomes: list[bool], now: float) -> None:
-        """Forgets what is older than the latest RECENT_KEPT outcomes."""
+        """Add the outcomes of one tick; ticks before the latest RECENT_KEPT outcomes are dropped."""
         if not outcomes:
             return
         self.ticks.append((now, outcomes))
@@ -35,7 +34,7 @@ class RecentOutcomes(msgspec.Struct):
             kept -= len(self.ticks.pop(0)[1])
 
     def last(self, n: int, since: float = 0.0) -> tuple[list[bool], float]:
-        """At most n latest outcomes of ticks from `since` on, and the tick of the oldest of them."""
+        """The latest outcomes, at most n, of ticks from `since` on, and the time of the oldest of these ticks."""
         out: list[bool] = []
         oldest = since
         for at, outcomes in reversed(self.ticks):
@@ -46,40 +45,43 @@ class RecentOutcomes(msgspec.Struct):
         return out[-n:], oldest
 
     def during(self, since: float, until: float) -> list[bool]:
-        """The outcomes of these ticks, both ends included."""
+        """The outcomes of the ticks from `since` to `until`, both included."""
         return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
 
 
 def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
-    """FAIL when the fuse blows, VOID when it would but for the champion, None when all is well."""
+    """FAIL if a limit is reached, VOID if it is reached but the cause is common, None otherwise."""
     row, began = challenger.last(fuse.consecutive_errors)
     if len(row) == fuse.consecutive_errors and all(row):
-        said = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
-        return _blown(row, (began, challenger.ticks[-1][0]), champion, said)
+        text = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
+        return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
     row, began = challenger.last(fuse.of_last)
     if len(row) == fuse.of_last and sum(row) >= fuse.error_share * len(row):
-        said = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
-        return _blown(row, (began, challenger.ticks[-1][0]), champion, said)
+        text = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
+        return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
     return None
 
 
-def _blown(row: list[bool], span: tuple[float, float], champion: RecentOutcomes, said: str) -> Finding:
-    """`span`: the ticks of the row's first and last outcome."""
+def _limit_finding(
+    row: list[bool], span: tuple[float, float], champion: RecentOutcomes, text: str
+) -> Finding:
+    """The finding for a limit that `row` reached; `span`: the ticks of its first and last outcome."""
     began, ended = span
     share = sum(row) / len(row)
-    # Of the same time and no later, or an outage that is over would look like the challenger's alone: it may
-    # not have been asked since. All of it and the worst of it, as an outage begins and ends in mid-tick.
+    # Only outcomes of the same time count: after an outage of both, the challenger may get no requests, and later
+    # outcomes of the champion would hide it. An outage begins and ends within a tick, so both the whole time
+    # and its worst run are compared.
     during = champion.during(began, ended)
     for other in (during, _worst_run(during, len(row))):
-        if sum(other) < COMMON_CAUSE or sum(other) / len(other) < share / 2:
+        if sum(other) < MIN_CHAMPION_ERRORS or sum(other) / len(other) < share / 2:
             continue
-        said += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
-        return Finding(FUSE, Verdict.VOID, said, len(row), share)
-    return Finding(FUSE, Verdict.FAIL, said, len(row), share)
+        text += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
+        return Finding(FUSE, Verdict.VOID, text, len(row), share)
+    return Finding(FUSE, Verdict.FAIL, text, len(row), share)
 
 
 def _worst_run(outcomes: list[bool], n: int) -> list[bool]:
-    """Of all n outcomes in a row, those with the most errors; all of them where there are no more."""
+    """The n consecutive outcomes with the most errors; all outcomes if there are fewer than n."""
     bad = most = sum(outcomes[:n])
     at = 0
     for end in range(n, len(outcomes)):

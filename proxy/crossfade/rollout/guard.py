@@ -1,12 +1,12 @@
-"""The guard: whether the evidence itself can be trusted at this look, before anybody is judged by it.
+"""The guard: whether the evidence of this look is valid.
 
-Rule (law 6): what it finds is VOID, which holds the rollout and says why. Where the cause lies outside
-the challenger, a FAIL beside it becomes VOID too. Other findings hold the rollout but excuse nothing:
-an error counts against the backend that was assigned, whoever answered; and a challenger with too
-few records, as one that hangs has, cannot have too many errors by it.
+Rule (law 6): each finding is VOID, which holds the rollout and gives the reason. If the cause is not the challenger,
+a FAIL of a check at the same look becomes VOID too. Other findings hold the rollout but leave a FAIL as it is: an
+error counts against the assigned backend even if a fallback answered; and a challenger with too few records, for
+example because it hangs, does not get too many errors from that.
 
-The coin is known for unkeyed requests only, each of which draws its bucket; a customer with a key comes
-again and again. So the sample ratio is that of unkeyed requests.
+The sample ratio is tested on requests without a sticky key only. Each of them draws its bucket independently, while
+requests with the same key repeat one draw.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from crossfade.stats.sequential import bound
 from crossfade.stats.shares import log_e_shares
 
 _RATIO_ALPHA = (
-    0.001  # of a sample ratio called wrong by chance; beside the rollout's alpha, as it aborts nothing
+    0.001  # false alarms of the sample ratio; not part of the rollout's alpha, as it aborts nothing
 )
-SATURATED = 0.2  # seconds that a worker's loop lags behind
-_MIN_REQUESTS = 50  # requests before a share of them is looked at
-_MAX_FALLBACK_SHARE = 0.1  # of a side's requests in a step, answered by another backend
-_MAX_UNKEYED_SHARE = 0.5  # of a step's requests on a sticky route
-SICK_OF = 20  # latest outcomes of the champion that show whether it is sick
+SATURATED = 0.2  # lag of a worker's event loop, seconds
+_MIN_REQUESTS = 50  # before a share of requests is compared with a limit
+_MAX_FALLBACK_SHARE = 0.1  # share of a side's requests in a step that another backend answered
+_MAX_UNKEYED_SHARE = 0.5  # share of a step's requests on a sticky route
+SICK_OF = 20  # latest outcomes of the champion that show whether it is failing
 _FAILING_SHARE = 0.5
-_SAME_TIME = 10.0  # seconds before the challenger's latest outcome in which the champion's count
-RECOVERY = 10.0  # seconds after an outage in which one side may be back before the other
+_SAME_TIME = (
+    10.0  # the champion's outcomes count if at most so many seconds older than the challenger's latest
+)
+RECOVERY = 10.0  # seconds after an outage in which one side may recover before the other
 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
 WARMING_UP = "guard: warm-up"
@@ -38,9 +40,9 @@ FALLBACKS, UNKEYED = "guard: fallbacks", "guard: unkeyed"
 
 
 class GuardInput(NamedTuple):
-    """`lag`: the longest that a worker's loop lags, in seconds; `sticky`: the route holds customers by a key.
+    """`lag`: the longest lag of a worker's event loop, seconds; `sticky`: the route has a sticky key.
 
-    `warming`: what was counted last was left out, as one of the backends had only just begun.
+    `warming`: the latest counts were left out, because one of the backends has just started or recovered.
     """
 
     lag: float
@@ -51,14 +53,14 @@ class GuardInput(NamedTuple):
 
 
 class GuardFinding(NamedTuple):
-    """`excuses`: whether a FAIL beside it blames nobody."""
+    """`excuses`: whether a FAIL of a check at the same look becomes VOID."""
 
-    verdict: Finding
+    finding: Finding
     excuses: bool
 
 
 def evaluate_guard(evidence: Evidence, step: int, guard_input: GuardInput) -> tuple[GuardFinding, ...]:
-    """One for each thing that is wrong with the evidence of this step; none when it can be trusted."""
+    """One finding for each fault of the evidence of this step; none if the evidence is valid."""
     strata = evidence.of_step(step)
     found = [
         _saturated_proxy(guard_input.lag),
@@ -68,39 +70,39 @@ def evaluate_guard(evidence: Evidence, step: int, guard_input: GuardInput) -> tu
         *_fallbacks(strata, evidence),
         _unkeyed(strata) if guard_input.sticky else None,
     ]
-    return tuple(caution for caution in found if caution is not None)
+    return tuple(each for each in found if each is not None)
 
 
-def void_excused_failures(verdicts: Sequence[Finding], guard: Sequence[GuardFinding]) -> tuple[Finding, ...]:
-    """The verdicts with nobody blamed for what the guard found."""
-    cause = next((caution.verdict for caution in guard if caution.excuses), None)
-    return tuple(verdicts) if cause is None else tuple(_voided(v, cause) for v in verdicts)
+def void_excused_failures(findings: Sequence[Finding], guard: Sequence[GuardFinding]) -> tuple[Finding, ...]:
+    """The findings, with each FAIL turned into VOID if the guard found a cause outside the challenger."""
+    cause = next((g.finding for g in guard if g.excuses), None)
+    return tuple(findings) if cause is None else tuple(_voided(v, cause) for v in findings)
 
 
-def _voided(verdict: Finding, cause: Finding) -> Finding:
-    if verdict.verdict is not Verdict.FAIL:
-        return verdict
+def _voided(finding: Finding, cause: Finding) -> Finding:
+    if finding.verdict is not Verdict.FAIL:
+        return finding
     return Finding(
-        verdict.check,
+        finding.check,
         Verdict.VOID,
-        f"{verdict.reason}; nobody is blamed while {cause.reason}",
-        verdict.n,
-        verdict.estimate,
-        verdict.interval,
-        verdict.evidence,
-        verdict.bound,
+        f"{finding.reason}; not counted against the challenger because {cause.reason}",
+        finding.n,
+        finding.estimate,
+        finding.interval,
+        finding.evidence,
+        finding.bound,
     )
 
 
 def _saturated_proxy(lag: float) -> GuardFinding | None:
     if lag < SATURATED:
         return None
-    said = f"the proxy is saturated: a worker lags by {duration(lag)}; the limit is {duration(SATURATED)}"
-    return GuardFinding(Finding(PROXY, Verdict.VOID, said, 0, lag), True)
+    text = f"the proxy is saturated: a worker's event loop lags by {duration(lag)}; the limit is {duration(SATURATED)}"
+    return GuardFinding(Finding(PROXY, Verdict.VOID, text, 0, lag), True)
 
 
 def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> GuardFinding | None:
-    """Gross failure of the champion at the time of the challenger's latest outcomes, or its own if there are none."""
+    """Half of the champion's latest outcomes are errors, as of the challenger's latest outcome (or its own if there is none)."""
     ticks = challenger.ticks or champion.ticks
     if not ticks:
         return None
@@ -108,39 +110,37 @@ def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> G
     bad = sum(latest)
     if len(latest) < SICK_OF or bad < _FAILING_SHARE * SICK_OF:
         return None
-    said = f"the champion is sick: {bad} of its last {SICK_OF} requests failed"
-    return GuardFinding(Finding(CHAMPION, Verdict.VOID, said, SICK_OF, bad / SICK_OF), True)
+    text = f"the champion is failing: {bad} of its last {SICK_OF} requests failed"
+    return GuardFinding(Finding(CHAMPION, Verdict.VOID, text, SICK_OF, bad / SICK_OF), True)
 
 
 def is_failing(champion: RecentOutcomes, now: float) -> bool:
-    """Whether what is counted now is left out: an outage says nothing of the challenger, whoever has it too.
+    """Whether half of the champion's latest outcomes are errors, so that counts of this tick are left out.
 
-    Known from the ticks before, so that it has nothing to do with the sides of the requests that it is asked for.
+    It depends on earlier ticks only, so it is independent of the side of each request that is left out.
     """
     latest, _ = champion.last(SICK_OF, now - _SAME_TIME)
     return len(latest) == SICK_OF and sum(latest) >= _FAILING_SHARE * SICK_OF
 
 
 def _warming_up(challenger: str) -> GuardFinding:
-    said = (
-        f"warming up: {challenger} or the champion has only just begun, or come back after an outage of both"
-    )
-    return GuardFinding(Finding(WARMING_UP, Verdict.VOID, said), False)
+    text = f"warm-up: {challenger} or the champion has just started, or has just recovered from an outage of both"
+    return GuardFinding(Finding(WARMING_UP, Verdict.VOID, text), False)
 
 
 def _sample_ratio(strata: Sequence[Stratum]) -> GuardFinding | None:
-    """Two-sided; the product over strata of the e-values of their own shares (statistics 1.3)."""
+    """Two-sided; the product over strata of their e-values, each with its own share (statistics 1.3)."""
     pairs = [(s.share, s.challenger.unkeyed, s.champion.unkeyed) for s in strata if s.compares]
-    evident = sum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
-    if evident < bound(_RATIO_ALPHA):
+    log_e = sum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
+    if log_e < bound(_RATIO_ALPHA):
         return None
     here, n = sum(ours for _, ours, _ in pairs), sum(ours + rest for _, ours, rest in pairs)
     expected = sum(share * (ours + rest) for share, ours, rest in pairs) / n
-    said = (
-        f"the sample ratio is wrong: {percent(here / n)} of {n} unkeyed requests came to the challenger, "
-        f"where its weight is {percent(expected)}; requests are lost or misdirected"
+    text = (
+        f"the sample ratio is wrong: {percent(here / n)} of {n} requests without a key went to the challenger, "
+        f"but its weight is {percent(expected)}; requests are lost or misrouted"
     )
-    found = Finding(RATIO, Verdict.VOID, said, here, here / n, None, evident, bound(_RATIO_ALPHA))
+    found = Finding(RATIO, Verdict.VOID, text, here, here / n, None, log_e, bound(_RATIO_ALPHA))
     return GuardFinding(found, here / n > expected)
 
 
@@ -149,12 +149,12 @@ def _fallbacks(strata: Sequence[Stratum], evidence: Evidence) -> list[GuardFindi
     names = (evidence.challenger, evidence.champion)
     for name, cell in zip(names, side_totals(strata), strict=True):
         if cell.requests >= _MIN_REQUESTS and cell.fell_back > _MAX_FALLBACK_SHARE * cell.requests:
-            said = (
+            text = (
                 f"{percent(cell.fell_back / cell.requests)} of {name}'s {cell.requests} requests were answered "
                 f"by another backend; the limit is {percent(_MAX_FALLBACK_SHARE)}"
             )
             share = cell.fell_back / cell.requests
-            out.append(GuardFinding(Finding(FALLBACKS, Verdict.VOID, said, cell.requests, share), False))
+            out.append(GuardFinding(Finding(FALLBACKS, Verdict.VOID, text, cell.requests, share), False))
     return out
 
 
@@ -163,5 +163,5 @@ def _unkeyed(strata: Sequence[Stratum]) -> GuardFinding | None:
     n, x = sum(cell.requests for cell in sides), sum(cell.unkeyed for cell in sides)
     if n < _MIN_REQUESTS or x <= _MAX_UNKEYED_SHARE * n:
         return None
-    said = f"{percent(x / n)} of {n} requests had no sticky key; the limit is {percent(_MAX_UNKEYED_SHARE)}"
-    return GuardFinding(Finding(UNKEYED, Verdict.VOID, said, n, x / n), False)
+    text = f"{percent(x / n)} of {n} requests had no sticky key; the limit is {percent(_MAX_UNKEYED_SHARE)}"
+    return GuardFinding(Finding(UNKEYED, Verdict.VOID, text, n, x / n), False)

@@ -1,7 +1,7 @@
-"""Checks of KPIs: numbers that come back after the answer, compared at the same weights.
+"""Checks of KPIs: numbers from feedback, compared at the same weights.
 
-Rule: a KPI may come back long after its request, so it is judged over the whole rollout, with one test for all
-steps. Numbers that are all 0 or 1 are events, and tested exactly; others asymptotically.
+Rule: feedback may come long after its request, so a KPI has one test over all steps of the rollout. Numbers that
+are all 0 or 1 are tested exactly, as events; other numbers are tested asymptotically.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, percent
-from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, incomparable, verdict
+from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, decide, incomparable
 from crossfade.stats.differences import log_e_increase, log_e_within
 from crossfade.stats.means import (
     MIN_UNITS,
@@ -27,13 +27,13 @@ from crossfade.stats.means import (
 from crossfade.stats.sequential import SplitCounts, bound, log_e_above, log_e_below
 from crossfade.stats.shares import log_e_shares
 
-_COVERAGE_ALPHA = 0.001  # of feedback called one-sided by chance; it holds the rollout and aborts nothing
+_COVERAGE_ALPHA = 0.001  # false alarms of one-sided feedback; it holds the rollout and aborts nothing
 
 
 def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0 of a FAIL: the challenger's mean less the champion's, at the same time, keeps the limit.
+    """H0 of a FAIL: the difference of means, challenger less champion, at the same time, keeps the limit.
 
-    `max_increase` passes as all checks do. `min_increase` asks for a gain, and passes when it is proven.
+    `max_increase` passes as all checks do. `min_increase` asks for a gain and passes only if the gain is proven.
     """
     name = check.name or ""
     sides = _sides_of(evidence, context.step, name)
@@ -48,16 +48,16 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     low, high = mean_interval(found, context.alpha)
     between = (low, high) if found.v else None
     growth = gain_mean(found, limit) * found.n / max(here.n, 1)
-    said = (
+    text = (
         f"{name} is {here.mean:.4g} over {here.n} against the champion's {rest.mean:.4g} over {rest.n}, "
-        f"{found.difference:+.4g} at equal weights; {'wanted' if gains else 'allowed'} is {limit:+.4g}"
+        f"{found.difference:+.4g} at equal weights; the limit is {'at least' if gains else 'at most'} {limit:+.4g}"
     )
     excuse = _one_sided_feedback(sides)
     if gains:
         result = TestResult(n, less, growth, more >= bound(context.alpha), excuse, more)
     else:
         result = TestResult(n, more, growth, found.difference <= limit, excuse, less)
-    return verdict(check, context, result, Wording(said, here.n, found.difference, between))
+    return decide(check, context, result, Wording(text, here.n, found.difference, between))
 
 
 def _log_e_difference(
@@ -65,7 +65,7 @@ def _log_e_difference(
 ) -> tuple[float, float]:
     """Log e-values against "at most `limit` more" and against "at least `limit` more".
 
-    Exact where each number is 0 or 1: it is the two-arm test of events. Else asymptotic, from FEWEST on.
+    Exact if each number is 0 or 1: the two-sample test of events. Otherwise asymptotic, from MIN_UNITS per side on.
     """
     if all(s.here.binary and s.rest.binary for s in sides):
         counts = [
@@ -83,7 +83,7 @@ def _log_e_difference(
 
 
 def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: the challenger's mean is at most `max`, or at least `min`; one-sample."""
+    """H0 of a FAIL: the challenger's mean is at most `max`, or at least `min`; one-sample."""
     name = check.name or ""
     sides = _sides_of(evidence, context.step, name)
     if not sides:
@@ -95,27 +95,27 @@ def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Findin
     more, less = _log_e_limit(here, found, limit, context.alpha)
     within, common = ((m.mean <= limit) == upper or m.mean == limit for m in (here, rest))
     excuse = (
-        f"the champion is beyond it too ({rest.mean:.4g}): a common cause"
+        f"the champion is beyond the limit too ({rest.mean:.4g}): a common cause"
         if not within and not common and rest.n
         else ""
     )
-    evident, proof = (more, less) if upper else (less, more)
-    said = f"{name} is {here.mean:.4g} over {here.n}; the limit is {limit:.4g}"
+    log_e, proof = (more, less) if upper else (less, more)
+    text = f"{name} is {here.mean:.4g} over {here.n}; the limit is {limit:.4g}"
     low, high = mean_interval(found, context.alpha)
     between = (low + limit, high + limit) if found.v else None
     result = TestResult(
-        here.n, evident, gain_mean(found, 0.0), within, _one_sided_feedback(sides) or excuse, proof
+        here.n, log_e, gain_mean(found, 0.0), within, _one_sided_feedback(sides) or excuse, proof
     )
-    return verdict(check, context, result, Wording(said, here.n, here.mean, between))
+    return decide(check, context, result, Wording(text, here.n, here.mean, between))
 
 
 def _difference_from_limit(here: Moments, limit: float) -> WeightedDifference:
-    """One side and its distance from a limit, as if it were a difference."""
+    """The difference of one side from a limit, in the form of a difference of two sides."""
     return WeightedDifference(here.total - here.n * limit, here.around(here.mean), here.n, here.n)
 
 
 def _log_e_limit(here: Moments, found: WeightedDifference, limit: float, alpha: float) -> tuple[float, float]:
-    """Log e-values against "at most the limit" and "at least the limit"; exact for numbers of 0 and 1."""
+    """Log e-values against "at most the limit" and "at least the limit"; exact if each number is 0 or 1."""
     if here.binary and 0 < limit < 1:
         x = round(here.total)
         return log_e_above(x, here.n, limit), log_e_below(x, here.n, limit)
@@ -125,7 +125,7 @@ def _log_e_limit(here: Moments, found: WeightedDifference, limit: float, alpha: 
 
 
 def _sides_of(evidence: Evidence, step: int, name: str) -> list[SplitMoments]:
-    """Of all steps so far in which both sides had traffic and something came back."""
+    """Moments of each stratum so far in which both sides had traffic and there is feedback."""
     compared = (s for s in evidence.strata if s.compares and s.step <= step)
     pairs = ((s.share, s.challenger.kpis.get(name), s.champion.kpis.get(name)) for s in compared)
     return [SplitMoments(w, here or Moments(), rest or Moments()) for w, here, rest in pairs if here or rest]
@@ -133,23 +133,25 @@ def _sides_of(evidence: Evidence, step: int, name: str) -> list[SplitMoments]:
 
 def _sum_moments(moments: Sequence[Moments]) -> Moments:
     out = Moments()
-    for some in moments:
-        out.merge(some)
+    for each in moments:
+        out.merge(each)
     return out
 
 
 def _one_sided_feedback(sides: Sequence[SplitMoments]) -> str:
-    """Feedback that comes back for one side oftener than for the other is no sample of either."""
+    """Why the feedback is no valid sample: one side gets it more often than its share; empty if it is valid."""
     if sum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(
         _COVERAGE_ALPHA
     ):
         return ""
     here, n = sum(s.here.n for s in sides), sum(s.here.n + s.rest.n for s in sides)
     expected = sum(s.share * (s.here.n + s.rest.n) for s in sides) / n
-    return f"{percent(here / n)} of the feedback is the challenger's, where its weight is {percent(expected)}"
+    return f"{percent(here / n)} of the feedback is for the challenger, but its weight is {percent(expected)}"
 
 
 def _no_feedback(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     if not any(s.compares and s.step <= context.step for s in evidence.strata):
         return incomparable(check, evidence, context)
-    return Finding(check.title, Verdict.UNDECIDED, f"no feedback yet; {context.min_requests} are needed")
+    return Finding(
+        check.title, Verdict.UNDECIDED, f"no feedback yet; {context.min_requests} values are needed"
+    )

@@ -1,6 +1,6 @@
-"""The rollout machine: a table (phase, event) → transition, and nothing else sets a phase.
+"""The rollout machine: a table (phase, event) → transition. Only its transitions set a phase.
 
-Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, LAPSE
+Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, STEP_TIMEOUT
 (the operator wrote `on_undecided: advance`) or an operator's resume or promote. A pair that is not in
 the table raises. An aborted or rolled back rollout leaves its phase only by `retry`.
 """
@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-WHOLE = 10_000  # weights are integers out of this many
+WHOLE = 10_000  # a weight is an integer out of this many
 
 
 class Phase(StrEnum):
@@ -26,12 +26,12 @@ class Phase(StrEnum):
 
 
 class Event(StrEnum):
-    """The first five come from the health loop, the others are the operator's verbs."""
+    """The first five come from the health loop; the others are commands of an operator."""
 
     BEGIN = "begin"  # the challenger can take its first traffic
     PASS = "pass"  # the step has held and each check passed
-    STEP_TIMEOUT = "step_timeout"  # max_step_time is over and the plan says to advance all the same
-    FAIL = "fail"  # a check failed or the fuse blew
+    STEP_TIMEOUT = "step_timeout"  # max_step_time is over and the plan says `on_undecided: advance`
+    FAIL = "fail"  # a check or the fuse FAILed
     WATCH_ENDED = "watch_ended"  # the watch after the promote is over
     PAUSE = "pause"
     RESUME = "resume"
@@ -42,10 +42,10 @@ class Event(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """`weight` out of 10 000, `hold` in seconds; `approval`: an operator must say so before the next.
+    """`weight`: out of 10 000; `hold`: seconds; `approval`: an operator must approve the next step.
 
-    `mirror`, out of 10 000: the share of the route's requests of which the challenger gets copies. A
-    step with neither is a preview: only testers reach the challenger.
+    `mirror`: share of the route's requests that are copied to the challenger, out of 10 000. A step without
+    weight and mirror is a preview: only testers reach the challenger.
     """
 
     weight: int
@@ -56,11 +56,11 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class RolloutState(msgspec.Struct, frozen=True):
-    """How far one rollout has come; times are wall-clock seconds.
+    """The state of one rollout; times are wall time in seconds.
 
-    `since`: when the step (or the phase) began. `patience_from`: from when max_step_time counts; a
-    resume starts it anew. `begun`: the challenger has had its first traffic of this attempt. `reason`:
-    that of the last transition. `content`: which challenger this is, whatever the plan for it.
+    `since`: when the step (or the phase) began. `patience_from`: when max_step_time began; a resume restarts it.
+    `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
+    `content`: identifies the challenger, independently of its plan.
     """
 
     route: str
@@ -96,7 +96,7 @@ class RolloutState(msgspec.Struct, frozen=True):
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a FAIL still ends it."""
+        """Whether a FAIL still ends the rollout."""
         return self.is_running or self.is_watched
 
     @property
@@ -105,11 +105,11 @@ class RolloutState(msgspec.Struct, frozen=True):
 
 
 class NotAllowedError(Exception):
-    """This event means nothing in this phase."""
+    """The phase does not accept this event."""
 
 
 def exposure(state: RolloutState) -> int:
-    """What the challenger's weight should be, out of 10 000."""
+    """The weight that the challenger should have, out of 10 000."""
     match state.phase:
         case Phase.PROGRESSING | Phase.PAUSED:
             return state.steps[state.step].weight if state.begun else 0
@@ -120,12 +120,12 @@ def exposure(state: RolloutState) -> int:
 
 
 def mirrored(state: RolloutState) -> int:
-    """The share of the route's requests that the challenger gets copies of, out of 10 000."""
+    """The share of the route's requests that are copied to the challenger, out of 10 000."""
     return state.steps[state.step].mirror if state.is_running and state.begun else 0
 
 
 def active_step(state: RolloutState) -> int | None:
-    """Which of the plan's traffic stages is in force: a step, len(steps) once promoted, None at home."""
+    """The step whose weights are in force: len(steps) after a promote, None if the challenger gets no traffic."""
     match state.phase:
         case Phase.PROGRESSING | Phase.PAUSED:
             return state.step if state.begun else None
@@ -218,7 +218,7 @@ def _stay(state: RolloutState, now: float) -> RolloutState:
 
 
 class Transition(NamedTuple):
-    """`targets` are the phases it may lead to."""
+    """`targets`: the phases that it may lead to."""
 
     apply: Callable[[RolloutState, float], RolloutState]
     targets: tuple[Phase, ...]
@@ -240,7 +240,7 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.PROMOTED, Event.FAIL): Transition(_fail_watch, (P.ROLLED_BACK,)),
     (P.PROMOTED, Event.WATCH_ENDED): Transition(_end_watch, (P.PROMOTED,)),
     (P.PROMOTED, Event.ROLLBACK): Transition(_rollback, (P.ROLLED_BACK,)),
-    # Abort is the panic button: it works in each phase, and pressing it twice is no error.
+    # Abort is for emergencies: it works in every phase, and a second abort is no error.
     (P.PROMOTED, Event.ABORT): Transition(_rollback, (P.ROLLED_BACK,)),
     (P.ABORTED, Event.ABORT): Transition(_stay, (P.ABORTED,)),
     (P.ROLLED_BACK, Event.ABORT): Transition(_stay, (P.ROLLED_BACK,)),
@@ -254,14 +254,16 @@ def advance(state: RolloutState, event: Event, now: float, reason: str = "") -> 
     transition = TABLE.get((state.phase, event))
     if transition is None:
         allowed = ", ".join(e for phase, e in TABLE if phase is state.phase)
-        raise NotAllowedError(f"a rollout that is {state.phase} knows no {event}; it knows {allowed}")
+        raise NotAllowedError(
+            f"a rollout that is {state.phase} does not accept {event}; it accepts {allowed}"
+        )
     after = transition.apply(state, now)
     return after if after is state else replace(after, reason=reason)
 
 
 def action_of(event: Event, before: RolloutState, after: RolloutState) -> str:
-    """The glossary's word for what a transition did, for the journal."""
+    """The action that a transition was, in the words of the glossary, for the journal."""
     if after.phase is not before.phase:
-        wording = {P.PAUSED: "pause", P.PROMOTED: "promote", P.ABORTED: "abort", P.ROLLED_BACK: "rollback"}
-        return wording.get(after.phase, "advance" if after.step > before.step else str(event))
+        actions = {P.PAUSED: "pause", P.PROMOTED: "promote", P.ABORTED: "abort", P.ROLLED_BACK: "rollback"}
+        return actions.get(after.phase, "advance" if after.step > before.step else str(event))
     return "advance" if after.step > before.step else str(event)

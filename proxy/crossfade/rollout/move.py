@@ -1,9 +1,9 @@
-"""What a rollout does next, given its verdicts: an event for the machine, or what it waits for.
+"""The next move of a rollout, given its findings: an event for the machine, or what it waits for.
 
-Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance wants
-everything together: the hold (or, with `advance_early`, proof that ends it), the requests, each check
-PASS, and an endpoint of the challenger that is up. Silence and VOID never advance, not even when time is up (laws 4 and 6).
-Other rollouts on the same route may hold it (rollout.beside).
+Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance needs all of: the hold (or,
+with `advance_early`, proof that ends it), the requests, a PASS of each check, and an endpoint of the challenger
+that is up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
+Other rollouts on the same route may block a move (rollout.other_rollouts).
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from crossfade.stats.sequential import bound
 
 
 class Facts(NamedTuple):
-    """`requests`: the challenger's in this step; `ready`: it has an endpoint that is up; `beside`: other rollouts."""
+    """`requests`: of the challenger in this step; `ready`: it has an endpoint that is up; `other_phases`: of other rollouts."""
 
-    verdicts: Sequence[Finding]
+    findings: Sequence[Finding]
     requests: int
     ready: bool
     other_phases: OtherPhases = NO_OTHERS
 
 
 class Move(NamedTuple):
-    """`reason` goes with the event into the journal; without one, `waiting_for` says why nothing happens."""
+    """`event` with its `reason` for the journal; without an event, `waiting_for` is what the rollout waits for."""
 
     event: Event | None
     reason: str = ""
@@ -44,8 +44,8 @@ def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move
 
 
 def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
-    """What it would do if it were alone on its route."""
-    failed = [v for v in facts.verdicts if v.verdict is Verdict.FAIL]
+    """The move that it would make if it were the only rollout of its route."""
+    failed = [v for v in facts.findings if v.verdict is Verdict.FAIL]
     if failed and (state.is_running or state.is_watched):
         return Move(Event.FAIL, "; ".join(f"{v.check}: {v.reason}" for v in failed))
     match state.phase:
@@ -58,7 +58,7 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROMOTED:
             return _watch_move(state, now)
         case Phase.PAUSED:
-            cause = "an approval" if state.awaits_approval else "an operator, being paused"
+            cause = "an approval" if state.awaits_approval else "an operator, because it is paused"
             return Move(None, waiting_for=f"{cause}: resume, promote or abort")
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
@@ -76,15 +76,15 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     step = state.steps[state.step]
     held = now - state.since
     missing = []
-    early = held < step.hold and _is_proven(facts.verdicts, plan.advance_early)
+    early = held < step.hold and _is_proven(facts.findings, plan.advance_early)
     if held < step.hold and not early:
         missing.append(f"{duration(step.hold - held)} of the hold of {duration(step.hold)}")
-    needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic of its own
+    needed = step.min_requests if step.weight or step.mirror else 0  # a preview has no traffic
     if facts.requests < needed:
         kind = "requests" if step.weight else "copies answered"
         missing.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
     missing += [
-        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.verdicts if v.verdict is not Verdict.PASS
+        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.findings if v.verdict is not Verdict.PASS
     ]
     if not facts.ready:
         missing.append(f"an endpoint of {plan.challenger} that is up")
@@ -98,18 +98,18 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     return _timeout_move(plan, needed, facts, missing)
 
 
-def _is_proven(verdicts: Sequence[Finding], alpha: float | None) -> bool:
-    """Whether each check that has a test is proven to keep its limit, which is more than to pass."""
-    result = [v for v in verdicts if v.evidence is not None]
-    if alpha is None or not result:
+def _is_proven(findings: Sequence[Finding], alpha: float | None) -> bool:
+    """Whether each check that has a test is proven at `alpha` to keep its limit, which is more than a PASS."""
+    tested = [v for v in findings if v.evidence is not None]
+    if alpha is None or not tested:
         return False
-    return all(v.proof is not None and v.proof >= bound(alpha) for v in result)
+    return all(v.proof is not None and v.proof >= bound(alpha) for v in tested)
 
 
 def _timeout_move(plan: Plan, needed: int, facts: Facts, missing: Sequence[str]) -> Move:
-    """max_step_time is over. VOID blames nobody and silence says nothing, so neither ends in more than a pause."""
-    reason = f"max_step_time is over, and the step still waits for {missing[0]}"
-    void = any(v.verdict is Verdict.VOID for v in facts.verdicts)
+    """The move after max_step_time. With VOID or too few requests it is at most a pause."""
+    reason = f"max_step_time is over and the step still waits for {missing[0]}"
+    void = any(v.verdict is Verdict.VOID for v in facts.findings)
     if plan.on_undecided == "abort" and not void:
         return Move(Event.ABORT, reason)
     if plan.on_undecided == "advance" and not void and facts.ready and facts.requests >= needed:

@@ -1,4 +1,4 @@
-"""Checks of outcomes: errors, answer times, and how many there were. The rule is that of `checks`."""
+"""Checks of outcomes: error rate, latency and number of requests. The rule is in `checks`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.plan import Check
-from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
     Share,
     TestResult,
     Wording,
+    decide,
     incomparable,
     newcombe_interval,
     share,
-    verdict,
 )
 from crossfade.stats.counts import ERROR
 from crossfade.stats.differences import gain_increase, log_e_within
@@ -39,8 +39,7 @@ from crossfade.stats.sequential import (
     wilson,
 )
 
-_SMALLEST_SHARE = 1e-6  # stands for a limit of 0, of which no test could be made
-COMMON_CAUSE = 2  # bad outcomes of the champion before it can be called sick
+_SMALLEST_SHARE = 1e-6  # used for a limit of 0, which cannot be tested
 
 
 def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -49,24 +48,24 @@ def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> F
     challenger, champion = side_totals(evidence.of_step(context.step))
     n, x = requests_not_abandoned(challenger), challenger.errors
     strata = evidence.of_step(context.step)
-    evident = _log_e_above_share(strata, ERROR, limit)
-    found = _limit_result(
-        Share(x, n), Share(champion.errors, requests_not_abandoned(champion)), limit, evident, context.prove
+    log_e = _log_e_above_share(strata, ERROR, limit)
+    result = _limit_result(
+        Share(x, n), Share(champion.errors, requests_not_abandoned(champion)), limit, log_e, context.prove
     )
-    said = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
-    return verdict(check, context, found, Wording(said, n, share(x, n), wilson(x, n)))
+    text = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
+    return decide(check, context, result, Wording(text, n, share(x, n), wilson(x, n)))
 
 
 def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at most 1 − q of the challenger's answers take longer than `max`; one-sample.
 
-    A request that has waited for longer counts as well, answered or not.
+    A request that has waited for longer counts even before it is answered.
     """
     limit, q = check.limit, check.quantile or 0.0
     strata = evidence.of_step(context.step)
     ours, theirs = event_totals(strata, check.title)
     times = side_totals(strata)[0].duration
-    found = _limit_result(
+    result = _limit_result(
         Share(ours.all, ours.n),
         Share(theirs.all, theirs.n),
         1 - q,
@@ -75,14 +74,14 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     )
     estimate, interval = _quantile_of(times, q)
     waiting = ours.n - times.count
-    said = (
+    text = (
         f"{check.subject} is {duration(estimate)} over {times.count} answers; the limit is {duration(limit)}"
     )
     if not times.count:
-        said = f"{waiting} requests have waited for longer than {duration(limit)} without an answer"
+        text = f"{waiting} requests have waited longer than {duration(limit)} without an answer"
     elif waiting > 0:
-        said += f"; {waiting} more have waited for longer without an answer"
-    return verdict(check, context, found, Wording(said, ours.n, estimate, interval))
+        text += f"; {waiting} more have waited longer than that without an answer"
+    return decide(check, context, result, Wording(text, ours.n, estimate, interval))
 
 
 def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
@@ -93,14 +92,14 @@ def _testable(limit: float) -> float:
     return min(max(limit, _SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def _limit_result(here: Share, rest: Share, limit: float, evident: float, prove: bool) -> TestResult:
-    """The rule for a limit of the challenger alone; `limit` is of the share."""
+def _limit_result(here: Share, rest: Share, limit: float, log_e: float, prove: bool) -> TestResult:
+    """The result for an absolute limit of the challenger; `limit`: of the share."""
     within = here.value <= limit
-    common = not within and rest.x >= COMMON_CAUSE and rest.value > limit
-    excuse = f"the champion is over it too ({percent(rest.value)}): a common cause"
+    common = not within and rest.x >= MIN_CHAMPION_ERRORS and rest.value > limit
+    excuse = f"the champion is over the limit too ({percent(rest.value)}): a common cause"
     gain = gain_above(here.value, _testable(limit))
     proof = log_e_below(here.x, here.n, _testable(limit)) if prove else None
-    return TestResult(here.n, evident, gain, within, excuse if common else "", proof)
+    return TestResult(here.n, log_e, gain, within, excuse if common else "", proof)
 
 
 def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -115,37 +114,37 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
         Share(champion.errors, requests_not_abandoned(champion)),
     )
     counts = split_counts(strata, ERROR)
-    evident = log_e_increase_restarted(counts, allowed, marked_counts(strata, ERROR))
+    log_e = log_e_increase_restarted(counts, allowed, marked_counts(strata, ERROR))
     p, q = here.value, rest.value
     gain = gain_increase(strata[-1].share, p, q, allowed)
-    said = (
+    text = (
         f"{percent(p)} of {here.n} requests failed against the champion's {percent(q)} of {rest.n}; "
         f"allowed is {percent(allowed)} more"
     )
-    if evident >= bound(context.alpha):
+    if log_e >= bound(context.alpha):
         low, _ = ratio_interval(counts, context.alpha)
         if low > 1:
-            said += f" (errors are at least {low:.3g} times as likely)"
+            text += f" (errors are at least {low:.3g} times as likely)"
     proof = log_e_within(counts, allowed) if context.prove else None
-    found = TestResult(min(here.n, rest.n), evident, gain, p <= q + allowed, proof=proof)
-    return verdict(check, context, found, Wording(said, here.n, p - q, newcombe_interval(here, rest)))
+    result = TestResult(min(here.n, rest.n), log_e, gain, p <= q + allowed, proof=proof)
+    return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest)))
 
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: the challenger exceeds `max_ratio` times the champion's quantile no oftener than the champion its own."""
+    """H0: the challenger exceeds `max_ratio` times the champion's quantile at most as often as the champion exceeds its quantile."""
     strata = evidence.comparable(context.step)
     if not strata:
         return incomparable(check, evidence, context)
     here, rest = event_totals(strata, check.title)
     if not here.n or not rest.n:
-        known = f"{min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers of the champion known"
+        known = f"the champion has {min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers that are needed"
         return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
     limit, q = check.limit, check.quantile or 0.0
     challenger, champion = (side.duration for side in side_totals(strata))
     ours, interval = _quantile_of(challenger, q)
     theirs, _ = _quantile_of(champion, q)
     counts = split_counts(strata, check.title)
-    found = TestResult(
+    result = TestResult(
         min(here.n, rest.n),
         log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
@@ -153,27 +152,27 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         proof=log_e_better(counts, 1.0) if context.prove else None,
     )
     if not challenger.count or not champion.count:
-        said = f"{here.all} of {here.n} requests have waited for too long, and {rest.all} of the champion's {rest.n}"
-        return verdict(check, context, found, Wording(said, here.n, None, None))
-    said = (
+        text = f"{here.all} of {here.n} requests exceed the limit, and {rest.all} of the champion's {rest.n}"
+        return decide(check, context, result, Wording(text, here.n, None, None))
+    text = (
         f"{check.subject} is {duration(ours)} over {challenger.count} answers against the champion's "
         f"{duration(theirs)}, {ours / theirs:.3g} times; allowed is {limit:.3g} times"
     )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
-    return verdict(check, context, found, Wording(said, here.n, ours / theirs, between))
+    return decide(check, context, result, Wording(text, here.n, ours / theirs, between))
 
 
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """Whether the challenger had its requests in this step; it can only pass or wait."""
+    """Whether the challenger has enough requests in this step. It never FAILs."""
     needed = int(check.limit)
     n = requests_not_abandoned(side_totals(evidence.of_step(context.step))[0])
-    finding = Verdict.PASS if n >= needed else Verdict.UNDECIDED
-    reason = f"{n} requests in this step; needed are {needed}"
-    return Finding(check.title, finding, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
+    verdict = Verdict.PASS if n >= needed else Verdict.UNDECIDED
+    reason = f"{n} requests in this step; {needed} are needed"
+    return Finding(check.title, verdict, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
 
 
 def _quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
-    """The quantile in seconds, and Wilson's interval of its rank carried over to it."""
+    """The quantile in seconds, and the quantiles at Wilson's interval of its rank."""
     if not held.count:
         return 0.0, None
     low, high = wilson(round(q * held.count), held.count)

@@ -1,6 +1,6 @@
-"""Checks of what the challenger says: its scores, and decisions that it changes.
+"""Checks of predictions: the distribution of the challenger's scores, and decisions that it changes.
 
-Rule: a new model *should* score differently, so "different" fails nobody: only a distance beyond the limit does.
+Rule: a new model *should* score differently, so a difference alone never FAILs; a distance beyond the limit does.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from crossfade.rollout.verdict_rule import (
     Share,
     TestResult,
     Wording,
+    decide,
     incomparable,
     newcombe_interval,
-    verdict,
 )
 from crossfade.stats.divergence import (
     SplitBins,
@@ -31,33 +31,36 @@ from crossfade.stats.divergence import (
 from crossfade.stats.pairs import Pairs, gain_excess, log_e_direction, log_e_excess
 from crossfade.stats.sequential import bound, log_mean_exp
 
-_SHOWN_ALPHA = 0.01  # of what is said beside a verdict and decides nothing
-_KS_95 = 1.358  # Kolmogorov's limit at 95 %, for display
+_SHOWN_ALPHA = 0.01  # of notes in a reason, which decide nothing
+_KS_95 = 1.358  # Kolmogorov-Smirnov quantile at 95 %, at one look, for display
 
 
 def score_divergence_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: at no cut is the share of scores up to it more than `max` from the champion's."""
+    """H0: at each cut, the share of scores up to it differs from the champion's by at most `max`."""
     strata = evidence.comparable(context.step)
     binned = _bins_of(strata)
     if not binned or evidence.levels is None:
         return _no_scores(check, evidence, context, strata)
     limit, below = check.limit, evidence.levels.below
     here, rest = _sum_bins(binned)
-    n, rest_n, apart = sum(here), sum(rest), ks_distance(here, rest)
+    n, rest_n, distance = sum(here), sum(rest), ks_distance(here, rest)
     logs = distance_logs(binned, below, limit)
-    found = TestResult(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), apart <= limit)
-    said = (
-        f"{n} scores are {apart:.3g} from the champion's {rest_n} (Kolmogorov-Smirnov); "
+    result = TestResult(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), distance <= limit)
+    text = (
+        f"Kolmogorov-Smirnov distance {distance:.3g} between {n} scores and the champion's {rest_n}; "
         f"the limit is {limit:.3g}{_comparison_note(binned)}"
     )
     half = _KS_95 * sqrt(1 / max(n, 1) + 1 / max(rest_n, 1))
-    return verdict(
-        check, context, found, Wording(said, n, apart, (max(apart - half, 0.0), min(apart + half, 1.0)))
+    return decide(
+        check,
+        context,
+        result,
+        Wording(text, n, distance, (max(distance - half, 0.0), min(distance + half, 1.0))),
     )
 
 
 def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: no decile of the champion's scores, and no tail, is more than `max_ratio` times likelier or rarer."""
+    """H0: each decile of the champion's scores, and each tail, is at most `max_ratio` times as likely or as rare."""
     strata = evidence.comparable(context.step)
     binned = _bins_of(strata)
     if not binned:
@@ -66,19 +69,19 @@ def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckConte
     here, rest = _sum_bins(binned)
     n, rest_n = sum(here), sum(rest)
     most = max((a, i) for i, a in enumerate(_share_factors(here, rest)))
-    evident = log_e_band(binned, limit)
-    found = TestResult(min(n, rest_n), evident, max(evident, 0.0) / max(n, 1), most[0] <= limit)
-    said = (
-        f"of {n} scores, bin {most[1] + 1} of {len(here)} has a share {most[0]:.3g} times off the champion's; "
-        f"allowed is {limit:.3g} times{_comparison_note(binned)}"
+    log_e = log_e_band(binned, limit)
+    result = TestResult(min(n, rest_n), log_e, max(log_e, 0.0) / max(n, 1), most[0] <= limit)
+    text = (
+        f"of {n} scores, the share of bin {most[1] + 1} of {len(here)} differs from the champion's by a factor of {most[0]:.3g}; "
+        f"the limit is {limit:.3g}{_comparison_note(binned)}"
     )
-    return verdict(check, context, found, Wording(said, n, most[0], None))
+    return decide(check, context, result, Wording(text, n, most[0], None))
 
 
 def _no_scores(check: Check, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]) -> Finding:
     if not strata:
         return incomparable(check, evidence, context)
-    known = f"{min(evidence.predicted.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} scores of the champion known"
+    known = f"the champion has {min(evidence.predicted.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} scores that are needed"
     return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
 
 
@@ -95,23 +98,23 @@ def _sum_bins(binned: Sequence[SplitBins]) -> tuple[list[int], list[int]]:
 
 
 def _share_factors(here: Sequence[int], rest: Sequence[int]) -> list[float]:
-    """How many times likelier or rarer each bin is, half a score added to each."""
+    """For each bin the ratio of shares, or its inverse if that is larger; half a score is added to each bin."""
     n, m, half = sum(here), sum(rest), len(here) / 2
     shares = (((x + 0.5) / (n + half), (y + 0.5) / (m + half)) for x, y in zip(here, rest, strict=True))
     return [max(p / q, q / p) for p, q in shares]
 
 
 def _comparison_note(binned: Sequence[SplitBins]) -> str:
-    """What is known beyond the question, and decides nothing."""
+    """A note for people that decides nothing: the PSI, and whether the distributions differ significantly."""
     index = f"; PSI {stability_index(*_sum_bins(binned)):.2g}"
     differ = log_e_differ(binned) >= bound(_SHOWN_ALPHA)
-    return index + (", so the models do predict differently" if differ else "")
+    return index + (", the distributions differ significantly" if differ else "")
 
 
 def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: the challenger decides otherwise at most `max` oftener than the champion, asked twice, does.
+    """H0: the share of decisions that the challenger changes is at most the champion's noise plus `max`.
 
-    On the pairs of this step or, where nothing is mirrored in it, of the last before it that has any.
+    The pairs are those of this step or, if nothing is mirrored in it, of the latest step before it that has any.
     """
     pairs, limit = Pairs(), check.limit
     paired = [s for s in evidence.strata if s.step <= context.step and s.challenger.pairs.n]
@@ -123,14 +126,14 @@ def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) ->
         )
     changed, noise = Share(pairs.changed, pairs.n), Share(pairs.noise, pairs.twice)
     beyond = changed.value - noise.value
-    said = f"{percent(changed.value)} of {pairs.n} decisions changed{_direction_note(pairs)}"
+    text = f"{percent(changed.value)} of {pairs.n} decisions changed{_direction_note(pairs)}"
     if pairs.twice:
-        said += f", {percent(noise.value)} of {pairs.twice} when the champion was asked twice"
+        text += f", {percent(noise.value)} of {pairs.twice} when the champion was asked twice"
     else:
-        said += " (the champion's own noise is not measured, and without it nothing fails: see `noise`)"
-    found = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit)
-    said += f"; allowed is {percent(limit)} more"
-    return verdict(check, context, found, Wording(said, pairs.n, beyond, newcombe_interval(changed, noise)))
+        text += " (the champion's own noise is not measured, so this check cannot FAIL: see `noise`)"
+    result = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit)
+    text += f"; allowed is {percent(limit)} more"
+    return decide(check, context, result, Wording(text, pairs.n, beyond, newcombe_interval(changed, noise)))
 
 
 def _direction_note(pairs: Pairs) -> str:

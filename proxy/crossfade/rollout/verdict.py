@@ -1,7 +1,7 @@
-"""The answer to a check, and the words it is given in.
+"""The verdict of a check, with its reason and numbers.
 
-Rule: a verdict always carries its numbers, and its reason is one sentence with the value observed,
-what it is compared with, and the threshold.
+Rule: a finding always has its numbers, and its reason is one sentence with the observed value, the value
+that it is compared with, and the limit.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from enum import StrEnum
 
 import msgspec
 
+MIN_CHAMPION_ERRORS = 2  # bad outcomes of the champion from which it can show a common cause
+
 
 class Verdict(StrEnum):
-    """VOID: the evidence itself is not valid for this question, so nobody is blamed and nothing advances."""
+    """VOID: the evidence is not valid for this check, so it neither counts against the challenger nor lets it advance."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -21,10 +23,10 @@ class Verdict(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """`n`: the challenger's requests looked at; `evidence` a log e-value that FAILs at `bound`.
+    """A verdict with reason and numbers. `n`: requests of the challenger; `evidence`: log e-value, a FAIL at `bound`.
 
-    `interval` is for display (95 %, at one look). `eta_requests`: requests on the challenger until a
-    verdict, at the present rates. `proof`: a log e-value too, that the limit is kept (for `advance_early`).
+    `interval`: of the estimate, for display (95 %, at one look). `eta_requests`: requests on the challenger until a
+    verdict, at the present rates. `proof`: log e-value that the limit is kept (for `advance_early`).
     """
 
     check: str
@@ -40,12 +42,12 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def percent(share: float) -> str:
-    """A share as one reads it: `0.52%`, `12.3%`."""
+    """A share in percent with three digits: `0.52%`, `12.3%`."""
     return f"{share * 100:.3g}%"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the unit one would choose: `182ms`, `4.5s`, `3m 20s`, `2h 5m`, `1d 4h`."""
+    """Seconds in readable units: `182ms`, `4.5s`, `3m 20s`, `2h 5m`, `1d 4h`."""
     if seconds < 1:
         return f"{seconds * 1000:.3g}ms"
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""The answer to a check: numbers and words → a verdict, by the rule of `checks`."""
+"""The rule of `checks`: the result of a test → a verdict with its reason and numbers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crossfade.stats.sequential import bound, wilson
 
 
 class CheckContext(NamedTuple):
-    """`alpha`: this check's share of the rollout's, for this step; `whole`: for all of them, if it has one test only.
+    """`alpha`: this check's part of the rollout's alpha in one step; `whole`: its part in all steps together.
 
-    `prove`: whether somebody wants to know if the limit is proven to be kept.
+    `prove`: whether to test also that the limit is kept (`advance_early`).
     """
 
     step: int
@@ -25,10 +25,10 @@ class CheckContext(NamedTuple):
 
 
 class TestResult(NamedTuple):
-    """`n`: requests, of the smaller side where two are compared; `gain`: of evidence, expected per request.
+    """`n`: requests, of the smaller side in a comparison; `evidence`: log e-value; `gain`: its expected growth per request.
 
-    `within`: whether the estimate keeps the limit; `excuse`: why the evidence blames nobody, if so;
-    `proof`: log e-value that the limit is kept, where there is a test of that.
+    `within`: whether the estimate keeps the limit; `excuse`: why the evidence is VOID, empty if it is valid;
+    `proof`: log e-value that the limit is kept, None if there is no such test.
     """
 
     n: int
@@ -40,37 +40,39 @@ class TestResult(NamedTuple):
 
 
 class Wording(NamedTuple):
-    """The sentence and the numbers shown; `n` on the challenger."""
+    """The sentence and the numbers shown to people; `n`: requests of the challenger."""
 
-    said: str
+    text: str
     n: int
     estimate: float | None
     interval: tuple[float, float] | None
 
 
-def verdict(check: Check, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
-    """The rule of `checks`, applied."""
+def decide(check: Check, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
+    """Apply the rule of `checks`."""
     limit = bound(context.alpha)
     missing = max(context.min_requests - result.n, 0)
-    finding, why = Verdict.PASS, ""
+    verdict, cause = Verdict.PASS, ""
     if result.excuse:
-        finding, why = Verdict.VOID, f"; {result.excuse}"
+        verdict, cause = Verdict.VOID, f"; {result.excuse}"
     elif result.evidence >= limit:
-        finding = Verdict.FAIL
+        verdict = Verdict.FAIL
     elif missing:
-        finding, why = Verdict.UNDECIDED, f"; {missing} more requests are needed"
+        verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:
-        finding, why = Verdict.UNDECIDED, "; not yet beyond chance"
-    proof = ceil((limit - result.evidence) / result.gain) if result.gain > 0 else 0
-    eta = min(filter(None, (missing, proof)), default=None) if finding is Verdict.UNDECIDED else None
-    known = wording.n > 0
+        verdict, cause = Verdict.UNDECIDED, "; not yet statistically significant"
+    to_proof = ceil((limit - result.evidence) / result.gain) if result.gain > 0 else 0
+    eta = min(filter(None, (missing, to_proof)), default=None) if verdict is Verdict.UNDECIDED else None
+    has_requests = wording.n > 0
     return Finding(
         check=check.title,
-        verdict=finding,
-        reason=wording.said + why if known else f"no requests yet; {context.min_requests} are needed",
+        verdict=verdict,
+        reason=wording.text + cause
+        if has_requests
+        else f"no requests yet; {context.min_requests} are needed",
         n=wording.n,
-        estimate=wording.estimate if known else None,
-        interval=wording.interval if known else None,
+        estimate=wording.estimate if has_requests else None,
+        interval=wording.interval if has_requests else None,
         evidence=result.evidence,
         bound=limit,
         proof=result.proof,
@@ -81,11 +83,13 @@ def verdict(check: Check, context: CheckContext, result: TestResult, wording: Wo
 def incomparable(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     if not evidence.of_step(context.step):
         return Finding(check.title, Verdict.UNDECIDED, f"no requests yet; {context.min_requests} are needed")
-    reason = "champion and challenger have not had live traffic at the same time: nothing to compare"
+    reason = "nothing to compare: champion and challenger have not had live traffic at the same time"
     return Finding(check.title, Verdict.VOID, reason)
 
 
 class Share(NamedTuple):
+    """x of n requests."""
+
     x: int
     n: int
 
@@ -99,7 +103,7 @@ def share(x: int, n: int) -> float:
 
 
 def newcombe_interval(here: Share, rest: Share) -> tuple[float, float]:
-    """Newcombe's interval of a difference of shares, from Wilson's of each."""
+    """Newcombe's interval of the difference of two shares, from Wilson's interval of each; for display only."""
     p, q = here.value, rest.value
     (low, high), (other_low, other_high) = wilson(here.x, here.n), wilson(rest.x, rest.n)
     down = sqrt((p - low) ** 2 + (other_high - q) ** 2)
