@@ -21,18 +21,20 @@ ARGO_FAILURE_LIMIT = 3  # failed measurements that do not yet end a rollout
 LOOKS = WINDOW // LOOK
 
 
-def naive_z(world: World, seen: Traffic) -> int | None:
+def naive_z(world: World, simulated: Traffic) -> int | None:
     """One-sided, p < 1 %, on all counts so far, at every look."""
-    n, x, m, y = (np.cumsum(a).astype(float) for a in (seen.n, seen.x, seen.rest_n, seen.rest_x))
+    n, x, m, y = (
+        np.cumsum(a).astype(float) for a in (simulated.n, simulated.x, simulated.rest_n, simulated.rest_x)
+    )
     pooled = (x + y) / (n + m)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (x / n - y / m) / np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     return first_look(z > Z_ONE_PERCENT)
 
 
-def mann_whitney(world: World, seen: Traffic) -> int | None:
+def mann_whitney(world: World, simulated: Traffic) -> int | None:
     """Two-sided, p < 2 %, on all intervals so far, from the tenth interval on."""
-    ours, theirs = by_window(world, seen)
+    ours, theirs = by_window(world, simulated)
     for count in range(FEWEST_WINDOWS, len(ours) + 1):
         if rank_z(ours[:count], theirs[:count]) > Z_TWO_PERCENT:
             return count * LOOKS - 1
@@ -48,30 +50,30 @@ def rank_z(ours: Floats, theirs: Floats) -> float:
     return (u - n * m / 2) / sqrt(n * m / 12 * corrected) if corrected > 0 else 0.0
 
 
-def flagger(world: World, seen: Traffic) -> int | None:
+def flagger(world: World, simulated: Traffic) -> int | None:
     """Abort at the fifth interval above the limit."""
-    return nth_over(world, seen, FLAGGER_THRESHOLD)
+    return nth_over(world, simulated, FLAGGER_THRESHOLD)
 
 
-def argo(world: World, seen: Traffic) -> int | None:
+def argo(world: World, simulated: Traffic) -> int | None:
     """Abort at the fourth interval above the limit."""
-    return nth_over(world, seen, ARGO_FAILURE_LIMIT + 1)
+    return nth_over(world, simulated, ARGO_FAILURE_LIMIT + 1)
 
 
-def nth_over(world: World, seen: Traffic, nth: int) -> int | None:
+def nth_over(world: World, simulated: Traffic, nth: int) -> int | None:
     """The limit is twice the true error rate, or 1.2 times the true p99 (p90 of scores)."""
     limit = 1.2 * P99 if world.timed else 1.2 * HIGH if world.scored else 2 * max(world.base)
-    over = first_look(np.cumsum(by_window(world, seen)[0] > limit) >= nth)
+    over = first_look(np.cumsum(by_window(world, simulated)[0] > limit) >= nth)
     return None if over is None else (over + 1) * LOOKS - 1
 
 
-def by_window(world: World, seen: Traffic) -> tuple[Floats, Floats]:
+def by_window(world: World, simulated: Traffic) -> tuple[Floats, Floats]:
     """Error share, or a quantile, of challenger and champion in each interval."""
     if world.timed or world.scored:
-        return seen.quantiles
-    return sum_by_window(seen.x) / np.maximum(sum_by_window(seen.n), 1), sum_by_window(
-        seen.rest_x
-    ) / np.maximum(sum_by_window(seen.rest_n), 1)
+        return simulated.quantiles
+    return sum_by_window(simulated.x) / np.maximum(sum_by_window(simulated.n), 1), sum_by_window(
+        simulated.rest_x
+    ) / np.maximum(sum_by_window(simulated.rest_n), 1)
 
 
 def sum_by_window(per_look: Ints) -> Ints:

@@ -59,7 +59,7 @@ def checks_of(world: World) -> dict[str, Check]:
     }
 
 
-def checks_abort(world: World, seen: Traffic) -> Aborts:
+def checks_abort(world: World, simulated: Traffic) -> Aborts:
     """The look at which each check FAILs.
 
     Evidence against the challenger grows only with a bad outcome of the challenger, so checks are evaluated when one
@@ -70,11 +70,11 @@ def checks_abort(world: World, seen: Traffic) -> Aborts:
     aborts: Aborts = dict.fromkeys(checks)
     evidence = Evidence("v2", "v3", baseline=champion_baseline(world))
     fix_limits(evidence, checks.values())
-    for look, step in enumerate(seen.step):
+    for look, step in enumerate(simulated.step):
         if len(evidence.strata) == step:
             evidence.open("r", int(step), int(step), world.shares[step])
-        gather(evidence, with_slow_answers(evidence, cells_of(seen, look)), checks.values())
-        if look % 5 == 0 if world.scored else seen.x[look] or look % 20 == 0:
+        gather(evidence, with_slow_answers(evidence, cells_of(simulated, look)), checks.values())
+        if look % 5 == 0 if world.scored else simulated.x[look] or look % 20 == 0:
             for name, check in checks.items():
                 finding = evaluate_check(check, evidence, CheckContext(int(step), 100, alpha, ALPHA))
                 if aborts[name] is None and finding.verdict is Verdict.FAIL:
@@ -96,22 +96,22 @@ def champion_baseline(world: World) -> Histogram:
     return baseline
 
 
-def cells_of(seen: Traffic, look: int) -> list[Cell]:
-    version = int(seen.step[look])
-    ours = Cell("r", "v3", "challenger", version, int(seen.n[look]), int(seen.x[look]))
-    theirs = Cell("r", "v2", "champion", version, int(seen.rest_n[look]), int(seen.rest_x[look]))
-    if seen.times:
+def cells_of(simulated: Traffic, look: int) -> list[Cell]:
+    version = int(simulated.step[look])
+    ours = Cell("r", "v3", "challenger", version, int(simulated.n[look]), int(simulated.x[look]))
+    theirs = Cell("r", "v2", "champion", version, int(simulated.rest_n[look]), int(simulated.rest_x[look]))
+    if simulated.times:
         ours.errors = theirs.errors = 0
-        for cell, times in zip((ours, theirs), seen.times[look], strict=True):
+        for cell, times in zip((ours, theirs), simulated.times[look], strict=True):
             fill(cell.duration, times)
     for side, cell in enumerate((ours, theirs)):
-        if seen.failed:
-            keys = [(int(who) + 1) * HASH_FACTOR % 2**64 for who in seen.failed[look][side]]
+        if simulated.failed:
+            keys = [(int(who) + 1) * HASH_FACTOR % 2**64 for who in simulated.failed[look][side]]
             cell.events[ERROR] = Events(keyed=len(keys), keys=keys)
-        if seen.scores:
-            for score in seen.scores[look][side].tolist():
+        if simulated.scores:
+            for score in simulated.scores[look][side].tolist():
                 cell.scores.add(score)
-    if seen.scores:
+    if simulated.scores:
         ours.errors = theirs.errors = 0
     return [ours, theirs]
 
@@ -133,10 +133,10 @@ def fill(histogram: Histogram, buckets: Ints) -> None:
     histogram.count += len(buckets)
 
 
-def two_sample_abort(world: World, seen: Traffic) -> int | None:
+def two_sample_abort(world: World, simulated: Traffic) -> int | None:
     """The two-sample test alone, without restarts, to compare with its Wald bound."""
-    here, rest = np.cumsum(seen.x), np.cumsum(seen.rest_x)
-    for look in np.flatnonzero(seen.x).tolist():
+    here, rest = np.cumsum(simulated.x), np.cumsum(simulated.rest_x)
+    for look in np.flatnonzero(simulated.x).tolist():
         counts = SplitCounts(world.shares[0], int(here[look]), int(rest[look]))
         if log_e_worse([counts], 1.0) >= bound(ALPHA):
             return int(look)
@@ -149,11 +149,11 @@ def wald(world: World) -> int:
     return ceil(bound(ALPHA) / (gain_worse(share, base * world.worse, base, 1.0) * share))
 
 
-def aborts_of(world: World, seen: Traffic) -> Aborts:
-    found = checks_abort(world, seen)
+def aborts_of(world: World, simulated: Traffic) -> Aborts:
+    found = checks_abort(world, simulated)
     if len(world.shares) == 1 and not (world.timed or world.customers or world.scored):
-        found[TWO_SAMPLE] = two_sample_abort(world, seen)
-    return found | {name: rival(world, seen) for name, rival in RIVALS.items()}
+        found[TWO_SAMPLE] = two_sample_abort(world, simulated)
+    return found | {name: rival(world, simulated) for name, rival in RIVALS.items()}
 
 
 def runs_of(world: World, runs: int, horizon: int) -> dict[str, list[int | None]]:

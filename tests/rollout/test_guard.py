@@ -32,9 +32,9 @@ from .counting import cell, check, evidence
 NO_FAULT = GuardInput(0.0, True, RecentOutcomes(), RecentOutcomes())
 
 
-def counted(backend: str, requests: int, errors: int = 0, **given: int) -> Cell:
+def counted(backend: str, requests: int, errors: int = 0, **fields: int) -> Cell:
     made = cell(backend, requests, errors)
-    for name, value in given.items():
+    for name, value in fields.items():
         setattr(made, name, value)
     return made
 
@@ -152,16 +152,18 @@ PLAN = replace(EXPANDED, checks=CHECKS)
 STATE = RolloutState("r", "canary", "v2", "v3", "i", PLAN.steps, 0.0, 0.0, 0.0, 0.0, begun=True)
 
 
-def given(made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0) -> EvaluationInput:
+def evaluation_input(
+    made: Evidence, outcomes: tuple[str, str] = ("", ""), lag: float = 0.0
+) -> EvaluationInput:
     return EvaluationInput(PLAN, STATE, made, *recent_outcomes(*outcomes), sticky=True, lag=lag, ready=True)
 
 
-def event(seen: EvaluationInput) -> Event | None:
-    return choose_move(seen, evaluate(seen), 1000.0).event
+def event(given: EvaluationInput) -> Event | None:
+    return choose_move(given, evaluate(given), 1000.0).event
 
 
-def bad(**given: int) -> Evidence:
-    return evidence(counted("v3", 400, 60, **given), cell("v2", 3600, 4))
+def bad(**fields: int) -> Evidence:
+    return evidence(counted("v3", 400, 60, **fields), cell("v2", 3600, 4))
 
 
 def test_a_warm_up_is_found_and_excuses_no_failure():
@@ -184,30 +186,30 @@ def test_is_failing_looks_at_the_champions_last_20_outcomes_within_10_seconds(ou
 
 
 def test_without_guard_findings_a_bad_challenger_fails_and_a_good_one_passes():
-    assert event(given(bad())) is Event.FAIL
-    assert event(given(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
+    assert event(evaluation_input(bad())) is Event.FAIL
+    assert event(evaluation_input(evidence(cell("v3", 400), cell("v2", 3600)))) is Event.PASS
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"),
+    ("given", "expected"),
     [
-        (given(bad(), lag=0.5), None),
-        (given(bad(), (".", "x" * 20)), None),
-        (given(bad(unkeyed=400)), None),  # the champion has no unkeyed requests
-        (given(bad(fell_back=60)), Event.FAIL),  # errors count against the assigned backend
-        (given(bad(), ("x" * 5, "." * 20)), Event.FAIL),
-        (given(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
+        (evaluation_input(bad(), lag=0.5), None),
+        (evaluation_input(bad(), (".", "x" * 20)), None),
+        (evaluation_input(bad(unkeyed=400)), None),  # the champion has no unkeyed requests
+        (evaluation_input(bad(fell_back=60)), Event.FAIL),  # errors count against the assigned backend
+        (evaluation_input(bad(), ("x" * 5, "." * 20)), Event.FAIL),
+        (evaluation_input(evidence(), ("x" * 5, "." * 20), lag=0.5), None),
     ],
 )
-def test_a_fail_acts_unless_the_guard_excuses_it(seen, expected):
-    assert event(seen) is expected
-    findings = [v.verdict for v in evaluate(seen)]
+def test_a_fail_acts_unless_the_guard_excuses_it(given, expected):
+    assert event(given) is expected
+    findings = [v.verdict for v in evaluate(given)]
     assert Verdict.VOID in findings or expected is Event.FAIL
     assert (Verdict.FAIL in findings) == (expected is Event.FAIL)
 
 
 def test_an_excused_fail_gives_the_cause_and_keeps_its_numbers():
-    failed, excused = evaluate(given(bad()))[0], evaluate(given(bad(), lag=0.5))[1]
+    failed, excused = evaluate(evaluation_input(bad()))[0], evaluate(evaluation_input(bad(), lag=0.5))[1]
     assert excused.reason == (
         f"{failed.reason}; not counted against the challenger because the proxy is saturated: a worker's event loop lags by 500ms; the limit is 200ms"
     )
@@ -217,7 +219,7 @@ def test_an_excused_fail_gives_the_cause_and_keeps_its_numbers():
 @pytest.mark.parametrize("counts", [{"fell_back": 41}, {"unkeyed": 400}])
 def test_a_guard_finding_alone_holds_a_good_challenger(counts):
     made = evidence(counted("v3", 400, **counts), counted("v2", 3600, unkeyed=counts.get("unkeyed", 0) * 9))
-    seen = given(made)
-    move = choose_move(seen, evaluate(seen), 1000.0)
+    given = evaluation_input(made)
+    move = choose_move(given, evaluate(given), 1000.0)
     assert move.event is None
     assert "VOID" in move.waiting_for

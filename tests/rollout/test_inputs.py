@@ -1,4 +1,4 @@
-"""What a decision keeps gives the same verdicts and the same move as what was seen."""
+"""The encoded inputs of a decision give the same findings and the same move as the original inputs."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def plan(checks=CHECKS, **fuse: float) -> Plan:
     return msgspec.structs.replace(made, checks=tuple(checks))
 
 
-def seen(rng: random.Random, wanted: Plan) -> EvaluationInput:
-    """Two steps and the watch, full of everything, at a random point of the rollout."""
+def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
+    """Counts of every kind in two steps and the watch, at a random point of the rollout."""
     evidence, recents, other = (
         Evidence("v2", "v3", baseline=Histogram()),
         (RecentOutcomes(), RecentOutcomes()),
@@ -65,12 +65,14 @@ def seen(rng: random.Random, wanted: Plan) -> EvaluationInput:
                 made.recent = [rng.random() < 0.4 for _ in range(n)]
                 recent.add(made.recent, 1000.0 * step + tick)
                 cells.append(made)
-            gather(evidence, cells, wanted.checks)
+            gather(evidence, cells, plan_used.checks)
     phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
-    state = RolloutState("r", "canary", "v2", "v3", "i", wanted.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True)
+    state = RolloutState(
+        "r", "canary", "v2", "v3", "i", plan_used.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True
+    )
     state = msgspec.structs.replace(state, step=rng.randint(0, 1), watch_until=9e9)
     return EvaluationInput(
-        wanted,
+        plan_used,
         state,
         evidence,
         *recents,
@@ -82,10 +84,10 @@ def seen(rng: random.Random, wanted: Plan) -> EvaluationInput:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_nothing_that_matters_is_left_out(seed):
+def test_decoded_inputs_give_the_same_findings_and_move(seed):
     rng = random.Random(seed)
     fuse = {"consecutive_errors": rng.randint(1, 40), "error_share": 0.5, "of_last": rng.randint(2, 60)}
-    given = seen(rng, plan(**(fuse if seed % 2 else {})))
+    given = random_input(rng, plan(**(fuse if seed % 2 else {})))
     again = decode_inputs(json.loads(json.dumps(encode_inputs(given), sort_keys=True, allow_nan=False)))
     assert again.plan == given.plan and again.state == given.state
     findings = evaluate(given)
@@ -94,8 +96,8 @@ def test_nothing_that_matters_is_left_out(seed):
     assert encode_inputs(again) == encode_inputs(given)
 
 
-def test_what_does_not_matter_is():
-    given = seen(random.Random(3), plan(checks=CHECKS[:2]))
+def test_fields_that_change_no_verdict_are_left_out():
+    given = random_input(random.Random(3), plan(checks=CHECKS[:2]))
     kept = decode_inputs(encode_inputs(given))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
     since = kept.challenger.ticks[0][0]
@@ -104,8 +106,10 @@ def test_what_does_not_matter_is():
     assert sum(len(outcomes) for _, outcomes in given.champion.ticks) > 20
 
 
-def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
-    given = seen(random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")]))
+def test_earlier_steps_are_kept_if_the_present_step_has_no_comparable_stratum():
+    given = random_input(
+        random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")])
+    )
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
         state = msgspec.structs.replace(given.state, phase=phase, step=step)
         again = decode_inputs(encode_inputs(msgspec.structs.replace(given, state=state)))
@@ -113,14 +117,14 @@ def test_earlier_steps_are_kept_where_they_stand_in_for_the_present():
 
 
 def at_the_second_step(checks) -> EvaluationInput:
-    """Of a rollout that is under way, with counts of both steps."""
-    given = seen(random.Random(3), plan(checks))
+    """Inputs of a running rollout in its second step, with counts of both steps."""
+    given = random_input(random.Random(3), plan(checks))
     state = msgspec.structs.replace(given.state, phase=Phase.PROGRESSING, step=1)
     return msgspec.structs.replace(given, state=state)
 
 
 @pytest.mark.parametrize("only", CHECKS, ids=lambda only: only.title)
-def test_each_check_alone_has_the_strata_that_it_counts(only):
+def test_for_a_single_check_the_strata_that_it_counts_are_kept(only):
     """A KPI and a disagreement count the earlier steps together with the present one; no other check does."""
     given = at_the_second_step([only])
     again = decode_inputs(encode_inputs(given))
@@ -129,7 +133,7 @@ def test_each_check_alone_has_the_strata_that_it_counts(only):
     assert evaluate(again) == evaluate(given)
 
 
-def test_earlier_steps_stay_away_while_some_stratum_of_the_present_step_compares():
+def test_earlier_steps_are_left_out_if_a_stratum_of_the_present_step_is_comparable():
     """Another rollout of the route may have taken the champion's traffic for a part of the step."""
     given = at_the_second_step(CHECKS[:2])
     given.evidence.open("r", 9, 1, 1.0)
@@ -137,6 +141,6 @@ def test_earlier_steps_stay_away_while_some_stratum_of_the_present_step_compares
 
 
 @pytest.mark.parametrize("value", [{}, {"plan": 1}])
-def test_what_was_not_written_so_is_refused(value):
+def test_invalid_inputs_are_refused(value):
     with pytest.raises(msgspec.ValidationError):
         decode_inputs(value)

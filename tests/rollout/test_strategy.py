@@ -1,4 +1,4 @@
-"""Presets expand to plans, and what is written wins over them."""
+"""Presets expand to plans, and settings of the operator replace those of the preset."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ def test_each_strategy_expands_to_rising_steps_and_at_least_one_check(strategy):
     assert set(PRESETS) == set(get_args(Strategy))
 
 
-def test_canary_climbs_and_promotes_by_itself():
+def test_canary_has_four_steps_and_promotes_without_approval():
     plan = expand(rollout())
     assert [s.weight for s in plan.steps] == [100, 500, 2500, 5000]
     assert not any(s.approval for s in plan.steps)
 
 
-def test_blue_green_is_one_flip():
+def test_blue_green_has_one_step_at_full_weight():
     assert [(s.weight, s.approval) for s in expand(rollout("blue_green")).steps] == [(WHOLE, False)]
 
 
-def test_a_shadow_gets_copies_and_then_becomes_a_canary():
+def test_shadow_mirrors_first_and_then_has_the_steps_of_a_canary():
     plan = expand(rollout("shadow"))
     assert [s.mirror for s in plan.steps if s.mirror] == [1000, WHOLE]
     assert plan.steps[2:] == expand(rollout("canary")).steps
     assert not any(s.approval for s in plan.steps)
 
 
-def test_a_plan_that_ends_in_copies_or_a_preview_wants_an_operator():
+def test_a_plan_that_ends_without_live_traffic_needs_an_approval():
     ended = expand(rollout("shadow", steps=(StepConfig(mirror=1000), StepConfig(mirror=WHOLE)))).steps
     assert [(s.mirror, s.approval) for s in ended] == [(1000, False), (WHOLE, True)]
     preview = expand(rollout("blue_green", steps=(StepConfig(weight=0), StepConfig(weight=WHOLE)))).steps
@@ -67,7 +67,7 @@ LIVE = (
 @pytest.mark.parametrize(
     ("step", "checks"), [(0, ()), (1, (COPIED,)), (2, (*LIVE, COPIED)), (3, (*LIVE, COPIED))]
 )
-def test_a_step_is_asked_what_its_traffic_can_answer(step, checks):
+def test_a_step_has_the_checks_that_its_traffic_can_answer(step, checks):
     steps = (StepConfig(weight=0), StepConfig(mirror=1000), StepConfig(weight=1000))
     assert checks_for_step(expand(rollout(steps=steps, checks=(*LIVE, COPIED))), step) == tuple(
         map(check_of, checks)
@@ -75,12 +75,12 @@ def test_a_step_is_asked_what_its_traffic_can_answer(step, checks):
 
 
 @pytest.mark.parametrize("strategy", ["champion_challenger", "ab_test"])
-def test_some_strategies_never_promote_by_themselves(strategy):
+def test_champion_challenger_and_ab_test_need_an_approval_to_promote(strategy):
     plan = expand(rollout(strategy, steps=(StepConfig(weight=1000), StepConfig(weight=2000))))
     assert [s.approval for s in plan.steps] == [False, True]
 
 
-def test_what_is_written_wins():
+def test_settings_of_the_operator_replace_the_preset():
     check = CheckConfig(metric="requests", min=7)
     plan = expand(
         rollout(
@@ -121,10 +121,10 @@ def test_a_check_has_a_title(check: str, title: str):
 
 
 @given(st.integers(0, WHOLE), st.integers(0, WHOLE), st.integers(0, WHOLE))
-def test_a_step_s_split_is_whole_and_leaves_other_members_alone(other, held, weight):
-    held = min(held, WHOLE - other)
-    home = {"v1": other, "v2": WHOLE - other - held, "v3": held}
-    split = split_for_step(home, "v2", "v3", weight)
+def test_the_split_of_a_step_is_complete_and_keeps_other_backends(other, challenger_weight, weight):
+    challenger_weight = min(challenger_weight, WHOLE - other)
+    split_before = {"v1": other, "v2": WHOLE - other - challenger_weight, "v3": challenger_weight}
+    split = split_for_step(split_before, "v2", "v3", weight)
     assert sum(split.values()) == WHOLE
     assert split["v1"] == other
     assert split["v3"] == min(weight, WHOLE - other)

@@ -59,13 +59,13 @@ def test_the_same_seed_gives_the_same_run():
 
 @pytest.mark.parametrize("world", [*NULLS, *ALTERNATIVES], ids=lambda world: world.name)
 def test_traffic_matches_its_world(world):
-    seen = traffic(world, 400, np.random.default_rng(1))
-    assert (seen.n + seen.rest_n == LOOK).all()
-    assert (seen.x <= seen.n).all() and (seen.rest_x <= seen.rest_n).all()
-    assert set(seen.step) == set(range(len(world.shares)))
-    share = seen.n.sum() / (400 * LOOK)
+    simulated = traffic(world, 400, np.random.default_rng(1))
+    assert (simulated.n + simulated.rest_n == LOOK).all()
+    assert (simulated.x <= simulated.n).all() and (simulated.rest_x <= simulated.rest_n).all()
+    assert set(simulated.step) == set(range(len(world.shares)))
+    share = simulated.n.sum() / (400 * LOOK)
     assert share == pytest.approx(np.mean(world.shares), rel=0.15)
-    assert [len(pair) for pair in seen.times] == [2] * (400 if world.timed else 0)
+    assert [len(pair) for pair in simulated.times] == [2] * (400 if world.timed else 0)
 
 
 def traffic_with_errors(x: list[int]) -> Traffic:
@@ -136,8 +136,8 @@ def test_the_wald_bounds_that_the_page_states(share, requests):
 
 def test_in_the_world_of_customers_a_few_cause_all_errors():
     """Half of the requests of 100 customers fail, and none of the others. A side may have more or fewer of the 100."""
-    seen = traffic(CUSTOMERS, 3000, np.random.default_rng(2))
-    rate = (seen.x.sum() + seen.rest_x.sum()) / (3000 * LOOK)
+    simulated = traffic(CUSTOMERS, 3000, np.random.default_rng(2))
+    rate = (simulated.x.sum() + simulated.rest_x.sum()) / (3000 * LOOK)
     assert rate == pytest.approx(0.01, rel=0.05)
     errors = [traffic(CUSTOMERS, 1000, np.random.default_rng(seed)).x.sum() for seed in range(8)]
     assert np.std(errors) > 2 * np.sqrt(np.mean(errors))  # far more variance than independent requests have

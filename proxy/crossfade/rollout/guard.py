@@ -27,7 +27,7 @@ SATURATED = 0.2  # lag of a worker's event loop, seconds
 _MIN_REQUESTS = 50  # before a share of requests is compared with a limit
 _MAX_FALLBACK_SHARE = 0.1  # share of a side's requests in a step that another backend answered
 _MAX_UNKEYED_SHARE = 0.5  # share of a step's requests on a sticky route
-SICK_OF = 20  # latest outcomes of the champion that show whether it is failing
+CHAMPION_OUTCOMES = 20  # latest outcomes of the champion that show whether it is failing
 _FAILING_SHARE = 0.5
 _SAME_TIME = (
     10.0  # the champion's outcomes count if at most so many seconds older than the challenger's latest
@@ -106,12 +106,14 @@ def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> G
     ticks = challenger.ticks or champion.ticks
     if not ticks:
         return None
-    latest, _ = champion.last(SICK_OF, ticks[-1][0] - _SAME_TIME)
+    latest, _ = champion.last(CHAMPION_OUTCOMES, ticks[-1][0] - _SAME_TIME)
     bad = sum(latest)
-    if len(latest) < SICK_OF or bad < _FAILING_SHARE * SICK_OF:
+    if len(latest) < CHAMPION_OUTCOMES or bad < _FAILING_SHARE * CHAMPION_OUTCOMES:
         return None
-    text = f"the champion is failing: {bad} of its last {SICK_OF} requests failed"
-    return GuardFinding(Finding(CHAMPION, Verdict.VOID, text, SICK_OF, bad / SICK_OF), True)
+    text = f"the champion is failing: {bad} of its last {CHAMPION_OUTCOMES} requests failed"
+    return GuardFinding(
+        Finding(CHAMPION, Verdict.VOID, text, CHAMPION_OUTCOMES, bad / CHAMPION_OUTCOMES), True
+    )
 
 
 def is_failing(champion: RecentOutcomes, now: float) -> bool:
@@ -119,8 +121,8 @@ def is_failing(champion: RecentOutcomes, now: float) -> bool:
 
     It depends on earlier ticks only, so it is independent of the side of each request that is left out.
     """
-    latest, _ = champion.last(SICK_OF, now - _SAME_TIME)
-    return len(latest) == SICK_OF and sum(latest) >= _FAILING_SHARE * SICK_OF
+    latest, _ = champion.last(CHAMPION_OUTCOMES, now - _SAME_TIME)
+    return len(latest) == CHAMPION_OUTCOMES and sum(latest) >= _FAILING_SHARE * CHAMPION_OUTCOMES
 
 
 def _warming_up(challenger: str) -> GuardFinding:

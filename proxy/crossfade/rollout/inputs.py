@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import RecentOutcomes
-from crossfade.rollout.guard import SICK_OF
+from crossfade.rollout.guard import CHAMPION_OUTCOMES
 from crossfade.stats.counts import Cell
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.scores import Scores
@@ -25,7 +25,7 @@ from crossfade.stats.scores import Scores
 def encode_inputs(given: EvaluationInput) -> dict[str, Any]:
     """Every key is a string, as in JSON, so that decoding gives equal values."""
     fuse = given.plan.fuse
-    kept = max(SICK_OF, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
+    kept = max(CHAMPION_OUTCOMES, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
     challenger = _latest(given.challenger, kept)
     champion = _champion_outcomes(given.champion, challenger, kept)
     needed = replace(given, evidence=_needed_evidence(given), challenger=challenger, champion=champion)

@@ -89,9 +89,9 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     if not facts.ready:
         missing.append(f"an endpoint of {plan.challenger} that is up")
     if not missing:
-        said = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
-        said += ", every limit proven to be kept: advanced early" if early else ""
-        return Move(Event.PASS, f"held {duration(held)}{said}")
+        text = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
+        text += ", every limit proven to be kept: advanced early" if early else ""
+        return Move(Event.PASS, f"held {duration(held)}{text}")
     waited = now - state.patience_from
     if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
         return Move(None, waiting_for=missing[0])

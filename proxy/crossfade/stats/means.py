@@ -84,18 +84,18 @@ class WeightedDifference(NamedTuple):
 
 def weighted_difference(strata: Iterable[SplitMoments]) -> WeightedDifference:
     """The difference of means with overlap weights: a stratum has weight w(1 − w) times its units (statistics 1.6)."""
-    s = seen = expected = d = 0.0
+    s = observed = expected = d = 0.0
     n = 0
     for w, here, rest in strata:
         units = here.n + rest.n
         m = (here.total + rest.total) / units if units else 0.0
         s += (1 - w) * (here.total - here.n * m) - w * (rest.total - rest.n * m)
         near, far = here.around(m), rest.around(m)
-        seen += (1 - w) ** 2 * near + w**2 * far
+        observed += (1 - w) ** 2 * near + w**2 * far
         expected += w * (1 - w) * (near + far)
         d += w * (1 - w) * units
         n += units
-    return WeightedDifference(s, max(seen, expected), d, n)
+    return WeightedDifference(s, max(observed, expected), d, n)
 
 
 def mean_interval(found: WeightedDifference, alpha: float) -> tuple[float, float]:
