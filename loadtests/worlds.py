@@ -69,7 +69,7 @@ class Traffic(NamedTuple):
     """One row for each look: requests (`n`, `rest_n`) and events (`x`, `rest_x`) of challenger and champion.
 
     Events are errors, answers above the true p99 (timed world) or high scores (scored world). `times`: histogram
-    bucket of each request (timed). `failed`: the customers whose requests failed (customers). `scores`: of each request (scored).
+    bucket of each request (timed). `failed`: customers whose requests failed. `scores`: of each request (scored).
     """
 
     step: Ints

@@ -211,7 +211,8 @@ def test_a_fail_acts_unless_the_guard_excuses_it(given, expected):
 def test_an_excused_fail_gives_the_cause_and_keeps_its_numbers():
     failed, excused = evaluate(evaluation_input(bad()))[0], evaluate(evaluation_input(bad(), lag=0.5))[1]
     assert excused.reason == (
-        f"{failed.reason}; not counted against the challenger because the proxy is saturated: a worker's event loop lags by 500ms; the limit is 200ms"
+        f"{failed.reason}; not counted against the challenger because the proxy is saturated: "
+        "a worker's event loop lags by 500ms; the limit is 200ms"
     )
     assert (excused.evidence, excused.bound, excused.n) == (failed.evidence, failed.bound, failed.n)
 

@@ -28,7 +28,7 @@ def scoring(backend: str, n: int, power: float, rng: random.Random, role: str = 
 
 
 def scored(power: float, n: int = 400, ticks: int = 5) -> Evidence:
-    """The champion's scores are uniform, the challenger's are uniform to a power. A tenth of the requests goes to the challenger."""
+    """The champion's scores are uniform, the challenger's are uniform to a power; its share is a tenth."""
     rng = random.Random(5)
     made = evidence(scoring("v2", MIN_FOR_QUANTILE, 1.0, rng))
     for _ in range(ticks):

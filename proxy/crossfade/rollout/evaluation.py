@@ -24,7 +24,7 @@ from crossfade.rollout.verdict import Finding
 class EvaluationInput(msgspec.Struct):
     """All inputs of one evaluation. `ready`: the challenger can take traffic; `lag`: of the workers, seconds.
 
-    `external`: the latest results of the plan's Prometheus queries; `other_phases`: the phases of the route's other rollouts.
+    `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
     """
 
     plan: Plan

@@ -121,7 +121,7 @@ class Evidence(msgspec.Struct):
         self.firsts.setdefault(step, {})
 
     def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
-        """Whether these counts are in the warm-up, `warm_up` seconds from the challenger's first request; `now`: wall time."""
+        """Whether it is less than `warm_up` seconds since the challenger's first request; `now`: wall time."""
         if self.warm_until is None:
             versions = {s.version for s in self.strata}
             if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):
@@ -242,7 +242,7 @@ def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
     """Fix the limits of latency checks for later answers: `max` itself, or the champion's quantile so far.
 
     A quantile is fixed again when the champion has twice as many durations as the last time, so workers seldom get
-    another limit. An inaccurate limit costs power, not validity, because it is fixed before the answers that it is applied to.
+    another limit. An inaccurate limit costs power, not validity: it is fixed before the answers that it is applied to.
     """
     known = evidence.baseline.count
     due = known >= max(MIN_FOR_QUANTILE, 2 * evidence.limits_from)

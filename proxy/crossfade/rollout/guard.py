@@ -102,7 +102,7 @@ def _saturated_proxy(lag: float) -> GuardFinding | None:
 
 
 def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> GuardFinding | None:
-    """Half of the champion's latest outcomes are errors, as of the challenger's latest outcome (or its own if there is none)."""
+    """Half of the champion's latest outcomes are errors, at the time of the challenger's latest outcome if it has any."""
     ticks = challenger.ticks or champion.ticks
     if not ticks:
         return None

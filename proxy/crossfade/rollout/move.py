@@ -19,7 +19,7 @@ from crossfade.stats.sequential import bound
 
 
 class Facts(NamedTuple):
-    """`requests`: of the challenger in this step; `ready`: it has an endpoint that is up; `other_phases`: of other rollouts."""
+    """`requests`: of the challenger in this step; `ready`: it has an endpoint that is up."""
 
     findings: Sequence[Finding]
     requests: int
@@ -107,7 +107,7 @@ def _is_proven(findings: Sequence[Finding], alpha: float | None) -> bool:
 
 
 def _timeout_move(plan: Plan, needed: int, facts: Facts, missing: Sequence[str]) -> Move:
-    """The move after max_step_time. With VOID or too few requests it is at most a pause."""
+    """The move after max_step_time. With VOID it is only a pause; with too few requests it never advances."""
     reason = f"max_step_time is over and the step still waits for {missing[0]}"
     void = any(v.verdict is Verdict.VOID for v in facts.findings)
     if plan.on_undecided == "abort" and not void:

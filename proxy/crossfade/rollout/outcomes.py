@@ -131,14 +131,17 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
 
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: the challenger exceeds `max_ratio` times the champion's quantile at most as often as the champion exceeds its quantile."""
+    """H0: the challenger exceeds `max_ratio` times a quantile of the champion at most as often as the champion exceeds it."""
     strata = evidence.comparable(context.step)
     if not strata:
         return incomparable(check, evidence, context)
     here, rest = event_totals(strata, check.title)
     if not here.n or not rest.n:
-        known = f"the champion has {min(evidence.baseline.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} answers that are needed"
-        return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
+        known = min(evidence.baseline.count, MIN_FOR_QUANTILE)
+        reason = (
+            f"nothing to compare yet: the champion has {known} of {MIN_FOR_QUANTILE} answers that are needed"
+        )
+        return Finding(check.title, Verdict.UNDECIDED, reason)
     limit, q = check.limit, check.quantile or 0.0
     challenger, champion = (side.duration for side in side_totals(strata))
     ours, interval = _quantile_of(challenger, q)
@@ -171,10 +174,10 @@ def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     return Finding(check.title, verdict, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
 
 
-def _quantile_of(held: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
+def _quantile_of(durations: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
     """The quantile in seconds, and the quantiles at Wilson's interval of its rank."""
-    if not held.count:
+    if not durations.count:
         return 0.0, None
-    low, high = wilson(round(q * held.count), held.count)
-    low_edge, value, high_edge = held.quantiles((min(low, q), q, max(high, q)))
+    low, high = wilson(round(q * durations.count), durations.count)
+    low_edge, value, high_edge = durations.quantiles((min(low, q), q, max(high, q)))
     return value, (low_edge, high_edge)

@@ -72,7 +72,8 @@ def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckConte
     log_e = log_e_band(binned, limit)
     result = TestResult(min(n, rest_n), log_e, max(log_e, 0.0) / max(n, 1), most[0] <= limit)
     text = (
-        f"of {n} scores, the share of bin {most[1] + 1} of {len(here)} differs from the champion's by a factor of {most[0]:.3g}; "
+        f"of {n} scores, the share of bin {most[1] + 1} of {len(here)} differs from the champion's "
+        f"by a factor of {most[0]:.3g}; "
         f"the limit is {limit:.3g}{_comparison_note(binned)}"
     )
     return decide(check, context, result, Wording(text, n, most[0], None))
@@ -81,8 +82,9 @@ def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckConte
 def _no_scores(check: Check, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]) -> Finding:
     if not strata:
         return incomparable(check, evidence, context)
-    known = f"the champion has {min(evidence.predicted.count, MIN_FOR_QUANTILE)} of {MIN_FOR_QUANTILE} scores that are needed"
-    return Finding(check.title, Verdict.UNDECIDED, f"nothing to compare yet: {known}")
+    known = min(evidence.predicted.count, MIN_FOR_QUANTILE)
+    reason = f"nothing to compare yet: the champion has {known} of {MIN_FOR_QUANTILE} scores that are needed"
+    return Finding(check.title, Verdict.UNDECIDED, reason)
 
 
 def _bins_of(strata: Sequence[Stratum]) -> list[SplitBins]:

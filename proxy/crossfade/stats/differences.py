@@ -75,7 +75,7 @@ def _log_factors(stakes: Iterable[float], share: float, drift: float) -> _Factor
 def log_e_within(strata: Iterable[SplitCounts], margin: float) -> float:
     """Log e-value against "the event probability is at least `margin` higher here": proof that the margin is kept.
 
-    Π(1 − λZ). A request without an event is evidence too, so it grows even if neither side has events. 0 if margin ≤ 0.
+    Π(1 − λZ). A request without an event is evidence too, so it grows even without events. 0 if margin ≤ 0.
     """
     return log_mean_exp(sum_logs(_within_logs(counts, margin) for counts in strata)) if margin > 0 else 0.0
 

@@ -69,7 +69,7 @@ def _bin_ranges(strata: Sequence[SplitBins]) -> Iterator[list[SplitCounts]]:
 
 
 def log_e_differ(strata: Sequence[SplitBins]) -> float:
-    """Log e-value against "both sides have the same distribution", even if answers of one side are missing. For display only.
+    """Log e-value against "both sides have the same distribution", for display only. Answers of one side may be missing.
 
     Mean over k of Π_b B(kw + c_b, k(1 − w) + d_b)/B(kw, k(1 − w)), a Beta mixture for each bin b with c_b scores here
     and d_b on the other side, divided by the largest likelihood of any share (universal inference: Wasserman, Ramdas,

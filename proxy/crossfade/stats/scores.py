@@ -58,7 +58,7 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 def levels_of(reference: Scores, bins: int = _BINS) -> Levels:
-    """Cuts at equal shares of the reference: at most bins − 1, fewer if few buckets hold most scores, none if one holds all."""
+    """At most bins − 1 cuts at equal shares of the reference; fewer if few buckets hold most scores, none if one holds all."""
     cuts: list[int] = []
     below: list[float] = []
     seen, due = 0, 1

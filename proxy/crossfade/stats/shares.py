@@ -15,7 +15,8 @@ def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence
     """Log e-value against "each independent trial falls into category i with probability shares[i]".
 
     lnΓ(Σa) − lnΓ(Σa+n) + Σ[lnΓ(a_i+x_i) − lnΓ(a_i)] − Σ x_i ln θ_i; `prior` is a, by default 100·θ. Shares are
-    above 0 and add up to 1. Add the values of periods with different shares. ValueError if the lengths differ.
+    above 0 and add up to 1. Add up the values of periods with different shares.
+    Raises ValueError if the lengths differ.
     """
     a = prior or [_CONCENTRATION * share for share in shares]
     out = lgamma(sum(a)) - lgamma(sum(a) + sum(counts))
