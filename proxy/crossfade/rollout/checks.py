@@ -31,7 +31,7 @@ from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
 
 CheckFunction = Callable[[Check, Evidence, CheckContext], Finding]
-TESTS: dict[tuple[str, str], CheckFunction] = {
+_TESTS: dict[tuple[str, str], CheckFunction] = {
     ("error_rate", "max"): error_rate_max,
     ("error_rate", "max_increase"): error_rate_increase,
     ("latency", "max"): latency_max,
@@ -44,12 +44,13 @@ TESTS: dict[tuple[str, str], CheckFunction] = {
     ("kpi", "max"): kpi_limit,
     ("kpi", "min"): kpi_limit,
 }
-COUNTS: dict[tuple[str, str], CheckFunction] = {("requests", "min"): requests_min}
+# Checks without a statistical test get no part of alpha.
+_WITHOUT_TEST: dict[tuple[str, str], CheckFunction] = {("requests", "min"): requests_min}
 
 
 def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding, ...]:
     """A finding for each check of the plan; `step` is len(plan.steps) during the watch."""
-    tests = sum((c.metric, c.bound) in TESTS for c in plan.checks)
+    tests = sum((c.metric, c.bound) in _TESTS for c in plan.checks)
     whole = plan.alpha / max(tests, 1)
     needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
     context = CheckContext(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
@@ -57,7 +58,7 @@ def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding,
 
 
 def evaluate_check(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    evaluate = TESTS.get((check.metric, check.bound)) or COUNTS.get((check.metric, check.bound))
+    evaluate = _TESTS.get((check.metric, check.bound)) or _WITHOUT_TEST.get((check.metric, check.bound))
     if evaluate is None:
         return Finding(check.title, Verdict.VOID, f"{check.subject} is not measured by this version")
     return evaluate(check, evidence, context)
