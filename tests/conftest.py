@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import settings
 
 from crossfade.control import store
+from tests.blocking import watched
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -32,3 +34,12 @@ def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for connection in opened:
         connection.close()
+
+
+@pytest.fixture(autouse=True)
+def loop_not_blocked(request: pytest.FixtureRequest) -> Iterator[None]:
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        with watched():
+            yield
+    else:
+        yield

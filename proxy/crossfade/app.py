@@ -131,9 +131,9 @@ class App:
     async def reload(self, actor: str) -> None:
         """Take the file as it is now. Raises ConfigError or Refused, and then nothing has changed."""
         async with self.reloading:
-            self.seen = self.fingerprint()
+            self.seen = await asyncio.to_thread(self.fingerprint)
             try:
-                content, loaded = self.read()
+                content, loaded = await asyncio.to_thread(self.read)
             except ConfigError as error:
                 self.controller.refuse_config(str(error))
                 raise
@@ -336,7 +336,7 @@ class App:
                 await self.try_reload("signal")
             elif loop.time() >= look_at:
                 look_at = loop.time() + WATCH
-                if self.fingerprint() not in (self.seen, b""):
+                if await asyncio.to_thread(self.fingerprint) not in (self.seen, b""):
                     await self.try_reload("file")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(TICK):

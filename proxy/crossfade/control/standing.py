@@ -27,6 +27,7 @@ from crossfade.stats.counts import CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
 
+VERSION = version("crossfade")  # once: it is looked for in files
 Endpoints = frozenset[tuple[str, str]]
 
 
@@ -78,7 +79,7 @@ class Standing:
 
     def status(self, now: float) -> StatusView:
         return StatusView(
-            version=version("crossfade"),
+            version=VERSION,
             uptime=max(now - self.began, 0.0),
             generation=self.generation,
             config=self.config_view(),
