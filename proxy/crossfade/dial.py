@@ -68,15 +68,15 @@ async def connect(
     name = None if context is None else (tls.server_name or endpoint.host).removesuffix(".")
     for address in addresses[:-1]:
         try:
-            return await open_tcp(make, address, endpoint.port, context, name)
+            return await _open_tcp(make, address, endpoint.port, context, name)
         except ssl.SSLError:
             raise
         except OSError:
             continue
-    return await open_tcp(make, addresses[-1], endpoint.port, context, name)
+    return await _open_tcp(make, addresses[-1], endpoint.port, context, name)
 
 
-async def open_tcp(
+async def _open_tcp(
     make: Callable[[], P], host: str, port: int, context: ssl.SSLContext | None, name: str | None
 ) -> P:
     loop = asyncio.get_running_loop()
@@ -121,24 +121,24 @@ def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
         except OSError as error:
             faults[key] = f"cannot be read: {error.strerror}"
     if not faults:
-        faults = misfits(compile_tls(written))
+        faults = _unusable_files(compile_tls(written))
     return stamp.hexdigest(), faults
 
 
-def misfits(tls: Tls) -> dict[str, str]:
+def _unusable_files(tls: Tls) -> dict[str, str]:
     """Files that can be read, and are of no use."""
     try:
         tls_context(Tls(ca=tls.ca))
     except OSError as error:
-        return {"ca": f"holds no certificate in PEM form: {reason(error)}"}
+        return {"ca": f"holds no certificate in PEM form: {_openssl_reason(error)}"}
     try:
         tls_context(tls)
     except OSError as error:
-        return {"key" if tls.key else "cert": f"certificate and key cannot be used: {reason(error)}"}
+        return {"key" if tls.key else "cert": f"certificate and key cannot be used: {_openssl_reason(error)}"}
     return {}
 
 
-def reason(error: OSError) -> str:
+def _openssl_reason(error: OSError) -> str:
     """OpenSSL's words, without the place in its source."""
     said = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
     return said.lower().replace("_", " ")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from crossfade.config.problem import Problem, Severity
 
 Loc = tuple[int | str, ...]
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Plain(str):
@@ -130,7 +130,7 @@ class Document:
         """Every node at the pattern: `*` is each element of a list, `**` each entry of a mapping."""
         found: list[tuple[Loc, Node]] = [((), self.root)]
         for part in pattern:
-            found = [below for loc, node in found for below in children(loc, node, part)]
+            found = [below for loc, node in found for below in _children(loc, node, part)]
         yield from found
 
 
@@ -141,7 +141,7 @@ class Place:
     path: Loc = field(default=())
 
 
-def children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
+def _children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
     if part == "*":
         yield from (((*loc, index), element) for index, element in enumerate(node.elements))
     elif part == "**":
@@ -156,7 +156,7 @@ def path_text(path: Loc) -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif BARE_KEY.fullmatch(part):
+        elif _BARE_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
             text += f'["{part}"]'

@@ -24,7 +24,7 @@ from crossfade.config.sentences import problems_of
 Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
 
-def unseen(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+def _no_files(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
     """As if the files were as they should be."""
     return "", {}
 
@@ -43,30 +43,30 @@ class Loaded:
     stamps: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(text: str, source: str, env: Mapping[str, str], examine: Examine = unseen) -> Loaded:
+def load(text: str, source: str, env: Mapping[str, str], examine: Examine = _no_files) -> Loaded:
     """`source` is the file's name for messages; `examine` looks at the files that are named in it.
 
     Raises ConfigError with every problem found.
     """
     document = read(text, source, env)
-    config, invalid = validated(document)
+    config, invalid = _validated(document)
     ruled = [problem for rule in RULES for problem in rule(document)]
-    stamps, unusable = examined(document, config, examine)
+    stamps, unusable = _examine_tls_files(document, config, examine)
     problems = [*document.problems, *invalid, *ruled, *unusable, *not_acted_on(document)]
-    found = told_once(problems, document)
+    found = _without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
-    return Loaded(config, found, hash_of(config), source, stamps)
+    return Loaded(config, found, _hash_of(config), source, stamps)
 
 
-def validated(document: Document) -> tuple[Config | None, list[Problem]]:
+def _validated(document: Document) -> tuple[Config | None, list[Problem]]:
     try:
         return Config.model_validate(document.root.plain()), []
     except ValidationError as error:
         return None, problems_of(error, document)
 
 
-def examined(
+def _examine_tls_files(
     document: Document, config: Config | None, examine: Examine
 ) -> tuple[dict[str, str], list[Problem]]:
     """What the files hold that backends name, and what is wrong with them."""
@@ -79,7 +79,7 @@ def examined(
     return stamps, problems
 
 
-def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
+def _without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
     """In file order, without what merely follows from another problem at the same place."""
     first = frozenset(document.problems)
     wrong = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
@@ -90,6 +90,6 @@ def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...
     return tuple(sorted(kept, key=place_of))
 
 
-def hash_of(config: Config) -> str:
+def _hash_of(config: Config) -> str:
     canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()

@@ -81,23 +81,23 @@ __all__ = [
     "TlsConfig",
 ]
 
-MOST_WORKERS = 256
-SECRET_LENGTH = 16
+_MAX_WORKERS = 256
+_MIN_SECRET_LENGTH = 16
 
 
-def workers(value: object) -> int | Literal["auto"]:
+def _workers(value: object) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     try:
         count = whole(value)
     except BadValue:
         raise BadValue(f"must be auto or a whole number, not {shown(value)}") from None
-    if not 0 <= count <= MOST_WORKERS:
-        raise BadValue(f"must be auto or from 0 to {MOST_WORKERS}, not {count}")
+    if not 0 <= count <= _MAX_WORKERS:
+        raise BadValue(f"must be auto or from 0 to {_MAX_WORKERS}, not {count}")
     return count
 
 
-def state(value: object) -> str:
+def _state(value: object) -> str:
     """`sqlite:PATH` or `redis://…`."""
     written = text(value)
     if not re.fullmatch(r"sqlite:(?!sqlite:).+|rediss?://.+", written):
@@ -120,8 +120,8 @@ Endpoint = Annotated[
     Written({"type": "string", "pattern": r"^(https?|unix)://|\$\{"}),
 ]
 # Named, since inside a model a field's name would hide the function that reads it.
-Workers = Annotated[int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)]
-State = Annotated[str, BeforeValidator(state)]
+Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), spelled({"const": "auto"}, AS_INTEGER)]
+State = Annotated[str, BeforeValidator(_state)]
 HostName = Annotated[str, BeforeValidator(address.host_name)]
 ServerError = Annotated[Whole, at_least(500), at_most(599)]
 Period = Annotated[Duration, POSITIVE]
@@ -141,15 +141,17 @@ class TlsConfig(Section):
     )
 
 
-def secret(value: object) -> str:
+def _secret(value: object) -> str:
     """Not repeated in any message."""
     written = text(value)
-    if len(written) < SECRET_LENGTH:
-        raise BadValue(f"must be at least {SECRET_LENGTH} characters long, such as from openssl rand -hex 32")
+    if len(written) < _MIN_SECRET_LENGTH:
+        raise BadValue(
+            f"must be at least {_MIN_SECRET_LENGTH} characters long, such as from openssl rand -hex 32"
+        )
     return written
 
 
-Secret = Annotated[str, BeforeValidator(secret)]
+Secret = Annotated[str, BeforeValidator(_secret)]
 
 
 class OverrideConfig(Section):

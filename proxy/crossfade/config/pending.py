@@ -12,11 +12,11 @@ from crossfade.config.document import Document, Node
 from crossfade.config.problem import Problem
 
 
-def any_value(node: Node) -> bool:
+def _is_set(node: Node) -> bool:
     return bool(node.elements)
 
 
-def value_other_than(*acted_on: str) -> Callable[[Node], bool]:
+def _is_other_than(*acted_on: str) -> Callable[[Node], bool]:
     return lambda node: node.text is not None and node.text not in acted_on
 
 
@@ -24,19 +24,17 @@ class Pending(NamedTuple):
     """A place (`*` is each element of a list) and which values there go without effect."""
 
     place: tuple[str, ...]
-    idle: Callable[[Node], bool] = any_value
+    idle: Callable[[Node], bool] = _is_set
 
 
 PENDING = (
     Pending(("state",), lambda node: (node.text or "").startswith("redis")),
-    Pending(("routes", "*", "prediction", "protocol"), value_other_than("json")),
+    Pending(("routes", "*", "prediction", "protocol"), _is_other_than("json")),
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"),
-        value_other_than(
-            "error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"
-        ),
+        _is_other_than("error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"),
     ),
     Pending(("routes", "*", "notify")),
 )

@@ -14,7 +14,7 @@ from typing import Literal
 Severity = Literal["error", "warning"]
 
 # Beyond these, a near match is either no typing error or too dear to look for.
-LONGEST_GUESSED, MOST_COMPARED = 80, 2000
+_MAX_WORD_LENGTH, _MAX_CHOICES = 80, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,8 @@ class UnknownKey(BadValue):
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that the writer most likely meant, if one is near."""
-    known = [choice for choice in choices if len(choice) <= LONGEST_GUESSED]
-    if len(word) > LONGEST_GUESSED or len(known) > MOST_COMPARED:
+    known = [choice for choice in choices if len(choice) <= _MAX_WORD_LENGTH]
+    if len(word) > _MAX_WORD_LENGTH or len(known) > _MAX_CHOICES:
         return None
     folded = {choice.lower(): choice for choice in reversed(known)}
     found = get_close_matches(word.lower(), folded, n=1)

@@ -24,21 +24,23 @@ from crossfade.config.environment import expand
 from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration nests 7 levels; the largest thinkable, some thousand nodes.
-DEEPEST, MOST_NODES = 50, 200_000
-AHEAD = 1024  # characters: the longest key without "?" (YAML 1.2.2), hence so far a parser looks for a ":"
-TOO_DEEP = f"nested more than {DEEPEST} levels deep"
-NULLS = frozenset({"", "~", "null"})
-KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
+DEEPEST, _MAX_NODES = 50, 200_000
+_READ_AHEAD = (
+    1024  # characters: the longest key without "?" (YAML 1.2.2), hence so far a parser looks for a ":"
+)
+_TOO_DEEP = f"nested more than {DEEPEST} levels deep"
+_NULLS = frozenset({"", "~", "null"})
+_KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
 
 
 def read(text: str, source: str, env: Mapping[str, str]) -> Document:
     """The document with problems so far; raises ConfigError where it cannot be read at all."""
-    refuse_unprintable(text, source)
-    return parsed(LOADER, text, source, env)
+    _refuse_unprintable(text, source)
+    return _document_of(LOADER, text, source, env)
 
 
-def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
+def _document_of(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
     loader = parser(text)
     tree = TreeBuilder(loader, source, env)
     try:
@@ -46,9 +48,9 @@ def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Docum
     except yaml.YAMLError as error:
         # libyaml refuses a depth too (1000 levels since 0.2.6), and does so in what it reads ahead of its
         # events, before our own limit is reached. PyYAML's own parser refuses none.
-        if parser is not yaml.SafeLoader and nested_ahead(error, text):
-            return parsed(yaml.SafeLoader, text, source, env)
-        raise ConfigError((*tree.problems, syntax_problem(error, text, source))) from None
+        if parser is not yaml.SafeLoader and _nests_too_deep(error, text):
+            return _document_of(yaml.SafeLoader, text, source, env)
+        raise ConfigError((*tree.problems, _syntax_problem(error, text, source))) from None
     finally:
         loader.dispose()
     if root is None:
@@ -56,14 +58,14 @@ def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Docum
     return Document(source, root, tuple(tree.problems), frozenset(tree.broken))
 
 
-def nested_ahead(error: yaml.YAMLError, text: str) -> bool:
+def _nests_too_deep(error: yaml.YAMLError, text: str) -> bool:
     """Do more brackets than may nest open in the part before the error that the parser reads ahead?"""
     mark = getattr(error, "problem_mark", None)
-    ahead = text[max(mark.index - AHEAD, 0) : mark.index] if mark else ""
+    ahead = text[max(mark.index - _READ_AHEAD, 0) : mark.index] if mark else ""
     return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > DEEPEST
 
 
-def refuse_unprintable(text: str, source: str) -> None:
+def _refuse_unprintable(text: str, source: str) -> None:
     # The C parser gives no line for these, and lone surrogates break it before it begins.
     found = Reader.NON_PRINTABLE.search(text)
     if found:
@@ -72,21 +74,21 @@ def refuse_unprintable(text: str, source: str) -> None:
         raise ConfigError((Problem(source, len(before), len(before[-1]) + 1, "", message),))
 
 
-def syntax_problem(error: yaml.YAMLError, text: str, source: str) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, text: str, source: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    if isinstance(error, TooMuch):
+    if isinstance(error, _RefusedYaml):
         return Problem(source, line, column, "", error.problem)
     message = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read")
     context, begun = getattr(error, "context", None), getattr(error, "context_mark", None)
     if "cannot start any token" in message:
-        message = unstartable(text, line, column)
+        message = _invalid_start(text, line, column)
     elif context and begun:
         message += f" ({context} that begins in line {begun.line + 1})"
     return Problem(source, line, column, "", f"not YAML: {message}")
 
 
-def unstartable(text: str, line: int, column: int) -> str:
+def _invalid_start(text: str, line: int, column: int) -> str:
     lines = text.split("\n")
     found = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
     if found == "\t":
@@ -94,7 +96,7 @@ def unstartable(text: str, line: int, column: int) -> str:
     return f"a value may not begin with {shown(found)} unless it is in quotes"
 
 
-class TooMuch(yaml.YAMLError):
+class _RefusedYaml(yaml.YAMLError):
     """It may be YAML, but reading on would be wrong or dangerous."""
 
     def __init__(self, problem: str, mark: Mark) -> None:
@@ -125,14 +127,14 @@ class TreeBuilder:
         self.loader.get_event()  # its end
         after = self.loader.get_event()
         if not isinstance(after, StreamEndEvent):
-            raise TooMuch("a second document begins here, there must be only one", mark_of(after))
+            raise _RefusedYaml("a second document begins here, there must be only one", _mark_of(after))
         return None if root.value is None else root
 
     def node(self, event: Any) -> Node:
         if isinstance(event, AliasEvent):
             return self.alias(event)
         if self.depth == DEEPEST:
-            raise TooMuch(TOO_DEEP, mark_of(event))
+            raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         if event.anchor:
             self.anchors[event.anchor] = None
         self.refuse_tag(event)
@@ -142,8 +144,10 @@ class TreeBuilder:
         else:
             node = self.mapping(event) if isinstance(event, MappingStartEvent) else self.sequence(event)
         self.depth -= 1
-        if node.count > MOST_NODES:
-            raise TooMuch(f"holds more than {MOST_NODES} values once its aliases are written out", node.mark)
+        if node.count > _MAX_NODES:
+            raise _RefusedYaml(
+                f"holds more than {_MAX_NODES} values once its aliases are written out", node.mark
+            )
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
@@ -153,16 +157,16 @@ class TreeBuilder:
         if node is None:
             inside = event.anchor in self.anchors
             what = "stands inside what it names" if inside else "names no anchor before it"
-            raise TooMuch(f"the alias *{event.anchor} {what}", mark_of(event))
+            raise _RefusedYaml(f"the alias *{event.anchor} {what}", _mark_of(event))
         if self.depth + node.height > DEEPEST:
-            raise TooMuch(TOO_DEEP, mark_of(event))
+            raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         return node
 
     def scalar(self, event: Any) -> Node:
-        mark = mark_of(event)
+        mark = _mark_of(event)
         plain = bool(event.implicit[0])
         text = self.expanded(event.value, mark)
-        if plain and (event.value in NULLS or text in NULLS - {""}):
+        if plain and (event.value in _NULLS or text in _NULLS - {""}):
             return Node(mark, None)
         return Node(mark, Plain(text) if plain else text)
 
@@ -178,13 +182,13 @@ class TreeBuilder:
         elements: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
             elements.append(self.below(len(elements), event))
-        return Node(mark_of(start), elements, *size(elements))
+        return Node(_mark_of(start), elements, *_count_and_height(elements))
 
     def mapping(self, start: Any) -> Node:
         entries: dict[str, Entry] = {}
         merged: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
-            mark, key = mark_of(event), self.key(event)
+            mark, key = _mark_of(event), self.key(event)
             node = self.below("?" if key is None else key, self.loader.get_event())
             if key == "<<" and isinstance(event, ScalarEvent) and event.implicit[0]:
                 merged += self.merge_sources(node)
@@ -195,11 +199,11 @@ class TreeBuilder:
                 entries[key] = Entry(mark, node)
         for source in merged:
             entries = source.entries | entries
-        return Node(mark_of(start), entries, *size([entry.node for entry in entries.values()]))
+        return Node(_mark_of(start), entries, *_count_and_height([entry.node for entry in entries.values()]))
 
     def key(self, event: Any) -> str | None:
         """The key's text; None for a list or a mapping, which is reported."""
-        mark = mark_of(event)
+        mark = _mark_of(event)
         node = self.node(event)
         if isinstance(node.value, dict | list):
             self.report(mark, f"a key must be text, not {shown(node.value)}")
@@ -223,18 +227,18 @@ class TreeBuilder:
         return node
 
     def refuse_tag(self, event: Any) -> None:
-        if event.tag not in KNOWN_TAGS:
-            self.report(mark_of(event), f"the tag {shown(event.tag)} has no meaning here")
+        if event.tag not in _KNOWN_TAGS:
+            self.report(_mark_of(event), f"the tag {shown(event.tag)} has no meaning here")
 
     def report(self, mark: Mark, message: str, *below: str) -> None:
         path = path_text((*self.path, *below))
         self.problems.append(Problem(self.source, mark.line, mark.column, path, message))
 
 
-def size(below: list[Node]) -> tuple[int, int]:
+def _count_and_height(below: list[Node]) -> tuple[int, int]:
     """Count and height of the node above these."""
     return 1 + sum(node.count for node in below), 1 + max((node.height for node in below), default=0)
 
 
-def mark_of(event: Any) -> Mark:
+def _mark_of(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)

@@ -37,20 +37,20 @@ Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_
 Metric = Literal["error_rate", "latency", "requests", "score_divergence", "disagreement", "kpi", "prometheus"]
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
-FUSE_MEMORY = 512  # outcomes that the data plane reports in order; more than these a fuse cannot see
+_FUSE_MEMORY = 512  # outcomes that the data plane reports in order; more than these a fuse cannot see
 
 
-def written_bound(value: Any, info: ValidationInfo) -> object:
+def _read_bound(value: Any, info: ValidationInfo) -> object:
     """A bound in the unit of its metric; where that is itself in doubt, in any unit there is."""
     if value is None:
         return None
     if info.field_name == "max_ratio":
         return units.number(value)
     metric = info.data.get("metric")
-    return any_unit(value) if metric is None else in_unit_of(metric, value)
+    return _in_any_unit(value) if metric is None else _in_unit_of(metric, value)
 
 
-def in_unit_of(metric: Metric, value: object) -> object:
+def _in_unit_of(metric: Metric, value: object) -> object:
     if metric in ("error_rate", "disagreement"):
         return units.share(value)
     if metric == "latency":
@@ -58,7 +58,7 @@ def in_unit_of(metric: Metric, value: object) -> object:
     return units.whole(value) if metric == "requests" else units.number(value)
 
 
-def any_unit(value: object) -> object:
+def _in_any_unit(value: object) -> object:
     for read in (units.share, units.seconds, units.number):
         try:
             return read(value)
@@ -89,7 +89,7 @@ class CheckConfig(Section):
     max_ratio: BoundValue = Field(default=None, description="at most this many times the champion")
     min_increase: BoundValue = Field(default=None, description="at least this much above the champion")
 
-    read_bounds = field_validator(*BOUNDS, mode="before")(written_bound)
+    read_bounds = field_validator(*BOUNDS, mode="before")(_read_bound)
 
     @cached_property
     def bound(self) -> Bound:
@@ -124,13 +124,13 @@ class StepConfig(Section):
 class FuseConfig(Section):
     """A hard limit for gross failure that acts within seconds, without statistics."""
 
-    consecutive_errors: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
+    consecutive_errors: Annotated[Count, at_most(_FUSE_MEMORY)] = Field(
         default=10, description="errors in a row"
     )
     error_share: Annotated[Share, POSITIVE] = Field(
         default=0.5, description="share of errors, of the last requests"
     )
-    of_last: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
+    of_last: Annotated[Count, at_most(_FUSE_MEMORY)] = Field(
         default=20, description="how many requests these are"
     )
 

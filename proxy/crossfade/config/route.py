@@ -35,7 +35,7 @@ from crossfade.config.section import (
     token,
 )
 
-SLOWEST = 0.00001  # requests a second: about one a day
+_MIN_RATE = 0.00001  # requests a second: about one a day
 
 Protocol = Literal["json", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
@@ -45,7 +45,7 @@ SplitWeight = Annotated[int, PlainValidator(split.term), spelled(AS_NUMBER, AS_S
 Split = Annotated[dict[Name, SplitWeight], AfterValidator(split.weights)]
 
 
-def upgrade(value: object) -> str:
+def _upgrade(value: object) -> str:
     if token(value).lower() == "h2c":
         raise BadValue("must not be h2c: behind such an upgrade no request could be seen or counted")
     return token(value).lower()
@@ -106,7 +106,7 @@ class RateConfig(Section):
     key: RateKey = Field(
         description="client_ip, or what a sticky key may be; a request without it goes by its client's address"
     )
-    per_second: Annotated[Number, POSITIVE, at_least(SLOWEST)] = Field(
+    per_second: Annotated[Number, POSITIVE, at_least(_MIN_RATE)] = Field(
         description="requests let through in the long run"
     )
     burst: Count = Field(description="requests let through at once")
@@ -151,7 +151,7 @@ class RouteConfig(Section):
     prediction: PredictionConfig | None = Field(default=None, description="how to read predictions")
     feedback: FeedbackConfig | None = Field(default=None, description="what became of predictions")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when to send again")
-    upgrades: Annotated[tuple[Annotated[str, BeforeValidator(upgrade)], ...], OneOrMany()] = Field(
+    upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(
         default=("websocket",), description="the protocols a connection may be upgraded to"
     )
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="what a request may cost")

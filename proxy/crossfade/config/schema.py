@@ -14,10 +14,10 @@ from pydantic.json_schema import GenerateJsonSchema
 from crossfade.config.model import Config
 from crossfade.config.section import VARIABLE
 
-DRAFT = "http://json-schema.org/draft-07/schema#"
+_DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
-class Generator(GenerateJsonSchema):
+class _Generator(GenerateJsonSchema):
     """Without titles that only repeat the key, and with a variable wherever one of a few words may stand."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -28,5 +28,5 @@ class Generator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    schema = Config.model_json_schema(by_alias=True, schema_generator=Generator)
-    return {"$schema": DRAFT, **schema, "title": "Crossfade configuration"}
+    schema = Config.model_json_schema(by_alias=True, schema_generator=_Generator)
+    return {"$schema": _DRAFT, **schema, "title": "Crossfade configuration"}

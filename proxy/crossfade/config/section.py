@@ -25,9 +25,9 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
@@ -55,7 +55,7 @@ def spelled(*forms: dict[str, Any]) -> Written:
     return Written({"anyOf": [*forms, VARIABLE]})
 
 
-def patterned(pattern: str) -> dict[str, Any]:
+def _pattern(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
@@ -77,7 +77,7 @@ def at_most(bound: float) -> AfterValidator:
     return AfterValidator(check)
 
 
-def above_zero(value: float) -> float:
+def _above_zero(value: float) -> float:
     if value <= 0:
         raise BadValue("must be more than 0")
     return value
@@ -94,7 +94,7 @@ def flag(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    near = NOT_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+    near = _NOT_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
     raise BadValue(f"must be true or false, not {shown(value)}", near)
 
 
@@ -106,15 +106,15 @@ def text(value: object) -> str:
     return str(value)
 
 
-def name(value: object) -> str:
-    if not NAME.fullmatch(text(value)):
+def _name(value: object) -> str:
+    if not _NAME.fullmatch(text(value)):
         message = f"must be a name of letters, digits, hyphens, dots and underscores, not {shown(value)}"
         raise BadValue(message, re.sub(r"[^A-Za-z0-9._-]+", "-", text(value)).strip("-._")[:100] or None)
     return text(value)
 
 
 def token(value: object) -> str:
-    if not TOKEN.fullmatch(text(value)):
+    if not _TOKEN.fullmatch(text(value)):
         raise BadValue(f"must be a token of letters, digits and hyphens, not {shown(value)}")
     return text(value)
 
@@ -170,17 +170,17 @@ class OrFalse:
         return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
 
 
-POSITIVE = AfterValidator(above_zero)
+POSITIVE = AfterValidator(_above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 
-DECIMAL = r"[0-9]+(\.[0-9]+)?"
+_DECIMAL = r"[0-9]+(\.[0-9]+)?"
 AS_TEXT = {"type": ["string", "number", "boolean"]}  # without quotes, 1.10 is a number to an editor
 AS_NUMBER = {"type": "number"}
 AS_INTEGER = {"type": "integer"}
-AS_DURATION = patterned(rf"({DECIMAL}(ms|s|m|h|d))+")
-AS_SHARE = patterned(rf"{DECIMAL} ?%")
-AS_SIZE = patterned(rf"{DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
-AS_QUANTILE = patterned(rf"p{DECIMAL}")
+AS_DURATION = _pattern(rf"({_DECIMAL}(ms|s|m|h|d))+")
+AS_SHARE = _pattern(rf"{_DECIMAL} ?%")
+AS_SIZE = _pattern(rf"{_DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
+AS_QUANTILE = _pattern(rf"p{_DECIMAL}")
 
 Duration = Annotated[float, BeforeValidator(units.seconds), spelled(AS_NUMBER, AS_DURATION)]
 Size = Annotated[int, BeforeValidator(units.size), spelled(AS_INTEGER, AS_SIZE)]
@@ -192,4 +192,4 @@ Count = Annotated[Whole, at_least(1)]
 Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, AS_QUANTILE)]
 Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
 Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, Written(AS_TEXT)]
-Name = Annotated[str, BeforeValidator(name)]
+Name = Annotated[str, BeforeValidator(_name)]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.units import SHARE, WHOLE, number, weight
 
-MOST_BACKENDS = 256  # a ledger holds one byte for each bucket
+_MAX_BACKENDS = 256  # a ledger holds one byte for each bucket
 
 
 class Term(NamedTuple):
@@ -41,22 +41,22 @@ def weights(terms: Mapping[str, Term]) -> dict[str, int]:
     """Weights out of 10 000 by backend, in the order written."""
     if not terms:
         raise BadValue("must name at least one backend")
-    if len(terms) > MOST_BACKENDS:
-        raise BadValue(f"must name at most {MOST_BACKENDS} backends, not {len(terms)}")
+    if len(terms) > _MAX_BACKENDS:
+        raise BadValue(f"must name at most {_MAX_BACKENDS} backends, not {len(terms)}")
     kinds = {t.is_percentage for t in terms.values()}
     if len(kinds) > 1:
         raise BadValue("must be all percentages or all plain weights, not both")
-    return of_percentages(terms) if kinds == {True} else of_plain_weights(terms)
+    return _of_percentages(terms) if kinds == {True} else _of_plain_weights(terms)
 
 
-def of_percentages(terms: Mapping[str, Term]) -> dict[str, int]:
+def _of_percentages(terms: Mapping[str, Term]) -> dict[str, int]:
     total = sum(t.amount for t in terms.values())
     if total != WHOLE:
         raise BadValue(f"must add up to 100%, not {(Decimal(total) / 100).normalize():f}%")
     return {name: int(t.amount) for name, t in terms.items()}
 
 
-def of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
+def _of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
     total = sum((Fraction(t.amount) for t in terms.values()), Fraction(0))
     if total == 0:
         raise BadValue("must have at least one weight above 0")

@@ -15,8 +15,8 @@ from crossfade.http1.trailers import trailer_fields
 
 CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at similar lengths
 TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-TRAILERS = re.compile(LOOSE_LINES)
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILERS = re.compile(LOOSE_LINES)
 # Some parsers obey these even here; nobody honest sends them (RFC 9110 section 6.5.1).
 FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
 LAST_CHUNK = b"0\r\n\r\n"
@@ -95,7 +95,7 @@ class ChunkedReader:
             if len(data) - start >= CHUNK_LINE_LIMIT:
                 raise BrokenBody("a chunk size line is too long")
             return -1
-        match = CHUNK_LINE.fullmatch(data, start, end)
+        match = _CHUNK_LINE.fullmatch(data, start, end)
         if match is None or end + 2 - start > CHUNK_LINE_LIMIT:
             raise BrokenBody("a chunk size is not valid")
         size = int(match[1], 16)
@@ -114,7 +114,7 @@ class ChunkedReader:
             if len(data) - start >= TRAILER_LIMIT:
                 raise BrokenBody("the trailers are too long")
             return -1
-        if end + 4 - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
+        if end + 4 - start > TRAILER_LIMIT or not _TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")
         if FRAMING_TRAILER.search(data, start, end):
             raise BrokenBody("a trailer frames the body")

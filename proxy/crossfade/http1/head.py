@@ -51,14 +51,14 @@ from crossfade.http1.memory import remember
 
 __all__ = ["CHUNKED", "UNTIL_CLOSE", "RequestHead", "ResponseHead", "parse_request", "parse_response"]
 
-STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
-RESPONSE = re.compile(STATUS_LINE + CANONICAL_LINES + rb"\r\n")
-LOOSE_RESPONSE = re.compile(STATUS_LINE + LOOSE_LINES + rb"\r\n")
-BODY_FRAMING = {b"content-length", b"transfer-encoding"}
-KEEP_ALIVE: Final = frozenset({b"keep-alive"})
-CONNECTION_OPTIONS = KEEP_ALIVE | {b"close", b"upgrade"}
+_STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
+_RESPONSE = re.compile(_STATUS_LINE + CANONICAL_LINES + rb"\r\n")
+_LOOSE_RESPONSE = re.compile(_STATUS_LINE + LOOSE_LINES + rb"\r\n")
+_BODY_FRAMING = {b"content-length", b"transfer-encoding"}
+_KEEP_ALIVE: Final = frozenset({b"keep-alive"})
+_CONNECTION_OPTIONS = _KEEP_ALIVE | {b"close", b"upgrade"}
 
-RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
+_RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
     b"connection": CONNECTION,
@@ -161,9 +161,9 @@ class ResponseHead:
 
 
 UNTIL_CLOSE: Final = -2
-REMEMBERED = 1024
-REMEMBERED_HEAD = 512  # bytes; answers' heads up to this length are remembered whole
-ANSWERS: Final[dict[bytes, ResponseHead]] = {}
+_KEPT_HEADS = 1024
+_KEPT_LENGTH = 512  # bytes; answers' heads up to this length are remembered whole
+_RESPONSES: Final[dict[bytes, ResponseHead]] = {}
 
 
 def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
@@ -196,7 +196,7 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C9
         elif kind == CONNECTION:
             options = value if options is None else options | value
         elif kind != DROP:
-            read_rare_field(head, kind, value, kept)
+            _read_rare_field(head, kind, value, kept)
     if host is None and start.modern:
         raise RequestRefused(Stage.PARSE, "A Host field is missing.")
     head.host = start.authority or host  # an absolute target's authority wins (RFC 9112 section 3.2.2)
@@ -204,12 +204,12 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C9
     head.block = b"\r\n".join(kept)
     if length == CHUNKED and not start.modern:
         raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
-    if (options and options != KEEP_ALIVE) or head.upgrade is not None or not start.modern:
-        apply_connection(head, options or NOTHING)
+    if (options and options != _KEEP_ALIVE) or head.upgrade is not None or not start.modern:
+        _apply_connection(head, options or NOTHING)
     return head
 
 
-def read_rare_field(head: RequestHead, kind: int, value: Any, kept: list[bytes]) -> None:
+def _read_rare_field(head: RequestHead, kind: int, value: Any, kept: list[bytes]) -> None:
     if kind == TRACE:
         head.traced = True
         kept.append(value)
@@ -225,12 +225,12 @@ def read_rare_field(head: RequestHead, kind: int, value: Any, kept: list[bytes])
         head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
 
 
-def apply_connection(head: RequestHead | ResponseHead, options: AbstractSet[bytes]) -> None:
+def _apply_connection(head: RequestHead | ResponseHead, options: AbstractSet[bytes]) -> None:
     """All Connection fields together: `close` wins; what they nominate ends here (RFC 9110 section 7.6.1)."""
     head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
     if b"upgrade" not in options:  # an Upgrade field that nobody nominated was meant for an earlier hop
         head.upgrade = None
-    nominees = options - CONNECTION_OPTIONS
+    nominees = options - _CONNECTION_OPTIONS
     if nominees:
         head.nominees = nominees
         head.block = without(head.block, nominees)
@@ -243,18 +243,18 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     those to HEAD: callers share the value and must not change it.
     """
     if method == b"HEAD":
-        return read_response(raw, True)
-    head = ANSWERS.get(raw)
+        return _read_response(raw, True)
+    head = _RESPONSES.get(raw)
     if head is None:
-        head = read_response(raw, False)
-        remember(ANSWERS, raw, head, REMEMBERED, REMEMBERED_HEAD)
+        head = _read_response(raw, False)
+        remember(_RESPONSES, raw, head, _KEPT_HEADS, _KEPT_LENGTH)
     return head
 
 
-def read_response(raw: bytes, to_head: bool) -> ResponseHead:
-    match = RESPONSE.fullmatch(raw)
+def _read_response(raw: bytes, to_head: bool) -> ResponseHead:
+    match = _RESPONSE.fullmatch(raw)
     if match is None or b" \r\n" in raw or b"\t\r\n" in raw:
-        match = LOOSE_RESPONSE.fullmatch(raw)
+        match = _LOOSE_RESPONSE.fullmatch(raw)
         if match is None:
             raise ResponseRefused("the head does not match the grammar")
         minor, code, reason, block = match.groups()
@@ -263,10 +263,10 @@ def read_response(raw: bytes, to_head: bool) -> ResponseHead:
         minor, code, reason, block = match.groups()
     status = int(code)
     head = ResponseHead(status, reason or b" ", minor == b"1")
-    read_response_fields(head, block.split(b"\r\n")[:-1], minor)
+    _read_response_fields(head, block.split(b"\r\n")[:-1], minor)
     if status < 200 or status == 204:  # never a body, nor the length of one (RFC 9110 section 8.6)
         head.length = 0
-        head.block = without(head.block, BODY_FRAMING)
+        head.block = without(head.block, _BODY_FRAMING)
     elif status == 304 or to_head:
         head.length = 0
         head.block = unchunked(head)  # who asked may know no chunks, and none will come
@@ -278,13 +278,13 @@ def unchunked(head: ResponseHead) -> bytes:
     return without(head.block, {b"transfer-encoding"})
 
 
-def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
+def _read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
     kept = []
     options: set[bytes] = set()
     framed = False
     for line in lines:
         name = line.partition(b":")[0].lower()
-        kind = RESPONSE_FIELDS.get(name)
+        kind = _RESPONSE_FIELDS.get(name)
         if kind is None:
             if name[:12] != OWN_PREFIX:
                 kept.append(line)
@@ -311,4 +311,4 @@ def read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -
     kept.append(b"")
     head.block = b"\r\n".join(kept)
     if options or head.upgrade is not None:
-        apply_connection(head, options)
+        _apply_connection(head, options)

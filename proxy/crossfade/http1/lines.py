@@ -28,12 +28,12 @@ from crossfade.http1.headers import (
 )
 from crossfade.http1.memory import remember
 
-TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
-REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
-OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
-ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
-NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
-FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
+_TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])")
+_OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
+_FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
 CHUNKED: Final = -1
 
 # What a request's fields mean to us; all others are the client's and pass through unread.
@@ -64,7 +64,7 @@ CREDENTIALS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"}
 )
 
-BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
+_BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 
 Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
 
@@ -91,7 +91,7 @@ class Start:
         self.minor = minor
         self.modern = minor == b"1"
         self.bodiless = method == b"HEAD"  # its answer has no body
-        self.says_none = method in BODY_METHODS  # where it has no body itself (RFC 9110 section 8.6)
+        self.says_none = method in _BODY_METHODS  # where it has no body itself (RFC 9110 section 8.6)
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on
@@ -105,25 +105,25 @@ STARTS: Final[dict[bytes, Start]] = {}
 
 def read_start(line: bytes) -> Start:
     """Raises RequestRefused (400, 501, 505)."""
-    match = REQUEST_LINE.fullmatch(line)
+    match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        if OTHER_VERSION.fullmatch(line):
+        if _OTHER_VERSION.fullmatch(line):
             raise RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
         raise RequestRefused(Stage.PARSE)
     method, target, minor = match.groups()
-    target, authority = read_target(method, target)
+    target, authority = _read_target(method, target)
     start = Start(method, target, minor, authority)
     remember(STARTS, line, start, KEPT_LINES, KEPT_LENGTH)
     return start
 
 
-def read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
     """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
-    if method in NOT_OFFERED:
+    if method in _REFUSED_METHODS:
         raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
     if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
         return target, None
-    match = ABSOLUTE.fullmatch(target)
+    match = _ABSOLUTE.fullmatch(target)
     if match is None or not HOST.fullmatch(match[1]):
         raise RequestRefused(Stage.PARSE, "The request target is not valid.")
     authority, origin = match.groups()
@@ -134,7 +134,7 @@ def read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
 
 def read_field(line: bytes) -> Field:
     """Raises RequestRefused (400, 417)."""
-    match = FIELD.fullmatch(line)
+    match = _FIELD.fullmatch(line)
     if match is None:
         raise RequestRefused(Stage.PARSE)
     spelled, value = match.groups()
@@ -147,13 +147,13 @@ def read_field(line: bytes) -> Field:
     elif kind in (PASS, TRACE):
         field = (kind, b"%b: %b" % (spelled, value))
     else:
-        field = (kind, READINGS[kind](name, value))
+        field = (kind, _READERS[kind](name, value))
     if name not in CREDENTIALS:
         remember(FIELDS, line, field, KEPT_LINES, KEPT_LENGTH)
     return field
 
 
-def body_length(name: bytes, value: bytes) -> int:
+def _body_length(name: bytes, value: bytes) -> int:
     """The length that one framing field states, CHUNKED for a coding."""
     if name == b"content-length":
         if not DIGITS.fullmatch(value):
@@ -164,23 +164,23 @@ def body_length(name: bytes, value: bytes) -> int:
     return CHUNKED
 
 
-def hostname(_: bytes, value: bytes) -> bytes:
+def _hostname(_: bytes, value: bytes) -> bytes:
     if not HOST.fullmatch(value):
         raise RequestRefused(Stage.PARSE, "The Host field is not valid, or not the only one.")
     return value
 
 
-def expectation(_: bytes, value: bytes) -> None:
+def _expectation(_: bytes, value: bytes) -> None:
     if value.lower() != b"100-continue":
         raise RequestRefused(Stage.PARSE, "This expectation cannot be met.", 417)
 
 
-READINGS: dict[int, Callable[[bytes, bytes], Any]] = {
-    FRAMING: body_length,
-    HOSTNAME: hostname,
+_READERS: dict[int, Callable[[bytes, bytes], Any]] = {
+    FRAMING: _body_length,
+    HOSTNAME: _hostname,
     DROP: lambda name, value: None,
     CONNECTION: lambda name, value: frozenset(nominated(value)),
-    EXPECT: expectation,
+    EXPECT: _expectation,
     ID: lambda name, value: value if REQUEST_ID.fullmatch(value) else None,
     UPGRADE: lambda name, value: value,
     OVERRIDE: lambda name, value: value,

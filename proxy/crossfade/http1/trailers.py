@@ -20,20 +20,20 @@ from crossfade.http1.headers import (
 )
 
 # By the classes of RFC 9110 section 6.5.1; the lists of Go and Node are shorter.
-REQUEST_MODIFIERS = {
+_REQUEST_MODIFIERS = {
     b"cache-control", b"expect", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
     b"if-unmodified-since", b"max-forwards", b"pragma", b"range",
 }  # fmt: skip
-AUTHENTICATION = {
+_AUTHENTICATION = {
     b"authentication-info", b"authorization", b"cookie", b"proxy-authentication-info", b"set-cookie",
     b"www-authenticate",
 }  # fmt: skip
-ANSWER_CONTROL = {b"age", b"date", b"expires", b"location", b"retry-after", b"vary", b"warning"}
-CONTENT = {b"content-encoding", b"content-range", b"content-type", b"trailer"}
+_RESPONSE_CONTROL = {b"age", b"date", b"expires", b"location", b"retry-after", b"vary", b"warning"}
+_CONTENT = {b"content-encoding", b"content-range", b"content-type", b"trailer"}
 NEVER_TRAILERS = frozenset[bytes]().union(
     *map(
         look_alikes,
-        HOP_BY_HOP | PROTECTED | FORWARDED | REQUEST_MODIFIERS | AUTHENTICATION | ANSWER_CONTROL | CONTENT,
+        HOP_BY_HOP | PROTECTED | FORWARDED | _REQUEST_MODIFIERS | _AUTHENTICATION | _RESPONSE_CONTROL | _CONTENT,
     )
 )  # fmt: skip
 

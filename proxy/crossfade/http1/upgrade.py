@@ -14,9 +14,9 @@ from collections.abc import Collection
 
 from crossfade.http1.head import RequestHead, ResponseHead
 
-WEBSOCKET = b"websocket"
-KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64 (RFC 6455 section 4.1)
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_WEBSOCKET = b"websocket"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64 (RFC 6455 section 4.1)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 def requested(head: RequestHead, allowed: Collection[bytes]) -> bytes | None:
@@ -28,7 +28,7 @@ def requested(head: RequestHead, allowed: Collection[bytes]) -> bytes | None:
         return None
     named = [protocol.strip(b" \t") for protocol in head.upgrade.lower().split(b",")]
     protocol = next((p for p in named if p in allowed), None)
-    if protocol == WEBSOCKET and not KEY.fullmatch(head.field(b"sec-websocket-key") or b""):
+    if protocol == _WEBSOCKET and not _KEY.fullmatch(head.field(b"sec-websocket-key") or b""):
         return None
     return protocol
 
@@ -41,10 +41,10 @@ def grants(answer: ResponseHead, head: RequestHead, protocol: bytes) -> bool:
     """
     if answer.upgrade is None or answer.upgrade.lower() != protocol:
         return False
-    if protocol != WEBSOCKET:
+    if protocol != _WEBSOCKET:
         return True
     key = head.field(b"sec-websocket-key") or b""
-    digest = hashlib.sha1(key + GUID, usedforsecurity=False).digest()
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
     accept = b"sec-websocket-accept: " + binascii.b2a_base64(digest, newline=False)
     return accept in [
         name.lower() + colon + value

@@ -72,13 +72,13 @@ def query_value(query: bytes, name: bytes) -> bytes | None:
 def decode_json(body: bytes) -> Any:
     """The decoded body, or None where it is not JSON; a model, not the proxy, is to complain about that."""
     try:
-        return DECODE(body)
+        return _DECODE(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-DECODE = msgspec.json.Decoder().decode
-PLACE = re.compile("0|[1-9][0-9]{0,8}")
+_DECODE = msgspec.json.Decoder().decode
+_INDEX = re.compile("0|[1-9][0-9]{0,8}")
 
 
 def json_field(body: Any, path: tuple[str, ...]) -> Any:
@@ -86,7 +86,7 @@ def json_field(body: Any, path: tuple[str, ...]) -> Any:
     for step in path:
         if isinstance(body, dict):
             body = body.get(step)
-        elif isinstance(body, list) and PLACE.fullmatch(step) and int(step) < len(body):
+        elif isinstance(body, list) and _INDEX.fullmatch(step) and int(step) < len(body):
             body = body[int(step)]
         else:
             return None

@@ -38,7 +38,7 @@ def salt_of(route: str) -> bytes:
     return blake2b(route.encode(), digest_size=16, person=b"crossfade.route").digest()
 
 
-def digest_of(what: bytes, salt: bytes) -> bytes:
+def _digest_of(what: bytes, salt: bytes) -> bytes:
     """Eight bytes of blake2b of both, the same in every process.
 
     The salt has a fixed length, so it needs no separator; as blake2's own key it would be hashed in a block
@@ -49,7 +49,7 @@ def digest_of(what: bytes, salt: bytes) -> bytes:
 
 def hash_of(key: bytes, salt: bytes) -> int:
     """64 bits that stand for a sticky key."""
-    return int.from_bytes(digest_of(key, salt), "little")
+    return int.from_bytes(_digest_of(key, salt), "little")
 
 
 def bucket_of(key: bytes, salt: bytes) -> int:
@@ -60,7 +60,7 @@ def bucket_of(key: bytes, salt: bytes) -> int:
 @lru_cache(maxsize=1024)
 def bucket_order(salt: bytes) -> tuple[int, ...]:
     """All buckets in the order in which they change hands on this route."""
-    return tuple(sorted(range(BUCKETS), key=lambda b: digest_of(b.to_bytes(2, "little"), salt)))
+    return tuple(sorted(range(BUCKETS), key=lambda b: _digest_of(b.to_bytes(2, "little"), salt)))
 
 
 def new_ledger(weights: Mapping[str, int], salt: bytes) -> Ledger:
@@ -69,7 +69,7 @@ def new_ledger(weights: Mapping[str, int], salt: bytes) -> Ledger:
     It starts wholly with the heaviest backend and moves the others in, so that it equals the map
     that a rollout climbing to the same weights would have reached.
     """
-    check_weights(weights)
+    _check_weights(weights)
     heaviest = min(weights, key=lambda name: (-weights[name], name))  # in any order of the file
     whole = Ledger((heaviest,), bytes(BUCKETS), version=0)
     return reweigh(whole, weights, salt)
@@ -81,11 +81,11 @@ def reweigh(ledger: Ledger, weights: Mapping[str, int], salt: bytes) -> Ledger:
     Shrinking backends give up buckets in the salted order, growing ones take them in it; backends not
     named weigh 0. Raises ValueError if the weights do not add up to 10 000.
     """
-    check_weights(weights)
+    _check_weights(weights)
     ledger = renamed(ledger, [n for n, held in ledger.weights.items() if held or n in weights])
     names = ledger.backends + tuple(sorted(set(weights) - set(ledger.backends)))
     surplus = [ledger.slots.count(index) - weights.get(name, 0) for index, name in enumerate(names)]
-    freed = give_up(ledger.slots, list(surplus), bucket_order(salt))
+    freed = _freed_buckets(ledger.slots, list(surplus), bucket_order(salt))
     slots = bytearray(ledger.slots)
     for index, excess in enumerate(surplus):
         wanted = max(-excess, 0)
@@ -95,7 +95,7 @@ def reweigh(ledger: Ledger, weights: Mapping[str, int], salt: bytes) -> Ledger:
     return Ledger(names, bytes(slots), ledger.version + 1)
 
 
-def give_up(slots: bytes, surplus: list[int], order: tuple[int, ...]) -> list[int]:
+def _freed_buckets(slots: bytes, surplus: list[int], order: tuple[int, ...]) -> list[int]:
     """The buckets that backends with a surplus lose, in salted order.
 
     The first backend loses from the end of the order and the others from its beginning: what one
@@ -129,6 +129,6 @@ def moved(before: Ledger, after: Ledger) -> int:
     )
 
 
-def check_weights(weights: Mapping[str, int]) -> None:
+def _check_weights(weights: Mapping[str, int]) -> None:
     if sum(weights.values()) != BUCKETS or min(weights.values(), default=-1) < 0:
         raise ValueError(f"weights must be ≥ 0 and add up to {BUCKETS}: {dict(weights)}")

@@ -13,23 +13,23 @@ from hashlib import sha256
 
 from crossfade.errors import RequestRefused, Stage
 
-DOMAIN = b"crossfade-override-1\n"  # so that a signature made for anything else is no token
+_DOMAIN = b"crossfade-override-1\n"  # so that a signature made for anything else is no token
 
 
 def make_token(secret: str, route: str, backend: str, expiry: int) -> str:
     """Good until `expiry`, in seconds since the epoch."""
     payload = urlsafe_b64encode(f"{route}\n{backend}\n{expiry}".encode())
-    return f"{payload.decode()}.{signature(secret, payload).decode()}"
+    return f"{payload.decode()}.{_signature(secret, payload).decode()}"
 
 
-def signature(secret: str, payload: bytes) -> bytes:
-    return urlsafe_b64encode(hmac.digest(secret.encode(), DOMAIN + payload, sha256)).rstrip(b"=")
+def _signature(secret: str, payload: bytes) -> bytes:
+    return urlsafe_b64encode(hmac.digest(secret.encode(), _DOMAIN + payload, sha256)).rstrip(b"=")
 
 
 def read_token(secret: str, token: bytes, route: str, now: float) -> str:
     """The backend that it names. Raises RequestRefused if it is not good now, for this route."""
     payload, _, signed = token.partition(b".")
-    if not hmac.compare_digest(signed, signature(secret, payload)):
+    if not hmac.compare_digest(signed, _signature(secret, payload)):
         raise RequestRefused(Stage.OVERRIDE, "The override token is not one of this proxy's.")
     # Only we have signed it, so it is well formed from here on.
     of, backend, expiry = urlsafe_b64decode(payload).decode().split("\n")

@@ -22,9 +22,9 @@ from crossfade.routing.ledger import hash_of
 from crossfade.routing.snapshot import Rate
 
 WAYS = 8
-KEYS = 131_072
+_KEYS = 131_072
 ENTRY_BYTES = 16  # a hash, and a time
-TABLE_BYTES = KEYS * ENTRY_BYTES
+TABLE_BYTES = _KEYS * ENTRY_BYTES
 SLACK = 1e-6  # seconds; sums of floats lie beside the truth, by less than this
 
 

@@ -21,7 +21,7 @@ from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
 
 KEPT_KEYS = 4096
-KEPT_LENGTH = 64  # bytes
+_KEPT_LENGTH = 64  # bytes
 
 
 class AssignedBackend:
@@ -103,7 +103,7 @@ class CompiledRoute:
     def assign_key(self, key: bytes) -> Assignment:
         hashed = hash_of(key, self.salt)
         assignment = (self.assignable[self.slots[hashed % BUCKETS]], hashed)
-        remember(self.known, key, assignment, KEPT_KEYS, KEPT_LENGTH)
+        remember(self.known, key, assignment, KEPT_KEYS, _KEPT_LENGTH)
         return assignment
 
 

@@ -25,11 +25,11 @@ if TYPE_CHECKING:  # the worker must not import the config models and pydantic w
         RouteConfig,
     )
 
-NO_TRIALS: Mapping[str, Trial] = {}
+_NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
 TESTER: Role = "tester"  # who was not drawn, but chose (routing.override): in no statistics of a rollout
 Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
-NO_LIMITS: Limits = {}
+_NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -138,7 +138,7 @@ class Trial(NamedTuple):
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
-    limits: Limits = NO_LIMITS
+    limits: Limits = _NO_LIMITS
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -195,7 +195,7 @@ def compile_snapshot(
     down: Collection[tuple[str, str]],
     generation: int,
     workers: int = 1,
-    trials: Mapping[str, Trial] = NO_TRIALS,
+    trials: Mapping[str, Trial] = _NO_TRIALS,
 ) -> Snapshot:
     """`ledgers`, `roles` and `trials` by route name, `down` the (backend, endpoint) pairs that fail their probes."""
     config = loaded.config
@@ -206,7 +206,7 @@ def compile_snapshot(
             for name, b in config.backends.items()
         },
         routes=tuple(
-            compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
+            _compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
             for r in config.routes
         ),
         head_bytes=config.limits.head_bytes,
@@ -215,7 +215,7 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         trusted_proxies=config.trusted_proxies,
-        access_log=compile_access_log(config.access_log),
+        access_log=_compile_access_log(config.access_log),
         override_secret=config.override.secret if config.override else "",
     )
 
@@ -246,7 +246,7 @@ def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
     return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
 
 
-def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
+def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
     match = route.match
     return Route(
         name=route.name,
@@ -264,27 +264,27 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=salt_of(route.name),
         fallback=route.fallback,
-        mirrors=merged((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
+        mirrors=_merged_mirrors((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
         retry_attempts=route.retry.attempts,
         retry_budget=route.retry.budget,
         pure=route.retry.pure,
         body_limit=route.limits.body,
         inspect_limit=route.limits.inspect,
         cuts=trial.cuts,
-        rate=compile_rate(route.limits.rate),
+        rate=_compile_rate(route.limits.rate),
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
-        prediction=compile_prediction(route.prediction),
+        prediction=_compile_prediction(route.prediction),
     )
 
 
-def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
+def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
     if access_log is None:
         return None
     return AccessLog(access_log.to, access_log.sample, access_log.query)
 
 
-def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
+def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
     """None where there is nothing to read, or not as JSON."""
     if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
         return None
@@ -292,13 +292,13 @@ def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None
     return Prediction(score, label, prediction.decision if score else None)
 
 
-def compile_rate(rate: RateConfig | None) -> Rate | None:
+def _compile_rate(rate: RateConfig | None) -> Rate | None:
     if rate is None:
         return None
     return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst)
 
 
-def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
+def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
     """One for each backend, with the larger shares: nobody gets two copies of a request."""
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
