@@ -29,7 +29,7 @@ def problems(text: str) -> list[str]:
 @pytest.fixture(params=["C", "Python"])
 def either_parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "Python":
-        monkeypatch.setattr(reader, "LOADER", yaml.SafeLoader)
+        monkeypatch.setattr(reader, "_LOADER", yaml.SafeLoader)
 
 
 @pytest.mark.usefixtures("either_parser")

@@ -24,11 +24,11 @@ from crossfade.config.environment import expand
 from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration nests 7 levels; the largest thinkable, some thousand nodes.
-DEEPEST, _MAX_NODES = 50, 200_000
+_MAX_DEPTH, _MAX_NODES = 50, 200_000
 _READ_AHEAD = (
     1024  # characters: the longest key without "?" (YAML 1.2.2), hence so far a parser looks for a ":"
 )
-_TOO_DEEP = f"nested more than {DEEPEST} levels deep"
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
 _NULLS = frozenset({"", "~", "null"})
 _KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
@@ -62,7 +62,7 @@ def _nests_too_deep(error: yaml.YAMLError, text: str) -> bool:
     """Do more brackets than may nest open in the part before the error that the parser reads ahead?"""
     mark = getattr(error, "problem_mark", None)
     ahead = text[max(mark.index - _READ_AHEAD, 0) : mark.index] if mark else ""
-    return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > DEEPEST
+    return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > _MAX_DEPTH
 
 
 def _refuse_unprintable(text: str, source: str) -> None:
@@ -133,7 +133,7 @@ class TreeBuilder:
     def node(self, event: Any) -> Node:
         if isinstance(event, AliasEvent):
             return self.alias(event)
-        if self.depth == DEEPEST:
+        if self.depth == _MAX_DEPTH:
             raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         if event.anchor:
             self.anchors[event.anchor] = None
@@ -158,7 +158,7 @@ class TreeBuilder:
             inside = event.anchor in self.anchors
             what = "stands inside what it names" if inside else "names no anchor before it"
             raise _RefusedYaml(f"the alias *{event.anchor} {what}", _mark_of(event))
-        if self.depth + node.height > DEEPEST:
+        if self.depth + node.height > _MAX_DEPTH:
             raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         return node
 
