@@ -74,7 +74,7 @@ class Recorder:
             exchange.status == 200
             and exchange.first_byte_at == ended_at
             and not exchange.stages
-            and exchange.route.plain
+            and exchange.route.outcome_only
         ):
             run = self.runs.get(assigned)
             if run is None:

@@ -35,7 +35,7 @@ _SCHEMES = frozenset({b"http", b"https"})
 class Forwarding(NamedTuple):
     """What this proxy forwards about a request's origin.
 
-    `client` is the client's address. `lines` are whole field lines up to the request_line quote of
+    `client` is the client's address. `lines` are whole field lines up to the opening quote of
     Forwarded's last `host`. `host` is the host that the client asked for, if a trusted proxy names one.
     """
 

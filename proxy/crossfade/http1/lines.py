@@ -79,12 +79,12 @@ class Start:
     __slots__ = (
         "authority",
         "bodiless",
+        "is_http11",
         "method",
         "minor",
-        "is_http11",
-        "request_line",
         "path",
         "query",
+        "request_line",
         "states_length",
         "target",
     )

@@ -1,7 +1,7 @@
-"""Does a route want this request? Conditions are compiled once for each snapshot.
+"""Whether a route matches a request. Conditions are compiled once for each snapshot.
 
-All of a route's conditions must hold and the first route in file order wins. Conditions on the body
-come last, since they need the body; everything else is known from the head.
+All conditions of a route must hold, and the first route in file order wins. Conditions on the body are
+tested last, since they need the body; all others need the head only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _HeadTest = Callable[[RequestHead], bool]
 
 
 def head_test(match: Match) -> _HeadTest:
-    """The conditions on path, method, headers and query as one function."""
+    """One function for the conditions on path, method, headers and query."""
     tests: list[_HeadTest] = []
     if match.path is not None:
         path = match.path.encode()
@@ -42,7 +42,7 @@ def _both(first: _HeadTest, second: _HeadTest) -> _HeadTest:
 
 
 def _prefix_test(prefix: bytes) -> _HeadTest:
-    """A prefix ends at a path segment: `/v2` takes `/v2` and `/v2/x`, not `/v20` (as Gateway API has it)."""
+    """A prefix ends at a path segment: `/v2` matches `/v2` and `/v2/x`, not `/v20` (as in Gateway API)."""
     if prefix.endswith(b"/"):
         return lambda head: head.start.path.startswith(prefix)
     below = prefix + b"/"
@@ -65,7 +65,7 @@ def _query_test(name: bytes, value: bytes) -> _HeadTest:
 
 
 def body_test(match: Match) -> Callable[[Any], bool] | None:
-    """The conditions on JSON fields, on the decoded body; None if there are none."""
+    """One function of the decoded body for the conditions on JSON fields; None if there are none."""
     if not match.json:
         return None
     wanted = [(tuple(name.split(".")), value) for name, value in match.json]
@@ -73,5 +73,5 @@ def body_test(match: Match) -> Callable[[Any], bool] | None:
 
 
 def _equal(found: Any, wanted: str | int | float | bool) -> bool:
-    """Equality as JSON means it: true is not 1."""
+    """Equality of JSON values: true is not 1."""
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)

@@ -1,8 +1,8 @@
-"""The snapshot: the immutable truth that a worker serves from until the next one comes.
+"""The snapshot: the immutable compiled configuration that a worker serves from until the next one comes.
 
-Values only, no behaviour, so that it crosses the seam as bytes. `compile_snapshot` makes it from
-what the operator wrote (config), how far rollouts have come (ledgers and roles) and what the prober
-found (endpoints down). The worker's Router is built from it once per generation.
+Rule: values only, no behaviour, so that a snapshot can be sent to the workers as bytes. `compile_snapshot`
+makes it from the configuration, the state of the rollouts (ledgers and roles) and the prober's results
+(endpoints that are down). A worker builds its Router once per snapshot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from crossfade.routing.ledger import Ledger, salt_of
 
-if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
+if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
     from crossfade.config.load import Loaded
     from crossfade.config.model import (
         AccessLogConfig,
@@ -27,13 +27,13 @@ if TYPE_CHECKING:  # the worker must not import the config models and pydantic w
 
 _NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
-TESTER: Role = "tester"  # who was not drawn, but chose (routing.override): in no statistics of a rollout
-Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
+TESTER: Role = "tester"  # chosen by an override token, so in no statistics of a rollout
+Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: (title of the check, seconds), rising
 _NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`authority` is the Host field of a request that brought none; a unix socket has a `path`, no host."""
+    """`authority` is the Host field for a request without one. A unix socket has a `path` and no host."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """How `https://` endpoints are spoken to. `stamp` tells the files' contents apart: others, another Tls."""
+    """TLS to `https://` endpoints. `stamp` is a hash of the files: a changed file makes an unequal Tls."""
 
     ca: str | None = None
     cert: str | None = None
@@ -56,7 +56,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Eject(msgspec.Struct, frozen=True):
-    """When an endpoint that fails requests is passed over: `health` acts on it. `time` in seconds."""
+    """When `health` ejects an endpoint that fails requests. `time` is in seconds."""
 
     after: int
     time: float
@@ -65,7 +65,7 @@ class Eject(msgspec.Struct, frozen=True):
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """Timeouts in seconds; `max_in_flight` counts for each worker."""
+    """Timeouts are in seconds. `max_in_flight` is per worker."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -98,7 +98,7 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Requests of each key: `per_second` in the long run, `burst` at once."""
+    """The limit for each key: `per_second` requests in the long run, `burst` at once."""
 
     key: Sticky
     per_second: float
@@ -106,20 +106,20 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """Where in a JSON answer the score is, or the label: keys that lead inwards; `decision`: the score of a yes."""
+    """JSON paths to the score or the label of an answer. The decision is yes from the score `decision` on."""
 
     score: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     decision: float | None = None
 
     @property
-    def decides(self) -> bool:
-        """Whether it tells a decision that can be compared."""
+    def has_decision(self) -> bool:
+        """Whether an answer gives a decision that can be compared."""
         return bool(self.label) or self.decision is not None
 
 
 class Mirror(msgspec.Struct, frozen=True):
-    """Shares out of 10 000: of requests that are copied, and of these, of those that ask the champion twice."""
+    """Out of 10 000: `sample` of the requests are copied; `noise` of the copied ones ask the champion twice."""
 
     to: str
     sample: int
@@ -127,14 +127,14 @@ class Mirror(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """What is in flight to this backend under an earlier ledger ends after so many seconds."""
+    """Exchanges with this backend that began under an earlier ledger are cut after `after` seconds."""
 
     backend: str
     after: float
 
 
 class Trial(NamedTuple):
-    """What a route's rollout asks for beside the ledger: copies for its challenger, an end to its exchanges, limits."""
+    """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits."""
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
@@ -142,7 +142,7 @@ class Trial(NamedTuple):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`roles` stands beside `ledger.backends`, index for index; `limits` hold what is slow."""
+    """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits."""
 
     name: str
     match: Match
@@ -165,7 +165,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class AccessLog(msgspec.Struct, frozen=True):
-    """`to` is a path, or `stdout`; `sample` from 0 to 1."""
+    """`to` is a path or `stdout`; `sample` is from 0 to 1."""
 
     to: str
     sample: float
@@ -173,7 +173,7 @@ class AccessLog(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Sizes in bytes, times in seconds."""
+    """Sizes are in bytes, times in seconds."""
 
     generation: int
     backends: dict[str, Backend]
@@ -185,7 +185,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keep_alive: float
     trusted_proxies: tuple[str, ...] = ()
     access_log: AccessLog | None = None
-    override_secret: str = ""  # none: tokens are not looked at
+    override_secret: str = ""  # empty: tokens are ignored
 
 
 def compile_snapshot(
@@ -197,7 +197,7 @@ def compile_snapshot(
     workers: int = 1,
     trials: Mapping[str, Trial] = _NO_TRIALS,
 ) -> Snapshot:
-    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, endpoint) pairs that fail their probes."""
+    """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs that fail probes."""
     config = loaded.config
     return Snapshot(
         generation=generation,
@@ -285,7 +285,7 @@ def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
 
 
 def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
-    """None where there is nothing to read, or not as JSON."""
+    """None if there is no path to read, or the protocol is not JSON."""
     if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
         return None
     score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
@@ -299,7 +299,7 @@ def _compile_rate(rate: RateConfig | None) -> Rate | None:
 
 
 def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
-    """One for each backend, with the larger shares: nobody gets two copies of a request."""
+    """One mirror for each backend, with the larger shares, so that no backend gets two copies of a request."""
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
         known = out.get(mirror.to, mirror)
