@@ -1,7 +1,7 @@
 """Addresses: where the proxy listens, and where a backend's endpoints are.
 
-Rule: an address is checked whole when it is read, so that nothing later has to parse one. IPv6 stands
-in brackets (RFC 3986, section 3.2.2); hosts are lower-case.
+Rule: an address is parsed and checked once, when the configuration is read. IPv6 is in brackets
+(RFC 3986 section 3.2.2); hosts are lower-case.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")  # servic
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
 _LABEL_LIMIT = 63  # RFC 1035 section 2.3.4
 _ALL_ADDRESSES = "0.0.0.0"
-_UNIX_PATH_LIMIT = 107  # bytes; unix(7), sun_path without its NUL
+_UNIX_PATH_LIMIT = 107  # bytes; unix(7): sun_path without its NUL
 
 
 class ListenConfig(Section):
-    """Port 0 lets the system choose one."""
+    """Port 0: the system chooses a port."""
 
     host: str
     port: int
@@ -38,7 +38,7 @@ class ListenConfig(Section):
             return self.host == "localhost"
 
     def overlaps(self, other: ListenConfig) -> bool:
-        """Whether both cannot be bound at once."""
+        """Whether the two cannot be bound at the same time."""
         if self.port != other.port or self.port == 0:
             return False
         same_family = (":" in self.host) == (":" in other.host)
@@ -47,7 +47,7 @@ class ListenConfig(Section):
 
 
 class EndpointConfig(Section):
-    """A TCP address, spoken to over TLS or not, or a unix socket, which has a path and no host."""
+    """A TCP address, with or without TLS, or a unix socket, which has a path and no host."""
 
     host: str = ""
     port: int = 0
@@ -56,17 +56,17 @@ class EndpointConfig(Section):
 
     @property
     def authority(self) -> str:
-        """The Host field of a request that brought none."""
+        """The Host field for a request without one."""
         return "localhost" if self.path else _host_port(self.host, self.port)
 
     @property
     def name(self) -> str:
-        """What tells it from other endpoints."""
+        """Identifies the endpoint within its backend."""
         return self.url if self.tls or self.path else self.authority
 
     @property
     def url(self) -> str:
-        """As metrics and the API show it."""
+        """The URL in metrics and in the admin API."""
         if self.path:
             return f"unix://{self.path}"
         return f"{'https' if self.tls else 'http'}://{self.authority}"
@@ -77,7 +77,7 @@ def _host_port(host: str, port: int) -> str:
 
 
 def listen(value: object) -> ListenConfig:
-    """From `host:port`, `:port` (everywhere) or `[::1]:port`."""
+    """From `host:port`, `:port` (all IPv4 addresses) or `[::1]:port`."""
     if isinstance(value, ListenConfig):
         return value
     if not isinstance(value, str):
@@ -93,7 +93,7 @@ def listen(value: object) -> ListenConfig:
 
 
 def endpoint(value: object) -> EndpointConfig:
-    """From `http://host:port`, `https://host:port` (80 and 443 if not given) or `unix:///path`."""
+    """From `http://host:port`, `https://host:port` (default ports 80 and 443) or `unix:///path`."""
     if isinstance(value, EndpointConfig):
         return value
     if not isinstance(value, str):
@@ -111,9 +111,7 @@ def endpoint(value: object) -> EndpointConfig:
     bare = rest.removesuffix("/")
     if re.search(r"[/?#]", bare):
         kept = re.split(r"[/?#]", bare)[0]
-        raise BadValue(
-            "must not have a path or a query, since the client's own is used", f"{scheme}://{kept}"
-        )
+        raise BadValue("must not have a path or a query; each request has its own", f"{scheme}://{kept}")
     host, port = _authority(bare)
     if not host or port == 0:
         raise BadValue(f"must name a host and a port from 1 to 65535, not {shown(value)}")
@@ -123,7 +121,7 @@ def endpoint(value: object) -> EndpointConfig:
 
 
 def _unix_socket(text: str) -> EndpointConfig:
-    """From `unix:///run/model.sock`, as gRPC and Docker spell it; the path is absolute."""
+    """From `unix:///run/model.sock`, as in gRPC and Docker; the path is absolute."""
     path = text.removeprefix("unix:").removeprefix("//")
     if not path.startswith("/") or path.endswith("/"):
         raise BadValue(
@@ -137,7 +135,7 @@ def _unix_socket(text: str) -> EndpointConfig:
 
 
 def _authority(text: str) -> tuple[str, int | None]:
-    """(host, port) of host, host:port, :port or [v6]:port; the host is empty or valid."""
+    """(host, port) from host, host:port, :port or [v6]:port; the host is valid, or empty."""
     found = _AUTHORITY.fullmatch(text)
     if found is None:
         raise BadValue(f"must be host:port, not {shown(text)}")
@@ -171,7 +169,7 @@ def _ipv6(text: str) -> str:
 
 
 def network(value: object) -> str:
-    """An address range such as 10.0.0.0/8; a lone address is a range of one."""
+    """An address range such as 10.0.0.0/8; a single address is a range of one."""
     if not isinstance(value, str):
         raise BadValue(f"must be an address range such as 10.0.0.0/8, not {shown(value)}")
     try:
@@ -182,7 +180,7 @@ def network(value: object) -> str:
         near = str(ip_network(value, strict=False))
     except ValueError:
         raise BadValue(f"must be an address range such as 10.0.0.0/8, not {shown(value)}") from None
-    raise BadValue(f"must be the first address of its range, {shown(value)} is not", near)
+    raise BadValue(f"must be the first address of its range, not {shown(value)}", near)
 
 
 def web_url(value: object) -> str:

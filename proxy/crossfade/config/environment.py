@@ -1,6 +1,6 @@
 """`${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
 
-As in a shell, `:-` also replaces a variable that is set but empty. The environment is an argument.
+As in a shell, the default also replaces a variable that is set but empty. The environment is an argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _INNER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """The text with every reference replaced; raises BadValue at the first that cannot be."""
+    """The text with each reference replaced. Raises BadValue for the first one that cannot be replaced."""
     return _REFERENCE.sub(lambda found: _value_of(found, env), text) if "${" in text else text
 
 

@@ -1,7 +1,7 @@
-"""Text → configuration: the one way in, for `run`, `check`, reload and the admin API alike.
+"""From text to a configuration; used by `run`, `check`, reload and the admin API.
 
-Rule: all problems at once, in file order, or a configuration with its warnings; never anything else.
-No file and no environment is read here: both are arguments.
+Rule: the result is a configuration with its warnings, or all problems in file order; never anything else.
+The text and the environment are arguments: no file and no environment is read here.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
 
 def _no_files(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
-    """As if the files were as they should be."""
+    """Checks nothing; for callers that have no access to the files."""
     return "", {}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`hash` tells configurations apart by what they mean: spelling, comments and order of keys do not count.
+    """`hash` is of the values: spelling, comments and the order of keys do not change it.
 
-    `stamps` tells, by backend, what its TLS files hold.
+    `stamps` holds, by backend, a hash of the contents of its TLS files.
     """
 
     config: Config
@@ -44,16 +44,16 @@ class Loaded:
 
 
 def load(text: str, source: str, env: Mapping[str, str], examine: Examine = _no_files) -> Loaded:
-    """`source` is the file's name for messages; `examine` looks at the files that are named in it.
+    """`source` is the file name for messages; `examine` checks the TLS files of a backend.
 
-    Raises ConfigError with every problem found.
+    Raises ConfigError with all problems.
     """
     document = read(text, source, env)
     config, invalid = _validated(document)
-    ruled = [problem for rule in RULES for problem in rule(document)]
+    broken_rules = [problem for rule in RULES for problem in rule(document)]
     stamps, unusable = _examine_tls_files(document, config, examine)
-    problems = [*document.problems, *invalid, *ruled, *unusable, *not_acted_on(document)]
-    found = _without_repeats(problems, document)
+    problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
+    found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
     return Loaded(config, found, _hash_of(config), source, stamps)
@@ -69,7 +69,7 @@ def _validated(document: Document) -> tuple[Config | None, list[Problem]]:
 def _examine_tls_files(
     document: Document, config: Config | None, examine: Examine
 ) -> tuple[dict[str, str], list[Problem]]:
-    """What the files hold that backends name, and what is wrong with them."""
+    """A stamp of the TLS files by backend, and the problems with the files."""
     stamps, problems = {}, []
     for name, backend in config.backends.items() if config else ():
         if backend.tls is not None:
@@ -79,13 +79,15 @@ def _examine_tls_files(
     return stamps, problems
 
 
-def _without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
-    """In file order, without what merely follows from another problem at the same place."""
-    first = frozenset(document.problems)
-    wrong = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
-    follows = {"error": document.broken, "warning": wrong}
+def without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
+    """In file order, without problems that follow from another one at the same place."""
+    syntax = frozenset(document.problems)
+    places_of_errors = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
+    hidden_at = {"error": document.broken, "warning": places_of_errors}
     kept = [
-        p for p in dict.fromkeys(problems) if p in first or Mark(p.line, p.column) not in follows[p.severity]
+        p
+        for p in dict.fromkeys(problems)
+        if p in syntax or Mark(p.line, p.column) not in hidden_at[p.severity]
     ]
     return tuple(sorted(kept, key=place_of))
 

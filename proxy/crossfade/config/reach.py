@@ -1,8 +1,8 @@
-"""Whether an earlier route leaves a later one anything to match.
+"""Whether an earlier route matches every request that a later route matches.
 
-Rule: it says yes only where it is certain, from the conditions as written: `/v2` takes `/v2/x` (a
-prefix ends at a segment), a route without a condition takes what another one narrows. What regular
-expressions have in common is not asked.
+Rule: the answer is yes only if the conditions as written prove it: prefix `/v2` covers `/v2/x` (a prefix
+ends at a segment), and a missing condition covers any condition. Two different regular expressions are
+not compared.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _path_begins(path: str, prefix: str) -> bool:
 
 
 def _conditions_cover(earlier: Mapping[str, object], later: Mapping[str, object], *, wildcard: bool) -> bool:
-    """Whether `later` asks at least for all that `earlier` asks for."""
+    """Whether `later` has at least the conditions of `earlier`."""
     return all(
         name in later
         and ((wildcard and wanted == "*") or (type(wanted), wanted) == (type(later[name]), later[name]))

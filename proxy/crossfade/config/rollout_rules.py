@@ -1,6 +1,6 @@
-"""What the parts of a rollout mean together, and a rollout beside its route's split and mirrors.
+"""Rules about the parts of a rollout, and about a rollout and the split and mirrors of its route.
 
-Rule: as for all rules, the document is read, and what cannot be read is passed over.
+Rule: as all rules do, they read the document and skip values that are not valid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import BadValue, Problem, listed
 from crossfade.config.rollout import BOUNDS, Metric
 
-# Which bounds a metric can be held to, and which further keys it needs and takes.
+# The bounds that a metric takes, and the other keys that it needs and takes.
 _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
     "latency": ("max", "max_ratio"),
@@ -32,12 +32,12 @@ def _champion_is_challenger(document: Document) -> Iterator[Problem]:
     for loc, rollout in document.each("routes", "*", "rollout", "*"):
         champion, challenger = _text_at(rollout, "champion"), _text_at(rollout, "challenger")
         if champion is not None and champion == challenger:
-            message = f'must be another backend than the champion, both are "{champion}"'
+            message = f'must be another backend than the champion "{champion}"'
             yield document.problem((*loc, "challenger"), message)
 
 
 def _split_names_outside_rollout(document: Document) -> Iterator[Problem]:
-    """A rollout moves weights between champion and challengers; another would lose its share to it."""
+    """A rollout moves weights between champion and challengers; another backend would lose its share to them."""
     for loc, route in document.each("routes", "*"):
         split, rollouts = route.child("split"), _elements(route.child("rollout"))
         named = [_text_at(rollout, key) for rollout in rollouts for key in ("champion", "challenger")]
@@ -45,16 +45,16 @@ def _split_names_outside_rollout(document: Document) -> Iterator[Problem]:
             continue
         for name in split.entries:
             if name not in named and _backends_exist(document, name):
-                message = f'"{name}" is neither champion nor challenger of the rollout on this route'
+                message = f'"{name}" is neither champion nor challenger of a rollout of this route'
                 yield document.problem((*loc, "split", name), message, at_key=True)
         champion = named[0]
         if champion not in split.entries:
-            message = f'the champion must be in the split of its route, "{champion}" is not'
+            message = f'the champion must be in the split of the route; "{champion}" is not'
             yield document.problem((*loc, "rollout", 0, "champion"), message)
 
 
 def _concurrent_rollouts(document: Document) -> Iterator[Problem]:
-    """Several challengers of one champion: who they are, and that each has a share that is its own."""
+    """Several challengers of one champion: they differ, and each has its own share."""
     for loc, route in document.each("routes", "*"):
         rollouts = _elements(route.child("rollout"))
         if len(rollouts) < 2:
@@ -64,25 +64,27 @@ def _concurrent_rollouts(document: Document) -> Iterator[Problem]:
             at = (*loc, "rollout", index)
             other, challenger = _text_at(rollout, "champion"), _text_at(rollout, "challenger")
             if champion and other and other != champion:
-                message = f'the rollouts of a route have one champion, that of the first is "{champion}"'
+                message = (
+                    f'the rollouts of a route must have the same champion, and the first names "{champion}"'
+                )
                 yield document.problem((*at, "champion"), message)
             if challenger and challenger in challengers:
-                message = f'"{challenger}" is the challenger of another rollout of this route already'
+                message = f'"{challenger}" is already the challenger of another rollout of this route'
                 yield document.problem((*at, "challenger"), message)
             challengers.add(challenger)
             if _text_at(rollout, "strategy") == "blue_green":
                 message = (
-                    "blue_green gives its challenger everything, so it can be the only rollout of a route"
+                    "blue_green must be the only rollout of a route, since its challenger gets all traffic"
                 )
                 yield document.problem((*at, "strategy"), message)
             elif "steps" not in rollout.given:
-                message = 'needs the key "steps", since there is another rollout on this route'
+                message = 'needs the key "steps", since the route has several rollouts'
                 yield document.problem(at, message)
         yield from _champion_without_share(loc, rollouts, document)
 
 
 def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Document) -> Iterator[Problem]:
-    """At the first rollout with which the champion would be left without a share."""
+    """A problem at the first rollout that leaves the champion without a share."""
     total = 0
     for index, rollout in enumerate(rollouts):
         steps = rollout.child("steps")
@@ -93,13 +95,13 @@ def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Docume
             return
         if total >= units.WHOLE:
             end = units.percent(total / units.WHOLE)
-            message = f"must leave the champion a share; the challengers up to this one end at {end} together"
+            message = f"must leave the champion a share; the last steps of the challengers up to this one add up to {end}"
             yield document.problem((*loc, "rollout", index, "steps"), message)
             return
 
 
 def _backends_exist(document: Document, *backends: str | None) -> bool:
-    """A backend that does not exist is a problem by itself; what follows from it is none."""
+    """Whether all of them exist. An unknown backend is reported once, without the problems that follow from it."""
     return all(name is not None and document.root.child("backends", name) for name in backends)
 
 
@@ -109,41 +111,43 @@ def _mirror_to_split_backend(document: Document) -> Iterator[Problem]:
         for index, mirror in enumerate(mirrors.elements if mirrors and split else ()):
             name = _text_at(mirror, "to")
             if split and name in split.entries:
-                message = f'"{name}" is in the split as well, so it would see some requests twice'
+                message = f'"{name}" is in the split too, so it gets some requests twice'
                 yield document.problem((*loc, "mirror", index, "to"), message, severity="warning")
 
 
 def _steps_not_rising(document: Document) -> Iterator[Problem]:
-    """Shares of copies rise as weights do, and come before them."""
+    """Mirror shares rise as weights do, and come before all weights."""
     for loc, steps in document.each("routes", "*", "rollout", "*", "steps"):
-        before = (-1, 0)  # a preview has neither
+        before = (-1, 0)  # a first step may have weight 0 and no mirror
         for index, step in enumerate(steps.elements):
             try:
                 weight, mirror = _weight_at(step, "weight"), _weight_at(step, "mirror")
             except BadValue:
                 continue
             if not {"weight", "mirror"} & set(step.given):
-                yield document.problem((*loc, index), 'needs the key "weight", or "mirror"')
+                yield document.problem((*loc, index), 'needs the key "weight" or "mirror"')
             elif weight and mirror:
-                message = "a step has a weight or a mirror; copies come first, in a step of their own"
+                message = "a step has a weight or a mirror, not both; write two steps, first the mirror"
                 yield document.problem((*loc, index, "mirror"), message, at_key=True)
             elif (weight, mirror) <= before:
                 key = "mirror" if mirror else "weight"
                 has = units.percent((before[0] or before[1]) / units.WHOLE)
-                what = " of copies" if before[1] else ""
+                what = "mirror" if before[1] else "weight"
                 place = (*loc, index, key) if key in step.given else (*loc, index)
-                yield document.problem(place, f"must be more than the step before, which has {has}{what}")
+                yield document.problem(
+                    place, f"must be more than the step before, which has the {what} {has}"
+                )
             before = (weight, mirror)
 
 
 def _weight_at(step: Node, key: str) -> int:
-    """Out of 10 000. Raises BadValue."""
+    """The weight at this key, out of 10 000. Raises BadValue."""
     found = step.child(key)
     return units.weight(found.value) if found else 0
 
 
 def _mirror_steps_without_check(document: Document) -> Iterator[Problem]:
-    """Steps of copies would be passed with nothing known, were all checks to wait for live traffic."""
+    """Mirror steps would pass without evidence if all checks needed live traffic."""
     for loc, rollout in document.each("routes", "*", "rollout", "*"):
         checks, steps = rollout.child("checks"), rollout.child("steps")
         asks = [check for check in checks.elements if _applies_to_copies(check)] if checks else []
@@ -152,7 +156,7 @@ def _mirror_steps_without_check(document: Document) -> Iterator[Problem]:
         mirrors = [step.child("mirror") for step in steps.elements] if steps else []
         if any(mirrors) or (steps is None and _text_at(rollout, "strategy") == "shadow"):
             message = (
-                "copies can be asked none of these; add one with a limit of its own, as error_rate with max"
+                "mirror steps need a check that mirrored requests can answer, such as error_rate with max"
             )
             yield document.problem((*loc, "checks"), message, at_key=True)
 
@@ -177,10 +181,10 @@ def _unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Ite
         yield document.problem((*loc, "metric"), f"{metric} needs a bound: {listed(_BOUNDS_OF[metric])}")
     for bound in given:
         if bound not in fitting:
-            message = f"{metric} can be held to {listed(_BOUNDS_OF[metric])}, not to {bound}"
+            message = f"{metric} takes the bound {listed(_BOUNDS_OF[metric])}, not {bound}"
             yield document.problem((*loc, bound), message, at_key=True)
     for bound in fitting[1:]:
-        message = f"a check has one bound, and {fitting[0]} is there already; write a second check"
+        message = f"a check has one bound, and {fitting[0]} is given already; write a second check"
         yield document.problem((*loc, bound), message, at_key=True)
 
 
@@ -190,7 +194,7 @@ def _unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Itera
         yield document.problem((*loc, "metric"), f'{metric} needs the key "{needed}"')
     for key in _OTHER_KEYS:
         if key in check.given and key not in _OPTIONAL_KEYS.get(metric, ()):
-            yield document.problem((*loc, key), f"{metric} has no {key}", at_key=True)
+            yield document.problem((*loc, key), f'{metric} does not take the key "{key}"', at_key=True)
 
 
 def _queries_without_server(document: Document) -> Iterator[Problem]:
@@ -203,16 +207,16 @@ def _queries_without_server(document: Document) -> Iterator[Problem]:
 
 
 def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
-    """What compares decisions needs them told, and copies to compare."""
+    """Noise and disagreement need decisions in the answers, and disagreement needs mirrored requests."""
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
         given = prediction.given if prediction else ()
         if "decision" in given and "score" not in given:
-            message = 'needs the key "score", the number that is compared with it'
+            message = 'needs the key "score" too: the number that is compared with the decision'
             yield document.problem((*loc, "prediction", "decision"), message, at_key=True)
         for index, mirror in enumerate(_elements(route.child("mirror"))):
             if _text_at(mirror, "noise") not in (None, "0", "0%") and not {"decision", "label"} & set(given):
-                message = "has no effect without decisions: prediction: {score: …, decision: …}, or a label"
+                message = "has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                 place = (*loc, "mirror", index, "noise")
                 yield document.problem(place, message, at_key=True, severity="warning")
         for at, rollout in enumerate(_elements(route.child("rollout"))):
@@ -221,10 +225,10 @@ def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
                     continue
                 place = (*loc, "rollout", at, "checks", index, "metric")
                 if not {"decision", "label"} & set(given):
-                    message = "disagreement needs decisions: prediction: {score: …, decision: …}, or a label"
+                    message = "disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                     yield document.problem(place, message)
                 elif not _mirrors_challenger(route, rollout):
-                    message = "nothing is mirrored to the challenger, so there are no decisions to compare"
+                    message = "no decisions are compared, since no request is mirrored to the challenger"
                     yield document.problem(place, message, severity="warning")
 
 

@@ -1,7 +1,7 @@
-"""What the parts of a configuration mean together.
+"""Rules about several values of a configuration together.
 
-Rule: the rules read the document, not the models, so that an error in one place hides none in another;
-what a rule cannot read it passes over, as that is somebody else's problem and reported already.
+Rule: the rules read the document, not the models, so that an error in one place does not hide another.
+A rule skips values that are not valid; the models report those.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _unused_backends(document: Document) -> Iterator[Problem]:
 
 
 def _backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
-    """Every place that names a backend: its location, the name, and whether the name is a key there."""
+    """Each place that names a backend: its location, the name, and whether the name is a key there."""
     for loc, node in document.each("routes", "*", "split"):
         yield from (((*loc, name), name, True) for name in node.entries)
     for place in (
@@ -59,7 +59,7 @@ def _repeated_route_names(document: Document) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for loc, node in document.each("routes", "*", "name"):
         if node.text in first:
-            message = f'the route in line {first[node.text]} is named "{node.text}" too'
+            message = f'the route in line {first[node.text]} has the name "{node.text}" too'
             yield document.problem(loc, message)
         elif node.text is not None:
             first[node.text] = node.mark.line
@@ -70,7 +70,7 @@ def _repeated_endpoints(document: Document) -> Iterator[Problem]:
     for loc, endpoint in _endpoints(document):
         name = endpoint.path or endpoint.authority
         if name in first:
-            message = f"{name} is an endpoint of {first[name]} already"
+            message = f"{name} is already an endpoint of {first[name]}"
             yield document.problem(loc, message, severity="warning")
         first.setdefault(name, str(loc[1]))
 
@@ -84,11 +84,11 @@ def _endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
 
 
 def _unused_tls(document: Document) -> Iterator[Problem]:
-    speaking = {loc[1] for loc, endpoint in _endpoints(document) if endpoint.tls}
+    with_tls = {loc[1] for loc, endpoint in _endpoints(document) if endpoint.tls}
     for loc, node in document.each("backends", "**", "tls"):
         if node.child("key") is not None and node.child("cert") is None:
-            yield document.problem((*loc, "key"), "is no use without cert", at_key=True)
-        if node.given and loc[1] not in speaking:
+            yield document.problem((*loc, "key"), 'needs the key "cert" too', at_key=True)
+        if node.given and loc[1] not in with_tls:
             message = "has no effect, since no endpoint is https://"
             yield document.problem(loc, message, at_key=True, severity="warning")
 
@@ -98,7 +98,7 @@ def _overlapping_listeners(document: Document) -> Iterator[Problem]:
     for loc, listener in _listeners(document):
         other = next((known for known in bound if known.overlaps(listener)), None)
         if other is not None:
-            yield document.problem(loc, f"{listener.authority} cannot be bound beside {other.authority}")
+            yield document.problem(loc, f"{listener.authority} overlaps with the listener {other.authority}")
         bound.append(listener)
 
 
@@ -123,16 +123,16 @@ def _admin_without_token(document: Document) -> Iterator[Problem]:
 def _everybody_trusted(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("trusted_proxies", "*"):
         try:
-            everybody = address.network(node.value).endswith("/0")
+            trusts_all = address.network(node.value).endswith("/0")
         except BadValue:
             continue
-        if everybody:
-            message = "everybody is a trusted proxy, so that any client can say to be another"
+        if trusts_all:
+            message = "this range trusts every address, so any client can forge its own address"
             yield document.problem(loc, message, severity="warning")
 
 
 def _empty_sections(document: Document) -> Iterator[Problem]:
-    """`health:` with nothing after it would read as off, where its writer meant the defaults."""
+    """`health:` with no value would turn the section off, although its writer wanted the defaults."""
     for place in (
         ("routes", "*", "rollout", "*", "fuse"),
         ("backends", "**", "health"),
@@ -148,7 +148,7 @@ def _several_path_conditions(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("routes", "*", "match"):
         kinds = [kind for kind in node.given if kind in _PATH_KINDS]
         if len(kinds) > 1:
-            message = f"only one of {listed(_PATH_KINDS)} can be given, and {kinds[0]} is"
+            message = f"only one of {listed(_PATH_KINDS)} can be given, and {kinds[0]} is given already"
             yield document.problem((*loc, kinds[1]), message, at_key=True)
 
 
@@ -163,7 +163,7 @@ def _unreachable_routes(document: Document) -> Iterator[Problem]:
         first = next((node for node, known in earlier if covers(known, condition)), None)
         if first is not None:
             place = (*loc, "match") if match else loc
-            message = f"can never match: {_title_of(first)} comes first and takes all that this one would"
+            message = f"can never match: {_title_of(first)} comes first and matches every request that this one matches"
             yield document.problem(place, message, at_key=True)
         earlier.append((route, condition))
 

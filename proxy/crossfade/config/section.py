@@ -1,8 +1,8 @@
-"""What all sections of the configuration have in common, and the types of their fields.
+"""The base class of all sections of the configuration, and the types of their fields.
 
-Rule: a field's type reads what the operator wrote (text, or a number from Python) into the value the
-proxy uses, and carries the JSON Schema of what may be written. What fields mean together is the
-matter of the rules, not of the models.
+Rule: the type of a field converts what the operator wrote (text, or a number from Python) to the value that
+the proxy uses, and has the JSON Schema of what may be written. Relations between fields are checked by the
+rules, not by the models.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
 
 class Section(BaseModel):
-    """One mapping of the file: unknown keys are errors, values never change."""
+    """One mapping of the file. Unknown keys are errors; values are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Written:
-    """The JSON Schema of what may be written for a type."""
+    """Annotates a type with the JSON Schema of what may be written for it."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -47,11 +47,11 @@ class Written:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return deepcopy(self.schema)  # pydantic writes a field's default into it
+        return deepcopy(self.schema)  # a copy, since pydantic writes the default of a field into it
 
 
 def spelled(*forms: dict[str, Any]) -> Written:
-    """What may be written for a value; a `${VARIABLE}` may always."""
+    """The schema of a value that may be written in any of these forms, or as a `${VARIABLE}`."""
     return Written({"anyOf": [*forms, VARIABLE]})
 
 
@@ -100,9 +100,7 @@ def flag(value: object) -> bool:
 
 def text(value: object) -> str:
     if not isinstance(value, str):
-        raise BadValue(
-            f"must be text, not {shown(value)}" if value is not None else "must be text, it is empty"
-        )
+        raise BadValue(f"must be text, not {shown(value)}")
     return str(value)
 
 
@@ -137,7 +135,7 @@ def field_value(value: object) -> str:
 
 
 class OneOrMany:
-    """Marks a list for which a lone element will do."""
+    """Marks a list that may be written as a single element."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_before_validator_function(
@@ -152,7 +150,7 @@ class OneOrMany:
 
 
 class OrFalse:
-    """Marks a section that `false`, or another such word, turns off, which is None in the model."""
+    """Marks a section that `false`, or one of these words, turns off; the model has None then."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -174,7 +172,7 @@ POSITIVE = AfterValidator(_above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 
 _DECIMAL = r"[0-9]+(\.[0-9]+)?"
-AS_TEXT = {"type": ["string", "number", "boolean"]}  # without quotes, 1.10 is a number to an editor
+AS_TEXT = {"type": ["string", "number", "boolean"]}  # editors read an unquoted 1.10 as a number
 AS_NUMBER = {"type": "number"}
 AS_INTEGER = {"type": "integer"}
 AS_DURATION = _pattern(rf"({_DECIMAL}(ms|s|m|h|d))+")

@@ -1,6 +1,6 @@
-"""From a model's complaints to problems that an operator can act on.
+"""From pydantic's validation errors to problems that an operator can act on.
 
-Rule: plain sentences, each at its place in the file; no word of the library that found it.
+Rule: each problem is a plain sentence at its place in the file, without pydantic's words.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _bad_value(loc: Loc, error: BadValue, document: Document) -> Problem:
 
 
 def _keys_at(loc: Loc) -> list[str]:
-    """The keys that the mapping at a location may have."""
+    """The keys that are allowed in the mapping at this location."""
     kind: Any = Config
     for part in loc:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -59,7 +59,7 @@ def _keys_at(loc: Loc) -> list[str]:
 
 
 def _fields_of(section: type[BaseModel]) -> dict[str, Any]:
-    """Type by key, as the key is written."""
+    """The types of the fields by the key that is written."""
     return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 

@@ -1,8 +1,8 @@
 """The weights of a route's split.
 
-Rule: they come out as integers out of 10 000 that add up to exactly 10 000. Percentages must say so
-themselves; plain weights are apportioned by largest remainder (Hamilton), ties going by name, so that
-the order in the file does not matter.
+Rule: weights are integers out of 10 000 that add up to exactly 10 000. Percentages must add up to 100 % as
+written. Plain weights are apportioned by the largest remainder (Hamilton); ties are decided by name, so
+that the order in the file does not matter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_BACKENDS = 256  # a ledger holds one byte for each bucket
 
 
 class Term(NamedTuple):
-    """One backend's entry as written: hundredths of a percent, or a plain weight."""
+    """The entry of one backend as written: hundredths of a percent, or a plain weight."""
 
     amount: Decimal
     is_percentage: bool
@@ -65,7 +65,7 @@ def _of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
     by_remainder = sorted(quotas, key=lambda name: (shares[name] - quotas[name], name))
     for name in by_remainder[: WHOLE - sum(shares.values())]:
         shares[name] += 1
-    starved = next((name for name in terms if terms[name].amount and not shares[name]), None)
-    if starved is not None:
-        raise BadValue(f'must give each backend 0.01% or nothing, "{starved}" would get less')
+    too_small = next((name for name in terms if terms[name].amount and not shares[name]), None)
+    if too_small is not None:
+        raise BadValue(f'must give each backend 0 or at least 0.01%, "{too_small}" would get less')
     return shares

@@ -1,8 +1,8 @@
 """Quantities as operators write them: durations, sizes, shares, quantiles, numbers.
 
-Rule: exact. What is written is read as a decimal and never rounded; what the proxy could not hold
-exactly (a weight finer than 0.01 %, half a byte) is refused instead. Every function takes text or a
-number and raises BadValue.
+Rule: values are exact. Text is read as a decimal and never rounded. A value that the proxy could not
+represent exactly (a weight finer than 0.01 %, half a byte) is refused. Each function takes text or a number
+and raises BadValue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from crossfade.config.problem import BadValue, listed, shown
 
 WHOLE = 10_000  # a weight is an integer out of this many: 0.01 %, one bucket of a ledger
 
-# No leading zeros (012 was octal once) and no digits without end.
+# No leading zeros (012 is octal in YAML 1.1), and a bounded number of digits.
 _DIGITS = r"(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?"
 NUMBER = re.compile(rf"[-+]?{_DIGITS}(?:[eE][-+]?\d{{1,2}})?")
 INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d{0,17})")
@@ -63,7 +63,7 @@ def whole(value: object) -> int:
 
 
 def seconds(value: object) -> float:
-    """A duration in seconds; a bare number is seconds already."""
+    """A duration in seconds; a number without a unit is seconds."""
     total = Decimal(0)
     if isinstance(value, str) and _DURATION.fullmatch(value):
         parts = _DURATION_PART.findall(value)
@@ -89,7 +89,7 @@ def _plain_seconds(value: object) -> Decimal:
 
 
 def _suggested_duration(value: object) -> str | None:
-    """`24 hours` → `24h`, if that makes a duration of it."""
+    """A valid spelling, such as `24h` for `24 hours`; None if there is none."""
     if not isinstance(value, str):
         return None
     text = value.lower().replace("milli", "ms")
@@ -116,7 +116,7 @@ def size(value: object) -> int:
 
 
 def share(value: object) -> Decimal:
-    """A part of a whole, 0 to 1, from `1%` or `0.01`."""
+    """A share from 0 to 1, from `1%` or `0.01`."""
     percentage = SHARE.fullmatch(value) if isinstance(value, str) else None
     if percentage:
         exact = Decimal(percentage[1]) / 100
@@ -134,7 +134,7 @@ def share(value: object) -> Decimal:
 
 
 def weight(value: object) -> int:
-    """A share as an integer out of 10 000; an int (what is written is text) is that already."""
+    """A share as an integer out of 10 000. An int from Python is taken as it is; the file gives text."""
     if type(value) is int:
         if not 0 <= value <= WHOLE:
             raise BadValue(f"must be from 0 to {WHOLE}, not {value}")
@@ -164,5 +164,5 @@ def percent(fraction: float) -> str:
 
 
 def span(duration: float) -> str:
-    """Seconds as one would say them: 0.2 → `200ms`, 1.5 → `1.5s`."""
+    """Seconds with a unit: 0.2 → `200ms`, 1.5 → `1.5s`."""
     return f"{duration * 1000:.10g}ms" if duration < 1 else f"{duration:.10g}s"
