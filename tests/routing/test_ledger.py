@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from crossfade.routing.ledger import (
     BUCKETS,
     Ledger,
-    bucket_of,
     bucket_order,
     moved,
     new_ledger,
@@ -23,6 +22,7 @@ from crossfade.routing.ledger import (
     reweigh,
     salt_of,
 )
+from tests.ledgers import bucket_of
 
 SALT = salt_of("churn")
 NAMES = ("churn-v1", "churn-v2", "churn-v3", "churn-v4", "churn-v5", "churn-v6")
@@ -166,15 +166,15 @@ def test_weights_that_do_not_add_up_to_10000_are_refused(invalid):
         reweigh(new_ledger({"A": BUCKETS}, SALT), invalid, SALT)
 
 
-def test_backend_of():
+def test_weights_are_the_numbers_of_buckets():
     ledger = Ledger(("A", "B"), bytes([0, 1] * (BUCKETS // 2)))
-    assert (ledger.backend_of(0), ledger.backend_of(1)) == ("A", "B")
     assert ledger.weights == {"A": 5000, "B": 5000}
 
 
 OTHER_PROCESS = """
 from tests.routing.test_ledger import digest, history
-from crossfade.routing.ledger import bucket_of, salt_of
+from crossfade.routing.ledger import salt_of
+from tests.ledgers import bucket_of
 print(digest(history()), *[bucket_of(b"customer-%d" % i, salt_of("churn")) for i in range(100)])
 """
 

@@ -15,7 +15,6 @@ import pytest
 from crossfade.routing.ledger import (
     BUCKETS,
     Ledger,
-    bucket_of,
     hash_of,
     new_ledger,
     restore,
@@ -24,6 +23,7 @@ from crossfade.routing.ledger import (
 )
 from crossfade.routing.router import KEPT_KEYS, CompiledRoute
 from crossfade.routing.snapshot import Sticky
+from tests.ledgers import backend_of, bucket_of
 from tests.routing.requests import request, route
 
 Z_999 = 3.2905
@@ -63,7 +63,7 @@ def test_keyed_requests_follow_the_weights(keys):
     grown = reweigh(ledger, at(2500), SALT)
     after = assigned(grown, keys)
     assert_share(after.count(CHALLENGER), 0.25)
-    changed = {b for b in range(BUCKETS) if ledger.backend_of(b) != grown.backend_of(b)}
+    changed = {b for b in range(BUCKETS) if backend_of(ledger, b) != backend_of(grown, b)}
     assert len(changed) == 1500
     for key, old, new in zip(keys, before, after, strict=True):
         if old != new:
@@ -88,10 +88,10 @@ def test_a_draw_reaches_each_bucket_and_no_other():
     ledger = new_ledger(at(1000), SALT)
     churn = compiled(ledger)
     assert [drawn(churn, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == [
-        ledger.backend_of(b) for b in range(BUCKETS)
+        backend_of(ledger, b) for b in range(BUCKETS)
     ]
-    assert drawn(churn, 0.0) == ledger.backend_of(0)
-    assert drawn(churn, 1 - 2**-53) == ledger.backend_of(BUCKETS - 1)
+    assert drawn(churn, 0.0) == backend_of(ledger, 0)
+    assert drawn(churn, 1 - 2**-53) == backend_of(ledger, BUCKETS - 1)
 
 
 def test_cached_keys_keep_their_backend_and_the_cache_is_bounded():
@@ -120,7 +120,7 @@ def test_experiments_on_two_routes_are_independent(keys):
     other = salt_of("fraud")
     first, second = new_ledger(at(5000), SALT), new_ledger(at(5000), other)
     cells = Counter(
-        (first.backend_of(bucket_of(k, SALT)), second.backend_of(bucket_of(k, other))) for k in sample
+        (backend_of(first, bucket_of(k, SALT)), backend_of(second, bucket_of(k, other))) for k in sample
     )
     rows = {a: sum(n for (x, _), n in cells.items() if x == a) for a in (CHAMPION, CHALLENGER)}
     columns = {b: sum(n for (_, y), n in cells.items() if y == b) for b in (CHAMPION, CHALLENGER)}

@@ -29,9 +29,6 @@ class Ledger(msgspec.Struct, frozen=True):
         """The number of buckets by backend, 0 included."""
         return {name: self.slots.count(index) for index, name in enumerate(self.backends)}
 
-    def backend_of(self, bucket: int) -> str:
-        return self.backends[self.slots[bucket]]
-
 
 def salt_of(route: str) -> bytes:
     """The route's own salt; it makes experiments on two routes independent."""
@@ -50,11 +47,6 @@ def _digest_of(data: bytes, salt: bytes) -> bytes:
 def hash_of(key: bytes, salt: bytes) -> int:
     """The 64-bit hash of a sticky key."""
     return int.from_bytes(_digest_of(key, salt), "little")
-
-
-def bucket_of(key: bytes, salt: bytes) -> int:
-    """The bucket of a sticky key."""
-    return hash_of(key, salt) % BUCKETS
 
 
 @lru_cache(maxsize=1024)
