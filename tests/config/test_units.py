@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crossfade.config import units
 from crossfade.config.problem import BadValue
+from crossfade.scale import WHOLE
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ def test_every_weight_can_be_written_and_is_read_exactly(parts: int):
 @settings(deadline=None)
 @given(st.decimals(0, 1, places=18))
 def test_a_weight_is_exact_or_refused(share: Decimal):
-    exact = Fraction(share) * units.WHOLE
+    exact = Fraction(share) * WHOLE
     try:
         assert units.weight(f"{share:f}") == exact
     except BadValue:

@@ -32,12 +32,12 @@ from crossfade.config.section import (
     at_most,
     spelled,
 )
+from crossfade.scale import RECENT_KEPT
 
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
 Metric = Literal["error_rate", "latency", "requests", "score_divergence", "disagreement", "kpi", "prometheus"]
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
-_FUSE_MEMORY = 512  # the data plane reports this many outcomes in order, so a fuse sees no more
 
 
 def _read_bound(value: Any, info: ValidationInfo) -> object:
@@ -130,13 +130,13 @@ class StepConfig(Section):
 class FuseConfig(Section):
     """A hard limit for gross failure that acts within seconds, without statistics."""
 
-    consecutive_errors: Annotated[Count, at_most(_FUSE_MEMORY)] = Field(
+    consecutive_errors: Annotated[Count, at_most(RECENT_KEPT)] = Field(
         default=10, description="the fuse trips at this many errors in a row"
     )
     error_share: Annotated[Share, POSITIVE] = Field(
         default=0.5, description="the fuse trips at this share of errors among the last requests"
     )
-    of_last: Annotated[Count, at_most(_FUSE_MEMORY)] = Field(
+    of_last: Annotated[Count, at_most(RECENT_KEPT)] = Field(
         default=20, description="the number of last requests for error_share"
     )
 

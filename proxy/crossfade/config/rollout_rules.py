@@ -12,6 +12,7 @@ from crossfade.config import units
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import BadValue, Problem, listed
 from crossfade.config.rollout import BOUNDS, Metric
+from crossfade.scale import WHOLE
 
 # The bounds that a metric takes, and the other keys that it needs and takes.
 _BOUNDS_OF: dict[str, tuple[str, ...]] = {
@@ -93,8 +94,8 @@ def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Docume
             total += _weight_at(last, "weight") if last else 0
         except BadValue:
             return
-        if total >= units.WHOLE:
-            end = units.percent(total / units.WHOLE)
+        if total >= WHOLE:
+            end = units.percent(total / WHOLE)
             message = f"must leave the champion a share; the last steps of the challengers up to this one add up to {end}"
             yield document.problem((*loc, "rollout", index, "steps"), message)
             return
@@ -131,7 +132,7 @@ def _steps_not_rising(document: Document) -> Iterator[Problem]:
                 yield document.problem((*loc, index, "mirror"), message, at_key=True)
             elif (weight, mirror) <= before:
                 key = "mirror" if mirror else "weight"
-                has = units.percent((before[0] or before[1]) / units.WHOLE)
+                has = units.percent((before[0] or before[1]) / WHOLE)
                 what = "mirror" if before[1] else "weight"
                 place = (*loc, index, key) if key in step.given else (*loc, index)
                 yield document.problem(

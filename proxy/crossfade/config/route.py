@@ -34,6 +34,7 @@ from crossfade.config.section import (
     spelled,
     token,
 )
+from crossfade.scale import WHOLE
 
 _MIN_RATE = 0.00001  # requests a second: about one a day
 
@@ -56,7 +57,7 @@ class MirrorConfig(Section):
 
     to: Name = Field(description="the backend that gets the copies")
     sample: Weight = Field(
-        default=10_000,
+        default=WHOLE,
         description="the share of requests that is copied",
         json_schema_extra={"default": "100%"},
     )

@@ -13,7 +13,8 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.units import SHARE, WHOLE, number, weight
+from crossfade.config.units import SHARE, number, weight
+from crossfade.scale import WHOLE
 
 _MAX_BACKENDS = 256  # a ledger holds one byte for each bucket
 

@@ -12,8 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from crossfade.config.problem import BadValue, listed, shown
-
-WHOLE = 10_000  # a weight is an integer out of this many: 0.01 %, one bucket of a ledger
+from crossfade.scale import WHOLE
 
 # No leading zeros (012 is octal in YAML 1.1), and a bounded number of digits.
 _DIGITS = r"(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?"

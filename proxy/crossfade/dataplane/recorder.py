@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.observe import observe
-from crossfade.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
+from crossfade.scale import RECENT_KEPT
+from crossfade.stats.counts import ERROR, Cell, CellKey, Counts, CountsTable, Events
 from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:

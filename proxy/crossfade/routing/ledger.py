@@ -14,7 +14,9 @@ from hashlib import blake2b
 
 import msgspec
 
-BUCKETS = 10_000
+from crossfade.scale import WHOLE
+
+BUCKETS = WHOLE
 
 
 class Ledger(msgspec.Struct, frozen=True):
