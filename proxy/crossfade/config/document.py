@@ -89,7 +89,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`broken` are the places of scalars whose `${…}` could not be expanded; no other problem is reported there."""
+    """`broken` are the places of scalars whose `${…}` could not be expanded; they get no other problem."""
 
     source: str
     root: Node

@@ -103,9 +103,8 @@ def _state(value: object) -> str:
     if not re.fullmatch(r"sqlite:(?!sqlite:).+|rediss?://.+", written):
         bare = written.rpartition("sqlite:")[2]
         near = f"sqlite:{bare}" if re.fullmatch(r"[\w./-]+\.(db|sqlite3?)", bare) else None
-        raise BadValue(
-            "must be sqlite:PATH or redis://HOST:PORT", near
-        )  # the value is not shown, since it may hold a password
+        # The value is not shown, since it may hold a password.
+        raise BadValue("must be sqlite:PATH or redis://HOST:PORT", near)
     return written
 
 

@@ -102,7 +102,7 @@ def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Docume
 
 
 def _backends_exist(document: Document, *backends: str | None) -> bool:
-    """Whether all of them exist. An unknown backend is reported once, without the problems that follow from it."""
+    """Whether all of them exist. An unknown backend is one problem; what follows from it is not reported."""
     return all(name is not None and document.root.child("backends", name) for name in backends)
 
 

@@ -40,7 +40,7 @@ class Downstream(Client):
         self.plane = plane
         self.address = b""
         self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
-        self.vouched = b""
+        self.forwarded_lines = b""
         self.trusts: TrustedProxies | None = None
         self.knows: TrustedProxies | None = None
         self.buffer = b""
@@ -71,7 +71,7 @@ class Downstream(Client):
         """Once for a connection, and with the next request after a reload that changes whom to trust."""
         self.knows = trusted = self.plane.trusted
         self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
-        self.peer, self.vouched, _ = forwarding_of_client(self.address, self.secure)
+        self.peer, self.forwarded_lines, _ = forwarding_of_client(self.address, self.secure)
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
@@ -112,7 +112,7 @@ class Downstream(Client):
         try:
             head = parse_request(data[:end], plane.head_count)
             if self.trusts is not None:
-                self.peer, self.vouched, head.public_host = forwarding_of_proxy(
+                self.peer, self.forwarded_lines, head.public_host = forwarding_of_proxy(
                     data[:end], self.address, self.secure, self.trusts
                 )
             self.start(head, data[end:])

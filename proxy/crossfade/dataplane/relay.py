@@ -32,7 +32,7 @@ def request(exchange: ExchangeState, authority: bytes, length: int, body: bytes,
         own = exchange.trace_id
         trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
     return b"".join((
-        head.start.request_line, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+        head.start.request_line, host, b"\r\n", head.block, mark, trace, exchange.client.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
         b"\r\nx-request-id: ", request_id, framing(length, head.start.states_length), body,
     ))  # fmt: skip
 

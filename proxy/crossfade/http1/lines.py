@@ -32,9 +32,8 @@ _TARGET = rb"[!\"$-~]"  # no `#`: a target has no fragment (RFC 9112 section 3.2
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])")
 _OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
-_REFUSED_METHODS = frozenset(
-    {b"CONNECT", b"TRACE"}
-)  # CONNECT opens a tunnel; TRACE would show clients the fields that proxies add
+# CONNECT opens a tunnel; TRACE would show clients the fields that proxies add.
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
 CHUNKED: Final = -1
 BAD_HOST: Final = "The Host field is not valid, or there is more than one."
@@ -95,9 +94,8 @@ class Start:
         self.minor = minor
         self.is_http11 = minor == b"1"
         self.bodiless = method == b"HEAD"  # the response has no body
-        self.states_length = (
-            method in _BODY_METHODS
-        )  # Content-Length: 0 if the request has no body (RFC 9110 section 8.6)
+        # Content-Length: 0 is sent if the request has no body (RFC 9110 section 8.6).
+        self.states_length = method in _BODY_METHODS
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.request_line = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it goes to the backend

@@ -27,7 +27,7 @@ class Health:
         self.began = began  # when it began to get requests; slow start counts from then
 
     def eject(self, rule: Eject, now: float) -> float:
-        """Ejects it and returns for how long. Each `time` in service before this takes one ejection off the count."""
+        """Ejects the endpoint; returns for how long. Each `time` in service takes one off `ejections`."""
         served = now - self.began
         forgotten = self.ejections if served == float("inf") else int(served // rule.time)
         self.ejections = max(self.ejections - forgotten, 0) + 1

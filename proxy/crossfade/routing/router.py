@@ -90,9 +90,8 @@ class CompiledRoute:
         self.limits = spec.limits
         self.prediction = spec.prediction
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
-        self.outcome_only = (
-            not spec.limits and spec.prediction is None
-        )  # its responses are neither timed against limits nor read
+        # Responses are neither timed against limits nor read.
+        self.outcome_only = not spec.limits and spec.prediction is None
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
         """By the first key that is present and not empty, else by the draw; 0 ≤ draw < 1."""
@@ -149,9 +148,7 @@ class Router:
         if snapshot.override_secret and clock is not None:
             compiled = partial(OverridableRoute, snapshot, clock)
         self.routes = tuple(compiled(route) for route in snapshot.routes)
-        self.has_latency_limits = any(
-            route.limits for route in self.routes
-        )  # whether any route has latency limits
+        self.has_latency_limits = any(route.limits for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path
