@@ -1,4 +1,4 @@
-"""Certificates made for one test, in a folder of its own."""
+"""Certificates that a test makes in its own folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trustme
 
 
 class Authority:
-    """A CA, and what it vouches for."""
+    """A certificate authority and the certificates that it issues."""
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ class Authority:
         return str(cert), str(key)
 
     def server(self, *names: str, clients: Authority | None = None, expired: bool = False) -> ssl.SSLContext:
-        """For one who answers to these names, and demands a certificate of `clients` if given."""
+        """The context of a server with these names; it requires a client certificate of `clients` if given."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self.files(*names, expired=expired))
         if clients is not None:

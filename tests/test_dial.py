@@ -1,4 +1,4 @@
-"""How an endpoint is reached: the files that backends name, and the addresses of a name in turn."""
+"""How an endpoint is reached: the TLS files of backends, and connections to the addresses of a name in turn."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def faults(files: dict[str, str]) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_good_files_have_a_stamp_that_changes_with_them(files: dict[str, str], tmp_path: Path) -> None:
+def test_the_stamp_of_valid_files_changes_with_their_content(files: dict[str, str], tmp_path: Path) -> None:
     before = loaded(files)
     assert loaded(files).stamps == before.stamps
     Path(files["ca"]).write_bytes(Path(Authority(tmp_path, "other").file).read_bytes())
@@ -58,7 +58,7 @@ def test_good_files_have_a_stamp_that_changes_with_them(files: dict[str, str], t
     assert after.hash == before.hash
 
 
-def test_files_that_are_not_there(files: dict[str, str]) -> None:
+def test_missing_files_are_reported(files: dict[str, str]) -> None:
     assert faults(files | {"ca": "/none/ca.pem", "key": "/none/key"}) == [
         "f.yaml:6:11: backends.v2.tls.ca: cannot be read: No such file or directory",
         "f.yaml:8:12: backends.v2.tls.key: cannot be read: No such file or directory",
@@ -74,34 +74,36 @@ def test_files_that_are_not_there(files: dict[str, str]) -> None:
         ("key", "nothing", "8:12: backends.v2.tls.key: certificate and key cannot be used: "),
     ],
 )  # fmt: skip
-def test_files_that_hold_something_else(files: dict[str, str], key: str, content: str, expected: str) -> None:
+def test_files_without_a_certificate_or_key_are_reported(
+    files: dict[str, str], key: str, content: str, expected: str
+) -> None:
     Path(files[key]).write_text(content)
     (fault,) = faults(files)
     assert fault.startswith(f"f.yaml:{expected}")
 
 
-def test_a_key_of_another_certificate(files: dict[str, str], tmp_path: Path) -> None:
+def test_a_key_of_another_certificate_is_reported(files: dict[str, str], tmp_path: Path) -> None:
     _, other = Authority(tmp_path, "other").files("other.internal")
     assert faults(files | {"key": other}) == [
         "f.yaml:8:12: backends.v2.tls.key: certificate and key cannot be used: key values mismatch"
     ]
 
 
-def test_a_key_with_a_passphrase_does_not_ask_for_it(files: dict[str, str]) -> None:
+def test_a_key_with_a_passphrase_is_reported_without_a_prompt(files: dict[str, str]) -> None:
     key = serialization.load_pem_private_key(Path(files["key"]).read_bytes(), None)
-    locked = key.private_bytes(
+    encrypted = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
-    Path(files["key"]).write_bytes(locked)
+    Path(files["key"]).write_bytes(encrypted)
     (fault,) = faults(files)
     assert fault.startswith("f.yaml:8:12: backends.v2.tls.key: certificate and key cannot be used: ")
 
 
-def test_certificate_and_key_in_one_file(files: dict[str, str]) -> None:
-    both = Path(files["cert"])
-    both.write_bytes(both.read_bytes() + Path(files["key"]).read_bytes())
+def test_certificate_and_key_can_be_in_one_file(files: dict[str, str]) -> None:
+    combined = Path(files["cert"])
+    combined.write_bytes(combined.read_bytes() + Path(files["key"]).read_bytes())
     text = TEXT.format(**files).replace(f"      key: {files['key']}\n", "")
     assert load(text, "f.yaml", {}, examine).stamps
 

@@ -1,4 +1,4 @@
-"""The failure table: one row for each stage, and what no row may say."""
+"""The failure table: one row for each stage, and the rules that hold for all rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from crossfade.errors import FAILURES, UNSENT, Failure, Fallback, RequestRefused, Source, Stage
 
-CUT, LEFT = 0, 499  # no answer goes out
+CUT, LEFT = 0, 499  # no response is sent
 NOTHING_SENT = {Stage.NO_ENDPOINT} | UNSENT
 
 
@@ -17,12 +17,12 @@ def failure(request) -> Failure:
     return FAILURES[request.param]
 
 
-def test_each_stage_has_its_row():
+def test_each_stage_has_a_row():
     assert FAILURES.keys() == set(Stage)
     assert all(failure.stage is stage for stage, failure in FAILURES.items())
 
 
-def test_an_answer_can_be_written(failure):
+def test_a_row_with_a_response_has_a_status_and_a_detail(failure):
     if failure.status in (CUT, LEFT):
         assert failure.detail == ""
     else:
@@ -30,10 +30,10 @@ def test_an_answer_can_be_written(failure):
         assert failure.detail.endswith(".")
 
 
-def test_only_a_backend_s_own_failure_is_blamed_or_repeated(failure):
-    """Law 6: a client that hangs up, or a full proxy, never costs a backend its good name.
+def test_only_an_upstream_failure_is_blamed_or_repeated(failure):
+    """Law 6: a client that hangs up, or a full proxy, is never a failure of a backend.
 
-    The one failure that is nobody's and may be repeated is that a challenger was taken back.
+    One failure that is not a backend's may be repeated: the cut of a challenger's exchange.
     """
     own = failure.source is Source.UPSTREAM
     assert failure.blames_backend is own
@@ -44,7 +44,7 @@ def test_only_a_backend_s_own_failure_is_blamed_or_repeated(failure):
     )
 
 
-def test_what_a_backend_may_have_acted_on_is_repeated_on_pure_routes_only(failure):
+def test_a_request_that_may_have_been_sent_is_repeated_on_pure_routes_only(failure):
     assert (failure.fallback is Fallback.ALWAYS) is (failure.stage in NOTHING_SENT)
 
 
@@ -70,13 +70,13 @@ def test_what_a_backend_may_have_acted_on_is_repeated_on_pure_routes_only(failur
         (Stage.STATUS, CUT),
     ],
 )
-def test_status(stage, status):
+def test_the_status_of_a_stage(stage, status):
     assert FAILURES[stage].status == status
 
 
-def test_a_refusal_says_what_its_row_says_unless_told_otherwise():
-    plain = RequestRefused(Stage.NO_ROUTE)
-    assert (plain.status, plain.detail) == (404, "No route matches this request.")
-    assert str(plain) == "internal/no_route: No route matches this request."
-    told = RequestRefused(Stage.LIMIT, "Too many header fields.", 431)
-    assert (told.status, told.detail, told.failure) == (431, "Too many header fields.", FAILURES[Stage.LIMIT])
+def test_a_refusal_has_the_detail_of_its_row_by_default():
+    default = RequestRefused(Stage.NO_ROUTE)
+    assert (default.status, default.detail) == (404, "No route matches this request.")
+    assert str(default) == "internal/no_route: No route matches this request."
+    own = RequestRefused(Stage.LIMIT, "Too many header fields.", 431)
+    assert (own.status, own.detail, own.failure) == (431, "Too many header fields.", FAILURES[Stage.LIMIT])

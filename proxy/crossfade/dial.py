@@ -1,7 +1,7 @@
-"""How an endpoint is reached: the addresses of its name, a connection, TLS on it. Both planes reach it so.
+"""Connects to an endpoint: name look-up, connection, TLS. Both planes use it.
 
-Rule: who answers is verified unless the operator says otherwise. A name stands for its addresses of
-one family, IPv4 where it has any; those of the other are tried when nobody answers there.
+Rule: the endpoint's certificate is verified unless `tls.verify` is false. The addresses of one family are
+used, IPv4 if the name has any; those of the other family are tried if none of them accepts a connection.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ if TYPE_CHECKING:  # the workers must not import the config models and pydantic 
     from crossfade.config.model import BackendTlsConfig
 
 P = TypeVar("P")
+_INVALID_NAME = "the host name is not valid in DNS"
 
 
 class Addresses(NamedTuple):
-    """What a name stands for. `spare`: of the other family, for when one of `usual` cannot be reached."""
+    """The addresses of a name. `spare` are those of the other family, for when `usual` cannot be reached."""
 
     usual: tuple[str, ...]
     spare: tuple[str, ...] = ()
 
 
 def is_name(host: str) -> bool:
-    """Whether it must be looked up."""
+    """Whether the host must be looked up."""
     try:
         ip_address(host)
     except ValueError:
@@ -43,12 +44,12 @@ async def look_up(host: str) -> Addresses:
     """Raises OSError."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except UnicodeError as error:  # a label of more than 63 characters, say
-        raise OSError("this name cannot be looked up") from error
+    except UnicodeError as error:  # such as a label of more than 63 characters
+        raise OSError(_INVALID_NAME) from error
     v4 = sorted({str(at[0]) for family, _, _, _, at in found if family == socket.AF_INET})
     v6 = sorted({str(at[0]) for family, _, _, _, at in found if family == socket.AF_INET6})
     if not v4 and not v6:
-        raise OSError("this name has no address")
+        raise OSError("the host name has no address")
     return Addresses(tuple(v4), tuple(v6)) if v4 else Addresses(tuple(v6))
 
 
@@ -59,7 +60,7 @@ async def connect(
     tls: Tls,
     context: ssl.SSLContext | None,
 ) -> P:
-    """A connection to the first address that takes one. Raises OSError, of which ssl.SSLError is one."""
+    """A connection to the first address that accepts one. Raises OSError (ssl.SSLError is a subclass)."""
     loop = asyncio.get_running_loop()
     if endpoint.path:
         protocol: P
@@ -68,15 +69,15 @@ async def connect(
     name = None if context is None else (tls.server_name or endpoint.host).removesuffix(".")
     for address in addresses[:-1]:
         try:
-            return await open_tcp(make, address, endpoint.port, context, name)
+            return await _open_tcp(make, address, endpoint.port, context, name)
         except ssl.SSLError:
             raise
         except OSError:
             continue
-    return await open_tcp(make, addresses[-1], endpoint.port, context, name)
+    return await _open_tcp(make, addresses[-1], endpoint.port, context, name)
 
 
-async def open_tcp(
+async def _open_tcp(
     make: Callable[[], P], host: str, port: int, context: ssl.SSLContext | None, name: str | None
 ) -> P:
     loop = asyncio.get_running_loop()
@@ -85,18 +86,18 @@ async def open_tcp(
         _, protocol = await loop.create_connection(
             as_protocol(make), host, port, ssl=context, server_hostname=name
         )
-    except UnicodeError as error:  # a label of more than 63 characters, say
-        raise OSError("this name cannot be looked up") from error
+    except UnicodeError as error:  # such as a label of more than 63 characters
+        raise OSError(_INVALID_NAME) from error
     return protocol
 
 
 def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:
-    """For event loops: they ask a protocol for its methods alone, and only their types for a base class."""
+    """For the type checker: event loops call a protocol's methods, but their types ask for a base class."""
     return make
 
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Raises OSError, of which ssl.SSLError is one, when a file is not what it should be."""
+    """Raises OSError (ssl.SSLError is a subclass) if a file cannot be read or used."""
     context = ssl.create_default_context(cafile=tls.ca)
     context.set_alpn_protocols(["http/1.1"])
     if not tls.verify:
@@ -107,11 +108,11 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-# ── the files, before they are used ───────────────────────────────────────────────────────────────
+# ── checks of the files of a configuration ───────────────────────────────────────────────────────────────
 
 
 def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
-    """A stamp of what the files hold, and by key what is wrong with them."""
+    """A hash of the files' contents, and by key what is wrong with a file."""
     faults: dict[str, str] = {}
     stamp = blake2b(digest_size=16)
     for key in ("ca", "cert", "key"):
@@ -121,24 +122,24 @@ def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
         except OSError as error:
             faults[key] = f"cannot be read: {error.strerror}"
     if not faults:
-        faults = misfits(compile_tls(written))
+        faults = _unusable_files(compile_tls(written))
     return stamp.hexdigest(), faults
 
 
-def misfits(tls: Tls) -> dict[str, str]:
-    """Files that can be read, and are of no use."""
+def _unusable_files(tls: Tls) -> dict[str, str]:
+    """By key, what is wrong with files that can be read."""
     try:
         tls_context(Tls(ca=tls.ca))
     except OSError as error:
-        return {"ca": f"holds no certificate in PEM form: {reason(error)}"}
+        return {"ca": f"holds no certificate in PEM form: {_openssl_reason(error)}"}
     try:
         tls_context(tls)
     except OSError as error:
-        return {"key" if tls.key else "cert": f"certificate and key cannot be used: {reason(error)}"}
+        return {"key" if tls.key else "cert": f"certificate and key cannot be used: {_openssl_reason(error)}"}
     return {}
 
 
-def reason(error: OSError) -> str:
-    """OpenSSL's words, without the place in its source."""
-    said = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
-    return said.lower().replace("_", " ")
+def _openssl_reason(error: OSError) -> str:
+    """OpenSSL's reason, without the place in its source."""
+    text = error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error)
+    return text.lower().replace("_", " ")

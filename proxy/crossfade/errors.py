@@ -1,7 +1,7 @@
-"""How an exchange can fail: one table (source, stage) → what the client gets, who is blamed, what is retried.
+"""How an exchange can fail: one table from (source, stage) to status, blame and retry.
 
-Everything that answers a failure, counts it or retries it reads this table and nothing else
-(design section 4). A client that hangs up never costs a backend its good name.
+Rule: all code that answers, counts or retries a failure reads this table and nothing else (design
+section 4). A client that hangs up is never a failure of a backend.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ class Stage(StrEnum):
     NO_ROUTE = "no_route"
     OVERLOAD = "overload"
     RATE = "rate"
-    OVERRIDE = "override"  # a tester's token is not good
+    OVERRIDE = "override"  # the override token is not valid
     NO_ENDPOINT = "no_endpoint"
     CONNECT = "connect"
-    TLS = "tls"  # the other side is not who it should be, or does not take us for who we are
+    TLS = "tls"  # a certificate was not accepted, by us or by the backend
     STALE = "stale_connection"  # a reused connection closed before the first byte
     RESET = "reset"  # a fresh connection closed before the first byte
     FIRST_BYTE = "first_byte_timeout"
     PROTOCOL = "protocol"
     BODY = "body"  # truncated, or idle for too long
     TOTAL = "total_timeout"
-    CUT = "cut"  # an exchange with a challenger that was taken back, still there after `cut_after`
-    BUG = "bug"  # the proxy's own; it may cost this exchange, and no other
-    STATUS = "status"  # a 5xx of the backend's own
+    CUT = "cut"  # still in flight `cut_after` after the challenger was aborted or rolled back
+    BUG = "bug"  # a bug of the proxy; it ends this exchange only
+    STATUS = "status"  # a 5xx response of the backend
 
 
 class Fallback(StrEnum):
-    """When another backend may answer instead: never, if the route is `pure`, or always (nothing was sent)."""
+    """When another backend may answer instead: never, on `pure` routes, or always (nothing was sent)."""
 
     NEVER = "never"
     PURE = "pure"
@@ -49,7 +49,7 @@ class Fallback(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One row of the table; `status` 0 means the connection is cut, since an answer has begun."""
+    """One row of the table. `status` 0: the connection is cut, since the response has begun."""
 
     source: Source
     stage: Stage
@@ -60,23 +60,29 @@ class Failure:
     detail: str = ""
 
 
-UNSENT = frozenset({Stage.CONNECT, Stage.TLS})  # no connection came about, so nothing was sent
+UNSENT = frozenset({Stage.CONNECT, Stage.TLS})  # no connection was made, so nothing was sent
 
 FAILURES: dict[Stage, Failure] = {
     failure.stage: failure
     for failure in (
         Failure(Source.DOWNSTREAM, Stage.PARSE, 400, detail="The request could not be parsed."),
-        Failure(Source.DOWNSTREAM, Stage.LIMIT, 413, detail="The request is larger than this proxy accepts."),
+        Failure(Source.DOWNSTREAM, Stage.LIMIT, 413, detail="The request is larger than the limit."),
         Failure(Source.DOWNSTREAM, Stage.HEAD_TIMEOUT, 408, detail="The request did not arrive in time."),
         Failure(Source.DOWNSTREAM, Stage.CLIENT_LEFT, 499),
         Failure(Source.INTERNAL, Stage.NO_ROUTE, 404, detail="No route matches this request."),
         Failure(
-            Source.INTERNAL, Stage.OVERLOAD, 503, detail="Too many requests are in flight to this model."
+            Source.INTERNAL, Stage.OVERLOAD, 503, detail="Too many requests to this model are in flight."
         ),
-        Failure(Source.INTERNAL, Stage.CUT, 503, fallback=Fallback.PURE, detail="This model was taken back."),
-        Failure(Source.INTERNAL, Stage.BUG, 500, detail="This proxy failed."),
-        Failure(Source.INTERNAL, Stage.OVERRIDE, 403, detail="The override token is not good."),
-        Failure(Source.INTERNAL, Stage.RATE, 429, detail="Too many requests."),
+        Failure(
+            Source.INTERNAL,
+            Stage.CUT,
+            503,
+            fallback=Fallback.PURE,
+            detail="The rollout of this model was aborted or rolled back.",
+        ),
+        Failure(Source.INTERNAL, Stage.BUG, 500, detail="The proxy has an internal error."),
+        Failure(Source.INTERNAL, Stage.OVERRIDE, 403, detail="The override token is not valid."),
+        Failure(Source.INTERNAL, Stage.RATE, 429, detail="The rate limit is exceeded."),
         Failure(
             Source.UPSTREAM,
             Stage.NO_ENDPOINT,
@@ -102,7 +108,7 @@ FAILURES: dict[Stage, Failure] = {
             True,
             True,
             Fallback.ALWAYS,
-            "No TLS connection to the model came about.",
+            "The TLS handshake with the model failed.",
         ),
         Failure(
             Source.UPSTREAM, Stage.STALE, 502, True, True, Fallback.PURE, "The model closed the connection."
@@ -136,10 +142,10 @@ FAILURES: dict[Stage, Failure] = {
 
 
 class RequestRefused(Exception):
-    """A request that goes no further: the status the client gets, and why, in words safe to show."""
+    """A request that is refused: the status for the client, and a reason that is safe to show."""
 
     def __init__(self, stage: Stage, detail: str = "", status: int = 0, retry_after: int = 1) -> None:
-        """`retry_after` in seconds, for the statuses that have such a field."""
+        """`retry_after` is in seconds, for the statuses with a Retry-After field."""
         failure = FAILURES[stage]
         self.failure = failure
         self.status = status or failure.status
@@ -149,4 +155,4 @@ class RequestRefused(Exception):
 
 
 class ResponseRefused(Exception):
-    """A backend's answer that is not valid HTTP."""
+    """A response of a backend that is not valid HTTP."""

@@ -1,4 +1,4 @@
-"""A small configuration with places to put things, so that lines and columns of a test stay countable."""
+"""A small configuration with slots for a test's own YAML; their lines and columns are fixed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def text(
     split: str = "{a: 1, b: 1}",
     route: str = "fallback: a",
 ) -> str:
-    """`top` begins in line 2, column 1; `backend` in 5, 3; `split` in 8, 12; `route` in 9, 5."""
+    """Slots: `top` at line 2, column 1; `backend` at 5:3; `split` at 8:12; `route` at 9:5."""
     return TEXT.format(top=top, backend=backend, split=split, route=route)
 
 
 def rollout(**keys: str) -> str:
-    """A route's rollout in one line, which begins in line 9, column 5."""
+    """A rollout in one line, for the slot `route`."""
     given = {"strategy": "canary", "champion": "a", "challenger": "b"} | keys
     return "rollout: {" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
 
@@ -44,7 +44,7 @@ def route(written: str) -> RouteConfig:
 
 
 def errors(written: str, **env: str) -> list[str]:
-    """What is wrong, without the file's name; nothing if the text loads."""
+    """The errors without the file name; none if the text loads."""
     try:
         load(written, "f.yaml", env)
     except ConfigError as error:
@@ -57,7 +57,7 @@ def warnings(written: str) -> list[str]:
 
 
 def unmarked(written: str) -> tuple[str, list[str]]:
-    """The text without its marks », and where they stood as line:column."""
+    """The text without the marks », and their places as line:column."""
     before, *rest = written.split("»")
     places = []
     for piece in rest:
@@ -67,7 +67,7 @@ def unmarked(written: str) -> tuple[str, list[str]]:
     return before, places
 
 
-def assert_told(written: str, *expected: str) -> None:
-    """These errors and no others, each where a » stands in the text."""
+def assert_errors(written: str, *expected: str) -> None:
+    """Asserts these errors and no others, each at a mark » of the text."""
     bare, places = unmarked(written)
     assert errors(bare) == [f"{place}: {message}" for place, message in zip(places, expected, strict=True)]

@@ -1,4 +1,4 @@
-"""As much of JSON Schema (draft 7) as the generated schema uses; a word it does not know is an error."""
+"""The part of JSON Schema (draft 7) that the generated schema uses; an unknown keyword is an error."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from crossfade.config.document import Node
 from crossfade.config.match import json_scalar
 
 TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
-SILENT = {"title", "description", "default", "$schema", "$defs", "properties"}
+IGNORED = {"title", "description", "default", "$schema", "$defs", "properties"}
 
 
-def as_editors_see(node: Node) -> Any:
-    """The value by YAML 1.2's core rules, which editors' YAML support follows."""
+def value_in_editors(node: Node) -> Any:
+    """The value by the core schema of YAML 1.2, as editors read it."""
     if isinstance(node.value, dict):
-        return {key: as_editors_see(entry.node) for key, entry in node.value.items()}
+        return {key: value_in_editors(entry.node) for key, entry in node.value.items()}
     if isinstance(node.value, list):
-        return [as_editors_see(element) for element in node.value]
+        return [value_in_editors(element) for element in node.value]
     return None if node.value is None else json_scalar(node.value)
 
 
-def same(value: Any, wanted: Any) -> bool:
+def equal(value: Any, wanted: Any) -> bool:
     return bool(value == wanted) and isinstance(value, bool) is isinstance(wanted, bool)
 
 
-# What one word asks of a value, where the value alone can tell.
+# The keywords that look at the value alone.
 TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "type": lambda value, wanted: any(
         is_of(value, k) for k in ([wanted] if isinstance(wanted, str) else wanted)
     ),
-    "enum": lambda value, wanted: any(same(value, one) for one in wanted),
-    "const": same,
+    "enum": lambda value, wanted: any(equal(value, one) for one in wanted),
+    "const": equal,
     "pattern": lambda value, wanted: not isinstance(value, str) or bool(re.search(wanted, value)),
     "required": lambda value, wanted: not isinstance(value, dict) or set(wanted) <= set(value),
     "minProperties": lambda value, wanted: not isinstance(value, dict) or len(value) >= wanted,
@@ -41,13 +41,15 @@ TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def faults(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "") -> list[str]:
-    """What is wrong with the value, each with its place; nothing if it is valid."""
-    unknown = set(schema) - set(TESTS) - set(BELOW) - SILENT
+    """The faults of the value, each with its place; none if it is valid."""
+    unknown = set(schema) - set(TESTS) - set(DESCENDING) - IGNORED
     assert not unknown, f"the schema uses {unknown}"
-    failed = [word for word in TESTS if word in schema and not TESTS[word](value, schema[word])]
-    found = [f"{at}: {value!r} is not {word} {schema[word]}" for word in failed]
-    for word, descend in BELOW.items():
-        if word in schema:
+    failed = [
+        keyword for keyword in TESTS if keyword in schema and not TESTS[keyword](value, schema[keyword])
+    ]
+    found = [f"{at}: {value!r} is not {keyword} {schema[keyword]}" for keyword in failed]
+    for keyword, descend in DESCENDING.items():
+        if keyword in schema:
             found += descend(value, schema, root, at)
     return found
 
@@ -80,7 +82,7 @@ def elements(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str) 
     ]
 
 
-BELOW: dict[str, Callable[[Any, dict[str, Any], dict[str, Any], str], list[str]]] = {
+DESCENDING: dict[str, Callable[[Any, dict[str, Any], dict[str, Any], str], list[str]]] = {
     "$ref": referred,
     "anyOf": any_of,
     "additionalProperties": members,

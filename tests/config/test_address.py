@@ -21,7 +21,7 @@ from crossfade.config.problem import BadValue, shown
         ("LocalHost:0", "localhost", 0, "localhost:0"),
     ],
 )
-def test_where_to_listen(written: str, host: str, port: int, authority: str):
+def test_a_listen_address_is_read(written: str, host: str, port: int, authority: str):
     found = address.listen(written)
     assert (found.host, found.port, found.authority) == (host, port, authority)
     assert address.listen(found) is found
@@ -37,7 +37,7 @@ def test_where_to_listen(written: str, host: str, port: int, authority: str):
         ("http://127.0.0.1", "127.0.0.1", 80, "127.0.0.1:80"),
     ],
 )
-def test_plain_endpoints(written: str, host: str, port: int, authority: str):
+def test_an_http_endpoint_is_read(written: str, host: str, port: int, authority: str):
     found = address.endpoint(written)
     assert (found.host, found.port, found.authority) == (host, port, authority)
     assert (found.name, found.url, found.tls) == (authority, f"http://{authority}", False)
@@ -52,12 +52,12 @@ def test_plain_endpoints(written: str, host: str, port: int, authority: str):
         ("HTTPS://[::1]", "::1", 443, "https://[::1]:443"),
     ],
 )
-def test_endpoints_over_tls(written: str, host: str, port: int, url: str):
+def test_an_https_endpoint_is_read(written: str, host: str, port: int, url: str):
     found = address.endpoint(written)
     assert (found.host, found.port, found.tls, found.name, found.url) == (host, port, True, url, url)
 
 
-def test_endpoints_at_unix_sockets():
+def test_a_unix_socket_endpoint_is_read():
     found = address.endpoint("unix:///run/Model.sock")
     assert (found.path, found.name, found.url) == (
         "/run/Model.sock",
@@ -67,7 +67,7 @@ def test_endpoints_at_unix_sockets():
     assert found.authority == "localhost"
 
 
-def test_a_server_name():
+def test_a_server_name_is_read():
     assert address.host_name("Churn-v2") == "churn-v2"
 
 
@@ -119,7 +119,7 @@ def test_a_server_name():
         (
             address.endpoint,
             "https://a/x",
-            "must not have a path or a query, since the client's own is used",
+            "must not have a path or a query; each request has its own",
             "https://a",
         ),
         (address.host_name, "a:1", 'must be a host name, not "a:1"', None),
@@ -128,7 +128,7 @@ def test_a_server_name():
         (
             address.endpoint,
             "http://a:1/x?y",
-            "must not have a path or a query, since the client's own is used",
+            "must not have a path or a query; each request has its own",
             "http://a:1",
         ),
         (address.endpoint, "http://", 'must name a host and a port from 1 to 65535, not "http://"', None),
@@ -142,7 +142,7 @@ def test_a_server_name():
         (
             address.network,
             "10.0.0.1/8",
-            'must be the first address of its range, "10.0.0.1/8" is not',
+            'must be the first address of its range, not "10.0.0.1/8"',
             "10.0.0.0/8",
         ),
         (address.network, "ten", 'must be an address range such as 10.0.0.0/8, not "ten"', None),
@@ -157,7 +157,7 @@ def test_a_server_name():
         (address.web_url, None, "must be a URL such as https://example.com/hook, not empty", None),
     ],
 )
-def test_addresses_that_are_refused(
+def test_an_invalid_address_is_refused_with_a_suggestion(
     read: Callable[[object], object], written: object, message: str, suggestion: str | None
 ):
     with pytest.raises(BadValue) as caught:
@@ -165,7 +165,7 @@ def test_addresses_that_are_refused(
     assert (caught.value.message, caught.value.suggestion) == (message, suggestion)
 
 
-def test_networks_and_web_urls():
+def test_networks_and_web_urls_are_read():
     assert address.network("10.0.0.0/8") == "10.0.0.0/8"
     assert address.network("::1") == "::1/128"
     assert address.web_url("https://example.com/hook?x=1") == "https://example.com/hook?x=1"
@@ -183,7 +183,7 @@ def test_networks_and_web_urls():
         ("127.0.0.1:0", "127.0.0.1:0", False),
     ],
 )
-def test_which_listeners_exclude_each_other(one: str, other: str, overlap: bool):
+def test_listeners_overlap(one: str, other: str, overlap: bool):
     assert address.listen(one).overlaps(address.listen(other)) is overlap
     assert address.listen(other).overlaps(address.listen(one)) is overlap
 
@@ -199,7 +199,7 @@ def test_which_listeners_exclude_each_other(one: str, other: str, overlap: bool)
         ("h", False),
     ],
 )
-def test_loopback(host: str, loopback: bool):
+def test_is_loopback(host: str, loopback: bool):
     assert ListenConfig(host=host, port=1).is_loopback is loopback
 
 

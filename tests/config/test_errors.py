@@ -1,6 +1,6 @@
-"""What is written badly, and what is said of it: line, column, path, a plain sentence and a hint.
+"""Errors of single values: line, column, path, a plain sentence and a suggestion.
 
-The mark » stands before what the message must point at.
+The mark » is at the place that the message must name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import pytest
 
 from crossfade.config.load import load
 from crossfade.config.problem import ConfigError
-from tests.config.sample import assert_told, errors, loaded, rollout, text
+from tests.config.sample import assert_errors, errors, loaded, rollout, text
 
 
 @pytest.mark.parametrize(
@@ -28,19 +28,19 @@ from tests.config.sample import assert_told, errors, loaded, rollout, text
         ("tls: {cert: c, key: »''}", "tls.key: must not be empty"),
         ("tls: »on", 'tls: must be a mapping, not "on"'),
         ("admin: {listen: »'9901'}", 'admin.listen: must be host:port, not "9901"; did you mean ":9901"?'),
-        ("admin: {token: »}", "admin.token: must be text, it is empty"),
+        ("admin: {token: »}", "admin.token: must be text, not empty"),
         ("limits: {head_count: »0}", "limits.head_count: must be at least 1, not 0"),
         ("limits: {head_bytes: »0}", "limits.head_bytes: must be at least 1, not 0"),
         ("limits: {keep_alive: »0s}", "limits.keep_alive: must be more than 0"),
         ("»access_log: ", "access_log: must be a mapping or false, not empty"),
         ("access_log: »on", 'access_log: must be a mapping, not "on"'),
         ("access_log: {to: »''}", "access_log.to: must not be empty"),
-        ("trusted_proxies: [»10.0.0.1/8]", 'trusted_proxies[0]: must be the first address of its range, "10.0.0.1/8" is not; did you mean "10.0.0.0/8"?'),
-        ("drain: 1s\n»drain: 2s", 'drain: the key "drain" is here twice, first in line 2'),
+        ("trusted_proxies: [»10.0.0.1/8]", 'trusted_proxies[0]: must be the first address of its range, not "10.0.0.1/8"; did you mean "10.0.0.0/8"?'),
+        ("drain: 1s\n»drain: 2s", 'drain: the key "drain" is given twice, first in line 2'),
     ],
 )  # fmt: skip
-def test_top_level(top: str, expected: str):
-    assert_told(text(top=top), expected)
+def test_errors_at_the_top_level(top: str, expected: str):
+    assert_errors(text(top=top), expected)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_top_level(top: str, expected: str):
         ("b: »http://b:1", 'backends.b: must be a mapping, not "http://b:1"'),
         ("b: {endpoints: »[]}", "backends.b.endpoints: must not be empty"),
         ("b: {endpoints: »'ftp://b:1'}", "backends.b.endpoints: must be http://, https:// or unix://, not ftp://"),
-        ("b: {endpoints: 'https://b:1', tls: {»key: k.pem}}", "backends.b.tls.key: is no use without cert"),
+        ("b: {endpoints: 'https://b:1', tls: {»key: k.pem}}", 'backends.b.tls.key: needs the key "cert" too'),
         ("b: {endpoints: 'https://b:1', tls: {server_name: »'b:1'}}", 'backends.b.tls.server_name: must be a host name, not "b:1"'),
         ("b: {endpoints: 'http://b', »eject: }", "backends.b.eject: must be a mapping or false, not empty"),
         ("b: {endpoints: 'http://b', eject: {max_share: »0%}}", "backends.b.eject.max_share: must be more than 0"),
@@ -65,8 +65,8 @@ def test_top_level(top: str, expected: str):
         ("b: {endpoints: 'http://b', version: »[1]}", "backends.b.version: must be text, not a list"),
     ],
 )  # fmt: skip
-def test_backends(backend: str, expected: str):
-    assert_told(text(backend=backend), expected)
+def test_errors_of_a_backend(backend: str, expected: str):
+    assert_errors(text(backend=backend), expected)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_backends(backend: str, expected: str):
         ("»[a, b]", "routes[0].split: must be a mapping, not a list"),
     ],
 )
-def test_splits(split: str, expected: str):
-    assert_told(text(split=split), expected)
+def test_errors_of_a_split(split: str, expected: str):
+    assert_errors(text(split=split), expected)
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,10 @@ def test_splits(split: str, expected: str):
         ("sticky: [{»cookei: X}]", 'routes[0].sticky[0].cookei: unknown key "cookei"; did you mean "cookie"?'),
         ("sticky: {header: »'a b'}", 'routes[0].sticky.header: must be a token of letters, digits and hyphens, not "a b"'),
         ("sticky: {client_ip: »yes}", 'routes[0].sticky.client_ip: must be true or false, not "yes"; did you mean "true"?'),
-        ("sticky: {client_ip: »false}", "routes[0].sticky.client_ip: must be true, or not be there"),
+        ("sticky: {client_ip: »false}", "routes[0].sticky.client_ip: must be true; leave out the key otherwise"),
         ("sticky: {json: »a..b}", 'routes[0].sticky.json: must be keys joined by dots, as in customer.id, not "a..b"'),
         ("sticky: {query: »''}", "routes[0].sticky.query: must not be empty"),
-        ("sticky: »{query: a, cookie: b}", "routes[0].sticky: must name one of header, cookie, query, json or client_ip; several are a list, the first present counts"),
+        ("sticky: »{query: a, cookie: b}", "routes[0].sticky: must have one key of header, cookie, query, json or client_ip; write several keys as a list"),
         ("sticky: »customer", 'routes[0].sticky: must be a mapping such as {header: X-Customer-Id}, not "customer"'),
         ("match: {path: »predict}", 'routes[0].match.path: must begin with "/", not be "predict"; did you mean "/predict"?'),
         ("match: {path: »/a?b}", 'routes[0].match.path: must be a path without "?" and "#", not "/a?b"; did you mean "/a"?'),
@@ -104,7 +104,7 @@ def test_splits(split: str, expected: str):
         ("match: {regex: »'\\u0041'}", "routes[0].match.regex: must be a regular expression: bad escape \\u at position 0"),
         ("match: {regex: »é}", "routes[0].match.regex: must be at most 1000 characters of ASCII"),
         ("match: {methods: [»post]}", 'routes[0].match.methods[0]: must be in capitals, not "post"; did you mean "POST"?'),
-        ("match: {headers: »{X-A: 1, x-a: 2}}", 'routes[0].match.headers: must name each header once, "x-a" is there in two spellings'),
+        ("match: {headers: »{X-A: 1, x-a: 2}}", 'routes[0].match.headers: must name each header once, not "x-a" in two spellings'),
         ('match: {headers: {a: »"b\\n"}}', "routes[0].match.headers.a: must not hold control characters"),
         ("match: {headers: {»a b: c}}", 'routes[0].match.headers["a b"]: must be a token of letters, digits and hyphens, not "a b"'),
         ("match: {query: {a: »''}}", "routes[0].match.query.a: must not be empty"),
@@ -119,7 +119,7 @@ def test_splits(split: str, expected: str):
         ("retry: {attempts: »-1}", "routes[0].retry.attempts: must be at least 0, not -1"),
         ("retry: {attempts: »11}", "routes[0].retry.attempts: must be at most 10, not 11"),
         ("retry: {pure: »yes}", 'routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?'),
-        ("upgrades: [»h2c]", "routes[0].upgrades[0]: must not be h2c: behind such an upgrade no request could be seen or counted"),
+        ("upgrades: [»h2c]", "routes[0].upgrades[0]: must not be h2c: the requests of such a connection cannot be routed or counted"),
         ("limits: {body: »10M}", 'routes[0].limits.body: must be a size in B, KB, MB, GB, TB, KiB, MiB, GiB or TiB, not "10M"; did you mean "10MiB"?'),
         ("limits: {rate: {key: client_ip, per_second: »0, burst: 1}}", "routes[0].limits.rate.per_second: must be more than 0"),
         ("limits: {rate: {key: client_ip, per_second: »0.000001, burst: 1}}", "routes[0].limits.rate.per_second: must be at least 1e-05, not 1e-06"),
@@ -132,8 +132,8 @@ def test_splits(split: str, expected: str):
         ("rollout: {strategy: canary, champion: »c, challenger: b}", 'routes[0].rollout.champion: no backend is named "c"'),
     ],
 )  # fmt: skip
-def test_routes(route: str, expected: str):
-    assert_told(text(route=route), expected)
+def test_errors_of_a_route(route: str, expected: str):
+    assert_errors(text(route=route), expected)
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,18 @@ def test_routes(route: str, expected: str):
         ("»fuse: ", "routes[0].rollout.fuse: must be a mapping or false, not empty"),
         ("fuse: {of_last: »513}", "routes[0].rollout.fuse.of_last: must be at most 512, not 513"),
         ("fuse: {error_share: »0}", "routes[0].rollout.fuse.error_share: must be more than 0"),
-        ("steps: [»{hold: 1h}]", 'routes[0].rollout.steps[0]: needs the key "weight", or "mirror"'),
+        ("steps: [»{hold: 1h}]", 'routes[0].rollout.steps[0]: needs the key "weight" or "mirror"'),
         ("steps: »{weight: 5%}", "routes[0].rollout.steps: must be a list, not a mapping"),
         ("steps: [{weight: »101%}]", 'routes[0].rollout.steps[0].weight: must be at most 100% (which is 1), not "101%"'),
         ("steps: [{weight: »0.001%}]", 'routes[0].rollout.steps[0].weight: must be a multiple of 0.01%, "0.001%" is finer'),
-        ("steps: [{weight: 1%}, {weight: 5%}, {weight: »5%}]", "routes[0].rollout.steps[2].weight: must be more than the step before, which has 5%"),
-        ("steps: [{weight: 5%}, {weight: »1%}, {weight: 3%}, {weight: 6%}]", "routes[0].rollout.steps[1].weight: must be more than the step before, which has 5%"),
+        ("steps: [{weight: 1%}, {weight: 5%}, {weight: »5%}]", "routes[0].rollout.steps[2].weight: must be more than the step before, which has the weight 5%"),
+        ("steps: [{weight: 5%}, {weight: »1%}, {weight: 3%}, {weight: 6%}]", "routes[0].rollout.steps[1].weight: must be more than the step before, which has the weight 5%"),
         ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, latency, requests, score_divergence, disagreement, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
         ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
         ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
-        ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is there already; write a second check"),
-        ("checks: [{metric: error_rate, »min: 1%}]", "routes[0].rollout.checks[0].min: error_rate can be held to max or max_increase, not to min"),
-        ("checks: [{metric: error_rate, max: 1%, »quantile: p99}]", "routes[0].rollout.checks[0].quantile: error_rate has no quantile"),
+        ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is given already; write a second check"),
+        ("checks: [{metric: error_rate, »min: 1%}]", "routes[0].rollout.checks[0].min: error_rate takes the bound max or max_increase, not min"),
+        ("checks: [{metric: error_rate, max: 1%, »quantile: p99}]", 'routes[0].rollout.checks[0].quantile: error_rate does not take the key "quantile"'),
         ("checks: [{metric: »latency, max: 1s}]", 'routes[0].rollout.checks[0].metric: latency needs the key "quantile"'),
         ("checks: [{metric: latency, quantile: p99, max: »200 ms}]", 'routes[0].rollout.checks[0].max: must be a duration such as 250ms, 2s, 24h or 1m30s, not "200 ms"; did you mean "200ms"?'),
         ("checks: [{metric: latency, quantile: »99, max: 1s}]", 'routes[0].rollout.checks[0].quantile: must be a quantile such as p50, p99 or p99.9, not "99"; did you mean "p99"?'),
@@ -168,8 +168,8 @@ def test_routes(route: str, expected: str):
         ("checks: [{metric: »prometheus, max: 1}]", 'routes[0].rollout.checks[0].metric: prometheus needs the key "query"'),
     ],
 )  # fmt: skip
-def test_rollouts(keys: str, expected: str):
-    assert_told(text(route=f"rollout: {{strategy: canary, champion: a, challenger: b, {keys}}}"), expected)
+def test_errors_of_a_rollout(keys: str, expected: str):
+    assert_errors(text(route=f"rollout: {{strategy: canary, champion: a, challenger: b, {keys}}}"), expected)
 
 
 @pytest.mark.parametrize(
@@ -179,19 +179,19 @@ def test_rollouts(keys: str, expected: str):
         ("{metric: »latency, max: 1s, quantile: ~}", 'latency needs the key "quantile"'),
     ],
 )
-def test_a_null_in_a_check_is_as_good_as_nothing(check: str, expected: str):
+def test_a_null_in_a_check_counts_as_not_given(check: str, expected: str):
     written = text(route=rollout(checks=f"[{check}]"))
-    assert_told(written, f"routes[0].rollout.checks[0].metric: {expected}")
+    assert_errors(written, f"routes[0].rollout.checks[0].metric: {expected}")
 
 
-def test_a_bound_of_an_unknown_metric_must_at_least_be_some_quantity():
+def test_a_bound_of_an_unknown_metric_must_be_a_quantity():
     found = errors(text(route=rollout(checks="[{metric: error_rat, max: much}]")))
     assert [e.partition(" ")[2] for e in found][1:] == [
         'routes[0].rollout.checks[0].max: must be a share, a duration or a number, not "much"'
     ]
 
 
-def test_names_that_nearly_exist():
+def test_a_similar_name_is_suggested():
     written = """\
 listen: :80
 backends:
@@ -211,7 +211,7 @@ routes:
     ]
 
 
-def test_everything_is_told_at_once_and_in_order():
+def test_all_problems_are_reported_in_file_order():
     written = text(
         top="workers: many",
         backend="b: {endpoints: 'b:1'}",
@@ -229,7 +229,7 @@ def test_everything_is_told_at_once_and_in_order():
         'routing.yaml:8:21: routes[0].split.c: no backend is named "c"',
         'routing.yaml:9:14: routes[0].sticky.heder: unknown key "heder"; did you mean "header"?',
         'routing.yaml:10:19: routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?',
-        "routing.yaml:11:5: warning: routes[0].feedback: accepted, not acted on yet",
+        "routing.yaml:11:5: warning: routes[0].feedback: not supported yet, so it has no effect",
     ]
 
 
@@ -264,11 +264,11 @@ def test_everything_is_told_at_once_and_in_order():
         ),
     ],
 )
-def test_wrong_shapes(written: str, expected: list[str]):
+def test_errors_of_wrong_shapes(written: str, expected: list[str]):
     assert errors(written) == expected
 
 
-def test_a_value_that_could_not_be_expanded_is_complained_about_once():
+def test_a_value_that_cannot_be_expanded_is_reported_once():
     written = text(
         backend="b: {endpoints: 'http://${HOST}:1'}", split="{a: 1, '${NAME}': 1}", route="fallback: ${X}"
     )
@@ -276,7 +276,7 @@ def test_a_value_that_could_not_be_expanded_is_complained_about_once():
     assert all("is not set" in e for e in errors(written))
 
 
-def test_a_problem_in_an_anchor_is_where_the_anchor_is():
+def test_a_problem_in_an_anchor_has_the_place_of_the_anchor():
     written = """\
 listen: :80
 backends:
@@ -284,7 +284,7 @@ backends:
   b: {endpoints: http://b}
 routes: [{name: r, split: {a: 1, b: 1}}]
 """
-    assert_told(
+    assert_errors(
         written, 'backends.a.health.path: must begin with "/", not be "health"; did you mean "/health"?'
     )
 
@@ -292,24 +292,24 @@ routes: [{name: r, split: {a: 1, b: 1}}]
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        ("[{mirror: 10%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has 10% of copies"),
-        ("[{weight: 1%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has 1%"),
-        ("[{mirror: 10%}, {weight: »0%}]", "[1].weight: must be more than the step before, which has 10% of copies"),
-        ("[{weight: 1%, »mirror: 10%}]", "[0].mirror: a step has a weight or a mirror; copies come first, in a step of their own"),
+        ("[{mirror: 10%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has the mirror 10%"),
+        ("[{weight: 1%}, {mirror: »10%}]", "[1].mirror: must be more than the step before, which has the weight 1%"),
+        ("[{mirror: 10%}, {weight: »0%}]", "[1].weight: must be more than the step before, which has the mirror 10%"),
+        ("[{weight: 1%, »mirror: 10%}]", "[0].mirror: a step has a weight or a mirror, not both; write two steps, first the mirror"),
     ],
 )  # fmt: skip
-def test_steps_of_copies(steps: str, expected: str):
-    assert_told(text(route=rollout(steps=steps)), f"routes[0].rollout.steps{expected}")
+def test_errors_of_mirror_steps(steps: str, expected: str):
+    assert_errors(text(route=rollout(steps=steps)), f"routes[0].rollout.steps{expected}")
 
 
 @pytest.mark.parametrize("keys", [{"strategy": "shadow"}, {"steps": "[{mirror: 10%}, {weight: 1%}]"}])
-def test_copies_must_be_asked_something(keys: dict[str, str]):
+def test_mirror_steps_need_a_check_that_they_can_answer(keys: dict[str, str]):
     live = "[{metric: error_rate, max_increase: 1%}, {metric: score_divergence, max: 0.1}, {metric: kpi, name: k, min: 1}]"
     written = text(route=rollout(**keys, checks=live)).replace("checks:", "»checks:")
-    assert_told(
+    assert_errors(
         written,
-        "routes[0].rollout.checks: copies can be asked none of these; "
-        "add one with a limit of its own, as error_rate with max",
+        "routes[0].rollout.checks: mirror steps need a check "
+        "that mirrored requests can answer, such as error_rate with max",
     )
     assert errors(text(route=rollout(**keys))) == []
     assert errors(text(route=rollout(**keys, checks=live[:-1] + ", {metric: error_rate, max: 1%}]"))) == []
@@ -317,17 +317,17 @@ def test_copies_must_be_asked_something(keys: dict[str, str]):
 
 def test_a_query_needs_a_server():
     checks = "[{metric: »prometheus, query: up, max: 1}]"
-    assert_told(
+    assert_errors(
         text(route=rollout(checks=checks)),
         "routes[0].rollout.checks[0].metric: a query needs a server: "
         "prometheus: {url: http://…} at the top of the file",
     )
     written = text(top="prometheus: {url: »prom:9090}", route=rollout(checks=checks.replace("»", "")))
-    assert_told(written, 'prometheus.url: must be a URL such as https://example.com/hook, not "prom:9090"')
+    assert_errors(written, 'prometheus.url: must be a URL such as https://example.com/hook, not "prom:9090"')
 
 
-def together(*entries: str) -> str:
-    """A route with these rollouts, where there are backends `a`, `b`, `c` and `d`."""
+def with_rollouts(*entries: str) -> str:
+    """A route with these rollouts; there are backends `a`, `b`, `c` and `d`."""
     backends = "b: {endpoints: http://b:1}\n  c: {endpoints: http://c:1}\n  d: {endpoints: http://d:1}"
     return text(backend=backends, split="{a: 1}", route=f"fallback: d\n    rollout: [{', '.join(entries)}]")
 
@@ -340,33 +340,33 @@ def entry(challenger: str, steps: str = "steps: [{weight: 1%}, {weight: 40%}]", 
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        ((entry("b"), entry("c", champion="»d")), '[1].champion: the rollouts of a route have one champion, that of the first is "a"'),
-        ((entry("b"), entry("»b")), '[1].challenger: "b" is the challenger of another rollout of this route already'),
-        ((entry("b"), "»" + entry("c", "")), '[1]: needs the key "steps", since there is another rollout on this route'),
-        ((entry("b"), entry("c").replace("canary", "»blue_green")), "[1].strategy: blue_green gives its challenger everything, so it can be the only rollout of a route"),
-        ((entry("b"), entry("c", "steps: »[{weight: 60%}]")), "[1].steps: must leave the champion a share; the challengers up to this one end at 100% together"),
-        ((entry("b"), entry("c", "steps: [{weight: 1%}, {weight: »0%}]")), "[1].steps[1].weight: must be more than the step before, which has 1%"),
-        ((entry("b"), entry("»a")), '[1].challenger: must be another backend than the champion, both are "a"'),
+        ((entry("b"), entry("c", champion="»d")), '[1].champion: the rollouts of a route must have the same champion, and the first names "a"'),
+        ((entry("b"), entry("»b")), '[1].challenger: "b" is already the challenger of another rollout of this route'),
+        ((entry("b"), "»" + entry("c", "")), '[1]: needs the key "steps", since the route has several rollouts'),
+        ((entry("b"), entry("c").replace("canary", "»blue_green")), "[1].strategy: blue_green must be the only rollout of a route, since its challenger gets all traffic"),
+        ((entry("b"), entry("c", "steps: »[{weight: 60%}]")), "[1].steps: must leave the champion a share; the last steps of the challengers up to this one add up to 100%"),
+        ((entry("b"), entry("c", "steps: [{weight: 1%}, {weight: »0%}]")), "[1].steps[1].weight: must be more than the step before, which has the weight 1%"),
+        ((entry("b"), entry("»a")), '[1].challenger: must be another backend than the champion "a"'),
         ((entry("b"), entry("»x")), '[1].challenger: no backend is named "x"'),
     ],
 )  # fmt: skip
-def test_rollouts_side_by_side(entries: tuple[str, ...], expected: str):
-    assert_told(together(*entries), f"routes[0].rollout{expected}")
+def test_errors_of_several_rollouts(entries: tuple[str, ...], expected: str):
+    assert_errors(with_rollouts(*entries), f"routes[0].rollout{expected}")
 
 
-def test_three_challengers_of_one_champion_may_share_a_route():
-    fitting = (
+def test_three_challengers_of_one_champion_can_share_a_route():
+    rollouts = (
         entry("b"),
         entry("c", "steps: [{weight: 59%}]"),
         entry("d", "steps: [{mirror: 10%}], checks: {metric: error_rate, max: 1%}"),
     )
-    assert errors(together(*fitting)) == []
-    found = loaded(together(*fitting)).config.routes[0].rollout
+    assert errors(with_rollouts(*rollouts)) == []
+    found = loaded(with_rollouts(*rollouts)).config.routes[0].rollout
     assert [r.challenger for r in found] == ["b", "c", "d"]
 
 
-def test_each_backend_of_the_split_is_champion_or_one_of_the_challengers():
-    written = together(entry("b"), entry("c")).replace("split: {a: 1}", "split: {a: 1, c: 1, »d: 1}")
-    assert_told(
-        written, 'routes[0].split.d: "d" is neither champion nor challenger of the rollout on this route'
+def test_each_backend_of_the_split_is_champion_or_challenger():
+    written = with_rollouts(entry("b"), entry("c")).replace("split: {a: 1}", "split: {a: 1, c: 1, »d: 1}")
+    assert_errors(
+        written, 'routes[0].split.d: "d" is neither champion nor challenger of a rollout of this route'
     )

@@ -1,4 +1,4 @@
-"""Law: whatever the text, a configuration or a ConfigError with a place and a plain sentence."""
+"""Law: any text gives a configuration, or a ConfigError with places and plain sentences."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FRAGMENTS = [
     "<<: {a: b}", "${EMPTY}", "${LIST}", "${MISSING}", "${", "$${A}", "!!int 1", "!x y", "\t", "\n", "  ", "- ", ": ",
     "? ", "#", "|", ">", "http://", "http://a:1", "/x", "*", "\x00", "\u2028", "é", "name", "path", "prefix", "regex", "(",
 ]  # fmt: skip
-BREAKS = "\n\r\x85\u2028\u2029"  # where YAML 1.1 counts lines
-UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BREAKS = "\n\r\x85\u2028\u2029"  # the line breaks of YAML 1.1
+NO_DEADLINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 PYDANTIC = ("Input should", "Value error", "Field required", "Extra inputs", "valid dictionary", "pydantic")
 
 
@@ -40,32 +40,34 @@ def assert_loaded_or_refused(text: str) -> None:
             assert sum(route.split.values()) == 10_000
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(st.text())
-def test_any_text(text: str):
+def test_any_text_is_loaded_or_refused(text: str):
     assert_loaded_or_refused(text)
 
 
-def cut(text: str) -> list[int]:
-    """Where a token of the text begins or ends."""
+def token_edges(text: str) -> list[int]:
+    """The places where a token of the text begins or ends."""
     return [n for n in range(len(text)) if text[n] in " \n:,{}[]\"'#%/"] or [0]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A sample with some pieces replaced, dropped or doubled."""
+    """A sample with some pieces replaced, removed or doubled."""
     text = draw(st.sampled_from(SAMPLES))
     for _ in range(draw(st.integers(1, 4))):
-        start, end = sorted(draw(st.tuples(st.sampled_from(cut(text)), st.sampled_from(cut(text)))))
+        start, end = sorted(
+            draw(st.tuples(st.sampled_from(token_edges(text)), st.sampled_from(token_edges(text))))
+        )
         end = min(end, start + draw(st.integers(0, 40)))
         piece = draw(st.sampled_from([*FRAGMENTS, text[start:end] * 2]) | st.text(max_size=5))
         text = text[:start] + piece + text[end:]
     return text
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(mutated())
-def test_a_sample_with_errors_in_it(text: str):
+def test_a_mutated_sample_is_loaded_or_refused(text: str):
     assert_loaded_or_refused(text)
 
 
@@ -81,7 +83,7 @@ VALUES = st.recursive(
 
 
 def flow(value: object) -> str:
-    """YAML's flow style, every scalar in quotes or, where it can be, without."""
+    """The value in YAML's flow style; scalars are quoted if they must be."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(below)}" for key, below in value.items()) + "}"
     if isinstance(value, list):
@@ -90,11 +92,11 @@ def flow(value: object) -> str:
     return text if text.replace(".", "").replace("%", "").isalnum() else '"' + text.replace('"', "") + '"'
 
 
-@UNHURRIED
+@NO_DEADLINE
 @given(st.fixed_dictionaries({}, optional={
     "listen": VALUES, "admin": VALUES, "workers": VALUES, "limits": VALUES, "tls": VALUES,
     "backends": st.dictionaries(st.sampled_from("abc"), st.dictionaries(KEYS, VALUES) | VALUES, max_size=3) | VALUES,
     "routes": st.lists(st.dictionaries(KEYS, VALUES, max_size=6) | VALUES, max_size=3) | VALUES,
 }))  # fmt: skip
-def test_any_shape(written: dict[str, object]):
+def test_any_shape_is_loaded_or_refused(written: dict[str, object]):
     assert_loaded_or_refused(flow(written))

@@ -1,4 +1,4 @@
-"""What is written well, and what it means."""
+"""The values of valid configurations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.document import Document, Mark, Node
-from crossfade.config.load import told_once
+from crossfade.config.load import without_repeats
 from crossfade.config.model import (
     AccessLogConfig,
     AdminConfig,
@@ -39,7 +39,7 @@ from crossfade.config.model import (
 from crossfade.config.problem import ConfigError, Problem, Severity
 from tests.config.sample import loaded, rollout, route, text
 
-LEAST = """\
+MINIMAL = """\
 listen: :80
 backends: {a: {endpoints: "http://a:1"}}
 routes: [{name: r, split: {a: 1}}]
@@ -50,8 +50,8 @@ def endpoint(host: str, port: int) -> EndpointConfig:
     return EndpointConfig(host=host, port=port)
 
 
-def test_all_that_is_not_written_has_a_default():
-    assert loaded(LEAST).config == Config(
+def test_every_optional_key_has_a_default():
+    assert loaded(MINIMAL).config == Config(
         listen=(ListenConfig(host="0.0.0.0", port=80),),
         tls=None,
         admin=AdminConfig(listen=ListenConfig(host="127.0.0.1", port=9901), token=""),
@@ -94,7 +94,7 @@ def test_all_that_is_not_written_has_a_default():
             ),
         ),
     )
-    assert loaded(LEAST).warnings == ()
+    assert loaded(MINIMAL).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_all_that_is_not_written_has_a_default():
         ),
     ],
 )
-def test_top_level_keys(written: str, key: str, value: object):
+def test_a_key_of_the_top_level_is_read(written: str, key: str, value: object):
     assert getattr(loaded(text(top=written), N="3").config, key) == value
 
 
@@ -165,7 +165,7 @@ def test_top_level_keys(written: str, key: str, value: object):
         ("{endpoints: http://b, resolve: 5s}", "resolve", 5.0),
     ],
 )
-def test_backend_keys(written: str, key: str, value: object):
+def test_a_key_of_a_backend_is_read(written: str, key: str, value: object):
     assert getattr(loaded(text(backend=f"b: {written}")).config.backends["b"], key) == value
 
 
@@ -234,11 +234,11 @@ def test_backend_keys(written: str, key: str, value: object):
         ),
     ],
 )
-def test_route_keys(written: str, key: str, value: object):
+def test_a_key_of_a_route_is_read(written: str, key: str, value: object):
     assert getattr(route(written), key) == value
 
 
-def test_a_rollout_and_its_defaults():
+def test_a_rollout_has_defaults():
     found = route(rollout()).rollout[0]
     assert (found.strategy, found.champion, found.challenger) == ("canary", "a", "b")
     assert (found.steps, found.checks, found.min_requests, found.max_step_time) == ((), (), 100, None)
@@ -246,7 +246,7 @@ def test_a_rollout_and_its_defaults():
     assert found.fuse == FuseConfig(consecutive_errors=10, error_share=0.5, of_last=20)
 
 
-def test_a_rollout_with_everything():
+def test_a_rollout_with_all_keys_is_read():
     found = route(
         rollout(
             steps="[{weight: 0.01%}, {weight: 5%, hold: 48h, approval: true, min_requests: 7}, {weight: 1}]",
@@ -283,7 +283,7 @@ def test_a_fuse_can_be_turned_off():
         (text(), text().replace("{endpoints: http://b:1}", "\n    endpoints: ['http://B:1/']")),
     ],
 )
-def test_the_hash_is_of_the_meaning(one: str, other: str):
+def test_the_hash_is_of_the_values_not_of_the_text(one: str, other: str):
     assert loaded(one, N="3").hash == loaded(other, N="3").hash
     assert re.fullmatch("[0-9a-f]{64}", loaded(one, N="3").hash)
 
@@ -292,13 +292,13 @@ def test_the_hash_is_of_the_meaning(one: str, other: str):
     "other",
     [text(top="drain: 31s"), text(split="{a: 51%, b: 49%}"), text(backend="b: {endpoints: http://b:2}")],
 )
-def test_another_meaning_has_another_hash(other: str):
+def test_other_values_have_another_hash(other: str):
     assert loaded(other).hash != loaded(text()).hash
 
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_shares_survive_the_file_exactly(parts: int):
+def test_shares_are_read_exactly(parts: int):
     written = (
         f"{{a: {parts // 100}.{parts % 100:02}%, b: {(10_000 - parts) // 100}.{(10_000 - parts) % 100:02}%}}"
     )
@@ -309,39 +309,39 @@ def problem(line: int, severity: Severity = "error", message: str = "wrong") -> 
     return Problem("f.yaml", line, 1, "", message, severity=severity)
 
 
-def told(*problems: Problem, broken: Iterable[int] = (), first: Iterable[Problem] = ()) -> list[Problem]:
+def reported(*problems: Problem, broken: Iterable[int] = (), first: Iterable[Problem] = ()) -> list[Problem]:
     marks = frozenset(Mark(line, 1) for line in broken)
     document = Document("f.yaml", Node(Mark(1, 1), None), tuple(first), marks)
-    return list(told_once([*first, *problems], document))
+    return list(without_repeats([*first, *problems], document))
 
 
-def test_what_is_wrong_is_told_in_the_order_of_the_file():
+def test_problems_are_reported_in_file_order():
     late, early, later = problem(7), problem(2, "warning"), problem(8)
-    assert told(late, early, later) == [early, late, later]
+    assert reported(late, early, later) == [early, late, later]
 
 
-def test_the_same_problem_is_told_once():
-    assert told(problem(2), problem(2)) == [problem(2)]
+def test_equal_problems_are_reported_once():
+    assert reported(problem(2), problem(2)) == [problem(2)]
 
 
-def test_two_different_errors_at_one_place_are_both_told():
+def test_two_different_errors_at_one_place_are_both_reported():
     both = [problem(2), problem(2, message="and that as well")]
-    assert told(*both) == both
+    assert reported(*both) == both
 
 
 def test_a_warning_at_the_place_of_an_error_is_left_out():
     kept = problem(3, "warning")
-    assert told(problem(2, "warning"), problem(2), kept) == [problem(2), kept]
+    assert reported(problem(2, "warning"), problem(2), kept) == [problem(2), kept]
 
 
-def test_nothing_more_is_told_of_a_value_that_could_not_be_read():
-    """A warning neither, as what could not be read is an error at that place."""
+def test_no_other_problem_is_reported_of_a_value_that_cannot_be_read():
+    """Warnings are left out too, since the unread value is an error at that place."""
     unread = problem(2, message="the environment variable X is not set")
-    found = told(problem(2), problem(2, "warning"), problem(3), broken=[2], first=[unread])
+    found = reported(problem(2), problem(2, "warning"), problem(3), broken=[2], first=[unread])
     assert found == [unread, problem(3)]
 
 
-def test_a_secret_too_short_is_refused_and_not_repeated():
+def test_a_short_secret_is_refused_and_not_shown():
     assert loaded(text(top="override: {secret: sixteen-or-more-chars}")).config.override is not None
     with pytest.raises(ConfigError) as refused:
         loaded(text(top="override: {secret: hunter2}"))

@@ -11,18 +11,18 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ({"top": "state: redis://:pw@h"}, "2:1: warning: state: accepted, not acted on yet"),
-        ({"route": "prediction: {score: s, segment: [l]}"}, "9:28: warning: routes[0].prediction.segment: accepted, not acted on yet"),
-        ({"route": "prediction: {protocol: openai}"}, '9:28: warning: routes[0].prediction.protocol: "openai" is accepted, not acted on yet'),
-        ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: accepted, not acted on yet"),
-        ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: accepted, not acted on yet"),
+        ({"top": "state: redis://:pw@h"}, "2:1: warning: state: not supported yet, so it has no effect"),
+        ({"route": "prediction: {score: s, segment: [l]}"}, "9:28: warning: routes[0].prediction.segment: not supported yet, so it has no effect"),
+        ({"route": "prediction: {protocol: openai}"}, '9:28: warning: routes[0].prediction.protocol: "openai" is not supported yet, so it has no effect'),
+        ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: not supported yet, so it has no effect"),
+        ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: not supported yet, so it has no effect"),
         (
             {"route": ROLLOUT % ("canary", "kpi, name: k, min: 1")},
-            '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is accepted, not acted on yet',
+            '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is not supported yet, so it has no effect',
         ),
     ],
 )  # fmt: skip
-def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: str):
+def test_an_unsupported_key_gives_a_warning(key: dict[str, str], expected: str):
     assert warnings(text(**key)) == [expected]
 
 
@@ -45,7 +45,7 @@ def test_who_writes_what_is_not_acted_on_is_told(key: dict[str, str], expected: 
         {"route": ROLLOUT % ("canary", "requests, min: 5")},
     ],
 )
-def test_what_is_acted_on_or_says_nothing_is_passed_over(key: dict[str, str]):
+def test_a_supported_or_empty_key_gives_no_warning(key: dict[str, str]):
     assert warnings(text(**key)) == []
 
 

@@ -18,7 +18,7 @@ class Request(NamedTuple):
 
 
 def matches(match: MatchConfig, request: Request) -> bool:
-    """What the words of the format mean, said once more."""
+    """A second implementation of the match, as the reference."""
     prefix = (match.prefix or "").rstrip("/")
     return (
         (match.path is None or match.path == request.path)
@@ -54,7 +54,7 @@ def match_configs(draw: st.DrawFn) -> MatchConfig:
 
 @settings(deadline=None)
 @given(match_configs(), match_configs(), PATHS, st.sampled_from(["GET", "POST"]), FIELDS)
-def test_what_is_covered_goes_to_the_earlier_route(
+def test_a_request_of_a_covered_route_matches_the_earlier_route(
     earlier: MatchConfig, later: MatchConfig, path: str, method: str, fields: dict[str, str]
 ):
     request = Request(path, method, fields)
@@ -64,7 +64,7 @@ def test_what_is_covered_goes_to_the_earlier_route(
 
 @settings(deadline=None)
 @given(match_configs())
-def test_every_match_covers_itself_and_is_covered_by_none(match: MatchConfig):
+def test_every_match_covers_itself_and_the_empty_match_covers_all(match: MatchConfig):
     assert covers(match, match)
     assert covers(MatchConfig(), match)
 

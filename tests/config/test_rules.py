@@ -1,13 +1,13 @@
-"""What the parts mean together: errors and warnings that no single value would give.
+"""Rules about several values: errors and warnings that no single value gives.
 
-The mark » stands before what the message must point at.
+The mark » is at the place that the message must name.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.config.sample import assert_told, errors, text, unmarked, warnings
+from tests.config.sample import assert_errors, errors, text, unmarked, warnings
 
 BASE = """\
 listen: {listen}
@@ -21,7 +21,7 @@ NO_TOKEN = "a token is required, since admin.listen is not a loopback address"
 
 
 def whole(*routes: str, listen: str = ":80", admin: str = "{}", c: str = "c: {endpoints: http://c}") -> str:
-    """The routes begin in line 5, one in each line."""
+    """The file with these routes, one per line from line 5 on."""
     lines = "\n".join(f"- {route}" for route in routes or (ALL_USED,))
     return BASE.format(listen=listen, admin=admin, c=c, routes=lines)
 
@@ -33,35 +33,35 @@ def rollout(split: str, roles: str, more: str = "") -> str:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        (whole(listen="[':80', »'127.0.0.1:80']"), "listen[1]: 127.0.0.1:80 cannot be bound beside 0.0.0.0:80"),
-        (whole(listen=":9901", admin="{listen: »'127.0.0.1:9901'}"), "admin.listen: 127.0.0.1:9901 cannot be bound beside 0.0.0.0:9901"),
+        (whole(listen="[':80', »'127.0.0.1:80']"), "listen[1]: 127.0.0.1:80 overlaps with the listener 0.0.0.0:80"),
+        (whole(listen=":9901", admin="{listen: »'127.0.0.1:9901'}"), "admin.listen: 127.0.0.1:9901 overlaps with the listener 0.0.0.0:9901"),
         (whole(admin="{listen: »'0.0.0.0:1'}"), f"admin.listen: {NO_TOKEN}"),
         (whole(admin="{token: »'', listen: '0.0.0.0:1'}"), f"admin.token: {NO_TOKEN}"),
         (
             whole("{name: x, match: {path: /1}, split: {a: 1}}", "{name: »x, match: {path: /2}, split: {a: 1}}"),
-            'routes[1].name: the route in line 5 is named "x" too',
+            'routes[1].name: the route in line 5 has the name "x" too',
         ),
         (
             whole("{name: x, match: {prefix: /a, methods: [GET], »regex: a}, split: {a: 1}}"),
-            "routes[0].match.regex: only one of path, prefix or regex can be given, and prefix is",
+            "routes[0].match.regex: only one of path, prefix or regex can be given, and prefix is given already",
         ),
         (
             whole(rollout("a: 1", "champion: a, challenger: »a")),
-            'routes[0].rollout.challenger: must be another backend than the champion, both are "a"',
+            'routes[0].rollout.challenger: must be another backend than the champion "a"',
         ),
         (
             whole(rollout("a: 1", "champion: »b, challenger: a")),
-            'routes[0].rollout.champion: the champion must be in the split of its route, "b" is not',
+            'routes[0].rollout.champion: the champion must be in the split of the route; "b" is not',
         ),
         (
             whole(rollout("a: 1, »c: 1", "champion: a, challenger: b")),
-            'routes[0].split.c: "c" is neither champion nor challenger of the rollout on this route',
+            'routes[0].split.c: "c" is neither champion nor challenger of a rollout of this route',
         ),
         (whole(rollout("a: 1", "champion: »x, challenger: b")), 'routes[0].rollout.champion: no backend is named "x"'),
     ],
 )  # fmt: skip
-def test_errors(written: str, expected: str):
-    assert_told(written, expected)
+def test_errors_of_several_values(written: str, expected: str):
+    assert_errors(written, expected)
 
 
 DISAGREEMENT = "{strategy: canary, champion: a, challenger: b, checks: {metric: »disagreement, max: 5%}"
@@ -73,16 +73,16 @@ DECISIONS = "prediction: {score: s, decision: 0.5}"
     [
         (
             f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: b}}, prediction: {{score: s}}, rollout: {DISAGREEMENT}}}}}",
-            "rollout.checks.metric: disagreement needs decisions: prediction: {score: …, decision: …}, or a label",
+            "rollout.checks.metric: disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
         ),
         (
             "{name: r, match: {path: /}, split: {a: 1, b: 1}, prediction: {label: l, »decision: 0.5}}",
-            'prediction.decision: needs the key "score", the number that is compared with it',
+            'prediction.decision: needs the key "score" too: the number that is compared with the decision',
         ),
     ],
 )
-def test_decisions_must_be_told(route: str, expected: str):
-    assert_told(whole(route, ALL_USED), f"routes[0].{expected}")
+def test_comparisons_need_decisions(route: str, expected: str):
+    assert_errors(whole(route, ALL_USED), f"routes[0].{expected}")
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_decisions_must_be_told(route: str, expected: str):
     [
         (
             "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c}, {to: b, »noise: 5%}], prediction: {score: s}}",
-            "mirror[1].noise: has no effect without decisions: prediction: {score: …, decision: …}, or a label",
+            "mirror[1].noise: has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
         ),
         (
             f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: c}}, {DECISIONS}, rollout: {DISAGREEMENT}}}}}",
-            "rollout.checks.metric: nothing is mirrored to the challenger, so there are no decisions to compare",
+            "rollout.checks.metric: no decisions are compared, since no request is mirrored to the challenger",
         ),
     ],
 )
-def test_decisions_that_nobody_compares(route: str, expected: str):
+def test_decisions_that_are_not_compared_give_a_warning(route: str, expected: str):
     bare, places = unmarked(whole(route, ALL_USED))
     assert warnings(bare) == [f"{places[0]}: warning: routes[0].{expected}"]
 
@@ -112,7 +112,7 @@ def test_decisions_that_nobody_compares(route: str, expected: str):
         f", rollout: {DISAGREEMENT.replace('canary', 'shadow')}}}",
     ],
 )
-def test_decisions_that_are_compared(checks: str):
+def test_decisions_that_are_compared_give_no_warning(checks: str):
     bare, _ = unmarked(
         whole(f"{{name: r, match: {{path: /}}, split: {{a: 1}}, {DECISIONS}{checks}}}", ALL_USED)
     )
@@ -134,7 +134,7 @@ def test_decisions_that_are_compared(checks: str):
         whole("{name: r, split: {a: 1}, mirror: {to: b}, fallback: c}"),
     ],
 )
-def test_nothing_to_say(written: str):
+def test_valid_configurations_give_no_warning(written: str):
     assert errors(written) == []
     assert warnings(written) == []
 
@@ -152,19 +152,19 @@ def test_nothing_to_say(written: str):
         ),
         (
             whole(c="c: {endpoints: ['unix:///c', »'unix:///c']}"),
-            "backends.c.endpoints[1]: /c is an endpoint of c already",
+            "backends.c.endpoints[1]: /c is already an endpoint of c",
         ),
         (
             whole(c="c: {endpoints: [http://c, »http://a:80/]}"),
-            "backends.c.endpoints[1]: a:80 is an endpoint of a already",
+            "backends.c.endpoints[1]: a:80 is already an endpoint of a",
         ),
         (
             whole("{name: r, split: {a: 1, b: 1}, mirror: [{to: c}, {to: »b}]}"),
-            'routes[0].mirror[1].to: "b" is in the split as well, so it would see some requests twice',
+            'routes[0].mirror[1].to: "b" is in the split too, so it gets some requests twice',
         ),
     ],
 )
-def test_warnings(written: str, expected: str):
+def test_warnings_of_several_values(written: str, expected: str):
     bare, places = unmarked(written)
     assert warnings(bare) == [f"{places[0]}: warning: {expected}"]
 
@@ -197,9 +197,11 @@ def routes(*matches: str) -> str:
         ),
     ],
 )
-def test_routes_that_can_never_match(matches: list[str], path: str, first: str):
-    why = f"can never match: the route {first} comes first and takes all that this one would"
-    assert_told(routes(*matches), f"{path}: {why}")
+def test_a_route_that_can_never_match_is_an_error(matches: list[str], path: str, first: str):
+    message = (
+        f"can never match: the route {first} comes first and matches every request that this one matches"
+    )
+    assert_errors(routes(*matches), f"{path}: {message}")
 
 
 @pytest.mark.parametrize(
@@ -210,40 +212,40 @@ def test_routes_that_can_never_match(matches: list[str], path: str, first: str):
         ["match: {path: /x, headers: {a: b}}", "match: {path: /x}"],
     ],
 )
-def test_routes_that_can(matches: list[str]):
+def test_a_route_that_can_match_is_no_error(matches: list[str]):
     assert errors(routes(*matches)) == []
 
 
-def test_a_route_that_cannot_be_read_hides_no_other():
+def test_an_invalid_route_does_not_hide_another_error():
     written = routes("match: {path: »x}", "", "").replace("- {name: r2", "- »{name: r2")
-    assert_told(
+    assert_errors(
         written,
         'routes[0].match.path: must begin with "/", not be "x"; did you mean "/x"?',
-        'routes[2]: can never match: the route "r1" in line 6 comes first and takes all that this one would',
+        'routes[2]: can never match: the route "r1" in line 6 comes first and matches every request that this one matches',
     )
 
 
-def test_the_same_route_twice_by_an_alias():
+def test_a_route_repeated_by_an_alias_is_an_error():
     written = whole("&r {name: r, split: {a: 1, b: 1, c: 1}}", "*r")
     assert [e.partition(": ")[2] for e in errors(written)] == [
-        'routes[1]: can never match: the route "r" in line 5 comes first and takes all that this one would',
-        'routes[1].name: the route in line 5 is named "r" too',
+        'routes[1]: can never match: the route "r" in line 5 comes first and matches every request that this one matches',
+        'routes[1].name: the route in line 5 has the name "r" too',
     ]
 
 
-def test_what_cannot_be_a_name_is_left_to_its_field():
+def test_an_invalid_name_is_reported_by_its_field_only():
     written = whole(
         "{name: [r], split: {a: 1, b: 1, c: 1}}", "{name: [r], split: {a: 1, b: 1, c: 1}, fallback: {}}"
     )
     assert [e.partition(": ")[2] for e in errors(written)] == [
         "routes[0].name: must be text, not a list",
-        "routes[1]: can never match: the route in line 5 comes first and takes all that this one would",
+        "routes[1]: can never match: the route in line 5 comes first and matches every request that this one matches",
         "routes[1].name: must be text, not a list",
         "routes[1].fallback: must be text, not a mapping",
     ]
 
 
-def test_backends_that_are_missing_altogether_are_missed_once():
+def test_missing_backends_are_reported_once():
     written = text().replace("backends:\n  a: {endpoints: http://a:1}\n  b: {endpoints: http://b:1}\n", "")
     assert errors(written) == ['1:1: the key "backends" is missing']
 
@@ -255,11 +257,11 @@ def test_backends_that_are_missing_altogether_are_missed_once():
         ("trusted_proxies: [»'::/0']", "trusted_proxies[0]"),
     ],
 )
-def test_who_trusts_everybody_is_told(top: str, place: str):
+def test_trusting_every_address_gives_a_warning(top: str, place: str):
     bare, (mark,) = unmarked(text(top=top))
-    message = "everybody is a trusted proxy, so that any client can say to be another"
+    message = "this range trusts every address, so any client can forge its own address"
     assert warnings(bare) == [f"{mark}: warning: {place}: {message}"]
 
 
-def test_who_trusts_half_the_world_may():
+def test_trusting_half_of_all_addresses_gives_no_warning():
     assert warnings(text(top="trusted_proxies: [10.0.0.0/8, 0.0.0.0/1]")) == []

@@ -10,7 +10,7 @@ import pytest
 from crossfade.config.reader import read
 from crossfade.config.schema import json_schema
 from tests.config.sample import text
-from tests.config.schema_check import as_editors_see, faults
+from tests.config.schema_check import faults, value_in_editors
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = sorted(CONFIG.rglob("*.yaml"))
@@ -18,8 +18,8 @@ SCHEMA = json_schema()
 RENEW = "crossfade schema > config/schema.json"
 
 
-def refused(written: str) -> list[str]:
-    return faults(as_editors_see(read(written, "f", {"X": "1"}).root), SCHEMA, SCHEMA)
+def faults_of(written: str) -> list[str]:
+    return faults(value_in_editors(read(written, "f", {"X": "1"}).root), SCHEMA, SCHEMA)
 
 
 def test_the_committed_schema_is_up_to_date():
@@ -30,11 +30,11 @@ def test_the_committed_schema_is_up_to_date():
 def test_the_schema_accepts_the_examples(file: Path):
     document = read(file.read_text("utf-8").replace("${", "$${"), file.name, {})
     assert not document.problems
-    assert faults(as_editors_see(document.root), SCHEMA, SCHEMA) == []
+    assert faults(value_in_editors(document.root), SCHEMA, SCHEMA) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_each_file_tells_editors_where_the_schema_is(file: Path):
+def test_each_file_names_the_schema_for_editors(file: Path):
     first = file.read_text("utf-8").partition("\n")[0]
     name = first.removeprefix("# yaml-language-server: $schema=")
     assert (file.parent / name).resolve() == CONFIG / "schema.json"
@@ -59,8 +59,8 @@ def test_each_file_tells_editors_where_the_schema_is(file: Path):
         text(route="rollout: {strategy: '$${S}', champion: a, challenger: b, alpha: 1%, steps: [{weight: 0.05, hold: 24h}]}"),
     ],
 )  # fmt: skip
-def test_spellings_it_accepts(written: str):
-    assert refused(written) == []
+def test_the_schema_accepts_each_spelling(written: str):
+    assert faults_of(written) == []
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_spellings_it_accepts(written: str):
         text(route="rollout: {strategy: canary, champion: a, challenger: b, steps: [{hold: 1h}]}"),
     ],
 )
-def test_mistakes_it_shows_while_one_types(written: str):
-    assert refused(written)
+def test_the_schema_finds_mistakes(written: str):
+    assert faults_of(written)
 
 
 def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -93,7 +93,7 @@ def properties(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("place", "schema"), list(properties(SCHEMA)))
-def test_each_key_is_explained_and_its_default_could_be_written(place: str, schema: dict[str, Any]):
+def test_each_key_has_a_description_and_a_valid_default(place: str, schema: dict[str, Any]):
     assert schema.get("description"), place
     if schema.get("default") is not None:
         assert faults(schema["default"], schema, SCHEMA) == []

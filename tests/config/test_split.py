@@ -30,7 +30,7 @@ def read(split: dict[str, object]) -> dict[str, int]:
         ({"a": "1e9", "b": "1e9"}, {"a": 5000, "b": 5000}),
     ],
 )
-def test_splits(split: dict[str, object], expected: dict[str, int]):
+def test_a_split_is_read(split: dict[str, object], expected: dict[str, int]):
     assert read(split) == expected
     assert list(read(split)) == list(expected)
 
@@ -43,14 +43,14 @@ def test_splits(split: dict[str, object], expected: dict[str, int]):
         ({"a": "50%", "b": "60%"}, "must add up to 100%, not 110%"),
         ({"a": "50%", "b": "1"}, "must be all percentages or all plain weights, not both"),
         ({"a": "0", "b": "0"}, "must have at least one weight above 0"),
-        ({"a": "1", "b": "1000000"}, 'must give each backend 0.01% or nothing, "a" would get less'),
+        ({"a": "1", "b": "1000000"}, 'must give each backend 0 or at least 0.01%, "a" would get less'),
         ({str(n): "1" for n in range(257)}, "must name at most 256 backends, not 257"),
         ({"a": "-1"}, "must not be negative"),
         ({"a": "some"}, 'must be a percentage such as 5% or a plain weight, not "some"'),
         ({"a": "0.005%"}, 'must be a multiple of 0.01%, "0.005%" is finer'),
     ],
 )
-def test_splits_that_are_refused(split: dict[str, object], message: str):
+def test_an_invalid_split_is_refused(split: dict[str, object], message: str):
     with pytest.raises(BadValue) as caught:
         read(split)
     assert caught.value.message == message
@@ -61,7 +61,7 @@ NAMES = st.text("abcdef", min_size=1, max_size=3)
 
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, st.integers(1, 10_000), min_size=1, max_size=20))
-def test_plain_weights_become_shares_within_one_bucket_and_in_any_order(split: dict[str, int]):
+def test_plain_weights_are_apportioned_within_one_bucket_in_any_order(split: dict[str, int]):
     total = sum(split.values())
     try:
         found = read({**split})
@@ -75,7 +75,7 @@ def test_plain_weights_become_shares_within_one_bucket_and_in_any_order(split: d
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 10_000), max_size=8))
-def test_percentages_are_kept_to_the_bucket(cuts: list[int]):
+def test_percentages_are_exact(cuts: list[int]):
     edges = [0, *sorted(cuts), 10_000]
     parts = [high - low for low, high in pairwise(edges)]
     split = {f"b{n}": f"{part // 100}.{part % 100:02}%" for n, part in enumerate(parts)}

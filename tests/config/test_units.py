@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crossfade.config import units
 from crossfade.config.problem import BadValue
+from crossfade.scale import WHOLE
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ from crossfade.config.problem import BadValue
         (units.number, "-0.5", Decimal("-0.5")),
     ],
 )
-def test_quantities(read: Callable[[object], object], written: object, value: object):
+def test_a_quantity_is_read(read: Callable[[object], object], written: object, value: object):
     assert read(written) == value
 
 
@@ -130,7 +131,7 @@ def test_quantities(read: Callable[[object], object], written: object, value: ob
         (units.number, [], "must be a number, not a list", None),
     ],
 )
-def test_what_cannot_be_read(
+def test_an_invalid_quantity_is_refused(
     read: Callable[[object], object], written: object, message: str, suggestion: str | None
 ):
     with pytest.raises(BadValue) as caught:
@@ -140,7 +141,7 @@ def test_what_cannot_be_read(
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000))
-def test_every_weight_there_is_can_be_written_and_is_read_exactly(parts: int):
+def test_every_weight_can_be_written_and_is_read_exactly(parts: int):
     assert units.weight(f"{parts // 100}.{parts % 100:02}%") == parts
     assert units.weight(f"{parts // 10_000}.{parts % 10_000:04}") == parts
     assert units.weight(parts) == parts
@@ -148,8 +149,8 @@ def test_every_weight_there_is_can_be_written_and_is_read_exactly(parts: int):
 
 @settings(deadline=None)
 @given(st.decimals(0, 1, places=18))
-def test_a_weight_is_the_share_that_was_written_or_is_refused(share: Decimal):
-    exact = Fraction(share) * units.WHOLE
+def test_a_weight_is_exact_or_refused(share: Decimal):
+    exact = Fraction(share) * WHOLE
     try:
         assert units.weight(f"{share:f}") == exact
     except BadValue:
@@ -158,7 +159,7 @@ def test_a_weight_is_the_share_that_was_written_or_is_refused(share: Decimal):
 
 @settings(deadline=None)
 @given(st.integers(0, 10**9))
-def test_a_span_is_read_as_the_duration_it_was(milliseconds: int):
+def test_a_printed_duration_is_read_as_the_same_duration(milliseconds: int):
     assert units.seconds(units.span(milliseconds / 1000)) == milliseconds / 1000
 
 
@@ -178,6 +179,6 @@ def test_a_quantity_is_read_or_refused(written: object):
             read(written)
 
 
-@pytest.mark.parametrize(("fraction", "said"), [(0.01, "1%"), (0.07, "7%"), (0.005, "0.5%"), (1.0, "100%")])
-def test_percent(fraction: float, said: str):
-    assert units.percent(fraction) == said
+@pytest.mark.parametrize(("fraction", "text"), [(0.01, "1%"), (0.07, "7%"), (0.005, "0.5%"), (1.0, "100%")])
+def test_a_share_is_printed_as_a_percentage(fraction: float, text: str):
+    assert units.percent(fraction) == text

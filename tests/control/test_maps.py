@@ -10,13 +10,14 @@ from crossfade.control.change import home_of, ledger_after
 from crossfade.rollout.machine import Event, NotAllowedError, Phase, RolloutState, Step, advance, exposure
 from crossfade.rollout.other_rollouts import held_by
 from crossfade.routing.ledger import BUCKETS, Ledger, moved, new_ledger, salt_of
+from tests.ledgers import backend_of
 
 SALT = salt_of("churn")
 CHALLENGERS = ("v3", "v4", "v5")
 
 
 def buckets_of(ledger: Ledger, name: str) -> set[int]:
-    return {b for b in range(BUCKETS) if ledger.backend_of(b) == name}
+    return {b for b in range(BUCKETS) if backend_of(ledger, b) == name}
 
 
 @st.composite
@@ -55,7 +56,7 @@ def test_what_one_does_moves_nobody_of_another(beginning, events):
         if after.begun or not after.is_running:
             assert len(now) == exposure(after)
         if not now:
-            assert all(ledger.backend_of(b) == home.backend_of(b) for b in ours)
+            assert all(backend_of(ledger, b) == backend_of(home, b) for b in ours)
         promoted = [s for s in states.values() if s.phase is Phase.PROMOTED]
         assert len(promoted) <= 1
         if promoted:

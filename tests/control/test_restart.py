@@ -9,6 +9,7 @@ import pytest
 from crossfade.control.refusal import Refused
 from crossfade.control.store import Store
 from crossfade.control.views import StatusChange, Verb
+from tests.ledgers import backend_of
 
 from .scene import CANARY, HEAD, Scene
 
@@ -210,7 +211,7 @@ async def test_a_promoted_challenger_stays_until_the_next_rollout_begins_from_it
     following = CANARY.replace("challenger: v3", "challenger: v4").replace("champion: v2", "champion: v3")
     await scene.load(following.replace("split: {v2: 100%}", "split: {v3: 100%}"))
     assert (scene.weights, scene.rollout.challenger) == ({"v3": 10_000}, "v4")
-    assert [scene.route.ledger.backend_of(b) for b in range(10_000)] == ["v3"] * 10_000
+    assert [backend_of(scene.route.ledger, b) for b in range(10_000)] == ["v3"] * 10_000
     assert len(owners) == 10_000
     await scene.tick()
     assert scene.weights == {"v3": 9500, "v4": 500}

@@ -9,6 +9,7 @@ import pytest
 from crossfade.control.chain import first_broken
 from crossfade.control.replay import journal
 from crossfade.control.views import Verb
+from tests.ledgers import backend_of
 
 from .scene import CANARY, HEAD, Scene
 
@@ -37,7 +38,7 @@ async def test_no_customer_moves_twice_on_the_way_and_none_without_need():
     await scene.load()
     await scene.run(40)
     ledgers = [s.routes[0].ledger for s in scene.seam.published]
-    owners = [[ledger.backend_of(b) for b in range(10_000)] for ledger in ledgers]
+    owners = [[backend_of(ledger, b) for b in range(10_000)] for ledger in ledgers]
     moves = [sum(a != b for a, b in zip(x, y, strict=True)) for x, y in pairwise(owners)]
     assert moves == [500, 4500, 5000]
 

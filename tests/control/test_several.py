@@ -13,6 +13,7 @@ from crossfade.control.replay import journal, replayed
 from crossfade.control.store import Store
 from crossfade.control.views import RolloutView, Verb
 from crossfade.routing.snapshot import Cut
+from tests.ledgers import backend_of
 
 from .scene import BOTH, Scene, entry, several
 
@@ -29,7 +30,7 @@ def phases(scene: Scene) -> dict[str, str]:
 
 def buckets(scene: Scene, backend: str) -> set[int]:
     ledger = scene.route.ledger
-    return {b for b in range(10_000) if ledger.backend_of(b) == backend}
+    return {b for b in range(10_000) if backend_of(ledger, b) == backend}
 
 
 async def say(scene: Scene, verb: Verb, challenger: str) -> RolloutView:
@@ -71,7 +72,7 @@ async def test_one_is_aborted_by_a_fail_while_the_other_goes_on_and_is_promoted(
     await scene.run(3, 1000)
     assert phases(scene) == {"v3": "aborted", "v4": "progressing"}
     assert (scene.weights, buckets(scene, "v4")) == ({"v2": 9000, "v4": 1000}, before)
-    assert all(home.backend_of(b) == "v2" for b in buckets(scene, "v2"))
+    assert all(backend_of(home, b) == "v2" for b in buckets(scene, "v2"))
     await scene.run(60, 1000)
     assert (phases(scene), scene.weights) == ({"v3": "aborted", "v4": "promoted"}, {"v4": 10_000})
     assert scene.controller.route("churn").champion == "v4"

@@ -47,13 +47,13 @@ async def test_testers_are_counted_apart_and_mirrored_to_nobody(harness: Harness
 @pytest.mark.parametrize(
     ("field", "said"),
     [
-        (token(secret="of somebody else"), "not one of this proxy's"),
+        (token(secret="of somebody else"), "signature of the override token"),
         (token(of="fraud"), "another route"),
         (token(seconds=-1), "expired"),
-        (token("v9"), "not there"),
-        (token() + b", " + token().partition(b": ")[2], "not one of this proxy's"),
-        (b"x-crossfade-override: v3", "not one of this proxy's"),
-        (b"x-crossfade-override:", "not one of this proxy's"),
+        (token("v9"), "an unknown backend"),
+        (token() + b", " + token().partition(b": ")[2], "signature of the override token"),
+        (b"x-crossfade-override: v3", "signature of the override token"),
+        (b"x-crossfade-override:", "signature of the override token"),
     ],
 )
 async def test_what_is_no_good_token_is_refused_and_says_why(

@@ -32,7 +32,7 @@ async def test_more_than_the_burst_is_refused(harness: Harness) -> None:
     assert refused.error == b"internal/rate"
     assert refused.backend == ""
     assert 90 < int(refused.field("retry-after") or b"") <= 100
-    assert json.loads(refused.body)["detail"] == "Too many requests."
+    assert json.loads(refused.body)["detail"] == "The rate limit is exceeded."
     await harness.quiet()
     assert (len(backend.requests), len(copied.requests)) == (3, 3)
     cell = await harness.cell("v2")

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from crossfade.routing.ledger import BUCKETS, bucket_of, new_ledger, salt_of
+from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
 from crossfade.routing.snapshot import Match, Sticky
 from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.wire import Wire, chunked, get, post, wait_until
+from tests.ledgers import backend_of, bucket_of
 
 SPLIT = {"v2": 9000, "v3": 1000}
 SALT = salt_of("churn")
@@ -21,7 +22,7 @@ INSPECTED = 256  # bytes
 
 
 def owner(key: str) -> str:
-    return LEDGER.backend_of(bucket_of(key.encode(), SALT))
+    return backend_of(LEDGER, bucket_of(key.encode(), SALT))
 
 
 def body_of(customer: str, size: int = 0) -> bytes:
@@ -135,7 +136,7 @@ async def test_requests_without_a_key_are_split_by_chance(
     for _ in range(3):
         await client.send(raw)
         seen.append(await served_by(client))
-    assert seen == [LEDGER.backend_of(int(draw * BUCKETS)) for draw in (0.0, 0.5, 0.9999)]
+    assert seen == [backend_of(LEDGER, int(draw * BUCKETS)) for draw in (0.0, 0.5, 0.9999)]
     assert (await harness.cell("v2")).unkeyed + (await harness.cell("v3")).unkeyed == 3
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.routing.ledger import bucket_of, new_ledger, salt_of
+from crossfade.routing.ledger import new_ledger, salt_of
 from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, sticky
 from tests.dataplane.wire import Message, get, wait_until
+from tests.ledgers import backend_of, bucket_of
 
 SALT = salt_of("churn")
 SPLIT = {"v2": 5000, "v3": 5000}
@@ -15,7 +16,7 @@ CLIENTS = [f"203.0.113.{n}" for n in range(20)]
 
 
 def owner(address: str) -> str:
-    return LEDGER.backend_of(bucket_of(address.encode(), SALT))
+    return backend_of(LEDGER, bucket_of(address.encode(), SALT))
 
 
 def chain(request: Message) -> tuple[list[bytes], list[bytes], list[bytes], list[bytes]]:

@@ -1,7 +1,7 @@
-"""The messages under tests/corpus, and heads spelled anew as they would go on, less what the proxy adds.
+"""The messages under tests/corpus, and parsed heads serialised as they are forwarded, without the proxy's own fields.
 
-`good/NAME.raw` is a message and `good/NAME.out` what must come of it, byte for byte; `bad/STATUS-NAME.raw`
-is one to be refused with that status. Names tell the section that decides.
+`good/NAME.raw` is a message, and `good/NAME.out` the expected serialised head, byte for byte.
+`bad/STATUS-NAME.raw` must be refused with that status. A name tells the RFC section that decides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def name_of(path: Path) -> str:
     return path.stem
 
 
-def spelled_request(head: RequestHead) -> bytes:
+def serialised_request(head: RequestHead) -> bytes:
     host = b"" if head.host is None else b"Host: %b\r\n" % head.host
     framing = b""
     if head.length == CHUNKED:
@@ -33,5 +33,5 @@ def spelled_request(head: RequestHead) -> bytes:
     return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (head.method, head.target, host, head.block, framing)
 
 
-def spelled_response(head: ResponseHead) -> bytes:
+def serialised_response(head: ResponseHead) -> bytes:
     return b"HTTP/1.1 %d%b\r\n%b\r\n" % (head.status, head.reason, head.block)

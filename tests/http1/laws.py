@@ -1,4 +1,4 @@
-"""Law 11 for heads: whatever bytes there are, they are a message or a refusal, never anything else."""
+"""Law 11 for heads: any bytes give a message or a refusal, never anything else."""
 
 from __future__ import annotations
 
@@ -6,49 +6,49 @@ import re
 
 from crossfade.errors import RequestRefused, ResponseRefused
 from crossfade.http1.head import RequestHead, ResponseHead, parse_request, parse_response
-from tests.http1.corpus import spelled_request, spelled_response
+from tests.http1.corpus import serialised_request, serialised_response
 
-# What may go on: whole lines in canonical spelling, and none about this hop, the framing or the client.
+# Forwarded lines are in canonical spelling. None is about this hop, the framing or the client.
 CANONICAL = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+: ((?![ \t])[^\x00-\x08\x0a-\x1f\x7f]+(?<![ \t]))?")
 HOP = (
     rb"connection|keep-alive|te|upgrade|http2-settings"
     rb"|proxy-connection|proxy-authenticate|proxy-authorization"
 )
-STOPPED = re.compile(
+REMOVED_FROM_REQUESTS = re.compile(
     rb"(?i:host|expect|forwarded|content[-_]length|transfer[-_]encoding|x[-_]request[-_]id"
     rb"|x[-_]forwarded[-_](for|proto|host)|x[-_]crossfade[-_].*|" + HOP + rb")"
 )
-STOPPED_IN_ANSWERS = re.compile(rb"(?i:x-request-id|x-crossfade-.*|" + HOP + rb")")
+REMOVED_FROM_RESPONSES = re.compile(rb"(?i:x-request-id|x-crossfade-.*|" + HOP + rb")")
 
 
-def pass_on(block: bytes, stopped: re.Pattern[bytes]) -> bool:
+def may_be_forwarded(block: bytes, removed: re.Pattern[bytes]) -> bool:
     *lines, end = block.split(b"\r\n")
     names = [line.partition(b":")[0] for line in lines]
     return (
         end == b""
         and all(CANONICAL.fullmatch(line) for line in lines)
-        and not any(stopped.fullmatch(name) for name in names)
+        and not any(removed.fullmatch(name) for name in names)
     )
 
 
 def request_or_refusal(raw: bytes) -> None:
-    """A head that says the same when spelled and read again, or a refusal."""
+    """A head that parses to the same values when serialised, or a refusal."""
     try:
         head = parse_request(raw)
     except RequestRefused as refusal:
         assert refusal.status in (400, 417, 431, 501, 505)
         return
     assert isinstance(head, RequestHead)
-    assert pass_on(head.block, STOPPED)
+    assert may_be_forwarded(head.block, REMOVED_FROM_REQUESTS)
     assert head.length >= -1
     assert head.target[:1] == b"/" or (head.target == b"*" and head.method == b"OPTIONS")
-    spelled = spelled_request(head)
+    spelled = serialised_request(head)
     if head.host is None:
         assert head.minor == b"0"
         spelled = spelled.replace(b"HTTP/1.1", b"HTTP/1.0", 1)
-    again = parse_request(spelled)
-    assert again.block == head.block
-    assert (again.method, again.target, again.host, again.length) == (
+    reparsed = parse_request(spelled)
+    assert reparsed.block == head.block
+    assert (reparsed.method, reparsed.target, reparsed.host, reparsed.length) == (
         head.method, head.target, head.host, head.length,
     )  # fmt: skip
 
@@ -59,9 +59,9 @@ def response_or_refusal(raw: bytes, method: bytes) -> None:
     except ResponseRefused:
         return
     assert isinstance(head, ResponseHead)
-    assert pass_on(head.block, STOPPED_IN_ANSWERS)
+    assert may_be_forwarded(head.block, REMOVED_FROM_RESPONSES)
     assert 100 <= head.status <= 999
     assert head.reason[:1] == b" "
     assert head.length >= -2
-    again = parse_response(spelled_response(head), method)
-    assert (again.status, again.reason, again.block) == (head.status, head.reason, head.block)
+    reparsed = parse_response(serialised_response(head), method)
+    assert (reparsed.status, reparsed.reason, reparsed.block) == (head.status, head.reason, head.block)

@@ -1,4 +1,4 @@
-"""Who is at the far end of a chain of proxies (RFC 7239): the right-most address that is not trusted."""
+"""The client behind a chain of proxies (RFC 7239): the right-most address that is not trusted."""
 
 from __future__ import annotations
 
@@ -6,26 +6,32 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crossfade.http1.forwarded import TrustedProxies, canonical, node_address, vouched_after, vouched_alone
+from crossfade.http1.forwarded import (
+    TrustedProxies,
+    canonical,
+    forwarding_of_client,
+    forwarding_of_proxy,
+    node_address,
+)
 
 TRUSTED = TrustedProxies(["10.0.0.0/8", "fd00::/8"])
-EDGE = b"10.0.0.1"
-OWN = b'for=10.0.0.1;proto=http;host="'
+PEER = b"10.0.0.1"
+OWN_ELEMENT = b'for=10.0.0.1;proto=http;host="'
 
 clients = st.one_of(
     st.ip_addresses(v=4, network="203.0.113.0/24"), st.ip_addresses(v=6, network="2001:db8::/32")
 )
 proxies = st.one_of(st.ip_addresses(v=4, network="10.0.0.0/8"), st.ip_addresses(v=6, network="fd00::/8"))
-claims = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\x00"), max_size=60)
+client_values = st.text(st.characters(codec="latin-1", exclude_characters="\r\n\x00"), max_size=60)
 
 
-def heard(*fields: str, peer: bytes = EDGE):
+def forwarding(*fields: str, peer: bytes = PEER):
     raw = "".join(line + "\r\n" for line in ("GET / HTTP/1.1", "Host: inner", *fields, ""))
-    return vouched_after(raw.encode("latin-1"), peer, False, TRUSTED)
+    return forwarding_of_proxy(raw.encode("latin-1"), peer, False, TRUSTED)
 
 
-def lines(said) -> dict[str, str]:
-    return dict(line.split(": ", 1) for line in said.lines.decode("latin-1").split("\r\n"))
+def lines(found) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in found.lines.decode("latin-1").split("\r\n"))
 
 
 @pytest.mark.parametrize(
@@ -66,10 +72,10 @@ def lines(said) -> dict[str, str]:
         (["Forwarded: for=6.6.6.6", "X-Forwarded-For: nonsense"], "10.0.0.1", "10.0.0.1"),
     ],
 )  # fmt: skip
-def test_the_client_is_the_right_most_address_not_trusted(fields: list[str], client: str, chain: str):
-    said = heard(*fields)
-    assert said.client == client.encode()
-    assert lines(said)["X-Forwarded-For"] == chain
+def test_the_client_is_the_right_most_address_that_is_not_trusted(fields: list[str], client: str, chain: str):
+    found = forwarding(*fields)
+    assert found.client == client.encode()
+    assert lines(found)["X-Forwarded-For"] == chain
 
 
 @pytest.mark.parametrize(
@@ -99,17 +105,17 @@ def test_the_client_is_the_right_most_address_not_trusted(fields: list[str], cli
 def test_scheme_and_host_come_from_the_same_form_as_the_chain(
     fields: list[str], proto: str, host: str | None, forwarded: str
 ):
-    said = heard(*fields)
-    assert lines(said)["X-Forwarded-Proto"] == proto
-    assert said.host == (None if host is None else host.encode())
-    assert lines(said)["Forwarded"] == forwarded + OWN.decode()
+    found = forwarding(*fields)
+    assert lines(found)["X-Forwarded-Proto"] == proto
+    assert found.host == (None if host is None else host.encode())
+    assert lines(found)["Forwarded"] == forwarded + OWN_ELEMENT.decode()
 
 
-def test_a_proxy_that_ends_tls_and_names_nobody_is_believed_about_that():
-    said = heard("X-Forwarded-Proto: https")
-    assert said.client == EDGE
-    assert lines(said)["X-Forwarded-Proto"] == "https"
-    assert lines(said)["Forwarded"] == 'for=10.0.0.1;proto=https;host="'
+def test_the_scheme_of_a_trusted_proxy_is_read_without_an_address():
+    found = forwarding("X-Forwarded-Proto: https")
+    assert found.client == PEER
+    assert lines(found)["X-Forwarded-Proto"] == "https"
+    assert lines(found)["Forwarded"] == 'for=10.0.0.1;proto=https;host="'
 
 
 @pytest.mark.parametrize(
@@ -120,10 +126,10 @@ def test_a_proxy_that_ends_tls_and_names_nobody_is_believed_about_that():
         ("unknown", False, 'for=unknown;proto=http;host="'),
     ],
 )
-def test_who_is_no_proxy_speaks_for_itself(peer: str, secure: bool, forwarded: str):
-    said = vouched_alone(peer.encode(), secure)
-    assert (said.client, said.host) == (peer.encode(), None)
-    assert lines(said) == {
+def test_a_peer_that_is_not_trusted_is_the_client(peer: str, secure: bool, forwarded: str):
+    found = forwarding_of_client(peer.encode(), secure)
+    assert (found.client, found.host) == (peer.encode(), None)
+    assert lines(found) == {
         "X-Forwarded-For": peer,
         "X-Forwarded-Proto": "https" if secure else "http",
         "Forwarded": forwarded,
@@ -133,22 +139,24 @@ def test_who_is_no_proxy_speaks_for_itself(peer: str, secure: bool, forwarded: s
 @pytest.mark.parametrize(
     "node", ["", "unknown", "_a", "1.2.3.4:", "1.2.3.4:123456", "[1.2.3.4", "fe80::1%eth0", "::g"]
 )
-def test_what_is_no_address(node: str):
+def test_a_node_that_is_not_an_address(node: str):
     assert node_address(node.encode()) is None
 
 
-def test_addresses_have_one_spelling():
+def test_addresses_have_one_canonical_spelling():
     assert canonical("::FFFF:10.0.0.1") == b"10.0.0.1"
     assert canonical("2001:DB8:0:0::1") == b"2001:db8::1"
-    assert TRUSTED.holds(b"fd00::1")
-    assert not TRUSTED.holds(b"unknown")
+    assert TRUSTED.is_trusted(b"fd00::1")
+    assert not TRUSTED.is_trusted(b"unknown")
 
 
-@given(claims, clients, st.lists(proxies, max_size=4), st.booleans(), st.booleans())
+@given(client_values, clients, st.lists(proxies, max_size=4), st.booleans(), st.booleans())
 @example('for="', "203.0.113.7", [], True, False)
 @example("\\", "203.0.113.7", ["10.1.1.1"], True, True)
-def test_no_claim_changes_whom_the_proxies_name(claim, client, chain, in_forwarded, own_line):
-    """Whatever a client sends: each trusted proxy adds its peer on the right, and the client is found."""
+def test_no_value_of_the_client_changes_the_address_that_proxies_add(
+    client_value, client, chain, in_forwarded, own_line
+):
+    """Each trusted proxy adds its peer on the right; the client is found whatever it sent itself."""
     hops = [str(address) for address in (client, *chain)]
     if in_forwarded:
         added = ", ".join(f'for="[{hop}]"' if ":" in hop else f"for={hop}" for hop in hops)
@@ -156,32 +164,33 @@ def test_no_claim_changes_whom_the_proxies_name(claim, client, chain, in_forward
     else:
         added = ", ".join(hops)
         name = "X-Forwarded-For: "
-    fields = [name + claim, name + added] if own_line else [f"{name}{claim}, {added}"]
-    said = heard(*fields)
-    assert said.client == canonical(str(client))
+    fields = [name + client_value, name + added] if own_line else [f"{name}{client_value}, {added}"]
+    found = forwarding(*fields)
+    assert found.client == canonical(str(client))
     expected = [canonical(hop).decode() for hop in hops]
-    assert lines(said)["X-Forwarded-For"] == ", ".join([*expected, "10.0.0.1"])
+    assert lines(found)["X-Forwarded-For"] == ", ".join([*expected, "10.0.0.1"])
 
 
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host"]), claims
+            st.sampled_from(["X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host"]),
+            client_values,
         )
     )
 )
-def test_what_goes_on_is_well_formed_whatever_came(fields):
-    said = heard(*(f"{name}: {value}" for name, value in fields))
-    assert canonical(said.client.decode()) == said.client
-    sent = lines(said)
+def test_forwarded_fields_are_well_formed_for_any_input(fields):
+    found = forwarding(*(f"{name}: {value}" for name, value in fields))
+    assert canonical(found.client.decode()) == found.client
+    sent = lines(found)
     assert list(sent) == ["X-Forwarded-For", "X-Forwarded-Proto", "Forwarded"]
     assert [canonical(address) for address in sent["X-Forwarded-For"].split(", ")]
     assert sent["X-Forwarded-Proto"] in ("http", "https")
-    assert sent["Forwarded"].endswith(OWN.decode())
+    assert sent["Forwarded"].endswith(OWN_ELEMENT.decode())
 
 
 @pytest.mark.parametrize("unit", ["for=10.0.0.2, ", ";", " ", ",", '"', "\\", 'for="10.0.0.2,', "a=b;", "; "])
-def test_hostile_chains_take_no_more_than_linear_time(unit: str):
+def test_hostile_chains_take_linear_time(unit: str):
     for name in ("Forwarded", "X-Forwarded-For"):
-        heard(f"{name}: {unit * (32_000 // len(unit))}")
-        heard(f"{name}: {unit * (32_000 // len(unit))}x")
+        forwarding(f"{name}: {unit * (32_000 // len(unit))}")
+        forwarding(f"{name}: {unit * (32_000 // len(unit))}x")

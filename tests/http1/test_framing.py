@@ -1,4 +1,4 @@
-"""Bodies: one piece or many give the same payload, end and surplus, or the same refusal (law 11)."""
+"""Bodies: one piece or many give the same payload, end and surplus, or the same error (law 11)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = tuple[bytes, bool, bytes]  # payload, done, surplus
 
 
 def read(pieces: list[bytes], reader: ChunkedReader | LengthReader | None = None) -> Result:
-    """What a reader makes of pieces that come one by one; once it is done the rest is surplus, as its owner has it."""
+    """Feeds the pieces one by one; the pieces after the end of the body are added to the surplus."""
     reader = reader or ChunkedReader()
     payload = [reader.feed(pieces[0])]
     for i, piece in enumerate(pieces[1:], 1):
@@ -37,7 +37,7 @@ def byte_by_byte(data: bytes) -> list[bytes]:
     return [data[i : i + 1] for i in range(len(data))]
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
+def split_at(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(p % (len(data) + 1) for p in places), len(data)]
     return [data[a:b] for a, b in pairwise(edges)]
 
@@ -77,14 +77,14 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_chunked(name):
+def test_a_chunked_body_is_decoded(name):
     raw, payload, surplus = GOOD[name]
     assert read([raw]) == (payload, True, surplus)
     assert read(byte_by_byte(raw)) == (payload, True, surplus)
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_cut_body_is_never_done(name):
+def test_a_truncated_body_is_never_done(name):
     raw, payload, surplus = GOOD[name]
     whole = raw[: len(raw) - len(surplus)]
     for end in range(len(whole)):
@@ -134,12 +134,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_broken_chunks(name):
+def test_broken_chunks_are_refused(name):
     assert outcome([BAD[name]]) == "broken"
     assert outcome(byte_by_byte(BAD[name][: 2 * TRAILER_LIMIT])) == "broken"
 
 
-def test_a_first_chunk_is_given_before_the_second_is_broken():
+def test_the_first_chunk_is_returned_before_a_broken_second():
     reader = ChunkedReader()
     assert reader.feed(b"5\r\nhello\r\n") == b"hello"
     with pytest.raises(BrokenBody):
@@ -147,14 +147,14 @@ def test_a_first_chunk_is_given_before_the_second_is_broken():
     assert not reader.done
 
 
-def test_payload_is_given_as_it_comes():
+def test_payload_is_returned_as_it_arrives():
     reader = ChunkedReader()
-    given_out = [reader.feed(piece) for piece in (b"ff", b"ff\r", b"\nab", b"c", b"")]
-    assert given_out == [b"", b"", b"ab", b"c", b""]
+    returned = [reader.feed(piece) for piece in (b"ff", b"ff\r", b"\nab", b"c", b"")]
+    assert returned == [b"", b"", b"ab", b"c", b""]
 
 
-def test_trailers_do_not_pile_up():
-    """What waits in the reader stays within the limits, however long a client goes on."""
+def test_the_buffer_stays_within_the_limits():
+    """For a client that never ends the line or the trailers."""
     reader = ChunkedReader()
     with pytest.raises(BrokenBody):
         for _ in range(TRAILER_LIMIT):
@@ -172,15 +172,15 @@ PLACES = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 @given(PAYLOADS, st.binary(max_size=20), PLACES)
-def test_round_trip_in_any_pieces(payloads, surplus, places):
+def test_a_chunked_body_is_decoded_in_any_pieces(payloads, surplus, places):
     raw = b"".join(map(chunk, payloads)) + LAST_CHUNK + surplus
     expected = (b"".join(payloads), True, surplus)
     assert read([raw]) == expected
-    assert read(cut(raw, places)) == expected
+    assert read(split_at(raw, places)) == expected
     assert read(byte_by_byte(raw)) == expected
 
 
-ODD_PIECES = st.sampled_from(
+PIECES = st.sampled_from(
     [
         b"0\r\n",
         b"5\r\n",
@@ -199,10 +199,10 @@ ODD_PIECES = st.sampled_from(
 
 
 @settings(max_examples=1000)
-@given(st.lists(ODD_PIECES | st.binary(max_size=3), max_size=12).map(b"".join), PLACES)
-def test_any_bytes_in_any_pieces_come_to_the_same(raw, places):
+@given(st.lists(PIECES | st.binary(max_size=3), max_size=12).map(b"".join), PLACES)
+def test_any_bytes_in_any_pieces_give_the_same_outcome(raw, places):
     whole = outcome([raw])
-    assert outcome(cut(raw, places)) == whole
+    assert outcome(split_at(raw, places)) == whole
     assert outcome(byte_by_byte(raw) or [b""]) == whole
 
 
@@ -237,18 +237,18 @@ def test_chunk(data, raw):
         (5, [b""], (b"", False, b"")),
     ],
 )
-def test_length(length, pieces, result):
+def test_a_body_of_known_length(length, pieces, result):
     assert read(pieces, LengthReader(length)) == result
 
 
-def test_a_body_of_no_length_is_done_at_once():
+def test_a_body_of_length_0_is_done_at_once():
     assert LengthReader(0).done
     assert not LengthReader(1).done
 
 
 @given(st.binary(max_size=60), st.binary(max_size=20), PLACES)
-def test_length_in_any_pieces(body, surplus, places):
-    assert read(cut(body + surplus, places), LengthReader(len(body))) == (body, True, surplus)
+def test_a_body_of_known_length_in_any_pieces(body, surplus, places):
+    assert read(split_at(body + surplus, places), LengthReader(len(body))) == (body, True, surplus)
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5))

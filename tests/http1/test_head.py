@@ -1,4 +1,4 @@
-"""Request heads, beside the corpus: what each attribute says, limits, and fields by name."""
+"""Request heads, in addition to the corpus: each attribute, the limits, and fields by name."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_length(fields, length):
     ],
 )
 def test_keep_alive(version, connection, keeps):
-    """RFC 9112 section 9.3: `close` wins wherever it stands; HTTP/1.0 persists only when asked to."""
+    """RFC 9112 section 9.3: `close` wins in any position; HTTP/1.0 persists only with `keep-alive`."""
     fields = [b"Connection: " + value for value in connection]
     assert parsed(*fields, line=b"GET / HTTP/" + version).keep_alive is keeps
 
@@ -105,7 +105,7 @@ def test_keep_alive(version, connection, keeps):
     ("version", "value", "expects"),
     [(b"1.1", b"100-continue", True), (b"1.1", b"100-CONTINUE", True), (b"1.0", b"100-continue", False)],
 )
-def test_expect(version, value, expects):
+def test_100_continue_is_expected_by_http_1_1_only(version, value, expects):
     """RFC 9110 section 10.1.1: an HTTP/1.0 client's expectation is ignored."""
     head = parsed(b"Expect: " + value, b"Content-Length: 1", line=b"POST / HTTP/" + version)
     assert head.expects_continue is expects
@@ -134,7 +134,7 @@ def test_a_request_id_is_kept_if_well_formed(value, kept):
     assert head.block == b""
 
 
-def test_traceparent_and_upgrade():
+def test_traceparent_is_forwarded_and_upgrade_is_not():
     trace = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     head = parsed(trace, b"Connection: Upgrade", b"Upgrade: websocket")
     assert head.traced
@@ -142,14 +142,14 @@ def test_traceparent_and_upgrade():
     assert head.block == trace + b"\r\n"
 
 
-def test_fields_are_known_by_name_whatever_their_value():
+def test_a_field_is_recognised_by_name_whatever_its_value():
     head = parsed(
         b"Connection: x-a", b"X-A: b:c", b"Keep-Alive: a:b", b"X-Forwarded-For: [::1]:80", b"X-B: c:d"
     )
     assert head.block == b"X-B: c:d\r\n"
 
 
-def test_field():
+def test_a_field_is_found_by_its_lower_case_name():
     head = parsed(
         b"X-Customer-Id: A-7", b"X-Id: 1", b"x-id: 2", b"X-Empty:", b"X-Note: X-Hidden: 3", b"Last: 9"
     )
@@ -163,7 +163,7 @@ def test_field():
     assert head.field(b"host") is None
 
 
-def test_a_field_not_passed_on_is_not_found():
+def test_a_field_that_is_not_forwarded_is_not_found():
     head = parsed(b"Connection: x-id", b"X-Id: 1", b"X-Forwarded-For: 10.0.0.1", b"x-crossfade-override: t")
     assert head.field(b"x-id") is None
     assert head.field(b"x-forwarded-for") is None
@@ -171,11 +171,11 @@ def test_a_field_not_passed_on_is_not_found():
 
 
 @given(st.lists(st.tuples(TOKENS.map(lambda name: "x-" + name), VALUES), max_size=8))
-def test_fields_pass_in_order_and_are_found_by_name(fields):
+def test_fields_are_forwarded_in_order_and_found_by_name(fields):
     lines = [b"%b: %b" % (name.encode(), value.encode("latin-1")) for name, value in fields]
     head = parse_request(request(*lines))
-    stopped = ("x-crossfade-", "x-request-id", "x-forwarded-")
-    kept = [(n, v) for n, v in fields if not n.lower().replace("_", "-").startswith(stopped)]
+    removed = ("x-crossfade-", "x-request-id", "x-forwarded-")
+    kept = [(n, v) for n, v in fields if not n.lower().replace("_", "-").startswith(removed)]
     expected = [b"%b: %b\r\n" % (n.encode(), v.encode("latin-1").strip(b" \t")) for n, v in kept]
     assert head.block == b"".join(expected)
     first: dict[str, bytes] = {}
@@ -187,7 +187,7 @@ def test_fields_pass_in_order_and_are_found_by_name(fields):
 @pytest.mark.parametrize(
     ("most", "count", "refused"), [(3, 3, False), (3, 4, True), (1, 1, False), (100, 101, True)]
 )
-def test_number_of_fields(most, count, refused):
+def test_the_number_of_fields_is_limited(most, count, refused):
     raw = request(*[b"X-%d: 1" % i for i in range(count - 1)])
     if not refused:
         assert parse_request(raw, most).block.count(b"\r\n") == count - 1
@@ -198,12 +198,12 @@ def test_number_of_fields(most, count, refused):
     assert refusal.value.failure.stage == Stage.LIMIT
 
 
-def test_fields_that_are_dropped_count_too():
+def test_removed_fields_count_towards_the_limit():
     with pytest.raises(RequestRefused):
         parse_request(request(*[b"X-Forwarded-For: 10.0.0.1"] * 3), 3)
 
 
-def test_host_is_taken_as_spelled():
+def test_host_keeps_its_spelling():
     assert parse_request(b"GET / HTTP/1.1\r\nHOST:Model.TEST:80\r\n\r\n").host == b"Model.TEST:80"
     assert parse_request(b"GET / HTTP/1.0\r\n\r\n").host is None
 
@@ -215,8 +215,8 @@ def test_a_refusal_shows_nothing_of_the_request():
     assert refusal.value.failure.stage == Stage.PARSE
 
 
-def test_hostile_heads_take_no_more_than_linear_time():
-    """Each of these makes a backtracking expression crawl; pytest's own limit would end the test."""
+def test_hostile_heads_take_linear_time():
+    """Each of these makes a backtracking expression slow; pytest's own time limit would end the test."""
     size = 64 * 1024
     for filler in (b"a" * size, b"a:" * size, b" \t" * size, b"a: b\r\n" * (size // 6) + b" c", b"," * size):
         for raw in (request(b"X: " + filler + b"\x00"), request(filler + b"\x00"), filler + b"\r\n\r\n"):

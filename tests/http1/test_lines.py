@@ -1,4 +1,4 @@
-"""What is remembered of a request's lines: bounded, no credentials, and read the same a second time."""
+"""The caches of request lines: bounded, without credentials, and the same result a second time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossfade.http1.head import parse_request
 
 
 @pytest.fixture(autouse=True)
-def unlearned() -> Iterator[None]:
+def empty_caches() -> Iterator[None]:
     lines.FIELDS.clear()
     lines.STARTS.clear()
     yield
@@ -21,19 +21,19 @@ def unlearned() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", sorted(lines.CREDENTIALS))
-def test_credentials_are_not_kept(name: bytes) -> None:
+def test_credentials_are_not_cached(name: bytes) -> None:
     for spelled in (name, name.title(), name.upper()):
         lines.read_field(spelled + b": secret")
     assert not lines.FIELDS
 
 
-def test_long_lines_are_not_kept() -> None:
+def test_long_lines_are_not_cached() -> None:
     lines.read_field(b"X-A: " + b"a" * lines.KEPT_LENGTH)
     lines.read_start(b"GET /" + b"a" * lines.KEPT_LENGTH + b" HTTP/1.1")
     assert not lines.FIELDS and not lines.STARTS
 
 
-def test_what_is_kept_is_bounded() -> None:
+def test_the_caches_are_bounded() -> None:
     for n in range(2 * lines.KEPT_LINES + 10):
         lines.read_field(b"X-A: %d" % n)
         lines.read_start(b"GET /%d HTTP/1.1" % n)
@@ -41,7 +41,7 @@ def test_what_is_kept_is_bounded() -> None:
     assert 0 < len(lines.STARTS) <= lines.KEPT_LINES
 
 
-def test_refused_lines_are_refused_again() -> None:
+def test_a_refused_line_is_not_cached() -> None:
     for _ in range(2):
         for line in (b"X-A : 1", b"Host: a b", b"Content-Length: +5", b"Transfer-Encoding: gzip", b"X\n: 1"):
             with pytest.raises(RequestRefused):
@@ -49,8 +49,8 @@ def test_refused_lines_are_refused_again() -> None:
     assert not lines.FIELDS
 
 
-def test_a_coding_known_from_http_1_1_is_refused_in_http_1_0() -> None:
-    """What is remembered of a line is what it says, not what it meant to the request that it came with."""
+def test_a_coding_cached_from_http_1_1_is_refused_in_http_1_0() -> None:
+    """The cache holds the value of a line; whether the value is allowed depends on each request."""
     fields = b"Host: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
     assert parse_request(b"POST / HTTP/1.1\r\n" + fields).expects_continue
     with pytest.raises(RequestRefused):

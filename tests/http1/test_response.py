@@ -1,4 +1,4 @@
-"""Heads of answers, beside the corpus: where the body ends, whether the connection lasts."""
+"""Response heads, in addition to the corpus: where the body ends, whether the connection is kept."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def test_length(status, method, fields, length):
 @pytest.mark.parametrize(
     ("status", "kept"), [(b"200", True), (b"304", True), (b"204", False), (b"101", False)]
 )
-def test_content_length_of_an_answer_without_body(status, kept, method):
-    """RFC 9110 section 8.6: HEAD and 304 tell the length that a body would have, 1xx and 204 must not."""
+def test_content_length_of_a_response_without_body(status, kept, method):
+    """RFC 9110 section 8.6: HEAD and 304 state the length that a body would have; 1xx and 204 must not."""
     head = parsed(b"Content-Length: 5", line=b"HTTP/1.1 " + status + b" x", method=method)
     assert head.block == (b"Content-Length: 5\r\n" if kept else b"")
 
@@ -83,18 +83,18 @@ def test_keep_alive(version, connection, keeps):
     ("status", "method", "kept"),
     [(b"200", b"GET", True), (b"200", b"HEAD", False), (b"304", b"GET", False), (b"204", b"GET", False)],
 )
-def test_the_coding_is_passed_on_in_its_place_if_a_body_follows(status, method, kept):
+def test_the_coding_keeps_its_place_if_a_body_follows(status, method, kept):
     coding = b"transfer-encoding: Chunked"
     head = parsed(b"A: 1", coding, b"B: 2", line=b"HTTP/1.1 " + status + b" x", method=method)
     assert head.block == (b"A: 1\r\ntransfer-encoding: Chunked\r\nB: 2\r\n" if kept else b"A: 1\r\nB: 2\r\n")
     assert unchunked(head) == b"A: 1\r\nB: 2\r\n"
 
 
-def test_fields_are_known_by_name_whatever_their_value():
+def test_a_field_is_recognised_by_name_whatever_its_value():
     head = parsed(b"Connection: x-a", b"X-A: b:c", b'Proxy-Authenticate: Basic realm="a:b"', b"X-B: c:d")
     assert head.block == b"X-B: c:d\r\n"
 
 
-def test_upgrade_is_read_and_not_passed_on():
+def test_upgrade_is_read_and_not_forwarded():
     head = parsed(b"Connection: upgrade", b"Upgrade: websocket", line=b"HTTP/1.1 101 Switching Protocols")
     assert (head.status, head.upgrade, head.block) == (101, b"websocket", b"")

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from crossfade.routing.ledger import Ledger, bucket_of, new_ledger, reweigh, salt_of
+from crossfade.routing.ledger import Ledger, new_ledger, reweigh, salt_of
 from loadtests.laws import Finding, RouteState, Sightings, Split, judge, least_move
+from tests.ledgers import backend_of, bucket_of
 
 SALT = salt_of("churn")
 CUSTOMERS = [f"c-{n}" for n in range(2000)]
@@ -14,7 +15,7 @@ V2, V3, V4 = "churn-v2", "churn-v3", "churn-v4"
 
 
 def owner(ledger: Ledger, customer: str) -> str:
-    return ledger.backend_of(bucket_of(customer.encode(), SALT))
+    return backend_of(ledger, bucket_of(customer.encode(), SALT))
 
 
 def state(ledger: Ledger, fell_back: Mapping[str, int] | None = None) -> RouteState:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.routing.ledger import bucket_of, new_ledger, reweigh, salt_of
+from crossfade.routing.ledger import new_ledger, reweigh, salt_of
+from tests.ledgers import backend_of, bucket_of
 
 pytestmark = pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra: load)")
 
@@ -44,7 +45,7 @@ class StandIn(ThreadingHTTPServer):
                 self.ledger = reweigh(self.ledger, {"churn-v2": 4000, "churn-v3": 6000}, SALT)
                 to = {"ledger_version": self.ledger.version, "split": self.split()}
                 self.decisions.append({"id": 5, "to": to})
-            sticky = self.ledger.backend_of(bucket_of(customer.encode(), SALT))
+            sticky = backend_of(self.ledger, bucket_of(customer.encode(), SALT))
             backend = sticky if self.sticky else random.choice(["churn-v2", "churn-v3"])
             self.requests[backend] += 1
             return backend

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
 from crossfade.rollout.plan import Fuse
 from crossfade.rollout.verdict import Verdict
-from crossfade.stats.counts import RECENT_KEPT
+from crossfade.scale import RECENT_KEPT
 
 FUSE = Fuse(consecutive_errors=5, error_share=0.5, of_last=20)
 

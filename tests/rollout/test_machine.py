@@ -14,7 +14,6 @@ import crossfade
 from crossfade.rollout.diagram import mermaid
 from crossfade.rollout.machine import (
     TABLE,
-    WHOLE,
     Event,
     NotAllowedError,
     Phase,
@@ -26,6 +25,7 @@ from crossfade.rollout.machine import (
     exposure,
     mirrored,
 )
+from crossfade.scale import WHOLE
 
 OPERATOR = {Event.RESUME, Event.PROMOTE}
 PASSES = {Event.BEGIN, Event.PASS, Event.STEP_TIMEOUT}

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import Strategy
-from crossfade.rollout.machine import WHOLE, Step
+from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Fuse, Plan
 from crossfade.rollout.strategy import PRESETS, check_of, checks_for_step, expand, split_for_step
+from crossfade.scale import WHOLE
 
 
 def rollout(strategy: Strategy = "canary", **given) -> RolloutConfig:

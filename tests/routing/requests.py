@@ -1,4 +1,4 @@
-"""Requests and routes for the tests of this package, with as little said as the test needs."""
+"""Requests, routes and snapshots with defaults, for the tests of this package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Power of two choices: two different candidates, every pair alike often, the less loaded one wins."""
+"""Power of two choices: two different candidates, each pair equally often, the less loaded one wins."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Endpoint:
     share: float = 1.0
 
 
-class Watched:
-    """An endpoint that notes being looked at: candidates are those whose load was read."""
+class RecordingEndpoint:
+    """An endpoint that records reads of its load: the endpoints read are the candidates."""
 
     def __init__(self, name: int, seen: list[int]) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Watched:
 
 def candidates(n: int, draw: float) -> set[int]:
     seen: list[int] = []
-    pick([Watched(i, seen) for i in range(n)], draw)
+    pick([RecordingEndpoint(i, seen) for i in range(n)], draw)
     return set(seen)
 
 
@@ -50,25 +50,25 @@ def evenly(n: int) -> list[float]:
 
 
 @given(DRAWS)
-def test_one_endpoint(draw):
+def test_the_only_endpoint_is_picked(draw):
     only = Endpoint(0, 99)
     assert pick([only], draw) is only
 
 
 @given(st.integers(2, 50), DRAWS)
-def test_candidates_are_two_different_ones(n, draw):
+def test_the_two_candidates_differ(n, draw):
     assert len(candidates(n, draw)) == 2
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 10])
-def test_every_pair_is_alike_often(n):
+def test_each_pair_is_drawn_equally_often(n):
     pairs = Counter(frozenset(candidates(n, draw)) for draw in evenly(n * (n - 1) * 10))
     assert len(pairs) == n * (n - 1) // 2
     assert set(pairs.values()) == {20}
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7, 10])
-def test_idle_endpoints_are_picked_alike_often(n):
+def test_idle_endpoints_are_picked_equally_often(n):
     endpoints = [Endpoint(i) for i in range(n)]
     picks = Counter(pick(endpoints, draw).name for draw in evenly(n * (n - 1) * 10))
     assert picks == dict.fromkeys(range(n), (n - 1) * 10)
@@ -84,7 +84,7 @@ def test_the_less_loaded_candidate_wins(loads, draw):
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 11, 100, 1000])
-def test_draws_at_the_ends(n):
+def test_the_lowest_and_the_highest_draw(n):
     endpoints = [Endpoint(i) for i in range(n)]
     assert pick(endpoints, 0.0).name == 0
     assert pick(endpoints, 1 - 2**-53).name == n - 1

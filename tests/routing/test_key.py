@@ -1,4 +1,4 @@
-"""Sticky keys: where they come from, how they are spelled, and what is no key."""
+"""Sticky keys: their sources, their spelling, and values that are no key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def key(*sources: Sticky, target: str = "/", fields: tuple[str, ...] = (), body:
         (("X-Customer-Id: 1", "Connection: x-customer-id"), None),
     ],
 )
-def test_header(fields, expected):
+def test_the_key_of_a_header(fields, expected):
     assert key(HEADER, fields=fields) == expected
 
 
@@ -52,7 +52,7 @@ def test_header(fields, expected):
         (None, None),
     ],
 )
-def test_cookie(cookies, expected):
+def test_the_key_of_a_cookie(cookies, expected):
     assert cookie_value(cookies, b"sid") == expected
     if cookies is not None:
         assert key(COOKIE, fields=(f"Cookie: {cookies.decode()}",)) == expected
@@ -76,7 +76,7 @@ def test_an_empty_cookie_is_no_key():
         (b"", None),
     ],
 )
-def test_query(query, expected):
+def test_the_key_of_a_query_parameter(query, expected):
     assert query_value(query, b"user") == expected
     assert key(QUERY, target=f"/?{query.decode()}") == (expected or None)
 
@@ -123,7 +123,7 @@ def test_query(query, expected):
         (b'{"customer": {"id": "C-7"}, "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
     ],
 )
-def test_json(body, expected):
+def test_the_key_of_a_json_body(body, expected):
     assert key(JSON, body=body) == expected
 
 
@@ -142,12 +142,12 @@ def test_json(body, expected):
         ("0", None),
     ],
 )
-def test_places_in_arrays(path: str, expected: bytes | None):
+def test_a_number_in_a_path_is_an_array_index(path: str, expected: bytes | None):
     body = {"inputs": [{"data": [[5], 7]}, {"data": "none"}]}
     assert json_key(body, tuple(path.split("."))) == expected
 
 
-def test_a_digit_is_a_key_where_there_is_an_object():
+def test_a_number_in_a_path_is_a_name_in_an_object():
     assert json_key({"a": {"0": "x"}}, ("a", "0")) == b"x"
 
 
@@ -155,7 +155,7 @@ def test_a_json_field_at_the_root():
     assert json_key({"customer_id": 7}, ("customer_id",)) == b"7"
 
 
-def test_client_ip():
+def test_the_key_of_the_client_address():
     assert key(CLIENT_IP) == CLIENT
 
 
@@ -172,7 +172,7 @@ def test_the_first_source_that_is_present_wins():
     assert key(JSON, HEADER, fields=(header,), body=body) == b"json"
 
 
-def test_an_empty_source_is_passed_over():
+def test_an_empty_source_is_skipped():
     fields = ("X-Customer-Id:", "Cookie: sid=")
     assert key(HEADER, COOKIE, QUERY, JSON, target="/?user=", fields=fields) is None
     assert key(HEADER, COOKIE, QUERY, CLIENT_IP, target="/?user=", fields=fields) == CLIENT
@@ -191,7 +191,7 @@ def test_a_route_without_sources_has_no_keys():
         ((), Match(), False),
     ],
 )
-def test_which_routes_need_the_body(sources, match, needs):
+def test_a_route_needs_the_body_for_json_conditions_and_keys(sources, match, needs):
     assert CompiledRoute(route("churn", match, sources)).needs_body is needs
 
 
@@ -208,6 +208,6 @@ def test_any_body_is_json_or_none(body):
 
 
 @given(st.integers(), st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_are_one_key_however_they_are_written(whole, real):
+def test_a_number_is_one_key_in_any_spelling(whole, real):
     assert json_key(decode_json(b'{"k": %d}' % whole), ("k",)) == b"%d" % whole
     assert json_key({"k": real}, ("k",)) == json_key(decode_json(b'{"k": %b}' % repr(real).encode()), ("k",))

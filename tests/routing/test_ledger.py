@@ -1,4 +1,4 @@
-"""Law 2: shares equal the weights, a change moves Σ|Δw|/2 buckets, growth evicts nobody, restore is exact."""
+"""Law 2: shares equal the weights, a change moves Σ|Δw|/2 buckets, growth keeps buckets, restore is exact."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from crossfade.routing.ledger import (
     BUCKETS,
     Ledger,
-    bucket_of,
     bucket_order,
     moved,
     new_ledger,
@@ -23,6 +22,7 @@ from crossfade.routing.ledger import (
     reweigh,
     salt_of,
 )
+from tests.ledgers import bucket_of
 
 SALT = salt_of("churn")
 NAMES = ("churn-v1", "churn-v2", "churn-v3", "churn-v4", "churn-v5", "churn-v6")
@@ -31,7 +31,7 @@ Weights = dict[str, int]
 
 @st.composite
 def weights(draw, names: tuple[str, ...] = NAMES) -> Weights:
-    """2 to 6 backends in any order, any of them with nothing."""
+    """Weights of 2 to 6 backends in any order; any may be 0."""
     chosen = draw(st.lists(st.sampled_from(names), min_size=2, max_size=len(names), unique=True))
     cuts = sorted(draw(st.lists(st.integers(0, BUCKETS), min_size=len(chosen) - 1, max_size=len(chosen) - 1)))
     edges = [0, *cuts, BUCKETS]
@@ -51,7 +51,7 @@ def distance(before: Mapping[str, int], after: Mapping[str, int]) -> int:
     return sum(abs(before.get(n, 0) - after.get(n, 0)) for n in names) // 2
 
 
-def held(ledger: Ledger) -> Weights:
+def weights_above_0(ledger: Ledger) -> Weights:
     return {name: n for name, n in ledger.weights.items() if n}
 
 
@@ -63,11 +63,11 @@ def digest(ledger: Ledger) -> str:
 @given(weights(), st.lists(weights(), min_size=1, max_size=5))
 def test_law_2_over_any_history(first, changes):
     ledger = new_ledger(first, SALT)
-    assert held(ledger) == {name: w for name, w in first.items() if w}
+    assert weights_above_0(ledger) == {name: w for name, w in first.items() if w}
     assert ledger.version == 1
     for wanted in changes:
         before, ledger = ledger, reweigh(ledger, wanted, SALT)
-        assert held(ledger) == {name: w for name, w in wanted.items() if w}
+        assert weights_above_0(ledger) == {name: w for name, w in wanted.items() if w}
         assert len(ledger.slots) == BUCKETS
         assert wanted.keys() <= set(ledger.backends)
         assert moved(before, ledger) == distance(before.weights, wanted)
@@ -93,7 +93,7 @@ def test_restore_gives_the_identical_map(first, second, third):
 @settings(max_examples=20)
 @given(weights(), st.randoms(use_true_random=False))
 def test_the_order_of_names_does_not_matter(wanted, random):
-    """Files that say the same in another order give the same map in each replica."""
+    """Files that differ in order only give the same map in each replica."""
     shuffled = list(wanted.items())
     random.shuffle(shuffled)
     assert new_ledger(dict(shuffled), SALT) == new_ledger(wanted, SALT)
@@ -103,7 +103,7 @@ def test_the_order_of_names_does_not_matter(wanted, random):
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, BUCKETS), min_size=1, max_size=6).map(sorted))
-def test_a_climb_in_steps_ends_where_one_step_would(steps):
+def test_several_steps_give_the_map_of_one_step(steps):
     start = ledger = new_ledger({"old": BUCKETS}, SALT)
     for share in steps:
         ledger = reweigh(ledger, {"old": BUCKETS - share, "new": share}, SALT)
@@ -113,7 +113,7 @@ def test_a_climb_in_steps_ends_where_one_step_would(steps):
 
 @settings(max_examples=20)
 @given(st.integers(0, 5000), st.lists(st.integers(0, BUCKETS), min_size=1, max_size=5))
-def test_weights_of_two_that_come_back_give_the_former_map(start, others):
+def test_two_weights_that_rise_and_fall_back_give_the_former_map(start, others):
     former = ledger = new_ledger({"old": BUCKETS - start, "new": start}, SALT)
     for share in [*others, start]:
         ledger = reweigh(ledger, {"old": BUCKETS - share, "new": share}, SALT)
@@ -121,7 +121,7 @@ def test_weights_of_two_that_come_back_give_the_former_map(start, others):
 
 
 @pytest.mark.parametrize("share", [0, 1, 100, 2500, 5000])
-def test_a_first_ledger_is_the_one_that_a_rollout_would_have_reached(share):
+def test_a_first_ledger_equals_the_one_that_a_rollout_reaches(share):
     climbed = reweigh(
         new_ledger({"churn-v2": BUCKETS}, SALT), {"churn-v2": BUCKETS - share, "churn-v3": share}, SALT
     )
@@ -129,7 +129,7 @@ def test_a_first_ledger_is_the_one_that_a_rollout_would_have_reached(share):
     assert owners(first) == owners(climbed)
 
 
-def test_three_arms_move_no_more_than_they_must():
+def test_three_backends_move_only_the_difference():
     before = new_ledger({"A": 1000, "B": 3000, "C": 6000}, SALT)
     after = reweigh(before, {"A": 2000, "B": 3000, "C": 5000}, SALT)
     assert moved(before, after) == BUCKETS // 10
@@ -139,7 +139,7 @@ def test_three_arms_move_no_more_than_they_must():
     )
 
 
-def test_a_backend_replaced_by_another_hands_over_its_very_buckets():
+def test_a_backend_that_replaces_another_gets_its_buckets():
     before = new_ledger({"A": 9000, "B": 1000}, SALT)
     after = reweigh(before, {"A": 9000, "C": 1000}, SALT)
     assert buckets_of(after, "C") == buckets_of(before, "B")
@@ -147,34 +147,34 @@ def test_a_backend_replaced_by_another_hands_over_its_very_buckets():
     assert "B" not in reweigh(after, {"A": 9000, "C": 1000}, SALT).backends
 
 
-def test_names_that_differ_in_the_last_character_only():
-    """Weights are given by name; how alike names are must not show in the map."""
-    alike = reweigh(new_ledger({"model-1": BUCKETS}, SALT), {"model-1": 7000, "model-2": 3000}, SALT)
-    unlike = reweigh(new_ledger({"apple": BUCKETS}, SALT), {"apple": 7000, "zebra": 3000}, SALT)
-    assert alike.slots == unlike.slots
-    assert held(alike) == {"model-1": 7000, "model-2": 3000}
+def test_similar_names_do_not_change_the_map():
+    """The map depends on the weights, not on how similar the names are."""
+    similar = reweigh(new_ledger({"model-1": BUCKETS}, SALT), {"model-1": 7000, "model-2": 3000}, SALT)
+    different = reweigh(new_ledger({"apple": BUCKETS}, SALT), {"apple": 7000, "zebra": 3000}, SALT)
+    assert similar.slots == different.slots
+    assert weights_above_0(similar) == {"model-1": 7000, "model-2": 3000}
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [{}, {"A": 9999}, {"A": 10_001}, {"A": 10_001, "B": -1}, {"A": 5000, "B": 5001}, {"A": 0}],
 )
-def test_weights_that_do_not_add_up(wrong):
+def test_weights_that_do_not_add_up_to_10000_are_refused(invalid):
     with pytest.raises(ValueError, match="add up to 10000"):
-        new_ledger(wrong, SALT)
+        new_ledger(invalid, SALT)
     with pytest.raises(ValueError, match="add up to 10000"):
-        reweigh(new_ledger({"A": BUCKETS}, SALT), wrong, SALT)
+        reweigh(new_ledger({"A": BUCKETS}, SALT), invalid, SALT)
 
 
-def test_backend_of():
+def test_weights_are_the_numbers_of_buckets():
     ledger = Ledger(("A", "B"), bytes([0, 1] * (BUCKETS // 2)))
-    assert (ledger.backend_of(0), ledger.backend_of(1)) == ("A", "B")
     assert ledger.weights == {"A": 5000, "B": 5000}
 
 
-ELSEWHERE = """
+OTHER_PROCESS = """
 from tests.routing.test_ledger import digest, history
-from crossfade.routing.ledger import bucket_of, salt_of
+from crossfade.routing.ledger import salt_of
+from tests.ledgers import bucket_of
 print(digest(history()), *[bucket_of(b"customer-%d" % i, salt_of("churn")) for i in range(100)])
 """
 
@@ -187,22 +187,22 @@ def history() -> Ledger:
 
 
 @pytest.mark.parametrize("seed", ["0", "4711"])
-def test_another_process_agrees(seed):
-    """Python's own hash() differs there, sets and dicts have another order."""
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE],
+def test_another_process_computes_the_same_map(seed):
+    """hash() of text differs there, and with it the order of sets."""
+    ended = subprocess.run(
+        [sys.executable, "-c", OTHER_PROCESS],
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)},
         capture_output=True,
         text=True,
         check=True,
     )
-    theirs, *buckets = done.stdout.split()
-    assert theirs == digest(history())
+    other_digest, *buckets = ended.stdout.split()
+    assert other_digest == digest(history())
     assert list(map(int, buckets)) == [bucket_of(b"customer-%d" % i, SALT) for i in range(100)]
 
 
-def test_buckets_stay_what_they_were():
-    """Written down once: a release that changes any of these would reassign every customer."""
+def test_buckets_are_the_same_in_each_release():
+    """A release that changes one of these values would reassign every customer."""
     assert SALT.hex() == "7c106721e1f0f27470e1788c907ae2ec"
     keys = (b"1", b"2", b"alice", "çelik".encode(), b"")
     assert [bucket_of(key, SALT) for key in keys] == [17, 5996, 4301, 5848, 7155]

@@ -1,4 +1,4 @@
-"""Conditions of a route, one by one and together, and which route of several gets the request."""
+"""Conditions of a route, alone and together, and which of several routes gets the request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.routing.requests import request, route, snapshot
         (Match(regex=r".*"), "/", True),
     ],
 )
-def test_path(match, target, matches):
+def test_a_condition_on_the_path(match, target, matches):
     assert head_test(match)(request(target)) is matches
 
 
@@ -63,7 +63,7 @@ def test_path(match, target, matches):
         ((), "FROB", True),
     ],
 )
-def test_methods(methods, method, matches):
+def test_a_condition_on_methods(methods, method, matches):
     assert head_test(Match(methods=methods))(request(method=method)) is matches
 
 
@@ -83,7 +83,7 @@ def test_methods(methods, method, matches):
         (("x-tier", "gold"), ["X-Tier: gold", "Connection: x-tier"], False),
     ],
 )
-def test_headers(condition, fields, matches):
+def test_a_condition_on_a_header(condition, fields, matches):
     assert head_test(Match(headers=(condition,)))(request("/", *fields)) is matches
 
 
@@ -99,12 +99,12 @@ def test_headers(condition, fields, matches):
         ("*", "anything", True),
     ],
 )
-def test_host(wanted, host, matches):
+def test_a_condition_on_the_host(wanted, host, matches):
     """RFC 9110 section 4.2.3: hosts compare without regard to case."""
     assert head_test(Match(headers=(("host", wanted),)))(request(host=host)) is matches
 
 
-def test_host_is_the_one_of_the_target_if_it_has_one():
+def test_the_host_of_an_absolute_target_wins():
     test = head_test(Match(headers=(("host", "other.test"),)))
     assert test(request("http://other.test/predict", host="model.test"))
     assert not test(request("http://model.test/predict", host="other.test"))
@@ -130,7 +130,7 @@ def test_host_is_the_one_of_the_target_if_it_has_one():
         (("model", "*"), "/", False),
     ],
 )
-def test_query(condition, target, matches):
+def test_a_condition_on_a_query_parameter(condition, target, matches):
     assert head_test(Match(query=(condition,)))(request(target)) is matches
 
 
@@ -184,7 +184,7 @@ def test_all_conditions_must_hold():
         (("flag", False), {}, False),
     ],
 )
-def test_json(condition, body, matches):
+def test_a_condition_on_a_json_field(condition, body, matches):
     test = body_test(Match(json=(condition,)))
     assert test is not None
     assert test(decode_json(json.dumps(body).encode())) is matches
@@ -218,12 +218,12 @@ def test_the_first_in_file_order_wins():
     assert found(router, "/b") == ["rest"]
 
 
-def test_an_exact_path_comes_before_what_follows_it_only():
+def test_an_exact_path_does_not_win_over_an_earlier_route():
     router = Router(snapshot(route("rest", Match(prefix="/")), route("exact", Match(path="/a"))))
     assert found(router, "/a") == ["rest"]
 
 
-def test_routes_that_ask_for_the_body_are_candidates_until_one_does_not():
+def test_the_first_route_without_json_conditions_is_the_last_candidate():
     router = Router(
         snapshot(
             route("a", Match(path="/p", json=(("model", "a"),))),
@@ -236,7 +236,7 @@ def test_routes_that_ask_for_the_body_are_candidates_until_one_does_not():
     assert [r.needs_body for r in router.routes] == [True, True, False, False]
 
 
-def test_no_route():
+def test_no_route_matches():
     router = Router(snapshot(route("a", Match(path="/a")), route("b", Match(path="/a", json=(("m", 1),)))))
     assert found(router, "/b") == []
     assert found(Router(snapshot()), "/a") == []
@@ -267,13 +267,13 @@ CONDITIONS = st.builds(
     st.sampled_from(["GET", "POST"]),
     st.lists(st.sampled_from(["X-A: 1", "X-A: 2", "X-B: 1"]), max_size=2),
 )
-def test_the_index_of_paths_finds_what_a_walk_over_all_routes_would(matches, target, method, fields):
+def test_the_index_of_paths_finds_the_same_routes_as_a_scan(matches, target, method, fields):
     router = Router(snapshot(*[route(str(i), match) for i, match in enumerate(matches)]))
     head = request(target, *fields, method=method)
-    walked = []
+    scanned = []
     for i, match in enumerate(matches):
         if head_test(match)(head):
-            walked.append(str(i))
+            scanned.append(str(i))
             if not match.json:
                 break
-    assert [r.spec.name for r in router.candidates(head)] == walked
+    assert [r.spec.name for r in router.candidates(head)] == scanned

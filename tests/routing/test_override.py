@@ -1,4 +1,4 @@
-"""Override tokens: only what was signed here, for this route, and for now."""
+"""Override tokens: valid with this secret, for one route, until they expire."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ names = st.text(st.characters(codec="ascii", categories=("L", "N"), include_char
 
 
 @given(names, names, st.integers(1, 2**40))
-def test_what_was_signed_is_read(route: str, backend: str, expiry: int) -> None:
+def test_a_signed_token_is_read(route: str, backend: str, expiry: int) -> None:
     token = make_token(SECRET, route, backend, expiry).encode()
     assert read_token(SECRET, token, route, expiry - 0.5) == backend
 
 
 @given(st.binary(max_size=len(TOKEN)), st.integers(0, len(TOKEN)))
-def test_nothing_else_is(noise: bytes, at: int) -> None:
-    """Any other bytes are refused, and never anything worse."""
+def test_any_other_bytes_are_refused(noise: bytes, at: int) -> None:
+    """Any other bytes are refused, and cause no other error."""
     for token in (noise, TOKEN[:at] + noise, TOKEN[:at] + noise + TOKEN[at + len(noise) :]):
         if token != TOKEN:
-            with pytest.raises(RequestRefused, match="not one of this proxy's"):
+            with pytest.raises(RequestRefused, match="signature"):
                 read_token(SECRET, token, "churn", 0)
 
 
 @pytest.mark.parametrize(
-    ("secret", "route", "now", "said"),
+    ("secret", "route", "now", "message"),
     [
-        ("another secret altogether", "churn", 0, "not one of this proxy's"),
+        ("another secret altogether", "churn", 0, "signature"),
         (SECRET, "fraud", 0, "another route"),
         (SECRET, "churn", 1000, "expired"),
     ],
 )
-def test_it_is_good_for_one_proxy_one_route_and_a_while(
-    secret: str, route: str, now: float, said: str
+def test_a_token_is_valid_for_one_secret_one_route_and_a_time(
+    secret: str, route: str, now: float, message: str
 ) -> None:
-    with pytest.raises(RequestRefused, match=said) as refused:
+    with pytest.raises(RequestRefused, match=message) as refused:
         read_token(secret, TOKEN, route, now)
     assert refused.value.status == 403

@@ -1,4 +1,4 @@
-"""Rate limits: a token bucket for each key, as exact as a ledger of tokens, in memory that never grows."""
+"""Rate limits: a token bucket for each key, as exact as counted tokens, in memory that never grows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(sets: int = 64) -> RateTable:
 
 
 class Bucket:
-    """The textbook's: tokens that come at a rate, up to a burst."""
+    """The reference: tokens are added at a rate, up to a burst."""
 
     def __init__(self, per_second: float, burst: int) -> None:
         self.per_second = Fraction(per_second)
@@ -61,7 +61,7 @@ def test_each_key_has_a_token_bucket_of_its_own(per_second, burst, requests):
 
 
 @given(st.floats(0.01, 1e4), bursts, st.lists(st.floats(0, 3), max_size=80), st.floats(0, 1e7))
-def test_no_span_of_time_sees_more_than_burst_and_rate(per_second, burst, waits, start):
+def test_no_interval_admits_more_than_burst_and_rate(per_second, burst, waits, start):
     shared, rate = table(), limit(per_second, burst)
     admitted: list[float] = []
     now = start
@@ -75,20 +75,20 @@ def test_no_span_of_time_sees_more_than_burst_and_rate(per_second, burst, waits,
 
 
 @given(st.floats(0.01, 1e4), bursts, ticks)
-def test_whoever_waits_as_told_is_let_in(per_second, burst, waits):
+def test_a_request_after_the_stated_wait_is_admitted(per_second, burst, waits):
     shared, rate = table(), limit(per_second, burst)
     now = 0.0
     for wait in waits:
         now += wait / 64
-        told = shared.charge(rate, b"k", now)
-        if told:
-            if told > 4 * SLACK:
-                assert shared.charge(rate, b"k", now + told - 2 * SLACK) > 0, "not sooner"
-            now += told
+        stated = shared.charge(rate, b"k", now)
+        if stated:
+            if stated > 4 * SLACK:
+                assert shared.charge(rate, b"k", now + stated - 2 * SLACK) > 0, "not sooner"
+            now += stated
             assert shared.charge(rate, b"k", now) == 0.0
 
 
-def test_a_refusal_costs_nothing():
+def test_a_refusal_takes_no_token():
     shared, rate = table(), limit(1.0, 1)
     assert shared.charge(rate, b"k", 0.0) == 0.0
     assert [shared.charge(rate, b"k", 0.5) for _ in range(100)] == [0.5] * 100
@@ -107,8 +107,8 @@ def test_workers_share_buckets():
     assert passed.count(True) == 6
 
 
-def test_whoever_spends_most_is_forgotten_last():
-    """Keys by the thousand, each used once, do not wash a heavy one out of a table that is far too small."""
+def test_a_key_that_spent_its_burst_is_replaced_last():
+    """Thousands of keys that are used once do not replace it, even in a table that is far too small."""
     shared, rate = table(sets=1), limit(1.0, 100)
     for _ in range(100):
         assert shared.charge(rate, b"heavy", 0.0) == 0.0
@@ -117,8 +117,8 @@ def test_whoever_spends_most_is_forgotten_last():
         assert shared.charge(rate, b"heavy", 0.0) == 1.0
 
 
-def test_full_buckets_make_room():
-    """A key that has rested for long enough goes before one that has not."""
+def test_full_buckets_are_replaced_first():
+    """A key whose bucket is full again is replaced before one whose bucket is not."""
     shared = table(sets=1)
     rested, tired = limit(1.0, 10), limit(0.01, 10)
     for n in range(WAYS - 1):
@@ -142,5 +142,5 @@ def test_full_buckets_make_room():
         (Sticky("json", "user.id"), (), b"no json", b"a10.0.0.9"),
     ],
 )
-def test_a_request_without_the_key_goes_by_its_clients_address(source, fields, body, expected):
+def test_a_request_without_the_key_is_limited_by_its_clients_address(source, fields, body, expected):
     assert limit(key=source).key(request("/", *fields), decode_json(body), b"10.0.0.9") == expected

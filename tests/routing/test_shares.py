@@ -1,7 +1,7 @@
-"""The ledger with traffic: observed shares, what a change of weights does to customers, independent routes.
+"""The ledger with traffic: observed shares, customers that a change of weights moves, independent routes.
 
-Intervals are two-sided 99.9 % of the binomial in its normal approximation; all draws are seeded or
-hashed from fixed keys, so that a test that passes once passes always.
+Intervals are two-sided 99.9 % of the binomial in its normal approximation. All draws are seeded, or hashes
+of fixed keys, so the tests are deterministic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pytest
 from crossfade.routing.ledger import (
     BUCKETS,
     Ledger,
-    bucket_of,
     hash_of,
     new_ledger,
     restore,
@@ -24,6 +23,7 @@ from crossfade.routing.ledger import (
 )
 from crossfade.routing.router import KEPT_KEYS, CompiledRoute
 from crossfade.routing.snapshot import Sticky
+from tests.ledgers import backend_of, bucket_of
 from tests.routing.requests import request, route
 
 Z_999 = 3.2905
@@ -54,8 +54,8 @@ def assigned(ledger: Ledger, keys: list[bytes]) -> list[str]:
     return [churn.assign_key(key)[0].backend for key in keys]
 
 
-def test_keyed_requests(keys):
-    """10 % of the customers, then 25 %: who is on the challenger stays there, and only moved buckets notice."""
+def test_keyed_requests_follow_the_weights(keys):
+    """10 %, then 25 % of the customers: the challenger keeps its own, and only moved buckets change."""
     ledger = new_ledger(at(1000), SALT)
     before = assigned(ledger, keys)
     assert_share(before.count(CHALLENGER), 0.10)
@@ -63,7 +63,7 @@ def test_keyed_requests(keys):
     grown = reweigh(ledger, at(2500), SALT)
     after = assigned(grown, keys)
     assert_share(after.count(CHALLENGER), 0.25)
-    changed = {b for b in range(BUCKETS) if ledger.backend_of(b) != grown.backend_of(b)}
+    changed = {b for b in range(BUCKETS) if backend_of(ledger, b) != backend_of(grown, b)}
     assert len(changed) == 1500
     for key, old, new in zip(keys, before, after, strict=True):
         if old != new:
@@ -78,7 +78,7 @@ def drawn(churn: CompiledRoute, draw: float) -> str:
     return churn.assign(request("/"), None, b"10.0.0.1", draw)[0].backend
 
 
-def test_unkeyed_requests():
+def test_unkeyed_requests_follow_the_weights():
     churn = compiled(new_ledger(at(1000), SALT))
     draw = Random(20_250_701).random
     assert_share([drawn(churn, draw()) for _ in range(N)].count(CHALLENGER), 0.10)
@@ -88,25 +88,25 @@ def test_a_draw_reaches_each_bucket_and_no_other():
     ledger = new_ledger(at(1000), SALT)
     churn = compiled(ledger)
     assert [drawn(churn, (b + 0.5) / BUCKETS) for b in range(BUCKETS)] == [
-        ledger.backend_of(b) for b in range(BUCKETS)
+        backend_of(ledger, b) for b in range(BUCKETS)
     ]
-    assert drawn(churn, 0.0) == ledger.backend_of(0)
-    assert drawn(churn, 1 - 2**-53) == ledger.backend_of(BUCKETS - 1)
+    assert drawn(churn, 0.0) == backend_of(ledger, 0)
+    assert drawn(churn, 1 - 2**-53) == backend_of(ledger, BUCKETS - 1)
 
 
-def test_keys_that_are_remembered_stay_where_they_were_and_are_bounded():
+def test_cached_keys_keep_their_backend_and_the_cache_is_bounded():
     churn = compiled(new_ledger(at(1000), SALT))
     keys = [b"customer-%d" % n for n in range(2 * KEPT_KEYS)] + [b"long" * 100]
     head = {key: request("/", "X-Customer-Id: " + key.decode()) for key in keys}
     first = {key: churn.assign(head[key], None, b"", 0.0) for key in keys}
-    assert len(churn.known) <= KEPT_KEYS
-    assert b"long" * 100 not in churn.known
+    assert len(churn.keyed) <= KEPT_KEYS
+    assert b"long" * 100 not in churn.keyed
     for _ in range(2):
         assert {key: churn.assign(head[key], None, b"", 0.0) for key in keys} == first
 
 
 @pytest.mark.parametrize("form", ["customer-%d", "%d", "%08d", "user%d@example.com", "cust-%d-x", "0000-%d"])
-def test_keys_that_look_alike_spread_evenly(form):
+def test_similar_keys_spread_evenly(form):
     """Chi-square over 100 groups of buckets: 148.2 is exceeded by one in a thousand (99 degrees of freedom)."""
     n = 50_000
     groups = Counter(bucket_of((form % i).encode(), SALT) // 100 for i in range(n))
@@ -115,19 +115,19 @@ def test_keys_that_look_alike_spread_evenly(form):
 
 
 def test_experiments_on_two_routes_are_independent(keys):
-    """Who is on one route's challenger is as likely as anybody on the other's (chi-square, 1 degree: 10.83)."""
-    some = keys[:50_000]
+    """A customer's backends on two routes are independent (chi-square, 1 degree of freedom: 10.83)."""
+    sample = keys[:50_000]
     other = salt_of("fraud")
     first, second = new_ledger(at(5000), SALT), new_ledger(at(5000), other)
     cells = Counter(
-        (first.backend_of(bucket_of(k, SALT)), second.backend_of(bucket_of(k, other))) for k in some
+        (backend_of(first, bucket_of(k, SALT)), backend_of(second, bucket_of(k, other))) for k in sample
     )
     rows = {a: sum(n for (x, _), n in cells.items() if x == a) for a in (CHAMPION, CHALLENGER)}
     columns = {b: sum(n for (_, y), n in cells.items() if y == b) for b in (CHAMPION, CHALLENGER)}
     chi = 0.0
     for a, row in rows.items():
         for b, column in columns.items():
-            expected = row * column / len(some)
+            expected = row * column / len(sample)
             chi += (cells[a, b] - expected) ** 2 / expected
     assert chi < 10.83
 
@@ -135,11 +135,11 @@ def test_experiments_on_two_routes_are_independent(keys):
 def test_routes_whose_names_differ_in_one_character_are_independent():
     salts = salt_of("churn-1"), salt_of("churn-2")
     same = sum(bucket_of(b"%d" % i, salts[0]) == bucket_of(b"%d" % i, salts[1]) for i in range(20_000))
-    assert same < 12  # 2 expected; 12 or more would be one in a million
+    assert same < 12  # 2 expected; 12 or more has a chance of one in a million
 
 
-def test_the_key_comes_from_the_request():
-    """From bytes to backend: the same customer, however the rest of the request looks."""
+def test_the_key_is_read_from_the_request():
+    """From bytes to backend: the same customer, whatever the rest of the request is."""
     churn = compiled(new_ledger(at(5000), SALT))
     heads = [
         request("/a", "X-Customer-Id: C-7", method="GET"),

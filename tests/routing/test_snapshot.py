@@ -1,4 +1,4 @@
-"""The snapshot: compiled from the configuration, and the same on the other side of the seam."""
+"""The snapshot: compiled from the configuration, and unchanged when it is sent to a worker."""
 
 from __future__ import annotations
 
@@ -76,13 +76,13 @@ def compiled(loaded: Loaded, ledgers: dict[str, Ledger]) -> Snapshot:
     return compile_snapshot(loaded, ledgers, roles, {("churn-v2", "[::1]:8001")}, 7, workers=4)
 
 
-def test_limits(compiled):
+def test_limits_are_compiled(compiled):
     assert compiled.generation == 7
     assert (compiled.head_bytes, compiled.head_count, compiled.connections) == (16_384, 50, 200)
     assert (compiled.head_timeout, compiled.keep_alive) == (5.0, 30.0)
 
 
-def test_backends(compiled):
+def test_backends_are_compiled(compiled):
     assert compiled.backends["churn-v2"] == Backend(
         name="churn-v2",
         endpoints=(
@@ -111,12 +111,12 @@ def test_an_endpoint_is_down_for_its_own_backend_only(loaded, ledgers):
 
 
 @pytest.mark.parametrize(("workers", "each"), [(0, 512), (1, 512), (2, 256), (3, 171), (512, 1), (1000, 1)])
-def test_the_limit_in_flight_is_shared_by_the_workers(loaded, ledgers, workers, each):
+def test_max_in_flight_is_divided_among_the_workers(loaded, ledgers, workers, each):
     compiled = compile_snapshot(loaded, ledgers, {}, (), 1, workers)
     assert compiled.backends["churn-v2"].max_in_flight == each
 
 
-def test_routes(compiled, ledgers):
+def test_routes_are_compiled(compiled, ledgers):
     churn, rest, pattern = compiled.routes
     assert churn.match == Match(
         path="/predict",
@@ -154,16 +154,16 @@ def test_routes(compiled, ledgers):
     assert pattern.match == Match(regex="/x/.*")
 
 
-def test_roles_stand_beside_the_backends_of_the_ledger(loaded, compiled, ledgers):
+def test_roles_have_the_order_of_the_ledgers_backends(loaded, compiled, ledgers):
     churn, rest, _ = compiled.routes
     assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
         "churn-v2": "champion",
         "churn-v3": "challenger",
     }
     assert rest.roles == ("member",)
-    turned = reweigh(ledgers["churn"], {"churn-v3": 9000, "churn-v4": 1000}, salt_of("churn"))
+    changed = reweigh(ledgers["churn"], {"churn-v3": 9000, "churn-v4": 1000}, salt_of("churn"))
     roles: dict[str, dict[str, Role]] = {"churn": {"churn-v3": "champion", "churn-v4": "challenger"}}
-    churn = compile_snapshot(loaded, {**ledgers, "churn": turned}, roles, (), 2).routes[0]
+    churn = compile_snapshot(loaded, {**ledgers, "churn": changed}, roles, (), 2).routes[0]
     assert dict(zip(churn.ledger.backends, churn.roles, strict=True)) == {
         "churn-v2": "member",
         "churn-v3": "champion",
@@ -171,7 +171,7 @@ def test_roles_stand_beside_the_backends_of_the_ledger(loaded, compiled, ledgers
     }
 
 
-def test_the_seam_changes_nothing(compiled):
+def test_a_snapshot_is_unchanged_by_encoding(compiled):
     sent = msgspec.msgpack.encode(compiled)
     received = msgspec.msgpack.decode(sent, type=Snapshot)
     assert received == compiled
@@ -179,23 +179,24 @@ def test_the_seam_changes_nothing(compiled):
     assert msgspec.msgpack.encode(received) == sent
 
 
-def test_a_router_of_the_received_snapshot_decides_alike(compiled):
+def test_a_router_of_the_received_snapshot_decides_the_same(compiled):
     received = msgspec.msgpack.decode(msgspec.msgpack.encode(compiled), type=Snapshot)
-    here, there = Router(compiled), Router(received)
+    own_router, other_router = Router(compiled), Router(received)
     head = request("/predict?a=1", "X-Tier: gold")
-    mine, theirs = here.candidates(head)[0], there.candidates(head)[0]
+    own_route, other_route = own_router.candidates(head)[0], other_router.candidates(head)[0]
     content = {"model": "churn", "deep": {"flag": True}, "n": 7, "customer": {"id": 4711}}
-    for found in (mine, theirs):
+    for found in (own_route, other_route):
         assert found.spec.name == "churn"
         assert found.body_test is not None
         assert found.body_test(content)
         assert not found.body_test({**content, "deep": {"flag": 1}})
     for customer in range(200):
-        key = mine.key(head, {"customer": {"id": customer}}, b"10.0.0.1")
+        key = own_route.key(head, {"customer": {"id": customer}}, b"10.0.0.1")
         assert key == b"%d" % customer
         body = {"customer": {"id": customer}}
         (assigned, hashed), (other, other_hash) = (
-            router.assign(head, body, b"10.0.0.1", draw) for router, draw in ((mine, 0.1), (theirs, 0.9))
+            router.assign(head, body, b"10.0.0.1", draw)
+            for router, draw in ((own_route, 0.1), (other_route, 0.9))
         )
         assert (assigned.cell, hashed) == (other.cell, other_hash)
 

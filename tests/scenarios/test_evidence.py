@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from crossfade.routing.ledger import hash_of, new_ledger, reweigh, salt_of
+from tests.ledgers import backend_of
 from tests.scenarios.conftest import canary
 from tests.scenarios.stagehands import Load, Proxy, running, wait_until
 
@@ -66,7 +67,7 @@ def on_trial() -> set[int]:
     salt = salt_of("churn")
     ledger = reweigh(new_ledger({"v2": 10_000}, salt), {"v2": 5000, "v3": 5000}, salt)
     buckets = {who: hash_of(b"%d" % who, salt) % 10_000 for who in range(CUSTOMERS)}
-    return {who for who, bucket in buckets.items() if ledger.backend_of(bucket) == "v3"}
+    return {who for who, bucket in buckets.items() if backend_of(ledger, bucket) == "v3"}
 
 
 async def phase(proxy: Proxy) -> str:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.stats.counts import RECENT_KEPT, Cell, Counts, CountsTable, Events, MirrorCount
+from crossfade.scale import RECENT_KEPT
+from crossfade.stats.counts import Cell, Counts, CountsTable, Events, MirrorCount
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pair, Pairs

@@ -1,7 +1,7 @@
 """Addresses: where the proxy listens, and where a backend's endpoints are.
 
-Rule: an address is checked whole when it is read, so that nothing later has to parse one. IPv6 stands
-in brackets (RFC 3986, section 3.2.2); hosts are lower-case.
+Rule: an address is parsed and checked once, when the configuration is read. IPv6 is in brackets
+(RFC 3986 section 3.2.2); hosts are lower-case.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from urllib.parse import urlsplit
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.section import Section
 
-HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")  # service names may hold underscores
-AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
-LONGEST_LABEL = 63  # RFC 1035 section 2.3.4
-ANYWHERE = "0.0.0.0"
-UNIX_PATH_LIMIT = 107  # bytes; unix(7), sun_path without its NUL
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")  # service names may hold underscores
+_AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{1,5}))?")
+_LABEL_LIMIT = 63  # RFC 1035 section 2.3.4
+_ALL_ADDRESSES = "0.0.0.0"
+_UNIX_PATH_LIMIT = 107  # bytes; unix(7): sun_path without its NUL
 
 
 class ListenConfig(Section):
-    """Port 0 lets the system choose one."""
+    """Port 0: the system chooses a port."""
 
     host: str
     port: int
 
     @property
     def authority(self) -> str:
-        return joined(self.host, self.port)
+        return _host_port(self.host, self.port)
 
     @property
     def is_loopback(self) -> bool:
@@ -38,16 +38,16 @@ class ListenConfig(Section):
             return self.host == "localhost"
 
     def overlaps(self, other: ListenConfig) -> bool:
-        """Whether both cannot be bound at once."""
+        """Whether the two cannot be bound at the same time."""
         if self.port != other.port or self.port == 0:
             return False
         same_family = (":" in self.host) == (":" in other.host)
-        anywhere = {self.host, other.host} & {ANYWHERE, "::"}
+        anywhere = {self.host, other.host} & {_ALL_ADDRESSES, "::"}
         return self.host == other.host or (same_family and bool(anywhere))
 
 
 class EndpointConfig(Section):
-    """A TCP address, spoken to over TLS or not, or a unix socket, which has a path and no host."""
+    """A TCP address, with or without TLS, or a unix socket, which has a path and no host."""
 
     host: str = ""
     port: int = 0
@@ -56,28 +56,28 @@ class EndpointConfig(Section):
 
     @property
     def authority(self) -> str:
-        """The Host field of a request that brought none."""
-        return "localhost" if self.path else joined(self.host, self.port)
+        """The Host field for a request without one."""
+        return "localhost" if self.path else _host_port(self.host, self.port)
 
     @property
     def name(self) -> str:
-        """What tells it from other endpoints."""
+        """Identifies the endpoint within its backend."""
         return self.url if self.tls or self.path else self.authority
 
     @property
     def url(self) -> str:
-        """As metrics and the API show it."""
+        """The URL in metrics and in the admin API."""
         if self.path:
             return f"unix://{self.path}"
         return f"{'https' if self.tls else 'http'}://{self.authority}"
 
 
-def joined(host: str, port: int) -> str:
+def _host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def listen(value: object) -> ListenConfig:
-    """From `host:port`, `:port` (everywhere) or `[::1]:port`."""
+    """From `host:port`, `:port` (all IPv4 addresses) or `[::1]:port`."""
     if isinstance(value, ListenConfig):
         return value
     if not isinstance(value, str):
@@ -86,21 +86,21 @@ def listen(value: object) -> ListenConfig:
         raise BadValue(f"must be host:port, not {shown(value)}", f":{value}")
     if value.count(":") > 1 and not value.startswith("["):
         raise BadValue(f"must have IPv6 in brackets, as in [::1]:8080, not {shown(value)}")
-    host, port = authority(value)
+    host, port = _authority(value)
     if port is None:
         raise BadValue(f"must end with a port, as in {host or '127.0.0.1'}:8080")
-    return ListenConfig(host=host or ANYWHERE, port=port)
+    return ListenConfig(host=host or _ALL_ADDRESSES, port=port)
 
 
 def endpoint(value: object) -> EndpointConfig:
-    """From `http://host:port`, `https://host:port` (80 and 443 if not given) or `unix:///path`."""
+    """From `http://host:port`, `https://host:port` (default ports 80 and 443) or `unix:///path`."""
     if isinstance(value, EndpointConfig):
         return value
     if not isinstance(value, str):
         raise BadValue(f"must be a URL such as http://host:8000, not {shown(value)}")
     scheme, separator, rest = value.partition("://")
     if value.startswith("unix:"):
-        return unix_socket(value)
+        return _unix_socket(value)
     if not separator:
         raise BadValue(f"must begin with http://, not be {shown(value)}", f"http://{value}")
     tls = scheme.lower() == "https"
@@ -111,10 +111,8 @@ def endpoint(value: object) -> EndpointConfig:
     bare = rest.removesuffix("/")
     if re.search(r"[/?#]", bare):
         kept = re.split(r"[/?#]", bare)[0]
-        raise BadValue(
-            "must not have a path or a query, since the client's own is used", f"{scheme}://{kept}"
-        )
-    host, port = authority(bare)
+        raise BadValue("must not have a path or a query; each request has its own", f"{scheme}://{kept}")
+    host, port = _authority(bare)
     if not host or port == 0:
         raise BadValue(f"must name a host and a port from 1 to 65535, not {shown(value)}")
     if port is None:
@@ -122,8 +120,8 @@ def endpoint(value: object) -> EndpointConfig:
     return EndpointConfig(host=host, port=port, tls=tls)
 
 
-def unix_socket(text: str) -> EndpointConfig:
-    """From `unix:///run/model.sock`, as gRPC and Docker spell it; the path is absolute."""
+def _unix_socket(text: str) -> EndpointConfig:
+    """From `unix:///run/model.sock`, as in gRPC and Docker; the path is absolute."""
     path = text.removeprefix("unix:").removeprefix("//")
     if not path.startswith("/") or path.endswith("/"):
         raise BadValue(
@@ -131,39 +129,39 @@ def unix_socket(text: str) -> EndpointConfig:
         )
     if not text.startswith("unix:///"):
         raise BadValue("must have three slashes: unix:// and an absolute path", f"unix://{path}")
-    if len(path.encode()) > UNIX_PATH_LIMIT or "\0" in path:
-        raise BadValue(f"must have a path of at most {UNIX_PATH_LIMIT} bytes")
+    if len(path.encode()) > _UNIX_PATH_LIMIT or "\0" in path:
+        raise BadValue(f"must have a path of at most {_UNIX_PATH_LIMIT} bytes")
     return EndpointConfig(path=path)
 
 
-def authority(text: str) -> tuple[str, int | None]:
-    """(host, port) of host, host:port, :port or [v6]:port; the host is empty or valid."""
-    found = AUTHORITY.fullmatch(text)
+def _authority(text: str) -> tuple[str, int | None]:
+    """(host, port) from host, host:port, :port or [v6]:port; the host is valid, or empty."""
+    found = _AUTHORITY.fullmatch(text)
     if found is None:
         raise BadValue(f"must be host:port, not {shown(text)}")
     host, port = found[1], int(found[2]) if found[2] else None
     if port is not None and port > 65535:
         raise BadValue(f"must have a port of at most 65535, not {port}")
     if host.startswith("["):
-        return ipv6(host[1:-1]), port
-    if host and (len(host) > 253 or not HOST.fullmatch(host)):
+        return _ipv6(host[1:-1]), port
+    if host and (len(host) > 253 or not _HOST.fullmatch(host)):
         raise BadValue(f"must name a host of letters, digits, dots and hyphens, not {shown(host)}")
-    if host and not all(0 < len(label) <= LONGEST_LABEL for label in host.removesuffix(".").split(".")):
+    if host and not all(0 < len(label) <= _LABEL_LIMIT for label in host.removesuffix(".").split(".")):
         raise BadValue(
-            f"must name a host with 1 to {LONGEST_LABEL} characters between dots, not {shown(host)}"
+            f"must name a host with 1 to {_LABEL_LIMIT} characters between dots, not {shown(host)}"
         )
     return host.lower(), port
 
 
 def host_name(value: object) -> str:
     """A host without a port, or an address without brackets."""
-    host, port = authority(value) if isinstance(value, str) and ":" not in value else ("", None)
+    host, port = _authority(value) if isinstance(value, str) and ":" not in value else ("", None)
     if not host or port is not None:
         raise BadValue(f"must be a host name, not {shown(value)}")
     return host
 
 
-def ipv6(text: str) -> str:
+def _ipv6(text: str) -> str:
     try:
         return str(IPv6Address(text))
     except ValueError:
@@ -171,7 +169,7 @@ def ipv6(text: str) -> str:
 
 
 def network(value: object) -> str:
-    """An address range such as 10.0.0.0/8; a lone address is a range of one."""
+    """An address range such as 10.0.0.0/8; a single address is a range of one."""
     if not isinstance(value, str):
         raise BadValue(f"must be an address range such as 10.0.0.0/8, not {shown(value)}")
     try:
@@ -182,7 +180,7 @@ def network(value: object) -> str:
         near = str(ip_network(value, strict=False))
     except ValueError:
         raise BadValue(f"must be an address range such as 10.0.0.0/8, not {shown(value)}") from None
-    raise BadValue(f"must be the first address of its range, {shown(value)} is not", near)
+    raise BadValue(f"must be the first address of its range, not {shown(value)}", near)
 
 
 def web_url(value: object) -> str:

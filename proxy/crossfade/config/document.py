@@ -1,9 +1,9 @@
-"""YAML text as a tree that knows where everything stands.
+"""A YAML document as a tree of nodes with their lines and columns.
 
-Rule: a scalar stays text until the field that wants it reads it, so `no`, `012`, `1:30` and a version
-1.10 mean what they say; only an unquoted null (or nothing) is None. The tree is built from YAML's
-events, not by its composer: that one recurses in C and can be made to overflow the stack. Nesting,
-and what aliases multiply, are bounded. Everything wrong is collected, each with its place.
+Rule: a scalar stays text until its field reads it, so YAML changes none of `no`, `012`, `1:30` and the
+version 1.10. Only an unquoted null, or nothing, is None. The tree is built from YAML's events, not by its
+composer, which recurses in C and can overflow the stack. Nesting and the expansion of aliases are bounded.
+All problems are collected, each with its place.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import NamedTuple
 from crossfade.config.problem import Problem, Severity
 
 Loc = tuple[int | str, ...]
-BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Plain(str):
-    """A scalar written without quotes: where any type would do (a JSON match), it says which."""
+    """A scalar without quotes. A field that accepts several types (a JSON match) reads its type from it."""
 
     __slots__ = ()
 
 
 class Mark(NamedTuple):
-    """Line and column, both from 1."""
+    """Line and column, counted from 1."""
 
     line: int
     column: int
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`count` is the number of nodes below and with this one, `height` that of their levels, aliases written out."""
+    """`count` is the number of nodes in this subtree, `height` its number of levels, with aliases expanded."""
 
     mark: Mark
     value: str | dict[str, Entry] | list[Node] | None
@@ -58,18 +58,18 @@ class Node:
 
     @property
     def given(self) -> list[str]:
-        """The keys whose value is not null: a null is as good as nothing written."""
+        """The keys whose value is not null; a null counts as not written."""
         return [key for key, entry in self.entries.items() if entry.node.value is not None]
 
     @property
     def elements(self) -> list[Node]:
-        """The list's elements; a lone value counts as a list of one, a null as an empty list."""
+        """The elements of the list; a single value counts as a list of one, a null as an empty list."""
         if isinstance(self.value, list):
             return self.value
         return [] if self.value is None else [self]
 
     def child(self, *keys: str) -> Node | None:
-        """The node found by following these keys down."""
+        """The node at this path of keys."""
         node = self
         for key in keys:
             entry = node.entries.get(key)
@@ -79,7 +79,7 @@ class Node:
         return node
 
     def plain(self) -> object:
-        """The same as dicts, lists, text and None."""
+        """The value as dicts, lists, text and None."""
         if isinstance(self.value, dict):
             return {key: entry.node.plain() for key, entry in self.value.items()}
         if isinstance(self.value, list):
@@ -89,7 +89,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`broken` are the places of scalars that could not even be expanded: no use to say more of them."""
+    """`broken` are the places of scalars whose `${…}` could not be expanded; they get no other problem."""
 
     source: str
     root: Node
@@ -111,7 +111,7 @@ class Document:
         return Problem(self.source, mark.line, mark.column, path, message, suggestion, severity)
 
     def locate(self, loc: Loc) -> Place:
-        """The place of a location, or as near to it as the file comes."""
+        """The place of the location, or of its nearest parent that is in the file."""
         place = Place(self.root.mark, self.root.mark)
         node = self.root
         for part in loc:
@@ -123,14 +123,14 @@ class Document:
                 place = Place(node.mark, node.mark, (*place.path, part))
             elif isinstance(part, str):
                 break
-            # Else an index into a lone value that stands for a list of one: the value's own place.
+            # Otherwise an index into a single value that counts as a list of one: the place of the value itself.
         return place
 
     def each(self, *pattern: str) -> Iterator[tuple[Loc, Node]]:
-        """Every node at the pattern: `*` is each element of a list, `**` each entry of a mapping."""
+        """Every node that matches the pattern: `*` is any element of a list, `**` any entry of a mapping."""
         found: list[tuple[Loc, Node]] = [((), self.root)]
         for part in pattern:
-            found = [below for loc, node in found for below in children(loc, node, part)]
+            found = [below for loc, node in found for below in _children(loc, node, part)]
         yield from found
 
 
@@ -141,7 +141,7 @@ class Place:
     path: Loc = field(default=())
 
 
-def children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
+def _children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
     if part == "*":
         yield from (((*loc, index), element) for index, element in enumerate(node.elements))
     elif part == "**":
@@ -151,12 +151,12 @@ def children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
 
 
 def path_text(path: Loc) -> str:
-    """`("routes", 0, "split")` → `routes[0].split`; a key that would be misread is quoted."""
+    """`("routes", 0, "split")` → `routes[0].split`; a key with other characters than a name is quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif BARE_KEY.fullmatch(part):
+        elif _BARE_KEY.fullmatch(part):
             text += f".{part}" if text else part
         else:
             text += f'["{part}"]'

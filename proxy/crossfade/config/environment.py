@@ -1,6 +1,6 @@
 """`${NAME}` and `${NAME:-default}` in a scalar; `$${` stands for a literal `${`.
 
-As in a shell, `:-` also replaces a variable that is set but empty. The environment is an argument.
+As in a shell, the default also replaces a variable that is set but empty. The environment is an argument.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Mapping
 
 from crossfade.config.problem import BadValue, shown
 
-REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
-INNER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
+_INNER = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """The text with every reference replaced; raises BadValue at the first that cannot be."""
-    return REFERENCE.sub(lambda found: value_of(found, env), text) if "${" in text else text
+    """The text with each reference replaced. Raises BadValue for the first one that cannot be replaced."""
+    return _REFERENCE.sub(lambda found: _value_of(found, env), text) if "${" in text else text
 
 
-def value_of(found: re.Match[str], env: Mapping[str, str]) -> str:
+def _value_of(found: re.Match[str], env: Mapping[str, str]) -> str:
     if found[1] is None:
         return "${"
-    inner = INNER.fullmatch(found[1])
+    inner = _INNER.fullmatch(found[1])
     if inner is None or not found[2] or "${" in found[1]:
         message = f"must refer to a variable as ${{NAME}} or ${{NAME:-default}}, not {shown(found[0])}"
         raise BadValue(f"{message}; write $${{ for a literal ${{")

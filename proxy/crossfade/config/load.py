@@ -1,7 +1,7 @@
-"""Text → configuration: the one way in, for `run`, `check`, reload and the admin API alike.
+"""From text to a configuration; used by `run`, `check`, reload and the admin API.
 
-Rule: all problems at once, in file order, or a configuration with its warnings; never anything else.
-No file and no environment is read here: both are arguments.
+Rule: the result is a configuration with its warnings, or all problems in file order; never anything else.
+The text and the environment are arguments: no file and no environment is read here.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from crossfade.config.sentences import problems_of
 Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
 
-def unseen(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
-    """As if the files were as they should be."""
+def _no_files(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    """Checks nothing; for callers that have no access to the files."""
     return "", {}
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`hash` tells configurations apart by what they mean: spelling, comments and order of keys do not count.
+    """`hash` is of the values: spelling, comments and the order of keys do not change it.
 
-    `stamps` tells, by backend, what its TLS files hold.
+    `stamps` holds, by backend, a hash of the contents of its TLS files.
     """
 
     config: Config
@@ -43,33 +43,33 @@ class Loaded:
     stamps: Mapping[str, str] = field(default_factory=dict)
 
 
-def load(text: str, source: str, env: Mapping[str, str], examine: Examine = unseen) -> Loaded:
-    """`source` is the file's name for messages; `examine` looks at the files that are named in it.
+def load(text: str, source: str, env: Mapping[str, str], examine: Examine = _no_files) -> Loaded:
+    """`source` is the file name for messages; `examine` checks the TLS files of a backend.
 
-    Raises ConfigError with every problem found.
+    Raises ConfigError with all problems.
     """
     document = read(text, source, env)
-    config, invalid = validated(document)
-    ruled = [problem for rule in RULES for problem in rule(document)]
-    stamps, unusable = examined(document, config, examine)
-    problems = [*document.problems, *invalid, *ruled, *unusable, *not_acted_on(document)]
-    found = told_once(problems, document)
+    config, invalid = _validated(document)
+    broken_rules = [problem for rule in RULES for problem in rule(document)]
+    stamps, unusable = _examine_tls_files(document, config, examine)
+    problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
+    found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
-    return Loaded(config, found, hash_of(config), source, stamps)
+    return Loaded(config, found, _hash_of(config), source, stamps)
 
 
-def validated(document: Document) -> tuple[Config | None, list[Problem]]:
+def _validated(document: Document) -> tuple[Config | None, list[Problem]]:
     try:
         return Config.model_validate(document.root.plain()), []
     except ValidationError as error:
         return None, problems_of(error, document)
 
 
-def examined(
+def _examine_tls_files(
     document: Document, config: Config | None, examine: Examine
 ) -> tuple[dict[str, str], list[Problem]]:
-    """What the files hold that backends name, and what is wrong with them."""
+    """A stamp of the TLS files by backend, and the problems with the files."""
     stamps, problems = {}, []
     for name, backend in config.backends.items() if config else ():
         if backend.tls is not None:
@@ -79,17 +79,19 @@ def examined(
     return stamps, problems
 
 
-def told_once(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
-    """In file order, without what merely follows from another problem at the same place."""
-    first = frozenset(document.problems)
-    wrong = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
-    follows = {"error": document.broken, "warning": wrong}
+def without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
+    """In file order, without problems that follow from another one at the same place."""
+    syntax = frozenset(document.problems)
+    places_of_errors = {Mark(p.line, p.column) for p in problems if p.severity == "error"}
+    hidden_at = {"error": document.broken, "warning": places_of_errors}
     kept = [
-        p for p in dict.fromkeys(problems) if p in first or Mark(p.line, p.column) not in follows[p.severity]
+        p
+        for p in dict.fromkeys(problems)
+        if p in syntax or Mark(p.line, p.column) not in hidden_at[p.severity]
     ]
     return tuple(sorted(kept, key=place_of))
 
 
-def hash_of(config: Config) -> str:
+def _hash_of(config: Config) -> str:
     canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Which requests are a route's own, and what in a request identifies its caller.
+"""The conditions of a route, and the keys that identify a caller.
 
-Rule: names of header fields are lower-case from here on; a JSON value keeps the type that was written.
+Rule: names of header fields become lower-case here. A JSON value keeps the type that was written.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from crossfade.config.section import (
 
 StickyKind = Literal["header", "cookie", "query", "json", "client_ip"]
 STICKY_KINDS: tuple[StickyKind, ...] = get_args(StickyKind)
-LONGEST_REGEX = 1000
+_REGEX_LIMIT = 1000
 
 
-def url_path(value: object) -> str:
+def _url_path(value: object) -> str:
     path = text(value)
     if not path.startswith("/"):
         raise BadValue(f'must begin with "/", not be {shown(value)}', f"/{path}")
@@ -54,26 +54,26 @@ def url_path(value: object) -> str:
 
 def regex(value: object) -> str:
     expression = text(value)
-    if len(expression) > LONGEST_REGEX or not expression.isascii():
-        raise BadValue(f"must be at most {LONGEST_REGEX} characters of ASCII")
+    if len(expression) > _REGEX_LIMIT or not expression.isascii():
+        raise BadValue(f"must be at most {_REGEX_LIMIT} characters of ASCII")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an expression that will change its meaning is no good either
+            warnings.simplefilter("error")  # a FutureWarning: the meaning of the expression will change
             re.compile(expression.encode())
     except (re.error, OverflowError, RecursionError, Warning) as error:
         raise BadValue(f"must be a regular expression: {error}") from None
     return expression
 
 
-def json_path(value: object) -> str:
-    """Keys (in arrays, places from 0) from the root of a JSON body, joined by dots."""
+def _json_path(value: object) -> str:
+    """Names, or array indexes from 0, from the root of a JSON body, joined by dots."""
     if not all(text(value).split(".")):
         raise BadValue(f"must be keys joined by dots, as in customer.id, not {shown(value)}")
     return text(value)
 
 
 def json_scalar(value: object) -> str | int | float | bool:
-    """The JSON value meant: quoted text is text, the rest is what it looks like."""
+    """The JSON value: quoted text is text, unquoted text is a number or boolean if it looks like one."""
     if value is None or isinstance(value, dict | list | tuple):
         raise BadValue(f"must be text, a number, true or false, not {shown(value)}")
     if not isinstance(value, Plain):
@@ -85,19 +85,19 @@ def json_scalar(value: object) -> str | int | float | bool:
     return float(value) if units.NUMBER.fullmatch(value) else str(value)
 
 
-def distinct_fields(value: object) -> object:
+def _distinct_fields(value: object) -> object:
     seen: set[str] = set()
     for key in value if isinstance(value, dict) else ():
         name = str(key).lower()
         if name in seen:
-            raise BadValue(f'must name each header once, "{name}" is there in two spellings')
+            raise BadValue(f'must name each header once, not "{name}" in two spellings')
         seen.add(name)
     return value
 
 
-UrlPath = Annotated[str, BeforeValidator(url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
+UrlPath = Annotated[str, BeforeValidator(_url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
 Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
-JsonPath = Annotated[str, BeforeValidator(json_path)]
+JsonPath = Annotated[str, BeforeValidator(_json_path)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
 FieldValue = Annotated[str, BeforeValidator(field_value), Written(AS_TEXT)]
 QueryValue = Annotated[FieldValue, NOT_EMPTY]
@@ -105,35 +105,37 @@ JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), Wr
 
 
 class MatchConfig(Section):
-    """Which requests are the route's own; all conditions must hold."""
+    """The requests that the route matches. All conditions must hold."""
 
     path: UrlPath | None = Field(default=None, description="the whole path")
-    prefix: UrlPath | None = Field(default=None, description="how the path begins, by whole segments")
-    regex: Regex | None = Field(default=None, description="a regular expression that is the whole path")
-    methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
-        default=(), description="methods, in capitals; any if none is given"
+    prefix: UrlPath | None = Field(
+        default=None, description="the first segments of the path: /v2 matches /v2 and /v2/x, not /v20"
     )
-    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(distinct_fields)] = Field(
-        default_factory=dict, description='header fields and their values; "*" asks only that it be there'
+    regex: Regex | None = Field(default=None, description="a regular expression for the whole path")
+    methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
+        default=(), description="methods in capitals; all methods if not given"
+    )
+    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(_distinct_fields)] = Field(
+        default_factory=dict, description='header fields and their values; "*" is any value'
     )
     query: dict[Text, QueryValue] = Field(
-        default_factory=dict, description='query parameters and their values; "*" asks only that it be there'
+        default_factory=dict, description='query parameters and their values; "*" is any value'
     )
     json_fields: dict[JsonPath, JsonScalar] = Field(
         default_factory=dict,
         alias="json",
-        description="fields of a JSON body and their values; dots lead inwards, numbers into arrays",
+        description="fields of a JSON body and their values; a path is names and array indexes joined by dots",
     )
 
 
 class StickyConfig(Section):
-    """What identifies a caller; `name` is empty for client_ip."""
+    """The source of a sticky key; `name` is empty for client_ip."""
 
     kind: StickyKind
     name: str = ""
 
 
-STICKY_SCHEMA: dict[str, Any] = {
+_STICKY_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         **{kind: AS_TEXT for kind in STICKY_KINDS if kind != "client_ip"},
@@ -145,7 +147,7 @@ STICKY_SCHEMA: dict[str, Any] = {
 }
 
 
-def sticky(value: object) -> StickyConfig:
+def _sticky(value: object) -> StickyConfig:
     """From a mapping of one key: `{header: X-Customer-Id}`, `{client_ip: true}`."""
     if isinstance(value, StickyConfig):
         return value
@@ -153,42 +155,40 @@ def sticky(value: object) -> StickyConfig:
         raise BadValue(f"must be a mapping such as {{header: X-Customer-Id}}, not {shown(value)}")
     unknown = [key for key in value if key not in STICKY_KINDS]
     if unknown:
-        raise located(*((key, UnknownKey(key, STICKY_KINDS)) for key in unknown))
+        raise _errors_at_keys(*((key, UnknownKey(key, STICKY_KINDS)) for key in unknown))
     if len(value) != 1:
-        raise BadValue(
-            f"must name one of {listed(STICKY_KINDS)}; several are a list, the first present counts"
-        )
+        raise BadValue(f"must have one key of {listed(STICKY_KINDS)}; write several keys as a list")
     kind = next(iter(value))
     try:
-        return StickyConfig(kind=kind, name=sticky_name(kind, value[kind]))
+        return StickyConfig(kind=kind, name=_sticky_name(kind, value[kind]))
     except BadValue as error:
-        raise located((kind, error)) from None
+        raise _errors_at_keys((kind, error)) from None
 
 
-def sticky_name(kind: StickyKind, value: object) -> str:
+def _sticky_name(kind: StickyKind, value: object) -> str:
     if kind == "client_ip":
         if not flag(value):
-            raise BadValue("must be true, or not be there")
+            raise BadValue("must be true; leave out the key otherwise")
         return ""
     if kind == "json":
-        return json_path(value)
+        return _json_path(value)
     if kind == "query":
         return str(not_empty(text(value)))
     return field_name(value) if kind == "header" else token(value)
 
 
-def located(*errors: tuple[str, BadValue]) -> ValidationError:
-    """Errors at keys of the mapping that is being validated."""
+def _errors_at_keys(*errors: tuple[str, BadValue]) -> ValidationError:
+    """The errors at these keys of the mapping being validated."""
     details = [
         InitErrorDetails(type="value_error", loc=(k,), input=None, ctx={"error": e}) for k, e in errors
     ]
     return ValidationError.from_exception_data("mapping", details)
 
 
-def rate_key(value: object) -> StickyConfig:
-    """Like a sticky key; `client_ip` alone will do."""
-    return sticky({"client_ip": True} if value == "client_ip" else value)
+def _rate_key(value: object) -> StickyConfig:
+    """As a sticky key; the word `client_ip` is accepted too."""
+    return _sticky({"client_ip": True} if value == "client_ip" else value)
 
 
-StickyKey = Annotated[StickyConfig, BeforeValidator(sticky), Written(STICKY_SCHEMA)]
-RateKey = Annotated[StickyConfig, BeforeValidator(rate_key), spelled({"const": "client_ip"}, STICKY_SCHEMA)]
+StickyKey = Annotated[StickyConfig, BeforeValidator(_sticky), Written(_STICKY_SCHEMA)]
+RateKey = Annotated[StickyConfig, BeforeValidator(_rate_key), spelled({"const": "client_ip"}, _STICKY_SCHEMA)]

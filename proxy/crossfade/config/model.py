@@ -1,8 +1,8 @@
-"""The configuration: what the operator wrote, typed and immutable.
+"""The configuration as the operator wrote it, typed and immutable.
 
-Rule: each model checks its fields one by one; what fields mean together (names that must exist, routes
-that can never match) is checked by the rules, on the document, so that one error hides no other.
-Durations are seconds, sizes bytes, weights integers out of 10 000.
+Rule: a model checks its fields one by one. The rules check several values together (names that must exist,
+routes that can never match); they read the document, so that one error does not hide another. Durations are
+seconds, sizes are bytes, weights are integers out of 10 000.
 """
 
 from __future__ import annotations
@@ -81,31 +81,30 @@ __all__ = [
     "TlsConfig",
 ]
 
-MOST_WORKERS = 256
-SECRET_LENGTH = 16
+_MAX_WORKERS = 256
+_MIN_SECRET_LENGTH = 16
 
 
-def workers(value: object) -> int | Literal["auto"]:
+def _workers(value: object) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     try:
         count = whole(value)
     except BadValue:
         raise BadValue(f"must be auto or a whole number, not {shown(value)}") from None
-    if not 0 <= count <= MOST_WORKERS:
-        raise BadValue(f"must be auto or from 0 to {MOST_WORKERS}, not {count}")
+    if not 0 <= count <= _MAX_WORKERS:
+        raise BadValue(f"must be auto or from 0 to {_MAX_WORKERS}, not {count}")
     return count
 
 
-def state(value: object) -> str:
+def _state(value: object) -> str:
     """`sqlite:PATH` or `redis://…`."""
     written = text(value)
     if not re.fullmatch(r"sqlite:(?!sqlite:).+|rediss?://.+", written):
         bare = written.rpartition("sqlite:")[2]
         near = f"sqlite:{bare}" if re.fullmatch(r"[\w./-]+\.(db|sqlite3?)", bare) else None
-        raise BadValue(
-            "must be sqlite:PATH or redis://HOST:PORT", near
-        )  # not repeated: it may hold a password
+        # The value is not shown, since it may hold a password.
+        raise BadValue("must be sqlite:PATH or redis://HOST:PORT", near)
     return written
 
 
@@ -119,9 +118,9 @@ Endpoint = Annotated[
     BeforeValidator(address.endpoint),
     Written({"type": "string", "pattern": r"^(https?|unix)://|\$\{"}),
 ]
-# Named, since inside a model a field's name would hide the function that reads it.
-Workers = Annotated[int | Literal["auto"], PlainValidator(workers), spelled({"const": "auto"}, AS_INTEGER)]
-State = Annotated[str, BeforeValidator(state)]
+# The types of single fields.
+Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), spelled({"const": "auto"}, AS_INTEGER)]
+State = Annotated[str, BeforeValidator(_state)]
 HostName = Annotated[str, BeforeValidator(address.host_name)]
 ServerError = Annotated[Whole, at_least(500), at_most(599)]
 Period = Annotated[Duration, POSITIVE]
@@ -129,33 +128,36 @@ Quantity = Annotated[Size, at_least(1)]
 
 
 class TlsConfig(Section):
-    """PEM files."""
+    """TLS of clients' connections; the files are PEM."""
 
-    cert: Text = Field(description="the certificate and its chain")
-    key: Text = Field(description="its private key")
+    cert: Text = Field(description="the file with the certificate and its chain")
+    key: Text = Field(description="the file with its private key")
     client_ca: Text | None = Field(
-        default=None, description="who may vouch for clients; if given, they are asked for a certificate"
+        default=None,
+        description="the file with the CAs of client certificates; if given, clients are asked for one",
     )
     client_auth: Literal["required", "optional"] = Field(
-        default="required", description="whether clients without a certificate are turned away"
+        default="required", description="required: clients without a certificate are refused"
     )
 
 
-def secret(value: object) -> str:
-    """Not repeated in any message."""
+def _secret(value: object) -> str:
+    """The value is not shown in any message."""
     written = text(value)
-    if len(written) < SECRET_LENGTH:
-        raise BadValue(f"must be at least {SECRET_LENGTH} characters long, such as from openssl rand -hex 32")
+    if len(written) < _MIN_SECRET_LENGTH:
+        raise BadValue(
+            f"must be at least {_MIN_SECRET_LENGTH} characters long, such as from openssl rand -hex 32"
+        )
     return written
 
 
-Secret = Annotated[str, BeforeValidator(secret)]
+Secret = Annotated[str, BeforeValidator(_secret)]
 
 
 class OverrideConfig(Section):
-    """Tokens by which testers pick a backend."""
+    """Tokens with which testers choose a backend."""
 
-    secret: Secret = Field(description="what tokens are signed with")
+    secret: Secret = Field(description="the secret that signs the tokens")
 
 
 class AdminConfig(Section):
@@ -167,147 +169,178 @@ class AdminConfig(Section):
         json_schema_extra={"default": "127.0.0.1:9901"},
     )
     token: Annotated[str, BeforeValidator(text)] = Field(
-        default="", description="what callers must know; needed if others than this machine can call"
+        default="",
+        description="the token that callers must send; required if listen is not a loopback address",
     )
 
 
 class AccessLogConfig(Section):
-    """One line of JSON for each request."""
+    """One line of JSON for each logged request."""
 
     to: Text = Field(default="stdout", description="a file, or stdout")
     sample: Share = Field(
         default=1.0,
-        description="the share of requests that is logged; what a model or the proxy failed at always is",
+        description="the share of requests that is logged; failures of a model or the proxy are always logged",
         json_schema_extra={"default": "100%"},
     )
-    query: Flag = Field(default=False, description="whether with the target's query, which may hold secrets")
+    query: Flag = Field(
+        default=False, description="true: the query of the target is logged too; it may hold secrets"
+    )
 
 
 class ServerLimits(Section):
-    """What a client may cost a worker before there is a route to ask."""
+    """Limits of a client that apply before a route is found."""
 
     head_bytes: Quantity = Field(default=32_768, description="the largest request head")
-    head_count: Count = Field(default=100, description="the most header fields")
-    connections: Count = Field(default=10_000, description="the most connections of a worker")
+    head_count: Count = Field(default=100, description="the maximum number of header fields")
+    connections: Count = Field(default=10_000, description="the maximum number of connections of a worker")
     head_timeout: Period = Field(default=10.0, description="how long a request head may take")
     keep_alive: Period = Field(default=75.0, description="how long an idle connection is kept")
 
 
 class HealthConfig(Section):
-    """How endpoints are probed: with a GET if there is a path, else by connecting.
+    """How endpoints are probed: with a GET if there is a path, else with a connect.
 
-    The first success brings up an endpoint that was never well before: a model that starts late.
+    One success brings up an endpoint that has never been up, such as a model that starts late.
     """
 
-    path: UrlPath | None = Field(default=None, description="what to GET")
-    interval: Period = Field(default=1.0, description="how often")
-    timeout: Period = Field(default=0.5, description="how long an answer may take")
-    healthy_after: Count = Field(default=2, description="successes in a row that bring an endpoint back")
-    unhealthy_after: Count = Field(default=3, description="failures in a row that take it out")
+    path: UrlPath | None = Field(
+        default=None, description="the path of the GET request; a connect if not given"
+    )
+    interval: Period = Field(default=1.0, description="the time between two probes")
+    timeout: Period = Field(default=0.5, description="how long a probe may take")
+    healthy_after: Count = Field(default=2, description="successes in a row that bring an endpoint up again")
+    unhealthy_after: Count = Field(default=3, description="failures in a row that take an endpoint down")
 
 
 class TimeoutConfig(Section):
-    """How long a backend may take."""
+    """Timeouts of a backend."""
 
-    connect: Period = Field(default=1.0, description="to accept a connection")
-    first_byte: Period = Field(default=60.0, description="to begin its answer")
+    connect: Period = Field(default=1.0, description="until a connection is accepted")
+    first_byte: Period = Field(default=60.0, description="until the first byte of the answer")
     idle: Period = Field(
-        default=60.0, description="between two pieces of its answer, or of a tunnel either way"
+        default=60.0, description="between two pieces of the answer, or of a tunnel in either direction"
     )
-    total: Period | None = Field(default=None, description="for the whole answer; none is no limit")
+    total: Period | None = Field(
+        default=None, description="until the end of the answer; no limit if not given"
+    )
 
 
 class BackendTlsConfig(Section):
-    """How `https://` endpoints are spoken to; PEM files."""
+    """TLS to `https://` endpoints; the files are PEM."""
 
-    ca: Text | None = Field(default=None, description="who may vouch for them; the system's CAs if not given")
-    cert: Text | None = Field(default=None, description="the proxy's own certificate, if they ask for one")
-    key: Text | None = Field(default=None, description="its private key; in the same file if not given")
-    server_name: HostName | None = Field(
-        default=None, description="the name asked for (SNI) and verified; the endpoint's host if not given"
+    ca: Text | None = Field(
+        default=None, description="the file with the CAs of the endpoints; the system's CAs if not given"
     )
-    verify: Flag = Field(default=True, description="false speaks to whoever answers")
+    cert: Text | None = Field(
+        default=None,
+        description="the file with the proxy's client certificate, for endpoints that ask for one",
+    )
+    key: Text | None = Field(
+        default=None, description="the file with its private key; the file of cert if not given"
+    )
+    server_name: HostName | None = Field(
+        default=None, description="the name for SNI and verification; the endpoint's host if not given"
+    )
+    verify: Flag = Field(default=True, description="false: the certificate is not verified")
 
 
 class EjectConfig(Section):
-    """When an endpoint that keeps failing requests is passed over for a while (by each worker for itself)."""
+    """When an endpoint that fails requests is ejected for a time, by each worker on its own."""
 
-    after: Count = Field(default=5, description="failures in a row")
-    time: Period = Field(default=10.0, description="for how long; twice as long the second time, and so on")
+    after: Count = Field(default=5, description="failures in a row that eject the endpoint")
+    time: Period = Field(
+        default=10.0,
+        description="how long the first ejection lasts; the n-th recent one lasts n times as long",
+    )
     max_share: Annotated[Share, POSITIVE] = Field(
-        default=0.5, description="the most endpoints at a time; one at least, and never the last"
+        default=0.5,
+        description="the largest share of endpoints ejected at a time; at least one may be, and never the last",
     )
     statuses: Annotated[tuple[ServerError, ...], OneOrMany()] = Field(
-        default=(502, 503, 504), description="answers that are failures, beside those that never come"
+        default=(502, 503, 504),
+        description="statuses that count as failures, in addition to errors without an answer",
     )
 
 
 class BackendConfig(Section):
-    """One version of a model: interchangeable endpoints."""
+    """One version of a model: a set of interchangeable endpoints."""
 
     endpoints: Annotated[tuple[Endpoint, ...], NOT_EMPTY, OneOrMany()] = Field(
-        description="http://host:port, https://host:port or unix:///path of each"
+        description="the endpoints: http://host:port, https://host:port or unix:///path"
     )
-    tls: BackendTlsConfig | None = Field(default=None, description="for https:// endpoints")
+    tls: BackendTlsConfig | None = Field(default=None, description="TLS to https:// endpoints")
     version: Text | None = Field(
-        default=None, description="what identifies the model's content, if the name does not"
+        default=None, description="identifies the content of the model, if the backend's name does not"
     )
     health: Annotated[HealthConfig | None, OrFalse()] = Field(
-        default_factory=HealthConfig, description="a connect every second if not given; false is no probing"
+        default_factory=HealthConfig,
+        description="how endpoints are probed; a connect every second if not given; false turns probes off",
     )
     eject: Annotated[EjectConfig | None, OrFalse()] = Field(
-        default_factory=EjectConfig, description="when failing endpoints are passed over; false is never"
+        default_factory=EjectConfig, description="when failing endpoints are ejected; false turns it off"
     )
     slow_start: Duration = Field(
-        default=10.0, description="how long an endpoint that comes (back) takes to get its full share"
+        default=10.0,
+        description="how long a new or returning endpoint takes to reach its full share of requests",
     )
-    resolve: Period = Field(default=10.0, description="how often the endpoints' names are looked up")
-    timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="how long it may take")
-    max_in_flight: Count = Field(default=1024, description="above it: 503, never a queue without end")
+    resolve: Period = Field(
+        default=10.0, description="how often the host names of the endpoints are looked up"
+    )
+    timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="timeouts of the backend")
+    max_in_flight: Count = Field(
+        default=1024, description="the maximum number of requests in flight; more get 503 at once"
+    )
 
 
 class PrometheusConfig(Section):
-    """The server that checks of the metric prometheus are put to."""
+    """The Prometheus server for checks with the metric prometheus."""
 
     url: Annotated[str, BeforeValidator(address.web_url)] = Field(
-        description="of the server, without /api/v1/query"
+        description="the URL of the server, without /api/v1/query"
     )
-    interval: Period = Field(default=10.0, description="how often each query is asked")
-    timeout: Period = Field(default=2.0, description="how long an answer may take")
+    interval: Period = Field(default=10.0, description="how often each query is run")
+    timeout: Period = Field(default=2.0, description="how long a query may take")
 
 
 class Config(Section):
-    """The whole file."""
+    """The configuration file."""
 
     listen: Annotated[tuple[Listen, ...], NOT_EMPTY, OneOrMany()] = Field(
-        description="where clients connect: host:port, or a list"
+        description="the addresses for clients: host:port, or a list"
     )
-    tls: TlsConfig | None = Field(default=None, description="for clients' connections")
-    admin: AdminConfig = Field(default_factory=AdminConfig, description="where operators connect")
+    tls: TlsConfig | None = Field(default=None, description="TLS of clients' connections")
+    admin: AdminConfig = Field(
+        default_factory=AdminConfig, description="the admin API, metrics and dashboard"
+    )
     workers: Workers = Field(
         default="auto",
-        description="processes: auto is one for each core, 0 serves from the control process itself",
+        description="the number of worker processes; auto: one per core, 0: the control process serves itself",
     )
     state: State = Field(
-        default="sqlite:crossfade.db", description="where decisions are kept: sqlite:PATH or redis://…"
+        default="sqlite:crossfade.db",
+        description="where rollout states and decisions are stored: sqlite:PATH or redis://…",
     )
     drain: Duration = Field(
-        default=30.0, description="how long requests may take to finish when the proxy stops"
+        default=30.0, description="how long requests in flight may take when the proxy stops"
     )
     prometheus: PrometheusConfig | None = Field(
-        default=None, description="where checks of the metric prometheus are asked"
+        default=None, description="the server for checks with the metric prometheus"
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
-        Field((), description="address ranges whose X-Forwarded-* and Forwarded are believed")
+        Field((), description="address ranges of proxies whose X-Forwarded-* and Forwarded fields are used")
     )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
-        default=None, description="a line for each request; off if not given"
+        default=None, description="one line for each logged request; off if not given"
     )
     override: OverrideConfig | None = Field(
-        default=None, description="lets testers with a token pick a backend; without it tokens are ignored"
+        default=None,
+        description="lets testers with a token choose a backend; tokens are ignored if not given",
     )
-    limits: ServerLimits = Field(default_factory=ServerLimits, description="what a client may cost")
-    backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(description="the versions, by name")
+    limits: ServerLimits = Field(default_factory=ServerLimits, description="limits of a client")
+    backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(
+        description="the versions of models by name"
+    )
     routes: Annotated[tuple[RouteConfig, ...], NOT_EMPTY] = Field(
-        description="the first match in file order wins"
+        description="the routes; the first match in file order wins"
     )

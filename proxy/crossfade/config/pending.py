@@ -1,6 +1,6 @@
-"""What the format has and this version does not act on yet.
+"""Keys and values that the format accepts and this version does not support yet.
 
-Rule: it is all in one table, so that it shrinks as features land; whoever writes such a key is told.
+Rule: they are all in one table, from which a feature removes its rows. Each use gives a warning.
 """
 
 from __future__ import annotations
@@ -12,41 +12,39 @@ from crossfade.config.document import Document, Node
 from crossfade.config.problem import Problem
 
 
-def any_value(node: Node) -> bool:
+def _is_set(node: Node) -> bool:
     return bool(node.elements)
 
 
-def value_other_than(*acted_on: str) -> Callable[[Node], bool]:
+def _is_other_than(*acted_on: str) -> Callable[[Node], bool]:
     return lambda node: node.text is not None and node.text not in acted_on
 
 
 class Pending(NamedTuple):
-    """A place (`*` is each element of a list) and which values there go without effect."""
+    """A place (`*` is any element of a list) and a test for the values there that have no effect."""
 
     place: tuple[str, ...]
-    idle: Callable[[Node], bool] = any_value
+    has_no_effect: Callable[[Node], bool] = _is_set
 
 
 PENDING = (
     Pending(("state",), lambda node: (node.text or "").startswith("redis")),
-    Pending(("routes", "*", "prediction", "protocol"), value_other_than("json")),
+    Pending(("routes", "*", "prediction", "protocol"), _is_other_than("json")),
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"),
-        value_other_than(
-            "error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"
-        ),
+        _is_other_than("error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"),
     ),
     Pending(("routes", "*", "notify")),
 )
 
 
 def not_acted_on(document: Document) -> Iterator[Problem]:
-    for place, idle in PENDING:
+    for place, has_no_effect in PENDING:
         for loc, node in document.each(*place):
-            if idle(node):
-                # Only names are repeated: a URL may hold a password.
+            if has_no_effect(node):
+                # Only identifiers are shown: a URL may hold a password.
                 what = f'"{node.text}" is ' if node.text and node.text.isidentifier() else ""
-                message = f"{what}accepted, not acted on yet"
+                message = f"{what}not supported yet, so it has no effect"
                 yield document.problem(loc, message, at_key=not what, severity="warning")

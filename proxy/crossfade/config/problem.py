@@ -1,7 +1,7 @@
-"""What is wrong with a configuration, and where.
+"""Problems of a configuration, each with its place.
 
-Rule: a problem names its place as an editor does (`file:line:column`, both from 1) and as the YAML
-does (`routes[0].split`), and says in plain words what to write instead where that is known.
+Rule: a problem has its place for an editor (`file:line:column`, counted from 1) and its path in the YAML
+(`routes[0].split`), and says what to write instead if that is known.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Literal
 
 Severity = Literal["error", "warning"]
 
-# Beyond these, a near match is either no typing error or too dear to look for.
-LONGEST_GUESSED, MOST_COMPARED = 80, 2000
+# Limits of the search for similar words: a longer word is no typing error, and more words take too long.
+_MAX_WORD_LENGTH, _MAX_CHOICES = 80, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def place_of(problem: Problem) -> tuple[int, int]:
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` are all of them, warnings too, in file order."""
+    """The configuration is not valid. `problems` are all problems in file order, warnings included."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         self.problems = tuple(sorted(problems, key=place_of))
@@ -47,7 +47,7 @@ class ConfigError(Exception):
 
 
 class BadValue(ValueError):
-    """One value cannot be read; whoever knows its place makes a Problem of it."""
+    """A value is not valid. A caller that knows the place makes it a Problem."""
 
     def __init__(self, message: str, suggestion: str | None = None) -> None:
         super().__init__(message)
@@ -61,9 +61,9 @@ class UnknownKey(BadValue):
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that the writer most likely meant, if one is near."""
-    known = [choice for choice in choices if len(choice) <= LONGEST_GUESSED]
-    if len(word) > LONGEST_GUESSED or len(known) > MOST_COMPARED:
+    """The choice most similar to the word; None if none is similar."""
+    known = [choice for choice in choices if len(choice) <= _MAX_WORD_LENGTH]
+    if len(word) > _MAX_WORD_LENGTH or len(known) > _MAX_CHOICES:
         return None
     folded = {choice.lower(): choice for choice in reversed(known)}
     found = get_close_matches(word.lower(), folded, n=1)
@@ -71,7 +71,7 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def shown(value: object) -> str:
-    """A value as a message quotes it: short, on one line, and a shape by its name."""
+    """The value as messages show it: short, on one line, and only the kind of a mapping or list."""
     if value is None:
         return "empty"
     if isinstance(value, dict):

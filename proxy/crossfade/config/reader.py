@@ -1,7 +1,7 @@
 """From YAML events to a Document.
 
-Rule: whatever the text, a Document or a ConfigError, never anything else. A YAML syntax error ends
-the reading, since nothing after it can be trusted; all other problems are collected.
+Rule: any text gives a Document or a ConfigError, never anything else. Reading ends at a YAML syntax
+error, since the rest cannot be parsed reliably; all other problems are collected.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from crossfade.config.document import Document, Entry, Mark, Node, Plain, path_t
 from crossfade.config.environment import expand
 from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
-# The deepest real configuration nests 7 levels; the largest thinkable, some thousand nodes.
-DEEPEST, MOST_NODES = 50, 200_000
-AHEAD = 1024  # characters: the longest key without "?" (YAML 1.2.2), hence so far a parser looks for a ":"
-TOO_DEEP = f"nested more than {DEEPEST} levels deep"
-NULLS = frozenset({"", "~", "null"})
-KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
+# The deepest real configuration has 7 levels; a very large one has some thousand nodes.
+_MAX_DEPTH, _MAX_NODES = 50, 200_000
+_READ_AHEAD = (
+    1024  # characters: the longest key without "?" (YAML 1.2.2); a parser looks this far ahead for ":"
+)
+_TOO_DEEP = f"nested more than {_MAX_DEPTH} levels deep"
+_NULLS = frozenset({"", "~", "null"})
+_KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq"))})
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
 
 
 def read(text: str, source: str, env: Mapping[str, str]) -> Document:
-    """The document with problems so far; raises ConfigError where it cannot be read at all."""
-    refuse_unprintable(text, source)
-    return parsed(LOADER, text, source, env)
+    """The document with the problems found so far. Raises ConfigError if the YAML cannot be parsed."""
+    _refuse_unprintable(text, source)
+    return _document_of(_LOADER, text, source, env)
 
 
-def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
+def _document_of(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
     loader = parser(text)
     tree = TreeBuilder(loader, source, env)
     try:
         root = tree.document()
     except yaml.YAMLError as error:
-        # libyaml refuses a depth too (1000 levels since 0.2.6), and does so in what it reads ahead of its
-        # events, before our own limit is reached. PyYAML's own parser refuses none.
-        if parser is not yaml.SafeLoader and nested_ahead(error, text):
-            return parsed(yaml.SafeLoader, text, source, env)
-        raise ConfigError((*tree.problems, syntax_problem(error, text, source))) from None
+        # libyaml has a depth limit too (1000 levels since 0.2.6). It reads ahead of its events, so it can reach
+        # that limit before our own. PyYAML's Python parser has no limit.
+        if parser is not yaml.SafeLoader and _nests_too_deep(error, text):
+            return _document_of(yaml.SafeLoader, text, source, env)
+        raise ConfigError((*tree.problems, _syntax_problem(error, text, source))) from None
     finally:
         loader.dispose()
     if root is None:
@@ -56,46 +58,48 @@ def parsed(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Docum
     return Document(source, root, tuple(tree.problems), frozenset(tree.broken))
 
 
-def nested_ahead(error: yaml.YAMLError, text: str) -> bool:
-    """Do more brackets than may nest open in the part before the error that the parser reads ahead?"""
+def _nests_too_deep(error: yaml.YAMLError, text: str) -> bool:
+    """Whether the part that the parser read ahead before the error opens more brackets than may nest."""
     mark = getattr(error, "problem_mark", None)
-    ahead = text[max(mark.index - AHEAD, 0) : mark.index] if mark else ""
-    return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > DEEPEST
+    ahead = text[max(mark.index - _READ_AHEAD, 0) : mark.index] if mark else ""
+    return sum(map(ahead.count, "[{")) - sum(map(ahead.count, "]}")) > _MAX_DEPTH
 
 
-def refuse_unprintable(text: str, source: str) -> None:
-    # The C parser gives no line for these, and lone surrogates break it before it begins.
+def _refuse_unprintable(text: str, source: str) -> None:
+    # The C parser gives no line for these characters, and fails on lone surrogates before it starts.
     found = Reader.NON_PRINTABLE.search(text)
     if found:
         before = text[: found.start()].split("\n")
-        message = f"the character U+{ord(found[0]):04X} may not stand in YAML"
+        message = f"the character U+{ord(found[0]):04X} is not allowed in YAML"
         raise ConfigError((Problem(source, len(before), len(before[-1]) + 1, "", message),))
 
 
-def syntax_problem(error: yaml.YAMLError, text: str, source: str) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, text: str, source: str) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    if isinstance(error, TooMuch):
+    if isinstance(error, _RefusedYaml):
         return Problem(source, line, column, "", error.problem)
-    message = str(getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read")
+    message = str(
+        getattr(error, "problem", None) or getattr(error, "reason", None) or "the parser cannot read it"
+    )
     context, begun = getattr(error, "context", None), getattr(error, "context_mark", None)
     if "cannot start any token" in message:
-        message = unstartable(text, line, column)
+        message = _invalid_start(text, line, column)
     elif context and begun:
         message += f" ({context} that begins in line {begun.line + 1})"
     return Problem(source, line, column, "", f"not YAML: {message}")
 
 
-def unstartable(text: str, line: int, column: int) -> str:
+def _invalid_start(text: str, line: int, column: int) -> str:
     lines = text.split("\n")
     found = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
     if found == "\t":
-        return "a tab stands where only spaces may; indent with spaces"
+        return "a tab is not allowed here; indent with spaces"
     return f"a value may not begin with {shown(found)} unless it is in quotes"
 
 
-class TooMuch(yaml.YAMLError):
-    """It may be YAML, but reading on would be wrong or dangerous."""
+class _RefusedYaml(yaml.YAMLError):
+    """Valid YAML perhaps, but not accepted in a configuration."""
 
     def __init__(self, problem: str, mark: Mark) -> None:
         super().__init__(problem)
@@ -111,10 +115,10 @@ class TreeBuilder:
         self.source = source
         self.env = env
         self.path: list[int | str] = []
-        self.depth = 0  # not len(path): a key may nest as well
+        self.depth = 0  # not len(path): a key may be nested too
         self.problems: list[Problem] = []
         self.broken: set[Mark] = set()
-        self.anchors: dict[str, Node | None] = {}  # None while what it names is still being read
+        self.anchors: dict[str, Node | None] = {}  # None while its node is being read
 
     def document(self) -> Node | None:
         self.loader.get_event()  # the start of the stream
@@ -125,14 +129,16 @@ class TreeBuilder:
         self.loader.get_event()  # its end
         after = self.loader.get_event()
         if not isinstance(after, StreamEndEvent):
-            raise TooMuch("a second document begins here, there must be only one", mark_of(after))
+            raise _RefusedYaml(
+                "a second document begins here; the file must hold one document", _mark_of(after)
+            )
         return None if root.value is None else root
 
     def node(self, event: Any) -> Node:
         if isinstance(event, AliasEvent):
             return self.alias(event)
-        if self.depth == DEEPEST:
-            raise TooMuch(TOO_DEEP, mark_of(event))
+        if self.depth == _MAX_DEPTH:
+            raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         if event.anchor:
             self.anchors[event.anchor] = None
         self.refuse_tag(event)
@@ -142,8 +148,8 @@ class TreeBuilder:
         else:
             node = self.mapping(event) if isinstance(event, MappingStartEvent) else self.sequence(event)
         self.depth -= 1
-        if node.count > MOST_NODES:
-            raise TooMuch(f"holds more than {MOST_NODES} values once its aliases are written out", node.mark)
+        if node.count > _MAX_NODES:
+            raise _RefusedYaml(f"holds more than {_MAX_NODES} values with its aliases expanded", node.mark)
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
@@ -152,17 +158,17 @@ class TreeBuilder:
         node = self.anchors.get(event.anchor)
         if node is None:
             inside = event.anchor in self.anchors
-            what = "stands inside what it names" if inside else "names no anchor before it"
-            raise TooMuch(f"the alias *{event.anchor} {what}", mark_of(event))
-        if self.depth + node.height > DEEPEST:
-            raise TooMuch(TOO_DEEP, mark_of(event))
+            what = "is inside its own anchor" if inside else "has no anchor before it"
+            raise _RefusedYaml(f"the alias *{event.anchor} {what}", _mark_of(event))
+        if self.depth + node.height > _MAX_DEPTH:
+            raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
         return node
 
     def scalar(self, event: Any) -> Node:
-        mark = mark_of(event)
+        mark = _mark_of(event)
         plain = bool(event.implicit[0])
         text = self.expanded(event.value, mark)
-        if plain and (event.value in NULLS or text in NULLS - {""}):
+        if plain and (event.value in _NULLS or text in _NULLS - {""}):
             return Node(mark, None)
         return Node(mark, Plain(text) if plain else text)
 
@@ -178,28 +184,28 @@ class TreeBuilder:
         elements: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
             elements.append(self.below(len(elements), event))
-        return Node(mark_of(start), elements, *size(elements))
+        return Node(_mark_of(start), elements, *_count_and_height(elements))
 
     def mapping(self, start: Any) -> Node:
         entries: dict[str, Entry] = {}
         merged: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
-            mark, key = mark_of(event), self.key(event)
+            mark, key = _mark_of(event), self.key(event)
             node = self.below("?" if key is None else key, self.loader.get_event())
             if key == "<<" and isinstance(event, ScalarEvent) and event.implicit[0]:
                 merged += self.merge_sources(node)
             elif key in entries:
                 first = entries[key].key
-                self.report(mark, f'the key "{key}" is here twice, first in line {first.line}', key)
+                self.report(mark, f'the key "{key}" is given twice, first in line {first.line}', key)
             elif key is not None:
                 entries[key] = Entry(mark, node)
         for source in merged:
             entries = source.entries | entries
-        return Node(mark_of(start), entries, *size([entry.node for entry in entries.values()]))
+        return Node(_mark_of(start), entries, *_count_and_height([entry.node for entry in entries.values()]))
 
     def key(self, event: Any) -> str | None:
         """The key's text; None for a list or a mapping, which is reported."""
-        mark = mark_of(event)
+        mark = _mark_of(event)
         node = self.node(event)
         if isinstance(node.value, dict | list):
             self.report(mark, f"a key must be text, not {shown(node.value)}")
@@ -212,7 +218,7 @@ class TreeBuilder:
         for source in node.elements:
             if not isinstance(source.value, dict):
                 self.report(
-                    source.mark, f"<< must be given a mapping or a list of them, not {shown(source.value)}"
+                    source.mark, f"<< needs a mapping or a list of mappings, not {shown(source.value)}"
                 )
         return node.elements
 
@@ -223,18 +229,18 @@ class TreeBuilder:
         return node
 
     def refuse_tag(self, event: Any) -> None:
-        if event.tag not in KNOWN_TAGS:
-            self.report(mark_of(event), f"the tag {shown(event.tag)} has no meaning here")
+        if event.tag not in _KNOWN_TAGS:
+            self.report(_mark_of(event), f"the tag {shown(event.tag)} is not supported")
 
     def report(self, mark: Mark, message: str, *below: str) -> None:
         path = path_text((*self.path, *below))
         self.problems.append(Problem(self.source, mark.line, mark.column, path, message))
 
 
-def size(below: list[Node]) -> tuple[int, int]:
-    """Count and height of the node above these."""
+def _count_and_height(below: list[Node]) -> tuple[int, int]:
+    """Count and height of the parent of these nodes."""
     return 1 + sum(node.count for node in below), 1 + max((node.height for node in below), default=0)
 
 
-def mark_of(event: Any) -> Mark:
+def _mark_of(event: Any) -> Mark:
     return Mark(event.start_mark.line + 1, event.start_mark.column + 1)

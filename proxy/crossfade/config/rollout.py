@@ -1,7 +1,7 @@
-"""A rollout as written: who tries to replace whom, in which steps, and what must hold.
+"""A rollout as written: champion, challenger, steps and checks.
 
-Rule: weights are integers out of 10 000, durations seconds, shares fractions. Steps that are not
-written stay empty here: it is the strategy that knows its preset.
+Rule: weights are integers out of 10 000, durations are seconds, shares are fractions. Steps that are not
+written stay empty here; the strategy adds its preset later.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from crossfade.config.section import (
     at_most,
     spelled,
 )
+from crossfade.scale import RECENT_KEPT
 
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
 Metric = Literal["error_rate", "latency", "requests", "score_divergence", "disagreement", "kpi", "prometheus"]
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
-FUSE_MEMORY = 512  # outcomes that the data plane reports in order; more than these a fuse cannot see
 
 
-def written_bound(value: Any, info: ValidationInfo) -> object:
-    """A bound in the unit of its metric; where that is itself in doubt, in any unit there is."""
+def _read_bound(value: Any, info: ValidationInfo) -> object:
+    """A bound in the unit of its metric; in any unit if the metric is not valid."""
     if value is None:
         return None
     if info.field_name == "max_ratio":
         return units.number(value)
     metric = info.data.get("metric")
-    return any_unit(value) if metric is None else in_unit_of(metric, value)
+    return _in_any_unit(value) if metric is None else _in_unit_of(metric, value)
 
 
-def in_unit_of(metric: Metric, value: object) -> object:
+def _in_unit_of(metric: Metric, value: object) -> object:
     if metric in ("error_rate", "disagreement"):
         return units.share(value)
     if metric == "latency":
@@ -58,7 +58,7 @@ def in_unit_of(metric: Metric, value: object) -> object:
     return units.whole(value) if metric == "requests" else units.number(value)
 
 
-def any_unit(value: object) -> object:
+def _in_any_unit(value: object) -> object:
     for read in (units.share, units.seconds, units.number):
         try:
             return read(value)
@@ -71,34 +71,39 @@ BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]
 
 
 class CheckConfig(Section):
-    """One question asked of the evidence: a metric and exactly one bound."""
+    """A metric and exactly one bound for it."""
 
-    metric: Metric = Field(description="what is measured")
-    quantile: Quantile | None = Field(default=None, description="of latency: p50, p99, p99.9")
+    metric: Metric = Field(description="the metric")
+    quantile: Quantile | None = Field(default=None, description="for latency: p50, p99, p99.9")
     name: Text | None = Field(
-        default=None, description="of a kpi: which; of a prometheus query: what to call it"
+        default=None, description="for kpi: its name; for prometheus: a title for the query"
     )
     query: Text | None = Field(
-        default=None, description="of prometheus: PromQL with one number as its answer"
+        default=None, description="for prometheus: a PromQL query with one number as its result"
     )
     max: BoundValue = Field(
-        default=None, description="at most this: a share, a duration or a number, as the metric is"
+        default=None,
+        description="the largest allowed value: a share, a duration or a number, as the metric is",
     )
-    min: BoundValue = Field(default=None, description="at least this")
-    max_increase: BoundValue = Field(default=None, description="at most this much above the champion")
-    max_ratio: BoundValue = Field(default=None, description="at most this many times the champion")
-    min_increase: BoundValue = Field(default=None, description="at least this much above the champion")
+    min: BoundValue = Field(default=None, description="the smallest allowed value")
+    max_increase: BoundValue = Field(
+        default=None, description="the largest allowed increase over the champion"
+    )
+    max_ratio: BoundValue = Field(default=None, description="the largest allowed ratio to the champion")
+    min_increase: BoundValue = Field(
+        default=None, description="the smallest required increase over the champion"
+    )
 
-    read_bounds = field_validator(*BOUNDS, mode="before")(written_bound)
+    read_bounds = field_validator(*BOUNDS, mode="before")(_read_bound)
 
     @cached_property
     def bound(self) -> Bound:
-        """Which bound is set; the rules see to it that it is exactly one."""
+        """The bound that is set; the rules check that it is exactly one."""
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
 
 
 class StepConfig(Section):
-    """One weight of the challenger, or one share of copies for it, and what must hold before the next."""
+    """One weight of the challenger, or one mirror share, and when the next step may begin."""
 
     model_config = ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["weight"]}, {"required": ["mirror"]}]}
@@ -106,73 +111,76 @@ class StepConfig(Section):
 
     weight: Weight = Field(
         default=0,
-        description="the challenger's share of the route; without one only testers and copies reach it",
+        description="the challenger's share of the route; at 0 it gets only mirrored requests and testers",
         json_schema_extra={"default": "0%"},
     )
     mirror: Weight = Field(
         default=0,
-        description="the share of the route's requests that it gets copies of, in place of a weight",
+        description="the share of the route's requests that is mirrored to the challenger; instead of a weight",
         json_schema_extra={"default": "0%"},
     )
-    hold: Duration = Field(default=0.0, description="how long at least")
-    approval: Flag = Field(default=False, description="whether an operator must agree to go on")
+    hold: Duration = Field(default=0.0, description="the minimum duration of the step")
+    approval: Flag = Field(default=False, description="true: an operator must approve the next step")
     min_requests: Count | None = Field(
-        default=None, description="the challenger's requests; the rollout's, if not given"
+        default=None,
+        description="requests that the challenger must have answered; min_requests of the rollout if not given",
     )
 
 
 class FuseConfig(Section):
     """A hard limit for gross failure that acts within seconds, without statistics."""
 
-    consecutive_errors: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
-        default=10, description="errors in a row"
+    consecutive_errors: Annotated[Count, at_most(RECENT_KEPT)] = Field(
+        default=10, description="the fuse trips at this many errors in a row"
     )
     error_share: Annotated[Share, POSITIVE] = Field(
-        default=0.5, description="share of errors, of the last requests"
+        default=0.5, description="the fuse trips at this share of errors among the last requests"
     )
-    of_last: Annotated[Count, at_most(FUSE_MEMORY)] = Field(
-        default=20, description="how many requests these are"
+    of_last: Annotated[Count, at_most(RECENT_KEPT)] = Field(
+        default=20, description="the number of last requests for error_share"
     )
 
 
 class RolloutConfig(Section):
-    """One attempt to put a challenger in charge."""
+    """One attempt to make a challenger the champion."""
 
-    strategy: Strategy = Field(description="the preset that gives steps and checks where none are written")
+    strategy: Strategy = Field(description="the preset for steps and checks that are not written")
     champion: Name = Field(description="the backend in charge")
     challenger: Name = Field(description="the backend on trial")
     steps: tuple[StepConfig, ...] = Field(
-        default=(), description="rising weights; the strategy's own, if not given"
+        default=(),
+        description="steps with rising mirror shares, then rising weights; those of the strategy if not given",
     )
-    min_requests: Count = Field(default=100, description="requests per step, on the challenger")
+    min_requests: Count = Field(
+        default=100, description="requests that the challenger must have answered in each step"
+    )
     max_step_time: Annotated[Duration, POSITIVE] | None = Field(
-        default=None, description="then: on_undecided"
+        default=None,
+        description="the maximum duration of a step; after it, on_undecided applies; no maximum if not given",
     )
     on_undecided: Literal["pause", "abort", "advance"] = Field(
-        default="pause", description="when the evidence does not suffice in time"
+        default="pause", description="the action when a check is still undecided after max_step_time"
     )
-    watch: Duration = Field(
-        default=0.0, description="how long a promoted challenger can still be rolled back by a FAIL"
-    )
+    watch: Duration = Field(default=0.0, description="how long after a promotion a failed check rolls back")
     cut_after: Duration | None = Field(
         default=None,
-        description="how long what is in flight to a challenger may go on when it is aborted or rolled back; "
-        "to its end, if not given",
+        description="how long requests in flight to the challenger may go on after an abort or rollback; "
+        "until they end if not given",
     )
     warm_up: Duration = Field(
         default=0.0,
-        description="how long after its first request, and after a return of either backend, only the fuse looks",
+        description="how long after the challenger's first request, and after a backend returns, only the fuse is evaluated",
     )
     checks: Annotated[tuple[CheckConfig, ...], OneOrMany()] = Field(
-        default=(), description="what must hold at each step"
+        default=(), description="checks that must pass at each step"
     )
     fuse: Annotated[FuseConfig | None, OrFalse()] = Field(
-        default_factory=FuseConfig, description="on unless it is false"
+        default_factory=FuseConfig, description="the fuse; false turns it off"
     )
     alpha: Annotated[Share, POSITIVE, at_most(0.5)] = Field(
-        default=0.01, description="the chance of a wrong verdict that is accepted over a whole rollout"
+        default=0.01, description="the accepted probability of a wrong FAIL over a whole rollout"
     )
     advance_early: Annotated[Share, POSITIVE, at_most(0.5)] | None = Field(
         default=None,
-        description="end a hold once each limit is proven to be kept, at this chance of being wrong; off by default",
+        description="end a hold early once each check is proven to hold, with this probability of error; off if not given",
     )

@@ -1,6 +1,6 @@
-"""What the parts of a rollout mean together, and a rollout beside its route's split and mirrors.
+"""Rules about the parts of a rollout, and about a rollout and the split and mirrors of its route.
 
-Rule: as for all rules, the document is read, and what cannot be read is passed over.
+Rule: as all rules do, they read the document and skip values that are not valid.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from crossfade.config import units
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import BadValue, Problem, listed
 from crossfade.config.rollout import BOUNDS, Metric
+from crossfade.scale import WHOLE
 
-# Which bounds a metric can be held to, and which further keys it needs and takes.
-FITTING: dict[str, tuple[str, ...]] = {
+# The bounds that a metric takes, and the other keys that it needs and takes.
+_BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
     "latency": ("max", "max_ratio"),
     "requests": ("min",),
@@ -23,236 +24,240 @@ FITTING: dict[str, tuple[str, ...]] = {
     "kpi": ("min_increase", "min", "max_increase", "max"),
     "prometheus": ("max", "min"),
 }
-NEEDED = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
-TAKEN = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name")}
-FURTHER = ("quantile", "name", "query")
+_REQUIRED_KEY = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
+_OPTIONAL_KEYS = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name")}
+_OTHER_KEYS = ("quantile", "name", "query")
 
 
-def champion_is_challenger(document: Document) -> Iterator[Problem]:
+def _champion_is_challenger(document: Document) -> Iterator[Problem]:
     for loc, rollout in document.each("routes", "*", "rollout", "*"):
-        champion, challenger = text_at(rollout, "champion"), text_at(rollout, "challenger")
+        champion, challenger = _text_at(rollout, "champion"), _text_at(rollout, "challenger")
         if champion is not None and champion == challenger:
-            message = f'must be another backend than the champion, both are "{champion}"'
+            message = f'must be another backend than the champion "{champion}"'
             yield document.problem((*loc, "challenger"), message)
 
 
-def split_beside_rollout(document: Document) -> Iterator[Problem]:
-    """A rollout moves weights between champion and challengers; another would lose its share to it."""
+def _split_names_outside_rollout(document: Document) -> Iterator[Problem]:
+    """A rollout moves weights between champion and challengers; another backend would lose its share to them."""
     for loc, route in document.each("routes", "*"):
-        split, rollouts = route.child("split"), elements(route.child("rollout"))
-        named = [text_at(rollout, key) for rollout in rollouts for key in ("champion", "challenger")]
-        if split is None or not split.entries or not rollouts or not exist(document, *named):
+        split, rollouts = route.child("split"), _elements(route.child("rollout"))
+        named = [_text_at(rollout, key) for rollout in rollouts for key in ("champion", "challenger")]
+        if split is None or not split.entries or not rollouts or not _backends_exist(document, *named):
             continue
         for name in split.entries:
-            if name not in named and exist(document, name):
-                message = f'"{name}" is neither champion nor challenger of the rollout on this route'
+            if name not in named and _backends_exist(document, name):
+                message = f'"{name}" is neither champion nor challenger of a rollout of this route'
                 yield document.problem((*loc, "split", name), message, at_key=True)
         champion = named[0]
         if champion not in split.entries:
-            message = f'the champion must be in the split of its route, "{champion}" is not'
+            message = f'the champion must be in the split of the route; "{champion}" is not'
             yield document.problem((*loc, "rollout", 0, "champion"), message)
 
 
-def rollouts_side_by_side(document: Document) -> Iterator[Problem]:
-    """Several challengers of one champion: who they are, and that each has a share that is its own."""
+def _concurrent_rollouts(document: Document) -> Iterator[Problem]:
+    """Several challengers of one champion: they differ, and each has its own share."""
     for loc, route in document.each("routes", "*"):
-        rollouts = elements(route.child("rollout"))
+        rollouts = _elements(route.child("rollout"))
         if len(rollouts) < 2:
             continue
-        champion, challengers = text_at(rollouts[0], "champion"), set[str | None]()
+        champion, challengers = _text_at(rollouts[0], "champion"), set[str | None]()
         for index, rollout in enumerate(rollouts):
             at = (*loc, "rollout", index)
-            other, challenger = text_at(rollout, "champion"), text_at(rollout, "challenger")
+            other, challenger = _text_at(rollout, "champion"), _text_at(rollout, "challenger")
             if champion and other and other != champion:
-                message = f'the rollouts of a route have one champion, that of the first is "{champion}"'
+                message = (
+                    f'the rollouts of a route must have the same champion, and the first names "{champion}"'
+                )
                 yield document.problem((*at, "champion"), message)
             if challenger and challenger in challengers:
-                message = f'"{challenger}" is the challenger of another rollout of this route already'
+                message = f'"{challenger}" is already the challenger of another rollout of this route'
                 yield document.problem((*at, "challenger"), message)
             challengers.add(challenger)
-            if text_at(rollout, "strategy") == "blue_green":
+            if _text_at(rollout, "strategy") == "blue_green":
                 message = (
-                    "blue_green gives its challenger everything, so it can be the only rollout of a route"
+                    "blue_green must be the only rollout of a route, since its challenger gets all traffic"
                 )
                 yield document.problem((*at, "strategy"), message)
             elif "steps" not in rollout.given:
-                message = 'needs the key "steps", since there is another rollout on this route'
+                message = 'needs the key "steps", since the route has several rollouts'
                 yield document.problem(at, message)
-        yield from too_much_together(loc, rollouts, document)
+        yield from _champion_without_share(loc, rollouts, document)
 
 
-def too_much_together(loc: Loc, rollouts: Sequence[Node], document: Document) -> Iterator[Problem]:
-    """At the first rollout with which the champion would be left without a share."""
+def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Document) -> Iterator[Problem]:
+    """A problem at the first rollout that leaves the champion without a share."""
     total = 0
     for index, rollout in enumerate(rollouts):
         steps = rollout.child("steps")
         last = steps.elements[-1] if steps and steps.elements else None
         try:
-            total += parts_of(last, "weight") if last else 0
+            total += _weight_at(last, "weight") if last else 0
         except BadValue:
             return
-        if total >= units.WHOLE:
-            end = units.percent(total / units.WHOLE)
-            message = f"must leave the champion a share; the challengers up to this one end at {end} together"
+        if total >= WHOLE:
+            end = units.percent(total / WHOLE)
+            message = f"must leave the champion a share; the last steps of the challengers up to this one add up to {end}"
             yield document.problem((*loc, "rollout", index, "steps"), message)
             return
 
 
-def exist(document: Document, *backends: str | None) -> bool:
-    """A backend that does not exist is a problem by itself; what follows from it is none."""
+def _backends_exist(document: Document, *backends: str | None) -> bool:
+    """Whether all of them exist. An unknown backend is one problem; what follows from it is not reported."""
     return all(name is not None and document.root.child("backends", name) for name in backends)
 
 
-def mirror_beside_split(document: Document) -> Iterator[Problem]:
+def _mirror_to_split_backend(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         split, mirrors = route.child("split"), route.child("mirror")
         for index, mirror in enumerate(mirrors.elements if mirrors and split else ()):
-            name = text_at(mirror, "to")
+            name = _text_at(mirror, "to")
             if split and name in split.entries:
-                message = f'"{name}" is in the split as well, so it would see some requests twice'
+                message = f'"{name}" is in the split too, so it gets some requests twice'
                 yield document.problem((*loc, "mirror", index, "to"), message, severity="warning")
 
 
-def steps_that_do_not_rise(document: Document) -> Iterator[Problem]:
-    """Shares of copies rise as weights do, and come before them."""
+def _steps_not_rising(document: Document) -> Iterator[Problem]:
+    """Mirror shares rise as weights do, and come before all weights."""
     for loc, steps in document.each("routes", "*", "rollout", "*", "steps"):
-        before = (-1, 0)  # a preview has neither
+        before = (-1, 0)  # a first step may have weight 0 and no mirror
         for index, step in enumerate(steps.elements):
             try:
-                weight, mirror = parts_of(step, "weight"), parts_of(step, "mirror")
+                weight, mirror = _weight_at(step, "weight"), _weight_at(step, "mirror")
             except BadValue:
                 continue
             if not {"weight", "mirror"} & set(step.given):
-                yield document.problem((*loc, index), 'needs the key "weight", or "mirror"')
+                yield document.problem((*loc, index), 'needs the key "weight" or "mirror"')
             elif weight and mirror:
-                message = "a step has a weight or a mirror; copies come first, in a step of their own"
+                message = "a step has a weight or a mirror, not both; write two steps, first the mirror"
                 yield document.problem((*loc, index, "mirror"), message, at_key=True)
             elif (weight, mirror) <= before:
                 key = "mirror" if mirror else "weight"
-                has = units.percent((before[0] or before[1]) / units.WHOLE)
-                what = " of copies" if before[1] else ""
+                has = units.percent((before[0] or before[1]) / WHOLE)
+                what = "mirror" if before[1] else "weight"
                 place = (*loc, index, key) if key in step.given else (*loc, index)
-                yield document.problem(place, f"must be more than the step before, which has {has}{what}")
+                yield document.problem(
+                    place, f"must be more than the step before, which has the {what} {has}"
+                )
             before = (weight, mirror)
 
 
-def parts_of(step: Node, key: str) -> int:
-    """Out of 10 000. Raises BadValue."""
+def _weight_at(step: Node, key: str) -> int:
+    """The weight at this key, out of 10 000. Raises BadValue."""
     found = step.child(key)
     return units.weight(found.value) if found else 0
 
 
-def copies_nobody_asks(document: Document) -> Iterator[Problem]:
-    """Steps of copies would be passed with nothing known, were all checks to wait for live traffic."""
+def _mirror_steps_without_check(document: Document) -> Iterator[Problem]:
+    """Mirror steps would pass without evidence if all checks needed live traffic."""
     for loc, rollout in document.each("routes", "*", "rollout", "*"):
         checks, steps = rollout.child("checks"), rollout.child("steps")
-        asks = [check for check in checks.elements if can_ask_copies(check)] if checks else []
+        asks = [check for check in checks.elements if _applies_to_copies(check)] if checks else []
         if checks is None or not checks.elements or asks:
             continue
         mirrors = [step.child("mirror") for step in steps.elements] if steps else []
-        if any(mirrors) or (steps is None and text_at(rollout, "strategy") == "shadow"):
+        if any(mirrors) or (steps is None and _text_at(rollout, "strategy") == "shadow"):
             message = (
-                "copies can be asked none of these; add one with a limit of its own, as error_rate with max"
+                "mirror steps need a check that mirrored requests can answer, such as error_rate with max"
             )
             yield document.problem((*loc, "checks"), message, at_key=True)
 
 
-def can_ask_copies(check: Node) -> bool:
-    live = text_at(check, "metric") in ("kpi", "score_divergence")
+def _applies_to_copies(check: Node) -> bool:
+    live = _text_at(check, "metric") in ("kpi", "score_divergence")
     return not live and any(key in check.given for key in ("max", "min"))
 
 
-def unfit_checks(document: Document) -> Iterator[Problem]:
+def _unfit_checks(document: Document) -> Iterator[Problem]:
     for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
-        metric = text_at(check, "metric")
-        if metric in FITTING:
-            yield from unfit_bounds(loc, check, metric, document)
-            yield from unfit_keys(loc, check, metric, document)
+        metric = _text_at(check, "metric")
+        if metric in _BOUNDS_OF:
+            yield from _unfit_bounds(loc, check, metric, document)
+            yield from _unfit_keys(loc, check, metric, document)
 
 
-def unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
+def _unfit_bounds(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
     given = [key for key in check.given if key in BOUNDS]
-    fitting = [bound for bound in given if bound in FITTING[metric]]
+    fitting = [bound for bound in given if bound in _BOUNDS_OF[metric]]
     if not given:
-        yield document.problem((*loc, "metric"), f"{metric} needs a bound: {listed(FITTING[metric])}")
+        yield document.problem((*loc, "metric"), f"{metric} needs a bound: {listed(_BOUNDS_OF[metric])}")
     for bound in given:
         if bound not in fitting:
-            message = f"{metric} can be held to {listed(FITTING[metric])}, not to {bound}"
+            message = f"{metric} takes the bound {listed(_BOUNDS_OF[metric])}, not {bound}"
             yield document.problem((*loc, bound), message, at_key=True)
     for bound in fitting[1:]:
-        message = f"a check has one bound, and {fitting[0]} is there already; write a second check"
+        message = f"a check has one bound, and {fitting[0]} is given already; write a second check"
         yield document.problem((*loc, bound), message, at_key=True)
 
 
-def unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
-    needed = NEEDED.get(metric)
+def _unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Iterator[Problem]:
+    needed = _REQUIRED_KEY.get(metric)
     if needed and needed not in check.given:
         yield document.problem((*loc, "metric"), f'{metric} needs the key "{needed}"')
-    for key in FURTHER:
-        if key in check.given and key not in TAKEN.get(metric, ()):
-            yield document.problem((*loc, key), f"{metric} has no {key}", at_key=True)
+    for key in _OTHER_KEYS:
+        if key in check.given and key not in _OPTIONAL_KEYS.get(metric, ()):
+            yield document.problem((*loc, key), f'{metric} does not take the key "{key}"', at_key=True)
 
 
-def queries_to_nobody(document: Document) -> Iterator[Problem]:
+def _queries_without_server(document: Document) -> Iterator[Problem]:
     if document.root.child("prometheus", "url") is not None:
         return
     for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
-        if text_at(check, "metric") == "prometheus" and "query" in check.given:
+        if _text_at(check, "metric") == "prometheus" and "query" in check.given:
             message = "a query needs a server: prometheus: {url: http://…} at the top of the file"
             yield document.problem((*loc, "metric"), message)
 
 
-def decisions_nobody_makes(document: Document) -> Iterator[Problem]:
-    """What compares decisions needs them told, and copies to compare."""
+def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
+    """Noise and disagreement need decisions in the answers, and disagreement needs mirrored requests."""
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
         given = prediction.given if prediction else ()
         if "decision" in given and "score" not in given:
-            message = 'needs the key "score", the number that is compared with it'
+            message = 'needs the key "score" too: the number that is compared with the decision'
             yield document.problem((*loc, "prediction", "decision"), message, at_key=True)
-        for index, mirror in enumerate(elements(route.child("mirror"))):
-            if text_at(mirror, "noise") not in (None, "0", "0%") and not {"decision", "label"} & set(given):
-                message = "has no effect without decisions: prediction: {score: …, decision: …}, or a label"
+        for index, mirror in enumerate(_elements(route.child("mirror"))):
+            if _text_at(mirror, "noise") not in (None, "0", "0%") and not {"decision", "label"} & set(given):
+                message = "has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                 place = (*loc, "mirror", index, "noise")
                 yield document.problem(place, message, at_key=True, severity="warning")
-        for at, rollout in enumerate(elements(route.child("rollout"))):
-            for index, check in enumerate(elements(rollout.child("checks"))):
-                if text_at(check, "metric") != "disagreement":
+        for at, rollout in enumerate(_elements(route.child("rollout"))):
+            for index, check in enumerate(_elements(rollout.child("checks"))):
+                if _text_at(check, "metric") != "disagreement":
                     continue
                 place = (*loc, "rollout", at, "checks", index, "metric")
                 if not {"decision", "label"} & set(given):
-                    message = "disagreement needs decisions: prediction: {score: …, decision: …}, or a label"
+                    message = "disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                     yield document.problem(place, message)
-                elif not copies_challenger(route, rollout):
-                    message = "nothing is mirrored to the challenger, so there are no decisions to compare"
+                elif not _mirrors_challenger(route, rollout):
+                    message = "no decisions are compared, since no request is mirrored to the challenger"
                     yield document.problem(place, message, severity="warning")
 
 
-def copies_challenger(route: Node, rollout: Node) -> bool:
-    steps, challenger = rollout.child("steps"), text_at(rollout, "challenger")
-    mirrors = [text_at(mirror, "to") for mirror in elements(route.child("mirror"))]
-    preset = steps is None and text_at(rollout, "strategy") == "shadow"
-    return preset or challenger in mirrors or any(step.child("mirror") for step in elements(steps))
+def _mirrors_challenger(route: Node, rollout: Node) -> bool:
+    steps, challenger = rollout.child("steps"), _text_at(rollout, "challenger")
+    mirrors = [_text_at(mirror, "to") for mirror in _elements(route.child("mirror"))]
+    preset = steps is None and _text_at(rollout, "strategy") == "shadow"
+    return preset or challenger in mirrors or any(step.child("mirror") for step in _elements(steps))
 
 
-def elements(node: Node | None) -> Sequence[Node]:
+def _elements(node: Node | None) -> Sequence[Node]:
     return node.elements if node else ()
 
 
-def text_at(node: Node, *keys: str) -> str | None:
+def _text_at(node: Node, *keys: str) -> str | None:
     found = node.child(*keys)
     return found.text if found else None
 
 
 ROLLOUT_RULES = (
-    champion_is_challenger,
-    split_beside_rollout,
-    rollouts_side_by_side,
-    mirror_beside_split,
-    steps_that_do_not_rise,
-    copies_nobody_asks,
-    queries_to_nobody,
-    decisions_nobody_makes,
-    unfit_checks,
+    _champion_is_challenger,
+    _split_names_outside_rollout,
+    _concurrent_rollouts,
+    _mirror_to_split_backend,
+    _steps_not_rising,
+    _mirror_steps_without_check,
+    _queries_without_server,
+    _comparison_without_decisions,
+    _unfit_checks,
 )
-assert set(FITTING) == set(get_args(Metric))
+assert set(_BOUNDS_OF) == set(get_args(Metric))

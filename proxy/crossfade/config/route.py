@@ -1,7 +1,7 @@
-"""What a route says: which requests are its own, where they go, and on what terms.
+"""A route as written: its match, its split, and the limits of its requests.
 
-Rule: weights and samples are integers out of 10 000, durations seconds, sizes bytes, names checked for
-their form only: whether they exist is for the rules.
+Rule: weights and samples are integers out of 10 000, durations are seconds, sizes are bytes. Only the form
+of a name is checked here; the rules check that the name exists.
 """
 
 from __future__ import annotations
@@ -34,36 +34,37 @@ from crossfade.config.section import (
     spelled,
     token,
 )
+from crossfade.scale import WHOLE
 
-SLOWEST = 0.00001  # requests a second: about one a day
+_MIN_RATE = 0.00001  # requests a second: about one a day
 
 Protocol = Literal["json", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
 
-# A term is a split.Term until the whole split is seen, and only then the int that it is declared to be.
+# A value is a split.Term until `split.weights` has seen the whole split; then it is the int declared here.
 SplitWeight = Annotated[int, PlainValidator(split.term), spelled(AS_NUMBER, AS_SHARE)]
 Split = Annotated[dict[Name, SplitWeight], AfterValidator(split.weights)]
 
 
-def upgrade(value: object) -> str:
+def _upgrade(value: object) -> str:
     if token(value).lower() == "h2c":
-        raise BadValue("must not be h2c: behind such an upgrade no request could be seen or counted")
+        raise BadValue("must not be h2c: the requests of such a connection cannot be routed or counted")
     return token(value).lower()
 
 
 class MirrorConfig(Section):
-    """A copy of each sampled request; the client never sees or waits for its answer."""
+    """A copy of each sampled request; the client never sees the copy's answer or waits for it."""
 
     to: Name = Field(description="the backend that gets the copies")
     sample: Weight = Field(
-        default=10_000,
+        default=WHOLE,
         description="the share of requests that is copied",
         json_schema_extra={"default": "100%"},
     )
     noise: Weight = Field(
         default=0,
-        description="of these, the share that is sent to the champion once more after its answer, to measure its own "
-        "jitter: so much more traffic for it, and never where a request has side effects",
+        description="the share of the mirrored requests that is also sent to the champion a second time, to measure "
+        "its noise; it adds this much traffic, and must be 0 for requests with side effects",
         json_schema_extra={"default": "0%"},
     )
 
@@ -71,91 +72,109 @@ class MirrorConfig(Section):
 class PredictionConfig(Section):
     """How to read a prediction from an answer: JSON paths, or a protocol."""
 
-    protocol: Protocol = Field(default="json", description="what the answers look like")
-    score: JsonPath | None = Field(default=None, description="the number predicted")
+    protocol: Protocol = Field(default="json", description="the protocol of the answers")
+    score: JsonPath | None = Field(default=None, description="the path to the predicted number")
     label: JsonPath | None = Field(
-        default=None, description="the class predicted; it is the decision where no threshold is given"
+        default=None,
+        description="the path to the predicted class; it is the decision if `decision` is not given",
     )
-    decision: Number | None = Field(default=None, description="the score from which on the decision is yes")
+    decision: Number | None = Field(
+        default=None, description="the threshold: the decision is yes if the score is at least this"
+    )
     segment: Annotated[tuple[JsonPath, ...], OneOrMany()] = Field(
-        default=(), description="what to tell apart in reports"
+        default=(), description="the paths to the values that reports are split by"
     )
 
 
 class FeedbackConfig(Section):
-    """What became of the predictions, as reported to the admin API."""
+    """The true outcomes of predictions, reported to the admin API."""
 
     horizon: Annotated[Duration, POSITIVE] = Field(
-        description="how long after the prediction it still counts"
+        description="feedback counts up to this long after the prediction"
     )
 
 
 class RetryConfig(Section):
-    """When a request may be sent once more."""
+    """When a request may be retried."""
 
     attempts: Annotated[Whole, at_least(0), at_most(10)] = Field(
-        default=1, description="further attempts; 0 is none"
+        default=1, description="the maximum number of retries; 0 turns them off"
     )
-    budget: Share = Field(default=0.2, description="share of the active requests that may be retries")
-    pure: Flag = Field(default=False, description="whether even a POST may be repeated")
+    budget: Share = Field(default=0.2, description="the share of the active requests that may be retries")
+    pure: Flag = Field(
+        default=False, description="true: requests of any method may be repeated, POST included"
+    )
 
 
 class RateConfig(Section):
     """A token bucket for each key."""
 
     key: RateKey = Field(
-        description="client_ip, or what a sticky key may be; a request without it goes by its client's address"
+        description="client_ip, or any sticky key; a request without the key is counted by its client's address"
     )
-    per_second: Annotated[Number, POSITIVE, at_least(SLOWEST)] = Field(
-        description="requests let through in the long run"
+    per_second: Annotated[Number, POSITIVE, at_least(_MIN_RATE)] = Field(
+        description="requests admitted per second in the long run"
     )
-    burst: Count = Field(description="requests let through at once")
+    burst: Count = Field(description="requests admitted at once")
 
 
 class LimitsConfig(Section):
-    """What a request may cost."""
+    """Limits of a route's requests."""
 
-    body: Size | None = Field(default=None, description="the largest body; none is no limit")
-    rate: RateConfig | None = Field(default=None, description="the most requests for a key; none is no limit")
+    body: Size | None = Field(default=None, description="the largest body; no limit if not given")
+    rate: RateConfig | None = Field(
+        default=None, description="the rate limit for each key; no limit if not given"
+    )
     inspect: Size = Field(
-        default=65_536, description="how much of a body is kept to read a field of it or to send it again"
+        default=65_536,
+        description="bodies up to this size can be read for JSON conditions and keys, and kept for a retry",
     )
 
 
 class NotifyConfig(Section):
-    """Whom to tell of decisions."""
+    """A webhook that is told of decisions."""
 
-    webhook: Annotated[str, BeforeValidator(address.web_url)] = Field(description="the URL that gets a POST")
+    webhook: Annotated[str, BeforeValidator(address.web_url)] = Field(
+        description="the URL that each decision is posted to"
+    )
     on: Annotated[tuple[Occasion, ...], OneOrMany()] = Field(
-        default=("promote", "abort", "rollback", "undecided"), description="of which decisions"
+        default=("promote", "abort", "rollback", "undecided"), description="the decisions that are sent"
     )
 
 
 class RouteConfig(Section):
-    """A match, and where the traffic that matches goes. The first match in file order wins."""
+    """A match, and where the matching traffic goes. The first matching route in file order wins."""
 
     name: Name = Field(
-        description="letters, digits, hyphens, dots and underscores; part of the salt, so keep it"
+        description="letters, digits, hyphens, dots and underscores; a new name reassigns all sticky keys"
     )
-    match: MatchConfig = Field(default_factory=MatchConfig, description="everything, if not given")
+    match: MatchConfig = Field(
+        default_factory=MatchConfig, description="the requests of the route; all if not given"
+    )
     sticky: Annotated[tuple[StickyKey, ...], OneOrMany()] = Field(
-        default=(), description="what keeps a caller on one backend; of several, the first that is present"
+        default=(), description="the keys that keep a caller on one backend; the first one present counts"
     )
-    split: Split = Field(description="percentages that add up to 100%, or plain weights")
+    split: Split = Field(
+        description="the weight of each backend: percentages that add up to 100%, or plain weights"
+    )
     fallback: Name | None = Field(
-        default=None, description="the backend that answers for one that fails before its first byte"
+        default=None, description="the backend that answers if the assigned one fails before its first byte"
     )
     mirror: Annotated[tuple[MirrorConfig, ...], OneOrMany()] = Field(
-        default=(), description="who gets copies"
+        default=(), description="the backends that get copies of requests"
     )
-    prediction: PredictionConfig | None = Field(default=None, description="how to read predictions")
-    feedback: FeedbackConfig | None = Field(default=None, description="what became of predictions")
-    retry: RetryConfig = Field(default_factory=RetryConfig, description="when to send again")
-    upgrades: Annotated[tuple[Annotated[str, BeforeValidator(upgrade)], ...], OneOrMany()] = Field(
-        default=("websocket",), description="the protocols a connection may be upgraded to"
+    prediction: PredictionConfig | None = Field(
+        default=None, description="how to read predictions from answers"
     )
-    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="what a request may cost")
+    feedback: FeedbackConfig | None = Field(default=None, description="the true outcomes of predictions")
+    retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")
+    upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(
+        default=("websocket",), description="the protocols that a connection may be upgraded to"
+    )
+    limits: LimitsConfig = Field(default_factory=LimitsConfig, description="limits of the route's requests")
     rollout: Annotated[tuple[RolloutConfig, ...], OneOrMany()] = Field(
-        default=(), description="the attempt to put a challenger in charge, or several of one champion's"
+        default=(), description="the rollout of a challenger, or several rollouts with the same champion"
     )
-    notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(default=(), description="whom to tell")
+    notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
+        default=(), description="webhooks for decisions"
+    )

@@ -1,7 +1,7 @@
-"""What the parts of a configuration mean together.
+"""Rules about several values of a configuration together.
 
-Rule: the rules read the document, not the models, so that an error in one place hides none in another;
-what a rule cannot read it passes over, as that is somebody else's problem and reported already.
+Rule: the rules read the document, not the models, so that an error in one place does not hide another.
+A rule skips values that are not valid; the models report those.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from crossfade.config.problem import BadValue, Problem, listed, nearest
 from crossfade.config.reach import covers
 from crossfade.config.rollout_rules import ROLLOUT_RULES
 
-PATH_KINDS = ("path", "prefix", "regex")
+_PATH_KINDS = ("path", "prefix", "regex")
 
 
-def unknown_backends(document: Document) -> Iterator[Problem]:
+def _unknown_backends(document: Document) -> Iterator[Problem]:
     backends = document.root.child("backends")
     if backends is None or not backends.entries:
         return
-    for loc, name, at_key in backend_names(document):
+    for loc, name, at_key in _backend_names(document):
         if name not in backends.entries:
             near = nearest(name, backends.entries)
             yield document.problem(loc, f'no backend is named "{name}"', near, at_key=at_key)
 
 
-def unused_backends(document: Document) -> Iterator[Problem]:
+def _unused_backends(document: Document) -> Iterator[Problem]:
     backends = document.root.child("backends")
-    used = {name for _, name, _ in backend_names(document)}
+    used = {name for _, name, _ in _backend_names(document)}
     for name in backends.entries if backends else ():
         if name not in used:
             loc = ("backends", name)
             yield document.problem(loc, "no route uses this backend", at_key=True, severity="warning")
 
 
-def backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
-    """Every place that names a backend: its location, the name, and whether the name is a key there."""
+def _backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
+    """Each place that names a backend: its location, the name, and whether the name is a key there."""
     for loc, node in document.each("routes", "*", "split"):
         yield from (((*loc, name), name, True) for name in node.entries)
     for place in (
@@ -55,27 +55,27 @@ def backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
                 yield loc, node.text, False
 
 
-def repeated_route_names(document: Document) -> Iterator[Problem]:
+def _repeated_route_names(document: Document) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for loc, node in document.each("routes", "*", "name"):
         if node.text in first:
-            message = f'the route in line {first[node.text]} is named "{node.text}" too'
+            message = f'the route in line {first[node.text]} has the name "{node.text}" too'
             yield document.problem(loc, message)
         elif node.text is not None:
             first[node.text] = node.mark.line
 
 
-def repeated_endpoints(document: Document) -> Iterator[Problem]:
+def _repeated_endpoints(document: Document) -> Iterator[Problem]:
     first: dict[str, str] = {}
-    for loc, endpoint in endpoints(document):
+    for loc, endpoint in _endpoints(document):
         name = endpoint.path or endpoint.authority
         if name in first:
-            message = f"{name} is an endpoint of {first[name]} already"
+            message = f"{name} is already an endpoint of {first[name]}"
             yield document.problem(loc, message, severity="warning")
         first.setdefault(name, str(loc[1]))
 
 
-def endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
+def _endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
     for loc, node in document.each("backends", "**", "endpoints", "*"):
         try:
             yield loc, address.endpoint(node.value)
@@ -83,26 +83,26 @@ def endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
             continue
 
 
-def tls_of_backends(document: Document) -> Iterator[Problem]:
-    speaking = {loc[1] for loc, endpoint in endpoints(document) if endpoint.tls}
+def _unused_tls(document: Document) -> Iterator[Problem]:
+    with_tls = {loc[1] for loc, endpoint in _endpoints(document) if endpoint.tls}
     for loc, node in document.each("backends", "**", "tls"):
         if node.child("key") is not None and node.child("cert") is None:
-            yield document.problem((*loc, "key"), "is no use without cert", at_key=True)
-        if node.given and loc[1] not in speaking:
+            yield document.problem((*loc, "key"), 'needs the key "cert" too', at_key=True)
+        if node.given and loc[1] not in with_tls:
             message = "has no effect, since no endpoint is https://"
             yield document.problem(loc, message, at_key=True, severity="warning")
 
 
-def overlapping_listeners(document: Document) -> Iterator[Problem]:
+def _overlapping_listeners(document: Document) -> Iterator[Problem]:
     bound: list[ListenConfig] = []
-    for loc, listener in listeners(document):
+    for loc, listener in _listeners(document):
         other = next((known for known in bound if known.overlaps(listener)), None)
         if other is not None:
-            yield document.problem(loc, f"{listener.authority} cannot be bound beside {other.authority}")
+            yield document.problem(loc, f"{listener.authority} overlaps with the listener {other.authority}")
         bound.append(listener)
 
 
-def listeners(document: Document) -> Iterator[tuple[Loc, ListenConfig]]:
+def _listeners(document: Document) -> Iterator[tuple[Loc, ListenConfig]]:
     for place in (("listen", "*"), ("admin", "listen")):
         for loc, node in document.each(*place):
             try:
@@ -111,8 +111,8 @@ def listeners(document: Document) -> Iterator[tuple[Loc, ListenConfig]]:
                 continue
 
 
-def open_admin(document: Document) -> Iterator[Problem]:
-    for loc, listener in listeners(document):
+def _admin_without_token(document: Document) -> Iterator[Problem]:
+    for loc, listener in _listeners(document):
         token = document.root.child("admin", "token")
         if loc[0] == "admin" and not listener.is_loopback and (token is None or token.value == ""):
             place: Loc = loc if token is None else ("admin", "token")
@@ -120,19 +120,19 @@ def open_admin(document: Document) -> Iterator[Problem]:
             yield document.problem(place, message)
 
 
-def everybody_trusted(document: Document) -> Iterator[Problem]:
+def _everybody_trusted(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("trusted_proxies", "*"):
         try:
-            everybody = address.network(node.value).endswith("/0")
+            trusts_all = address.network(node.value).endswith("/0")
         except BadValue:
             continue
-        if everybody:
-            message = "everybody is a trusted proxy, so that any client can say to be another"
+        if trusts_all:
+            message = "this range trusts every address, so any client can forge its own address"
             yield document.problem(loc, message, severity="warning")
 
 
-def empty_sections(document: Document) -> Iterator[Problem]:
-    """`health:` with nothing after it would read as off, where its writer meant the defaults."""
+def _empty_sections(document: Document) -> Iterator[Problem]:
+    """`health:` with no value would turn the section off, although its writer wanted the defaults."""
     for place in (
         ("routes", "*", "rollout", "*", "fuse"),
         ("backends", "**", "health"),
@@ -144,15 +144,15 @@ def empty_sections(document: Document) -> Iterator[Problem]:
                 yield document.problem(loc, "must be a mapping or false, not empty", at_key=True)
 
 
-def several_path_conditions(document: Document) -> Iterator[Problem]:
+def _several_path_conditions(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("routes", "*", "match"):
-        kinds = [kind for kind in node.given if kind in PATH_KINDS]
+        kinds = [kind for kind in node.given if kind in _PATH_KINDS]
         if len(kinds) > 1:
-            message = f"only one of {listed(PATH_KINDS)} can be given, and {kinds[0]} is"
+            message = f"only one of {listed(_PATH_KINDS)} can be given, and {kinds[0]} is given already"
             yield document.problem((*loc, kinds[1]), message, at_key=True)
 
 
-def unreachable_routes(document: Document) -> Iterator[Problem]:
+def _unreachable_routes(document: Document) -> Iterator[Problem]:
     earlier: list[tuple[Node, MatchConfig]] = []
     for loc, route in document.each("routes", "*"):
         match = route.child("match")
@@ -163,12 +163,12 @@ def unreachable_routes(document: Document) -> Iterator[Problem]:
         first = next((node for node, known in earlier if covers(known, condition)), None)
         if first is not None:
             place = (*loc, "match") if match else loc
-            message = f"can never match: {title_of(first)} comes first and takes all that this one would"
+            message = f"can never match: {_title_of(first)} comes first and matches every request that this one matches"
             yield document.problem(place, message, at_key=True)
         earlier.append((route, condition))
 
 
-def title_of(route: Node) -> str:
+def _title_of(route: Node) -> str:
     name = route.child("name")
     title = f'the route "{name.text}"' if name and name.text else "the route"
     return f"{title} in line {route.mark.line}"
@@ -176,16 +176,16 @@ def title_of(route: Node) -> str:
 
 Rule = Callable[[Document], Iterator[Problem]]
 RULES: tuple[Rule, ...] = (
-    unknown_backends,
-    unused_backends,
-    repeated_route_names,
-    repeated_endpoints,
-    tls_of_backends,
-    overlapping_listeners,
-    open_admin,
-    everybody_trusted,
-    empty_sections,
-    several_path_conditions,
-    unreachable_routes,
+    _unknown_backends,
+    _unused_backends,
+    _repeated_route_names,
+    _repeated_endpoints,
+    _unused_tls,
+    _overlapping_listeners,
+    _admin_without_token,
+    _everybody_trusted,
+    _empty_sections,
+    _several_path_conditions,
+    _unreachable_routes,
     *ROLLOUT_RULES,
 )

@@ -1,8 +1,8 @@
-"""The JSON Schema of the format, for editors: generated from the types, so that it cannot fall behind.
+"""The JSON Schema of the format, for editors; generated from the types.
 
-It says what may be written (`5%` and `24h` as well as numbers, `${NAME}` wherever a value stands), in the
-draft that editors' YAML support knows best. What fields mean together is beyond it: `crossfade check`
-tells.
+It describes what may be written (`5%` and `24h` as well as numbers, `${NAME}` for any value), in the draft
+that YAML support of editors implements best. It has no rules about several values together; `crossfade
+check` has them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pydantic.json_schema import GenerateJsonSchema
 from crossfade.config.model import Config
 from crossfade.config.section import VARIABLE
 
-DRAFT = "http://json-schema.org/draft-07/schema#"
+_DRAFT = "http://json-schema.org/draft-07/schema#"
 
 
-class Generator(GenerateJsonSchema):
-    """Without titles that only repeat the key, and with a variable wherever one of a few words may stand."""
+class _Generator(GenerateJsonSchema):
+    """Omits titles that only repeat the key, and accepts a variable for each literal."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -28,5 +28,5 @@ class Generator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    schema = Config.model_json_schema(by_alias=True, schema_generator=Generator)
-    return {"$schema": DRAFT, **schema, "title": "Crossfade configuration"}
+    schema = Config.model_json_schema(by_alias=True, schema_generator=_Generator)
+    return {"$schema": _DRAFT, **schema, "title": "Crossfade configuration"}

@@ -1,8 +1,8 @@
-"""What all sections of the configuration have in common, and the types of their fields.
+"""The base class of all sections of the configuration, and the types of their fields.
 
-Rule: a field's type reads what the operator wrote (text, or a number from Python) into the value the
-proxy uses, and carries the JSON Schema of what may be written. What fields mean together is the
-matter of the rules, not of the models.
+Rule: the type of a field converts what the operator wrote (text, or a number from Python) to the value that
+the proxy uses, and has the JSON Schema of what may be written. Relations between fields are checked by the
+rules, not by the models.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
-NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+_NOT_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
 
 class Section(BaseModel):
-    """One mapping of the file: unknown keys are errors, values never change."""
+    """One mapping of the file. Unknown keys are errors; values are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Written:
-    """The JSON Schema of what may be written for a type."""
+    """Annotates a type with the JSON Schema of what may be written for it."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -47,15 +47,15 @@ class Written:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return deepcopy(self.schema)  # pydantic writes a field's default into it
+        return deepcopy(self.schema)  # a copy, since pydantic writes the default of a field into it
 
 
 def spelled(*forms: dict[str, Any]) -> Written:
-    """What may be written for a value; a `${VARIABLE}` may always."""
+    """The schema of a value that may be written in any of these forms, or as a `${VARIABLE}`."""
     return Written({"anyOf": [*forms, VARIABLE]})
 
 
-def patterned(pattern: str) -> dict[str, Any]:
+def _pattern(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": f"^({pattern})$"}
 
 
@@ -77,7 +77,7 @@ def at_most(bound: float) -> AfterValidator:
     return AfterValidator(check)
 
 
-def above_zero(value: float) -> float:
+def _above_zero(value: float) -> float:
     if value <= 0:
         raise BadValue("must be more than 0")
     return value
@@ -94,27 +94,25 @@ def flag(value: object) -> bool:
         return value
     if value in ("true", "false"):
         return value == "true"
-    near = NOT_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
+    near = _NOT_BOOLEANS.get(value.lower()) if isinstance(value, str) else None
     raise BadValue(f"must be true or false, not {shown(value)}", near)
 
 
 def text(value: object) -> str:
     if not isinstance(value, str):
-        raise BadValue(
-            f"must be text, not {shown(value)}" if value is not None else "must be text, it is empty"
-        )
+        raise BadValue(f"must be text, not {shown(value)}")
     return str(value)
 
 
-def name(value: object) -> str:
-    if not NAME.fullmatch(text(value)):
+def _name(value: object) -> str:
+    if not _NAME.fullmatch(text(value)):
         message = f"must be a name of letters, digits, hyphens, dots and underscores, not {shown(value)}"
         raise BadValue(message, re.sub(r"[^A-Za-z0-9._-]+", "-", text(value)).strip("-._")[:100] or None)
     return text(value)
 
 
 def token(value: object) -> str:
-    if not TOKEN.fullmatch(text(value)):
+    if not _TOKEN.fullmatch(text(value)):
         raise BadValue(f"must be a token of letters, digits and hyphens, not {shown(value)}")
     return text(value)
 
@@ -137,7 +135,7 @@ def field_value(value: object) -> str:
 
 
 class OneOrMany:
-    """Marks a list for which a lone element will do."""
+    """Marks a list that may be written as a single element."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_before_validator_function(
@@ -152,7 +150,7 @@ class OneOrMany:
 
 
 class OrFalse:
-    """Marks a section that `false`, or another such word, turns off, which is None in the model."""
+    """Marks a section that `false`, or one of these words, turns off; the model has None then."""
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -170,17 +168,17 @@ class OrFalse:
         return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
 
 
-POSITIVE = AfterValidator(above_zero)
+POSITIVE = AfterValidator(_above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 
-DECIMAL = r"[0-9]+(\.[0-9]+)?"
-AS_TEXT = {"type": ["string", "number", "boolean"]}  # without quotes, 1.10 is a number to an editor
+_DECIMAL = r"[0-9]+(\.[0-9]+)?"
+AS_TEXT = {"type": ["string", "number", "boolean"]}  # editors read an unquoted 1.10 as a number
 AS_NUMBER = {"type": "number"}
 AS_INTEGER = {"type": "integer"}
-AS_DURATION = patterned(rf"({DECIMAL}(ms|s|m|h|d))+")
-AS_SHARE = patterned(rf"{DECIMAL} ?%")
-AS_SIZE = patterned(rf"{DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
-AS_QUANTILE = patterned(rf"p{DECIMAL}")
+AS_DURATION = _pattern(rf"({_DECIMAL}(ms|s|m|h|d))+")
+AS_SHARE = _pattern(rf"{_DECIMAL} ?%")
+AS_SIZE = _pattern(rf"{_DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
+AS_QUANTILE = _pattern(rf"p{_DECIMAL}")
 
 Duration = Annotated[float, BeforeValidator(units.seconds), spelled(AS_NUMBER, AS_DURATION)]
 Size = Annotated[int, BeforeValidator(units.size), spelled(AS_INTEGER, AS_SIZE)]
@@ -192,4 +190,4 @@ Count = Annotated[Whole, at_least(1)]
 Quantile = Annotated[float, BeforeValidator(units.quantile), spelled(AS_NUMBER, AS_QUANTILE)]
 Flag = Annotated[bool, BeforeValidator(flag), spelled({"type": "boolean"})]
 Text = Annotated[str, BeforeValidator(text), NOT_EMPTY, Written(AS_TEXT)]
-Name = Annotated[str, BeforeValidator(name)]
+Name = Annotated[str, BeforeValidator(_name)]

@@ -1,6 +1,6 @@
-"""From a model's complaints to problems that an operator can act on.
+"""From pydantic's validation errors to problems that an operator can act on.
 
-Rule: plain sentences, each at its place in the file; no word of the library that found it.
+Rule: each problem is a plain sentence at its place in the file, without pydantic's words.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from crossfade.config.document import Document, Loc
 from crossfade.config.model import Config
 from crossfade.config.problem import BadValue, Problem, UnknownKey, listed, nearest, shown
 
-SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
+_SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
 
 
 def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    return [problem_of(details, document) for details in error.errors(include_url=False)]
+    return [_problem_of(details, document) for details in error.errors(include_url=False)]
 
 
-def problem_of(details: ErrorDetails, document: Document) -> Problem:
+def _problem_of(details: ErrorDetails, document: Document) -> Problem:
     loc, kind, value = details["loc"], details["type"], details["input"]
     context: Mapping[str, Any] = details.get("ctx", {})
     if kind == "value_error":
-        return bad_value(loc, context["error"], document)
+        return _bad_value(loc, context["error"], document)
     if kind == "extra_forbidden":
-        unknown = UnknownKey(str(loc[-1]), keys_at(loc[:-1]))
+        unknown = UnknownKey(str(loc[-1]), _keys_at(loc[:-1]))
         return document.problem(loc, unknown.message, unknown.suggestion, at_key=True)
     if kind == "missing":
         return document.problem(loc[:-1], f'the key "{loc[-1]}" is missing', at_key=True)
@@ -38,32 +38,32 @@ def problem_of(details: ErrorDetails, document: Document) -> Problem:
         choices = re.findall(r"'([^']*)'", context["expected"])
         near = nearest(value, choices) if isinstance(value, str) else None
         return document.problem(loc, f"must be {listed(choices)}, not {shown(value)}", near)
-    return document.problem(loc, f"must be {SHAPES[kind]}, not {shown(value)}")
+    return document.problem(loc, f"must be {_SHAPES[kind]}, not {shown(value)}")
 
 
-def bad_value(loc: Loc, error: BadValue, document: Document) -> Problem:
+def _bad_value(loc: Loc, error: BadValue, document: Document) -> Problem:
     is_key = loc[-1:] == ("[key]",)
     at_key = is_key or isinstance(error, UnknownKey)
     return document.problem(loc[:-1] if is_key else loc, error.message, error.suggestion, at_key=at_key)
 
 
-def keys_at(loc: Loc) -> list[str]:
-    """The keys that the mapping at a location may have."""
+def _keys_at(loc: Loc) -> list[str]:
+    """The keys that are allowed in the mapping at this location."""
     kind: Any = Config
     for part in loc:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = unwrapped(fields_of(kind)[str(part)])
+            kind = _unwrapped(_fields_of(kind)[str(part)])
         else:
-            kind = unwrapped(get_args(kind)[1 if get_origin(kind) is dict else 0])
-    return list(fields_of(kind))
+            kind = _unwrapped(get_args(kind)[1 if get_origin(kind) is dict else 0])
+    return list(_fields_of(kind))
 
 
-def fields_of(section: type[BaseModel]) -> dict[str, Any]:
-    """Type by key, as the key is written."""
+def _fields_of(section: type[BaseModel]) -> dict[str, Any]:
+    """The types of the fields by the key that is written."""
     return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 
-def unwrapped(kind: Any) -> Any:
+def _unwrapped(kind: Any) -> Any:
     """The type without its annotations and without None."""
     while get_origin(kind) is Annotated or get_origin(kind) in (Union, UnionType):
         kind = get_args(kind)[0]

@@ -1,8 +1,8 @@
 """The weights of a route's split.
 
-Rule: they come out as integers out of 10 000 that add up to exactly 10 000. Percentages must say so
-themselves; plain weights are apportioned by largest remainder (Hamilton), ties going by name, so that
-the order in the file does not matter.
+Rule: weights are integers out of 10 000 that add up to exactly 10 000. Percentages must add up to 100 % as
+written. Plain weights are apportioned by the largest remainder (Hamilton); ties are decided by name, so
+that the order in the file does not matter.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.units import SHARE, WHOLE, number, weight
+from crossfade.config.units import SHARE, number, weight
+from crossfade.scale import WHOLE
 
-MOST_BACKENDS = 256  # a ledger holds one byte for each bucket
+_MAX_BACKENDS = 256  # a ledger holds one byte for each bucket
 
 
 class Term(NamedTuple):
-    """One backend's entry as written: hundredths of a percent, or a plain weight."""
+    """The entry of one backend as written: hundredths of a percent, or a plain weight."""
 
     amount: Decimal
     is_percentage: bool
@@ -41,22 +42,22 @@ def weights(terms: Mapping[str, Term]) -> dict[str, int]:
     """Weights out of 10 000 by backend, in the order written."""
     if not terms:
         raise BadValue("must name at least one backend")
-    if len(terms) > MOST_BACKENDS:
-        raise BadValue(f"must name at most {MOST_BACKENDS} backends, not {len(terms)}")
+    if len(terms) > _MAX_BACKENDS:
+        raise BadValue(f"must name at most {_MAX_BACKENDS} backends, not {len(terms)}")
     kinds = {t.is_percentage for t in terms.values()}
     if len(kinds) > 1:
         raise BadValue("must be all percentages or all plain weights, not both")
-    return of_percentages(terms) if kinds == {True} else of_plain_weights(terms)
+    return _of_percentages(terms) if kinds == {True} else _of_plain_weights(terms)
 
 
-def of_percentages(terms: Mapping[str, Term]) -> dict[str, int]:
+def _of_percentages(terms: Mapping[str, Term]) -> dict[str, int]:
     total = sum(t.amount for t in terms.values())
     if total != WHOLE:
         raise BadValue(f"must add up to 100%, not {(Decimal(total) / 100).normalize():f}%")
     return {name: int(t.amount) for name, t in terms.items()}
 
 
-def of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
+def _of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
     total = sum((Fraction(t.amount) for t in terms.values()), Fraction(0))
     if total == 0:
         raise BadValue("must have at least one weight above 0")
@@ -65,7 +66,7 @@ def of_plain_weights(terms: Mapping[str, Term]) -> dict[str, int]:
     by_remainder = sorted(quotas, key=lambda name: (shares[name] - quotas[name], name))
     for name in by_remainder[: WHOLE - sum(shares.values())]:
         shares[name] += 1
-    starved = next((name for name in terms if terms[name].amount and not shares[name]), None)
-    if starved is not None:
-        raise BadValue(f'must give each backend 0.01% or nothing, "{starved}" would get less')
+    too_small = next((name for name in terms if terms[name].amount and not shares[name]), None)
+    if too_small is not None:
+        raise BadValue(f'must give each backend 0 or at least 0.01%, "{too_small}" would get less')
     return shares

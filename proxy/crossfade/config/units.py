@@ -1,8 +1,8 @@
 """Quantities as operators write them: durations, sizes, shares, quantiles, numbers.
 
-Rule: exact. What is written is read as a decimal and never rounded; what the proxy could not hold
-exactly (a weight finer than 0.01 %, half a byte) is refused instead. Every function takes text or a
-number and raises BadValue.
+Rule: values are exact. Text is read as a decimal and never rounded. A value that the proxy could not
+represent exactly (a weight finer than 0.01 %, half a byte) is refused. Each function takes text or a number
+and raises BadValue.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from decimal import Decimal
 from fractions import Fraction
 
 from crossfade.config.problem import BadValue, listed, shown
+from crossfade.scale import WHOLE
 
-WHOLE = 10_000  # a weight is an integer out of this many: 0.01 %, one bucket of a ledger
-
-# No leading zeros (012 was octal once) and no digits without end.
-DIGITS = r"(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?"
-NUMBER = re.compile(rf"[-+]?{DIGITS}(?:[eE][-+]?\d{{1,2}})?")
+# No leading zeros (012 is octal in YAML 1.1), and a bounded number of digits.
+_DIGITS = r"(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?"
+NUMBER = re.compile(rf"[-+]?{_DIGITS}(?:[eE][-+]?\d{{1,2}})?")
 INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d{0,17})")
 
-DURATION_UNITS: dict[str, int | Decimal] = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": Decimal("0.001")}
-DURATION_PART = re.compile(rf"({DIGITS})(ms|[dhms])")
-DURATION = re.compile(rf"(?:{DIGITS}(?:ms|[dhms]))+")
-LONGEST = 3650 * 86_400
+_DURATION_UNITS: dict[str, int | Decimal] = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": Decimal("0.001")}
+_DURATION_PART = re.compile(rf"({_DIGITS})(ms|[dhms])")
+_DURATION = re.compile(rf"(?:{_DIGITS}(?:ms|[dhms]))+")
+_MAX_SECONDS = 3650 * 86_400
 
 SIZE_UNITS = {
     "": 1,
@@ -37,10 +36,10 @@ SIZE_UNITS = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-SIZE = re.compile(rf"({DIGITS})\s?([A-Za-z]*)")
+_SIZE = re.compile(rf"({_DIGITS})\s?([A-Za-z]*)")
 
-SHARE = re.compile(rf"({DIGITS})\s?%")
-QUANTILE = re.compile(rf"p({DIGITS})")
+SHARE = re.compile(rf"({_DIGITS})\s?%")
+_QUANTILE = re.compile(rf"p({_DIGITS})")
 
 
 def number(value: object) -> Decimal:
@@ -63,43 +62,43 @@ def whole(value: object) -> int:
 
 
 def seconds(value: object) -> float:
-    """A duration in seconds; a bare number is seconds already."""
+    """A duration in seconds; a number without a unit is seconds."""
     total = Decimal(0)
-    if isinstance(value, str) and DURATION.fullmatch(value):
-        parts = DURATION_PART.findall(value)
-        order = [list(DURATION_UNITS).index(unit) for _, unit in parts]
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        parts = _DURATION_PART.findall(value)
+        order = [list(_DURATION_UNITS).index(unit) for _, unit in parts]
         if order != sorted(set(order)):
             raise BadValue(f"must name each unit once, the longest first, as in 1m30s, not {shown(value)}")
-        total = sum((Decimal(amount) * DURATION_UNITS[unit] for amount, unit in parts), total)
+        total = sum((Decimal(amount) * _DURATION_UNITS[unit] for amount, unit in parts), total)
     else:
-        total = plain_seconds(value)
+        total = _plain_seconds(value)
     if total < 0:
         raise BadValue("must not be negative")
-    if total > LONGEST:
+    if total > _MAX_SECONDS:
         raise BadValue("must be at most 3650d")
     return float(total)
 
 
-def plain_seconds(value: object) -> Decimal:
+def _plain_seconds(value: object) -> Decimal:
     try:
         return number(value)
     except BadValue:
         message = f"must be a duration such as 250ms, 2s, 24h or 1m30s, not {shown(value)}"
-        raise BadValue(message, respelled_duration(value)) from None
+        raise BadValue(message, _suggested_duration(value)) from None
 
 
-def respelled_duration(value: object) -> str | None:
-    """`24 hours` → `24h`, if that makes a duration of it."""
+def _suggested_duration(value: object) -> str | None:
+    """A valid spelling, such as `24h` for `24 hours`; None if there is none."""
     if not isinstance(value, str):
         return None
     text = value.lower().replace("milli", "ms")
     text = re.sub(r"(\d)\s*(ms|[dhms])[a-z]*\s*", r"\1\2", text)
-    return text if DURATION.fullmatch(text) else None
+    return text if _DURATION.fullmatch(text) else None
 
 
 def size(value: object) -> int:
     """A number of bytes."""
-    found = SIZE.fullmatch(value if isinstance(value, str) else str(value))
+    found = _SIZE.fullmatch(value if isinstance(value, str) else str(value))
     if found is None or isinstance(value, bool):
         raise BadValue(f"must be a size such as 64KiB, 10MiB or 512, not {shown(value)}")
     amount, unit = found.groups()
@@ -116,7 +115,7 @@ def size(value: object) -> int:
 
 
 def share(value: object) -> Decimal:
-    """A part of a whole, 0 to 1, from `1%` or `0.01`."""
+    """A share from 0 to 1, from `1%` or `0.01`."""
     percentage = SHARE.fullmatch(value) if isinstance(value, str) else None
     if percentage:
         exact = Decimal(percentage[1]) / 100
@@ -134,7 +133,7 @@ def share(value: object) -> Decimal:
 
 
 def weight(value: object) -> int:
-    """A share as an integer out of 10 000; an int (what is written is text) is that already."""
+    """A share as an integer out of 10 000. An int from Python is taken as it is; the file gives text."""
     if type(value) is int:
         if not 0 <= value <= WHOLE:
             raise BadValue(f"must be from 0 to {WHOLE}, not {value}")
@@ -147,7 +146,7 @@ def weight(value: object) -> int:
 
 def quantile(value: object) -> float:
     """A quantile between 0 and 1 (exclusive), from `p99`, `p99.9` or `0.99`."""
-    found = QUANTILE.fullmatch(value) if isinstance(value, str) else None
+    found = _QUANTILE.fullmatch(value) if isinstance(value, str) else None
     try:
         exact = Decimal(found[1]) / 100 if found else number(value)
     except BadValue:
@@ -164,5 +163,5 @@ def percent(fraction: float) -> str:
 
 
 def span(duration: float) -> str:
-    """Seconds as one would say them: 0.2 → `200ms`, 1.5 → `1.5s`."""
+    """Seconds with a unit: 0.2 → `200ms`, 1.5 → `1.5s`."""
     return f"{duration * 1000:.10g}ms" if duration < 1 else f"{duration:.10g}s"

@@ -20,7 +20,6 @@ from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.inputs import encode_inputs
 from crossfade.rollout.machine import (
-    WHOLE,
     Event,
     NotAllowedError,
     RolloutState,
@@ -33,6 +32,7 @@ from crossfade.rollout.machine import (
 from crossfade.rollout.other_rollouts import held_by
 from crossfade.rollout.strategy import split_for_step
 from crossfade.routing.ledger import Ledger, moved, restore, reweigh
+from crossfade.scale import WHOLE
 from crossfade.stats.histogram import Histogram
 
 

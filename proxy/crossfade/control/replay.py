@@ -21,7 +21,6 @@ from crossfade.control.views import Decision
 from crossfade.rollout.evaluation import choose_move, evaluate
 from crossfade.rollout.inputs import decode_inputs
 from crossfade.rollout.machine import (
-    WHOLE,
     Event,
     NotAllowedError,
     RolloutState,
@@ -29,6 +28,7 @@ from crossfade.rollout.machine import (
     active_step,
     advance,
 )
+from crossfade.scale import WHOLE
 
 LOOP = "loop"
 PAGE = 500  # records read at a time

@@ -21,9 +21,10 @@ from crossfade.control.views import (
     VerdictView,
 )
 from crossfade.rollout.evidence import sum_cells
-from crossfade.rollout.machine import WHOLE, RolloutState
+from crossfade.rollout.machine import RolloutState
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Verdict, duration, percent
+from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
 ANOTHER_SPLIT = "another split: by the file, or by `crossfade split`"  # where there is no rollout

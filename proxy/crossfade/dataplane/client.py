@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 class Client(Flow):
     peer: bytes
-    vouched: bytes
+    forwarded_lines: bytes
     buffer: bytes
     keep_alive: bool
     writable: bool

@@ -19,7 +19,7 @@ from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.upstream import Owner
 from crossfade.errors import FAILURES, RequestRefused, Stage
-from crossfade.http1.forwarded import TrustedProxies, canonical, vouched_after, vouched_alone
+from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from crossfade.http1.head import CHUNKED, RequestHead, parse_request
 
@@ -40,7 +40,7 @@ class Downstream(Client):
         self.plane = plane
         self.address = b""
         self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
-        self.vouched = b""
+        self.forwarded_lines = b""
         self.trusts: TrustedProxies | None = None
         self.knows: TrustedProxies | None = None
         self.buffer = b""
@@ -70,8 +70,8 @@ class Downstream(Client):
     def recognise(self) -> None:
         """Once for a connection, and with the next request after a reload that changes whom to trust."""
         self.knows = trusted = self.plane.trusted
-        self.trusts = trusted if trusted is not None and trusted.holds(self.address) else None
-        self.peer, self.vouched, _ = vouched_alone(self.address, self.secure)
+        self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
+        self.peer, self.forwarded_lines, _ = forwarding_of_client(self.address, self.secure)
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
@@ -112,7 +112,7 @@ class Downstream(Client):
         try:
             head = parse_request(data[:end], plane.head_count)
             if self.trusts is not None:
-                self.peer, self.vouched, head.public_host = vouched_after(
+                self.peer, self.forwarded_lines, head.public_host = forwarding_of_proxy(
                     data[:end], self.address, self.secure, self.trusts
                 )
             self.start(head, data[end:])
@@ -201,7 +201,7 @@ class Downstream(Client):
         in_step = exchange is not None and exchange.request_done and failure.source == "internal"
         if exchange is not None:
             exchange.abandon(failure, refusal.status)
-            in_step = in_step and exchange.head.start.modern and exchange.head.upgrade is None
+            in_step = in_step and exchange.head.start.is_http11 and exchange.head.upgrade is None
         if answered:
             self.abort()
             return

@@ -22,7 +22,7 @@ from crossfade import dial
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
-from crossfade.routing.health import ALWAYS, Health, is_due, share
+from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.snapshot import Backend, Endpoint, Tls
 
 log = logging.getLogger("crossfade.dataplane")
@@ -136,7 +136,7 @@ class EndpointState(Pool):
         health.failures += 1
         if eject is None or not self.up or self.retired:
             return
-        if is_due(health, eject, [e.health for e in backend.endpoints.values() if e.up]):
+        if should_eject(health, eject, [e.health for e in backend.endpoints.values() if e.up]):
             lasts = health.eject(eject, monotonic())
             name = backend.spec.name
             at = " ".join((self.spec.url, *self.addresses[:1]))
@@ -197,7 +197,7 @@ class BackendState:
                 key = (*what, address)
                 state = known.pop(key, None) or EndpointState(self, spec, (address, *found.spare), began)
                 if spec.up and not state.up:
-                    state.health.come_back(now)
+                    state.health.end_ejection(now)
                 state.up = spec.up
                 self.endpoints[key] = state
         for state in known.values():
@@ -207,7 +207,7 @@ class BackendState:
     def refresh(self, now: float) -> None:
         """What time changes: ejections end, shares grow."""
         for endpoint in self.endpoints.values():
-            endpoint.health.lapse(now)
+            endpoint.health.end_ejection_if_due(now)
             endpoint.share = share(endpoint.health, self.spec.slow_start, now)
         self.choose_available()
 

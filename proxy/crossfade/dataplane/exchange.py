@@ -210,7 +210,7 @@ class Exchange(ExchangeState):
 
     def on_interim(self, head: ResponseHead) -> None:
         """1xx go on to clients that know them; 100 was answered here already."""
-        if head.status != 100 and self.head.start.modern:
+        if head.status != 100 and self.head.start.is_http11:
             self.client.write(relay.interim_head(head))
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
@@ -224,7 +224,7 @@ class Exchange(ExchangeState):
         self.status = head.status
         self.first_byte_at = now = monotonic()
         client = self.client
-        knows_chunks = self.head.start.modern
+        knows_chunks = self.head.start.is_http11
         self.sent = len(body)
         if head.length < 0:
             self.recode = knows_chunks
@@ -313,7 +313,9 @@ class Exchange(ExchangeState):
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if not self.head.start.modern:  # it reads to the connection's end, as nothing promises another answer
+        if (
+            not self.head.start.is_http11
+        ):  # it reads to the connection's end, as nothing promises another answer
             self.client.keep_alive = False
         self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
         self.finish()

@@ -39,7 +39,7 @@ def may_stay(client: Client, exchange: ExchangeState | None) -> bool:
     if exchange is None:
         return True
     if exchange.answer is None:
-        if not exchange.head.start.modern:
+        if not exchange.head.start.is_http11:
             return False
         client.write(relay.CONTINUE)
     elif exchange.recode:

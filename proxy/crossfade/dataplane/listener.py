@@ -102,7 +102,7 @@ class DataPlane(Plane):
         for work in works:
             if work.deadline <= now and not work.ended:
                 work.on_deadline(now)
-        if self.router.watched:
+        if self.router.has_latency_limits:
             self.recorder.sweep(self.active, now)
         if self.access_log is not None:
             self.recorder.dropped("access_log", self.access_log.flush())

@@ -187,7 +187,7 @@ class Mirrors:
             return
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
-                comparison = self.begin(exchange, mirror) if exchange.route.decides else None
+                comparison = self.begin(exchange, mirror) if exchange.route.has_decision else None
                 if self.copy(exchange, mirror.to, comparison) and comparison is not None:
                     comparison.end()
                     self.forget_if_ended(comparison)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.observe import observe
-from crossfade.stats.counts import ERROR, RECENT_KEPT, Cell, CellKey, Counts, CountsTable, Events
+from crossfade.scale import RECENT_KEPT
+from crossfade.stats.counts import ERROR, Cell, CellKey, Counts, CountsTable, Events
 from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Recorder:
             exchange.status == 200
             and exchange.first_byte_at == ended_at
             and not exchange.stages
-            and exchange.route.plain
+            and exchange.route.outcome_only
         ):
             run = self.runs.get(assigned)
             if run is None:

@@ -32,17 +32,17 @@ def request(exchange: ExchangeState, authority: bytes, length: int, body: bytes,
         own = exchange.trace_id
         trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
     return b"".join((
-        head.start.opening, host, b"\r\n", head.block, mark, trace, exchange.client.vouched, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
-        b"\r\nx-request-id: ", request_id, framing(length, head.start.says_none), body,
+        head.start.request_line, host, b"\r\n", head.block, mark, trace, exchange.client.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+        b"\r\nx-request-id: ", request_id, framing(length, head.start.states_length), body,
     ))  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
-def framing(length: int, says_none: bool) -> bytes:
-    """The end of a request's head; `says_none`: where there is no body it says so."""
+def framing(length: int, states_length: bool) -> bytes:
+    """The end of a request's head; `states_length`: Content-Length: 0 is written if there is no body."""
     if length == CHUNKED:
         return b"\r\n" + CHUNKED_LINE + b"\r\n"
-    return b"\r\nContent-Length: %d\r\n\r\n" % length if length or says_none else b"\r\n\r\n"
+    return b"\r\nContent-Length: %d\r\n\r\n" % length if length or states_length else b"\r\n\r\n"
 
 
 def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:

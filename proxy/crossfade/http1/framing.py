@@ -1,8 +1,8 @@
-"""Bodies: where they end, and how they are framed anew (RFC 9112 sections 6 and 7).
+"""Bodies: where they end, and how they are framed (RFC 9112 sections 6 and 7).
 
-A chunked body is taken apart and framed again by us, so that no oddity of one side's chunks
-reaches the other. Sizes are plain hexadecimal; extensions are checked and dropped; trailers are
-checked, and kept as far as they may pass.
+Rule: a chunked body is decoded and chunked again, so that unusual chunk syntax of one side never
+reaches the other. Sizes are plain hexadecimal. Extensions are checked and dropped. Trailers are
+checked, and only those that `trailers` allows are kept.
 """
 
 from __future__ import annotations
@@ -13,35 +13,36 @@ from collections.abc import Set as AbstractSet
 from crossfade.http1.headers import LOOSE_LINES, NOTHING
 from crossfade.http1.trailers import trailer_fields
 
-CHUNK_LINE_LIMIT = 1024  # size, extensions and CRLF; nginx and Go stop at similar lengths
-TRAILER_LIMIT = 8192  # all trailer fields, with the empty line that ends them
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
-TRAILERS = re.compile(LOOSE_LINES)
-# Some parsers obey these even here; nobody honest sends them (RFC 9110 section 6.5.1).
+CHUNK_LINE_LIMIT = 1024  # bytes: size, extensions and CRLF; nginx and Go have similar limits
+TRAILER_LIMIT = 8192  # bytes: all trailer fields and the empty line that ends them
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILERS = re.compile(LOOSE_LINES)
+# RFC 9110 section 6.5.1 forbids these as trailers. Some parsers obey them all the same.
 FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 class BrokenBody(Exception):
-    """The chunks do not follow the grammar; nothing after this point can be trusted."""
+    """The chunked body does not match the grammar; the rest of the connection cannot be parsed."""
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk holding the data; the data must not be empty (an empty chunk would end the body)."""
+    """One chunk with the data, which must not be empty: an empty chunk would end the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def chunks(data: bytes, done: bool, trailers: bytes = b"") -> bytes:
-    """What follows on the wire: a chunk if there is payload, and the last one if the body ends here."""
+    """A chunk if there is payload, then the last chunk if the body ends here."""
     last = (b"0\r\n%b\r\n" % trailers if trailers else LAST_CHUNK) if done else b""
     return (chunk(data) if data else b"") + last
 
 
 class ChunkedReader:
-    """Takes bytes as they come, gives the payload; after `done`, `surplus` holds what came behind the body.
+    """Decodes a chunked body piece by piece.
 
-    `trailers` are then the field lines that may pass, and `nominated` those that may not: the lower-cased
-    names in the message's Connection field (RFC 9110 section 7.6.1 has trailers removed as well).
+    After `done`, `surplus` holds the bytes behind the body, and `trailers` the field lines to forward.
+    `nominated` are the lower-cased names in the message's Connection field: trailers with these names are
+    removed too (RFC 9110 section 7.6.1).
     """
 
     __slots__ = ("buffer", "done", "nominated", "remaining", "surplus", "trailers")
@@ -50,14 +51,12 @@ class ChunkedReader:
         self.nominated = nominated
         self.trailers = b""
         self.buffer = b""
-        self.remaining = (
-            0  # payload still due of the chunk at hand, its CRLF included; 0: a size line is next
-        )
+        self.remaining = 0  # bytes left of the current chunk and its CRLF; 0: a size line is next
         self.done = False
         self.surplus = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in these bytes. Raises BrokenBody."""
+        """The payload in the data. Raises BrokenBody."""
         if self.buffer:
             data = self.buffer + data
             self.buffer = b""
@@ -73,7 +72,7 @@ class ChunkedReader:
                 if len(data) - position < 2:
                     break
                 if data[position : position + 2] != b"\r\n":
-                    raise BrokenBody("a chunk is longer than it said")
+                    raise BrokenBody("a chunk is longer than its size line says")
                 position += 2
                 self.remaining = 0
             else:
@@ -89,13 +88,13 @@ class ChunkedReader:
         return payload[0] if len(payload) == 1 else b"".join(payload)
 
     def read_size_line(self, data: bytes, start: int) -> int:
-        """The position behind the size line (and behind the trailers of the last chunk); -1: more is needed."""
+        """The position after the size line, of the last chunk after the trailers; -1: more data is needed."""
         end = data.find(b"\r\n", start)
         if end < 0:
             if len(data) - start >= CHUNK_LINE_LIMIT:
-                raise BrokenBody("a chunk size line is too long")
+                raise BrokenBody(f"a chunk size line is longer than {CHUNK_LINE_LIMIT} bytes")
             return -1
-        match = CHUNK_LINE.fullmatch(data, start, end)
+        match = _CHUNK_LINE.fullmatch(data, start, end)
         if match is None or end + 2 - start > CHUNK_LINE_LIMIT:
             raise BrokenBody("a chunk size is not valid")
         size = int(match[1], 16)
@@ -105,19 +104,19 @@ class ChunkedReader:
         return self.read_trailers(data, end + 2)
 
     def read_trailers(self, data: bytes, start: int) -> int:
-        """The position behind the trailers, once they are all here; -1: more is needed."""
+        """The position after the trailers; -1: more data is needed."""
         if data[start : start + 2] == b"\r\n":
             self.done = True
             return start + 2
         end = data.find(b"\r\n\r\n", start)
         if end < 0:
             if len(data) - start >= TRAILER_LIMIT:
-                raise BrokenBody("the trailers are too long")
+                raise BrokenBody(f"the trailers are longer than {TRAILER_LIMIT} bytes")
             return -1
-        if end + 4 - start > TRAILER_LIMIT or not TRAILERS.fullmatch(data, start, end + 2):
+        if end + 4 - start > TRAILER_LIMIT or not _TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")
         if FRAMING_TRAILER.search(data, start, end):
-            raise BrokenBody("a trailer frames the body")
+            raise BrokenBody("Content-Length or Transfer-Encoding as a trailer")
         self.trailers = trailer_fields(data[start : end + 2], self.nominated)
         self.done = True
         return end + 4
@@ -135,7 +134,7 @@ class LengthReader:
         self.surplus = b""
 
     def feed(self, data: bytes) -> bytes:
-        """As much of the bytes as belongs to the body; the rest becomes `surplus`."""
+        """The part of the data that belongs to the body; the rest becomes `surplus`."""
         if len(data) > self.remaining:
             self.surplus = data[self.remaining :]
             data = data[: self.remaining]
@@ -145,7 +144,7 @@ class LengthReader:
 
 
 class UntilCloseReader:
-    """A body that ends when the connection does; nobody can tell it from a truncated one."""
+    """A body that ends when the connection closes; a truncated one looks the same."""
 
     trailers = b""
     __slots__ = ("done", "surplus")

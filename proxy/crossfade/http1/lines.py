@@ -1,7 +1,7 @@
-"""One line of a request's head at a time: what it says to us, and how it is spelled from here on.
+"""Parses one line of a request head, and caches the result by the line's bytes.
 
-Rule: a line is read once and then known by its bytes. Clients repeat themselves, and a look-up costs
-a tenth of taking a line apart. Long lines and credentials are not kept, and what is kept is bounded.
+Rule: clients repeat their lines, and a cache look-up costs a tenth of parsing a line. Long lines and
+credentials are not cached. The caches are bounded.
 """
 
 from __future__ import annotations
@@ -22,21 +22,24 @@ from crossfade.http1.headers import (
     REQUEST_ID,
     TEXT,
     TOKEN,
-    look_alikes,
     members,
     nominated,
+    underscore_variants,
 )
 from crossfade.http1.memory import remember
 
-TARGET = rb"[!\"$-~]"  # no `#`: a fragment never goes over the wire (RFC 9112 section 3.2)
-REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
-OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
-ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
-NOT_OFFERED = frozenset({b"CONNECT", b"TRACE"})  # no tunnels, and no echo of what a proxy adds
-FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
+_TARGET = rb"[!\"$-~]"  # no `#`: a target has no fragment (RFC 9112 section 3.2)
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])")
+_OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
+# CONNECT opens a tunnel; TRACE would show clients the fields that proxies add.
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
+_FIELD = re.compile(rb"(" + TOKEN + rb"++):[ \t]*+(" + TEXT + rb"*+)")
 CHUNKED: Final = -1
+BAD_HOST: Final = "The Host field is not valid, or there is more than one."
+UNSUPPORTED_CODING: Final = "The only supported Transfer-Encoding is chunked, over HTTP/1.1."
 
-# What a request's fields mean to us; all others are the client's and pass through unread.
+# The kinds of request fields. PASS: forwarded without a look at its value.
 PASS: Final = 0
 FRAMING: Final = 1
 HOSTNAME: Final = 2
@@ -48,7 +51,7 @@ TRACE: Final = 7
 UPGRADE: Final = 8
 TE: Final = 9
 OVERRIDE: Final = 10
-KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(look_alikes, PROTECTED | FORWARDED)), DROP) | {
+KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(underscore_variants, PROTECTED | FORWARDED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
     b"host": HOSTNAME,
@@ -64,24 +67,24 @@ CREDENTIALS = frozenset(
     {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"api-key", b"x-crossfade-override"}
 )
 
-BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
+_BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 
-Field = tuple[int, Any]  # a kind, and what its line says (see READINGS)
+Field = tuple[int, Any]  # a kind, and the value that its reader in _READERS returns
 
 
 class Start:
-    """A request line. `target` is in origin-form, or `*`; `authority` is that of an absolute target."""
+    """A request line. `target` is in origin-form or `*`; `authority` comes from a target in absolute-form."""
 
     __slots__ = (
         "authority",
         "bodiless",
+        "is_http11",
         "method",
         "minor",
-        "modern",
-        "opening",
         "path",
         "query",
-        "says_none",
+        "request_line",
+        "states_length",
         "target",
     )
 
@@ -89,12 +92,13 @@ class Start:
         self.method = method
         self.target = target
         self.minor = minor
-        self.modern = minor == b"1"
-        self.bodiless = method == b"HEAD"  # its answer has no body
-        self.says_none = method in BODY_METHODS  # where it has no body itself (RFC 9110 section 8.6)
+        self.is_http11 = minor == b"1"
+        self.bodiless = method == b"HEAD"  # the response has no body
+        # Content-Length: 0 is sent if the request has no body (RFC 9110 section 8.6).
+        self.states_length = method in _BODY_METHODS
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
-        self.opening = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it is spelled from here on
+        self.request_line = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it goes to the backend
 
 
 KEPT_LINES = 4096
@@ -105,36 +109,36 @@ STARTS: Final[dict[bytes, Start]] = {}
 
 def read_start(line: bytes) -> Start:
     """Raises RequestRefused (400, 501, 505)."""
-    match = REQUEST_LINE.fullmatch(line)
+    match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        if OTHER_VERSION.fullmatch(line):
-            raise RequestRefused(Stage.PARSE, "Only HTTP/1.0 and HTTP/1.1 are spoken here.", 505)
+        if _OTHER_VERSION.fullmatch(line):
+            raise RequestRefused(Stage.PARSE, "The HTTP version must be 1.0 or 1.1.", 505)
         raise RequestRefused(Stage.PARSE)
     method, target, minor = match.groups()
-    target, authority = read_target(method, target)
+    target, authority = _read_target(method, target)
     start = Start(method, target, minor, authority)
     remember(STARTS, line, start, KEPT_LINES, KEPT_LENGTH)
     return start
 
 
-def read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """Forms other than origin-form: absolute-form is taken apart, `OPTIONS *` passes, the rest is refused."""
-    if method in NOT_OFFERED:
-        raise RequestRefused(Stage.PARSE, "This method is not offered here.", 501)
+def _read_target(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """(target, authority). Origin-form and `OPTIONS *` pass, absolute-form is split, other forms are refused."""
+    if method in _REFUSED_METHODS:
+        raise RequestRefused(Stage.PARSE, "The methods CONNECT and TRACE are not supported.", 501)
     if target[:1] == b"/" or (target == b"*" and method == b"OPTIONS"):
         return target, None
-    match = ABSOLUTE.fullmatch(target)
+    match = _ABSOLUTE.fullmatch(target)
     if match is None or not HOST.fullmatch(match[1]):
         raise RequestRefused(Stage.PARSE, "The request target is not valid.")
     authority, origin = match.groups()
-    if not origin and method == b"OPTIONS":  # it asks about the server itself (RFC 9112 section 3.2.4)
+    if not origin and method == b"OPTIONS":  # about the server as a whole (RFC 9112 section 3.2.4)
         return b"*", authority
     return (origin if origin[:1] == b"/" else b"/" + origin), authority
 
 
 def read_field(line: bytes) -> Field:
     """Raises RequestRefused (400, 417)."""
-    match = FIELD.fullmatch(line)
+    match = _FIELD.fullmatch(line)
     if match is None:
         raise RequestRefused(Stage.PARSE)
     spelled, value = match.groups()
@@ -147,40 +151,40 @@ def read_field(line: bytes) -> Field:
     elif kind in (PASS, TRACE):
         field = (kind, b"%b: %b" % (spelled, value))
     else:
-        field = (kind, READINGS[kind](name, value))
+        field = (kind, _READERS[kind](name, value))
     if name not in CREDENTIALS:
         remember(FIELDS, line, field, KEPT_LINES, KEPT_LENGTH)
     return field
 
 
-def body_length(name: bytes, value: bytes) -> int:
-    """The length that one framing field states, CHUNKED for a coding."""
+def _body_length(name: bytes, value: bytes) -> int:
+    """The length that a framing field states; CHUNKED for Transfer-Encoding."""
     if name == b"content-length":
         if not DIGITS.fullmatch(value):
-            raise RequestRefused(Stage.PARSE, "Content-Length is not a number.")
+            raise RequestRefused(Stage.PARSE, "Content-Length is not a decimal number.")
         return int(value)
     if value.lower() != b"chunked":
-        raise RequestRefused(Stage.PARSE, "This Transfer-Encoding is not accepted.")
+        raise RequestRefused(Stage.PARSE, UNSUPPORTED_CODING)
     return CHUNKED
 
 
-def hostname(_: bytes, value: bytes) -> bytes:
+def _hostname(_: bytes, value: bytes) -> bytes:
     if not HOST.fullmatch(value):
-        raise RequestRefused(Stage.PARSE, "The Host field is not valid, or not the only one.")
+        raise RequestRefused(Stage.PARSE, BAD_HOST)
     return value
 
 
-def expectation(_: bytes, value: bytes) -> None:
+def _expectation(_: bytes, value: bytes) -> None:
     if value.lower() != b"100-continue":
-        raise RequestRefused(Stage.PARSE, "This expectation cannot be met.", 417)
+        raise RequestRefused(Stage.PARSE, "The only supported expectation is 100-continue.", 417)
 
 
-READINGS: dict[int, Callable[[bytes, bytes], Any]] = {
-    FRAMING: body_length,
-    HOSTNAME: hostname,
+_READERS: dict[int, Callable[[bytes, bytes], Any]] = {
+    FRAMING: _body_length,
+    HOSTNAME: _hostname,
     DROP: lambda name, value: None,
     CONNECTION: lambda name, value: frozenset(nominated(value)),
-    EXPECT: expectation,
+    EXPECT: _expectation,
     ID: lambda name, value: value if REQUEST_ID.fullmatch(value) else None,
     UPGRADE: lambda name, value: value,
     OVERRIDE: lambda name, value: value,

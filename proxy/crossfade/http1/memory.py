@@ -1,7 +1,7 @@
-"""What was made of bytes, to be known again by them: a look-up costs a tenth of making it anew.
+"""Bounded caches from bytes to what was parsed from them.
 
-Rule: clients and models repeat themselves, but nobody may fill the memory by not doing so. What is long is
-not kept, and what is full is emptied, as what is still in use comes back by itself.
+Rule: clients and models repeat their messages, and a look-up costs a tenth of parsing. Long keys are not
+kept. A full cache is emptied: entries still in use are added again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ V = TypeVar("V")
 
 
 def remember(known: dict[bytes, V], key: bytes, value: V, most: int, longest: int) -> None:
-    """Keep at most so many values, of keys of at most so many bytes."""
+    """Keeps the value if the key has at most `longest` bytes; the cache holds at most `most` values."""
     if len(key) > longest:
         return
     if len(known) >= most:

@@ -1,7 +1,7 @@
-"""Trailers: which fields may stand behind a chunked body, and pass (RFC 9110 section 6.5).
+"""Trailers: which fields are forwarded after a chunked body (RFC 9110 section 6.5).
 
-Rule: nothing that frames, routes, authenticates, controls or describes the body, nothing of this hop
-and nothing that this proxy vouches for: who merges trailers into the head must not be talked into it.
+Rule: no field that frames, routes, authenticates, controls or describes the message, no field of one
+hop, and none that this proxy sets: a receiver that merges trailers into the head would obey them.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from crossfade.http1.headers import (
     OWN_PREFIX,
     OWN_PREFIXES,
     PROTECTED,
-    look_alikes,
     respell,
+    underscore_variants,
     without,
 )
 
-# By the classes of RFC 9110 section 6.5.1; the lists of Go and Node are shorter.
-REQUEST_MODIFIERS = {
+# The classes of RFC 9110 section 6.5.1. The lists of Go and Node are shorter.
+_REQUEST_MODIFIERS = {
     b"cache-control", b"expect", b"if-match", b"if-modified-since", b"if-none-match", b"if-range",
     b"if-unmodified-since", b"max-forwards", b"pragma", b"range",
 }  # fmt: skip
-AUTHENTICATION = {
+_AUTHENTICATION = {
     b"authentication-info", b"authorization", b"cookie", b"proxy-authentication-info", b"set-cookie",
     b"www-authenticate",
 }  # fmt: skip
-ANSWER_CONTROL = {b"age", b"date", b"expires", b"location", b"retry-after", b"vary", b"warning"}
-CONTENT = {b"content-encoding", b"content-range", b"content-type", b"trailer"}
+_RESPONSE_CONTROL = {b"age", b"date", b"expires", b"location", b"retry-after", b"vary", b"warning"}
+_CONTENT = {b"content-encoding", b"content-range", b"content-type", b"trailer"}
 NEVER_TRAILERS = frozenset[bytes]().union(
     *map(
-        look_alikes,
-        HOP_BY_HOP | PROTECTED | FORWARDED | REQUEST_MODIFIERS | AUTHENTICATION | ANSWER_CONTROL | CONTENT,
+        underscore_variants,
+        HOP_BY_HOP | PROTECTED | FORWARDED | _REQUEST_MODIFIERS | _AUTHENTICATION | _RESPONSE_CONTROL | _CONTENT,
     )
 )  # fmt: skip
 
 
 def trailer_fields(block: bytes, nominated: AbstractSet[bytes]) -> bytes:
-    """Those that may pass, spelled anew; the block matched LOOSE_LINES, names in `nominated` are lower case."""
+    """The trailers to forward, respelled. The block matches LOOSE_LINES; `nominated` names are lower-case."""
     names = {line.partition(b":")[0].lower() for line in block.split(b"\r\n")}
     own = {name for name in names if name[: len(OWN_PREFIX)] in OWN_PREFIXES}
     return respell(without(block, NEVER_TRAILERS | nominated | own))

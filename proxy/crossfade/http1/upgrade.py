@@ -1,8 +1,8 @@
-"""Upgrades: what a client validly asks for, and whether a 101 grants just that (RFC 9110 section 7.8, RFC 6455).
+"""Upgrades: what a client validly asks for, and whether a 101 grants it (RFC 9110 section 7.8, RFC 6455).
 
-Rule: a request that does not ask as the RFCs have it is an ordinary one whose Upgrade field ends here,
-and a 101 that does not answer this very request is no answer: or bytes that one side takes for frames
-could be requests to the other.
+Rule: a request whose upgrade is not valid by the RFCs is an ordinary request; its Upgrade field is not
+forwarded. A 101 that does not grant the request's own upgrade is an invalid response. Otherwise one side
+could read as requests what the other sends as frames (request smuggling).
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from collections.abc import Collection
 
 from crossfade.http1.head import RequestHead, ResponseHead
 
-WEBSOCKET = b"websocket"
-KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64 (RFC 6455 section 4.1)
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
+_WEBSOCKET = b"websocket"
+_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64 (RFC 6455 section 4.1)
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
 
 
 def requested(head: RequestHead, allowed: Collection[bytes]) -> bytes | None:
-    """The first protocol the client names that is allowed (lower-cased), or None if it does not validly ask.
+    """The first allowed protocol that the client names, lower-cased; None if the request asks for none validly.
 
-    `head.upgrade` is there only if the Connection field nominates it.
+    `head.upgrade` is set only if the Connection field names Upgrade.
     """
-    if head.upgrade is None or head.start.method != b"GET" or not head.start.modern or head.length:
+    if head.upgrade is None or head.start.method != b"GET" or not head.start.is_http11 or head.length:
         return None
     named = [protocol.strip(b" \t") for protocol in head.upgrade.lower().split(b",")]
     protocol = next((p for p in named if p in allowed), None)
-    if protocol == WEBSOCKET and not KEY.fullmatch(head.field(b"sec-websocket-key") or b""):
+    if protocol == _WEBSOCKET and not _KEY.fullmatch(head.field(b"sec-websocket-key") or b""):
         return None
     return protocol
 
 
 def grants(answer: ResponseHead, head: RequestHead, protocol: bytes) -> bool:
-    """Does this 101 switch to the protocol asked for, and in answer to this request?
+    """Whether this 101 switches to the requested protocol, for this request.
 
-    The accept value is a hash of the client's key (RFC 6455 section 4.2.2): a status of 101 that a client
-    talked some other resource of the backend into cannot have it.
+    The accept value is a hash of the client's key (RFC 6455 section 4.2.2). It is missing from a 101 that
+    a client made another resource of the backend send.
     """
     if answer.upgrade is None or answer.upgrade.lower() != protocol:
         return False
-    if protocol != WEBSOCKET:
+    if protocol != _WEBSOCKET:
         return True
     key = head.field(b"sec-websocket-key") or b""
-    digest = hashlib.sha1(key + GUID, usedforsecurity=False).digest()
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
     accept = b"sec-websocket-accept: " + binascii.b2a_base64(digest, newline=False)
     return accept in [
         name.lower() + colon + value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
-from crossfade.stats.counts import RECENT_KEPT
+from crossfade.scale import RECENT_KEPT
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-WHOLE = 10_000  # a weight is an integer out of this many
+from crossfade.scale import WHOLE
 
 
 class Phase(StrEnum):

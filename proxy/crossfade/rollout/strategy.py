@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig
-from crossfade.rollout.machine import WHOLE, Step
+from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Check, Fuse, Plan
+from crossfade.scale import WHOLE
 
 if TYPE_CHECKING:
     from crossfade.config.rollout import Strategy

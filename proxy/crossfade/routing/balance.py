@@ -1,9 +1,9 @@
-"""Which endpoint of a backend: power of two choices by requests in flight (Mitzenmacher 2001).
+"""Selects an endpoint of a backend: power of two choices by requests in flight (Mitzenmacher 2001).
 
-Two random candidates, the less loaded one wins; that is enough to keep the worst queue short, and
-unlike least-connections it does not send everyone to the endpoint that just came back empty. One that
-is still to get only a share of its traffic (slow start) keeps so much of what it wins, else the other
-candidate has it: a load that is weighted instead would give it nothing while all are idle.
+Two random candidates; the one with fewer requests in flight wins. This keeps the longest queue short.
+Unlike least-connections, it does not send all requests to an endpoint that has just returned with none.
+During slow start, an endpoint keeps only its share of the choices that it wins; the other candidate gets
+the rest. Weighting the load by the share instead would give it no request while all are idle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ E = TypeVar("E", bound=Loaded)
 
 
 def pick(endpoints: Sequence[E], draw: float) -> E:
-    """One of at least one endpoint; 0 ≤ draw < 1 decides both candidates, and what a share is worth."""
+    """`endpoints` is not empty. 0 ≤ draw < 1 selects both candidates and decides on a slow-start share."""
     n = len(endpoints)
     if n == 1:
         return endpoints[0]

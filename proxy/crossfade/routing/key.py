@@ -1,9 +1,9 @@
-"""The sticky key of a request: what keeps one customer on one backend.
+"""The sticky key of a request: it keeps one customer on one backend.
 
-A route names its sources in order and the first that is present wins. The key is bytes, taken as
-the client spelled it; from JSON, a string is its UTF-8 text and a number its shortest spelling, so
-that `"42"`, `42` and `42.0` are one customer. Of a key that an object holds twice the last one counts,
-as it does in the JSON parsers that models use.
+A route lists its sources in order; the first source that is present gives the key. A key is bytes, as the
+client spelled them. From JSON, a string gives its UTF-8 text and a number its shortest spelling, so that
+`"42"`, `42` and `42.0` are one customer. If a JSON object has a name twice, the last one counts, as in the
+JSON parsers that models use.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import msgspec
 from crossfade.http1.head import RequestHead, line_of
 from crossfade.routing.snapshot import Sticky
 
-# What a source gets to see: the head, the decoded JSON body (None if none), the client's address.
-# An empty key is no key.
+# From the head, the decoded JSON body (None if there is none) and the client's address to a key.
+# An empty key counts as no key.
 KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
 
 
 def first_key(sticky: Sequence[Sticky]) -> KeySource:
-    """The first of these keys that is present and not empty."""
+    """A source that gives the first key that is present and not empty."""
     sources = [key_source(s) for s in sticky]
     if len(sources) == 1:
         return sources[0]
@@ -61,7 +61,7 @@ def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:
 
 
 def query_value(query: bytes, name: bytes) -> bytes | None:
-    """The first value of a parameter, as it is spelled; empty for `?name=` and `?name`."""
+    """The first value of the parameter, not decoded; empty for `?name=` and `?name`."""
     for pair in query.split(b"&"):
         key, _, value = pair.partition(b"=")
         if key == name:
@@ -70,23 +70,23 @@ def query_value(query: bytes, name: bytes) -> bytes | None:
 
 
 def decode_json(body: bytes) -> Any:
-    """The decoded body, or None where it is not JSON; a model, not the proxy, is to complain about that."""
+    """The decoded body, or None if it is not JSON. To report invalid JSON is left to the model."""
     try:
-        return DECODE(body)
+        return _DECODE(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-DECODE = msgspec.json.Decoder().decode
-PLACE = re.compile("0|[1-9][0-9]{0,8}")
+_DECODE = msgspec.json.Decoder().decode
+_INDEX = re.compile("0|[1-9][0-9]{0,8}")
 
 
 def json_field(body: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of object keys and, in arrays, places from 0; or None."""
+    """The value at a path of object names and array indexes from 0, or None."""
     for step in path:
         if isinstance(body, dict):
             body = body.get(step)
-        elif isinstance(body, list) and PLACE.fullmatch(step) and int(step) < len(body):
+        elif isinstance(body, list) and _INDEX.fullmatch(step) and int(step) < len(body):
             body = body[int(step)]
         else:
             return None

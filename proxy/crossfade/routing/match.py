@@ -1,7 +1,7 @@
-"""Does a route want this request? Conditions are compiled once for each snapshot.
+"""Whether a route matches a request. Conditions are compiled once for each snapshot.
 
-All of a route's conditions must hold and the first route in file order wins. Conditions on the body
-come last, since they need the body; everything else is known from the head.
+All conditions of a route must hold, and the first route in file order wins. Conditions on the body are
+tested last, since they need the body; all others need the head only.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from crossfade.http1.head import RequestHead
 from crossfade.routing.key import json_field, query_value
 from crossfade.routing.snapshot import Match
 
-HeadTest = Callable[[RequestHead], bool]
+_HeadTest = Callable[[RequestHead], bool]
 
 
-def head_test(match: Match) -> HeadTest:
-    """The conditions on path, method, headers and query as one function."""
-    tests: list[HeadTest] = []
+def head_test(match: Match) -> _HeadTest:
+    """One function for the conditions on path, method, headers and query."""
+    tests: list[_HeadTest] = []
     if match.path is not None:
         path = match.path.encode()
         tests.append(lambda head: head.start.path == path)
     if match.prefix is not None:
-        tests.append(prefix_test(match.prefix.encode()))
+        tests.append(_prefix_test(match.prefix.encode()))
     if match.regex is not None:
         pattern = re.compile(match.regex.encode())
         tests.append(lambda head: pattern.fullmatch(head.start.path) is not None)
     if match.methods:
         methods = frozenset(m.encode() for m in match.methods)
         tests.append(lambda head: head.method in methods)
-    tests += [header_test(name.encode(), value.encode()) for name, value in match.headers]
-    tests += [query_test(name.encode(), value.encode()) for name, value in match.query]
-    return reduce(both, tests) if tests else lambda head: True
+    tests += [_header_test(name.encode(), value.encode()) for name, value in match.headers]
+    tests += [_query_test(name.encode(), value.encode()) for name, value in match.query]
+    return reduce(_both, tests) if tests else lambda head: True
 
 
-def both(first: HeadTest, second: HeadTest) -> HeadTest:
+def _both(first: _HeadTest, second: _HeadTest) -> _HeadTest:
     return lambda head: first(head) and second(head)
 
 
-def prefix_test(prefix: bytes) -> HeadTest:
-    """A prefix ends at a path segment: `/v2` takes `/v2` and `/v2/x`, not `/v20` (as Gateway API has it)."""
+def _prefix_test(prefix: bytes) -> _HeadTest:
+    """A prefix ends at a path segment: `/v2` matches `/v2` and `/v2/x`, not `/v20` (as in Gateway API)."""
     if prefix.endswith(b"/"):
         return lambda head: head.start.path.startswith(prefix)
     below = prefix + b"/"
     return lambda head: head.start.path == prefix or head.start.path.startswith(below)
 
 
-def header_test(name: bytes, value: bytes) -> HeadTest:
+def _header_test(name: bytes, value: bytes) -> _HeadTest:
     if name == b"host":
         host = value.lower()  # RFC 9110 section 4.2.3: hosts are case-insensitive
         return lambda head: head.host is not None and (host == b"*" or head.host.lower() == host)
@@ -58,20 +58,20 @@ def header_test(name: bytes, value: bytes) -> HeadTest:
     return lambda head: head.field(name) == value
 
 
-def query_test(name: bytes, value: bytes) -> HeadTest:
+def _query_test(name: bytes, value: bytes) -> _HeadTest:
     if value == b"*":
         return lambda head: query_value(head.query, name) is not None
     return lambda head: query_value(head.query, name) == value
 
 
 def body_test(match: Match) -> Callable[[Any], bool] | None:
-    """The conditions on JSON fields, on the decoded body; None if there are none."""
+    """One function of the decoded body for the conditions on JSON fields; None if there are none."""
     if not match.json:
         return None
     wanted = [(tuple(name.split(".")), value) for name, value in match.json]
-    return lambda body: all(same(json_field(body, path), value) for path, value in wanted)
+    return lambda body: all(_equal(json_field(body, path), value) for path, value in wanted)
 
 
-def same(found: Any, wanted: str | int | float | bool) -> bool:
-    """Equality as JSON means it: true is not 1."""
+def _equal(found: Any, wanted: str | int | float | bool) -> bool:
+    """Equality of JSON values: true is not 1."""
     return found == wanted and isinstance(found, bool) == isinstance(wanted, bool)

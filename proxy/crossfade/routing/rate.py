@@ -1,15 +1,14 @@
 """Rate limits: a token bucket for each key, in one table that all workers share.
 
-Of a bucket only the time is kept at which it is full again. A request moves that time on by what one
-token takes to come, unless it would then lie further ahead than a whole burst (the generic cell rate
-algorithm). A time that has passed is a full bucket, which is as good as none: entries expire by
+A bucket is stored as the time at which it is full again. A request moves that time forward by the time
+that one token takes, and is refused if the time is then more than one burst ahead of now (the generic cell
+rate algorithm). A time in the past is a full bucket, which is the same as no bucket: so entries expire by
 themselves.
 
-Memory is bounded by construction: sets of WAYS entries, and a key's hash says which set. A key that
-finds its set taken displaces the bucket that is next to be full, the one least in need of being
-remembered; who spends a whole burst is forgotten last. Nothing is locked: workers that admit the
-same key in the same microseconds may charge it once for all. `now` is in seconds, of a clock that
-the workers share.
+Memory is fixed: the table is set-associative, with sets of WAYS entries; the key's hash selects the set.
+A new key in a full set replaces the bucket that will be full first; a key that has spent its whole burst is
+replaced last. There is no lock: workers that admit one key within the same microseconds may charge it
+once in all. `now` is in seconds, of a clock that the workers share.
 """
 
 from __future__ import annotations
@@ -22,42 +21,42 @@ from crossfade.routing.ledger import hash_of
 from crossfade.routing.snapshot import Rate
 
 WAYS = 8
-KEYS = 131_072
-ENTRY_BYTES = 16  # a hash, and a time
-TABLE_BYTES = KEYS * ENTRY_BYTES
-SLACK = 1e-6  # seconds; sums of floats lie beside the truth, by less than this
+_KEYS = 131_072
+ENTRY_BYTES = 16  # a hash and a time
+TABLE_BYTES = _KEYS * ENTRY_BYTES
+SLACK = 1e-6  # seconds; the rounding error of summed floats is less than this
 
 
 class RateLimit:
-    """What a route allows for each key: `burst` requests at once, one each `token` seconds in the long run."""
+    """A route's limit for each key: `burst` requests at once, one per `token` seconds in the long run."""
 
     __slots__ = ("burst", "needs_body", "salt", "source", "token")
 
     def __init__(self, rate: Rate, salt: bytes) -> None:
         self.token = 1 / rate.per_second
-        self.burst = rate.burst / rate.per_second  # seconds for an empty bucket to be full
+        self.burst = rate.burst / rate.per_second  # seconds until an empty bucket is full
         self.source = key_source(rate.key)
         self.needs_body = rate.key.kind == "json"
         self.salt = salt
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes:
-        """The request's key. Without one it is the client's address, which no key that is sent can be taken for."""
+        """The request's key, else the client's address; the prefixes k and a keep the two apart."""
         key = self.source(head, body, client)
         return b"k" + key if key else b"a" + client
 
 
 class RateTable:
-    """Buckets in `memory`, a writable buffer of a multiple of WAYS entries, all zero at first."""
+    """Buckets in `memory`: a writable buffer for a multiple of WAYS entries, initially zero."""
 
     def __init__(self, memory: memoryview) -> None:
         half = len(memory) // 2
         self.sets = len(memory) // (ENTRY_BYTES * WAYS)
         self.hashes = memory[:half].cast("Q")
-        self.times: Any = memory[half:].cast("d")  # floats, for which memoryview has no type
+        self.times: Any = memory[half:].cast("d")  # Any: typeshed has no memoryview of floats
 
     def charge(self, limit: RateLimit, key: bytes, now: float) -> float:
-        """Take a token: 0.0 if there is one, else the seconds until there will be."""
-        digest = hash_of(key, limit.salt) or 1  # 0 is an entry that was never used
+        """Takes a token and returns 0.0, or returns the seconds until there is one."""
+        digest = hash_of(key, limit.salt) or 1  # 0 marks an unused entry
         first = digest % self.sets * WAYS
         there = self.hashes[first : first + WAYS].tolist()
         known = digest in there
@@ -71,9 +70,8 @@ class RateTable:
         wait: float = full_at + limit.token - limit.burst - now
         if wait > SLACK:
             return wait
-        self.times[entry] = (
-            full_at + limit.token
-        )  # before the hash, or another key's time would be taken for its own
+        # The time is written before the hash; else another worker could read the replaced key's time for this key.
+        self.times[entry] = full_at + limit.token
         if not known:
             self.hashes[entry] = digest
         return 0.0

@@ -1,7 +1,7 @@
 """The router: from a request to a route, a bucket and a backend.
 
-The backend is chosen before anyone looks at health (an outage must not reshape an experiment); the
-endpoint within it comes later, in `balance`. Built once for each snapshot, read by every request.
+Rule: the backend is assigned without a look at health, since an outage must not change the split of an
+experiment. `balance` selects the endpoint later. A router is built once for each snapshot.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
 
 KEPT_KEYS = 4096
-KEPT_LENGTH = 64  # bytes
+_KEPT_LENGTH = 64  # bytes
 
 
 class AssignedBackend:
-    """One backend of a route, in its part in the experiment. Outcomes are counted under `cell`."""
+    """A backend that a route can assign, with its role. Outcomes are counted under `cell`."""
 
     __slots__ = ("backend", "cell", "limits", "role")
 
@@ -36,41 +36,40 @@ class AssignedBackend:
         self.limits = spec.limits.get(backend, ())
 
 
-Assignment = tuple[
-    AssignedBackend, int | None
-]  # and the hash of the sticky key; None where the bucket was drawn
+# The backend, and the hash of the sticky key; None if the bucket was unkeyed at random.
+Assignment = tuple[AssignedBackend, int | None]
 
 
 class CompiledRoute:
-    """A route with its conditions and key sources as functions."""
+    """A route with its conditions and key sources compiled to functions."""
 
     __slots__ = (
-        "alone",
         "assignable",
         "body_limit",
         "body_test",
-        "decides",
-        "drawn",
         "fallback",
+        "has_decision",
         "head_test",
         "inspect_limit",
         "key",
-        "known",
+        "keyed",
         "limits",
         "mirrors",
         "needs_body",
-        "plain",
+        "only_candidate",
+        "outcome_only",
         "prediction",
         "rate",
         "salt",
         "slots",
         "spec",
+        "unkeyed",
         "version",
     )
 
     def __init__(self, spec: Route) -> None:
         self.spec = spec
-        self.alone: tuple[CompiledRoute, ...] = (self,)
+        self.only_candidate: tuple[CompiledRoute, ...] = (self,)
         self.head_test = head_test(spec.match)
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
@@ -83,89 +82,90 @@ class CompiledRoute:
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
         self.assignable = tuple(map(partial(AssignedBackend, spec), spec.ledger.backends, spec.roles))
-        self.drawn: tuple[Assignment, ...] = tuple((assigned, None) for assigned in self.assignable)
-        self.known: dict[bytes, Assignment] = {}  # customers come again; a look-up costs a tenth of a hash
+        self.unkeyed: tuple[Assignment, ...] = tuple((assigned, None) for assigned in self.assignable)
+        self.keyed: dict[bytes, Assignment] = {}  # by key; a look-up costs a tenth of a hash
         self.salt = spec.salt
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.limits = spec.limits
         self.prediction = spec.prediction
-        self.decides = spec.prediction is not None and spec.prediction.decides
-        self.plain = not spec.limits and spec.prediction is None  # nothing is asked of its answers
+        self.has_decision = spec.prediction is not None and spec.prediction.has_decision
+        # Responses are neither timed against limits nor read.
+        self.outcome_only = not spec.limits and spec.prediction is None
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
-        """By the first key that is present and not empty; without one, the draw decides; 0 ≤ draw < 1."""
+        """By the first key that is present and not empty, else by the draw; 0 ≤ draw < 1."""
         key = self.key(head, body, client)
         if key:
-            return self.known.get(key) or self.assign_key(key)
-        return self.drawn[self.slots[int(draw * BUCKETS)]]
+            return self.keyed.get(key) or self.assign_key(key)
+        return self.unkeyed[self.slots[int(draw * BUCKETS)]]
 
     def assign_key(self, key: bytes) -> Assignment:
         hashed = hash_of(key, self.salt)
         assignment = (self.assignable[self.slots[hashed % BUCKETS]], hashed)
-        remember(self.known, key, assignment, KEPT_KEYS, KEPT_LENGTH)
+        remember(self.keyed, key, assignment, KEPT_KEYS, _KEPT_LENGTH)
         return assignment
 
 
 class OverridableRoute(CompiledRoute):
-    """A route of a proxy that has a secret for override tokens."""
+    """A route that accepts override tokens, since the proxy has a secret for them."""
 
-    __slots__ = ("clock", "snapshot", "tested")
+    __slots__ = ("by_backend", "clock", "snapshot")
 
     def __init__(self, snapshot: Snapshot, clock: Callable[[], float], spec: Route) -> None:
         super().__init__(spec)
         self.snapshot = snapshot
         self.clock = clock
-        self.tested = {name: AssignedBackend(spec, name, TESTER) for name in snapshot.backends}
+        self.by_backend = {name: AssignedBackend(spec, name, TESTER) for name in snapshot.backends}
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
-        """As the token says, if there is one, whatever the split. Raises RequestRefused."""
+        """The token's backend if there is a token, else by the split. Raises RequestRefused."""
         if head.override is None:
             return super().assign(head, body, client, draw)
         backend = read_token(self.snapshot.override_secret, head.override, self.spec.name, self.clock())
-        if backend not in self.tested:
-            raise RequestRefused(Stage.OVERRIDE, "The override token names a backend that is not there.")
-        return self.tested[backend], None
+        if backend not in self.by_backend:
+            raise RequestRefused(Stage.OVERRIDE, "The override token names an unknown backend.")
+        return self.by_backend[backend], None
 
 
 def need_body(candidates: Sequence[CompiledRoute]) -> bool:
-    """Does any of them ask something of the body? Mostly there is just one."""
+    """Whether any of the candidates reads the body. The usual case is one candidate."""
     return candidates[0].needs_body if len(candidates) == 1 else any(r.needs_body for r in candidates)
 
 
 def matching(candidates: Iterable[CompiledRoute], body: Any) -> list[CompiledRoute]:
-    """Those of these routes whose conditions on the body hold as well; the first of them has the request."""
+    """The candidates whose conditions on the body hold too; the first one gets the request."""
     return [route for route in candidates if route.body_test is None or route.body_test(body)]
 
 
 class Router:
-    """All routes of a snapshot. Exact paths are looked up; what they do not settle is walked in file order."""
+    """All routes of a snapshot. Routes are indexed by exact path, then by_backend in file order."""
 
     def __init__(self, snapshot: Snapshot, clock: Callable[[], float] | None = None) -> None:
-        """`clock` gives seconds since the epoch; it is asked for requests with an override token only."""
+        """`clock` gives seconds since the epoch; it is read for requests with an override token only."""
         self.snapshot = snapshot
         compiled: Callable[[Route], CompiledRoute] = CompiledRoute
         if snapshot.override_secret and clock is not None:
             compiled = partial(OverridableRoute, snapshot, clock)
         self.routes = tuple(compiled(route) for route in snapshot.routes)
-        self.watched = any(route.limits for route in self.routes)  # is there anything that can be too slow?
+        self.has_latency_limits = any(route.limits for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path
             if path is not None and path.encode() not in self.by_path:
-                self.by_path[path.encode()] = self.walk(path)
-        self.others = self.walk(None)
+                self.by_path[path.encode()] = self.routes_of_path(path)
+        self.routes_of_other_paths = self.routes_of_path(None)
 
-    def walk(self, path: str | None) -> tuple[CompiledRoute, ...]:
-        """The routes that may match a request for this exact path, in file order."""
+    def routes_of_path(self, path: str | None) -> tuple[CompiledRoute, ...]:
+        """The routes that can match this exact path, in file order; None: any path that no route names."""
         return tuple(r for r in self.routes if r.spec.match.path in (None, path))
 
     def candidates(self, head: RequestHead) -> Sequence[CompiledRoute]:
-        """Routes whose conditions on the head hold, up to the first that asks nothing of the body."""
+        """Routes whose conditions on the head hold, up to the first without conditions on the body."""
         found: Sequence[CompiledRoute] = ()
-        for route in self.by_path.get(head.start.path, self.others):
+        for route in self.by_path.get(head.start.path, self.routes_of_other_paths):
             if route.head_test(head):
-                found = (*found, route) if found else route.alone
+                found = (*found, route) if found else route.only_candidate
                 if route.body_test is None:
                     break
         return found

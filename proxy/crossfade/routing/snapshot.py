@@ -1,8 +1,8 @@
-"""The snapshot: the immutable truth that a worker serves from until the next one comes.
+"""The snapshot: the immutable compiled configuration that a worker serves from until the next one comes.
 
-Values only, no behaviour, so that it crosses the seam as bytes. `compile_snapshot` makes it from
-what the operator wrote (config), how far rollouts have come (ledgers and roles) and what the prober
-found (endpoints down). The worker's Router is built from it once per generation.
+Rule: values only, no behaviour, so that a snapshot can be sent to the workers as bytes. `compile_snapshot`
+makes it from the configuration, the state of the rollouts (ledgers and roles) and the prober's results
+(endpoints that are down). A worker builds its Router once per snapshot.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from crossfade.routing.ledger import Ledger, salt_of
 
-if TYPE_CHECKING:  # the worker must not import the config models and pydantic with them
+if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
     from crossfade.config.load import Loaded
     from crossfade.config.model import (
         AccessLogConfig,
@@ -25,15 +25,15 @@ if TYPE_CHECKING:  # the worker must not import the config models and pydantic w
         RouteConfig,
     )
 
-NO_TRIALS: Mapping[str, Trial] = {}
+_NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
-TESTER: Role = "tester"  # who was not drawn, but chose (routing.override): in no statistics of a rollout
-Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: a check's title, and seconds; rising
-NO_LIMITS: Limits = {}
+TESTER: Role = "tester"  # chosen by an override token, so in no statistics of a rollout
+Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: (title of the check, seconds), rising
+_NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`authority` is the Host field of a request that brought none; a unix socket has a `path`, no host."""
+    """`authority` is the Host field for a request without one. A unix socket has a `path` and no host."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """How `https://` endpoints are spoken to. `stamp` tells the files' contents apart: others, another Tls."""
+    """TLS to `https://` endpoints. `stamp` is a hash of the files: a changed file makes an unequal Tls."""
 
     ca: str | None = None
     cert: str | None = None
@@ -56,7 +56,7 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class Eject(msgspec.Struct, frozen=True):
-    """When an endpoint that fails requests is passed over: `health` acts on it. `time` in seconds."""
+    """When `health` ejects an endpoint that fails requests. `time` is in seconds."""
 
     after: int
     time: float
@@ -65,7 +65,7 @@ class Eject(msgspec.Struct, frozen=True):
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """Timeouts in seconds; `max_in_flight` counts for each worker."""
+    """Timeouts are in seconds. `max_in_flight` is per worker."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -98,7 +98,7 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """Requests of each key: `per_second` in the long run, `burst` at once."""
+    """The limit for each key: `per_second` requests in the long run, `burst` at once."""
 
     key: Sticky
     per_second: float
@@ -106,20 +106,20 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """Where in a JSON answer the score is, or the label: keys that lead inwards; `decision`: the score of a yes."""
+    """JSON paths to the score or the label of an answer. The decision is yes from the score `decision` on."""
 
     score: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     decision: float | None = None
 
     @property
-    def decides(self) -> bool:
-        """Whether it tells a decision that can be compared."""
+    def has_decision(self) -> bool:
+        """Whether an answer gives a decision that can be compared."""
         return bool(self.label) or self.decision is not None
 
 
 class Mirror(msgspec.Struct, frozen=True):
-    """Shares out of 10 000: of requests that are copied, and of these, of those that ask the champion twice."""
+    """Out of 10 000: `sample` of the requests are copied; `noise` of the copied ones ask the champion twice."""
 
     to: str
     sample: int
@@ -127,22 +127,22 @@ class Mirror(msgspec.Struct, frozen=True):
 
 
 class Cut(msgspec.Struct, frozen=True):
-    """What is in flight to this backend under an earlier ledger ends after so many seconds."""
+    """Exchanges with this backend that began under an earlier ledger are cut after `after` seconds."""
 
     backend: str
     after: float
 
 
 class Trial(NamedTuple):
-    """What a route's rollout asks for beside the ledger: copies for its challenger, an end to its exchanges, limits."""
+    """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits."""
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
-    limits: Limits = NO_LIMITS
+    limits: Limits = _NO_LIMITS
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`roles` stands beside `ledger.backends`, index for index; `limits` hold what is slow."""
+    """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits."""
 
     name: str
     match: Match
@@ -165,7 +165,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class AccessLog(msgspec.Struct, frozen=True):
-    """`to` is a path, or `stdout`; `sample` from 0 to 1."""
+    """`to` is a path or `stdout`; `sample` is from 0 to 1."""
 
     to: str
     sample: float
@@ -173,7 +173,7 @@ class AccessLog(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """Sizes in bytes, times in seconds."""
+    """Sizes are in bytes, times in seconds."""
 
     generation: int
     backends: dict[str, Backend]
@@ -185,7 +185,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     keep_alive: float
     trusted_proxies: tuple[str, ...] = ()
     access_log: AccessLog | None = None
-    override_secret: str = ""  # none: tokens are not looked at
+    override_secret: str = ""  # empty: tokens are ignored
 
 
 def compile_snapshot(
@@ -195,9 +195,9 @@ def compile_snapshot(
     down: Collection[tuple[str, str]],
     generation: int,
     workers: int = 1,
-    trials: Mapping[str, Trial] = NO_TRIALS,
+    trials: Mapping[str, Trial] = _NO_TRIALS,
 ) -> Snapshot:
-    """`ledgers`, `roles` and `trials` by route name, `down` the (backend, endpoint) pairs that fail their probes."""
+    """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs that fail probes."""
     config = loaded.config
     return Snapshot(
         generation=generation,
@@ -206,7 +206,7 @@ def compile_snapshot(
             for name, b in config.backends.items()
         },
         routes=tuple(
-            compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
+            _compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
             for r in config.routes
         ),
         head_bytes=config.limits.head_bytes,
@@ -215,7 +215,7 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         trusted_proxies=config.trusted_proxies,
-        access_log=compile_access_log(config.access_log),
+        access_log=_compile_access_log(config.access_log),
         override_secret=config.override.secret if config.override else "",
     )
 
@@ -246,7 +246,7 @@ def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
     return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
 
 
-def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
+def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
     match = route.match
     return Route(
         name=route.name,
@@ -264,42 +264,42 @@ def compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role],
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=salt_of(route.name),
         fallback=route.fallback,
-        mirrors=merged((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
+        mirrors=_merged_mirrors((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
         retry_attempts=route.retry.attempts,
         retry_budget=route.retry.budget,
         pure=route.retry.pure,
         body_limit=route.limits.body,
         inspect_limit=route.limits.inspect,
         cuts=trial.cuts,
-        rate=compile_rate(route.limits.rate),
+        rate=_compile_rate(route.limits.rate),
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
-        prediction=compile_prediction(route.prediction),
+        prediction=_compile_prediction(route.prediction),
     )
 
 
-def compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
+def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
     if access_log is None:
         return None
     return AccessLog(access_log.to, access_log.sample, access_log.query)
 
 
-def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
-    """None where there is nothing to read, or not as JSON."""
+def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
+    """None if there is no path to read, or the protocol is not JSON."""
     if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
         return None
     score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
     return Prediction(score, label, prediction.decision if score else None)
 
 
-def compile_rate(rate: RateConfig | None) -> Rate | None:
+def _compile_rate(rate: RateConfig | None) -> Rate | None:
     if rate is None:
         return None
     return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst)
 
 
-def merged(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
-    """One for each backend, with the larger shares: nobody gets two copies of a request."""
+def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
+    """One mirror for each backend, with the larger shares, so that no backend gets two copies of a request."""
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
         known = out.get(mirror.to, mirror)

@@ -12,13 +12,12 @@ from collections.abc import Iterable
 import msgspec
 from msgspec.structs import replace
 
+from crossfade.scale import RECENT_KEPT
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pair, Pairs
 from crossfade.stats.scores import Scores
 from crossfade.stats.sums import add_up
-
-RECENT_KEPT = 512  # latest outcomes of one backend, kept in order for the fuse
 
 CellKey = tuple[str, str, str, int]
 ERROR = "error"
