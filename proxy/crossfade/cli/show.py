@@ -1,4 +1,4 @@
-"""Answers of the admin API as an operator reads them."""
+"""Prints answers of the admin API for an operator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from crossfade.cli.output import Table, say, show
+from crossfade.cli.output import Table, print_table, print_text
 from crossfade.config.problem import Problem
 from crossfade.rollout.verdict import duration, percent
 
@@ -21,18 +21,20 @@ VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence#", "to
 def show_status(status: Value) -> None:
     config, workers = status["config"], status["workers"]
     up = sum(worker["up"] for worker in workers)
-    say(
+    print_text(
         f"Crossfade {status['version']}, up {duration(status['uptime'])}, {up} of {len(workers)} workers, "
         f"generation {status['generation']}"
     )
-    say(f"configuration {config['source']} ({config['hash'][:12]})")
+    print_text(f"configuration {config['source']} ({config['hash'][:12]})")
     if not config["ok"]:
-        say(f"The last reload was refused, the configuration before it stays:\n{config['error']}")
+        print_text(
+            f"The last reload was refused. The previous configuration is still in use. Error:\n{config['error']}"
+        )
     if not status["store_ok"]:
-        say("The journal cannot be written: no challenger's weight rises until it can.")
-    show(Table("Routes", SPLIT, [row for route in status["routes"] for row in split_rows(route)]))
-    show(Table("Rollouts", ROLLOUTS, [rollout_row(rollout) for rollout in status["rollouts"]]))
-    show(
+        print_text("The journal cannot be written. No challenger gets more traffic until it can be written.")
+    print_table(Table("Routes", SPLIT, [row for route in status["routes"] for row in split_rows(route)]))
+    print_table(Table("Rollouts", ROLLOUTS, [rollout_row(rollout) for rollout in status["rollouts"]]))
+    print_table(
         Table("Backends", BACKENDS, [row for backend in status["backends"] for row in endpoint_rows(backend)])
     )
 
@@ -80,38 +82,38 @@ def endpoint_rows(backend: Value) -> list[list[str]]:
 
 def show_split(route: Value) -> None:
     shares = ", ".join(f"{name} {percent(share)}" for name, share in route["split"].items())
-    say(f"{route['name']}: {shares} (ledger {route['ledger_version']}), in all workers")
+    print_text(f"{route['name']}: {shares} (ledger version {route['ledger_version']}), in all workers")
 
 
 def show_rollout(rollout: Value) -> None:
-    say(
+    print_text(
         f"{rollout['route']}: {rollout['phase']}, step {step_of(rollout)}, "
         f"{rollout['challenger']} at {percent(rollout['weight'])}"
     )
     if rollout["waiting_for"]:
-        say(f"It waits for {rollout['waiting_for']}.")
+        print_text(f"Waiting for: {rollout['waiting_for']}")
 
 
 def show_reload(config: Value) -> None:
-    say(f"reloaded {config['source']} ({config['hash'][:12]})")
+    print_text(f"reloaded {config['source']} ({config['hash'][:12]})")
     for warning in config["warnings"]:
-        say(problem_line(warning))
+        print_text(problem_line(warning))
 
 
 def show_why(why: Value) -> None:
-    say(f"{why['route']}: {why['phase'] or 'no rollout'}")
+    print_text(f"{why['route']}: {why['phase'] or 'no rollout'}")
     decision = why["decision"]
     if decision is None:
-        say("No decision yet.")
+        print_text("No decision yet.")
     else:
         at = datetime.fromtimestamp(decision["at"]).astimezone().isoformat(" ", "seconds")
-        say(f"Decision {decision['id']}, {at}: {decision['action']} by {decision['actor']}")
-        say(decision["reason"])
-    show(Table("Verdicts", VERDICTS, [verdict_row(verdict) for verdict in why["verdicts"]]))
+        print_text(f"Decision {decision['id']}, {at}: {decision['action']} by {decision['actor']}")
+        print_text(decision["reason"])
+    print_table(Table("Verdicts", VERDICTS, [verdict_row(verdict) for verdict in why["verdicts"]]))
     if why["would_change"]:
-        say("\nWhat would change it")
+        print_text("\nWhat would change it")
         for sentence in why["would_change"]:
-            say(f"- {sentence}")
+            print_text(f"- {sentence}")
 
 
 def verdict_row(verdict: Value) -> list[str]:
