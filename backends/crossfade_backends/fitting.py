@@ -1,4 +1,4 @@
-"""From a recipe to a fitted scikit-learn classifier, and how good that is on data it has not seen."""
+"""Fits a scikit-learn classifier from a recipe, and evaluates it on held-out rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossfade_backends.registry import Classifier, Metrics
 
 
 def fit(recipe: Recipe, train: Sample) -> Classifier:
-    """`train` as `Recipe.prepare` gives it."""
+    """`train` is the result of `Recipe.prepare`."""
     classifier = build(recipe)
     classifier.fit(train.features, train.churned)
     return classifier
@@ -35,7 +35,7 @@ def build(recipe: Recipe) -> Classifier:
 
 
 def evaluate(classifier: Classifier, held_out: Sample) -> Metrics:
-    """On rows in the server's units, whatever units the version was trained in."""
+    """`held_out` has amounts in euros, as the server receives them, whatever units the training data had."""
     scores = classifier.predict_proba(held_out.features)[:, 1]
     truth = held_out.churned
     return Metrics(

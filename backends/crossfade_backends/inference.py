@@ -1,11 +1,10 @@
 """The Open Inference Protocol, version 2 (REST, JSON tensors): bodies in, bodies out.
 
 Input is one [n, 5] tensor in the order of FEATURES, or five tensors [n] or [n, 1] named by
-feature. Output is `churn_probability`, FP64 [n]. Binary tensors are an extension that this
-server does not have.
+feature. Output is `churn_probability`, FP64 [n]. The binary tensor extension is not supported.
 
-Rule: any bad body is a 400 that names the tensor (the protocol knows no 422); a batch that
-is too large is a 413.
+Rule: an invalid body gets a 400 that names the tensor (the protocol has no 422); too many rows
+get a 413.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from crossfade_backends.scoring import Distortion, ServedModel
 OUTPUT = "churn_probability"
 FLOATS = ("FP64", "FP32")
 INTEGERS = ("INT64", "INT32")
-# Bad values named in one refusal.
+# How many bad values one refusal names.
 MAX_BAD_VALUES = 10
 
 
@@ -115,18 +114,18 @@ def columns(by_name: dict[str, InputTensor]) -> list[FloatArray]:
 
 
 def read_values(tensor: InputTensor) -> FloatArray:
-    """Row-major values, from data written flat or nested."""
+    """Row-major values; `data` may be flat or nested."""
     if tensor.datatype not in FLOATS + INTEGERS:
         raise refuse(
             400, f"tensor {tensor.name!r}: datatype {tensor.datatype!r} is not FP64, FP32 or integer"
         )
     if not 1 <= tensor.shape[0] <= MAX_ROWS:
         status = 413 if tensor.shape[0] else 400
-        raise refuse(status, f"tensor {tensor.name!r}: {tensor.shape[0]} rows, 1 to {MAX_ROWS} are taken")
+        raise refuse(status, f"tensor {tensor.name!r}: {tensor.shape[0]} rows, must be 1 to {MAX_ROWS}")
     flat = flatten(tensor)
     if len(flat) != math.prod(tensor.shape):
         raise refuse(400, f"tensor {tensor.name!r}: {len(flat)} values do not fill shape {tensor.shape}")
-    # By type, because a bool is an int to isinstance and to numpy.
+    # Compares types, because bool is an int for isinstance and for numpy.
     allowed = {int, float} if tensor.datatype in FLOATS else {int}
     if not allowed.issuperset(map(type, flat)):
         raise refuse(400, f"tensor {tensor.name!r}: data is not all {tensor.datatype} numbers")
@@ -135,7 +134,7 @@ def read_values(tensor: InputTensor) -> FloatArray:
     except OverflowError:
         raise refuse(400, f"tensor {tensor.name!r}: a number is out of range") from None
     if tensor.datatype == "FP32":
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+        with np.errstate(over="ignore"):  # an overflow gives inf, which check_values refuses
             return values.astype(np.float32).astype(np.float64)
     return values
 
@@ -151,11 +150,11 @@ def flatten(tensor: InputTensor) -> list[Any]:
 
 def check_values(matrix: FloatArray) -> None:
     limits = np.array([LIMITS[name] for name in FEATURES], dtype=np.float64)
-    # Written so that NaN, which compares false with everything, is bad.
+    # In this form NaN is bad too: every comparison with NaN is false.
     bad = np.argwhere(~((matrix >= 0) & (matrix <= limits)))
     if len(bad):
-        named = [
+        described = [
             f"{FEATURES[column]}[{row}] = {matrix[row, column]:g} is not in 0..{LIMITS[FEATURES[column]]}"
             for row, column in bad[:MAX_BAD_VALUES].tolist()
         ]
-        raise refuse(400, "; ".join(named))
+        raise refuse(400, "; ".join(described))

@@ -1,4 +1,4 @@
-"""The model as the server sees it: rows in, churn probabilities and risk levels out.
+"""Loads a model and scores rows: churn probabilities and risk levels.
 
 Risk levels: low below 0.3, medium from 0.3, high from 0.6.
 """
@@ -26,7 +26,7 @@ from crossfade_backends.rows import Batch, CustomerRow, as_matrix, parse_body
 MEDIUM_RISK = 0.3
 HIGH_RISK = 0.6
 
-# A fault's way to spoil scores; the identity when there is none.
+# The function with which a fault changes the scores; without a fault it is the identity.
 Distortion = Callable[[FloatArray], FloatArray]
 
 
@@ -41,11 +41,11 @@ class ServedModel:
 
 
 def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
-    """Blocks on disk and on the import of scikit-learn. Raises RegistryError."""
+    """Blocking: reads the disk and imports scikit-learn. Raises RegistryError."""
     metadata = read_metadata(registry, name, version)
     if metadata.features != FEATURES:
         path = version_directory(registry, name, version) / METADATA_FILE
-        raise RegistryError(path, f"features are {metadata.features}, this server sends {FEATURES}")
+        raise RegistryError(path, f"features are {metadata.features}, but this server uses {FEATURES}")
     return ServedModel(metadata, load_model(registry, metadata))
 
 
