@@ -1,6 +1,6 @@
-"""Reads from a proxy's admin API what the laws have to be judged against.
+"""Reads the weights, versions and counts with which the laws are checked from the admin API.
 
-Standard library only, so that it runs wherever Locust does.
+It uses only the standard library, so that it runs in the image of Locust.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SETTLE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """`url` without a path; `route` is the route under load."""
+    """`url` has no path; `route` is the route under load."""
 
     url: str
     token: str
     route: str
 
     def get(self, path: str) -> Any:
-        """Decoded JSON; raises OSError (HTTPError for a refusal)."""
+        """The decoded JSON. Raises OSError, and HTTPError for an error status."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         with urlopen(Request(f"{self.url.rstrip('/')}/api/v1/{path}", headers=headers), timeout=10) as answer:
             return json.load(answer)
@@ -39,7 +39,7 @@ class AdminApi:
         return view
 
     def settled_view(self, answers: int, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The view once its counts hold as many more requests as were answered, or after a few seconds."""
+        """The view when its counts include all answers since `before`, or after SETTLE_SECONDS."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             view = self.route_view()
@@ -48,7 +48,7 @@ class AdminApi:
             time.sleep(0.1)
 
     def splits(self, known: RouteState) -> dict[int, Split]:
-        """By ledger version: those that the journal's decisions made, and the known one."""
+        """Splits by ledger version: those of the journal's decisions, and the known one."""
         found = {known.ledger_version: known.split}
         after = 0
         while page := self.decisions(after):
@@ -57,14 +57,14 @@ class AdminApi:
         return found
 
     def decisions(self, after: int) -> list[dict[str, Any]]:
-        """Those of the route with an id above this, the oldest first, at most a page of them."""
+        """At most PAGE decisions of the route with an id above `after`, the oldest first."""
         answer = self.get(f"decisions?route={quote(self.route, safe='')}&after={after}&limit={PAGE}")
         found: list[dict[str, Any]] = answer["decisions"]
         return found
 
 
 def requests_in(view: Mapping[str, Any]) -> int:
-    """Clients' requests; copies to a shadow are not answers."""
+    """Requests of clients; mirrored copies to a shadow do not count."""
     return sum(n["requests"] for n in view["backends"].values() if n["role"] != "shadow")
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 from http.client import HTTPConnection
 
 from loadtests.binomial import interval
-from loadtests.contestant import Contestant
+from loadtests.measured_proxy import MeasuredProxy
 from loadtests.processes import BenchError
 from loadtests.work import CUSTOMERS, HEADER
 
 SHARE_OF_B = 0.1
 
 
-def check_equivalence(contestant: Contestant) -> None:
+def check_equivalence(contestant: MeasuredProxy) -> None:
     """Customers keep their origin, 10 % are with `b`, and the origin learns the client's address."""
     connection = HTTPConnection("127.0.0.1", contestant.port, timeout=10)
     try:

@@ -1,7 +1,7 @@
-"""A plain proxy as one would write it with aiohttp: `python -m loadtests.peers.aiohttp_proxy PORT A_PORT B_PORT`.
+"""A plain proxy written with aiohttp: `python -m loadtests.peers.aiohttp_proxy PORT A_PORT B_PORT`.
 
-90 % of the customers go to A and 10 % to B, by a hash of X-Customer-Id. On uvloop, with keep-alive on
-both sides and the access log off, like everything it is measured against.
+90 % of the customers go to A and 10 % to B, by a hash of X-Customer-Id. It runs on uvloop, with keep-alive
+on both sides and without an access log, like the other proxies.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from multidict import CIMultiDict
 
-# RFC 9110, section 7.6.1; the lengths are set anew from the body that was read.
+# RFC 9110 section 7.6.1. Content-Length is set again from the body that was read.
 HOP_BY_HOP = {
     "connection",
     "keep-alive",
@@ -32,11 +32,11 @@ def end_to_end(headers: CIMultiDict[str]) -> CIMultiDict[str]:
 
 
 async def stream(request: web.Request, answer: ClientResponse) -> web.StreamResponse:
-    """Each piece as it comes."""
+    """Sends each part of the body when it arrives."""
     response = web.StreamResponse(status=answer.status, headers=end_to_end(CIMultiDict(answer.headers)))
     await response.prepare(request)
-    async for piece in answer.content.iter_any():
-        await response.write(piece)
+    async for part in answer.content.iter_any():
+        await response.write(part)
     await response.write_eof()
     return response
 

@@ -1,8 +1,8 @@
-"""Origins with constant answers, cheap enough not to be what is measured: `python -m loadtests.peers.origin a=PORT …`.
+"""Origins with constant answers that need little CPU: `python -m loadtests.peers.origin a=PORT …`.
 
-`/large` is answered with 100 kB, `/events` with server-sent events, `/echo` with the head of the request, all
-else with a small JSON; `x-origin` says which origin answered. Reads what a proxy sends: HTTP/1.1 with
-Content-Length, and no request before the answer to a stream is out.
+`/large` is answered with 100 kB, `/events` with server-sent events, `/echo` with the head of the request, other
+paths with a small JSON body; `x-origin` names the origin. It reads only HTTP/1.1 requests with Content-Length,
+and needs the next request on a connection to come after the end of a stream.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def stream_head(name: str) -> bytes:
 
 
 class Origin(asyncio.Protocol):
-    """One connection; requests may come in any pieces, or several at once."""
+    """One connection; requests may arrive in any parts, or several at once."""
 
     def __init__(self, name: str, small: bytes, large: bytes) -> None:
         self.name, self.small, self.large = name, small, large
@@ -43,7 +43,7 @@ class Origin(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own class is not a subclass
+        self.transport = cast("asyncio.Transport", transport)  # the class of uvloop is not a subclass
 
     def data_received(self, data: bytes) -> None:
         data = self.pending + data if self.pending else data
@@ -59,7 +59,7 @@ class Origin(asyncio.Protocol):
         self.pending = data
 
     def stream(self, left: int) -> None:
-        """One event now, the others each after a while."""
+        """Sends one event now, and the others each after EVENT_GAP."""
         start = stream_head(self.name) if left == EVENTS else b""
         self.transport.write(start + EVENT_CHUNK + (b"" if left > 1 else b"0\r\n\r\n"))
         if left > 1:
