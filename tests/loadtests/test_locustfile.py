@@ -136,7 +136,7 @@ def test_the_exit_code_is_1_if_stickiness_is_broken() -> None:
 
 
 def test_the_split_is_not_judged_if_the_ledger_changes_during_the_run() -> None:
-    with serving(FakeProxy(grows_after=60)) as url:
+    with serving(FakeProxy(grows_after=20)) as url:
         done = run_locust(url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "split: not judged (the ledger changed from version 1 to 2 during the run)" in done.stdout
