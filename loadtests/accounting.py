@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
-SCHEDULED = 2  # CPUCLOCK_SCHED of the kernel: user and system time together
+_PROC = Path("/proc")
+_SCHEDULED = 2  # CPUCLOCK_SCHED of the kernel: user and system time together
 MIB = 1 << 20
 
 
@@ -33,7 +33,7 @@ def parse_stat(text: str) -> Process:
     return Process(int(pid), parent=int(fields[1]), children_ticks=sum(int(field) for field in fields[13:15]))
 
 
-def processes(proc: Path = PROC) -> dict[int, Process]:
+def processes(proc: Path = _PROC) -> dict[int, Process]:
     found = {}
     for stat in proc.glob("[0-9]*/stat"):
         try:
@@ -57,13 +57,13 @@ def process_tree(root: int, alive: dict[int, Process]) -> set[int]:
 def cpu_seconds(root: int) -> float:
     alive = processes()
     ticks = os.sysconf("SC_CLK_TCK")
-    return sum(own_seconds(pid) + alive[pid].children_ticks / ticks for pid in process_tree(root, alive))
+    return sum(_own_seconds(pid) + alive[pid].children_ticks / ticks for pid in process_tree(root, alive))
 
 
-def own_seconds(pid: int) -> float:
+def _own_seconds(pid: int) -> float:
     """CPU time of all threads, also of ended ones. The clock id is that of clock_getcpuclockid(3)."""
     try:
-        return time.clock_gettime((~pid << 3) | SCHEDULED)
+        return time.clock_gettime((~pid << 3) | _SCHEDULED)
     except OSError:
         return 0.0  # the process has ended; its parent counts its time
 
@@ -73,7 +73,7 @@ def memory_mib(root: int) -> float:
     total = 0
     for pid in process_tree(root, processes()):
         try:
-            total += parse_rollup((PROC / str(pid) / "smaps_rollup").read_text())
+            total += parse_rollup((_PROC / str(pid) / "smaps_rollup").read_text())
         except (FileNotFoundError, ProcessLookupError):
             continue
     return total / MIB

@@ -17,7 +17,7 @@ from loadtests.laws import RouteState, Split
 
 PAGE = 1000
 # Workers report their counts a few times a second.
-SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class AdminApi:
         return view
 
     def settled_view(self, answers: int, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The view when its counts include all answers since `before`, or after SETTLE_SECONDS."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+        """The view when its counts include all answers since `before`, or after 5 s."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
             view = self.route_view()
-            if requests_in(view) - requests_in(before) >= answers or time.monotonic() > deadline:
+            if _requests_in(view) - _requests_in(before) >= answers or time.monotonic() > deadline:
                 return view
             time.sleep(0.1)
 
@@ -52,7 +52,7 @@ class AdminApi:
         found = {known.ledger_version: known.split}
         after = 0
         while page := self.decisions(after):
-            found |= splits_in(page)
+            found |= _splits_in(page)
             after = max(decision["id"] for decision in page)
         return found
 
@@ -63,7 +63,7 @@ class AdminApi:
         return found
 
 
-def requests_in(view: Mapping[str, Any]) -> int:
+def _requests_in(view: Mapping[str, Any]) -> int:
     """Requests of clients; mirrored copies to a shadow do not count."""
     return sum(n["requests"] for n in view["backends"].values() if n["role"] != "shadow")
 
@@ -77,6 +77,6 @@ def state_of(view: Mapping[str, Any]) -> RouteState:
     )
 
 
-def splits_in(decisions: list[dict[str, Any]]) -> dict[int, Split]:
+def _splits_in(decisions: list[dict[str, Any]]) -> dict[int, Split]:
     made = [decision["to"] for decision in decisions]
     return {to["ledger_version"]: to["split"] for to in made if "split" in to and "ledger_version" in to}

@@ -59,7 +59,7 @@ def start_all(
     return proxies, targets
 
 
-def run_rounds(
+def _run_rounds(
     work: Work, load: Load, targets: list[Target], settings: Settings, cores: Cores
 ) -> list[Result]:
     results = [Result(work.name, load, target.name, []) for target in targets]
@@ -67,12 +67,12 @@ def run_rounds(
         warm_up(target, work, load, settings, cores)
     for n in range(settings.rounds):
         for target, result in zip(targets, results, strict=True):
-            say(f"{work.name}, {load}, round {n + 1} of {settings.rounds}: {result.proxy}")
+            _say(f"{work.name}, {load}, round {n + 1} of {settings.rounds}: {result.proxy}")
             result.samples.append(measure(target, work, load, settings, cores))
     return results
 
 
-def measure_proxies(
+def _measure_proxies(
     names: Sequence[str], works: Sequence[Work], origins: Origins, settings: Settings, folder: Path
 ) -> tuple[dict[str, str], dict[str, float], list[Result]]:
     """Versions, idle memory and results. At the moderate rate the origin is measured without a proxy too."""
@@ -84,8 +84,8 @@ def measure_proxies(
         idle = dict(idle_memory(targets))
         for work in works:
             if not work.stream:
-                results += run_rounds(work, "saturated", targets, settings, cores)
-            results += run_rounds(work, "paced", [direct, *targets], settings, cores)
+                results += _run_rounds(work, "saturated", targets, settings, cores)
+            results += _run_rounds(work, "paced", [direct, *targets], settings, cores)
     return {c.name: c.version for c in proxies}, idle, results
 
 
@@ -95,19 +95,19 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
     present = [name for name in names if is_present(name)]
     for name in names:
         if name not in present:
-            say(f"ABSENT: {name} is not on the PATH and not installed with this Python; it is not measured")
+            _say(f"ABSENT: {name} is not on the PATH and not installed with this Python; it is not measured")
     works = [work for work in WORKS if work.name in parts]
     compared: list[Comparison] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crossfade-bench-")))
         origins = start_origins(pick_cores(), folder, stack)
-        versions, idle, results = measure_proxies(present, works, origins, settings, folder)
+        versions, idle, results = _measure_proxies(present, works, origins, settings, folder)
         for spec, cores in comparisons.specs(parts, os.sched_getaffinity(0)):
-            say(f"comparing: {spec.changed_title} with {spec.base_title}")
+            _say(f"comparing: {spec.changed_title} with {spec.base_title}")
             compared.append(comparisons.compare(spec, origins, settings, cores, folder))
     return Report(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=describe_machine(pick_cores(), load),
+        machine=_describe_machine(pick_cores(), load),
         settings=settings,
         versions=versions,
         absent=[name for name in names if name not in present],
@@ -117,24 +117,24 @@ def bench(names: Sequence[str], parts: Sequence[str], settings: Settings) -> Rep
     )
 
 
-def python_build() -> str:
+def _python_build() -> str:
     """A distribution's interpreter, built with profiles (PGO), takes a quarter less time than a plain build."""
     return "(the distribution's build)" if sys.base_prefix == "/usr" else "(not the distribution's build)"
 
 
-def describe_machine(cores: Cores, load: float) -> Machine:
+def _describe_machine(cores: Cores, load: float) -> Machine:
     found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
         cpu=found[1] if found else platform.machine(),
         cores=os.cpu_count() or 1,
         pinned=bool(cores.proxy),
         kernel=".".join(platform.release().split(".")[:2]),
-        python=f"{platform.python_version()} {python_build()}",
+        python=f"{platform.python_version()} {_python_build()}",
         load=load,
     )
 
 
-def say(progress: str) -> None:
+def _say(progress: str) -> None:
     print(progress, file=sys.stderr, flush=True)
 
 
@@ -146,19 +146,19 @@ def publish(report: Report, file: Path | None) -> None:
         README.write_text(with_table(README.read_text(), rendered))
     write_json(report, file)
     print(rendered)
-    say(f"written to {file}")
+    _say(f"written to {file}")
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.bench", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument(
-        "--seconds", type=positive, default=3, help="duration of each phase of each round (%(default)s)"
+        "--seconds", type=_positive, default=3, help="duration of each phase of each round (%(default)s)"
     )
-    parser.add_argument("--rounds", type=positive, default=3, help="(%(default)s)")
+    parser.add_argument("--rounds", type=_positive, default=3, help="(%(default)s)")
     parser.add_argument(
-        "--connections", type=positive, default=64, help="connections of the saturating load (%(default)s)"
+        "--connections", type=_positive, default=64, help="connections of the saturating load (%(default)s)"
     )
     parser.add_argument(
         "--only", action="append", choices=MAKERS, help="measure only this proxy; may be repeated"
@@ -166,7 +166,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--work",
         action="append",
-        choices=PARTS,
+        choices=_PARTS,
         help="run only this kind of work or comparison; may be repeated",
     )
     parser.add_argument(
@@ -178,10 +178,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-PARTS = [*(work.name for work in WORKS), *comparisons.NAMES]
+_PARTS = [*(work.name for work in WORKS), *comparisons.NAMES]
 
 
-def positive(text: str) -> int:
+def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
@@ -189,14 +189,14 @@ def positive(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(arguments)
+    options = _parse(arguments)
     settings = Settings(options.seconds, options.rounds, options.connections, generator())
     # TERM must unwind the stack as Ctrl-C does, so that all processes are stopped.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        publish(bench(options.only or list(MAKERS), options.work or PARTS, settings), options.json)
+        publish(bench(options.only or list(MAKERS), options.work or _PARTS, settings), options.json)
     except BenchError as error:
-        say(f"error: {error}")
+        _say(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

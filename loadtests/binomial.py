@@ -11,7 +11,7 @@ from math import exp, lgamma, log, log1p
 CONFIDENCE = 0.999
 
 
-def log_probability(k: int, n: int, p: float) -> float:
+def _log_probability(k: int, n: int, p: float) -> float:
     """Natural logarithm of P(X = k) for X ~ Binomial(n, p), 0 < p < 1."""
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log1p(-p)
 
@@ -24,7 +24,7 @@ def lower_bound(n: int, p: float, risk: float) -> int:
         return n
     below = 0.0
     for k in range(n):
-        below += exp(log_probability(k, n, p))
+        below += exp(_log_probability(k, n, p))
         if below > risk:
             return k
     return n

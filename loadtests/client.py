@@ -18,7 +18,7 @@ import uvloop
 
 from loadtests.work import CUSTOMERS, HEADER, Work, work_named
 
-CONTENT_LENGTH = b"\r\ncontent-length:"
+_CONTENT_LENGTH = b"\r\ncontent-length:"
 
 
 def requests_of(work: Work, port: int) -> list[bytes]:
@@ -67,7 +67,7 @@ class Client(asyncio.Protocol):
         self.received += data
         if not self.expected and (head_end := self.received.find(b"\r\n\r\n")) >= 0:
             head = bytes(self.received[:head_end]).lower()
-            _, _, rest = head.partition(CONTENT_LENGTH)
+            _, _, rest = head.partition(_CONTENT_LENGTH)
             self.expected = head_end + 4 + int(rest.split(b"\r\n", 1)[0] or 0)
         if self.expected and len(self.received) >= self.expected:
             self.tally.times.append(time.perf_counter() - self.sent_at)

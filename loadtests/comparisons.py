@@ -15,7 +15,7 @@ from loadtests.report import Comparison, Figure, Load, Result, Settings
 from loadtests.work import Cores, pick_cores, work_named
 
 ROUNDS = 5  # at least: a difference of a few percent needs many rounds, and two proxies are measured quickly
-CORES_FOR_TWO_WORKERS = 4  # two for the proxy, two for load and origins
+_CORES_FOR_TWO_WORKERS = 4  # two for the proxy, two for load and origins
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ WORKERS = ComparisonSpec(
 # With enough cores, two workers at 1/0.9 of the cost per request have 1.8 times the throughput.
 WORKERS_ON_ONE_CORE = ComparisonSpec(
     "workers", "one worker", "two workers on one core", {"workers": 2}, "saturated", "cpu_us", goal=1 / 0.9,
-    remark=f"this machine has fewer than {CORES_FOR_TWO_WORKERS} cores, so the throughput of two workers cannot be measured",
+    remark=f"this machine has fewer than {_CORES_FOR_TWO_WORKERS} cores, so the throughput of two workers cannot be measured",
 )  # fmt: skip
 NAMES = ("mirror", "sticky", "workers")
 
@@ -56,7 +56,7 @@ NAMES = ("mirror", "sticky", "workers")
 def specs(names: Sequence[str], available: set[int]) -> list[tuple[ComparisonSpec, Cores]]:
     """The comparisons with these names that this machine can run, and the cores for each."""
     cores = pick_cores(available)
-    enough = len(available) >= CORES_FOR_TWO_WORKERS
+    enough = len(available) >= _CORES_FOR_TWO_WORKERS
     workers = (WORKERS, pick_cores(available, 2)) if enough else (WORKERS_ON_ONE_CORE, cores)
     return [each for each in ((MIRROR, cores), (STICKY, cores), workers) if each[0].name in names]
 

@@ -29,10 +29,10 @@ from loadtests.report import RESULTS
 
 FILE = RESULTS / "connections.json"
 NAMES = ("crossfade", "nginx")
-SPARE = 500  # descriptors of a process in addition to those of its clients
-AT_ONCE = 100  # clients that connect at the same time
-REQUEST = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Customer-Id: %d\r\n\r\n"
-SETTLE = 1.0  # seconds after which the memory of an idle proxy no longer changes
+_SPARE = 500  # descriptors of a process in addition to those of its clients
+_AT_ONCE = 100  # clients that connect at the same time
+_REQUEST = b"GET /health HTTP/1.1\r\nHost: h\r\nX-Customer-Id: %d\r\n\r\n"
+_SETTLE = 1.0  # seconds after which the memory of an idle proxy no longer changes
 
 
 class Cost(msgspec.Struct):
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=FILE, help="file for the result (default: %(default)s)")
     options = parser.parse_args(argv)
     try:
-        allow_descriptors(options.connections + SPARE)
+        allow_descriptors(options.connections + _SPARE)
         costs = [measure(name, options.connections) for name in NAMES if is_present(name)]
     except BenchError as error:
         print(error, file=sys.stderr)
@@ -90,16 +90,16 @@ def measure(name: str, connections: int) -> Cost:
         process = stack.enter_context(child(argv, frozenset(), log))
         for port in ports:
             wait_until_answering(process, port, log)
-        proxy = with_capacity(name, folder, origins, connections)
+        proxy = _with_capacity(name, folder, origins, connections)
         log = folder / "proxy.log"
         process = stack.enter_context(child(proxy.argv, frozenset(), log))
         wait_until_answering(process, proxy.port, log)
-        before, after = asyncio.run(measure_memory(process.pid, proxy.port, connections))
+        before, after = asyncio.run(_measure_memory(process.pid, proxy.port, connections))
     each = round((after - before) * 1024 * 1024 / connections)
     return Cost(proxy.name, proxy.version, before, after, each)
 
 
-def with_capacity(name: str, folder: Path, origins: Origins, connections: int) -> MeasuredProxy:
+def _with_capacity(name: str, folder: Path, origins: Origins, connections: int) -> MeasuredProxy:
     """The proxy of the bench, but with limits for so many connections that are idle for an hour."""
     proxy = MAKERS[name](folder, origins)
     files = {"crossfade": "bench.yaml", "nginx": "nginx.conf"}
@@ -108,24 +108,24 @@ def with_capacity(name: str, folder: Path, origins: Origins, connections: int) -
     if name == "nginx":
         if "worker_connections 4096;" not in text:
             raise BenchError("the configuration of nginx has changed: worker_connections not found")
-        text = text.replace("worker_connections 4096;", f"worker_connections {connections + SPARE};")
+        text = text.replace("worker_connections 4096;", f"worker_connections {connections + _SPARE};")
         text = text.replace("http {", "http {\n  keepalive_timeout 1h;", 1)
     else:
-        text += f"limits: {{connections: {connections + SPARE}, keep_alive: 1h}}\n"
+        text += f"limits: {{connections: {connections + _SPARE}, keep_alive: 1h}}\n"
     file.write_text(text)
     return proxy
 
 
-async def measure_memory(pid: int, port: int, connections: int) -> tuple[float, float]:
+async def _measure_memory(pid: int, port: int, connections: int) -> tuple[float, float]:
     """Memory of the proxy in MiB, after a warm-up, before and with so many idle connections."""
-    for writer in await connect(port, AT_ONCE):
+    for writer in await connect(port, _AT_ONCE):
         writer.close()
-    await asyncio.sleep(SETTLE)
+    await asyncio.sleep(_SETTLE)
     before = memory_mib(pid)
     writers: list[asyncio.StreamWriter] = []
     while len(writers) < connections:
-        writers += await connect(port, min(AT_ONCE, connections - len(writers)))
-    await asyncio.sleep(SETTLE)
+        writers += await connect(port, min(_AT_ONCE, connections - len(writers)))
+    await asyncio.sleep(_SETTLE)
     after = memory_mib(pid)
     for writer in writers:
         if writer.is_closing():
@@ -135,13 +135,13 @@ async def measure_memory(pid: int, port: int, connections: int) -> tuple[float, 
 
 
 async def connect(port: int, count: int) -> list[asyncio.StreamWriter]:
-    return list(await asyncio.gather(*(connect_one(port, n) for n in range(count))))
+    return list(await asyncio.gather(*(_connect_one(port, n) for n in range(count))))
 
 
-async def connect_one(port: int, customer: int) -> asyncio.StreamWriter:
+async def _connect_one(port: int, customer: int) -> asyncio.StreamWriter:
     """A connection that has received one answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(REQUEST % customer)
+    writer.write(_REQUEST % customer)
     head = await reader.readuntil(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200"):
         raise BenchError(f"the answer is not a 200: {head!r}")

@@ -17,8 +17,8 @@ import msgspec
 from loadtests.processes import BenchError, child
 from loadtests.work import Work
 
-SCRIPT = Path(__file__).with_name("load.lua")
-SLACK = 30.0
+_SCRIPT = Path(__file__).with_name("load.lua")
+_SLACK = 30.0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -39,7 +39,7 @@ def saturating(port: int, work: Work, connections: int, seconds: int) -> list[st
     if generator() == "wrk":
         return [
             *("wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
-            *("--script", str(SCRIPT), f"http://127.0.0.1:{port}", "--"),
+            *("--script", str(_SCRIPT), f"http://127.0.0.1:{port}", "--"),
             *(work.method, work.path, work.body.decode()),
         ]
     return [sys.executable, "-m", "loadtests.client", str(port), work.name, str(connections), str(seconds)]
@@ -61,7 +61,7 @@ def run_generator(
             except subprocess.TimeoutExpired:
                 midway()
             try:
-                code = process.wait(seconds + SLACK)
+                code = process.wait(seconds + _SLACK)
             except subprocess.TimeoutExpired:
                 raise BenchError(f"{command!r} did not end in time: {output.read_text()}") from None
         text = output.read_text()

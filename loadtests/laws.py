@@ -85,9 +85,9 @@ def judge(
         versions = f"the ledger changed from version {before.ledger_version} to {after.ledger_version}"
         return [
             Finding("split", None, f"{versions} during the run"),
-            judge_changed_ledger(paths, before, after, splits, fallbacks),
+            _judge_changed_ledger(paths, before, after, splits, fallbacks),
         ]
-    return [judge_split(paths, before, fallbacks), judge_unchanged_ledger(paths)]
+    return [_judge_split(paths, before, fallbacks), _judge_unchanged_ledger(paths)]
 
 
 class Fallbacks:
@@ -115,7 +115,7 @@ class Fallbacks:
         for at_ends in (False, True) if ends else (False,):
             for customer, runs in runs_of.items():
                 runs_of[customer] = self.without_fallbacks(runs, at_ends)
-        return {customer: path_of(runs) for customer, runs in runs_of.items()}
+        return {customer: _path_of(runs) for customer, runs in runs_of.items()}
 
     def without_fallbacks(self, runs: list[Run], at_ends: bool) -> list[Run]:
         kept: list[Run] = []
@@ -137,14 +137,14 @@ class Fallbacks:
         return True
 
 
-def path_of(runs: list[Run]) -> list[str]:
+def _path_of(runs: list[Run]) -> list[str]:
     """The backends in order, without repeats."""
     path = [run.backend for run in runs[:1]]
     path += [after.backend for before, after in pairwise(runs) if after.backend != before.backend]
     return path
 
 
-def judge_split(paths: Mapping[str, list[str]], state: RouteState, fallbacks: Fallbacks) -> Finding:
+def _judge_split(paths: Mapping[str, list[str]], state: RouteState, fallbacks: Fallbacks) -> Finding:
     """Each fallback answer that is not explained widens the interval by one customer."""
     customers = Counter(path[0] for path in paths.values())
     wrong, shares = [], []
@@ -159,7 +159,7 @@ def judge_split(paths: Mapping[str, list[str]], state: RouteState, fallbacks: Fa
     return Finding("split", not wrong, reason)
 
 
-def judge_unchanged_ledger(paths: Mapping[str, list[str]]) -> Finding:
+def _judge_unchanged_ledger(paths: Mapping[str, list[str]]) -> Finding:
     moved = sorted(customer for customer, path in paths.items() if len(path) > 1)
     if moved:
         example = f"{moved[0]} saw {' → '.join(paths[moved[0]])}"
@@ -171,7 +171,7 @@ def judge_unchanged_ledger(paths: Mapping[str, list[str]]) -> Finding:
     return Finding("stickiness", True, f"the ledger did not change, and none of {len(paths)} customers moved")
 
 
-def judge_changed_ledger(
+def _judge_changed_ledger(
     paths: Mapping[str, list[str]],
     before: RouteState,
     after: RouteState,

@@ -23,8 +23,8 @@ from loadtests.admin import AdminApi, state_of
 from loadtests.customers import Customer, customer
 from loadtests.laws import AnswerLog, Finding, judge
 
-ANSWERED_BY = "x-crossfade-backend"
-ERROR_BY_PROXY = "x-crossfade-error"
+_ANSWERED_BY = "x-crossfade-backend"
+_ERROR_BY_PROXY = "x-crossfade-error"
 
 admin = AdminApi(
     url=os.environ.get("CROSSFADE_ADMIN_URL", "http://127.0.0.1:9901"),
@@ -74,9 +74,9 @@ class User(FastHttpUser):
                 "/predict", json=current.as_json(), name="/predict", catch_response=True
             ) as answer:
                 headers = answer.headers or {}
-                backend = headers.get(ANSWERED_BY)
+                backend = headers.get(_ANSWERED_BY)
                 answer.request_meta["name"] = f"/predict by {backend or 'no backend'}"
-                if backend and ERROR_BY_PROXY not in headers:
+                if backend and _ERROR_BY_PROXY not in headers:
                     pool.log.record(current.customer_id, backend)
         finally:
             pool.put_back(current)

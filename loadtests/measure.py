@@ -17,7 +17,7 @@ from loadtests.report import Load, Sample, Settings
 from loadtests.work import Cores, Work
 
 DIRECT = "direct"
-WARM_UP_SECONDS = 1
+_WARM_UP_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def start(proxy: MeasuredProxy, cores: Cores, folder: Path, stack: ExitStack) ->
 
 
 def warm_up(target: Target, work: Work, load: Load, settings: Settings, cores: Cores) -> None:
-    run_generator(command(target, work, load, settings, WARM_UP_SECONDS), WARM_UP_SECONDS, cores.load)
+    run_generator(_command(target, work, load, settings, _WARM_UP_SECONDS), _WARM_UP_SECONDS, cores.load)
 
 
 def measure(target: Target, work: Work, load: Load, settings: Settings, cores: Cores) -> Sample:
@@ -61,7 +61,7 @@ def measure(target: Target, work: Work, load: Load, settings: Settings, cores: C
             memory.append(memory_mib(pid))
 
     before = 0.0 if pid is None else cpu_seconds(pid)
-    found = run_generator(command(target, work, load, settings, seconds), seconds, cores.load, read_memory)
+    found = run_generator(_command(target, work, load, settings, seconds), seconds, cores.load, read_memory)
     cpu = None if pid is None else cpu_seconds(pid) - before
     return Sample(
         cpu_us=None if cpu is None else round(cpu / found.requests * 1e6, 3),
@@ -74,7 +74,7 @@ def measure(target: Target, work: Work, load: Load, settings: Settings, cores: C
     )
 
 
-def command(target: Target, work: Work, load: Load, settings: Settings, seconds: int) -> list[str]:
+def _command(target: Target, work: Work, load: Load, settings: Settings, seconds: int) -> list[str]:
     if load == "paced":
         return paced(target.port, work, seconds)
     return saturating(target.port, work, settings.connections, seconds)

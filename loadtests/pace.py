@@ -19,10 +19,10 @@ from time import perf_counter
 from loadtests.client import requests_of
 from loadtests.work import Work, work_named
 
-CONNECTIONS = 128  # select() supports only descriptors below 1024
-RECEIVE = 256 * 1024
-GRACE = 5.0  # seconds after the last due time; requests without an answer then have failed
-LAST_CHUNK = b"0\r\n\r\n"
+_CONNECTIONS = 128  # select() supports only descriptors below 1024
+_RECEIVE = 256 * 1024
+_GRACE = 5.0  # seconds after the last due time; requests without an answer then have failed
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(eq=False)
@@ -50,13 +50,13 @@ class Connection:
             head, found, data = self.head.partition(b"\r\n\r\n")
             if not found:
                 return False
-            self.length = body_length(head)
+            self.length = _body_length(head)
         self.received += len(data)
-        self.tail = (self.tail + data)[-len(LAST_CHUNK) :]
-        return self.tail == LAST_CHUNK if self.length < 0 else self.received >= self.length
+        self.tail = (self.tail + data)[-len(_LAST_CHUNK) :]
+        return self.tail == _LAST_CHUNK if self.length < 0 else self.received >= self.length
 
 
-def body_length(head: bytes) -> int:
+def _body_length(head: bytes) -> int:
     lower = head.lower()
     if b"\r\ntransfer-encoding:" in lower:
         return -1
@@ -72,7 +72,7 @@ class Pace:
     work: Work
     rate: float
     total: int
-    connections: int = CONNECTIONS
+    connections: int = _CONNECTIONS
     times: list[float] = field(default_factory=list)
     errors: int = 0
 
@@ -82,7 +82,7 @@ class Pace:
         busy: set[Connection] = set()
         waiting: deque[float] = deque()  # due times of requests that wait for a free connection
         start, sent, queued = perf_counter() + 0.01, 0, 0
-        end = start + self.total / self.rate + GRACE
+        end = start + self.total / self.rate + _GRACE
         while sent < self.total or busy:
             now = perf_counter()
             if now > end:
@@ -95,7 +95,7 @@ class Pace:
                 connection.send(requests[sent % len(requests)], waiting.popleft())
                 busy.add(connection)
                 sent += 1
-            pause = start + queued / self.rate - perf_counter() if queued < self.total else GRACE
+            pause = start + queued / self.rate - perf_counter() if queued < self.total else _GRACE
             for connection in select.select(busy, [], [], max(0.0, pause))[0]:
                 if self.receive(connection):
                     busy.discard(connection)
@@ -112,7 +112,7 @@ class Pace:
     def receive(self, connection: Connection) -> bool:
         """True when the connection is free again. A connection that the proxy closed is replaced."""
         try:
-            data = connection.sock.recv(RECEIVE)
+            data = connection.sock.recv(_RECEIVE)
         except OSError:
             data = b""
         now, no_body_yet = perf_counter(), connection.received == 0

@@ -46,8 +46,8 @@ static_resources:
       cluster_name: origins
       endpoints:
       - lb_endpoints:
-        - {weighted(origins["a"], 90)}
-        - {weighted(origins["b"], 10)}
+        - {_weighted(origins["a"], 90)}
+        - {_weighted(origins["b"], 10)}
 """)
     command = [path_of("envoy"), "-c", str(file), "--log-level", "error", "--concurrency", "1"]
     check = [*command, "--mode", "validate"]
@@ -55,7 +55,7 @@ static_resources:
     return MeasuredProxy("Envoy", version, port, [*command, "--disable-hot-restart"], check)
 
 
-def weighted(port: int, weight: int) -> str:
+def _weighted(port: int, weight: int) -> str:
     address = f"{{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}"
     return f"{{endpoint: {{address: {address}}}, load_balancing_weight: {weight}}}"
 

@@ -12,8 +12,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 START_TIMEOUT = 20.0
-STOP_TIMEOUT = 10.0
-SHOWN = 2000  # characters at the end of the output that an error shows
+_STOP_TIMEOUT = 10.0
+_SHOWN = 2000  # characters at the end of the output that an error shows
 
 
 class BenchError(Exception):
@@ -57,16 +57,16 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """Terminates the process, kills the rest of its group, and returns when the group is empty."""
     process.terminate()
     try:
-        process.wait(STOP_TIMEOUT)
+        process.wait(_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        while signal_group(process.pid, signal.SIGKILL):
+        while _signal_group(process.pid, signal.SIGKILL):
             process.poll()
             time.sleep(0.005)
 
 
-def signal_group(group: int, number: signal.Signals) -> bool:
+def _signal_group(group: int, number: signal.Signals) -> bool:
     """False if the group has no process."""
     try:
         os.killpg(group, number)
@@ -80,14 +80,14 @@ def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path)
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         with suppress(OSError, HTTPException):
-            if status_of(port) == 200:
+            if _status_of(port) == 200:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-SHOWN:]}")
+            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-_SHOWN:]}")
         time.sleep(0.05)
 
 
-def status_of(port: int) -> int:
+def _status_of(port: int) -> int:
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health")

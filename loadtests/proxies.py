@@ -20,7 +20,7 @@ from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
 # `make .venv/compiled/ok` installs the package with the compiled data plane there.
-COMPILED = Path(sys.prefix) / "compiled"
+_COMPILED = Path(sys.prefix) / "compiled"
 
 
 def crossfade(
@@ -55,7 +55,7 @@ routes:
 """)
     command = [sys.executable, "-P", "-m", "crossfade"]  # -P: do not import from the current directory
     if compiled:
-        command = ["env", f"PYTHONPATH={COMPILED}", *command]
+        command = ["env", f"PYTHONPATH={_COMPILED}", *command]
     return MeasuredProxy(
         "crossfade, compiled" if compiled else "crossfade",
         version("crossfade"),
@@ -165,10 +165,10 @@ MAKERS: dict[str, Callable[[Path, Origins], MeasuredProxy]] = {
     "aiohttp": aiohttp,
 }
 # These need a program on the machine; the others are Python code of this repository.
-PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
+_PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
 
 
 def is_present(name: str) -> bool:
     if name == "compiled":
-        return (COMPILED / "ok").exists()
-    return name not in PROGRAMS or program(name) is not None
+        return (_COMPILED / "ok").exists()
+    return name not in _PROGRAMS or program(name) is not None

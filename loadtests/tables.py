@@ -7,12 +7,12 @@ from loadtests.work import EVENTS, WORKS, Work
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 # Below this share of busy time, the load generator or the origins were the limit, not the proxy.
-SATURATED = 0.9
+_SATURATED = 0.9
 # A higher load average before the run means that other programs were running.
-QUIET = 0.7
-REFERENCE = "nginx"
+_QUIET = 0.7
+_REFERENCE = "nginx"
 DIRECT = "direct"
-FIGURES = {"cpu_us": "CPU µs/request", "per_second": "requests/s", "p99_us": "p99 µs"}
+_FIGURES = {"cpu_us": "CPU µs/request", "per_second": "requests/s", "p99_us": "p99 µs"}
 
 
 def render(report: Report) -> str:
@@ -25,7 +25,7 @@ def render(report: Report) -> str:
         f"Medians of {settings.rounds} interleaved rounds, {settings.seconds} s for each phase; saturating load by "
         f"{settings.generator} with {settings.connections} connections.",
     ]
-    if machine.load > QUIET:
+    if machine.load > _QUIET:
         lines.append(
             f"**The machine was busy** (load average {machine.load:.1f} before the run): the numbers are not comparable."
         )
@@ -39,28 +39,33 @@ def render(report: Report) -> str:
             for load in ("saturated", "paced")
         )
         if saturated:
-            lines += ["", f"**{work.title}: saturated**", "", *aligned(saturated_rows(saturated))]
+            lines += ["", f"**{work.title}: saturated**", "", *aligned(_saturated_rows(saturated))]
         if paced:
             lines += [
                 "",
                 f"**{work.title}: {work.rate:,} requests per second**",
                 "",
-                *aligned(paced_rows(work, paced)),
+                *aligned(_paced_rows(work, paced)),
             ]
     if report.idle_mib:
-        lines += ["", "**Memory (PSS), MiB**", "", *aligned(memory_rows(report))]
+        lines += ["", "**Memory (PSS), MiB**", "", *aligned(_memory_rows(report))]
     if report.comparisons:
-        lines += ["", "**Crossfade compared with itself**", "", *aligned(comparison_rows(report.comparisons))]
+        lines += [
+            "",
+            "**Crossfade compared with itself**",
+            "",
+            *aligned(_comparison_rows(report.comparisons)),
+        ]
         lines += [f"\n{c.name}: {c.remark}." for c in report.comparisons if c.remark]
     return "\n".join(lines)
 
 
-def saturated_rows(found: dict[str, Sample]) -> list[list[str]]:
-    reference = found.get(REFERENCE)
+def _saturated_rows(found: dict[str, Sample]) -> list[list[str]]:
+    reference = found.get(_REFERENCE)
     header = ["proxy", "CPU µs/request", "÷ nginx", "requests/s", "÷ nginx", "p50 µs", "p99 µs", "core busy"]
     rows = [[*header, "failed"]]
     for proxy, sample in found.items():
-        at_least = "" if (sample.busy or 0) >= SATURATED else "≥ "
+        at_least = "" if (sample.busy or 0) >= _SATURATED else "≥ "
         rows.append(
             [
                 proxy,
@@ -77,8 +82,8 @@ def saturated_rows(found: dict[str, Sample]) -> list[list[str]]:
     return rows
 
 
-def paced_rows(work: Work, found: dict[str, Sample]) -> list[list[str]]:
-    direct, reference = found.get(DIRECT), found.get(REFERENCE)
+def _paced_rows(work: Work, found: dict[str, Sample]) -> list[list[str]]:
+    direct, reference = found.get(DIRECT), found.get(_REFERENCE)
     measured = "first event " if work.stream else ""
     header = ["proxy", f"{measured}p50 µs", "added", "p99 µs", "added", "CPU µs/request", "÷ nginx"]
     rows = [[*header, *(["CPU µs/event"] if work.stream else []), "failed"]]
@@ -101,7 +106,7 @@ def paced_rows(work: Work, found: dict[str, Sample]) -> list[list[str]]:
     return rows
 
 
-def memory_rows(report: Report) -> list[list[str]]:
+def _memory_rows(report: Report) -> list[list[str]]:
     """Memory when idle, and halfway through each load."""
     loads = list(dict.fromkeys((r.work, r.load) for r in report.results))
     rows = [["proxy", "idle", *(f"{work}, {load}" for work, load in loads)]]
@@ -113,14 +118,14 @@ def memory_rows(report: Report) -> list[list[str]]:
     return rows
 
 
-def comparison_rows(comparisons: list[Comparison]) -> list[list[str]]:
+def _comparison_rows(comparisons: list[Comparison]) -> list[list[str]]:
     rows = [["compared", "figure", "base", "changed", "ratio", "goal", ""]]
     for c in comparisons:
         goal = f"{'≤' if c.at_most else '≥'} {c.goal:.2f}"
         values = [f"{c.value(result):,.1f}" for result in (c.base, c.changed)]
         names = f"{c.changed.proxy} ÷ {c.base.proxy}"
         rows.append(
-            [names, FIGURES[c.figure], *values, f"{c.ratio:.2f}", goal, "reached" if c.held else "missed"]
+            [names, _FIGURES[c.figure], *values, f"{c.ratio:.2f}", goal, "reached" if c.held else "missed"]
         )
     return rows
 

@@ -35,7 +35,7 @@ backends:
   v3: {endpoints: [http://127.0.0.1:9003], health: false}
 routes:
 """
-ROUTE = """
+_ROUTE = """
   - name: r{n}
     match: {{path: /r{n}}}
     split: {{v2: 100%}}
@@ -77,7 +77,7 @@ class Workers:
         return []
 
 
-def new_counts(controller: Controller, n: int, routes: Sequence[str], with_errors: bool) -> Counts:
+def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_errors: bool) -> Counts:
     """n requests on each of these routes, 10 % of them on the challenger."""
     out = Counts()
     for name in routes:
@@ -103,7 +103,7 @@ async def measure_ticks(
     out, names = [], list(controller.lives)
     for tick in range(ticks):
         new = names[: round(part * len(names))]
-        workers.counts = new_counts(controller, 2000, new, errors)
+        workers.counts = _new_counts(controller, 2000, new, errors)
         started = time.process_time()
         await controller.tick(NOW + 1000 + tick / 4)
         out.append(time.process_time() - started)
@@ -114,12 +114,12 @@ async def measure_ticks(
 async def controller_with_rollouts(routes: int, workers: Workers) -> Controller:
     """Each rollout is in its first step, with the counts of 80 000 requests; a quarter of the ticks had errors."""
     controller = Controller(Store.open("sqlite::memory:"), workers)
-    yaml = HEAD + "".join(ROUTE.format(n=n) for n in range(routes))
+    yaml = HEAD + "".join(_ROUTE.format(n=n) for n in range(routes))
     with tempfile.TemporaryDirectory() as folder:
         await controller.load(load(yaml, str(Path(folder) / "routing.yaml"), {}), "bench", NOW)
     await controller.tick(NOW)
     for tick in range(40):
-        workers.counts = new_counts(controller, 2000, list(controller.lives), tick % 4 == 0)
+        workers.counts = _new_counts(controller, 2000, list(controller.lives), tick % 4 == 0)
         await controller.tick(NOW + 1 + tick / 4)
     return controller
 

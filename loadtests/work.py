@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 CUSTOMERS = 1000
 HEADER = "X-Customer-Id"
-ROW = (
+_ROW = (
     b'{"customer_id":"c-000042","nb_transactions_30d":12,"total_amount_30d":483.2,'
     b'"days_since_last_transaction":3,"support_tickets_90d":1,"subscription_age_days":411,'
     b'"channel":"mobile","country":"NL"}'
@@ -34,7 +34,7 @@ class Work:
 
 
 WORKS = (
-    Work("json", f"POST of {len(ROW)} B of JSON with a small JSON answer", "POST", "/predict", 2000, ROW),
+    Work("json", f"POST of {len(_ROW)} B of JSON with a small JSON answer", "POST", "/predict", 2000, _ROW),
     Work("large", "GET with an answer of 100 kB", "GET", "/large", 500),
     Work(
         "sse",

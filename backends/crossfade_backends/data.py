@@ -46,13 +46,13 @@ class Sample:
 
 def draw_sample(rows: int, seed: int) -> Sample:
     rng = np.random.default_rng(seed)
-    features = draw_features(rows, rng)
+    features = _draw_features(rows, rng)
     probability = sigmoid(churn_log_odds(features))
     churned = (rng.random(rows) < probability).astype(np.int8)
     return Sample(features, churned)
 
 
-def draw_features(rows: int, rng: np.random.Generator) -> FloatArray:
+def _draw_features(rows: int, rng: np.random.Generator) -> FloatArray:
     tenure = np.floor(np.minimum(1 + rng.gamma(1.3, 520, rows), MAX_TENURE_DAYS))
     dormant = rng.random(rows) < 0.10
     frequency = rng.lognormal(np.log(6), 0.8, rows) * np.where(dormant, 0.05, 1.0)

@@ -21,12 +21,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from crossfade_backends.data import FloatArray
 
 
-def share_of_bool(value: Any) -> Any:
+def _share_of_bool(value: Any) -> Any:
     return float(value) if isinstance(value, bool) else value
 
 
 # A share of predictions in 0..1; `true` is 1.
-FaultShare = Annotated[float, BeforeValidator(share_of_bool), Field(ge=0, le=1)]
+FaultShare = Annotated[float, BeforeValidator(_share_of_bool), Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
 
 

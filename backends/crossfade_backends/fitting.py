@@ -17,12 +17,12 @@ from crossfade_backends.registry import Classifier, Metrics
 
 def fit(recipe: Recipe, train: Sample) -> Classifier:
     """`train` is the result of `Recipe.prepare`."""
-    classifier = build(recipe)
+    classifier = _build(recipe)
     classifier.fit(train.features, train.churned)
     return classifier
 
 
-def build(recipe: Recipe) -> Classifier:
+def _build(recipe: Recipe) -> Classifier:
     match recipe.estimator:
         case "logistic_regression":
             pipeline: Classifier = make_pipeline(StandardScaler(), LogisticRegression(**recipe.options))

@@ -25,11 +25,11 @@ from crossfade_backends.scoring import Distortion, ServedModel, predict_batch, p
 Score = Callable[[bytes, ServedModel, Distortion], dict[str, Any]]
 
 # About a hundred rows.
-MAX_INLINE_BYTES = 16 * 1024
+_MAX_INLINE_BYTES = 16 * 1024
 # EX_SOFTWARE, as after a crash: not 0, so that supervisors restart the process.
 DEAD_EXIT_CODE = 70
-ANSWER_TIME = 0.1  # seconds for the answer to the PUT before the process exits
-RETRY_SOON = {"Retry-After": "1"}
+_ANSWER_TIME = 0.1  # seconds for the answer to the PUT before the process exits
+_RETRY_SOON = {"Retry-After": "1"}
 
 
 class ModelServer:
@@ -85,17 +85,17 @@ class ModelServer:
         if drawn.ending is Ending.ERROR:
             raise refuse(self.faults.faults.error_status, "a fault was injected")
         answer = await self.answer(score, body, drawn)
-        return await send_half(request, answer) if drawn.ending is Ending.CUT else answer
+        return await _send_half(request, answer) if drawn.ending is Ending.CUT else answer
 
     async def answer(self, score: Score, body: bytes, drawn: FaultDraw) -> web.Response:
         model = self.loaded_model()
-        if len(body) <= MAX_INLINE_BYTES:
+        if len(body) <= _MAX_INLINE_BYTES:
             return json_reply(score(body, model, drawn.distort))
         return json_reply(await asyncio.to_thread(score, body, model, drawn.distort))
 
     def loaded_model(self) -> ServedModel:
         if self.model is None:
-            raise refuse(503, f"{self.name} {self.version} is not loaded", RETRY_SOON)
+            raise refuse(503, f"{self.name} {self.version} is not loaded", _RETRY_SOON)
         return self.model
 
     # Health and metrics
@@ -128,7 +128,7 @@ class ModelServer:
     async def put_faults(self, request: web.Request) -> web.Response:
         faults = parse_body(Faults, await request.read())
         if faults.drop_dead and faults.answer_first:
-            asyncio.get_running_loop().call_later(ANSWER_TIME, os._exit, DEAD_EXIT_CODE)
+            asyncio.get_running_loop().call_later(_ANSWER_TIME, os._exit, DEAD_EXIT_CODE)
         elif faults.drop_dead:
             os._exit(DEAD_EXIT_CODE)
         self.faults.replace(faults)
@@ -165,7 +165,7 @@ class ModelServer:
             raise refuse(404, f"no version {path['version']!r} of {self.name!r} here, only {self.version!r}")
 
 
-async def send_half(request: web.Request, answer: web.Response) -> web.StreamResponse:
+async def _send_half(request: web.Request, answer: web.Response) -> web.StreamResponse:
     """Sends a Content-Length for the whole body and half of the body, then closes the connection."""
     body = answer.body
     assert isinstance(body, bytes)

@@ -16,7 +16,7 @@ from crossfade_backends.data import AMOUNT, Sample
 MODEL_NAME = "churn"
 
 # Not HistGradientBoosting: it starts a thread pool for every prediction, also for one row.
-BOOSTING: Mapping[str, int | float] = MappingProxyType(
+_BOOSTING: Mapping[str, int | float] = MappingProxyType(
     {
         "n_estimators": 80,
         "max_depth": 3,
@@ -46,8 +46,8 @@ class Recipe:
 
 RECIPES = (
     Recipe("v2", "logistic_regression", MappingProxyType({"C": 1.0, "max_iter": 200})),
-    Recipe("v3", "gradient_boosting", BOOSTING),
+    Recipe("v3", "gradient_boosting", _BOOSTING),
     # The mistake: the training data has cents and requests have euros, so every customer
     # seems to spend very little. The estimator is the one of v3.
-    Recipe("v4", "gradient_boosting", BOOSTING, amounts_in_cents=True),
+    Recipe("v4", "gradient_boosting", _BOOSTING, amounts_in_cents=True),
 )

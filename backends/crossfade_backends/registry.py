@@ -27,7 +27,7 @@ METADATA_FILE = "metadata.json"
 
 # The types in a gradient boosting model: the node table of each tree, and the loss. Newer versions
 # of skops trust the loss by default; the oldest supported version does not.
-TRUSTED_TYPES = (
+_TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
     "sklearn._loss.loss.HalfBinomialLoss",
     "sklearn._loss.link.LogitLink",
@@ -104,7 +104,7 @@ def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
         staged.chmod(0o755)
         write_durably(staged / MODEL_FILE, model)
         write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
-        swap(staged, target)
+        _swap(staged, target)
     finally:
         # After a successful rename there is nothing to remove.
         shutil.rmtree(staged, ignore_errors=True)
@@ -118,7 +118,7 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def swap(staged: Path, target: Path) -> None:
+def _swap(staged: Path, target: Path) -> None:
     if target.exists():
         # rename() fails if the target directory is not empty, so the old one is renamed first.
         retired = staged.with_name(f"{staged.name}.retired")
@@ -168,19 +168,19 @@ def load_model(root: Path, metadata: Metadata) -> Classifier:
         raise RegistryError(
             path, f"was made with {metadata.framework}, but {installed} is installed; train it again"
         )
-    return unpack(path, data)
+    return _unpack(path, data)
 
 
-def unpack(path: Path, data: bytes) -> Classifier:
+def _unpack(path: Path, data: bytes) -> Classifier:
     from skops import io as skops_io
 
     try:
-        untrusted = sorted(set(skops_io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        untrusted = sorted(set(skops_io.get_untrusted_types(data=data)) - set(_TRUSTED_TYPES))
         if untrusted:
             raise RegistryError(
                 path, f"contains types that are not trusted: {', '.join(untrusted)}; not loaded"
             )
-        classifier: Classifier = skops_io.loads(data, trusted=list(TRUSTED_TYPES))
+        classifier: Classifier = skops_io.loads(data, trusted=list(_TRUSTED_TYPES))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as broken:
         raise RegistryError(path, f"is not a skops model: {broken}") from broken
     return classifier

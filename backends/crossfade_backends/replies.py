@@ -62,10 +62,10 @@ async def render_refusals(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         logger.exception("%s %s", request.method, request.path)
         refusal = refuse(500, "internal error")
-    return json_reply(body_of(refusal, request.path), refusal.status, refusal.headers)
+    return json_reply(_body_of(refusal, request.path), refusal.status, refusal.headers)
 
 
-def body_of(refusal: Refused, path: str) -> dict[str, Any]:
+def _body_of(refusal: Refused, path: str) -> dict[str, Any]:
     if path == "/v2" or path.startswith("/v2/"):
         return {"error": str(refusal)}
     return {"detail": refusal.problems}

@@ -25,18 +25,18 @@ LIMITS: Mapping[str, int] = {
     "subscription_age_days": 36_525,
 }
 MAX_ROWS = 10_000
-MAX_ID_LENGTH = 256
+_MAX_ID_LENGTH = 256
 MAX_PROBLEMS = 100
 
 
-def check_customer_id(value: Any) -> str | int:
-    if isinstance(value, str) and value.strip() and len(value) <= MAX_ID_LENGTH:
+def _check_customer_id(value: Any) -> str | int:
+    if isinstance(value, str) and value.strip() and len(value) <= _MAX_ID_LENGTH:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
     raise PydanticCustomError(
         "customer_id",
-        f"Input should be a non-empty string of up to {MAX_ID_LENGTH} characters, or a 64-bit integer",
+        f"Input should be a non-empty string of up to {_MAX_ID_LENGTH} characters, or a 64-bit integer",
     )
 
 
@@ -49,7 +49,7 @@ class CustomerRow(BaseModel):
     # than one model needs.
     model_config = ConfigDict(strict=True)
 
-    customer_id: Annotated[str | int, PlainValidator(check_customer_id)]
+    customer_id: Annotated[str | int, PlainValidator(_check_customer_id)]
     nb_transactions_30d: int = count("nb_transactions_30d")
     total_amount_30d: float = Field(ge=0, le=LIMITS["total_amount_30d"], allow_inf_nan=False)
     days_since_last_transaction: int = count("days_since_last_transaction")

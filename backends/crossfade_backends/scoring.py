@@ -23,8 +23,8 @@ from crossfade_backends.registry import (
 )
 from crossfade_backends.rows import Batch, CustomerRow, as_matrix, parse_body
 
-MEDIUM_RISK = 0.3
-HIGH_RISK = 0.6
+_MEDIUM_RISK = 0.3
+_HIGH_RISK = 0.6
 
 # The function with which a fault changes the scores; without a fault it is the identity.
 Distortion = Callable[[FloatArray], FloatArray]
@@ -50,23 +50,23 @@ def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
 
 
 def risk_level(probability: float) -> Literal["low", "medium", "high"]:
-    if probability < MEDIUM_RISK:
+    if probability < _MEDIUM_RISK:
         return "low"
-    return "medium" if probability < HIGH_RISK else "high"
+    return "medium" if probability < _HIGH_RISK else "high"
 
 
 def predict_row(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
     row = parse_body(CustomerRow, body)
-    return answer_rows([row], model, distort)[0]
+    return _answer_rows([row], model, distort)[0]
 
 
 def predict_batch(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
     batch = parse_body(Batch, body)
-    predictions = answer_rows(batch.rows, model, distort)
+    predictions = _answer_rows(batch.rows, model, distort)
     return {"predictions": predictions, "model_version": model.metadata.version}
 
 
-def answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
+def _answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
     scores: list[float] = distort(model.score(as_matrix(rows))).tolist()
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [

@@ -30,7 +30,7 @@ from crossfade_backends.train import DEFAULT_REGISTRY
 # Enough for MAX_ROWS rows with long numbers and spaces.
 MAX_BODY = 8 * 1024 * 1024
 # Time for predictions in flight to finish after SIGTERM.
-DRAIN_SECONDS = 10.0
+_DRAIN_SECONDS = 10.0
 
 LOADED = web.AppKey("loaded", asyncio.Task[None])
 Load = Callable[[Path, str, str], ServedModel]
@@ -78,7 +78,7 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
 async def start_server(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
     """The runner, which the caller must clean up, and the URL. Port 0 selects a free port."""
     # Without cancellation a hanging prediction would go on after its client has disconnected.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -103,12 +103,12 @@ async def serve(config: ServerConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     try:
-        return await wait_for_end(app[LOADED], stopped)
+        return await _wait_for_end(app[LOADED], stopped)
     finally:
         await runner.cleanup()
 
 
-async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
+async def _wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
     stop = asyncio.create_task(stopped.wait())  # noqa: TID251 - it cannot fail
     try:
         await asyncio.wait((loaded, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +123,7 @@ async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> in
         stop.cancel()
 
 
-def parse_port(text: str) -> int:
+def _parse_port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not in 0..65535")
@@ -147,7 +147,7 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser.add_argument("--host", default=env.get("CROSSFADE_MODEL_HOST", "127.0.0.1"))
     parser.add_argument(
         "--port",
-        type=parse_port,
+        type=_parse_port,
         default=env.get("CROSSFADE_MODEL_PORT", "8000"),
         help="0 selects a free port",
     )

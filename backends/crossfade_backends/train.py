@@ -28,10 +28,10 @@ from crossfade_backends.registry import (
 )
 
 DEFAULT_REGISTRY = Path("models")
-DEFAULT_ROWS = 20_000
+_DEFAULT_ROWS = 20_000
 DEFAULT_SEED = 20_240_601
 # With fewer rows the held-out quarter is too small to evaluate and tree leaves are too small.
-MIN_ROWS = 400
+_MIN_ROWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def train_registry(root: Path, rows: int, seed: int, force: bool = False) -> tup
     return [train_version(root, plan, held_out) for plan in plans], True
 
 
-def describe(metadata: Metadata) -> str:
+def _describe(metadata: Metadata) -> str:
     metrics = metadata.metrics
     return (
         f"{metadata.name} {metadata.version}: auc {metrics.auc:.4f}  log_loss {metrics.log_loss:.4f}"
@@ -111,14 +111,14 @@ def describe(metadata: Metadata) -> str:
     )
 
 
-def parse_rows(text: str) -> int:
+def _parse_rows(text: str) -> int:
     rows = int(text)
-    if rows < MIN_ROWS:
-        raise argparse.ArgumentTypeError(f"{rows} is too few, at least {MIN_ROWS} are needed")
+    if rows < _MIN_ROWS:
+        raise argparse.ArgumentTypeError(f"{rows} is too few, at least {_MIN_ROWS} are needed")
     return rows
 
 
-def parse_seed(text: str) -> int:
+def _parse_seed(text: str) -> int:
     seed = int(text)
     if seed < 0:
         raise argparse.ArgumentTypeError("a seed must not be negative")
@@ -130,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m crossfade_backends.train", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--registry", type=Path, default=DEFAULT_REGISTRY, metavar="DIR")
-    parser.add_argument("--rows", type=parse_rows, default=DEFAULT_ROWS, metavar="N")
-    parser.add_argument("--seed", type=parse_seed, default=DEFAULT_SEED, metavar="S")
+    parser.add_argument("--rows", type=_parse_rows, default=_DEFAULT_ROWS, metavar="N")
+    parser.add_argument("--seed", type=_parse_seed, default=DEFAULT_SEED, metavar="S")
     parser.add_argument("--force", action="store_true", help="train even if all versions are current")
     options = parser.parse_args(arguments)
     try:
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"trained in {options.registry}:" if trained else f"{options.registry} is current, nothing to do:")
     for metadata in versions:
-        print(describe(metadata))
+        print(_describe(metadata))
     return 0
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from crossfade.cli import local, remote
 from crossfade.cli.exits import EPILOG
 
-ADMIN = "http://127.0.0.1:9901"
-STATE = "crossfade.db"  # the default of `state` in the configuration
+_ADMIN = "http://127.0.0.1:9901"
+_STATE = "crossfade.db"  # the default of `state` in the configuration
 
-VERBS = {
+_VERBS = {
     "promote": "make the challenger the champion, now",
     "abort": "end the rollout; the champion gets all traffic",
     "rollback": "after a promote: the former champion returns",
@@ -34,12 +34,12 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    add_local(commands)
-    add_remote(commands, admin_options())
+    _add_local(commands)
+    _add_remote(commands, _admin_options())
     return parser
 
 
-def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
+def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     run = add(commands, "run", local.run, "serve with this configuration")
     run.add_argument("file", metavar="FILE")
     run.add_argument(
@@ -56,7 +56,7 @@ def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
         local.replay,
         "compute the journal's decisions again with this version and compare",
     )
-    replay.add_argument("--state", metavar="FILE", default=STATE, help=f"the database (default: {STATE})")
+    replay.add_argument("--state", metavar="FILE", default=_STATE, help=f"the database (default: {_STATE})")
     replay.add_argument("--json", action="store_true", help="print JSON")
     demo = add(
         commands,
@@ -91,28 +91,28 @@ def add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     add(commands, "version", local.version, "print the version")
 
 
-def add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
     add(commands, "status", remote.status, "show weights, traffic, rollouts and backends", admin)
     split = add(commands, "split", remote.split, "set the weights of a route", admin)
     split.add_argument("route", metavar="ROUTE")
     split.add_argument(
         "weights", metavar="BACKEND=WEIGHT", nargs="+", help="such as v2=95%% v3=5%%, or v2=19 v3=1"
     )
-    for verb, about in VERBS.items():
+    for verb, about in _VERBS.items():
         command = add(commands, verb, remote.command, about, admin)
         command.set_defaults(verb=verb)
         command.add_argument("route", metavar="ROUTE")
-        add_challenger(command)
+        _add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
     why = add(
         commands, "why", remote.why, "show the last decision on a route, and what would change it", admin
     )
     why.add_argument("route", metavar="ROUTE")
-    add_challenger(why)
+    _add_challenger(why)
     add(commands, "reload", remote.reload, "read the configuration file again", admin)
 
 
-def add_challenger(command: argparse.ArgumentParser) -> None:
+def _add_challenger(command: argparse.ArgumentParser) -> None:
     command.add_argument("--challenger", metavar="NAME", help="which rollout, if the route has several")
 
 
@@ -130,14 +130,14 @@ def add(
     return command
 
 
-def admin_options() -> argparse.ArgumentParser:
+def _admin_options() -> argparse.ArgumentParser:
     """The options of every command that calls the admin API."""
     options = argparse.ArgumentParser(add_help=False)
     options.add_argument(
         "--admin",
         metavar="URL",
-        default=os.environ.get("CROSSFADE_ADMIN_URL") or ADMIN,
-        help=f"URL of the admin API (default: CROSSFADE_ADMIN_URL, else {ADMIN})",
+        default=os.environ.get("CROSSFADE_ADMIN_URL") or _ADMIN,
+        help=f"URL of the admin API (default: CROSSFADE_ADMIN_URL, else {_ADMIN})",
     )
     options.add_argument(
         "--token",

@@ -17,8 +17,8 @@ from urllib.parse import quote, urlencode, urlsplit
 from crossfade.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, USAGE, CommandFailed
 
 TIMEOUT = 60.0  # seconds; the answer to a new split comes when all workers have it
-NO_QUERY: Mapping[str, str | None] = {}
-UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
+_NO_QUERY: Mapping[str, str | None] = {}
+_UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
 
 
 class AdminClient:
@@ -36,13 +36,13 @@ class AdminClient:
         self.secure = parts.scheme == "https"
         self.prefix = parts.path.rstrip("/")
 
-    def get(self, *path: str, query: Mapping[str, str | None] = NO_QUERY) -> Any:
+    def get(self, *path: str, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
         return self.call("GET", path, query=query)
 
     def put(self, *path: str, body: object) -> Any:
         return self.call("PUT", path, body)
 
-    def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = NO_QUERY) -> Any:
+    def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
         return self.call("POST", path, body, query)
 
     def call(
@@ -50,7 +50,7 @@ class AdminClient:
         method: str,
         path: tuple[str, ...],
         body: object = None,
-        query: Mapping[str, str | None] = NO_QUERY,
+        query: Mapping[str, str | None] = _NO_QUERY,
     ) -> Any:
         target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
         if encoded := urlencode({name: value for name, value in query.items() if value is not None}):
@@ -80,7 +80,7 @@ class AdminClient:
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        if user := user_name():
+        if user := _user_name():
             headers["X-Crossfade-Actor"] = user
         return headers
 
@@ -108,19 +108,19 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
         from crossfade.config.problem import Problem
 
         detail = "\n".join([detail, *(str(Problem(**fields)) for fields in problems)])
-    if problem.get("type") == UNKNOWN_NAME_TYPE:
+    if problem.get("type") == _UNKNOWN_NAME_TYPE:
         return CommandFailed(UNKNOWN_NAME, detail, "`crossfade status` lists the routes and backends.")
-    return CommandFailed(INVALID, detail, ADVICE.get(status, ""))
+    return CommandFailed(INVALID, detail, _ADVICE.get(status, ""))
 
 
-ADVICE = {
+_ADVICE = {
     401: "Give the token with --token or CROSSFADE_ADMIN_TOKEN.",
     409: "`crossfade why ROUTE` shows the state of the rollout.",
     500: "The log of `crossfade run` has the details.",
 }
 
 
-def user_name() -> str:
+def _user_name() -> str:
     """Who runs the command, for the journal; empty in a container without a user."""
     try:
         return getpass.getuser()

@@ -30,16 +30,16 @@ def demo(arguments: Namespace) -> int:
 
 
 def check(arguments: Namespace) -> int:
-    results = [check_file(name) for name in arguments.files]
+    results = [_check_file(name) for name in arguments.files]
     if arguments.json:
         print_json(results)
     else:
         for result in results:
-            print_result(result)
+            _print_result(result)
     return OK if all(result["ok"] for result in results) else INVALID
 
 
-def check_file(name: str) -> dict[str, Any]:
+def _check_file(name: str) -> dict[str, Any]:
     """The problems that `run` would report for this file; warnings are among them."""
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError, Problem
@@ -50,31 +50,33 @@ def check_file(name: str) -> dict[str, Any]:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
         loaded = load(text, source, os.environ, examine)
     except ConfigError as error:
-        return result_of(source, error.problems)
+        return _result_of(source, error.problems)
     except OSError as error:
-        return result_of(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
+        return _result_of(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
     except UnicodeDecodeError as error:
-        return result_of(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
-    return result_of(source, loaded.warnings, loaded.hash)
+        return _result_of(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
+    return _result_of(source, loaded.warnings, loaded.hash)
 
 
-def result_of(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:
+def _result_of(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:
     fields = [asdict(problem) for problem in problems]
     return {"file": source, "ok": config_hash is not None, "hash": config_hash, "problems": fields}
 
 
-def print_result(result: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any]) -> None:
     from crossfade.config.problem import Problem
 
     problems = [Problem(**problem) for problem in result["problems"]]
     for problem in problems:
         print_text(str(problem))
     errors = sum(problem.severity == "error" for problem in problems)
-    warnings = f", {plural(len(problems) - errors, 'warning')}" if len(problems) > errors else ""
-    print_text(f"{result['file']}: {'ok' if result['ok'] else plural(errors, 'error')}{warnings}", sys.stderr)
+    warnings = f", {_plural(len(problems) - errors, 'warning')}" if len(problems) > errors else ""
+    print_text(
+        f"{result['file']}: {'ok' if result['ok'] else _plural(errors, 'error')}{warnings}", sys.stderr
+    )
 
 
-def plural(n: int, noun: str) -> str:
+def _plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
@@ -107,7 +109,7 @@ def token(arguments: Namespace) -> int:
     from crossfade.config.problem import BadValue
     from crossfade.routing.override import make_token
 
-    secret = secret_of(arguments) if arguments.config else arguments.secret
+    secret = _secret_of(arguments) if arguments.config else arguments.secret
     if not secret:
         raise CommandFailed(USAGE, "no secret", "Give --config FILE, --secret or CROSSFADE_OVERRIDE_SECRET.")
     try:
@@ -118,7 +120,7 @@ def token(arguments: Namespace) -> int:
     return OK
 
 
-def secret_of(arguments: Namespace) -> str:
+def _secret_of(arguments: Namespace) -> str:
     """The secret in the configuration, after a check that it has the route and the backend."""
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 from unicodedata import category
 
-UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
-STYLES = {
+_STYLES = {
     "PASS": "green",
     "FAIL": "bold red",
     "UNDECIDED": "yellow",
@@ -53,12 +53,12 @@ def print_table(table: Table) -> None:
     if not table.rows:
         return
     if sys.stdout.isatty():
-        print_rich(table)
+        _print_rich(table)
     else:
-        print_plain(table)
+        _print_plain(table)
 
 
-def print_plain(table: Table) -> None:
+def _print_plain(table: Table) -> None:
     lines = [table.headings, *([clean(cell) for cell in row] for row in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     print(f"\n{table.title}")
@@ -70,7 +70,7 @@ def print_plain(table: Table) -> None:
         print("  ".join(cells).rstrip())
 
 
-def print_rich(table: Table) -> None:
+def _print_rich(table: Table) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
@@ -83,9 +83,9 @@ def print_rich(table: Table) -> None:
         else:
             rich_table.add_column(heading, overflow="fold")
     for row in table.rows:
-        rich_table.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
+        rich_table.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
     Console().print(rich_table)
 
 
 def clean(text: str) -> str:
-    return "".join("\ufffd" if category(c) in UNPRINTABLE else c for c in text)
+    return "".join("\ufffd" if category(c) in _UNPRINTABLE else c for c in text)

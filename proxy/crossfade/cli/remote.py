@@ -14,30 +14,32 @@ from crossfade.cli.output import print_json
 def status(arguments: Namespace) -> int:
     from crossfade.cli.show import show_status
 
-    return finish(arguments, client(arguments).get("status"), show_status)
+    return _finish(arguments, _client(arguments).get("status"), show_status)
 
 
 def why(arguments: Namespace) -> int:
     from crossfade.cli.show import show_why
 
     query = {"challenger": arguments.challenger}
-    return finish(arguments, client(arguments).get("rollouts", arguments.route, "why", query=query), show_why)
+    return _finish(
+        arguments, _client(arguments).get("rollouts", arguments.route, "why", query=query), show_why
+    )
 
 
 def split(arguments: Namespace) -> int:
     from crossfade.cli.show import show_split
 
-    admin, weights = client(arguments), weights_of(arguments.weights)
+    admin, weights = _client(arguments), _weights_of(arguments.weights)
     try:
         answer = admin.put("routes", arguments.route, "split", body=weights)
     except CommandFailed as failed:
         if failed.code == INVALID:
-            require_backends(admin, weights)
+            _require_backends(admin, weights)
         raise
-    return finish(arguments, answer, show_split)
+    return _finish(arguments, answer, show_split)
 
 
-def require_backends(admin: AdminClient, names: Iterable[str]) -> None:
+def _require_backends(admin: AdminClient, names: Iterable[str]) -> None:
     """Raises CommandFailed with the name of the first backend that does not exist."""
     from crossfade.config.problem import nearest
 
@@ -54,21 +56,21 @@ def command(arguments: Namespace) -> int:
 
     body = {"reason": arguments.reason} if arguments.reason else None
     query = {"challenger": arguments.challenger}
-    answer = client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
-    return finish(arguments, answer, show_rollout)
+    answer = _client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
+    return _finish(arguments, answer, show_rollout)
 
 
 def reload(arguments: Namespace) -> int:
     from crossfade.cli.show import show_reload
 
-    return finish(arguments, client(arguments).post("reload"), show_reload)
+    return _finish(arguments, _client(arguments).post("reload"), show_reload)
 
 
-def client(arguments: Namespace) -> AdminClient:
+def _client(arguments: Namespace) -> AdminClient:
     return AdminClient(arguments.admin, arguments.token)
 
 
-def finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:
+def _finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:
     if arguments.json:
         print_json(answer)
     else:
@@ -76,7 +78,7 @@ def finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> in
     return OK
 
 
-def weights_of(pairs: list[str]) -> dict[str, int]:
+def _weights_of(pairs: list[str]) -> dict[str, int]:
     """`v2=95% v3=5%` → buckets out of 10 000, read as the configuration reads a split."""
     from crossfade.config.problem import BadValue
     from crossfade.config.split import term, weights

@@ -45,7 +45,7 @@ async def run_demo(folder: Path, console: Console, keep: bool) -> int:
         console.print(summary_table("Summary", rows))
         console.print(f"{sent} requests sent in {time.monotonic() - started:.0f} s; {result}")
         if keep:
-            await wait_for_interrupt(processes, console)
+            await _wait_for_interrupt(processes, console)
     return 1 if failed else 0
 
 
@@ -68,7 +68,7 @@ async def run_scenarios(processes: DemoProcesses, console: Console) -> tuple[lis
     return rows, sent
 
 
-async def wait_for_interrupt(processes: DemoProcesses, console: Console) -> None:
+async def _wait_for_interrupt(processes: DemoProcesses, console: Console) -> None:
     body = (
         '{"customer_id": "you", "nb_transactions_30d": 12, "total_amount_30d": 310.5, '
         '"days_since_last_transaction": 9, "support_tickets_90d": 1, "subscription_age_days": 420}'

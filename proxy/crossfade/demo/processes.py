@@ -17,10 +17,10 @@ from typing import Any
 
 import aiohttp
 
-VERSIONS = ("v2", "v3", "v4")
+_VERSIONS = ("v2", "v3", "v4")
 START_TIMEOUT = 60.0
 
-HEAD = """\
+_HEAD = """\
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin_port}}}
 workers: 2
@@ -35,7 +35,7 @@ routes:
     retry: {{pure: true}}
 """
 
-BACKEND = """\
+_BACKEND = """\
   churn-{version}:
     endpoints: [{url}]
     health: {{path: /health, interval: 500ms}}
@@ -104,7 +104,7 @@ class DemoProcesses:
             raise DemoError(f"training failed:\n{output.decode(errors='replace')}")
 
     async def start_models(self) -> None:
-        ports = {version: free_port() for version in VERSIONS}
+        ports = {version: free_port() for version in _VERSIONS}
         for version, port in ports.items():
             self.models[version] = f"http://127.0.0.1:{port}"
             registry = str(self.folder / "models")
@@ -160,8 +160,8 @@ class DemoProcesses:
 
     def edit(self, route: str) -> None:
         """Write the routing YAML with these last lines of the route. The running proxy notices the change."""
-        backends = "".join(BACKEND.format(version=v, url=url) for v, url in self.models.items())
-        head = HEAD.format(
+        backends = "".join(_BACKEND.format(version=v, url=url) for v, url in self.models.items())
+        head = _HEAD.format(
             port=self.port, admin_port=self.admin_port, state=self.folder / "crossfade.db", backends=backends
         )
         new = self.config.with_suffix(".new")

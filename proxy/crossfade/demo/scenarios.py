@@ -15,12 +15,12 @@ from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.screen import INDENT, Row, Screen
 from crossfade.demo.traffic import Tally, Traffic
 
-SCENARIO_TIMEOUT = 60.0  # seconds; a scenario that takes longer has failed
-POLL_INTERVAL = 0.2
-SETTLE_TIME = 1.5  # seconds of traffic after the end of a rollout, to see that the result lasts
-MAX_TIME_TO_ABORT = 10.0  # seconds from fault to abort that the summary accepts
-FAULT = {"error_share": 0.4, "latency": {"distribution": "lognormal", "mean_ms": 150, "sigma": 0.6}}
-STYLES = {"abort": "bold red", "rollback": "bold yellow", "promote": "bold green"}
+_SCENARIO_TIMEOUT = 60.0  # seconds; a scenario that takes longer has failed
+_POLL_INTERVAL = 0.2
+_SETTLE_TIME = 1.5  # seconds of traffic after the end of a rollout, to see that the result lasts
+_MAX_TIME_TO_ABORT = 10.0  # seconds from fault to abort that the summary accepts
+_FAULT = {"error_share": 0.4, "latency": {"distribution": "lognormal", "mean_ms": 150, "sigma": 0.6}}
+_STYLES = {"abort": "bold red", "rollback": "bold yellow", "promote": "bold green"}
 
 CANARY = """\
     split: {{churn-{champion}: 100%}}
@@ -37,7 +37,7 @@ CANARY = """\
         - {{metric: latency, quantile: p99, max: 1s}}
 """
 
-BLUE_GREEN = """\
+_BLUE_GREEN = """\
     split: {{churn-{champion}: 100%}}
     fallback: churn-{champion}
     rollout:
@@ -62,8 +62,8 @@ class Scenario:
         self.decisions: list[dict[str, Any]] = []
 
     async def wait_until(self, done: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """The first rollout for which `done` is true. Raises DemoError after SCENARIO_TIMEOUT."""
-        end = time.monotonic() + SCENARIO_TIMEOUT
+        """The first rollout for which `done` is true. Raises DemoError after a minute."""
+        end = time.monotonic() + _SCENARIO_TIMEOUT
         while time.monotonic() < end:
             status = await self.processes.status()
             self.screen.show(status, self.traffic.tally.sent, self.traffic.tally.failed)
@@ -71,18 +71,18 @@ class Scenario:
             for rollout in status["rollouts"]:
                 if done(rollout):
                     return dict(rollout)
-            await asyncio.sleep(POLL_INTERVAL)
-        raise DemoError(f"{what} did not happen within {SCENARIO_TIMEOUT:.0f} s")
+            await asyncio.sleep(_POLL_INTERVAL)
+        raise DemoError(f"{what} did not happen within {_SCENARIO_TIMEOUT:.0f} s")
 
     async def print_decisions(self) -> None:
         for decision in await self.processes.decisions(self.last_id):
             self.last_id = decision["id"]
             self.decisions.append(decision)
-            self.screen.print(decision_line(decision), STYLES.get(decision["action"], ""))
+            self.screen.print(decision_line(decision), _STYLES.get(decision["action"], ""))
 
     async def settle(self) -> None:
         """Wait until the requests in flight have ended and some more have been sent."""
-        await asyncio.sleep(SETTLE_TIME)
+        await asyncio.sleep(_SETTLE_TIME)
         await self.print_decisions()
 
     def last_decision(self, action: str) -> dict[str, Any]:
@@ -137,7 +137,7 @@ async def abort_canary(scenario: Scenario) -> list[Row]:
     await scenario.wait_until(
         lambda r: r["challenger"] == "churn-v4" and r["step"] == 1, "the second step of churn-v4"
     )
-    await processes.set_fault("v4", FAULT)
+    await processes.set_fault("v4", _FAULT)
     fault_at, sent_before = time.time(), tally.by_backend["churn-v4"]
     screen.print(f"{INDENT}fault injected: churn-v4 fails 40 % of its requests and answers slowly", "red")
     rollout = await scenario.wait_until(
@@ -158,7 +158,7 @@ async def abort_canary(scenario: Scenario) -> list[Row]:
         (
             "time from fault to abort",
             f"{seconds:.1f} s, {requests} requests",
-            0 <= seconds <= MAX_TIME_TO_ABORT,
+            0 <= seconds <= _MAX_TIME_TO_ABORT,
         ),
         ("weight of churn-v4 after the abort", f"{share:.0%}", share == 0.0),
         failed_row(tally),
@@ -175,7 +175,7 @@ async def switch_and_roll_back(scenario: Scenario) -> list[Row]:
     """v3 → v2 in one step, then a rollback by an operator's command."""
     scenario.screen.heading("Scenario 3: blue/green switch from churn-v3 to churn-v2, then a rollback")
     tally = scenario.traffic.start_tally("churn-v3")
-    scenario.processes.edit(BLUE_GREEN.format(champion="v3", challenger="v2"))
+    scenario.processes.edit(_BLUE_GREEN.format(champion="v3", challenger="v2"))
     promoted = await scenario.wait_until(
         lambda r: r["challenger"] == "churn-v2" and r["phase"] == "promoted", "the promotion of churn-v2"
     )

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 INDENT = " " * 10  # the width of the time before a decision
-VERDICT_STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "VOID": "magenta"}
+_VERDICT_STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "VOID": "magenta"}
 
 Row = tuple[str, str, bool]  # of the summary: what is checked, what was measured, passed
 
@@ -51,8 +51,8 @@ class Screen:
             self.live.update(self.view(status, sent, failed))
 
     def view(self, status: dict[str, Any], sent: int, failed: int) -> Panel:
-        parts: list[Any] = [backends_table(route) for route in status["routes"]]
-        parts += [rollout_text(rollout) for rollout in status["rollouts"]]
+        parts: list[Any] = [_backends_table(route) for route in status["routes"]]
+        parts += [_rollout_text(rollout) for rollout in status["rollouts"]]
         parts.append(
             Text(
                 f"{sent} requests sent in this scenario, {failed} failed",
@@ -62,7 +62,7 @@ class Screen:
         return Panel(Group(*parts), title=self.title, border_style="cyan")
 
 
-def backends_table(route: dict[str, Any]) -> Table:
+def _backends_table(route: dict[str, Any]) -> Table:
     table = Table(
         expand=True, box=None, title=f"route {route['name']}, ledger version {route['ledger_version']}"
     )
@@ -74,12 +74,12 @@ def backends_table(route: dict[str, Any]) -> Table:
         table.add_row(
             name, numbers["role"], f"{weight:.0%}", Text("█" * round(weight * 24), style="cyan"),
             f"{numbers['rate']:.0f}", str(numbers["requests"]), Text(str(numbers["errors"]), style=bad),
-            milliseconds(numbers["p50"]), milliseconds(numbers["p99"]),
+            _milliseconds(numbers["p50"]), _milliseconds(numbers["p99"]),
         )  # fmt: skip
     return table
 
 
-def rollout_text(rollout: dict[str, Any]) -> Text:
+def _rollout_text(rollout: dict[str, Any]) -> Text:
     steps = " → ".join(
         f"[{step['weight']:.0%}]" if index == rollout["step"] else f"{step['weight']:.0%}"
         for index, step in enumerate(rollout["steps"])
@@ -87,12 +87,12 @@ def rollout_text(rollout: dict[str, Any]) -> Text:
     text = Text(f"\n{rollout['strategy']} {rollout['champion']} → {rollout['challenger']}: ", style="bold")
     text.append(f"{rollout['phase']}   steps {steps}\n{rollout['waiting_for']}\n", style="not bold")
     for verdict in rollout["verdicts"]:
-        text.append(f"  {verdict['verdict']:<9} ", style=VERDICT_STYLES.get(verdict["verdict"], ""))
+        text.append(f"  {verdict['verdict']:<9} ", style=_VERDICT_STYLES.get(verdict["verdict"], ""))
         text.append(f"{verdict['check']}: {verdict['reason']}\n", style="not bold")
     return text
 
 
-def milliseconds(seconds: float | None) -> str:
+def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 

@@ -16,7 +16,7 @@ import aiohttp
 
 CUSTOMERS = 3000
 RATE = 250.0  # requests a second
-CONNECTIONS = 24
+_CONNECTIONS = 24
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Traffic:
         return self.tally
 
     async def run(self) -> None:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=15)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
@@ -90,7 +90,7 @@ class Traffic:
         tally.sent += 1
         self.sent = number = self.sent + 1
         try:
-            async with session.post(self.url, json=features_of(customer)) as response:
+            async with session.post(self.url, json=_features_of(customer)) as response:
                 answer = await response.json()
                 answered = response.headers.get("x-crossfade-backend", "")
                 assigned = response.headers.get("x-crossfade-assigned", answered)
@@ -104,7 +104,7 @@ class Traffic:
             tally.failures[f"{type(error).__name__}: {error}"] += 1
 
 
-def features_of(customer: int) -> dict[str, object]:
+def _features_of(customer: int) -> dict[str, object]:
     """The same row in every request of a customer."""
     draw = random.Random(customer)
     transactions = draw.randrange(0, 60)
