@@ -1,7 +1,7 @@
 """The model registry: `ROOT/<name>/<version>/model.skops` and `metadata.json` beside it.
 
 Rule: a version is written atomically. A model is loaded only if its SHA-256 matches and all its
-types are in TRUSTED_TYPES: a model file is untrusted data, and skops, unlike pickle, lists the types
+types are in _TRUSTED_TYPES: a model file is untrusted data, and skops, unlike pickle, lists the types
 before it loads them. Every error names the file.
 """
 
