@@ -31,7 +31,9 @@ def test_without_a_compiler_the_wheel_has_only_python_modules(tmp_path: Path) ->
     source = copy_of_sources(tmp_path / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"]
     no_compiler = {**os.environ, "CC": "/bin/false", "CROSSFADE_COMPILE": ""}
-    done = subprocess.run([*command, str(tmp_path), str(source)], env=no_compiler, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, str(tmp_path), str(source)], env=no_compiler, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = ZipFile(wheel).namelist()

@@ -39,11 +39,12 @@ async def run_demo(folder: Path, console: Console, keep: bool) -> int:
         await processes.start_proxy(CANARY.format(champion="v2", challenger="v3"))
         console.print(f"Proxy: {processes.url}  Admin API and dashboard: {processes.admin}")
         console.print(f"{CUSTOMERS} simulated customers send {RATE:.0f} requests per second to the proxy.")
+        console.print("One line for each decision: time, decision, reason → new split.")
         rows, sent = await run_scenarios(processes, console)
         failed = sum(not ok for *_, ok in rows)
         result = f"{failed} of {len(rows)} checks FAILED" if failed else f"all {len(rows)} checks passed"
         console.print(summary_table("Summary", rows))
-        console.print(f"{sent} requests sent in {time.monotonic() - started:.0f} s; {result}")
+        console.print(f"{sent} requests sent; the demo took {time.monotonic() - started:.0f} s; {result}")
         if keep:
             await _wait_for_interrupt(processes, console)
     return 1 if failed else 0

@@ -176,8 +176,9 @@ class DemoProcesses:
         async with self.session.delete(f"{self.models[version]}/faults") as response:
             response.raise_for_status()
 
-    async def command(self, verb: str) -> None:
-        async with self.session.post(f"{self.admin}/api/v1/rollouts/churn/{verb}") as response:
+    async def command(self, verb: str, reason: str) -> None:
+        url = f"{self.admin}/api/v1/rollouts/churn/{verb}"
+        async with self.session.post(url, json={"reason": reason}) as response:
             if response.status != 200:
                 raise DemoError(f"{verb} was refused: {await response.text()}")
 

@@ -92,11 +92,13 @@ class Scenario:
 def decision_line(decision: dict[str, Any]) -> str:
     """Time, action, the new split if the decision changed it, and the reason."""
     at = time.strftime("%H:%M:%S", time.localtime(decision["at"]))
-    before, after = decision["from"].get("split"), decision["to"].get("split")
-    split = ""
-    if after and after != before:
-        split = "now " + ", ".join(f"{name} {share:.0%}" for name, share in sorted(after.items()) if share)
-    return f"{at}  {decision['action']:<9} {decision['reason']}" + (f" → {split}" if split else "")
+    before, after = (_split_text(decision[side].get("split", {})) for side in ("from", "to"))
+    line = f"{at}  {decision['action']:<9} {decision['reason']}"
+    return f"{line} → now {after}" if after and after != before else line
+
+
+def _split_text(split: dict[str, float]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in sorted(split.items()) if share)
 
 
 def changes_row(tally: Tally) -> Row:
@@ -180,7 +182,7 @@ async def switch_and_roll_back(scenario: Scenario) -> list[Row]:
         lambda r: r["challenger"] == "churn-v2" and r["phase"] == "promoted", "the promotion of churn-v2"
     )
     await scenario.settle()
-    await scenario.processes.command("rollback")
+    await scenario.processes.command("rollback", "an operator (here the demo) asked for it")
     rolled_back = await scenario.wait_until(lambda r: r["phase"] == "rolled_back", "the rollback to churn-v3")
     await scenario.settle()
     return [
