@@ -108,7 +108,7 @@ class Fallbacks:
     def explain(self, log: AnswerLog, ends: bool) -> dict[str, list[str]]:
         """Each customer's backends in order, without the runs of the fallback that the counts explain.
 
-        A run of the fallback between two runs of the same backend is explained first. A run at the begin
+        A run of the fallback between two runs of the same backend is explained first. A run at the start
         or end of a customer's answers is explained only with `ends`: it needs a ledger that did not change.
         """
         runs_of = {customer: list(runs) for customer, runs in log.runs.items()}

@@ -55,7 +55,7 @@ def test_relative_links_have_targets(page: str) -> None:
         "docs/life-of-a-decision.md",
     ],
 )
-def test_the_files_it_names_exist(page: str) -> None:
+def test_files_named_in_a_page_exist(page: str) -> None:
     """A path below proxy/crossfade may be given without that prefix."""
     named = re.findall(r"`([A-Za-z0-9_./-]+(?:\.py|\.md|\.yaml|\.json|/))`", (ROOT / page).read_text())
     assert named

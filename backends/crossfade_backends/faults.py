@@ -98,7 +98,7 @@ class Faults(Strict):
     answer_first: bool = False
 
     @model_validator(mode="after")
-    def check_sum(self) -> Self:
+    def check_total_share(self) -> Self:
         # The tolerance is for rounding: in floating point 0.1 + 0.2 + 0.7 is more than 1.
         if (total := self.error_share + self.hang + self.cut) > 1 + 1e-9:
             raise ValueError(f"error_share, hang and cut add up to {total:g}, more than 1")

@@ -44,7 +44,10 @@ class Tally:
         ]
 
     def backend_changes(self) -> tuple[int, int]:
-        """How often a customer's backend changed, and the fewest changes with the same backends and ends."""
+        """How often a customer's backend changed, and the fewest changes that are possible.
+
+        A customer with n backends needs n - 1 changes, and one more if the last backend is the first one.
+        """
         changes = fewest = 0
         for path in self.paths():
             changes += len(path) - 1
