@@ -1,12 +1,12 @@
-"""Builds the package, and compiles what each request runs through where that is possible.
+"""Builds the package and compiles the modules on the path of each request, if possible.
 
-`crossfade` is plain Python, and runs as it stands. mypyc makes C of the modules named here, from the same
-sources; they share one library and call each other directly, so they are compiled all together or not at
-all. CROSSFADE_COMPILE=no leaves them as they are, CROSSFADE_COMPILE=require fails where they cannot be
-compiled; without either, a failure costs a line on stderr and the speed.
+`crossfade` is plain Python and needs no compilation. mypyc compiles the modules listed here to C from the same
+sources. They share one library and call each other directly, so all of them are compiled or none.
+CROSSFADE_COMPILE=no skips the compilation; CROSSFADE_COMPILE=require makes the build fail if it is not
+possible. Otherwise a failure is one line on stderr, and the package runs slower.
 
-Compiled code is bound to its functions, methods, classes and whatever is Final. All other names of a module
-it looks up as ever, so that these can be patched.
+In compiled code, functions, methods, classes and Final names are bound at build time. Other names of a module
+are looked up at run time and can be patched.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ COMPILED = (
     "crossfade.routing.router",
 )
 GROUP = "crossfade"
-LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for what they share
+LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for the shared library
 
-# What mypy says of the code is said in development; here the packages that ours imports may be absent.
+# mypy checks the code in development. In a build, imported packages may be missing, so no errors for them.
 OPTIONS = (
     "--config-file=",
     "--cache-dir=build/mypy",
@@ -63,10 +63,10 @@ WISH = os.environ.get("CROSSFADE_COMPILE", "")
 
 
 class Compile(build_ext):
-    """All of them or none."""
+    """Compiles all modules or none."""
 
     def run(self) -> None:
-        # What lies beside sources that are edited is imported in their place, however old it is.
+        # Python imports a library next to the sources instead of them, even if it is older.
         if (self.inplace or self.editable_mode) and WISH != "require":
             self.extensions = []
             return
@@ -83,7 +83,7 @@ class Compile(build_ext):
             self.extensions = []
 
     def translate(self) -> None:
-        """To C, and not before a build: this file is run for other errands too."""
+        """Translates to C. Only for a build: setuptools also runs this file for other commands."""
         from mypyc.build import mypycify
 
         sources = [f"proxy/{name.replace('.', '/')}.py" for name in COMPILED]

@@ -1,8 +1,8 @@
-# All versions of the churn model in one image; CROSSFADE_MODEL_VERSION picks the one that is served.
-# From the repository's root: docker build -f deploy/backends.Dockerfile -t crossfade-backends .
-# The first stage builds the wheel and its environment, the second trains the models, the third gets
-# both results. The models are part of the image: what was tested is what runs. The versions of all
-# packages are those of requirements/.
+# All versions of the churn model in one image; CROSSFADE_MODEL_VERSION selects the version to serve.
+# Build in the root of the repository: docker build -f deploy/backends.Dockerfile -t crossfade-backends .
+# The first stage builds the wheel and its environment, the second trains the models, and the third
+# contains the results of both. The models are in the image, so that the tested models are the ones that run.
+# requirements/ has the versions of all packages.
 FROM python:3.13-slim AS build
 WORKDIR /src
 COPY requirements/ requirements/

@@ -1,10 +1,9 @@
-# The proxy. From the repository's root: docker build -f deploy/proxy.Dockerfile -t crossfade-proxy .
-# The first stage builds the wheel and the environment it runs in; the second gets that environment
-# only, so that neither sources nor build tools reach production. The versions of all packages are
-# those of requirements/.
+# The proxy. Build in the root of the repository: docker build -f deploy/proxy.Dockerfile -t crossfade-proxy .
+# The first stage builds the wheel and its environment. The second contains only that environment,
+# without sources and build tools. requirements/ has the versions of all packages.
 FROM python:3.13-slim AS build
 WORKDIR /src
-# A C compiler, for the data plane at full speed: without one the same sources run as they are.
+# With a C compiler the data plane is compiled; without one it runs as Python, which is slower.
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY requirements/ requirements/
 RUN python -m venv /opt/crossfade \

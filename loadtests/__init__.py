@@ -1,1 +1,1 @@
-"""Load tests: whether the laws hold under load (locustfile), and what the proxy costs (bench)."""
+"""Load tests: do the laws hold under load (locustfile), and how much CPU and memory does the proxy use (bench)?"""

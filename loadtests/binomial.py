@@ -1,7 +1,7 @@
-"""Exact binomial intervals, with the standard library only: Locust's own image has no scipy.
+"""Exact binomial intervals with the standard library only: the image of Locust has no scipy.
 
-A customer's bucket is a uniform hash, and a backend holds exactly its weight in buckets; so of n
-customers the number that falls to a backend is Binomial(n, weight), with nothing left to estimate.
+The bucket of a customer is a uniform hash, and the share of a backend's buckets is exactly its weight.
+So the number of n customers with a backend is Binomial(n, weight); no parameter is estimated.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from math import exp, lgamma, log, log1p
 CONFIDENCE = 0.999
 
 
-def log_probability(k: int, n: int, p: float) -> float:
+def _log_probability(k: int, n: int, p: float) -> float:
     """Natural logarithm of P(X = k) for X ~ Binomial(n, p), 0 < p < 1."""
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) + k * log(p) + (n - k) * log1p(-p)
 
 
 def lower_bound(n: int, p: float, risk: float) -> int:
-    """The smallest k with P(X ≤ k) > risk: X falls below it with a probability of at most `risk`."""
+    """The smallest k with P(X ≤ k) > risk, so that P(X < k) ≤ risk."""
     if p <= 0 or n == 0:
         return 0
     if p >= 1:
         return n
     below = 0.0
     for k in range(n):
-        below += exp(log_probability(k, n, p))
+        below += exp(_log_probability(k, n, p))
         if below > risk:
             return k
     return n
 
 
 def upper_bound(n: int, p: float, risk: float) -> int:
-    """X rises above it with a probability of at most `risk`."""
+    """The k with P(X > k) ≤ risk, by the symmetry of Binomial(n, p) and Binomial(n, 1 − p)."""
     return n - lower_bound(n, 1 - p, risk)
 
 
 def interval(n: int, p: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
-    """The counts that X takes with at least this probability, an equal risk left on either side."""
+    """Bounds that X keeps with at least this probability; the risk is the same on both sides."""
     risk = (1 - confidence) / 2
     return lower_bound(n, p, risk), upper_bound(n, p, risk)

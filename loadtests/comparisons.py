@@ -1,4 +1,4 @@
-"""Crossfade beside itself: what a mirror, a key in the body and a second worker cost or bring."""
+"""Compares crossfade with itself: with a mirror, with a sticky key in the body, and with two workers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtests.contestant import Origins
-from loadtests.contestants import crossfade
 from loadtests.measure import measure, start, warm_up
+from loadtests.measured_proxy import Origins
+from loadtests.proxies import crossfade
 from loadtests.report import Comparison, Figure, Load, Result, Settings
 from loadtests.work import Cores, pick_cores, work_named
 
-ROUNDS = 5  # at least; two proxies take little time, and differences of some percent need many looks
-WORKERS_NEED = 4  # cores: two for the proxy, and as many for load and origins
+ROUNDS = 5  # at least: a difference of a few percent needs many rounds, and two proxies are measured quickly
+_CORES_FOR_TWO_WORKERS = 4  # two for the proxy, two for load and origins
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """`changed`: options of `contestants.crossfade`. `goal` is of changed ÷ base."""
+class ComparisonSpec:
+    """`changed`: options of `proxies.crossfade`. `goal` is a bound for the ratio changed ÷ base."""
 
     name: str
     base_title: str
@@ -33,54 +33,52 @@ class Question:
     remark: str = ""
 
 
-MIRROR = Question(
+MIRROR = ComparisonSpec(
     "mirror", "no mirror", "all requests mirrored", {"mirrored": True}, "paced", "p99_us", goal=1.05,
     remark="the mirror's origin shares a core with the load",
 )  # fmt: skip
-STICKY = Question(
+STICKY = ComparisonSpec(
     "sticky", "key in a header", "key in the JSON body", {"sticky": "json: customer_id"}, "saturated",
     "cpu_us", goal=1.3,
 )  # fmt: skip
-WORKERS = Question(
+WORKERS = ComparisonSpec(
     "workers", "one worker", "two workers, a core for each", {"workers": 2}, "saturated", "per_second",
     goal=1.8, at_most=False,
 )  # fmt: skip
-# Twice the workers at 1/0.9 of the cost for each request would be 1.8 times the throughput, were there cores.
-WORKERS_ON_ONE_CORE = Question(
+# With enough cores, two workers at 1/0.9 of the cost per request have 1.8 times the throughput.
+WORKERS_ON_ONE_CORE = ComparisonSpec(
     "workers", "one worker", "two workers on one core", {"workers": 2}, "saturated", "cpu_us", goal=1 / 0.9,
-    remark=f"this machine has fewer than {WORKERS_NEED} cores, so throughput of two workers cannot be shown",
+    remark=f"this machine has fewer than {_CORES_FOR_TWO_WORKERS} cores, so the throughput of two workers cannot be measured",
 )  # fmt: skip
 NAMES = ("mirror", "sticky", "workers")
 
 
-def questions(names: Sequence[str], available: set[int]) -> list[tuple[Question, Cores]]:
-    """Each with the cores on which it can be answered."""
+def specs(names: Sequence[str], available: set[int]) -> list[tuple[ComparisonSpec, Cores]]:
+    """The comparisons with these names that this machine can run, and the cores for each."""
     cores = pick_cores(available)
-    enough = len(available) >= WORKERS_NEED
+    enough = len(available) >= _CORES_FOR_TWO_WORKERS
     workers = (WORKERS, pick_cores(available, 2)) if enough else (WORKERS_ON_ONE_CORE, cores)
     return [each for each in ((MIRROR, cores), (STICKY, cores), workers) if each[0].name in names]
 
 
 def compare(
-    question: Question, origins: Origins, settings: Settings, cores: Cores, folder: Path
+    spec: ComparisonSpec, origins: Origins, settings: Settings, cores: Cores, folder: Path
 ) -> Comparison:
-    """Both run all the while, and take turns."""
+    """Both proxies run during the whole comparison; the rounds are interleaved."""
     work = work_named("json")
     with ExitStack() as stack:
-        entrants, results = [], []
+        targets, results = [], []
         options: list[tuple[str, Mapping[str, Any]]]
-        options = [(question.base_title, {}), (question.changed_title, question.changed)]
+        options = [(spec.base_title, {}), (spec.changed_title, spec.changed)]
         for n, (title, chosen) in enumerate(options):
-            place = folder / f"{question.name}-{n}"
-            place.mkdir()
-            entrants.append(start(crossfade(place, origins, **chosen), cores, place, stack))
-            results.append(Result(work.name, question.load, title, []))
-        for entrant in entrants:
-            warm_up(entrant, work, question.load, settings, cores)
+            own_folder = folder / f"{spec.name}-{n}"
+            own_folder.mkdir()
+            targets.append(start(crossfade(own_folder, origins, **chosen), cores, own_folder, stack))
+            results.append(Result(work.name, spec.load, title, []))
+        for target in targets:
+            warm_up(target, work, spec.load, settings, cores)
         for _ in range(max(settings.rounds, ROUNDS)):
-            for entrant, result in zip(entrants, results, strict=True):
-                result.samples.append(measure(entrant, work, question.load, settings, cores))
+            for target, result in zip(targets, results, strict=True):
+                result.samples.append(measure(target, work, spec.load, settings, cores))
     base, changed = results
-    return Comparison(
-        question.name, question.figure, question.goal, question.at_most, question.remark, base, changed
-    )
+    return Comparison(spec.name, spec.figure, spec.goal, spec.at_most, spec.remark, base, changed)

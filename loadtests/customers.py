@@ -1,6 +1,6 @@
-"""The customers of the load test: stable ids, plausible features.
+"""The customers of the load test, with stable ids and plausible features.
 
-Rule: a customer is a function of its number, so that every run and every process knows the same ones.
+Rule: a customer is a function of its number, so that every run and every process has the same customers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ class Customer:
 
 
 def customer(number: int) -> Customer:
-    """Most buy a few times a month, some daily, one in ten not at all; the quiet ones have been so for long."""
-    draw = random.Random(number)
-    transactions = 0 if draw.random() < 0.1 else round(draw.lognormvariate(1.6, 0.9))
-    basket = draw.lognormvariate(3.4, 0.6)
-    quiet = draw.expovariate(1 / 60) if transactions == 0 else draw.expovariate(transactions / 30)
+    """Most buy a few times a month, some daily, 10 % not at all; these have the most days since a purchase."""
+    generator = random.Random(number)
+    transactions = 0 if generator.random() < 0.1 else round(generator.lognormvariate(1.6, 0.9))
+    basket = generator.lognormvariate(3.4, 0.6)
+    days_since = (
+        generator.expovariate(1 / 60) if transactions == 0 else generator.expovariate(transactions / 30)
+    )
     return Customer(
         customer_id=f"c-{number:06d}",
         nb_transactions_30d=transactions,
         total_amount_30d=round(transactions * basket, 2),
-        days_since_last_transaction=min(round(quiet), 3650),
-        support_tickets_90d=max(0, round(draw.gauss(0.2, 1.2))),
-        subscription_age_days=round(draw.uniform(1, 2500)),
+        days_since_last_transaction=min(round(days_since), 3650),
+        support_tickets_90d=max(0, round(generator.gauss(0.2, 1.2))),
+        subscription_age_days=round(generator.uniform(1, 2500)),
     )

@@ -19,8 +19,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtests.contestants import MAKERS, is_present
 from loadtests.measure import start
+from loadtests.proxies import MAKERS, is_present
 from loadtests.tables import aligned
 from loadtests.work import Cores
 

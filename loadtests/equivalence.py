@@ -7,14 +7,14 @@ from collections import Counter
 from http.client import HTTPConnection
 
 from loadtests.binomial import interval
-from loadtests.contestant import Contestant
+from loadtests.measured_proxy import MeasuredProxy
 from loadtests.processes import BenchError
 from loadtests.work import CUSTOMERS, HEADER
 
 SHARE_OF_B = 0.1
 
 
-def check_equivalence(contestant: Contestant) -> None:
+def check_equivalence(contestant: MeasuredProxy) -> None:
     """Customers keep their origin, 10 % of them have origin `b`, and the origin receives the client's address.
 
     Raises BenchError otherwise.

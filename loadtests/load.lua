@@ -1,7 +1,7 @@
--- What wrk sends, METHOD PATH BODY after `--`: a thousand customers in turn, with the requests
--- made beforehand; and what it prints at its end, one line of JSON (times in microseconds).
+-- The requests of wrk, from the arguments METHOD PATH BODY after `--`: those of a thousand customers in turn,
+-- built in advance. At the end it prints one line of JSON (times in microseconds).
 local customers = 1000
-local requests, turn = {}, 0
+local requests, last = {}, 0
 
 function init(args)
   local method, path, body = args[1], args[2], args[3]
@@ -14,8 +14,8 @@ function init(args)
 end
 
 function request()
-  turn = turn % customers + 1
-  return requests[turn]
+  last = last % customers + 1
+  return requests[last]
 end
 
 function done(summary, latency, _)

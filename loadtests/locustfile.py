@@ -1,12 +1,12 @@
-"""Customers with stable ids ask for predictions; at the end the proxy's laws are judged.
+"""Customers with stable ids send requests for predictions; at the end the laws of the proxy are checked.
 
     locust -f loadtests/locustfile.py --headless -u 50 -r 25 -t 60s -H http://127.0.0.1:8080
 
 Environment: CROSSFADE_ADMIN_URL (http://127.0.0.1:9901), CROSSFADE_ADMIN_TOKEN, CROSSFADE_ROUTE
 (churn), CROSSFADE_CUSTOMERS (4000). The exit code is 1 if a law is broken (loadtests/laws.py).
 
-Rule: no customer has two requests under way at once, so answers come in the order of the requests;
-and all users are in one process, since no other knows who saw what.
+Rule: a customer has at most one request in flight, so that answers arrive in the order of the requests.
+All users are in one process, because the check needs all answers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.admin import AdminApi, state_of
 from loadtests.customers import Customer, customer
-from loadtests.laws import Finding, Sightings, judge
+from loadtests.laws import AnswerLog, Finding, judge
 
-ANSWERED_BY = "x-crossfade-backend"
-ERROR_BY_PROXY = "x-crossfade-error"
+_ANSWERED_BY = "x-crossfade-backend"
+_ERROR_BY_PROXY = "x-crossfade-error"
 
 admin = AdminApi(
     url=os.environ.get("CROSSFADE_ADMIN_URL", "http://127.0.0.1:9901"),
@@ -33,74 +33,74 @@ admin = AdminApi(
 )
 
 
-class Audience:
-    """All customers, shared by the users; those with a request under way are not free."""
+class CustomerPool:
+    """All customers, shared by the users. A customer with a request in flight is not in `free`."""
 
     def __init__(self, size: int) -> None:
         self.free = [customer(number) for number in range(size)]
-        self.draw = random.Random()
-        self.sightings = Sightings()
+        self.generator = random.Random()
+        self.log = AnswerLog()
         self.before: dict[str, Any] | None = None
 
     def take(self) -> Customer:
         if not self.free:
             raise RuntimeError("more users than customers; raise CROSSFADE_CUSTOMERS")
-        n = self.draw.randrange(len(self.free))
+        n = self.generator.randrange(len(self.free))
         self.free[n], self.free[-1] = self.free[-1], self.free[n]
         return self.free.pop()
 
-    def give_back(self, one: Customer) -> None:
-        self.free.append(one)
+    def put_back(self, customer: Customer) -> None:
+        self.free.append(customer)
 
     def findings(self) -> list[Finding]:
         if self.before is None:
             return [Finding("start", False, "the admin API could not be read at the start")]
         before = state_of(self.before)
-        after = state_of(admin.settled_view(self.sightings.answers, self.before))
-        return judge(self.sightings, before, after, admin.splits(before))
+        after = state_of(admin.settled_view(self.log.answers, self.before))
+        return judge(self.log, before, after, admin.splits(before))
 
 
-audience = Audience(int(os.environ.get("CROSSFADE_CUSTOMERS", "4000")))
+pool = CustomerPool(int(os.environ.get("CROSSFADE_CUSTOMERS", "4000")))
 
 
-class Caller(FastHttpUser):
+class User(FastHttpUser):
     wait_time = between(0.01, 0.1)
 
     @task
     def predict(self) -> None:
-        one = audience.take()
+        current = pool.take()
         try:
             with self.client.post(
-                "/predict", json=one.as_json(), name="/predict", catch_response=True
+                "/predict", json=current.as_json(), name="/predict", catch_response=True
             ) as answer:
                 headers = answer.headers or {}
-                backend = headers.get(ANSWERED_BY)
-                answer.request_meta["name"] = f"/predict by {backend or 'nobody'}"
-                if backend and ERROR_BY_PROXY not in headers:
-                    audience.sightings.see(one.customer_id, backend)
+                backend = headers.get(_ANSWERED_BY)
+                answer.request_meta["name"] = f"/predict by {backend or 'no backend'}"
+                if backend and _ERROR_BY_PROXY not in headers:
+                    pool.log.record(current.customer_id, backend)
         finally:
-            audience.give_back(one)
+            pool.put_back(current)
 
 
 @events.test_start.add_listener  # type: ignore[untyped-decorator]  # by locust
-def begin(environment: Environment, **_: object) -> None:
+def read_route(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner | WorkerRunner):
-        print("not judged: the users are in several processes, and no one of them knows who saw what")
+        print("laws not checked: the users are in several processes, and no process has all answers")
         return
-    audience.sightings = Sightings()
-    audience.before = None
+    pool.log = AnswerLog()
+    pool.before = None
     try:
-        audience.before = admin.route_view()
+        pool.before = admin.route_view()
     except OSError as error:
         print(f"cannot read {admin.url}: {error}")
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]  # by locust
-def conclude(environment: Environment, **_: object) -> None:
+def check_laws(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner | WorkerRunner):
         return
     try:
-        findings = audience.findings()
+        findings = pool.findings()
     except OSError as error:
         findings = [Finding("end", False, f"the admin API could not be read: {error}")]
     for finding in findings:

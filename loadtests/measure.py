@@ -1,4 +1,4 @@
-"""Running contestants, and one measurement of one of them."""
+"""Starts proxies, and measures one proxy for one round."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.accounting import cpu_seconds, memory_mib
-from loadtests.contestant import Contestant, Origins
+from loadtests.generators import paced, run_generator, saturating
+from loadtests.measured_proxy import MeasuredProxy, Origins
 from loadtests.ports import free_ports
-from loadtests.pressure import paced, press, saturating
 from loadtests.processes import child, wait_until_answering
 from loadtests.report import Load, Sample, Settings
 from loadtests.work import Cores, Work
 
 DIRECT = "direct"
-WARM_UP_SECONDS = 1
+_WARM_UP_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Entrant:
-    """A contestant that is running as process `pid`; without one it is the origin itself."""
+class Target:
+    """A proxy that runs as process `pid`; `pid` is None for the origin itself."""
 
     name: str
     port: int
@@ -30,7 +30,7 @@ class Entrant:
 
 
 def start_origins(cores: Cores, folder: Path, stack: ExitStack) -> Origins:
-    """Origins `a`, `b` and, for mirrors, `c`."""
+    """Origins `a` and `b`, and `c` for mirrored requests."""
     origins = dict(zip("abc", free_ports(3), strict=True))
     argv = [sys.executable, "-m", "loadtests.peers.origin", *(f"{n}={p}" for n, p in origins.items())]
     log = folder / "origins.log"
@@ -40,28 +40,28 @@ def start_origins(cores: Cores, folder: Path, stack: ExitStack) -> Origins:
     return origins
 
 
-def start(contestant: Contestant, cores: Cores, folder: Path, stack: ExitStack) -> Entrant:
-    log = folder / "printed.log"
-    process = stack.enter_context(child(contestant.argv, cores.proxy, log))
-    wait_until_answering(process, contestant.port, log)
-    return Entrant(contestant.name, contestant.port, process.pid)
+def start(proxy: MeasuredProxy, cores: Cores, folder: Path, stack: ExitStack) -> Target:
+    log = folder / "output.log"
+    process = stack.enter_context(child(proxy.argv, cores.proxy, log))
+    wait_until_answering(process, proxy.port, log)
+    return Target(proxy.name, proxy.port, process.pid)
 
 
-def warm_up(entrant: Entrant, work: Work, load: Load, settings: Settings, cores: Cores) -> None:
-    press(command(entrant, work, load, settings, WARM_UP_SECONDS), WARM_UP_SECONDS, cores.load)
+def warm_up(target: Target, work: Work, load: Load, settings: Settings, cores: Cores) -> None:
+    run_generator(_command(target, work, load, settings, _WARM_UP_SECONDS), _WARM_UP_SECONDS, cores.load)
 
 
-def measure(entrant: Entrant, work: Work, load: Load, settings: Settings, cores: Cores) -> Sample:
-    """One round of one proxy at one work under one load."""
+def measure(target: Target, work: Work, load: Load, settings: Settings, cores: Cores) -> Sample:
+    """One round: one proxy, one kind of work, one kind of load."""
     memory: list[float] = []
-    pid, seconds = entrant.pid, settings.seconds
+    pid, seconds = target.pid, settings.seconds
 
-    def look() -> None:
+    def read_memory() -> None:
         if pid is not None:
             memory.append(memory_mib(pid))
 
     before = 0.0 if pid is None else cpu_seconds(pid)
-    found = press(command(entrant, work, load, settings, seconds), seconds, cores.load, look)
+    found = run_generator(_command(target, work, load, settings, seconds), seconds, cores.load, read_memory)
     cpu = None if pid is None else cpu_seconds(pid) - before
     return Sample(
         cpu_us=None if cpu is None else round(cpu / found.requests * 1e6, 3),
@@ -74,12 +74,12 @@ def measure(entrant: Entrant, work: Work, load: Load, settings: Settings, cores:
     )
 
 
-def command(entrant: Entrant, work: Work, load: Load, settings: Settings, seconds: int) -> list[str]:
+def _command(target: Target, work: Work, load: Load, settings: Settings, seconds: int) -> list[str]:
     if load == "paced":
-        return paced(entrant.port, work, seconds)
-    return saturating(entrant.port, work, settings.connections, seconds)
+        return paced(target.port, work, seconds)
+    return saturating(target.port, work, settings.connections, seconds)
 
 
-def idle_memory(entrants: list[Entrant]) -> Mapping[str, float]:
-    """MiB by name."""
-    return {e.name: round(memory_mib(e.pid), 1) for e in entrants if e.pid is not None}
+def idle_memory(targets: list[Target]) -> Mapping[str, float]:
+    """Memory in MiB by name of the proxy."""
+    return {e.name: round(memory_mib(e.pid), 1) for e in targets if e.pid is not None}

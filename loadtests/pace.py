@@ -1,9 +1,9 @@
-"""Load at a fixed rate: `python -m loadtests.pace PORT WORK RATE SECONDS`.
+"""A load generator with a fixed rate: `python -m loadtests.pace PORT WORK RATE SECONDS`.
 
-Open loop: each request is due at its time whether or not earlier ones were answered, and its time counts
-from then, so a proxy that stalls cannot hide it (what wrk2 calls coordinated omission). Plain sockets and
-select(), whose waits are exact to microseconds where event loops round to milliseconds. Prints the JSON line
-that load.lua prints; of streams, the times are those to the first event.
+Open loop: each request has a due time that does not depend on earlier answers, and its latency counts from
+the due time, so that a stall of the proxy is measured (no coordinated omission, in the words of wrk2). It uses
+plain sockets and select(), which waits to the microsecond; event loops round to milliseconds. It prints the
+same JSON line as load.lua. For a stream the latency is the time to the first event.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from time import perf_counter
 from loadtests.client import requests_of
 from loadtests.work import Work, work_named
 
-CONNECTIONS = 128  # select() knows descriptors below 1024 only
-RECEIVE = 256 * 1024
-GRACE = 5.0  # seconds after the last request was due; what is not answered then has failed
-LAST_CHUNK = b"0\r\n\r\n"
+_CONNECTIONS = 128  # select() supports only descriptors below 1024
+_RECEIVE = 256 * 1024
+_GRACE = 5.0  # seconds after the last due time; requests without an answer then have failed
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(eq=False)
-class Line:
-    """One connection, and the request that is under way on it."""
+class Connection:
+    """One connection and its current request."""
 
     sock: socket.socket
     due: float = 0.0
-    head: bytes = b""  # of the answer, as far as it is here
-    length: int | None = None  # of the answer's body; -1: chunked; None: its head is not here yet
+    head: bytes = b""  # of the answer, as far as it has arrived
+    length: int | None = None  # of the body; -1: chunked; None: the head has not arrived
     received: int = 0  # bytes of the body
     tail: bytes = b""
 
     def fileno(self) -> int:
         return self.sock.fileno()
 
-    def ask(self, request: bytes, due: float) -> None:
+    def send(self, request: bytes, due: float) -> None:
         self.due, self.head, self.length, self.received, self.tail = due, b"", None, 0, b""
         self.sock.sendall(request)
 
-    def hear(self, data: bytes) -> bool:
-        """True when the answer is whole."""
+    def receive(self, data: bytes) -> bool:
+        """True when the answer is complete."""
         if self.length is None:
             self.head += data
             head, found, data = self.head.partition(b"\r\n\r\n")
             if not found:
                 return False
-            self.length = body_length(head)
+            self.length = _body_length(head)
         self.received += len(data)
-        self.tail = (self.tail + data)[-len(LAST_CHUNK) :]
-        return self.tail == LAST_CHUNK if self.length < 0 else self.received >= self.length
+        self.tail = (self.tail + data)[-len(_LAST_CHUNK) :]
+        return self.tail == _LAST_CHUNK if self.length < 0 else self.received >= self.length
 
 
-def body_length(head: bytes) -> int:
+def _body_length(head: bytes) -> int:
     lower = head.lower()
     if b"\r\ntransfer-encoding:" in lower:
         return -1
@@ -66,23 +66,23 @@ def body_length(head: bytes) -> int:
 
 @dataclass(eq=False)
 class Pace:
-    """A run. Times in seconds."""
+    """One run. Times are in seconds."""
 
     port: int
     work: Work
     rate: float
     total: int
-    connections: int = CONNECTIONS
+    connections: int = _CONNECTIONS
     times: list[float] = field(default_factory=list)
     errors: int = 0
 
     def run(self) -> None:
         requests = requests_of(self.work, self.port)
         idle = [self.open() for _ in range(self.connections)]
-        busy: set[Line] = set()
-        waiting: deque[float] = deque()  # due, and no connection is free
+        busy: set[Connection] = set()
+        waiting: deque[float] = deque()  # due times of requests that wait for a free connection
         start, sent, queued = perf_counter() + 0.01, 0, 0
-        end = start + self.total / self.rate + GRACE
+        end = start + self.total / self.rate + _GRACE
         while sent < self.total or busy:
             now = perf_counter()
             if now > end:
@@ -91,42 +91,42 @@ class Pace:
                 waiting.append(start + queued / self.rate)
                 queued += 1
             while waiting and idle:
-                line = idle.pop()
-                line.ask(requests[sent % len(requests)], waiting.popleft())
-                busy.add(line)
+                connection = idle.pop()
+                connection.send(requests[sent % len(requests)], waiting.popleft())
+                busy.add(connection)
                 sent += 1
-            pause = start + queued / self.rate - perf_counter() if queued < self.total else GRACE
-            for line in select.select(busy, [], [], max(0.0, pause))[0]:
-                if self.hear(line):
-                    busy.discard(line)
-                    idle.append(line)
+            pause = start + queued / self.rate - perf_counter() if queued < self.total else _GRACE
+            for connection in select.select(busy, [], [], max(0.0, pause))[0]:
+                if self.receive(connection):
+                    busy.discard(connection)
+                    idle.append(connection)
         self.errors += self.total - sent + len(busy)
-        for line in [*idle, *busy]:
-            line.sock.close()
+        for connection in [*idle, *busy]:
+            connection.sock.close()
 
-    def open(self) -> Line:
+    def open(self) -> Connection:
         sock = socket.create_connection(("127.0.0.1", self.port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return Line(sock)
+        return Connection(sock)
 
-    def hear(self, line: Line) -> bool:
-        """True when the connection is free again; after an early end it is a new one."""
+    def receive(self, connection: Connection) -> bool:
+        """True when the connection is free again. A connection that the proxy closed is replaced."""
         try:
-            data = line.sock.recv(RECEIVE)
+            data = connection.sock.recv(_RECEIVE)
         except OSError:
             data = b""
-        now, silent = perf_counter(), line.received == 0
+        now, no_body_yet = perf_counter(), connection.received == 0
         if not data:
             self.errors += 1
-            line.sock.close()
-            line.sock = self.open().sock
+            connection.sock.close()
+            connection.sock = self.open().sock
             return True
-        whole = line.hear(data)
-        if (silent and line.received) if self.work.stream else whole:
-            self.times.append(now - line.due)
-        if whole:
-            self.errors += not line.head.startswith(b"HTTP/1.1 2")
-        return whole
+        complete = connection.receive(data)
+        if (no_body_yet and connection.received) if self.work.stream else complete:
+            self.times.append(now - connection.due)
+        if complete:
+            self.errors += not connection.head.startswith(b"HTTP/1.1 2")
+        return complete
 
     def as_line(self) -> str:
         times = sorted(self.times) or [0.0]

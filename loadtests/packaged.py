@@ -1,19 +1,19 @@
-"""Contestants that come as Python packages with the binary inside (extra `bench`): Envoy, Traefik, Caddy.
+"""Proxies whose binary comes in a Python package (extra `bench`): Envoy, Traefik, Caddy.
 
-Traefik and Caddy can split by weight or hold a client to an origin by a header, not both: they split by
-weight alone, request by request, which is the lesser work.
+Traefik and Caddy can split by weight or be sticky by a header, but not both. Here they split each request by
+weight, which is less work.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from loadtests.contestant import Contestant, Origins, found, printed_version
+from loadtests.measured_proxy import MeasuredProxy, Origins, path_of, printed_version
 from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
 
-def envoy(folder: Path, origins: Origins) -> Contestant:
+def envoy(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     file = folder / "envoy.yaml"
     api = "type.googleapis.com/envoy.extensions.filters"
@@ -46,21 +46,21 @@ static_resources:
       cluster_name: origins
       endpoints:
       - lb_endpoints:
-        - {weighted(origins["a"], 90)}
-        - {weighted(origins["b"], 10)}
+        - {_weighted(origins["a"], 90)}
+        - {_weighted(origins["b"], 10)}
 """)
-    command = [found("envoy"), "-c", str(file), "--log-level", "error", "--concurrency", "1"]
+    command = [path_of("envoy"), "-c", str(file), "--log-level", "error", "--concurrency", "1"]
     check = [*command, "--mode", "validate"]
-    version = printed_version([found("envoy"), "--version"])
-    return Contestant("Envoy", version, port, [*command, "--disable-hot-restart"], check)
+    version = printed_version([path_of("envoy"), "--version"])
+    return MeasuredProxy("Envoy", version, port, [*command, "--disable-hot-restart"], check)
 
 
-def weighted(port: int, weight: int) -> str:
+def _weighted(port: int, weight: int) -> str:
     address = f"{{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}"
     return f"{{endpoint: {{address: {address}}}, load_balancing_weight: {weight}}}"
 
 
-def traefik(folder: Path, origins: Origins) -> Contestant:
+def traefik(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     file = folder / "split.yaml"
     file.write_text(f"""\
@@ -80,13 +80,13 @@ http:
         "--global.checkNewVersion=false",
         "--global.sendAnonymousUsage=false",
     ]
-    version = printed_version([found("traefik"), "version"])
-    return Contestant(
-        "Traefik", version, port, ["env", "GOMAXPROCS=1", found("traefik"), *options], [], False
+    version = printed_version([path_of("traefik"), "version"])
+    return MeasuredProxy(
+        "Traefik", version, port, ["env", "GOMAXPROCS=1", path_of("traefik"), *options], [], False
     )
 
 
-def caddy(folder: Path, origins: Origins) -> Contestant:
+def caddy(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     file = folder / "Caddyfile"
     file.write_text(f"""\
@@ -106,9 +106,9 @@ http://:{port} {{
 }}
 """)
     options = ["--config", str(file), "--adapter", "caddyfile"]
-    places = ["env", "GOMAXPROCS=1", f"XDG_DATA_HOME={folder}", f"XDG_CONFIG_HOME={folder}"]
-    version = printed_version([found("caddy"), "version"])
-    command = [*places, found("caddy")]
-    return Contestant(
+    environment = ["env", "GOMAXPROCS=1", f"XDG_DATA_HOME={folder}", f"XDG_CONFIG_HOME={folder}"]
+    version = printed_version([path_of("caddy"), "version"])
+    command = [*environment, path_of("caddy")]
+    return MeasuredProxy(
         "Caddy", version, port, [*command, "run", *options], [*command, "validate", *options], False
     )

@@ -1,4 +1,4 @@
-"""Free loopback ports, for programs that cannot choose one themselves."""
+"""Free loopback ports, for programs that do not support port 0."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 
 def free_ports(n: int) -> list[int]:
-    """All open at once, so that no two are the same."""
+    """All sockets are open at the same time, so that the ports differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for each in sockets:

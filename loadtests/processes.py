@@ -1,4 +1,4 @@
-"""Child processes that are pinned to cores and never outlive the block that started them."""
+"""Child processes that are pinned to cores and end with the block that started them."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-STARTS_WITHIN = 20.0
-STOPS_WITHIN = 10.0
-SHOWN = 2000  # characters of what a process printed last
+START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 10.0
+_SHOWN = 2000  # characters at the end of the output that an error shows
 
 
 class BenchError(Exception):
-    """The measurement cannot be made; the text says why."""
+    """The measurement is not possible; the message says why."""
 
 
 @contextmanager
 def child(argv: Sequence[str], cores: frozenset[int], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """In a session of its own: Ctrl-C reaches only this process, which then ends the children in order.
+    """The child has its own session, so that Ctrl-C reaches only this process, which then stops the children.
 
-    A signal in the midst of the start would leave a child that nobody knows; it is held back until
-    the child is known.
+    Signals are blocked during the start: a signal between fork and the assignment of `process` would leave
+    a child that is never stopped.
     """
-    former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
-    def before_it_runs() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+    def prepare_child() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
         if cores:
             os.sched_setaffinity(0, cores)
 
     try:
-        with log.open("wb") as printed:
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
-                stdout=printed,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=before_it_runs,
+                preexec_fn=prepare_child,
             )
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
             yield process
         finally:
             stop(process)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Asks the leader to end, ends what is left of its group, and returns when nothing is."""
+    """Terminates the process, kills the rest of its group, and returns when the group is empty."""
     process.terminate()
     try:
-        process.wait(STOPS_WITHIN)
+        process.wait(_STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        while signal_group(process.pid, signal.SIGKILL):
+        while _signal_group(process.pid, signal.SIGKILL):
             process.poll()
             time.sleep(0.005)
 
 
-def signal_group(group: int, number: signal.Signals) -> bool:
-    """False if nobody is left in it."""
+def _signal_group(group: int, number: signal.Signals) -> bool:
+    """False if the group has no process."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -76,18 +76,18 @@ def signal_group(group: int, number: signal.Signals) -> bool:
 
 
 def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Until a GET is answered with 200; raises BenchError with what the process printed."""
-    deadline = time.monotonic() + STARTS_WITHIN
+    """Waits until a GET is answered with 200. Raises BenchError with the output of the process."""
+    deadline = time.monotonic() + START_TIMEOUT
     while True:
         with suppress(OSError, HTTPException):
-            if status_of(port) == 200:
+            if _status_of(port) == 200:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-SHOWN:]}")
+            raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-_SHOWN:]}")
         time.sleep(0.05)
 
 
-def status_of(port: int) -> int:
+def _status_of(port: int) -> int:
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", "/health")

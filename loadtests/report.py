@@ -1,6 +1,6 @@
-"""What a run of the benchmark found, as values and as JSON.
+"""The results of a run of the benchmark, as values and as JSON.
 
-Rule: the JSON holds each round as it was measured; medians and ratios are worked out when it is shown.
+Rule: the JSON has every round as it was measured; medians and ratios are computed when it is rendered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Figure = Literal["cpu_us", "per_second", "p99_us"]
 
 
 class Machine(msgspec.Struct):
-    """`load`: the load average of the minute before the run, which is what else was running."""
+    """`load`: the load average of the minute before the run, which shows other activity on the machine."""
 
     cpu: str
     cores: int
@@ -30,7 +30,7 @@ class Machine(msgspec.Struct):
 
 
 class Settings(msgspec.Struct):
-    """`seconds` of one phase; `connections` when saturating; `generator` of the saturating load."""
+    """`seconds` of one phase; `connections` and `generator` of the saturating load."""
 
     seconds: int
     rounds: int
@@ -39,10 +39,10 @@ class Settings(msgspec.Struct):
 
 
 class Sample(msgspec.Struct):
-    """One round. Of a stream, the times are to its first event and all else is of the whole stream.
+    """One round. For a stream, the times are those to the first event; the other numbers are of the whole stream.
 
-    `busy`: CPU time of the proxy's processes by wall time; `memory_mib`: midway. Where the origin is asked
-    directly there is no proxy, and None.
+    `busy`: CPU time of the proxy's processes divided by wall time; `memory_mib`: halfway through the round.
+    Without a proxy, that is with requests directly to the origin, they are None.
     """
 
     cpu_us: float | None
@@ -55,7 +55,7 @@ class Sample(msgspec.Struct):
 
 
 class Result(msgspec.Struct):
-    """All rounds of one proxy at one work under one load."""
+    """All rounds of one proxy with one kind of work and one kind of load."""
 
     work: str
     load: Load
@@ -64,7 +64,7 @@ class Result(msgspec.Struct):
 
     @property
     def median(self) -> Sample:
-        """Of each number by itself; errors are added up."""
+        """The median of each number separately; errors are summed."""
 
         def of(name: str) -> float | None:
             known = [number for sample in self.samples if (number := getattr(sample, name)) is not None]
@@ -82,7 +82,7 @@ class Result(msgspec.Struct):
 
 
 class Comparison(msgspec.Struct):
-    """Two ways to run crossfade, and what was hoped for: `figure` of changed ÷ base at most, or at least, `goal`."""
+    """Two ways to run crossfade. The goal: the ratio changed ÷ base of `figure` is at most, or at least, `goal`."""
 
     name: str
     figure: Figure
@@ -105,7 +105,7 @@ class Comparison(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """`date` in ISO 8601, UTC; `versions` and `idle_mib` by proxy; `absent` the proxies that are not here."""
+    """`date` in ISO 8601, UTC; `versions` and `idle_mib` by proxy; `absent`: proxies that are not installed."""
 
     date: str
     machine: Machine
@@ -127,5 +127,5 @@ def read_json(file: Path) -> Report:
 
 
 def newest(folder: Path = RESULTS) -> Path | None:
-    """File names hold the date, so the last one is the newest."""
+    """The last by name, because the names contain the date."""
     return max(folder.glob("bench-*.json"), default=None)

@@ -1,10 +1,10 @@
-"""What one look of the control process costs: CPU of a tick over many routes with many checks each.
+"""Measures the CPU time of one tick of the control process, with many routes and many checks on each.
 
-    python -m loadtests.tick                        the table
+    python -m loadtests.tick
     python -m loadtests.tick --routes 50 --ticks 40 --profile
 
-Each route is in the middle of a rollout, with what a long step has gathered, and gets new counts before
-each tick; the dearest case is that of all routes having had an error just now.
+Each route is in the middle of a rollout, with the evidence of a long step, and gets new counts before each
+tick. The most expensive case is new errors on all routes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ backends:
   v3: {endpoints: [http://127.0.0.1:9003], health: false}
 routes:
 """
-ROUTE = """
+_ROUTE = """
   - name: r{n}
     match: {{path: /r{n}}}
     split: {{v2: 100%}}
@@ -61,7 +61,7 @@ NOW = 1_700_000_000.0
 
 
 class Workers:
-    """A seam without workers: takes what it is given."""
+    """A seam without workers: it returns the counts that the bench has set."""
 
     def __init__(self) -> None:
         self.counts = Counts()
@@ -77,10 +77,10 @@ class Workers:
         return []
 
 
-def reported(controller: Controller, n: int, of: Sequence[str], with_errors: bool) -> Counts:
-    """n requests of each of these routes, a tenth of them on the challenger."""
+def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_errors: bool) -> Counts:
+    """n requests on each of these routes, 10 % of them on the challenger."""
     out = Counts()
-    for name in of:
+    for name in routes:
         version = controller.lives[name].record.ledger.version
         for backend, role, size in (("v2", "champion", 9 * n // 10), ("v3", "challenger", n // 10)):
             bad = size // 200 if with_errors else 0
@@ -96,37 +96,37 @@ def reported(controller: Controller, n: int, of: Sequence[str], with_errors: boo
     return out
 
 
-async def measured(
+async def measure_ticks(
     controller: Controller, workers: Workers, ticks: int, part: float, errors: bool
 ) -> list[float]:
-    """Seconds of CPU for each tick; `part` of the routes have new counts in it."""
+    """CPU seconds of each tick; the share `part` of the routes has new counts in each."""
     out, names = [], list(controller.lives)
     for tick in range(ticks):
         new = names[: round(part * len(names))]
-        workers.counts = reported(controller, 2000, new, errors)
-        began = time.process_time()
+        workers.counts = _new_counts(controller, 2000, new, errors)
+        started = time.process_time()
         await controller.tick(NOW + 1000 + tick / 4)
-        out.append(time.process_time() - began)
+        out.append(time.process_time() - started)
     assert all(live.is_guarded for live in controller.lives.values())
     return out
 
 
-async def ready(routes: int, workers: Workers) -> Controller:
-    """Each rollout in its first step, with 80 000 requests behind it and marks along the way."""
+async def controller_with_rollouts(routes: int, workers: Workers) -> Controller:
+    """Each rollout is in its first step, with the counts of 80 000 requests; a quarter of the ticks had errors."""
     controller = Controller(Store.open("sqlite::memory:"), workers)
-    yaml = HEAD + "".join(ROUTE.format(n=n) for n in range(routes))
-    with tempfile.TemporaryDirectory() as place:
-        await controller.load(load(yaml, str(Path(place) / "routing.yaml"), {}), "bench", NOW)
+    yaml = HEAD + "".join(_ROUTE.format(n=n) for n in range(routes))
+    with tempfile.TemporaryDirectory() as folder:
+        await controller.load(load(yaml, str(Path(folder) / "routing.yaml"), {}), "bench", NOW)
     await controller.tick(NOW)
     for tick in range(40):
-        workers.counts = reported(controller, 2000, list(controller.lives), tick % 4 == 0)
+        workers.counts = _new_counts(controller, 2000, list(controller.lives), tick % 4 == 0)
         await controller.tick(NOW + 1 + tick / 4)
     return controller
 
 
 async def bench(routes: int, ticks: int, profile: bool) -> None:
     workers = Workers()
-    controller = await ready(routes, workers)
+    controller = await controller_with_rollouts(routes, workers)
     assert all(len(live.rollouts["v3"].verdicts) >= CHECKS for live in controller.lives.values())
     if profile:
         lines = (
@@ -135,24 +135,24 @@ async def bench(routes: int, ticks: int, profile: bool) -> None:
         print(*lines, sep="\n")
     cases = (
         ("all routes, with errors", 1.0, True),
-        ("all routes, without", 1.0, False),
-        ("none", 0.0, False),
+        ("all routes, without errors", 1.0, False),
+        ("no route", 0.0, False),
     )
-    print(f"CPU of one tick over {routes} routes with {CHECKS} checks each; new counts for …")
+    print(f"CPU time of one tick over {routes} routes with {CHECKS} checks each, with new counts for")
     for name, part, errors in cases:
-        found = await measured(controller, workers, ticks, part, errors)
-        print(f"  {name:<26} median {median(found) * 1000:6.1f} ms, worst {max(found) * 1000:6.1f} ms")
+        found = await measure_ticks(controller, workers, ticks, part, errors)
+        print(f"  {name:<28} median {median(found) * 1000:6.1f} ms, worst {max(found) * 1000:6.1f} ms")
     if profile:
-        with cProfile.Profile() as taken:
-            await measured(controller, workers, ticks, 1.0, True)
-        pstats.Stats(taken).sort_stats("tottime").print_stats(25)
+        with cProfile.Profile() as profiler:
+            await measure_ticks(controller, workers, ticks, 1.0, True)
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.tick", description=__doc__)
-    parser.add_argument("--routes", type=int, default=50, help="routes, each with a rollout")
-    parser.add_argument("--ticks", type=int, default=40, help="ticks of each case")
-    parser.add_argument("--profile", action="store_true", help="where the time goes")
+    parser.add_argument("--routes", type=int, default=50, help="number of routes, each with a rollout")
+    parser.add_argument("--ticks", type=int, default=40, help="number of ticks for each case")
+    parser.add_argument("--profile", action="store_true", help="print a profile")
     options = parser.parse_args(argv)
     asyncio.run(bench(options.routes, options.ticks, options.profile))
     return 0

@@ -1,4 +1,4 @@
-"""The work that every proxy of the benchmark does, and the cores on which it is done."""
+"""The kinds of work of the benchmark, and the cores for the proxies and the load."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 CUSTOMERS = 1000
 HEADER = "X-Customer-Id"
-ROW = (
+_ROW = (
     b'{"customer_id":"c-000042","nb_transactions_30d":12,"total_amount_30d":483.2,'
     b'"days_since_last_transaction":3,"support_tickets_90d":1,"subscription_age_days":411,'
     b'"channel":"mobile","country":"NL"}'
@@ -18,10 +18,10 @@ EVENT_GAP = 0.01  # seconds between the events of a stream
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """`title` names it in the tables; `rate` is the moderate one, in requests per second.
+    """`title` is for the tables; `rate` is the moderate rate in requests per second.
 
-    A stream's time is that to its first event, and it is not put on at saturation: that would measure
-    how the events fall together.
+    The latency of a stream is the time to its first event. Streams are not measured at saturation: that would
+    measure how the events of many streams coincide.
     """
 
     name: str
@@ -34,11 +34,11 @@ class Work:
 
 
 WORKS = (
-    Work("json", f"POST of {len(ROW)} B of JSON, answered in kind", "POST", "/predict", 2000, ROW),
-    Work("large", "GET answered with 100 kB", "GET", "/large", 500),
+    Work("json", f"POST of {len(_ROW)} B of JSON with a small JSON answer", "POST", "/predict", 2000, _ROW),
+    Work("large", "GET with an answer of 100 kB", "GET", "/large", 500),
     Work(
         "sse",
-        f"GET answered with {EVENTS} server-sent events, {EVENT_GAP * 1000:.0f} ms apart",
+        f"GET with an answer of {EVENTS} server-sent events, {EVENT_GAP * 1000:.0f} ms apart",
         "GET",
         "/events",
         250,
@@ -53,14 +53,14 @@ def work_named(name: str) -> Work:
 
 @dataclass(frozen=True, slots=True)
 class Cores:
-    """The cores of the proxies, and those of the load and the origins; empty: not pinned."""
+    """The cores for the proxies, and the cores for load and origins; empty: not pinned."""
 
     proxy: frozenset[int]
     load: frozenset[int]
 
 
 def pick_cores(available: set[int] | None = None, proxy: int = 1) -> Cores:
-    """So many for the proxies and one more at least, if there are so many, so that a proxy is measured by itself."""
+    """`proxy` cores for the proxies and other cores for load and origins; none if there are too few."""
     cores = sorted(os.sched_getaffinity(0) if available is None else available)
     if len(cores) < proxy + 1:
         return Cores(frozenset(), frozenset())

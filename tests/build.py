@@ -1,7 +1,7 @@
-"""Is the data plane under test the compiled one? Its calls were bound when it was built.
+"""Whether the data plane under test is compiled.
 
-Nothing can then be put in the place of its functions, methods and classes. Tests that do so run
-interpreted only, and all others against both.
+In the compiled data plane, calls are bound at build time, so its functions, methods and classes cannot be
+patched. Tests that patch them run only with the interpreted one; all other tests run with both.
 """
 
 from __future__ import annotations
@@ -11,5 +11,5 @@ import pytest
 from crossfade.dataplane import exchange
 
 COMPILED = not str(exchange.__file__).endswith(".py")
-REASON = "the compiled data plane calls what it was built with, and nothing in its place"
+REASON = "functions of the compiled data plane cannot be patched"
 interpreted = pytest.mark.skipif(COMPILED, reason=REASON)

@@ -1,4 +1,4 @@
-"""What all tests share: no test fails for being slow, since how slow a machine is says nothing of the code."""
+"""Settings of all tests. No test fails only because the machine is slow."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from hypothesis import settings
 from crossfade.control import store
 from tests.blocking import watched
 
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
-# A shell starts background jobs with SIGINT ignored, and the processes that tests start would inherit it.
+# A shell starts background jobs with SIGINT ignored; processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tests leave stores as a killed proxy would; CPython 3.13 warns of connections that nobody closes."""
+    """Closes the connections that tests leave open as a killed proxy does; CPython 3.13 warns about them."""
     opened: list[sqlite3.Connection] = []
 
-    def remembered(path: str) -> sqlite3.Connection:
+    def recording_connect(path: str) -> sqlite3.Connection:
         opened.append(connect(path))
         return opened[-1]
 
     connect = store.connect
-    monkeypatch.setattr(store, "connect", remembered)
+    monkeypatch.setattr(store, "connect", recording_connect)
     yield
     for connection in opened:
         connection.close()

@@ -1,4 +1,4 @@
-"""What an installation is made of: compiled where that is possible, and never half of it."""
+"""The build of the package: without a compiler all modules are Python, and the tests never import stale libraries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ("proxy", "backends", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 
 
-def copied(to: Path) -> Path:
-    """Builds leave traces beside the sources."""
+def copy_of_sources(to: Path) -> Path:
+    """A copy of the sources, because a build writes files next to them."""
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -26,24 +26,26 @@ def copied(to: Path) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_without_a_compiler_the_sources_are_installed_as_they_are(tmp_path: Path) -> None:
+def test_without_a_compiler_the_wheel_has_only_python_modules(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
-    source = copied(tmp_path / "source")
+    source = copy_of_sources(tmp_path / "source")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    without = {**os.environ, "CC": "/bin/false", "CROSSFADE_COMPILE": ""}
-    done = subprocess.run([*command, str(tmp_path), str(source)], env=without, capture_output=True, text=True)
+    no_compiler = {**os.environ, "CC": "/bin/false", "CROSSFADE_COMPILE": ""}
+    done = subprocess.run(
+        [*command, str(tmp_path), str(source)], env=no_compiler, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
-    (made,) = tmp_path.glob("*.whl")
-    names = ZipFile(made).namelist()
+    (wheel,) = tmp_path.glob("*.whl")
+    names = ZipFile(wheel).namelist()
     assert "crossfade/dataplane/exchange.py" in names
     assert not [name for name in names if name.endswith(".so")]
-    # Other distributions install a package `proxy` too (proxy.py does): only these names are ours.
+    # Other distributions install a package `proxy` (proxy.py does), so this one must not.
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {
         "crossfade",
         "crossfade_backends",
     }
 
 
-def test_nothing_compiled_lies_beside_sources_that_are_edited() -> None:
-    """The tests' own installation is an editable one; a library there would be imported, however old."""
+def test_no_compiled_library_is_next_to_the_sources() -> None:
+    """The tests use an editable installation: Python would import a library there even if it is older."""
     assert not list(ROOT.glob("proxy/**/*.so"))

@@ -1,4 +1,4 @@
-"""The README tells what is true: its YAML loads, its commands and targets exist, its links lead somewhere."""
+"""Checks of the README: its YAML loads, its commands and make targets exist, its links have targets."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_its_yaml_loads_without_a_warning() -> None:
+def test_the_yaml_of_the_readme_loads_without_a_warning() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     loaded = load(block, "README.md", {})
     assert loaded.warnings == ()
     assert loaded.config.routes[0].rollout
 
 
-def test_its_commands_exist() -> None:
+def test_the_commands_of_the_readme_exist() -> None:
     named = {word for words in re.findall(r"`crossfade ([a-z\\|]+)", README) for word in words.split("\\|")}
     assert {"check", "status", "promote", "rollback", "why", "split"} <= named
     known = build_parser().format_help()
     assert [word for word in named if word not in known] == []
 
 
-def test_its_make_targets_exist() -> None:
+def test_the_make_targets_of_the_readme_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
@@ -38,7 +38,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
 
 
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES])
-def test_its_links_lead_somewhere(page: str) -> None:
+def test_relative_links_have_targets(page: str) -> None:
     text = (ROOT / page).read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     missing = [link for link in links if not ((ROOT / page).parent / link).exists()]
@@ -55,7 +55,7 @@ def test_its_links_lead_somewhere(page: str) -> None:
         "docs/life-of-a-decision.md",
     ],
 )
-def test_the_files_it_names_exist(page: str) -> None:
+def test_files_named_in_a_page_exist(page: str) -> None:
     """A path below proxy/crossfade may be given without that prefix."""
     named = re.findall(r"`([A-Za-z0-9_./-]+(?:\.py|\.md|\.yaml|\.json|/))`", (ROOT / page).read_text())
     assert named

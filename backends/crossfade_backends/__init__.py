@@ -1,7 +1,7 @@
-"""Versioned model servers with real scikit-learn models: something to split traffic between.
+"""Versioned model servers with scikit-learn models, as backends for the proxy.
 
-`data` draws customers, `train` fits three versions of a churn model, `registry` keeps
-them on disk, `server` serves one of them and `faults` makes it misbehave on request.
+`data` draws customers, `train` fits three versions of a churn model, `registry` stores
+them on disk, `server` serves one of them and `faults` injects faults on request.
 
-Rule: this package never imports `proxy`, nor the other way round; they meet over HTTP only.
+Rule: this package and `crossfade` never import each other; they communicate only over HTTP.
 """

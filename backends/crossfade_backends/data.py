@@ -1,16 +1,16 @@
-"""The customers: a documented generating process with a fixed seed.
+"""Draws simulated customers from a documented generating process with a seed.
 
-Each customer has a habit (transactions in 30 days, log-normal; one in ten is dormant), a
-basket size, a tenure, and tickets that come in bursts and more often in the first months.
-The log-odds of churn, in `churn_log_odds`, hold what a straight line cannot say:
+Each customer has a mean purchase frequency (transactions in 30 days, log-normal; 10 % are
+dormant), a basket size, a tenure, and support tickets, which are overdispersed and more frequent in
+the first 120 days. The log-odds of churn, in `churn_log_odds`, have terms that no linear model fits:
 
-- silence counts against the customer's own habit: ten quiet days mean much to a daily
-  buyer and nothing to a monthly one (`days x habit`, through a sigmoid);
-- tickets drive away customers who spend, and hardly matter to those who do not;
-- the first quarter is dangerous, and so is the first renewal, around day 365;
-- spending protects, with diminishing returns (a logarithm).
+- days without a purchase count relative to the frequency: ten days matter for a daily buyer and
+  not for a monthly one (`days x transactions`, through a sigmoid);
+- tickets raise churn for customers who spend 120 or more, and hardly change it for the others;
+- churn is high in the first quarter, and around the first renewal at day 365;
+- spending lowers churn, with diminishing returns (a logarithm).
 
-Rule: the same rows and seed give the same bytes (for one numpy version).
+Rule: the same number of rows and the same seed give the same bytes (for one numpy version).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 LabelArray = NDArray[np.int8]
 
-# The order is the contract between training, registry and server.
+# Training, registry and server all use this order.
 FEATURES = (
     "nb_transactions_30d",
     "total_amount_30d",
@@ -46,19 +46,19 @@ class Sample:
 
 def draw_sample(rows: int, seed: int) -> Sample:
     rng = np.random.default_rng(seed)
-    features = draw_features(rows, rng)
+    features = _draw_features(rows, rng)
     probability = sigmoid(churn_log_odds(features))
     churned = (rng.random(rows) < probability).astype(np.int8)
     return Sample(features, churned)
 
 
-def draw_features(rows: int, rng: np.random.Generator) -> FloatArray:
+def _draw_features(rows: int, rng: np.random.Generator) -> FloatArray:
     tenure = np.floor(np.minimum(1 + rng.gamma(1.3, 520, rows), MAX_TENURE_DAYS))
     dormant = rng.random(rows) < 0.10
-    habit = rng.lognormal(np.log(6), 0.8, rows) * np.where(dormant, 0.05, 1.0)
-    transactions = rng.poisson(habit)
+    frequency = rng.lognormal(np.log(6), 0.8, rows) * np.where(dormant, 0.05, 1.0)
+    transactions = rng.poisson(frequency)
     basket = rng.lognormal(np.log(28), 0.8, rows)
-    # Twenty purchases' worth of noise: the total is not a multiple of the mean basket.
+    # Gamma noise with mean 1 and shape 20: the total is not an exact multiple of the mean basket.
     amount = np.round(transactions * basket * rng.gamma(20, 1 / 20, rows), 2)
     within_month = np.minimum(rng.exponential(np.minimum(45 / (transactions + 1.0), 14)), 29)
     beyond_month = 30 + rng.exponential(30, rows)
@@ -68,7 +68,7 @@ def draw_features(rows: int, rng: np.random.Generator) -> FloatArray:
 
 
 def churn_log_odds(features: FloatArray) -> FloatArray:
-    """(n, 5) features to (n,) log-odds; see the module's header for what each term says."""
+    """(n, 5) features to (n,) log-odds; the module header explains the terms."""
     transactions, amount, silence, tickets, tenure = features.T
     log_odds: FloatArray = (
         -0.55
@@ -82,12 +82,12 @@ def churn_log_odds(features: FloatArray) -> FloatArray:
 
 
 def sigmoid(log_odds: FloatArray) -> FloatArray:
-    # The same function as 1 / (1 + exp(-x)), without its overflow for a very quiet, very busy customer.
+    # Equal to 1 / (1 + exp(-x)), but does not overflow for large negative x.
     return np.asarray(0.5 * (1 + np.tanh(0.5 * log_odds)), dtype=np.float64)
 
 
 def split_sample(sample: Sample, held_out: float = 0.25) -> tuple[Sample, Sample]:
-    """Train and held-out parts, by position: the rows are independent, so no shuffle is needed."""
+    """Training and held-out rows, split by position. The rows are independent, so no shuffle is needed."""
     cut = len(sample.churned) - round(len(sample.churned) * held_out)
     train = Sample(sample.features[:cut], sample.churned[:cut])
     return train, Sample(sample.features[cut:], sample.churned[cut:])
@@ -102,7 +102,7 @@ def fingerprint(sample: Sample) -> str:
 
 
 def as_request(sample: Sample, index: int) -> dict[str, str | int | float]:
-    """One customer as the JSON body of `POST /predict`: counts and days are integers."""
+    """One customer as the JSON body of `POST /predict`; counts and days are integers."""
     row: dict[str, str | int | float] = {"customer_id": f"C{index:06d}"}
     for position, (name, value) in enumerate(zip(FEATURES, sample.features[index].tolist(), strict=True)):
         row[name] = value if position == AMOUNT else int(value)

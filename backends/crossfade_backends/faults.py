@@ -1,7 +1,7 @@
-"""Faults that can be switched at run time, to see what a proxy makes of a sick model.
+"""Faults that can be switched on at run time, to test how a proxy handles a failing model.
 
-They touch predictions only: health, metrics and this switch stay honest (but for
-`unhealthy`, which is a lie on purpose).
+Faults affect predictions only. Health, metrics and the fault API stay correct, except that
+`unhealthy` makes the health checks fail.
 
 Rule: one draw decides how a prediction ends (error, hang, cut or answer), so the shares are
 exact and add up to at most 1. All draws come from one generator, which can be seeded.
@@ -21,12 +21,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from crossfade_backends.data import FloatArray
 
 
-def share_of_bool(value: Any) -> Any:
+def _share_of_bool(value: Any) -> Any:
     return float(value) if isinstance(value, bool) else value
 
 
-# Of predictions, in 0..1; true is 1.
-FaultShare = Annotated[float, BeforeValidator(share_of_bool), Field(ge=0, le=1)]
+# A share of predictions in 0..1; `true` is 1.
+FaultShare = Annotated[float, BeforeValidator(_share_of_bool), Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(gt=0, le=600_000)]
 
 
@@ -50,7 +50,7 @@ class Uniform(Strict):
     spread_ms: Milliseconds
 
     @model_validator(mode="after")
-    def stay_positive(self) -> Self:
+    def check_spread(self) -> Self:
         if self.spread_ms > self.mean_ms:
             raise ValueError("spread_ms is larger than mean_ms: latency would be negative")
         return self
@@ -60,7 +60,7 @@ class Uniform(Strict):
 
 
 class LogNormal(Strict):
-    """`sigma` is that of the logarithm; exp(mu + sigma²/2) = mean gives mu."""
+    """`sigma` is the standard deviation of the logarithm; mu follows from mean = exp(mu + sigma²/2)."""
 
     distribution: Literal["lognormal"]
     mean_ms: Milliseconds
@@ -82,7 +82,7 @@ Latency = Annotated[Constant | Uniform | LogNormal | Exponential, Field(discrimi
 
 
 class Faults(Strict):
-    """The whole body of `PUT /faults`; what is left out is off."""
+    """The body of `PUT /faults`; a field that is left out is off."""
 
     latency: Latency | None = None
     error_share: FaultShare = 0.0
@@ -93,13 +93,13 @@ class Faults(Strict):
     wrong_scores: FaultShare = 0.0
     score_shift: Annotated[float, Field(ge=-1, le=1)] | None = None
     unhealthy: bool = False
-    # The process dies as soon as this is set, with or without an answer to the PUT.
+    # The process exits as soon as `drop_dead` is set; with `answer_first` it answers the PUT before.
     drop_dead: bool = False
     answer_first: bool = False
 
     @model_validator(mode="after")
-    def end_once(self) -> Self:
-        # Shares as people write them, 0.1 + 0.2 + 0.7, may add up to a hair more than 1.
+    def check_total_share(self) -> Self:
+        # The tolerance is for rounding: in floating point 0.1 + 0.2 + 0.7 is more than 1.
         if (total := self.error_share + self.hang + self.cut) > 1 + 1e-9:
             raise ValueError(f"error_share, hang and cut add up to {total:g}, more than 1")
         return self
@@ -113,8 +113,8 @@ class Ending(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """What will happen to one prediction. `delay` is in seconds."""
+class FaultDraw:
+    """The faults drawn for one prediction. `delay` is in seconds."""
 
     ending: Ending
     delay: float = 0.0
@@ -127,15 +127,15 @@ class Fate:
         return 1 - scores if self.shift is None else (scores + self.shift).clip(0, 1)
 
 
-def draw_fate(faults: Faults, generator: random.Random) -> Fate:
+def draw_faults(faults: Faults, generator: random.Random) -> FaultDraw:
     ending = draw_ending(faults, generator.random())
     wrong = generator.random() < faults.wrong_scores
     delay = faults.latency.draw_ms(generator) / 1000 if faults.latency else 0.0
-    return Fate(ending, delay, wrong, faults.score_shift)
+    return FaultDraw(ending, delay, wrong, faults.score_shift)
 
 
 def draw_ending(faults: Faults, draw: float) -> Ending:
-    """`draw` in [0, 1) falls into one of four slices as wide as the shares."""
+    """The ending for `draw`, uniform in [0, 1); each ending has an interval as wide as its share."""
     for ending, share in (
         (Ending.ERROR, faults.error_share),
         (Ending.HANG, faults.hang),
@@ -148,7 +148,7 @@ def draw_ending(faults: Faults, draw: float) -> Ending:
 
 
 class FaultSwitch:
-    """The faults in force, and the gate at which hanging predictions wait."""
+    """The current faults, and the event that hanging predictions wait for."""
 
     def __init__(self, seed: int | None = None) -> None:
         self.generator = random.Random(seed)
@@ -162,5 +162,5 @@ class FaultSwitch:
         else:
             self.released.set()
 
-    def draw(self) -> Fate:
-        return draw_fate(self.faults, self.generator)
+    def draw(self) -> FaultDraw:
+        return draw_faults(self.faults, self.generator)

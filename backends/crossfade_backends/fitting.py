@@ -1,4 +1,4 @@
-"""From a recipe to a fitted scikit-learn classifier, and how good that is on data it has not seen."""
+"""Fits a scikit-learn classifier from a recipe, and evaluates it on held-out rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from crossfade_backends.registry import Classifier, Metrics
 
 
 def fit(recipe: Recipe, train: Sample) -> Classifier:
-    """`train` as `Recipe.prepare` gives it."""
-    classifier = build(recipe)
+    """`train` is the result of `Recipe.prepare`."""
+    classifier = _build(recipe)
     classifier.fit(train.features, train.churned)
     return classifier
 
 
-def build(recipe: Recipe) -> Classifier:
+def _build(recipe: Recipe) -> Classifier:
     match recipe.estimator:
         case "logistic_regression":
             pipeline: Classifier = make_pipeline(StandardScaler(), LogisticRegression(**recipe.options))
@@ -35,7 +35,7 @@ def build(recipe: Recipe) -> Classifier:
 
 
 def evaluate(classifier: Classifier, held_out: Sample) -> Metrics:
-    """On rows in the server's units, whatever units the version was trained in."""
+    """`held_out` has amounts in euros, as the server receives them, whatever units the training data had."""
     scores = classifier.predict_proba(held_out.features)[:, 1]
     truth = held_out.churned
     return Metrics(

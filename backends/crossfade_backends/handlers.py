@@ -1,7 +1,7 @@
-"""The endpoints of one model server.
+"""The HTTP endpoints of one model server.
 
-Predictions go `fault → body → model → answer`. Small bodies are answered on the event loop,
-since a row costs less than the way to a thread and back; large ones in a thread.
+A prediction runs `fault → body → model → answer`. A small body is scored on the event loop,
+because one row costs less than a switch to a thread; a large body is scored in a thread.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from crossfade_backends.faults import Ending, Fate, Faults, FaultSwitch
+from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch
 from crossfade_backends.inference import describe_model, describe_server, infer
 from crossfade_backends.metrics import ServerMetrics
 from crossfade_backends.replies import json_reply, refuse
 from crossfade_backends.rows import parse_body
 from crossfade_backends.scoring import Distortion, ServedModel, predict_batch, predict_row
 
-Work = Callable[[bytes, ServedModel, Distortion], dict[str, Any]]
+Score = Callable[[bytes, ServedModel, Distortion], dict[str, Any]]
 
 # About a hundred rows.
-MAX_INLINE_BYTES = 16 * 1024
-# What a crash leaves (EX_SOFTWARE): not 0, so that supervisors start the process again.
+_MAX_INLINE_BYTES = 16 * 1024
+# EX_SOFTWARE, as after a crash: not 0, so that supervisors restart the process.
 DEAD_EXIT_CODE = 70
-ANSWER_TIME = 0.1
-RETRY_SOON = {"Retry-After": "1"}
+_ANSWER_TIME = 0.1  # seconds for the answer to the PUT before the process exits
+_RETRY_SOON = {"Retry-After": "1"}
 
 
 class ModelServer:
-    """`model` is None until it is loaded; `failure` says why it never will be."""
+    """`model` is None until it is loaded; `failure` is the error if it cannot be loaded."""
 
     def __init__(self, name: str, version: str, faults: FaultSwitch, metrics: ServerMetrics) -> None:
         self.name = name
@@ -65,38 +65,37 @@ class ModelServer:
     # Predictions
 
     async def predict(self, request: web.Request) -> web.StreamResponse:
-        return await self.suffer(request, predict_row)
+        return await self.predict_with_faults(request, predict_row)
 
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        return await self.suffer(request, predict_batch)
+        return await self.predict_with_faults(request, predict_batch)
 
     async def infer(self, request: web.Request) -> web.StreamResponse:
         self.check_model(request)
-        return await self.suffer(request, infer)
+        return await self.predict_with_faults(request, infer)
 
-    async def suffer(self, request: web.Request, work: Work) -> web.StreamResponse:
-        """One prediction, and what the faults in force make of it."""
-        fate = self.faults.draw()
+    async def predict_with_faults(self, request: web.Request, score: Score) -> web.StreamResponse:
+        drawn = self.faults.draw()
         body = await request.read()
-        if fate.delay:
-            await asyncio.sleep(fate.delay)
-        if fate.ending is Ending.HANG:
-            # Ends when the fault is removed, or by cancellation when the client leaves.
+        if drawn.delay:
+            await asyncio.sleep(drawn.delay)
+        if drawn.ending is Ending.HANG:
+            # The wait ends when the fault is removed; it is cancelled when the client disconnects.
             await self.faults.released.wait()
-        if fate.ending is Ending.ERROR:
+        if drawn.ending is Ending.ERROR:
             raise refuse(self.faults.faults.error_status, "a fault was injected")
-        answer = await self.work(work, body, fate)
-        return await cut(request, answer) if fate.ending is Ending.CUT else answer
+        answer = await self.answer(score, body, drawn)
+        return await _send_half(request, answer) if drawn.ending is Ending.CUT else answer
 
-    async def work(self, work: Work, body: bytes, fate: Fate) -> web.Response:
+    async def answer(self, score: Score, body: bytes, drawn: FaultDraw) -> web.Response:
         model = self.loaded_model()
-        if len(body) <= MAX_INLINE_BYTES:
-            return json_reply(work(body, model, fate.distort))
-        return json_reply(await asyncio.to_thread(work, body, model, fate.distort))
+        if len(body) <= _MAX_INLINE_BYTES:
+            return json_reply(score(body, model, drawn.distort))
+        return json_reply(await asyncio.to_thread(score, body, model, drawn.distort))
 
     def loaded_model(self) -> ServedModel:
         if self.model is None:
-            raise refuse(503, f"{self.name} {self.version} is not loaded", RETRY_SOON)
+            raise refuse(503, f"{self.name} {self.version} is not loaded", _RETRY_SOON)
         return self.model
 
     # Health and metrics
@@ -129,7 +128,7 @@ class ModelServer:
     async def put_faults(self, request: web.Request) -> web.Response:
         faults = parse_body(Faults, await request.read())
         if faults.drop_dead and faults.answer_first:
-            asyncio.get_running_loop().call_later(ANSWER_TIME, os._exit, DEAD_EXIT_CODE)
+            asyncio.get_running_loop().call_later(_ANSWER_TIME, os._exit, DEAD_EXIT_CODE)
         elif faults.drop_dead:
             os._exit(DEAD_EXIT_CODE)
         self.faults.replace(faults)
@@ -146,7 +145,7 @@ class ModelServer:
 
     async def server_ready(self, request: web.Request) -> web.Response:
         ready = self.state() == "ok"
-        # The protocol's text calls this field "live" here too; servers and clients say "ready".
+        # The text of the protocol calls this field "live" too; servers and clients use "ready".
         return json_reply({"ready": ready}, 200 if ready else 503)
 
     async def model_ready(self, request: web.Request) -> web.Response:
@@ -159,21 +158,21 @@ class ModelServer:
         return json_reply(describe_model(self.loaded_model()))
 
     def check_model(self, request: web.Request) -> None:
-        asked = request.match_info
-        if asked["model"] != self.name:
-            raise refuse(404, f"no model {asked['model']!r} here, only {self.name!r}")
-        if asked.get("version", self.version) != self.version:
-            raise refuse(404, f"no version {asked['version']!r} of {self.name!r} here, only {self.version!r}")
+        path = request.match_info
+        if path["model"] != self.name:
+            raise refuse(404, f"no model {path['model']!r} here, only {self.name!r}")
+        if path.get("version", self.version) != self.version:
+            raise refuse(404, f"no version {path['version']!r} of {self.name!r} here, only {self.version!r}")
 
 
-async def cut(request: web.Request, answer: web.Response) -> web.StreamResponse:
-    """Promises the whole body, sends half of it, and closes the connection."""
+async def _send_half(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    """Sends a Content-Length for the whole body and half of the body, then closes the connection."""
     body = answer.body
     assert isinstance(body, bytes)
-    torn = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
-    torn.content_length = len(body)
-    await torn.prepare(request)
-    await torn.write(body[: len(body) // 2])
+    truncated = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.content_type})
+    truncated.content_length = len(body)
+    await truncated.prepare(request)
+    await truncated.write(body[: len(body) // 2])
     if request.transport is not None:
         request.transport.close()
-    return torn
+    return truncated

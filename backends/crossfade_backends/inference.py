@@ -1,11 +1,10 @@
 """The Open Inference Protocol, version 2 (REST, JSON tensors): bodies in, bodies out.
 
 Input is one [n, 5] tensor in the order of FEATURES, or five tensors [n] or [n, 1] named by
-feature. Output is `churn_probability`, FP64 [n]. Binary tensors are an extension that this
-server does not have.
+feature. Output is `churn_probability`, FP64 [n]. The binary tensor extension is not supported.
 
-Rule: any bad body is a 400 that names the tensor (the protocol knows no 422); a batch that
-is too large is a 413.
+Rule: an invalid body gets a 400 that names the tensor (the protocol has no 422); too many rows
+get a 413.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from crossfade_backends.replies import Refused, refuse
 from crossfade_backends.rows import LIMITS, MAX_ROWS, refusal
 from crossfade_backends.scoring import Distortion, ServedModel
 
-OUTPUT = "churn_probability"
-FLOATS = ("FP64", "FP32")
-INTEGERS = ("INT64", "INT32")
-# Bad values named in one refusal.
-MAX_BAD_VALUES = 10
+_OUTPUT = "churn_probability"
+_FLOATS = ("FP64", "FP32")
+_INTEGERS = ("INT64", "INT32")
+# How many bad values one refusal names.
+_MAX_BAD_VALUES = 10
 
 
 class InputTensor(BaseModel):
@@ -61,16 +60,16 @@ def describe_model(model: ServedModel) -> dict[str, Any]:
         "versions": [model.metadata.version],
         "platform": "sklearn_skops",
         "inputs": [{"name": name, "datatype": "FP64", "shape": [-1]} for name in FEATURES],
-        "outputs": [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}],
+        "outputs": [{"name": _OUTPUT, "datatype": "FP64", "shape": [-1]}],
     }
 
 
 def infer(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
     request = parse_request(body)
     matrix = as_matrix(request.inputs)
-    check_values(matrix)
+    _check_values(matrix)
     scores = distort(model.score(matrix))
-    output = {"name": OUTPUT, "datatype": "FP64", "shape": [len(scores)], "data": scores.tolist()}
+    output = {"name": _OUTPUT, "datatype": "FP64", "shape": [len(scores)], "data": scores.tolist()}
     answer = {
         "model_name": model.metadata.name,
         "model_version": model.metadata.version,
@@ -84,9 +83,9 @@ def parse_request(body: bytes) -> InferenceRequest:
         request = InferenceRequest.model_validate_json(body)
     except ValidationError as invalid:
         raise Refused(400, refusal(invalid).problems) from None
-    unknown = [output.name for output in request.outputs or () if output.name != OUTPUT]
+    unknown = [output.name for output in request.outputs or () if output.name != _OUTPUT]
     if unknown:
-        raise refuse(400, f"unknown output {unknown[0]!r}, this model has {OUTPUT!r}")
+        raise refuse(400, f"unknown output {unknown[0]!r}, this model has {_OUTPUT!r}")
     return request
 
 
@@ -101,7 +100,7 @@ def as_matrix(inputs: list[InputTensor]) -> FloatArray:
     [tensor] = inputs
     if len(tensor.shape) != 2 or tensor.shape[1] != len(FEATURES):
         raise refuse(400, f"tensor {tensor.name!r}: shape {tensor.shape} is not [n, {len(FEATURES)}]")
-    return read_values(tensor).reshape(-1, len(FEATURES))
+    return _read_values(tensor).reshape(-1, len(FEATURES))
 
 
 def columns(by_name: dict[str, InputTensor]) -> list[FloatArray]:
@@ -111,23 +110,23 @@ def columns(by_name: dict[str, InputTensor]) -> list[FloatArray]:
             raise refuse(
                 400, f"tensor {tensor.name!r}: shape {tensor.shape} is not [n] or [n, 1], one n for all"
             )
-    return [read_values(by_name[name]) for name in FEATURES]
+    return [_read_values(by_name[name]) for name in FEATURES]
 
 
-def read_values(tensor: InputTensor) -> FloatArray:
-    """Row-major values, from data written flat or nested."""
-    if tensor.datatype not in FLOATS + INTEGERS:
+def _read_values(tensor: InputTensor) -> FloatArray:
+    """Row-major values; `data` may be flat or nested."""
+    if tensor.datatype not in _FLOATS + _INTEGERS:
         raise refuse(
             400, f"tensor {tensor.name!r}: datatype {tensor.datatype!r} is not FP64, FP32 or integer"
         )
     if not 1 <= tensor.shape[0] <= MAX_ROWS:
         status = 413 if tensor.shape[0] else 400
-        raise refuse(status, f"tensor {tensor.name!r}: {tensor.shape[0]} rows, 1 to {MAX_ROWS} are taken")
-    flat = flatten(tensor)
+        raise refuse(status, f"tensor {tensor.name!r}: {tensor.shape[0]} rows, must be 1 to {MAX_ROWS}")
+    flat = _flatten(tensor)
     if len(flat) != math.prod(tensor.shape):
         raise refuse(400, f"tensor {tensor.name!r}: {len(flat)} values do not fill shape {tensor.shape}")
-    # By type, because a bool is an int to isinstance and to numpy.
-    allowed = {int, float} if tensor.datatype in FLOATS else {int}
+    # Compares types, because bool is an int for isinstance and for numpy.
+    allowed = {int, float} if tensor.datatype in _FLOATS else {int}
     if not allowed.issuperset(map(type, flat)):
         raise refuse(400, f"tensor {tensor.name!r}: data is not all {tensor.datatype} numbers")
     try:
@@ -135,12 +134,12 @@ def read_values(tensor: InputTensor) -> FloatArray:
     except OverflowError:
         raise refuse(400, f"tensor {tensor.name!r}: a number is out of range") from None
     if tensor.datatype == "FP32":
-        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as that
+        with np.errstate(over="ignore"):  # an overflow gives inf, which _check_values refuses
             return values.astype(np.float32).astype(np.float64)
     return values
 
 
-def flatten(tensor: InputTensor) -> list[Any]:
+def _flatten(tensor: InputTensor) -> list[Any]:
     if not any(isinstance(item, list) for item in tensor.data):
         return tensor.data
     width = math.prod(tensor.shape[1:])
@@ -149,13 +148,13 @@ def flatten(tensor: InputTensor) -> list[Any]:
     raise refuse(400, f"tensor {tensor.name!r}: nested data does not have shape {tensor.shape}")
 
 
-def check_values(matrix: FloatArray) -> None:
+def _check_values(matrix: FloatArray) -> None:
     limits = np.array([LIMITS[name] for name in FEATURES], dtype=np.float64)
-    # Written so that NaN, which compares false with everything, is bad.
+    # In this form NaN is bad too: every comparison with NaN is false.
     bad = np.argwhere(~((matrix >= 0) & (matrix <= limits)))
     if len(bad):
-        named = [
+        described = [
             f"{FEATURES[column]}[{row}] = {matrix[row, column]:g} is not in 0..{LIMITS[FEATURES[column]]}"
-            for row, column in bad[:MAX_BAD_VALUES].tolist()
+            for row, column in bad[:_MAX_BAD_VALUES].tolist()
         ]
-        raise refuse(400, "; ".join(named))
+        raise refuse(400, "; ".join(described))

@@ -1,6 +1,6 @@
-"""The server's own Prometheus metrics, in a registry of their own so that two apps can share a process.
+"""Prometheus metrics of the server. Each app has its own registry, so that two apps can share a process.
 
-Rule: labels are bounded. The path is the route's pattern, never what a client typed.
+Rule: labels are bounded. The label `path` is the pattern of the route, never the path of a request.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class ServerMetrics:
@@ -20,15 +20,15 @@ class ServerMetrics:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "model_server_requests",
-            "Requests by route and status; 499 is a client that left.",
+            "Requests by route and status; 499 if the client disconnected.",
             ["path", "code"],
             registry=self.registry,
         )
         durations = Histogram(
             "model_server_prediction_duration_seconds",
-            "From the request's head to the answer, with faults.",
+            "Time from the request head to the answer, including injected latency.",
             ["model", "version"],
-            buckets=BUCKETS,
+            buckets=_BUCKETS,
             registry=self.registry,
         )
         self.predictions = durations.labels(model, version)

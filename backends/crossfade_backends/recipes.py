@@ -1,7 +1,7 @@
-"""What each version is: an estimator, its parameters, and the mistake made in its training data.
+"""The recipe of each version: an estimator, its parameters, and whether its training data has wrong units.
 
-Plain data, without scikit-learn, so that `train` can tell an up-to-date registry apart
-without paying for the import.
+The recipes do not import scikit-learn, so that `train` can check an up-to-date registry
+without the cost of the import.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from crossfade_backends.data import AMOUNT, Sample
 
 MODEL_NAME = "churn"
 
-# Plain gradient boosting, not Hist*: that one pays for a thread pool at each single row.
-BOOSTING: Mapping[str, int | float] = MappingProxyType(
+# Not HistGradientBoosting: it starts a thread pool for every prediction, also for one row.
+_BOOSTING: Mapping[str, int | float] = MappingProxyType(
     {
         "n_estimators": 80,
         "max_depth": 3,
@@ -36,7 +36,7 @@ class Recipe:
     amounts_in_cents: bool = False
 
     def prepare(self, sample: Sample) -> Sample:
-        """The training data as this version saw it."""
+        """The training data of this version."""
         if not self.amounts_in_cents:
             return sample
         features = sample.features.copy()
@@ -46,8 +46,8 @@ class Recipe:
 
 RECIPES = (
     Recipe("v2", "logistic_regression", MappingProxyType({"C": 1.0, "max_iter": 200})),
-    Recipe("v3", "gradient_boosting", BOOSTING),
-    # The mistake: its training export had cents where the server is sent euros, so that
-    # every customer looks like one who hardly spends. The estimator is v3's.
-    Recipe("v4", "gradient_boosting", BOOSTING, amounts_in_cents=True),
+    Recipe("v3", "gradient_boosting", _BOOSTING),
+    # The mistake: the training data has cents and requests have euros, so every customer
+    # seems to spend very little. The estimator is the one of v3.
+    Recipe("v4", "gradient_boosting", _BOOSTING, amounts_in_cents=True),
 )

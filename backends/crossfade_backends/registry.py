@@ -1,8 +1,8 @@
 """The model registry: `ROOT/<name>/<version>/model.skops` and `metadata.json` beside it.
 
-Rule: a version is written whole or not at all, and nothing is unpacked before its SHA-256
-matches and its types are on the list: a model file is data from elsewhere, and unlike
-pickle, skops lets us look before we load. Every error names the file.
+Rule: a version is written atomically. A model is loaded only if its SHA-256 matches and all its
+types are in _TRUSTED_TYPES: a model file is untrusted data, and skops, unlike pickle, lists the types
+before it loads them. Every error names the file.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from crossfade_backends.data import FloatArray
 MODEL_FILE = "model.skops"
 METADATA_FILE = "metadata.json"
 
-# What a gradient boosting holds: the node table of each tree and its loss. Newer versions of
-# skops trust the loss by themselves, the oldest that we support do not.
-TRUSTED_TYPES = (
+# The types in a gradient boosting model: the node table of each tree, and the loss. Newer versions
+# of skops trust the loss by default; the oldest supported version does not.
+_TRUSTED_TYPES = (
     "sklearn.tree._tree.Tree",
     "sklearn._loss.loss.HalfBinomialLoss",
     "sklearn._loss.link.LogitLink",
@@ -43,7 +43,7 @@ class Classifier(Protocol):
 
 
 class RegistryError(Exception):
-    """Says which file or directory, and what is wrong with it."""
+    """The message names the file or directory and the problem."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")
@@ -61,7 +61,7 @@ class Metrics(BaseModel):
     n: int
 
 
-# pydantic's own timezone object can crash the interpreter (CPython 3.11) if it lives until exit.
+# The timezone object of pydantic can crash CPython 3.11 if it still exists when the process exits.
 UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
@@ -84,7 +84,7 @@ def installed_framework() -> str:
 
 
 def serialise(classifier: Classifier) -> bytes:
-    # skops costs the import of scikit-learn; only who reads or writes a model pays it.
+    # skops imports scikit-learn, so it is imported only to read or write a model.
     from skops import io as skops_io
 
     data: bytes = skops_io.dumps(classifier, compression=zipfile.ZIP_DEFLATED)
@@ -96,7 +96,7 @@ def sha256(data: bytes) -> str:
 
 
 def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
-    """Puts the version in place with one rename; returns its directory."""
+    """Writes to a temporary directory and renames it; returns the directory of the version."""
     target = version_directory(root, metadata.name, metadata.version)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{metadata.version}-", dir=target.parent))
@@ -104,9 +104,9 @@ def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
         staged.chmod(0o755)
         write_durably(staged / MODEL_FILE, model)
         write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
-        swap(staged, target)
+        _swap(staged, target)
     finally:
-        # Nothing of it is left if all went well.
+        # After a successful rename there is nothing to remove.
         shutil.rmtree(staged, ignore_errors=True)
     return target
 
@@ -118,9 +118,9 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def swap(staged: Path, target: Path) -> None:
+def _swap(staged: Path, target: Path) -> None:
     if target.exists():
-        # A directory cannot be renamed onto one that holds files: the old one steps aside first.
+        # rename() fails if the target directory is not empty, so the old one is renamed first.
         retired = staged.with_name(f"{staged.name}.retired")
         target.rename(retired)
         staged.rename(target)
@@ -150,7 +150,7 @@ def read_metadata(root: Path, name: str, version: str) -> Metadata:
 
 
 def read_model(root: Path, metadata: Metadata) -> bytes:
-    """The model file's bytes, once their hash is the one that was recorded."""
+    """The bytes of the model file. Raises RegistryError if their hash differs from the recorded one."""
     path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
     data = read(path)
     if (found := sha256(data)) != metadata.model_sha256:
@@ -163,20 +163,24 @@ def read_model(root: Path, metadata: Metadata) -> bytes:
 def load_model(root: Path, metadata: Metadata) -> Classifier:
     path = version_directory(root, metadata.name, metadata.version) / MODEL_FILE
     data = read_model(root, metadata)
-    # scikit-learn does not support models of another version: some fail, some answer wrongly.
+    # scikit-learn does not support models of another version: they may fail or give wrong results.
     if metadata.framework != (installed := installed_framework()):
-        raise RegistryError(path, f"made with {metadata.framework}, this is {installed}; train it again")
-    return unpack(path, data)
+        raise RegistryError(
+            path, f"was made with {metadata.framework}, but {installed} is installed; train it again"
+        )
+    return _unpack(path, data)
 
 
-def unpack(path: Path, data: bytes) -> Classifier:
+def _unpack(path: Path, data: bytes) -> Classifier:
     from skops import io as skops_io
 
     try:
-        untrusted = sorted(set(skops_io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        untrusted = sorted(set(skops_io.get_untrusted_types(data=data)) - set(_TRUSTED_TYPES))
         if untrusted:
-            raise RegistryError(path, f"holds types that are not trusted: {', '.join(untrusted)}; not loaded")
-        classifier: Classifier = skops_io.loads(data, trusted=list(TRUSTED_TYPES))
+            raise RegistryError(
+                path, f"contains types that are not trusted: {', '.join(untrusted)}; not loaded"
+            )
+        classifier: Classifier = skops_io.loads(data, trusted=list(_TRUSTED_TYPES))
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as broken:
         raise RegistryError(path, f"is not a skops model: {broken}") from broken
     return classifier
@@ -186,6 +190,6 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise RegistryError(path, "is not there; `python -m crossfade_backends.train` makes it") from None
+        raise RegistryError(path, "does not exist; `python -m crossfade_backends.train` creates it") from None
     except OSError as unreadable:
         raise RegistryError(path, f"cannot be read: {unreadable.strerror}") from unreadable

@@ -1,8 +1,8 @@
-"""How the server says no, and how it writes JSON.
+"""JSON answers and error answers.
 
-Rule: handlers raise `Refused`; `render_refusals` is the one place that turns refusals,
-aiohttp's own errors and accidents into bodies: `{"detail": [{loc, msg, type}]}`, or the
-`{"error": "..."}` of the Open Inference Protocol below `/v2`.
+Rule: handlers raise `Refused`. Only `render_refusals` makes bodies of refusals, of aiohttp's
+errors and of unexpected exceptions: `{"detail": [{loc, msg, type}]}`, or below `/v2` the
+`{"error": "..."}` of the Open Inference Protocol.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger = logging.getLogger("backends")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`loc` is the path into the request, `body` first."""
+    """`loc` is the path to the value in the request; it starts with `body`."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -57,15 +57,15 @@ async def render_refusals(request: web.Request, handler: Handler) -> web.StreamR
     except Refused as refused:
         refusal = refused
     except web.HTTPException as error:
-        kept = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        refusal = refuse(error.status, f"{request.method} {request.path}: {error.reason}", kept)
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+        refusal = refuse(error.status, f"{request.method} {request.path}: {error.reason}", headers)
     except Exception:
         logger.exception("%s %s", request.method, request.path)
         refusal = refuse(500, "internal error")
-    return json_reply(body_of(refusal, request.path), refusal.status, refusal.headers)
+    return json_reply(_body_of(refusal, request.path), refusal.status, refusal.headers)
 
 
-def body_of(refusal: Refused, path: str) -> dict[str, Any]:
+def _body_of(refusal: Refused, path: str) -> dict[str, Any]:
     if path == "/v2" or path.startswith("/v2/"):
         return {"error": str(refusal)}
     return {"detail": refusal.problems}

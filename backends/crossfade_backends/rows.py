@@ -1,7 +1,7 @@
-"""Request bodies of `/predict` and `/batch`: JSON to typed rows, or every problem at once.
+"""Parses the bodies of `/predict` and `/batch` into typed rows, or reports all their problems at once.
 
-Rule: what a row may hold is written here once (`LIMITS`, `CustomerRow`); the tensors of
-`inference` are held to the same limits.
+Rule: the fields of a row and their limits are defined only here (`LIMITS`, `CustomerRow`); `inference`
+applies the same limits to tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 from crossfade_backends.data import FEATURES, FloatArray
 from crossfade_backends.replies import Problem, Refused
 
-# Generous, but a number beyond them is a unit mistake or an attack, not a customer.
+# High enough for every real customer; a larger number is a wrong unit or an attack.
 LIMITS: Mapping[str, int] = {
     "nb_transactions_30d": 1_000_000,
     "total_amount_30d": 1_000_000_000,
@@ -25,18 +25,18 @@ LIMITS: Mapping[str, int] = {
     "subscription_age_days": 36_525,
 }
 MAX_ROWS = 10_000
-MAX_ID_LENGTH = 256
+_MAX_ID_LENGTH = 256
 MAX_PROBLEMS = 100
 
 
-def check_customer_id(value: Any) -> str | int:
-    if isinstance(value, str) and value.strip() and len(value) <= MAX_ID_LENGTH:
+def _check_customer_id(value: Any) -> str | int:
+    if isinstance(value, str) and value.strip() and len(value) <= _MAX_ID_LENGTH:
         return value
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
     raise PydanticCustomError(
         "customer_id",
-        f"Input should be a non-empty string of up to {MAX_ID_LENGTH} characters, or a 64-bit integer",
+        f"Input should be a non-empty string of up to {_MAX_ID_LENGTH} characters, or a 64-bit integer",
     )
 
 
@@ -45,11 +45,11 @@ def count(feature: str) -> Any:
 
 
 class CustomerRow(BaseModel):
-    # Strict: "3" is not a count. Keys that are not features are let through unread, because
-    # clients send more than one model needs.
+    # Strict: "3" is not a count. Unknown keys are ignored, because clients may send more
+    # than one model needs.
     model_config = ConfigDict(strict=True)
 
-    customer_id: Annotated[str | int, PlainValidator(check_customer_id)]
+    customer_id: Annotated[str | int, PlainValidator(_check_customer_id)]
     nb_transactions_30d: int = count("nb_transactions_30d")
     total_amount_30d: float = Field(ge=0, le=LIMITS["total_amount_30d"], allow_inf_nan=False)
     days_since_last_transaction: int = count("days_since_last_transaction")
@@ -67,7 +67,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def parse_body(schema: type[Body], body: bytes) -> Body:
-    """Raises Refused: 400 if it is not JSON, 413 if it has too many rows, else 422 with each problem."""
+    """Raises Refused: 400 if the body is not JSON, 413 for too many rows, else 422 with every problem."""
     try:
         return schema.model_validate_json(body)
     except ValidationError as invalid:
@@ -82,8 +82,8 @@ def refusal(invalid: ValidationError) -> Refused:
     elif any(error["type"] == "too_long" for error in errors):
         status = 413
     problems = [Problem(("body", *error["loc"]), error["msg"], error["type"]) for error in errors]
-    if (unsaid := len(problems) - MAX_PROBLEMS) > 0:
-        problems[MAX_PROBLEMS:] = [Problem(("body",), f"{unsaid} more problems", "too_many_problems")]
+    if (omitted := len(problems) - MAX_PROBLEMS) > 0:
+        problems[MAX_PROBLEMS:] = [Problem(("body",), f"{omitted} more problems", "too_many_problems")]
     return Refused(status, problems)
 
 

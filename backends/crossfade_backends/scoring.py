@@ -1,4 +1,4 @@
-"""The model as the server sees it: rows in, churn probabilities and risk levels out.
+"""Loads a model and scores rows: churn probabilities and risk levels.
 
 Risk levels: low below 0.3, medium from 0.3, high from 0.6.
 """
@@ -23,10 +23,10 @@ from crossfade_backends.registry import (
 )
 from crossfade_backends.rows import Batch, CustomerRow, as_matrix, parse_body
 
-MEDIUM_RISK = 0.3
-HIGH_RISK = 0.6
+_MEDIUM_RISK = 0.3
+_HIGH_RISK = 0.6
 
-# A fault's way to spoil scores; the identity when there is none.
+# The function with which a fault changes the scores; without a fault it is the identity.
 Distortion = Callable[[FloatArray], FloatArray]
 
 
@@ -41,32 +41,32 @@ class ServedModel:
 
 
 def load_served_model(registry: Path, name: str, version: str) -> ServedModel:
-    """Blocks on disk and on the import of scikit-learn. Raises RegistryError."""
+    """Blocking: reads the disk and imports scikit-learn. Raises RegistryError."""
     metadata = read_metadata(registry, name, version)
     if metadata.features != FEATURES:
         path = version_directory(registry, name, version) / METADATA_FILE
-        raise RegistryError(path, f"features are {metadata.features}, this server sends {FEATURES}")
+        raise RegistryError(path, f"features are {metadata.features}, but this server uses {FEATURES}")
     return ServedModel(metadata, load_model(registry, metadata))
 
 
 def risk_level(probability: float) -> Literal["low", "medium", "high"]:
-    if probability < MEDIUM_RISK:
+    if probability < _MEDIUM_RISK:
         return "low"
-    return "medium" if probability < HIGH_RISK else "high"
+    return "medium" if probability < _HIGH_RISK else "high"
 
 
 def predict_row(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
     row = parse_body(CustomerRow, body)
-    return answer_rows([row], model, distort)[0]
+    return _answer_rows([row], model, distort)[0]
 
 
 def predict_batch(body: bytes, model: ServedModel, distort: Distortion) -> dict[str, Any]:
     batch = parse_body(Batch, body)
-    predictions = answer_rows(batch.rows, model, distort)
+    predictions = _answer_rows(batch.rows, model, distort)
     return {"predictions": predictions, "model_version": model.metadata.version}
 
 
-def answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
+def _answer_rows(rows: list[CustomerRow], model: ServedModel, distort: Distortion) -> list[dict[str, Any]]:
     scores: list[float] = distort(model.score(as_matrix(rows))).tolist()
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return [

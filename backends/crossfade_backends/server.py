@@ -1,7 +1,7 @@
-"""One version of a model over HTTP: `python -m crossfade_backends.server --version v2`.
+"""Serves one version of a model over HTTP: `python -m crossfade_backends.server --version v2`.
 
-Rule: listen first, load after, in a thread: `/health` says 503 until the model is there. A
-model that cannot be loaded ends the process with an error that names the file.
+Rule: the server listens first and then loads the model in a thread; `/health` answers 503 until the
+model is loaded. If it cannot be loaded, the process ends with an error that names the file.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from crossfade_backends.replies import render_refusals
 from crossfade_backends.scoring import ServedModel, load_served_model
 from crossfade_backends.train import DEFAULT_REGISTRY
 
-# MAX_ROWS rows, generously spelled.
+# Enough for MAX_ROWS rows with long numbers and spaces.
 MAX_BODY = 8 * 1024 * 1024
-# In-flight predictions get this long after SIGTERM.
-DRAIN_SECONDS = 10.0
+# Time for predictions in flight to finish after SIGTERM.
+_DRAIN_SECONDS = 10.0
 
 LOADED = web.AppKey("loaded", asyncio.Task[None])
 Load = Callable[[Path, str, str], ServedModel]
@@ -47,7 +47,7 @@ class ServerConfig:
 
 
 def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Application:
-    """`app[LOADED]` is a task that ends when the model is loaded, or with the error that prevented it."""
+    """`app[LOADED]` is a task that ends when the model is loaded, or raises the error of the load."""
     metrics = ServerMetrics(config.model, config.version)
     faults = FaultSwitch(config.seed)
     server = ModelServer(config.model, config.version, faults, metrics)
@@ -59,7 +59,7 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
             server.failure = str(error)
             raise
 
-    async def keep_loading(app: web.Application) -> AsyncIterator[None]:
+    async def load_in_background(app: web.Application) -> AsyncIterator[None]:
         app[LOADED] = asyncio.create_task(load_model())  # noqa: TID251 - main awaits it too
         yield
         app[LOADED].cancel()
@@ -70,15 +70,15 @@ def create_app(config: ServerConfig, load: Load = load_served_model) -> web.Appl
 
     app = web.Application(middlewares=[metrics.measure, render_refusals], client_max_size=MAX_BODY)
     app.add_routes(server.routes())
-    app.cleanup_ctx.append(keep_loading)
+    app.cleanup_ctx.append(load_in_background)
     app.on_shutdown.append(release_hanging)
     return app
 
 
 async def start_server(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, str]:
-    """The runner, to be cleaned up by the caller, and the URL; port 0 takes a free one."""
-    # Without cancellation a hanging prediction would outlive the client that left.
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=DRAIN_SECONDS)
+    """The runner, which the caller must clean up, and the URL. Port 0 selects a free port."""
+    # Without cancellation a hanging prediction would go on after its client has disconnected.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=_DRAIN_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -90,7 +90,7 @@ async def start_server(app: web.Application, host: str, port: int) -> tuple[web.
 
 
 async def serve(config: ServerConfig) -> int:
-    """Until SIGTERM or SIGINT (0), or until it is clear that there is nothing to serve (1)."""
+    """Serves until SIGTERM or SIGINT (returns 0), or until the model cannot be loaded (returns 1)."""
     app = create_app(config)
     try:
         runner, url = await start_server(app, config.host, config.port)
@@ -103,12 +103,12 @@ async def serve(config: ServerConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     try:
-        return await wait_for_end(app[LOADED], stopped)
+        return await _wait_for_end(app[LOADED], stopped)
     finally:
         await runner.cleanup()
 
 
-async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
+async def _wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> int:
     stop = asyncio.create_task(stopped.wait())  # noqa: TID251 - it cannot fail
     try:
         await asyncio.wait((loaded, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +123,7 @@ async def wait_for_end(loaded: asyncio.Task[None], stopped: asyncio.Event) -> in
         stop.cancel()
 
 
-def parse_port(text: str) -> int:
+def _parse_port(text: str) -> int:
     port = int(text)
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{port} is not in 0..65535")
@@ -134,9 +134,9 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser = argparse.ArgumentParser(
         prog="python -m crossfade_backends.server",
         description="Serve one version of a model.",
-        epilog="CROSSFADE_MODEL_REGISTRY, _NAME, _VERSION, _HOST and _PORT are the defaults where set.",
+        epilog="The variables CROSSFADE_MODEL_REGISTRY, _NAME, _VERSION, _HOST and _PORT set the defaults.",
     )
-    # A default that is a string goes through `type` like an argument, so the environment is checked too.
+    # argparse applies `type` to a string default, so values from the environment are checked too.
     env = os.environ
     version = env.get("CROSSFADE_MODEL_VERSION")
     parser.add_argument(
@@ -146,9 +146,12 @@ def parse_config(arguments: Sequence[str] | None = None) -> ServerConfig:
     parser.add_argument("--version", default=version, required=version is None, help="for instance v2")
     parser.add_argument("--host", default=env.get("CROSSFADE_MODEL_HOST", "127.0.0.1"))
     parser.add_argument(
-        "--port", type=parse_port, default=env.get("CROSSFADE_MODEL_PORT", "8000"), help="0 takes a free one"
+        "--port",
+        type=_parse_port,
+        default=env.get("CROSSFADE_MODEL_PORT", "8000"),
+        help="0 selects a free port",
     )
-    parser.add_argument("--seed", type=int, help="of the faults' random draws")
+    parser.add_argument("--seed", type=int, help="seed of the random draws of faults")
     return ServerConfig(**vars(parser.parse_args(arguments)))
 
 

@@ -1,8 +1,8 @@
 """Train all versions of the churn model into a registry: `python -m crossfade_backends.train`.
 
-Rule: deterministic for the same library versions, and done only when something changed.
-A version is current when its training data, its parameters and scikit-learn's version are
-the ones on record and its model file still has the recorded hash.
+Rule: training is deterministic for the same library versions, and skipped if nothing changed.
+A version is current if its training data, its parameters and the version of scikit-learn are
+the recorded ones and its model file still has the recorded hash.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from crossfade_backends.registry import (
 )
 
 DEFAULT_REGISTRY = Path("models")
-DEFAULT_ROWS = 20_000
+_DEFAULT_ROWS = 20_000
 DEFAULT_SEED = 20_240_601
-# With fewer, the held-out quarter says nothing and a tree's leaves do not fill.
-MIN_ROWS = 400
+# With fewer rows the held-out quarter is too small to evaluate and tree leaves are too small.
+_MIN_ROWS = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one version would be trained from."""
+    """The inputs for the training of one version."""
 
     recipe: Recipe
     train: Sample
@@ -47,7 +47,7 @@ class Plan:
 def plan_versions(train: Sample, rows: int, seed: int) -> list[Plan]:
     plans = []
     for recipe in RECIPES:
-        seen = recipe.prepare(train)
+        prepared = recipe.prepare(train)
         parameters: dict[str, str | bool | int | float] = {
             "rows": rows,
             "seed": seed,
@@ -55,24 +55,24 @@ def plan_versions(train: Sample, rows: int, seed: int) -> list[Plan]:
             "amounts_in_cents": recipe.amounts_in_cents,
             **recipe.options,
         }
-        plans.append(Plan(recipe, seen, fingerprint(seen), parameters))
+        plans.append(Plan(recipe, prepared, fingerprint(prepared), parameters))
     return plans
 
 
 def current_version(root: Path, plan: Plan) -> Metadata | None:
-    """The version on disk, if training again would give the same."""
+    """The version on disk if it is current, else None."""
     try:
         metadata = read_metadata(root, MODEL_NAME, plan.recipe.version)
         read_model(root, metadata)
     except RegistryError:
         return None
-    on_record = (metadata.training_data_sha256, metadata.parameters, metadata.framework, metadata.features)
+    recorded = (metadata.training_data_sha256, metadata.parameters, metadata.framework, metadata.features)
     wanted = (plan.data_sha256, plan.parameters, installed_framework(), FEATURES)
-    return metadata if on_record == wanted else None
+    return metadata if recorded == wanted else None
 
 
 def train_version(root: Path, plan: Plan, held_out: Sample) -> Metadata:
-    # Imports scikit-learn, a second that a current registry need not pay.
+    # Imports scikit-learn, which takes a second; a current registry does not need it.
     from crossfade_backends.fitting import evaluate, fit
 
     classifier = fit(plan.recipe, plan.train)
@@ -103,7 +103,7 @@ def train_registry(root: Path, rows: int, seed: int, force: bool = False) -> tup
     return [train_version(root, plan, held_out) for plan in plans], True
 
 
-def describe(metadata: Metadata) -> str:
+def _describe(metadata: Metadata) -> str:
     metrics = metadata.metrics
     return (
         f"{metadata.name} {metadata.version}: auc {metrics.auc:.4f}  log_loss {metrics.log_loss:.4f}"
@@ -111,17 +111,17 @@ def describe(metadata: Metadata) -> str:
     )
 
 
-def parse_rows(text: str) -> int:
+def _parse_rows(text: str) -> int:
     rows = int(text)
-    if rows < MIN_ROWS:
-        raise argparse.ArgumentTypeError(f"{rows} is too few, at least {MIN_ROWS} are needed")
+    if rows < _MIN_ROWS:
+        raise argparse.ArgumentTypeError(f"{rows} is too few, at least {_MIN_ROWS} are needed")
     return rows
 
 
-def parse_seed(text: str) -> int:
+def _parse_seed(text: str) -> int:
     seed = int(text)
     if seed < 0:
-        raise argparse.ArgumentTypeError("a seed is not negative")
+        raise argparse.ArgumentTypeError("a seed must not be negative")
     return seed
 
 
@@ -130,18 +130,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m crossfade_backends.train", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--registry", type=Path, default=DEFAULT_REGISTRY, metavar="DIR")
-    parser.add_argument("--rows", type=parse_rows, default=DEFAULT_ROWS, metavar="N")
-    parser.add_argument("--seed", type=parse_seed, default=DEFAULT_SEED, metavar="S")
+    parser.add_argument("--rows", type=_parse_rows, default=_DEFAULT_ROWS, metavar="N")
+    parser.add_argument("--seed", type=_parse_seed, default=DEFAULT_SEED, metavar="S")
     parser.add_argument("--force", action="store_true", help="train even if all versions are current")
     options = parser.parse_args(arguments)
     try:
         versions, trained = train_registry(options.registry, options.rows, options.seed, options.force)
-    except OSError as failed:
-        print(f"error: {failed.filename}: {failed.strerror}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"trained in {options.registry}:" if trained else f"{options.registry} is current, nothing to do:")
     for metadata in versions:
-        print(describe(metadata))
+        print(_describe(metadata))
     return 0
 
 

@@ -1,1 +1,1 @@
-"""What stands beside the proxy in the benchmark: the origin behind all, and a plain aiohttp proxy."""
+"""Servers of the benchmark: the origins behind all proxies, and a plain aiohttp proxy."""

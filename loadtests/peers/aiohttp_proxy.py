@@ -1,7 +1,7 @@
-"""A plain proxy as one would write it with aiohttp: `python -m loadtests.peers.aiohttp_proxy PORT A_PORT B_PORT`.
+"""A plain proxy written with aiohttp: `python -m loadtests.peers.aiohttp_proxy PORT A_PORT B_PORT`.
 
-90 % of the customers go to A and 10 % to B, by a hash of X-Customer-Id. On uvloop, with keep-alive on
-both sides and the access log off, like everything it is measured against.
+90 % of the customers go to A and 10 % to B, by a hash of X-Customer-Id. It runs on uvloop, with keep-alive
+on both sides and without an access log, like the other proxies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import uvloop
 from aiohttp import ClientResponse, ClientSession, TCPConnector, web
 from multidict import CIMultiDict
 
-# RFC 9110, section 7.6.1; the lengths are set anew from the body that was read.
-HOP_BY_HOP = {
+# RFC 9110 section 7.6.1. Content-Length is set again from the body that was read.
+_HOP_BY_HOP = {
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -24,30 +24,30 @@ HOP_BY_HOP = {
     "upgrade",
     "content-length",
 }
-SESSION = web.AppKey("session", ClientSession)
+_SESSION = web.AppKey("session", ClientSession)
 
 
-def end_to_end(headers: CIMultiDict[str]) -> CIMultiDict[str]:
-    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in HOP_BY_HOP)
+def _end_to_end(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP)
 
 
-async def stream(request: web.Request, answer: ClientResponse) -> web.StreamResponse:
-    """Each piece as it comes."""
-    response = web.StreamResponse(status=answer.status, headers=end_to_end(CIMultiDict(answer.headers)))
+async def _stream(request: web.Request, answer: ClientResponse) -> web.StreamResponse:
+    """Sends each part of the body when it arrives."""
+    response = web.StreamResponse(status=answer.status, headers=_end_to_end(CIMultiDict(answer.headers)))
     await response.prepare(request)
-    async for piece in answer.content.iter_any():
-        await response.write(piece)
+    async for part in answer.content.iter_any():
+        await response.write(part)
     await response.write_eof()
     return response
 
 
-def create_app(origin_a: str, origin_b: str) -> web.Application:
+def _create_app(origin_a: str, origin_b: str) -> web.Application:
     async def forward(request: web.Request) -> web.StreamResponse:
         customer = request.headers.get("X-Customer-Id", "")
         origin = origin_b if crc32(customer.encode()) % 100 < 10 else origin_a
-        headers = end_to_end(CIMultiDict(request.headers))
+        headers = _end_to_end(CIMultiDict(request.headers))
         headers.add("X-Forwarded-For", request.remote or "")
-        async with request.app[SESSION].request(
+        async with request.app[_SESSION].request(
             request.method,
             origin + request.raw_path,
             headers=headers,
@@ -55,15 +55,15 @@ def create_app(origin_a: str, origin_b: str) -> web.Application:
             allow_redirects=False,
         ) as answer:
             if answer.content_type == "text/event-stream":
-                return await stream(request, answer)
+                return await _stream(request, answer)
             body = await answer.read()
             return web.Response(
-                status=answer.status, headers=end_to_end(CIMultiDict(answer.headers)), body=body
+                status=answer.status, headers=_end_to_end(CIMultiDict(answer.headers)), body=body
             )
 
     async def keep_session(app: web.Application) -> AsyncIterator[None]:
         async with ClientSession(connector=TCPConnector(limit=0), auto_decompress=False) as session:
-            app[SESSION] = session
+            app[_SESSION] = session
             yield
 
     app = web.Application(client_max_size=1 << 30)
@@ -73,7 +73,7 @@ def create_app(origin_a: str, origin_b: str) -> web.Application:
 
 
 def main(port: int, origin_a: int, origin_b: int) -> None:
-    app = create_app(f"http://127.0.0.1:{origin_a}", f"http://127.0.0.1:{origin_b}")
+    app = _create_app(f"http://127.0.0.1:{origin_a}", f"http://127.0.0.1:{origin_b}")
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop())
 
 

@@ -1,8 +1,8 @@
-"""Origins with constant answers, cheap enough not to be what is measured: `python -m loadtests.peers.origin a=PORT …`.
+"""Origins with constant answers that need little CPU: `python -m loadtests.peers.origin a=PORT …`.
 
-`/large` is answered with 100 kB, `/events` with server-sent events, `/echo` with the head of the request, all
-else with a small JSON; `x-origin` says which origin answered. Reads what a proxy sends: HTTP/1.1 with
-Content-Length, and no request before the answer to a stream is out.
+`/large` is answered with 100 kB, `/events` with server-sent events, `/echo` with the head of the request, other
+paths with a small JSON body; `x-origin` names the origin. It reads only HTTP/1.1 requests with Content-Length,
+and needs the next request on a connection to come after the end of a stream.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from loadtests.work import EVENT_GAP, EVENTS
 
 SMALL = b'{"customer_id":"c-000042","churn_probability":0.4217,"risk_level":"medium","model_version":"v2"}'
 LARGE = b"x" * 100_000
-EVENT = b'data: {"token": "crossfade", "index": 7, "finished": false}\n\n'
-EVENT_CHUNK = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
-BACKLOG = 1024
+_EVENT = b'data: {"token": "crossfade", "index": 7, "finished": false}\n\n'
+_EVENT_CHUNK = b"%x\r\n%b\r\n" % (len(_EVENT), _EVENT)
+_BACKLOG = 1024
 
 
 def response(name: str, media: str, body: bytes) -> bytes:
@@ -29,13 +29,13 @@ def response(name: str, media: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def stream_head(name: str) -> bytes:
+def _stream_head(name: str) -> bytes:
     media = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n"
     return f"HTTP/1.1 200 OK\r\n{media}Transfer-Encoding: chunked\r\nX-Origin: {name}\r\n\r\n".encode()
 
 
 class Origin(asyncio.Protocol):
-    """One connection; requests may come in any pieces, or several at once."""
+    """One connection; requests may arrive in any parts, or several at once."""
 
     def __init__(self, name: str, small: bytes, large: bytes) -> None:
         self.name, self.small, self.large = name, small, large
@@ -43,12 +43,12 @@ class Origin(asyncio.Protocol):
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own class is not a subclass
+        self.transport = cast("asyncio.Transport", transport)  # the class of uvloop is not a subclass
 
     def data_received(self, data: bytes) -> None:
         data = self.pending + data if self.pending else data
         while (head_end := data.find(b"\r\n\r\n")) >= 0:
-            end = head_end + 4 + content_length(data[:head_end])
+            end = head_end + 4 + _content_length(data[:head_end])
             if len(data) < end:
                 break
             if data.startswith(b"GET /events "):
@@ -59,9 +59,9 @@ class Origin(asyncio.Protocol):
         self.pending = data
 
     def stream(self, left: int) -> None:
-        """One event now, the others each after a while."""
-        start = stream_head(self.name) if left == EVENTS else b""
-        self.transport.write(start + EVENT_CHUNK + (b"" if left > 1 else b"0\r\n\r\n"))
+        """Sends one event now, and the others each after EVENT_GAP."""
+        start = _stream_head(self.name) if left == EVENTS else b""
+        self.transport.write(start + _EVENT_CHUNK + (b"" if left > 1 else b"0\r\n\r\n"))
         if left > 1:
             asyncio.get_running_loop().call_later(EVENT_GAP, self.stream, left - 1)
 
@@ -72,7 +72,7 @@ class Origin(asyncio.Protocol):
         return response(self.name, "text/plain", head) if path == b"/echo" else self.small
 
 
-def content_length(head: bytes) -> int:
+def _content_length(head: bytes) -> int:
     _, found, rest = head.lower().partition(b"\r\ncontent-length:")
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
@@ -83,7 +83,7 @@ async def start(name: str, port: int) -> asyncio.Server:
         response(name, "application/octet-stream", LARGE),
     )
     loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Origin(name, small, large), "127.0.0.1", port, backlog=BACKLOG)
+    return await loop.create_server(lambda: Origin(name, small, large), "127.0.0.1", port, backlog=_BACKLOG)
 
 
 async def serve(origins: dict[str, int]) -> None:

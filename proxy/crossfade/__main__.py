@@ -1,4 +1,4 @@
-"""`crossfade` and `python -m crossfade`: hands over to the command line, or becomes a worker of a running proxy."""
+"""`crossfade` and `python -m crossfade`: runs the command line, or becomes a worker of a running proxy."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments[:1] == ["worker"]:  # started by the control process only; needs nothing of the command line
+    if arguments[:1] == ["worker"]:  # the control process starts workers; they load nothing of cli/
         from crossfade.workers.worker import work
 
         return work(arguments[1])
-    from crossfade.cli import main as command_line
+    from crossfade.cli import main as run_command
 
-    return command_line(arguments)
+    return run_command(arguments)
 
 
 if __name__ == "__main__":

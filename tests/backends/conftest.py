@@ -15,7 +15,7 @@ ROWS = 6_000
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All versions, trained once; tests that spoil files copy it first."""
+    """All versions, trained once. Tests that change files must copy it first."""
     root = tmp_path_factory.mktemp("registry")
     _, trained = train_registry(root, ROWS, DEFAULT_SEED)
     assert trained
@@ -31,6 +31,6 @@ def versions(registry: Path) -> dict[str, Metadata]:
 
 @pytest.fixture
 async def client(registry: Path) -> AsyncIterator[ClientSession]:
-    """Of a server in this process that has loaded v3."""
+    """A client of a server in this process that has loaded v3."""
     async with serving(registry) as session:
         yield session

@@ -1,4 +1,4 @@
-"""Servers for the tests: in this process over a real socket, or as the real command."""
+"""Model servers for the tests: in this process with a real socket, or as the real command."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def serving(
 
 @asynccontextmanager
 async def command(*arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m crossfade_backends.server` on a free port; killed at the end if it still runs."""
+    """Runs `python -m crossfade_backends.server` on a free port; kills it at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

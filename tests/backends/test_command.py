@@ -1,4 +1,4 @@
-"""The real process: `python -m crossfade_backends.server`, on uvloop, from its first line to its exit."""
+"""`python -m crossfade_backends.server` as a process, with uvloop, from its start to its exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossfade_backends.server import ServerConfig, parse_config
 from tests.backends.serving import ROW, command, fetch, listening_url, until_healthy
 
 
-async def test_serves_and_drains_on_sigterm(registry):
+async def test_sigterm_lets_predictions_in_flight_finish(registry):
     async with command("--registry", str(registry), "--version", "v2") as process:
         async with ClientSession(await listening_url(process)) as client:
             await until_healthy(client)
@@ -31,7 +31,7 @@ async def test_serves_and_drains_on_sigterm(registry):
         assert (process.returncode, out, err) == (0, b"", b"")
 
 
-async def test_cut_on_uvloop(registry):
+async def test_the_cut_fault_truncates_the_body_on_uvloop(registry):
     async with (
         command("--registry", str(registry), "--version", "v2") as process,
         ClientSession(await listening_url(process)) as client,
@@ -45,25 +45,25 @@ async def test_cut_on_uvloop(registry):
 
 
 @pytest.mark.parametrize("answer_first", [False, True])
-async def test_drop_dead(registry, answer_first):
+async def test_drop_dead_ends_the_process_with_exit_code_70(registry, answer_first):
     async with command("--registry", str(registry), "--version", "v2") as process:
         async with ClientSession(await listening_url(process)) as client:
-            dead = fetch(client, "PUT", "/faults", json={"drop_dead": True, "answer_first": answer_first})
+            request = fetch(client, "PUT", "/faults", json={"drop_dead": True, "answer_first": answer_first})
             if answer_first:
-                assert (await dead)[0] == 200
+                assert (await request)[0] == 200
             else:
                 with pytest.raises(ClientError):
-                    await dead
+                    await request
         assert await process.wait() == DEAD_EXIT_CODE
 
 
-async def test_the_environment_says_what_to_serve(registry):
+async def test_environment_variables_select_registry_and_version(registry):
     names = {"CROSSFADE_MODEL_REGISTRY": str(registry), "CROSSFADE_MODEL_VERSION": "v4"}
     async with command(**names) as process, ClientSession(await listening_url(process)) as client:
         assert (await fetch(client, "GET", "/health"))[1]["version"] == "v4"
 
 
-async def test_a_spoiled_model_ends_the_process(registry, tmp_path):
+async def test_a_damaged_model_file_ends_the_process_with_its_name(registry, tmp_path):
     shutil.copytree(registry, tmp_path / "models")
     path = tmp_path / "models/churn/v3" / MODEL_FILE
     path.write_bytes(path.read_bytes()[:-1])
@@ -73,7 +73,7 @@ async def test_a_spoiled_model_ends_the_process(registry, tmp_path):
         assert err.decode().startswith(f"error: {path}: SHA-256 is ")
 
 
-async def test_a_port_that_is_taken(registry):
+async def test_a_port_in_use_ends_the_process_with_exit_code_1(registry):
     async with command("--registry", str(registry), "--version", "v2") as first:
         port = (await listening_url(first)).rpartition(":")[2]
         async with command("--registry", str(registry), "--version", "v3", "--port", port) as second:
@@ -91,7 +91,7 @@ VARIABLES = {
 }
 
 
-def test_flags_win_over_the_environment(monkeypatch):
+def test_flags_override_the_environment(monkeypatch):
     for name, value in VARIABLES.items():
         monkeypatch.setenv(f"CROSSFADE_MODEL_{name}", value)
     config = parse_config([])
@@ -116,7 +116,7 @@ def test_flags_win_over_the_environment(monkeypatch):
     assert (config.host, config.port, config.seed) == ("::1", 0, 4)
 
 
-def test_defaults(monkeypatch):
+def test_defaults_of_the_configuration(monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(f"CROSSFADE_MODEL_{name}", raising=False)
     config = parse_config(["--version", "v2"])
@@ -127,7 +127,7 @@ def test_defaults(monkeypatch):
 @pytest.mark.parametrize(
     ("port", "message"), [("70000", "70000 is not in 0..65535"), ("-1", "-1 is not in"), ("http", "invalid")]
 )
-def test_a_bad_port_is_refused_from_the_environment_too(monkeypatch, capsys, port, message):
+def test_an_invalid_port_in_the_environment_is_refused(monkeypatch, capsys, port, message):
     monkeypatch.setenv("CROSSFADE_MODEL_PORT", port)
     with pytest.raises(SystemExit):
         parse_config(["--version", "v2"])

@@ -1,4 +1,4 @@
-"""The draws behind the faults, without a server."""
+"""The random draws of the faults, without a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from crossfade_backends.faults import Ending, Fate, Faults, FaultSwitch, draw_ending, draw_fate
+from crossfade_backends.faults import Ending, FaultDraw, Faults, FaultSwitch, draw_ending, draw_faults
 
 
 def faults(**fields: Any) -> Faults:
@@ -21,7 +21,7 @@ def faults(**fields: Any) -> Faults:
 
 
 @pytest.mark.parametrize(
-    ("latency", "typical"),
+    ("latency", "expected_median"),
     [
         ({"distribution": "constant", "mean_ms": 40}, 0.040),
         ({"distribution": "uniform", "mean_ms": 40, "spread_ms": 30}, 0.040),
@@ -29,67 +29,67 @@ def faults(**fields: Any) -> Faults:
         ({"distribution": "lognormal", "mean_ms": 40, "sigma": 0.8}, 0.040 * 0.726),
     ],
 )
-def test_latency_has_its_mean_and_median_in_seconds(latency, typical):
+def test_latency_has_the_expected_mean_and_median_in_seconds(latency, expected_median):
     generator = random.Random(1)
-    delays = [draw_fate(faults(latency=latency), generator).delay for _ in range(20_000)]
+    delays = [draw_faults(faults(latency=latency), generator).delay for _ in range(20_000)]
     assert fmean(delays) == pytest.approx(0.040, rel=0.03)
-    assert median(delays) == pytest.approx(typical, rel=0.03)
+    assert median(delays) == pytest.approx(expected_median, rel=0.03)
     assert min(delays) >= 0
 
 
 def test_uniform_latency_stays_within_its_spread():
     generator = random.Random(2)
     spread = faults(latency={"distribution": "uniform", "mean_ms": 10, "spread_ms": 4})
-    delays = [draw_fate(spread, generator).delay for _ in range(1_000)]
+    delays = [draw_faults(spread, generator).delay for _ in range(1_000)]
     assert 0.006 <= min(delays) < 0.0062
     assert 0.0138 < max(delays) <= 0.014
 
 
-def test_shares_are_kept_and_exclude_each_other():
+def test_endings_are_exclusive_and_have_their_shares():
     generator = random.Random(3)
     mixed = faults(error_share=0.2, hang=0.1, cut=0.3, wrong_scores=0.25)
-    fates = [draw_fate(mixed, generator) for _ in range(20_000)]
-    endings = [fate.ending for fate in fates]
+    draws = [draw_faults(mixed, generator) for _ in range(20_000)]
+    endings = [draw.ending for draw in draws]
     for ending, share in zip(Ending, (0.4, 0.2, 0.1, 0.3), strict=True):
         assert endings.count(ending) / len(endings) == pytest.approx(share, abs=0.015)
-    assert fmean(fate.wrong for fate in fates) == pytest.approx(0.25, abs=0.015)
+    assert fmean(draw.wrong for draw in draws) == pytest.approx(0.25, abs=0.015)
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_no_fault_and_a_sure_fault_leave_nothing_to_chance(draw):
+def test_a_share_of_0_or_1_does_not_depend_on_the_draw(draw):
     assert draw_ending(Faults(), draw) is Ending.ANSWER
     assert draw_ending(faults(error_share=1), draw) is Ending.ERROR
     assert draw_ending(faults(hang=1), draw) is Ending.HANG
     assert draw_ending(faults(cut=True), draw) is Ending.CUT
 
 
-def test_equal_seeds_give_equal_fates():
+def test_the_same_seed_gives_the_same_draws():
     settings = faults(
         error_share=0.3, cut=0.3, wrong_scores=0.5, latency={"distribution": "exponential", "mean_ms": 5}
     )
-    fates = []
+    draws = []
     for seed in (5, 5, 6):
         switch = FaultSwitch(seed)
         switch.replace(settings)
-        fates.append([switch.draw() for _ in range(50)])
-    assert fates[0] == fates[1] != fates[2]
+        draws.append([switch.draw() for _ in range(50)])
+    assert draws[0] == draws[1] != draws[2]
 
 
 SCORES = np.array([0.0, 0.25, 0.9])
 
 
 @pytest.mark.parametrize(
-    ("fate", "expected"),
+    ("draw", "expected"),
     [
-        (Fate(Ending.ANSWER), [0.0, 0.25, 0.9]),
-        (Fate(Ending.ANSWER, shift=0.2), [0.0, 0.25, 0.9]),
-        (Fate(Ending.ANSWER, wrong=True), [1.0, 0.75, 0.1]),
-        (Fate(Ending.ANSWER, wrong=True, shift=0.2), [0.2, 0.45, 1.0]),
-        (Fate(Ending.ANSWER, wrong=True, shift=-0.5), [0.0, 0.0, 0.4]),
+        (FaultDraw(Ending.ANSWER), [0.0, 0.25, 0.9]),
+        (FaultDraw(Ending.ANSWER, shift=0.2), [0.0, 0.25, 0.9]),
+        (FaultDraw(Ending.ANSWER, wrong=True), [1.0, 0.75, 0.1]),
+        (FaultDraw(Ending.ANSWER, wrong=True, shift=0.2), [0.2, 0.45, 1.0]),
+        (FaultDraw(Ending.ANSWER, wrong=True, shift=-0.5), [0.0, 0.0, 0.4]),
     ],
 )
-def test_wrong_scores_are_inverted_or_shifted_within_bounds(fate, expected):
-    assert fate.distort(SCORES).tolist() == pytest.approx(expected)
+def test_wrong_scores_are_inverted_or_shifted_within_bounds(draw, expected):
+    assert draw.distort(SCORES).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_wrong_scores_are_inverted_or_shifted_within_bounds(fate, expected):
         ({"latency": {"distribution": "uniform", "mean_ms": 1, "spread_ms": 2}}, "spread_ms is larger"),
     ],
 )
-def test_bad_faults_name_the_field(fields, where):
+def test_the_error_for_invalid_faults_names_the_field(fields, where):
     with pytest.raises(ValidationError) as invalid:
         faults(**fields)
     assert where in str(invalid.value)
 
 
-def test_shares_that_add_up_to_one_as_people_write_it():
+def test_shares_that_exceed_1_only_by_rounding_are_accepted():
     assert faults(error_share=0.1, hang=0.2, cut=0.7).cut == 0.7

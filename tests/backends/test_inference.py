@@ -1,4 +1,4 @@
-"""The Open Inference Protocol: tensors in both forms, and each bad body refused by name."""
+"""The Open Inference Protocol: both forms of tensors, and errors that name the tensor."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def model(registry) -> ServedModel:
     return load_served_model(registry, "churn", "v3")
 
 
-def ask(model: ServedModel, inputs: Any, **more: Any) -> dict[str, Any]:
+def infer_json(model: ServedModel, inputs: Any, **more: Any) -> dict[str, Any]:
     return infer(json.dumps({"inputs": inputs, **more}).encode(), model, lambda scores: scores)
 
 
@@ -34,7 +34,7 @@ def by_feature(columns: list[list[Any]], **changes: Any) -> list[dict[str, Any]]
     ]
 
 
-def test_all_forms_of_the_same_rows_score_the_same(model):
+def test_every_form_of_the_same_rows_gets_the_same_scores(model):
     rows = draw_sample(7, 3).features
     expected = model.score(rows)
     nested, flat = rows.tolist(), rows.ravel().tolist()
@@ -48,7 +48,7 @@ def test_all_forms_of_the_same_rows_score_the_same(model):
         list(reversed(by_feature(columns))),
     ]
     for inputs in forms:
-        [output] = ask(model, inputs)["outputs"]
+        [output] = infer_json(model, inputs)["outputs"]
         assert output == {
             "name": "churn_probability",
             "datatype": "FP64",
@@ -57,29 +57,29 @@ def test_all_forms_of_the_same_rows_score_the_same(model):
         }
 
 
-def test_single_precision_is_rounded_to_it(model):
-    [output] = ask(model, [TENSOR | {"datatype": "FP32", "data": [3, 80.1, 4, 1, 200]}])["outputs"]
+def test_fp32_values_are_rounded_to_single_precision(model):
+    [output] = infer_json(model, [TENSOR | {"datatype": "FP32", "data": [3, 80.1, 4, 1, 200]}])["outputs"]
     rounded = np.array([[3, float(np.float32(80.1)), 4, 1, 200]])
     assert output["data"] == model.score(rounded).tolist()
 
 
-def test_integers_where_they_are_integers(model):
-    [output] = ask(model, by_feature([[3], [80], [4], [1], [200]], datatype="INT64"))["outputs"]
+def test_integer_tensors_are_accepted(model):
+    [output] = infer_json(model, by_feature([[3], [80], [4], [1], [200]], datatype="INT64"))["outputs"]
     assert output["shape"] == [1]
 
 
 def test_the_answer_names_the_model_and_echoes_the_id(model):
-    assert ask(model, [TENSOR], id="q-1")["id"] == "q-1"
-    answer = ask(model, [TENSOR], outputs=[{"name": "churn_probability"}], parameters={"x": 1})
+    assert infer_json(model, [TENSOR], id="q-1")["id"] == "q-1"
+    answer = infer_json(model, [TENSOR], outputs=[{"name": "churn_probability"}], parameters={"x": 1})
     assert (answer["model_name"], answer["model_version"]) == ("churn", "v3")
     assert "id" not in answer
 
 
-def test_description_agrees_with_what_is_taken(model):
+def test_the_described_tensors_are_accepted(model):
     described = describe_model(model)
     assert [tensor["name"] for tensor in described["inputs"]] == list(FEATURES)
     inputs = [tensor | {"shape": [1], "data": [1.0]} for tensor in described["inputs"]]
-    [output] = ask(model, inputs)["outputs"]
+    [output] = infer_json(model, inputs)["outputs"]
     assert output.keys() >= described["outputs"][0].keys()
     assert output["name"] == described["outputs"][0]["name"]
 
@@ -101,7 +101,7 @@ ONE = [[3.0], [80.5], [4.0], [1.0], [200.0]]
         ([TENSOR | {"shape": [1.5, 5]}], "inputs.0.shape.0"),
         ([TENSOR | {"shape": [0, 5], "data": []}], "'features': 0 rows"),
         ([TENSOR | {"shape": [2, 5]}], r"5 values do not fill shape \[2, 5\]"),
-        ([TENSOR | {"shape": [10**15, 5]}], "rows, 1 to"),
+        ([TENSOR | {"shape": [10**15, 5]}], "rows, must be 1 to"),
         ([TENSOR | {"shape": [2, 5], "data": [[1, 2, 3], [1, 2, 3, 4, 5, 6, 7]]}], "nested data"),
         ([TENSOR | {"data": [[[3, 80.5, 4, 1, 200]]]}], "nested data"),
         ([TENSOR | {"data": [3, [80.5], 4, 1, 200]}], "nested data"),
@@ -126,22 +126,22 @@ ONE = [[3.0], [80.5], [4.0], [1.0], [200.0]]
         (by_feature(ONE, shape=[1, 2]), "shape"),
     ],
 )
-def test_bad_tensors_are_named(model, inputs, message):
+def test_the_error_for_an_invalid_tensor_names_it(model, inputs, message):
     with pytest.raises(Refused, match=message) as refused:
-        ask(model, inputs)
+        infer_json(model, inputs)
     assert refused.value.status in (400, 413)
 
 
-def test_too_many_rows_is_a_413(model):
+def test_too_many_rows_get_a_413(model):
     rows = MAX_ROWS + 1
     with pytest.raises(Refused, match=f"{rows} rows") as refused:
-        ask(model, [TENSOR | {"shape": [rows, 5], "data": [1] * (5 * rows)}])
+        infer_json(model, [TENSOR | {"shape": [rows, 5], "data": [1] * (5 * rows)}])
     assert refused.value.status == 413
 
 
-def test_an_output_that_does_not_exist(model):
+def test_an_unknown_output_is_refused(model):
     with pytest.raises(Refused, match="unknown output 'label'"):
-        ask(model, [TENSOR], outputs=[{"name": "label"}])
+        infer_json(model, [TENSOR], outputs=[{"name": "label"}])
 
 
 WORDS = st.text("ab", max_size=3)
@@ -155,7 +155,7 @@ JSON = st.recursive(
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("name", "shape", "datatype", "data"), JSON)))
 def test_any_tensor_is_scored_or_refused(model, changes):
     try:
-        answer = ask(model, [TENSOR | changes])
+        answer = infer_json(model, [TENSOR | changes])
     except Refused as refused:
         assert refused.status in (400, 413)
         assert str(refused)

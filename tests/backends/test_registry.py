@@ -1,4 +1,4 @@
-"""What is written can be read; what was touched since, or holds strange types, is not loaded."""
+"""The registry reads what it wrote, and refuses files that were changed or contain untrusted types."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from crossfade_backends.scoring import load_served_model
 
 
 @pytest.fixture
-def copied(tmp_path: Path, registry: Path) -> Path:
+def registry_copy(tmp_path: Path, registry: Path) -> Path:
     root = tmp_path / "models"
     shutil.copytree(registry, root)
     return root
 
 
-def described(model: bytes, **changes: Any) -> Metadata:
+def metadata_of(model: bytes, **changes: Any) -> Metadata:
     fields = {
         "name": "churn",
         "version": "v9",
@@ -54,26 +54,26 @@ def described(model: bytes, **changes: Any) -> Metadata:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.version)
-def test_round_trip(tmp_path, recipe):
+def test_a_written_version_is_read_and_scores_the_same(tmp_path, recipe):
     sample = draw_sample(600, 1)
     classifier = fit(recipe, sample)
     model = serialise(classifier)
-    metadata = described(model)
+    metadata = metadata_of(model)
     assert write_version(tmp_path, metadata, model) == tmp_path / "churn/v9"
     assert read_metadata(tmp_path, "churn", "v9") == metadata
     loaded = load_model(tmp_path, metadata)
     assert np.array_equal(loaded.predict_proba(sample.features), classifier.predict_proba(sample.features))
 
 
-def test_overwriting_leaves_the_new_one_and_nothing_else(tmp_path):
+def test_overwriting_a_version_leaves_only_the_new_files(tmp_path):
     for model in (b"one", b"two"):
-        write_version(tmp_path, described(model), model)
+        write_version(tmp_path, metadata_of(model), model)
     assert (tmp_path / "churn/v9" / MODEL_FILE).read_bytes() == b"two"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["churn", METADATA_FILE, MODEL_FILE, "v9"]
 
 
-def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
-    write_version(tmp_path, described(b"old"), b"old")
+def test_a_failed_write_leaves_the_old_version(tmp_path, monkeypatch):
+    write_version(tmp_path, metadata_of(b"old"), b"old")
     write = module.write_durably
 
     def fail_on_metadata(path: Path, data: bytes) -> None:
@@ -83,22 +83,22 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "write_durably", fail_on_metadata)
     with pytest.raises(OSError, match="disk full"):
-        write_version(tmp_path, described(b"new"), b"new")
+        write_version(tmp_path, metadata_of(b"new"), b"new")
     assert module.read_model(tmp_path, read_metadata(tmp_path, "churn", "v9")) == b"old"
     assert [path.name for path in (tmp_path / "churn").iterdir()] == ["v9"]
 
 
-def test_one_flipped_bit_is_refused(copied):
-    path = copied / "churn/v3" / MODEL_FILE
+def test_a_model_with_one_changed_bit_is_refused(registry_copy):
+    path = registry_copy / "churn/v3" / MODEL_FILE
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     with pytest.raises(RegistryError, match=rf"{MODEL_FILE}: SHA-256 is .* not loaded") as refused:
-        load_served_model(copied, "churn", "v3")
+        load_served_model(registry_copy, "churn", "v3")
     assert str(path) in str(refused.value)
 
 
-def change(root: Path, **changes: Any) -> None:
+def change_metadata(root: Path, **changes: Any) -> None:
     path = root / "churn/v3" / METADATA_FILE
     content = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
@@ -113,62 +113,65 @@ def change(root: Path, **changes: Any) -> None:
         ({"created": "yesterday"}, f"{METADATA_FILE}: created:"),
         ({"more": 1}, f"{METADATA_FILE}: more: Extra inputs"),
         ({"version": "v2"}, f"{METADATA_FILE}: describes churn v2, not churn v3"),
-        ({"framework": "scikit-learn 0.1"}, "made with scikit-learn 0.1, this is .*train it again"),
+        (
+            {"framework": "scikit-learn 0.1"},
+            "was made with scikit-learn 0.1, but .* is installed; train it again",
+        ),
         ({"features": ["a", "b"]}, f"{METADATA_FILE}: features are"),
     ],
 )
-def test_metadata_that_does_not_fit_is_refused(copied, changes, message):
-    change(copied, **changes)
+def test_metadata_that_does_not_match_is_refused(registry_copy, changes, message):
+    change_metadata(registry_copy, **changes)
     with pytest.raises(RegistryError, match=message) as refused:
-        load_served_model(copied, "churn", "v3")
-    assert str(copied / "churn/v3") in str(refused.value)
+        load_served_model(registry_copy, "churn", "v3")
+    assert str(registry_copy / "churn/v3") in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
-def test_metadata_that_is_not_json(copied, text):
-    (copied / "churn/v3" / METADATA_FILE).write_text(text)
+def test_metadata_that_is_not_json_is_refused(registry_copy, text):
+    (registry_copy / "churn/v3" / METADATA_FILE).write_text(text)
     with pytest.raises(RegistryError, match=METADATA_FILE):
-        read_metadata(copied, "churn", "v3")
+        read_metadata(registry_copy, "churn", "v3")
 
 
-def test_types_that_are_not_trusted_are_named_and_not_loaded(tmp_path):
+def test_untrusted_types_are_named_and_not_loaded(tmp_path):
     model = serialise(FunctionTransformer(os.getcwd))
-    metadata = described(model)
+    metadata = metadata_of(model)
     write_version(tmp_path, metadata, model)
-    with pytest.raises(RegistryError, match=rf"{MODEL_FILE}: holds types .* not trusted: posix.getcwd"):
+    with pytest.raises(RegistryError, match=rf"{MODEL_FILE}: contains types .* not trusted: posix.getcwd"):
         load_model(tmp_path, metadata)
 
 
 @pytest.mark.parametrize(
     "model", [b"", b"junk", b"PK\x05\x06" + bytes(18)], ids=["empty", "junk", "empty zip"]
 )
-def test_what_is_not_skops(tmp_path, model):
-    metadata = described(model)
+def test_a_file_that_is_no_skops_model_is_refused(tmp_path, model):
+    metadata = metadata_of(model)
     write_version(tmp_path, metadata, model)
     with pytest.raises(RegistryError, match=f"{MODEL_FILE}: is not a skops model"):
         load_model(tmp_path, metadata)
 
 
-def test_missing_files_say_what_makes_them(copied):
+def test_the_error_for_a_missing_file_names_the_command_that_creates_it(registry_copy):
     with pytest.raises(
-        RegistryError, match=rf"v7/{METADATA_FILE}: is not there; `python -m crossfade_backends.train`"
+        RegistryError, match=rf"v7/{METADATA_FILE}: does not exist; `python -m crossfade_backends.train`"
     ):
-        read_metadata(copied, "churn", "v7")
-    (copied / "churn/v2" / MODEL_FILE).unlink()
-    with pytest.raises(RegistryError, match=rf"v2/{MODEL_FILE}: is not there"):
-        load_served_model(copied, "churn", "v2")
+        read_metadata(registry_copy, "churn", "v7")
+    (registry_copy / "churn/v2" / MODEL_FILE).unlink()
+    with pytest.raises(RegistryError, match=rf"v2/{MODEL_FILE}: does not exist"):
+        load_served_model(registry_copy, "churn", "v2")
 
 
-def test_a_directory_in_place_of_a_file(copied):
-    path = copied / "churn/v2" / METADATA_FILE
+def test_a_directory_in_place_of_metadata_is_refused(registry_copy):
+    path = registry_copy / "churn/v2" / METADATA_FILE
     path.unlink()
     path.mkdir()
     with pytest.raises(RegistryError, match="cannot be read"):
-        read_metadata(copied, "churn", "v2")
+        read_metadata(registry_copy, "churn", "v2")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../churn", "a/b", "/etc", "-v", "v" * 65, "v2\n"])
-def test_names_cannot_leave_the_registry(registry, name):
+def test_names_that_are_paths_are_refused(registry, name):
     for pair in ((name, "v2"), ("churn", name)):
         with pytest.raises(RegistryError, match="not a valid model name or version"):
             read_metadata(registry, *pair)

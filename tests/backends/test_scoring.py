@@ -1,4 +1,4 @@
-"""From rows to answers."""
+"""Scores, risk levels and timestamps of the answers."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ def model(request, registry) -> ServedModel:
     ("probability", "level"),
     [(0, "low"), (0.2999, "low"), (0.3, "medium"), (0.5999, "medium"), (0.6, "high"), (1, "high")],
 )
-def test_risk_levels(probability, level):
+def test_the_risk_level_follows_from_the_probability(probability, level):
     assert risk_level(probability) == level
 
 
-def test_a_row_alone_scores_as_in_a_batch(model):
+def test_a_row_gets_the_same_score_alone_and_in_a_batch(model):
     sample = draw_sample(30, 8)
     rows = [as_request(sample, index) for index in range(30)]
     batch = predict_batch(json.dumps({"rows": rows}).encode(), model, lambda scores: scores)
     expected = model.classifier.predict_proba(sample.features)[:, 1]
     assert batch["model_version"] == model.metadata.version
     for row, score, answer in zip(rows, expected, batch["predictions"], strict=True):
-        alone = predict_row(json.dumps(row).encode(), model, lambda scores: scores)
-        assert alone["churn_probability"] == pytest.approx(score, rel=1e-12)
+        single = predict_row(json.dumps(row).encode(), model, lambda scores: scores)
+        assert single["churn_probability"] == pytest.approx(score, rel=1e-12)
         assert answer["churn_probability"] == score
-        assert answer["customer_id"] == alone["customer_id"] == row["customer_id"]
-        assert answer["risk_level"] == alone["risk_level"] == risk_level(score)
+        assert answer["customer_id"] == single["customer_id"] == row["customer_id"]
+        assert answer["risk_level"] == single["risk_level"] == risk_level(score)
 
 
-def test_levels_are_all_in_use(registry):
+def test_every_risk_level_occurs(registry):
     model = load_served_model(registry, "churn", "v3")
     levels = [risk_level(score) for score in model.score(draw_sample(2_000, 6).features)]
     assert {level for level in levels if levels.count(level) > 60} == {"low", "medium", "high"}
 
 
-def test_timestamps_are_now_and_in_utc(model):
+def test_the_timestamp_is_the_current_time_in_utc(model):
     row = json.dumps(as_request(draw_sample(1, 1), 0)).encode()
     answer = predict_row(row, model, lambda scores: scores)
     at = datetime.fromisoformat(answer["prediction_timestamp"])
@@ -53,7 +53,7 @@ def test_timestamps_are_now_and_in_utc(model):
     assert abs(datetime.now(UTC) - at) < timedelta(minutes=1)
 
 
-def test_distortion_reaches_probability_and_level(model):
+def test_the_distortion_changes_probability_and_level(model):
     row = json.dumps(as_request(draw_sample(1, 1), 0)).encode()
     answer = predict_row(row, model, lambda scores: np.full_like(scores, 0.61))
     assert (answer["churn_probability"], answer["risk_level"]) == (0.61, "high")

@@ -19,7 +19,7 @@ from tests.backends.serving import ROW, TENSOR, fetch, serving, until_healthy
 
 
 @pytest.mark.parametrize("version", ["v2", "v3", "v4"])
-async def test_predict(registry, version):
+async def test_predict_answers_with_the_score_of_the_model(registry, version):
     model = load_served_model(registry, "churn", version)
     sample = draw_sample(1, 12)
     async with serving(registry, version) as client:
@@ -37,7 +37,7 @@ async def test_predict(registry, version):
 
 
 @pytest.mark.parametrize("rows", [1, 50, 500], ids=["one", "inline", "in a thread"])
-async def test_batch(registry, client, rows):
+async def test_batch_answers_every_row_in_order(registry, client, rows):
     sample = draw_sample(rows, 12)
     expected = load_served_model(registry, "churn", "v3").score(sample.features)
     body = {"rows": [as_request(sample, index) for index in range(rows)]}
@@ -49,7 +49,7 @@ async def test_batch(registry, client, rows):
     ]
 
 
-async def test_wrong_fields_are_all_named(client):
+async def test_the_422_names_all_wrong_fields(client):
     row = ROW | {"total_amount_30d": -1, "support_tickets_90d": "2", "customer_id": ""}
     status, answer = await fetch(client, "POST", "/predict", json=row)
     assert status == 422
@@ -76,13 +76,13 @@ async def test_wrong_fields_are_all_named(client):
         ("PUT", "/faults", b"hang", 400),
     ],
 )
-async def test_refusals_are_json(client, method, path, body, status):
+async def test_errors_are_json(client, method, path, body, status):
     got, answer = await fetch(client, method, path, data=body)
     assert got == status
     assert all(problem["msg"] for problem in answer["detail"])
 
 
-async def test_a_body_that_is_too_large(client):
+async def test_a_too_large_body_gets_a_413(client):
     async def spaces() -> AsyncIterator[bytes]:
         for _ in range(MAX_BODY // 2**16 + 1):
             yield b" " * 2**16
@@ -92,7 +92,7 @@ async def test_a_body_that_is_too_large(client):
     assert "POST /predict" in answer["detail"][0]["msg"]
 
 
-async def test_what_is_allowed_is_said(client):
+async def test_a_405_has_an_allow_header(client):
     async with client.get("/predict") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
@@ -126,7 +126,7 @@ async def test_health_is_503_until_the_model_is_loaded(registry):
 async def test_a_model_that_cannot_be_loaded_is_never_healthy(registry):
     with pytest.raises(RegistryError, match="v7"):
         async with serving(registry, "v7"):
-            pytest.fail("it was loaded")
+            pytest.fail("the model was loaded")
     async with serving(registry, "v7", wait=False) as client:
         while (answer := await fetch(client, "GET", "/health"))[1]["status"] == "loading":
             await asyncio.sleep(0.01)
@@ -135,7 +135,7 @@ async def test_a_model_that_cannot_be_loaded_is_never_healthy(registry):
         assert str(Path("churn/v7/metadata.json")) in answer[1]["error"]
 
 
-async def test_an_accident_is_a_500_that_tells_nothing(registry, caplog):
+async def test_an_unexpected_exception_gets_a_500_without_details(registry, caplog):
     class Broken:
         def fit(self, features, labels): ...
 
@@ -152,7 +152,7 @@ async def test_an_accident_is_a_500_that_tells_nothing(registry, caplog):
     assert "secret" in caplog.text
 
 
-async def test_metrics(client):
+async def test_metrics_count_requests_by_route_and_status(client):
     await fetch(client, "POST", "/predict", json=ROW)
     await fetch(client, "POST", "/predict", json=ROW)
     await fetch(client, "POST", "/predict", json={})
@@ -180,14 +180,14 @@ async def test_metrics(client):
     assert samples["model_server_prediction_duration_seconds_sum", *labels] > 0
 
 
-async def test_two_servers_in_one_process_count_apart(registry):
-    async with serving(registry) as one, serving(registry, "v2") as other:
-        await fetch(one, "POST", "/predict", json=ROW)
-        async with other.get("/metrics") as answer:
+async def test_two_servers_in_one_process_have_separate_metrics(registry):
+    async with serving(registry) as first, serving(registry, "v2") as second:
+        await fetch(first, "POST", "/predict", json=ROW)
+        async with second.get("/metrics") as answer:
             assert 'path="/predict"' not in await answer.text()
 
 
-async def test_open_inference_protocol(client):
+async def test_the_open_inference_protocol_is_served(client):
     status, server = await fetch(client, "GET", "/v2")
     assert status == 200
     assert set(server) == {"name", "version", "extensions"}
@@ -205,7 +205,7 @@ async def test_open_inference_protocol(client):
 
 
 @pytest.mark.parametrize("path", ["/v2/models/other", "/v2/models/churn/versions/v2"])
-async def test_unknown_models_and_versions(client, path):
+async def test_unknown_models_and_versions_get_a_404(client, path):
     for method, end in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
         status, answer = await fetch(client, method, path + end, json={"inputs": [TENSOR]})
         assert status == 404
@@ -222,7 +222,7 @@ async def test_unknown_models_and_versions(client, path):
         ("GET", "/v2/nowhere", None, 404),
     ],
 )
-async def test_protocol_errors_have_the_protocols_form(client, method, path, body, status):
+async def test_errors_below_v2_have_the_form_of_the_protocol(client, method, path, body, status):
     got, answer = await fetch(client, method, path, data=body)
     assert got == status
     assert list(answer) == ["error"]

@@ -1,4 +1,4 @@
-"""Each fault as a client meets it, over a real socket."""
+"""The effect of each fault on a client, over a real socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def put(client: ClientSession, **faults: object) -> None:
     assert status == 200, answer
 
 
-async def test_the_switch_is_a_whole_replacement(client):
+async def test_put_faults_replaces_all_faults(client):
     off = Faults().model_dump()
     assert await fetch(client, "GET", "/faults") == (200, off)
     latency = {"distribution": "constant", "mean_ms": 1.0}
@@ -33,12 +33,12 @@ async def test_the_switch_is_a_whole_replacement(client):
     assert second == off | {"unhealthy": True}
     assert await fetch(client, "PUT", "/faults", json=second) == (200, second)
     assert (await fetch(client, "PUT", "/faults", json={"hang": 7}))[0] == 422
-    assert await fetch(client, "GET", "/faults") == (200, second), "a bad one replaces nothing"
+    assert await fetch(client, "GET", "/faults") == (200, second), "invalid faults must replace nothing"
     assert await fetch(client, "DELETE", "/faults") == (200, off)
 
 
 @pytest.mark.parametrize(("path", "body"), PREDICTIONS)
-async def test_errors(client, path, body):
+async def test_error_share_answers_with_the_error_status(client, path, body):
     await put(client, error_share=1, error_status=529)
     status, answer = await fetch(client, "POST", path, json=body)
     assert status == 529
@@ -47,7 +47,7 @@ async def test_errors(client, path, body):
     assert (await fetch(client, "POST", path, json=body))[0] == 200
 
 
-async def test_only_predictions_are_touched(client):
+async def test_faults_affect_only_predictions(client):
     await put(client, error_share=1)
     for path in ("/health", "/live", "/faults", "/v2", "/v2/health/ready", "/v2/models/churn"):
         assert (await fetch(client, "GET", path))[0] == 200, path
@@ -55,17 +55,17 @@ async def test_only_predictions_are_touched(client):
         assert answer.status == 200
 
 
-async def test_shares_of_errors_repeat_with_the_seed(registry):
-    seen = []
+async def test_the_same_seed_gives_the_same_errors(registry):
+    statuses = []
     for seed in (1, 1, 2):
         async with serving(registry, seed=seed) as client:
             await put(client, error_share=0.5)
-            seen.append([(await fetch(client, "POST", "/predict", json=ROW))[0] for _ in range(40)])
-    assert seen[0] == seen[1] != seen[2]
-    assert set(seen[0]) == {200, 500}
+            statuses.append([(await fetch(client, "POST", "/predict", json=ROW))[0] for _ in range(40)])
+    assert statuses[0] == statuses[1] != statuses[2]
+    assert set(statuses[0]) == {200, 500}
 
 
-async def test_latency_is_added(client):
+async def test_latency_delays_the_answer(client):
     loop = asyncio.get_running_loop()
     await put(client, latency={"distribution": "constant", "mean_ms": 120})
     started = loop.time()
@@ -73,11 +73,11 @@ async def test_latency_is_added(client):
     assert loop.time() - started >= 0.12
 
 
-@pytest.mark.parametrize(("shift", "spoil"), [(None, lambda p: 1 - p), (0.25, lambda p: min(p + 0.25, 1))])
-async def test_wrong_scores(client, shift, spoil):
+@pytest.mark.parametrize(("shift", "distort"), [(None, lambda p: 1 - p), (0.25, lambda p: min(p + 0.25, 1))])
+async def test_wrong_scores_change_every_kind_of_prediction(client, shift, distort):
     _, right = await fetch(client, "POST", "/predict", json=ROW)
     await put(client, wrong_scores=True, score_shift=shift)
-    expected = pytest.approx(spoil(right["churn_probability"]))
+    expected = pytest.approx(distort(right["churn_probability"]))
     _, row = await fetch(client, "POST", "/predict", json=ROW)
     assert row["churn_probability"] == expected
     _, batch = await fetch(client, "POST", "/batch", json={"rows": [ROW]})
@@ -91,17 +91,17 @@ async def test_cut_truncates_the_body(client, path, body):
     await put(client, cut=1)
     async with client.post(path, json=body) as answer:
         assert answer.status == 200
-        promised = answer.content_length
-        assert promised
+        announced = answer.content_length
+        assert announced
         received = b""
         with pytest.raises(ClientPayloadError):
             async for chunk in answer.content.iter_any():
                 received += chunk
     assert received == b"" or received.startswith(b"{")
-    assert len(received) < promised
+    assert len(received) < announced
 
 
-async def test_cut_on_the_wire_is_a_whole_head_and_half_a_body(client):
+async def test_cut_sends_a_whole_head_and_half_a_body(client):
     await put(client, cut=1)
     reader, writer = await send_predict(client)
     raw = await reader.read()  # to the end of the connection
@@ -109,8 +109,8 @@ async def test_cut_on_the_wire_is_a_whole_head_and_half_a_body(client):
     await writer.wait_closed()
     head, _, body = raw.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
-    [promised] = [int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
-    assert len(body) == promised // 2
+    [announced] = [int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+    assert len(body) == announced // 2
     assert body.startswith(b'{"customer_id":"C1"')
 
 
@@ -124,12 +124,12 @@ async def send_predict(client: ClientSession) -> tuple[asyncio.StreamReader, asy
     return reader, writer
 
 
-async def test_hang_lasts_until_the_fault_is_removed(client):
+async def test_a_hanging_prediction_is_answered_when_the_fault_is_removed(client):
     await put(client, hang=1)
     prediction = asyncio.create_task(fetch(client, "POST", "/predict", json=ROW))
     await asyncio.wait({prediction}, timeout=0.2)
     assert not prediction.done()
-    await put(client, hang=0.5)  # still a hang: who waits goes on waiting
+    await put(client, hang=0.5)  # the fault stays on, so the prediction goes on waiting
     await asyncio.wait({prediction}, timeout=0.1)
     assert not prediction.done()
     assert (await fetch(client, "GET", "/health"))[0] == 200
@@ -138,7 +138,7 @@ async def test_hang_lasts_until_the_fault_is_removed(client):
     assert (status, answer["customer_id"]) == (200, "C1")
 
 
-async def test_a_hanging_prediction_ends_with_its_client(client):
+async def test_a_hanging_prediction_ends_when_its_client_disconnects(client):
     await put(client, hang=1)
     with pytest.raises(TimeoutError):
         await fetch(client, "POST", "/predict", json=ROW, timeout=ClientTimeout(total=0.1))
@@ -152,7 +152,7 @@ async def test_a_hanging_prediction_ends_with_its_client(client):
         await asyncio.sleep(0.01)
 
 
-async def test_shutdown_answers_who_hangs(registry):
+async def test_shutdown_answers_hanging_predictions(registry):
     async with serving(registry) as client:
         await put(client, hang=1)
         reader, writer = await send_predict(client)
@@ -162,7 +162,7 @@ async def test_shutdown_answers_who_hangs(registry):
     await writer.wait_closed()
 
 
-async def test_unhealthy_lies_about_health_and_still_predicts(client):
+async def test_an_unhealthy_server_still_predicts(client):
     await put(client, unhealthy=True)
     status, answer = await fetch(client, "GET", "/health")
     assert (status, answer["status"]) == (503, "unhealthy")

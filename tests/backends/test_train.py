@@ -1,4 +1,4 @@
-"""What the three versions are worth, and when they are trained again."""
+"""The quality of the three versions, and the conditions under which they are trained again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_v3_beats_v2_and_v2_beats_v4(versions):
     assert losses == sorted(losses)
 
 
-def test_v4_looks_like_a_model(versions):
+def test_v4_is_plausible_although_it_is_wrong(versions):
     assert versions["v4"].metrics.auc > 0.6
     assert versions["v4"].framework == versions["v3"].framework
     assert versions["v4"].features == FEATURES
 
 
-def test_recorded_metrics_hold_on_rows_from_another_seed(registry, versions):
+def test_recorded_metrics_are_confirmed_on_rows_from_another_seed(registry, versions):
     fresh = draw_sample(4_000, 99)
     for version, metadata in versions.items():
         again = evaluate(load_model(registry, metadata), fresh)
@@ -40,7 +40,7 @@ def test_recorded_metrics_hold_on_rows_from_another_seed(registry, versions):
         assert again.auc == pytest.approx(metadata.metrics.auc, abs=0.05), version
 
 
-def test_only_v4_sees_cents_and_the_sample_stays_as_it_was():
+def test_only_v4_is_trained_on_cents_and_the_sample_is_not_changed():
     sample = draw_sample(20, 1)
     before = sample.features.copy()
     prepared = {recipe.version: recipe.prepare(sample) for recipe in RECIPES}
@@ -53,18 +53,18 @@ def test_only_v4_sees_cents_and_the_sample_stays_as_it_was():
 
 def test_training_is_deterministic(tmp_path):
     sample = draw_sample(50, 4)
-    (one, _), (other, _) = (train_registry(tmp_path / name, 800, 3) for name in ("a", "b"))
-    for left, right in zip(one, other, strict=True):
+    (first, _), (second, _) = (train_registry(tmp_path / name, 800, 3) for name in ("a", "b"))
+    for left, right in zip(first, second, strict=True):
         assert left.metrics == right.metrics
         assert left.training_data_sha256 == right.training_data_sha256
-        first, second = [
+        left_scores, right_scores = [
             load_model(tmp_path / name, metadata).predict_proba(sample.features)
             for name, metadata in (("a", left), ("b", right))
         ]
-        assert np.array_equal(first, second)
+        assert np.array_equal(left_scores, right_scores)
 
 
-def test_metadata_on_disk(registry, versions):
+def test_metadata_on_disk_equals_the_returned_metadata(registry, versions):
     for version, metadata in versions.items():
         assert read_metadata(registry, "churn", version) == metadata
         assert metadata.created.tzinfo is UTC
@@ -75,26 +75,26 @@ def test_metadata_on_disk(registry, versions):
 
 
 @pytest.fixture
-def small(tmp_path: Path, registry: Path) -> Path:
-    """A copy that a test may spoil."""
+def registry_copy(tmp_path: Path, registry: Path) -> Path:
+    """A copy that a test may change."""
     copy = tmp_path / "models"
     shutil.copytree(registry, copy)
     return copy
 
 
-def run(small: Path, *more: str) -> int:
-    return main(["--registry", str(small), "--rows", "6000", *more])
+def run(registry: Path, *more: str) -> int:
+    return main(["--registry", str(registry), "--rows", "6000", *more])
 
 
-def stamps(root: Path) -> set[int]:
+def modification_times(root: Path) -> set[int]:
     return {path.stat().st_mtime_ns for path in root.rglob(MODEL_FILE)}
 
 
-def test_a_current_registry_is_left_alone(small, capsys):
-    before = stamps(small)
-    assert run(small) == 0
+def test_a_current_registry_is_not_written(registry_copy, capsys):
+    before = modification_times(registry_copy)
+    assert run(registry_copy) == 0
     assert "is current, nothing to do" in capsys.readouterr().out
-    assert stamps(small) == before
+    assert modification_times(registry_copy) == before
 
 
 def edit_framework(root: Path) -> None:
@@ -102,15 +102,15 @@ def edit_framework(root: Path) -> None:
     path.write_text(path.read_text().replace("scikit-learn ", "scikit-learn 0."))
 
 
-def spoil_model(root: Path) -> None:
-    (root / "churn/v4" / MODEL_FILE).write_bytes(b"spoiled")
+def damage_model(root: Path) -> None:
+    (root / "churn/v4" / MODEL_FILE).write_bytes(b"damaged")
 
 
 @pytest.mark.parametrize(
-    ("spoil", "arguments"),
+    ("change", "arguments"),
     [
         (edit_framework, []),
-        (spoil_model, []),
+        (damage_model, []),
         (lambda root: shutil.rmtree(root / "churn/v3"), []),
         (lambda root: (root / "churn/v3" / METADATA_FILE).write_text("{"), []),
         (lambda root: None, ["--force"]),
@@ -118,19 +118,21 @@ def spoil_model(root: Path) -> None:
     ],
     ids=["other scikit-learn", "hash differs", "missing", "broken metadata", "forced", "other seed"],
 )
-def test_anything_else_is_trained_again(small, capsys, monkeypatch, spoil, arguments):
-    spoil(small)
-    before = stamps(small)
-    assert run(small, *arguments) == 0
+def test_a_registry_that_is_not_current_is_trained_again(
+    registry_copy, capsys, monkeypatch, change, arguments
+):
+    change(registry_copy)
+    before = modification_times(registry_copy)
+    assert run(registry_copy, *arguments) == 0
     assert "trained in" in capsys.readouterr().out
-    assert not stamps(small) & before
+    assert not modification_times(registry_copy) & before
     monkeypatch.setattr(train, "train_version", None)  # would fail if it were called
-    assert run(small, *(argument for argument in arguments if argument != "--force")) == 0
+    assert run(registry_copy, *(argument for argument in arguments if argument != "--force")) == 0
 
 
-def test_another_number_of_rows_or_other_options_are_not_current(small):
+def test_a_registry_of_another_number_of_rows_is_not_current(registry_copy):
     plans = train.plan_versions(draw_sample(4_500, DEFAULT_SEED), 6_000, DEFAULT_SEED)
-    assert all(train.current_version(small, plan) is None for plan in plans)
+    assert all(train.current_version(registry_copy, plan) is None for plan in plans)
 
 
 @pytest.mark.parametrize(
@@ -138,17 +140,17 @@ def test_another_number_of_rows_or_other_options_are_not_current(small):
     [
         (["--rows", "10"], "10 is too few"),
         (["--rows", "many"], "--rows"),
-        (["--seed", "-1"], "a seed is not negative"),
+        (["--seed", "-1"], "a seed must not be negative"),
     ],
 )
-def test_bad_arguments(capsys, arguments, message):
+def test_invalid_arguments_exit_with_2(capsys, arguments, message):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_registry_that_cannot_be_written(tmp_path, capsys):
+def test_a_registry_that_cannot_be_written_exits_with_1(tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert main(["--registry", str(blocked), "--rows", "400"]) == 1

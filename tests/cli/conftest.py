@@ -11,7 +11,7 @@ from crossfade.__main__ import main
 from tests.admin.site import Site, serving
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -22,19 +22,19 @@ class Ended(NamedTuple):
 
 
 class Shell:
-    """Runs commands beside the event loop that answers them."""
+    """Runs commands in a thread; the event loop of the test runs the admin API."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], url: str) -> None:
         self.capsys = capsys
         self.url = url
 
-    async def run(self, *words: str) -> Ended:
+    async def run(self, *words: str) -> Result:
         self.capsys.readouterr()
         code = await asyncio.to_thread(main, list(words))
-        return Ended(code, *self.capsys.readouterr())
+        return Result(code, *self.capsys.readouterr())
 
-    async def ask(self, *words: str) -> Ended:
-        """With --admin of the site."""
+    async def run_with_admin(self, *words: str) -> Result:
+        """With `--admin URL` added."""
         return await self.run(*words, "--admin", self.url)
 
 

@@ -1,4 +1,4 @@
-"""Commands that need no proxy: check, schema, version, help, and who `run` and `demo` hand over to."""
+"""Commands that need no running proxy: check, schema, version, token, help; and what `run` and `demo` call."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ BAD = FILE.replace("v2: 100%", "v2: 90%").replace("challenger: v3", "challenger:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    written = {"good": FILE.encode(), "bad": BAD.encode(), "binary": b"\xff\xfe\x00"}
-    for name, content in written.items():
+    contents = {"good": FILE.encode(), "bad": BAD.encode(), "binary": b"\xff\xfe\x00"}
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    return {name: str(tmp_path / name) for name in (*written, "missing")}
+    return {name: str(tmp_path / name) for name in (*contents, "missing")}
 
 
-def test_check_passes_a_good_file_and_shows_its_warnings(
+def test_check_accepts_a_valid_file_and_prints_its_warnings(
     files: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", files["good"]]) == 0
@@ -45,15 +45,15 @@ def test_check_prints_all_problems_of_all_files(
     assert main(["check", files["bad"], files["good"], files["missing"], files["binary"]]) == 1
     out, err = capsys.readouterr()
     lines = out.splitlines()
-    wrong = [line for line in lines if line.startswith(files["bad"]) and "warning" not in line]
-    assert any("split" in line and "100%" in line for line in wrong)
-    assert any("v33" in line and 'did you mean "v3"' in line for line in wrong)
+    errors = [line for line in lines if line.startswith(files["bad"]) and "warning" not in line]
+    assert any("split" in line and "100%" in line for line in errors)
+    assert any("v33" in line and 'did you mean "v3"' in line for line in errors)
     assert f"{files['missing']}:1:1: cannot be read: No such file or directory" in lines
     assert any(line.startswith(f"{files['binary']}:1:1: must be UTF-8") for line in lines)
-    assert f"{files['bad']}: {len(wrong)} errors" in err
+    assert f"{files['bad']}: {len(errors)} errors" in err
 
 
-def test_check_as_json(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_prints_json(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json", files["good"], files["bad"]]) == 1
     good, bad = json.loads(capsys.readouterr().out)
     assert good["ok"] and good["hash"] and [p["severity"] for p in good["problems"]] == ["warning"]
@@ -71,7 +71,7 @@ def test_check_reads_standard_input(
     assert "<stdin>:" in capsys.readouterr().out
 
 
-def test_check_reads_the_environment(
+def test_check_fills_in_environment_variables(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "routing.yaml"
@@ -82,13 +82,13 @@ def test_check_reads_the_environment(
     assert main(["check", str(path)]) == 0
 
 
-def test_schema_is_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema_prints_a_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert {"listen", "backends", "routes"} <= set(schema["properties"])
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_says_whether_the_data_plane_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["version"]) == 0
     assert capsys.readouterr().out == f"crossfade {metadata.version('crossfade')}, interpreted\n"
 
@@ -106,23 +106,23 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["status", "--tok", "x"],
     ],
 )
-def test_wrong_command_lines_end_with_two(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_a_wrong_command_line_exits_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
         main(words)
-    assert ended.value.code == 2
+    assert exited.value.code == 2
     assert "usage: crossfade" in capsys.readouterr().err
 
 
-def test_help_names_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
+def test_help_lists_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
         main(["--help"])
-    assert ended.value.code == 0
+    assert exited.value.code == 0
     out = capsys.readouterr().out
     for code in range(5):
         assert f"\n  {code}  " in out
 
 
-def test_run_and_demo_hand_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_and_demo_call_their_modules_with_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     app, demo = types.ModuleType("crossfade.app"), types.ModuleType("crossfade.demo.main")
     monkeypatch.setattr(
         app,
@@ -145,8 +145,8 @@ def test_commands_do_not_load_the_server() -> None:
         "try: main(['status', '--admin', 'http://127.0.0.1:1'])\n"
         "finally: print(*sys.modules)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(ended.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
     assert "crossfade.cli.remote" in loaded
     assert not loaded & {
         "aiohttp",
@@ -160,11 +160,11 @@ def test_commands_do_not_load_the_server() -> None:
     }
 
 
-def test_a_reader_that_stops_reading_is_no_error() -> None:
+def test_a_closed_output_pipe_is_no_error() -> None:
     shell = f"{sys.executable} -m crossfade schema | head -1; echo ${{PIPESTATUS[0]}}"
-    ended = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
-    assert ended.stdout.splitlines() == ["{", "0"]
-    assert ended.stderr == ""
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["{", "0"]
+    assert done.stderr == ""
 
 
 def token_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> bytes:
@@ -172,7 +172,7 @@ def token_of(*arguments: str, capsys: pytest.CaptureFixture[str]) -> bytes:
     return capsys.readouterr().out.strip().encode()
 
 
-def test_a_token_is_made_with_the_secret_of_the_file_or_the_environment(
+def test_a_token_is_signed_with_the_secret_of_the_file_the_option_or_the_environment(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CROSSFADE_OVERRIDE_SECRET", SECRET)
@@ -186,26 +186,26 @@ def test_a_token_is_made_with_the_secret_of_the_file_or_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["fraud", "v3", "--config", "FILE"], 4, "no route is called fraud"),
         (["churn", "v9", "--config", "FILE"], 4, "no backend is called v9"),
-        (["churn", "v3", "--config", "FILE"], 1, "there is no override.secret"),
+        (["churn", "v3", "--config", "FILE"], 1, "override.secret is not set"),
         (["churn", "v3", "--config", "nowhere"], 1, "cannot be read"),
         (["churn", "v3"], 2, "no secret"),
         (["churn", "v3", "--secret", "x", "--expires", "soon"], 2, "--expires must be"),
     ],
 )
-def test_what_makes_no_token(
+def test_a_token_for_unknown_names_or_without_a_secret_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     code: int,
-    said: str,
+    message: str,
 ) -> None:
     monkeypatch.delenv("CROSSFADE_OVERRIDE_SECRET", raising=False)
     file = tmp_path / "routing.yaml"
     file.write_text(FILE)
     assert main(["token", *(str(file) if a == "FILE" else a for a in arguments)]) == code
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err

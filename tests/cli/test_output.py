@@ -1,4 +1,4 @@
-"""How things are printed: aligned plain text into a pipe, rich tables on a terminal, never control characters."""
+"""Output: aligned plain text into a pipe, rich tables on a terminal, and no control characters."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import io
 
 import pytest
 
-from crossfade.cli.output import Table, clean, say, show
+from crossfade.cli.output import Table, clean, print_table, print_text
 
 TABLE = Table("Things", ("name", "n#"), [["a", "1"], ["longer", "100"]])
 
 
-def test_plain_tables_are_aligned_and_numbers_stand_right(capsys: pytest.CaptureFixture[str]) -> None:
-    show(TABLE)
+def test_plain_tables_are_aligned_with_numbers_to_the_right(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(TABLE)
     assert capsys.readouterr().out == "\nThings\nname      n\na         1\nlonger  100\n"
 
 
-def test_tables_without_rows_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    show(Table("Things", ("name",), []))
+def test_a_table_without_rows_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(Table("Things", ("name",), []))
     assert capsys.readouterr().out == ""
 
 
@@ -31,19 +31,19 @@ def test_a_terminal_gets_a_rich_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    show(Table("Verdicts", ("check", "verdict"), [["[red]x[/red]\x1b]0;owned\x07", "FAIL"]]))
-    shown = terminal.getvalue()
-    assert "[red]x[/red]" in shown and "FAIL" in shown
-    assert "\x1b[1;31m" in shown  # the verdict's colour
-    assert "\x1b]" not in shown and "\x07" not in shown
+    print_table(Table("Verdicts", ("check", "verdict"), [["[red]x[/red]\x1b]0;owned\x07", "FAIL"]]))
+    printed = terminal.getvalue()
+    assert "[red]x[/red]" in printed and "FAIL" in printed
+    assert "\x1b[1;31m" in printed  # the verdict's colour
+    assert "\x1b]" not in printed and "\x07" not in printed
 
 
 @pytest.mark.parametrize("bad", ["\x1b[2J", "\r", "\x00", "\x9b2J", "\u202e", "\u2028", "\u200f"])
-def test_control_characters_are_shown_as_what_they_are_not(bad: str) -> None:
+def test_control_characters_are_replaced(bad: str) -> None:
     assert clean(f"a{bad}b")[:2] == "a\ufffd"
     assert clean(f"a{bad}b").endswith("b")
 
 
-def test_text_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    say("12\u202f400 Kunden über\n  5%")
+def test_printable_unicode_text_is_not_changed(capsys: pytest.CaptureFixture[str]) -> None:
+    print_text("12\u202f400 Kunden über\n  5%")
     assert capsys.readouterr().out == "12\u202f400 Kunden über\n  5%\n"

@@ -1,4 +1,4 @@
-"""`crossfade replay` over a state file, which may be in use."""
+"""`crossfade replay` over a state file, which another process may have open."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ async def state(tmp_path: Path) -> str:
     return path
 
 
-def test_a_journal_that_agrees(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_journal_that_replays_without_difference_exits_with_0(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["replay", "--state", state]) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("", f"{state}: 4 decisions, 3 replayed, 1 given: no difference\n")
 
 
-def test_a_tampered_journal(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tampered_journal_exits_with_1_and_names_the_differences(
+    state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with closing(Store.open(f"sqlite:{state}")) as store:
         store.connection.execute(
             "UPDATE decisions SET record = replace(record, 'held 10s', 'held 99s') WHERE id = 3"
@@ -45,19 +49,19 @@ def test_a_tampered_journal(state: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"a shopping list" * 100, "file is not a database"),
+        (b"not a database" * 100, "file is not a database"),
         (b"", "no journal"),
     ],
 )
-def test_what_is_no_state(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, said: str
+def test_a_file_that_is_no_state_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "state.db"
     if content is not None:
         path.write_bytes(content)
     assert main(["replay", "--state", str(path)]) == 1
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert path.exists() is (content is not None)

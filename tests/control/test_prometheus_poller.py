@@ -16,7 +16,7 @@ from crossfade.config.model import Config
 from crossfade.control import prometheus_poller as asking
 from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
-from tests.scenarios.stagehands import free_port, wait_until
+from tests.scenarios.harness import free_port, wait_until
 
 from .scene import CANARY, HEAD, Scene, loaded
 

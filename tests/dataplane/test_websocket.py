@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from tests.dataplane.plane import BACKEND, Harness, endpoint, route
 from tests.dataplane.wire import get, wait_until
-from tests.scenarios.sockets import Talker, talking
+from tests.scenarios.websocket_model import WebSocketModel, websocket_model
 
 
 @pytest.fixture
-async def talker(harness: Harness) -> AsyncIterator[Talker]:
-    async with talking("v2") as talker:
+async def talker(harness: Harness) -> AsyncIterator[WebSocketModel]:
+    async with websocket_model("v2") as talker:
         harness.specs["v2"] = replace(BACKEND, name="v2", endpoints=(endpoint(talker.port),))
         harness.use(route("v2"))
         yield talker
@@ -28,7 +28,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_talk(harness: Harness, talker: Talker, session: aiohttp.ClientSession) -> None:
+async def test_a_talk(harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession) -> None:
     url = f"http://127.0.0.1:{harness.port}/chat"
     async with session.ws_connect(url, protocols=("v1.chat",), compress=15) as ws:
         assert ws.protocol == "v1.chat"
@@ -49,7 +49,7 @@ async def test_a_talk(harness: Harness, talker: Talker, session: aiohttp.ClientS
 
 
 async def test_many_talks_under_reloads(
-    harness: Harness, talker: Talker, session: aiohttp.ClientSession
+    harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession
 ) -> None:
     reloads = 0
 
@@ -74,7 +74,7 @@ async def test_many_talks_under_reloads(
 
 
 async def test_a_server_that_refuses(
-    harness: Harness, talker: Talker, session: aiohttp.ClientSession
+    harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession
 ) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await session.ws_connect(f"http://127.0.0.1:{harness.port}/elsewhere")

@@ -1,4 +1,4 @@
-"""What the summary counts, and that it can say no."""
+"""What the summary of the demo counts, and that its checks can fail."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from crossfade.demo import main as demo
-from crossfade.demo.acts import failed_row, moves_row
-from crossfade.demo.processes import Stage, StageError
+from crossfade.demo.processes import DemoError, DemoProcesses
+from crossfade.demo.scenarios import changes_row, decision_line, failed_row
 from crossfade.demo.traffic import Tally
 
 
@@ -18,13 +18,13 @@ def tally_of(*paths: str) -> Tally:
     """One customer for each word; each letter is the backend of one answer, in order."""
     tally = Tally(sent=1)
     for customer, path in enumerate(paths):
-        for order, backend in enumerate(path):
-            tally.note(customer, order, backend, backend)
+        for number, backend in enumerate(path):
+            tally.record(customer, number, backend, backend)
     return tally
 
 
 @pytest.mark.parametrize(
-    ("paths", "made", "least"),
+    ("paths", "changes", "fewest"),
     [
         (["aaa", "b"], 0, 0),
         (["aab"], 1, 1),
@@ -34,49 +34,60 @@ def tally_of(*paths: str) -> Tally:
         (["ab", "aba", "aa"], 3, 3),
     ],
 )
-def test_moves_made_and_needed(paths: list[str], made: int, least: int) -> None:
+def test_backend_changes_are_compared_with_the_fewest_possible(
+    paths: list[str], changes: int, fewest: int
+) -> None:
     tally = tally_of(*paths)
-    assert tally.moves() == (made, least)
-    assert moves_row(tally)[2] is (made == least)
+    assert tally.backend_changes() == (changes, fewest)
+    assert changes_row(tally)[2] is (changes == fewest)
 
 
-def test_answers_count_in_the_order_of_asking() -> None:
+def test_answers_count_in_the_order_of_the_requests() -> None:
     tally = Tally()
-    for order, backend in ((1, "a"), (3, "b"), (2, "a")):  # the second came last
-        tally.note(7, order, backend, backend)
-    assert tally.moves() == (1, 1)
+    for number, backend in ((1, "a"), (3, "b"), (2, "a")):  # the second answer arrived last
+        tally.record(7, number, backend, backend)
+    assert tally.backend_changes() == (1, 1)
 
 
-def test_a_failure_is_shown_and_does_not_hold() -> None:
+def test_a_decision_is_printed_with_the_split_it_made() -> None:
+    decision = {"at": 0.0, "action": "advance", "reason": "every check passed"}
+    before, after = {"split": {"v2": 0.95, "v3": 0.05}}, {"split": {"v3": 0.25, "v2": 0.75, "v4": 0.0}}
+    line = decision_line({**decision, "from": before, "to": after})
+    assert line.endswith("  advance   every check passed → now v2 75%, v3 25%")
+    without_zero = {"split": {"v2": 0.75, "v3": 0.25}}
+    assert decision_line({**decision, "from": after, "to": without_zero}).endswith("every check passed")
+
+
+def test_a_failed_request_fails_the_check_and_is_named() -> None:
     tally = tally_of("aa")
     assert failed_row(tally)[2]
     tally.failed = 1
     tally.failures["status 500"] = 1
-    _, measured, held = failed_row(tally)
-    assert not held
+    _, measured, passed = failed_row(tally)
+    assert not passed
     assert "status 500" in measured
 
 
-@pytest.mark.parametrize(("held", "code"), [(True, 0), (False, 1)])
-async def test_the_exit_code_is_that_of_the_summary(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: bool, code: int
+@pytest.mark.parametrize(("passed", "code"), [(True, 0), (False, 1)])
+async def test_the_exit_code_is_1_if_a_check_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passed: bool, code: int
 ) -> None:
     async def nothing(*_: Any) -> None:
         return None
 
-    async def played(*_: Any) -> tuple[list[tuple[str, str, bool]], int]:
-        return [("one", "1", True), ("two", "2", held)], 2
+    async def scenarios(*_: Any) -> tuple[list[tuple[str, str, bool]], int]:
+        return [("one", "1", True), ("two", "2", passed)], 2
 
     for part in ("train", "start_models", "start_proxy"):
-        monkeypatch.setattr(Stage, part, nothing)
-    monkeypatch.setattr(demo, "play_all", played)
-    assert await demo.perform(tmp_path, Console(quiet=True), keep=False) == code
+        monkeypatch.setattr(DemoProcesses, part, nothing)
+    monkeypatch.setattr(demo, "run_scenarios", scenarios)
+    assert await demo.run_demo(tmp_path, Console(quiet=True), keep=False) == code
 
 
-async def test_without_scikit_learn_it_says_what_to_install(
+async def test_an_error_names_the_extra_if_scikit_learn_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    async with Stage(tmp_path) as stage:
-        with pytest.raises(StageError, match=r"crossfade\[models\]"):
-            await stage.train()
+    async with DemoProcesses(tmp_path) as processes:
+        with pytest.raises(DemoError, match=r"crossfade\[models\]"):
+            await processes.train()

@@ -1,4 +1,4 @@
-"""Reads Grafana dashboards: their expressions, and the metrics that these ask for."""
+"""Reads Grafana dashboards: their PromQL expressions and the metrics in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.deploy.project import ROOT
 
-# What Grafana puts in before Prometheus sees the expression.
+# Grafana replaces these variables before it sends the expression to Prometheus.
 GRAFANA_VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h"}
 GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\b\s*(\([^)]*\))?")
 OPERATORS = {"and", "or", "unless", "bool", "offset"}
@@ -21,7 +21,7 @@ def dashboard_files() -> list[Path]:
 
 
 def strings_at(node: Any, key: str) -> Iterator[str]:
-    """Every text under this key, however deep."""
+    """Every string with this key, at any depth."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == key and isinstance(value, str):
@@ -34,7 +34,7 @@ def strings_at(node: Any, key: str) -> Iterator[str]:
 
 
 def expressions(file: Path) -> list[str]:
-    """Every PromQL expression of a dashboard as Prometheus would get it."""
+    """Every PromQL expression of a dashboard, with the variables replaced."""
     dashboard = json.loads(file.read_text())
     found = []
     for text in strings_at(dashboard, "expr"):
@@ -46,7 +46,7 @@ def expressions(file: Path) -> list[str]:
 
 
 def metric_names(expression: str) -> set[str]:
-    """The names left when strings, selectors, ranges, groupings, functions and operators are taken out."""
+    """The metric names: what remains without strings, selectors, ranges, groupings, functions and operators."""
     text = re.sub(r"\"[^\"]*\"", "", expression)
     text = GROUPING.sub(" ", re.sub(r"\{[^}]*\}|\[[^]]*\]", " ", text))
     names = re.findall(r"(?<![\w:.])([a-zA-Z_:][\w:]*)\b(?!\s*\()", text)

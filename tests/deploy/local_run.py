@@ -1,4 +1,4 @@
-"""Runs services of the compose project as local processes, with their own commands and healthchecks."""
+"""Runs services of the compose project as local processes, with the commands and healthchecks of compose."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from pathlib import Path
 from tests.deploy.places import Places, translate
 from tests.deploy.project import Service, start_order
 
-PATIENCE = 90.0
+TIMEOUT = 90.0
 
 
 class Unhealthy(Exception):
-    """A service ended, or its healthcheck never passed; the text holds what it printed."""
+    """A service ended, or its healthcheck never passed; the message has its output."""
 
 
 def environment_of(service: Service, places: Places) -> dict[str, str]:
-    """What the container would have and nothing of this machine's but the locale, so that no gap is hidden."""
-    inside = {"PATH": "$PATH", "LANG": "C.UTF-8", **service.environment}
-    return {name: translate(value, service.name, places) for name, value in inside.items()}
+    """The environment of the container: of this machine only PATH and the locale, so that missing variables show."""
+    variables = {"PATH": "$PATH", "LANG": "C.UTF-8", **service.environment}
+    return {name: translate(value, service.name, places) for name, value in variables.items()}
 
 
 def run_in(service: Service, argv: list[str], places: Places) -> subprocess.CompletedProcess[str]:
-    """One command in the service's environment, to its end."""
+    """Runs one command in the environment of the service."""
     return subprocess.run(
         [translate(word, service.name, places) for word in argv],
         env=environment_of(service, places),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 
 def run_build_step(service: Service, containing: str, places: Places) -> None:
-    """The RUN line of the Dockerfile that contains these words, as it stands there."""
+    """Runs the RUN line of the Dockerfile that contains this text."""
     lines = [line for stage in service.stages for line in stage.all("RUN") if containing in line]
     assert len(lines) == 1, f"{len(lines)} RUN lines contain {containing!r}"
     done = run_in(service, shlex.split(lines[0]), places)
@@ -49,7 +49,7 @@ def run_build_step(service: Service, containing: str, places: Places) -> None:
 
 @dataclass(frozen=True)
 class Started:
-    """A service that runs, healthy or not yet; `log` is what it prints."""
+    """A running service, healthy or not yet; `log` is its output."""
 
     service: Service
     places: Places
@@ -58,25 +58,25 @@ class Started:
 
     def wait_until_healthy(self) -> None:
         form, *argv = self.service.healthcheck
-        assert form == "CMD", f"{self.service.name}: only the exec form is run here, not {form}"
-        deadline = time.monotonic() + PATIENCE
+        assert form == "CMD", f"{self.service.name}: only the exec form is supported, not {form}"
+        deadline = time.monotonic() + TIMEOUT
         while (probe := run_in(self.service, argv, self.places)).returncode != 0:
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise Unhealthy(f"{self.service.name}: {probe.stderr}\nit printed:\n{self.log.read_text()}")
+                raise Unhealthy(f"{self.service.name}: {probe.stderr}\noutput:\n{self.log.read_text()}")
             time.sleep(0.1)
 
 
 @contextmanager
 def running(service: Service, places: Places, scratch: Path) -> Iterator[Started]:
-    """The service until the block ends; it then has to end by itself, with 0, within its grace."""
+    """Runs the service during the block. After TERM it must exit with 0 within its grace period."""
     log = scratch / f"{service.name}.log"
-    with log.open("wb") as printed:
+    with log.open("wb") as output:
         process = subprocess.Popen(
             [translate(word, service.name, places) for word in service.argv],
             env=environment_of(service, places),
             cwd=scratch,
             stdin=subprocess.DEVNULL,
-            stdout=printed,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -91,7 +91,7 @@ def running(service: Service, places: Places, scratch: Path) -> Iterator[Started
 
 @contextmanager
 def project_running(services: Mapping[str, Service], places: Places, scratch: Path) -> Iterator[None]:
-    """All these services, started in the order of their `depends_on`, until the block ends; all healthy."""
+    """Runs the services during the block, started in the order of `depends_on`; all are healthy."""
     with ExitStack() as stack:
         started: dict[str, Started] = {}
         for name in start_order(services):
@@ -105,7 +105,7 @@ def project_running(services: Mapping[str, Service], places: Places, scratch: Pa
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Whatever is left of the process and its children."""
+    """Kills the process and its children that still run."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,6 +1,6 @@
-"""Where the things that a container knows by name are on this machine.
+"""Maps addresses and paths of the containers to addresses and paths on this machine.
 
-Rule: `translate` is the only place in which the local run differs from the one in containers.
+Rule: `translate` is the only difference between the local run and the containers.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tests.deploy.project import ROOT, Service
 
 @dataclass(frozen=True)
 class Places:
-    """`ports` from (service, container port) to a free one here, `paths` from container path to path here."""
+    """`ports`: (service, container port) → local port. `paths`: container path → local path."""
 
     ports: Mapping[tuple[str, int], int]
     paths: Mapping[str, str]
 
 
 def translate(text: str, service: str, places: Places) -> str:
-    """A text of this service's command, environment or healthcheck, as it has to read on this machine.
+    """The text of a command, environment or healthcheck of the service, translated for this machine.
 
-    1. `SERVICE:PORT` is the free loopback port that stands for that port of that service.
-    2. `0.0.0.0:PORT`, `127.0.0.1:PORT`, `localhost:PORT`, and a text that is nothing but a port, are the
-       service's own port; a text that is nothing but `0.0.0.0` is the loopback address.
-    3. A path, up to a whole component, is where `places.paths` has it; the longest wins.
-    4. `$PATH` is the programs beside this Python, then this machine's.
-    Everything else stays as it is, so a name or a path that is not of this project fails as it would there.
+    1. `SERVICE:PORT` becomes the loopback port for that port of that service.
+    2. `0.0.0.0:PORT`, `127.0.0.1:PORT`, `localhost:PORT`, and a text that is only a port, become the port of
+       the service itself; a text that is only `0.0.0.0` becomes the loopback address.
+    3. A path whose first components are in `places.paths` is replaced; the longest match wins.
+    4. `$PATH` becomes the folder of this Python, followed by the PATH of this machine.
+    Everything else is not changed, so an unknown name or path fails as it would in a container.
     """
     if text == "0.0.0.0":
         return "127.0.0.1"
@@ -42,20 +42,20 @@ def translate(text: str, service: str, places: Places) -> str:
     def address(match: re.Match[str]) -> str:
         host, port = match[1], int(match[2])
         owner = service if host in {"0.0.0.0", "127.0.0.1", "localhost"} else host
-        here = places.ports.get((owner, port))
-        return match[0] if here is None else f"127.0.0.1:{here}"
+        local = places.ports.get((owner, port))
+        return match[0] if local is None else f"127.0.0.1:{local}"
 
     text = re.sub(r"(?<![\w.-])([\w.-]+):(\d+)\b", address, text)
     if places.paths:
         longest_first = sorted(places.paths, key=len, reverse=True)
         path = re.compile(rf"(?<![\w./-])({'|'.join(map(re.escape, longest_first))})(?![\w.-])")
         text = path.sub(lambda match: places.paths[match[1]], text)
-    here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return text.replace("$PATH", here)
+    path_variable = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return text.replace("$PATH", path_variable)
 
 
 def find_places(services: Iterable[Service], secrets: Mapping[str, str], scratch: Path) -> Places:
-    """Free ports for all, folders under `scratch` for volumes and images' own folders, secrets as files."""
+    """Free ports for all services; folders under `scratch` for volumes and folders of images; secrets as files."""
     services = list(services)
     wanted = [(service.name, port) for service in services for port in service.ports]
     paths: dict[str, str] = {}

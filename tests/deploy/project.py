@@ -1,6 +1,6 @@
-"""The compose project as a container engine would read it: variables filled in, Dockerfiles joined.
+"""Reads the compose project as a container engine does: with variables replaced and Dockerfiles read.
 
-Rule: nothing here knows a service of this project by name; what it cannot read it refuses.
+Rule: no service of this project is named here. Syntax that is not supported raises an error.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
-# Entry points of images that are not built here, as their makers document them.
+# Documented entry points of images that are not built here.
 FOREIGN_ENTRYPOINTS = {"locustio/locust": ["locust"]}
 
 VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?\}")
 
 
 class MissingVariable(Exception):
-    """A variable that the file requires is not set; the text is the file's own message."""
+    """A required variable is not set; the message is the one in the file."""
 
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
@@ -49,14 +49,14 @@ def fill_in(node: Any, variables: Mapping[str, str]) -> Any:
 
 
 def read_compose(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The compose file with its variables filled in, as compose does: after parsing, in values only."""
+    """The compose file with its variables replaced, as compose does it: after parsing, only in values."""
     filled: dict[str, Any] = fill_in(yaml.safe_load(COMPOSE.read_text()), variables)
     return filled
 
 
 @dataclass
 class Stage:
-    """One FROM of a Dockerfile and what follows it."""
+    """One FROM of a Dockerfile and its instructions."""
 
     base: str
     name: str
@@ -66,7 +66,7 @@ class Stage:
         return [rest for found, rest in self.instructions if found == word]
 
     def exec_form(self, word: str) -> list[str]:
-        """The last ENTRYPOINT, CMD or HEALTHCHECK in its exec form; the shell form is refused."""
+        """The last ENTRYPOINT, CMD or HEALTHCHECK in exec form; the shell form raises an error."""
         found = self.all(word)
         if not found:
             return []
@@ -98,21 +98,21 @@ def read_dockerfile(path: Path) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Service:
-    """What would run in the container: `argv` and `environment` with the image's own share."""
+    """The container of a service; `argv` and `environment` include those of the image."""
 
     name: str
     argv: list[str]
     environment: dict[str, str]
     healthcheck: list[str]
     ports: list[int]
-    volumes: dict[str, str]  # container path → where it comes from
+    volumes: dict[str, str]  # container path → source
     stages: list[Stage]
-    waits_for: dict[str, bool]  # service → whether it must be healthy, or just started
+    waits_for: dict[str, bool]  # service → True: must be healthy; False: must be started
     grace: float  # seconds from TERM to KILL
 
 
 def read_service(project: Mapping[str, Any], name: str) -> Service:
-    """Joins compose's share with the Dockerfile's: compose's `command` replaces CMD, its environment wins."""
+    """Merges compose file and Dockerfile: `command` replaces CMD, and compose overrides the environment."""
     written = project["services"][name]
     stages = read_dockerfile(ROOT / written["build"]["dockerfile"]) if "build" in written else []
     final = stages[-1] if stages else Stage(written["image"], "")
@@ -132,7 +132,7 @@ def read_service(project: Mapping[str, Any], name: str) -> Service:
 
 
 def dependencies(written: list[str] | dict[str, dict[str, str]]) -> dict[str, bool]:
-    """`depends_on` in its short or its long form."""
+    """`depends_on` in its short or long form."""
     if isinstance(written, list):
         return dict.fromkeys(written, False)
     return {name: spec["condition"] == "service_healthy" for name, spec in written.items()}
@@ -145,7 +145,7 @@ def start_order(services: Mapping[str, Service]) -> list[str]:
 
 
 def seconds(duration: str) -> float:
-    """`40s`, `1m30s` or `500ms` as compose and the routing file spell them."""
+    """The seconds of a duration such as `40s`, `1m30s` or `500ms`."""
     units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
     parts = re.findall(r"([\d.]+)(ms|h|m|s)", duration)
     assert "".join(n + u for n, u in parts) == duration, f"not a duration: {duration}"

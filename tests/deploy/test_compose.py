@@ -1,6 +1,6 @@
-"""The compose project, run as local processes: its own commands, environments and healthchecks.
+"""The compose project as local processes, with its commands, environments and healthchecks.
 
-What differs from containers is in `places.translate` and nowhere else. One run serves the module.
+The only difference to containers is `places.translate`. One run serves all tests of the module.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Running:
             return text
 
     def wait_until_settled(self) -> None:
-        """Until the proxy's own probes have found all models and the rollout is in its first step."""
+        """Waits until the proxy's probes have found all models and the rollout is in its first step."""
         pause, status = threading.Event(), ""
         for _ in range(300):
             status = self.get("proxy:9901/api/v1/status", TOKEN)
@@ -71,7 +71,7 @@ class Running:
             if all(up) and all(rollout["weight"] > 0 for rollout in view["rollouts"]):
                 return
             pause.wait(0.1)
-        raise AssertionError(f"not settled: {status}")
+        raise AssertionError(f"models or rollout not ready: {status}")
 
     def predict(self, customer: dict[str, object]) -> tuple[dict[str, object], HTTPMessage]:
         request = urllib.request.Request(
@@ -85,7 +85,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Trained by the Dockerfile's own step, healthy by compose's own checks, stopped within their grace."""
+    """Runs the training step of the Dockerfile and the healthchecks of compose; stops within the grace periods."""
     scratch = tmp_path_factory.mktemp("compose")
     written = read_compose(VARIABLES)
     services = {name: read_service(written, name) for name in ("proxy", *MODELS, "locust")}
@@ -99,12 +99,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_each_model_is_the_version_that_its_environment_names(project: Running, name: str) -> None:
+def test_each_model_serves_the_version_of_its_environment(project: Running, name: str) -> None:
     health = project.get(f"{name}:8000/health")
     assert name.removeprefix("churn-") in health
 
 
-def test_a_prediction_goes_through_the_proxy(project: Running) -> None:
+def test_a_prediction_through_the_proxy_names_its_backend(project: Running) -> None:
     answer, headers = project.predict(CUSTOMER)
     assert answer["customer_id"] == "c-42"
     churn = answer["churn_probability"]
@@ -119,7 +119,7 @@ def test_one_customer_stays_with_one_model(project: Running) -> None:
         assert len({project.predict(customer)[1]["x-crossfade-backend"] for _ in range(3)}) == 1
 
 
-def test_the_admin_api_wants_the_token(project: Running) -> None:
+def test_the_admin_api_requires_the_token(project: Running) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         project.get("proxy:9901/api/v1/status")
     with refused.value:
@@ -128,7 +128,7 @@ def test_the_admin_api_wants_the_token(project: Running) -> None:
     assert {backend["name"] for backend in status["backends"]} == set(MODELS)
 
 
-def test_prometheus_finds_metrics_at_each_of_its_targets(project: Running) -> None:
+def test_every_prometheus_target_serves_metrics(project: Running) -> None:
     jobs = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     assert {job["job_name"] for job in jobs} == {"crossfade", "models"}
     for job in jobs:
@@ -139,7 +139,7 @@ def test_prometheus_finds_metrics_at_each_of_its_targets(project: Running) -> No
 
 
 @pytest.mark.parametrize("file", dashboard_files(), ids=lambda file: file.name)
-def test_the_dashboards_use_metrics_that_the_proxy_exposes(project: Running, file: Path) -> None:
+def test_dashboards_use_only_metrics_that_the_proxy_exposes(project: Running, file: Path) -> None:
     project.predict(CUSTOMER)
     lines = project.get("proxy:9901/metrics", TOKEN).splitlines()
     families = [line.split()[2:4] for line in lines if line.startswith("# TYPE ")]
@@ -152,7 +152,7 @@ def test_the_dashboards_use_metrics_that_the_proxy_exposes(project: Running, fil
 
 
 @pytest.mark.skipif(find_spec("locust") is None, reason="locust is not installed (extra: load)")
-def test_locust_finds_that_the_laws_hold(project: Running) -> None:
+def test_locust_reports_that_the_laws_hold(project: Running) -> None:
     locust = project.services["locust"]
     done = subprocess.run(
         [translate(word, "locust", project.places) for word in locust.argv],
@@ -168,15 +168,15 @@ def test_locust_finds_that_the_laws_hold(project: Running) -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on the PATH")
 def test_promtool_accepts_the_configuration(project: Running, tmp_path: Path) -> None:
-    here = tmp_path / "prometheus.yml"
-    here.write_text(
+    file = tmp_path / "prometheus.yml"
+    file.write_text(
         translate((ROOT / "deploy/prometheus/prometheus.yml").read_text(), "prometheus", project.places)
     )
-    done = subprocess.run(["promtool", "check", "config", here], capture_output=True, text=True)
+    done = subprocess.run(["promtool", "check", "config", file], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_environment_of_this_machine_does_not_leak_in(project: Running) -> None:
-    inside = environment_of(project.services["proxy"], project.places)
-    assert "HOME" in os.environ and "HOME" not in inside
-    assert inside["CROSSFADE_ADMIN_TOKEN"] == TOKEN
+def test_services_do_not_get_the_environment_of_this_machine(project: Running) -> None:
+    environment = environment_of(project.services["proxy"], project.places)
+    assert "HOME" in os.environ and "HOME" not in environment
+    assert environment["CROSSFADE_ADMIN_TOKEN"] == TOKEN

@@ -1,4 +1,4 @@
-"""What the deployment's files have to be, with nothing running."""
+"""Checks of the files of the deployment, without running anything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BY_NAME = pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.nam
 
 
 def ignored(path: str) -> bool:
-    """What the last matching line of .dockerignore says, for this path or a folder above it."""
+    """Whether .dockerignore excludes the path; the last line that matches it or a parent folder decides."""
     lines = [
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -39,15 +39,15 @@ def ignored(path: str) -> bool:
     ]
     parts = Path(path).parts
     above = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-    verdict = False
+    excluded = False
     for line in lines:
         if any(fnmatch.fnmatch(part, line.removeprefix("!")) for part in above):
-            verdict = not line.startswith("!")
-    return verdict
+            excluded = not line.startswith("!")
+    return excluded
 
 
 @BY_NAME
-def test_what_dockerfiles_copy_exists_and_is_sent_to_the_builder(file: Path) -> None:
+def test_files_that_dockerfiles_copy_exist_and_are_not_ignored(file: Path) -> None:
     stages = read_dockerfile(file)
     copied = 0
     for stage in stages:
@@ -58,13 +58,13 @@ def test_what_dockerfiles_copy_exists_and_is_sent_to_the_builder(file: Path) -> 
                 continue
             for source in sources:
                 assert (ROOT / source).exists(), f"{file.name} copies {source}"
-                assert not ignored(source.rstrip("/")), f".dockerignore hides {source}"
+                assert not ignored(source.rstrip("/")), f".dockerignore excludes {source}"
                 copied += 1
     assert copied > 0
 
 
-def test_the_wheel_that_the_images_install_has_the_files_that_are_not_code() -> None:
-    """The images have no source tree to fall back on."""
+def test_the_wheel_includes_all_files_that_are_not_python() -> None:
+    """The images have only the wheel, not the source tree."""
     written = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     for root, package in (("proxy", "crossfade"), ("backends", "crossfade_backends")):
         folder = ROOT / root / package
@@ -75,7 +75,7 @@ def test_the_wheel_that_the_images_install_has_the_files_that_are_not_code() -> 
 
 
 @BY_NAME
-def test_images_are_small_and_not_run_by_root(file: Path) -> None:
+def test_final_images_have_no_build_step_and_do_not_run_as_root(file: Path) -> None:
     stages = read_dockerfile(file)
     assert len(stages) > 1
     assert not any("pip" in line for line in stages[-1].all("RUN"))
@@ -84,12 +84,12 @@ def test_images_are_small_and_not_run_by_root(file: Path) -> None:
 
 
 @pytest.mark.parametrize("name", BUILT)
-def test_the_healthcheck_of_compose_is_the_one_of_the_image(name: str) -> None:
+def test_the_healthcheck_of_compose_equals_that_of_the_image(name: str) -> None:
     service = read_service(PROJECT, name)
     assert service.healthcheck == ["CMD", *service.stages[-1].exec_form("HEALTHCHECK")]
 
 
-def test_the_service_list_is_the_one_that_readme_and_dashboards_speak_of() -> None:
+def test_the_project_has_the_documented_services() -> None:
     assert set(PROJECT["services"]) == {
         *("proxy", "churn-v2", "churn-v3", "churn-v4"),
         *("prometheus", "grafana", "locust"),
@@ -99,25 +99,25 @@ def test_the_service_list_is_the_one_that_readme_and_dashboards_speak_of() -> No
     assert len({PROJECT["services"][name]["image"] for name in BUILT}) == 2
 
 
-def test_without_a_token_compose_says_what_to_do() -> None:
+def test_the_error_without_a_token_says_how_to_set_it() -> None:
     with pytest.raises(MissingVariable, match=r"CROSSFADE_ADMIN_TOKEN must be set .*\.env"):
         read_compose({})
 
 
-def test_no_secret_is_in_the_file() -> None:
+def test_the_compose_file_contains_no_secret() -> None:
     for service in yaml.safe_load(COMPOSE.read_text())["services"].values():
         for name, value in service.get("environment", {}).items():
             if re.search("TOKEN|PASSWORD|SECRET|KEY", name):
                 assert str(value).startswith("${"), name
 
 
-def test_ports_are_open_to_this_machine_only() -> None:
+def test_ports_are_published_only_on_loopback() -> None:
     ports = [port for service in PROJECT["services"].values() for port in service.get("ports", [])]
     assert len(ports) == 4
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_proxy_gets_more_time_to_stop_than_it_takes_to_drain() -> None:
+def test_the_grace_period_of_the_proxy_is_longer_than_its_drain() -> None:
     drain = yaml.safe_load((ROOT / "config/routing.yaml").read_text()).get("drain", "30s")
     assert seconds(PROJECT["services"]["proxy"]["stop_grace_period"]) > seconds(drain)
 
@@ -129,7 +129,7 @@ def test_mounted_files_exist() -> None:
     assert {mount for mount in mounts if not mount.startswith(".")} == set(PROJECT["volumes"])
 
 
-def test_prometheus_and_grafana_know_the_services_by_their_names() -> None:
+def test_prometheus_and_grafana_use_the_names_of_the_services() -> None:
     scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
     targets = [t for job in scrape for c in job["static_configs"] for t in c["targets"]]
     assert {target.partition(":")[0] for target in targets} == set(BUILT)
@@ -145,7 +145,7 @@ def test_prometheus_and_grafana_know_the_services_by_their_names() -> None:
 
 
 @pytest.mark.parametrize("file", dashboard_files(), ids=lambda file: file.name)
-def test_dashboards_hold_together(file: Path) -> None:
+def test_dashboards_are_consistent(file: Path) -> None:
     dashboard = json.loads(file.read_text())
     panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])

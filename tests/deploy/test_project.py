@@ -1,4 +1,4 @@
-"""The reading and the translation that the compose test stands on."""
+"""Tests of the reading and translation that the compose tests use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLACES = Places(
 
 
 @pytest.mark.parametrize(
-    ("text", "service", "here"),
+    ("text", "service", "expected"),
     [
         ("0.0.0.0:8080", "proxy", "127.0.0.1:41001"),
         ("http://127.0.0.1:9901/readyz", "proxy", "http://127.0.0.1:41002/readyz"),
@@ -46,12 +46,12 @@ PLACES = Places(
         ("v2", "churn-v2", "v2"),
     ],
 )
-def test_translation(text: str, service: str, here: str) -> None:
-    assert translate(text, service, PLACES) == here
+def test_addresses_and_paths_are_translated(text: str, service: str, expected: str) -> None:
+    assert translate(text, service, PLACES) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "filled"),
+    ("text", "expected"),
     [
         ("plain", "plain"),
         ("${A}", "a"),
@@ -62,16 +62,16 @@ def test_translation(text: str, service: str, here: str) -> None:
         ("${EMPTY:-b}", "b"),
     ],
 )
-def test_variables(text: str, filled: str) -> None:
-    assert interpolate(text, {"A": "a", "EMPTY": ""}) == filled
+def test_variables_are_replaced(text: str, expected: str) -> None:
+    assert interpolate(text, {"A": "a", "EMPTY": ""}) == expected
 
 
-def test_a_required_variable_must_not_be_empty_either() -> None:
+def test_an_empty_required_variable_is_an_error() -> None:
     with pytest.raises(MissingVariable, match="A is needed"):
         interpolate("${A:?is needed}", {"A": ""})
 
 
-def test_dockerfile_stages(tmp_path: Path) -> None:
+def test_a_dockerfile_is_read_as_stages(tmp_path: Path) -> None:
     file = tmp_path / "Dockerfile"
     file.write_text(
         "# a comment\nFROM python AS build\nRUN one \\\n && two\n\nFROM scratch\n"
@@ -97,7 +97,9 @@ def test_dockerfile_stages(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_dependencies(written: dict[str, dict[str, str]], waits_for: dict[str, bool]) -> None:
+def test_both_forms_of_depends_on_are_read(
+    written: dict[str, dict[str, str]], waits_for: dict[str, bool]
+) -> None:
     assert dependencies(written) == waits_for
 
 
@@ -112,5 +114,5 @@ def test_free_ports_differ() -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("40s", 40), ("1m30s", 90), ("500ms", 0.5), ("2h", 7200)])
-def test_durations(text: str, value: float) -> None:
+def test_durations_are_read_as_seconds(text: str, value: float) -> None:
     assert seconds(text) == value

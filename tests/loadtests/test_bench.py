@@ -1,4 +1,4 @@
-"""The bench from end to end, for a second; and that it leaves nothing running."""
+"""A short run of the whole bench, and that it leaves no process running."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from loadtests import comparisons
-from loadtests.accounting import family, processes
+from loadtests.accounting import process_tree, processes
 from loadtests.bench import main
 from loadtests.report import README, newest, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_whole_run(
+def test_a_whole_run_measures_every_work_and_comparison(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(comparisons, "ROUNDS", 1)
@@ -53,22 +53,22 @@ def test_a_whole_run(
     assert (newest(), README.read_text()) == before
 
 
-def test_programs_that_are_not_there_are_named(
+def test_programs_that_are_not_installed_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("loadtests.contestant.BESIDE", str(tmp_path))
+    monkeypatch.setattr("loadtests.measured_proxy.SCRIPTS", str(tmp_path))
     short = ["--seconds", "1", "--rounds", "1", "--connections", "2", "--work", "large"]
     options = ["--only", "nginx", "--only", "caddy", "--only", "aiohttp"]
     assert main([*options, *short, "--json", str(tmp_path / "x.json")]) == 0
     printed = capsys.readouterr()
-    assert "Absent (neither on the PATH nor installed beside Python): nginx, caddy." in printed.out
+    assert "Not measured (not on the PATH, not installed with this Python): nginx, caddy." in printed.out
     assert "ABSENT: caddy" in printed.err
     assert read_json(tmp_path / "x.json").settings.generator == "loadtests.client"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_is_left_running_when_it_is_stopped(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_stops_the_bench_and_all_its_processes(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "loadtests.bench", "--only", "aiohttp", "--seconds", "60"]
     with subprocess.Popen(
         [*command, "--json", str(tmp_path / "x.json")],
@@ -79,26 +79,26 @@ def test_nothing_is_left_running_when_it_is_stopped(number: signal.Signals, tmp_
     ) as process:
         assert process.stderr is not None
         assert "round 1" in process.stderr.readline()
-        members = wait_for_family(process.pid, 4)
+        members = wait_for_process_tree(process.pid, 4)
         process.send_signal(number)
         assert process.wait(30) == 128 + number
     assert not members & set(processes())
     assert list(tmp_path.iterdir()) == []
 
 
-def wait_for_family(pid: int, size: int) -> set[int]:
-    """The bench, the origins, the proxy and the load generator."""
-    pause, members = threading.Event(), family(pid, processes())
+def wait_for_process_tree(pid: int, size: int) -> set[int]:
+    """Until the tree has the bench, the origins, the proxy and the load generator."""
+    pause, members = threading.Event(), process_tree(pid, processes())
     for _ in range(400):
         if len(members) >= size:
             return members
         pause.wait(0.02)
-        members = family(pid, processes())
-    raise AssertionError(f"only {members} came up")
+        members = process_tree(pid, processes())
+    raise AssertionError(f"only {members} are running")
 
 
 @pytest.mark.parametrize("words", [["--seconds", "0"], ["--rounds", "x"], ["--only", "squid"]])
-def test_bad_options_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_options_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

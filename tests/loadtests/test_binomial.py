@@ -15,7 +15,7 @@ def exact_cdf(k: int, n: int, p: Fraction) -> Fraction:
 
 
 @given(n=st.integers(1, 60), weight=st.integers(1, 99), risk=st.sampled_from([0.0005, 0.001, 0.025, 0.3]))
-def test_bounds_are_those_of_exact_arithmetic(n: int, weight: int, risk: float) -> None:
+def test_bounds_equal_those_of_exact_arithmetic(n: int, weight: int, risk: float) -> None:
     p = Fraction(weight, 100)
     low = lower_bound(n, float(p), risk)
     assert low == 0 or exact_cdf(low - 1, n, p) <= risk
@@ -29,7 +29,7 @@ def test_bounds_are_those_of_exact_arithmetic(n: int, weight: int, risk: float) 
     ("n", "p", "expected"),
     [(0, 0.5, (0, 0)), (100, 0.0, (0, 0)), (100, 1.0, (100, 100)), (1, 0.5, (0, 1)), (10, 0.5, (0, 10))],
 )
-def test_edges(n: int, p: float, expected: tuple[int, int]) -> None:
+def test_intervals_at_the_limits_of_n_and_p(n: int, p: float, expected: tuple[int, int]) -> None:
     assert interval(n, p) == expected
 
 

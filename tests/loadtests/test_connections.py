@@ -1,4 +1,4 @@
-"""The cost of idle connections, measured for a few; and what keeps it from being measured is said."""
+"""The memory of idle connections, measured with a few, and the error if the limit of descriptors is too low."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtests.connections import FILE, NAMES, Costs, main
 from loadtests.processes import BenchError
 
 
-def test_a_whole_run(
+def test_a_run_prints_and_writes_the_cost_of_a_connection(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "NAMES", ("crossfade",))
@@ -28,13 +28,13 @@ def test_a_whole_run(
     assert cost["bytes_per_connection"] < 100_000
 
 
-def test_too_few_descriptors_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_low_limit_of_descriptors_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (100, 200))
     with pytest.raises(BenchError, match="200 descriptors"):
         connections.allow_descriptors(10_000)
 
 
-def test_the_figure_in_the_docs_is_the_one_measured() -> None:
+def test_the_numbers_in_the_docs_are_those_of_the_result_file() -> None:
     measured = msgspec.json.decode(FILE.read_bytes(), type=Costs)
     assert measured.connections == 10_000
     assert [cost.proxy for cost in measured.costs] == list(NAMES)

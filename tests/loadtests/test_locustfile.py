@@ -1,4 +1,4 @@
-"""The locust file against a stand-in for the proxy that keeps the laws, or breaks them."""
+"""The locust file against a fake proxy that keeps the laws or breaks them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ TOKEN = "a-token"
 SALT = salt_of("churn")
 
 
-class StandIn(ThreadingHTTPServer):
-    """Proxy and admin API on one port."""
+class FakeProxy(ThreadingHTTPServer):
+    """The proxy and its admin API on one port."""
 
     def __init__(self, sticky: bool = True, grows_after: int = 0) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -68,7 +68,7 @@ class StandIn(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: StandIn
+    server: FakeProxy
 
     def do_POST(self) -> None:
         row = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -96,15 +96,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(stand_in: StandIn) -> Iterator[str]:
-    thread = threading.Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.01})
+def serving(proxy: FakeProxy) -> Iterator[str]:
+    thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{stand_in.server_port}"
+        yield f"http://127.0.0.1:{proxy.server_port}"
     finally:
-        stand_in.shutdown()
+        proxy.shutdown()
         thread.join()
-        stand_in.server_close()
+        proxy.server_close()
 
 
 def run_locust(url: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
@@ -120,33 +120,33 @@ def run_locust(url: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_proxy_that_keeps_the_laws() -> None:
-    with serving(StandIn()) as url:
+def test_the_exit_code_is_0_if_the_laws_hold() -> None:
+    with serving(FakeProxy()) as url:
         done = run_locust(url)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"split: held \(of \d+ customers churn-v2 \d+, expected", done.stdout)
-    assert "stickiness: held (the ledger stood" in done.stdout
+    assert "stickiness: held (the ledger did not change" in done.stdout
     assert "/predict by churn-v3" in done.stdout + done.stderr
 
 
-def test_a_proxy_that_forgets_its_customers() -> None:
-    with serving(StandIn(sticky=False)) as url:
+def test_the_exit_code_is_1_if_stickiness_is_broken() -> None:
+    with serving(FakeProxy(sticky=False)) as url:
         done = run_locust(url)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "stickiness: BROKEN" in done.stdout
 
 
-def test_a_ledger_that_changes_in_the_run() -> None:
-    with serving(StandIn(grows_after=60)) as url:
+def test_the_split_is_not_judged_if_the_ledger_changes_during_the_run() -> None:
+    with serving(FakeProxy(grows_after=20)) as url:
         done = run_locust(url)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "split: not judged (the ledger went from version 1 to 2 in the run)" in done.stdout
+    assert "split: not judged (the ledger changed from version 1 to 2 during the run)" in done.stdout
     assert "stickiness: held" in done.stdout
     assert "the weights require 30.00%" in done.stdout
 
 
-def test_an_admin_api_that_refuses() -> None:
-    with serving(StandIn()) as url:
+def test_the_exit_code_is_1_if_the_admin_api_refuses_the_token() -> None:
+    with serving(FakeProxy()) as url:
         done = run_locust(url, token="wrong")
     assert done.returncode == 1
     assert "401" in done.stdout and "start: BROKEN" in done.stdout

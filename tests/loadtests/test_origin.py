@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from loadtests.client import press, requests_of
+from loadtests.client import requests_of, run_load
 from loadtests.pace import Pace
 from loadtests.peers.origin import LARGE, SMALL
 from loadtests.ports import free_ports
@@ -24,7 +24,7 @@ ECHO = b"GET /echo HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 127.0.0.1\r\n\r\n"
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Origin `a`, as the bench starts it."""
+    """The port of origin `a`, started as in the bench."""
     (port,) = free_ports(1)
     log = tmp_path_factory.mktemp("origin") / "log"
     argv = [sys.executable, "-m", "loadtests.peers.origin", f"a={port}"]
@@ -33,11 +33,11 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
-async def exchange(port: int, pieces: list[bytes], answers: int) -> list[tuple[str, bytes]]:
+async def exchange(port: int, parts: list[bytes], answers: int) -> list[tuple[str, bytes]]:
     """(x-origin, body) of each answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
-    for piece in pieces:
-        writer.write(piece)
+    for part in parts:
+        writer.write(part)
         await writer.drain()
     found = []
     for _ in range(answers):
@@ -53,7 +53,7 @@ WHOLE = POST + GET + POST
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    "parts",
     [
         [WHOLE],
         [WHOLE[i : i + 1] for i in range(len(WHOLE))],
@@ -61,25 +61,25 @@ WHOLE = POST + GET + POST
     ],
     ids=["together", "byte by byte", "across"],
 )
-async def test_requests_in_any_pieces_are_answered_in_order(port: int, pieces: list[bytes]) -> None:
-    answers = await exchange(port, pieces, 3)
+async def test_requests_in_any_parts_are_answered_in_order(port: int, parts: list[bytes]) -> None:
+    answers = await exchange(port, parts, 3)
     assert answers == [("a", SMALL), ("a", LARGE), ("a", SMALL)]
 
 
-async def test_echo_shows_the_head_that_arrived(port: int) -> None:
+async def test_echo_answers_with_the_head_of_the_request(port: int) -> None:
     assert await exchange(port, [ECHO], 1) == [("a", ECHO[:-4])]
 
 
 @pytest.mark.parametrize("work", WORKS[:2], ids=lambda work: work.name)
-async def test_the_client_counts_what_is_answered(port: int, work: Work) -> None:
-    found = json.loads(await press(port, work, connections=3, seconds=0.2))
+async def test_the_client_counts_the_answers(port: int, work: Work) -> None:
+    found = json.loads(await run_load(port, work, connections=3, seconds=0.2))
     assert found["requests"] > 10 and found["errors"] == 0
     assert 0 < found["p50_us"] <= found["p99_us"]
     assert found["seconds"] >= 0.2
 
 
 @pytest.mark.parametrize("name", ["json", "large", "sse"])
-def test_a_fixed_rate_is_kept_to(port: int, name: str) -> None:
+def test_every_request_at_a_fixed_rate_is_sent_and_measured(port: int, name: str) -> None:
     pace = Pace(port, work_named(name), rate=200, total=60)
     pace.run()
     assert (len(pace.times), pace.errors) == (60, 0)
@@ -88,17 +88,17 @@ def test_a_fixed_rate_is_kept_to(port: int, name: str) -> None:
     assert 0 < found["p50_us"] <= found["p99_us"]
 
 
-def test_the_time_to_the_first_event_is_not_that_to_the_last(port: int) -> None:
+def test_the_latency_of_a_stream_is_the_time_to_the_first_event(port: int) -> None:
     pace = Pace(port, work_named("sse"), rate=50, total=5)
     pace.run()
     assert min(pace.times) < EVENTS * EVENT_GAP / 2
 
 
-def test_requests_wait_from_when_they_are_due() -> None:
-    """A proxy that stalls for a while makes late all that were due meanwhile, not only the one it held."""
+def test_latency_counts_from_the_due_time() -> None:
+    """A stall delays all requests that are due during the stall, not only the one in flight."""
     stall = 0.4
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=stalling, args=(server, stall, 20))
+        thread = threading.Thread(target=serve_with_stall, args=(server, stall, 20))
         thread.start()
         pace = Pace(server.getsockname()[1], work_named("large"), rate=100, total=20, connections=1)
         pace.run()
@@ -107,8 +107,8 @@ def test_requests_wait_from_when_they_are_due() -> None:
     assert sum(time > stall / 4 for time in pace.times) >= 10
 
 
-def stalling(server: socket.socket, stall: float, count: int) -> None:
-    """Answers one connection's requests in turn, the first of them late."""
+def serve_with_stall(server: socket.socket, stall: float, count: int) -> None:
+    """Answers `count` requests on one connection; the first answer is late."""
     client, _ = server.accept()
     with client:
         for n in range(count):
@@ -120,9 +120,9 @@ def stalling(server: socket.socket, stall: float, count: int) -> None:
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
-def test_a_connection_that_ends_early_is_an_error_and_is_replaced() -> None:
+def test_a_connection_that_is_closed_early_counts_as_an_error_and_is_replaced() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=hanging_up, args=(server,))
+        thread = threading.Thread(target=close_early, args=(server,))
         thread.start()
         pace = Pace(server.getsockname()[1], work_named("large"), rate=100, total=3, connections=1)
         pace.run()
@@ -130,15 +130,15 @@ def test_a_connection_that_ends_early_is_an_error_and_is_replaced() -> None:
     assert (len(pace.times), pace.errors) == (2, 1)
 
 
-def hanging_up(server: socket.socket) -> None:
-    """On the first connection at once, on the second after two answers."""
+def close_early(server: socket.socket) -> None:
+    """Closes the first connection without an answer, and the second after two answers."""
     client, _ = server.accept()
     with client:
         client.recv(65536)
-    stalling(server, 0, 2)
+    serve_with_stall(server, 0, 2)
 
 
-class Refusing(BaseHTTPRequestHandler):
+class Unavailable(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
@@ -151,22 +151,22 @@ class Refusing(BaseHTTPRequestHandler):
         pass
 
 
-def test_the_client_counts_refusals_as_errors() -> None:
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+def test_the_client_counts_a_503_as_an_error() -> None:
+    with HTTPServer(("127.0.0.1", 0), Unavailable) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        found = json.loads(asyncio.run(press(server.server_port, WORKS[1], connections=1, seconds=0.1)))
+        found = json.loads(asyncio.run(run_load(server.server_port, WORKS[1], connections=1, seconds=0.1)))
         server.shutdown()
         thread.join()
     assert found["requests"] > 0 and found["errors"] == found["requests"]
 
 
-def test_every_customer_has_a_request_of_its_own() -> None:
+def test_every_customer_has_its_own_request() -> None:
     requests = requests_of(WORKS[0], 1)
     assert len(set(requests)) == len(requests) == 1000
     assert all(request.endswith(WORKS[0].body) for request in requests)
 
 
-def test_bodies_are_of_the_size_that_the_table_says() -> None:
+def test_bodies_have_the_size_in_their_title() -> None:
     assert f"{len(WORKS[0].body)} B" in WORKS[0].title
     assert len(LARGE) == 100_000 and "100 kB" in WORKS[1].title

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.accounting import family, processes
+from loadtests.accounting import process_tree, processes
 from loadtests.processes import BenchError, child, wait_until_answering
 from loadtests.work import Cores, pick_cores
 
-# A child with a child of its own that ignores TERM.
-STUBBORN = """
+# A child whose own child ignores TERM.
+IGNORES_TERM = """
 import signal, subprocess, sys
 inner = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
 child = subprocess.Popen([sys.executable, "-c", inner], stdout=subprocess.PIPE)
@@ -33,15 +33,15 @@ def wait_for_text(log: Path, text: str) -> None:
     raise AssertionError(f"{text!r} was not printed: {log.read_text()}")
 
 
-def test_nothing_outlives_the_block_whatever_ends_it(tmp_path: Path) -> None:
+def test_all_processes_have_ended_after_an_exception_in_the_block(tmp_path: Path) -> None:
     log = tmp_path / "log"
     members: set[int] = set()
     with (
         pytest.raises(KeyboardInterrupt),
-        child([sys.executable, "-c", STUBBORN], frozenset(), log) as process,
+        child([sys.executable, "-c", IGNORES_TERM], frozenset(), log) as process,
     ):
         wait_for_text(log, "ready")
-        members = family(process.pid, processes())
+        members = process_tree(process.pid, processes())
         raise KeyboardInterrupt
     assert len(members) == 2
     left = {pid: each for pid, each in processes().items() if pid in members}
@@ -52,7 +52,7 @@ def is_zombie(pid: int) -> bool:
     return " Z " in Path(f"/proc/{pid}/stat").read_text()
 
 
-def test_children_run_on_the_cores_they_are_given(tmp_path: Path) -> None:
+def test_a_child_is_pinned_to_its_cores(tmp_path: Path) -> None:
     core = min(os.sched_getaffinity(0))
     log = tmp_path / "log"
     script = "import os, time; print('on', *os.sched_getaffinity(0), 'only', flush=True); time.sleep(99)"
@@ -68,11 +68,11 @@ def test_children_run_on_the_cores_they_are_given(tmp_path: Path) -> None:
         ({7, 2, 5}, Cores(frozenset({2}), frozenset({5}))),
     ],
 )
-def test_proxy_and_load_have_a_core_each_if_there_are_two(available: set[int], cores: Cores) -> None:
+def test_proxy_and_load_get_separate_cores_if_there_are_two(available: set[int], cores: Cores) -> None:
     assert pick_cores(available) == cores
 
 
-def test_a_process_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+def test_waiting_stops_with_the_output_if_the_process_ends(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -83,13 +83,13 @@ def test_a_process_that_ends_is_not_waited_for(tmp_path: Path) -> None:
             wait_until_answering(process, held.getsockname()[1], log)
 
 
-def test_an_answer_with_200_is_what_is_waited_for(tmp_path: Path) -> None:
-    asked: list[int] = []
+def test_waiting_ends_with_the_first_200(tmp_path: Path) -> None:
+    statuses: list[int] = []
 
     class Slow(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(200 if len(asked) == 2 else 503)
-            self.send_response(asked[-1])
+            statuses.append(200 if len(statuses) == 2 else 503)
+            self.send_response(statuses[-1])
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -104,4 +104,4 @@ def test_an_answer_with_200_is_what_is_waited_for(tmp_path: Path) -> None:
             wait_until_answering(process, server.server_port, log)
         server.shutdown()
         thread.join()
-    assert asked == [503, 503, 200]
+    assert statuses == [503, 503, 200]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from loadtests.comparisons import MIRROR, STICKY, WORKERS, WORKERS_ON_ONE_CORE, questions
+from loadtests.comparisons import MIRROR, STICKY, WORKERS, WORKERS_ON_ONE_CORE, specs
 from loadtests.report import (
     README,
     Comparison,
@@ -64,17 +64,17 @@ REPORT = Report(
 TABLES = """\
 2026-11-21: crossfade 0.1.0, nginx 1.22.1; Python 3.13.0, Linux 6.1,
 2 cores of Some CPU; the proxy on one core, load and origins on another.
-Medians of 3 interleaved rounds, 3 s for each phase; saturated by wrk with 64 connections.
-Absent (neither on the PATH nor installed beside Python): haproxy.
+Medians of 3 interleaved rounds, 3 s for each phase; saturating load by wrk with 64 connections.
+Not measured (not on the PATH, not installed with this Python): haproxy.
 
-**POST of 194 B of JSON, answered in kind: saturated**
+**POST of 194 B of JSON with a small JSON answer: saturated**
 
 | proxy     | CPU µs/request | ÷ nginx | requests/s | ÷ nginx | p50 µs | p99 µs | core busy | failed |
 | :-------- | -------------: | ------: | ---------: | ------: | -----: | -----: | --------: | -----: |
 | crossfade |           50.0 |    2.50 |     17,000 |    0.42 |    100 |  1,234 |       99% |      2 |
 | nginx     |           20.0 |    1.00 |   ≥ 40,000 |    1.00 |    100 |  1,234 |       50% |      0 |
 
-**POST of 194 B of JSON, answered in kind: at 2,000 a second**
+**POST of 194 B of JSON with a small JSON answer: 2,000 requests per second**
 
 | proxy     | p50 µs | added | p99 µs | added | CPU µs/request | ÷ nginx | failed |
 | :-------- | -----: | ----: | -----: | ----: | -------------: | ------: | -----: |
@@ -82,7 +82,7 @@ Absent (neither on the PATH nor installed beside Python): haproxy.
 | crossfade |    100 |   +40 |  1,234 |  +234 |           60.0 |    1.50 |      0 |
 | nginx     |    100 |   +40 |  1,234 |  +234 |           40.0 |    1.00 |      0 |
 
-**GET answered with 20 server-sent events, 10 ms apart: at 250 a second**
+**GET with an answer of 20 server-sent events, 10 ms apart: 250 requests per second**
 
 | proxy     | first event p50 µs | added | p99 µs | added | CPU µs/request | ÷ nginx | CPU µs/event | failed |
 | :-------- | -----------------: | ----: | -----: | ----: | -------------: | ------: | -----------: | -----: |
@@ -95,7 +95,7 @@ Absent (neither on the PATH nor installed beside Python): haproxy.
 | crossfade |   40 |              50 |          50 |         50 |
 | nginx     |    5 |              50 |          50 |          – |
 
-**Crossfade beside itself**
+**Crossfade compared with itself**
 
 | compared                          |         figure |  base | changed | ratio |   goal |         |
 | :-------------------------------- | -------------: | ----: | ------: | ----: | -----: | ------: |
@@ -105,47 +105,47 @@ Absent (neither on the PATH nor installed beside Python): haproxy.
 sticky: a remark."""
 
 
-def test_the_tables() -> None:
+def test_the_tables_of_a_report() -> None:
     assert render(REPORT) == TABLES
 
 
-def test_without_nginx_there_are_no_ratios() -> None:
-    alone = Report(
+def test_there_are_no_ratios_without_nginx() -> None:
+    report = Report(
         REPORT.date, REPORT.machine, REPORT.settings, REPORT.versions, ["nginx"], {}, REPORT.results[:1], []
     )
-    assert "|       – |" in render(alone)
-    assert "beside Python): nginx." in render(alone)
+    assert "|       – |" in render(report)
+    assert "with this Python): nginx." in render(report)
 
 
-def test_a_busy_machine_is_told_of() -> None:
+def test_the_tables_warn_of_a_busy_machine() -> None:
     machine = replace(REPORT.machine, load=3.0)
-    assert "not quiet" in render(replace(REPORT, machine=machine))
-    assert "not quiet" not in TABLES
+    assert "machine was busy" in render(replace(REPORT, machine=machine))
+    assert "machine was busy" not in TABLES
 
 
-def test_medians_are_of_each_number_by_itself_and_errors_add_up() -> None:
-    middle = REPORT.results[0].median
-    assert (middle.cpu_us, middle.per_second, middle.errors) == (50, 17_000, 2)
+def test_the_median_is_of_each_number_separately_and_errors_are_summed() -> None:
+    median = REPORT.results[0].median
+    assert (median.cpu_us, median.per_second, median.errors) == (50, 17_000, 2)
 
 
-def test_json_keeps_everything(tmp_path: Path) -> None:
+def test_a_report_is_equal_after_a_round_trip_through_json(tmp_path: Path) -> None:
     file = tmp_path / "new" / "bench-1.json"
     write_json(REPORT, file)
     assert read_json(file) == REPORT
 
 
-def test_what_cannot_be_shown_on_few_cores_is_not_claimed() -> None:
-    """With four cores two workers get two, with two only the cost of a request is compared, and it is said."""
+def test_throughput_of_two_workers_is_compared_only_with_four_cores() -> None:
+    """With four cores, two workers get two. With fewer, only the cost per request is compared, with a remark."""
     names = ["mirror", "sticky", "workers"]
-    assert [q for q, _ in questions(names, {0, 1})] == [MIRROR, STICKY, WORKERS_ON_ONE_CORE]
-    many = questions(names, {0, 1, 2, 3, 4})
+    assert [q for q, _ in specs(names, {0, 1})] == [MIRROR, STICKY, WORKERS_ON_ONE_CORE]
+    many = specs(names, {0, 1, 2, 3, 4})
     assert [q for q, _ in many] == [MIRROR, STICKY, WORKERS]
     assert many[2][1] == Cores(frozenset({0, 1}), frozenset({2, 3}))
-    assert "cannot be shown" in WORKERS_ON_ONE_CORE.remark
-    assert questions(["sticky"], {0})[0][1].proxy == frozenset()
+    assert "cannot be measured" in WORKERS_ON_ONE_CORE.remark
+    assert specs(["sticky"], {0})[0][1].proxy == frozenset()
 
 
-def test_the_newest_is_the_last_by_name(tmp_path: Path) -> None:
+def test_the_newest_run_is_the_last_by_name(tmp_path: Path) -> None:
     assert newest(tmp_path) is None
     for name in ("bench-20261121T040000.json", "bench-20261120T235959.json"):
         (tmp_path / name).write_text("{}")
@@ -153,14 +153,14 @@ def test_the_newest_is_the_last_by_name(tmp_path: Path) -> None:
     assert found is not None and found.name == "bench-20261121T040000.json"
 
 
-def test_the_tables_replace_what_is_between_the_marks() -> None:
+def test_the_tables_replace_the_text_between_the_marks() -> None:
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert with_table(text, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
     assert with_table(with_table(text, "new"), "new") == with_table(text, "new")
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}{BEGIN}"])
-def test_without_marks_nothing_is_replaced(text: str) -> None:
+def test_a_text_without_both_marks_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="lacks"):
         with_table(text, "new")
 

@@ -1,4 +1,4 @@
-"""Three model stand-ins and the YAML around them, for every scenario."""
+"""Fake models and parts of the routing YAML, shared by the scenarios."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.scenarios.stagehands import Model, running
+from tests.scenarios.harness import Model, running
 
 
 @pytest.fixture
 async def models() -> AsyncIterator[dict[str, Model]]:
-    found = {name: Model(name) for name in ("v2", "v3", "v4")}
-    async with running(*found.values()):
-        yield found
+    models = {name: Model(name) for name in ("v2", "v3", "v4")}
+    async with running(*models.values()):
+        yield models
 
 
 def routing(models: dict[str, Model], route: str) -> str:
-    """The backends, and one route `churn` that ends with these lines."""
+    """YAML of the backends and of one route `churn`; `route` is the end of the route."""
     backends = "".join(
         f"  {name}:\n    endpoints: [http://127.0.0.1:{model.port}]\n"
         "    health: {interval: 200ms}\n    timeout: {first_byte: 5s}\n"

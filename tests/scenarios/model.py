@@ -1,7 +1,7 @@
-"""A model stand-in: answers every request with its own name. `python -m tests.scenarios.model NAME PORT [ERRORS JITTER]`.
+"""A fake model that answers with its own name: `python -m tests.scenarios.model NAME PORT [ERRORS JITTER]`.
 
-ERRORS is the share of its answers that are a 500, JITTER the mean of the (exponential) seconds that it
-takes for one. SIGUSR1 makes all its answers a 500, and the next one takes that back.
+ERRORS is the share of answers that are a 500. JITTER is the mean latency in seconds, exponentially distributed.
+SIGUSR1 switches between normal answers and a 500 for every request.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ HEAD = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b
 
 class Model:
     def __init__(self, name: bytes, errors: float, jitter: float) -> None:
-        self.well = HEAD % (b"200 OK", len(name), name)
+        self.good = HEAD % (b"200 OK", len(name), name)
         self.bad = HEAD % (b"500 Internal Server Error", 3, b"bad")
         self.errors = errors
         self.jitter = jitter
-        self.sick = False
-        self.chance = random.Random(name)
+        self.failing = False
+        self.generator = random.Random(name)
 
-    def turn(self) -> None:
-        self.sick = not self.sick
+    def toggle_errors(self) -> None:
+        self.failing = not self.failing
 
     def answer(self) -> bytes:
-        failing = self.sick or (self.errors and self.chance.random() < self.errors)
-        return self.bad if failing else self.well
+        failing = self.failing or (self.errors and self.generator.random() < self.errors)
+        return self.bad if failing else self.good
 
 
-class Answering(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """Reads requests with Content-Length, one at a time or pipelined."""
 
     def __init__(self, model: Model) -> None:
@@ -54,7 +54,7 @@ class Answering(asyncio.Protocol):
                 return
             self.buffer = self.buffer[end + 4 + length :]
             if model.jitter:
-                pause = model.chance.expovariate(1 / model.jitter)
+                pause = model.generator.expovariate(1 / model.jitter)
                 asyncio.get_running_loop().call_later(pause, self.transport.write, model.answer())
             else:
                 self.transport.write(model.answer())
@@ -63,8 +63,8 @@ class Answering(asyncio.Protocol):
 async def main(name: bytes, port: int, errors: float = 0.0, jitter: float = 0.0) -> None:
     model = Model(name, errors, jitter)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGUSR1, model.turn)
-    server = await loop.create_server(lambda: Answering(model), "127.0.0.1", port)
+    loop.add_signal_handler(signal.SIGUSR1, model.toggle_errors)
+    server = await loop.create_server(lambda: Connection(model), "127.0.0.1", port)
     await server.serve_forever()
 
 

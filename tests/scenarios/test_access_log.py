@@ -1,4 +1,4 @@
-"""The access log of a whole proxy: all workers write whole lines to one place, and none is missing after a drain."""
+"""The access log of several workers: whole lines in one file, and no line is missing after a drain."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.stagehands import Load, Model, Proxy, running
+from tests.scenarios.harness import Load, Model, Proxy, running
 
 
-def lines(text: str) -> list[dict[str, Any]]:
+def json_lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
@@ -22,7 +22,7 @@ def content(file: Path) -> str:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("to", ["stdout", "access.log"])
-async def test_each_request_has_a_line(
+async def test_each_request_has_one_line_in_the_access_log(
     tmp_path: Path, models: dict[str, Model], to: str, workers: int
 ) -> None:
     file = tmp_path / to
@@ -30,12 +30,12 @@ async def test_each_request_has_a_line(
     proxy = Proxy(tmp_path, head + routing(models, "    split: {v2: 50%, v3: 50%}\n"), workers)
     async with running(proxy):
         async with Load(proxy.url) as load:
-            await load.more(200)
+            await load.wait_for_answers(200)
         await proxy.stop()
-        found = lines(proxy.output if to == "stdout" else content(file))
+        lines = json_lines(proxy.output if to == "stdout" else content(file))
     assert load.failures == []
-    assert len(found) == load.total
+    assert len(lines) == load.total
     for backend, count in load.answers.items():
-        assert sum(line["answered_by"] == line["backend"] == backend for line in found) == count
-    assert all(line["status"] == 200 and line["keyed"] for line in found)
-    assert len({line["request_id"] for line in found}) == load.total
+        assert sum(line["answered_by"] == line["backend"] == backend for line in lines) == count
+    assert all(line["status"] == 200 and line["keyed"] for line in lines)
+    assert len({line["request_id"] for line in lines}) == load.total

@@ -1,4 +1,4 @@
-"""Behind a load balancer that others wrote: its word about its clients is taken, and theirs is not."""
+"""Behind nginx as a load balancer: its forwarding headers are trusted, those of its clients are not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.scenarios.stagehands import Proxy, free_port, running, wait_until
+from tests.scenarios.harness import Proxy, free_port, running, wait_until
 
-# `Forwarded` passes as the client sent it: nginx knows nothing of it.
+# nginx passes the `Forwarded` header of the client on without a change.
 NGINX = """
 daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{}}
@@ -33,19 +33,19 @@ http {{
   }}
 }}
 """
-CLIENT = "127.0.0.2"  # it is not the load balancer's
+CLIENT = "127.0.0.2"  # differs from the address of nginx
 FORGED = {"X-Forwarded-For": "6.6.6.6", "Forwarded": "for=6.6.6.6;proto=http", "X-Forwarded-Proto": "gopher"}
 
 
-async def told(request: web.Request) -> web.Response:
-    """What a model is told of the client."""
+async def echo_headers(request: web.Request) -> web.Response:
+    """Answers with the headers that the model received."""
     return web.json_response({name.lower(): value for name, value in request.headers.items()})
 
 
 @asynccontextmanager
 async def model() -> AsyncIterator[int]:
     app = web.Application()
-    app.router.add_get("/", told)
+    app.router.add_get("/", echo_headers)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -62,7 +62,7 @@ async def nginx(folder: Path, upstream: int) -> AsyncIterator[int]:
     file.write_text(NGINX.format(folder=folder, port=port, upstream=upstream))
     process = await asyncio.create_subprocess_exec("nginx", "-c", str(file), "-p", str(folder))
 
-    async def answers() -> bool:
+    async def listens() -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
@@ -71,16 +71,18 @@ async def nginx(folder: Path, upstream: int) -> AsyncIterator[int]:
         return True
 
     try:
-        await wait_until(answers, "nginx listens")
+        await wait_until(listens, "nginx listens")
         yield port
     finally:
         process.terminate()
         await process.wait()
 
 
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="NO NGINX HERE: its chain of addresses is not read")
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_the_client_is_found_behind_nginx(tmp_path: Path, trusted: bool) -> None:
+async def test_headers_of_nginx_are_used_only_if_nginx_is_a_trusted_proxy(
+    tmp_path: Path, trusted: bool
+) -> None:
     ranges = "trusted_proxies: [127.0.0.1]\n" if trusted else ""
     async with model() as port:
         backends = f"backends: {{m: {{endpoints: ['http://127.0.0.1:{port}']}}}}\n"
@@ -88,14 +90,14 @@ async def test_the_client_is_found_behind_nginx(tmp_path: Path, trusted: bool) -
         connector = aiohttp.TCPConnector(local_addr=(CLIENT, 0))
         async with (
             running(proxy),
-            nginx(tmp_path, proxy.port) as door,
+            nginx(tmp_path, proxy.port) as nginx_port,
             aiohttp.ClientSession(connector=connector) as session,
         ):
-            url = f"http://127.0.0.1:{door}/"
+            url = f"http://127.0.0.1:{nginx_port}/"
             async with session.get(url, headers={"Host": "shop.test", **FORGED}) as response:
-                seen = await response.json()
+                received = await response.json()
     inner = f'for=127.0.0.1;proto=http;host="127.0.0.1:{proxy.port}"'
-    assert {name: seen[name] for name in seen if "forwarded" in name} == (
+    assert {name: received[name] for name in received if "forwarded" in name} == (
         {
             "x-forwarded-for": f"{CLIENT}, 127.0.0.1",
             "x-forwarded-proto": "https",

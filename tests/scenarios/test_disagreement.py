@@ -1,4 +1,4 @@
-"""A shadow that decides otherwise goes no further; one that is as restless as the champion itself does."""
+"""The `disagreement` check: a shadow with other decisions is aborted; one with only the champion's noise is not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from crossfade.control.replay import journal, replayed
 from crossfade.control.store import Store
-from tests.scenarios.stagehands import Load, Proxy, running, wait_until
-from tests.scenarios.test_evidence import behaving, verdicts
+from tests.scenarios.harness import Load, Proxy, running, wait_until
+from tests.scenarios.test_evidence import fake_backends, verdicts
 
 CHECK = "disagreement <= 1%"
 STICKY = "    sticky: {json: customer_id}\n"
@@ -28,7 +28,7 @@ SHADOW = """\
 """
 
 
-async def well(backend: str, customer: int) -> int:
+async def always_200(backend: str, customer: int) -> int:
     return 200
 
 
@@ -37,17 +37,18 @@ async def decision(proxy: Proxy, action: str) -> str | None:
     return next((str(d["reason"]) for d in decisions if d["action"] == action), None)
 
 
-def restless(dice: random.Random, share: float = 0.02) -> float:
-    return 0.9 if dice.random() < share else 0.1
+def noisy_score(generator: random.Random, share: float = 0.02) -> float:
+    """0.9 with this probability, else 0.1."""
+    return 0.9 if generator.random() < share else 0.1
 
 
-async def test_a_shadow_that_changes_a_fifth_of_the_decisions_is_not_promoted(tmp_path: Path) -> None:
-    dice = random.Random(1)
+async def test_a_shadow_that_changes_20_percent_of_the_decisions_is_aborted(tmp_path: Path) -> None:
+    generator = random.Random(1)
 
     def scored(backend: str, customer: int) -> float:
-        return restless(dice, 0.2 if backend == "v3" else 0.0)
+        return noisy_score(generator, 0.2 if backend == "v3" else 0.0)
 
-    async with behaving(well, scored) as backends:
+    async with fake_backends(always_200, scored) as backends:
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "50%"))
         async with running(proxy), Load(proxy.url):
 
@@ -64,54 +65,54 @@ async def test_a_shadow_that_changes_a_fifth_of_the_decisions_is_not_promoted(tm
         assert report.replayed >= 2
 
 
-async def test_one_that_is_as_restless_as_the_champion_is(tmp_path: Path) -> None:
-    """4 % of the decisions differ, and 4 % when the champion is asked twice: 1 % more is allowed."""
-    dice = random.Random(2)
+async def test_a_shadow_with_the_noise_of_the_champion_advances(tmp_path: Path) -> None:
+    """4 % of the decisions differ, as between two answers of the champion; 1 % more is allowed."""
+    generator = random.Random(2)
 
-    async with behaving(well, lambda backend, customer: restless(dice)) as backends:
+    async with fake_backends(always_200, lambda backend, customer: noisy_score(generator)) as backends:
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "100%"))
         async with running(proxy), Load(proxy.url):
 
             async def advanced() -> str | None:
                 return await decision(proxy, "advance")
 
-            reason = await wait_until(advanced, "the first step passes")
+            reason = await wait_until(advanced, "the first step to pass")
             found = (await verdicts(proxy))[CHECK]
             assert found["n"] >= 200, (reason, found)
             assert "when the champion was asked twice" in found["reason"]
 
 
-async def test_what_the_champion_s_own_noise_may_excuse_is_not_known_without_asking(tmp_path: Path) -> None:
-    dice = random.Random(3)
+async def test_the_verdict_is_undecided_if_the_noise_of_the_champion_is_not_measured(tmp_path: Path) -> None:
+    generator = random.Random(3)
 
-    async with behaving(well, lambda backend, customer: restless(dice)) as backends:
+    async with fake_backends(always_200, lambda backend, customer: noisy_score(generator)) as backends:
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + SHADOW.replace("NOISE", "0%"))
         async with running(proxy), Load(proxy.url):
 
-            async def many() -> Any:
+            async def thousand_pairs() -> Any:
                 found = (await verdicts(proxy)).get(CHECK)
                 return found if found and found["n"] > 1000 else None
 
-            found = await wait_until(many, "a thousand pairs")
+            found = await wait_until(thousand_pairs, "a thousand pairs")
             assert found["verdict"] == "UNDECIDED"
             assert await decision(proxy, "advance") is None
 
 
-async def test_a_customer_has_one_pair_however_often_it_asks(tmp_path: Path) -> None:
-    """Ten customers whose decision changes, again and again, are ten pairs."""
+async def test_a_customer_counts_as_one_pair_for_any_number_of_requests(tmp_path: Path) -> None:
+    """Ten customers with many changed decisions are ten pairs."""
 
     def scored(backend: str, customer: int) -> float:
         return 0.9 if backend == "v3" else 0.1
 
-    async with behaving(well, scored) as backends:
+    async with fake_backends(always_200, scored) as backends:
         proxy = Proxy(tmp_path, backends + SHADOW.replace("NOISE", "50%"))
         async with running(proxy), Load(proxy.url, customers=10) as load:
-            await wait_until(lambda: len(load.failures) > 500, "they ask again and again")
+            await wait_until(lambda: len(load.failures) > 500, "500 requests of ten customers")
 
             async def all_ten() -> Any:
                 found = (await verdicts(proxy)).get(CHECK)
                 return found if found and found["n"] >= 10 else None
 
-            found = await wait_until(all_ten, "each has its pair")
+            found = await wait_until(all_ten, "a pair of each customer")
             assert (found["verdict"], found["n"]) == ("UNDECIDED", 10)
             assert await decision(proxy, "abort") is None

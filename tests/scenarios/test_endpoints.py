@@ -1,4 +1,4 @@
-"""Endpoints of a backend that die, come back and speak TLS, with the whole proxy."""
+"""Endpoints that are killed and restarted, use TLS, a unix socket, or start late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.dataplane.model_over_tls import TlsModel
-from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 
 ROUTES = """\
 routes:
@@ -29,41 +29,41 @@ async def up(proxy: Proxy) -> list[bool]:
     return [endpoint["up"] for endpoint in found["endpoints"]]
 
 
-async def test_replicas_die_and_come_back_and_no_client_notices(tmp_path: Path) -> None:
+async def test_no_request_fails_when_replicas_are_killed_and_restarted(tmp_path: Path) -> None:
     first, second = Model("v2"), Model("v2")
     urls = [f"http://127.0.0.1:{model.port}" for model in (first, second)]
     proxy = Proxy(tmp_path, backend(*urls, more="    slow_start: 200ms\n"))
 
-    async def dies(model: Model, then: list[bool]) -> None:
+    async def kill(model: Model, expected: list[bool]) -> None:
         await model.stop(signal.SIGKILL)
 
-        async def is_so() -> bool:
-            return await up(proxy) == then
+        async def detected() -> bool:
+            return await up(proxy) == expected
 
-        await wait_until(is_so, "the proxy knows")
+        await wait_until(detected, "the proxy to detect the killed endpoint")
 
-    async def comes_back(model: Model) -> Model:
-        again = Model("v2", model.port)
-        await again.start()
+    async def restart(model: Model) -> Model:
+        restarted = Model("v2", model.port)
+        await restarted.start()
 
         async def is_up() -> bool:
             return all(await up(proxy))
 
-        await wait_until(is_up, "the proxy knows")
-        return again
+        await wait_until(is_up, "the proxy to detect the restarted endpoint")
+        return restarted
 
     async with running(first, second, proxy), Load(proxy.url) as load:
-        await load.more(200)
-        await dies(first, [False, True])
-        await load.more(200)
-        first_again = await comes_back(first)
-        await load.more(200)
-        await dies(second, [True, False])
-        await load.more(200)
-        second_again = await comes_back(second)
-        await load.more(200)
+        await load.wait_for_answers(200)
+        await kill(first, [False, True])
+        await load.wait_for_answers(200)
+        first_again = await restart(first)
+        await load.wait_for_answers(200)
+        await kill(second, [True, False])
+        await load.wait_for_answers(200)
+        second_again = await restart(second)
+        await load.wait_for_answers(200)
         for model in (first_again, second_again):
-            await load.more(1)
+            await load.wait_for_answers(1)
             assert model.child.returncode is None
         load.stopping = True
         assert load.failures == []
@@ -72,12 +72,12 @@ async def test_replicas_die_and_come_back_and_no_client_notices(tmp_path: Path) 
             model.log.close()
 
 
-async def asked(proxy: Proxy) -> tuple[int, str]:
+async def predict(proxy: Proxy) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session, session.post(f"{proxy.url}/predict", data="x") as answer:
         return answer.status, await answer.text()
 
 
-async def test_certificates_are_checked_shown_and_read_anew(tmp_path: Path) -> None:
+async def test_the_ca_of_a_backend_is_verified_and_reloaded(tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
     model = TlsModel("v2", authority.server("127.0.0.1", clients=authority))
     cert, key = authority.files("proxy.internal")
@@ -88,7 +88,7 @@ async def test_certificates_are_checked_shown_and_read_anew(tmp_path: Path) -> N
         at = f"https://127.0.0.1:{port}"
         proxy = Proxy(tmp_path, backend(at, more=tls))
         async with running(proxy):
-            assert await asked(proxy) == (200, "v2")
+            assert await predict(proxy) == (200, "v2")
             assert "proxy.internal" in str(model.shown[-1])
             shutil.copy(stranger.file, trusted)
             assert (await proxy.call("POST", "/api/v1/reload"))[0] == 200
@@ -96,8 +96,8 @@ async def test_certificates_are_checked_shown_and_read_anew(tmp_path: Path) -> N
             async def is_down() -> bool:
                 return await up(proxy) == [False]
 
-            await wait_until(is_down, "its probes fail too")
-            status, text = await asked(proxy)
+            await wait_until(is_down, "the probes to fail")
+            status, text = await predict(proxy)
             assert (status, "endpoint" in text) == (503, True)
             assert f"{at} of v2 is down: [SSL: CERTIFICATE_VERIFY_FAILED]" in proxy.output
             shutil.copy(authority.file, trusted)
@@ -106,22 +106,22 @@ async def test_certificates_are_checked_shown_and_read_anew(tmp_path: Path) -> N
             async def is_up() -> bool:
                 return await up(proxy) == [True]
 
-            await wait_until(is_up, "it is verified again")
-            assert await asked(proxy) == (200, "v2")
+            await wait_until(is_up, "the endpoint to be verified again")
+            assert await predict(proxy) == (200, "v2")
 
             Path(cert).write_text("no certificate")  # noqa: ASYNC240
             status, answer = await proxy.call("POST", "/api/v1/reload")
             assert status == 422, answer
             assert "backends.v2.tls" in str(answer)
-            assert await asked(proxy) == (200, "v2")
+            assert await predict(proxy) == (200, "v2")
 
 
-async def test_a_model_at_a_unix_socket(tmp_path: Path) -> None:
+async def test_a_model_on_a_unix_socket_is_served(tmp_path: Path) -> None:
     path = tmp_path / "model.sock"
     model = TlsModel("v2", None)
     proxy = Proxy(tmp_path, backend(f"unix://{path}"))
     async with model.serving(str(path)), running(proxy):
-        assert await asked(proxy) == (200, "v2")
+        assert await predict(proxy) == (200, "v2")
         assert await up(proxy) == [True]
         page = (await proxy.call("GET", "/metrics"))[1]
         assert f'endpoint="unix://{path}"' in page
@@ -131,7 +131,7 @@ async def test_a_model_at_a_unix_socket(tmp_path: Path) -> None:
 async def test_a_model_that_starts_late_is_up_at_its_first_good_probe(
     tmp_path: Path, path: str | None
 ) -> None:
-    """However many successes an endpoint that was up before would need."""
+    """`healthy_after` applies only to an endpoint that was up before."""
     model = TlsModel("v2", None)
     socket = tmp_path / "model.sock"
     how = f"path: {path}, " if path else ""
@@ -143,10 +143,10 @@ async def test_a_model_that_starts_late_is_up_at_its_first_good_probe(
         async def is_down() -> bool:
             return await up(proxy) == [False]
 
-        await wait_until(is_down, "nobody is there")
+        await wait_until(is_down, "the endpoint to be down")
         async with model.serving(str(socket)):
 
-            async def answers() -> bool:
-                return await asked(proxy) == (200, "v2")
+            async def is_served() -> bool:
+                return await predict(proxy) == (200, "v2")
 
-            await wait_until(answers, "it is up")
+            await wait_until(is_served, "the endpoint to be up")

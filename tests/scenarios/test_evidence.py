@@ -1,4 +1,4 @@
-"""What is evidence against a challenger, and what is not: the same customers again, silence, an outage of both."""
+"""Which failures are evidence against a challenger: repeated customers, hanging requests, a shared outage, scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from crossfade.routing.ledger import hash_of, new_ledger, reweigh, salt_of
 from tests.ledgers import backend_of
 from tests.scenarios.conftest import canary
-from tests.scenarios.stagehands import Load, Proxy, running, wait_until
+from tests.scenarios.harness import Load, Proxy, running, wait_until
 
 Behaviour = Callable[[str, int], Awaitable[int]]  # (backend, customer) → status
 Scored = Callable[[str, int], float]
@@ -22,8 +22,8 @@ CUSTOMERS = 500
 
 
 @contextlib.asynccontextmanager
-async def behaving(behaviour: Behaviour, scored: Scored | None = None) -> AsyncIterator[str]:
-    """The YAML of two backends that do what they are told: answer with their name, or with a score."""
+async def fake_backends(behaviour: Behaviour, scored: Scored | None = None) -> AsyncIterator[str]:
+    """The YAML of two backends with the status of `behaviour`; the body is their name, or the score of `scored`."""
     runners, lines = [], ["backends:"]
     for name in ("v2", "v3"):
 
@@ -53,8 +53,8 @@ async def behaving(behaviour: Behaviour, scored: Scored | None = None) -> AsyncI
             await runner.cleanup()
 
 
-def half(*checks: str, hold: str = "1h", more: str = "") -> str:
-    """A canary at 50 %, that waits to be judged."""
+def canary_at_half(*checks: str, hold: str = "1h", more: str = "") -> str:
+    """A canary at 50 % without a fallback."""
     return (
         canary(f"[{{weight: 50%, hold: {hold}}}]", more)
         .replace("checks: [{metric: error_rate, max: 1%}]", f"checks: [{', '.join(checks)}]")
@@ -62,12 +62,12 @@ def half(*checks: str, hold: str = "1h", more: str = "") -> str:
     )
 
 
-def on_trial() -> set[int]:
-    """The customers whom the challenger has at 50 %."""
+def customers_of_challenger() -> set[int]:
+    """The customers with the challenger at 50 %."""
     salt = salt_of("churn")
     ledger = reweigh(new_ledger({"v2": 10_000}, salt), {"v2": 5000, "v3": 5000}, salt)
-    buckets = {who: hash_of(b"%d" % who, salt) % 10_000 for who in range(CUSTOMERS)}
-    return {who for who, bucket in buckets.items() if backend_of(ledger, bucket) == "v3"}
+    buckets = {customer: hash_of(b"%d" % customer, salt) % 10_000 for customer in range(CUSTOMERS)}
+    return {customer for customer, bucket in buckets.items() if backend_of(ledger, bucket) == "v3"}
 
 
 async def phase(proxy: Proxy) -> str:
@@ -78,35 +78,35 @@ async def verdicts(proxy: Proxy) -> dict[str, Any]:
     return {v["check"]: v for v in (await proxy.rollout())["verdicts"]}
 
 
-async def test_a_few_customers_who_always_fail_are_no_evidence(tmp_path: Path) -> None:
-    """Of twelve who fail with either model, chance gave the challenger eight: as luck has it, once in five times."""
-    challengers = sorted(on_trial())
-    champions = sorted(set(range(CUSTOMERS)) - on_trial())
+async def test_repeated_failures_of_a_few_customers_are_no_evidence(tmp_path: Path) -> None:
+    """Twelve customers fail with both models. By chance, with probability 0.2, eight are the challenger's."""
+    challengers = sorted(customers_of_challenger())
+    champions = sorted(set(range(CUSTOMERS)) - customers_of_challenger())
     failing = {*challengers[:8], *champions[:4]}
 
     async def some_fail(backend: str, customer: int) -> int:
         return 500 if customer in failing else 200
 
-    async with behaving(some_fail) as backends:
-        proxy = Proxy(tmp_path, backends + half("{metric: error_rate, max_increase: 0}"))
+    async with fake_backends(some_fail) as backends:
+        proxy = Proxy(tmp_path, backends + canary_at_half("{metric: error_rate, max_increase: 0}"))
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
             await wait_until(lambda: load.answers["v3"] > 10, "the first step")
-            await wait_until(lambda: len(load.failures) > 150, "they fail again and again")
+            await wait_until(lambda: len(load.failures) > 150, "150 failed requests")
             found = (await verdicts(proxy))["error_rate <= champion + 0%"]
-            assert found["estimate"] > 0  # people are told what the requests met
+            assert found["estimate"] > 0  # the estimate counts requests
             assert found["evidence"] < found["bound"] / 2, found
             assert await phase(proxy) == "progressing"
 
 
-async def test_a_challenger_that_hangs_is_aborted_before_anything_times_out(tmp_path: Path) -> None:
+async def test_a_hanging_challenger_is_aborted_before_a_request_times_out(tmp_path: Path) -> None:
     async def hang(backend: str, customer: int) -> int:
         if backend == "v3":
             await asyncio.sleep(3600)
         return 200
 
-    async with behaving(hang) as backends:
+    async with fake_backends(hang) as backends:
         check = "{metric: latency, quantile: p90, max: 300ms}"
-        rollout = half(check, more="      cut_after: 0s\n")
+        rollout = canary_at_half(check, more="      cut_after: 0s\n")
         proxy = Proxy(tmp_path, backends + rollout)
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
 
@@ -118,46 +118,46 @@ async def test_a_challenger_that_hangs_is_aborted_before_anything_times_out(tmp_
             reason = next(d["reason"] for d in decisions if d["action"] == "abort")
             assert "have waited longer than 300ms without an answer" in reason
             assert load.answers["v3"] == 0
-            await load.more(100)
+            await load.wait_for_answers(100)
 
 
-async def test_an_outage_of_both_is_void_and_soon_forgotten(tmp_path: Path) -> None:
-    out = asyncio.Event()
+async def test_a_shared_outage_is_void_and_the_rollout_continues_after_it(tmp_path: Path) -> None:
+    outage = asyncio.Event()
 
     async def shared(backend: str, customer: int) -> int:
-        return 503 if out.is_set() else 200
+        return 503 if outage.is_set() else 200
 
-    async with behaving(shared) as backends:
+    async with fake_backends(shared) as backends:
         checks = ("{metric: error_rate, max: 5%}", "{metric: error_rate, max_increase: 2%}")
-        proxy = Proxy(tmp_path, backends + half(*checks, hold="2s"))
+        proxy = Proxy(tmp_path, backends + canary_at_half(*checks, hold="2s"))
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
             await wait_until(lambda: load.answers["v3"] > 100, "the first step")
-            out.set()
+            outage.set()
 
             async def void() -> bool:
                 return "VOID" in {v["verdict"] for v in (await verdicts(proxy)).values()}
 
-            await wait_until(void, "somebody notices")
+            await wait_until(void, "a VOID verdict")
             failed = len(load.failures)
-            await wait_until(lambda: len(load.failures) > failed + 2000, "it lasts")
+            await wait_until(lambda: len(load.failures) > failed + 2000, "2000 failed requests of the outage")
             assert await phase(proxy) == "progressing"
-            out.clear()
+            outage.clear()
 
             async def promoted() -> bool:
                 return await phase(proxy) == "promoted"
 
-            await wait_until(promoted, "the rollout to go on")
+            await wait_until(promoted, "the promotion after the outage")
 
 
-async def test_a_challenger_whose_scores_are_far_from_the_champion_s_is_aborted(tmp_path: Path) -> None:
-    async def well(backend: str, customer: int) -> int:
+async def test_a_challenger_with_other_scores_is_aborted(tmp_path: Path) -> None:
+    async def always_200(backend: str, customer: int) -> int:
         return 200
 
     def scored(backend: str, customer: int) -> float:
         return customer / CUSTOMERS * (0.3 if backend == "v3" else 1.0)
 
-    async with behaving(well, scored) as backends:
-        checks = half("{metric: score_divergence, max: 0.1}")
+    async with fake_backends(always_200, scored) as backends:
+        checks = canary_at_half("{metric: score_divergence, max: 0.1}")
         proxy = Proxy(tmp_path, backends + "    prediction: {score: out.p}\n" + checks)
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS):
 

@@ -1,6 +1,6 @@
-"""What a worker holds does not depend on how much it carries, nor on how slowly somebody takes it.
+"""The memory of a worker does not depend on the size of bodies, nor on how slowly a peer reads them.
 
-The worker's peak (VmHWM) is what counts, so that nothing is missed between two looks at it.
+The tests check the peak of the resident memory (VmHWM), so that no short peak is missed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.stagehands import GUARD, Proxy, running, wait_until
+from tests.scenarios.harness import Proxy, running, wait_until
 
 GIB = 1024**3
 MIB = 1024**2
@@ -27,27 +27,26 @@ SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection:
 SLOW = 8  # connections
 
 
-async def pour(sock: socket.socket, size: int, coded: bool = False) -> None:
-    """Zeros, in chunks where wanted."""
+async def send_zeros(sock: socket.socket, size: int, chunked: bool = False) -> None:
     loop = asyncio.get_running_loop()
-    piece = b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if coded else PIECE
+    piece = b"%x\r\n%b\r\n" % (len(PIECE), PIECE) if chunked else PIECE
     for _ in range(size // len(PIECE)):
         await loop.sock_sendall(sock, piece)
-    if coded:
+    if chunked:
         await loop.sock_sendall(sock, b"0\r\n\r\n")
 
 
-async def swallow(sock: socket.socket, enough: int) -> int:
-    """At least so many bytes, or all there are; how many came. None of them is kept."""
+async def receive(sock: socket.socket, enough: int) -> int:
+    """Reads at least so many bytes, or until the end; returns how many. The bytes are not kept."""
     loop = asyncio.get_running_loop()
     buffer = bytearray(1 * MIB)
-    came = 0
-    while came < enough and (n := await loop.sock_recv_into(sock, buffer)):
-        came += n
-    return came
+    received = 0
+    while received < enough and (n := await loop.sock_recv_into(sock, buffer)):
+        received += n
+    return received
 
 
-async def head(sock: socket.socket) -> bytes:
+async def read_head(sock: socket.socket) -> bytes:
     loop = asyncio.get_running_loop()
     data = b""
     while not data.endswith(b"\r\n\r\n"):
@@ -57,8 +56,8 @@ async def head(sock: socket.socket) -> bytes:
     return data
 
 
-class Giant:
-    """A backend of large bodies: the path says how large and how; `/hold` neither reads nor answers till released."""
+class LargeBodyBackend:
+    """A backend with paths `/KIND/SIZE`: it receives or sends a body of that size. `/hold` waits for `release`."""
 
     def __init__(self) -> None:
         self.sock = socket.socket()
@@ -66,7 +65,7 @@ class Giant:
         self.sock.listen(64)
         self.sock.setblocking(False)
         self.port = int(self.sock.getsockname()[1])
-        self.swallowed: list[int] = []
+        self.received: list[int] = []
         self.release = asyncio.Event()
 
     async def accept(self) -> None:
@@ -78,46 +77,48 @@ class Giant:
 
     async def serve(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with sock, contextlib.suppress(AssertionError, ConnectionError):  # the proxy left
+        with (
+            sock,
+            contextlib.suppress(AssertionError, ConnectionError),
+        ):  # the proxy has closed the connection
             while True:
-                request = await head(sock)
-                how, size = request.split(b" ")[1].decode().split("/")[1:]
-                if how == "hold":
+                request = await read_head(sock)
+                kind, size = request.split(b" ")[1].decode().split("/")[1:]
+                if kind == "hold":
                     await self.release.wait()
                     return
-                if how in ("upload", "coded-upload"):
-                    self.swallowed.append(await swallow(sock, int(size)))
+                if kind in ("upload", "chunked-upload"):
+                    self.received.append(await receive(sock, int(size)))
                     await loop.sock_sendall(sock, b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
                     return
-                if how == "tunnel":
+                if kind == "tunnel":
                     await loop.sock_sendall(sock, SWITCH + b"Sec-WebSocket-Accept: %b\r\n\r\n" % ACCEPT)
-                    await pour(sock, int(size))
+                    await send_zeros(sock, int(size))
                     return
-                coded = how == "coded-download"
-                framing = b"Transfer-Encoding: chunked" if coded else b"Content-Length: %b" % size.encode()
+                chunked = kind == "chunked-download"
+                framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %b" % size.encode()
                 await loop.sock_sendall(sock, b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % framing)
-                await pour(sock, int(size), coded)
+                await send_zeros(sock, int(size), chunked)
 
 
 @pytest.fixture
-async def giant() -> AsyncIterator[Giant]:
-    giant = Giant()
-    serving = asyncio.create_task(giant.accept())
-    yield giant
+async def backend() -> AsyncIterator[LargeBodyBackend]:
+    backend = LargeBodyBackend()
+    serving = asyncio.create_task(backend.accept())
+    yield backend
     serving.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await serving
-    giant.sock.close()
+    backend.sock.close()
 
 
 class Worker:
-    """The one worker of a proxy, and its memory in bytes."""
+    """The only worker of the proxy, and its memory in bytes."""
 
     def __init__(self, pid: int) -> None:
         self.proc = Path(f"/proc/{pid}")
 
-    def begin(self) -> None:
-        """The peak is counted from here."""
+    def reset_peak(self) -> None:
         (self.proc / "clear_refs").write_text("5")
         self.start = self.memory("VmRSS")
 
@@ -129,119 +130,123 @@ class Worker:
         return int(line.split()[1]) * 1024
 
 
-class Carrier:
-    """A proxy with one worker, and clients of it."""
+class Clients:
+    """Clients of a proxy with one worker."""
 
     def __init__(self, proxy: Proxy) -> None:
         self.proxy = proxy
-        self.clients: list[socket.socket] = []
+        self.sockets: list[socket.socket] = []
 
     async def worker(self) -> Worker:
-        """Once it has carried a little of everything."""
-        for how in ("upload", "coded-upload", "download", "coded-download"):
-            await self.carry(how, 4 * MIB)
+        """The worker, after a warm-up with each kind of body."""
+        for kind in ("upload", "chunked-upload", "download", "chunked-download"):
+            await self.transfer(kind, 4 * MIB)
         (worker,) = (await self.proxy.get("/api/v1/status"))["workers"]
         found = Worker(worker["pid"])
-        found.begin()
+        found.reset_peak()
         return found
 
-    async def client(self, request: bytes, small: bool = False) -> socket.socket:
+    async def connect(self, request: bytes, small_buffer: bool = False) -> socket.socket:
         loop = asyncio.get_running_loop()
         sock = socket.socket()
-        self.clients.append(sock)
-        if small:
+        self.sockets.append(sock)
+        if small_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setblocking(False)
         await loop.sock_connect(sock, ("127.0.0.1", self.proxy.port))
         await loop.sock_sendall(sock, request)
         return sock
 
-    async def carry(self, how: str, size: int) -> None:
-        """So many bytes up, or down."""
-        upload, coded = how.endswith("upload"), how.startswith("coded")
-        framing = b"Transfer-Encoding: chunked" if coded else b"Content-Length: %d" % size
-        line = b"POST" if upload else b"GET"
+    async def transfer(self, kind: str, size: int) -> None:
+        """One upload, download or tunnel of so many bytes."""
+        upload, chunked = kind.endswith("upload"), kind.startswith("chunked")
+        framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
+        method = b"POST" if upload else b"GET"
         fields = framing if upload else b"Accept: */*"
-        if how == "tunnel":
+        if kind == "tunnel":
             fields = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: " + KEY
-        request = b"%b /%b/%d HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % (line, how.encode(), size, fields)
-        sock = await self.client(request)
+        request = b"%b /%b/%d HTTP/1.1\r\nHost: h\r\n%b\r\n\r\n" % (method, kind.encode(), size, fields)
+        sock = await self.connect(request)
         if upload:
-            await pour(sock, size, coded)
-        answer = await head(sock)
-        assert answer.split()[1] == {"tunnel": b"101"}.get(how, b"204" if upload else b"200"), answer
+            await send_zeros(sock, size, chunked)
+        answer = await read_head(sock)
+        assert answer.split()[1] == {"tunnel": b"101"}.get(kind, b"204" if upload else b"200"), answer
         if not upload:
-            assert await swallow(sock, size) >= size
+            assert await receive(sock, size) >= size
         sock.close()
 
     def close(self) -> None:
-        for sock in self.clients:
+        for sock in self.sockets:
             sock.close()
 
 
 @pytest.fixture
-async def carrier(tmp_path: Path, giant: Giant) -> AsyncIterator[Carrier]:
+async def clients(tmp_path: Path, backend: LargeBodyBackend) -> AsyncIterator[Clients]:
     config = (
-        f"backends:\n  v2: {{endpoints: [http://127.0.0.1:{giant.port}], health: false}}\n"
+        f"backends:\n  v2: {{endpoints: [http://127.0.0.1:{backend.port}], health: false}}\n"
         "routes:\n  - {name: churn, split: {v2: 100%}}\n"
     )
     proxy = Proxy(tmp_path, config, workers=1)
-    carrier = Carrier(proxy)
+    clients = Clients(proxy)
     async with running(proxy):
-        yield carrier
-        carrier.close()
+        yield clients
+        clients.close()
 
 
 SIZES = {
     "upload": GIB,
     "download": GIB,
-    "coded-upload": GIB // 4,
-    "coded-download": GIB // 4,
+    "chunked-upload": GIB // 4,
+    "chunked-download": GIB // 4,
     "tunnel": GIB // 4,
 }
 
 
-async def test_of_a_large_body_little_is_held(carrier: Carrier, giant: Giant) -> None:
-    for how, size in SIZES.items():
-        worker = await carrier.worker()
-        await carrier.carry(how, size)
-        assert worker.growth() < GROWTH, how
-        if how.endswith("upload"):
-            assert giant.swallowed[-1] >= size
+async def test_memory_does_not_grow_with_the_size_of_a_body(
+    clients: Clients, backend: LargeBodyBackend
+) -> None:
+    for kind, size in SIZES.items():
+        worker = await clients.worker()
+        await clients.transfer(kind, size)
+        assert worker.growth() < GROWTH, kind
+        if kind.endswith("upload"):
+            assert backend.received[-1] >= size
 
 
-async def test_of_answers_that_nobody_takes_little_is_held(carrier: Carrier) -> None:
-    worker = await carrier.worker()
+async def test_memory_does_not_grow_with_answers_that_clients_do_not_read(clients: Clients) -> None:
+    worker = await clients.worker()
     for _ in range(SLOW):
-        await carrier.client(b"GET /download/%d HTTP/1.1\r\nHost: h\r\n\r\n" % GIB, small=True)
-    await carrier.carry("download", 64 * MIB)  # while they stall, others are served
+        await clients.connect(b"GET /download/%d HTTP/1.1\r\nHost: h\r\n\r\n" % GIB, small_buffer=True)
+    await clients.transfer("download", 64 * MIB)  # other clients are served meanwhile
     await settled(worker)
     assert worker.growth() < GROWTH
 
 
-async def test_of_uploads_that_nobody_takes_little_is_held(carrier: Carrier, giant: Giant) -> None:
-    worker = await carrier.worker()
-    pouring = []
+async def test_memory_does_not_grow_with_uploads_that_the_backend_does_not_read(
+    clients: Clients, backend: LargeBodyBackend
+) -> None:
+    worker = await clients.worker()
+    uploads = []
     for _ in range(SLOW):
-        sock = await carrier.client(b"POST /hold/0 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % GIB)
-        pouring.append(asyncio.create_task(pour(sock, GIB)))
-    await carrier.carry("upload", 64 * MIB)
+        sock = await clients.connect(b"POST /hold/0 HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % GIB)
+        uploads.append(asyncio.create_task(send_zeros(sock, GIB)))
+    await clients.transfer("upload", 64 * MIB)
     await settled(worker)
-    assert not any(task.done() for task in pouring)
+    assert not any(task.done() for task in uploads)
     assert worker.growth() < GROWTH
-    for task in pouring:
+    for task in uploads:
         task.cancel()
-    await asyncio.gather(*pouring, return_exceptions=True)
-    giant.release.set()
+    await asyncio.gather(*uploads, return_exceptions=True)
+    backend.release.set()
 
 
 async def settled(worker: Worker) -> None:
-    """Its memory has stopped growing."""
-    seen = [0, 1]
+    """Waits until the memory of the worker no longer changes."""
+    values = [0, 1]
 
-    async def stands() -> bool:
+    async def is_constant() -> bool:
         await asyncio.sleep(0.2)
-        seen.append(worker.memory("VmRSS"))
-        return len(set(seen[-4:])) == 1
+        values.append(worker.memory("VmRSS"))
+        return len(set(values[-4:])) == 1
 
-    await wait_until(stands, f"the worker stands still within {GUARD} s")
+    await wait_until(is_constant, "constant memory of the worker")

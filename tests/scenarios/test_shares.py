@@ -1,4 +1,4 @@
-"""Law 2 over the wire: 200 000 requests at weight 10 %, with a sticky key and without; then 10 → 25 %."""
+"""Law 2 with real requests: 200 000 requests at weight 10 %, with and without a sticky key; then 10 → 25 %."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import sqrt
 from pathlib import Path
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.stagehands import Model, Proxy, running
+from tests.scenarios.harness import Model, Proxy, running
 
 REQUESTS = 200_000
 CUSTOMERS = 20_000
@@ -17,7 +17,7 @@ BURST = 50  # requests pipelined at a time
 NAME = b"x-crossfade-backend: "
 
 
-async def ask(proxy: Proxy, customers: range, times: int) -> list[tuple[int, str]]:
+async def send(proxy: Proxy, customers: range, times: int) -> list[tuple[int, str]]:
     """(customer, backend) for each request, over pipelined connections."""
     found: list[tuple[int, str]] = []
 
@@ -49,33 +49,35 @@ def within(hits: int, of: int, share: float) -> bool:
     return abs(hits - of * share) <= 3.89 * sqrt(of * share * (1 - share))
 
 
-async def test_with_a_key(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_sticky_customers_have_the_weight_and_only_the_required_share_moves(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
     config = routing(models, "    split: {v2: 90%, v3: 10%}\n")
     proxy = Proxy(tmp_path, config.replace("{json: customer_id}", "{header: X-Customer-Id}"))
     async with running(proxy):
-        answers = await ask(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
+        answers = await send(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
         assert len(answers) == REQUESTS
         before = dict(answers)
-        assert len(set(answers)) == CUSTOMERS  # one backend for each customer, in every worker
+        assert len(set(answers)) == CUSTOMERS  # one backend for each customer, in all workers
         assert within(Counter(before.values())["v3"], CUSTOMERS, 0.10)
 
         status, answer = await proxy.call("PUT", "/api/v1/routes/churn/split", {"v2": 75, "v3": 25})
         assert status == 200, answer
         after = dict(
-            await ask(proxy, range(CUSTOMERS), 1)
-        )  # the call returned, so every worker has the new ledger
+            await send(proxy, range(CUSTOMERS), 1)
+        )  # the PUT has returned, so all workers have the new ledger
         moved = [c for c in after if after[c] != before[c]]
         assert within(len(moved), CUSTOMERS, 0.15)
-        assert {before[c] for c in moved} == {"v2"}  # the one that grows loses nobody
+        assert {before[c] for c in moved} == {"v2"}  # the growing backend loses no customer
 
         await proxy.call("PUT", "/api/v1/routes/churn/split", {"v2": 90, "v3": 10})
-        assert dict(await ask(proxy, range(CUSTOMERS), 1)) == before
+        assert dict(await send(proxy, range(CUSTOMERS), 1)) == before
 
 
-async def test_without_a_key(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_requests_without_a_key_have_the_weight(tmp_path: Path, models: dict[str, Model]) -> None:
     config = routing(models, "    split: {v2: 90%, v3: 10%}\n")
     proxy = Proxy(tmp_path, config.replace("    sticky: {json: customer_id}\n", ""))
     async with running(proxy):
-        answers = await ask(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
+        answers = await send(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
         assert within(Counter(name for _, name in answers)["v3"], REQUESTS, 0.10)
-        assert len(set(answers)) > CUSTOMERS * 1.3  # the same customer meets both: nothing sticks
+        assert len(set(answers)) > CUSTOMERS * 1.3  # many customers got both backends

@@ -1,4 +1,4 @@
-"""TLS towards clients, plain HTTP towards models; backends learn of it by X-Forwarded-Proto."""
+"""TLS between client and proxy: certificates, their renewal, client certificates, and protocol versions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.stagehands import Model, Proxy, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
 
-TLS = Path(__file__).parent / "tls"  # a self-signed certificate for localhost, good for nothing else
+TLS = Path(__file__).parent / "tls"  # a self-signed certificate for localhost, only for tests
 
 
-async def test_a_client_speaks_tls(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_requests_over_tls_are_answered(tmp_path: Path, models: dict[str, Model]) -> None:
     tls = f"tls: {{cert: {TLS}/cert.pem, key: {TLS}/key.pem}}\n"
     proxy = Proxy(tmp_path, tls + routing(models, "    split: {v2: 100%}\n"))
     trusting = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
@@ -42,7 +42,7 @@ async def test_a_missing_certificate_is_named(tmp_path: Path, models: dict[str, 
 
 
 def certificate(folder: Path, name: str, *signed_by: str) -> None:
-    """`name`.pem and `name`.key, for localhost: self-signed, or signed by another of this folder."""
+    """Writes `name`.pem and `name`.key for localhost: self-signed, or signed by another one of the folder."""
     signing = (
         ["-CA", f"{folder}/{signed_by[0]}.pem", "-CAkey", f"{folder}/{signed_by[0]}.key"] if signed_by else []
     )
@@ -54,8 +54,8 @@ def certificate(folder: Path, name: str, *signed_by: str) -> None:
     )  # fmt: skip
 
 
-def shown(port: int, context: ssl.SSLContext | None = None) -> str:
-    """The name on the certificate that a new connection is shown. Raises OSError."""
+def certificate_name(port: int, context: ssl.SSLContext | None = None) -> str:
+    """The name in the server certificate of a new connection. Raises OSError."""
     if context is None:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -64,10 +64,10 @@ def shown(port: int, context: ssl.SSLContext | None = None) -> str:
         context.wrap_socket(sock, server_hostname="localhost") as tls,
     ):
         tls.sendall(b"GET /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        begun = tls.recv(12)  # where TLS 1.3 turns a client away
-        if not begun:
-            raise ConnectionError("turned away")
-        assert begun == b"HTTP/1.1 200"
+        first = tls.recv(12)  # with TLS 1.3 a client learns only here that it was refused
+        if not first:
+            raise ConnectionError("the client was refused")
+        assert first == b"HTTP/1.1 200"
         der = tls.getpeercert(binary_form=True)
         assert der is not None
         found = subprocess.run(
@@ -78,37 +78,41 @@ def shown(port: int, context: ssl.SSLContext | None = None) -> str:
 
 
 def install(folder: Path, name: str) -> None:
-    """As `served.*`, each file replaced whole."""
+    """Replaces `served.key` and `served.pem` atomically."""
     for kind in ("key", "pem"):
-        (folder / "fresh").write_bytes((folder / f"{name}.{kind}").read_bytes())
-        (folder / "fresh").replace(folder / f"served.{kind}")
+        (folder / "new").write_bytes((folder / f"{name}.{kind}").read_bytes())
+        (folder / "new").replace(folder / f"served.{kind}")
 
 
 @pytest.mark.parametrize("workers", [2, 0])
 async def test_a_certificate_is_renewed_without_a_restart(
     tmp_path: Path, models: dict[str, Model], workers: int
 ) -> None:
-    """By the file's change alone; files that are no good change nothing, and are spoken of."""
+    """A change of the file is enough. Invalid files change nothing and are logged."""
     for name in ("first", "second"):
         certificate(tmp_path, name)
     install(tmp_path, "first")
     tls = f"tls: {{cert: {tmp_path}/served.pem, key: {tmp_path}/served.key}}\n"
     proxy = Proxy(tmp_path, tls + routing(models, "    split: {v2: 100%}\n"), workers)
     async with running(proxy):
-        assert await asyncio.to_thread(shown, proxy.port) == "first"
+        assert await asyncio.to_thread(certificate_name, proxy.port) == "first"
         (tmp_path / "served.pem").write_text("no certificate")
-        await wait_until(lambda: "stays in force" in proxy.output, "the log to say so")
-        assert await asyncio.to_thread(shown, proxy.port) == "first"
+        await wait_until(
+            lambda: "stays in force" in proxy.output, "the log line about the invalid certificate"
+        )
+        assert await asyncio.to_thread(certificate_name, proxy.port) == "first"
         install(tmp_path, "second")
 
         async def renewed() -> bool:
-            return {await asyncio.to_thread(shown, proxy.port) for _ in range(4)} == {"second"}
+            return {await asyncio.to_thread(certificate_name, proxy.port) for _ in range(4)} == {"second"}
 
         await wait_until(renewed, "the second certificate")
 
 
 @pytest.mark.parametrize("required", [True, False])
-async def test_clients_show_who_they_are(tmp_path: Path, models: dict[str, Model], required: bool) -> None:
+async def test_only_clients_with_a_known_certificate_are_accepted(
+    tmp_path: Path, models: dict[str, Model], required: bool
+) -> None:
     for name, signed_by in (("ca", ()), ("known", ("ca",)), ("stranger", ())):
         certificate(tmp_path, name, *signed_by)
     tls = (
@@ -124,30 +128,32 @@ async def test_clients_show_who_they_are(tmp_path: Path, models: dict[str, Model
         return context
 
     async with running(proxy):
-        await asyncio.to_thread(shown, proxy.port, client("known"))
+        await asyncio.to_thread(certificate_name, proxy.port, client("known"))
         with pytest.raises(OSError):
-            await asyncio.to_thread(shown, proxy.port, client("stranger"))
+            await asyncio.to_thread(certificate_name, proxy.port, client("stranger"))
         if required:
             with pytest.raises(OSError):
-                await asyncio.to_thread(shown, proxy.port, client(None))
+                await asyncio.to_thread(certificate_name, proxy.port, client(None))
         else:
-            await asyncio.to_thread(shown, proxy.port, client(None))
+            await asyncio.to_thread(certificate_name, proxy.port, client(None))
 
 
-async def test_what_is_agreed_on(tmp_path: Path, models: dict[str, Model]) -> None:
-    """HTTP/1.1 by ALPN, and nothing before TLS 1.2."""
+async def test_http_1_1_is_negotiated_and_tls_1_1_is_refused(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
+    """HTTP/1.1 by ALPN, and no version before TLS 1.2."""
     tls = f"tls: {{cert: {TLS}/cert.pem, key: {TLS}/key.pem}}\n"
     proxy = Proxy(tmp_path, tls + routing(models, "    split: {v2: 100%}\n"))
     async with running(proxy):
         for wanted, expected in (("-tls1_3", "TLSv1.3"), ("-tls1_2", "TLSv1.2"), ("-tls1_1", "")):
-            spoken = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 "openssl", "s_client", "-connect", f"127.0.0.1:{proxy.port}", wanted, "-alpn", "h2,http/1.1",
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
-            said = (await spoken.communicate())[0].decode()
+            output = (await process.communicate())[0].decode()
             if expected:
-                assert f"New, {expected}, Cipher is" in said
-                assert "ALPN protocol: http/1.1" in said
+                assert f"New, {expected}, Cipher is" in output
+                assert "ALPN protocol: http/1.1" in output
             else:
-                assert "Cipher is (NONE)" in said
+                assert "Cipher is (NONE)" in output

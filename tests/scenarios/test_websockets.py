@@ -1,4 +1,4 @@
-"""WebSockets through the whole proxy: with TLS and without, through reloads, and into a drain."""
+"""WebSockets through the proxy, with and without TLS, during reloads and a drain."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.scenarios.sockets import Talker, talking
-from tests.scenarios.stagehands import Proxy, running, wait_until
+from tests.scenarios.harness import Proxy, running, wait_until
 from tests.scenarios.test_tls import TLS
+from tests.scenarios.websocket_model import WebSocketModel, websocket_model
 
 
-def config(talker: Talker, more: str = "") -> str:
+def config(model: WebSocketModel, more: str = "") -> str:
     return (
-        f"backends:\n  v2:\n    endpoints: [http://127.0.0.1:{talker.port}]\n    health: {{interval: 200ms}}\n"
+        f"backends:\n  v2:\n    endpoints: [http://127.0.0.1:{model.port}]\n    health: {{interval: 200ms}}\n"
         f"routes:\n  - name: chat\n    split: {{v2: 100%}}\n{more}"
     )
 
@@ -29,27 +29,29 @@ async def in_flight(proxy: Proxy) -> int:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
-async def test_talks_survive_reloads_and_have_until_the_drains_end(tmp_path: Path, secure: bool) -> None:
+async def test_websockets_survive_reloads_and_last_until_the_end_of_a_drain(
+    tmp_path: Path, secure: bool
+) -> None:
     tls = f"tls: {{cert: {TLS}/cert.pem, key: {TLS}/key.pem}}\n" if secure else ""
     trusting = ssl.create_default_context(cafile=str(TLS / "cert.pem")) if secure else True
-    async with talking("v2") as talker, aiohttp.ClientSession() as session:
-        proxy = Proxy(tmp_path, tls + config(talker))
+    async with websocket_model("v2") as model, aiohttp.ClientSession() as session:
+        proxy = Proxy(tmp_path, tls + config(model))
         async with running(proxy):
             url = f"{'wss' if secure else 'ws'}://localhost:{proxy.port}/chat"
             ended = await session.ws_connect(url, ssl=trusting)
             kept = await session.ws_connect(url, ssl=trusting)
             for ws in (ended, kept):
                 assert await ws.receive_str() == "v2"
-            await wait_until(lambda: both_in_flight(proxy), "both to be in flight")
+            await wait_until(lambda: both_in_flight(proxy), "two tunnels in flight")
             for n in range(3):
-                proxy.write(tls + config(talker, f"    limits: {{body: {n + 1}MiB}}\n"))
+                proxy.write(tls + config(model, f"    limits: {{body: {n + 1}MiB}}\n"))
                 assert (await proxy.call("POST", "/api/v1/reload"))[0] == 200
                 for ws in (ended, kept):
                     await ws.send_str(f"after reload {n}")
                     assert await ws.receive_str() == f"after reload {n}"
             assert await ended.close()
-            await wait_until(lambda: talker.codes == [1000], "the server to hear of the end")
-            await wait_until(lambda: counted(proxy, 2), "both to be counted")
+            await wait_until(lambda: model.codes == [1000], "the close code at the model")
+            await wait_until(lambda: counted(proxy, 2), "two counted requests")
             if secure:
                 assert await kept.close()
                 return

@@ -1,7 +1,7 @@
-"""The command line: which command there is, and how it ends.
+"""The command line: parses the arguments, runs the command and returns its exit code.
 
-Rule: a command imports what it needs when it runs, so that `--help` and `status` need neither the
-server nor the configuration's machinery. Commands return an exit code or raise CommandFailed.
+Rule: a command imports what it needs when it runs, so that `--help` and `status` start fast: they load
+neither the server nor the configuration parser. Commands return an exit code or raise CommandFailed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from crossfade.cli.exits import CommandFailed
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command and gives its exit code; a wrong command line raises SystemExit(2)."""
+    """Runs one command and returns its exit code; a wrong command line raises SystemExit(2)."""
     from crossfade.cli.arguments import build_parser
 
     arguments = build_parser().parse_args(argv)
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no UTF-8 is no reason to fail
+        sys.stdout.reconfigure(errors="replace")  # do not fail on a terminal without UTF-8
     try:
-        code: int = arguments.act(arguments)
+        code: int = arguments.handler(arguments)
         sys.stdout.flush()
     except CommandFailed as failed:
         return report(failed)
-    except BrokenPipeError:  # `crossfade status | head`: nobody reads on
+    except BrokenPipeError:  # `crossfade status | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -35,9 +35,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def report(failed: CommandFailed) -> int:
-    from crossfade.cli.output import say
+    from crossfade.cli.output import print_text
 
-    say(f"crossfade: {failed}", sys.stderr)
+    print_text(f"crossfade: {failed}", sys.stderr)
     if failed.advice:
-        say(failed.advice, sys.stderr)
+        print_text(failed.advice, sys.stderr)
     return failed.code

@@ -1,4 +1,4 @@
-"""How a command ends: exit codes that scripts may rely on, and the failure that carries one."""
+"""Exit codes, which scripts may rely on, and the exception that carries one."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
-from crossfade.cli.output import say, say_json
+from crossfade.cli.output import print_json, print_text
 
 if TYPE_CHECKING:
     from crossfade.config.problem import Problem
@@ -30,17 +30,17 @@ def demo(arguments: Namespace) -> int:
 
 
 def check(arguments: Namespace) -> int:
-    found = [examined(name) for name in arguments.files]
+    results = [_check_file(name) for name in arguments.files]
     if arguments.json:
-        say_json(found)
+        print_json(results)
     else:
-        for one in found:
-            say_examined(one)
-    return OK if all(one["ok"] for one in found) else INVALID
+        for result in results:
+            _print_result(result)
+    return OK if all(result["ok"] for result in results) else INVALID
 
 
-def examined(name: str) -> dict[str, Any]:
-    """What `run` would say to this file; warnings are among the problems."""
+def _check_file(name: str) -> dict[str, Any]:
+    """The problems that `run` would report for this file; warnings are among them."""
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError, Problem
     from crossfade.dial import examine
@@ -50,32 +50,34 @@ def examined(name: str) -> dict[str, Any]:
         text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
         loaded = load(text, source, os.environ, examine)
     except ConfigError as error:
-        return examination(source, error.problems)
+        return _result_of(source, error.problems)
     except OSError as error:
-        return examination(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
+        return _result_of(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
     except UnicodeDecodeError as error:
-        return examination(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
-    return examination(source, loaded.warnings, loaded.hash)
+        return _result_of(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
+    return _result_of(source, loaded.warnings, loaded.hash)
 
 
-def examination(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:
-    found = [asdict(problem) for problem in problems]
-    return {"file": source, "ok": config_hash is not None, "hash": config_hash, "problems": found}
+def _result_of(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:
+    fields = [asdict(problem) for problem in problems]
+    return {"file": source, "ok": config_hash is not None, "hash": config_hash, "problems": fields}
 
 
-def say_examined(one: dict[str, Any]) -> None:
+def _print_result(result: dict[str, Any]) -> None:
     from crossfade.config.problem import Problem
 
-    problems = [Problem(**problem) for problem in one["problems"]]
+    problems = [Problem(**problem) for problem in result["problems"]]
     for problem in problems:
-        say(str(problem))
+        print_text(str(problem))
     errors = sum(problem.severity == "error" for problem in problems)
-    warnings = f", {plural(len(problems) - errors, 'warning')}" if len(problems) > errors else ""
-    say(f"{one['file']}: {'ok' if one['ok'] else plural(errors, 'error')}{warnings}", sys.stderr)
+    warnings = f", {_plural(len(problems) - errors, 'warning')}" if len(problems) > errors else ""
+    print_text(
+        f"{result['file']}: {'ok' if result['ok'] else _plural(errors, 'error')}{warnings}", sys.stderr
+    )
 
 
-def plural(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def replay(arguments: Namespace) -> int:
@@ -92,11 +94,11 @@ def replay(arguments: Namespace) -> int:
     except StoreError as error:
         raise CommandFailed(INVALID, str(error)) from None
     if arguments.json:
-        say_json(to_builtins(report))
+        print_json(to_builtins(report))
     else:
         for difference in report.differences:
-            say(str(difference))
-        say(f"{arguments.state}: {report}", sys.stderr)
+            print_text(str(difference))
+        print_text(f"{arguments.state}: {report}", sys.stderr)
     return OK if not report.differences else INVALID
 
 
@@ -107,19 +109,19 @@ def token(arguments: Namespace) -> int:
     from crossfade.config.problem import BadValue
     from crossfade.routing.override import make_token
 
-    secret = secret_of(arguments) if arguments.config else arguments.secret
+    secret = _secret_of(arguments) if arguments.config else arguments.secret
     if not secret:
-        raise CommandFailed(USAGE, "no secret", "give --config FILE, --secret, or CROSSFADE_OVERRIDE_SECRET")
+        raise CommandFailed(USAGE, "no secret", "Give --config FILE, --secret or CROSSFADE_OVERRIDE_SECRET.")
     try:
         expiry = int(time() + units.seconds(arguments.expires))
     except BadValue as error:
         raise CommandFailed(USAGE, f"--expires {error.message}") from None
-    say(make_token(secret, arguments.route, arguments.backend, expiry))
+    print_text(make_token(secret, arguments.route, arguments.backend, expiry))
     return OK
 
 
-def secret_of(arguments: Namespace) -> str:
-    """From the configuration, which must know the route and the backend."""
+def _secret_of(arguments: Namespace) -> str:
+    """The secret in the configuration, after a check that it has the route and the backend."""
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError
 
@@ -135,22 +137,22 @@ def secret_of(arguments: Namespace) -> str:
     if arguments.backend not in config.backends:
         raise CommandFailed(UNKNOWN_NAME, f"no backend is called {arguments.backend}")
     if config.override is None:
-        raise CommandFailed(INVALID, f"{arguments.config}: there is no override.secret")
+        raise CommandFailed(INVALID, f"{arguments.config}: override.secret is not set")
     return config.override.secret
 
 
 def schema(arguments: Namespace) -> int:
     from crossfade.config.schema import json_schema
 
-    say_json(json_schema())
+    print_json(json_schema())
     return OK
 
 
 def version(arguments: Namespace) -> int:
-    """With how the data plane was built: that is a matter of what the machine that installed it had."""
+    """Also says whether the data plane is compiled, which depends on the machine of the installation."""
     from importlib import metadata, util
 
-    found = util.find_spec("crossfade.dataplane.exchange")
-    interpreted = found is None or str(found.origin).endswith(".py")
-    say(f"crossfade {metadata.version('crossfade')}, {'interpreted' if interpreted else 'compiled'}")
+    spec = util.find_spec("crossfade.dataplane.exchange")
+    interpreted = spec is None or str(spec.origin).endswith(".py")
+    print_text(f"crossfade {metadata.version('crossfade')}, {'interpreted' if interpreted else 'compiled'}")
     return OK

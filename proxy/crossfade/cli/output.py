@@ -1,6 +1,6 @@
-"""What commands print: tables by rich on a terminal, plain aligned columns into a pipe, or JSON.
+"""Output of the commands: rich tables on a terminal, plain aligned columns into a pipe, or JSON.
 
-Rule: nothing that came over the wire reaches the terminal with control characters in it.
+Rule: control characters in data from the network never reach the terminal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 from unicodedata import category
 
-UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
-STYLES = {
+_STYLES = {
     "PASS": "green",
     "FAIL": "bold red",
     "UNDECIDED": "yellow",
@@ -30,7 +30,7 @@ STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns whose heading ends with # hold numbers, and stand to the right without the #."""
+    """A column whose heading ends with # holds numbers: it is aligned right, and the # is not printed."""
 
     title: str
     columns: Sequence[str]
@@ -41,24 +41,24 @@ class Table:
         return [name.rstrip("#") for name in self.columns]
 
 
-def say(text: str, out: TextIO | None = None) -> None:
+def print_text(text: str, out: TextIO | None = None) -> None:
     print("\n".join(clean(line) for line in text.split("\n")), file=out or sys.stdout)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def show(table: Table) -> None:
+def print_table(table: Table) -> None:
     if not table.rows:
         return
     if sys.stdout.isatty():
-        show_rich(table)
+        _print_rich(table)
     else:
-        show_plain(table)
+        _print_plain(table)
 
 
-def show_plain(table: Table) -> None:
+def _print_plain(table: Table) -> None:
     lines = [table.headings, *([clean(cell) for cell in row] for row in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     print(f"\n{table.title}")
@@ -70,22 +70,22 @@ def show_plain(table: Table) -> None:
         print("  ".join(cells).rstrip())
 
 
-def show_rich(table: Table) -> None:
+def _print_rich(table: Table) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    rich_table = RichTable(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name, heading in zip(table.columns, table.headings, strict=True):
         if name.endswith("#"):
-            shown.add_column(heading, justify="right", no_wrap=True)
+            rich_table.add_column(heading, justify="right", no_wrap=True)
         else:
-            shown.add_column(heading, overflow="fold")
+            rich_table.add_column(heading, overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(clean(cell), style=STYLES.get(cell, "")) for cell in row))
-    Console().print(shown)
+        rich_table.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
+    Console().print(rich_table)
 
 
 def clean(text: str) -> str:
-    return "".join("\ufffd" if category(c) in UNPRINTABLE else c for c in text)
+    return "".join("\ufffd" if category(c) in _UNPRINTABLE else c for c in text)

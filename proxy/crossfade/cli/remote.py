@@ -1,4 +1,4 @@
-"""Commands that talk to a running proxy: each is one call of the admin API and a way to show the answer."""
+"""Commands that need a running proxy: each calls the admin API and prints the answer."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from typing import Any
 
 from crossfade.cli.client import AdminClient
 from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
-from crossfade.cli.output import say_json
+from crossfade.cli.output import print_json
 
 
 def status(arguments: Namespace) -> int:
     from crossfade.cli.show import show_status
 
-    return finish(arguments, client(arguments).get("status"), show_status)
+    return _finish(arguments, _client(arguments).get("status"), show_status)
 
 
 def why(arguments: Namespace) -> int:
     from crossfade.cli.show import show_why
 
     query = {"challenger": arguments.challenger}
-    return finish(arguments, client(arguments).get("rollouts", arguments.route, "why", query=query), show_why)
+    return _finish(
+        arguments, _client(arguments).get("rollouts", arguments.route, "why", query=query), show_why
+    )
 
 
 def split(arguments: Namespace) -> int:
     from crossfade.cli.show import show_split
 
-    admin, weights = client(arguments), weights_of(arguments.weights)
+    admin, weights = _client(arguments), _weights_of(arguments.weights)
     try:
         answer = admin.put("routes", arguments.route, "split", body=weights)
     except CommandFailed as failed:
         if failed.code == INVALID:
-            require_backends(admin, weights)
+            _require_backends(admin, weights)
         raise
-    return finish(arguments, answer, show_split)
+    return _finish(arguments, answer, show_split)
 
 
-def require_backends(admin: AdminClient, names: Iterable[str]) -> None:
-    """Says which backend does not exist, if that is what was wrong."""
+def _require_backends(admin: AdminClient, names: Iterable[str]) -> None:
+    """Raises CommandFailed with the name of the first backend that does not exist."""
     from crossfade.config.problem import nearest
 
     known = [backend["name"] for backend in admin.get("backends")["backends"]]
     for name in names:
         if name not in known:
-            meant = nearest(name, known)
-            advice = f"Did you mean {meant}?" if meant else f"There are {', '.join(known)}."
+            similar = nearest(name, known)
+            advice = f"Did you mean {similar}?" if similar else f"The backends are {', '.join(known)}."
             raise CommandFailed(UNKNOWN_NAME, f"no backend is called {name}", advice)
 
 
@@ -54,38 +56,38 @@ def command(arguments: Namespace) -> int:
 
     body = {"reason": arguments.reason} if arguments.reason else None
     query = {"challenger": arguments.challenger}
-    answer = client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
-    return finish(arguments, answer, show_rollout)
+    answer = _client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
+    return _finish(arguments, answer, show_rollout)
 
 
 def reload(arguments: Namespace) -> int:
     from crossfade.cli.show import show_reload
 
-    return finish(arguments, client(arguments).post("reload"), show_reload)
+    return _finish(arguments, _client(arguments).post("reload"), show_reload)
 
 
-def client(arguments: Namespace) -> AdminClient:
+def _client(arguments: Namespace) -> AdminClient:
     return AdminClient(arguments.admin, arguments.token)
 
 
-def finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:
+def _finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:
     if arguments.json:
-        say_json(answer)
+        print_json(answer)
     else:
         show(answer)
     return OK
 
 
-def weights_of(given: list[str]) -> dict[str, int]:
+def _weights_of(pairs: list[str]) -> dict[str, int]:
     """`v2=95% v3=5%` → buckets out of 10 000, read as the configuration reads a split."""
     from crossfade.config.problem import BadValue
     from crossfade.config.split import term, weights
 
     terms = {}
-    for one in given:
-        name, equals, value = one.rpartition("=")
+    for pair in pairs:
+        name, equals, value = pair.rpartition("=")
         if not equals or not name or name in terms:
-            raise CommandFailed(USAGE, f"{one}: each backend once, as in v2=95% v3=5%")
+            raise CommandFailed(USAGE, f"{pair}: give each backend once, as in v2=95% v3=5%")
         try:
             terms[name] = term(value)
         except BadValue as error:

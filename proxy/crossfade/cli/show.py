@@ -1,4 +1,4 @@
-"""Answers of the admin API as an operator reads them."""
+"""Prints answers of the admin API for an operator."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from crossfade.cli.output import Table, say, show
+from crossfade.cli.output import Table, print_table, print_text
 from crossfade.config.problem import Problem
 from crossfade.rollout.verdict import duration, percent
 
 Value = dict[str, Any]
 
-SPLIT = ("route", "backend", "role", "weight#", "req/s#", "errors#", "p50#", "p99#", "requests#")
-ROLLOUTS = ("route", "strategy", "champion", "challenger", "phase", "step#", "weight#", "waiting for")
-BACKENDS = ("backend", "version", "endpoint", "state")
-VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence#", "to go#", "reason")
+_SPLIT = ("route", "backend", "role", "weight#", "req/s#", "errors#", "p50#", "p99#", "requests#")
+_ROLLOUTS = ("route", "strategy", "champion", "challenger", "phase", "step#", "weight#", "waiting for")
+_BACKENDS = ("backend", "version", "endpoint", "state")
+_VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence#", "to go#", "reason")
 
 
 def show_status(status: Value) -> None:
     config, workers = status["config"], status["workers"]
     up = sum(worker["up"] for worker in workers)
-    say(
+    print_text(
         f"Crossfade {status['version']}, up {duration(status['uptime'])}, {up} of {len(workers)} workers, "
         f"generation {status['generation']}"
     )
-    say(f"configuration {config['source']} ({config['hash'][:12]})")
+    print_text(f"configuration {config['source']} ({config['hash'][:12]})")
     if not config["ok"]:
-        say(f"The last reload was refused, the configuration before it stays:\n{config['error']}")
+        print_text(
+            f"The last reload was refused. The previous configuration is still in use. Error:\n{config['error']}"
+        )
     if not status["store_ok"]:
-        say("The journal cannot be written: no challenger's weight rises until it can.")
-    show(Table("Routes", SPLIT, [row for route in status["routes"] for row in split_rows(route)]))
-    show(Table("Rollouts", ROLLOUTS, [rollout_row(rollout) for rollout in status["rollouts"]]))
-    show(
-        Table("Backends", BACKENDS, [row for backend in status["backends"] for row in endpoint_rows(backend)])
+        print_text("The journal cannot be written. No challenger gets more traffic until it can be written.")
+    print_table(Table("Routes", _SPLIT, [row for route in status["routes"] for row in _split_rows(route)]))
+    print_table(Table("Rollouts", _ROLLOUTS, [_rollout_row(rollout) for rollout in status["rollouts"]]))
+    print_table(
+        Table(
+            "Backends", _BACKENDS, [row for backend in status["backends"] for row in _endpoint_rows(backend)]
+        )
     )
 
 
-def split_rows(route: Value) -> list[list[str]]:
+def _split_rows(route: Value) -> list[list[str]]:
     return [
         [
             route["name"],
@@ -46,32 +50,32 @@ def split_rows(route: Value) -> list[list[str]]:
             percent(route["split"].get(name, 0.0)),
             f"{n['rate']:.4g}",
             percent(n["error_share"]),
-            optional(n["p50"], duration),
-            optional(n["p99"], duration),
+            _optional(n["p50"], duration),
+            _optional(n["p99"], duration),
             str(n["requests"]),
         ]
         for name, n in route["backends"].items()
     ]
 
 
-def rollout_row(rollout: Value) -> list[str]:
+def _rollout_row(rollout: Value) -> list[str]:
     return [
         rollout["route"],
         rollout["strategy"],
         rollout["champion"],
         rollout["challenger"],
         rollout["phase"],
-        step_of(rollout),
+        _step_of(rollout),
         percent(rollout["weight"]),
         rollout["waiting_for"],
     ]
 
 
-def step_of(rollout: Value) -> str:
+def _step_of(rollout: Value) -> str:
     return f"{rollout['step'] + 1}/{len(rollout['steps'])}"
 
 
-def endpoint_rows(backend: Value) -> list[list[str]]:
+def _endpoint_rows(backend: Value) -> list[list[str]]:
     return [
         [backend["name"], backend["version"] or "-", endpoint["url"], "up" if endpoint["up"] else "DOWN"]
         for endpoint in backend["endpoints"]
@@ -80,41 +84,41 @@ def endpoint_rows(backend: Value) -> list[list[str]]:
 
 def show_split(route: Value) -> None:
     shares = ", ".join(f"{name} {percent(share)}" for name, share in route["split"].items())
-    say(f"{route['name']}: {shares} (ledger {route['ledger_version']}), in all workers")
+    print_text(f"{route['name']}: {shares} (ledger version {route['ledger_version']}), in all workers")
 
 
 def show_rollout(rollout: Value) -> None:
-    say(
-        f"{rollout['route']}: {rollout['phase']}, step {step_of(rollout)}, "
+    print_text(
+        f"{rollout['route']}: {rollout['phase']}, step {_step_of(rollout)}, "
         f"{rollout['challenger']} at {percent(rollout['weight'])}"
     )
     if rollout["waiting_for"]:
-        say(f"It waits for {rollout['waiting_for']}.")
+        print_text(f"Waiting for: {rollout['waiting_for']}")
 
 
 def show_reload(config: Value) -> None:
-    say(f"reloaded {config['source']} ({config['hash'][:12]})")
+    print_text(f"reloaded {config['source']} ({config['hash'][:12]})")
     for warning in config["warnings"]:
-        say(problem_line(warning))
+        print_text(_problem_line(warning))
 
 
 def show_why(why: Value) -> None:
-    say(f"{why['route']}: {why['phase'] or 'no rollout'}")
+    print_text(f"{why['route']}: {why['phase'] or 'no rollout'}")
     decision = why["decision"]
     if decision is None:
-        say("No decision yet.")
+        print_text("No decision yet.")
     else:
         at = datetime.fromtimestamp(decision["at"]).astimezone().isoformat(" ", "seconds")
-        say(f"Decision {decision['id']}, {at}: {decision['action']} by {decision['actor']}")
-        say(decision["reason"])
-    show(Table("Verdicts", VERDICTS, [verdict_row(verdict) for verdict in why["verdicts"]]))
+        print_text(f"Decision {decision['id']}, {at}: {decision['action']} by {decision['actor']}")
+        print_text(decision["reason"])
+    print_table(Table("Verdicts", _VERDICTS, [_verdict_row(verdict) for verdict in why["verdicts"]]))
     if why["would_change"]:
-        say("\nWhat would change it")
+        print_text("\nWhat would change it")
         for sentence in why["would_change"]:
-            say(f"- {sentence}")
+            print_text(f"- {sentence}")
 
 
-def verdict_row(verdict: Value) -> list[str]:
+def _verdict_row(verdict: Value) -> list[str]:
     interval = verdict["interval"]
     evidence = "-" if verdict["evidence"] is None else f"{verdict['evidence']:.3g}"
     if verdict["bound"] is not None:
@@ -123,17 +127,17 @@ def verdict_row(verdict: Value) -> list[str]:
         verdict["check"],
         verdict["verdict"],
         str(verdict["n"]),
-        optional(verdict["estimate"], "{:.4g}".format),
+        _optional(verdict["estimate"], "{:.4g}".format),
         "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}",
         evidence,
-        optional(verdict["eta_requests"], str),
+        _optional(verdict["eta_requests"], str),
         verdict["reason"],
     ]
 
 
-def optional(value: Any, form: Callable[[Any], str]) -> str:
+def _optional(value: Any, form: Callable[[Any], str]) -> str:
     return "-" if value is None else form(value)
 
 
-def problem_line(problem: Value) -> str:
+def _problem_line(problem: Value) -> str:
     return str(Problem(**problem))

@@ -1,1 +1,1 @@
-"""`crossfade demo`: three acts with real models, real HTTP and a summary that checks itself."""
+"""`crossfade demo`: three rollouts with real models and real HTTP requests, and a summary of checked results."""

@@ -1,4 +1,4 @@
-"""The demo from curtain to curtain. Exit code 0 only if everything in the summary held."""
+"""Runs the demo and prints its summary. The exit code is 0 only if every check in the summary passed."""
 
 from __future__ import annotations
 
@@ -10,58 +10,57 @@ from pathlib import Path
 
 from rich.console import Console
 
-from crossfade.demo.acts import CANARY, Play, Row, first_act, second_act, third_act
-from crossfade.demo.processes import Stage, StageError
-from crossfade.demo.screen import Screen, checklist
+from crossfade.demo.processes import DemoError, DemoProcesses
+from crossfade.demo.scenarios import CANARY, Scenario, abort_canary, promote_canary, switch_and_roll_back
+from crossfade.demo.screen import Row, Screen, summary_table
 from crossfade.demo.traffic import CUSTOMERS, RATE, Traffic
 
 
 def main(keep: bool) -> int:
-    """Run the three acts; with `keep` the proxy and the models stay up until interrupted."""
+    """Run the three scenarios; with `keep` the proxy and the models stay up until interrupted."""
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="crossfade-demo-") as folder:
         try:
-            return asyncio.run(perform(Path(folder), console, keep))
-        except StageError as error:
+            return asyncio.run(run_demo(Path(folder), console, keep))
+        except DemoError as error:
             console.print(f"crossfade demo: {error}", style="red", markup=False)
             return 1
         except KeyboardInterrupt:
             return 130
 
 
-async def perform(folder: Path, console: Console, keep: bool) -> int:
-    began = time.monotonic()
-    async with Stage(folder) as stage:
-        console.print("training three versions of a churn model (scikit-learn) …")
-        await stage.train()
-        console.print("starting three model servers and the proxy …")
-        await stage.start_models()
-        await stage.start_proxy(CANARY.format(champion="v2", challenger="v3"))
-        console.print(f"proxy {stage.url}  admin and dashboard {stage.admin}")
-        console.print(f"{CUSTOMERS} customers send {RATE:.0f} requests a second")
-        rows, sent = await play_all(stage, console)
-        held = all(ok for *_, ok in rows)
-        console.print(checklist("Summary", rows))
-        console.print(
-            f"{sent} requests in {time.monotonic() - began:.0f} s; {'everything held' if held else 'something did NOT hold'}"
-        )
+async def run_demo(folder: Path, console: Console, keep: bool) -> int:
+    started = time.monotonic()
+    async with DemoProcesses(folder) as processes:
+        console.print("Training three versions of a churn model with scikit-learn …")
+        await processes.train()
+        console.print("Starting three model servers and the proxy …")
+        await processes.start_models()
+        await processes.start_proxy(CANARY.format(champion="v2", challenger="v3"))
+        console.print(f"Proxy: {processes.url}  Admin API and dashboard: {processes.admin}")
+        console.print(f"{CUSTOMERS} simulated customers send {RATE:.0f} requests per second to the proxy.")
+        console.print("One line for each decision: time, decision, reason → new split.")
+        rows, sent = await run_scenarios(processes, console)
+        failed = sum(not ok for *_, ok in rows)
+        result = f"{failed} of {len(rows)} checks FAILED" if failed else f"all {len(rows)} checks passed"
+        console.print(summary_table("Summary", rows))
+        console.print(f"{sent} requests sent; the demo took {time.monotonic() - started:.0f} s; {result}")
         if keep:
-            await stay(stage, console)
-    return 0 if held else 1
+            await _wait_for_interrupt(processes, console)
+    return 1 if failed else 0
 
 
-async def play_all(stage: Stage, console: Console) -> tuple[list[Row], int]:
-    traffic = Traffic(stage.url)
+async def run_scenarios(processes: DemoProcesses, console: Console) -> tuple[list[Row], int]:
+    """The rows of the summary, and how many requests were sent."""
+    traffic = Traffic(processes.url)
     running = asyncio.create_task(traffic.run())  # noqa: TID251 - awaited in finally
     rows: list[Row] = []
     sent = 0
     try:
         with Screen(console) as screen:
-            play = Play(stage, traffic, screen)
-            for number, act in (("one", first_act), ("two", second_act), ("three", third_act)):
-                rows += [
-                    (f"act {number}: {what}", measured, held) for what, measured, held in await act(play)
-                ]
+            scenario = Scenario(processes, traffic, screen)
+            for number, run in enumerate((promote_canary, abort_canary, switch_and_roll_back), 1):
+                rows += [(f"{number}: {check}", measured, ok) for check, measured, ok in await run(scenario)]
                 sent += traffic.tally.sent
     finally:
         running.cancel()
@@ -70,19 +69,19 @@ async def play_all(stage: Stage, console: Console) -> tuple[list[Row], int]:
     return rows, sent
 
 
-async def stay(stage: Stage, console: Console) -> None:
+async def _wait_for_interrupt(processes: DemoProcesses, console: Console) -> None:
     body = (
         '{"customer_id": "you", "nb_transactions_30d": 12, "total_amount_30d": 310.5, '
         '"days_since_last_transaction": 9, "support_tickets_90d": 1, "subscription_age_days": 420}'
     )
-    console.print("\nStill running; Ctrl-C ends it. Try:", style="bold")
+    console.print("\nThe proxy and the models are still running; Ctrl-C stops them. Try:", style="bold")
     for line in (
-        f"curl -i {stage.url}/predict -H 'content-type: application/json' -d '{body}'",
-        f"curl {stage.admin}/api/v1/status",
-        f"curl {stage.admin}/metrics",
-        f"crossfade status --admin {stage.admin}",
-        f"$EDITOR {stage.config}    # the proxy reloads it by itself",
-        f"{stage.admin}/             # the dashboard, in a browser",
+        f"curl -i {processes.url}/predict -H 'content-type: application/json' -d '{body}'",
+        f"curl {processes.admin}/api/v1/status",
+        f"curl {processes.admin}/metrics",
+        f"crossfade status --admin {processes.admin}",
+        f"$EDITOR {processes.config}    # the proxy reloads the file when it changes",
+        f"{processes.admin}/             # the dashboard, in a browser",
     ):
         console.print(f"  {line}", markup=False, soft_wrap=True)
     with contextlib.suppress(asyncio.CancelledError):

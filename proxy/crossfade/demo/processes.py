@@ -1,7 +1,7 @@
-"""The stage: model servers and the proxy as processes of their own, and the operator's hands on them.
+"""The processes of the demo: three model servers and the proxy, and what an operator does to them.
 
-Everything is what a user would run: `python -m crossfade_backends.server`, `crossfade run FILE`, an edit of the
-YAML, a call of the admin API. Ports are free ones, files live in a directory that goes with the demo.
+The demo uses only what a user has: `python -m crossfade_backends.server`, `crossfade run FILE`, edits of the
+YAML and calls of the admin API. Ports are free ports. Files are in a temporary directory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 import aiohttp
 
-VERSIONS = ("v2", "v3", "v4")
+_VERSIONS = ("v2", "v3", "v4")
 START_TIMEOUT = 60.0
 
-HEAD = """\
+_HEAD = """\
 listen: 127.0.0.1:{port}
 admin: {{listen: 127.0.0.1:{admin_port}}}
 workers: 2
@@ -35,7 +35,7 @@ routes:
     retry: {{pure: true}}
 """
 
-BACKEND = """\
+_BACKEND = """\
   churn-{version}:
     endpoints: [{url}]
     health: {{path: /health, interval: 500ms}}
@@ -43,8 +43,8 @@ BACKEND = """\
 """
 
 
-class StageError(Exception):
-    """The demo cannot go on; the message is meant for the person who started it."""
+class DemoError(Exception):
+    """The demo cannot continue; the message is for the person who started it."""
 
 
 def free_port() -> int:
@@ -53,8 +53,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-class Stage:
-    """Started with `async with`; leaves no process behind."""
+class DemoProcesses:
+    """An async context manager; all processes have ended when it exits."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Stage:
     def admin(self) -> str:
         return f"http://127.0.0.1:{self.admin_port}"
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> DemoProcesses:
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         return self
 
@@ -89,11 +89,11 @@ class Stage:
                 process.kill()
                 await process.wait()
 
-    # ── raising the curtain ───────────────────────────────────────────────────────────────────
+    # ── start ─────────────────────────────────────────────────────────────────────────────────
 
     async def train(self) -> None:
         if importlib.util.find_spec("sklearn") is None:
-            raise StageError("the demo's models need scikit-learn: pip install 'crossfade[models]'")
+            raise DemoError("the models of the demo need scikit-learn: pip install 'crossfade[models]'")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "crossfade_backends.train", "--registry", str(self.folder / "models")),
             stdout=asyncio.subprocess.PIPE,
@@ -101,10 +101,10 @@ class Stage:
         )
         output, _ = await process.communicate()
         if process.returncode:
-            raise StageError(f"training failed:\n{output.decode(errors='replace')}")
+            raise DemoError(f"training failed:\n{output.decode(errors='replace')}")
 
     async def start_models(self) -> None:
-        ports = {version: free_port() for version in VERSIONS}
+        ports = {version: free_port() for version in _VERSIONS}
         for version, port in ports.items():
             self.models[version] = f"http://127.0.0.1:{port}"
             registry = str(self.folder / "models")
@@ -154,21 +154,21 @@ class Stage:
             if all(process.returncode is None for process in self.processes):
                 return
         logs = "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in self.logs)
-        raise StageError(f"{what} did not start\n{logs}")
+        raise DemoError(f"{what} did not start\n{logs}")
 
-    # ── the operator's hands ──────────────────────────────────────────────────────────────────
+    # ── what an operator does ─────────────────────────────────────────────────────────────────
 
     def edit(self, route: str) -> None:
-        """Write the routing YAML with this end of the route; the running proxy sees it by itself."""
-        backends = "".join(BACKEND.format(version=v, url=url) for v, url in self.models.items())
-        head = HEAD.format(
+        """Write the routing YAML with these last lines of the route. The running proxy notices the change."""
+        backends = "".join(_BACKEND.format(version=v, url=url) for v, url in self.models.items())
+        head = _HEAD.format(
             port=self.port, admin_port=self.admin_port, state=self.folder / "crossfade.db", backends=backends
         )
-        fresh = self.config.with_suffix(".new")
-        fresh.write_text(head + route)
-        fresh.replace(self.config)
+        new = self.config.with_suffix(".new")
+        new.write_text(head + route)
+        new.replace(self.config)
 
-    async def fault(self, version: str, faults: Mapping[str, Any]) -> None:
+    async def set_fault(self, version: str, faults: Mapping[str, Any]) -> None:
         async with self.session.put(f"{self.models[version]}/faults", json=dict(faults)) as response:
             response.raise_for_status()
 
@@ -176,10 +176,11 @@ class Stage:
         async with self.session.delete(f"{self.models[version]}/faults") as response:
             response.raise_for_status()
 
-    async def command(self, verb: str) -> None:
-        async with self.session.post(f"{self.admin}/api/v1/rollouts/churn/{verb}") as response:
+    async def command(self, verb: str, reason: str) -> None:
+        url = f"{self.admin}/api/v1/rollouts/churn/{verb}"
+        async with self.session.post(url, json={"reason": reason}) as response:
             if response.status != 200:
-                raise StageError(f"{verb} was refused: {await response.text()}")
+                raise DemoError(f"{verb} was refused: {await response.text()}")
 
     async def status(self) -> dict[str, Any]:
         return await self.get("/api/v1/status")

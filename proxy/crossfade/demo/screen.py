@@ -1,4 +1,4 @@
-"""What the demo shows: a live view on a terminal, a line for each event elsewhere."""
+"""What the demo prints: a live view on a terminal, and one line for each event."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-VERDICT_STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "VOID": "magenta"}
+INDENT = " " * 10  # the width of the time before a decision
+_VERDICT_STYLES = {"PASS": "green", "FAIL": "bold red", "UNDECIDED": "yellow", "VOID": "magenta"}
+
+Row = tuple[str, str, bool]  # of the summary: what is checked, what was measured, passed
 
 
 class Screen:
-    """Use as a context manager; `show` draws the state, `say` adds a line to the story."""
+    """A context manager. `show` draws the live view, `print` adds a line above it."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -22,7 +25,6 @@ class Screen:
             Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         )
         self.title = "Crossfade demo"
-        self.story: list[Text] = []
 
     def __enter__(self) -> Screen:
         if self.live:
@@ -33,36 +35,34 @@ class Screen:
         if self.live:
             self.live.stop()
 
-    def say(self, line: str, style: str = "") -> None:
+    def print(self, line: str, style: str = "") -> None:
         text = Text(line, style=style)
-        self.story.append(text)
         if self.live:
             self.live.console.print(text)
         else:
             self.console.print(text, soft_wrap=True)
 
-    def act(self, title: str) -> None:
+    def heading(self, title: str) -> None:
         self.title = title
-        self.story.clear()
-        self.say(f"\n── {title}", "bold cyan")
+        self.print(f"\n── {title}", "bold cyan")
 
     def show(self, status: dict[str, Any], sent: int, failed: int) -> None:
         if self.live:
             self.live.update(self.view(status, sent, failed))
 
     def view(self, status: dict[str, Any], sent: int, failed: int) -> Panel:
-        parts: list[Any] = [backends_table(route) for route in status["routes"]]
-        parts += [rollout_text(rollout) for rollout in status["rollouts"]]
+        parts: list[Any] = [_backends_table(route) for route in status["routes"]]
+        parts += [_rollout_text(rollout) for rollout in status["rollouts"]]
         parts.append(
             Text(
-                f"customers sent {sent} requests in this act, {failed} failed",
+                f"{sent} requests sent in this scenario, {failed} failed",
                 style="bold red" if failed else "",
             )
         )
         return Panel(Group(*parts), title=self.title, border_style="cyan")
 
 
-def backends_table(route: dict[str, Any]) -> Table:
+def _backends_table(route: dict[str, Any]) -> Table:
     table = Table(
         expand=True, box=None, title=f"route {route['name']}, ledger version {route['ledger_version']}"
     )
@@ -74,12 +74,12 @@ def backends_table(route: dict[str, Any]) -> Table:
         table.add_row(
             name, numbers["role"], f"{weight:.0%}", Text("█" * round(weight * 24), style="cyan"),
             f"{numbers['rate']:.0f}", str(numbers["requests"]), Text(str(numbers["errors"]), style=bad),
-            milliseconds(numbers["p50"]), milliseconds(numbers["p99"]),
+            _milliseconds(numbers["p50"]), _milliseconds(numbers["p99"]),
         )  # fmt: skip
     return table
 
 
-def rollout_text(rollout: dict[str, Any]) -> Text:
+def _rollout_text(rollout: dict[str, Any]) -> Text:
     steps = " → ".join(
         f"[{step['weight']:.0%}]" if index == rollout["step"] else f"{step['weight']:.0%}"
         for index, step in enumerate(rollout["steps"])
@@ -87,21 +87,20 @@ def rollout_text(rollout: dict[str, Any]) -> Text:
     text = Text(f"\n{rollout['strategy']} {rollout['champion']} → {rollout['challenger']}: ", style="bold")
     text.append(f"{rollout['phase']}   steps {steps}\n{rollout['waiting_for']}\n", style="not bold")
     for verdict in rollout["verdicts"]:
-        text.append(f"  {verdict['verdict']:<9} ", style=VERDICT_STYLES.get(verdict["verdict"], ""))
+        text.append(f"  {verdict['verdict']:<9} ", style=_VERDICT_STYLES.get(verdict["verdict"], ""))
         text.append(f"{verdict['check']}: {verdict['reason']}\n", style="not bold")
     return text
 
 
-def milliseconds(seconds: float | None) -> str:
+def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds * 1000:.1f} ms"
 
 
-def checklist(title: str, rows: list[tuple[str, str, bool]]) -> Table:
-    """The summary: what was promised, what was measured, and whether it held."""
+def summary_table(title: str, rows: list[Row]) -> Table:
     table = Table(title=title, title_style="bold", title_justify="left")
-    table.add_column("checked")
+    table.add_column("scenario and check")
     table.add_column("measured")
-    table.add_column("held", justify="center")
-    for what, measured, held in rows:
-        table.add_row(what, measured, Text("yes", style="green") if held else Text("NO", style="bold red"))
+    table.add_column("passed", justify="center")
+    for check, measured, ok in rows:
+        table.add_row(check, measured, Text("yes", style="green") if ok else Text("NO", style="bold red"))
     return table

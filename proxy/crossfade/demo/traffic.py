@@ -1,7 +1,7 @@
-"""The audience: a few thousand customers who send requests at a steady rate over keep-alive connections.
+"""The traffic of the demo: customers who send requests at a fixed rate over keep-alive connections.
 
-Each answer is noted under its customer, so that the summary can count what the customers saw: failed
-requests, and how often anyone's backend changed.
+Each answer is recorded under its customer, so that the summary counts what clients saw: failed
+requests, and how often a customer's backend changed.
 """
 
 from __future__ import annotations
@@ -16,60 +16,64 @@ import aiohttp
 
 CUSTOMERS = 3000
 RATE = 250.0  # requests a second
-CONNECTIONS = 24
+_CONNECTIONS = 24
 
 
 @dataclass
 class Tally:
-    """What the customers saw during one act."""
+    """What the customers saw during one scenario."""
 
     sent: int = 0
     failed: int = 0
-    fell_back: int = 0  # assigned to one backend, answered by its fallback
+    answered_by_fallback: int = 0  # assigned to one backend, answered by the fallback
     failures: Counter[str] = field(default_factory=Counter)
     by_backend: Counter[str] = field(default_factory=Counter)
-    seen: dict[int, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
+    # By customer: (number of the request, backend assigned).
+    answers: dict[int, list[tuple[int, str]]] = field(default_factory=lambda: defaultdict(list))
 
-    def note(self, customer: int, order: int, assigned: str, answered: str) -> None:
-        """`order` is that of sending: slow answers may come in another one."""
+    def record(self, customer: int, number: int, assigned: str, answered: str) -> None:
+        """`number` counts requests in the order of sending; answers may arrive in another order."""
         self.by_backend[assigned] += 1
-        self.fell_back += assigned != answered
-        self.seen[customer].append((order, assigned))
+        self.answered_by_fallback += assigned != answered
+        self.answers[customer].append((number, assigned))
 
     def paths(self) -> list[list[str]]:
-        """Each customer's backends in the order of asking, repeats left out."""
+        """Each customer's backends in the order of the requests, without repeats."""
         return [
-            [name for name, _ in groupby(b for _, b in sorted(answers))] for answers in self.seen.values()
+            [name for name, _ in groupby(b for _, b in sorted(answers))] for answers in self.answers.values()
         ]
 
-    def moves(self) -> tuple[int, int]:
-        """How often a customer's backend changed, and the fewest changes that lead where they all went."""
-        made = least = 0
+    def backend_changes(self) -> tuple[int, int]:
+        """How often a customer's backend changed, and the fewest changes that are possible.
+
+        A customer with n backends needs n - 1 changes, and one more if the last backend is the first one.
+        """
+        changes = fewest = 0
         for path in self.paths():
-            made += len(path) - 1
+            changes += len(path) - 1
             if len(path) > 1:
-                least += len(set(path)) - 1 + (path[0] == path[-1])
-        return made, least
+                fewest += len(set(path)) - 1 + (path[0] == path[-1])
+        return changes, fewest
 
 
 class Traffic:
-    """Runs until cancelled; `tally` may be exchanged between acts."""
+    """Runs until cancelled. Each scenario has its own `tally`."""
 
     def __init__(self, url: str, seed: int = 7) -> None:
         self.url = f"{url}/predict"
-        self.draw = random.Random(seed)
+        self.generator = random.Random(seed)
         self.tally = Tally()
         self.sent = 0
 
-    def next_act(self, home: str) -> Tally:
-        """A fresh tally, in which everyone known stands with the backend in charge as the act begins."""
-        last, self.tally = self.tally, Tally()
-        for customer in last.seen:
-            self.tally.seen[customer] = [(0, home)]
+    def start_tally(self, champion: str) -> Tally:
+        """An empty tally in which every customer seen so far begins with the champion."""
+        previous, self.tally = self.tally, Tally()
+        for customer in previous.answers:
+            self.tally.answers[customer] = [(0, champion)]
         return self.tally
 
     async def run(self) -> None:
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS)
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=15)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
@@ -80,21 +84,21 @@ class Traffic:
             while True:
                 due += 1 / RATE
                 await asyncio.sleep(max(0.0, due - loop.time()))
-                if loop.time() - due > 1:  # the machine was busy; do not catch up in a burst
+                if loop.time() - due > 1:  # the machine was busy: no burst to catch up
                     due = loop.time()
-                tasks.create_task(self.ask(session, self.draw.randrange(CUSTOMERS)))
+                tasks.create_task(self.send(session, self.generator.randrange(CUSTOMERS)))
 
-    async def ask(self, session: aiohttp.ClientSession, customer: int) -> None:
+    async def send(self, session: aiohttp.ClientSession, customer: int) -> None:
         tally = self.tally
         tally.sent += 1
-        self.sent = order = self.sent + 1
+        self.sent = number = self.sent + 1
         try:
-            async with session.post(self.url, json=features_of(customer)) as response:
+            async with session.post(self.url, json=_features_of(customer)) as response:
                 answer = await response.json()
                 answered = response.headers.get("x-crossfade-backend", "")
                 assigned = response.headers.get("x-crossfade-assigned", answered)
                 if response.status == 200 and "churn_probability" in answer:
-                    tally.note(customer, order, assigned, answered)
+                    tally.record(customer, number, assigned, answered)
                 else:
                     tally.failed += 1
                     tally.failures[f"status {response.status}"] += 1
@@ -103,8 +107,8 @@ class Traffic:
             tally.failures[f"{type(error).__name__}: {error}"] += 1
 
 
-def features_of(customer: int) -> dict[str, object]:
-    """The same row each time a customer asks."""
+def _features_of(customer: int) -> dict[str, object]:
+    """The same row in every request of a customer."""
     draw = random.Random(customer)
     transactions = draw.randrange(0, 60)
     return {

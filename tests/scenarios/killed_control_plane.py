@@ -1,8 +1,9 @@
-"""A control plane that is killed and killed again: `python -m tests.scenarios.killed STATE KILLS SEED`.
+"""Kills a control plane many times: `python -m tests.scenarios.killed_control_plane STATE KILLS SEED`.
 
-Each life is a fork that goes on from the state on disk with a real store, made-up traffic and an
-operator of many moods; its seam is a pipe into which each published exposure goes. After the kill the
-pipe says what the workers serve by, and the store what was decided; both are printed, a line for each life.
+Each run is a forked process that continues from the state on disk, with a real store, simulated counts and
+random operator commands. Its seam is a pipe that receives each published ledger version and weight. After the
+kill, the pipe shows what workers would serve, and the store shows what was decided; each run prints both on
+one line.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ routes:
       min_requests: 1
       checks: [{{metric: error_rate, max: 50%}}]
 """
-MOODS = (Verb.ABORT, Verb.RETRY, Verb.PROMOTE, Verb.ROLLBACK, Verb.PAUSE, Verb.RESUME)
+VERBS = (Verb.ABORT, Verb.RETRY, Verb.PROMOTE, Verb.ROLLBACK, Verb.PAUSE, Verb.RESUME)
 
 
-def trial_of(snapshot: Snapshot) -> tuple[int, int]:
-    """(ledger version, the challenger's weight) that a worker would serve by."""
+def exposure_of(snapshot: Snapshot) -> tuple[int, int]:
+    """(ledger version, weight of the challenger) in the snapshot."""
     ledger = snapshot.routes[0].ledger
     return ledger.version, ledger.weights.get("v3", 0)
 
@@ -58,22 +59,22 @@ class PipeSeam:
 
     async def publish(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
-        os.write(self.fd, b"%d %d\n" % trial_of(snapshot))  # small enough to go whole or not at all
+        os.write(self.fd, b"%d %d\n" % exposure_of(snapshot))  # atomic: shorter than PIPE_BUF
 
     def take(self) -> Counts:
         assert self.snapshot is not None
         route = self.snapshot.routes[0]
         version = route.ledger.version
         cells = [Cell("churn", "v3", "shadow", version, 5)] if route.mirrors else []
-        held = [name for name, weight in route.ledger.weights.items() if weight]
-        return Counts(cells + [Cell("churn", name, "challenger", version, 50) for name in held])
+        serving = [name for name, weight in route.ledger.weights.items() if weight]
+        return Counts(cells + [Cell("churn", name, "challenger", version, 50) for name in serving])
 
     def workers(self) -> list[WorkerStatus]:
         return []
 
 
-async def live(state: str, seed: int, fd: int) -> None:
-    chance = random.Random(seed)
+async def run_controller(state: str, seed: int, fd: int) -> None:
+    generator = random.Random(seed)
     controller = Controller(Store.open(state), PipeSeam(fd))
     now = time.time() + 1000 * seed
     await controller.load(load(CONFIG, "f", {}), "file", now)
@@ -81,29 +82,29 @@ async def live(state: str, seed: int, fd: int) -> None:
         now += 2
         await controller.tick(now)
         phase = controller.rollout("churn", now).phase
-        if phase not in ("progressing",) or chance.random() < 0.1:
+        if phase not in ("progressing",) or generator.random() < 0.1:
             with suppress(Refused):
-                await controller.command("churn", chance.choice(MOODS), "mood", now)
+                await controller.command("churn", generator.choice(VERBS), "test", now)
 
 
-def one_life(state: str, seed: int, published: int, seconds: float) -> None:
-    """Killed so many seconds after it has published so often."""
+def run_and_kill(state: str, seed: int, published: int, seconds: float) -> None:
+    """Kills the run `seconds` after its `published`-th snapshot."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        asyncio.run(live(state, seed, writing))
+        asyncio.run(run_controller(state, seed, writing))
         os._exit(1)
     os.close(writing)
-    seen = b""
+    output = b""
     with open(reading, "rb") as pipe:
-        while seen.count(b"\n") < published:
-            seen += os.read(pipe.fileno(), 1)
+        while output.count(b"\n") < published:
+            output += os.read(pipe.fileno(), 1)
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        seen += pipe.read()
-    lines = [[int(n) for n in line.split()] for line in seen.decode().splitlines()]
+        output += pipe.read()
+    lines = [[int(n) for n in line.split()] for line in output.decode().splitlines()]
     with closing(Store.read(state.removeprefix("sqlite:"))) as store:
         (record,) = [record for record, _ in store.records().values()]
         decision = store.last("churn")
@@ -122,6 +123,6 @@ def one_life(state: str, seed: int, published: int, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    chances = random.Random(int(sys.argv[3]))
-    for life in range(int(sys.argv[2])):
-        one_life(sys.argv[1], life, chances.randint(1, 6), chances.uniform(0, 0.01))
+    generator = random.Random(int(sys.argv[3]))
+    for run in range(int(sys.argv[2])):
+        run_and_kill(sys.argv[1], run, generator.randint(1, 6), generator.uniform(0, 0.01))

@@ -1,4 +1,4 @@
-"""kill -9 of the whole proxy: the next one goes on with the same weights, the same map and the same step."""
+"""kill -9 of the proxy or of a worker: the next process continues with the same weights, ledger and step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from tests.scenarios.conftest import canary, routing
-from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 
 STEPS = "[{weight: 20%, hold: 300ms}, {weight: 40%, hold: 1h}]"
 
@@ -17,7 +17,7 @@ async def second_step(proxy: Proxy) -> bool:
 
 
 async def backends_of(proxy: Proxy, customers: range) -> list[str]:
-    """Who answers whom, asked one by one."""
+    """The backend that answers each customer."""
     import aiohttp
 
     found = []
@@ -28,13 +28,15 @@ async def backends_of(proxy: Proxy, customers: range) -> list[str]:
     return found
 
 
-async def test_the_successor_goes_on_where_it_was(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_a_restarted_proxy_continues_with_the_same_step_and_ledger(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
     proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
     async with running(proxy):
         async with Load(proxy.url):
             await wait_until(lambda: second_step(proxy), "the second step")
         before = await proxy.rollout()
-        split, map_before = await proxy.split(), await backends_of(proxy, range(300))
+        split, backends_before = await proxy.split(), await backends_of(proxy, range(300))
         version = (await proxy.get("/api/v1/routes/churn"))["ledger_version"]
         workers = [w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]]
         await proxy.stop(signal.SIGKILL)
@@ -46,22 +48,22 @@ async def test_the_successor_goes_on_where_it_was(tmp_path: Path, models: dict[s
         assert (after["phase"], after["step"], after["since"]) == ("progressing", 1, before["since"])
         assert await proxy.split() == split == {"v2": 0.6, "v3": 0.4}
         assert (await proxy.get("/api/v1/routes/churn"))["ledger_version"] == version
-        assert await backends_of(proxy, range(300)) == map_before
+        assert await backends_of(proxy, range(300)) == backends_before
 
 
-async def test_orphaned_workers_serve_until_the_successor_does(
+async def test_orphaned_workers_serve_until_the_next_proxy_is_ready(
     tmp_path: Path, models: dict[str, Model]
 ) -> None:
     proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
     async with running(proxy):
         workers = [w["pid"] for w in (await proxy.get("/api/v1/status"))["workers"]]
         async with Load(proxy.url) as load:
-            await load.more(100)
+            await load.wait_for_answers(100)
             await proxy.stop(signal.SIGKILL)
-            await load.more(200)  # nobody controls them, and they are right all the same
+            await load.wait_for_answers(200)  # without a control process
             await proxy.start()
-            await wait_until(lambda: not any(alive(pid) for pid in workers), "the orphans to leave")
-            await load.more(200)
+            await wait_until(lambda: not any(alive(pid) for pid in workers), "the orphaned workers to exit")
+            await load.wait_for_answers(200)
         assert load.failures == []
 
 
@@ -73,7 +75,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_a_worker_that_dies_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_a_killed_worker_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
     proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
     async with running(proxy):
         victim = (await proxy.get("/api/v1/status"))["workers"][0]["pid"]
@@ -83,24 +85,24 @@ async def test_a_worker_that_dies_is_replaced(tmp_path: Path, models: dict[str, 
             workers = (await proxy.get("/api/v1/status"))["workers"]
             return all(w["up"] for w in workers) and victim not in [w["pid"] for w in workers]
 
-        await wait_until(replaced, "another worker")
+        await wait_until(replaced, "a new worker")
         assert 'crossfade_worker_restarts_total{worker="0"} 1.0' in await proxy.get("/metrics")
         async with Load(proxy.url) as load:
-            await load.more(200)
+            await load.wait_for_answers(200)
         assert load.failures == []
 
 
-async def test_a_worker_that_hangs_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
-    """Without anybody asking anything of it; and it cannot even be told to end."""
+async def test_a_stopped_worker_is_replaced(tmp_path: Path, models: dict[str, Model]) -> None:
+    """Without traffic. The worker does not react to TERM either."""
     proxy = Proxy(tmp_path, routing(models, canary(STEPS)))
     async with running(proxy):
         victim = (await proxy.get("/api/v1/status"))["workers"][1]["pid"]
         os.kill(victim, signal.SIGSTOP)
-        await wait_until(lambda: not alive(victim), "its end")
+        await wait_until(lambda: not alive(victim), "the end of the stopped worker")
 
         async def replaced() -> bool:
             workers = (await proxy.get("/api/v1/status"))["workers"]
             return bool(workers[1]["up"] and workers[1]["pid"] != victim)
 
-        await wait_until(replaced, "another worker")
+        await wait_until(replaced, "a new worker")
         assert "does not answer" in proxy.output

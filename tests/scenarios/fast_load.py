@@ -1,4 +1,4 @@
-"""Many requests in little time, from this process: no sticky key, so that each is the toss of a coin of its own."""
+"""Sends requests as fast as possible, without a sticky key, so that each gets an independent random backend."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import time
 from collections import Counter
 from itertools import cycle
 
-from tests.scenarios.stagehands import wait_until
+from tests.scenarios.harness import wait_until
 
 
-class Caller(asyncio.Protocol):
-    """One connection: the next request as soon as the answer before is here."""
+class Connection(asyncio.Protocol):
+    """Sends the next request as soon as the previous answer is complete."""
 
-    def __init__(self, rush: Rush) -> None:
-        self.rush = rush
+    def __init__(self, load: FastLoad) -> None:
+        self.load = load
         self.buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.WriteTransport)
         self.transport = transport
-        transport.write(next(self.rush.requests))
+        transport.write(next(self.load.requests))
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -31,25 +31,25 @@ class Caller(asyncio.Protocol):
         if len(self.buffer) < end + int(field(head, b"content-length")):
             return
         self.buffer = b""
-        self.rush.heard(int(head[9:12]), field(head, b"x-crossfade-backend").decode())
-        if self.rush.stopping:
+        self.load.record(int(head[9:12]), field(head, b"x-crossfade-backend").decode())
+        if self.load.stopping:
             self.transport.close()
         else:
-            self.transport.write(next(self.rush.requests))
+            self.transport.write(next(self.load.requests))
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self.rush.stopping:
-            self.rush.lost.append(repr(error))
+        if not self.load.stopping:
+            self.load.lost.append(repr(error))
 
 
 def field(head: bytes, name: bytes) -> bytes:
-    """The field's value; an empty number where there is none."""
+    """The value of the field; 0 if it is missing."""
     at = head.find(b"\r\n" + name + b": ")
     return head[at + len(name) + 4 :].split(b"\r\n", 1)[0] if at >= 0 else b"0"
 
 
-class Rush:
-    """`answers` by (backend, whether well); `first_bad` and `last` are times on the monotonic clock."""
+class FastLoad:
+    """`answers` by (backend, whether 200); `first_bad` and `last` are monotonic times of answers by backend."""
 
     def __init__(self, port: int, paths: tuple[str, ...] = ("/predict",), connections: int = 16) -> None:
         self.port = port
@@ -64,7 +64,7 @@ class Rush:
         self.lost: list[str] = []
         self.stopping = False
 
-    def heard(self, status: int, backend: str) -> None:
+    def record(self, status: int, backend: str) -> None:
         now = time.monotonic()
         self.answers[backend, status == 200] += 1
         self.last[backend] = now
@@ -75,17 +75,17 @@ class Rush:
     def total(self) -> int:
         return self.answers.total()
 
-    async def more(self, requests: int) -> None:
+    async def wait_for_answers(self, requests: int) -> None:
         goal = self.total + requests
         await wait_until(lambda: self.total >= goal, f"{requests} more answers; {self.lost[:3]}")
 
-    async def __aenter__(self) -> Rush:
+    async def __aenter__(self) -> FastLoad:
         loop = asyncio.get_running_loop()
-        made = [
-            await loop.create_connection(lambda: Caller(self), "127.0.0.1", self.port)
+        connections = [
+            await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.port)
             for _ in range(self.connections)
         ]
-        self.transports = [transport for transport, _ in made]
+        self.transports = [transport for transport, _ in connections]
         return self
 
     async def __aexit__(self, *exc: object) -> None:

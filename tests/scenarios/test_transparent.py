@@ -1,4 +1,4 @@
-"""curl through the proxy gives byte for byte what curl at the backend gives, apart from the headers of design 3.4."""
+"""The output of curl is the same through the proxy and at the backend, except for the headers of the proxy."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.scenarios.stagehands import Proxy, running
+from tests.scenarios.harness import Proxy, running
 
-OURS = (b"x-request-id: ", b"x-crossfade-backend: ")
+PROXY_HEADERS = (b"x-request-id: ", b"x-crossfade-backend: ")
 DATE = "Sat, 21 Nov 2026 00:00:00 GMT"
 BODY = bytes(range(256)) * 400
 
 
-async def odd(request: web.Request) -> web.StreamResponse:
-    """An answer with what proxies like to change: repeated fields, odd case, any bytes, a reason of its own."""
+async def unusual(request: web.Request) -> web.StreamResponse:
+    """An answer with parts that proxies often change: repeated fields, header case, binary body, reason phrase."""
     body = await request.read()
     answer = web.Response(status=203, reason="As It Is", body=body + BODY)
     answer.headers["X-ODD-case"] = "spaced   inside"
@@ -45,20 +45,20 @@ async def curl(*arguments: str) -> bytes:
     return output
 
 
-def less_ours(answer: bytes) -> bytes:
+def without_proxy_headers(answer: bytes) -> bytes:
     head, body = answer.split(b"\r\n\r\n", 1)
     return (
-        b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(OURS)) + b"\r\n\r\n" + body
+        b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(PROXY_HEADERS))
+        + b"\r\n\r\n"
+        + body
     )
 
 
-@pytest.mark.skipif(
-    shutil.which("curl") is None, reason="NO CURL HERE: the comparison with the backend is not made"
-)
-async def test_curl_cannot_tell_the_proxy_from_the_backend(tmp_path: Path) -> None:
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_gets_the_same_bytes_through_the_proxy(tmp_path: Path) -> None:
     (tmp_path / "upload").write_bytes(BODY * 10)
     app = web.Application()
-    app.router.add_route("*", "/odd{tail:.*}", odd)
+    app.router.add_route("*", "/odd{tail:.*}", unusual)
     app.router.add_route("*", "/chunked", chunked)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -80,7 +80,7 @@ async def test_curl_cannot_tell_the_proxy_from_the_backend(tmp_path: Path) -> No
             ):
                 direct = await curl(backend + arguments[0], *arguments[1:])
                 through = await curl(proxy.url + arguments[0], *arguments[1:])
-                assert less_ours(through) == direct, arguments
+                assert without_proxy_headers(through) == direct, arguments
                 assert through.count(b"x-crossfade-backend: m\r\n") == 1
     finally:
         await runner.cleanup()

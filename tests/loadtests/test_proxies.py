@@ -9,35 +9,35 @@ from typing import Any
 import pytest
 import yaml
 
-from loadtests.bench import enter
+from loadtests.bench import start_all
 from loadtests.client import requests_of
-from loadtests.contestants import MAKERS, crossfade, is_present
 from loadtests.equivalence import problems_of
 from loadtests.measure import start_origins
+from loadtests.proxies import MAKERS, crossfade, is_present
 from loadtests.work import EVENTS, Cores, work_named
 
 ORIGINS = {"a": 40001, "b": 40002, "c": 40003}
 
 
 @pytest.mark.parametrize("name", ["crossfade", "nginx", "haproxy", "envoy", "caddy"])
-def test_each_program_accepts_the_configuration_made_for_it(name: str, tmp_path: Path) -> None:
+def test_each_program_accepts_its_configuration(name: str, tmp_path: Path) -> None:
     if not is_present(name):
-        pytest.skip(f"{name} is not here")
-    contestant = MAKERS[name](tmp_path, ORIGINS)
-    done = subprocess.run(contestant.check, capture_output=True, text=True)
+        pytest.skip(f"{name} is not installed")
+    proxy = MAKERS[name](tmp_path, ORIGINS)
+    done = subprocess.run(proxy.check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert contestant.version[0].isdigit()
+    assert proxy.version[0].isdigit()
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_configuration_names_the_ports(name: str, tmp_path: Path) -> None:
-    contestant = MAKERS[name](tmp_path, ORIGINS)
-    written = " ".join([*contestant.argv, *(f.read_text() for f in tmp_path.iterdir())])
-    for port in (contestant.port, ORIGINS["a"], ORIGINS["b"]):
+def test_every_configuration_has_the_ports(name: str, tmp_path: Path) -> None:
+    proxy = MAKERS[name](tmp_path, ORIGINS)
+    written = " ".join([*proxy.argv, *(f.read_text() for f in tmp_path.iterdir())])
+    for port in (proxy.port, ORIGINS["a"], ORIGINS["b"]):
         assert str(port) in written
 
 
-def test_crossfade_has_one_worker_and_nothing_switched_off(tmp_path: Path) -> None:
+def test_crossfade_has_one_worker_and_default_settings(tmp_path: Path) -> None:
     MAKERS["crossfade"](tmp_path, ORIGINS)
     written = yaml.safe_load((tmp_path / "bench.yaml").read_text())
     assert written["workers"] == 1
@@ -48,22 +48,24 @@ def test_crossfade_has_one_worker_and_nothing_switched_off(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "options", [{"mirrored": True}, {"sticky": "json: customer_id"}, {"workers": 2}], ids=str
 )
-def test_the_proxy_accepts_what_it_is_compared_with(options: dict[str, Any], tmp_path: Path) -> None:
-    contestant = crossfade(tmp_path, ORIGINS, **options)
-    done = subprocess.run(contestant.check, capture_output=True, text=True)
+def test_crossfade_accepts_the_configurations_of_the_comparisons(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    proxy = crossfade(tmp_path, ORIGINS, **options)
+    done = subprocess.run(proxy.check, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in MAKERS if is_present(name)])
-def test_each_does_the_work_and_holds_no_event_back(name: str, tmp_path: Path) -> None:
-    """`enter` checks that it does; a stream's first event comes long before its last."""
+def test_each_proxy_does_the_work_and_does_not_buffer_events(name: str, tmp_path: Path) -> None:
+    """`start_all` checks the work. The first event of a stream arrives long before the last."""
     with ExitStack() as stack:
         cores = Cores(frozenset(), frozenset())
         origins = start_origins(cores, tmp_path, stack)
-        _, (entrant,) = enter([name], origins, cores, tmp_path, stack)
-        with socket.create_connection(("127.0.0.1", entrant.port)) as client:
+        _, (target,) = start_all([name], origins, cores, tmp_path, stack)
+        with socket.create_connection(("127.0.0.1", target.port)) as client:
             client.settimeout(10)
-            client.sendall(requests_of(work_named("sse"), entrant.port)[0])
+            client.sendall(requests_of(work_named("sse"), target.port)[0])
             received = b""
             while b"data:" not in received:
                 received += client.recv(65536)
@@ -83,7 +85,7 @@ def test_each_does_the_work_and_holds_no_event_back(name: str, tmp_path: Path) -
         (["a"] * 899 + ["b"] * 100 + ["c"], ["a"] * 899 + ["b"] * 100 + ["c"], "answered by c"),
     ],
 )
-def test_a_proxy_that_does_less_work_is_found(
+def test_a_proxy_that_does_other_work_is_detected(
     first: list[str], second: list[str], problem: str | None
 ) -> None:
     problems = problems_of(first, second)

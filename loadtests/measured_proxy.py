@@ -1,4 +1,4 @@
-"""A proxy that is measured: what a maker of one returns, and what makers need."""
+"""The description of a proxy that is measured, and functions to find its program."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-BESIDE = str(Path(sys.executable).parent)
+SCRIPTS = str(Path(sys.executable).parent)
 Origins = Mapping[str, int]  # name → port
 
 
 @dataclass(frozen=True, slots=True)
-class Contestant:
-    """`check` validates its configuration without running it; empty if it has no such command.
+class MeasuredProxy:
+    """`check` is the command that validates the configuration; empty if the program has none.
 
-    `sticky`: it can hold a customer, known by a header, to an origin, and does.
+    `sticky`: the proxy sends every request of a customer, known by a header, to the same origin.
     """
 
     name: str
@@ -30,11 +30,11 @@ class Contestant:
 
 
 def program(name: str) -> str | None:
-    """On the PATH, or installed beside this Python, as a package's script is."""
-    return shutil.which(name) or shutil.which(name, path=BESIDE)
+    """The program on the PATH, or among the scripts installed with this Python."""
+    return shutil.which(name) or shutil.which(name, path=SCRIPTS)
 
 
-def found(name: str) -> str:
+def path_of(name: str) -> str:
     return program(name) or name
 
 

@@ -1,4 +1,4 @@
-"""What scenarios are made of: the proxy as its own process, model stand-ins, and clients that keep asking."""
+"""The parts of a scenario: the proxy as a process, fake models, and clients that send requests all the time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-GUARD = 90.0  # seconds; a generous end for what should happen at once
+TIMEOUT = 90.0  # seconds; long, because the machine may be slow
 
 
 def free_port() -> int:
@@ -28,8 +28,8 @@ def free_port() -> int:
 
 
 async def wait_until(condition: Callable[[], Any], what: str | Callable[[], str]) -> Any:
-    """The condition's first true value (it may be a coroutine function); else `what` was waited for in vain."""
-    end = time.monotonic() + GUARD
+    """The first true value of the condition, which may be a coroutine function. `what` is for the error."""
+    end = time.monotonic() + TIMEOUT
     while time.monotonic() < end:
         value = condition()
         if asyncio.iscoroutine(value):
@@ -37,11 +37,11 @@ async def wait_until(condition: Callable[[], Any], what: str | Callable[[], str]
         if value:
             return value
         await asyncio.sleep(0.02)
-    raise AssertionError(f"in vain: {what if isinstance(what, str) else what()}")
+    raise AssertionError(f"did not happen in {TIMEOUT:.0f} s: {what if isinstance(what, str) else what()}")
 
 
 class Process:
-    """A child process whose output is kept in a file: a pipe would be held open by workers that outlive it."""
+    """A child process with its output in a file. Workers that outlive it would keep a pipe open."""
 
     def __init__(self, *module: str) -> None:
         self.module = module
@@ -59,11 +59,11 @@ class Process:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         if self.child.returncode is None:
             self.child.send_signal(how)
-        return await asyncio.wait_for(self.child.wait(), GUARD)
+        return await asyncio.wait_for(self.child.wait(), TIMEOUT)
 
 
 class Proxy(Process):
-    """`crossfade run FILE`, with its admin API at hand."""
+    """`crossfade run FILE`, and calls of its admin API."""
 
     def __init__(self, folder: Path, config: str, workers: int = 2) -> None:
         self.folder = folder
@@ -75,11 +75,11 @@ class Proxy(Process):
         super().__init__("crossfade", "run", str(self.file))
 
     async def take_over(self) -> int:
-        """Start another one beside it, which takes over; returns the exit code of the one before."""
-        before = self.child
+        """Starts a second proxy that takes over; returns the exit code of the first."""
+        first = self.child
         self.module = ("crossfade", "run", "--takeover", str(self.file))
         await Process.start(self)
-        code = await asyncio.wait_for(before.wait(), GUARD)
+        code = await asyncio.wait_for(first.wait(), TIMEOUT)
         await wait_until(self.is_ready, "the proxy is ready")
         return code
 
@@ -88,9 +88,9 @@ class Proxy(Process):
             f"listen: 127.0.0.1:{self.port}\nadmin: {{listen: 127.0.0.1:{self.admin_port}}}\n"
             f"workers: {self.workers}\nstate: sqlite:{self.folder / 'state.db'}\ndrain: 5s\n"
         )
-        fresh = self.folder / "routing.new"
-        fresh.write_text(head + config)
-        fresh.replace(self.file)
+        new = self.folder / "routing.new"
+        new.write_text(head + config)
+        new.replace(self.file)
 
     @property
     def url(self) -> str:
@@ -143,14 +143,14 @@ async def running(*processes: Process) -> AsyncIterator[None]:
 
 
 class Model(Process):
-    """A stand-in for a model: a process of its own that answers each request with its name, cheaply."""
+    """A fake model as a process; it answers each request with its name and needs little CPU."""
 
     def __init__(self, name: str, port: int | None = None, errors: float = 0.0, jitter: float = 0.0) -> None:
         self.name = name
         self.port = port or free_port()
         super().__init__("tests.scenarios.model", name, str(self.port), str(errors), str(jitter))
 
-    def turn_sick_or_well(self) -> None:
+    def toggle_errors(self) -> None:
         self.child.send_signal(signal.SIGUSR1)
 
     async def start(self) -> None:
@@ -163,7 +163,10 @@ class Model(Process):
 
 
 class Load:
-    """Customers who ask one after another over keep-alive connections until told to stop."""
+    """Clients that send one request after another over keep-alive connections until `stopping` is set.
+
+    `assigned`: for each customer the assigned backends, in the order of the answers.
+    """
 
     def __init__(self, url: str, clients: int = 8, customers: int = 500, pause: float = 0.002) -> None:
         self.url = url
@@ -172,7 +175,7 @@ class Load:
         self.pause = pause
         self.answers: Counter[str] = Counter()
         self.failures: list[str] = []
-        self.seen: dict[int, list[str]] = {}
+        self.assigned: dict[int, list[str]] = {}
         self.stopping = False
 
     @property
@@ -180,8 +183,8 @@ class Load:
         return sum(self.answers.values())
 
     async def __aenter__(self) -> Load:
-        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=GUARD))
-        self.tasks = [asyncio.create_task(self.ask(n)) for n in range(self.clients)]
+        self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT))
+        self.tasks = [asyncio.create_task(self.run_client(n)) for n in range(self.clients)]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -189,7 +192,7 @@ class Load:
         await asyncio.gather(*self.tasks)
         await self.session.close()
 
-    async def ask(self, client: int) -> None:
+    async def run_client(self, client: int) -> None:
         customer = client
         while not self.stopping:
             customer = (customer + self.clients) % self.customers
@@ -202,15 +205,15 @@ class Load:
                     if response.status == 200 and text == backend:
                         self.answers[backend] += 1
                         assigned = response.headers.get("x-crossfade-assigned", backend)
-                        self.seen.setdefault(customer, []).append(assigned)
+                        self.assigned.setdefault(customer, []).append(assigned)
                     else:
                         self.failures.append(f"{response.status} {text}")
             except (aiohttp.ClientError, TimeoutError) as error:
                 self.failures.append(repr(error))
             await asyncio.sleep(self.pause)
 
-    async def more(self, requests: int) -> None:
-        """Wait until so many more have been answered."""
+    async def wait_for_answers(self, requests: int) -> None:
+        """Waits for so many more answers."""
         goal = self.total + requests
         await wait_until(
             lambda: self.total >= goal, lambda: f"{requests} more answers; failures: {self.failures[:3]}"

@@ -1,4 +1,4 @@
-"""A rate limit holds for all workers together: connections spread over them gain nothing."""
+"""A rate limit applies to all workers together."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 import aiohttp
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.stagehands import Model, Proxy, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
 
 BURST = 40
 
 
-async def test_workers_share_their_limits(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_workers_share_a_rate_limit(tmp_path: Path, models: dict[str, Model]) -> None:
     limits = f"    split: {{v2: 100%}}\n    limits: {{rate: {{key: client_ip, per_second: 0.01, burst: {BURST}}}}}\n"
     proxy = Proxy(tmp_path, routing(models, limits), workers=3)
 
-    async def ask(_: int) -> int:
+    async def send(_: int) -> int:
         async with (
             aiohttp.ClientSession() as session,
             session.post(f"{proxy.url}/predict", json={"customer_id": 1}) as response,
@@ -25,9 +25,9 @@ async def test_workers_share_their_limits(tmp_path: Path, models: dict[str, Mode
             return response.status
 
     async with running(proxy):
-        statuses = await asyncio.gather(*map(ask, range(3 * BURST)))
+        statuses = await asyncio.gather(*map(send, range(3 * BURST)))
         assert set(statuses) == {200, 429}
-        # Unlocked, the table may let pass what workers decide in the same microseconds; not much more.
+        # The shared table has no lock: workers that decide in the same microseconds may pass a few more.
         assert BURST <= statuses.count(200) <= BURST + 3
         refused = f'crossfade_refused_total{{code="429",stage="rate"}} {float(statuses.count(429))}'
 

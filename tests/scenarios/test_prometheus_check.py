@@ -1,4 +1,4 @@
-"""A number of an operator's own server takes a challenger back, in the running proxy."""
+"""A check on a number from a Prometheus server aborts a rollout."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from aiohttp import web
 
 from tests.scenarios.conftest import canary, routing
-from tests.scenarios.stagehands import Model, Proxy, free_port, running, wait_until
+from tests.scenarios.harness import Model, Proxy, free_port, running, wait_until
 
 
-async def test_a_number_over_its_limit_aborts(tmp_path: Path, models: dict[str, Model]) -> None:
+async def test_a_value_above_its_limit_aborts_the_rollout(tmp_path: Path, models: dict[str, Model]) -> None:
     value, port = ["0.2"], free_port()
 
     async def answer(request: web.Request) -> web.Response:
@@ -30,13 +30,13 @@ async def test_a_number_over_its_limit_aborts(tmp_path: Path, models: dict[str, 
     try:
         async with running(proxy):
 
-            async def said(verdict: str) -> bool:
+            async def verdict_is(verdict: str) -> bool:
                 found = {v["check"]: v["verdict"] for v in (await proxy.rollout())["verdicts"]}
                 return found.get("prometheus gpu <= 0.5") == verdict
 
-            await wait_until(lambda: said("PASS"), "a PASS")
+            await wait_until(lambda: verdict_is("PASS"), "the verdict PASS")
             value[0] = "NaN"
-            await wait_until(lambda: said("VOID"), "a VOID")
+            await wait_until(lambda: verdict_is("VOID"), "the verdict VOID")
             value[0] = "0.7"
 
             async def aborted() -> bool:

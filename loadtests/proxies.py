@@ -1,8 +1,8 @@
 """The proxies that are measured, each configured for the same work.
 
-That work: two origins, customers held to one of them by X-Customer-Id, 90 % to `a` and 10 % to `b`;
-keep-alive on both sides, X-Forwarded-For, no access log, one worker or thread; server-sent events are not
-held back. Crossfade runs as a user runs it, with its control process, health probes and metrics on.
+The work: two origins, 90 % of the customers on `a` and 10 % on `b`, sticky by X-Customer-Id; keep-alive on
+both sides, X-Forwarded-For, no access log, one worker or thread; server-sent events are not buffered.
+Crossfade runs as in production, with its control process, health probes and metrics.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from loadtests.contestant import Contestant, Origins, found, printed_version, program
+from loadtests.measured_proxy import MeasuredProxy, Origins, path_of, printed_version, program
 from loadtests.packaged import caddy, envoy, traefik
 from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
-COMPILED = (
-    Path(sys.prefix) / "compiled"
-)  # where `make .venv/compiled/ok` puts the package with its compiled data plane
+# `make .venv/compiled/ok` installs the package with the compiled data plane there.
+_COMPILED = Path(sys.prefix) / "compiled"
 
 
 def crossfade(
@@ -32,8 +31,8 @@ def crossfade(
     mirrored: bool = False,
     workers: int = 1,
     compiled: bool = False,
-) -> Contestant:
-    """With options that only comparisons of crossfade with itself use; `mirrored`: all requests, to `c`."""
+) -> MeasuredProxy:
+    """The options are for comparisons of crossfade with itself; `mirrored` mirrors all requests to `c`."""
     mirror = "mirror: [{to: c, sample: 100%}]" if mirrored else ""
     third = f"c: {{endpoints: [http://127.0.0.1:{origins['c']}]}}" if mirrored else ""
     port, admin = free_ports(2)
@@ -54,10 +53,10 @@ routes:
     split: {{a: 90%, b: 10%}}
     {mirror}
 """)
-    command = [sys.executable, "-P", "-m", "crossfade"]  # -P: as installed, and not from this directory
+    command = [sys.executable, "-P", "-m", "crossfade"]  # -P: do not import from the current directory
     if compiled:
-        command = ["env", f"PYTHONPATH={COMPILED}", *command]
-    return Contestant(
+        command = ["env", f"PYTHONPATH={_COMPILED}", *command]
+    return MeasuredProxy(
         "crossfade, compiled" if compiled else "crossfade",
         version("crossfade"),
         port,
@@ -66,10 +65,10 @@ routes:
     )
 
 
-def nginx(folder: Path, origins: Origins) -> Contestant:
+def nginx(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     file = folder / "nginx.conf"
-    # Without `user` a worker started by root could not enter the folder of this run.
+    # A worker of a root nginx without `user` has no access to this folder.
     user = "user root;" if os.geteuid() == 0 else ""
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind}; " for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -104,11 +103,11 @@ http {{
   }}
 }}
 """)
-    command = [found("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(file)]
-    return Contestant("nginx", printed_version([found("nginx"), "-v"]), port, command, [*command, "-t"])
+    command = [path_of("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(file)]
+    return MeasuredProxy("nginx", printed_version([path_of("nginx"), "-v"]), port, command, [*command, "-t"])
 
 
-def haproxy(folder: Path, origins: Origins) -> Contestant:
+def haproxy(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     file = folder / "haproxy.cfg"
     servers = f"""\
@@ -137,16 +136,16 @@ backend origins
 {servers}backend events
   option http-no-delay
 {servers}""")
-    command = [found("haproxy"), "-f", str(file)]
-    return Contestant(
-        "HAProxy", printed_version([found("haproxy"), "-v"]), port, [*command, "-db"], [*command, "-c"]
+    command = [path_of("haproxy"), "-f", str(file)]
+    return MeasuredProxy(
+        "HAProxy", printed_version([path_of("haproxy"), "-v"]), port, [*command, "-db"], [*command, "-c"]
     )
 
 
-def aiohttp(folder: Path, origins: Origins) -> Contestant:
+def aiohttp(folder: Path, origins: Origins) -> MeasuredProxy:
     (port,) = free_ports(1)
     ports = [str(port), str(origins["a"]), str(origins["b"])]
-    return Contestant(
+    return MeasuredProxy(
         "aiohttp",
         version("aiohttp"),
         port,
@@ -155,7 +154,7 @@ def aiohttp(folder: Path, origins: Origins) -> Contestant:
     )
 
 
-MAKERS: dict[str, Callable[[Path, Origins], Contestant]] = {
+MAKERS: dict[str, Callable[[Path, Origins], MeasuredProxy]] = {
     "crossfade": crossfade,
     "compiled": partial(crossfade, compiled=True),
     "nginx": nginx,
@@ -165,11 +164,11 @@ MAKERS: dict[str, Callable[[Path, Origins], Contestant]] = {
     "caddy": caddy,
     "aiohttp": aiohttp,
 }
-# Programs that have to be there; the others are Python and always are.
-PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
+# These need a program on the machine; the others are Python code of this repository.
+_PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
 
 
 def is_present(name: str) -> bool:
     if name == "compiled":
-        return (COMPILED / "ok").exists()
-    return name not in PROGRAMS or program(name) is not None
+        return (_COMPILED / "ok").exists()
+    return name not in _PROGRAMS or program(name) is not None

@@ -1,4 +1,4 @@
-"""A model that speaks WebSocket, by aiohttp: it tells its name, then sends back what it gets."""
+"""A fake model with a WebSocket: it sends its name, and then echoes every message."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from aiohttp import WSMsgType, web
 
 
-class Talker:
-    """`opened` counts sockets, `codes` how they were closed."""
+class WebSocketModel:
+    """`opened` counts sockets; `codes` are the close codes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -19,7 +19,7 @@ class Talker:
         self.codes: list[int | None] = []
         self.port = 0
 
-    async def talk(self, request: web.Request) -> web.StreamResponse:
+    async def echo(self, request: web.Request) -> web.StreamResponse:
         ws = web.WebSocketResponse(protocols=("v1.chat",), compress=True)
         await ws.prepare(request)
         self.opened += 1
@@ -32,24 +32,24 @@ class Talker:
         self.codes.append(ws.close_code)
         return ws
 
-    async def name_it(self, request: web.Request) -> web.Response:
+    async def send_name(self, request: web.Request) -> web.Response:
         return web.Response(text=self.name)
 
 
 @contextlib.asynccontextmanager
-async def talking(name: str) -> AsyncIterator[Talker]:
-    talker = Talker(name)
+async def websocket_model(name: str) -> AsyncIterator[WebSocketModel]:
+    model = WebSocketModel(name)
     app = web.Application()
-    app.router.add_get("/chat", talker.talk)
-    app.router.add_route("*", "/{rest:.*}", talker.name_it)
+    app.router.add_get("/chat", model.echo)
+    app.router.add_route("*", "/{rest:.*}", model.send_name)
     sock = socket.socket()
     sock.bind(("127.0.0.1", 0))
-    talker.port = int(sock.getsockname()[1])
+    model.port = int(sock.getsockname()[1])
     runner = web.AppRunner(app, shutdown_timeout=0)
     await runner.setup()
     await web.SockSite(runner, sock).start()
     try:
-        yield talker
+        yield model
     finally:
         await runner.cleanup()
         await asyncio.sleep(0)
