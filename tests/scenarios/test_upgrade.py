@@ -16,7 +16,7 @@ from crossfade.control.replay import journal, replayed
 from crossfade.control.store import RouteRecord, Store
 from tests.control.make_golden import GOLDEN
 from tests.scenarios.conftest import canary, routing
-from tests.scenarios.stagehands import Load, Model, Proxy, running, wait_until
+from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 
 TRIAL = canary("[{weight: 40%, hold: 1h}]")
 
@@ -53,14 +53,14 @@ async def test_a_takeover_upgrades_the_state_while_the_workers_serve(
     proxy = Proxy(tmp_path, routing(models, TRIAL), workers)
     async with running(proxy), Load(proxy.url) as load:
         await wait_until(lambda: has_counted(proxy), "the rollout has evidence")
-        await load.more(50)
+        await load.wait_for_answers(50)
         load.seen.clear()  # of the time before the rollout began
-        await load.more(200)
+        await load.wait_for_answers(200)
         changed(state, "DROP TABLE meta", "PRAGMA user_version = 3")
         before, record = await proxy.rollout(), record_in(state)
         assert format_in(state) == 3
         assert await proxy.take_over() == 0, proxy.output
-        await load.more(200)
+        await load.wait_for_answers(200)
         after = await proxy.rollout()
         assert f"{state}: upgraded from format 3 to {FORMAT}" in proxy.output
     assert load.failures == []
@@ -97,7 +97,7 @@ async def test_a_state_that_the_new_version_cannot_use_stays_with_the_old_one(
         )
         _, error = await heir.communicate()
         assert (heir.returncode, said in error.decode()) == (1, True), error
-        await load.more(20)
+        await load.wait_for_answers(20)
         assert proxy.child.returncode is None
         assert await proxy.is_ready()
     assert load.failures == []
