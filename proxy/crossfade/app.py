@@ -32,7 +32,7 @@ from crossfade.control.controller import Controller
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
-from crossfade.control.store import Store, StoreError
+from crossfade.control.store import Store, StoreError, path_of
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dial import examine
 from crossfade.stats.counts import CountsTable
@@ -40,6 +40,7 @@ from crossfade.workers import sockets
 from crossfade.workers.handover import Handover, pid_of, take_over
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
 from crossfade.workers.pool import DirectSeam, WorkerPool
+from crossfade.workers.state_lock import LockedError, StateLock
 from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker
 
@@ -66,7 +67,7 @@ def serve(path: str, taking_over: bool = False) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 1
-    except (StartError, StoreError) as error:
+    except (StartError, StoreError, LockedError) as error:
         print(f"crossfade: {error}", file=sys.stderr)
         return 1
     return 0
@@ -84,6 +85,7 @@ class App:
     controller: Controller
     prober: Prober
     asker: PrometheusPoller
+    lock: StateLock | None
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
@@ -188,10 +190,12 @@ class App:
         if self.taking_over:
             await self.take_over(config)
         self.inherited += sockets.from_systemd()
-        store = Store.open(config.state)
-        self.handover = Handover(store.lock_file, self.counts, self.stopping.set)
+        path = path_of(config.state)
+        self.lock = StateLock(path) if path else None
+        store = self.open_store(config)
+        self.handover = Handover(self.lock, self.counts, self.stopping.set)
         try:
-            self.inherited += await self.handover.gather(store.left_behind)
+            self.inherited += await self.handover.gather()
             if config.workers == 0:
                 await self.run_inline(config, store)
             else:
@@ -199,6 +203,20 @@ class App:
         finally:
             self.handover.close()
             store.close()
+            if self.lock is not None:
+                self.lock.release()
+
+    def open_store(self, config: Config) -> Store:
+        try:
+            return Store.open(config.state)
+        except StoreError:
+            if self.lock is not None:
+                self.lock.leave()  # workers of the proxy before may still serve
+            raise
+
+    @property
+    def lock_file(self) -> str | None:
+        return self.lock.path if self.lock else None
 
     def load_tls(self) -> Credentials | None:
         """Also in the control process, so that bad files are found before any worker sees them."""
@@ -213,30 +231,25 @@ class App:
 
     async def take_over(self, config: Config) -> None:
         """Have the proxy that holds the state leave it, and its workers, to this one."""
-        path = config.state.partition(":")[2]
-        if os.path.exists(path):  # noqa: ASYNC240 - nothing else is going on yet
+        path = path_of(config.state)
+        if path and os.path.exists(path):  # noqa: ASYNC240 - nothing else is going on yet
             with contextlib.closing(Store.read(path)) as state:
                 state.records()  # raises StoreError if this version cannot use it: then the other proxy stays
-        if not await take_over(f"{path}.lock", self.inherited, self.counts):
+        if not path or not await take_over(f"{path}.lock", self.inherited, self.counts):
             log.warning("there is no other proxy to take over from")
 
     async def run_workers(self, config: Config, store: Store) -> None:
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else int(config.workers)
         listening = self.listen(config, count)
-        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=store.lock_file)
-        self.pool = pool = WorkerPool(
-            listening,
-            options,
-            self.counts,
-            lambda pids: store.name_workers([*self.handover.detached_workers, *pids]),
-        )
+        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=self.lock_file)
+        self.pool = pool = WorkerPool(listening, options, self.counts, self.handover.name_workers)
         self.controller = Controller(store, pool, count)
         await self.controller.load(self.loaded, "file", time.time())
         running = asyncio.create_task(pool.run())  # noqa: TID251 - a group would wrap our StartError
         try:
             await pool.ready()
             self.handover.release(config.drain)
-            store.name_workers([status.pid for status in pool.workers()])
+            self.handover.name_workers([status.pid for status in pool.workers()])
             await self.serve_until_stopped(config)
             # Or their queues would outlive the workers' copies.
             sockets.close(sock for sock, _ in chain.from_iterable(listening))
@@ -258,12 +271,12 @@ class App:
         for sock, _ in self.listen(config, 1)[0]:
             await plane.listen(sock, self.credentials.context if self.credentials else None)
         self.handover.release(config.drain)
-        store.name_workers([os.getpid()])
+        self.handover.name_workers([os.getpid()])
         await self.serve_until_stopped(config)
         if self.handover.successor is None:
             await plane.drain(config.drain)
         else:
-            worker = Worker(plane, store.lock_file)
+            worker = Worker(plane, self.lock_file)
             plane.recorder.flush()
             self.handover.close()
             self.leave(store)
@@ -279,7 +292,7 @@ class App:
         """Keep what is known, and give the state to whoever asked for it."""
         self.controller.kept_at = 0.0
         self.controller.keep_evidence(time.time())
-        store.leave()
+        store.close()
         self.handover.hand_over([self.admin], self.counts.take())
         log.info("another proxy has taken over")
 

@@ -1,11 +1,8 @@
-"""The store: everything or nothing, one holder, and clear words for files that are not its own."""
+"""The store: everything or nothing, and clear words for files that are not its own."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -51,7 +48,7 @@ def evidence() -> Evidence:
 
 def test_what_is_committed_is_there_after_a_restart(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert (store.head(), store.records(), store.left_behind) == ((0, GENESIS), {}, [])
+        assert (store.head(), store.records()) == ((0, GENESIS), {})
         first = decision(1, GENESIS)
         store.commit([first], [(record(), {"v3": evidence()})])
     with closing(Store.open(f"sqlite:{path}")) as store:
@@ -108,40 +105,6 @@ def test_decisions_are_synced_and_evidence_is_not(path):
         assert store.records()["r"][1] == {"v3": evidence()}
 
 
-def test_two_proxies_cannot_share_a_state(path):
-    code = (
-        "import sys; from crossfade.control.store import Store; "
-        f"s = Store.open('sqlite:{path}'); print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(StoreError, match=rf"another proxy \(pid {other.pid}\) holds .*state\.db\.lock"):
-            Store.open(f"sqlite:{path}")
-        other.kill()
-        other.wait()
-        assert other.stdin is not None
-        other.stdin.close()
-    with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.lock_file == f"{path}.lock"
-        assert Path(store.lock_file).read_text().split()[0] == str(os.getpid())
-
-
-def test_workers_are_left_to_the_next_holder(path):
-    """By one that leaves, or dies; one that ends in good order takes them with it, and empties the file."""
-    store = Store.open(f"sqlite:{path}")
-    store.name_workers([11, 12])
-    store.leave()
-    with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.left_behind == [11, 12]
-        assert Path(f"{path}.lock").read_text().split()[1:] == ["11", "12"]  # if this one dies as well
-    assert Path(f"{path}.lock").read_text() == ""
-    with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.left_behind == []
-
-
 def test_another_s_lock_is_waited_for_less_than_a_tick(path):
     """A reader's lock is brief, so it is waited for; but never for as long as the health loop's next turn."""
     with closing(Store.open(f"sqlite:{path}")) as store:
@@ -165,10 +128,10 @@ def test_what_cannot_be_written_beside_another_writer_is_told_and_can_be_written
         assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_in_memory_there_is_nothing_to_lock():
+def test_each_state_in_memory_is_its_own():
     with closing(Store.open("sqlite::memory:")) as one, closing(Store.open("sqlite::memory:")) as two:
         one.commit([decision(1, GENESIS)], [])
-        assert (one.head()[0], two.head()[0], one.lock_file, one.left_behind) == (1, 0, None, [])
+        assert (one.head()[0], two.head()[0]) == (1, 0)
 
 
 @pytest.mark.parametrize("state", ["redis://localhost", "sqlite:", "postgres:x"])
@@ -202,8 +165,6 @@ def test_a_torn_database(path):
         file.write(b"\xff" * 4096 * 3)
     with pytest.raises(StoreError, match=r"corrupt|malformed"):
         Store.open(f"sqlite:{path}")
-    with pytest.raises(StoreError, match=r"corrupt|malformed"):  # and it was let go of
-        Store.open(f"sqlite:{path}")
 
 
 @pytest.mark.parametrize(
@@ -225,5 +186,5 @@ def test_a_damaged_row_is_no_ledger(path, damage):
 
 
 def test_a_directory_that_is_not_there(tmp_path):
-    with pytest.raises(StoreError, match="cannot make the lock file: No such file or directory"):
+    with pytest.raises(StoreError, match="cannot be used as the state: unable to open database file"):
         Store.open(f"sqlite:{tmp_path}/none/state.db")

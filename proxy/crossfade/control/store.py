@@ -2,7 +2,7 @@
 
 Rule: a decision and the state it leads to are written in one transaction and synced to disk before
 `commit` returns. Evidence is saved without a sync: losing its last second is only a second of counts.
-One proxy holds a database at a time. Redis comes with replicas; until then it is refused clearly.
+The caller holds the lock on the state (`workers/state_lock`). Redis comes with replicas; until then it is refused clearly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import msgspec
 
 from crossfade.control import migrations
 from crossfade.control.chain import GENESIS, Row
-from crossfade.control.lock import LockedError, StateLock
 from crossfade.control.migrations import FormatError
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
@@ -59,24 +58,15 @@ class RouteRecord(msgspec.Struct, frozen=True):
 class Store:
     """Use `Store.open`. Every method raises StoreError."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str, lock: StateLock | None) -> None:
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self.connection = connection
         self.name = name
-        self.lock = lock
 
     @classmethod
     def open(cls, state: str) -> Store:
         """`sqlite:PATH` or `sqlite::memory:`, as in the configuration's `state`."""
-        kind, _, path = state.partition(":")
-        if kind != "sqlite" or not path:
-            raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
-        lock = None if path == IN_MEMORY else take_lock(path)
-        try:
-            return cls(connect(path), path, lock)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
+        path = path_of(state)
+        return cls(connect(path or IN_MEMORY), path or IN_MEMORY)
 
     @classmethod
     def read(cls, path: str) -> Store:
@@ -95,35 +85,10 @@ class Store:
             if connection is not None:
                 connection.close()
             raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
-        return cls(connection, path, None)
-
-    @property
-    def lock_file(self) -> str | None:
-        """It is empty when nobody holds the state, or is to take it over; None in memory."""
-        return str(self.lock.path) if self.lock else None
-
-    @property
-    def left_behind(self) -> list[int]:
-        """Processes that may serve on without the proxy that started them."""
-        return self.lock.left_behind if self.lock else []
-
-    def name_workers(self, pids: Iterable[int]) -> None:
-        """Those that whoever comes next has to reckon with."""
-        if self.lock is not None:
-            self.lock.write(pids)
-
-    def leave(self) -> None:
-        """Close, and let another proxy go on with the workers."""
-        self.connection.close()
-        if self.lock is not None:
-            self.lock.leave()
-            self.lock = None
+        return cls(connection, path)
 
     def close(self) -> None:
         self.connection.close()
-        if self.lock is not None:
-            self.lock.release()
-            self.lock = None
 
     def commit(
         self,
@@ -203,13 +168,12 @@ class Store:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
 
-def take_lock(path: str) -> StateLock:
-    try:
-        return StateLock(Path(f"{path}.lock"))
-    except LockedError as error:
-        raise StoreError(f"{path}: {error}; two proxies cannot share one state") from error
-    except OSError as error:
-        raise StoreError(f"{path}: cannot make the lock file: {error.strerror}") from error
+def path_of(state: str) -> str | None:
+    """The database's path in the configuration's `state`; None in memory. Raises StoreError for other stores."""
+    kind, _, path = state.partition(":")
+    if kind != "sqlite" or not path:
+        raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
+    return None if path == IN_MEMORY else path
 
 
 def connect(path: str) -> sqlite3.Connection:

@@ -23,6 +23,7 @@ import msgspec
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.workers.messages import ENCODER, UPWARD, Drain, read_frame, write_frame
 from crossfade.workers.sockets import close
+from crossfade.workers.state_lock import StateLock
 
 log = logging.getLogger("crossfade.workers")
 
@@ -148,10 +149,15 @@ class DetachedWorker(msgspec.Struct):
 
 
 class Handover:
-    """Kept by the proxy that holds the state, for as long as it does. Call `gather`, `dismiss`, `close`."""
+    """Kept by the proxy that holds the state, for as long as it does. Call `gather`, `release`, `close`."""
 
-    def __init__(self, lock_file: str | None, counts: CountsTable, on_successor: Callable[[], None]) -> None:
-        """What orphans count is added to `counts`; `on_heir` is called when another asks us to leave."""
+    def __init__(self, lock: StateLock | None, counts: CountsTable, on_successor: Callable[[], None]) -> None:
+        """`lock`: None if the state is in memory; then no other proxy can take over.
+
+        Counts of detached workers are added to `counts`. `on_successor` is called when another proxy asks
+        this one to leave.
+        """
+        self.lock = lock
         self.counts = counts
         self.on_successor = on_successor
         self.successor: socket.socket | None = None  # who waits for us to leave
@@ -161,9 +167,9 @@ class Handover:
         self.tasks: set[asyncio.Task[None]] = set()
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.setblocking(False)
-        if lock_file is not None:
+        if lock is not None:
             try:
-                self.sock.bind(handover_address(lock_file))
+                self.sock.bind(handover_address(lock.path))
                 self.sock.listen()
                 self.spawn(self.receive())
             except OSError as error:
@@ -212,10 +218,11 @@ class Handover:
         finally:
             writer.close()
 
-    async def gather(self, workers: Iterable[int]) -> list[socket.socket]:
-        """The listening sockets of those of these processes that still live."""
+    async def gather(self) -> list[socket.socket]:
+        """The listening sockets of the workers that the proxy before left behind and that still live."""
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE
+        workers = self.lock.left_behind if self.lock else []
         while missing := [pid for pid in workers if pid not in self.detached_workers and lives(pid)]:
             if loop.time() >= end:
                 log.warning("processes %s, workers of the proxy before, do not answer", missing)
@@ -226,6 +233,11 @@ class Handover:
         self.open = False
         return [sock for detached in self.detached_workers.values() for sock in detached.sockets]
 
+    def name_workers(self, pids: Iterable[int]) -> None:
+        """Write our workers' pids beside those of the detached workers: the next holder needs both."""
+        if self.lock is not None:
+            self.lock.write([*self.detached_workers, *pids])
+
     def release(self, timeout: float) -> None:
         """Our workers serve: let the orphans finish what they have."""
         for detached in self.detached_workers.values():
@@ -233,8 +245,9 @@ class Handover:
         self.detached_workers.clear()
 
     def hand_over(self, admin: Iterable[socket.socket], counts: Counts) -> None:
-        """The state is released: the heir may go on."""
-        assert self.successor is not None
+        """Release the state, and let the successor go on. Call it when the store is closed."""
+        assert self.lock is not None and self.successor is not None
+        self.lock.leave()
         data = ENCODER.encode(counts)
         with contextlib.suppress(OSError), self.successor as successor:
             successor.settimeout(PATIENCE)
