@@ -290,8 +290,8 @@ class App:
 
     def leave(self, store: Store) -> None:
         """Keep what is known, and give the state to whoever asked for it."""
-        self.controller.kept_at = 0.0
-        self.controller.keep_evidence(time.time())
+        self.controller.evidence_saved_at = 0.0
+        self.controller.save_evidence(time.time())
         store.close()
         self.handover.hand_over([self.admin], self.counts.take())
         log.info("another proxy has taken over")

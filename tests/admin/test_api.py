@@ -199,7 +199,7 @@ async def test_why_gives_the_last_decision(site: Site) -> None:
 async def test_decisions_read_forward_from_one_or_back_from_the_newest(site: Site) -> None:
     for verb in ("pause", "resume") * 6:
         await site.ask("POST", f"/api/v1/rollouts/churn/{verb}")
-    ids = [d.id for d in site.scene.controller.decisions(None, 0, 1000)]
+    ids = [d.id for d in site.scene.decisions()]
 
     async def asked(query: str) -> list[int]:
         return [d["id"] for d in (await site.get(f"/api/v1/decisions?{query}"))["decisions"]]
@@ -252,7 +252,7 @@ async def test_decisions_refuse_bad_numbers(site: Site, query: str) -> None:
 async def test_config_shows_the_text_as_it_was_loaded(site: Site) -> None:
     config = await site.get("/api/v1/config")
     assert config["text"] == FILE
-    assert config["hash"] == site.scene.controller.config.hash
+    assert config["hash"] == site.scene.controller.state.config.hash
     assert [w["path"] for w in config["warnings"]] == ["backends.v4"]  # no route names it
 
 
@@ -302,7 +302,7 @@ async def test_a_fault_of_ours_shows_nothing_of_the_inside(
     def broken(now: float) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(site.scene.controller, "status", broken)
+    monkeypatch.setattr(site.scene.views, "status", broken)
     assert "secret" not in str(await site.get("/api/v1/status", 500))
     assert "secret" in caplog.text
 

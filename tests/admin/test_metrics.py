@@ -133,7 +133,7 @@ async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     await controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     samples = await samples_of(site)
     assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
-    assert at(samples, "ledger_version", route="churn") == controller.route("churn").ledger_version
+    assert at(samples, "ledger_version", route="churn") == controller.views.route("churn").ledger_version
     phases = {
         phase: at(samples, "rollout_phase", route="churn", challenger="v3", phase=phase) for phase in PHASES
     }
@@ -158,7 +158,7 @@ async def test_decisions_and_reloads_are_counted(site: Site) -> None:
     assert at(samples, "decisions_total", route="churn", action="pause") == 2
     assert at(samples, "config_last_reload_successful") == 1
     loaded = at(samples, "config_last_reload_success_timestamp_seconds")
-    assert loaded == site.scene.controller.last_reload_at
+    assert loaded == site.scene.controller.state.last_reload_at
     site.reloads.file = "listen: ["
     await site.ask("POST", "/api/v1/reload", 422)
     samples = await samples_of(site)

@@ -73,7 +73,7 @@ async def test_reason_and_actor_reach_the_journal(
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     await shell.run_with_admin("pause", "churn", "--reason", "lunch time")
-    last = site.scene.controller.decisions("churn", 0)[-1]
+    last = site.scene.decisions("churn")[-1]
     assert (last.reason, last.actor) == ("lunch time", "api:anna")
     out = (await shell.run_with_admin("why", "churn")).out
     assert "churn: paused" in out

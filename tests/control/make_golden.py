@@ -188,7 +188,7 @@ def main() -> None:
     path.unlink(missing_ok=True)
     with closing(Store.open(f"sqlite:{path}")) as store:
         scene = asyncio.run(run(store))
-        for d in scene.controller.decisions(None, 0, 1000):
+        for d in scene.decisions():
             print(
                 d.id,
                 d.route,

@@ -12,6 +12,7 @@ from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
 from crossfade.control.seam import WorkerStatus
 from crossfade.control.store import Store
+from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, RolloutView
 from crossfade.routing.snapshot import Route, Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
@@ -167,8 +168,15 @@ class Scene:
         return {mirror.to: mirror.sample for mirror in self.route.mirrors}
 
     @property
+    def views(self) -> Views:
+        return self.controller.views
+
+    @property
     def rollout(self) -> RolloutView:
-        return self.controller.rollout(self.route.name, self.now)
+        return self.views.rollout(self.route.name, self.now)
+
+    def decisions(self, route: str | None = None) -> list[Decision]:
+        return self.views.decisions(route, 0, 10_000)
 
     def actions(self) -> list[str]:
-        return [d.action for d in self.controller.decisions(None, 0)]
+        return [d.action for d in self.decisions()]

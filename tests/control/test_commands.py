@@ -65,7 +65,7 @@ async def test_each_verb_in_each_phase(phase, verb):
     view = await scene.controller.command("churn", verb, "api:kim", scene.now, "as agreed")
     assert (view.phase, scene.weights) == expected
     if view.phase != phase:
-        last = scene.controller.decisions("churn", 0)[-1]
+        last = scene.decisions("churn")[-1]
         assert (last.actor, last.reason, last.to["phase"]) == ("api:kim", "as agreed", view.phase)
         assert last.from_["phase"] == phase
     else:
@@ -86,7 +86,7 @@ async def test_retry_begins_anew_with_fresh_evidence():
     assert (scene.rollout.step, scene.weights, [v.n for v in scene.rollout.verdicts]) == (0, ON_STEP, [0] * 3)
     await scene.run(30)
     assert scene.rollout.phase == "promoted"
-    assert scene.controller.decisions("churn", 0)[-1].to["attempt"] == 2
+    assert scene.decisions("churn")[-1].to["attempt"] == 2
 
 
 @pytest.mark.parametrize("verb", [Verb.PROMOTE, Verb.RESUME])
@@ -111,13 +111,13 @@ async def test_names_that_are_not_there():
     with pytest.raises(UnknownName, match="route churn has no rollout"):
         await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
     with pytest.raises(UnknownName):
-        scene.controller.rollout("churn", scene.now)
+        scene.views.rollout("churn", scene.now)
     with pytest.raises(UnknownName):
-        scene.controller.route("none")
+        scene.views.route("none")
     with pytest.raises(UnknownName):
-        scene.controller.backend("none")
+        scene.views.backend("none")
     with pytest.raises(UnknownName):
-        scene.controller.why("none", scene.now)
+        scene.views.why("none")
 
 
 PLAIN = """
@@ -140,7 +140,7 @@ async def test_a_split_moves_no_more_than_it_must_and_is_journalled():
     after = scene.route.ledger
     moved = sum(backend_of(before, b) != backend_of(after, b) for b in range(10_000))
     assert (moved, after.version) == (2500, before.version + 1)
-    last = scene.controller.decisions("churn", 0)[-1]
+    last = scene.decisions("churn")[-1]
     assert (last.action, last.actor, last.ledger_version) == ("split", "api:kim", after.version)
     assert (last.from_["split"], last.to["split"]) == ({"v2": 0.5, "v3": 0.5}, {"v2": 0.75, "v3": 0.25})
 
@@ -189,4 +189,4 @@ async def test_a_command_answers_after_the_workers_have_it():
     scene.seam.before = lambda snapshot: told.append(snapshot.routes[0].ledger.weights)
     await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
     assert told == [{"v2": 10_000}]
-    assert scene.seam.published[-1].generation == scene.controller.generation
+    assert scene.seam.published[-1].generation == scene.controller.state.generation

@@ -59,7 +59,7 @@ WARMING = CANARY.replace("min_requests: 50", "min_requests: 50\n      warm_up: 5
 
 
 def evidence_of(scene: Scene) -> int:
-    evidence = scene.controller.lives["churn"].evidence["v3"]
+    evidence = scene.controller.state.routes["churn"].evidence["v3"]
     return sum(s.challenger.requests + s.champion.requests for s in evidence.strata)
 
 

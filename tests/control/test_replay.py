@@ -29,7 +29,7 @@ FUSED = CANARY.replace(
 
 def decided(scene: Scene) -> list[Decision]:
     """As they are read back from the store."""
-    found = scene.controller.decisions(None, 0, 1000)
+    found = scene.decisions()
     assert rows_of(found) == list(journal(scene.store))
     return found
 
@@ -74,7 +74,7 @@ async def unlike() -> Scene:
     scene.seam.counts.cells[-1].pairs = Pairs(n=400, changed=200, chances=400, twice=400, noise=8, both=4)
     await scene.tick(200)
     assert scene.actions() == ["start", "begin", "abort"]
-    assert scene.controller.decisions(None, 0, 10)[-1].reason.startswith("disagreement <= 5%: 50% of 400")
+    assert scene.decisions()[-1].reason.startswith("disagreement <= 5%: 50% of 400")
     return scene
 
 
@@ -112,7 +112,7 @@ async def test_what_a_decision_holds_is_what_was_seen():
     last = decided(scene)[-1]
     given = decode_inputs(last.evidence["given"])
     assert (given.plan, given.sticky, given.ready) == (
-        scene.controller.lives["churn"].rollouts["v3"].plan,
+        scene.controller.state.routes["churn"].rollouts["v3"].plan,
         True,
         True,
     )
@@ -227,7 +227,7 @@ async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
         await scene.run(20)
         with closing(Store.read(path)) as other:
             assert replayed(journal(other)).differences == []
-            assert list(journal(other)) == rows_of(scene.controller.decisions(None, 0, 100))
+            assert list(journal(other)) == rows_of(scene.decisions())
 
 
 def test_an_empty_journal_has_no_difference():

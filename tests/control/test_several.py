@@ -21,11 +21,11 @@ RATIO = "[{metric: latency, quantile: p90, max_ratio: 1.5}]"
 
 
 def of(scene: Scene, challenger: str) -> RolloutView:
-    return scene.controller.rollout("churn", scene.now, challenger)
+    return scene.views.rollout("churn", scene.now, challenger)
 
 
 def phases(scene: Scene) -> dict[str, str]:
-    return {view.challenger: view.phase for view in scene.controller.rollouts(scene.now)}
+    return {view.challenger: view.phase for view in scene.views.rollouts(scene.now)}
 
 
 def buckets(scene: Scene, backend: str) -> set[int]:
@@ -75,13 +75,13 @@ async def test_one_is_aborted_by_a_fail_while_the_other_goes_on_and_is_promoted(
     assert all(backend_of(home, b) == "v2" for b in buckets(scene, "v2"))
     await scene.run(60, 1000)
     assert (phases(scene), scene.weights) == ({"v3": "aborted", "v4": "promoted"}, {"v4": 10_000})
-    assert scene.controller.route("churn").champion == "v4"
+    assert scene.views.route("churn").champion == "v4"
     scene.bad = {"v4": 0.3}
     await scene.run(5, 1000)
     assert (of(scene, "v4").phase, scene.weights) == ("rolled_back", {"v2": 10_000})
     assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
     assert_replayed(scene)
-    own = [d.to.get("challenger") for d in scene.controller.decisions("churn", 0)]
+    own = [d.to.get("challenger") for d in scene.decisions("churn")]
     assert own == ["v3", "v4", "v3", "v4", "v3", "v3", "v4", "v4", "v4"]
 
 
@@ -189,7 +189,7 @@ async def test_each_change_of_weights_opens_a_stratum_in_each_rollout_that_has_t
     scene = Scene()
     await scene.load(BOTH)
     await scene.run(40, 1000)
-    evidence = scene.controller.lives["churn"].evidence
+    evidence = scene.controller.state.routes["churn"].evidence
     assert [(s.step, round(s.share, 4)) for s in evidence["v3"].strata] == [
         (0, 0.05),
         (0, round(500 / 9000, 4)),
@@ -294,7 +294,7 @@ async def test_what_the_champion_scores_is_counted_once_for_each():
     scene.count("v2", 3, 0, "champion")
     scene.seam.counts.cells[-1].keyed_scores = [(1, 10), (2, 10), (3, 30)]
     await scene.tick()
-    evidence = scene.controller.lives["churn"].evidence
+    evidence = scene.controller.state.routes["churn"].evidence
     assert [evidence[name].predicted.buckets for name in ("v3", "v4")] == [{10: 2, 30: 1}] * 2
 
 
@@ -344,7 +344,7 @@ async def test_a_command_must_say_which():
         await scene.controller.set_split("churn", {"v2": 1}, "api:kim", scene.now)
     assert (await say(scene, Verb.PAUSE, "v4")).challenger == "v4"
     assert phases(scene) == {"v3": "progressing", "v4": "paused"}
-    why = {name: scene.controller.why("churn", scene.now, name) for name in ("v3", "v4")}
+    why = {name: scene.views.why("churn", name) for name in ("v3", "v4")}
     assert [(w.phase, w.decision and w.decision.action) for w in why.values()] == [
         ("progressing", "begin"),
         ("paused", "pause"),

@@ -81,7 +81,7 @@ async def run_controller(state: str, seed: int, fd: int) -> None:
     while True:
         now += 2
         await controller.tick(now)
-        phase = controller.rollout("churn", now).phase
+        phase = controller.views.rollout("churn", now).phase
         if phase not in ("progressing",) or generator.random() < 0.1:
             with suppress(Refused):
                 await controller.command("churn", generator.choice(VERBS), "test", now)

@@ -17,94 +17,92 @@ from msgspec.structs import replace
 from crossfade.config import split
 from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
-from crossfade.control import viewing
 from crossfade.control.change import Cause, Change, change_by_event, change_of_split
-from crossfade.control.loading import Settled, settle
+from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.journal import Journal
+from crossfade.control.loading import ReconciledRoute, reconcile
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
-from crossfade.control.standing import Endpoints, Standing
 from crossfade.control.store import Store
-from crossfade.control.views import (
-    Decision,
-    RolloutView,
-    RouteView,
-    StatusChange,
-    Verb,
-)
+from crossfade.control.subscription import Feed
+from crossfade.control.viewing import Views
+from crossfade.control.views import Decision, RolloutView, RouteView, StatusChange, Verb
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.routing.snapshot import Limits, compile_snapshot
 from crossfade.stats.counts import Counts
-from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import ANY_VERSION
 
 log = logging.getLogger("crossfade.control")
 
-KEEP_EVERY = 1.0  # seconds between two savings of the evidence
+EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
 LOOP = "loop"
 
 
-class Controller(Standing):
-    """Times are wall-clock seconds. What is read of it is in `Standing`."""
+class Controller:
+    """Times are wall-clock seconds. `views` is its read side."""
 
     def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
-        super().__init__(store, seam)
+        self.state = ControllerState()
+        self.journal = Journal(store)
+        self.views = Views(self.state, self.journal, seam)
+        self.feed = Feed()
+        self.seam = seam
         self.worker_count = workers
-        self.kept = store.records()  # of routes that no configuration has claimed yet
-        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
+        self.unclaimed = store.records()  # of routes that no configuration has named yet
+        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.turn = asyncio.Lock()
-        self.seen: Endpoints = frozenset()
-        self.told: dict[str, Limits] = {}  # what is slow, as workers know it
-        self.kept_at = 0.0
-        self.was_ok = True
+        self.published_limits: dict[str, Limits] = {}  # by route
+        self.evidence_saved_at = 0.0
+        self.store_was_ok = True
 
     # ── the health loop ───────────────────────────────────────────────────────────────────────
 
     async def tick(self, now: float) -> None:
         """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
         async with self.turn:
-            self.now = now
+            self.state.now = now
             counts = self.seam.take()
             self.count(counts, now)
             self.notice_lag()
             self.hear(now)
             for route, cells in counts.by_route().items():
-                if route in self.lives:
-                    self.lives[route].gather(cells, now)
-            changes = [change for live in self.lives.values() for change in self.decide(live, now)]
+                if route in self.state.routes:
+                    self.state.routes[route].gather(cells, now)
+            changes = [change for live in self.state.routes.values() for change in self.decide(live, now)]
             await self.enact(changes)
-            if any(live.limits != self.told.get(live.name, {}) for live in self.lives.values()):
+            if any(
+                live.limits != self.published_limits.get(live.name, {}) for live in self.state.routes.values()
+            ):
                 await self.publish()
-            self.keep_evidence(now)
+            self.save_evidence(now)
             self.report_store(now)
 
     def count(self, counts: Counts, now: float) -> None:
         """Into the totals (over all ledger versions, of which there is no end) and the window."""
         cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
-        self.totals.add(replace(counts, cells=cells))
-        self.window.add(counts.cells, now)
+        self.state.totals.add(replace(counts, cells=cells))
+        self.state.window.add(counts.cells, now)
 
     def notice_lag(self) -> None:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
-        for live in self.lives.values():
-            for rollout in live.rollouts.values():
-                rollout.notice(lag)
+        for _, rollout in self.state.rollouts():
+            rollout.notice(lag)
 
     def hear(self, now: float) -> None:
         readings = self.readings(now)
-        for live in self.lives.values():
-            for rollout in live.rollouts.values():
-                rollout.hear(readings)
+        for _, rollout in self.state.rollouts():
+            rollout.hear(readings)
 
     def decide(self, live: RouteRuntime, now: float) -> list[Change]:
         """What the loop wants of this route, one thing at a time and what lowers exposure first."""
         wanted = []
         for name, rollout in live.rollouts.items():
-            move = rollout.next_move(self.is_ready(name), now)
+            move = rollout.next_move(self.state.is_ready(name), now)
             if move.event is not None:
-                cause = Cause(LOOP, move.reason, now, self.config.hash)
-                known = self.known(live.name, rollout.state.champion)
+                cause = Cause(LOOP, move.reason, now, self.state.config.hash)
+                known = self.state.durations(live.name, rollout.state.champion)
                 wanted.append(change_by_event(live, name, move.event, cause, known))
         return sorted(filter(None, wanted), key=lambda change: change.rises)[:1]
 
@@ -151,7 +149,7 @@ class Controller(Standing):
     def look_ahead(self, live: RouteRuntime) -> None:
         """So that it is known at once, and not only at the next tick, what each rollout waits for."""
         for name, rollout in live.rollouts.items():
-            rollout.next_move(self.is_ready(name), self.now)
+            rollout.next_move(self.state.is_ready(name), self.state.now)
 
     async def publish(self, decided: float | None = None) -> None:
         """Returns when every live worker serves from what the controller holds now.
@@ -159,35 +157,35 @@ class Controller(Standing):
         `decided`: on the monotonic clock, if this follows from a decision; from here on a worker's next
         request goes by it.
         """
-        self.generation += 1
-        lives = self.lives.values()
-        self.told = {live.name: live.limits for live in lives}
+        self.state.generation += 1
+        lives = self.state.routes.values()
+        self.published_limits = {live.name: live.limits for live in lives}
         snapshot = compile_snapshot(
-            self.config,
+            self.state.config,
             {live.name: live.record.ledger for live in lives},
             {live.name: live.roles for live in lives},
-            self.down,
-            self.generation,
+            self.state.down,
+            self.state.generation,
             self.worker_count,
             {live.name: live.trial for live in lives},
         )
         await self.seam.publish(snapshot)
         if decided is not None:
-            self.decision_to_traffic.add(monotonic() - decided)
+            self.state.decision_to_traffic.add(monotonic() - decided)
 
-    def keep_evidence(self, now: float) -> None:
+    def save_evidence(self, now: float) -> None:
         """So that a proxy that starts again goes on with it."""
-        if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
+        if now - self.evidence_saved_at < EVIDENCE_INTERVAL and now >= self.evidence_saved_at:
             return
-        self.kept_at = now
-        guarded = {live.name: live.evidence for live in self.lives.values() if live.is_guarded}
+        self.evidence_saved_at = now
+        guarded = {live.name: live.evidence for live in self.state.routes.values() if live.is_guarded}
         if guarded or not self.journal.ok:
             self.journal.save_evidence(guarded)
 
     def report_store(self, now: float) -> None:
         """Say when the state can no longer be written, and when it can again."""
-        if self.journal.ok != self.was_ok:
-            self.was_ok = self.journal.ok
+        if self.journal.ok != self.store_was_ok:
+            self.store_was_ok = self.journal.ok
             detail = "writable again" if self.journal.ok else self.journal.error
             log.warning("state: %s", detail)
             self.feed.tell(StatusChange(now, "store", None, detail))
@@ -197,15 +195,6 @@ class Controller(Standing):
             log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
             self.feed.tell(decision)
 
-    def is_ready(self, backend: str) -> bool:
-        """Whether it may get (more) traffic: an endpoint that is up and, where probed, has been seen well."""
-        config = self.config.config.backends[backend]
-        names = ((backend, e.name) for e in config.endpoints)
-        return any(n not in self.down and (config.health is None or n in self.seen) for n in names)
-
-    def known(self, route: str, backend: str) -> Histogram:
-        return self.totals.of(route, backend).duration
-
     # ── what comes from outside ───────────────────────────────────────────────────────────────
 
     async def load(self, loaded: Loaded, actor: str, now: float) -> None:
@@ -214,48 +203,49 @@ class Controller(Standing):
         Raises Refused when what follows from it cannot be written; then nothing has changed.
         """
         async with self.turn:
-            held = self.kept | {live.name: (live.record, live.evidence) for live in self.lives.values()}
+            held = self.unclaimed | {
+                live.name: (live.record, live.evidence) for live in self.state.routes.values()
+            }
             cause = Cause(actor, "", now, loaded.hash)
-            settled, entries = settle(loaded.config, held, cause, self.known)
+            reconciled, entries = reconcile(loaded.config, held, cause, self.state.durations)
             decisions = self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
-            self.accept(loaded, settled, now)
+            self.accept(loaded, reconciled, now)
             await self.publish()
             self.tell(decisions)
             self.feed.tell(StatusChange(now, "config", None, f"loaded by {actor}"))
 
-    def accept(self, loaded: Loaded, settled: Sequence[Settled], now: float) -> None:
+    def accept(self, loaded: Loaded, reconciled: Sequence[ReconciledRoute], now: float) -> None:
         """From here on this is the configuration."""
-        self.config, self.config_ok = loaded, True
-        self.last_reload_at, self.last_reload_error = now, ""
-        self.began, self.now = self.began or now, now
-        before, self.lives, self.kept = self.lives, {}, {}
-        for route, record, evidence in settled:
+        self.state.config, self.state.config_ok = loaded, True
+        self.state.last_reload_at, self.state.last_reload_error = now, ""
+        self.state.started, self.state.now = self.state.started or now, now
+        before, self.state.routes, self.unclaimed = self.state.routes, {}, {}
+        for route, record, evidence in reconciled:
             live = before.get(route.name)
             if live is None:
                 live = RouteRuntime(route, record, evidence)
             else:
                 live.renew(route, record, evidence)
-            self.lives[route.name] = live
+            self.state.routes[route.name] = live
             self.look_ahead(live)
 
     def refuse_config(self, error: str) -> None:
         """A reload that failed: the configuration stays, and status says what was wrong."""
-        self.config_ok, self.last_reload_error = False, error
-        self.feed.tell(StatusChange(self.now, "config", None, error))
+        self.state.config_ok, self.state.last_reload_error = False, error
+        self.feed.tell(StatusChange(self.state.now, "config", None, error))
 
     async def endpoints_changed(self, down: Endpoints, now: float, seen: Endpoints | None = None) -> None:
         """Endpoints as (backend, name): those `down`, and those that ever were `seen` healthy."""
         async with self.turn:
-            self.seen = self.seen if seen is None else seen
-            if down != self.down:
-                fell, rose = sorted(down - self.down), sorted(self.down - down)
-                self.down = down
-                for live in self.lives.values():
-                    for rollout in live.rollouts.values():
-                        for name, _ in rose:
-                            rollout.warm(name, now)
+            self.state.seen_up = self.state.seen_up if seen is None else seen
+            if down != self.state.down:
+                fell, rose = sorted(down - self.state.down), sorted(self.state.down - down)
+                self.state.down = down
+                for _, rollout in self.state.rollouts():
+                    for name, _ in rose:
+                        rollout.warm(name, now)
                 await self.publish()
                 said = [f"{at} of {name} is down" for name, at in fell]
                 said += [f"{at} of {name} is up" for name, at in rose]
@@ -264,20 +254,22 @@ class Controller(Standing):
     async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
         """Plain weights in any unit. Returns when every worker has the new ledger."""
         async with self.turn:
-            live = self.find(route)
+            live = self.state.route(route)
             for state in live.record.rollouts.values():
                 if state.is_running:
                     raise Refused(f"a rollout is {state.phase} on {route}; abort it, or let it end")
             wanted = self.parsed(weights)
             if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
-                change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
+                change = change_of_split(
+                    live, wanted, Cause(actor, "a new split", now, self.state.config.hash)
+                )
                 if not await self.apply_increase([change]):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
-            return viewing.route_view(live, self.numbers())
+            return self.views.route(route)
 
     def parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
         """Out of 10 000, those with a weight only."""
-        unknown = [name for name in weights if name not in self.config.config.backends]
+        unknown = [name for name in weights if name not in self.state.config.config.backends]
         if unknown:
             raise Invalid(f"no backend is called {unknown[0]}")
         try:
@@ -300,20 +292,20 @@ class Controller(Standing):
         `challenger`: whose rollout, where there are several on the route.
         """
         async with self.turn:
-            self.now = now
-            live, state = self.find(route), self.pick(route, challenger).state
-            cause = Cause(actor, reason or f"{verb} by {actor}", now, self.config.hash)
-            known = self.known(route, state.champion)
+            self.state.now = now
+            live, state = self.state.route(route), self.state.rollout(route, challenger).state
+            cause = Cause(actor, reason or f"{verb} by {actor}", now, self.state.config.hash)
+            known = self.state.durations(route, state.champion)
             try:
                 change = change_by_event(live, state.challenger, Event(verb), cause, known)
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:
                 await self.apply_command(change)
-            return self.rollout(route, now, state.challenger)
+            return self.views.rollout(route, now, state.challenger)
 
     async def apply_command(self, change: Change) -> None:
-        if change.rises and not self.is_ready(change.challenger):
+        if change.rises and not self.state.is_ready(change.challenger):
             raise Refused(f"{change.challenger} has no endpoint that is up")
         if not await self.enact([change]):
             raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")

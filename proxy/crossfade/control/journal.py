@@ -108,6 +108,12 @@ class Journal:
         owed = [d for d, _ in self.owed if d.id > after and route in (None, d.route)]
         return (found + owed)[:limit]
 
+    def newest(self, route: str | None, limit: int) -> list[Decision]:
+        """In order, the last ones."""
+        found = self.store.newest(route, limit)
+        owed = [d for d, _ in self.owed if route in (None, d.route)]
+        return (found + owed)[-limit:]
+
     def last(self, route: str, challenger: str | None = None) -> Decision | None:
         """The latest decision on the route, but for those of another challenger's rollout."""
         own = (None, challenger) if challenger else ()

@@ -138,6 +138,11 @@ class Store:
         where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
         return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
 
+    def newest(self, route: str | None, limit: int) -> list[Decision]:
+        """In order of id, the last ones."""
+        where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
+        return self.select(f"{where}ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+
     def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
         """The latest decision (on a route; of those that are of one rollout only the ones of this challenger)."""
         where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
