@@ -22,7 +22,7 @@ from statistics import median
 
 from crossfade.config.load import load
 from crossfade.control.controller import Controller
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
@@ -66,8 +66,8 @@ class Workers:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    async def publish(self, snapshot: Snapshot) -> None:
-        pass
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
+        return acknowledged()
 
     def take(self) -> Counts:
         taken, self.counts = self.counts, Counts()
@@ -105,7 +105,8 @@ async def measure_ticks(
         new = names[: round(part * len(names))]
         workers.counts = _new_counts(controller, 2000, new, errors)
         started = time.process_time()
-        await controller.tick(NOW + 1000 + tick / 4)
+        controller.tick(NOW + 1000 + tick / 4)
+        await controller.idle()
         out.append(time.process_time() - started)
     assert all(live.is_guarded for live in controller.state.routes.values())
     return out
@@ -117,10 +118,11 @@ async def controller_with_rollouts(routes: int, workers: Workers) -> Controller:
     yaml = HEAD + "".join(_ROUTE.format(n=n) for n in range(routes))
     with tempfile.TemporaryDirectory() as folder:
         await controller.load(load(yaml, str(Path(folder) / "routing.yaml"), {}), "bench", NOW)
-    await controller.tick(NOW)
+    controller.tick(NOW)
+    await controller.idle()
     for tick in range(40):
         workers.counts = _new_counts(controller, 2000, list(controller.state.routes), tick % 4 == 0)
-        await controller.tick(NOW + 1 + tick / 4)
+        controller.tick(NOW + 1 + tick / 4)
     return controller
 
 

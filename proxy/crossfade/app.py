@@ -148,6 +148,7 @@ class App:
             self.prober.configure(loaded)
             self.asker.configure(loaded.config)
             log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
+        await self.controller.served()
 
     def renew_tls(self) -> None:
         """New connections get what is in the files now; where that is no good, what was in force before."""
@@ -258,29 +259,33 @@ class App:
             else:
                 self.handover.close()
                 await pool.release()
-                self.leave(store)
+                await self.leave(store)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await self.controller.close()
 
     async def run_inline(self, config: Config, store: Store) -> None:
         plane = DataPlane()
         plane.recorder.counts = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)
-        await self.controller.load(self.loaded, "file", time.time())
-        for sock, _ in self.listen(config, 1)[0]:
-            await plane.listen(sock, self.credentials.context if self.credentials else None)
-        self.handover.release(config.drain)
-        self.handover.name_workers([os.getpid()])
-        await self.serve_until_stopped(config)
-        if self.handover.successor is None:
-            await plane.drain(config.drain)
-        else:
-            worker = Worker(plane, self.lock_file)
-            plane.recorder.flush()
-            self.handover.close()
-            self.leave(store)
-            await worker.run(None)
+        try:
+            await self.controller.load(self.loaded, "file", time.time())
+            for sock, _ in self.listen(config, 1)[0]:
+                await plane.listen(sock, self.credentials.context if self.credentials else None)
+            self.handover.release(config.drain)
+            self.handover.name_workers([os.getpid()])
+            await self.serve_until_stopped(config)
+            if self.handover.successor is None:
+                await plane.drain(config.drain)
+            else:
+                worker = Worker(plane, self.lock_file)
+                plane.recorder.flush()
+                self.handover.close()
+                await self.leave(store)
+                await worker.run(None)
+        finally:
+            await self.controller.close()
 
     def bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
         try:
@@ -288,10 +293,9 @@ class App:
         except OSError as error:
             raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
 
-    def leave(self, store: Store) -> None:
-        """Keep what is known, and give the state to whoever asked for it."""
-        self.controller.evidence_saved_at = 0.0
-        self.controller.save_evidence(time.time())
+    async def leave(self, store: Store) -> None:
+        """Save the evidence, and give the state to the successor."""
+        await self.controller.close()
         store.close()
         self.handover.hand_over([self.admin], self.counts.take())
         log.info("another proxy has taken over")
@@ -339,30 +343,40 @@ class App:
         notify("READY=1\nSTATUS=serving")
 
     async def tend(self) -> None:
-        """Tick, watch the file, obey signals; returns when it is time to drain."""
+        """Tick, follow the configuration, obey signals; returns when it is time to drain."""
         loop = asyncio.get_running_loop()
-        hang_up = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, self.stopping.set)
-        look_at = loop.time() + WATCH
-        while not self.stopping.is_set():
-            await self.controller.tick(time.time())
-            if hang_up.is_set():
-                hang_up.clear()
-                await self.try_reload("signal")
-            elif loop.time() >= look_at:
-                look_at = loop.time() + WATCH
-                if await asyncio.to_thread(self.fingerprint) not in (self.seen, b""):
-                    await self.try_reload("file")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
-                    await self.stopping.wait()
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self.follow_configuration())
+            while not self.stopping.is_set():
+                self.controller.tick(time.time())
+                await wait_for(self.stopping, TICK)
+            following.cancel()
         if self.handover.successor is None:
             notify("STOPPING=1\nSTATUS=draining")
             log.info("draining")
         else:
             notify(f"MAINPID={pid_of(self.handover.successor)}")
+
+    async def follow_configuration(self) -> None:
+        """Reload after a SIGHUP or a change of the files; ticks go on meanwhile."""
+        hang_up = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+        while True:
+            if await wait_for(hang_up, WATCH):
+                hang_up.clear()
+                await self.try_reload("signal")
+            elif await asyncio.to_thread(self.fingerprint) not in (self.seen, b""):
+                await self.try_reload("file")
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it came in this time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
 
 
 def notify(state: str) -> None:

@@ -130,7 +130,7 @@ async def test_what_was_not_read_or_not_kept_is_counted(site: Site) -> None:
 async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     await site.scene.run(2)
     controller = site.scene.controller
-    await controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     samples = await samples_of(site)
     assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
     assert at(samples, "ledger_version", route="churn") == controller.views.route("churn").ledger_version
@@ -174,7 +174,7 @@ async def test_each_decision_that_moves_traffic_is_timed_until_every_worker_has_
     before = at(await samples_of(site), "decision_to_traffic_seconds_count")
     assert before == 1  # the first step has begun
     await site.scene.controller.command("churn", Verb.PAUSE, "test", site.scene.now)
-    await site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before
     await site.scene.controller.command("churn", Verb.ABORT, "test", site.scene.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before + 1

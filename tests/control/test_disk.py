@@ -62,7 +62,7 @@ async def test_a_step_is_not_taken_while_it_cannot_be_written(scene):
     assert (scene.rollout.step, scene.weights) == (0, {"v2": 9500, "v3": 500})
     assert scene.rollout.waiting_for.startswith("the state to be writable: :memory:: cannot write")
     assert not scene.views.status(scene.now).store_ok
-    assert scene.actions() == ["start", "begin"]
+    assert await scene.actions() == ["start", "begin"]
     fill(scene, False)
     await scene.run(1)
     assert (scene.rollout.step, scene.weights) == (1, {"v2": 5000, "v3": 5000})
@@ -76,7 +76,7 @@ async def test_an_abort_happens_all_the_same_and_is_written_later(scene):
     scene.bad = {"v3": 1.0}
     await scene.run(2)
     assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    assert scene.actions() == ["start", "begin", "abort"]
+    assert await scene.actions() == ["start", "begin", "abort"]
     assert [d.action for d in scene.store.decisions(None, 0, 9)] == ["start", "begin"]
     fill(scene, False)
     await scene.run(2)
@@ -132,7 +132,7 @@ async def test_listeners_hear_that_the_state_cannot_be_written_and_that_it_can(s
     with scene.controller.feed.subscribe() as events:
         for full in (True, False):
             fill(scene, full)
-            await scene.run(1)
+            await scene.run(2)
         heard = [await anext(events), await anext(events)]
     assert [isinstance(e, StatusChange) and e.what for e in heard] == ["store", "store"]
 
@@ -159,7 +159,7 @@ async def test_a_decision_that_waits_for_the_disk_replays_as_well(scene):
     await scene.run(2)
     fill(scene, True)
     await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
-    decisions = scene.decisions()
+    decisions = await scene.decisions()
     assert decisions[-1].action == "pause"
     assert not replayed(rows_of(decisions)).differences
 
@@ -169,6 +169,7 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
+        self.runner = asyncio.Runner()
         store = Store.open("sqlite::memory:")
         store.connection = Disk(store.connection)  # type: ignore[assignment]  # it has what the store uses
         self.scene = Scene(store)
@@ -188,8 +189,13 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
         scene.seam.before = look
 
     def act(self, coroutine) -> None:
-        """Nothing here really waits, so a coroutine runs to its end in one go."""
-        asyncio.run(coroutine)
+        async def ended() -> None:
+            try:
+                await coroutine
+            finally:
+                await self.scene.controller.idle()
+
+        self.runner.run(ended())
 
     @rule(ticks=st.integers(1, 15), bad=st.sampled_from([0.0, 0.0, 0.0, 0.5]))
     def serve(self, ticks, bad):
@@ -226,8 +232,9 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "scene"):
-            report = replayed(rows_of(self.scene.decisions()))
+            report = replayed(rows_of(self.runner.run(self.scene.decisions())))
             assert not report.differences  # law 12, over all those orders of events
+            self.runner.close()
             self.scene.store.close()
 
 

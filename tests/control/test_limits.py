@@ -58,7 +58,7 @@ async def test_a_challenger_that_hangs_is_aborted_though_it_answers_nothing():
     scene.seam.counts.cells.append(waiting)
     await scene.tick()
     assert scene.rollout.phase == "aborted"
-    last = scene.views.why("churn").decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.reason.endswith("12 more have waited longer than that without an answer")
 

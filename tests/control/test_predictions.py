@@ -99,5 +99,5 @@ async def test_proof_ends_a_hold_early():
     )
     await scene.run(4)
     assert scene.rollout.phase == "promoted"
-    reason = scene.decisions()[-1].reason
+    reason = (await scene.decisions())[-1].reason
     assert reason.endswith("every limit proven to be kept: advanced early")

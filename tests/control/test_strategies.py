@@ -112,7 +112,7 @@ async def test_more_copies_are_on_disk_before_they_are_sent():
     await scene.load(SHADOW)
     seen: list[str] = []
     scene.seam.before = lambda snapshot: seen.append(
-        f"{[m.sample for m in snapshot.routes[0].mirrors]} {scene.actions()[-1]}"
+        f"{[m.sample for m in snapshot.routes[0].mirrors]} {scene.store.newest(None, 1)[0].action}"
     )
     await scene.tick()
     assert seen == ["[1000] begin"]

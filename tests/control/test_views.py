@@ -115,7 +115,7 @@ async def test_a_rollout():
 
 async def test_backends_and_status():
     scene = await served()
-    await scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), scene.now)
+    scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), scene.now)
     status = shown(scene.views.status(scene.now))
     assert status["backends"][:2] == [
         {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True}], "in_flight": 1, "version": None},
@@ -130,18 +130,18 @@ async def test_backends_and_status():
 
 async def test_decisions_have_the_names_of_the_contract():
     scene = await served()
-    assert set(shown(scene.decisions("churn")[-1])) == {
+    assert set(shown((await scene.decisions("churn"))[-1])) == {
         "id", "at", "route", "action", "actor", "from", "to", "reason", "evidence", "ledger_version",
         "config_hash", "previous_hash", "hash", "format",
     }  # fmt: skip
-    assert [d.id for d in scene.views.decisions(None, 1, 1)] == [2]
-    assert scene.decisions("none") == []
+    assert [d.id for d in await scene.views.decisions(None, 1, 1)] == [2]
+    assert await scene.decisions("none") == []
     assert scene.controller.journal.decided == {("churn", "start"): 1, ("churn", "begin"): 1}
 
 
 async def test_why_says_what_would_change_it():
     scene = await served(CANARY.replace("min_requests: 50", "min_requests: 500"))
-    why = scene.views.why("churn")
+    why = await scene.views.why("churn")
     assert why.decision is not None
     assert (why.decision.action, why.phase) == ("begin", "progressing")
     assert why.would_change == [
@@ -153,14 +153,14 @@ async def test_why_says_what_would_change_it():
         "max_step_time: after 2m undecided it will pause",
     ]
     await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
-    assert scene.views.why("churn").would_change == ["it waits for retry, or a new version of v3"]
+    assert (await scene.views.why("churn")).would_change == ["it waits for retry, or a new version of v3"]
 
 
 async def test_a_route_without_a_rollout():
     scene = Scene()
     await scene.load(CANARY[: CANARY.index("    rollout:")])
     assert scene.views.route("churn").champion == "v2"
-    why = scene.views.why("churn")
+    why = await scene.views.why("churn")
     assert (why.phase, why.would_change) == (None, ["another split: by the file, or by `crossfade split`"])
     await scene.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", scene.now)
     assert scene.views.route("churn").champion is None

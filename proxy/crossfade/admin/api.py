@@ -158,16 +158,16 @@ class AdminApi:
         return answer(await self.controller.command(route, verb, actor, time.time(), reason, challenger))
 
     async def why(self, request: web.Request) -> web.Response:
-        return answer(self.views.why(request.match_info["route"], challenger_in(request)))
+        return answer(await self.views.why(request.match_info["route"], challenger_in(request)))
 
     async def decisions(self, request: web.Request) -> web.Response:
         route = request.query.get("route")
         limit = number_in(request, "limit", openapi.DECISIONS, range(1, openapi.MAX_DECISIONS + 1))
         if "after" in request.query:
             after = number_in(request, "after", 0, range(1 << 63))
-            found = self.views.decisions(route, after, limit)
+            found = await self.views.decisions(route, after, limit)
         else:
-            found = self.views.newest_decisions(route, limit)
+            found = await self.views.newest_decisions(route, limit)
         return answer({"decisions": found})
 
     async def config(self, request: web.Request) -> web.Response:

@@ -69,7 +69,7 @@ class EventStreams:
 
     async def catch_up(self, response: web.StreamResponse, last: int) -> int:
         """Writes all decisions above `last`, page by page, and gives the id of the last one."""
-        while page := self.views.decisions(None, last, PAGE):
+        while page := await self.views.decisions(None, last, PAGE):
             for decision in page:
                 await send(response, decision_event(decision))
             last = page[-1].id

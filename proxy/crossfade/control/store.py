@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,18 +57,52 @@ class RouteRecord(msgspec.Struct, frozen=True):
         return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
 
 
-class Store:
-    """Use `Store.open`. Every method raises StoreError."""
+class Batch(NamedTuple):
+    """The rows of one transaction, encoded."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+    decisions: list[tuple[object, ...]]
+    states: list[tuple[object, ...]]
+    removed: list[tuple[str]]
+
+
+def batch_of(
+    decisions: Iterable[Decision],
+    records: Iterable[tuple[RouteRecord, EvidenceBy]],
+    removed: Iterable[str] = (),
+) -> Batch:
+    return Batch(
+        [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions],
+        [row_of(record, evidence) for record, evidence in records],
+        [(name,) for name in removed],
+    )
+
+
+def evidence_rows(evidence: Mapping[str, EvidenceBy]) -> list[tuple[bytes, str]]:
+    """By route."""
+    return [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
+
+
+class Store:
+    """Use `Store.open`. Every method raises StoreError.
+
+    Once a loop runs, call `commit` and `save_evidence` in `write_thread`, and what reads in `read_thread`: a
+    connection belongs in one thread at a time.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, name: str) -> None:
+        """`reader`: a second connection, so that a read does not wait for a write; in memory there is only one."""
         self.connection = connection
+        self.reader = reader
         self.name = name
+        self.write_thread = ThreadPoolExecutor(1, "crossfade-store")
+        self.read_thread = self.write_thread if name == IN_MEMORY else ThreadPoolExecutor(1, "crossfade-read")
 
     @classmethod
     def open(cls, state: str) -> Store:
         """`sqlite:PATH` or `sqlite::memory:`, as in the configuration's `state`."""
-        path = path_of(state)
-        return cls(connect(path or IN_MEMORY), path or IN_MEMORY)
+        path = path_of(state) or IN_MEMORY
+        connection = connect(path)
+        return cls(connection, connection if path == IN_MEMORY else reader_of(path), path)
 
     @classmethod
     def read(cls, path: str) -> Store:
@@ -85,36 +121,30 @@ class Store:
             if connection is not None:
                 connection.close()
             raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
-        return cls(connection, path)
+        return cls(connection, connection, path)
 
     def close(self) -> None:
+        """Waits for the threads: SQLite does not survive a connection that is closed in the middle of a write."""
+        self.write_thread.shutdown()
+        self.read_thread.shutdown()
+        self.reader.close()
         self.connection.close()
 
-    def commit(
-        self,
-        decisions: Iterable[Decision],
-        records: Iterable[tuple[RouteRecord, EvidenceBy]],
-        removed: Iterable[str] = (),
-    ) -> None:
+    def commit(self, batch: Batch) -> None:
         """Everything or nothing, on disk when this returns."""
-        rows = [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions]
-        states = [row_of(record, evidence) for record, evidence in records]
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
-                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", rows)
+                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
                 self.connection.executemany(
-                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", states
+                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.states
                 )
-                self.connection.executemany(
-                    "DELETE FROM route_state WHERE route = ?", [(name,) for name in removed]
-                )
+                self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
-    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
-        """By route, without waiting for the disk."""
-        rows = [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
+    def save_evidence(self, rows: Sequence[tuple[bytes, str]]) -> None:
+        """Without a sync."""
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -128,7 +158,7 @@ class Store:
 
     def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
         try:
-            rows = self.connection.execute("SELECT * FROM route_state").fetchall()
+            rows = self.reader.execute("SELECT * FROM route_state").fetchall()
             return {row[0]: (record_of(row), evidence_of(row)) for row in rows}
         except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
             raise StoreError(f"{self.name}: cannot read the routes' state: {error}") from error
@@ -161,13 +191,13 @@ class Store:
         """The records above `after` in order of id, as they are stored."""
         clause = "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?"
         try:
-            return [Row(*row) for row in self.connection.execute(clause, (after, limit))]
+            return [Row(*row) for row in self.reader.execute(clause, (after, limit))]
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
     def select(self, clause: str, values: tuple[object, ...]) -> list[Decision]:
         try:
-            rows = self.connection.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
+            rows = self.reader.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
             return [msgspec.json.decode(row[0], type=Decision) for row in rows]
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
@@ -185,7 +215,7 @@ def connect(path: str) -> sqlite3.Connection:
     """Open or create; a file that is not ours is left as it is."""
     connection = None
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        connection = open_database(path)
         prepare(connection, path)
     except (sqlite3.Error, FormatError, StoreError) as error:
         if connection is not None:
@@ -193,6 +223,17 @@ def connect(path: str) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path}: cannot be used as the state: {error}") from error
         raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
+    return connection
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Used by one thread after the other: opened in the main thread, written and read in threads of their own."""
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def reader_of(path: str) -> sqlite3.Connection:
+    connection = open_database(path)
+    connection.execute("PRAGMA query_only = ON")
     return connection
 
 

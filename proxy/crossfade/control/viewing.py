@@ -124,21 +124,21 @@ class Views:
         """Raises Refused when there are several and no challenger is named."""
         return _rollout_view(self.state.route(route), self.state.rollout(route, challenger), now)
 
-    def why(self, route: str, challenger: str | None = None) -> WhyView:
+    async def why(self, route: str, challenger: str | None = None) -> WhyView:
         if not self.state.route(route).rollouts and challenger is None:
-            return WhyView(route, self.journal.last(route), None, [NO_ROLLOUT], [])
+            return WhyView(route, await self.journal.last(route), None, [NO_ROLLOUT], [])
         rollout = self.state.rollout(route, challenger)
-        decision = self.journal.last(route, rollout.challenger)
+        decision = await self.journal.last(route, rollout.challenger)
         verdicts, changes = _verdict_views(rollout), would_change(rollout)
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts)
 
-    def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
+    async def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
         """In order, those above `after`."""
-        return self.journal.decisions(route, after, limit)
+        return await self.journal.decisions(route, after, limit)
 
-    def newest_decisions(self, route: str | None, limit: int) -> list[Decision]:
+    async def newest_decisions(self, route: str | None, limit: int) -> list[Decision]:
         """In order, the last ones."""
-        return self.journal.newest(route, limit)
+        return await self.journal.newest(route, limit)
 
 
 class _Numbers:

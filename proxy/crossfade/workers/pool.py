@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.background import Background
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
@@ -107,6 +108,7 @@ class WorkerPool:
         self.restarts = [0] * len(listening)
         self.snapshot: Snapshot | None = None
         self.stopping = False
+        self.background = Background()
 
     async def run(self) -> None:
         """Keep each worker alive until `stop` or `release`; cancel to give up at once."""
@@ -176,12 +178,15 @@ class WorkerPool:
                     link.replace()
                 return
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
         links = list(self.links.values())
         for link in links:
             write_frame(link.writer, Publish(snapshot))
-        await asyncio.gather(*(self.acknowledge(link, snapshot.generation) for link in links))
+        return self.background.task(self.acknowledged(links, snapshot.generation))
+
+    async def acknowledged(self, links: Sequence[WorkerLink], generation: int) -> None:
+        await asyncio.gather(*(self.acknowledge(link, generation) for link in links))
 
     async def acknowledge(self, link: WorkerLink, generation: int) -> None:
         try:
@@ -239,8 +244,9 @@ class DirectSeam:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.plane.use(snapshot)
+        return acknowledged()
 
     def take(self) -> Counts:
         return self.plane.recorder.take()
