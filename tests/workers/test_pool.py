@@ -54,7 +54,7 @@ class Peer:
         return message.snapshot
 
     def report(self, generation: int) -> None:
-        self.link.hear(Report(generation, Counts(), 0, 0.0, {}))
+        self.link.take_report(Report(generation, Counts(), 0, 0.0, {}))
 
 
 @asynccontextmanager

@@ -33,6 +33,10 @@ class Background:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("background task failed: %s", error, exc_info=error)
 
+    def cancel(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+
     async def idle(self) -> None:
         """Returns when no task is left, those that tasks begin included."""
         while self.tasks:
