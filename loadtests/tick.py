@@ -22,7 +22,7 @@ from statistics import median
 
 from crossfade.config.load import load
 from crossfade.control.controller import Controller
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
@@ -66,8 +66,8 @@ class Workers:
     def __init__(self) -> None:
         self.counts = Counts()
 
-    async def publish(self, snapshot: Snapshot) -> None:
-        pass
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
+        return acknowledged()
 
     def take(self) -> Counts:
         taken, self.counts = self.counts, Counts()
@@ -81,7 +81,7 @@ def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_erro
     """n requests on each of these routes, 10 % of them on the challenger."""
     out = Counts()
     for name in routes:
-        version = controller.lives[name].record.ledger.version
+        version = controller.state.routes[name].record.ledger.version
         for backend, role, size in (("v2", "champion", 9 * n // 10), ("v3", "challenger", n // 10)):
             bad = size // 200 if with_errors else 0
             made = Cell(name, backend, role, version, size, bad, recent=[False] * min(size, 40))
@@ -90,7 +90,7 @@ def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_erro
                 made.duration.add(0.02 + 0.0007 * (i * 37 % 97))
                 made.first_byte.add(0.01 + 0.0005 * (i * 37 % 97))
                 made.scores.add(i * 31 % 100 / 100)
-            for title, _ in controller.lives[name].limits.get(backend, ()):
+            for title, _ in controller.state.routes[name].limits.get(backend, ()):
                 made.events[title] = Events(unkeyed=bad)
             out.cells.append(made)
     return out
@@ -100,14 +100,15 @@ async def measure_ticks(
     controller: Controller, workers: Workers, ticks: int, part: float, errors: bool
 ) -> list[float]:
     """CPU seconds of each tick; the share `part` of the routes has new counts in each."""
-    out, names = [], list(controller.lives)
+    out, names = [], list(controller.state.routes)
     for tick in range(ticks):
         new = names[: round(part * len(names))]
         workers.counts = _new_counts(controller, 2000, new, errors)
         started = time.process_time()
-        await controller.tick(NOW + 1000 + tick / 4)
+        controller.tick(NOW + 1000 + tick / 4)
+        await controller.idle()
         out.append(time.process_time() - started)
-    assert all(live.is_guarded for live in controller.lives.values())
+    assert all(live.is_guarded for live in controller.state.routes.values())
     return out
 
 
@@ -117,20 +118,22 @@ async def controller_with_rollouts(routes: int, workers: Workers) -> Controller:
     yaml = HEAD + "".join(_ROUTE.format(n=n) for n in range(routes))
     with tempfile.TemporaryDirectory() as folder:
         await controller.load(load(yaml, str(Path(folder) / "routing.yaml"), {}), "bench", NOW)
-    await controller.tick(NOW)
+    controller.tick(NOW)
+    await controller.idle()
     for tick in range(40):
-        workers.counts = _new_counts(controller, 2000, list(controller.lives), tick % 4 == 0)
-        await controller.tick(NOW + 1 + tick / 4)
+        workers.counts = _new_counts(controller, 2000, list(controller.state.routes), tick % 4 == 0)
+        controller.tick(NOW + 1 + tick / 4)
     return controller
 
 
 async def bench(routes: int, ticks: int, profile: bool) -> None:
     workers = Workers()
     controller = await controller_with_rollouts(routes, workers)
-    assert all(len(live.rollouts["v3"].verdicts) >= CHECKS for live in controller.lives.values())
+    assert all(len(live.rollouts["v3"].verdicts) >= CHECKS for live in controller.state.routes.values())
     if profile:
         lines = (
-            f"  {v.check}: {v.verdict}, {v.reason}" for v in controller.lives["r0"].rollouts["v3"].verdicts
+            f"  {v.check}: {v.verdict}, {v.reason}"
+            for v in controller.state.routes["r0"].rollouts["v3"].verdicts
         )
         print(*lines, sep="\n")
     cases = (

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import signal
-import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from crossfade.control import store
+from crossfade.control.store import Store
 from tests.blocking import watched
 
 settings.register_profile("no_deadline", deadline=None)
@@ -21,19 +21,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
-def databases_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes the connections that tests leave open as a killed proxy does; CPython 3.13 warns about them."""
-    opened: list[sqlite3.Connection] = []
+def stores_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Closes the stores that tests leave open as a killed proxy does; CPython 3.13 warns about open connections."""
+    opened: list[Store] = []
+    init = Store.__init__
 
-    def recording_connect(path: str) -> sqlite3.Connection:
-        opened.append(connect(path))
-        return opened[-1]
+    def recording_init(store: Store, *arguments: Any) -> None:
+        init(store, *arguments)
+        opened.append(store)
 
-    connect = store.connect
-    monkeypatch.setattr(store, "connect", recording_connect)
+    monkeypatch.setattr(Store, "__init__", recording_init)
     yield
-    for connection in opened:
-        connection.close()
+    for store in opened:
+        store.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 One control process holds the state, the health loop, the prober and the admin API; the data plane
 runs in worker processes (or, with `workers: 0`, in this one). A bad configuration never replaces a
-good one: a reload that fails changes nothing but what status and metrics say of it (law 10).
+good one: a failed reload changes only what status and metrics report about it (law 10).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from crossfade.control.controller import Controller
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
-from crossfade.control.store import Store, StoreError
+from crossfade.control.store import Store, StoreError, path_of
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dial import examine
 from crossfade.stats.counts import CountsTable
@@ -40,61 +40,63 @@ from crossfade.workers import sockets
 from crossfade.workers.handover import Handover, pid_of, take_over
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
 from crossfade.workers.pool import DirectSeam, WorkerPool
+from crossfade.workers.state_lock import LockedError, StateLock
 from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker
 
 log = logging.getLogger("crossfade")
 
-TICK = 0.25  # seconds between looks of the health loop
-WATCH = 1.0  # seconds between looks at the file; polling is what works on every mount and editor
+TICK = 0.25  # seconds between two ticks of the health loop
+WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
 
 
 class StartError(Exception):
-    """The proxy cannot start; the message says why and is meant for the operator."""
+    """The proxy cannot start; the message is for the operator."""
 
 
 def serve(path: str, taking_over: bool = False) -> int:
-    """Run until told to stop. Exit code 0 after a drain, 1 when it cannot start."""
+    """Run until a signal. Exit code 0 after a drain, 1 when the proxy cannot start."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    open_limits()
+    _raise_descriptor_limit()
     try:
         uvloop.run(App(Path(path), taking_over).run())
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 1
-    except (StartError, StoreError) as error:
+    except (StartError, StoreError, LockedError) as error:
         print(f"crossfade: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def open_limits() -> None:
-    """As many descriptors as the system grants: the soft limit is often 1024, for programs that use select(2)."""
+def _raise_descriptor_limit() -> None:
+    """Raise the soft limit of descriptors to the hard limit: it is often 1024, for programs that use select(2)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class App:
-    """The running proxy. It is also the reload port of the admin API."""
+    """The running proxy. It is also the `ReloadPort` of the admin API."""
 
     controller: Controller
     prober: Prober
-    asker: PrometheusPoller
+    poller: PrometheusPoller
+    lock: StateLock | None
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
         self.taking_over = taking_over
-        self.inherited: list[socket.socket] = []  # that others listened on before
-        self.listens_at: list[tuple[str, int]] = []
-        self.counts = CountsTable()  # what workers have counted and the health loop has not taken yet
+        self.inherited: list[socket.socket] = []  # listening sockets of the proxy before, or from systemd
+        self.addresses: list[tuple[str, int]] = []  # that clients connect to
+        self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.content, self.loaded = self.read()
         self.credentials: Credentials | None = None
         self.pool: WorkerPool | None = None
-        self.seen = b""
+        self.loaded_fingerprint = b""
         self.stopping = asyncio.Event()
         self.reloading = asyncio.Lock()
         self.is_ready = False
@@ -110,28 +112,28 @@ class App:
         return text, self.check(text)
 
     def text(self) -> str:
-        """The file as it was when the configuration in force was loaded."""
+        """The text of the configuration in force."""
         return self.content
 
     def check(self, text: str) -> Loaded:
         return load(text, str(self.path), os.environ, examine)
 
     def fingerprint(self) -> bytes:
-        """Of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
+        """A hash of the files' contents: editors and mounts replace files in too many ways to trust times or inodes."""
         with contextlib.suppress(OSError):
-            return blake2b(b"".join(path.read_bytes() for path in self.watched())).digest()
+            return blake2b(b"".join(path.read_bytes() for path in self._watched_files())).digest()
         return b""
 
-    def watched(self) -> list[Path]:
-        """The configuration, and the certificates' files."""
+    def _watched_files(self) -> list[Path]:
+        """The configuration and the certificate files."""
         files = self.credentials.files if self.credentials else None
-        named = (files.cert, files.key, files.client_ca) if files else ()
-        return [self.path, *(Path(name) for name in named if name)]
+        names = (files.cert, files.key, files.client_ca) if files else ()
+        return [self.path, *(Path(name) for name in names if name)]
 
     async def reload(self, actor: str) -> None:
-        """Take the file as it is now. Raises ConfigError or Refused, and then nothing has changed."""
+        """Load the file as it is now. Raises ConfigError or Refused; then nothing has changed."""
         async with self.reloading:
-            self.seen = await asyncio.to_thread(self.fingerprint)
+            self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
             try:
                 content, loaded = await asyncio.to_thread(self.read)
             except ConfigError as error:
@@ -144,31 +146,32 @@ class App:
             await self.controller.load(loaded, actor, time.time())
             self.content, self.loaded = content, loaded
             self.prober.configure(loaded)
-            self.asker.configure(loaded.config)
-            log.info("configuration %s loaded, asked for by %s", loaded.hash[:12], actor)
+            self.poller.configure(loaded.config)
+            log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
+        await self.controller.served()
 
     def renew_tls(self) -> None:
-        """New connections get what is in the files now; where that is no good, what was in force before."""
+        """New connections get the certificate that is in the files now. If it cannot be used, the old one stays."""
         if self.credentials is None:
             return
         try:
             self.credentials.renew()
         except OSError as error:
-            log.error("tls: %s; the certificate before stays in force", error)
+            log.error("TLS certificate not renewed, the old one stays: %s", error)
         else:
             if self.pool is not None:
                 self.pool.renew()
 
     async def try_reload(self, actor: str) -> None:
-        """A reload nobody waits for: what is wrong goes to the log, and the old configuration stays."""
+        """A reload without a caller: problems go to the log, and the old configuration stays."""
         try:
             await self.reload(actor)
         except ConfigError as error:
             for problem in error.problems:
                 log.error("%s", problem)
-            log.error("the configuration was not reloaded; the one before stays in force")
+            log.error("configuration not reloaded, the old one stays: %d problem(s)", len(error.problems))
         except Refused as error:
-            log.error("%s; the configuration before stays in force", error)
+            log.error("configuration not reloaded, the old one stays: %s", error)
 
     def ready(self) -> tuple[bool, str]:
         if self.stopping.is_set():
@@ -184,14 +187,16 @@ class App:
     async def run(self) -> None:
         config = self.loaded.config
         self.credentials = self.load_tls()
-        self.seen = self.fingerprint()
+        self.loaded_fingerprint = self.fingerprint()
         if self.taking_over:
             await self.take_over(config)
         self.inherited += sockets.from_systemd()
-        store = Store.open(config.state)
-        self.handover = Handover(store.lock_file, self.counts, self.stopping.set)
+        path = path_of(config.state)
+        self.lock = StateLock(path) if path else None
+        store = self.open_store(config)
+        self.handover = Handover(self.lock, self.counts, self.stopping.set)
         try:
-            self.inherited += await self.handover.gather(store.left_behind)
+            self.inherited += await self.handover.gather()
             if config.workers == 0:
                 await self.run_inline(config, store)
             else:
@@ -199,9 +204,23 @@ class App:
         finally:
             self.handover.close()
             store.close()
+            if self.lock is not None:
+                self.lock.release()
+
+    def open_store(self, config: Config) -> Store:
+        try:
+            return Store.open(config.state)
+        except StoreError:
+            if self.lock is not None:
+                self.lock.leave()  # workers of the proxy before may still serve
+            raise
+
+    @property
+    def lock_file(self) -> str | None:
+        return self.lock.path if self.lock else None
 
     def load_tls(self) -> Credentials | None:
-        """Also in the control process, so that bad files are found before any worker sees them."""
+        """Loaded in the control process too, so that bad files are found before a worker starts."""
         tls = self.loaded.config.tls
         if tls is None:
             return None
@@ -212,84 +231,82 @@ class App:
             raise StartError(f"tls: {error}") from error
 
     async def take_over(self, config: Config) -> None:
-        """Have the proxy that holds the state leave it, and its workers, to this one."""
-        path = config.state.partition(":")[2]
-        if os.path.exists(path):  # noqa: ASYNC240 - nothing else is going on yet
+        """Make the running proxy hand over its state and its workers."""
+        path = path_of(config.state)
+        if path and os.path.exists(path):  # noqa: ASYNC240 - nothing else runs yet
             with contextlib.closing(Store.read(path)) as state:
-                state.records()  # raises StoreError if this version cannot use it: then the other proxy stays
-        if not await take_over(f"{path}.lock", self.inherited, self.counts):
-            log.warning("there is no other proxy to take over from")
+                state.records()  # raises StoreError if this version cannot use it: then the running proxy stays
+        if not path or not await take_over(f"{path}.lock", self.inherited, self.counts):
+            log.warning("--takeover: no running proxy holds the state; starting without one")
 
     async def run_workers(self, config: Config, store: Store) -> None:
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else int(config.workers)
         listening = self.listen(config, count)
-        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=store.lock_file)
-        self.pool = pool = WorkerPool(
-            listening,
-            options,
-            self.counts,
-            lambda pids: store.name_workers([*self.handover.detached_workers, *pids]),
-        )
+        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=self.lock_file)
+        self.pool = pool = WorkerPool(listening, options, self.counts, self.handover.name_workers)
         self.controller = Controller(store, pool, count)
         await self.controller.load(self.loaded, "file", time.time())
         running = asyncio.create_task(pool.run())  # noqa: TID251 - a group would wrap our StartError
         try:
             await pool.ready()
             self.handover.release(config.drain)
-            store.name_workers([status.pid for status in pool.workers()])
+            self.handover.name_workers([status.pid for status in pool.workers()])
             await self.serve_until_stopped(config)
-            # Or their queues would outlive the workers' copies.
+            # With our copies open, the kernel would queue connections that no worker accepts.
             sockets.close(sock for sock, _ in chain.from_iterable(listening))
             if self.handover.successor is None:
                 await pool.stop(config.drain)
             else:
                 self.handover.close()
                 await pool.release()
-                self.leave(store)
+                await self.leave(store)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
+            await self.controller.close()
 
     async def run_inline(self, config: Config, store: Store) -> None:
         plane = DataPlane()
         plane.recorder.counts = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)
-        await self.controller.load(self.loaded, "file", time.time())
-        for sock, _ in self.listen(config, 1)[0]:
-            await plane.listen(sock, self.credentials.context if self.credentials else None)
-        self.handover.release(config.drain)
-        store.name_workers([os.getpid()])
-        await self.serve_until_stopped(config)
-        if self.handover.successor is None:
-            await plane.drain(config.drain)
-        else:
-            worker = Worker(plane, store.lock_file)
-            plane.recorder.flush()
-            self.handover.close()
-            self.leave(store)
-            await worker.run(None)
+        try:
+            await self.controller.load(self.loaded, "file", time.time())
+            for sock, _ in self.listen(config, 1)[0]:
+                await plane.listen(sock, self.credentials.context if self.credentials else None)
+            self.handover.release(config.drain)
+            self.handover.name_workers([os.getpid()])
+            await self.serve_until_stopped(config)
+            if self.handover.successor is None:
+                await plane.drain(config.drain)
+            else:
+                worker = Worker(plane, self.lock_file)
+                plane.recorder.flush()
+                self.handover.close()
+                await self.leave(store)
+                await worker.run(None)
+        finally:
+            await self.controller.close()
 
     def bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
         try:
-            return sockets.bind(at.host, at.port, workers, self.inherited, self.handover.is_deserted)
+            return sockets.bind(at.host, at.port, workers, self.inherited, self.handover.has_missing)
         except OSError as error:
             raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
 
-    def leave(self, store: Store) -> None:
-        """Keep what is known, and give the state to whoever asked for it."""
-        self.controller.kept_at = 0.0
-        self.controller.keep_evidence(time.time())
-        store.leave()
+    async def leave(self, store: Store) -> None:
+        """Save the evidence, and release the state to the successor."""
+        await self.controller.close()
+        store.close()
         self.handover.hand_over([self.admin], self.counts.take())
-        log.info("another proxy has taken over")
+        log.info("hand-over done: another proxy holds the state")
 
     def listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
-        """For each worker, the sockets it is to listen on, and how."""
+        """For each worker its listening sockets."""
         tls = self.credentials.files if self.credentials else None
         found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
         for address in config.listen:
             each = self.bind(address, workers)
-            self.listens_at.append(each[0][0].getsockname()[:2])
+            self.addresses.append(each[0][0].getsockname()[:2])
             for mine, socks in zip(found, each, strict=True):
                 mine += [(sock, Listening(sock.fileno(), tls)) for sock in socks]
         return found
@@ -297,9 +314,9 @@ class App:
     async def serve_until_stopped(self, config: Config) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
-        self.asker = PrometheusPoller()
-        self.asker.configure(config)
-        self.controller.readings = self.asker.readings
+        self.poller = PrometheusPoller()
+        self.poller.configure(config)
+        self.controller.readings = self.poller.readings
         runner = web.AppRunner(
             admin_app(self.controller, self, config.admin.token), access_log=None, shutdown_timeout=2
         )
@@ -307,53 +324,63 @@ class App:
         try:
             (self.admin,) = self.bind(config.admin.listen, 1)[0]
             await web.SockSite(runner, self.admin.dup()).start()
-            sockets.close(self.inherited)  # nothing is configured there any more
+            sockets.close(self.inherited)  # of addresses that are no longer configured
             self.announce(runner)
-            await self.tend()
+            await self.run_loop()
         finally:
             await self.prober.close()
-            await self.asker.close()
+            await self.poller.close()
             await runner.cleanup()
 
     def announce(self, runner: web.AppRunner) -> None:
         self.is_ready = True
         scheme = "https" if self.loaded.config.tls else "http"
-        for host, port in self.listens_at:
+        for host, port in self.addresses:
             log.info("listening on %s://%s:%d", scheme, host, port)
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
-        notify("READY=1\nSTATUS=serving")
+        _notify_systemd("READY=1\nSTATUS=serving")
 
-    async def tend(self) -> None:
-        """Tick, watch the file, obey signals; returns when it is time to drain."""
+    async def run_loop(self) -> None:
+        """Tick and follow the configuration until a signal or a successor ends it."""
         loop = asyncio.get_running_loop()
-        hang_up = asyncio.Event()
-        loop.add_signal_handler(signal.SIGHUP, hang_up.set)
         for stop in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(stop, self.stopping.set)
-        look_at = loop.time() + WATCH
-        while not self.stopping.is_set():
-            await self.controller.tick(time.time())
-            if hang_up.is_set():
-                hang_up.clear()
-                await self.try_reload("signal")
-            elif loop.time() >= look_at:
-                look_at = loop.time() + WATCH
-                if await asyncio.to_thread(self.fingerprint) not in (self.seen, b""):
-                    await self.try_reload("file")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK):
-                    await self.stopping.wait()
+        async with asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(self.follow_configuration())
+            while not self.stopping.is_set():
+                self.controller.tick(time.time())
+                await _wait_for(self.stopping, TICK)
+            following.cancel()
         if self.handover.successor is None:
-            notify("STOPPING=1\nSTATUS=draining")
+            _notify_systemd("STOPPING=1\nSTATUS=draining")
             log.info("draining")
         else:
-            notify(f"MAINPID={pid_of(self.handover.successor)}")
+            _notify_systemd(f"MAINPID={pid_of(self.handover.successor)}")
+
+    async def follow_configuration(self) -> None:
+        """Reload after a SIGHUP or a change of the files. Ticks go on meanwhile."""
+        hang_up = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
+        while True:
+            if await _wait_for(hang_up, WATCH):
+                hang_up.clear()
+                await self.try_reload("signal")
+            elif await asyncio.to_thread(self.fingerprint) not in (self.loaded_fingerprint, b""):
+                await self.try_reload("file")
 
 
-def notify(state: str) -> None:
-    """Tell systemd (sd_notify(3)), where it listens."""
+async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within this time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
+
+
+def _notify_systemd(state: str) -> None:
+    """sd_notify(3), where systemd asks for it."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -64,10 +64,10 @@ async def test_what_happens_is_told_as_it_happens(site: Site) -> None:
     async with reading(site) as reader:
         await command(site, Verb.PAUSE)
         event = await reader.event()
-        newest = site.scene.controller.decisions(None, 0)[-1]
+        newest = (await site.scene.decisions())[-1]
         assert (event.kind, event.id) == ("decision", newest.id)
         assert event.data["action"] == "pause" and event.data["from"]["phase"] == "progressing"
-        await site.scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), site.scene.now)
+        site.scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), site.scene.now)
         event = await reader.event()
         assert (event.kind, event.id) == ("status", None)
         assert event.data["what"] == "endpoints"
@@ -79,7 +79,7 @@ async def test_a_reader_that_returns_gets_what_it_missed_once_and_in_order(
     monkeypatch.setattr(events, "PAGE", 3)
     for verb in (Verb.PAUSE, Verb.RESUME) * 4:
         await command(site, verb)
-    ids = [d.id for d in site.scene.controller.decisions(None, 0)]
+    ids = [d.id for d in await site.scene.decisions()]
     async with reading(site, last=ids[1]) as reader:
         await command(site, Verb.ABORT)
         seen = [await reader.event() for _ in ids[1:]]
@@ -89,14 +89,14 @@ async def test_a_reader_that_returns_gets_what_it_missed_once_and_in_order(
 
 async def test_what_a_full_subscription_drops_is_read_from_the_journal(site: Site) -> None:
     async with reading(site, last=0) as reader:
-        known = [(await reader.event()).id for _ in site.scene.actions()]
+        known = [(await reader.event()).id for _ in await site.scene.actions()]
         (subscription,) = site.scene.controller.feed.subscriptions
         for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE):
             await command(site, verb)
         while len(subscription.waiting) > 1:
             subscription.waiting.popleft()
         seen = [(await reader.event()).id for _ in range(3)]
-        assert known + seen == [d.id for d in site.scene.controller.decisions(None, 0)]
+        assert known + seen == [d.id for d in await site.scene.decisions()]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1" * 30, "1.5"])

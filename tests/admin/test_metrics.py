@@ -130,10 +130,10 @@ async def test_what_was_not_read_or_not_kept_is_counted(site: Site) -> None:
 async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     await site.scene.run(2)
     controller = site.scene.controller
-    await controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     samples = await samples_of(site)
     assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
-    assert at(samples, "ledger_version", route="churn") == controller.route("churn").ledger_version
+    assert at(samples, "ledger_version", route="churn") == controller.views.route("churn").ledger_version
     phases = {
         phase: at(samples, "rollout_phase", route="churn", challenger="v3", phase=phase) for phase in PHASES
     }
@@ -158,7 +158,7 @@ async def test_decisions_and_reloads_are_counted(site: Site) -> None:
     assert at(samples, "decisions_total", route="churn", action="pause") == 2
     assert at(samples, "config_last_reload_successful") == 1
     loaded = at(samples, "config_last_reload_success_timestamp_seconds")
-    assert loaded == site.scene.controller.last_reload_at
+    assert loaded == site.scene.controller.state.last_reload_at
     site.reloads.file = "listen: ["
     await site.ask("POST", "/api/v1/reload", 422)
     samples = await samples_of(site)
@@ -174,7 +174,7 @@ async def test_each_decision_that_moves_traffic_is_timed_until_every_worker_has_
     before = at(await samples_of(site), "decision_to_traffic_seconds_count")
     assert before == 1  # the first step has begun
     await site.scene.controller.command("churn", Verb.PAUSE, "test", site.scene.now)
-    await site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before
     await site.scene.controller.command("churn", Verb.ABORT, "test", site.scene.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before + 1

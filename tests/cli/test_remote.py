@@ -30,7 +30,7 @@ async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_a
 ) -> None:
     site.scene.controller.refuse_config("routing.yaml:3:1: nonsense")
     site.scene.controller.journal.ok = False
-    await site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
     out = (await shell.run_with_admin("status")).out
     assert "routing.yaml:3:1: nonsense" in out
     assert "journal cannot be written" in out
@@ -73,7 +73,7 @@ async def test_reason_and_actor_reach_the_journal(
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     await shell.run_with_admin("pause", "churn", "--reason", "lunch time")
-    last = site.scene.controller.decisions("churn", 0)[-1]
+    last = (await site.scene.decisions("churn"))[-1]
     assert (last.reason, last.actor) == ("lunch time", "api:anna")
     out = (await shell.run_with_admin("why", "churn")).out
     assert "churn: paused" in out

@@ -155,7 +155,7 @@ class Traffic:
         )
 
 
-async def run(store: Store) -> Scene:
+async def run(store: Store) -> None:
     """Ends with: churn at its second step, fraud aborted, price/v3 rolled back and v4 paused, rank watched."""
     scene = Scene(store)
     await scene.load(ROUTES, HEAD)
@@ -179,7 +179,7 @@ async def run(store: Store) -> Scene:
     await scene.controller.set_split("plain", {"v2": 3, "v4": 1}, "api:kim", scene.now)
     await scene.load(EDITED, HEAD, "api:kim")
     await traffic.ticks(20)
-    return scene
+    await scene.controller.idle()
 
 
 def main() -> None:
@@ -187,8 +187,8 @@ def main() -> None:
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     with closing(Store.open(f"sqlite:{path}")) as store:
-        scene = asyncio.run(run(store))
-        for d in scene.controller.decisions(None, 0, 1000):
+        asyncio.run(run(store))
+        for d in store.decisions(None, 0, 1000):
             print(
                 d.id,
                 d.route,
@@ -201,7 +201,6 @@ def main() -> None:
     with closing(sqlite3.connect(path)) as connection:  # one file, without the write-ahead log beside it
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("VACUUM")
-    Path(f"{path}.lock").unlink()
     print(path, path.stat().st_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
 from collections.abc import Callable, Iterable
 
@@ -10,8 +11,9 @@ import msgspec
 from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
+from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, RolloutView
 from crossfade.routing.snapshot import Route, Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
@@ -93,10 +95,22 @@ class FakeSeam:
         self.published: list[Snapshot] = []
         self.counts = Counts()
         self.before: Callable[[Snapshot], None] = lambda snapshot: None
+        self.acknowledging = True
+        self.unacknowledged: list[asyncio.Future[None]] = []
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.before(snapshot)
         self.published.append(snapshot)
+        if self.acknowledging:
+            return acknowledged()
+        self.unacknowledged.append(asyncio.get_running_loop().create_future())
+        return self.unacknowledged[-1]
+
+    def acknowledge(self) -> None:
+        """All that was published."""
+        self.acknowledging = True
+        for future in self.unacknowledged:
+            future.set_result(None)
 
     def take(self) -> Counts:
         taken, self.counts = self.counts, Counts()
@@ -126,7 +140,8 @@ class Scene:
         self.now += seconds
         if requests:
             self.serve(requests)
-        await self.controller.tick(self.now)
+        self.controller.tick(self.now)
+        await self.controller.idle()
 
     async def run(self, ticks: int, requests: int = 400) -> None:
         for _ in range(ticks):
@@ -167,8 +182,15 @@ class Scene:
         return {mirror.to: mirror.sample for mirror in self.route.mirrors}
 
     @property
-    def rollout(self) -> RolloutView:
-        return self.controller.rollout(self.route.name, self.now)
+    def views(self) -> Views:
+        return self.controller.views
 
-    def actions(self) -> list[str]:
-        return [d.action for d in self.controller.decisions(None, 0)]
+    @property
+    def rollout(self) -> RolloutView:
+        return self.views.rollout(self.route.name, self.now)
+
+    async def decisions(self, route: str | None = None) -> list[Decision]:
+        return await self.views.decisions(route, 0, 10_000)
+
+    async def actions(self) -> list[str]:
+        return [d.action for d in await self.decisions()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossfade.control.controller import KEEP_EVERY
+from crossfade.control.controller import EVIDENCE_INTERVAL
 
 from .scene import NOW, Scene
 
@@ -18,21 +18,21 @@ async def begun() -> Scene:
     scene = Scene()
     await scene.load()
     await scene.tick()
-    await scene.tick(seconds=KEEP_EVERY)
+    await scene.tick(seconds=EVIDENCE_INTERVAL)
     assert kept(scene) == 0
     return scene
 
 
 async def test_evidence_is_kept_once_in_a_while():
     scene = await begun()
-    await scene.tick(400, KEEP_EVERY / 4)
-    await scene.tick(400, KEEP_EVERY / 2)
+    await scene.tick(400, EVIDENCE_INTERVAL / 4)
+    await scene.tick(400, EVIDENCE_INTERVAL / 2)
     assert kept(scene) == 0
-    await scene.tick(400, KEEP_EVERY / 4)
+    await scene.tick(400, EVIDENCE_INTERVAL / 4)
     assert kept(scene) == 3 * 20
-    await scene.tick(400, KEEP_EVERY / 2)
+    await scene.tick(400, EVIDENCE_INTERVAL / 2)
     assert kept(scene) == 3 * 20
-    await scene.tick(400, KEEP_EVERY / 2)
+    await scene.tick(400, EVIDENCE_INTERVAL / 2)
     assert kept(scene) == 5 * 20
 
 
@@ -48,7 +48,7 @@ async def test_evidence_is_kept_when_the_clock_was_put_back():
     scene.now = NOW - 3600
     await scene.tick(400, 0.0)
     assert kept(scene) == 20
-    await scene.tick(400, KEEP_EVERY / 2)
+    await scene.tick(400, EVIDENCE_INTERVAL / 2)
     assert kept(scene) == 20
-    await scene.tick(400, KEEP_EVERY / 2)
+    await scene.tick(400, EVIDENCE_INTERVAL / 2)
     assert kept(scene) == 3 * 20

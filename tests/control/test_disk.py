@@ -61,12 +61,12 @@ async def test_a_step_is_not_taken_while_it_cannot_be_written(scene):
     await scene.run(30)
     assert (scene.rollout.step, scene.weights) == (0, {"v2": 9500, "v3": 500})
     assert scene.rollout.waiting_for.startswith("the state to be writable: :memory:: cannot write")
-    assert not scene.controller.status(scene.now).store_ok
-    assert scene.actions() == ["start", "begin"]
+    assert not scene.views.status(scene.now).store_ok
+    assert await scene.actions() == ["start", "begin"]
     fill(scene, False)
     await scene.run(1)
     assert (scene.rollout.step, scene.weights) == (1, {"v2": 5000, "v3": 5000})
-    assert scene.controller.status(scene.now).store_ok
+    assert scene.views.status(scene.now).store_ok
 
 
 async def test_an_abort_happens_all_the_same_and_is_written_later(scene):
@@ -76,7 +76,7 @@ async def test_an_abort_happens_all_the_same_and_is_written_later(scene):
     scene.bad = {"v3": 1.0}
     await scene.run(2)
     assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    assert scene.actions() == ["start", "begin", "abort"]
+    assert await scene.actions() == ["start", "begin", "abort"]
     assert [d.action for d in scene.store.decisions(None, 0, 9)] == ["start", "begin"]
     fill(scene, False)
     await scene.run(2)
@@ -109,10 +109,10 @@ async def test_a_split_and_a_reload_are_refused_and_change_nothing(scene):
         await scene.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", scene.now)
     with pytest.raises(Refused, match="the configuration is not loaded"):
         await scene.load(plain.replace("split: {v2: 100%}", "split: {v3: 100%}"))
-    assert (scene.weights, scene.controller.route("churn").split) == ({"v2": 10_000}, {"v2": 1.0})
-    generation = scene.controller.generation
+    assert (scene.weights, scene.views.route("churn").split) == ({"v2": 10_000}, {"v2": 1.0})
+    generation = scene.controller.state.generation
     await scene.load(plain)  # what decides nothing needs no disk
-    assert scene.controller.generation == generation + 1
+    assert scene.controller.state.generation == generation + 1
 
 
 async def test_a_read_only_database_is_no_writable_one(scene):
@@ -120,7 +120,7 @@ async def test_a_read_only_database_is_no_writable_one(scene):
     await scene.run(3)
     scene.store.connection.execute("PRAGMA query_only = ON")
     await scene.run(20)
-    assert (scene.rollout.step, scene.controller.status(scene.now).store_ok) == (0, False)
+    assert (scene.rollout.step, scene.views.status(scene.now).store_ok) == (0, False)
     scene.store.connection.execute("PRAGMA query_only = OFF")
     await scene.run(20)
     assert scene.rollout.step == 1
@@ -129,10 +129,10 @@ async def test_a_read_only_database_is_no_writable_one(scene):
 async def test_listeners_hear_that_the_state_cannot_be_written_and_that_it_can(scene):
     await scene.load()
     await scene.run(1)
-    with scene.controller.watch() as events:
+    with scene.controller.feed.subscribe() as events:
         for full in (True, False):
             fill(scene, full)
-            await scene.run(1)
+            await scene.run(2)
         heard = [await anext(events), await anext(events)]
     assert [isinstance(e, StatusChange) and e.what for e in heard] == ["store", "store"]
 
@@ -159,7 +159,7 @@ async def test_a_decision_that_waits_for_the_disk_replays_as_well(scene):
     await scene.run(2)
     fill(scene, True)
     await scene.controller.command("churn", Verb.PAUSE, "api:kim", scene.now)
-    decisions = scene.controller.decisions(None, 0, 100)
+    decisions = await scene.decisions()
     assert decisions[-1].action == "pause"
     assert not replayed(rows_of(decisions)).differences
 
@@ -169,6 +169,7 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
+        self.runner = asyncio.Runner()
         store = Store.open("sqlite::memory:")
         store.connection = Disk(store.connection)  # type: ignore[assignment]  # it has what the store uses
         self.scene = Scene(store)
@@ -188,8 +189,13 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
         scene.seam.before = look
 
     def act(self, coroutine) -> None:
-        """Nothing here really waits, so a coroutine runs to its end in one go."""
-        asyncio.run(coroutine)
+        async def ended() -> None:
+            try:
+                await coroutine
+            finally:
+                await self.scene.controller.idle()
+
+        self.runner.run(ended())
 
     @rule(ticks=st.integers(1, 15), bad=st.sampled_from([0.0, 0.0, 0.0, 0.5]))
     def serve(self, ticks, bad):
@@ -226,8 +232,9 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "scene"):
-            report = replayed(rows_of(self.scene.controller.decisions(None, 0, 10_000)))
+            report = replayed(rows_of(self.runner.run(self.scene.decisions())))
             assert not report.differences  # law 12, over all those orders of events
+            self.runner.close()
             self.scene.store.close()
 
 

@@ -59,7 +59,7 @@ WARMING = CANARY.replace("min_requests: 50", "min_requests: 50\n      warm_up: 5
 
 
 def evidence_of(scene: Scene) -> int:
-    evidence = scene.controller.lives["churn"].evidence["v3"]
+    evidence = scene.controller.state.routes["churn"].evidence["v3"]
     return sum(s.challenger.requests + s.champion.requests for s in evidence.strata)
 
 
@@ -103,8 +103,8 @@ async def test_a_backend_that_comes_back_warms_up_again():
     before = evidence_of(scene)
     assert before > 0
     for name, port in (("v4", 9004), ("v2", 9002)):
-        await scene.controller.endpoints_changed(frozenset({(name, f"127.0.0.1:{port}")}), scene.now)
-        await scene.controller.endpoints_changed(frozenset(), scene.now)
+        scene.controller.endpoints_changed(frozenset({(name, f"127.0.0.1:{port}")}), scene.now)
+        scene.controller.endpoints_changed(frozenset(), scene.now)
         await scene.run(4)
         if name == "v4":  # a backend that has nothing to do with it
             assert evidence_of(scene) == before + 1600

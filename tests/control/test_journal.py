@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import asyncio
 
 import pytest
 
 from crossfade.control.chain import first_broken
 from crossfade.control.journal import Entry, Journal
-from crossfade.control.store import RouteRecord, Store, StoreError
+from crossfade.control.store import RouteRecord, Store
 from crossfade.control.views import Decision
 from crossfade.routing.ledger import new_ledger, salt_of
 
-
-class Failing(Store):
-    """Raises at each write while `broken`."""
-
-    broken = False
-
-    def commit(self, *args) -> None:
-        if self.broken:
-            raise StoreError("disk full")
-        super().commit(*args)
-
-    def save_evidence(self, *args) -> None:
-        if self.broken:
-            raise StoreError("disk full")
-        super().save_evidence(*args)
+from .gated_store import gated_store
 
 
 @pytest.fixture
-def store():
-    with closing(Failing.open("sqlite::memory:")) as made:
-        assert isinstance(made, Failing)
+def store(tmp_path):
+    with gated_store(tmp_path) as made:
         yield made
 
 
@@ -41,64 +26,158 @@ def entry(action: str, route: str = "r", gone: bool = False) -> Entry:
     return Entry(draft, None if gone else RouteRecord(route, new_ledger({"v2": 10_000}, salt_of(route)), {}))
 
 
-def test_writing_numbers_chains_and_counts(store):
+def written_later(journal: Journal, *entries: Entry) -> list[Decision]:
+    """The decisions as far as they are numbered at once."""
+    told: list[Decision] = []
+    journal.write(entries, told.extend)
+    return told
+
+
+async def actions(journal: Journal, route: str | None = None) -> list[str]:
+    return [d.action for d in await journal.decisions(route, 0, 10)]
+
+
+def on_disk(store: Store) -> list[str]:
+    return [d.action for d in store.decisions(None, 0, 10)]
+
+
+async def test_writing_numbers_chains_and_counts(store):
     journal = Journal(store)
-    assert [d.id for d in journal.write_first([entry("start"), entry("start", "q")]) or []] == [1, 2]
-    journal.write([entry("abort")])
-    assert [d.action for d in journal.decisions(None, 0, 10)] == ["start", "start", "abort"]
+    assert [d.id for d in await journal.write_first([entry("start"), entry("start", "q")]) or []] == [1, 2]
+    assert [d.id for d in written_later(journal, entry("abort"))] == [3]
+    await journal.idle()
+    assert await actions(journal) == on_disk(store) == ["start", "start", "abort"]
     assert first_broken(store.rows(0, 10)) is None
     assert journal.decided == {("r", "start"): 1, ("q", "start"): 1, ("r", "abort"): 1}
-    assert Journal(store).write([entry("retry")])[0].id == 4
+    assert written_later(Journal(store), entry("retry"))[0].id == 4
 
 
-def test_what_must_be_on_disk_first_and_cannot_be_is_not_decided(store):
+async def test_what_must_be_on_disk_first_and_cannot_be_is_not_decided(store):
     journal = Journal(store)
     store.broken = True
-    assert journal.write_first([entry("advance")]) is None
+    assert await journal.write_first([entry("advance")]) is None
     assert (journal.ok, journal.error) == (False, "disk full")
-    assert journal.decisions(None, 0, 10) == []
+    assert await actions(journal) == []
+    assert not journal.decided
     store.broken = False
-    assert [d.id for d in journal.write_first([entry("advance")]) or []] == [1]
+    assert [d.id for d in await journal.write_first([entry("advance")]) or []] == [1]
     assert journal.ok
 
 
-def test_what_is_owed_is_seen_at_once_and_written_before_anything_else(store):
+async def test_what_is_owed_is_seen_at_once_and_written_before_anything_else(store):
     journal = Journal(store)
     store.broken = True
-    journal.write([entry("abort")])
-    journal.write([entry("remove", "q", gone=True)])
-    assert journal.write_first([entry("advance")]) is None
-    assert [d.action for d in journal.decisions(None, 0, 10)] == ["abort", "remove"]
-    assert [d.action for d in journal.decisions("q", 0, 10)] == ["remove"]
-    last = journal.last("r")
+    written_later(journal, entry("abort"))
+    written_later(journal, entry("remove", "q", gone=True))
+    assert await journal.write_first([entry("advance")]) is None
+    assert await actions(journal) == ["abort", "remove"]
+    assert await actions(journal, "q") == ["remove"]
+    assert [d.action for d in await journal.newest(None, 1)] == ["remove"]
+    last = await journal.last("r")
     assert last is not None
     assert last.action == "abort"
-    assert store.decisions(None, 0, 10) == []
+    assert on_disk(store) == []
     store.broken = False
-    journal.write_first([entry("retry")])
-    assert [d.action for d in store.decisions(None, 0, 10)] == ["abort", "remove", "retry"]
+    await journal.write_first([entry("retry")])
+    assert on_disk(store) == ["abort", "remove", "retry"]
     assert first_broken(store.rows(0, 10)) is None
 
 
-def test_saving_evidence_pays_what_is_owed_and_finds_the_store_well_again(store):
+async def test_saving_evidence_writes_what_is_owed_and_finds_that_the_store_works_again(store):
+    journal = Journal(store)
+
+    async def save() -> None:
+        journal.save_evidence({})
+        await journal.idle()
+
+    store.broken = True
+    await save()
+    assert (journal.ok, journal.error) == (False, "disk full")
+    written_later(journal, entry("abort"))
+    await journal.idle()
+    store.broken = False
+    await save()
+    assert journal.ok
+    assert on_disk(store) == ["abort"]
+    store.broken = True
+    await save()
+    store.broken = False
+    await save()
+    assert journal.ok
+
+
+async def test_a_decision_behind_one_that_fails_takes_its_number(store):
+    """While a decision that must be on disk first is being written, those behind it have no number yet."""
+    journal = Journal(store)
+    await journal.write_first([entry("start")])
+    store.gate.clear()
+    store.broken = True
+    first = asyncio.create_task(journal.write_first([entry("advance")]))
+    await store.reach_gate()
+    told: list[Decision] = []
+    journal.write([entry("abort", "q")], told.extend)
+    assert told == []
+    assert await actions(journal) == ["start"]
+    store.gate.set()
+    assert await first is None
+    assert [(d.id, d.action) for d in told] == [(2, "abort")]
+    store.broken = False
+    assert [d.id for d in await journal.write_first([entry("advance")]) or []] == [3]
+    assert on_disk(store) == ["start", "abort", "advance"]
+    assert first_broken(store.rows(0, 10)) is None
+
+
+async def test_a_decision_is_read_once_while_it_is_being_written(store):
+    """Reads do not wait for the disk, and what is owed is not read twice once it is there."""
+    journal = Journal(store)
+    store.gate.clear()
+    written_later(journal, entry("start"), entry("begin"))
+    await store.reach_gate()
+    assert await actions(journal) == ["start", "begin"]
+    assert on_disk(store) == []
+    store.gate.set()
+    await journal.idle()
+    assert await actions(journal) == ["start", "begin"]
+
+
+async def test_evidence_is_not_saved_again_while_a_save_is_being_written(store):
+    journal = Journal(store)
+    store.gate.clear()
+    journal.save_evidence({})
+    await store.reach_gate()
+    journal.save_evidence({})
+    store.gate.set()
+    await journal.idle()
+    assert store.writes == 1
+
+
+async def test_closing_writes_what_is_owed(store, caplog):
     journal = Journal(store)
     store.broken = True
-    journal.save_evidence({})
-    assert (journal.ok, journal.error) == (False, "disk full")
-    journal.write([entry("abort")])
+    written_later(journal, entry("abort"))
+    await journal.idle()
+    assert on_disk(store) == []
     store.broken = False
-    journal.save_evidence({})
-    assert journal.ok
-    assert [d.action for d in store.decisions(None, 0, 10)] == ["abort"]
+    await journal.close({})
+    assert on_disk(store) == ["abort"]
+    assert not caplog.records
+
+
+async def test_closing_with_a_full_disk_says_what_is_lost(store, caplog):
+    journal = Journal(store)
     store.broken = True
-    journal.save_evidence({})
-    store.broken = False
-    journal.save_evidence({})
-    assert journal.ok
+    written_later(journal, entry("abort"))
+    await journal.close({})
+    assert on_disk(store) == []
+    assert [r.getMessage() for r in caplog.records] == [
+        "1 decisions lost, the state cannot be written: disk full"
+    ]
 
 
-def test_a_journal_changed_by_another_hand_is_told_at_the_start(store, caplog):
-    Journal(store).write([entry("start"), entry("begin"), entry("abort")])
+async def test_a_journal_that_was_changed_is_reported_at_the_start(store, caplog):
+    journal = Journal(store)
+    written_later(journal, entry("start"), entry("begin"), entry("abort"))
+    await journal.idle()
     Journal(store)
     assert not caplog.records
     store.connection.execute("UPDATE decisions SET record = replace(record, 'begin', 'pause') WHERE id = 2")

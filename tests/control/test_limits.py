@@ -30,7 +30,7 @@ async def test_a_limit_by_the_champion_comes_when_it_is_known_and_again_when_it_
         scene.slow["v2"] = 0.05 + len(changed) / 100
         await scene.tick(250)
         if scene.route.limits != before and scene.route.ledger.version == version:
-            evidence = scene.controller.lives["churn"].evidence["v3"]
+            evidence = scene.controller.state.routes["churn"].evidence["v3"]
             changed.append(evidence.baseline.count)
     assert changed[0] >= MIN_FOR_QUANTILE
     assert all(later >= 2 * sooner for sooner, later in pairwise(changed))
@@ -58,7 +58,7 @@ async def test_a_challenger_that_hangs_is_aborted_though_it_answers_nothing():
     scene.seam.counts.cells.append(waiting)
     await scene.tick()
     assert scene.rollout.phase == "aborted"
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.reason.endswith("12 more have waited longer than that without an answer")
 

@@ -132,14 +132,14 @@ async def test_an_upgraded_state_goes_on_where_it_was(number, path):
         scene.now = NOW + 1000
         await scene.load(EDITED, HEAD)
         assert {r.name: r.ledger.slots for r in scene.seam.published[-1].routes} == slots
-        assert len(scene.controller.decisions(None, 0)) == 33  # nothing had to be decided anew
+        assert len(await scene.decisions()) == 33  # nothing had to be decided anew
         before = requests_in_step(store.records()["churn"][1]["v3"], 1)
         traffic = Traffic(scene)
         await traffic.ticks(1)
-        evidence = scene.controller.lives["churn"].rollouts["v3"].evidence
+        evidence = scene.controller.state.routes["churn"].rollouts["v3"].evidence
         assert requests_in_step(evidence, 1) == before + 500 > 4000
         await traffic.ticks(30)
-        phases = {(r.route, r.challenger): r.phase for r in scene.controller.rollouts(scene.now)}
+        phases = {(r.route, r.challenger): r.phase for r in scene.views.rollouts(scene.now)}
         assert phases == {
             ("churn", "v3"): "promoted",
             ("fraud", "v3"): "aborted",
@@ -171,7 +171,7 @@ def test_an_upgrade_keeps_the_file_of_before_and_says_so(earlier, path, caplog):
     caplog.clear()
     Store.open(f"sqlite:{path}").close()
     assert not caplog.records
-    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, kept.name, f"{path.name}.lock"]
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, kept.name]
 
 
 def test_reading_changes_nothing(number, path):

@@ -87,7 +87,7 @@ async def test_what_was_said_is_still_known_after_a_restart():
     again.controller = type(scene.controller)(scene.store, again.seam)
     again.now = scene.now
     await again.load(asking(DIVERGENCE))
-    (before,), (after,) = (s.controller.lives["churn"].rollouts["v3"].verdicts for s in (scene, again))
+    (before,), (after,) = (s.controller.state.routes["churn"].rollouts["v3"].verdicts for s in (scene, again))
     assert before == after
     assert before.n > 0
 
@@ -99,5 +99,5 @@ async def test_proof_ends_a_hold_early():
     )
     await scene.run(4)
     assert scene.rollout.phase == "promoted"
-    reason = scene.controller.decisions(None, 0)[-1].reason
+    reason = (await scene.decisions())[-1].reason
     assert reason.endswith("every limit proven to be kept: advanced early")

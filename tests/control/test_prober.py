@@ -56,7 +56,7 @@ class Listener:
         self.heard: list[tuple[Names, Names]] = []
         self.refuse = False
 
-    async def changed(self, down: Names, now: float, seen: Names) -> None:
+    def changed(self, down: Names, now: float, seen: Names) -> None:
         if self.refuse:
             self.refuse = False
             raise RuntimeError("not now")

@@ -239,7 +239,7 @@ async def test_a_number_over_the_limit_takes_the_challenger_back(phase: str):
     well = [Reading(0, 0.1)] * (1 if phase == "aborted" else 2)
     scene = await checked(*well, Reading(0, 0.9))
     assert (scene.rollout.phase, scene.weights) == (phase, {"v2": 10_000})
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.reason == "prometheus gpu <= 0.5: the query result is 0.9; the limit is 0.5"
     assert last.evidence["given"]["external"]["max(gpu)"]["value"] == 0.9

@@ -27,9 +27,10 @@ FUSED = CANARY.replace(
 )
 
 
-def decided(scene: Scene) -> list[Decision]:
+async def decided(scene: Scene) -> list[Decision]:
     """As they are read back from the store."""
-    found = scene.controller.decisions(None, 0, 1000)
+    await scene.controller.idle()
+    found = await scene.decisions()
     assert rows_of(found) == list(journal(scene.store))
     return found
 
@@ -46,7 +47,7 @@ async def promoted() -> Scene:
     scene = Scene()
     await scene.load(FUSED)
     await scene.run(100)
-    assert scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
+    assert await scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
     return scene
 
 
@@ -57,7 +58,7 @@ async def aborted() -> Scene:
     await scene.run(3)
     scene.slow = {"v3": 0.9}
     await scene.run(30)
-    assert scene.actions() == ["start", "begin", "abort"]
+    assert await scene.actions() == ["start", "begin", "abort"]
     return scene
 
 
@@ -73,8 +74,8 @@ async def unlike() -> Scene:
     scene.count("v3", 400, 0, "shadow")
     scene.seam.counts.cells[-1].pairs = Pairs(n=400, changed=200, chances=400, twice=400, noise=8, both=4)
     await scene.tick(200)
-    assert scene.actions() == ["start", "begin", "abort"]
-    assert scene.controller.decisions(None, 0, 10)[-1].reason.startswith("disagreement <= 5%: 50% of 400")
+    assert await scene.actions() == ["start", "begin", "abort"]
+    assert (await scene.decisions())[-1].reason.startswith("disagreement <= 5%: 50% of 400")
     return scene
 
 
@@ -101,7 +102,7 @@ async def commanded() -> Scene:
     ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 5)]
 )
 async def test_whole_rollouts_come_out_again(make, replays, given):
-    report = replayed(rows_of(decided(await make())))
+    report = replayed(rows_of(await decided(await make())))
     assert report.differences == []
     assert (report.replayed, report.given) == (replays, given)
     assert str(report) == f"{replays + given} decisions, {replays} replayed, {given} given: no difference"
@@ -109,10 +110,10 @@ async def test_whole_rollouts_come_out_again(make, replays, given):
 
 async def test_what_a_decision_holds_is_what_was_seen():
     scene = await aborted()
-    last = decided(scene)[-1]
+    last = (await decided(scene))[-1]
     given = decode_inputs(last.evidence["given"])
     assert (given.plan, given.sticky, given.ready) == (
-        scene.controller.lives["churn"].rollouts["v3"].plan,
+        scene.controller.state.routes["churn"].rollouts["v3"].plan,
         True,
         True,
     )
@@ -132,7 +133,7 @@ def named(report: Report) -> list[tuple[int, str]]:
 
 
 async def test_a_record_changed_without_its_hash_is_named():
-    found = decided(await promoted())
+    found = await decided(await promoted())
     assert named(replayed(rows_of(changed(found, 3, actor="api:kim")))) == [(4, "hash")]
     assert named(replayed(rows_of(found[:2] + found[3:]))) == [(4, "previous_hash"), (4, "from")]
 
@@ -142,7 +143,7 @@ def with_evidence(decision: Decision, **given: Any) -> dict[str, Any]:
 
 
 async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
-    found = decided(await promoted())
+    found = await decided(await promoted())
     step = found[2]
     verdicts = [v | {"verdict": "PASS", "reason": "it is well"} for v in step.evidence["verdicts"]]
     forged: list[tuple[dict[str, Any], list[tuple[int, str]]]] = [
@@ -170,13 +171,13 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
 
 
 async def test_a_home_changed_is_found_by_what_an_abort_led_to():
-    found = decided(await aborted())
+    found = await decided(await aborted())
     forged = with_evidence(found[2], home={"v2": 9000, "v4": 1000})
     assert named(replayed(rows_of(resealed(changed(found, 2, evidence=forged))))) == [(3, "to")]
 
 
 async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
-    found = decided(await aborted())
+    found = await decided(await aborted())
     monkeypatch.setattr(verdict_rule, "bound", lambda alpha: 1e9)
     differences = replayed(rows_of(found)).differences
     assert [(d.id, d.what) for d in differences][:1] == [(2, "verdicts")]
@@ -185,7 +186,7 @@ async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
 
 
 async def test_a_machine_with_another_table_is_found_out(monkeypatch):
-    found = decided(await promoted())
+    found = await decided(await promoted())
     settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
     begin = machine.TABLE[machine.Phase.PROGRESSING, machine.Event.BEGIN].apply
     monkeypatch.setitem(machine.TABLE, settled, machine.Transition(begin, ()))
@@ -199,7 +200,7 @@ async def test_a_route_that_was_removed_begins_anew():
     for yaml in (CANARY + other, CANARY, CANARY + other, "routes:\n" + other, CANARY + other):
         await scene.load(yaml)
         await scene.run(12)
-    found = decided(scene)
+    found = await decided(scene)
     churn = [d.action for d in found if d.route == "churn"]
     assert churn == ["start", "begin", "advance", "promote", "remove", "start", "begin", "advance"]
     removed = [(d.id, d.route) for d in found if d.action == "remove"]
@@ -215,8 +216,8 @@ async def test_a_rollout_taken_out_of_the_file_begins_anew_and_the_one_beside_it
     for kept in (several(entry("v3", "5%", "30%")), BOTH):
         await scene.load(kept)
         await scene.run(8)
-    assert scene.actions() == ["start", "start", "begin", "begin", "end", "advance", "start", "begin"]
-    assert replayed(rows_of(decided(scene))).differences == []
+    assert await scene.actions() == ["start", "start", "begin", "begin", "end", "advance", "start", "begin"]
+    assert replayed(rows_of(await decided(scene))).differences == []
 
 
 async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
@@ -227,7 +228,7 @@ async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
         await scene.run(20)
         with closing(Store.read(path)) as other:
             assert replayed(journal(other)).differences == []
-            assert list(journal(other)) == rows_of(scene.controller.decisions(None, 0, 100))
+            assert list(journal(other)) == rows_of(await scene.decisions())
 
 
 def test_an_empty_journal_has_no_difference():

@@ -41,7 +41,7 @@ async def test_restart_in_the_middle(store, ticks):
     scene = Scene(store)
     await scene.load()
     await scene.run(ticks)
-    actions = scene.actions()
+    actions = await scene.actions()
     other = again(scene)
     await other.load()
     assert other.route.ledger == scene.route.ledger
@@ -49,7 +49,7 @@ async def test_restart_in_the_middle(store, ticks):
     before, after = scene.rollout, other.rollout
     assert (after.phase, after.step, after.since) == (before.phase, before.step, before.since)
     assert [v.n for v in after.verdicts] == [v.n for v in before.verdicts]
-    assert other.actions() == actions
+    assert await other.actions() == actions
     await other.run(100)
     assert other.rollout.phase == "promoted"
 
@@ -76,12 +76,12 @@ async def test_a_split_from_the_api_stays_until_the_file_s_own_changes(store):
     await scene.controller.set_split("other", {"v2": 1, "v4": 3}, "api:kim", scene.now)
     other = again(scene)
     await other.load(TWO)
-    assert other.controller.route("other").split == {"v2": 0.25, "v4": 0.75}
+    assert other.views.route("other").split == {"v2": 0.25, "v4": 0.75}
     await other.load(TWO.replace("POST", "GET"))
-    assert other.controller.route("other").split == {"v2": 0.25, "v4": 0.75}
+    assert other.views.route("other").split == {"v2": 0.25, "v4": 0.75}
     await other.load(TWO.replace("v2: 60%, v4: 40%", "v2: 70%, v4: 30%"))
-    assert other.controller.route("other").split == {"v2": 0.7, "v4": 0.3}
-    assert other.controller.decisions("other", 0)[-1].reason == "the file's split has changed"
+    assert other.views.route("other").split == {"v2": 0.7, "v4": 0.3}
+    assert (await other.decisions("other"))[-1].reason == "the file's split has changed"
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ async def test_a_reload_that_leaves_the_rollout_as_it_is_does_not_disturb_it(old
     scene = Scene()
     await scene.load()
     await scene.run(14)
-    before, ledger, actions = scene.rollout, scene.route.ledger, scene.actions()
+    before, ledger, actions = scene.rollout, scene.route.ledger, await scene.actions()
     assert old in CANARY
     await scene.load(CANARY.replace(old, new, 1))
     assert (scene.rollout.step, scene.rollout.since) == (before.step, before.since) == (1, before.since)
-    assert (scene.route.ledger, scene.actions()) == (ledger, actions)
+    assert (scene.route.ledger, await scene.actions()) == (ledger, actions)
     await scene.run(30)
     assert scene.rollout.phase == "promoted"
 
@@ -115,7 +115,7 @@ async def test_replicas_of_the_champion_may_come_and_go():
     await scene.load(
         head=HEAD.replace("[http://127.0.0.1:9002]", "[http://127.0.0.1:9002, http://127.0.0.1:9012]")
     )
-    assert scene.actions() == ["start", "begin"]
+    assert await scene.actions() == ["start", "begin"]
 
 
 SAME_CONTENT = [
@@ -143,7 +143,7 @@ async def test_another_identity_starts_anew_from_the_file_s_split(yaml, head, ab
         await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
     await scene.load(yaml, head, "api:kim")
     assert (scene.weights, scene.rollout.phase, scene.rollout.step) == ({"v2": 10_000}, "progressing", 0)
-    last = scene.controller.decisions("churn", 0)[-1]
+    last = (await scene.decisions("churn"))[-1]
     assert (last.action, last.actor) == ("start", "api:kim")
     assert [v.n for v in scene.rollout.verdicts] == [0, 0, 0]
     await scene.tick()
@@ -165,7 +165,7 @@ async def test_an_aborted_challenger_stays_so_over_another_plan(store, yaml, hea
     await scene.run(30)
     assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
     assert scene.route.ledger.slots == home.slots
-    last = scene.controller.decisions("churn", 0)[-1]
+    last = (await scene.decisions("churn"))[-1]
     assert (last.action, last.to["phase"]) == ("keep", "aborted")
     assert last.reason == "v3 was aborted and stays so until retry or another version: it is sick"
     await scene.controller.command("churn", Verb.RETRY, "api:kim", scene.now)
@@ -182,7 +182,7 @@ async def test_the_latch_holds_over_other_challengers_and_over_a_file_without_th
     await scene.run(3)
     await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
     await scene.load(CANARY[: CANARY.index("    rollout:")])
-    assert scene.controller.rollouts(scene.now) == []
+    assert scene.views.rollouts(scene.now) == []
     await scene.load(CANARY.replace("challenger: v3", "challenger: v4"))
     await scene.run(3)
     assert scene.weights == {"v2": 9500, "v4": 500}
@@ -197,8 +197,8 @@ async def test_a_rollout_that_is_taken_out_ends_at_the_file_s_split():
     await scene.run(14)
     assert scene.weights == {"v2": 5000, "v3": 5000}
     await scene.load(CANARY[: CANARY.index("    rollout:")])
-    assert (scene.weights, scene.controller.rollouts(scene.now)) == ({"v2": 10_000}, [])
-    assert scene.actions()[-1] == "end"
+    assert (scene.weights, scene.views.rollouts(scene.now)) == ({"v2": 10_000}, [])
+    assert (await scene.actions())[-1] == "end"
 
 
 async def test_a_promoted_challenger_stays_until_the_next_rollout_begins_from_it():
@@ -231,22 +231,22 @@ async def test_a_split_edited_beside_a_running_rollout_is_noted_and_not_applied(
     await scene.run(3)
     edited = CANARY.replace("split: {v2: 100%}", "split: {v2: 90%, v3: 10%}")
     await scene.load(edited)
-    assert (scene.weights, scene.actions()[-1]) == ({"v2": 9500, "v3": 500}, "keep")
+    assert (scene.weights, (await scene.actions())[-1]) == ({"v2": 9500, "v3": 500}, "keep")
     other = again(scene)
     await other.load(edited)
-    assert (other.weights, other.actions()[-1]) == ({"v2": 9500, "v3": 500}, "keep")
+    assert (other.weights, (await other.actions())[-1]) == ({"v2": 9500, "v3": 500}, "keep")
 
 
 async def test_routes_come_and_go(store):
     scene = Scene(store)
     await scene.load()
     await scene.load(TWO)
-    assert [r.name for r in scene.controller.routes()] == ["churn", "other"]
-    assert scene.controller.decisions("other", 0)[-1].action == "create"
+    assert [r.name for r in scene.views.routes()] == ["churn", "other"]
+    assert (await scene.decisions("other"))[-1].action == "create"
     other = again(scene)
     await other.load(CANARY)
-    assert [r.name for r in other.controller.routes()] == ["churn"]
-    assert other.actions()[-1] == "remove"
+    assert [r.name for r in other.views.routes()] == ["churn"]
+    assert (await other.actions())[-1] == "remove"
     assert list(store.records()) == ["churn"]
 
 
@@ -257,7 +257,7 @@ async def test_a_backend_that_is_gone_gives_its_buckets_back():
     only = TWO[TWO.index("  - name: other") :]
     without = HEAD.replace("  v3: {endpoints: [http://127.0.0.1:9003], health: false}\n", "")
     await scene.load("routes:\n" + only, without)
-    assert scene.controller.route("other").split == {"v2": 0.6, "v4": 0.4}
+    assert scene.views.route("other").split == {"v2": 0.6, "v4": 0.4}
     await scene.controller.set_split("other", {"v2": 1}, "api:kim", scene.now)
     no_v4 = without.replace("  v4: {endpoints: [http://127.0.0.1:9004], health: false}\n", "")
     await scene.load("routes:\n" + only.replace("v2: 60%, v4: 40%", "v2: 100%"), no_v4)
@@ -288,16 +288,16 @@ async def test_a_backend_that_is_gone_is_forgotten_at_home_too(verb):
 async def test_a_reload_is_told_and_a_bad_one_is_remembered():
     scene = Scene()
     await scene.load()
-    with scene.controller.watch() as events:
+    with scene.controller.feed.subscribe() as events:
         scene.controller.refuse_config("routing.yaml:3:1: no")
         heard = await anext(events)
         assert isinstance(heard, StatusChange)
         assert (heard.what, heard.detail) == ("config", "routing.yaml:3:1: no")
-        view = scene.controller.status(scene.now).config
+        view = scene.views.status(scene.now).config
         assert (view.ok, view.error, view.source) == (False, "routing.yaml:3:1: no", "routing.yaml")
         await scene.load(actor="api:kim")
         heard = await anext(events)
         assert isinstance(heard, StatusChange)
         assert heard.detail == "loaded by api:kim"
-    view = scene.controller.status(scene.now).config
+    view = scene.views.status(scene.now).config
     assert (view.ok, view.error, view.loaded_at) == (True, "", scene.now)

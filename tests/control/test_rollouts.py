@@ -27,8 +27,8 @@ async def test_a_good_challenger_is_promoted_and_watched():
         if not seen or seen[-1] != scene.weights:
             seen.append(scene.weights)
     assert seen == [{"v2": 9500, "v3": 500}, {"v2": 5000, "v3": 5000}, {"v3": 10_000}]
-    assert scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
-    assert scene.controller.route("churn").champion == "v3"
+    assert await scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
+    assert scene.views.route("churn").champion == "v3"
     assert scene.rollout.waiting_for == "nothing: the rollout is complete"
     assert first_broken(journal(scene.store)) is None
 
@@ -50,10 +50,10 @@ async def test_a_bad_challenger_is_aborted_by_a_check_and_the_map_is_the_former_
     scene.bad = {"v2": 0.01, "v3": 0.3}
     await scene.run(40)
     assert scene.rollout.phase == "aborted"
-    assert scene.actions() == ["start", "begin", "abort"]
+    assert await scene.actions() == ["start", "begin", "abort"]
     assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
     assert scene.route.ledger.version > home.version
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.actor == "loop"
     assert "requests failed" in last.reason
@@ -76,7 +76,7 @@ async def test_gross_failure_blows_the_fuse_within_a_tick():
     scene.count("v3", 10, 10)
     await scene.tick(seconds=0.25)
     assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.reason.startswith("fuse: 10 errors in a row; the limit is 10; ")
 
@@ -121,7 +121,7 @@ async def test_silence_never_promotes_and_pauses_in_the_end():
     assert scene.rollout.waiting_for == "50 more requests on v3"
     await scene.run(5, requests=0)
     assert scene.rollout.phase == "paused"
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert last.reason == "max_step_time is over and the step still waits for 50 more requests on v3"
     await scene.run(500, requests=0)
@@ -143,7 +143,7 @@ async def test_undecided_for_too_long(on_undecided, phase, step):
         scene.count("v3", 15, 1)
         await scene.tick()
     assert (scene.rollout.phase, scene.rollout.step) == (phase, step)
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert "6.67% of 1800 requests failed; the limit is 5%; not yet statistically significant" in last.reason
 
@@ -169,7 +169,7 @@ async def test_a_fail_during_the_watch_rolls_back_to_the_identical_map():
     await scene.run(5)
     assert scene.rollout.phase == "rolled_back"
     assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
-    assert scene.controller.route("churn").champion == "v2"
+    assert scene.views.route("churn").champion == "v2"
 
 
 async def test_after_the_watch_the_loop_leaves_the_new_champion_alone():
@@ -186,14 +186,14 @@ async def test_exposure_waits_for_a_challenger_that_is_up():
     await scene.load(head=PROBED)
     await scene.run(3)
     assert scene.rollout.waiting_for == "an endpoint of v3 that is up"
-    await scene.controller.endpoints_changed(frozenset(), scene.now, seen=frozenset({V3}))
+    scene.controller.endpoints_changed(frozenset(), scene.now, seen_up=frozenset({V3}))
     await scene.run(1)
     assert scene.weights == {"v2": 9500, "v3": 500}
-    await scene.controller.endpoints_changed(frozenset({V3}), scene.now)
+    scene.controller.endpoints_changed(frozenset({V3}), scene.now)
     assert not scene.seam.published[-1].backends["v3"].endpoints[0].up
     await scene.run(30)
     assert (scene.rollout.step, scene.rollout.waiting_for) == (0, "an endpoint of v3 that is up")
-    await scene.controller.endpoints_changed(frozenset(), scene.now)
+    scene.controller.endpoints_changed(frozenset(), scene.now)
     await scene.run(1)
     assert scene.rollout.step == 1
 
@@ -210,7 +210,7 @@ async def test_an_approval_is_waited_for():
         1,
         {"v2": 5000, "v3": 5000},
     )
-    last = scene.controller.why("churn", scene.now).decision
+    last = (await scene.views.why("churn")).decision
     assert last is not None
     assert (last.action, last.actor, last.reason) == ("advance", "api:kim", "looks good")
 

@@ -21,11 +21,11 @@ RATIO = "[{metric: latency, quantile: p90, max_ratio: 1.5}]"
 
 
 def of(scene: Scene, challenger: str) -> RolloutView:
-    return scene.controller.rollout("churn", scene.now, challenger)
+    return scene.views.rollout("churn", scene.now, challenger)
 
 
 def phases(scene: Scene) -> dict[str, str]:
-    return {view.challenger: view.phase for view in scene.controller.rollouts(scene.now)}
+    return {view.challenger: view.phase for view in scene.views.rollouts(scene.now)}
 
 
 def buckets(scene: Scene, backend: str) -> set[int]:
@@ -37,7 +37,8 @@ async def say(scene: Scene, verb: Verb, challenger: str) -> RolloutView:
     return await scene.controller.command("churn", verb, "api:kim", scene.now, "", challenger)
 
 
-def assert_replayed(scene: Scene) -> None:
+async def assert_replayed(scene: Scene) -> None:
+    await scene.controller.idle()
     assert replayed(journal(scene.store)).differences == []
     assert first_broken(journal(scene.store)) is None
 
@@ -59,7 +60,7 @@ async def test_each_takes_its_own_steps_from_the_champion():
     assert scene.route.roles == tuple(
         {"v2": "champion"}.get(name, "challenger") for name in scene.route.ledger.backends
     )
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_one_is_aborted_by_a_fail_while_the_other_goes_on_and_is_promoted():
@@ -75,13 +76,13 @@ async def test_one_is_aborted_by_a_fail_while_the_other_goes_on_and_is_promoted(
     assert all(backend_of(home, b) == "v2" for b in buckets(scene, "v2"))
     await scene.run(60, 1000)
     assert (phases(scene), scene.weights) == ({"v3": "aborted", "v4": "promoted"}, {"v4": 10_000})
-    assert scene.controller.route("churn").champion == "v4"
+    assert scene.views.route("churn").champion == "v4"
     scene.bad = {"v4": 0.3}
     await scene.run(5, 1000)
     assert (of(scene, "v4").phase, scene.weights) == ("rolled_back", {"v2": 10_000})
     assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
-    assert_replayed(scene)
-    own = [d.to.get("challenger") for d in scene.controller.decisions("churn", 0)]
+    await assert_replayed(scene)
+    own = [d.to.get("challenger") for d in await scene.decisions("churn")]
     assert own == ["v3", "v4", "v3", "v4", "v3", "v3", "v4", "v4", "v4"]
 
 
@@ -94,7 +95,7 @@ async def test_two_that_fail_at_once_leave_the_former_map():
     await scene.run(2, 1000)
     assert phases(scene) == {"v3": "aborted", "v4": "aborted"}
     assert (scene.route.ledger.backends, scene.route.ledger.slots) == (home.backends, home.slots)
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_who_has_passed_the_last_step_waits_for_the_others_to_end():
@@ -113,7 +114,7 @@ async def test_who_has_passed_the_last_step_waits_for_the_others_to_end():
     await say(scene, Verb.ABORT, "v4")
     await scene.run(1, 1000)
     assert (phases(scene), scene.weights) == ({"v3": "promoted", "v4": "aborted"}, {"v3": 10_000})
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_time_that_runs_out_does_not_end_who_only_waits_for_another():
@@ -145,7 +146,7 @@ async def test_nobody_begins_beside_one_that_was_promoted():
     await say(scene, Verb.RETRY, "v4")
     await scene.run(2, 1000)
     assert scene.weights == {"v2": 8800, "v4": 1200}
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_a_challenger_new_in_the_file_waits_while_another_is_in_charge():
@@ -162,7 +163,7 @@ async def test_a_challenger_new_in_the_file_waits_while_another_is_in_charge():
     await scene.load(several(entry("v4", "10%", champion="v3")).replace("v2: 100%", "v3: 100%"))
     await scene.run(1, 1000)
     assert scene.weights == {"v3": 9000, "v4": 1000}
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_a_restart_in_the_middle_goes_on_with_both(tmp_path: Path):
@@ -182,14 +183,14 @@ async def test_a_restart_in_the_middle_goes_on_with_both(tmp_path: Path):
         other.bad = {"v4": 0.3}
         await other.run(40, 1000)
         assert phases(other) == {"v3": "promoted", "v4": "aborted"}
-        assert_replayed(other)
+        await assert_replayed(other)
 
 
 async def test_each_change_of_weights_opens_a_stratum_in_each_rollout_that_has_traffic():
     scene = Scene()
     await scene.load(BOTH)
     await scene.run(40, 1000)
-    evidence = scene.controller.lives["churn"].evidence
+    evidence = scene.controller.state.routes["churn"].evidence
     assert [(s.step, round(s.share, 4)) for s in evidence["v3"].strata] == [
         (0, 0.05),
         (0, round(500 / 9000, 4)),
@@ -228,7 +229,7 @@ async def test_one_taken_out_of_the_file_leaves_the_other_where_it_is():
     assert (phases(scene), scene.weights) == ({"v4": "progressing"}, {"v2": 9000, "v4": 1000})
     assert (buckets(scene, "v4"), of(scene, "v4").since) == (before, since)
     assert of(scene, "v4").verdicts[0].n == n
-    assert scene.actions()[-1] == "end"
+    assert (await scene.actions())[-1] == "end"
     await scene.run(1, 1000)
     assert of(scene, "v4").verdicts[0].n == n + 100
     await scene.load(BOTH)
@@ -236,7 +237,7 @@ async def test_one_taken_out_of_the_file_leaves_the_other_where_it_is():
     await scene.run(1, 1000)
     assert scene.weights == {"v2": 8500, "v3": 500, "v4": 1000}
     assert buckets(scene, "v4") == before
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_one_changed_in_the_file_begins_anew_and_the_other_is_not_disturbed():
@@ -249,7 +250,7 @@ async def test_one_changed_in_the_file_begins_anew_and_the_other_is_not_disturbe
     assert (of(scene, "v3").step, of(scene, "v4").since) == (0, since)
     await scene.run(12, 1000)
     assert scene.weights == {"v2": 6500, "v3": 2500, "v4": 1000}
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_a_latched_challenger_stays_out_beside_another():
@@ -265,7 +266,7 @@ async def test_a_latched_challenger_stays_out_beside_another():
     await say(scene, Verb.RETRY, "v3")
     await scene.run(1, 1000)
     assert scene.weights == {"v2": 8500, "v3": 500, "v4": 1000}
-    assert_replayed(scene)
+    await assert_replayed(scene)
 
 
 async def test_each_has_its_own_threshold_for_the_champion_s_answers():
@@ -294,7 +295,7 @@ async def test_what_the_champion_scores_is_counted_once_for_each():
     scene.count("v2", 3, 0, "champion")
     scene.seam.counts.cells[-1].keyed_scores = [(1, 10), (2, 10), (3, 30)]
     await scene.tick()
-    evidence = scene.controller.lives["churn"].evidence
+    evidence = scene.controller.state.routes["churn"].evidence
     assert [evidence[name].predicted.buckets for name in ("v3", "v4")] == [{10: 2, 30: 1}] * 2
 
 
@@ -323,7 +324,11 @@ async def test_a_fall_does_not_wait_for_another_s_rise_that_cannot_be_written(mo
     scene = Scene()
     await scene.load(BOTH)
     await scene.run(10, 1000)
-    monkeypatch.setattr(scene.controller.journal, "write_first", lambda entries: None)
+
+    async def refused(entries: object) -> None:
+        return None
+
+    monkeypatch.setattr(scene.controller.journal, "write_first", refused)
     await scene.run(5, 1000)
     assert scene.weights == {"v2": 8500, "v3": 500, "v4": 1000}
     assert of(scene, "v3").waiting_for.startswith("the state to be writable")
@@ -344,7 +349,7 @@ async def test_a_command_must_say_which():
         await scene.controller.set_split("churn", {"v2": 1}, "api:kim", scene.now)
     assert (await say(scene, Verb.PAUSE, "v4")).challenger == "v4"
     assert phases(scene) == {"v3": "progressing", "v4": "paused"}
-    why = {name: scene.controller.why("churn", scene.now, name) for name in ("v3", "v4")}
+    why = {name: await scene.views.why("churn", name) for name in ("v3", "v4")}
     assert [(w.phase, w.decision and w.decision.action) for w in why.values()] == [
         ("progressing", "begin"),
         ("paused", "pause"),

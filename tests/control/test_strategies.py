@@ -94,7 +94,7 @@ async def test_a_shadow_whose_copies_fail_is_aborted_and_gets_no_more():
     await copies(scene, 60, 60)
     await scene.tick()
     assert (scene.rollout.phase, scene.mirrors) == ("aborted", {})
-    assert scene.controller.route("churn").backends["v3"].requests == 0
+    assert scene.views.route("churn").backends["v3"].requests == 0
 
 
 async def test_an_abort_ends_the_copies_even_where_no_bucket_moves():
@@ -112,7 +112,7 @@ async def test_more_copies_are_on_disk_before_they_are_sent():
     await scene.load(SHADOW)
     seen: list[str] = []
     scene.seam.before = lambda snapshot: seen.append(
-        f"{[m.sample for m in snapshot.routes[0].mirrors]} {scene.actions()[-1]}"
+        f"{[m.sample for m in snapshot.routes[0].mirrors]} {scene.store.newest(None, 1)[0].action}"
     )
     await scene.tick()
     assert seen == ["[1000] begin"]

@@ -32,7 +32,7 @@ async def served(yaml: str = MIRRORED) -> Scene:
 
 async def test_a_route():
     scene = await served()
-    view = shown(scene.controller.route("churn"))
+    view = shown(scene.views.route("churn"))
     assert {
         k: view[k] for k in ("name", "split", "ledger_version", "champion", "sticky", "mirrors", "fallback")
     } == {
@@ -55,14 +55,14 @@ async def test_numbers_since_the_start_and_of_the_last_seconds():
     scene = await served()
     scene.slow = {"v3": 0.2}
     await scene.run(12)
-    v3 = scene.controller.route("churn").backends["v3"]
+    v3 = scene.views.route("churn").backends["v3"]
     assert (v3.requests, v3.errors) == (19 * 20, 19)
     assert v3.rate == pytest.approx(20, rel=0.1)
     assert v3.error_share == 0.05
     assert v3.p50 is not None
     assert abs(v3.p50 - 0.2) < 0.003
     await scene.run(11, requests=0)
-    idle = scene.controller.route("churn").backends["v3"]
+    idle = scene.views.route("churn").backends["v3"]
     assert (idle.requests, idle.rate, idle.error_share, idle.p50, idle.p99) == (19 * 20, 0.0, 0.0, None, None)
 
 
@@ -73,23 +73,23 @@ async def test_copies_count_for_the_shadow_and_clients_that_left_for_nobody():
     scene.seam.counts.cells.append(gone)
     scene.seam.counts.mirrors.append(MirrorCount("churn", "v4", "sent", 50))
     await scene.tick()
-    v4 = scene.controller.route("churn").backends["v4"]
+    v4 = scene.views.route("churn").backends["v4"]
     assert (v4.requests, v4.errors, v4.error_share) == (50, 4, 0.1)
-    assert scene.controller.totals.mirrors == {("churn", "v4", "sent"): 50}
+    assert scene.controller.state.totals.mirrors == {("churn", "v4", "sent"): 50}
 
 
 async def test_totals_survive_reloads_and_do_not_grow_with_ledger_versions():
     scene = await served()
     await scene.run(40)
     await scene.load(MIRRORED)
-    cells = scene.controller.totals.cells
+    cells = scene.controller.state.totals.cells
     assert {key[3] for key in cells} == {0}
     assert sum(c.requests for c in cells.values()) == 400 * 48
 
 
 async def test_a_rollout():
     scene = await served()
-    view = shown(scene.controller.rollout("churn", scene.now))
+    view = shown(scene.views.rollout("churn", scene.now))
     assert view["steps"] == [
         {"weight": 0.05, "hold": 10.0, "approval": False, "mirror": 0.0},
         {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0},
@@ -115,14 +115,14 @@ async def test_a_rollout():
 
 async def test_backends_and_status():
     scene = await served()
-    await scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), scene.now)
-    status = shown(scene.controller.status(scene.now))
+    scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), scene.now)
+    status = shown(scene.views.status(scene.now))
     assert status["backends"][:2] == [
         {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True}], "in_flight": 1, "version": None},
         {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False}], "in_flight": 0, "version": None},
     ]  # fmt: skip
     assert status["uptime"] == 8.0
-    assert status["generation"] == scene.controller.generation == status["workers"][0]["generation"]
+    assert status["generation"] == scene.controller.state.generation == status["workers"][0]["generation"]
     assert status["store_ok"]
     assert [r["name"] for r in status["routes"]] == ["churn"]
     assert len(status["rollouts"]) == 1
@@ -130,18 +130,18 @@ async def test_backends_and_status():
 
 async def test_decisions_have_the_names_of_the_contract():
     scene = await served()
-    assert set(shown(scene.controller.decisions("churn", 0)[-1])) == {
+    assert set(shown((await scene.decisions("churn"))[-1])) == {
         "id", "at", "route", "action", "actor", "from", "to", "reason", "evidence", "ledger_version",
         "config_hash", "previous_hash", "hash", "format",
     }  # fmt: skip
-    assert [d.id for d in scene.controller.decisions(None, 1, 1)] == [2]
-    assert scene.controller.decisions("none", 0) == []
-    assert scene.controller.decided == {("churn", "start"): 1, ("churn", "begin"): 1}
+    assert [d.id for d in await scene.views.decisions(None, 1, 1)] == [2]
+    assert await scene.decisions("none") == []
+    assert scene.controller.journal.decided == {("churn", "start"): 1, ("churn", "begin"): 1}
 
 
 async def test_why_says_what_would_change_it():
     scene = await served(CANARY.replace("min_requests: 50", "min_requests: 500"))
-    why = scene.controller.why("churn", scene.now)
+    why = await scene.views.why("churn")
     assert why.decision is not None
     assert (why.decision.action, why.phase) == ("begin", "progressing")
     assert why.would_change == [
@@ -153,20 +153,18 @@ async def test_why_says_what_would_change_it():
         "max_step_time: after 2m undecided it will pause",
     ]
     await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
-    assert scene.controller.why("churn", scene.now).would_change == [
-        "it waits for retry, or a new version of v3"
-    ]
+    assert (await scene.views.why("churn")).would_change == ["it waits for retry, or a new version of v3"]
 
 
 async def test_a_route_without_a_rollout():
     scene = Scene()
     await scene.load(CANARY[: CANARY.index("    rollout:")])
-    assert scene.controller.route("churn").champion == "v2"
-    why = scene.controller.why("churn", scene.now)
+    assert scene.views.route("churn").champion == "v2"
+    why = await scene.views.why("churn")
     assert (why.phase, why.would_change) == (None, ["another split: by the file, or by `crossfade split`"])
     await scene.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", scene.now)
-    assert scene.controller.route("churn").champion is None
-    assert {b.role for b in scene.controller.route("churn").backends.values()} == {"member"}
+    assert scene.views.route("churn").champion is None
+    assert {b.role for b in scene.views.route("churn").backends.values()} == {"member"}
 
 
 async def test_roles_follow_the_phase():
@@ -174,8 +172,8 @@ async def test_roles_follow_the_phase():
     await scene.load(head=HEAD)
     await scene.run(1)
     await scene.controller.command("churn", Verb.PROMOTE, "api:kim", scene.now)
-    roles = {name: b.role for name, b in scene.controller.route("churn").backends.items()}
+    roles = {name: b.role for name, b in scene.views.route("churn").backends.items()}
     assert (roles, scene.route.roles) == ({"v2": "member", "v3": "champion"}, ("member", "champion"))
     await scene.controller.command("churn", Verb.ROLLBACK, "api:kim", scene.now)
-    view = scene.controller.route("churn")
+    view = scene.views.route("churn")
     assert (view.champion, view.split) == ("v2", {"v2": 1.0, "v3": 0.0})

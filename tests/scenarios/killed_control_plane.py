@@ -20,7 +20,7 @@ from contextlib import closing, suppress
 from crossfade.config.load import load
 from crossfade.control.controller import Controller
 from crossfade.control.refusal import Refused
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.routing.snapshot import Snapshot
@@ -57,9 +57,10 @@ class PipeSeam:
         self.fd = fd
         self.snapshot: Snapshot | None = None
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
         os.write(self.fd, b"%d %d\n" % exposure_of(snapshot))  # atomic: shorter than PIPE_BUF
+        return acknowledged()
 
     def take(self) -> Counts:
         assert self.snapshot is not None
@@ -80,8 +81,9 @@ async def run_controller(state: str, seed: int, fd: int) -> None:
     await controller.load(load(CONFIG, "f", {}), "file", now)
     while True:
         now += 2
-        await controller.tick(now)
-        phase = controller.rollout("churn", now).phase
+        controller.tick(now)
+        await controller.idle()
+        phase = controller.views.rollout("churn", now).phase
         if phase not in ("progressing",) or generator.random() < 0.1:
             with suppress(Refused):
                 await controller.command("churn", generator.choice(VERBS), "test", now)

@@ -105,4 +105,4 @@ async def test_a_stopped_worker_is_replaced(tmp_path: Path, models: dict[str, Mo
             return bool(workers[1]["up"] and workers[1]["pid"] != victim)
 
         await wait_until(replaced, "a new worker")
-        assert "does not answer" in proxy.output
+        assert "hangs: no answer for" in proxy.output

@@ -98,7 +98,8 @@ async def test_a_certificate_is_renewed_without_a_restart(
         assert await asyncio.to_thread(certificate_name, proxy.port) == "first"
         (tmp_path / "served.pem").write_text("no certificate")
         await wait_until(
-            lambda: "stays in force" in proxy.output, "the log line about the invalid certificate"
+            lambda: "TLS certificate not renewed" in proxy.output,
+            "the log line about the invalid certificate",
         )
         assert await asyncio.to_thread(certificate_name, proxy.port) == "first"
         install(tmp_path, "second")

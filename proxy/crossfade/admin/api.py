@@ -11,7 +11,6 @@ import base64
 import hashlib
 import re
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,14 +24,12 @@ from crossfade.admin.metrics import render
 from crossfade.admin.problems import answer_problems, problem
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
+from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import Invalid
-from crossfade.control.views import Decision, Verb
+from crossfade.control.views import Verb
 
 MAX_BODY = 1 << 20
-MAX_REASON = 500
-MAX_DECISIONS = 1000
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
-DISTRIBUTION = "crossfade"
 
 
 class ReloadPort(Protocol):
@@ -94,11 +91,12 @@ class AdminApi:
 
     def __init__(self, controller: Controller, control: ReloadPort) -> None:
         self.controller = controller
+        self.views = controller.views
         self.control = control
-        self.streams = EventStreams(controller)
+        self.streams = EventStreams(controller.feed, controller.views)
         self.page = DASHBOARD.read_text("utf-8")
         self.policy = content_policy(self.page)
-        self.document = openapi.document(version(DISTRIBUTION))
+        self.document = openapi.document(VERSION)
 
     async def dashboard(self, request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": self.policy}
@@ -112,26 +110,26 @@ class AdminApi:
         ready, reason = self.control.ready()
         if not ready:
             return problem(503, reason, "not-ready", "Not ready")
-        well = self.controller.journal.ok
+        well = self.views.store_ok
         return web.Response(
             text="ready\n" if well else "ready; no exposure rises: the state cannot be written\n"
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
-        page, media = render(self.controller, request.headers.get("Accept", ""), time.time())
+        page, media = render(self.views.metrics(time.time()), request.headers.get("Accept", ""))
         return web.Response(body=page, headers={"Content-Type": media})
 
     async def openapi(self, request: web.Request) -> web.Response:
         return answer(self.document)
 
     async def status(self, request: web.Request) -> web.Response:
-        return answer(self.controller.status(time.time()))
+        return answer(self.views.status(time.time()))
 
     async def routes(self, request: web.Request) -> web.Response:
-        return answer({"routes": self.controller.routes()})
+        return answer({"routes": self.views.routes()})
 
     async def route(self, request: web.Request) -> web.Response:
-        return answer(self.controller.route(request.match_info["route"]))
+        return answer(self.views.route(request.match_info["route"]))
 
     async def set_split(self, request: web.Request) -> web.Response:
         weights = await body_of(request, dict[str, float])
@@ -139,39 +137,37 @@ class AdminApi:
         return answer(await self.controller.set_split(route, weights, actor_of(request), time.time()))
 
     async def backends(self, request: web.Request) -> web.Response:
-        return answer({"backends": self.controller.backends()})
+        return answer({"backends": self.views.backends()})
 
     async def backend(self, request: web.Request) -> web.Response:
-        return answer(self.controller.backend(request.match_info["backend"]))
+        return answer(self.views.backend(request.match_info["backend"]))
 
     async def rollouts(self, request: web.Request) -> web.Response:
-        return answer({"rollouts": self.controller.rollouts(time.time())})
+        return answer({"rollouts": self.views.rollouts(time.time())})
 
     async def rollout(self, request: web.Request) -> web.Response:
-        return answer(
-            self.controller.rollout(request.match_info["route"], time.time(), challenger_in(request))
-        )
+        return answer(self.views.rollout(request.match_info["route"], time.time(), challenger_in(request)))
 
     async def command(self, request: web.Request) -> web.Response:
         given = await body_of(request, Reason, Reason())
         reason = " ".join(given.reason.split())
-        if len(reason) > MAX_REASON:
-            raise Invalid(f"The reason is longer than {MAX_REASON} characters.")
+        if len(reason) > openapi.MAX_REASON:
+            raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
         actor, challenger = actor_of(request), challenger_in(request)
         return answer(await self.controller.command(route, verb, actor, time.time(), reason, challenger))
 
     async def why(self, request: web.Request) -> web.Response:
-        return answer(self.controller.why(request.match_info["route"], time.time(), challenger_in(request)))
+        return answer(await self.views.why(request.match_info["route"], challenger_in(request)))
 
     async def decisions(self, request: web.Request) -> web.Response:
         route = request.query.get("route")
-        limit = number_in(request, "limit", 100, range(1, MAX_DECISIONS + 1))
+        limit = number_in(request, "limit", openapi.DECISIONS, range(1, openapi.MAX_DECISIONS + 1))
         if "after" in request.query:
             after = number_in(request, "after", 0, range(1 << 63))
-            found = self.controller.decisions(route, after, limit)
+            found = await self.views.decisions(route, after, limit)
         else:
-            found = newest_decisions(self.controller, route, limit)
+            found = await self.views.newest_decisions(route, limit)
         return answer({"decisions": found})
 
     async def config(self, request: web.Request) -> web.Response:
@@ -194,31 +190,20 @@ class AdminApi:
         return self.config_in_use()
 
     def config_in_use(self) -> web.Response:
-        loaded, seen = self.controller.config, self.controller.config_view()
+        config = self.views.config()
         return answer(
             {
-                "source": seen.source,
+                "source": config.source,
                 "text": self.control.text(),
-                "hash": loaded.hash,
-                "loaded_at": seen.loaded_at,
-                "warnings": loaded.warnings,
+                "hash": config.hash,
+                "loaded_at": config.loaded_at,
+                "warnings": self.views.config_warnings(),
             }
         )
 
 
 def answer(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
-
-
-def newest_decisions(controller: Controller, route: str | None, limit: int) -> list[Decision]:
-    """The last ones, oldest first; looks back further and further, since the journal reads forward."""
-    head, looked = controller.journal.number, limit
-    while True:
-        after = max(head - looked, 0)
-        found = controller.decisions(route, after, looked)
-        if len(found) >= limit or after == 0:
-            return found[-limit:]
-        looked *= 4
 
 
 async def body_of(request: web.Request, kind: Any, default: Any = None) -> Any:

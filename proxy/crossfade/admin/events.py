@@ -13,8 +13,8 @@ import re
 import msgspec
 from aiohttp import web
 
-from crossfade.control.controller import Controller
-from crossfade.control.subscription import Subscription
+from crossfade.control.subscription import Feed, Subscription
+from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, StatusChange
 
 HEARTBEAT = 15.0  # seconds; shorter than the idle timeouts of the proxies in between
@@ -26,8 +26,9 @@ HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-
 class EventStreams:
     """All open streams, so that a shutdown can end them."""
 
-    def __init__(self, controller: Controller) -> None:
-        self.controller = controller
+    def __init__(self, feed: Feed, views: Views) -> None:
+        self.feed = feed
+        self.views = views
         self.open: set[Subscription] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -37,7 +38,7 @@ class EventStreams:
                 text=f"{STREAMS} streams of events are open already.", headers={"Retry-After": "10"}
             )
         response = web.StreamResponse(headers=HEADERS)
-        with self.controller.watch() as subscription:
+        with self.feed.subscribe() as subscription:
             self.open.add(subscription)
             try:
                 await response.prepare(request)
@@ -68,7 +69,7 @@ class EventStreams:
 
     async def catch_up(self, response: web.StreamResponse, last: int) -> int:
         """Writes all decisions above `last`, page by page, and gives the id of the last one."""
-        while page := self.controller.decisions(None, last, PAGE):
+        while page := await self.views.decisions(None, last, PAGE):
             for decision in page:
                 await send(response, decision_event(decision))
             last = page[-1].id

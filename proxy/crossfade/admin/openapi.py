@@ -20,6 +20,8 @@ SHOWN = (
     views.WhyView,
     views.Decision,
 )
+MAX_REASON = 500  # characters
+DECISIONS, MAX_DECISIONS = 100, 1000  # in one answer: unless asked otherwise, and at most
 COMPONENT = "#/components/schemas/{name}"
 PROBLEM = {
     "type": "object",
@@ -47,7 +49,7 @@ WEIGHTS = {
     "minProperties": 1,
     "example": {"churn-v2": 95, "churn-v3": 5},
 }
-REASON = {"type": "object", "properties": {"reason": {"type": "string", "maxLength": 500}}}
+REASON = {"type": "object", "properties": {"reason": {"type": "string", "maxLength": MAX_REASON}}}
 
 
 def document(version: str) -> dict[str, Any]:
@@ -147,7 +149,7 @@ PATHS: dict[str, Any] = {
             many("decisions", "Decision"),
             in_query("route", "string"),
             in_query("after", "integer", minimum=0),
-            in_query("limit", "integer", minimum=1, maximum=1000, default=100),
+            in_query("limit", "integer", minimum=1, maximum=MAX_DECISIONS, default=DECISIONS),
         )
     },
     "/api/v1/events": {

@@ -35,6 +35,8 @@ from crossfade.routing.ledger import Ledger, moved, restore, reweigh
 from crossfade.scale import WHOLE
 from crossfade.stats.histogram import Histogram
 
+LOOP = "loop"  # the actor of the health loop's decisions
+
 
 class Cause(NamedTuple):
     """Who wants it, why, when (wall time), and under which configuration."""
@@ -48,7 +50,7 @@ class Cause(NamedTuple):
 class Change(NamedTuple):
     """`challenger`: whose rollout it is of; "" if it is of the route."""
 
-    live: RouteRuntime
+    route: RouteRuntime
     challenger: str
     record: RouteRecord
     evidence: EvidenceBy
@@ -61,13 +63,13 @@ class Change(NamedTuple):
 
 
 def change_by_event(
-    live: RouteRuntime, challenger: str, event: Event, cause: Cause, known: Histogram
+    route: RouteRuntime, challenger: str, event: Event, cause: Cause, durations: Histogram
 ) -> Change | None:
     """None when the event changes nothing; raises NotAllowedError when it means nothing now.
 
-    `known`: the champion's durations so far, from which thresholds are taken when an attempt begins.
+    `durations`: of the champion so far, from which thresholds are taken when an attempt begins.
     """
-    old, evidence = live.record, live.evidence
+    old, evidence = route.record, route.evidence
     before, home = old.rollouts[challenger], old.home
     assert home is not None
     after = advance(before, event, cause.now, cause.reason)
@@ -78,9 +80,9 @@ def change_by_event(
         raise NotAllowedError(f"{event} has to wait for {held}")
     if event is Event.RETRY:
         if is_alone(old.ledger.weights, others):
-            home = home_of(old.ledger, after.champion, [challenger], live.salt)
-        evidence = evidence | {challenger: Evidence(after.champion, challenger, baseline=known)}
-    ledger = ledger_after(old.ledger, home, (before, after), others, live.salt)
+            home = home_of(old.ledger, after.champion, [challenger], route.salt)
+        evidence = evidence | {challenger: Evidence(after.champion, challenger, baseline=durations)}
+    ledger = ledger_after(old.ledger, home, (before, after), others, route.salt)
     record = replace(
         old,
         ledger=ledger,
@@ -90,11 +92,11 @@ def change_by_event(
     )
     if ledger.version != old.ledger.version:
         evidence = opened(evidence, record)
-    seen = inputs_of(live.rollouts[challenger], event, home)
+    seen = inputs_of(route.rollouts[challenger], event, home)
     draft = draft_of(record.name, action_of(event, before, after), cause, (old, record), seen, challenger)
     rises = ledger.weights.get(challenger, 0) > old.ledger.weights.get(challenger, 0)
     rises = rises or mirrored(after) > mirrored(before)
-    return Change(live, challenger, record, evidence, draft, rises)
+    return Change(route, challenger, record, evidence, draft, rises)
 
 
 def latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str]:
@@ -103,11 +105,11 @@ def latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str
     return others | {after.content: after.reason} if after.has_failed else others
 
 
-def change_of_split(live: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
+def change_of_split(route: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
     """An operator's split, kept until the file's own changes."""
-    record = replace(live.record, ledger=reweigh(live.record.ledger, weights, live.salt))
-    draft = draft_of(record.name, "split", cause, (live.record, record), {})
-    return Change(live, "", record, opened(live.evidence, record), draft, True)
+    record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.salt))
+    draft = draft_of(record.name, "split", cause, (route.record, record), {})
+    return Change(route, "", record, opened(route.evidence, record), draft, True)
 
 
 def home_of(ledger: Ledger, champion: str, challengers: Iterable[str], salt: bytes) -> Ledger:

@@ -1,283 +1,321 @@
 """The controller: one process decides for all routes, and `tick` is how, from top to bottom.
 
 Rule (law 3): where a challenger's exposure rises, the decision is on disk before the snapshot that
-raises it is published; where it falls, the snapshot goes first. Operators' commands are events to
-the same machine and take turns with the tick, so there is no second path and no interleaving.
+raises it is published; where it falls, the snapshot goes first. A tick waits for nothing: not for a
+worker, not for the disk. Operators' commands are events to the same machine. A route is locked while its
+next state is being written, and only then; a tick passes over it, so a slow disk delays no other route.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from time import monotonic
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from crossfade.config import split
 from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
-from crossfade.control import viewing
-from crossfade.control.change import Cause, Change, change_by_event, change_of_split
-from crossfade.control.loading import Settled, settle
+from crossfade.control.background import Background
+from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
+from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.journal import Journal
+from crossfade.control.loading import ReconciledRoute, reconcile
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
-from crossfade.control.standing import Endpoints, Standing
-from crossfade.control.store import Store
-from crossfade.control.views import (
-    Decision,
-    RolloutView,
-    RouteView,
-    StatusChange,
-    Verb,
-)
+from crossfade.control.store import EvidenceBy, Store
+from crossfade.control.subscription import Feed
+from crossfade.control.viewing import Views
+from crossfade.control.views import Decision, RolloutView, RouteView, StatusChange, Verb
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.routing.snapshot import Limits, compile_snapshot
 from crossfade.stats.counts import Counts
-from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import ANY_VERSION
 
 log = logging.getLogger("crossfade.control")
 
-KEEP_EVERY = 1.0  # seconds between two savings of the evidence
-LOOP = "loop"
+EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
+
+T = TypeVar("T")
 
 
-class Controller(Standing):
-    """Times are wall-clock seconds. What is read of it is in `Standing`."""
+class Controller:
+    """Times are wall-clock seconds. `views` is its read side."""
 
     def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
-        super().__init__(store, seam)
+        self.state = ControllerState()
+        self.journal = Journal(store)
+        self.views = Views(self.state, self.journal, seam)
+        self.feed = Feed()
+        self.seam = seam
         self.worker_count = workers
-        self.kept = store.records()  # of routes that no configuration has claimed yet
-        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of checks from outside
-        self.turn = asyncio.Lock()
-        self.seen: Endpoints = frozenset()
-        self.told: dict[str, Limits] = {}  # what is slow, as workers know it
-        self.kept_at = 0.0
-        self.was_ok = True
+        self.unclaimed = store.records()  # of routes that no configuration has named yet
+        self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
+        self.published_limits: dict[str, Limits] = {}  # by route
+        self.acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
+        self.evidence_saved_at = 0.0
+        self.store_was_ok = True
+        self._loading = asyncio.Lock()
+        self._background = Background()
+        self._closed = False
 
     # ── the health loop ───────────────────────────────────────────────────────────────────────
 
-    async def tick(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
-        async with self.turn:
-            self.now = now
-            counts = self.seam.take()
-            self.count(counts, now)
-            self.notice_lag()
-            self.hear(now)
-            for route, cells in counts.by_route().items():
-                if route in self.lives:
-                    self.lives[route].gather(cells, now)
-            changes = [change for live in self.lives.values() for change in self.decide(live, now)]
-            await self.enact(changes)
-            if any(live.limits != self.told.get(live.name, {}) for live in self.lives.values()):
-                await self.publish()
-            self.keep_evidence(now)
-            self.report_store(now)
+        self.state.now = now
+        counts = self.seam.take()
+        self._count(counts, now)
+        self._take_lag()
+        self._take_readings(now)
+        self._gather(counts, now)
+        changes = [change for route in self._unlocked() for change in self._decide(route, now)]
+        self._apply_decrease([change for change in changes if not change.rises])
+        for change in changes:
+            if change.rises:
+                self._background.spawn(self._increase(change.route, now))
+        if any(r.limits != self.published_limits.get(r.name, {}) for r in self.state.routes.values()):
+            self._publish()
+        self._save_evidence(now)
+        self._report_store(now)
 
-    def count(self, counts: Counts, now: float) -> None:
-        """Into the totals (over all ledger versions, of which there is no end) and the window."""
+    def _count(self, counts: Counts, now: float) -> None:
+        """Into the totals (over all ledger versions, whose number has no limit) and the window."""
         cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
-        self.totals.add(replace(counts, cells=cells))
-        self.window.add(counts.cells, now)
+        self.state.totals.add(replace(counts, cells=cells))
+        self.state.window.add(counts.cells, now)
 
-    def notice_lag(self) -> None:
+    def _take_lag(self) -> None:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
-        for live in self.lives.values():
-            for rollout in live.rollouts.values():
-                rollout.notice(lag)
+        for _, rollout in self.state.rollouts():
+            rollout.notice(lag)
 
-    def hear(self, now: float) -> None:
+    def _take_readings(self, now: float) -> None:
         readings = self.readings(now)
-        for live in self.lives.values():
-            for rollout in live.rollouts.values():
-                rollout.hear(readings)
+        for _, rollout in self.state.rollouts():
+            rollout.hear(readings)
 
-    def decide(self, live: RouteRuntime, now: float) -> list[Change]:
+    def _gather(self, counts: Counts, now: float) -> None:
+        cells = counts.by_route()
+        for route in self.state.routes.values():
+            route.gather(cells.get(route.name, ()), now)
+
+    def _unlocked(self) -> list[RouteRuntime]:
+        return [route for route in self.state.routes.values() if not route.lock.locked()]
+
+    def _decide(self, route: RouteRuntime, now: float) -> list[Change]:
         """What the loop wants of this route, one thing at a time and what lowers exposure first."""
         wanted = []
-        for name, rollout in live.rollouts.items():
-            move = rollout.next_move(self.is_ready(name), now)
+        for name, rollout in route.rollouts.items():
+            move = rollout.next_move(self.state.is_ready(name), now)
             if move.event is not None:
-                cause = Cause(LOOP, move.reason, now, self.config.hash)
-                known = self.known(live.name, rollout.state.champion)
-                wanted.append(change_by_event(live, name, move.event, cause, known))
+                cause = Cause(LOOP, move.reason, now, self.state.config.hash)
+                durations = self.state.durations(route.name, rollout.state.champion)
+                wanted.append(change_by_event(route, name, move.event, cause, durations))
         return sorted(filter(None, wanted), key=lambda change: change.rises)[:1]
 
-    async def enact(self, changes: Sequence[Change]) -> bool:
-        """False when a rise could not be written, and so is not."""
-        falls = [change for change in changes if not change.rises]
-        rises = [change for change in changes if change.rises]
-        if falls:
-            await self.apply_decrease(falls)
-        return not rises or await self.apply_increase(rises)
-
-    async def apply_decrease(self, changes: Sequence[Change]) -> None:
-        """The snapshot is on its way before the disk is waited for."""
+    def _apply_decrease(self, changes: Sequence[Change]) -> None:
+        """The snapshot goes out first; the journal is written behind it."""
+        if not changes:
+            return
         decided = monotonic()
-        before = [c.live.orders for c in changes]
-        self.commit_state(changes)
-        moved = before != [c.live.orders for c in changes]
-        async with asyncio.TaskGroup() as tasks:
-            if moved:
-                tasks.create_task(self.publish(decided))
-                await asyncio.sleep(0)
-            self.tell(self.journal.write([change.entry for change in changes]))
+        before = [c.route.orders for c in changes]
+        self._commit_state(changes)
+        if before != [c.route.orders for c in changes]:
+            self._publish(decided)
+        self.journal.write([change.entry for change in changes], self._tell)
 
-    async def apply_increase(self, changes: Sequence[Change]) -> bool:
-        """The disk first; what it does not take does not happen."""
+    async def _increase(self, route: RouteRuntime, now: float) -> None:
+        """Decides again once it has the lock, as a command or a load may have come first."""
+        async with route.lock:
+            if self.state.routes.get(route.name) is route:
+                for change in self._decide(route, now):
+                    if change.rises:
+                        await self._apply_increase(change)
+
+    async def _apply_increase(self, change: Change) -> bool:
+        """The disk first. False when the decision cannot be written: then it is not made. Needs the route's lock."""
         decided = monotonic()
-        decisions = self.journal.write_first([change.entry for change in changes])
+        decisions = await self.journal.write_first([change.entry])
         if decisions is None:
-            for change in changes:
-                if change.challenger:
-                    rollout = change.live.rollouts[change.challenger]
-                    rollout.waiting_for = f"the state to be writable: {self.journal.error}"
+            if change.challenger:
+                rollout = change.route.rollouts[change.challenger]
+                rollout.waiting_for = f"the state to be writable: {self.journal.error}"
             return False
-        self.commit_state(changes)
-        await self.publish(decided)
-        self.tell(decisions)
+        self._commit_state([change])
+        self._publish(decided)
+        self._tell(decisions)
         return True
 
-    def commit_state(self, changes: Sequence[Change]) -> None:
+    def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            change.live.renew(change.live.config, change.record, change.evidence)
-            self.look_ahead(change.live)
+            change.route.renew(change.route.config, change.record, change.evidence)
+            self._look_ahead(change.route)
 
-    def look_ahead(self, live: RouteRuntime) -> None:
+    def _look_ahead(self, route: RouteRuntime) -> None:
         """So that it is known at once, and not only at the next tick, what each rollout waits for."""
-        for name, rollout in live.rollouts.items():
-            rollout.next_move(self.is_ready(name), self.now)
+        for name, rollout in route.rollouts.items():
+            rollout.next_move(self.state.is_ready(name), self.state.now)
 
-    async def publish(self, decided: float | None = None) -> None:
-        """Returns when every live worker serves from what the controller holds now.
+    def _publish(self, decided: float | None = None) -> None:
+        """Send a snapshot of the state to the workers.
 
-        `decided`: on the monotonic clock, if this follows from a decision; from here on a worker's next
-        request goes by it.
+        `decided`: when the decision behind it was made, on the monotonic clock.
         """
-        self.generation += 1
-        lives = self.lives.values()
-        self.told = {live.name: live.limits for live in lives}
+        self.state.generation += 1
+        routes = self.state.routes.values()
+        self.published_limits = {route.name: route.limits for route in routes}
         snapshot = compile_snapshot(
-            self.config,
-            {live.name: live.record.ledger for live in lives},
-            {live.name: live.roles for live in lives},
-            self.down,
-            self.generation,
+            self.state.config,
+            {route.name: route.record.ledger for route in routes},
+            {route.name: route.roles for route in routes},
+            self.state.down,
+            self.state.generation,
             self.worker_count,
-            {live.name: live.trial for live in lives},
+            {route.name: route.trial for route in routes},
         )
-        await self.seam.publish(snapshot)
+        self.acknowledged = self.seam.publish(snapshot)
         if decided is not None:
-            self.decision_to_traffic.add(monotonic() - decided)
+            took = self.state.decision_to_traffic
+            self.acknowledged.add_done_callback(lambda _: took.add(monotonic() - decided))
 
-    def keep_evidence(self, now: float) -> None:
-        """So that a proxy that starts again goes on with it."""
-        if now - self.kept_at < KEEP_EVERY and now >= self.kept_at:
+    async def served(self) -> None:
+        """Returns when every live worker serves from the last snapshot."""
+        if self.acknowledged is not None and not self.acknowledged.done():
+            await asyncio.wait([self.acknowledged])
+
+    def _save_evidence(self, now: float) -> None:
+        """A proxy that starts again goes on with it."""
+        if now - self.evidence_saved_at < EVIDENCE_INTERVAL and now >= self.evidence_saved_at:
             return
-        self.kept_at = now
-        guarded = {live.name: live.evidence for live in self.lives.values() if live.is_guarded}
+        self.evidence_saved_at = now
+        guarded = self._guarded_evidence()
         if guarded or not self.journal.ok:
             self.journal.save_evidence(guarded)
 
-    def report_store(self, now: float) -> None:
-        """Say when the state can no longer be written, and when it can again."""
-        if self.journal.ok != self.was_ok:
-            self.was_ok = self.journal.ok
+    def _guarded_evidence(self) -> dict[str, EvidenceBy]:
+        return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
+
+    def _report_store(self, now: float) -> None:
+        """When the state can no longer be written, and when it can again."""
+        if self.journal.ok != self.store_was_ok:
+            self.store_was_ok = self.journal.ok
             detail = "writable again" if self.journal.ok else self.journal.error
             log.warning("state: %s", detail)
             self.feed.tell(StatusChange(now, "store", None, detail))
 
-    def tell(self, decisions: Sequence[Decision]) -> None:
+    def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
             self.feed.tell(decision)
 
-    def is_ready(self, backend: str) -> bool:
-        """Whether it may get (more) traffic: an endpoint that is up and, where probed, has been seen well."""
-        config = self.config.config.backends[backend]
-        names = ((backend, e.name) for e in config.endpoints)
-        return any(n not in self.down and (config.health is None or n in self.seen) for n in names)
+    async def idle(self) -> None:
+        """Returns when nothing is being decided or written."""
+        await self._background.idle()
+        await self.journal.idle()
 
-    def known(self, route: str, backend: str) -> Histogram:
-        return self.totals.of(route, backend).duration
+    async def close(self) -> None:
+        """Finish what is being written, and save the evidence. Call it before the store's `close`; once more does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        await self.idle()
+        await self.journal.close(self._guarded_evidence())
 
     # ── what comes from outside ───────────────────────────────────────────────────────────────
 
     async def load(self, loaded: Loaded, actor: str, now: float) -> None:
-        """Start, or reload; returns when every worker has it.
+        """Start, or reload.
 
         Raises Refused when what follows from it cannot be written; then nothing has changed.
         """
-        async with self.turn:
-            held = self.kept | {live.name: (live.record, live.evidence) for live in self.lives.values()}
+        await self._uncancelled(self._load(loaded, actor, now))
+
+    async def _load(self, loaded: Loaded, actor: str, now: float) -> None:
+        async with AsyncExitStack() as locks:
+            await locks.enter_async_context(self._loading)
+            for route in self.state.routes.values():
+                await locks.enter_async_context(route.lock)
+            held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
             cause = Cause(actor, "", now, loaded.hash)
-            settled, entries = settle(loaded.config, held, cause, self.known)
-            decisions = self.journal.write_first(entries) if entries else []
+            reconciled, entries = reconcile(loaded.config, self.unclaimed | held, cause, self.state.durations)
+            decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
-            self.accept(loaded, settled, now)
-            await self.publish()
-            self.tell(decisions)
+            self._accept(loaded, reconciled, now)
+            self._publish()
+            self._tell(decisions)
             self.feed.tell(StatusChange(now, "config", None, f"loaded by {actor}"))
 
-    def accept(self, loaded: Loaded, settled: Sequence[Settled], now: float) -> None:
+    async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
+        """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""
+        return await asyncio.shield(self._background.task(work))
+
+    def _accept(self, loaded: Loaded, reconciled: Sequence[ReconciledRoute], now: float) -> None:
         """From here on this is the configuration."""
-        self.config, self.config_ok = loaded, True
-        self.last_reload_at, self.last_reload_error = now, ""
-        self.began, self.now = self.began or now, now
-        before, self.lives, self.kept = self.lives, {}, {}
-        for route, record, evidence in settled:
-            live = before.get(route.name)
-            if live is None:
-                live = RouteRuntime(route, record, evidence)
+        state = self.state
+        state.config, state.config_ok = loaded, True
+        state.last_reload_at, state.last_reload_error = now, ""
+        state.started, state.now = state.started or now, now
+        before, state.routes, self.unclaimed = state.routes, {}, {}
+        for config, record, evidence in reconciled:
+            route = before.get(config.name)
+            if route is None:
+                route = RouteRuntime(config, record, evidence)
             else:
-                live.renew(route, record, evidence)
-            self.lives[route.name] = live
-            self.look_ahead(live)
+                route.renew(config, record, evidence)
+            state.routes[config.name] = route
+            self._look_ahead(route)
 
     def refuse_config(self, error: str) -> None:
         """A reload that failed: the configuration stays, and status says what was wrong."""
-        self.config_ok, self.last_reload_error = False, error
-        self.feed.tell(StatusChange(self.now, "config", None, error))
+        self.state.config_ok, self.state.last_reload_error = False, error
+        self.feed.tell(StatusChange(self.state.now, "config", None, error))
 
-    async def endpoints_changed(self, down: Endpoints, now: float, seen: Endpoints | None = None) -> None:
-        """Endpoints as (backend, name): those `down`, and those that ever were `seen` healthy."""
-        async with self.turn:
-            self.seen = self.seen if seen is None else seen
-            if down != self.down:
-                fell, rose = sorted(down - self.down), sorted(self.down - down)
-                self.down = down
-                for live in self.lives.values():
-                    for rollout in live.rollouts.values():
-                        for name, _ in rose:
-                            rollout.warm(name, now)
-                await self.publish()
-                said = [f"{at} of {name} is down" for name, at in fell]
-                said += [f"{at} of {name} is up" for name, at in rose]
-                self.feed.tell(StatusChange(now, "endpoints", None, "; ".join(said)))
+    def endpoints_changed(self, down: Endpoints, now: float, seen_up: Endpoints | None = None) -> None:
+        """`seen_up`: endpoints that passed a probe at least once."""
+        state = self.state
+        state.seen_up = state.seen_up if seen_up is None else seen_up
+        if down == state.down:
+            return
+        fell, rose = sorted(down - state.down), sorted(state.down - down)
+        state.down = down
+        for _, rollout in state.rollouts():
+            for name, _ in rose:
+                rollout.warm(name, now)
+        self._publish()
+        said = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
+        said += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
+        self.feed.tell(StatusChange(now, "endpoints", None, "; ".join(said)))
 
     async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
         """Plain weights in any unit. Returns when every worker has the new ledger."""
-        async with self.turn:
-            live = self.find(route)
-            for state in live.record.rollouts.values():
-                if state.is_running:
-                    raise Refused(f"a rollout is {state.phase} on {route}; abort it, or let it end")
-            wanted = self.parsed(weights)
-            if wanted != {name: weight for name, weight in live.record.ledger.weights.items() if weight}:
-                change = change_of_split(live, wanted, Cause(actor, "a new split", now, self.config.hash))
-                if not await self.apply_increase([change]):
-                    raise Refused(f"the split stays as it is: {self.journal.error}")
-            return viewing.route_view(live, self.numbers())
+        view = await self._uncancelled(self._set_split(route, weights, actor, now))
+        await self.served()
+        return view
 
-    def parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
+    async def _set_split(self, name: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
+        async with self.state.route(name).lock:
+            route = self.state.route(name)  # again: a load may have come first
+            for rollout in route.record.rollouts.values():
+                if rollout.is_running:
+                    raise Refused(f"a rollout is {rollout.phase} on {name}; abort it, or let it end")
+            wanted = self._parsed(weights)
+            if wanted != {name: weight for name, weight in route.record.ledger.weights.items() if weight}:
+                cause = Cause(actor, "a new split", now, self.state.config.hash)
+                if not await self._apply_increase(change_of_split(route, wanted, cause)):
+                    raise Refused(f"the split stays as it is: {self.journal.error}")
+            return self.views.route(name)
+
+    def _parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
         """Out of 10 000, those with a weight only."""
-        unknown = [name for name in weights if name not in self.config.config.backends]
+        unknown = [name for name in weights if name not in self.state.config.config.backends]
         if unknown:
             raise Invalid(f"no backend is called {unknown[0]}")
         try:
@@ -295,25 +333,33 @@ class Controller(Standing):
         reason: str = "",
         challenger: str | None = None,
     ) -> RolloutView:
-        """An operator's verb. What raises exposure is refused while it cannot be written, or nobody is up.
+        """An operator's verb. Returns when every worker serves from what follows.
 
-        `challenger`: whose rollout, where there are several on the route.
+        What raises exposure is refused while it cannot be written, or no endpoint is up. `challenger`: whose
+        rollout, where there are several on the route.
         """
-        async with self.turn:
-            self.now = now
-            live, state = self.find(route), self.pick(route, challenger).state
-            cause = Cause(actor, reason or f"{verb} by {actor}", now, self.config.hash)
-            known = self.known(route, state.champion)
+        cause = Cause(actor, reason or f"{verb} by {actor}", now, self.state.config.hash)
+        view = await self._uncancelled(self._command(route, Event(verb), cause, challenger))
+        await self.served()
+        return view
+
+    async def _command(self, name: str, event: Event, cause: Cause, challenger: str | None) -> RolloutView:
+        async with self.state.route(name).lock:
+            self.state.now = cause.now
+            route, rollout = self.state.route(name), self.state.rollout(name, challenger).state
+            durations = self.state.durations(name, rollout.champion)
             try:
-                change = change_by_event(live, state.challenger, Event(verb), cause, known)
+                change = change_by_event(route, rollout.challenger, event, cause, durations)
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:
-                await self.apply_command(change)
-            return self.rollout(route, now, state.challenger)
+                await self._apply_command(change)
+            return self.views.rollout(name, cause.now, rollout.challenger)
 
-    async def apply_command(self, change: Change) -> None:
-        if change.rises and not self.is_ready(change.challenger):
+    async def _apply_command(self, change: Change) -> None:
+        if not change.rises:
+            self._apply_decrease([change])
+        elif not self.state.is_ready(change.challenger):
             raise Refused(f"{change.challenger} has no endpoint that is up")
-        if not await self.enact([change]):
+        elif not await self._apply_increase(change):
             raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")

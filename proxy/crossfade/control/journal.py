@@ -1,115 +1,200 @@
 """Writing decisions down: before they act where exposure rises, after where it falls (law 3).
 
-Rule: what has been decided and could not be written is kept, in order, and written with the next thing
-that can be; until then `ok` is False. What must be on disk first and cannot be is not decided.
+Rule: the store is written in one thread, one transaction at a time and in the order of the decisions, so
+that no fsync stops the event loop. A decision that has acted and is not on disk yet is owed: it is written
+with the next transaction that succeeds, and until then `ok` is False. A decision that must be on disk first,
+and cannot be written, is not decided. While one is being written, the decisions behind it wait for their
+number and hash, as they depend on whether it succeeds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
-from crossfade.control.store import EvidenceBy, RouteRecord, Store, StoreError
+from crossfade.control.store import EvidenceBy, RouteRecord, Store, StoreError, batch_of, evidence_rows
 from crossfade.control.views import Decision
 
 log = logging.getLogger("crossfade.journal")
 
-VERIFIED = 1000  # latest decisions whose chain is gone through at the start
+VERIFIED = 1000  # latest decisions whose chain is checked at the start
+
+T = TypeVar("T")
+Tell = Callable[[Sequence[Decision]], None]
 
 
 class Entry(msgspec.Struct):
-    """A decision yet to be numbered, with the state that it leads to; no record means the route is gone."""
+    """A decision without number and hash, with the state that it leads to; no record means the route is gone."""
 
     draft: Decision
     record: RouteRecord | None
     evidence: EvidenceBy = {}
 
 
+class Sealed(NamedTuple):
+    decision: Decision
+    entry: Entry
+
+
 class Journal:
+    """Call `close` before the store's."""
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self.number, self.hash = store.head()
-        self.verify()
-        self.owed: list[tuple[Decision, Entry]] = []
+        self._verify()
+        self.owed: list[Sealed] = []
         self.ok = True
         self.error = ""
-        self.decided: Counter[tuple[str, str]] = Counter()  # by (route, action), since the proxy began
+        self.decided: Counter[tuple[str, str]] = Counter()  # by (route, action), since the start
+        self._unsealed: list[tuple[Sequence[Entry], Tell]] = []
+        self._writing_first = asyncio.Lock()
+        self._transaction = asyncio.Lock()
+        self._background = Background()
 
-    def verify(self) -> None:
+    def _verify(self) -> None:
         """A broken chain is logged; the proxy serves all the same."""
         broken = first_broken(self.store.rows(self.number - VERIFIED, VERIFIED), None)
         if broken is not None:
             log.error("journal hash chain broken at decision %d (tampered or corrupt)", broken)
 
-    def write_first(self, entries: Sequence[Entry]) -> list[Decision] | None:
-        """On disk when this returns; None when it cannot be, and then nothing has been decided."""
-        head = self.number, self.hash
-        sealed = self.link(entries)
-        if self.flush():
-            return self.count(sealed)
-        del self.owed[len(self.owed) - len(sealed) :]
-        self.number, self.hash = head
-        return None
+    # ── writing ───────────────────────────────────────────────────────────────────────────────
 
-    def write(self, entries: Sequence[Entry]) -> list[Decision]:
-        """Decided already; on disk now, or as soon as it can be."""
-        sealed = self.link(entries)
-        self.flush()
-        return self.count(sealed)
+    async def write_first(self, entries: Sequence[Entry]) -> list[Decision] | None:
+        """Returns when the decisions are on disk; None if they cannot be written: then nothing is decided.
 
-    def link(self, entries: Iterable[Entry]) -> list[Decision]:
+        The caller must not be cancelled meanwhile.
+        """
+        async with self._writing_first:
+            number, digest = self.number, self.hash
+            sealed = self._seal(entries)
+            written = await self._write_owed(sealed)
+            if not written:
+                self.number, self.hash = number, digest
+            for waiting, tell in self._take_unsealed():
+                self._append(waiting, tell)
+        return self._count(sealed) if written else None
+
+    def write(self, entries: Sequence[Entry], tell: Tell) -> None:
+        """Record decisions that have acted. They go to disk in the background; `tell` gets them numbered."""
+        if self._writing_first.locked():
+            self._unsealed.append((entries, tell))
+        else:
+            self._append(entries, tell)
+
+    def _take_unsealed(self) -> list[tuple[Sequence[Entry], Tell]]:
+        taken, self._unsealed = self._unsealed, []
+        return taken
+
+    def _append(self, entries: Sequence[Entry], tell: Tell) -> None:
+        sealed = self._seal(entries)
+        self.owed += sealed
+        tell(self._count(sealed))
+        self._background.spawn(self._write_owed())
+
+    def _seal(self, entries: Iterable[Entry]) -> list[Sealed]:
         out = []
         for entry in entries:
             decision = seal(entry.draft, self.number + 1, self.hash)
             self.number, self.hash = decision.id, decision.hash
-            self.owed.append((decision, entry))
-            out.append(decision)
+            out.append(Sealed(decision, entry))
         return out
 
-    def flush(self) -> bool:
-        """Write all that is owed, in one transaction."""
-        latest = {entry.draft.route: entry for _, entry in self.owed}
-        try:
-            self.store.commit(
-                [decision for decision, _ in self.owed],
+    def _count(self, sealed: Sequence[Sealed]) -> list[Decision]:
+        decisions = [decision for decision, _ in sealed]
+        self.decided.update((d.route, d.action) for d in decisions)
+        return decisions
+
+    async def _write_owed(self, more: Sequence[Sealed] = ()) -> bool:
+        """Write all that is owed, and `more`, in one transaction."""
+        async with self._transaction:
+            owed = len(self.owed)
+            sealed = [*self.owed, *more]
+            if not sealed:
+                return True
+            latest = {entry.draft.route: entry for _, entry in sealed}
+            # Encoded here: evidence changes while the thread writes.
+            batch = batch_of(
+                [decision for decision, _ in sealed],
                 [(e.record, e.evidence) for e in latest.values() if e.record is not None],
                 [name for name, e in latest.items() if e.record is None],
             )
-        except StoreError as error:
-            self.ok, self.error = False, str(error)
-            return False
-        self.owed.clear()
-        self.ok, self.error = True, ""
-        return True
+            written = await self._attempt(self.store.commit, batch)
+            if written:
+                del self.owed[:owed]
+            return written
 
-    def save_evidence(self, evidence: dict[str, EvidenceBy]) -> None:
-        """Once in a while, without a sync; also how a store that failed is found to be well again."""
-        if self.owed:
-            self.flush()
-            return
+    async def _attempt(self, write: Callable[[Any], None], what: object) -> bool:
         try:
-            self.store.save_evidence(evidence)
+            await asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, what)
         except StoreError as error:
             self.ok, self.error = False, str(error)
         else:
             self.ok, self.error = True, ""
+        return self.ok
 
-    def count(self, decisions: list[Decision]) -> list[Decision]:
-        self.decided.update((d.route, d.action) for d in decisions)
-        return decisions
+    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
+        """In the background and without a sync; skipped while a transaction is being written.
 
-    def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
-        """In order, those above `after`; what is not on disk yet is among them."""
-        found = self.store.decisions(route, after, limit)
-        owed = [d for d, _ in self.owed if d.id > after and route in (None, d.route)]
-        return (found + owed)[:limit]
+        After a failure this is also what writes the decisions that are owed, and finds that the store works again.
+        """
+        if self._transaction.locked():
+            return
+        if self.owed:
+            self._background.spawn(self._write_owed())
+        else:
+            self._background.spawn(self._write_evidence(evidence_rows(evidence)))
 
-    def last(self, route: str, challenger: str | None = None) -> Decision | None:
+    async def _write_evidence(self, rows: list[tuple[bytes, str]]) -> None:
+        async with self._transaction:
+            await self._attempt(self.store.save_evidence, rows)
+
+    async def idle(self) -> None:
+        """Returns when nothing is being written."""
+        await self._background.idle()
+
+    async def close(self, evidence: Mapping[str, EvidenceBy]) -> None:
+        """Try once more to write what is owed, and save the evidence."""
+        await self.idle()
+        if await self._write_owed():
+            await self._write_evidence(evidence_rows(evidence))
+        else:
+            log.error("%d decisions lost, the state cannot be written: %s", len(self.owed), self.error)
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────
+
+    async def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
+        """In order, those above `after`; decisions that are owed are among them."""
+        owed = self._owed(route)
+        found = await self._read(self.store.decisions, route, after, limit)
+        return _joined(found, [d for d in owed if d.id > after])[:limit]
+
+    async def newest(self, route: str | None, limit: int) -> list[Decision]:
+        """In order, the last ones."""
+        owed = self._owed(route)
+        return _joined(await self._read(self.store.newest, route, limit), owed)[-limit:]
+
+    async def last(self, route: str, challenger: str | None = None) -> Decision | None:
         """The latest decision on the route, but for those of another challenger's rollout."""
         own = (None, challenger) if challenger else ()
-        owed = [d for d, _ in self.owed if d.route == route and (not own or d.to.get("challenger") in own)]
-        return owed[-1] if owed else self.store.last(route, challenger)
+        owed = [d for d in self._owed(route) if not own or d.to.get("challenger") in own]
+        return owed[-1] if owed else await self._read(self.store.last, route, challenger)
+
+    def _owed(self, route: str | None) -> list[Decision]:
+        """Taken before the store is read, as they may be written meanwhile."""
+        return [d for d, _ in self.owed if route in (None, d.route)]
+
+    async def _read(self, read: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.store.read_thread, read, *arguments)
+
+
+def _joined(written: list[Decision], owed: list[Decision]) -> list[Decision]:
+    last = written[-1].id if written else 0
+    return written + [d for d in owed if d.id > last]

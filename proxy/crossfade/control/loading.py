@@ -41,7 +41,7 @@ class Outcome(NamedTuple):
     fresh: bool = False
 
 
-class Settled(NamedTuple):
+class ReconciledRoute(NamedTuple):
     route: RouteConfig
     record: RouteRecord
     evidence: EvidenceBy
@@ -50,14 +50,14 @@ class Settled(NamedTuple):
 Held = Mapping[str, tuple[RouteRecord, EvidenceBy]]
 
 
-def settle(
+def reconcile(
     config: Config, held: Held, cause: Cause, known: Callable[[str, str], Histogram]
-) -> tuple[list[Settled], list[Entry]]:
+) -> tuple[list[ReconciledRoute], list[Entry]]:
     """What each route becomes, and the decisions to journal; routes that are gone are let go.
 
     `known(route, backend)`: durations counted so far, from which a new rollout's thresholds begin.
     """
-    settled, entries = [], []
+    reconciled, entries = [], []
     for route in config.routes:
         before, evidence = held.get(route.name, (None, {}))
         record, outcomes = course_of(config, route, before, cause.now)
@@ -68,12 +68,12 @@ def settle(
             draft = draft_of(route.name, outcome.action, why, records, {}, outcome.challenger)
             entries.append(Entry(draft, without_strangers(config, outcome.record), evidence))
             before = outcome.record
-        settled.append(Settled(route, without_strangers(config, record), evidence))
+        reconciled.append(ReconciledRoute(route, without_strangers(config, record), evidence))
     names = {route.name for route in config.routes}
     gone = [record for name, (record, _) in held.items() if name not in names]
     why = cause._replace(reason="the route was taken out of the configuration")
     entries += [Entry(draft_of(r.name, "remove", why, (r, None), {}), None) for r in gone]
-    return settled, entries
+    return reconciled, entries
 
 
 def evidence_after(

@@ -13,7 +13,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from crossfade import dial
@@ -32,7 +32,7 @@ HEAD_LIMIT = 64 * 1024
 REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
 
 Names = frozenset[tuple[str, str]]
-Changed = Callable[[Names, float, Names], Awaitable[None]]
+Changed = Callable[[Names, float, Names], None]
 
 
 class Target(NamedTuple):
@@ -108,7 +108,7 @@ class Prober:
         self.addresses: dict[str, tuple[float, Addresses]] = {}  # of names, and when they were looked up
         self.conditions: dict[tuple[str, str], Condition] = {}
         self.attending: KeyedTasks[Target] = KeyedTasks()
-        self.told: tuple[Names, Names] | None = (frozenset(), frozenset())
+        self.told: tuple[Names, Names] = (frozenset(), frozenset())
 
     def configure(self, loaded: Loaded) -> None:
         """Probe what this configuration says, from now on."""
@@ -121,7 +121,7 @@ class Prober:
         for target in wanted - self.attending.tasks.keys():
             self.conditions.setdefault(target.name, Condition())
             self.attending.begin(target, self.attend(target))
-        self.attending.see_out(asyncio.get_running_loop().create_task(self.tell()))
+        self.tell()
 
     async def close(self) -> None:
         await self.attending.close()
@@ -134,7 +134,7 @@ class Prober:
             condition = self.conditions[target.name]
             condition.note(not fault, target.health)
             condition.fault = fault
-            await self.tell()
+            self.tell()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
@@ -189,25 +189,22 @@ class Prober:
             self.contexts[tls] = dial.tls_context(tls)
         return self.contexts[tls]
 
-    async def tell(self) -> None:
+    def tell(self) -> None:
         """What has changed since the last time, if anything has."""
         down = frozenset(n for n, c in self.conditions.items() if not c.up)
         seen = frozenset(n for n, c in self.conditions.items() if c.seen)
         if (down, seen) == self.told:
             return
-        before = self.told[0] if self.told else frozenset()
-        for backend, authority in sorted(down ^ before):
-            condition = self.conditions.get((backend, authority))
-            state = f"down: {condition.fault}" if condition and (backend, authority) in down else "up"
-            log.info("%s of %s is %s", authority, backend, state)
-        self.told = (down, seen)
+        for backend, endpoint in sorted(down ^ self.told[0]):
+            condition = self.conditions.get((backend, endpoint))
+            state = f"down: {condition.fault}" if condition and (backend, endpoint) in down else "up"
+            log.info("%s of %s is %s", endpoint, backend, state)
         try:
-            await self.changed(down, time.time(), seen)
-        except BaseException as error:
-            self.told = None  # nobody knows whether it was heard; the next probe tells it again
-            if not isinstance(error, Exception):
-                raise
-            log.exception("the change of endpoints was not taken")
+            self.changed(down, time.time(), seen)
+        except Exception:
+            log.exception("the change of endpoints was not applied; the next probe repeats it")
+        else:
+            self.told = (down, seen)
 
 
 def said(error: OSError) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from crossfade.control.chain import GENESIS, Row, hash_of, parsed
-from crossfade.control.change import split_after
+from crossfade.control.change import LOOP, split_after
 from crossfade.control.migrations import FORMAT, current_record, record_format
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
@@ -30,7 +30,6 @@ from crossfade.rollout.machine import (
 )
 from crossfade.scale import WHOLE
 
-LOOP = "loop"
 PAGE = 500  # records read at a time
 UNUSABLE = (msgspec.ValidationError, ValueError, KeyError, TypeError, AttributeError, NotAllowedError)
 

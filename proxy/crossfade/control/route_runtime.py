@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from operator import itemgetter
 
@@ -19,6 +20,8 @@ class RouteRuntime:
 
     def __init__(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
         self.rollouts: dict[str, RolloutRuntime] = {}  # by challenger, in the order of the file
+        self.lock = asyncio.Lock()  # held while the next record and evidence are being written
+        self.deferred: list[Cell] = []  # counts that came meanwhile
         self.renew(config, record, evidence)
 
     def renew(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
@@ -41,7 +44,12 @@ class RouteRuntime:
         return salt_of(self.name)
 
     def gather(self, cells: Sequence[Cell], now: float) -> None:
-        """Add one tick's counts of this route to what is known of each challenger."""
+        """Add one tick's counts of this route to the evidence; not while that is being written."""
+        if cells:
+            self.deferred.extend(cells)
+        if not self.deferred or self.lock.locked():
+            return
+        cells, self.deferred = self.deferred, []
         for rollout in self.rollouts.values():
             rollout.gather(cells, now)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Protocol
 
 import msgspec
@@ -24,10 +25,17 @@ class WorkerStatus(msgspec.Struct):
 
 
 class Seam(Protocol):
-    async def publish(self, snapshot: Snapshot) -> None:
-        """Returns when every live worker serves from this snapshot."""
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
+        """Send it to every worker. The future ends when all that live serve from it; nobody has to await it."""
 
     def take(self) -> Counts:
         """What all workers have counted since the last call."""
 
     def workers(self) -> list[WorkerStatus]: ...
+
+
+def acknowledged() -> asyncio.Future[None]:
+    """What `publish` returns where the snapshot is in use at once."""
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future

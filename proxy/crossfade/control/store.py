@@ -2,7 +2,7 @@
 
 Rule: a decision and the state it leads to are written in one transaction and synced to disk before
 `commit` returns. Evidence is saved without a sync: losing its last second is only a second of counts.
-One proxy holds a database at a time. Redis comes with replicas; until then it is refused clearly.
+The caller holds the lock on the state (`workers/state_lock`). Redis comes with replicas; until then it is refused clearly.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from crossfade.control import migrations
 from crossfade.control.chain import GENESIS, Row
-from crossfade.control.lock import LockedError, StateLock
 from crossfade.control.migrations import FormatError
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
@@ -56,27 +57,52 @@ class RouteRecord(msgspec.Struct, frozen=True):
         return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
 
 
-class Store:
-    """Use `Store.open`. Every method raises StoreError."""
+class Batch(NamedTuple):
+    """The rows of one transaction, encoded."""
 
-    def __init__(self, connection: sqlite3.Connection, name: str, lock: StateLock | None) -> None:
+    decisions: list[tuple[object, ...]]
+    states: list[tuple[object, ...]]
+    removed: list[tuple[str]]
+
+
+def batch_of(
+    decisions: Iterable[Decision],
+    records: Iterable[tuple[RouteRecord, EvidenceBy]],
+    removed: Iterable[str] = (),
+) -> Batch:
+    return Batch(
+        [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions],
+        [row_of(record, evidence) for record, evidence in records],
+        [(name,) for name in removed],
+    )
+
+
+def evidence_rows(evidence: Mapping[str, EvidenceBy]) -> list[tuple[bytes, str]]:
+    """By route."""
+    return [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
+
+
+class Store:
+    """Use `Store.open`. Every method raises StoreError.
+
+    Once a loop runs, call `commit` and `save_evidence` in `write_thread`, and what reads in `read_thread`: a
+    connection belongs in one thread at a time.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, name: str) -> None:
+        """`reader`: a second connection, so that a read does not wait for a write; in memory there is only one."""
         self.connection = connection
+        self.reader = reader
         self.name = name
-        self.lock = lock
+        self.write_thread = ThreadPoolExecutor(1, "crossfade-store")
+        self.read_thread = self.write_thread if name == IN_MEMORY else ThreadPoolExecutor(1, "crossfade-read")
 
     @classmethod
     def open(cls, state: str) -> Store:
         """`sqlite:PATH` or `sqlite::memory:`, as in the configuration's `state`."""
-        kind, _, path = state.partition(":")
-        if kind != "sqlite" or not path:
-            raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
-        lock = None if path == IN_MEMORY else take_lock(path)
-        try:
-            return cls(connect(path), path, lock)
-        except BaseException:
-            if lock is not None:
-                lock.release()
-            raise
+        path = path_of(state) or IN_MEMORY
+        connection = connect(path)
+        return cls(connection, connection if path == IN_MEMORY else reader_of(path), path)
 
     @classmethod
     def read(cls, path: str) -> Store:
@@ -95,61 +121,30 @@ class Store:
             if connection is not None:
                 connection.close()
             raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
-        return cls(connection, path, None)
-
-    @property
-    def lock_file(self) -> str | None:
-        """It is empty when nobody holds the state, or is to take it over; None in memory."""
-        return str(self.lock.path) if self.lock else None
-
-    @property
-    def left_behind(self) -> list[int]:
-        """Processes that may serve on without the proxy that started them."""
-        return self.lock.left_behind if self.lock else []
-
-    def name_workers(self, pids: Iterable[int]) -> None:
-        """Those that whoever comes next has to reckon with."""
-        if self.lock is not None:
-            self.lock.write(pids)
-
-    def leave(self) -> None:
-        """Close, and let another proxy go on with the workers."""
-        self.connection.close()
-        if self.lock is not None:
-            self.lock.leave()
-            self.lock = None
+        return cls(connection, connection, path)
 
     def close(self) -> None:
+        """Waits for the threads: SQLite does not survive a connection that is closed in the middle of a write."""
+        self.write_thread.shutdown()
+        self.read_thread.shutdown()
+        self.reader.close()
         self.connection.close()
-        if self.lock is not None:
-            self.lock.release()
-            self.lock = None
 
-    def commit(
-        self,
-        decisions: Iterable[Decision],
-        records: Iterable[tuple[RouteRecord, EvidenceBy]],
-        removed: Iterable[str] = (),
-    ) -> None:
+    def commit(self, batch: Batch) -> None:
         """Everything or nothing, on disk when this returns."""
-        rows = [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions]
-        states = [row_of(record, evidence) for record, evidence in records]
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
-                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", rows)
+                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
                 self.connection.executemany(
-                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", states
+                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.states
                 )
-                self.connection.executemany(
-                    "DELETE FROM route_state WHERE route = ?", [(name,) for name in removed]
-                )
+                self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
-    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
-        """By route, without waiting for the disk."""
-        rows = [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
+    def save_evidence(self, rows: Sequence[tuple[bytes, str]]) -> None:
+        """Without a sync."""
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
@@ -163,7 +158,7 @@ class Store:
 
     def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
         try:
-            rows = self.connection.execute("SELECT * FROM route_state").fetchall()
+            rows = self.reader.execute("SELECT * FROM route_state").fetchall()
             return {row[0]: (record_of(row), evidence_of(row)) for row in rows}
         except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
             raise StoreError(f"{self.name}: cannot read the routes' state: {error}") from error
@@ -172,6 +167,11 @@ class Store:
         """In order of id, those above `after`."""
         where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
         return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
+
+    def newest(self, route: str | None, limit: int) -> list[Decision]:
+        """In order of id, the last ones."""
+        where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
+        return self.select(f"{where}ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
 
     def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
         """The latest decision (on a route; of those that are of one rollout only the ones of this challenger)."""
@@ -191,32 +191,31 @@ class Store:
         """The records above `after` in order of id, as they are stored."""
         clause = "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?"
         try:
-            return [Row(*row) for row in self.connection.execute(clause, (after, limit))]
+            return [Row(*row) for row in self.reader.execute(clause, (after, limit))]
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
     def select(self, clause: str, values: tuple[object, ...]) -> list[Decision]:
         try:
-            rows = self.connection.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
+            rows = self.reader.execute(f"SELECT record FROM decisions {clause}", values).fetchall()
             return [msgspec.json.decode(row[0], type=Decision) for row in rows]
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
 
-def take_lock(path: str) -> StateLock:
-    try:
-        return StateLock(Path(f"{path}.lock"))
-    except LockedError as error:
-        raise StoreError(f"{path}: {error}; two proxies cannot share one state") from error
-    except OSError as error:
-        raise StoreError(f"{path}: cannot make the lock file: {error.strerror}") from error
+def path_of(state: str) -> str | None:
+    """The database's path in the configuration's `state`; None in memory. Raises StoreError for other stores."""
+    kind, _, path = state.partition(":")
+    if kind != "sqlite" or not path:
+        raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
+    return None if path == IN_MEMORY else path
 
 
 def connect(path: str) -> sqlite3.Connection:
     """Open or create; a file that is not ours is left as it is."""
     connection = None
     try:
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        connection = open_database(path)
         prepare(connection, path)
     except (sqlite3.Error, FormatError, StoreError) as error:
         if connection is not None:
@@ -224,6 +223,17 @@ def connect(path: str) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error):
             raise StoreError(f"{path}: cannot be used as the state: {error}") from error
         raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
+    return connection
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Used by one thread after the other: opened in the main thread, written and read in threads of their own."""
+    return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def reader_of(path: str) -> sqlite3.Connection:
+    connection = open_database(path)
+    connection.execute("PRAGMA query_only = ON")
     return connection
 
 

@@ -1,4 +1,4 @@
-"""Views, built on demand from what the controller holds. Nothing here changes anything."""
+"""The read side of the controller: views, built on demand from its state. Nothing here changes anything."""
 
 from __future__ import annotations
 
@@ -7,18 +7,30 @@ from collections.abc import Iterable
 import msgspec
 
 from crossfade.config.model import BackendConfig, StickyConfig
+from crossfade.config.problem import Problem
+from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.journal import Journal
+from crossfade.control.migrations import VERSION
+from crossfade.control.refusal import UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import Seam, WorkerStatus
 from crossfade.control.views import (
     BackendNumbers,
     BackendView,
+    ConfigView,
+    Decision,
     EndpointView,
+    MetricsView,
     MirrorView,
     RolloutView,
     RouteView,
+    SplitView,
+    StatusView,
     StepView,
+    TrafficView,
     VerdictView,
+    WhyView,
 )
 from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.machine import RolloutState
@@ -27,15 +39,114 @@ from crossfade.rollout.verdict import Verdict, duration, percent
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
-ANOTHER_SPLIT = "another split: by the file, or by `crossfade split`"  # where there is no rollout
+NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what changes a route without a rollout
 
 
-class Numbers:
+class Views:
+    """Each method raises UnknownName for names that are not there."""
+
+    def __init__(self, state: ControllerState, journal: Journal, seam: Seam) -> None:
+        self.state = state
+        self.journal = journal
+        self.seam = seam
+
+    def status(self, now: float) -> StatusView:
+        return StatusView(
+            version=VERSION,
+            uptime=max(now - self.state.started, 0.0),
+            generation=self.state.generation,
+            config=self.config(),
+            workers=self.seam.workers(),
+            routes=self.routes(),
+            rollouts=self.rollouts(now),
+            backends=self.backends(),
+            store_ok=self.store_ok,
+        )
+
+    def metrics(self, now: float) -> MetricsView:
+        state, totals = self.state, self.state.totals
+        return MetricsView(
+            version=VERSION,
+            config=self.config(),
+            store_ok=self.store_ok,
+            workers=self.seam.workers(),
+            traffic=TrafficView(
+                totals.cells.values(),
+                totals.mirrors,
+                totals.refused,
+                totals.dropped,
+                totals.ejections,
+                totals.unread,
+            ),
+            splits=[_split_view(route) for route in state.routes.values()],
+            backends=self.backends(),
+            rollouts=self.rollouts(now),
+            decisions=self.journal.decided,
+            decision_to_traffic=state.decision_to_traffic,
+        )
+
+    @property
+    def store_ok(self) -> bool:
+        return self.journal.ok
+
+    def config(self) -> ConfigView:
+        state = self.state
+        source, digest = state.config.source, state.config.hash
+        return ConfigView(source, digest, state.config_ok, state.last_reload_error, state.last_reload_at)
+
+    def config_warnings(self) -> tuple[Problem, ...]:
+        return self.state.config.warnings
+
+    def routes(self) -> list[RouteView]:
+        numbers = self._numbers()
+        return [_route_view(route, numbers) for route in self.state.routes.values()]
+
+    def route(self, name: str) -> RouteView:
+        return _route_view(self.state.route(name), self._numbers())
+
+    def _numbers(self) -> _Numbers:
+        state = self.state
+        return _Numbers(state.totals, state.window.table(state.now), state.window.seconds(state.now))
+
+    def backends(self) -> list[BackendView]:
+        return [self.backend(name) for name in self.state.config.config.backends]
+
+    def backend(self, name: str) -> BackendView:
+        config = self.state.config.config.backends.get(name)
+        if config is None:
+            raise UnknownName(f"no backend is called {name}")
+        return _backend_view(name, config, self.state.down, self.seam.workers())
+
+    def rollouts(self, now: float) -> list[RolloutView]:
+        return [_rollout_view(route, rollout, now) for route, rollout in self.state.rollouts()]
+
+    def rollout(self, route: str, now: float, challenger: str | None = None) -> RolloutView:
+        """Raises Refused when there are several and no challenger is named."""
+        return _rollout_view(self.state.route(route), self.state.rollout(route, challenger), now)
+
+    async def why(self, route: str, challenger: str | None = None) -> WhyView:
+        if not self.state.route(route).rollouts and challenger is None:
+            return WhyView(route, await self.journal.last(route), None, [NO_ROLLOUT], [])
+        rollout = self.state.rollout(route, challenger)
+        decision = await self.journal.last(route, rollout.challenger)
+        verdicts, changes = _verdict_views(rollout), would_change(rollout)
+        return WhyView(route, decision, str(rollout.state.phase), changes, verdicts)
+
+    async def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
+        """In order, those above `after`."""
+        return await self.journal.decisions(route, after, limit)
+
+    async def newest_decisions(self, route: str | None, limit: int) -> list[Decision]:
+        """In order, the last ones."""
+        return await self.journal.newest(route, limit)
+
+
+class _Numbers:
     """Counts since the proxy began and of the last seconds, looked up by route and backend."""
 
     def __init__(self, totals: CountsTable, recent: CountsTable, seconds: float) -> None:
-        self.totals = by_place(totals.cells.values())
-        self.recent = by_place(recent.cells.values())
+        self.totals = _by_place(totals.cells.values())
+        self.recent = _by_place(recent.cells.values())
         self.seconds = seconds
 
     def of(self, route: str, backend: str, role: str) -> BackendNumbers:
@@ -55,7 +166,7 @@ class Numbers:
         )
 
 
-def by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
+def _by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
     """By route, backend, and whether the cell counts mirrored copies."""
     out: dict[tuple[str, str, bool], list[Cell]] = {}
     for cell in cells:
@@ -63,32 +174,41 @@ def by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
     return out
 
 
-def route_view(live: RouteRuntime, numbers: Numbers) -> RouteView:
-    config, ledger = live.config, live.record.ledger
-    weights = dict.fromkeys(live.roles, 0) | ledger.weights
+def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
+    config, split = route.config, _split(route)
     roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
-    roles |= {name: live.roles.get(name, "member") for name in weights}
+    roles |= {name: route.roles.get(name, "member") for name in split}
     return RouteView(
-        name=live.name,
-        split={name: weight / WHOLE for name, weight in weights.items()},
-        ledger_version=ledger.version,
-        champion=live.champion,
-        sticky=[spelled(s) for s in config.sticky],
+        name=route.name,
+        split=split,
+        ledger_version=route.record.ledger.version,
+        champion=route.champion,
+        sticky=[_spelled(s) for s in config.sticky],
         mirrors=[MirrorView(m.to, m.sample / WHOLE) for m in config.mirror],
         fallback=config.fallback,
-        backends={name: numbers.of(live.name, name, role) for name, role in roles.items()},
+        backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
     )
 
 
-def spelled(sticky: StickyConfig) -> str:
+def _split_view(route: RouteRuntime) -> SplitView:
+    return SplitView(route.name, _split(route), route.record.ledger.version)
+
+
+def _split(route: RouteRuntime) -> dict[str, float]:
+    """Of backends without a bucket too, if they have a role."""
+    weights = dict.fromkeys(route.roles, 0) | route.record.ledger.weights
+    return {name: weight / WHOLE for name, weight in weights.items()}
+
+
+def _spelled(sticky: StickyConfig) -> str:
     """As one would write it: `json:customer_id`, `client_ip`."""
     return f"{sticky.kind}:{sticky.name}" if sticky.name else sticky.kind
 
 
-def backend_view(
+def _backend_view(
     name: str,
     config: BackendConfig,
-    down: frozenset[tuple[str, str]],
+    down: Endpoints,
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
     endpoints = [EndpointView(e.url, (name, e.name) not in down) for e in config.endpoints]
@@ -96,25 +216,25 @@ def backend_view(
     return BackendView(name, endpoints, in_flight, config.version)
 
 
-def rollout_view(live: RouteRuntime, rollout: RolloutRuntime, now: float) -> RolloutView:
+def _rollout_view(route: RouteRuntime, rollout: RolloutRuntime, now: float) -> RolloutView:
     state = rollout.state
     return RolloutView(
-        route=live.name,
+        route=route.name,
         strategy=state.strategy,
         champion=state.champion,
         challenger=state.challenger,
         phase=str(state.phase),
         step=state.step,
         steps=[StepView(s.weight / WHOLE, s.hold, s.approval, s.mirror / WHOLE) for s in state.steps],
-        weight=live.record.ledger.weights.get(state.challenger, 0) / WHOLE,
+        weight=route.record.ledger.weights.get(state.challenger, 0) / WHOLE,
         since=state.since,
         elapsed=max(now - state.since, 0.0),
         waiting_for=rollout.waiting_for,
-        verdicts=verdict_views(rollout),
+        verdicts=_verdict_views(rollout),
     )
 
 
-def verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
+def _verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
     return [VerdictView(**msgspec.structs.asdict(v)) for v in rollout.verdicts]
 
 
@@ -129,10 +249,10 @@ def would_change(rollout: RolloutRuntime) -> list[str]:
             out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
         elif v.evidence is not None and v.bound is not None and v.verdict is not Verdict.FAIL:
             out.append(f"{v.check}: evidence of {v.evidence:.1f} would be a FAIL at {v.bound:.1f}")
-    return out + limits_of(plan, state)
+    return out + _limits_of(plan, state)
 
 
-def limits_of(plan: Plan, state: RolloutState) -> list[str]:
+def _limits_of(plan: Plan, state: RolloutState) -> list[str]:
     """What acts without evidence: the fuse, and time."""
     out = []
     if plan.fuse is not None:

@@ -1,4 +1,4 @@
-"""What the control plane shows: the values that the admin API, the terminal and `why` read.
+"""What the control plane shows: the values that the admin API, the metrics and the terminal read.
 
 The JSON names are the contract of design 3.3. Views are built on demand and never kept as state,
 except `Decision`, which is also the record that the journal holds.
@@ -6,12 +6,15 @@ except `Decision`, which is also the record that the journal holds.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from crossfade.control.seam import WorkerStatus
+from crossfade.stats.counts import Cell
+from crossfade.stats.histogram import Histogram
 
 
 class Verb(StrEnum):
@@ -176,3 +179,35 @@ class StatusView(msgspec.Struct):
     rollouts: list[RolloutView]
     backends: list[BackendView]
     store_ok: bool
+
+
+class SplitView(msgspec.Struct):
+    route: str
+    split: dict[str, float]
+    ledger_version: int
+
+
+class TrafficView(msgspec.Struct):
+    """Counts since the start. `cells`: one for each route, backend and role; the keys of the rest are labels."""
+
+    cells: Collection[Cell]
+    mirrors: Mapping[tuple[str, str, str], int]  # (route, backend, outcome)
+    refused: Mapping[str, int]  # "status:stage"
+    dropped: Mapping[str, int]  # by reason
+    ejections: Mapping[tuple[str, str], int]  # (backend, endpoint)
+    unread: Mapping[str, int]  # "route:reason"
+
+
+class MetricsView(msgspec.Struct):
+    """What one scrape shows."""
+
+    version: str
+    config: ConfigView
+    store_ok: bool
+    workers: list[WorkerStatus]
+    traffic: TrafficView
+    splits: list[SplitView]
+    backends: list[BackendView]
+    rollouts: list[RolloutView]
+    decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
+    decision_to_traffic: Histogram  # seconds

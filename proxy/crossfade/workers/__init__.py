@@ -1,8 +1,8 @@
 """Worker processes, and the seam between the planes.
 
-`messages` (what crosses the seam), `worker` (one worker's life), `pool` (its keeper in the control
-process), `sockets` (where clients connect), `succession` (from one control process to the next).
-Snapshots go down and counts come up a socket pair. Workers stay right without the control plane: when
-it dies they serve on from the last snapshot, until another one has taken over its state, and from
-them the very sockets they listen on, so that no connection is lost in between.
+`messages` (what crosses the seam), `worker` (the worker process), `pool` (starts and replaces workers, in
+the control process), `sockets` (listening sockets), `tls` (certificates), `handover` (from one control
+process to the next), `state_lock` (one control process for each state). Each worker has a socket pair to
+the control process: snapshots go down, counts come up. When the control process dies, workers serve from
+the last snapshot. They hand their listening sockets to the next control process, so no connection is lost.
 """

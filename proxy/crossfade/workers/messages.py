@@ -1,4 +1,4 @@
-"""What crosses the seam, as length-prefixed msgpack."""
+"""The messages between the control process and a worker: msgpack, each with its length before it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,25 @@ class Publish(msgspec.Struct, tag=True):
 
 
 class Drain(msgspec.Struct, tag=True):
-    """Finish within so many seconds. `inherited`: a successor accepts from the same sockets already."""
+    """Finish the requests in flight within `timeout` seconds, then end.
+
+    `inherited`: the workers of a successor already accept from the same sockets.
+    """
 
     timeout: float
     inherited: bool = False
 
 
 class Release(msgspec.Struct, tag=True):
-    """The control process leaves in good order: report what is counted, then serve on alone."""
+    """The control process ends, and the worker does not: send a last report, then serve without it."""
 
 
 class Renew(msgspec.Struct, tag=True):
-    """Read the certificates' files again."""
+    """Read the certificate files again."""
 
 
 class Report(msgspec.Struct, tag=True):
-    """What a worker says of itself; `counts` since its last report."""
+    """The state of a worker; `counts` since its last report."""
 
     generation: int
     counts: Counts
@@ -48,22 +51,22 @@ class Certificate(msgspec.Struct, frozen=True):
     cert: str
     key: str
     client_ca: str | None = None
-    client_required: bool = True  # or else a client may come without a certificate
+    client_required: bool = True  # False: a client may connect without a certificate
 
 
 class Listening(msgspec.Struct):
-    """A socket that is bound, and how to speak on it."""
+    """A bound socket; with `tls` its clients speak TLS."""
 
     fd: int
     tls: Certificate | None = None
 
 
 class WorkerOptions(msgspec.Struct):
-    """All that a worker is told before the first snapshot."""
+    """What a worker needs before the first snapshot."""
 
     seam_fd: int
     listening: list[Listening]
-    rates_fd: int = -1  # memory that all workers share: the rate limits' table
+    rates_fd: int = -1  # memory shared by all workers: the table of the rate limits
     lock_file: str | None = None
 
 
@@ -75,7 +78,7 @@ UPWARD: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def write_frame(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
-    """Nothing is written to a side that is gone: uvloop raises RuntimeError then, which is no OSError."""
+    """Writes nothing to a closed connection: uvloop would raise RuntimeError, which is no OSError."""
     if writer.is_closing():
         return
     data = ENCODER.encode(message)
@@ -83,6 +86,6 @@ def write_frame(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """Raises IncompleteReadError when the other side is gone."""
+    """Raises IncompleteReadError when the other side has closed."""
     (length,) = FRAME.unpack(await reader.readexactly(FRAME.size))
     return await reader.readexactly(length)

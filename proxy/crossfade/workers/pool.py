@@ -1,7 +1,7 @@
-"""The keeper of the workers, in the control process; it is the seam as the controller sees it.
+"""Starts and replaces the workers, in the control process. It is the controller's seam.
 
-A worker that dies or hangs is replaced. What it had counted since its last report, a tenth of a
-second or so before, is lost with it, and only that; that it was lost is counted.
+A worker that dies or hangs is replaced. Its counts since its last report, 0.1 s before, are lost, and
+nothing else; restarts are counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 
 import msgspec
 
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.background import Background
+from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
@@ -38,20 +39,18 @@ from crossfade.workers.worker import status_of
 
 log = logging.getLogger("crossfade.workers")
 
-SILENCE = (
-    10.0  # a worker that has said nothing, or not taken a snapshot, for so long is stuck: it is replaced
-)
-RESPAWN_AFTER = 0.2  # seconds between a worker's death and its successor's start
+SILENCE = 10.0  # seconds without a report, or without taking a snapshot: the worker hangs and is replaced
+RESPAWN_AFTER = 0.2  # seconds between the end of a worker and the start of the next
 
 
-def this_package() -> dict[str, str]:
-    """An environment in which Python finds the package that runs here, whatever lies in the working directory."""
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+def _worker_environment() -> dict[str, str]:
+    """Python finds the package that runs here, whatever is in the working directory."""
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 class WorkerLink:
-    """One worker process as the control plane knows it."""
+    """The connection to one worker process."""
 
     def __init__(
         self, process: asyncio.subprocess.Process, writer: asyncio.StreamWriter, status: WorkerStatus
@@ -60,9 +59,9 @@ class WorkerLink:
         self.writer = writer
         self.status = status
         self.acknowledged = asyncio.Event()
-        self.heard = asyncio.Event()
+        self.reported = asyncio.Event()
 
-    def hear(self, report: Report) -> None:
+    def take_report(self, report: Report) -> None:
         self.status = msgspec.structs.replace(
             self.status,
             up=True,
@@ -72,7 +71,7 @@ class WorkerLink:
             in_flight=report.in_flight,
         )
         self.acknowledged.set()
-        self.heard.set()
+        self.reported.set()
 
     async def serves(self, generation: int) -> None:
         """Returns when the worker serves from this generation, or a later one, or has ended."""
@@ -80,14 +79,20 @@ class WorkerLink:
             self.acknowledged.clear()
             await self.acknowledged.wait()
 
-    def replace(self) -> None:
-        log.error("worker %d (pid %d) does not answer; replacing it", self.status.worker, self.process.pid)
+    def kill(self) -> None:
+        """Its supervisor starts another."""
+        log.error(
+            "worker %d (pid %d) hangs: no answer for %g s; replacing it",
+            self.status.worker,
+            self.process.pid,
+            SILENCE,
+        )
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
 
 class WorkerPool:
-    """The workers, kept alive."""
+    """Call `run`, then `stop` or `release`."""
 
     def __init__(
         self,
@@ -96,7 +101,7 @@ class WorkerPool:
         table: CountsTable,
         on_start: Callable[[list[int]], None],
     ) -> None:
-        """`listening[i]` is where worker i listens; `on_start` is told all pids when a worker has started."""
+        """`listening[i]`: the sockets of worker i. `on_start` gets all pids when a worker has started."""
         self.listening = listening
         self.rates_fd = os.memfd_create("crossfade-rates")
         os.ftruncate(self.rates_fd, TABLE_BYTES)
@@ -107,9 +112,10 @@ class WorkerPool:
         self.restarts = [0] * len(listening)
         self.snapshot: Snapshot | None = None
         self.stopping = False
+        self.background = Background()
 
     async def run(self) -> None:
-        """Keep each worker alive until `stop` or `release`; cancel to give up at once."""
+        """Supervise each worker until `stop` or `release`. Cancelling it kills the workers."""
         async with asyncio.TaskGroup() as tasks:
             for number in range(len(self.listening)):
                 tasks.create_task(self.supervise(number))
@@ -121,7 +127,7 @@ class WorkerPool:
             self.on_start([each.process.pid for each in self.links.values()])
             watching = asyncio.create_task(self.supervise_link(link))  # noqa: TID251 - it catches its own errors
             try:
-                await self.listen_to(link, reader)
+                await self.read_reports(link, reader)
                 code = 0 if self.is_stopping() else await link.process.wait()
             except asyncio.CancelledError:
                 link.process.kill()
@@ -134,8 +140,8 @@ class WorkerPool:
             if not self.stopping:
                 self.restarts[number] += 1
                 log.error(
-                    "worker %d (pid %d) ended with %d; starting another. "
-                    "What it had counted since its last report is lost", number, link.process.pid, code,
+                    "worker %d (pid %d) ended with exit code %d; starting another. "
+                    "Its counts since its last report are lost", number, link.process.pid, code,
                 )  # fmt: skip
                 await asyncio.sleep(RESPAWN_AFTER)
 
@@ -145,7 +151,7 @@ class WorkerPool:
         options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listening=listening)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
-            stdin=asyncio.subprocess.DEVNULL, env=this_package(),
+            stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
             pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
         )  # fmt: skip
         theirs.close()
@@ -156,42 +162,45 @@ class WorkerPool:
             write_frame(writer, Publish(self.snapshot))
         return link, reader
 
-    async def listen_to(self, link: WorkerLink, reader: asyncio.StreamReader) -> None:
+    async def read_reports(self, link: WorkerLink, reader: asyncio.StreamReader) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 report = UPWARD.decode(await read_frame(reader))
                 self.table.add(report.counts)
-                link.hear(report)
+                link.take_report(report)
 
     async def supervise_link(self, link: WorkerLink) -> None:
-        """Workers that serve report many times a second; one that is silent hangs."""
-        await link.heard.wait()
+        """Replace a worker that does not report for `SILENCE` seconds."""
+        await link.reported.wait()
         while not self.stopping:
-            link.heard.clear()
+            link.reported.clear()
             try:
                 async with asyncio.timeout(SILENCE):
-                    await link.heard.wait()
+                    await link.reported.wait()
             except TimeoutError:
                 if not self.stopping:
-                    link.replace()
+                    link.kill()
                 return
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
         links = list(self.links.values())
         for link in links:
             write_frame(link.writer, Publish(snapshot))
-        await asyncio.gather(*(self.acknowledge(link, snapshot.generation) for link in links))
+        return self.background.task(self.acknowledged(links, snapshot.generation))
+
+    async def acknowledged(self, links: Sequence[WorkerLink], generation: int) -> None:
+        await asyncio.gather(*(self.acknowledge(link, generation) for link in links))
 
     async def acknowledge(self, link: WorkerLink, generation: int) -> None:
         try:
             async with asyncio.timeout(SILENCE):
                 await link.serves(generation)
         except TimeoutError:
-            link.replace()
+            link.kill()
 
     def renew(self) -> None:
-        """Have all workers read their certificates again."""
+        """Make all workers read their certificates again."""
         for link in self.links.values():
             write_frame(link.writer, Renew())
 
@@ -207,7 +216,7 @@ class WorkerPool:
             await asyncio.sleep(0.02)
 
     async def stop(self, timeout: float) -> None:
-        """Let workers finish what they have, for at most `timeout` seconds; what is left then is killed."""
+        """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them."""
         self.stopping = True
         for link in self.links.values():
             write_frame(link.writer, Drain(timeout))
@@ -223,7 +232,7 @@ class WorkerPool:
         return self.stopping
 
     async def release(self) -> None:
-        """Leave the workers to a successor; returns when their last reports are in."""
+        """Leave the workers to a successor. Returns when their last reports have arrived."""
         self.stopping = True
         for link in self.links.values():
             write_frame(link.writer, Release())
@@ -239,8 +248,9 @@ class DirectSeam:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
 
-    async def publish(self, snapshot: Snapshot) -> None:
+    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.plane.use(snapshot)
+        return acknowledged()
 
     def take(self) -> Counts:
         return self.plane.recorder.take()

@@ -1,8 +1,8 @@
-"""Where clients connect: sockets that are bound here, or inherited.
+"""Listening sockets: bound here, or inherited.
 
-Each worker has a socket of its own on each port (SO_REUSEPORT spreads connections); the control
-process holds copies, so a worker that dies leaves its queue to its successor. Inherited ones come
-from the workers of the proxy before, or from systemd (sd_listen_fds(3)).
+Each worker has its own socket on each port; SO_REUSEPORT spreads connections. The control process holds
+copies, so the worker that replaces a dead one accepts from the same queue. Sockets are inherited from the
+workers of the proxy before, or from systemd (sd_listen_fds(3)).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def bind(
-    host: str, port: int, workers: int, inherited: MutableSequence[socket.socket], beside: bool = False
+    host: str, port: int, workers: int, inherited: MutableSequence[socket.socket], port_in_use: bool = False
 ) -> list[list[socket.socket]]:
-    """For each worker its sockets on this address: what was `inherited` there is taken from that list,
-    and more are bound as needed. Raises OSError when the port is taken.
+    """For each worker its sockets on this address. Raises OSError when the port is taken.
 
-    SO_REUSEPORT would quietly share a port with another proxy of the same user, so the port is first
-    tried without it, unless sockets of ours are known to be there (inherited, or `beside`).
+    Sockets of this address are taken out of `inherited`; more are bound as needed. SO_REUSEPORT would share
+    a port with another proxy of the same user without an error. So the port is first bound without it, unless
+    our own workers are known to listen there: a socket was inherited, or `port_in_use`.
     """
     family, _, _, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -31,17 +31,17 @@ def bind(
     for sock in found:
         inherited.remove(sock)
         sock.setblocking(False)
-    if port and not found and not beside:
+    if port and not found and not port_in_use:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     if all(s.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT) for s in found):
         while len(found) < workers:
-            found.append(bound(family, found[0].getsockname() if found else address))
-    return shared(found, workers)
+            found.append(_bind_socket(family, found[0].getsockname() if found else address))
+    return _distribute(found, workers)
 
 
-def bound(family: int, address: Any) -> socket.socket:
+def _bind_socket(family: int, address: Any) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -50,8 +50,8 @@ def bound(family: int, address: Any) -> socket.socket:
     return sock
 
 
-def shared(sockets: Sequence[socket.socket], workers: int) -> list[list[socket.socket]]:
-    """Each socket to some worker, and to each worker one at least, were it one that another has too."""
+def _distribute(sockets: Sequence[socket.socket], workers: int) -> list[list[socket.socket]]:
+    """Each socket to one worker. A worker that would get none shares the socket of another."""
     return [list(sockets[n::workers]) or [sockets[n % len(sockets)]] for n in range(workers)]
 
 
@@ -61,7 +61,7 @@ def close(sockets: Iterable[socket.socket]) -> None:
 
 
 def from_systemd() -> list[socket.socket]:
-    """The sockets that systemd listens on for this process; none if it does not."""
+    """The sockets that systemd passed to this process (sd_listen_fds(3))."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return []
     count = int(os.environ.get("LISTEN_FDS", "0"))

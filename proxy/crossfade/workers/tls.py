@@ -1,7 +1,8 @@
-"""TLS towards clients: the certificates of a listener, which can be renewed while it listens.
+"""TLS towards clients: the certificates of a listener, renewable while it listens.
 
-TLS 1.2 or later, with the ciphers that Python's ssl chooses for servers. New connections get the new
-certificate and are asked for client certificates of the new CAs; those that are open go on.
+TLS 1.2 or later, with the ciphers that Python's ssl chooses for servers. After a renewal new connections
+get the new certificate, and their client certificates are checked against the new CAs. Open connections
+stay as they are.
 """
 
 from __future__ import annotations
@@ -13,26 +14,25 @@ from crossfade.workers.messages import Certificate
 
 
 class Credentials:
-    """`context` is what the listener is given, once and for all. Raises OSError, as `context_of` does."""
+    """The listener keeps `context`; handshakes use `current`. Raises OSError, as `context_of` does."""
 
     def __init__(self, files: Certificate) -> None:
         self.files = files
         self.context = self.current = context_of(files)
-        self.context.sni_callback = (
-            self.choose
-        )  # called in every handshake, also for clients that name nobody
+        # Called in every handshake, also without SNI.
+        self.context.sni_callback = self._use_current
 
-    def choose(self, sock: Any, name: str | None, context: ssl.SSLContext) -> None:
+    def _use_current(self, sock: Any, name: str | None, context: ssl.SSLContext) -> None:
         if self.current is not context:
             sock.context = self.current
 
     def renew(self) -> None:
-        """Read the files again. Raises OSError if they are no good; then the ones before stay in force."""
+        """Read the files again. Raises OSError if they cannot be used; then the old certificate stays."""
         self.current = context_of(self.files)
 
 
 def context_of(files: Certificate) -> ssl.SSLContext:
-    """Raises OSError (SSLError is one), whose message says which files it is about."""
+    """Raises OSError (SSLError is one), whose message names the files."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
@@ -47,7 +47,7 @@ def context_of(files: Certificate) -> ssl.SSLContext:
     except OSError as error:
         raise OSError(f"cannot use {files.client_ca}: {error}") from error
     context.verify_mode = ssl.CERT_REQUIRED if files.client_required else ssl.CERT_OPTIONAL
-    # A resumed session would carry over what CAs said that are no longer there.
+    # A resumed session would skip the check against the current CAs.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     return context

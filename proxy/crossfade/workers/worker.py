@@ -1,4 +1,4 @@
-"""The life of a worker process: serve until told to drain, whoever is there to tell."""
+"""The worker process: it serves from the last snapshot until it is told to drain, with or without a control process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import uvloop
 from crossfade.control.seam import WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES, RateTable
-from crossfade.workers.handover import outlive
+from crossfade.workers.handover import successors
 from crossfade.workers.messages import (
     DOWNWARD,
     Drain,
@@ -35,7 +35,7 @@ from crossfade.workers.tls import Credentials
 log = logging.getLogger("crossfade.workers")
 
 REPORT_EVERY = 0.1  # seconds
-DRAIN = 30.0  # seconds for requests in flight, where no control plane says otherwise
+DRAIN = 30.0  # seconds for requests in flight, without a control process
 
 
 def work(options: str) -> int:
@@ -47,9 +47,9 @@ def work(options: str) -> int:
 async def run_worker(options: WorkerOptions) -> None:
     worker = Worker(DataPlane(shared_rates(options.rates_fd)), options.lock_file, options.listening)
     loop = asyncio.get_running_loop()
-    # The terminal's SIGINT is for the control process, which says what to do.
+    # A terminal sends SIGINT to all processes; the control process decides.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_signal_handler(signal.SIGTERM, worker.obey, Drain(DRAIN))
+    loop.add_signal_handler(signal.SIGTERM, worker.begin_drain, Drain(DRAIN))
     await worker.run(socket.socket(fileno=options.seam_fd))
 
 
@@ -58,7 +58,7 @@ def shared_rates(fd: int) -> RateTable | None:
 
 
 class Worker:
-    """`writer` is the way up; None while there is nobody to report to."""
+    """`writer`: the connection to a control process; None while there is none."""
 
     writer: asyncio.StreamWriter | None = None
 
@@ -67,48 +67,48 @@ class Worker:
         self.lock_file = lock_file
         self.listening = listening
         self.credentials: list[Credentials] = []
-        self.order: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
+        self.drain: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
 
     async def run(self, seam: socket.socket | None) -> None:
-        """Returns when all is drained. Without a seam: as one whose control process has left already."""
+        """Returns when all is drained. `seam` None: the control process has ended already."""
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self.follow(seam))
             reporting = tasks.create_task(self.report())
-            order = await self.order
-            await self.plane.drain(order.timeout, order.inherited)
+            drain = await self.drain
+            await self.plane.drain(drain.timeout, drain.inherited)
             reporting.cancel()
             following.cancel()
-        await self.hang_up()
+        await self.close_seam()
 
-    def obey(self, order: Drain) -> None:
-        if not self.order.done():
-            self.order.set_result(order)
+    def begin_drain(self, drain: Drain) -> None:
+        if not self.drain.done():
+            self.drain.set_result(drain)
 
     async def follow(self, seam: socket.socket | None) -> None:
-        """Do what the control plane says; when it is gone, serve on alone until there is another."""
+        """Follow the control process; after its end serve without one, until a successor connects."""
         if seam is not None:
             reader, self.writer = await asyncio.open_unix_connection(sock=seam)
             with contextlib.suppress(asyncio.IncompleteReadError, OSError):
                 while not isinstance(message := DOWNWARD.decode(await read_frame(reader)), Release):
                     if isinstance(message, Drain):
-                        self.obey(message)
+                        self.begin_drain(message)
                         return
                     if isinstance(message, Renew):
                         self.renew()
                     else:
-                        await self.use(message)
-            await self.hang_up()
-        async for reader, writer in outlive(self.lock_file, self.sockets):
+                        await self.apply(message)
+            await self.close_seam()
+        async for reader, writer in successors(self.lock_file, self.sockets):
             self.writer = writer
             with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-                order = DOWNWARD.decode(await read_frame(reader))
-                assert isinstance(order, Drain)
-                self.obey(order)
+                message = DOWNWARD.decode(await read_frame(reader))
+                assert isinstance(message, Drain)
+                self.begin_drain(message)
                 return
-            await self.hang_up()  # the successor died before it served
-        self.obey(Drain(DRAIN))
+            await self.close_seam()  # the successor died before its workers served
+        self.begin_drain(Drain(DRAIN))
 
-    async def use(self, message: Publish) -> None:
+    async def apply(self, message: Publish) -> None:
         self.plane.use(message.snapshot)
         if not self.plane.listening:
             for at in self.listening:
@@ -124,7 +124,7 @@ class Worker:
             try:
                 credentials.renew()
             except OSError as error:
-                log.error("tls: %s; the certificate before stays in force", error)
+                log.error("TLS certificate not renewed, the old one stays: %s", error)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -135,19 +135,19 @@ class Worker:
             await asyncio.sleep(REPORT_EVERY)
             self.write_report()
             if self.writer is not None:
-                with contextlib.suppress(OSError):  # `follow` decides what that means
+                with contextlib.suppress(OSError):  # `follow` notices the end of the connection
                     await self.writer.drain()
 
     def write_report(self) -> None:
-        """Nothing is taken from the counts while nobody would hear it."""
+        """Takes nothing from the counts while no control process is connected."""
         if self.writer is None or self.writer.is_closing() or not self.plane.listening:
             return
         at = status_of(self.plane, 0)
         counts = self.plane.recorder.take()
         write_frame(self.writer, Report(at.generation, counts, at.connections, at.loop_lag, at.in_flight))
 
-    async def hang_up(self) -> None:
-        """A last report, if there is anyone to hear it."""
+    async def close_seam(self) -> None:
+        """With a last report."""
         self.write_report()
         writer, self.writer = self.writer, None
         if writer is not None:

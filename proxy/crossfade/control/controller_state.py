@@ -1,0 +1,63 @@
+"""What the controller holds from one tick to the next. Only the controller changes it; `Views` reads it."""
+
+from __future__ import annotations
+
+from crossfade.config.load import Loaded
+from crossfade.control.refusal import Refused, UnknownName
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.route_runtime import RouteRuntime
+from crossfade.stats.counts import CountsTable
+from crossfade.stats.histogram import Histogram
+from crossfade.stats.window import Window
+
+Endpoints = frozenset[tuple[str, str]]  # (backend, endpoint)
+
+
+class ControllerState:
+    """Times are wall-clock seconds. `config` is set by the first load."""
+
+    config: Loaded
+
+    def __init__(self) -> None:
+        self.routes: dict[str, RouteRuntime] = {}  # in the order of the file
+        self.totals = CountsTable()  # since the start; ledger versions are summed
+        self.window = Window()
+        self.decision_to_traffic = Histogram()  # seconds from a decision until every worker serves by it
+        self.down: Endpoints = frozenset()
+        self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
+        self.generation = 0
+        self.started = self.now = 0.0
+        self.config_ok = False
+        self.last_reload_at = 0.0
+        self.last_reload_error = ""
+
+    def route(self, name: str) -> RouteRuntime:
+        found = self.routes.get(name)
+        if found is None:
+            raise UnknownName(f"no route is called {name}")
+        return found
+
+    def rollout(self, route: str, challenger: str | None) -> RolloutRuntime:
+        """The rollout of this challenger; where the route has only one, no name is needed."""
+        rollouts = self.route(route).rollouts
+        if not rollouts:
+            raise UnknownName(f"route {route} has no rollout")
+        if challenger is None and len(rollouts) > 1:
+            raise Refused(f"route {route} has several rollouts; say which challenger: {', '.join(rollouts)}")
+        found = rollouts.get(challenger) if challenger else next(iter(rollouts.values()))
+        if found is None:
+            raise UnknownName(f"no rollout of {challenger} on route {route}; there is {', '.join(rollouts)}")
+        return found
+
+    def rollouts(self) -> list[tuple[RouteRuntime, RolloutRuntime]]:
+        return [(route, rollout) for route in self.routes.values() for rollout in route.rollouts.values()]
+
+    def is_ready(self, backend: str) -> bool:
+        """Whether it may get more traffic: an endpoint is up and, where it is probed, passed a probe."""
+        config = self.config.config.backends[backend]
+        names = ((backend, e.name) for e in config.endpoints)
+        return any(n not in self.down and (config.health is None or n in self.seen_up) for n in names)
+
+    def durations(self, route: str, backend: str) -> Histogram:
+        """Of the backend's answers since the start; thresholds of a new attempt begin with them."""
+        return self.totals.of(route, backend).duration
