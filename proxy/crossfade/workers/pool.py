@@ -18,7 +18,6 @@ from pathlib import Path
 import msgspec
 
 from crossfade.control.seam import WorkerStatus
-from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable
@@ -34,7 +33,6 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
-from crossfade.workers.worker import status_of
 
 log = logging.getLogger("crossfade.workers")
 
@@ -231,19 +229,3 @@ class WorkerPool:
             async with asyncio.timeout(SILENCE):
                 while any(link.status.up for link in self.links.values()):
                     await asyncio.sleep(0.01)
-
-
-class DirectSeam:
-    """The data plane in the control plane's own process (`workers: 0`, tests): a plain call."""
-
-    def __init__(self, plane: DataPlane) -> None:
-        self.plane = plane
-
-    async def publish(self, snapshot: Snapshot) -> None:
-        self.plane.use(snapshot)
-
-    def take(self) -> Counts:
-        return self.plane.recorder.take()
-
-    def workers(self) -> list[WorkerStatus]:
-        return [status_of(self.plane, 0)]

@@ -1,0 +1,26 @@
+"""The seam where the data plane is in the control plane's own process (`workers: 0`, tests): a plain call.
+
+Rule: only that mode imports this module. A control process that has workers never loads the data plane.
+"""
+
+from __future__ import annotations
+
+from crossfade.control.seam import WorkerStatus
+from crossfade.dataplane.listener import DataPlane
+from crossfade.routing.snapshot import Snapshot
+from crossfade.stats.counts import Counts
+from crossfade.workers.worker import status_of
+
+
+class DirectSeam:
+    def __init__(self, plane: DataPlane) -> None:
+        self.plane = plane
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        self.plane.use(snapshot)
+
+    def take(self) -> Counts:
+        return self.plane.recorder.take()
+
+    def workers(self) -> list[WorkerStatus]:
+        return [status_of(self.plane, 0)]
