@@ -29,6 +29,7 @@ COMPILED = (
     "crossfade.dataplane.listener",
     "crossfade.dataplane.mirror",
     "crossfade.dataplane.observe",
+    "crossfade.dataplane.owner",
     "crossfade.dataplane.plane",
     "crossfade.dataplane.recorder",
     "crossfade.dataplane.relay",
