@@ -122,6 +122,7 @@ class Bench:
             for piece in case.answer:
                 reply(piece)
         self.plane.recorder.take()
+        self.plane.recorder.take_observations()
 
     def seconds(self, case: Case, count: int) -> float:
         """CPU of one exchange."""

@@ -192,7 +192,12 @@ class Downstream(Client):
         exchange = self.exchange
         assert exchange is not None
         knows_chunks = exchange.head.start.is_http11
-        if self.reader is not None or self.plane.draining or (head.length < 0 and not knows_chunks):
+        recode = False
+        if head.length < 0:
+            recode = knows_chunks
+            if not knows_chunks:
+                self.keep_alive = False
+        if self.reader is not None or self.plane.draining:
             self.keep_alive = False
         if self.keep_alive and knows_chunks:
             start = head.spelled
@@ -200,8 +205,8 @@ class Downstream(Client):
                 head.spelled = start = relay.beginning(head, True, True)
         else:
             start = relay.beginning(head, knows_chunks, self.keep_alive)
-        self.recode = knows_chunks and head.length < 0
-        if self.recode:
+        self.recode = recode
+        if recode:
             body = chunks(body, done)
         names = names_of(exchange) if exchange.fell_back else exchange.answering.name
         self.transport.write(

@@ -18,7 +18,8 @@ from time import monotonic
 
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
-from crossfade.dataplane.observe import keep
+from crossfade.dataplane.observe import longer
+from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry
 from crossfade.dataplane.state import NEVER, ExchangeState
@@ -208,8 +209,8 @@ class Exchange(ExchangeState):
         self.status = head.status
         self.first_byte_at = now = monotonic()
         self.sent = len(body)
-        if self.route.prediction is not None:
-            keep(self, body)
+        if self.route.reader is not None:
+            self.said = longer(self.said, body)
         if self.answer_trailers:
             self.client.answer(head, body, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -223,8 +224,8 @@ class Exchange(ExchangeState):
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.sent += len(data)
-        if self.route.prediction is not None:
-            keep(self, data)
+        if self.route.reader is not None:
+            self.said = longer(self.said, data)
         if self.answer_trailers:
             self.client.answer_body(data, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -339,16 +340,26 @@ class Exchange(ExchangeState):
             return
         self.ended = True
         self.leave(broken=True)
-        plane = self.plane
+        if not now:
+            now = monotonic()
+        plane, assigned = self.plane, self.assigned
+        outcome: Outcome | None = None
         if self.repeating:
             plane.repeats.give_back()
-        if self.assigned is not None:
-            plane.active.discard(self)
-            plane.recorder.record(self, self.assigned, now or monotonic())
-        else:
+        if assigned is None:
             plane.recorder.refused(self.status, self.stages[-1])
-        if plane.access_log is not None:
-            plane.access_log.exchange(self)
+        else:
+            plane.active.discard(self)
+            if self.status != 200 or self.stages or assigned.limits:
+                outcome = self.outcome(now)
+                plane.recorder.record(outcome, assigned)
+            else:
+                plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key)
+                if self.route.reader is not None:
+                    outcome = self.outcome(now)
+                    plane.recorder.observe(outcome, assigned)
+        if plane.access_log is not None and plane.access_log.wants(self.status, self.stages):
+            plane.access_log.exchange(outcome or self.outcome(now))
         self.client.on_end(self)
-        if self.compared:
-            plane.mirrors.on_live(self)
+        if self.compared and outcome is not None:
+            plane.mirrors.on_live(self, outcome)

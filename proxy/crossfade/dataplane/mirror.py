@@ -24,6 +24,7 @@ from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import TESTER
 
 if TYPE_CHECKING:
+    from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.recorder import Recorder
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
@@ -205,7 +206,9 @@ class Mirrors:
         ):
             self.recorder.dropped("pairs", 1)
             return None
-        comparison = Comparison(self.recorder, exchange, assigned.backend, mirror, self.runtime.now)
+        comparison = Comparison(
+            self.recorder, exchange.route, exchange.key, assigned.backend, mirror, self.runtime.now
+        )
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
         exchange.compared = True
@@ -241,10 +244,10 @@ class Mirrors:
         MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
         return ""
 
-    def on_live(self, exchange: ExchangeState) -> None:
+    def on_live(self, exchange: ExchangeState, outcome: Outcome) -> None:
         """The client has the answer that copies of its request are compared with."""
         for comparison in self.waiting.pop(exchange, ()):
-            if comparison.on_live(exchange) and self.copy(exchange, comparison.champion, comparison, True):
+            if comparison.on_live(outcome) and self.copy(exchange, comparison.champion, comparison, True):
                 comparison.second = True
             comparison.join()
             self.forget_if_ended(comparison)

@@ -16,7 +16,7 @@ CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 @lru_cache(maxsize=4096)
 def framing(length: int, states_length: bool) -> bytes:
-    """The end of a request's head; `states_length`: where there is no body it says so."""
+    """The end of a request's head; `states_length`: Content-Length: 0 is written if there is no body."""
     if length == CHUNKED:
         return b"\r\n" + CHUNKED_LINE + b"\r\n"
     return b"\r\nContent-Length: %d\r\n\r\n" % length if length or states_length else b"\r\n\r\n"

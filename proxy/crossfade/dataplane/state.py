@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
+from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
@@ -76,6 +77,34 @@ class ExchangeState(Owner):
 
     def on_deadline(self, now: float) -> None:
         raise NotImplementedError
+
+    def outcome(self, ended_at: float) -> Outcome:
+        answered_by, endpoint = "", b""
+        if self.answer is not None and self.endpoint is not None:
+            answered_by, endpoint = self.answering.spec.name, self.endpoint.authority
+        return Outcome(
+            self.request_id,
+            self.client.peer,
+            self.head.start,
+            self.started,
+            ended_at,
+            self.status,
+            self.stages,
+            self.first_byte_at,
+            self.kept,
+            self.sent,
+            self.route if self.assigned is not None else None,
+            self.assigned,
+            self.key,
+            answered_by,
+            endpoint,
+            self.fell_back,
+            self.blamed,
+            self.abandoned,
+            self.slow,
+            self.early,
+            self.said,
+        )
 
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)
