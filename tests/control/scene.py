@@ -10,6 +10,7 @@ import msgspec
 from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
+from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.control.store import Store
 from crossfade.control.views import Decision, RolloutView
@@ -90,6 +91,7 @@ class FakeSeam:
     """Records what is published; counts are put in by the test. `before` looks on at each publish."""
 
     def __init__(self) -> None:
+        self.observations = LatestObservations()
         self.published: list[Snapshot] = []
         self.counts = Counts()
         self.before: Callable[[Snapshot], None] = lambda snapshot: None

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 
@@ -24,6 +25,8 @@ class WorkerStatus(msgspec.Struct):
 
 
 class Seam(Protocol):
+    observations: LatestObservations
+
     async def publish(self, snapshot: Snapshot) -> None:
         """Returns when every live worker serves from this snapshot."""
 

@@ -5,6 +5,7 @@ Rule: only that mode imports this module. A control process that has workers nev
 
 from __future__ import annotations
 
+from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.snapshot import Snapshot
@@ -15,11 +16,13 @@ from crossfade.workers.worker import status_of
 class DirectSeam:
     def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
+        self.observations = LatestObservations()
 
     async def publish(self, snapshot: Snapshot) -> None:
         self.plane.use(snapshot)
 
     def take(self) -> Counts:
+        self.observations.add(self.plane.recorder.take_observations())
         return self.plane.recorder.take()
 
     def workers(self) -> list[WorkerStatus]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
@@ -100,6 +101,7 @@ class WorkerPool:
         os.ftruncate(self.rates_fd, TABLE_BYTES)
         self.options = msgspec.structs.replace(options, rates_fd=self.rates_fd)
         self.table = table
+        self.observations = LatestObservations()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
         self.restarts = [0] * len(listening)
@@ -159,6 +161,7 @@ class WorkerPool:
             while True:
                 report = UPWARD.decode(await read_frame(reader))
                 self.table.add(report.counts)
+                self.observations.add(report.observations)
                 link.hear(report)
 
     async def supervise_link(self, link: WorkerLink) -> None:
