@@ -28,12 +28,12 @@ async def test_the_client_is_told(
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
-    monkeypatch.setattr(side, says, broken)
-    await client.send(get("/"))
-    answer = await client.answer()
+    with monkeypatch.context() as patched:
+        patched.setattr(side, says, broken)
+        await client.send(get("/"))
+        answer = await client.answer()
     assert answer.status == 500
     assert answer.field("x-crossfade-error") == b"internal/bug"
-    monkeypatch.undo()
     other = await harness.client()
     await other.send(get("/"))
     assert (await other.answer()).status == 200
