@@ -19,7 +19,7 @@ from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import NEVER, ExchangeState
 from crossfade.errors import FAILURES, RequestRefused, Stage
-from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_proxy, forwarding_of_client
+from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
 from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
 
