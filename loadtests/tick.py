@@ -22,6 +22,7 @@ from statistics import median
 
 from crossfade.config.load import load
 from crossfade.control.controller import Controller
+from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
 from crossfade.routing.snapshot import Snapshot
@@ -64,6 +65,7 @@ class Workers:
     """A seam without workers: it returns the counts that the bench has set."""
 
     def __init__(self) -> None:
+        self.observations = LatestObservations()
         self.counts = Counts()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:

@@ -33,16 +33,14 @@ from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
 from crossfade.control.store import Store, StoreError, path_of
-from crossfade.dataplane.listener import DataPlane
 from crossfade.dial import examine
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
 from crossfade.workers.handover import Handover, pid_of, take_over
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
-from crossfade.workers.pool import DirectSeam, WorkerPool
+from crossfade.workers.pool import WorkerPool
 from crossfade.workers.state_lock import LockedError, StateLock
 from crossfade.workers.tls import Credentials
-from crossfade.workers.worker import Worker
 
 log = logging.getLogger("crossfade")
 
@@ -266,6 +264,10 @@ class App:
             await self.controller.close()
 
     async def run_inline(self, config: Config, store: Store) -> None:
+        from crossfade.dataplane.listener import DataPlane  # here alone: with workers, it is not loaded
+        from crossfade.workers.direct import DirectSeam
+        from crossfade.workers.worker import Worker
+
         plane = DataPlane()
         plane.recorder.counts = self.counts
         self.controller = Controller(store, DirectSeam(plane), 1)

@@ -11,6 +11,7 @@ import msgspec
 from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
+from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
 from crossfade.control.viewing import Views
@@ -92,6 +93,7 @@ class FakeSeam:
     """Records what is published; counts are put in by the test. `before` looks on at each publish."""
 
     def __init__(self) -> None:
+        self.observations = LatestObservations()
         self.published: list[Snapshot] = []
         self.counts = Counts()
         self.before: Callable[[Snapshot], None] = lambda snapshot: None

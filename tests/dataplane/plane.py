@@ -18,8 +18,8 @@ from msgspec.structs import replace
 from crossfade.dataplane.endpoint import EndpointState
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.listener import DataPlane
+from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.recorder import Recorder
-from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
@@ -67,17 +67,21 @@ def sticky(kind: Any, name: str = "") -> tuple[Sticky, ...]:
     return (Sticky(kind, name),)
 
 
-class Witness(Recorder):
-    """A recorder that also remembers which exchanges it was told of."""
+class CountingRecorder(Recorder):
+    """A recorder that also counts how often it was told of an outcome."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.recorded: list[ExchangeState] = []
+        self.outcomes = 0
         self.refusals: list[tuple[int, Stage]] = []
 
-    def record(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
-        self.recorded.append(exchange)
-        super().record(exchange, assigned, ended_at)
+    def usual(self, assigned: AssignedBackend, *times_and_key: Any) -> None:
+        self.outcomes += 1
+        super().usual(assigned, *times_and_key)
+
+    def record(self, outcome: Outcome, assigned: AssignedBackend) -> None:
+        self.outcomes += 1
+        super().record(outcome, assigned)
 
     def refused(self, status: int, stage: Stage) -> None:
         self.refusals.append((status, stage))
@@ -90,9 +94,10 @@ class Harness:
     port: int
 
     def __init__(self) -> None:
-        self.recorder = Recorder() if COMPILED else Witness()
+        self.recorder = Recorder() if COMPILED else CountingRecorder()
         self.plane = DataPlane(None, self.recorder)
         self.seen: list[Exchange] = []
+        self.outcomes: Counter[Exchange] = Counter()  # how often each was recorded
         self.backends: dict[str, ScriptedBackend] = {}
         self.specs: dict[str, Backend] = {}
         self.wires: list[Wire] = []
@@ -185,11 +190,7 @@ class Harness:
     @property
     def accepted(self) -> list[Exchange]:
         """All exchanges that there were, in order."""
-        return self.seen if isinstance(self.recorder, Witness) else pytest.skip(REASON)
-
-    @property
-    def witness(self) -> Witness:
-        return self.recorder if isinstance(self.recorder, Witness) else pytest.skip(REASON)
+        return self.seen if isinstance(self.recorder, CountingRecorder) else pytest.skip(REASON)
 
     async def cell(self, backend: str, route: str = "churn") -> Cell:
         """What is counted of one backend's answers to clients, taken once nothing is under way."""
@@ -231,21 +232,28 @@ class Harness:
             loads = {e.authority: (e.in_flight, e.idle) for e in state.endpoints.values()}
             assert state.in_flight == 0
             assert loads == dict.fromkeys(loads, (0, []))
-        if isinstance(self.recorder, Witness):  # law 1
-            outcomes = Counter(map(id, self.recorder.recorded))
+        if isinstance(self.recorder, CountingRecorder):  # law 1
             for exchange in self.seen:
                 assert exchange.ended
-                assert outcomes[id(exchange)] == (0 if exchange.assigned is None else 1)
+                assert self.outcomes[exchange] == (0 if exchange.assigned is None else 1)
+            assert self.recorder.outcomes == self.outcomes.total()
             assert len(self.recorder.refusals) >= sum(e.assigned is None for e in self.seen)
 
 
 def accepted_by(harness: Harness) -> type[Exchange]:
-    """An Exchange that tells the stage of each request that was accepted."""
+    """An Exchange that tells the harness of each request that was accepted, and how often it was recorded."""
+    assert isinstance(harness.recorder, CountingRecorder)
+    recorder: CountingRecorder = harness.recorder
 
     class Accepted(Exchange):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             harness.seen.append(self)
+
+        def finish(self, now: float = 0.0) -> None:
+            before = recorder.outcomes
+            super().finish(now)
+            harness.outcomes[self] += recorder.outcomes - before
 
     return Accepted
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from crossfade.dataplane import relay
 from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.exchange import Exchange
+from crossfade.dataplane.upstream import Upstream
 from crossfade.http1.head import RequestHead
 from tests.build import interpreted
 from tests.dataplane.plane import Harness, route
@@ -21,17 +21,19 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
-@pytest.mark.parametrize("place", ["request", "client_head"])
-async def test_the_client_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+@pytest.mark.parametrize(("side", "says"), [(Upstream, "ask"), (Downstream, "answer")])
+async def test_the_client_is_told(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, side: type, says: str
+) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
-    monkeypatch.setattr(relay, place, broken)
-    await client.send(get("/"))
-    answer = await client.answer()
+    with monkeypatch.context() as patched:
+        patched.setattr(side, says, broken)
+        await client.send(get("/"))
+        answer = await client.answer()
     assert answer.status == 500
     assert answer.field("x-crossfade-error") == b"internal/bug"
-    monkeypatch.undo()
     other = await harness.client()
     await other.send(get("/"))
     assert (await other.answer()).status == 200

@@ -220,7 +220,7 @@ async def test_where_nobody_asks_nothing_is_compared(harness: Harness, predictio
     cell = await compared(harness, said(YES), said(NO), prediction=prediction, mirrors=noisy())
     assert (cell.pairs, cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
-    (exchange,) = harness.witness.recorded
+    (exchange,) = harness.accepted
     assert not exchange.compared
 
 

@@ -109,5 +109,5 @@ async def test_the_answer_of_the_fallback_is_not_the_challenger_s(harness: Harne
 async def test_nothing_is_kept_of_answers_where_nobody_asks(harness: Harness) -> None:
     cell = await asked(harness, answering(ok(b'{"out": {"p": 0.25}}')))
     assert (cell.scores, dropped(harness)) == (Scores(), {})
-    (exchange,) = harness.witness.recorded
+    (exchange,) = harness.accepted
     assert exchange.said == b""

@@ -19,6 +19,7 @@ from contextlib import closing, suppress
 
 from crossfade.config.load import load
 from crossfade.control.controller import Controller
+from crossfade.control.observations import LatestObservations
 from crossfade.control.refusal import Refused
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
@@ -54,6 +55,7 @@ def exposure_of(snapshot: Snapshot) -> tuple[int, int]:
 
 class PipeSeam:
     def __init__(self, fd: int) -> None:
+        self.observations = LatestObservations()
         self.fd = fd
         self.snapshot: Snapshot | None = None
 

@@ -7,7 +7,9 @@ import socket
 
 import uvloop
 
-from crossfade.workers.messages import DOWNWARD, Drain, read_frame, write_frame
+from crossfade.stats.counts import Counts
+from crossfade.stats.observation import Observation
+from crossfade.workers.messages import DOWNWARD, ENCODER, UPWARD, Drain, Report, read_frame, write_frame
 
 
 def test_what_is_written_arrives() -> None:
@@ -38,3 +40,15 @@ def test_a_side_that_is_gone_breaks_nobody() -> None:
         write_frame(writer, Drain(2.5))
 
     uvloop.run(alone())
+
+
+def test_observations_come_up_beside_the_counts() -> None:
+    labels: list[bool | int | float | str | None] = [None, True, -3, 0.5, "low", 2**63 - 1]
+    seen = [
+        Observation("abc", 1.5, "churn", "v2", "v1", 3, 2**64 - 1, 0.25, label, ("DE", ""))
+        for label in labels
+    ]
+    report = Report(1, Counts(refused={"404:no_route": 1}), 2, 0.0, {"v2": 1}, seen)
+    arrived = UPWARD.decode(ENCODER.encode(report))
+    assert arrived == report
+    assert [type(o.label) for o in arrived.observations] == [type(label) for label in labels]

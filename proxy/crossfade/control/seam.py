@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 
@@ -25,6 +26,8 @@ class WorkerStatus(msgspec.Struct):
 
 
 class Seam(Protocol):
+    observations: LatestObservations
+
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         """Send it to every worker. The future ends when all that live serve from it; nobody has to await it."""
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from crossfade.errors import FAILURES, Source
+from crossfade.dataplane.outcome import Outcome, is_failure
+from crossfade.errors import FAILURES, Stage
 
 if TYPE_CHECKING:
-    from crossfade.dataplane.state import ExchangeState
     from crossfade.errors import RequestRefused
     from crossfade.routing.snapshot import AccessLog
 
@@ -71,41 +71,33 @@ class Line(msgspec.Struct):
 ENCODE = msgspec.json.Encoder().encode
 
 
-def is_failure(exchange: ExchangeState) -> bool:
-    """Did a model or the proxy fail, even if the client saw nothing of it?"""
-    if exchange.status >= 500 or not exchange.stages:
-        return exchange.status >= 500
-    return any(FAILURES[stage].source is Source.UPSTREAM for stage in exchange.stages)
-
-
-def line_of(exchange: ExchangeState, query: bool) -> Line:
-    head = exchange.head
-    duration = monotonic() - exchange.started
+def line_of(outcome: Outcome, query: bool) -> Line:
+    request, assigned, route = outcome.request, outcome.assigned, outcome.route
+    duration = outcome.ended_at - outcome.started_at
     line = Line(
         datetime.fromtimestamp(time() - duration, UTC),
-        exchange.request_id.decode("ascii"),
-        exchange.client.peer.decode("ascii"),
-        head.method[:LONGEST_METHOD].decode("ascii"),
-        (head.target if query else head.path)[:LONGEST_TARGET].decode("ascii"),
+        outcome.request_id.decode("ascii"),
+        outcome.client.decode("ascii"),
+        request.method[:LONGEST_METHOD].decode("ascii"),
+        (request.target if query else request.path)[:LONGEST_TARGET].decode("ascii"),
     )
-    line.status = exchange.status
-    if exchange.stages:
-        line.failures = tuple(map(SOURCES.__getitem__, exchange.stages))
-    line.bytes_in = exchange.kept
-    line.bytes_out = exchange.sent
+    line.status = outcome.status
+    if outcome.stages:
+        line.failures = tuple(map(SOURCES.__getitem__, outcome.stages))
+    line.bytes_in = outcome.bytes_in
+    line.bytes_out = outcome.bytes_out
     line.duration = round(duration, 6)
-    if exchange.assigned is None:
+    if assigned is None or route is None:
         return line
-    route = exchange.route
     line.route = route.spec.name
-    line.backend = exchange.assigned.backend
-    line.role = exchange.assigned.role
+    line.backend = assigned.backend
+    line.role = assigned.role
     line.ledger_version = route.version
-    line.keyed = exchange.key is not None
-    if exchange.answer is not None and exchange.endpoint is not None:
-        line.answered_by = exchange.answering.spec.name
-        line.endpoint = exchange.endpoint.authority.decode("ascii")
-        line.first_byte = round(exchange.first_byte_at - exchange.started, 6)
+    line.keyed = outcome.key is not None
+    if outcome.answered_by:
+        line.answered_by = outcome.answered_by
+        line.endpoint = outcome.endpoint.decode("ascii")
+        line.first_byte = round(outcome.first_byte_at - outcome.started_at, 6)
     return line
 
 
@@ -123,10 +115,12 @@ class AccessLogger:
         self.thread = Thread(target=self.file.write_all, args=(self.batches,), name="access-log", daemon=True)
         self.thread.start()
 
-    def exchange(self, exchange: ExchangeState) -> None:
-        """At the end of each exchange."""
-        if random() < self.spec.sample or is_failure(exchange):
-            self.add(line_of(exchange, self.spec.query))
+    def wants(self, status: int, stages: tuple[Stage, ...]) -> bool:
+        """Asked once at the end of each exchange: is it in the sample, or did something fail?"""
+        return random() < self.spec.sample or is_failure(status, stages)
+
+    def exchange(self, outcome: Outcome) -> None:
+        self.add(line_of(outcome, self.spec.query))
 
     def refusal(self, refusal: RequestRefused, client: bytes, request_id: bytes) -> None:
         """Of what never became an exchange."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 from random import random
 from typing import TYPE_CHECKING
 
-from crossfade.dataplane.observe import PredictedClass, decision_in
+from crossfade.routing.answers import PredictedClass
 from crossfade.routing.ledger import BUCKETS
 from crossfade.stats.pairs import Pair
 
 if TYPE_CHECKING:
+    from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.recorder import Recorder
-    from crossfade.dataplane.state import ExchangeState
+    from crossfade.routing.router import CompiledRoute
     from crossfade.routing.snapshot import Mirror
 
 BEGUN = 256  # pairs begun in the time of one report, for each route of each worker
@@ -35,11 +36,17 @@ class Comparison:
     ended = False
 
     def __init__(
-        self, recorder: Recorder, exchange: ExchangeState, champion: str, mirror: Mirror, now: float
+        self,
+        recorder: Recorder,
+        route: CompiledRoute,
+        key: int | None,
+        champion: str,
+        mirror: Mirror,
+        now: float,
     ) -> None:
         self.recorder = recorder
-        self.route = exchange.route
-        self.key = exchange.key
+        self.route = route
+        self.key = key
         self.champion, self.challenger = champion, mirror.to
         self.chance = mirror.noise / BUCKETS
         self.twice = random() < self.chance
@@ -52,12 +59,12 @@ class Comparison:
             self.copied = found
             self.join()
 
-    def on_live(self, exchange: ExchangeState) -> bool:
+    def on_live(self, outcome: Outcome) -> bool:
         """The client has its answer, the champion's if that answered. Whether the champion is to be asked again."""
         if self.ended:
             return False
-        failed = exchange.fell_back or exchange.blamed
-        found = self.decided(0 if failed else exchange.status, exchange.said)
+        failed = outcome.fell_back or outcome.blamed
+        found = self.decided(0 if failed else outcome.status, outcome.said)
         self.live = found
         return found is not None and self.twice
 
@@ -66,10 +73,10 @@ class Comparison:
         self.join()
 
     def read(self, status: int, said: bytes | None) -> PredictedClass | None:
-        prediction = self.route.prediction
-        if status != 200 or said is None or prediction is None:
+        reader = self.route.reader
+        if status != 200 or said is None or reader is None:
             return None
-        return decision_in(prediction, said)
+        return reader.decision(reader.read(said))
 
     def decided(self, status: int, said: bytes | None) -> PredictedClass | None:
         """The decision in one of the two answers; without one there is no pair."""

@@ -15,13 +15,13 @@ from typing import Final
 from crossfade.dataplane import half_close, relay
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
+from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
-from crossfade.dataplane.state import NEVER
-from crossfade.dataplane.upstream import Owner
+from crossfade.dataplane.state import NEVER, ExchangeState
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
-from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
-from crossfade.http1.head import CHUNKED, RequestHead, parse_request
+from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
+from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -47,6 +47,7 @@ class Downstream(Client):
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
+        self.recode = False  # the answer's chunks are of our framing
         self.keep_alive = True
         self.writable = True
         self.lingering = False
@@ -179,14 +180,68 @@ class Downstream(Client):
 
     # ── answers ───────────────────────────────────────────────────────────────────────────────
 
-    def write(self, data: bytes) -> None:
-        self.transport.write(data)
+    def answer_continue(self) -> None:
+        self.transport.write(relay.CONTINUE)
 
-    def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
-        """An answer of the proxy's own, to the request at hand."""
+    def answer_interim(self, head: ResponseHead) -> None:
+        if self.exchange is not None and self.exchange.head.start.is_http11:
+            self.transport.write(relay.interim_head(head))
+
+    def answer(self, head: ResponseHead, body: bytes, done: bool) -> None:
+        """Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each."""
+        exchange = self.exchange
+        assert exchange is not None
+        knows_chunks = exchange.head.start.is_http11
+        recode = False
+        if head.length < 0:
+            recode = knows_chunks
+            if not knows_chunks:
+                self.keep_alive = False
         if self.reader is not None or self.plane.draining:
             self.keep_alive = False
-        self.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
+        if self.keep_alive and knows_chunks:
+            start = head.spelled
+            if not start:
+                head.spelled = start = relay.beginning(head, True, True)
+        else:
+            start = relay.beginning(head, knows_chunks, self.keep_alive)
+        self.recode = recode
+        if recode:
+            body = chunks(body, done)
+        names = names_of(exchange) if exchange.fell_back else exchange.answering.name
+        self.transport.write(
+            b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
+            % (start, exchange.request_id, names, body)
+        )
+
+    def answer_body(self, data: bytes, done: bool) -> None:
+        if self.recode:
+            data = chunks(data, done)
+        if data:
+            self.transport.write(data)
+
+    def answer_trailers(self, trailers: bytes) -> None:
+        if self.recode:
+            self.transport.write(chunks(b"", True, trailers))
+
+    def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
+        if self.reader is not None or self.plane.draining:
+            self.keep_alive = False
+        if self.exchange is not None and not self.exchange.head.start.is_http11:
+            self.keep_alive = False  # it reads to the connection's end, as nothing promises another answer
+        self.transport.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
+
+    def cut(self) -> None:
+        self.abort()
+
+    def expect_no_other_request(self) -> None:
+        self.keep_alive = False
+
+    def become_tunnel(self, head: ResponseHead, protocol: bytes) -> bytes:
+        exchange = self.exchange
+        assert exchange is not None
+        self.tunnelled = True  # and keeps its exchange: a client with one is one that a drain waits for
+        return relay.switching_head(head, protocol, names_of(exchange), exchange.request_id)
 
     def refuse(self, refusal: RequestRefused) -> None:
         """An answer to what never became, or no longer is, an exchange of a backend's."""
@@ -218,9 +273,6 @@ class Downstream(Client):
 
     def is_idle(self) -> bool:
         return self.exchange is None
-
-    def become_tunnel(self) -> None:
-        self.tunnelled = True  # and keeps its exchange: a client with one is one that a drain waits for
 
     def after_answer(self) -> None:
         """The next request, or the end of the connection."""
@@ -286,9 +338,14 @@ class Downstream(Client):
         """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        if not half_close.may_stay(self, self.exchange):
+        question = None
+        if self.reader is None and self.transport.can_write_eof():
+            question = half_close.question(self.exchange, self.recode)
+        if question is None:
             self.abort()
             return False
+        if question:
+            self.transport.write(question)
         self.half_closed = True
         if self.exchange is None and self.writable:
             self.read_pipelined()
@@ -311,3 +368,11 @@ class Downstream(Client):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.abandon(FAILURES[Stage.CLIENT_LEFT])
+
+
+def names_of(exchange: ExchangeState) -> bytes:
+    """The backend that answers, and the one it answers for: or nobody could count moves."""
+    answering = exchange.answering.name
+    if not exchange.fell_back or exchange.assigned is None:
+        return answering
+    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.assigned.backend.encode())

@@ -16,18 +16,17 @@ from collections.abc import Sequence
 from random import random
 from time import monotonic
 
-from crossfade.dataplane import relay
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
-from crossfade.dataplane.observe import keep
+from crossfade.dataplane.observe import longer
+from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry
 from crossfade.dataplane.state import NEVER, ExchangeState
-from crossfade.dataplane.tunnel import Tunnel, ask, granted
+from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import FAILURES, Failure, RequestRefused, Stage
-from crossfade.http1.framing import chunks
-from crossfade.http1.head import CHUNKED, ResponseHead
+from crossfade.http1.head import ResponseHead
 from crossfade.routing.balance import pick
 from crossfade.routing.router import CompiledRoute, matching, need_body
 
@@ -58,7 +57,7 @@ class Exchange(ExchangeState):
         if not self.inspecting:
             self.decide(candidates)
         if self.head.expects_continue and not done and not self.ended:
-            self.client.write(relay.CONTINUE)  # and not before a refusal: nobody would read the body
+            self.client.answer_continue()  # and not before a refusal: nobody would read the body
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
@@ -74,19 +73,13 @@ class Exchange(ExchangeState):
         if self.replayable:
             self.hold(data)
         if self.upstream is not None:
-            self.send_on(self.upstream, data, done)
+            self.upstream.send(data, done, self.trailers)
+            if self.answer is not None:
+                self.idle_from_now()
+            elif done:
+                self.await_first_byte()
         if done and self.route.mirrors:
             self.plane.mirrors.send(self)
-
-    def send_on(self, upstream: Upstream, data: bytes, done: bool) -> None:
-        if self.framing == CHUNKED:
-            upstream.transport.write(chunks(data, done, self.trailers))
-        elif data:
-            upstream.transport.write(data)
-        if self.answer is not None:
-            self.idle_from_now()
-        elif done:
-            self.await_first_byte()
 
     def hold(self, data: bytes) -> None:
         """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
@@ -121,8 +114,8 @@ class Exchange(ExchangeState):
         if route.fallback is not None:
             self.fallback = plane.backends[route.fallback]
         plane.active.add(self)
-        if head.upgrade is not None or head.takes_trailers:
-            ask(self)
+        if head.upgrade is not None:
+            validate_upgrade(self)
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
         self.place(plane.backends[self.assigned.backend])
@@ -167,19 +160,12 @@ class Exchange(ExchangeState):
             self.on_upstream_failed(Stage.BUG)
 
     def send(self, upstream: Upstream) -> None:
-        """The head, spelled anew, and what is here of the body."""
-        assert self.endpoint is not None
+        """The request, with what is here of its body."""
         self.upstream = upstream
-        head = self.head
         body = self.body if self.more is None else self.whole_body()
-        self.framing = head.length if self.trailers or not self.request_done else len(body)
-        if self.framing == CHUNKED:
-            body = chunks(body, self.request_done, self.trailers)
         if not self.client.reading:
             self.client.set_reading(True)
-        upstream.owner = self
-        message = relay.request(self, self.endpoint.authority, self.framing, body)
-        upstream.transport.write(message)  # may stop the client again at once
+        upstream.ask(self, body)  # may stop the client again at once
         if self.request_done:
             self.await_first_byte()
         elif self.kept > self.route.inspect_limit:
@@ -199,19 +185,18 @@ class Exchange(ExchangeState):
     # ── the answer comes back ─────────────────────────────────────────────────────────────────
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
-        first = granted(self, head)
-        if not first:
+        if not is_granted(self, head):
             return False
         tunnel = Tunnel(self, self.plane, self.plane.tunnels)
-        self.client.become_tunnel()
+        first = self.client.become_tunnel(head, self.head.upgrade or b"")
         self.finish()
         tunnel.open(first + rest)
         return True
 
     def on_interim(self, head: ResponseHead) -> None:
-        """1xx go on to clients that know them; 100 was answered here already."""
-        if head.status != 100 and self.head.start.is_http11:
-            self.client.write(relay.interim_head(head))
+        """1xx go on to the client; 100 was answered here already."""
+        if head.status != 100:
+            self.client.answer_interim(head)
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
@@ -223,23 +208,15 @@ class Exchange(ExchangeState):
                 return
         self.status = head.status
         self.first_byte_at = now = monotonic()
-        client = self.client
-        knows_chunks = self.head.start.is_http11
         self.sent = len(body)
-        if head.length < 0:
-            self.recode = knows_chunks
-            if not knows_chunks:
-                client.keep_alive = False
-        if not self.request_done or self.plane.draining:
-            client.keep_alive = False
-        names = relay.names(self) if self.fell_back else self.answering.name
-        start = relay.client_head(head, knows_chunks, client.keep_alive, names, self.request_id)
-        if self.route.prediction is not None:
-            keep(self, body)
-        if self.recode:
-            body = chunks(body, done, self.answer_trailers)
+        if self.route.reader is not None:
+            self.said = longer(self.said, body)
+        if self.answer_trailers:
+            self.client.answer(head, body, False)
+            self.client.answer_trailers(self.answer_trailers)
+        else:
+            self.client.answer(head, body, done)
         self.answer = head
-        client.transport.write(start + body)
         if done:
             self.finish(now)
         else:
@@ -247,12 +224,13 @@ class Exchange(ExchangeState):
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.sent += len(data)
-        if self.route.prediction is not None:
-            keep(self, data)
-        if self.recode:
-            data = chunks(data, done, self.answer_trailers)
-        if data:
-            self.client.write(data)
+        if self.route.reader is not None:
+            self.said = longer(self.said, data)
+        if self.answer_trailers:
+            self.client.answer_body(data, False)
+            self.client.answer_trailers(self.answer_trailers)
+        else:
+            self.client.answer_body(data, done)
         if done:
             self.finish()
         else:
@@ -313,23 +291,19 @@ class Exchange(ExchangeState):
     def fail(self, failure: Failure) -> None:
         """The proxy answers itself."""
         self.status = failure.status
-        if (
-            not self.head.start.is_http11
-        ):  # it reads to the connection's end, as nothing promises another answer
-            self.client.keep_alive = False
         self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
         self.finish()
 
     def cut(self, failure: Failure) -> None:
         """Half an answer is out: end the connection so that it cannot look complete (law 8)."""
         self.blame(failure)
-        self.client.abort()
+        self.client.cut()
         self.finish()
 
     def on_deadline(self, now: float) -> None:
         """The sweep found the deadline passed."""
         if self.client_stalls:
-            self.client.abort()
+            self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
         elif self.upstream is not None and not self.request_done and self.client.reading:
             self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # it is the client who is slow (law 6)
@@ -366,16 +340,26 @@ class Exchange(ExchangeState):
             return
         self.ended = True
         self.leave(broken=True)
-        plane = self.plane
+        if not now:
+            now = monotonic()
+        plane, assigned = self.plane, self.assigned
+        outcome: Outcome | None = None
         if self.repeating:
             plane.repeats.give_back()
-        if self.assigned is not None:
-            plane.active.discard(self)
-            plane.recorder.record(self, self.assigned, now or monotonic())
-        else:
+        if assigned is None:
             plane.recorder.refused(self.status, self.stages[-1])
-        if plane.access_log is not None:
-            plane.access_log.exchange(self)
+        else:
+            plane.active.discard(self)
+            if self.status != 200 or self.stages or assigned.limits:
+                outcome = self.outcome(now)
+                plane.recorder.record(outcome, assigned)
+            else:
+                plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key)
+                if self.route.reader is not None:
+                    outcome = self.outcome(now)
+                    plane.recorder.observe(outcome, assigned)
+        if plane.access_log is not None and plane.access_log.wants(self.status, self.stages):
+            plane.access_log.exchange(outcome or self.outcome(now))
         self.client.on_end(self)
-        if self.compared:
-            plane.mirrors.on_live(self)
+        if self.compared and outcome is not None:
+            plane.mirrors.on_live(self, outcome)

@@ -24,7 +24,7 @@ from crossfade.dataplane import relay
 if TYPE_CHECKING:
     import asyncio
 
-    from crossfade.dataplane.client import Client
+    from crossfade.dataplane.flow import Flow
     from crossfade.dataplane.state import ExchangeState
 
 LOOK = 0.05  # seconds between looks at a connection of which only one half is open
@@ -32,26 +32,23 @@ LEADING_ZERO = b"0"  # RFC 9112 section 7.1: chunk-size = 1*HEXDIG, and last-chu
 TCP_CLOSE = 7  # tcpi_state of a connection that was reset, in Linux's tcp_states.h
 
 
-def may_stay(client: Client, exchange: ExchangeState | None) -> bool:
-    """Ask whether it is still there; False if that cannot be, or cannot be asked."""
-    if client.reader is not None or not client.transport.can_write_eof():
-        return False
+def question(exchange: ExchangeState | None, recode: bool) -> bytes | None:
+    """What asks whether the client is still there: nothing where that need not be asked, None where it cannot be.
+
+    `recode`: the answer goes out in chunks of ours.
+    """
     if exchange is None:
-        return True
+        return b""
     if exchange.answer is None:
-        if not exchange.head.start.is_http11:
-            return False
-        client.write(relay.CONTINUE)
-    elif exchange.recode:
-        client.write(LEADING_ZERO)
-    return True
+        return relay.CONTINUE if exchange.head.start.is_http11 else None
+    return LEADING_ZERO if recode else b""
 
 
-def watch_for_reset(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+def watch_for_reset(client: Flow, loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(LOOK, look, client, loop)
 
 
-def look(client: Client, loop: asyncio.AbstractEventLoop) -> None:
+def look(client: Flow, loop: asyncio.AbstractEventLoop) -> None:
     """While nothing is read, the event loop does not notice a reset; nobody may write for long."""
     if client.transport.is_closing():
         return
@@ -61,7 +58,7 @@ def look(client: Client, loop: asyncio.AbstractEventLoop) -> None:
         watch_for_reset(client, loop)
 
 
-def is_gone(client: Client) -> bool:
+def is_gone(client: Flow) -> bool:
     sock = client.transport.get_extra_info("socket")
     try:
         return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE)

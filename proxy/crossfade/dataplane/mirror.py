@@ -12,11 +12,11 @@ from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from crossfade.dataplane import relay
 from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
 from crossfade.dataplane.observe import longer
-from crossfade.dataplane.upstream import Owner, Upstream
+from crossfade.dataplane.owner import Owner
+from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import ResponseHead
 from crossfade.routing.balance import pick
@@ -24,6 +24,7 @@ from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import TESTER
 
 if TYPE_CHECKING:
+    from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.recorder import Recorder
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
@@ -62,12 +63,16 @@ class MirrorCopy(Owner):
         self.state = state
         self.endpoint = endpoint
         self.request_done = True
-        self.answer_trailers = b""
+        self.trailers = self.answer_trailers = b""
         self.head = exchange.head
+        self.request_id, self.trace_id, self.forwarded_lines = (
+            exchange.request_id,
+            exchange.trace_id,
+            exchange.forwarded_lines,
+        )
         self.route = exchange.route
         self.key = exchange.key
-        body = exchange.whole_body()
-        self.data = relay.request(exchange, endpoint.authority, len(body), body, MARK)
+        self.body = exchange.whole_body()
         self.started = monotonic()
         self.deadline = self.started + state.backend.first_byte_timeout
         self.upstream: Upstream | None = None
@@ -81,7 +86,7 @@ class MirrorCopy(Owner):
         self.mirrors.copies.add(self)
         self.state.backend.in_flight += 1
         self.endpoint.in_flight += 1
-        self.state.bytes_held += len(self.data)
+        self.state.bytes_held += len(self.body)
         upstream = self.endpoint.take()
         if upstream is None:
             self.runtime.spawn(self.open())
@@ -102,8 +107,7 @@ class MirrorCopy(Owner):
 
     def send(self, upstream: Upstream) -> None:
         self.upstream = upstream
-        upstream.owner = self
-        upstream.transport.write(self.data)
+        upstream.ask(self, self.body, MARK)
 
     def on_interim(self, head: ResponseHead) -> None:
         """Of no interest to a copy."""
@@ -141,7 +145,7 @@ class MirrorCopy(Owner):
         mirrors.copies.discard(self)
         state.backend.in_flight -= 1
         self.endpoint.in_flight -= 1
-        state.bytes_held -= len(self.data)
+        state.bytes_held -= len(self.body)
         upstream, self.upstream = self.upstream, None
         if upstream is not None and upstream.owner is self:
             upstream.close()
@@ -202,7 +206,9 @@ class Mirrors:
         ):
             self.recorder.dropped("pairs", 1)
             return None
-        comparison = Comparison(self.recorder, exchange, assigned.backend, mirror, self.runtime.now)
+        comparison = Comparison(
+            self.recorder, exchange.route, exchange.key, assigned.backend, mirror, self.runtime.now
+        )
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
         exchange.compared = True
@@ -238,10 +244,10 @@ class Mirrors:
         MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
         return ""
 
-    def on_live(self, exchange: ExchangeState) -> None:
+    def on_live(self, exchange: ExchangeState, outcome: Outcome) -> None:
         """The client has the answer that copies of its request are compared with."""
         for comparison in self.waiting.pop(exchange, ()):
-            if comparison.on_live(exchange) and self.copy(exchange, comparison.champion, comparison, True):
+            if comparison.on_live(outcome) and self.copy(exchange, comparison.champion, comparison, True):
                 comparison.second = True
             comparison.join()
             self.forget_if_ended(comparison)

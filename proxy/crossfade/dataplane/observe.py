@@ -1,33 +1,29 @@
-"""What answers say: the score and the decision in an answer, read once the client has it.
+"""What answers say, read once the client has them: scores for the counts, and observations.
 
-Rule: of an answer, so many bytes are kept; of each route, so many answers are read in the time of one report, as they
-come, on both sides together, so that what is left out has nothing to do with the sides. Each that is not
-read is counted with the reason. An answer of the fallback says nothing of the backend that was assigned.
+Limits: 64 KiB of an answer; for each route of a worker and report, 256 answers scored and 64 observed, all
+backends together, in the order in which they come. So what is skipped does not depend on the backend, and
+the comparison stays unbiased. Each answer that is skipped is counted with the reason. The fallback's answer
+gives an observation, but no score for the backend assigned.
 """
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any
 
-from crossfade.routing.key import decode_json, json_field
-from crossfade.stats.counts import Cell
+from crossfade.stats.observation import Observation
 from crossfade.stats.scores import bucket_of_score
 
 if TYPE_CHECKING:
-    from crossfade.dataplane.state import ExchangeState
-    from crossfade.routing.snapshot import Prediction
+    from crossfade.dataplane.outcome import Outcome
+    from crossfade.routing.answers import AnswerReader, PredictedClass
+    from crossfade.routing.router import AssignedBackend, CompiledRoute
+    from crossfade.stats.counts import Cell
 
 LARGEST = 65_536  # bytes of an answer that is read
-LARGEST_SCORE = 1e300  # what is not below it, as NaN is not, is no score
-LONGEST_LABEL = 256  # characters
-READ = 256  # answers read in the time of one report, for each route of each worker
-
-PredictedClass = bool | int | float | str  # yes or no, or a label
-
-
-def keep(exchange: ExchangeState, data: bytes) -> None:
-    """One more part of the answer's body; of one that is too large nothing is kept."""
-    exchange.said = longer(exchange.said, data)
+READ = 256  # answers scored for each route of each worker and report
+OBSERVED = 64  # observations for each route of each worker and report
+LARGEST_INT = 2**63  # what a report can carry
 
 
 def longer(said: bytes | None, data: bytes) -> bytes | None:
@@ -35,39 +31,92 @@ def longer(said: bytes | None, data: bytes) -> bytes | None:
     return said + data if said is not None and len(said) + len(data) <= LARGEST else None
 
 
-def observe(exchange: ExchangeState, cell: Cell, read: int) -> str:
-    """Put the score into the cell, `read` answers of this route having been read; or the reason why not."""
-    prediction = exchange.route.prediction
-    if prediction is None or not prediction.score or exchange.status // 100 != 2 or exchange.fell_back:
+class AnswerLog:
+    """What was read of answers since the last report."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, int] = {}  # answers, by route
+        self.observed: dict[str, int] = {}
+        self.observations: list[Observation] = []
+        self.dropped = 0  # observations that there was no room for
+
+    def begin_report(self) -> int:
+        """The limits begin anew. Returns how many observations were dropped."""
+        self.read.clear()
+        self.observed.clear()
+        dropped, self.dropped = self.dropped, 0
+        return dropped
+
+    def take(self) -> list[Observation]:
+        taken, self.observations = self.observations, []
+        return taken
+
+    def add(self, outcome: Outcome, assigned: AssignedBackend, cell: Cell) -> str:
+        """Read the answer; why that was not possible, or an empty string."""
+        route = outcome.route
+        reader = route.reader if route is not None else None
+        if route is None or reader is None:
+            return ""
+        name, answered = cell.route, outcome.status // 100 == 2
+        read = self.read.get(name, 0)
+        scored = answered and reader.scores and not outcome.fell_back
+        if scored and read >= READ:
+            return "answers"
+        has_room = self.observed.get(name, 0) < OBSERVED
+        if not scored:
+            self.read[name] = read + 1
+        if answered and not has_room:
+            self.dropped += 1
+        if not answered or not (scored or has_room):
+            return ""
+        if outcome.said is None:
+            return "body_size"
+        content = reader.read(outcome.said)
+        score = reader.score(content)
+        if has_room:
+            self.observe(outcome, assigned, route, reader, score, content)
+        if not scored:
+            return ""
+        if score is None:
+            return "no_score"
+        self.read[name] = read + 1
+        if outcome.key is None:
+            cell.scores.add(score)
+        else:
+            cell.keyed_scores.append((outcome.key, bucket_of_score(score)))
         return ""
-    if read >= READ:
-        return "answers"
-    if exchange.said is None:
-        return "body_size"
-    score = score_in(decode_json(exchange.said), prediction)
-    if score is None:
-        return "no_score"
-    if exchange.key is None:
-        cell.scores.add(score)
-    else:
-        cell.keyed_scores.append((exchange.key, bucket_of_score(score)))
-    return ""
+
+    def observe(
+        self,
+        outcome: Outcome,
+        assigned: AssignedBackend,
+        route: CompiledRoute,
+        reader: AnswerReader,
+        score: float | None,
+        content: Any,
+    ) -> None:
+        label = storable(reader.label(content))
+        if score is None and label is None:
+            return
+        name = route.spec.name
+        self.observed[name] = self.observed.get(name, 0) + 1
+        self.observations.append(
+            Observation(
+                outcome.request_id.decode("ascii"),
+                time(),
+                name,
+                assigned.backend,
+                outcome.answered_by,
+                route.version,
+                outcome.key,
+                None if score is None else float(score),
+                label,
+                reader.segment(content),
+            )
+        )
 
 
-def score_in(answer: Any, prediction: Prediction) -> float | None:
-    score = json_field(answer, prediction.score)
-    if isinstance(score, bool) or not isinstance(score, int | float):
+def storable(label: PredictedClass | None) -> PredictedClass | None:
+    if isinstance(label, int) and not -LARGEST_INT <= label < LARGEST_INT:
         return None
-    return score if -LARGEST_SCORE < score < LARGEST_SCORE else None  # an int may be larger than any float
-
-
-def decision_in(prediction: Prediction, said: bytes) -> PredictedClass | None:
-    """Yes or no where scores have a threshold, else the label; None where the answer does not tell."""
-    answer = decode_json(said)
-    if prediction.decision is not None:
-        score = score_in(answer, prediction)
-        return None if score is None else score >= prediction.decision
-    label = json_field(answer, prediction.label)
-    if isinstance(label, str):
-        return label if len(label) <= LONGEST_LABEL else None
-    return label if isinstance(label, bool | int | float) else None
+    return label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crossfade.dataplane.observe import observe
+from crossfade.dataplane.observe import AnswerLog
 from crossfade.scale import RECENT_KEPT
 from crossfade.stats.counts import ERROR, Cell, CellKey, Counts, CountsTable, Events
 from crossfade.stats.histogram import Histogram
@@ -12,9 +12,11 @@ from crossfade.stats.histogram import Histogram
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.state import ExchangeState
     from crossfade.errors import Stage
     from crossfade.routing.router import AssignedBackend, CompiledRoute
+    from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
 KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
@@ -29,12 +31,17 @@ def events_of(cell: Cell, what: str) -> Events:
 
 
 class Run:
-    """Usual exchanges in a row: answered with 200, in one piece, by whom they were assigned to."""
+    """Usual exchanges in a row: answered with 200 by whom they were assigned to, and with no limit to pass.
 
-    __slots__ = ("seconds", "unkeyed")
+    `seconds` of those answered in one piece; of the others `first_bytes` and, beside these, `ends`.
+    """
+
+    __slots__ = ("ends", "first_bytes", "seconds", "unkeyed")
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.first_bytes: list[float] = []
+        self.ends: list[float] = []
         self.unkeyed = 0
 
 
@@ -42,14 +49,14 @@ class Recorder:
     """Turns the end of an exchange into numbers.
 
     The usual ones are kept as a run of durations, and a run becomes numbers all at once: before
-    something else is recorded of its arm, so that the order holds, and at each sweep, so that it is short.
+    something else is recorded of its backend, so that the order holds, and at each sweep, so that it is short.
     """
 
     def __init__(self) -> None:
         self.counts = CountsTable()
         self.runs: dict[AssignedBackend, Run] = {}
         self.keys_kept: dict[str, int] = {}
-        self.answers_read: dict[str, int] = {}
+        self.answers = AnswerLog()
         self.pairs_begun: dict[str, int] = {}
 
     @property
@@ -58,10 +65,15 @@ class Recorder:
         return self.counts
 
     def take(self) -> Counts:
+        """Everything since the last call; what a report may hold begins anew."""
         self.keys_kept.clear()
-        self.answers_read.clear()
         self.pairs_begun.clear()
+        self.dropped("observations", self.answers.begin_report())
         return self.table.take()
+
+    def take_observations(self) -> list[Observation]:
+        """Those since the last call. Call it with `take`."""
+        return self.answers.take()
 
     def cell(self, key: CellKey) -> Cell:
         cell = self.counts.cells.get(key)
@@ -69,25 +81,27 @@ class Recorder:
             self.counts.cells[key] = cell = Cell(*key)
         return cell
 
-    def record(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
+    def usual(
+        self, assigned: AssignedBackend, started: float, first_byte: float, ended: float, key: int | None
+    ) -> None:
+        """One exchange of a run, by the times of its outcome."""
+        run = self.runs.get(assigned)
+        if run is None:
+            self.runs[assigned] = run = Run()
+        if first_byte == ended:
+            run.seconds.append(ended - started)
+        else:
+            run.first_bytes.append(first_byte - started)
+            run.ends.append(ended - started)
+        if key is None:
+            run.unkeyed += 1
+
+    def record(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
-        if (
-            exchange.status == 200
-            and exchange.first_byte_at == ended_at
-            and not exchange.stages
-            and exchange.route.outcome_only
-        ):
-            run = self.runs.get(assigned)
-            if run is None:
-                self.runs[assigned] = run = Run()
-            run.seconds.append(ended_at - exchange.started)
-            if exchange.key is None:
-                run.unkeyed += 1
-            return
         run = self.runs.pop(assigned, None)
         if run is not None:
             self.flush_run(assigned, run)
-        self.record_one(exchange, assigned, ended_at)
+        self.record_one(outcome, assigned)
 
     def flush(self) -> None:
         runs, self.runs = self.runs, {}
@@ -97,57 +111,60 @@ class Recorder:
     def flush_run(self, assigned: AssignedBackend, run: Run) -> None:
         cell = self.cell(assigned.cell)
         durations = Histogram.of(run.seconds)
-        cell.requests += durations.count
-        cell.codes[200] = cell.codes.get(200, 0) + durations.count
-        cell.unkeyed += run.unkeyed
         cell.duration.merge(durations)
         cell.first_byte.merge(durations)
-        cell.recent = (cell.recent + [False] * durations.count)[-RECENT_KEPT:]
+        n = durations.count
+        if run.ends:
+            cell.duration.merge(Histogram.of(run.ends))
+            cell.first_byte.merge(Histogram.of(run.first_bytes))
+            n += len(run.ends)
+        cell.requests += n
+        cell.codes[200] = cell.codes.get(200, 0) + n
+        cell.unkeyed += run.unkeyed
+        cell.recent = (cell.recent + [False] * n)[-RECENT_KEPT:]
 
-    def record_one(self, exchange: ExchangeState, assigned: AssignedBackend, ended_at: float) -> None:
+    def record_one(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         cell = self.cell(assigned.cell)
         cell.requests += 1
-        code = exchange.status
+        code = outcome.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
-        if exchange.key is None:
+        if outcome.key is None:
             cell.unkeyed += 1
-        if exchange.fell_back:
+        if outcome.fell_back:
             cell.fell_back += 1
-        for stage in exchange.stages:
+        for stage in outcome.stages:
             cell.failures[stage] = cell.failures.get(stage, 0) + 1
-        if exchange.abandoned:
+        if outcome.abandoned:
             cell.abandoned += 1
             return
-        if exchange.blamed:
+        if outcome.blamed:
             cell.errors += 1
-            if exchange.key is not None:
-                self.event(cell, ERROR, exchange.key)
-        seconds = ended_at - exchange.started
+            if outcome.key is not None:
+                self.event(cell, ERROR, outcome.key)
+        seconds = outcome.ended_at - outcome.started_at
         cell.duration.add(seconds)
-        if exchange.first_byte_at:
-            cell.first_byte.add(exchange.first_byte_at - exchange.started)
+        if outcome.first_byte_at:
+            cell.first_byte.add(outcome.first_byte_at - outcome.started_at)
         if assigned.limits:
-            self.time(exchange, cell, assigned.limits, seconds)
-        if exchange.route.prediction is not None:
-            self.observe(exchange, cell)
+            self.time(outcome, cell, assigned.limits, seconds)
+        if outcome.route is not None and outcome.route.reader is not None:
+            self.observe(outcome, assigned)
         recent = cell.recent
-        recent.append(exchange.blamed)
+        recent.append(outcome.blamed)
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
-    def observe(self, exchange: ExchangeState, cell: Cell) -> None:
-        read = self.answers_read.get(cell.route, 0)
-        unread = observe(exchange, cell, read)
+    def observe(self, outcome: Outcome, assigned: AssignedBackend) -> None:
+        """Read what the answer said, on a route that has a reader."""
+        unread = self.answers.add(outcome, assigned, self.cell(assigned.cell))
         if unread:
             self.dropped(unread, 1)
-        else:
-            self.answers_read[cell.route] = read + 1
 
-    def time(self, exchange: ExchangeState, cell: Cell, limits: Timed, seconds: float) -> None:
+    def time(self, outcome: Outcome, cell: Cell, limits: Timed, seconds: float) -> None:
         """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""
-        for title, _ in limits[: exchange.early]:
+        for title, _ in limits[: outcome.early]:
             events_of(cell, title).early -= 1
-        self.pass_limits(exchange, cell, limits, seconds)
+        self.pass_limits(cell, limits, outcome.key, seconds, outcome.slow)
 
     def sweep(self, exchanges: Iterable[ExchangeState], now: float) -> None:
         """Who is too old counts as slow at once: a backend that hangs would else not be seen (statistics 1.2).
@@ -162,15 +179,18 @@ class Recorder:
                 continue
             if exchange.request_done and not exchange.client_stalls:
                 cell = self.cell(assigned.cell)
-                self.pass_limits(exchange, cell, limits, now - exchange.started)
+                seconds = now - exchange.started
+                exchange.slow = self.pass_limits(cell, limits, exchange.key, seconds, passed)
                 exchange.early = exchange.slow
                 for title, _ in limits[passed : exchange.slow]:
                     events_of(cell, title).early += 1
 
-    def pass_limits(self, exchange: ExchangeState, cell: Cell, limits: Timed, seconds: float) -> None:
-        while exchange.slow < len(limits) and seconds > limits[exchange.slow][1]:
-            self.event(cell, limits[exchange.slow][0], exchange.key)
-            exchange.slow += 1
+    def pass_limits(self, cell: Cell, limits: Timed, key: int | None, seconds: float, passed: int) -> int:
+        """How many of the limits it has passed after so many seconds; `passed` are counted already."""
+        while passed < len(limits) and seconds > limits[passed][1]:
+            self.event(cell, limits[passed][0], key)
+            passed += 1
+        return passed
 
     def event(self, cell: Cell, what: str, key: int | None) -> None:
         """Something rare that a request met; which keys did is for the control plane to sort out (rollout.firsts)."""
@@ -225,8 +245,7 @@ class Recorder:
 
     def dropped(self, reason: str, n: int) -> None:
         """Observations that there was no room for."""
-        if n:
-            self.counts.dropped[reason] = self.counts.dropped.get(reason, 0) + n
+        self.counts.drop(reason, n)
 
     def unread(self, route: str, reason: str) -> None:
         """A body that a route asked something of, and that could not be read."""

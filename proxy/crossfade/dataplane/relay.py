@@ -1,40 +1,17 @@
-"""Heads as they leave the proxy, spelled anew from what was parsed (design 3.4)."""
+"""Parts of HTTP/1 heads as they leave the proxy, spelled anew from what was parsed (design 3.4)."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from crossfade.errors import RequestRefused
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
 
-if TYPE_CHECKING:
-    from crossfade.dataplane.state import ExchangeState
-
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
-
-
-def request(exchange: ExchangeState, authority: bytes, length: int, body: bytes, mark: bytes = b"") -> bytes:
-    """The request for the backend, with what is here of its body; `length` is CHUNKED or the body's size in bytes.
-
-    What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
-    sampled, as this proxy records no spans (W3C trace context 2.2), and named like the request, so that
-    logs and traces can be joined.
-    """
-    head, request_id = exchange.head, exchange.request_id
-    host = head.host or authority
-    trace = b""
-    if not head.traced:  # an id in the client's words cannot name a trace
-        own = exchange.trace_id
-        trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
-    return b"".join((
-        head.start.request_line, host, b"\r\n", head.block, mark, trace, exchange.client.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
-        b"\r\nx-request-id: ", request_id, framing(length, head.start.states_length), body,
-    ))  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -51,30 +28,6 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
     if not keep_alive:
         return coding + b"Connection: close\r\n"
     return coding if knows_chunks else b"Connection: keep-alive\r\n"
-
-
-def names(exchange: ExchangeState) -> bytes:
-    """The backend that answers, and the one it answers for: or nobody could count moves."""
-    answering = exchange.answering.name
-    if not exchange.fell_back or exchange.assigned is None:
-        return answering
-    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.assigned.backend.encode())
-
-
-def client_head(
-    answer: ResponseHead, knows_chunks: bool, keep_alive: bool, backend: bytes, request_id: bytes
-) -> bytes:
-    """The answer's head for the client; `backend` as `names` has it.
-
-    Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each.
-    """
-    if keep_alive and knows_chunks:
-        start = answer.spelled
-        if not start:
-            answer.spelled = start = beginning(answer, True, True)
-    else:
-        start = beginning(answer, knows_chunks, keep_alive)
-    return b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (start, request_id, backend)
 
 
 def beginning(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
@@ -96,7 +49,7 @@ def hop_fields(upgrade: bytes | None, takes_trailers: bool) -> bytes:
 
 
 def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, request_id: bytes) -> bytes:
-    """A 101, with which the client's connection becomes a tunnel; `backend` as `names` has it."""
+    """A 101, with which the client's connection becomes a tunnel; `backend` as `downstream.names` has it."""
     fields = hop_fields(protocol, False)
     return b"HTTP/1.1 101%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
         answer.reason, answer.block, fields, request_id, backend,

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
-from crossfade.dataplane.upstream import Owner, Upstream
+from crossfade.dataplane.outcome import Outcome
+from crossfade.dataplane.owner import Owner
+from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
 from crossfade.routing.router import AssignedBackend, CompiledRoute
@@ -21,8 +23,6 @@ class ExchangeState(Owner):
     """Slots, set in long rows: the interpreter is quicker with them than with defaults of the class."""
 
     client: Client
-    request_id: bytes
-    trace_id: bytes
     started: float
     route: CompiledRoute
     assigned: AssignedBackend | None  # the backend assigned, and its role; all counts are under its name
@@ -36,8 +36,6 @@ class ExchangeState(Owner):
     kept: int  # bytes of the body at hand; more than the inspect limit are not kept for a replay
     replayable: bool
     inspecting: Sequence[CompiledRoute]  # which of these it is to be turns on the body; empty: it is decided
-    framing: int  # of the request as it goes upstream: its length, or CHUNKED
-    trailers: bytes  # field lines, once the body before them is whole
     attempts: int
     stages: tuple[Stage, ...]
     status: int
@@ -53,7 +51,6 @@ class ExchangeState(Owner):
     sent: int  # bytes of the answer's body
     answer: ResponseHead | None  # set once its head has gone to the client
     client_stalls: bool  # it does not read, and bytes pile up
-    recode: bool  # the answer's chunks are of our framing
     deadline: float
     total_deadline: float
     compared: bool  # whether copies of the request are compared with this answer
@@ -63,15 +60,16 @@ class ExchangeState(Owner):
     def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
         self.client, self.head, self.started = client, head, now
         self.request_id = head.request_id or own_id
-        self.trace_id = own_id  # an id in the client's words cannot name a trace
+        self.trace_id = own_id
+        self.forwarded_lines = client.forwarded_lines
         self.body = self.trailers = self.answer_trailers = self.said = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             None
         )
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
-        self.request_done = self.client_stalls = self.recode = False
-        self.kept = self.framing = self.attempts = self.slow = self.early = self.status = self.sent = 0
+        self.request_done = self.client_stalls = False
+        self.kept = self.attempts = self.slow = self.early = self.status = self.sent = 0
         self.stages = self.inspecting = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER
@@ -79,6 +77,34 @@ class ExchangeState(Owner):
 
     def on_deadline(self, now: float) -> None:
         raise NotImplementedError
+
+    def outcome(self, ended_at: float) -> Outcome:
+        answered_by, endpoint = "", b""
+        if self.answer is not None and self.endpoint is not None:
+            answered_by, endpoint = self.answering.spec.name, self.endpoint.authority
+        return Outcome(
+            self.request_id,
+            self.client.peer,
+            self.head.start,
+            self.started,
+            ended_at,
+            self.status,
+            self.stages,
+            self.first_byte_at,
+            self.kept,
+            self.sent,
+            self.route if self.assigned is not None else None,
+            self.assigned,
+            self.key,
+            answered_by,
+            endpoint,
+            self.fell_back,
+            self.blamed,
+            self.abandoned,
+            self.slow,
+            self.early,
+            self.said,
+        )
 
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)

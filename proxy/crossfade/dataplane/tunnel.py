@@ -17,7 +17,6 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from crossfade.dataplane import relay
 from crossfade.dataplane.flow import Flow
 from crossfade.http1.head import ResponseHead
 from crossfade.http1.upgrade import grants, requested
@@ -27,24 +26,23 @@ if TYPE_CHECKING:
     from crossfade.dataplane.state import ExchangeState
 
 
-def ask(exchange: ExchangeState) -> None:
-    """Of the backend's hop what the client asked of its own; anything but a valid upgrade is forgotten."""
+def validate_upgrade(exchange: ExchangeState) -> None:
+    """An Upgrade that is not valid, or not for this route, is forgotten; behind a valid one no request is read."""
     head = exchange.head
     head.upgrade = requested(head, exchange.route.spec.upgrades)
     if head.upgrade is not None:
-        exchange.client.keep_alive = False
-    head.block += relay.hop_fields(head.upgrade, head.takes_trailers)
+        exchange.client.expect_no_other_request()
 
 
-def granted(exchange: ExchangeState, answer: ResponseHead) -> bytes:
-    """The head of a 101 for the client; empty if it is not what was asked for."""
+def is_granted(exchange: ExchangeState, answer: ResponseHead) -> bool:
+    """Does this 101 grant what was asked for?"""
     protocol = exchange.head.upgrade
     if protocol is None or not grants(answer, exchange.head, protocol):
-        return b""
+        return False
     exchange.status = answer.status
     exchange.first_byte_at = monotonic()
     exchange.answer = answer
-    return relay.switching_head(answer, protocol, relay.names(exchange), exchange.request_id)
+    return True
 
 
 class Tunnel:

@@ -12,10 +12,19 @@ import logging
 import ssl
 from typing import Final
 
+from crossfade.dataplane import relay
 from crossfade.dataplane.flow import Flow
+from crossfade.dataplane.owner import Owner
 from crossfade.errors import ResponseRefused, Stage
-from crossfade.http1.framing import BodyReader, BrokenBody, ChunkedReader, LengthReader, UntilCloseReader
-from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
+from crossfade.http1.framing import (
+    BodyReader,
+    BrokenBody,
+    ChunkedReader,
+    LengthReader,
+    UntilCloseReader,
+    chunks,
+)
+from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 from crossfade.routing.health import Health
 from crossfade.routing.snapshot import Endpoint
 
@@ -25,39 +34,11 @@ HEAD_LIMIT: Final = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, En
 STATUS_START = b"HTTP/1."
 
 
-class Owner:
-    """Who sent the request now on a connection: an exchange, or a mirrored copy."""
-
-    head: RequestHead
-    request_done: bool
-    answer_trailers: bytes  # set before the call that says that the body is done
-    __slots__ = tuple(__annotations__)
-
-    def on_interim(self, head: ResponseHead) -> None:
-        """A 1xx before the answer."""
-        raise NotImplementedError
-
-    def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
-        """A 101; False where nobody asked for it."""
-        raise NotImplementedError
-
-    def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        raise NotImplementedError
-
-    def on_response_body(self, data: bytes, done: bool) -> None:
-        raise NotImplementedError
-
-    def on_upstream_failed(self, stage: Stage) -> None:
-        raise NotImplementedError
-
-    def on_upstream_writable(self, writable: bool) -> None:
-        raise NotImplementedError
-
-
 class Pool:
     """What a connection asks of the endpoint that it leads to."""
 
     spec: Endpoint
+    authority: bytes
     health: Health
 
     def answered(self, status: int) -> None:
@@ -71,7 +52,7 @@ class Pool:
 
 
 class Upstream(Flow):
-    """One connection to an endpoint. Who sends a request on it becomes its `owner` before writing to `transport`."""
+    """One connection to an endpoint. Whoever asks becomes its `owner` until the answer is whole."""
 
     def __init__(self, endpoint: Pool) -> None:
         self.endpoint = endpoint
@@ -83,6 +64,44 @@ class Upstream(Flow):
         self.status = 0
         self.reused = False
         self.idle_since = 0.0
+        self.chunked = False  # how the request's body goes out
+
+    # ── the request ───────────────────────────────────────────────────────────────────────────
+
+    def ask(self, owner: Owner, body: bytes, mark: bytes = b"") -> None:
+        """The request's head, spelled anew (design 3.4), with what is here of its body.
+
+        What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
+        sampled, as this proxy records no spans (W3C trace context 2.2), and named like the request, so that
+        logs and traces can be joined.
+        """
+        self.owner = owner
+        head = owner.head
+        length = len(body) if owner.request_done and not owner.trailers else head.length
+        self.chunked = length == CHUNKED
+        if self.chunked:
+            body = chunks(body, owner.request_done, owner.trailers)
+        block = head.block
+        if head.upgrade is not None or head.takes_trailers:
+            block += relay.hop_fields(head.upgrade, head.takes_trailers)
+        host = head.host or self.endpoint.authority
+        trace = b""
+        if not head.traced:  # an id in the client's words cannot name a trace
+            own = owner.trace_id
+            trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
+        self.transport.write(b"".join((
+            head.start.request_line, host, b"\r\n", block, mark, trace, owner.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+            b"\r\nx-request-id: ", owner.request_id, relay.framing(length, head.start.states_length), body,
+        )))  # fmt: skip
+
+    def send(self, data: bytes, done: bool, trailers: bytes) -> None:
+        """More of the request's body."""
+        if self.chunked:
+            self.transport.write(chunks(data, done, trailers))
+        elif data:
+            self.transport.write(data)
+
+    # ── the answer ────────────────────────────────────────────────────────────────────────────
 
     def data_received(self, data: bytes) -> None:
         owner = self.owner

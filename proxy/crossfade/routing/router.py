@@ -13,6 +13,7 @@ from typing import Any
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.head import RequestHead
 from crossfade.http1.memory import remember
+from crossfade.routing.answers import reader_of
 from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
 from crossfade.routing.match import body_test, head_test
@@ -57,9 +58,8 @@ class CompiledRoute:
         "mirrors",
         "needs_body",
         "only_candidate",
-        "outcome_only",
-        "prediction",
         "rate",
+        "reader",
         "salt",
         "slots",
         "spec",
@@ -88,10 +88,8 @@ class CompiledRoute:
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.limits = spec.limits
-        self.prediction = spec.prediction
+        self.reader = reader_of(spec.prediction)  # None: answers are not read
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
-        # Responses are neither timed against limits nor read.
-        self.outcome_only = not spec.limits and spec.prediction is None
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
         """By the first key that is present and not empty, else by the draw; 0 ≤ draw < 1."""

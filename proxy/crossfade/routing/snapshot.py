@@ -106,11 +106,12 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """JSON paths to the score or the label of an answer. The decision is yes from the score `decision` on."""
+    """JSON paths to the score, the label and the segment in an answer. The decision is yes from the score `decision` on."""
 
     score: tuple[str, ...] = ()
     label: tuple[str, ...] = ()
     decision: float | None = None
+    segment: tuple[tuple[str, ...], ...] = ()
 
     @property
     def has_decision(self) -> bool:
@@ -289,7 +290,8 @@ def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | Non
     if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
         return None
     score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
-    return Prediction(score, label, prediction.decision if score else None)
+    segment = tuple(tuple(path.split(".")) for path in prediction.segment)
+    return Prediction(score, label, prediction.decision if score else None, segment)
 
 
 def _compile_rate(rate: RateConfig | None) -> Rate | None:

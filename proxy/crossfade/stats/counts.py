@@ -177,6 +177,11 @@ class CountsTable:
             self.ejections[endpoint] = self.ejections.get(endpoint, 0) + e.n
         add_up(self.unread, counts.unread)
 
+    def drop(self, reason: str, n: int) -> None:
+        """Count observations that are dropped."""
+        if n:
+            self.dropped[reason] = self.dropped.get(reason, 0) + n
+
     def take(self) -> Counts:
         """All counts since the last call; the table is empty afterwards."""
         taken = Counts(

@@ -213,7 +213,9 @@ class Handover:
             write_frame(writer, Drain(TIMEOUT))
         try:
             while True:
-                self.counts.add(UPWARD.decode(await read_frame(reader)).counts)
+                report = UPWARD.decode(await read_frame(reader))
+                self.counts.add(report.counts)
+                self.counts.drop("observations", len(report.observations))
         except (asyncio.IncompleteReadError, OSError):
             self.detached_workers.pop(pid, None)
         finally:

@@ -9,6 +9,7 @@ import msgspec
 
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
+from crossfade.stats.observation import Observation
 
 FRAME = struct.Struct(">I")
 
@@ -36,13 +37,14 @@ class Renew(msgspec.Struct, tag=True):
 
 
 class Report(msgspec.Struct, tag=True):
-    """The state of a worker; `counts` since its last report."""
+    """The state of a worker; `counts` and `observations` since its last report."""
 
     generation: int
     counts: Counts
     connections: int
     loop_lag: float
     in_flight: dict[str, int]
+    observations: list[Observation] = []
 
 
 class Certificate(msgspec.Struct, frozen=True):

@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from crossfade.control.background import Background
-from crossfade.control.seam import WorkerStatus, acknowledged
-from crossfade.dataplane.listener import DataPlane
+from crossfade.control.observations import LatestObservations
+from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable
@@ -35,7 +35,6 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
-from crossfade.workers.worker import status_of
 
 log = logging.getLogger("crossfade.workers")
 
@@ -107,6 +106,7 @@ class WorkerPool:
         os.ftruncate(self.rates_fd, TABLE_BYTES)
         self.options = msgspec.structs.replace(options, rates_fd=self.rates_fd)
         self.table = table
+        self.observations = LatestObservations()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
         self.restarts = [0] * len(listening)
@@ -167,6 +167,7 @@ class WorkerPool:
             while True:
                 report = UPWARD.decode(await read_frame(reader))
                 self.table.add(report.counts)
+                self.observations.add(report.observations)
                 link.take_report(report)
 
     async def supervise_link(self, link: WorkerLink) -> None:
@@ -240,20 +241,3 @@ class WorkerPool:
             async with asyncio.timeout(SILENCE):
                 while any(link.status.up for link in self.links.values()):
                     await asyncio.sleep(0.01)
-
-
-class DirectSeam:
-    """The data plane in the control plane's own process (`workers: 0`, tests): a plain call."""
-
-    def __init__(self, plane: DataPlane) -> None:
-        self.plane = plane
-
-    def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
-        self.plane.use(snapshot)
-        return acknowledged()
-
-    def take(self) -> Counts:
-        return self.plane.recorder.take()
-
-    def workers(self) -> list[WorkerStatus]:
-        return [status_of(self.plane, 0)]

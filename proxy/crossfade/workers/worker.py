@@ -143,8 +143,9 @@ class Worker:
         if self.writer is None or self.writer.is_closing() or not self.plane.listening:
             return
         at = status_of(self.plane, 0)
-        counts = self.plane.recorder.take()
-        write_frame(self.writer, Report(at.generation, counts, at.connections, at.loop_lag, at.in_flight))
+        counts, observations = self.plane.recorder.take(), self.plane.recorder.take_observations()
+        report = Report(at.generation, counts, at.connections, at.loop_lag, at.in_flight, observations)
+        write_frame(self.writer, report)
 
     async def close_seam(self) -> None:
         """With a last report."""

@@ -1,0 +1,165 @@
+"""What one exchange costs in the data plane: CPU over transports in memory, without a socket or a kernel call.
+
+    python -m loadtests.exchange                    the table
+    python -m loadtests.exchange --rounds 20 --case usual --profile
+
+The client's bytes are given to its connection, the backend's answer to the pooled connection, and what either
+writes is dropped. So the numbers hold the work of the proxy alone: parse, decide, write heads, record.
+Machines have noise, and noise only adds: the least of many rounds is the number to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import pstats
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from crossfade.config.load import load
+from crossfade.dataplane import exchange
+from crossfade.dataplane.downstream import Downstream
+from crossfade.dataplane.listener import DataPlane
+from crossfade.dataplane.upstream import Upstream
+from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
+from crossfade.routing.snapshot import compile_snapshot
+
+YAML = """
+listen: 127.0.0.1:0
+state: "sqlite::memory:"
+backends:
+  v2: {endpoints: [http://127.0.0.1:9002], health: false}
+routes:
+  - {name: usual, match: {path: /usual}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
+  - {name: body, match: {path: /body}, sticky: {json: customer_id}, split: {v2: 100%}}
+  - name: prediction
+    match: {path: /prediction}
+    sticky: {header: X-Customer-Id}
+    split: {v2: 100%}
+    prediction: {score: churn_probability, decision: 0.5}
+"""
+BODY = b'{"customer_id": "c-1042", "features": [' + b", ".join(b"0.25" for _ in range(26)) + b"]}"
+ANSWER_BODY = b'{"churn_probability": 0.25, "risk_level": "low", "model": "churn-2"}'
+ANSWER_FIELDS = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\ncontent-type: application/json\r\n"
+WHOLE = ANSWER_FIELDS + b"content-length: %d\r\n\r\n%b" % (len(ANSWER_BODY), ANSWER_BODY)
+HEAD_OF_CHUNKED = ANSWER_FIELDS + b"transfer-encoding: chunked\r\n\r\n"
+CHUNKS = (b"%x\r\n%b\r\n" % (len(ANSWER_BODY), ANSWER_BODY), b"0\r\n\r\n")
+
+
+def request(path: str) -> bytes:
+    return (
+        b"POST /%b HTTP/1.1\r\nHost: models.example\r\nUser-Agent: bench\r\nAccept: */*\r\nX-Customer-Id: c-1042\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(BODY), BODY)
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    title: str
+    request: bytes
+    answer: tuple[bytes, ...]  # as it comes in
+
+
+CASES = (
+    Case("usual", "one piece each way", request("usual"), (WHOLE,)),
+    Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
+    Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
+    Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
+)
+
+
+class MemoryTransport(asyncio.Transport):
+    """Takes what is written, and counts it."""
+
+    written = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += len(data)
+
+    def is_closing(self) -> bool:
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        raise AssertionError("the proxy gave a connection up")
+
+    def close(self) -> None:
+        raise AssertionError("the proxy closed a connection")
+
+
+class Bench:
+    """One data plane with one client and one pooled connection. Make it inside a running loop."""
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            loaded = load(YAML, str(Path(place) / "routing.yaml"), {})
+        names = [route.name for route in loaded.config.routes]
+        ledgers = {name: new_ledger({"v2": BUCKETS}, salt_of(name)) for name in names}
+        self.plane = DataPlane()
+        self.plane.sweeper.cancel()
+        self.plane.use(compile_snapshot(loaded, ledgers, {name: {"v2": "champion"} for name in names}, (), 1))
+        (endpoint,) = self.plane.backends["v2"].endpoints.values()
+        self.upstream, self.client = Upstream(endpoint), Downstream(self.plane)
+        self.client_side = MemoryTransport({"peername": ("127.0.0.1", 1)})
+        self.upstream.connection_made(MemoryTransport())
+        self.client.connection_made(self.client_side)
+        endpoint.put(self.upstream)
+
+    def run(self, case: Case, count: int) -> None:
+        """So many exchanges, one after the other, and the report of them."""
+        ask, reply = self.client.data_received, self.upstream.data_received
+        for _ in range(count):
+            ask(case.request)
+            for piece in case.answer:
+                reply(piece)
+        self.plane.recorder.take()
+        self.plane.recorder.take_observations()
+
+    def seconds(self, case: Case, count: int) -> float:
+        """CPU of one exchange."""
+        began = time.process_time()
+        self.run(case, count)
+        return (time.process_time() - began) / count
+
+
+async def bench(cases: Sequence[Case], rounds: int, count: int, profile: bool) -> None:
+    made = Bench()
+    found: dict[str, list[float]] = {case.name: [] for case in cases}
+    for _ in range(rounds):  # interleaved, so that noise hits all cases alike
+        for case in cases:
+            found[case.name].append(made.seconds(case, count) * 1e6)
+    how = "interpreted" if str(exchange.__file__).endswith(".py") else "compiled"
+    print(f"CPU of one exchange, {how}: {rounds} rounds of {count}")
+    for case in cases:
+        each = found[case.name]
+        print(f"  {case.title:<32} least {min(each):6.2f} µs, median {median(each):6.2f} µs")
+    if profile:
+        with cProfile.Profile() as taken:
+            for case in cases:
+                made.run(case, count)
+        pstats.Stats(taken).sort_stats("tottime").print_stats(25)
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m loadtests.exchange", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of each case")
+    parser.add_argument("--count", type=int, default=1000, help="exchanges in a round")
+    parser.add_argument("--case", choices=[case.name for case in CASES], help="this one alone")
+    parser.add_argument("--profile", action="store_true", help="where the time goes")
+    options = parser.parse_args(argv)
+    cases = [case for case in CASES if options.case in (None, case.name)]
+    asyncio.run(bench(cases, options.rounds, options.count, options.profile))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
