@@ -54,7 +54,7 @@ async def test_a_takeover_upgrades_the_state_while_the_workers_serve(
     async with running(proxy), Load(proxy.url) as load:
         await wait_until(lambda: has_counted(proxy), "the rollout has evidence")
         await load.wait_for_answers(50)
-        load.seen.clear()  # of the time before the rollout began
+        load.assigned.clear()  # of the time before the rollout began
         await load.wait_for_answers(200)
         changed(state, "DROP TABLE meta", "PRAGMA user_version = 3")
         before, record = await proxy.rollout(), record_in(state)
@@ -69,7 +69,7 @@ async def test_a_takeover_upgrades_the_state_while_the_workers_serve(
     assert [(r["since"], r["phase"], r["step"]) for r in (after,)] == [(before["since"], "progressing", 0)]
     checked = {v["check"]: v["n"] for v in before["verdicts"]}
     assert all(v["n"] >= checked[v["check"]] > 0 for v in after["verdicts"])
-    assert all(len(set(backends)) == 1 for customer, backends in load.seen.items() if customer), (
+    assert all(len(set(backends)) == 1 for customer, backends in load.assigned.items() if customer), (
         "nobody moved"
     )
     with closing(Store.read(str(state))) as store:
