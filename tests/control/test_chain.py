@@ -30,7 +30,7 @@ def broken(decisions: list[Decision], previous_hash: str = GENESIS) -> int | Non
     return first_broken(rows_of(decisions), previous_hash)
 
 
-def test_an_untouched_chain_holds():
+def test_an_unchanged_chain_is_not_broken():
     assert broken(chain()) is None
     assert broken([]) is None
     assert broken(chain()[2:], chain()[1].hash) is None
@@ -49,20 +49,20 @@ def test_an_untouched_chain_holds():
         ("id", 7),
     ],
 )
-def test_a_changed_record_breaks_it_there(what, value):
+def test_a_changed_record_breaks_the_chain_at_that_record(what, value):
     decisions = chain()
     decisions[2] = replace(decisions[2], **{what: value})
     assert broken(decisions) == decisions[2].id
 
 
-def test_a_changed_record_with_a_new_hash_breaks_it_at_the_next():
+def test_a_changed_record_with_a_new_hash_breaks_the_chain_at_the_next_record():
     decisions = chain()
     forged = replace(decisions[2], reason="another")
     decisions[2] = replace(forged, hash=hash_of(msgspec.to_builtins(forged)))
     assert broken(decisions) == 4
 
 
-def test_a_record_taken_out_or_moved_breaks_it():
+def test_a_removed_or_moved_record_breaks_the_chain():
     decisions = chain()
     assert broken(decisions[:2] + decisions[3:]) == 4
     assert broken([decisions[1], decisions[0], *decisions[2:]]) == 2
@@ -80,12 +80,12 @@ json_values = st.recursive(
 @given(
     st.dictionaries(st.text(max_size=8), json_values, max_size=5), st.integers(0, 2**40) | st.floats(0, 2e9)
 )
-def test_a_hash_survives_being_written_and_read(evidence, at):
+def test_a_hash_is_the_same_after_writing_and_reading(evidence, at):
     sealed = seal(replace(draft(), evidence=evidence, at=at), 1, GENESIS)
     read = msgspec.json.decode(msgspec.json.encode(sealed), type=Decision)
     assert broken([read]) is None
 
 
-def test_what_json_cannot_hold_is_refused():
+def test_values_that_json_cannot_hold_are_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical({"evidence": float("inf")})

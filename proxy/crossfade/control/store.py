@@ -106,7 +106,7 @@ class Store:
 
     @classmethod
     def read(cls, path: str) -> Store:
-        """For reading only, without the lock, so also beside a proxy at work. The file is never changed."""
+        """For reading only and without the lock, so also while a proxy runs. The file is never changed."""
         if not Path(path).is_file():
             raise StoreError(f"{path}: there is no such file")
         connection = None
@@ -259,7 +259,7 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
 
 
 def keep_copy(connection: sqlite3.Connection, path: str) -> str:
-    """The whole file as it is before an upgrade, for a downgrade. It replaces the copy of an earlier upgrade."""
+    """Copy the whole file before an upgrade, for a downgrade. The copy replaces that of an earlier upgrade."""
     unfinished = f"{path}.new"
     try:
         Path(unfinished).unlink(missing_ok=True)

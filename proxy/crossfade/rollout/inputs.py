@@ -2,7 +2,7 @@
 
 Rule: what is left out changes no verdict. Left out are status codes, first-byte times, the champion's distributions (their counts stay),
 durations where no check is of latency, and outcomes in order beyond those that the fuse and the guard look back on.
-Reading ignores unknown fields and gives missing ones their defaults. Names that have changed are migrated before (control/migrations.py).
+Reading ignores unknown fields and gives missing ones their defaults. Records of earlier formats are migrated first (control/migrations.py).
 """
 
 from __future__ import annotations

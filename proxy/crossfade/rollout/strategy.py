@@ -1,9 +1,8 @@
-"""Strategies: presets that expand what the operator wrote to one frozen plan of steps and checks.
+"""Strategies: presets of steps and checks, and the plan that a configured rollout expands to.
 
-Rule: a plan always has a step and a check, and what is written wins over the preset. Strategies
-whose question time alone cannot answer (champion_challenger, ab_test) never promote by themselves:
-their last step wants an operator. So does a last step without live traffic, whatever the strategy,
-and each step that gives the challenger nothing at all (a preview for testers).
+Rule: a plan has at least one step and one check; the operator's settings replace the preset's. An approval is needed by the last
+step of champion_challenger and ab_test, by a last step without live traffic, and by each step with neither weight nor mirror (a
+preview for testers). Only this module of rollout/ imports the configuration's models.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 
 
 class Preset(NamedTuple):
-    """The steps (but for their requests), the checks, and whether the last step wants an approval."""
+    """`steps` without `min_requests`; `approval`: of the last step."""
 
     steps: tuple[Step, ...]
     checks: tuple[Check, ...]
@@ -33,45 +32,46 @@ class Preset(NamedTuple):
 
 
 def check_of(config: CheckConfig) -> Check:
+    """The check with its title, made here once."""
     limit = getattr(config, config.bound)
     check = Check(config.metric, config.bound, limit, "", config.quantile, config.name, config.query)
-    return replace(check, title=title_of(check))
+    return replace(check, title=_title_of(check))
 
 
-def title_of(check: Check) -> str:
-    """Short and stable: `error_rate <= 1%`, `p99 latency <= 1.25 x champion`."""
+def _title_of(check: Check) -> str:
+    """As `error_rate <= 1%`, `p99 latency <= 1.25 x champion`. Evidence is kept under it: another title loses evidence."""
     sign = "<=" if check.bound.startswith("max") else ">="
     if check.bound == "max_ratio":
         return f"{check.subject} {sign} {check.limit:.10g} x champion"
     champion = "champion + " if check.bound.endswith("increase") else ""
-    return f"{check.subject} {sign} {champion}{limit_text(check)}"
+    return f"{check.subject} {sign} {champion}{_limit_text(check)}"
 
 
-def limit_text(check: Check) -> str:
+def _limit_text(check: Check) -> str:
     if check.metric in ("error_rate", "disagreement"):
         return units.percent(check.limit)
     return units.span(check.limit) if check.metric == "latency" else f"{check.limit:.10g}"
 
 
-# Beside the champion, "not worse than it by more than a point"; alone or unseen, an absolute limit.
-BESIDE = (check_of(CheckConfig(metric="error_rate", max_increase=0.01)),)
-ALONE = (check_of(CheckConfig(metric="error_rate", max=0.05)),)
+# With live traffic on both sides a limit relative to the champion, otherwise an absolute one.
+RELATIVE = (check_of(CheckConfig(metric="error_rate", max_increase=0.01)),)
+ABSOLUTE = (check_of(CheckConfig(metric="error_rate", max=0.05)),)
 
 CANARY = (Step(100, HOUR), Step(500, HOUR), Step(2500, 4 * HOUR), Step(5000, 4 * HOUR))
-COPIES = (Step(0, HOUR, mirror=1000), Step(0, DAY, mirror=WHOLE))
+MIRRORS = (Step(0, HOUR, mirror=1000), Step(0, DAY, mirror=WHOLE))
 
 PRESETS: dict[Strategy, Preset] = {
-    "canary": Preset(CANARY, BESIDE, False),
-    "blue_green": Preset((Step(WHOLE, 10 * MINUTE),), ALONE, False),
-    "shadow": Preset((*COPIES, *CANARY), ALONE + BESIDE, False),
-    "champion_challenger": Preset((Step(1000, 7 * DAY),), BESIDE, True),
-    "ab_test": Preset((Step(5000, 14 * DAY),), BESIDE, True),
+    "canary": Preset(CANARY, RELATIVE, False),
+    "blue_green": Preset((Step(WHOLE, 10 * MINUTE),), ABSOLUTE, False),
+    "shadow": Preset((*MIRRORS, *CANARY), ABSOLUTE + RELATIVE, False),
+    "champion_challenger": Preset((Step(1000, 7 * DAY),), RELATIVE, True),
+    "ab_test": Preset((Step(5000, 14 * DAY),), RELATIVE, True),
 }
 
 
 def expand(rollout: RolloutConfig) -> Plan:
     preset = PRESETS[rollout.strategy]
-    steps = steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
+    steps = _steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
     if preset.approval or not steps[-1].weight:
         steps = (*steps[:-1], replace(steps[-1], approval=True))
     fuse = rollout.fuse
@@ -91,8 +91,7 @@ def expand(rollout: RolloutConfig) -> Plan:
     )
 
 
-def steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
-    """The steps as written."""
+def _steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
     return tuple(
         Step(
             s.weight,
@@ -106,10 +105,10 @@ def steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
 
 
 def checks_for_step(plan: Plan, step: int) -> tuple[Check, ...]:
-    """The checks that this step's evidence can answer; len(plan.steps) is the watch.
+    """The checks that the step's evidence can answer; step len(plan.steps) is the watch.
 
-    Copies are answered beside no live traffic of the challenger's, so what compares with the champion
-    waits for a step with a weight. In a preview there is nothing to ask.
+    In a step of mirrors the challenger has no live traffic, so comparisons with the champion wait for a step with a
+    weight. A preview has no checks.
     """
     if step == len(plan.steps) or plan.steps[step].weight:
         return plan.checks
@@ -117,10 +116,7 @@ def checks_for_step(plan: Plan, step: int) -> tuple[Check, ...]:
 
 
 def split_for_step(split: dict[str, int], champion: str, challenger: str, weight: int) -> dict[str, int]:
-    """Weights with the challenger at `weight`, the champion at the rest, and all others as they are.
-
-    Where others leave less room than `weight`, the challenger gets what room there is.
-    """
+    """The challenger gets `weight`, or what the other backends leave if that is less; the champion gets the rest."""
     others = {name: w for name, w in split.items() if name not in (champion, challenger)}
     room = WHOLE - sum(others.values())
     given = min(weight, room)
