@@ -1,4 +1,4 @@
-"""The journal through today's code again: whole rollouts agree, and what was changed is named."""
+"""Replay: whole rollouts agree with the journal, and each changed record is named."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def decided(scene: Scene) -> list[Decision]:
 
 
 def resealed(decisions: list[Decision]) -> list[Decision]:
-    """A forger's chain."""
+    """With all hashes computed anew, as a forger would."""
     out: list[Decision] = []
     for d in decisions:
         out.append(seal(d, d.id, out[-1].hash if out else GENESIS))
@@ -101,14 +101,14 @@ async def commanded() -> Scene:
 @pytest.mark.parametrize(
     ("make", "replays", "given"), [(promoted, 4, 1), (aborted, 2, 1), (unlike, 2, 1), (commanded, 12, 5)]
 )
-async def test_whole_rollouts_come_out_again(make, replays, given):
+async def test_whole_rollouts_are_replayed_without_a_difference(make, replays, given):
     report = replayed(rows_of(await decided(await make())))
     assert report.differences == []
     assert (report.replayed, report.given) == (replays, given)
     assert str(report) == f"{replays + given} decisions, {replays} replayed, {given} given: no difference"
 
 
-async def test_what_a_decision_holds_is_what_was_seen():
+async def test_a_decision_keeps_the_input_of_its_evaluation():
     scene = await aborted()
     last = (await decided(scene))[-1]
     given = decode_inputs(last.evidence["given"])
@@ -132,7 +132,7 @@ def named(report: Report) -> list[tuple[int, str]]:
     return [(d.id, d.what) for d in report.differences]
 
 
-async def test_a_record_changed_without_its_hash_is_named():
+async def test_a_record_changed_without_its_hash_is_a_difference():
     found = await decided(await promoted())
     assert named(replayed(rows_of(changed(found, 3, actor="api:kim")))) == [(4, "hash")]
     assert named(replayed(rows_of(found[:2] + found[3:]))) == [(4, "previous_hash"), (4, "from")]
@@ -142,7 +142,7 @@ def with_evidence(decision: Decision, **given: Any) -> dict[str, Any]:
     return decision.evidence | given
 
 
-async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
+async def test_a_record_changed_with_all_later_hashes_is_a_difference():
     found = await decided(await promoted())
     step = found[2]
     verdicts = [v | {"verdict": "PASS", "reason": "it is well"} for v in step.evidence["verdicts"]]
@@ -170,13 +170,13 @@ async def test_a_record_changed_with_all_the_hashes_behind_it_is_named_too():
         assert named(replayed(rows_of(resealed(changed(found, 2, **fields))))) == differences, fields
 
 
-async def test_a_home_changed_is_found_by_what_an_abort_led_to():
+async def test_a_changed_home_differs_in_the_split_after_an_abort():
     found = await decided(await aborted())
     forged = with_evidence(found[2], home={"v2": 9000, "v4": 1000})
     assert named(replayed(rows_of(resealed(changed(found, 2, evidence=forged))))) == [(3, "to")]
 
 
-async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
+async def test_code_that_decides_otherwise_gives_differences(monkeypatch):
     found = await decided(await aborted())
     monkeypatch.setattr(verdict_rule, "bound", lambda alpha: 1e9)
     differences = replayed(rows_of(found)).differences
@@ -185,7 +185,7 @@ async def test_code_that_decides_otherwise_is_found_out(monkeypatch):
     assert str(differences[-1]).startswith('decision 3 (churn, abort): reason: the journal says "p90 latency')
 
 
-async def test_a_machine_with_another_table_is_found_out(monkeypatch):
+async def test_a_machine_with_another_table_gives_a_difference(monkeypatch):
     found = await decided(await promoted())
     settled = (machine.Phase.PROMOTED, machine.Event.WATCH_ENDED)
     begin = machine.TABLE[machine.Phase.PROGRESSING, machine.Event.BEGIN].apply
@@ -193,7 +193,7 @@ async def test_a_machine_with_another_table_is_found_out(monkeypatch):
     assert named(replayed(rows_of(found))) == [(5, "inputs")]
 
 
-async def test_a_route_that_was_removed_begins_anew():
+async def test_a_route_begins_anew_after_its_removal():
     """Nothing of it is left: not its split, and not the phases of its rollouts. The other route's is."""
     scene = Scene()
     other = BOTH.replace("churn", "other").replace("/predict", "/other").removeprefix("\nroutes:\n")
@@ -220,7 +220,7 @@ async def test_a_rollout_taken_out_of_the_file_begins_anew_and_the_one_beside_it
     assert replayed(rows_of(await decided(scene))).differences == []
 
 
-async def test_a_journal_is_read_beside_the_proxy_that_writes_it(tmp_path):
+async def test_a_journal_is_read_while_a_proxy_writes_it(tmp_path):
     path = f"{tmp_path}/state.db"
     with closing(Store.open(f"sqlite:{path}")) as store:
         scene = Scene(store)

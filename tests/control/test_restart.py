@@ -1,4 +1,4 @@
-"""A proxy that starts again goes on where it was; a reload disturbs only what it changes."""
+"""A proxy that restarts continues where it was; a reload changes only what the edit changed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path):
 
 
 @pytest.mark.parametrize("ticks", [0, 5, 15, 30])
-async def test_restart_in_the_middle(store, ticks):
+async def test_a_restart_continues_at_the_same_step_with_the_same_map(store, ticks):
     scene = Scene(store)
     await scene.load()
     await scene.run(ticks)
@@ -95,7 +95,7 @@ async def test_a_split_from_the_api_stays_until_the_file_s_own_changes(store):
         ("json: customer_id", "header: x-customer"),
     ],
 )
-async def test_a_reload_that_leaves_the_rollout_as_it_is_does_not_disturb_it(old, new):
+async def test_a_reload_with_the_same_rollout_does_not_change_it(old, new):
     scene = Scene()
     await scene.load()
     await scene.run(14)
@@ -108,7 +108,7 @@ async def test_a_reload_that_leaves_the_rollout_as_it_is_does_not_disturb_it(old
     assert scene.rollout.phase == "promoted"
 
 
-async def test_replicas_of_the_champion_may_come_and_go():
+async def test_another_endpoint_of_the_champion_does_not_restart_the_rollout():
     scene = Scene()
     await scene.load()
     await scene.run(3)
@@ -135,7 +135,7 @@ OTHER_CONTENT = [
     ("yaml", "head", "aborted"),
     [(*c, False) for c in SAME_CONTENT] + [(*c, a) for c in OTHER_CONTENT for a in (False, True)],
 )
-async def test_another_identity_starts_anew_from_the_file_s_split(yaml, head, aborted):
+async def test_a_rollout_with_another_identity_starts_at_the_file_s_split(yaml, head, aborted):
     scene = Scene()
     await scene.load()
     await scene.run(14)
@@ -152,7 +152,7 @@ async def test_another_identity_starts_anew_from_the_file_s_split(yaml, head, ab
 
 @pytest.mark.parametrize("verb", [Verb.ABORT, Verb.ROLLBACK])
 @pytest.mark.parametrize(("yaml", "head"), SAME_CONTENT)
-async def test_an_aborted_challenger_stays_so_over_another_plan(store, yaml, head, verb):
+async def test_an_aborted_challenger_stays_aborted_under_another_plan(store, yaml, head, verb):
     scene = Scene(store)
     await scene.load()
     await scene.run(14 if verb is Verb.ABORT else 60)
@@ -176,7 +176,7 @@ async def test_an_aborted_challenger_stays_so_over_another_plan(store, yaml, hea
     assert scene.weights == {"v2": 9400, "v3": 600}  # no longer latched
 
 
-async def test_the_latch_holds_over_other_challengers_and_over_a_file_without_the_rollout(store):
+async def test_the_latch_outlives_other_challengers_and_a_file_without_the_rollout(store):
     scene = Scene(store)
     await scene.load()
     await scene.run(3)
@@ -191,7 +191,7 @@ async def test_the_latch_holds_over_other_challengers_and_over_a_file_without_th
     assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
 
 
-async def test_a_rollout_that_is_taken_out_ends_at_the_file_s_split():
+async def test_a_removed_rollout_ends_at_the_file_s_split():
     scene = Scene()
     await scene.load()
     await scene.run(14)
@@ -217,7 +217,7 @@ async def test_a_promoted_challenger_stays_until_the_next_rollout_begins_from_it
     assert scene.weights == {"v3": 9500, "v4": 500}
 
 
-async def test_a_challenger_with_a_share_of_the_file_s_split_gives_it_back_on_abort():
+async def test_an_abort_gives_the_challenger_s_part_of_the_file_s_split_to_the_champion():
     scene = Scene()
     await scene.load(CANARY.replace("split: {v2: 100%}", "split: {v2: 80%, v3: 20%}"))
     assert scene.weights == {"v2": 8000, "v3": 2000}
@@ -225,7 +225,7 @@ async def test_a_challenger_with_a_share_of_the_file_s_split_gives_it_back_on_ab
     assert scene.weights == {"v2": 10_000}
 
 
-async def test_a_split_edited_beside_a_running_rollout_is_noted_and_not_applied(store):
+async def test_a_split_edited_during_a_rollout_is_recorded_and_not_applied(store):
     scene = Scene(store)
     await scene.load()
     await scene.run(3)
@@ -237,7 +237,7 @@ async def test_a_split_edited_beside_a_running_rollout_is_noted_and_not_applied(
     assert (other.weights, (await other.actions())[-1]) == ({"v2": 9500, "v3": 500}, "keep")
 
 
-async def test_routes_come_and_go(store):
+async def test_routes_are_added_and_removed_by_reloads(store):
     scene = Scene(store)
     await scene.load()
     await scene.load(TWO)
@@ -250,7 +250,7 @@ async def test_routes_come_and_go(store):
     assert list(store.records()) == ["churn"]
 
 
-async def test_a_backend_that_is_gone_gives_its_buckets_back():
+async def test_a_removed_backend_loses_its_buckets():
     scene = Scene()
     await scene.load(TWO)
     await scene.controller.set_split("other", {"v3": 1}, "api:kim", scene.now)
@@ -265,7 +265,7 @@ async def test_a_backend_that_is_gone_gives_its_buckets_back():
 
 
 @pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.ABORT])
-async def test_a_backend_that_is_gone_is_forgotten_at_home_too(verb):
+async def test_a_removed_backend_is_removed_from_the_home_map_too(verb):
     """An abort must never restore a map that sends requests to nobody."""
     scene = Scene()
     await scene.load()
@@ -285,7 +285,7 @@ async def test_a_backend_that_is_gone_is_forgotten_at_home_too(verb):
         assert "v4" not in scene.route.ledger.backends
 
 
-async def test_a_reload_is_told_and_a_bad_one_is_remembered():
+async def test_a_failed_reload_is_in_the_events_and_in_the_status():
     scene = Scene()
     await scene.load()
     with scene.controller.feed.subscribe() as events:

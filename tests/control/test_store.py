@@ -46,7 +46,7 @@ def evidence() -> Evidence:
     return made
 
 
-def test_what_is_committed_is_there_after_a_restart(path):
+def test_a_commit_is_read_back_after_a_restart(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         assert (store.head(), store.records()) == ((0, GENESIS), {})
         first = decision(1, GENESIS)
@@ -57,7 +57,7 @@ def test_what_is_committed_is_there_after_a_restart(path):
         assert store.decisions(None, 0, 10) == [first]
 
 
-def test_a_route_without_a_rollout_and_its_removal(path):
+def test_a_route_without_a_rollout_is_stored_and_removed(path):
     plain = RouteRecord("q", new_ledger({"v2": 5000, "v3": 5000}, SALT), {"v2": 5000, "v3": 5000})
     with closing(Store.open(f"sqlite:{path}")) as store:
         store.commit(batch_of([], [(plain, {}), (record(), {})]))
@@ -66,7 +66,7 @@ def test_a_route_without_a_rollout_and_its_removal(path):
         assert list(store.records()) == ["r"]
 
 
-def test_decisions_come_in_order_by_route_and_page(path):
+def test_decisions_are_read_in_order_by_route_and_by_page(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         previous = GENESIS
         for number in range(1, 8):
@@ -82,7 +82,7 @@ def test_decisions_come_in_order_by_route_and_page(path):
         assert first_broken(store.rows(0, 100)) is None
 
 
-def test_a_commit_is_all_or_nothing(path):
+def test_a_commit_that_fails_writes_nothing(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         first = decision(1, GENESIS)
         store.commit(batch_of([first], []))
@@ -92,7 +92,7 @@ def test_a_commit_is_all_or_nothing(path):
         assert store.records() == {}
 
 
-def test_decisions_are_synced_and_evidence_is_not(path):
+def test_evidence_is_saved_without_a_sync(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         said: list[str] = []
         store.commit(batch_of([], [(record(), {})]))
@@ -105,14 +105,14 @@ def test_decisions_are_synced_and_evidence_is_not(path):
         assert store.records()["r"][1] == {"v3": evidence()}
 
 
-def test_another_s_lock_is_waited_for_less_than_a_tick(path):
+def test_the_wait_for_a_database_lock_is_shorter_than_a_tick(path):
     """A reader's lock is brief, so it is waited for; but never for as long as the health loop's next turn."""
     with closing(Store.open(f"sqlite:{path}")) as store:
         (waited,) = store.connection.execute("PRAGMA busy_timeout").fetchone()
         assert 100 <= waited < TICK * 1000
 
 
-def test_what_cannot_be_written_beside_another_writer_is_told_and_can_be_written_later(path):
+def test_a_write_that_a_database_lock_refuses_can_be_repeated(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         store.connection.execute("PRAGMA busy_timeout = 0")
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -135,28 +135,28 @@ def test_each_state_in_memory_is_its_own():
 
 
 @pytest.mark.parametrize("state", ["redis://localhost", "sqlite:", "postgres:x"])
-def test_other_stores_are_refused_by_name(state):
+def test_other_kinds_of_state_are_refused_with_their_name(state):
     with pytest.raises(StoreError, match="sqlite:PATH only"):
         Store.open(state)
 
 
-def test_a_file_that_is_no_database(path):
-    path.write_bytes(b"this is a shopping list, and has been for long enough to be none of sqlite's" * 20)
+def test_a_file_that_is_no_database_is_refused_and_unchanged(path):
+    path.write_bytes(b"this is a text file, too long to be taken for an empty database" * 20)
     with pytest.raises(StoreError, match="cannot be used as the state: file is not a database"):
         Store.open(f"sqlite:{path}")
-    assert path.read_bytes().startswith(b"this is a shopping list")
+    assert path.read_bytes().startswith(b"this is a text file")
 
 
-def test_a_database_of_another_program_is_left_as_it_is(path):
+def test_a_database_of_another_program_is_refused_and_unchanged(path):
     with closing(sqlite3.connect(path)) as other:
-        other.execute("CREATE TABLE shopping (item TEXT)")
+        other.execute("CREATE TABLE other (item TEXT)")
     before = path.read_bytes()
     with pytest.raises(StoreError, match="is a database of another program"):
         Store.open(f"sqlite:{path}")
     assert path.read_bytes() == before
 
 
-def test_a_torn_database(path):
+def test_a_corrupt_database_is_refused(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
         for number in range(1, 200):
             store.commit(batch_of([decision(number, GENESIS)], []))
@@ -177,7 +177,7 @@ def test_a_torn_database(path):
         "UPDATE route_state SET evidence = x'c1'",
     ],
 )
-def test_a_damaged_row_is_no_ledger(path, damage):
+def test_a_damaged_row_is_an_error(path, damage):
     with closing(Store.open(f"sqlite:{path}")) as store:
         store.commit(batch_of([], [(record(), {"v3": evidence()})]))
         store.connection.execute(damage)
@@ -185,6 +185,6 @@ def test_a_damaged_row_is_no_ledger(path, damage):
             store.records()
 
 
-def test_a_directory_that_is_not_there(tmp_path):
+def test_a_missing_directory_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="cannot be used as the state: unable to open database file"):
         Store.open(f"sqlite:{tmp_path}/none/state.db")
