@@ -226,7 +226,7 @@ class Harness:
         )
         assert plane.tunnels == set()
         assert plane.mirrors.comparisons == set()
-        assert plane.repeats.taken == 0
+        assert plane.retries.taken == 0
         states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.states.values())]
         for state in states:
             loads = {e.authority: (e.in_flight, e.idle) for e in state.endpoints.values()}

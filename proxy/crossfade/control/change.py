@@ -200,8 +200,8 @@ def draft_of(
         route=route,
         action=action,
         actor=cause.actor,
-        from_=standing(before, challenger),
-        to=standing(after, challenger),
+        from_=position_of(before, challenger),
+        to=position_of(after, challenger),
         reason=cause.reason,
         evidence=evidence,
         ledger_version=after.ledger.version if after else 0,
@@ -211,7 +211,7 @@ def draft_of(
     )
 
 
-def standing(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
+def position_of(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
     """Where a route stands, and this challenger's rollout on it, as a decision says it."""
     if record is None:
         return {}

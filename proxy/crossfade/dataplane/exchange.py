@@ -202,7 +202,7 @@ class Exchange(ExchangeState):
         """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
         if head.status >= 500:
             self.blame(FAILURES[Stage.STATUS])
-            if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.repeats):
+            if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.retries):
                 self.leave(not done)
                 self.fall_back()
                 return
@@ -265,13 +265,13 @@ class Exchange(ExchangeState):
         self.leave(broken=True)
         if self.answer is not None:
             self.cut(failure)
-        elif may_retry(self, failure, self.plane.repeats):
+        elif may_retry(self, failure, self.plane.retries):
             self.attempts += 1
             self.stages += (stage,)
             self.place(self.answering, avoid=self.endpoint)
         else:
             self.blame(failure)
-            if may_fall_back(self, failure, self.plane.repeats):
+            if may_fall_back(self, failure, self.plane.retries):
                 self.fall_back()
             else:
                 self.fail(failure)
@@ -344,8 +344,8 @@ class Exchange(ExchangeState):
             now = monotonic()
         plane, assigned = self.plane, self.assigned
         outcome: Outcome | None = None
-        if self.repeating:
-            plane.repeats.give_back()
+        if self.holds_budget:
+            plane.retries.give_back()
         if assigned is None:
             plane.recorder.refused(self.status, self.stages[-1])
         else:

@@ -13,7 +13,7 @@ from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState
 from crossfade.dataplane.mirror import Mirrors
 from crossfade.dataplane.recorder import Recorder
-from crossfade.dataplane.retry_policy import RepeatBudget
+from crossfade.dataplane.retry_policy import RetryBudget
 from crossfade.dataplane.runtime import Runtime
 from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.tunnel import Tunnel
@@ -36,7 +36,7 @@ class Plane(Runtime):
         self.active: set[ExchangeState] = set()
         self.tunnels: set[Tunnel] = set()
         self.mirrors = Mirrors(self, recorder, self.note_ejection)
-        self.repeats = RepeatBudget(self.active)
+        self.retries = RetryBudget(self.active)
         self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
         self.access_log: AccessLogger | None = None
         self.trusted: TrustedProxies | None = None

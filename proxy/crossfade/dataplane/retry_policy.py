@@ -19,7 +19,7 @@ FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
 
 
-class RepeatBudget:
+class RetryBudget:
     """Places for repeats: a share of the active requests, so that they cannot multiply an outage."""
 
     def __init__(self, active: Sized) -> None:
@@ -36,7 +36,7 @@ class RepeatBudget:
         self.taken -= 1
 
 
-def may_retry(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -> bool:
+def may_retry(exchange: ExchangeState, failure: Failure, budget: RetryBudget) -> bool:
     """Once more on the same backend, over another connection or at another endpoint."""
     if not failure.retries_endpoint or not exchange.replayable:
         return False
@@ -49,20 +49,20 @@ def may_retry(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -
         return elsewhere
     if failure.stage is Stage.RESET and not elsewhere:  # a fresh connection has just told how it is there
         return False
-    return (spec.pure or exchange.head.method in SAFE_METHODS) and may_repeat(exchange, budget)
+    return (spec.pure or exchange.head.method in SAFE_METHODS) and take_budget(exchange, budget)
 
 
-def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RepeatBudget) -> bool:
+def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RetryBudget) -> bool:
     """Once, before the first byte of an answer, and not from the fallback to itself."""
     if failure.fallback is Fallback.NEVER or exchange.fell_back or not exchange.replayable:
         return False
     if exchange.fallback in (None, exchange.answering):
         return False
-    return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and may_repeat(exchange, budget))
+    return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and take_budget(exchange, budget))
 
 
-def may_repeat(exchange: ExchangeState, budget: RepeatBudget) -> bool:
+def take_budget(exchange: ExchangeState, budget: RetryBudget) -> bool:
     """A place in the budget for work that a backend may have done once already."""
-    if not exchange.repeating:
-        exchange.repeating = budget.take(exchange.route.spec.retry_budget)
-    return exchange.repeating
+    if not exchange.holds_budget:
+        exchange.holds_budget = budget.take(exchange.route.spec.retry_budget)
+    return exchange.holds_budget

@@ -43,7 +43,7 @@ class ExchangeState(Owner):
     blamed: bool
     abandoned: bool
     ended: bool
-    repeating: bool  # holds a place in the retry budget
+    holds_budget: bool  # holds a place in the retry budget
     placed: bool  # is counted in flight
     slow: int  # how many limits of the route it has passed, and
     early: int  # how many of these before it ended
@@ -67,7 +67,7 @@ class ExchangeState(Owner):
             None
         )
         self.replayable = True
-        self.fell_back = self.blamed = self.abandoned = self.ended = self.repeating = self.placed = False
+        self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
         self.request_done = self.client_stalls = False
         self.kept = self.attempts = self.slow = self.early = self.status = self.sent = 0
         self.stages = self.inspecting = ()
