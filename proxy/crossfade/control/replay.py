@@ -168,7 +168,7 @@ def _computed_pairs(decision: Decision) -> _Pairs:
         ),
         "verdicts": (said, [_as_json(v) for v in verdicts]),
         "action": (decision.action, action_of(event, state, after)),
-        "to": (decision.to, _standing_after(begin, home, (state, after), given.other_phases)),
+        "to": (decision.to, _position_after(begin, home, (state, after), given.other_phases)),
     }
     if decision.actor == LOOP:
         move = choose_move(given, verdicts, decision.at)
@@ -198,7 +198,7 @@ def _as_json(value: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
-def _standing_after(
+def _position_after(
     begin: dict[str, Any],
     home: dict[str, int],
     states: tuple[RolloutState, RolloutState],
