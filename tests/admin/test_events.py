@@ -102,7 +102,7 @@ async def test_what_a_full_subscription_drops_is_read_from_the_journal(site: Sit
 @pytest.mark.parametrize("last", ["x", "-1", "1" * 30, "1.5"])
 async def test_a_last_event_that_is_none_of_ours_is_no_memory(site: Site, last: str) -> None:
     async with reading(site, last) as reader:
-        site.scene.controller.feed.tell(StatusChange(1.0, "workers", None, "x"))
+        site.scene.controller.feed.publish(StatusChange(1.0, "workers", None, "x"))
         assert (await reader.event()).kind == "status"
 
 
@@ -132,7 +132,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off(site: Site, monkeypatch: p
     controller = site.scene.controller
     async with reading(site) as reader:
         for _ in range(30):
-            controller.feed.tell(StatusChange(1.0, "workers", None, "x" * 1_000_000))
+            controller.feed.publish(StatusChange(1.0, "workers", None, "x" * 1_000_000))
         while controller.feed.subscriptions:
             await asyncio.sleep(0.01)
         with pytest.raises(ClientError):

@@ -15,7 +15,7 @@ from aiohttp import web
 from crossfade import dial
 from crossfade.config.load import Loaded, load
 from crossfade.config.model import HealthConfig
-from crossfade.control.prober import Condition, Names, Prober
+from crossfade.control.prober import Names, ProbeHistory, Prober
 from crossfade.dial import Addresses, examine
 from tests.certificates import Authority
 from tests.dataplane.model_over_tls import TlsModel
@@ -116,10 +116,10 @@ async def probing(wanted: Loaded) -> AsyncIterator[tuple[Prober, Listener]]:
     ],
 )
 def test_an_endpoint_is_down_after_so_many_failures_and_up_after_so_many_successes(answers, up):
-    condition = Condition()
+    history = ProbeHistory()
     for answer in answers:
-        condition.note(answer == ".", HealthConfig(healthy_after=2, unhealthy_after=3))
-    assert (condition.up, condition.seen) == (up, "." in answers)
+        history.add(answer == ".", HealthConfig(healthy_after=2, unhealthy_after=3))
+    assert (history.up, history.seen_up) == (up, "." in answers)
 
 
 async def test_it_tells_of_changes_and_only_of_changes():

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from crossfade.config.model import Config
-from crossfade.control import prometheus_poller as asking
+from crossfade.control import prometheus_poller as poller_module
 from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
 from tests.scenarios.harness import free_port, wait_until
@@ -105,78 +105,78 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest.fixture
-async def asker() -> AsyncIterator[PrometheusPoller]:
+async def poller() -> AsyncIterator[PrometheusPoller]:
     made = PrometheusPoller()
     yield made
     await made.close()
 
 
-def reading(asker: PrometheusPoller, query: str = "max(gpu)") -> Reading | None:
-    return asker.readings(time.time()).get(query)
+def reading(poller: PrometheusPoller, query: str = "max(gpu)") -> Reading | None:
+    return poller.readings(time.time()).get(query)
 
 
-def told(asker: PrometheusPoller) -> str:
-    found = reading(asker)
+def trouble_of(poller: PrometheusPoller) -> str:
+    found = reading(poller)
     return found.trouble if found else ""
 
 
-async def test_a_query_is_asked_again_and_again(server: Server, asker: PrometheusPoller):
-    asker.configure(config(server.url))
-    await wait_until(lambda: reading(asker), "a first reading")
-    assert asker.latest["max(gpu)"].value == 0.25
+async def test_a_query_is_asked_again_and_again(server: Server, poller: PrometheusPoller):
+    poller.configure(config(server.url))
+    await wait_until(lambda: reading(poller), "a first reading")
+    assert poller.latest["max(gpu)"].value == 0.25
     server.value = "0.75"
-    await wait_until(lambda: asker.latest["max(gpu)"].value == 0.75, "a newer one")
+    await wait_until(lambda: poller.latest["max(gpu)"].value == 0.75, "a newer one")
     assert set(server.asked) == {"max(gpu)"}
 
 
-async def test_a_silent_server_is_told_and_nobody_waits(server: Server, asker: PrometheusPoller):
+async def test_a_silent_server_is_told_and_nobody_waits(server: Server, poller: PrometheusPoller):
     server.silent.clear()
-    asker.configure(config(server.url, more="interval: 50ms, timeout: 50ms"))
-    assert reading(asker) is None
-    await wait_until(lambda: told(asker) == "no answer within 0.05s", "the timeout")
+    poller.configure(config(server.url, more="interval: 50ms, timeout: 50ms"))
+    assert reading(poller) is None
+    await wait_until(lambda: trouble_of(poller) == "no answer within 0.05s", "the timeout")
     server.silent.set()
-    await wait_until(lambda: told(asker) == "", "an answer")
+    await wait_until(lambda: trouble_of(poller) == "", "an answer")
 
 
-async def test_a_server_that_is_not_there_is_told_without_its_address(asker: PrometheusPoller):
-    asker.configure(config(f"http://who:secret@127.0.0.1:{free_port()}"))
-    await wait_until(lambda: told(asker).startswith("the server cannot be asked"), "the error")
-    assert "secret" not in told(asker)
+async def test_a_server_that_is_not_there_is_told_without_its_address(poller: PrometheusPoller):
+    poller.configure(config(f"http://who:secret@127.0.0.1:{free_port()}"))
+    await wait_until(lambda: trouble_of(poller).startswith("the server cannot be asked"), "the error")
+    assert "secret" not in trouble_of(poller)
 
 
-async def test_an_answer_without_end_is_not_read_to_it(server: Server, asker: PrometheusPoller, monkeypatch):
-    monkeypatch.setattr(asking, "LONGEST", 10)
-    asker.configure(config(server.url))
-    await wait_until(lambda: told(asker) == "not the answer of a Prometheus server", "the cut")
+async def test_an_answer_without_end_is_not_read_to_it(server: Server, poller: PrometheusPoller, monkeypatch):
+    monkeypatch.setattr(poller_module, "MAX_BYTES", 10)
+    poller.configure(config(server.url))
+    await wait_until(lambda: trouble_of(poller) == "not the answer of a Prometheus server", "the cut")
 
 
-async def test_a_reading_grows_stale(server: Server, asker: PrometheusPoller):
-    asker.configure(config(server.url, more="interval: 10s, timeout: 1s"))
-    await wait_until(lambda: reading(asker), "a reading")
-    now = asker.latest["max(gpu)"].at
-    assert asker.readings(now + 31)["max(gpu)"].value == 0.25
-    late = asker.readings(now + 31.1)["max(gpu)"]
+async def test_a_reading_grows_stale(server: Server, poller: PrometheusPoller):
+    poller.configure(config(server.url, more="interval: 10s, timeout: 1s"))
+    await wait_until(lambda: reading(poller), "a reading")
+    now = poller.latest["max(gpu)"].at
+    assert poller.readings(now + 31)["max(gpu)"].value == 0.25
+    late = poller.readings(now + 31.1)["max(gpu)"]
     assert (late.value, late.trouble) == (None, "stale: the server has not answered for too long")
 
 
-async def test_a_reload_changes_what_is_asked_and_whom(server: Server, asker: PrometheusPoller):
-    asker.configure(config("http://127.0.0.1:1"))
-    await wait_until(lambda: told(asker), "trouble")
-    asker.configure(config(server.url))
-    assert reading(asker) is None
-    await wait_until(lambda: reading(asker), "another server's answer")
-    asker.configure(config(server.url, CHECKED.replace("max(gpu)", "min(gpu)")))
-    await wait_until(lambda: reading(asker, "min(gpu)"), "another query's answer")
-    assert set(asker.attending.tasks) == set(asker.latest) == {"min(gpu)"}
-    asker.configure(loaded().config)
-    assert (asker.attending.tasks, asker.readings(time.time())) == ({}, {})
+async def test_a_reload_changes_what_is_asked_and_whom(server: Server, poller: PrometheusPoller):
+    poller.configure(config("http://127.0.0.1:1"))
+    await wait_until(lambda: trouble_of(poller), "trouble")
+    poller.configure(config(server.url))
+    assert reading(poller) is None
+    await wait_until(lambda: reading(poller), "another server's answer")
+    poller.configure(config(server.url, CHECKED.replace("max(gpu)", "min(gpu)")))
+    await wait_until(lambda: reading(poller, "min(gpu)"), "another query's answer")
+    assert set(poller.polling.tasks) == set(poller.latest) == {"min(gpu)"}
+    poller.configure(loaded().config)
+    assert (poller.polling.tasks, poller.readings(time.time())) == ({}, {})
 
 
 PROMETHEUS = shutil.which("prometheus")
 
 
 @pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
-async def test_a_real_server(asker: PrometheusPoller, tmp_path):
+async def test_a_real_server(poller: PrometheusPoller, tmp_path):
     port = free_port()
     (tmp_path / "prometheus.yml").write_text("{}")
     process = await asyncio.create_subprocess_exec(
@@ -195,13 +195,13 @@ async def test_a_real_server(asker: PrometheusPoller, tmp_path):
     }
     checks = "".join(f"        - {{metric: prometheus, query: '{q}', max: 0.5}}\n" for q in queries)
     try:
-        asker.configure(config(f"http://127.0.0.1:{port}", CANARY + checks, "interval: 50ms"))
+        poller.configure(config(f"http://127.0.0.1:{port}", CANARY + checks, "interval: 50ms"))
         await wait_until(
-            lambda: (found := reading(asker, "vector(0.25)")) is not None and found.value == 0.25,
+            lambda: (found := reading(poller, "vector(0.25)")) is not None and found.value == 0.25,
             "prometheus answers",
         )
         for query, (value, trouble) in queries.items():
-            found = await asker.ask(config(f"http://127.0.0.1:{port}").prometheus, query)  # type: ignore[arg-type]
+            found = await poller.ask(config(f"http://127.0.0.1:{port}").prometheus, query)  # type: ignore[arg-type]
             assert (found.value, found.trouble[: len(trouble) or None]) == (value, trouble), query
     finally:
         process.terminate()

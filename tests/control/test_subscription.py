@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from crossfade.control.subscription import KEPT, Feed
+from crossfade.control.subscription import MAX_EVENTS, Feed
 from crossfade.control.views import StatusChange
 
 
@@ -15,9 +15,9 @@ def event(n: int) -> StatusChange:
 async def test_each_subscription_hears_what_comes_after_it():
     feed = Feed()
     with feed.subscribe() as one:
-        feed.tell(event(1))
+        feed.publish(event(1))
         with feed.subscribe() as two:
-            feed.tell(event(2))
+            feed.publish(event(2))
             assert [(await anext(one)).at, (await anext(one)).at, (await anext(two)).at] == [1, 2, 2]
     assert not feed.subscriptions
 
@@ -29,17 +29,17 @@ async def test_a_reader_waits_and_is_woken():
             waiting = tasks.create_task(anext(subscription))
             await asyncio.sleep(0)
             assert not waiting.done()
-            feed.tell(event(7))
+            feed.publish(event(7))
         assert waiting.result().at == 7
 
 
 async def test_a_slow_reader_loses_the_oldest():
     feed = Feed()
     subscription = feed.subscribe()
-    for n in range(KEPT + 10):
-        feed.tell(event(n))
+    for n in range(MAX_EVENTS + 10):
+        feed.publish(event(n))
     subscription.close()
-    assert [e.at async for e in subscription] == [float(n) for n in range(10, KEPT + 10)]
+    assert [e.at async for e in subscription] == [float(n) for n in range(10, MAX_EVENTS + 10)]
 
 
 async def test_closing_ends_the_one_that_waits():

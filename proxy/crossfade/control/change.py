@@ -1,7 +1,7 @@
-"""A change: what one route will be, and the decision that says so. Nothing here acts.
+"""A change: the next state of one route, and the decision that records it. Nothing here is applied.
 
-Rule: `rises` says whether a backend on trial gets more traffic than before, so that whoever enacts
-the change knows what has to be on disk first (law 3).
+Rule: `rises` says whether a challenger gets more traffic than before. Such a change is on disk before it is
+applied (law 3).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LOOP = "loop"  # the actor of the health loop's decisions
 
 
 class Cause(NamedTuple):
-    """Who wants it, why, when (wall time), and under which configuration."""
+    """Actor, reason, wall time and configuration of a decision."""
 
     actor: str
     reason: str
@@ -48,7 +48,7 @@ class Cause(NamedTuple):
 
 
 class Change(NamedTuple):
-    """`challenger`: whose rollout it is of; "" if it is of the route."""
+    """`challenger`: of the rollout that changes; "" if only the route does."""
 
     route: RouteRuntime
     challenger: str
@@ -65,9 +65,9 @@ class Change(NamedTuple):
 def change_by_event(
     route: RouteRuntime, challenger: str, event: Event, cause: Cause, durations: Histogram
 ) -> Change | None:
-    """None when the event changes nothing; raises NotAllowedError when it means nothing now.
+    """None when the event changes nothing. Raises NotAllowedError when it is not allowed in this phase.
 
-    `durations`: of the champion so far, from which thresholds are taken when an attempt begins.
+    `durations`: of the champion so far; the thresholds of a new attempt begin with them.
     """
     old, evidence = route.record, route.evidence
     before, home = old.rollouts[challenger], old.home
@@ -79,7 +79,7 @@ def change_by_event(
     if held := held_by(before, after, others):
         raise NotAllowedError(f"{event} has to wait for {held}")
     if event is Event.RETRY:
-        if is_alone(old.ledger.weights, others):
+        if _has_no_others(old.ledger.weights, others):
             home = home_of(old.ledger, after.champion, [challenger], route.salt)
         evidence = evidence | {challenger: Evidence(after.champion, challenger, baseline=durations)}
     ledger = ledger_after(old.ledger, home, (before, after), others, route.salt)
@@ -88,32 +88,32 @@ def change_by_event(
         ledger=ledger,
         home=home,
         rollouts=old.rollouts | {challenger: after},
-        latched=latched_after(old.latched, after),
+        latched=_latched_after(old.latched, after),
     )
     if ledger.version != old.ledger.version:
         evidence = opened(evidence, record)
-    seen = inputs_of(route.rollouts[challenger], event, home)
+    seen = _inputs_of(route.rollouts[challenger], event, home)
     draft = draft_of(record.name, action_of(event, before, after), cause, (old, record), seen, challenger)
     rises = ledger.weights.get(challenger, 0) > old.ledger.weights.get(challenger, 0)
     rises = rises or mirrored(after) > mirrored(before)
     return Change(route, challenger, record, evidence, draft, rises)
 
 
-def latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str]:
-    """An aborted challenger is latched; while it is on trial again, it is not."""
+def _latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, str]:
+    """An aborted challenger is latched until another attempt begins."""
     others = {content: why for content, why in latched.items() if content != after.content}
     return others | {after.content: after.reason} if after.has_failed else others
 
 
 def change_of_split(route: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
-    """An operator's split, kept until the file's own changes."""
+    """An operator's split; it stays until the file's own split changes."""
     record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.salt))
     draft = draft_of(record.name, "split", cause, (route.record, record), {})
     return Change(route, "", record, opened(route.evidence, record), draft, True)
 
 
 def home_of(ledger: Ledger, champion: str, challengers: Iterable[str], salt: bytes) -> Ledger:
-    """The map that abort and rollback return to: this one, with the challengers' buckets at the champion's."""
+    """The map that abort and rollback restore: this one, with the challengers' buckets at the champion."""
     weights = ledger.weights
     held = sum(weights.pop(challenger, 0) for challenger in challengers)
     if not held:
@@ -129,7 +129,7 @@ def ledger_after(
     others: Collection[str],
     salt: bytes,
 ) -> Ledger:
-    """A new version for each stage that is entered, moved or not, since versions tell the strata apart.
+    """Each step that is entered gets a new version, also if no bucket moves: strata are told apart by version.
 
     `states`: before and after; `others`: the challengers of the route's other rollouts.
     """
@@ -137,7 +137,7 @@ def ledger_after(
     weights = split_after(ledger.weights, home.weights, states, others)
     if weights is None:
         return ledger
-    if active_step(after) is None and is_alone(ledger.weights, others):
+    if active_step(after) is None and _has_no_others(ledger.weights, others):
         return restore(home, ledger) if moved(ledger, home) else ledger
     if active_step(after) is None and not ledger.weights.get(before.challenger):
         return ledger
@@ -150,29 +150,29 @@ def split_after(
     states: tuple[RolloutState, RolloutState],
     others: Collection[str],
 ) -> dict[str, int] | None:
-    """The weights that a transition leads to; None where the split stays as it is.
+    """The weights after a transition; None where the split stays as it is.
 
-    A challenger that is taken back leaves its buckets to the champion, who had them at home; the buckets of
-    other challengers stay where they are. Alone, it leaves the map of before.
+    When a challenger ends, the champion gets its buckets back; other challengers keep theirs. If there is no
+    other challenger, the map of before is restored.
     """
     before, after = states
     entered = active_step(after)
     if entered is None and after.is_running:
         return None
-    if entered is None and is_alone(split, others):
+    if entered is None and _has_no_others(split, others):
         return home
     if entered is not None and entered == active_step(before):
         return None
     return split_for_step(split, after.champion, after.challenger, exposure(after))
 
 
-def is_alone(split: Mapping[str, int], others: Iterable[str]) -> bool:
+def _has_no_others(split: Mapping[str, int], others: Iterable[str]) -> bool:
     """Whether no other challenger has a bucket."""
     return not any(split.get(name) for name in others)
 
 
 def opened(evidence: EvidenceBy, record: RouteRecord) -> EvidenceBy:
-    """With a stratum for the ledger now in force in each rollout that has traffic; what was before is shared."""
+    """With a new stratum for the present ledger, in each rollout that has traffic. Older strata are shared, not copied."""
     out = dict(evidence)
     for name, state in record.rollouts.items():
         step = active_step(state)
@@ -192,7 +192,7 @@ def draft_of(
     evidence: dict[str, Any],
     challenger: str = "",
 ) -> Decision:
-    """A decision yet to be numbered and chained; `records` are those before and after."""
+    """A decision without number and hash; `records`: before and after."""
     before, after = records
     return Decision(
         id=0,
@@ -200,8 +200,8 @@ def draft_of(
         route=route,
         action=action,
         actor=cause.actor,
-        from_=position_of(before, challenger),
-        to=position_of(after, challenger),
+        from_=_position(before, challenger),
+        to=_position(after, challenger),
         reason=cause.reason,
         evidence=evidence,
         ledger_version=after.ledger.version if after else 0,
@@ -211,8 +211,8 @@ def draft_of(
     )
 
 
-def position_of(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
-    """Where a route stands, and this challenger's rollout on it, as a decision says it."""
+def _position(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
+    """The `from` or `to` of a decision: of the route, and of this challenger's rollout."""
     if record is None:
         return {}
     split = {name: weight / WHOLE for name, weight in record.ledger.weights.items()}
@@ -230,14 +230,14 @@ def position_of(record: RouteRecord | None, challenger: str) -> dict[str, Any]:
     return out
 
 
-def inputs_of(live: RolloutRuntime, event: Event, home: Ledger) -> dict[str, Any]:
-    """All that the decision was made on, as JSON has it, and the verdicts that came of it."""
+def _inputs_of(rollout: RolloutRuntime, event: Event, home: Ledger) -> dict[str, Any]:
+    """The inputs of the decision and the verdicts, as JSON values."""
     inputs = {
         "event": event,
         "home": home.weights,
-        "verdicts": live.verdicts,
-        "given": encode_inputs(live.given),
+        "verdicts": rollout.verdicts,
+        "given": encode_inputs(rollout.evaluation_input),
     }
-    # As JSON has it at once: a decision that waits for the disk is not to differ from one read back.
+    # Converted at once: a decision that is not on disk yet must equal the one that is read back.
     found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(inputs))
     return found

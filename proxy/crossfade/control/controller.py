@@ -94,12 +94,12 @@ class Controller:
     def _take_lag(self) -> None:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
         for _, rollout in self.state.rollouts():
-            rollout.notice(lag)
+            rollout.set_lag(lag)
 
     def _take_readings(self, now: float) -> None:
         readings = self.readings(now)
         for _, rollout in self.state.rollouts():
-            rollout.hear(readings)
+            rollout.set_readings(readings)
 
     def _gather(self, counts: Counts, now: float) -> None:
         cells = counts.by_route()
@@ -110,24 +110,24 @@ class Controller:
         return [route for route in self.state.routes.values() if not route.lock.locked()]
 
     def _decide(self, route: RouteRuntime, now: float) -> list[Change]:
-        """What the loop wants of this route, one thing at a time and what lowers exposure first."""
-        wanted = []
+        """The loop's change of this route: one at a time, a decrease of exposure first."""
+        found = []
         for name, rollout in route.rollouts.items():
             move = rollout.next_move(self.state.is_ready(name), now)
             if move.event is not None:
                 cause = Cause(LOOP, move.reason, now, self.state.config.hash)
                 durations = self.state.durations(route.name, rollout.state.champion)
-                wanted.append(change_by_event(route, name, move.event, cause, durations))
-        return sorted(filter(None, wanted), key=lambda change: change.rises)[:1]
+                found.append(change_by_event(route, name, move.event, cause, durations))
+        return sorted(filter(None, found), key=lambda change: change.rises)[:1]
 
     def _apply_decrease(self, changes: Sequence[Change]) -> None:
         """The snapshot goes out first; the journal is written behind it."""
         if not changes:
             return
         decided = monotonic()
-        before = [c.route.orders for c in changes]
+        before = [c.route.published_parts for c in changes]
         self._commit_state(changes)
-        if before != [c.route.orders for c in changes]:
+        if before != [c.route.published_parts for c in changes]:
             self._publish(decided)
         self.journal.write([change.entry for change in changes], self._tell)
 
@@ -155,11 +155,11 @@ class Controller:
 
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            change.route.renew(change.route.config, change.record, change.evidence)
-            self._look_ahead(change.route)
+            change.route.update(change.route.config, change.record, change.evidence)
+            self._update_waiting(change.route)
 
-    def _look_ahead(self, route: RouteRuntime) -> None:
-        """So that it is known at once, and not only at the next tick, what each rollout waits for."""
+    def _update_waiting(self, route: RouteRuntime) -> None:
+        """Find what each rollout waits for now, not only at the next tick."""
         for name, rollout in route.rollouts.items():
             rollout.next_move(self.state.is_ready(name), self.state.now)
 
@@ -191,7 +191,7 @@ class Controller:
             await asyncio.wait([self.acknowledged])
 
     def _save_evidence(self, now: float) -> None:
-        """A proxy that starts again goes on with it."""
+        """For the next start of the proxy."""
         if now - self.evidence_saved_at < EVIDENCE_INTERVAL and now >= self.evidence_saved_at:
             return
         self.evidence_saved_at = now
@@ -207,13 +207,13 @@ class Controller:
         if self.journal.ok != self.store_was_ok:
             self.store_was_ok = self.journal.ok
             detail = "writable again" if self.journal.ok else self.journal.error
-            log.warning("state: %s", detail)
-            self.feed.tell(StatusChange(now, "store", None, detail))
+            log.warning("state file: %s", detail)
+            self.feed.publish(StatusChange(now, "store", None, detail))
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
-            self.feed.tell(decision)
+            self.feed.publish(decision)
 
     async def idle(self) -> None:
         """Returns when nothing is being decided or written."""
@@ -228,7 +228,7 @@ class Controller:
         await self.idle()
         await self.journal.close(self._guarded_evidence())
 
-    # ── what comes from outside ───────────────────────────────────────────────────────────────
+    # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
     async def load(self, loaded: Loaded, actor: str, now: float) -> None:
         """Start, or reload.
@@ -251,14 +251,14 @@ class Controller:
             self._accept(loaded, reconciled, now)
             self._publish()
             self._tell(decisions)
-            self.feed.tell(StatusChange(now, "config", None, f"loaded by {actor}"))
+            self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""
         return await asyncio.shield(self._background.task(work))
 
     def _accept(self, loaded: Loaded, reconciled: Sequence[ReconciledRoute], now: float) -> None:
-        """From here on this is the configuration."""
+        """Use the configuration from now on."""
         state = self.state
         state.config, state.config_ok = loaded, True
         state.last_reload_at, state.last_reload_error = now, ""
@@ -269,14 +269,14 @@ class Controller:
             if route is None:
                 route = RouteRuntime(config, record, evidence)
             else:
-                route.renew(config, record, evidence)
+                route.update(config, record, evidence)
             state.routes[config.name] = route
-            self._look_ahead(route)
+            self._update_waiting(route)
 
     def refuse_config(self, error: str) -> None:
-        """A reload that failed: the configuration stays, and status says what was wrong."""
+        """A reload failed: the configuration stays, and status has the error."""
         self.state.config_ok, self.state.last_reload_error = False, error
-        self.feed.tell(StatusChange(self.state.now, "config", None, error))
+        self.feed.publish(StatusChange(self.state.now, "config", None, error))
 
     def endpoints_changed(self, down: Endpoints, now: float, seen_up: Endpoints | None = None) -> None:
         """`seen_up`: endpoints that passed a probe at least once."""
@@ -288,11 +288,11 @@ class Controller:
         state.down = down
         for _, rollout in state.rollouts():
             for name, _ in rose:
-                rollout.warm(name, now)
+                rollout.restart_warm_up(name, now)
         self._publish()
-        said = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
-        said += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
-        self.feed.tell(StatusChange(now, "endpoints", None, "; ".join(said)))
+        changes = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
+        changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
+        self.feed.publish(StatusChange(now, "endpoints", None, "; ".join(changes)))
 
     async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
         """Plain weights in any unit. Returns when every worker has the new ledger."""

@@ -1,4 +1,4 @@
-"""Tasks that go on for ever, one for each thing attended to, until it is attended to no more."""
+"""Endless tasks by key: begun and ended one by one, or all at the close."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ T = TypeVar("T", bound=Hashable)
 
 
 class KeyedTasks(Generic[T]):
-    """`ending` holds what is on its way out as well, so that it is neither collected half-way nor left behind."""
+    """`ending`: cancelled tasks that have not ended yet; without a reference the loop could drop them."""
 
     def __init__(self) -> None:
         self.tasks: dict[T, asyncio.Task[None]] = {}
         self.ending: set[asyncio.Task[None]] = set()
 
-    def begin(self, to: T, work: Coroutine[Any, Any, None]) -> None:
-        self.tasks[to] = asyncio.get_running_loop().create_task(work)
+    def begin(self, key: T, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks[key] = asyncio.get_running_loop().create_task(work)
 
-    def end(self, to: T) -> None:
-        task = self.tasks.pop(to)
+    def end(self, key: T) -> None:
+        task = self.tasks.pop(key)
         task.cancel()
-        self.see_out(task)
-
-    def see_out(self, task: asyncio.Task[None]) -> None:
-        """Wait for it at the close, should it not have ended by then."""
         self.ending.add(task)
         task.add_done_callback(self.ending.discard)
 
     async def close(self) -> None:
-        for to in list(self.tasks):
-            self.end(to)
+        for key in list(self.tasks):
+            self.end(key)
         await asyncio.gather(*self.ending, return_exceptions=True)

@@ -1,10 +1,10 @@
-"""From a configuration and the state at hand to the state that follows: what start and reload decide.
+"""What a start or a reload decides: from a configuration and the present state to the next state.
 
-Rule (design 3.1): the file is what the operator wants, the state how far it has come. A rollout whose
-identity is unchanged is not disturbed; another identity starts anew from the file's split, unless its
-challenger is latched: one that was aborted stays so, whatever the plan, until `retry` or other
-content. A rollout taken out ends at the file's split, or where others go on, with its buckets at the
-champion's. A split given over the API stays until the file's own changes.
+Rule (design 3.1): the file says what the operator wants; the state says how far that has come. A rollout
+with the same identity goes on. Another identity starts from the file's split, unless its challenger is
+latched: an aborted challenger stays aborted, whatever the plan, until `retry` or other content. A rollout
+that was removed from the file ends at the file's split; if other rollouts of the route go on, the champion
+gets its buckets. A split set over the API stays until the file's own split changes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from crossfade.routing.ledger import Ledger, new_ledger, renamed, reweigh, salt_
 from crossfade.stats.histogram import Histogram
 
 
-class Outcome(NamedTuple):
-    """What becomes of one route, in one step; `challenger`: whose rollout it is about.
+class PlannedDecision(NamedTuple):
+    """One decision about a route, and the record that it leads to. `challenger`: "" if it is not of a rollout.
 
-    `fresh`: a new attempt begins, so evidence begins anew.
+    `fresh`: a new attempt begins, with empty evidence.
     """
 
     record: RouteRecord
@@ -51,24 +51,24 @@ Held = Mapping[str, tuple[RouteRecord, EvidenceBy]]
 
 
 def reconcile(
-    config: Config, held: Held, cause: Cause, known: Callable[[str, str], Histogram]
+    config: Config, held: Held, cause: Cause, durations: Callable[[str, str], Histogram]
 ) -> tuple[list[ReconciledRoute], list[Entry]]:
-    """What each route becomes, and the decisions to journal; routes that are gone are let go.
+    """The next state of each route, and the decisions for the journal.
 
-    `known(route, backend)`: durations counted so far, from which a new rollout's thresholds begin.
+    `durations(route, backend)`: counted so far; the thresholds of a new rollout begin with them.
     """
     reconciled, entries = [], []
     for route in config.routes:
         before, evidence = held.get(route.name, (None, {}))
-        record, outcomes = course_of(config, route, before, cause.now)
-        for outcome in outcomes:
-            evidence = evidence_after(outcome, before, evidence, known)
-            why = cause._replace(reason=outcome.reason)
-            records = before, outcome.record
-            draft = draft_of(route.name, outcome.action, why, records, {}, outcome.challenger)
-            entries.append(Entry(draft, without_strangers(config, outcome.record), evidence))
-            before = outcome.record
-        reconciled.append(ReconciledRoute(route, without_strangers(config, record), evidence))
+        record, planned_decisions = _plan_route(config, route, before, cause.now)
+        for planned in planned_decisions:
+            evidence = _evidence_after(planned, before, evidence, durations)
+            why = cause._replace(reason=planned.reason)
+            records = before, planned.record
+            draft = draft_of(route.name, planned.action, why, records, {}, planned.challenger)
+            entries.append(Entry(draft, _without_missing(config, planned.record), evidence))
+            before = planned.record
+        reconciled.append(ReconciledRoute(route, _without_missing(config, record), evidence))
     names = {route.name for route in config.routes}
     gone = [record for name, (record, _) in held.items() if name not in names]
     why = cause._replace(reason="the route was taken out of the configuration")
@@ -76,108 +76,110 @@ def reconcile(
     return reconciled, entries
 
 
-def evidence_after(
-    outcome: Outcome,
+def _evidence_after(
+    planned: PlannedDecision,
     before: RouteRecord | None,
     evidence: EvidenceBy,
-    known: Callable[[str, str], Histogram],
+    durations: Callable[[str, str], Histogram],
 ) -> EvidenceBy:
-    """Of the rollouts that there are; that of a new one begins with what is known of the champion."""
-    record, out = outcome.record, {}
+    """Of each rollout on the route; the evidence of a new one begins with the champion's durations."""
+    record, out = planned.record, {}
     for name, state in record.rollouts.items():
-        if name in evidence and not (outcome.fresh and name == outcome.challenger):
+        if name in evidence and not (planned.fresh and name == planned.challenger):
             out[name] = evidence[name]
         else:
-            out[name] = Evidence(state.champion, name, baseline=known(record.name, state.champion))
+            out[name] = Evidence(state.champion, name, baseline=durations(record.name, state.champion))
     moved = before is not None and before.ledger.version != record.ledger.version
     return opened(out, record) if moved else out
 
 
-def course_of(
+def _plan_route(
     config: Config, route: RouteConfig, old: RouteRecord | None, now: float
-) -> tuple[RouteRecord, list[Outcome]]:
-    """From what there was to what the file wants: rollouts that end, a split that is lost, rollouts that begin.
+) -> tuple[RouteRecord, list[PlannedDecision]]:
+    """Rollouts that end, a split whose backends are gone, rollouts that begin, in this order.
 
-    Where a rollout goes on, the others come and go around it and the map stays as it is but for their
-    own buckets; where none does, the map is the file's.
+    While a rollout goes on, others that begin or end move only their own buckets. If none goes on, the map is
+    the file's.
     """
     record = old or RouteRecord(route.name, new_ledger(route.split, salt_of(route.name)), route.split)
     plans = {rollout.challenger: expand(rollout) for rollout in route.rollout}
-    gone = [name for name in record.rollouts if name not in plans]
-    lost = [name for name in owners_lost(config, record) if name not in gone]
+    ended = [name for name in record.rollouts if name not in plans]
+    lost = [name for name in _missing_backends(config, record) if name not in ended]
     kept = {
         name: replace(state, watch=plans[name].watch, steps=plans[name].steps)
         for name, state in record.rollouts.items()
-        if name in plans and state.identity == identity_of(plans[name], config)
+        if name in plans and state.identity == _identity_of(plans[name], config)
         if not (lost and state.is_running)
     }
     record = replace(record, rollouts=record.rollouts | kept)
     goes_on = not lost and any(s.is_running or s.phase is Phase.PROMOTED for s in kept.values())
-    out: list[Outcome] = []
-    if old is not None and not goes_on and (gone or lost or len(kept) < len(plans)):
-        record = rebased(route, record)
-    for name in gone:
-        record = without_rollout(record, name, goes_on)
-        out.append(Outcome(record, "end", "the rollout was taken out of the configuration", name))
+    out: list[PlannedDecision] = []
+    if old is not None and not goes_on and (ended or lost or len(kept) < len(plans)):
+        record = _rebased(route, record)
+    for name in ended:
+        record = _without_rollout(record, name, goes_on)
+        out.append(PlannedDecision(record, "end", "the rollout was taken out of the configuration", name))
     for rollout in route.rollout:
         if rollout.challenger not in kept:
-            out.append(started(config, route, rollout, record, now, goes_on))
+            out.append(_start(config, route, rollout, record, now, goes_on))
             record = out[-1].record
     if lost and not out:
         out.append(
-            Outcome(record, "split", f"{', '.join(lost)} is no longer there: back to the file's split")
+            PlannedDecision(
+                record, "split", f"{', '.join(lost)} is no longer there: back to the file's split"
+            )
         )
     if old is None and not out:
-        out.append(Outcome(record, "create", "the route is new"))
+        out.append(PlannedDecision(record, "create", "the route is new"))
     if route.split != record.file_split:
-        out.append(split_edited(route, record))
+        out.append(_split_edited(route, record))
         record = out[-1].record
     return record, out
 
 
-def split_edited(route: RouteConfig, record: RouteRecord) -> Outcome:
-    """No rollout begins or ends; the split follows the file where the file's own has changed."""
+def _split_edited(route: RouteConfig, record: RouteRecord) -> PlannedDecision:
+    """The file's own split has changed; it is applied unless a rollout is running."""
     if any(state.is_running for state in record.rollouts.values()):
         reason = "the file's split has changed; it is not applied while a rollout is running"
-        return Outcome(replace(record, file_split=route.split), "keep", reason)
-    return Outcome(at_file_split(route, record), "split", "the file's split has changed")
+        return PlannedDecision(replace(record, file_split=route.split), "keep", reason)
+    return PlannedDecision(_at_file_split(route, record), "split", "the file's split has changed")
 
 
-def owners_lost(config: Config, record: RouteRecord) -> list[str]:
-    """Backends that have buckets, now or at home, and are not in the configuration any more."""
+def _missing_backends(config: Config, record: RouteRecord) -> list[str]:
+    """Backends that have buckets, now or at home, and are no longer in the configuration."""
     ledgers = [ledger for ledger in (record.ledger, record.home) if ledger is not None]
     owners = {name for ledger in ledgers for name, weight in ledger.weights.items() if weight}
     return sorted(owners - config.backends.keys())
 
 
-def without_strangers(config: Config, record: RouteRecord) -> RouteRecord:
-    """The same maps, without the names of backends that have no bucket and are not there."""
+def _without_missing(config: Config, record: RouteRecord) -> RouteRecord:
+    """The same maps, without the names of backends that have no bucket and are no longer in the configuration."""
     home = record.home and renamed(record.home, [n for n in record.home.backends if n in config.backends])
     ledger = renamed(record.ledger, [name for name in record.ledger.backends if name in config.backends])
     return replace(record, ledger=ledger, home=home)
 
 
-def at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
+def _at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
     ledger = reweigh(old.ledger, route.split, salt_of(route.name))
     return replace(old, ledger=ledger, file_split=route.split)
 
 
-def rebased(route: RouteConfig, old: RouteRecord) -> RouteRecord:
-    """At the file's split, and at home there too."""
-    record = at_file_split(route, old)
-    return replace(record, home=home_for(route, record.ledger))
+def _rebased(route: RouteConfig, old: RouteRecord) -> RouteRecord:
+    """At the file's split; `home` follows from it."""
+    record = _at_file_split(route, old)
+    return replace(record, home=_home_for(route, record.ledger))
 
 
-def home_for(route: RouteConfig, ledger: Ledger) -> Ledger | None:
-    """This map without the challengers; None on a route without rollouts."""
+def _home_for(route: RouteConfig, ledger: Ledger) -> Ledger | None:
+    """This map with the challengers' buckets at the champion; None on a route without rollouts."""
     challengers = [rollout.challenger for rollout in route.rollout]
     if not challengers:
         return None
     return home_of(ledger, route.rollout[0].champion, challengers, salt_of(route.name))
 
 
-def without_rollout(record: RouteRecord, challenger: str, has_others: bool) -> RouteRecord:
-    """Where others go on (`beside`) the challenger's buckets become the champion's, and theirs stay."""
+def _without_rollout(record: RouteRecord, challenger: str, has_others: bool) -> RouteRecord:
+    """If other rollouts go on, the champion gets the challenger's buckets; theirs stay."""
     rollouts, ledger = dict(record.rollouts), record.ledger
     state = rollouts.pop(challenger)
     if has_others:
@@ -185,18 +187,18 @@ def without_rollout(record: RouteRecord, challenger: str, has_others: bool) -> R
     return replace(record, ledger=ledger, rollouts=rollouts)
 
 
-def started(
+def _start(
     config: Config,
     route: RouteConfig,
     rollout: RolloutConfig,
     base: RouteRecord,
     now: float,
     has_others: bool,
-) -> Outcome:
-    """A first attempt on this base; the challenger gets its first traffic only when it is up.
+) -> PlannedDecision:
+    """A first attempt from `base`. The challenger gets no traffic before it is up.
 
-    A latched challenger gets none: the rollout is aborted from its beginning. `beside`: another rollout
-    goes on, so that the map is not the file's.
+    A latched challenger gets none at all: its rollout begins aborted. `has_others`: another rollout goes on, so
+    the map is not the file's.
     """
     plan = expand(rollout)
     state = RolloutState(
@@ -204,57 +206,57 @@ def started(
         strategy=plan.strategy,
         champion=plan.champion,
         challenger=plan.challenger,
-        identity=identity_of(plan, config),
+        identity=_identity_of(plan, config),
         steps=plan.steps,
         watch=plan.watch,
         started=now,
         since=now,
         patience_from=now,
-        content=content_of(plan.challenger, config),
+        content=_content_of(plan.challenger, config),
     )
     why = base.latched.get(state.content)
     ledger = base.ledger
     if why is not None or has_others:
         ledger = home_of(ledger, plan.champion, [plan.challenger], salt_of(route.name))
-    action, reason = "start", said(rollout)
+    action, reason = "start", _start_reason(rollout)
     if why is not None:
         state = replace(state, phase=Phase.ABORTED, reason=why)
         action = "keep"
         reason = f"{plan.challenger} was aborted and stays so until retry or another version: {why}"
     rollouts = base.rollouts | {plan.challenger: state}
-    home = home_for(route, base.home or base.ledger)
+    home = _home_for(route, base.home or base.ledger)
     record = replace(base, ledger=ledger, home=home, rollouts=rollouts)
-    return Outcome(record, action, reason, plan.challenger, fresh=True)
+    return PlannedDecision(record, action, reason, plan.challenger, fresh=True)
 
 
-def said(rollout: RolloutConfig) -> str:
+def _start_reason(rollout: RolloutConfig) -> str:
     return f"{rollout.strategy}: {rollout.challenger} is to replace {rollout.champion}"
 
 
-def identity_of(plan: Plan, config: Config) -> str:
-    """What makes it this rollout and no other: who, with which content, in which steps.
+def _identity_of(plan: Plan, config: Config) -> str:
+    """Of a rollout: strategy, champion, challenger with its content, steps.
 
-    Checks, fuse, watch and the numbers of requests may change on the way; so may the champion's
-    endpoints, as replicas come and go, while other endpoints of a challenger are another challenger.
+    Checks, fuse, watch and numbers of requests may change while it runs. So may the champion's endpoints, as
+    replicas come and go; a challenger with other endpoints is another challenger.
     """
     parts = {
         "strategy": plan.strategy,
         "champion": [plan.champion, config.backends[plan.champion].version],
-        "challenger": parts_of(plan.challenger, config),
+        "challenger": _content_parts(plan.challenger, config),
         "steps": [[s.weight, s.mirror, s.hold, s.approval] for s in plan.steps],
     }
-    return digest(parts)
+    return _digest(parts)
 
 
-def content_of(backend: str, config: Config) -> str:
-    """What makes it this challenger and no other, whatever the plan: its name, version and endpoints."""
-    return digest(parts_of(backend, config))
+def _content_of(backend: str, config: Config) -> str:
+    """Of a challenger, whatever the plan: name, version and endpoints."""
+    return _digest(_content_parts(backend, config))
 
 
-def parts_of(backend: str, config: Config) -> list[Any]:
+def _content_parts(backend: str, config: Config) -> list[Any]:
     found = config.backends[backend]
     return [backend, found.version, sorted(e.name for e in found.endpoints)]
 
 
-def digest(parts: object) -> str:
+def _digest(parts: object) -> str:
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

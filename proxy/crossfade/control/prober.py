@@ -1,9 +1,9 @@
-"""The prober: asks each endpoint whether it is well, and says when the answer changes.
+"""The prober: probes each endpoint, and reports which are down when that changes.
 
-Rule: an endpoint counts as up until `unhealthy_after` probes in a row have failed, and as down from
-then until `healthy_after` have succeeded; one success will do if it was never well before, as with a
-model that starts later than the proxy (Envoy does so too). One success makes it `seen`, which is what a
-challenger needs before its first traffic. A new configuration forgets nothing of the endpoints that stay.
+Rule: an endpoint is up until `unhealthy_after` probes in a row have failed, then down until `healthy_after`
+have succeeded. One success is enough if no probe has succeeded before, as with a model that starts after the
+proxy (Envoy does the same). A challenger needs one success (`seen_up`) before its first traffic. A new
+configuration keeps the probe results of endpoints that stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from crossfade.routing.snapshot import Endpoint, Tls, compile_backend
 
 log = logging.getLogger("crossfade.prober")
 
-JITTER = 0.1  # of the interval, so that probes of many endpoints do not march in step
+JITTER = 0.1  # of the interval, so that probes of many endpoints spread
 HEAD_LIMIT = 64 * 1024
 REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
 
@@ -36,7 +36,7 @@ Changed = Callable[[Names, float, Names], None]
 
 
 class Target(NamedTuple):
-    """One endpoint of one backend, and how it is probed."""
+    """How one endpoint of one backend is probed."""
 
     backend: str
     endpoint: str
@@ -51,7 +51,7 @@ class Target(NamedTuple):
 
 
 class Probe(asyncio.Protocol):
-    """One connection; `status` is that of its answer, or 0."""
+    """One connection; `status`: of its response, or 0."""
 
     transport: asyncio.Transport
 
@@ -70,7 +70,7 @@ class Probe(asyncio.Protocol):
                 status = parse_response(head + b"\r\n\r\n", b"GET").status
             except ResponseRefused:
                 status = 0
-            if not 100 <= status < 200:  # those only come before the answer
+            if not 100 <= status < 200:  # an interim response
                 self.status.set_result(status)
         if len(self.received) > HEAD_LIMIT:
             self.connection_lost(None)
@@ -80,77 +80,76 @@ class Probe(asyncio.Protocol):
             self.status.set_result(0)
 
 
-class Condition:
+class ProbeHistory:
     """What the probes of one endpoint have shown."""
 
     def __init__(self) -> None:
         self.up = True
-        self.seen = False
-        self.fault = ""  # what was wrong at the last probe
-        self.row = 0  # successes in a row, or failures as a negative number
+        self.seen_up = False
+        self.fault = ""  # of the last probe; "" if it succeeded
+        self.streak = 0  # successes in a row, or failures as a negative number
 
-    def note(self, well: bool, health: HealthConfig) -> None:
-        if well:
-            self.row = max(self.row, 0) + 1
-            self.up = self.up or not self.seen or self.row >= health.healthy_after
-            self.seen = True
+    def add(self, succeeded: bool, health: HealthConfig) -> None:
+        if succeeded:
+            self.streak = max(self.streak, 0) + 1
+            self.up = self.up or not self.seen_up or self.streak >= health.healthy_after
+            self.seen_up = True
         else:
-            self.row = min(self.row, 0) - 1
-            self.up = self.up and -self.row < health.unhealthy_after
+            self.streak = min(self.streak, 0) - 1
+            self.up = self.up and -self.streak < health.unhealthy_after
 
 
 class Prober:
-    """Make it inside a running loop. `changed(down, now, seen)` is told at each change, and only then."""
+    """Make it in a running loop. `changed(down, now, seen_up)` is called at each change."""
 
     def __init__(self, changed: Changed) -> None:
         self.changed = changed
         self.contexts: dict[Tls, ssl.SSLContext] = {}
-        self.addresses: dict[str, tuple[float, Addresses]] = {}  # of names, and when they were looked up
-        self.conditions: dict[tuple[str, str], Condition] = {}
-        self.attending: KeyedTasks[Target] = KeyedTasks()
-        self.told: tuple[Names, Names] = (frozenset(), frozenset())
+        self.addresses: dict[str, tuple[float, Addresses]] = {}  # by name, with the time of the look-up
+        self.histories: dict[tuple[str, str], ProbeHistory] = {}
+        self.probing: KeyedTasks[Target] = KeyedTasks()
+        self.reported: tuple[Names, Names] = (frozenset(), frozenset())
 
     def configure(self, loaded: Loaded) -> None:
-        """Probe what this configuration says, from now on."""
-        wanted = {target for name in loaded.config.backends for target in targets(name, loaded)}
+        """Probe the endpoints of this configuration from now on."""
+        wanted = {target for name in loaded.config.backends for target in _targets(name, loaded)}
         self.contexts = {}
-        for target in self.attending.tasks.keys() - wanted:
-            self.attending.end(target)
+        for target in self.probing.tasks.keys() - wanted:
+            self.probing.end(target)
         names = {target.name for target in wanted}
-        self.conditions = {n: c for n, c in self.conditions.items() if n in names}
-        for target in wanted - self.attending.tasks.keys():
-            self.conditions.setdefault(target.name, Condition())
-            self.attending.begin(target, self.attend(target))
-        self.tell()
+        self.histories = {n: c for n, c in self.histories.items() if n in names}
+        for target in wanted - self.probing.tasks.keys():
+            self.histories.setdefault(target.name, ProbeHistory())
+            self.probing.begin(target, self._probe_forever(target))
+        self._report()
 
     async def close(self) -> None:
-        await self.attending.close()
+        await self.probing.close()
 
-    async def attend(self, target: Target) -> None:
-        """Probe one endpoint for ever."""
+    async def _probe_forever(self, target: Target) -> None:
         while True:
             began = time.monotonic()
-            fault = await self.probe(target)
-            condition = self.conditions[target.name]
-            condition.note(not fault, target.health)
-            condition.fault = fault
-            self.tell()
+            fault = await self._probe(target)
+            history = self.histories[target.name]
+            history.add(not fault, target.health)
+            history.fault = fault
+            self._report()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
-    async def probe(self, target: Target) -> str:
-        """What is wrong; nothing if any address is well: the workers pass over those of a name that are not."""
+    async def _probe(self, target: Target) -> str:
+        """The fault; "" if any address succeeds: workers pass over the addresses of a name that fail."""
         try:
             async with asyncio.timeout(target.health.timeout):
-                found = await self.find(target)
+                found = await self._addresses(target)
         except OSError as error:
-            return said(error)
-        asked = (self.ask(target, (address, *found.spare)) for address in found.usual)
-        faults = await asyncio.gather(*asked)
+            return _fault_of(error)
+        attempts = (self._try(target, (address, *found.spare)) for address in found.usual)
+        faults = await asyncio.gather(*attempts)
         return "" if "" in faults else faults[0]
 
-    async def find(self, target: Target) -> Addresses:
-        """Of its name, not looked up more often than the workers do. The last ones if that fails."""
+    async def _addresses(self, target: Target) -> Addresses:
+        """Of the endpoint's name, looked up as often as the workers do. If a look-up fails, the last addresses."""
         host = target.at.host
         if not dial.is_name(host):
             return Addresses((host,))
@@ -165,12 +164,12 @@ class Prober:
         self.addresses[host] = (time.monotonic(), found)
         return found
 
-    async def ask(self, target: Target, addresses: Sequence[str]) -> str:
-        """What is wrong; nothing after a GET answered with 2xx or, without a path, an accepted connection."""
+    async def _try(self, target: Target, addresses: Sequence[str]) -> str:
+        """The fault; "" after a GET answered with 2xx or, without a path, an accepted connection."""
         probe: Probe | None = None
         try:
             async with asyncio.timeout(target.health.timeout):
-                context = self.context(target.tls) if target.at.tls else None
+                context = self._context(target.tls) if target.at.tls else None
                 probe = await dial.connect(Probe, target.at, addresses, target.tls, context)
                 if target.health.path is None:
                     return ""
@@ -178,41 +177,40 @@ class Prober:
                 status = await probe.status
                 return "" if 200 <= status < 300 else f"answered {status}" if status else "no HTTP answer"
         except OSError as error:
-            return said(error)
+            return _fault_of(error)
         finally:
             if probe is not None:
                 probe.transport.abort()
 
-    def context(self, tls: Tls) -> ssl.SSLContext:
-        """Raises OSError when a file is gone bad."""
+    def _context(self, tls: Tls) -> ssl.SSLContext:
+        """Raises OSError when a file cannot be used."""
         if tls not in self.contexts:
             self.contexts[tls] = dial.tls_context(tls)
         return self.contexts[tls]
 
-    def tell(self) -> None:
-        """What has changed since the last time, if anything has."""
-        down = frozenset(n for n, c in self.conditions.items() if not c.up)
-        seen = frozenset(n for n, c in self.conditions.items() if c.seen)
-        if (down, seen) == self.told:
+    def _report(self) -> None:
+        """Call `changed` if the endpoints that are down or were seen up have changed."""
+        down = frozenset(n for n, c in self.histories.items() if not c.up)
+        seen_up = frozenset(n for n, c in self.histories.items() if c.seen_up)
+        if (down, seen_up) == self.reported:
             return
-        for backend, endpoint in sorted(down ^ self.told[0]):
-            condition = self.conditions.get((backend, endpoint))
-            state = f"down: {condition.fault}" if condition and (backend, endpoint) in down else "up"
+        for backend, endpoint in sorted(down ^ self.reported[0]):
+            history = self.histories.get((backend, endpoint))
+            state = f"down: {history.fault}" if history and (backend, endpoint) in down else "up"
             log.info("%s of %s is %s", endpoint, backend, state)
         try:
-            self.changed(down, time.time(), seen)
+            self.changed(down, time.time(), seen_up)
         except Exception:
-            log.exception("the change of endpoints was not applied; the next probe repeats it")
+            log.exception("change of endpoints not applied; the next probe repeats it")
         else:
-            self.told = (down, seen)
+            self.reported = (down, seen_up)
 
 
-def said(error: OSError) -> str:
+def _fault_of(error: OSError) -> str:
     return str(error) or "no answer in time"
 
 
-def targets(name: str, loaded: Loaded) -> list[Target]:
-    """What is probed of a backend."""
+def _targets(name: str, loaded: Loaded) -> list[Target]:
     config = loaded.config.backends[name]
     if config.health is None:
         return []

@@ -1,10 +1,10 @@
-"""Why the control plane says no: three refusals, one for each HTTP status that the admin API gives them."""
+"""Errors of the control plane for the operator, one for each HTTP status of the admin API."""
 
 from __future__ import annotations
 
 
 class ControlError(Exception):
-    """What was asked is not done, and nothing has changed; the text is for the operator."""
+    """The request is refused, and nothing has changed; the text is for the operator."""
 
     status = 400
 
@@ -16,12 +16,12 @@ class UnknownName(ControlError):
 
 
 class Refused(ControlError):
-    """Asked well, but not possible now: the wrong phase, or the journal cannot be written."""
+    """Valid, but not possible now: the wrong phase, or the journal cannot be written."""
 
     status = 409
 
 
 class Invalid(ControlError):
-    """The values asked for make no sense, such as weights that are all zero."""
+    """Values that are not valid, such as weights that are all zero."""
 
     status = 422

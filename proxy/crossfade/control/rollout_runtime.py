@@ -1,4 +1,4 @@
-"""One rollout at work: what is known of it only while the process lives, and what it asks of the data plane."""
+"""One running rollout: the part of its state that is not on disk, and what the data plane must do for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from crossfade.stats.counts import ERROR, SHADOW, Cell
 
 
 class RolloutRuntime:
-    """`sticky`: whether its route holds customers by a key; `beside`: the phases of the route's other rollouts."""
+    """`sticky`: the route has a sticky key. `other_phases`: of the route's other rollouts, by challenger."""
 
     plan: Plan
 
@@ -31,12 +31,12 @@ class RolloutRuntime:
         self.champion_recent = RecentOutcomes()
         self.verdicts: tuple[Finding, ...] = ()
         self.waiting_for = ""
-        self.lag = 0.0  # of the workers, seconds
+        self.lag = 0.0  # seconds; the largest loop lag of a worker
         self.is_ready = self.warming = False
-        self.sick_at = float("-inf")  # when the champion was last seen to be sick
-        self.external: dict[str, Reading] = {}  # by query, of its checks
+        self.sick_at = float("-inf")  # when the champion was last found sick
+        self.external: dict[str, Reading] = {}  # by query of a check
 
-    def renew(
+    def update(
         self,
         config: RolloutConfig,
         state: RolloutState,
@@ -44,7 +44,7 @@ class RolloutRuntime:
         sticky: bool,
         other_phases: dict[str, Phase],
     ) -> None:
-        """Take a new configuration or state. The tails stay unless another attempt begins."""
+        """Use a new configuration or state. Recent outcomes stay unless another attempt begins."""
         self.config, self.state, self.evidence, self.sticky, self.other_phases = (
             config,
             state,
@@ -74,44 +74,44 @@ class RolloutRuntime:
 
     @property
     def limits(self) -> Limits:
-        """What is slow, by backend: the data plane counts by it from the next snapshot on.
+        """Latency limits by backend: the data plane counts the requests above them from the next snapshot on.
 
-        For the champion each rollout has limits of its own, so there its challenger is in the title.
+        Each rollout has its own limits for the champion, so their titles name the challenger.
         """
         if not self.state.is_guarded:
             return {}
         limits = self.evidence.limits.items()
         ours = tuple((title, limit.challenger) for title, limit in limits)
-        theirs = tuple((title + self.mark, limit.champion) for title, limit in limits)
+        theirs = tuple((title + self._suffix, limit.champion) for title, limit in limits)
         return {self.challenger: ours, self.state.champion: theirs} if limits else {}
 
     @property
-    def mark(self) -> str:
+    def _suffix(self) -> str:
         return f" ({self.challenger})"
 
-    def heard(self, cell: Cell) -> Cell:
-        """The champion's cell with the events of this rollout's limits only, by the checks' own titles."""
+    def _own_events(self, cell: Cell) -> Cell:
+        """The champion's cell with the events of this rollout's limits only, without the suffix."""
         if not cell.events or cell.backend != self.plan.champion:
             return cell
-        own = {kind: met for kind, met in cell.events.items() if kind == ERROR or kind.endswith(self.mark)}
-        return replace(cell, events={kind.removesuffix(self.mark): met for kind, met in own.items()})
+        own = {kind: met for kind, met in cell.events.items() if kind == ERROR or kind.endswith(self._suffix)}
+        return replace(cell, events={kind.removesuffix(self._suffix): met for kind, met in own.items()})
 
     def gather(self, cells: Sequence[Cell], now: float) -> None:
-        """Add one tick's counts of its route to the evidence; the tails, for the fuse, get them in any case.
+        """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.
 
-        What is left out is left out on both sides, for a reason known before: the coin stays as it is. An outage
-        of the champion, and the recovery from it, are left out of the fuse as well: who comes back second is not
-        to blame.
+        During warm-up, and while the champion is sick or recovers, counts do not enter the evidence. Skipped
+        counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. The
+        fuse skips an outage of the champion too: the backend that recovers second is not to blame.
         """
         if not self.state.is_guarded:
             return
-        cells = [self.heard(cell) for cell in cells if cell.role != TESTER]
+        cells = [self._own_events(cell) for cell in cells if cell.role != TESTER]
         if is_failing(self.champion_recent, now):
             self.sick_at = now
-            self.challenger_recent = RecentOutcomes()  # how the outage began, too, says nothing of it
-        shaken = now - self.sick_at < RECOVERY
+            self.challenger_recent = RecentOutcomes()  # the first errors of the outage do not count either
+        recovering = now - self.sick_at < RECOVERY
         if cells:
-            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or shaken
+            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or recovering
         if not self.warming:
             gather(self.evidence, cells, self.plan.checks)
         versions = {s.version for s in self.evidence.strata}
@@ -119,38 +119,37 @@ class RolloutRuntime:
             if cell.role == SHADOW:
                 continue
             if cell.backend == self.plan.challenger and cell.ledger_version in versions:
-                if not shaken:
+                if not recovering:
                     self.challenger_recent.add(cell.recent, now)
             elif cell.backend == self.plan.champion:
                 self.champion_recent.add(cell.recent, now)
         if cells:
             self.evaluate()
             if any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
-                # Excused for good: the champion's share in it is forgotten sooner, as it has more traffic.
+                # Drop the outage for good: the champion, with more traffic, forgets its part of it sooner.
                 self.challenger_recent = RecentOutcomes()
 
-    def warm(self, backend: str, now: float) -> None:
-        """An endpoint of this backend has come back: cold, as if it were new."""
+    def restart_warm_up(self, backend: str, now: float) -> None:
+        """An endpoint of this backend is up again, and cold like a new one."""
         if self.evidence.warm_until is not None and backend in (self.plan.champion, self.plan.challenger):
             self.evidence.warm_until = max(self.evidence.warm_until, now + self.plan.warm_up)
 
-    def notice(self, lag: float) -> None:
-        """How far the workers' loops lag behind; what it means for the verdicts is known at once."""
-        was, self.lag = self.lag, lag
-        if max(was, lag) >= SATURATED:
+    def set_lag(self, lag: float) -> None:
+        """The largest loop lag of a worker; verdicts follow at once."""
+        previous, self.lag = self.lag, lag
+        if max(previous, lag) >= SATURATED:
             self.evaluate()
 
-    def hear(self, readings: Mapping[str, Reading]) -> None:
-        """What a Prometheus server has answered lately."""
-        asked = [check.query for check in self.plan.checks if check.query is not None]
-        heard = {query: readings[query] for query in asked if query in readings}
-        if heard != self.external:
-            self.external = heard
+    def set_readings(self, readings: Mapping[str, Reading]) -> None:
+        """The latest answers of the Prometheus server, by query."""
+        queries = [check.query for check in self.plan.checks if check.query is not None]
+        found = {query: readings[query] for query in queries if query in readings}
+        if found != self.external:
+            self.external = found
             self.evaluate()
 
     @property
-    def given(self) -> EvaluationInput:
-        """What there is to judge."""
+    def evaluation_input(self) -> EvaluationInput:
         return EvaluationInput(
             plan=self.plan,
             state=self.state,
@@ -166,11 +165,11 @@ class RolloutRuntime:
         )
 
     def evaluate(self) -> None:
-        self.verdicts = evaluate(self.given)
+        self.verdicts = evaluate(self.evaluation_input)
 
     def next_move(self, ready: bool, now: float) -> Move:
-        """What the rollout does now. `ready`: the challenger can take traffic."""
+        """The next move of the rollout. `ready`: the challenger can take traffic."""
         self.is_ready = ready
-        move = choose_move(self.given, self.verdicts, now)
+        move = choose_move(self.evaluation_input, self.verdicts, now)
         self.waiting_for = move.waiting_for
         return move

@@ -1,4 +1,4 @@
-"""One route at work: what is kept of it, and its rollouts."""
+"""One configured route: its record and evidence, and its rollouts."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from crossfade.stats.counts import Cell
 
 
 class RouteRuntime:
-    """`config.rollout`, `record.rollouts`, `rollouts` and `evidence` are of the same challengers."""
+    """`config.rollout`, `record.rollouts`, `rollouts` and `evidence` have the same challengers."""
 
     def __init__(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
         self.rollouts: dict[str, RolloutRuntime] = {}  # by challenger, in the order of the file
         self.lock = asyncio.Lock()  # held while the next record and evidence are being written
         self.deferred: list[Cell] = []  # counts that came meanwhile
-        self.renew(config, record, evidence)
+        self.update(config, record, evidence)
 
-    def renew(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
-        """Take a new configuration or record."""
+    def update(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
+        """Use a new configuration or record."""
         self.config, self.record, self.evidence = config, record, evidence
         before, self.rollouts = self.rollouts, {}
-        for rollout in config.rollout:
-            name = rollout.challenger
-            live = self.rollouts[name] = before.get(name) or RolloutRuntime()
-            live.renew(
-                rollout, record.rollouts[name], evidence[name], bool(config.sticky), record.other_phases(name)
+        for plan in config.rollout:
+            name = plan.challenger
+            rollout = self.rollouts[name] = before.get(name) or RolloutRuntime()
+            rollout.update(
+                plan, record.rollouts[name], evidence[name], bool(config.sticky), record.other_phases(name)
             )
 
     @property
@@ -55,12 +55,12 @@ class RouteRuntime:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a challenger has traffic that it can still fail on."""
+        """Whether a challenger has traffic and can still be aborted or rolled back."""
         return any(rollout.state.is_guarded for rollout in self.rollouts.values())
 
     @property
     def roles(self) -> dict[str, Role]:
-        """By backend; who is not named is a member."""
+        """By backend; a backend that is not here is a member."""
         states = self.record.rollouts.values()
         if not states:
             held = [name for name, weight in self.record.ledger.weights.items() if weight]
@@ -77,7 +77,7 @@ class RouteRuntime:
 
     @property
     def trial(self) -> Trial:
-        """What the data plane is to do for the rollouts, beside the ledger."""
+        """What the data plane does for the rollouts, apart from the ledger."""
         rollouts = self.rollouts.values()
         mirrors = tuple(mirror for rollout in rollouts for mirror in rollout.mirrors)
         cuts = tuple(cut for rollout in rollouts for cut in rollout.cuts)
@@ -85,7 +85,7 @@ class RouteRuntime:
 
     @property
     def limits(self) -> Limits:
-        """What is slow, by backend and rising, for all rollouts together."""
+        """Latency limits of all rollouts by backend, in ascending order."""
         out: Limits = {}
         for rollout in self.rollouts.values():
             for backend, limits in rollout.limits.items():
@@ -93,6 +93,6 @@ class RouteRuntime:
         return {backend: tuple(sorted(limits, key=itemgetter(1))) for backend, limits in out.items()}
 
     @property
-    def orders(self) -> tuple[int, Trial]:
-        """What the workers have to know of, as soon as it changes."""
+    def published_parts(self) -> tuple[int, Trial]:
+        """What a snapshot holds of the route; a change of it must be published at once."""
         return self.record.ledger.version, self.trial

@@ -1,4 +1,4 @@
-"""The seam between the planes: a snapshot goes down, counts come up, and nothing else crosses."""
+"""The seam between the planes: a snapshot goes down, counts and the workers' status come up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossfade.stats.counts import Counts
 
 
 class WorkerStatus(msgspec.Struct):
-    """`generation` is that of the snapshot served from; `loop_lag` in seconds; `in_flight` by backend."""
+    """`generation`: of the snapshot in use. `loop_lag` in seconds. `in_flight` by backend."""
 
     worker: int
     pid: int
@@ -22,7 +22,7 @@ class WorkerStatus(msgspec.Struct):
     connections: int
     loop_lag: float
     in_flight: dict[str, int]
-    restarts: int = 0  # how many before it have died or hung in its place
+    restarts: int = 0  # workers that died or hung in its place before
 
 
 class Seam(Protocol):
@@ -32,7 +32,7 @@ class Seam(Protocol):
         """Send it to every worker. The future ends when all that live serve from it; nobody has to await it."""
 
     def take(self) -> Counts:
-        """What all workers have counted since the last call."""
+        """The counts of all workers since the last call."""
 
     def workers(self) -> list[WorkerStatus]: ...
 

@@ -1,8 +1,8 @@
-"""The durable state in SQLite: the decisions in order, and how far each route has come.
+"""The durable state in SQLite: the decisions in order, and the record and evidence of each route.
 
 Rule: a decision and the state it leads to are written in one transaction and synced to disk before
 `commit` returns. Evidence is saved without a sync: losing its last second is only a second of counts.
-The caller holds the lock on the state (`workers/state_lock`). Redis comes with replicas; until then it is refused clearly.
+The caller holds the lock on the state (`workers/state_lock`). Redis is refused until there are replicas.
 """
 
 from __future__ import annotations
@@ -40,9 +40,10 @@ EvidenceBy = dict[str, Evidence]  # by challenger
 
 
 class RouteRecord(msgspec.Struct, frozen=True):
-    """What is kept of a route. `home` is the map without challengers, which abort and rollback restore.
+    """The durable state of a route. `home`: the map without challengers, which abort and rollback restore.
 
-    `rollouts` by challenger, in the order of the file. `latched`: content ids of challengers that were aborted, and why; they stay so until `retry`.
+    `rollouts` by challenger, in the order of the file. `latched`: content ids of aborted challengers, with the
+    reason; they stay until `retry`.
     """
 
     name: str
@@ -53,7 +54,7 @@ class RouteRecord(msgspec.Struct, frozen=True):
     latched: dict[str, str] = {}
 
     def other_phases(self, challenger: str) -> dict[str, Phase]:
-        """The phases of the other rollouts."""
+        """By challenger."""
         return {name: state.phase for name, state in self.rollouts.items() if name != challenger}
 
 
@@ -124,14 +125,14 @@ class Store:
         return cls(connection, connection, path)
 
     def close(self) -> None:
-        """Waits for the threads: SQLite does not survive a connection that is closed in the middle of a write."""
+        """Waits for the threads: closing a connection during a write crashes the process."""
         self.write_thread.shutdown()
         self.read_thread.shutdown()
         self.reader.close()
         self.connection.close()
 
     def commit(self, batch: Batch) -> None:
-        """Everything or nothing, on disk when this returns."""
+        """In one transaction, on disk when this returns."""
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
@@ -174,7 +175,7 @@ class Store:
         return self.select(f"{where}ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
 
     def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
-        """The latest decision (on a route; of those that are of one rollout only the ones of this challenger)."""
+        """The latest decision. With `route`, on that route; with `challenger`, not of another challenger's rollout."""
         where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
         if challenger is not None:
             where += "AND coalesce(json_extract(record, '$.to.challenger'), ?) = ? "
@@ -183,7 +184,7 @@ class Store:
         return found[0] if found else None
 
     def head(self) -> tuple[int, str]:
-        """The id and hash that the next decision continues from."""
+        """Id and hash of the last decision."""
         last = self.last()
         return (last.id, last.hash) if last else (0, GENESIS)
 
@@ -212,7 +213,7 @@ def path_of(state: str) -> str | None:
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open or create; a file that is not ours is left as it is."""
+    """Open or create; the file of another program is not changed."""
     connection = None
     try:
         connection = open_database(path)
@@ -227,7 +228,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def open_database(path: str) -> sqlite3.Connection:
-    """Used by one thread after the other: opened in the main thread, written and read in threads of their own."""
+    """Opened in the main thread, then used in the store's threads."""
     return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
 
 
@@ -297,7 +298,7 @@ def upgraded_copy(connection: sqlite3.Connection, path: str, written: int) -> sq
 
 
 class HomeNames(msgspec.Struct):
-    """The part of a home ledger that is not its slots."""
+    """A home ledger without its slots."""
 
     backends: tuple[str, ...]
     version: int

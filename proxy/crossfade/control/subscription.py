@@ -1,7 +1,7 @@
-"""Telling whoever listens what happens, without ever waiting for them.
+"""The event feed: subscribers get decisions and changes of status, and nobody waits for them.
 
-Rule: a subscription is bounded and drops its oldest event when its reader is slow; the journal has all
-decisions, so nothing is lost but the notice.
+Rule: a subscription is bounded and drops its oldest event when its reader is slow. No decision is lost by
+that: the journal has them all.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import deque
 
 from crossfade.control.views import Decision, StatusChange
 
-KEPT = 256
+MAX_EVENTS = 256  # of one subscription
 
 Notice = Decision | StatusChange
 
@@ -21,18 +21,18 @@ class Subscription:
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
-        self.waiting: deque[Notice] = deque(maxlen=KEPT)
-        self.woken = asyncio.Event()
+        self.waiting: deque[Notice] = deque(maxlen=MAX_EVENTS)
+        self.changed = asyncio.Event()
         self.closed = False
 
     def put(self, event: Notice) -> None:
         self.waiting.append(event)
-        self.woken.set()
+        self.changed.set()
 
     def close(self) -> None:
         self.closed = True
         self.feed.subscriptions.discard(self)
-        self.woken.set()
+        self.changed.set()
 
     def __enter__(self) -> Subscription:
         return self
@@ -47,8 +47,8 @@ class Subscription:
         while not self.waiting:
             if self.closed:
                 raise StopAsyncIteration
-            self.woken.clear()
-            await self.woken.wait()
+            self.changed.clear()
+            await self.changed.wait()
         return self.waiting.popleft()
 
 
@@ -61,6 +61,6 @@ class Feed:
         self.subscriptions.add(subscription)
         return subscription
 
-    def tell(self, event: Notice) -> None:
+    def publish(self, event: Notice) -> None:
         for subscription in self.subscriptions:
             subscription.put(event)

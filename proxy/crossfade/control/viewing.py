@@ -1,4 +1,4 @@
-"""The read side of the controller: views, built on demand from its state. Nothing here changes anything."""
+"""The read side of the controller: views, built on demand from its state. Nothing is changed here."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Views:
 
 
 class _Numbers:
-    """Counts since the proxy began and of the last seconds, looked up by route and backend."""
+    """Counts since the start and of the last seconds, by route and backend."""
 
     def __init__(self, totals: CountsTable, recent: CountsTable, seconds: float) -> None:
         self.totals = _by_place(totals.cells.values())
@@ -201,7 +201,7 @@ def _split(route: RouteRuntime) -> dict[str, float]:
 
 
 def _spelled(sticky: StickyConfig) -> str:
-    """As one would write it: `json:customer_id`, `client_ip`."""
+    """As `json:customer_id` or `client_ip`."""
     return f"{sticky.kind}:{sticky.name}" if sticky.name else sticky.kind
 
 
@@ -239,7 +239,7 @@ def _verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
 
 
 def would_change(rollout: RolloutRuntime) -> list[str]:
-    """One sentence for each thing that would lead to another decision, the nearest first."""
+    """One sentence for each condition that would lead to another decision, the nearest first."""
     plan, state = rollout.plan, rollout.state
     out = [f"it waits for {rollout.waiting_for}"] if rollout.waiting_for else []
     if not state.is_guarded:
@@ -253,7 +253,7 @@ def would_change(rollout: RolloutRuntime) -> list[str]:
 
 
 def _limits_of(plan: Plan, state: RolloutState) -> list[str]:
-    """What acts without evidence: the fuse, and time."""
+    """What ends a step without evidence: the fuse, and max_step_time."""
     out = []
     if plan.fuse is not None:
         share = f"{percent(plan.fuse.error_share)} of the last {plan.fuse.of_last}"

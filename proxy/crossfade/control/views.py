@@ -18,7 +18,7 @@ from crossfade.stats.histogram import Histogram
 
 
 class Verb(StrEnum):
-    """What an operator may say to a rollout."""
+    """An operator's command to a rollout."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -29,7 +29,7 @@ class Verb(StrEnum):
 
 
 class BackendNumbers(msgspec.Struct):
-    """Counts since the proxy began; rate (requests/s), share and times (seconds) of the last 10 s."""
+    """Counts since the start; rate (requests/s), error share and times (seconds) of the last 10 s."""
 
     role: str
     requests: int
@@ -73,10 +73,10 @@ class BackendView(msgspec.Struct):
 
 
 class VerdictView(msgspec.Struct):
-    """`verdict` is PASS, FAIL, UNDECIDED or VOID; `evidence` a log e-value that FAILs at `bound`.
+    """`verdict`: PASS, FAIL, UNDECIDED or VOID. `evidence`: a log e-value; at `bound` the check FAILs.
 
-    `eta_requests`: how many more requests on the challenger until a verdict, at the present rates. `proof`:
-    a log e-value that the limit is kept, which `advance_early` goes by.
+    `eta_requests`: requests on the challenger until a verdict, at the present rates. `proof`: a log e-value
+    that the limit is kept, for `advance_early`.
     """
 
     check: str
@@ -101,7 +101,7 @@ class StepView(msgspec.Struct):
 
 
 class RolloutView(msgspec.Struct):
-    """`weight` is the challenger's fraction now, `since` the wall time at which the step began."""
+    """`weight`: the challenger's fraction now. `since`: wall time at which the step began."""
 
     route: str
     strategy: str
@@ -141,7 +141,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class StatusChange(msgspec.Struct):
-    """Something other than a decision has changed; `what` is config, endpoints, workers, store or rollout."""
+    """A change that is no decision. `what`: config, endpoints or store."""
 
     at: float
     what: str
@@ -150,7 +150,7 @@ class StatusChange(msgspec.Struct):
 
 
 class WhyView(msgspec.Struct):
-    """`would_change`: one sentence for each thing that would lead to another decision."""
+    """`would_change`: one sentence for each condition that would lead to another decision."""
 
     route: str
     decision: Decision | None
@@ -168,7 +168,7 @@ class ConfigView(msgspec.Struct):
 
 
 class StatusView(msgspec.Struct):
-    """`uptime` in seconds; `store_ok` is False while decisions cannot be written: exposure does not rise."""
+    """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then."""
 
     version: str
     uptime: float
