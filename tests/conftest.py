@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import signal
+import sys
 from collections.abc import Iterator
 from typing import Any
 
+import execnet
 import pytest
 from hypothesis import settings
 
@@ -18,6 +20,13 @@ settings.load_profile("no_deadline")
 
 # A shell starts background jobs with SIGINT ignored; processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[execnet.XSpec]) -> None:
+    """The processes that share the tests run in CPython's development mode if this one does."""
+    for spec in specs if sys.flags.dev_mode else ():
+        spec.python = f"{sys.executable} -X dev"
 
 
 @pytest.fixture(autouse=True)

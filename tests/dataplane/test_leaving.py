@@ -60,7 +60,7 @@ async def test_while_its_answer_piles_up(harness: Harness) -> None:
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         await conversation.pour(b"x" * size)
 
-    harness.backend("v2", script, idle_timeout=0.2)
+    harness.backend("v2", script, idle_timeout=0.8)
     harness.use(route("v2"))
     client = await harness.client(receive_buffer=64 * 1024)
     await client.send(get())
