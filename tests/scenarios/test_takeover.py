@@ -117,7 +117,7 @@ async def test_a_takeover_without_a_running_proxy_is_a_normal_start(
     proxy.module = ("crossfade", "run", "--takeover", str(proxy.file))
     async with running(proxy), Load(proxy.url) as load:
         await load.wait_for_answers(20)
-        assert "no other proxy" in proxy.output
+        assert "no running proxy" in proxy.output
     assert load.failures == []
 
 
