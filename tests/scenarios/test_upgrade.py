@@ -66,12 +66,10 @@ async def test_a_takeover_upgrades_the_state_while_the_workers_serve(
     assert load.failures == []
     assert (format_in(state), format_in(Path(f"{state}.format-3"))) == (FORMAT, 3)
     assert record_in(state) == record
-    assert [(r["since"], r["phase"], r["step"]) for r in (after,)] == [(before["since"], "progressing", 0)]
+    assert (after["since"], after["phase"], after["step"]) == (before["since"], "progressing", 0)
     checked = {v["check"]: v["n"] for v in before["verdicts"]}
     assert all(v["n"] >= checked[v["check"]] > 0 for v in after["verdicts"])
-    assert all(len(set(backends)) == 1 for customer, backends in load.assigned.items() if customer), (
-        "nobody moved"
-    )
+    assert all(len(set(backends)) == 1 for backends in load.assigned.values()), "a customer moved"
     with closing(Store.read(str(state))) as store:
         report = replayed(journal(store))
     assert (report.differences, report.earlier) == ([], 33)
