@@ -381,7 +381,7 @@ async def test_a_second_successor_is_turned_away(holder: Holder, lock_file: str)
             await handover.readable(second)
             assert second.recv(10) == b""
         assert holder.asked == 1
-        holder.handover.hand_over([], COUNTS)
+        await asyncio.to_thread(holder.handover.hand_over, [], COUNTS)
         await handover.readable(first)
         assert first.recv(10)
 

@@ -175,6 +175,7 @@ async def test_it_is_ready_once_every_worker_has_reported(stage: Stage) -> None:
     ready = asyncio.create_task(stage.pool.ready())
     first.report()
     await wait_until(lambda: stage.pool.workers()[0].up, "the first is up")
+    await asyncio.sleep(0.05)
     assert [status.up for status in stage.pool.workers()] == [True, False]
     assert not ready.done()
     second.report()
