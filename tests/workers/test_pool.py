@@ -1,111 +1,430 @@
-"""The pool as the controller's seam: frames go out at once, and acknowledgements are waited for beside it."""
+"""The keeper of the workers: who dies or hangs is replaced, and a snapshot counts once every worker serves from it.
+
+The workers are played by the test, but for the last tests: those are processes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
-from crossfade.control.seam import WorkerStatus
-from crossfade.routing.snapshot import Snapshot
-from crossfade.stats.counts import Counts, CountsTable
+import crossfade
+from crossfade.stats.counts import Cell, Counts, CountsTable
 from crossfade.workers import pool as pool_module
-from crossfade.workers.messages import DOWNWARD, Publish, Report, WorkerOptions, read_frame
-from crossfade.workers.pool import WorkerLink, WorkerPool
+from crossfade.workers.messages import (
+    DOWNWARD,
+    Drain,
+    Listening,
+    Publish,
+    Release,
+    Renew,
+    Report,
+    WorkerOptions,
+    read_frame,
+    write_frame,
+)
+from crossfade.workers.pool import WorkerPool
+from tests.dataplane.plane import SNAPSHOT
+from tests.dataplane.wire import wait_until
+
+COUNTS = Counts([Cell("r", "v2", "champion", 3, requests=5)])
 
 
-def snapshot(generation: int) -> Snapshot:
-    return Snapshot(
-        generation,
-        backends={},
-        routes=(),
-        head_bytes=1,
-        head_count=1,
-        connections=1,
-        head_timeout=1.0,
-        keep_alive=1.0,
-    )
+class Played:
+    """A worker process as the pool sees it, and the test at its other end."""
 
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
-class Process:
-    """A worker process that lives until it is killed."""
+    def __init__(self, pid: int, options: WorkerOptions, passed: list[int]) -> None:
+        self.pid = pid
+        self.options = options
+        self.passed = passed
+        self.returncode: int | None = None
+        self.ended = asyncio.Event()
+        self.kills = 0
+        self.sock = socket.socket(fileno=os.dup(options.seam_fd))
 
-    pid = 7
-    returncode: int | None = None
+    async def connect(self) -> None:
+        self.reader, self.writer = await asyncio.open_unix_connection(sock=self.sock)
+
+    # ── what the pool calls ───────────────────────────────────────────────────────────────────
 
     def kill(self) -> None:
-        self.returncode = -9
+        self.kills += 1
+        self.end(-signal.SIGKILL)
+
+    async def wait(self) -> int:
+        await self.ended.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    # ── what a worker does ────────────────────────────────────────────────────────────────────
+
+    def report(self, generation: int = 1, counts: Counts | None = None, connections: int = 0) -> None:
+        told = Report(generation, counts or Counts(), connections, loop_lag=0.5, in_flight={"v2": 2})
+        write_frame(self.writer, told)
+
+    async def order(self) -> Publish | Drain | Release | Renew:
+        return DOWNWARD.decode(await read_frame(self.reader))
+
+    def end(self, code: int) -> None:
+        if self.returncode is None:
+            self.returncode = code
+            self.ended.set()
+            self.writer.close()
 
 
-class Peer:
-    """The worker's end of the seam."""
+class Stage:
+    """A pool of two whose workers are played; `started` are all there ever were, `told` what `on_start` heard."""
 
-    def __init__(self, link: WorkerLink, process: Process, reader: asyncio.StreamReader) -> None:
-        self.link = link
-        self.process = process
-        self.reader = reader
+    def __init__(self, count: int = 2) -> None:
+        self.started: list[Played] = []
+        self.told: list[list[int]] = []
+        self.environments: list[dict[str, str]] = []
+        self.table = CountsTable()
+        self.sockets = [socket.socket() for _ in range(count)]
+        listening = [[(sock, Listening(-1))] for sock in self.sockets]
+        self.pool = WorkerPool(
+            listening, WorkerOptions(-1, [], lock_file="lock"), self.table, self.told.append
+        )
+        self.running = asyncio.create_task(self.pool.run())
 
-    async def published(self) -> Snapshot:
-        message = DOWNWARD.decode(await read_frame(self.reader))
-        assert isinstance(message, Publish)
-        return message.snapshot
+    async def spawn(self, *command: Any, **options: Any) -> Played:
+        """In place of asyncio.create_subprocess_exec."""
+        given = msgspec.json.decode(command[-1], type=WorkerOptions)
+        made = Played(100 + len(self.started), given, options["pass_fds"])
+        self.started.append(made)
+        self.environments.append(options["env"])
+        await made.connect()
+        return made
 
-    def report(self, generation: int) -> None:
-        self.link.take_report(Report(generation, Counts(), 0, 0.0, {}))
+    async def has_started(self, count: int) -> list[Played]:
+        await wait_until(
+            lambda: len(self.started) == count and len(self.told) == count, f"{count} workers were started"
+        )
+        return self.started
 
+    async def restarted(self, worker: int, times: int) -> None:
+        await wait_until(
+            lambda: self.pool.restarts[worker] == times, f"worker {worker} was lost {times} times"
+        )
 
-@asynccontextmanager
-async def linked(count: int = 2) -> AsyncIterator[tuple[WorkerPool, list[Peer]]]:
-    pool = WorkerPool([], WorkerOptions(-1, []), CountsTable(), lambda pids: None)
-    peers, writers = [], []
-    for number in range(count):
-        ours, theirs = socket.socketpair()
-        _, writer = await asyncio.open_unix_connection(sock=ours)
-        reader, other = await asyncio.open_unix_connection(sock=theirs)
-        process = Process()
-        status = WorkerStatus(number, process.pid, True, 0, 0, 0.0, {})
-        pool.links[number] = WorkerLink(process, writer, status)  # type: ignore[arg-type]  # what a link uses of it
-        peers.append(Peer(pool.links[number], process, reader))
-        writers += [writer, other]
-    try:
-        yield pool, peers
-    finally:
-        for writer in writers:
-            writer.close()
-
-
-async def test_the_frames_are_written_before_anyone_waits_for_a_worker() -> None:
-    async with linked() as (pool, peers):
-        acknowledged = pool.publish(snapshot(3))
-        assert [(await peer.published()).generation for peer in peers] == [3, 3]
-        peers[0].report(3)
+    async def close(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        for worker in self.started:
+            worker.end(0)
+        for sock in self.sockets:
+            sock.close()
+        os.close(self.pool.rates_fd)
         await asyncio.sleep(0)
-        assert not acknowledged.done()
-        peers[1].report(2)  # a report from before
-        await asyncio.sleep(0)
-        assert not acknowledged.done()
-        peers[1].report(3)
-        await acknowledged
 
 
-async def test_a_later_generation_acknowledges_all_before_it() -> None:
-    async with linked(1) as (pool, peers):
-        first = pool.publish(snapshot(3))
-        second = pool.publish(snapshot(4))
-        peers[0].report(4)
-        await asyncio.gather(first, second)
+@pytest.fixture
+async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    monkeypatch.setattr(pool_module, "RESPAWN_AFTER", 0.0)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("HOME", "/home")
+    made = Stage()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", made.spawn)
+    yield made
+    await made.close()
 
 
-async def test_a_worker_that_takes_no_snapshot_is_replaced_though_nobody_waits(
-    monkeypatch: pytest.MonkeyPatch,
+async def serving(stage: Stage) -> list[Played]:
+    """Both workers, which have reported once that they serve from generation 1."""
+    _ = stage.pool.publish(SNAPSHOT)
+    workers = list(await stage.has_started(2))
+    for worker in workers:
+        worker.report()
+    await stage.pool.ready()
+    return workers
+
+
+# ── start ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_each_worker_is_given_its_seam_its_sockets_and_the_rates(stage: Stage) -> None:
+    workers = await stage.has_started(2)
+    for worker, sock in zip(workers, stage.sockets, strict=True):
+        options = worker.options
+        assert [at.fd for at in options.listening] == [sock.fileno()]
+        assert (options.rates_fd, options.lock_file) == (stage.pool.rates_fd, "lock")
+        assert worker.passed == [options.seam_fd, sock.fileno(), stage.pool.rates_fd]
+    assert stage.told == [[100], [100, 101]]
+
+
+async def test_a_worker_that_starts_later_is_given_the_snapshot_that_was_published(stage: Stage) -> None:
+    _ = stage.pool.publish(SNAPSHOT)
+    for worker in await stage.has_started(2):
+        assert await worker.order() == Publish(SNAPSHOT)
+
+
+async def test_it_is_ready_once_every_worker_has_reported(stage: Stage) -> None:
+    first, second = await stage.has_started(2)
+    ready = asyncio.create_task(stage.pool.ready())
+    first.report()
+    await wait_until(lambda: stage.pool.workers()[0].up, "the first is up")
+    await asyncio.sleep(0.05)
+    assert [status.up for status in stage.pool.workers()] == [True, False]
+    assert not ready.done()
+    second.report()
+    await ready
+
+
+async def test_a_report_is_the_worker_s_status_and_its_counts_add_up(stage: Stage) -> None:
+    first, second = await serving(stage)
+    first.report(3, COUNTS, connections=7)
+    second.report(2, COUNTS)
+    await wait_until(lambda: [s.generation for s in stage.pool.workers()] == [3, 2], "both are heard")
+    status = stage.pool.workers()[0]
+    assert (status.worker, status.pid, status.connections) == (0, first.pid, 7)
+    assert (status.loop_lag, status.in_flight, status.restarts) == (0.5, {"v2": 2}, 0)
+    (cell,) = stage.pool.take().cells
+    assert cell.requests == 10
+    assert stage.pool.take().cells == []
+
+
+async def test_it_finds_the_package_that_runs_here(stage: Stage) -> None:
+    """Whatever lies in the working directory, or is in PYTHONPATH."""
+    await stage.has_started(2)
+    first, *rest = stage.environments[0]["PYTHONPATH"].split(os.pathsep)
+    assert first == str(Path(crossfade.__file__).parents[1])
+    assert rest == ["/elsewhere"]
+    assert stage.environments[0]["HOME"] == os.environ["HOME"]
+
+
+# ── acknowledgements ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_snapshot_is_published_once_every_worker_serves_from_it(stage: Stage) -> None:
+    first, second = await serving(stage)
+    publishing = stage.pool.publish(replace(SNAPSHOT, generation=4))
+    for worker in (first, second):
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Publish(replace(SNAPSHOT, generation=4))
+    first.report(4)
+    second.report(3)  # of a snapshot before
+    await wait_until(lambda: [s.generation for s in stage.pool.workers()] == [4, 3], "both are heard")
+    assert not publishing.done()
+    second.report(5)  # of one after it, which is as good
+    await publishing
+    assert (first.kills, second.kills) == (0, 0)
+
+
+async def test_a_worker_that_dies_is_not_waited_for(stage: Stage) -> None:
+    first, second = await serving(stage)
+    publishing = stage.pool.publish(replace(SNAPSHOT, generation=4))
+    first.report(4)
+    second.end(1)
+    await publishing
+    assert second.kills == 0, "it was not given up for being silent"
+    third = (await stage.has_started(3))[2]
+    assert await third.order() == Publish(replace(SNAPSHOT, generation=4))
+
+
+async def test_a_worker_that_does_not_take_a_snapshot_is_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_module, "SILENCE", 0.01)
-    async with linked() as (pool, peers):
-        acknowledged = pool.publish(snapshot(3))
-        peers[0].report(3)
-        await pool.background.idle()
-        assert [peer.process.returncode for peer in peers] == [None, -9]
-        assert acknowledged.done()
+    """Also one that never was heard of, as in a start that hangs."""
+    workers = await stage.has_started(2)
+    monkeypatch.setattr(pool_module, "SILENCE", 0.05)
+    await stage.pool.publish(SNAPSHOT)
+    assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * 2
+    for worker in (await stage.has_started(4))[2:]:
+        assert await worker.order() == Publish(SNAPSHOT)
+
+
+# ── who dies, and who hangs ───────────────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_that_dies_is_replaced_on_the_same_sockets(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await serving(stage)
+    first.report(1, COUNTS)
+    await wait_until(lambda: stage.table.cells, "it is heard")
+    first.end(7)
+    third = (await stage.has_started(3))[2]
+    assert third.options.listening == first.options.listening
+    assert stage.told[-1] == [third.pid, second.pid]
+    assert stage.pool.restarts == [1, 0]
+    fresh = stage.pool.workers()[0]
+    assert (fresh.worker, fresh.pid, fresh.up, fresh.restarts) == (0, third.pid, False, 1)
+    assert "worker 0 (pid 100) ended with exit code 7" in caplog.text
+    assert stage.pool.take().cells == COUNTS.cells, "what it had reported is kept"
+    third.report()
+    await stage.pool.ready()
+
+
+async def test_while_it_is_replaced_a_dead_worker_is_not_up(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that dies at each start must not keep a core busy: there is a pause before the next."""
+    monkeypatch.setattr(pool_module, "RESPAWN_AFTER", 3600.0)
+    first, _ = await serving(stage)
+    first.end(1)
+    await stage.restarted(0, 1)
+    await asyncio.sleep(0.05)
+    assert len(stage.started) == 2
+    assert [status.up for status in stage.pool.workers()] == [False, True]
+
+
+async def test_a_worker_that_closes_the_seam_and_lives_on_is_waited_for(stage: Stage) -> None:
+    """There must never be two on one socket's queue, of which one is not known of."""
+    first, _ = await serving(stage)
+    first.writer.close()
+    await asyncio.sleep(0.05)
+    assert (len(stage.started), stage.pool.restarts[0]) == (2, 0)
+    first.end(0)
+    await stage.has_started(3)
+
+
+async def test_a_silent_worker_is_killed_and_replaced(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENCE", 0.2)
+    first, second = await serving(stage)
+
+    async def go_on() -> None:
+        while True:
+            second.report()
+            await asyncio.sleep(0.01)
+
+    talking = asyncio.create_task(go_on())
+    await stage.has_started(3)
+    talking.cancel()
+    assert (first.returncode, first.kills) == (-signal.SIGKILL, 1)
+    assert (second.returncode, stage.pool.restarts) == (None, [1, 0])
+    assert "worker 0 (pid 100) hangs: no answer for 0.2 s; replacing it" in caplog.text
+
+
+async def test_a_worker_that_has_not_begun_to_serve_is_not_called_silent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start takes as long as it takes."""
+    monkeypatch.setattr(pool_module, "SILENCE", 0.02)
+    workers = await stage.has_started(2)
+    await asyncio.sleep(0.1)
+    assert [worker.kills for worker in workers] == [0, 0]
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_that_is_silent_while_it_drains_is_not_killed_before_its_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "SILENCE", 0.05)
+    workers = await serving(stage)
+    stopping = asyncio.create_task(stage.pool.stop(30.0))
+    for worker in workers:
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Drain(30.0)
+    await asyncio.sleep(0.15)
+    assert [worker.kills for worker in workers] == [0, 0]
+    for worker in workers:
+        worker.report(1, COUNTS)
+        worker.end(0)
+    await stopping
+    await stage.running
+    assert (len(stage.started), stage.pool.restarts) == (2, [0, 0]), "none is started in their place"
+    assert stage.pool.take().cells[0].requests == 10, "the last reports are counted"
+
+
+async def test_who_has_not_ended_in_time_is_killed(stage: Stage) -> None:
+    first, second = await serving(stage)
+    stopping = asyncio.create_task(
+        stage.pool.stop(-1.95)
+    )  # two seconds are added for them to end by themselves
+    await wait_until(lambda: stage.pool.stopping, "it stops")
+    first.end(0)
+    await stopping
+    assert (first.kills, second.kills) == (0, 1)
+    await stage.running
+
+
+async def test_workers_are_left_to_a_successor_with_their_last_reports_heard(stage: Stage) -> None:
+    workers = await serving(stage)
+    leaving = asyncio.create_task(stage.pool.release())
+    for worker in workers:
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Release()
+        worker.report(1, COUNTS)
+    await wait_until(lambda: stage.table.cells, "they are heard")
+    assert not leaving.done(), "until they have hung up"
+    for worker in workers:
+        worker.writer.close()
+    await leaving
+    await stage.running
+    assert stage.pool.take().cells[0].requests == 10
+    assert [(worker.kills, worker.returncode) for worker in workers] == [(0, None)] * 2
+    assert len(stage.started) == 2
+
+
+async def test_all_workers_are_told_to_read_their_certificates_again(stage: Stage) -> None:
+    workers = await serving(stage)
+    stage.pool.renew()
+    for worker in workers:
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Renew()
+
+
+async def test_to_give_up_at_once_kills_them(stage: Stage) -> None:
+    workers = await serving(stage)
+    stage.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stage.running
+    assert [worker.kills for worker in workers] == [1, 1]
+
+
+# ── processes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_that_is_killed_leaves_its_socket_to_the_next() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        sock.setblocking(False)
+        pids: list[list[int]] = []
+        pool = WorkerPool(
+            [[(sock, Listening(-1))]],
+            WorkerOptions(-1, []),
+            CountsTable(),
+            lambda all_pids: pids.append(all_pids),
+        )
+        running = asyncio.create_task(pool.run())
+        _ = pool.publish(SNAPSHOT)
+        await pool.ready()
+        for generation in (2, 3):
+            await pool.publish(replace(SNAPSHOT, generation=generation))
+            assert [status.generation for status in pool.workers()] == [generation]
+            assert b"404" in await answered(sock)
+            if generation == 2:
+                os.kill(pool.workers()[0].pid, signal.SIGKILL)
+                await wait_until(lambda: pool.restarts == [1], "its death is seen")
+                await wait_until(lambda: len(pids) == 2, "another is started")
+                await pool.ready()
+        await pool.stop(5.0)
+        await running
+        os.close(pool.rates_fd)
+    assert len({pid for (pid,) in pids}) == 2
+
+
+async def answered(sock: socket.socket) -> bytes:
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer

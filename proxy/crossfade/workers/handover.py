@@ -78,8 +78,11 @@ async def _wait_readable(sock: socket.socket) -> None:
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[socket.socket]]:
     """One message, and the sockets in it. Raises OSError."""
-    data, fds, _, _ = socket.recv_fds(sock, HELLO_BYTES, MAX_SOCKETS, socket.MSG_CMSG_CLOEXEC)
-    return data, [socket.socket(fileno=fd) for fd in fds]
+    data, fds, _, _ = socket.recv_fds(sock, HELLO_BYTES, MAX_SOCKETS)
+    sockets = [socket.socket(fileno=fd) for fd in fds]
+    for received in sockets:
+        received.set_inheritable(False)  # recv_fds ignores MSG_CMSG_CLOEXEC (python/cpython#107898)
+    return data, sockets
 
 
 def connect_to_holder(

@@ -1,0 +1,265 @@
+"""The life of a worker: what it does that it is told, and that it serves on when nobody tells it anything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from crossfade.dataplane.listener import DataPlane
+from crossfade.routing.rate import TABLE_BYTES
+from crossfade.stats.counts import CountsTable
+from crossfade.workers import handover
+from crossfade.workers import worker as worker_module
+from crossfade.workers.handover import Handover
+from crossfade.workers.messages import (
+    UPWARD,
+    Certificate,
+    Drain,
+    Listening,
+    Publish,
+    Release,
+    Renew,
+    Report,
+    read_frame,
+    write_frame,
+)
+from crossfade.workers.state_lock import StateLock
+from crossfade.workers.worker import Worker, shared_rates, status_of
+from tests.certificates import Authority
+from tests.dataplane.plane import SNAPSHOT
+from tests.dataplane.wire import wait_until
+
+
+class Kept:
+    """A worker in this process, and the control process's end of its seam."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def __init__(self, lock_file: str | None = None, tls: Certificate | None = None) -> None:
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.plane = DataPlane()
+        self.worker = Worker(self.plane, lock_file, [Listening(os.dup(self.sock.fileno()), tls)])
+        self.running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        ours, theirs = socket.socketpair()
+        self.reader, self.writer = await asyncio.open_unix_connection(sock=ours)
+        self.running = asyncio.create_task(self.worker.run(theirs))
+
+    def tell(self, order: Publish | Drain | Release | Renew) -> None:
+        write_frame(self.writer, order)
+
+    async def report(self) -> Report:
+        return UPWARD.decode(await read_frame(self.reader))
+
+    async def serving(self, generation: int = 1) -> Report:
+        """Tell it to serve from this generation; its first report that says it does."""
+        self.tell(Publish(replace(SNAPSHOT, generation=generation)))
+        while (report := await self.report()).generation != generation:
+            pass
+        return report
+
+    async def refusals(self) -> int:
+        """What has been refused in all reports until it hangs up: the requests to a proxy without routes."""
+        table = CountsTable()
+        try:
+            while True:
+                table.add((await self.report()).counts)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return sum(table.refused.values())
+
+    async def ask(self) -> bytes:
+        """The answer to a request of a client."""
+        reader, writer = await asyncio.open_connection(*self.sock.getsockname())
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    async def ended(self) -> None:
+        assert self.running is not None
+        await self.running
+
+    async def close(self) -> None:
+        self.worker.begin_drain(Drain(0.0))
+        self.writer.close()
+        await self.ended()
+        self.sock.close()
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[Kept]:
+    made = Kept()
+    await made.start()
+    yield made
+    await made.close()
+
+
+# ── what it is told ───────────────────────────────────────────────────────────────────────────────
+
+
+async def test_it_listens_from_its_first_snapshot_on_and_says_so(kept: Kept) -> None:
+    assert not kept.worker.sockets
+    report = await kept.serving()
+    assert (report.generation, report.connections, report.in_flight) == (1, 0, {})
+    assert [sock.getsockname() for sock in kept.worker.sockets] == [kept.sock.getsockname()]
+    assert b"404" in await kept.ask()
+
+
+async def test_it_reports_nothing_before_it_serves(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
+    await asyncio.sleep(0.05)
+    assert (await kept.serving(7)).generation == 7, "its first report is of the snapshot"
+
+
+async def test_another_snapshot_is_said_to_be_in_use_and_listens_no_second_time(kept: Kept) -> None:
+    await kept.serving()
+    assert (await kept.serving(2)).generation == 2
+    assert len(kept.worker.sockets) == 1
+
+
+async def test_each_request_is_reported_once(kept: Kept) -> None:
+    await kept.serving()
+    for _ in range(3):
+        await kept.ask()
+    kept.tell(Drain(5.0))
+    assert await kept.refusals() == 3
+    await kept.ended()
+
+
+async def test_it_reports_now_and_then_without_being_asked(kept: Kept) -> None:
+    await kept.serving()
+    for _ in range(3):
+        assert (await kept.report()).generation == 1
+
+
+async def test_a_drain_ends_it_with_the_last_counts_told(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "REPORT_EVERY", 3600.0)
+    await kept.serving()
+    await kept.ask()
+    kept.tell(Drain(5.0))
+    assert await kept.refusals() == 1
+    await kept.ended()
+    assert [sock.fileno() for sock in kept.worker.sockets] == [-1], "it listens no more"
+
+
+async def test_the_first_order_to_drain_is_the_one_that_counts(kept: Kept) -> None:
+    await kept.serving()
+    kept.worker.begin_drain(Drain(1.0))
+    kept.worker.begin_drain(Drain(2.0))
+    assert kept.worker.drain.result() == Drain(1.0)
+    await kept.ended()
+
+
+# ── when the control process is gone ──────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("released", [True, False], ids=["released", "killed"])
+async def test_without_a_state_to_wait_for_it_drains_when_its_control_process_is_gone(
+    kept: Kept, released: bool
+) -> None:
+    await kept.serving()
+    if released:
+        await kept.ask()
+        kept.tell(Release())
+        assert await kept.refusals() == 1, "its last report is heard"
+    kept.writer.close()
+    await kept.ended()
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[StateLock]:
+    """On a state that this process holds."""
+    made = StateLock(str(tmp_path / "state.db"))
+    yield made
+    made.release()
+
+
+@pytest.mark.parametrize("released", [True, False], ids=["released", "killed"])
+async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
+    lock: StateLock, released: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was counted in between is told to that one, and nothing of it is lost or told twice."""
+    monkeypatch.setattr(handover, "RETRY_AFTER", 0.01)
+    kept = Kept(lock.path)
+    await kept.start()
+    await kept.serving()
+    if released:
+        kept.tell(Release())
+        assert await kept.refusals() == 0
+    kept.writer.close()
+    await wait_until(lambda: kept.worker.writer is None, "it is alone")
+    for _ in range(2):
+        assert b"404" in await kept.ask(), "it serves on"
+    counts = CountsTable()
+    holder = Handover(lock, counts, lambda: None)
+    await wait_until(lambda: holder.detached_workers, "it hands in its sockets")
+    (copy,) = await holder.gather()
+    assert copy.getsockname() == kept.sock.getsockname()
+    await wait_until(lambda: sum(counts.refused.values()) == 2, "its counts are told")
+    assert b"404" in await kept.ask()
+    holder.release(5.0)
+    await kept.ended()
+    await wait_until(lambda: sum(counts.refused.values()) == 3, "its last counts too")
+    assert kept.plane.draining and not kept.plane.hurrying, "a successor accepts from the same sockets"
+    holder.close()
+    copy.close()
+    await kept.close()
+
+
+# ── what it begins with ───────────────────────────────────────────────────────────────────────────
+
+
+async def test_certificates_are_read_again_where_they_are_good(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = await asyncio.to_thread(Authority(tmp_path).files, "localhost")
+    kept = Kept(tls=Certificate(cert, key))
+    await kept.start()
+    await kept.serving()
+    (credentials,) = kept.worker.credentials
+    before = credentials.current
+    kept.tell(Renew())
+    await wait_until(lambda: credentials.current is not before, "they are read")
+    fresh = credentials.current
+    spoil(cert)
+    with caplog.at_level(logging.ERROR):
+        kept.tell(Renew())
+        await wait_until(
+            lambda: "TLS certificate not renewed, the old one stays" in caplog.text, "it is told"
+        )
+    assert credentials.current is fresh
+    assert (await kept.serving(2)).generation == 2, "and it serves on"
+    await kept.close()
+
+
+def spoil(path: str) -> None:
+    Path(path).write_text("no certificate")
+
+
+def test_workers_share_one_table_of_rates() -> None:
+    fd = os.memfd_create("rates")
+    os.ftruncate(fd, TABLE_BYTES)
+    one, other = shared_rates(fd), shared_rates(fd)
+    os.close(fd)
+    assert one is not None and other is not None
+    one.hashes[5] = 77
+    assert other.hashes[5] == 77
+    assert shared_rates(-1) is None
+
+
+async def test_the_status_is_of_this_process_and_this_snapshot(kept: Kept) -> None:
+    await kept.serving(4)
+    status = status_of(kept.plane, 3)
+    assert (status.worker, status.pid, status.up, status.generation) == (3, os.getpid(), True, 4)
+    assert (status.connections, status.in_flight) == (0, {})
