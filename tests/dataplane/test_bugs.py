@@ -1,4 +1,4 @@
-"""A bug in the proxy start_or_fail one exchange only: its client gets a 500, and it has one outcome (law 1)."""
+"""A bug in the proxy fails one exchange only: its client gets a 500, and it has one outcome (law 1)."""
 
 from __future__ import annotations
 

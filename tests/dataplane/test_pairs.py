@@ -23,8 +23,8 @@ CREATED = answering(b"HTTP/1.1 201 Made\r\nContent-Length: %d\r\n\r\n%b" % (len(
 IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(YES[:9], YES[9:])
 
 
-def answers_in_order(*bodies: bytes) -> Script:
-    """Answer with these bodies in order, then with the last one for ever."""
+def ok_bodies(*bodies: bytes) -> Script:
+    """Answer 200 with these bodies in order, then always with the last one."""
     left = list(bodies)
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -33,7 +33,7 @@ def answers_in_order(*bodies: bytes) -> Script:
     return each(handler)
 
 
-def mirrored_with_noise(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
+def noise_mirror(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
     return (Mirror("v3", sample, noise),)
 
 
@@ -46,11 +46,7 @@ async def ask(harness: Harness, times: int = 1) -> None:
 
 
 async def compared(
-    harness: Harness,
-    champion: Script,
-    challenger: Script,
-    times: int = 1,
-    **options: Any,
+    harness: Harness, champion: Script, challenger: Script, times: int = 1, **options: Any
 ) -> Cell:
     harness.backend("v2", champion)
     harness.backend("v3", challenger, first_byte_timeout=5.0)
@@ -76,7 +72,7 @@ def dropped(harness: Harness) -> dict[str, int]:
 async def test_the_decisions_of_both_backends_are_compared(
     harness: Harness, champion: bytes, challenger: bytes, expected: Pairs
 ) -> None:
-    cell = await compared(harness, answers_in_order(champion), answers_in_order(challenger))
+    cell = await compared(harness, ok_bodies(champion), ok_bodies(challenger))
     assert (cell.pairs, cell.keyed_pairs, dropped(harness)) == (expected, [], {})
 
 
@@ -93,8 +89,8 @@ async def test_the_decisions_of_both_backends_are_compared(
 async def test_the_labels_of_both_backends_are_compared(
     harness: Harness, champion: bytes, challenger: bytes, expected: Pairs
 ) -> None:
-    scripts = (answers_in_order(b'{"class": %b}' % label) for label in (champion, challenger))
-    cell = await compared(harness, *scripts, prediction=LABEL)
+    live, copied = (ok_bodies(b'{"class": %b}' % label) for label in (champion, challenger))
+    cell = await compared(harness, live, copied, prediction=LABEL)
     assert (cell.pairs, dropped(harness)) == (expected, {})
 
 
@@ -102,13 +98,11 @@ async def test_the_labels_of_both_backends_are_compared(
 async def test_chunked_and_close_delimited_answers_to_copies_are_read(
     harness: Harness, script: Script
 ) -> None:
-    assert (await compared(harness, answers_in_order(NO), script)).pairs.raised == 1
+    assert (await compared(harness, ok_bodies(NO), script)).pairs.raised == 1
 
 
 async def test_a_pair_of_a_sticky_request_has_the_hash_of_its_key(harness: Harness) -> None:
-    cell = await compared(
-        harness, answers_in_order(YES), answers_in_order(NO), 2, sticky=sticky("header", "x-customer")
-    )
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(NO), 2, sticky=sticky("header", "x-customer"))
     key = hash_of(b"ann", salt_of("churn"))
     assert cell.pairs == Pairs()
     assert cell.keyed_pairs == [Pair(key, True, False, 0.0, None)] * 2
@@ -123,7 +117,7 @@ async def test_a_pair_is_complete_whichever_answer_comes_first(harness: Harness,
         await conversation.send(ok(YES))
 
     for name in ("v2", "v3"):
-        harness.backend(name, answers_in_order(NO) if name == first else each(slow))
+        harness.backend(name, ok_bodies(NO) if name == first else each(slow))
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
@@ -147,28 +141,20 @@ async def test_a_pair_is_complete_whichever_answer_comes_first(harness: Harness,
 @pytest.mark.parametrize(
     ("champion", "challenger", "expected"),
     [
-        (FAILING, answers_in_order(YES), "pair_status"),
-        (CREATED, answers_in_order(YES), "pair_status"),
-        (closing(b""), answers_in_order(YES), "pair_status"),
-        (
-            closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES),
-            answers_in_order(YES),
-            "pair_status",
-        ),
-        (answers_in_order(YES), FAILING, "pair_status"),
-        (answers_in_order(YES), CREATED, "pair_status"),
-        (answers_in_order(YES), silent, "pair_status"),
-        (
-            answers_in_order(YES),
-            closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES),
-            "pair_status",
-        ),
-        (answers_in_order(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
-        (answers_in_order(b"{}"), answers_in_order(YES), "pair_decision"),
-        (answers_in_order(YES), answers_in_order(b"\xff["), "pair_decision"),
-        (answers_in_order(YES), answers_in_order(b'{"out": {"p": true}}'), "pair_decision"),
-        (answers_in_order(YES), answers_in_order(YES + b" " * observe.LARGEST), "pair_body_size"),
-        (answers_in_order(YES + b" " * observe.LARGEST), answers_in_order(YES), "pair_body_size"),
+        (FAILING, ok_bodies(YES), "pair_status"),
+        (CREATED, ok_bodies(YES), "pair_status"),
+        (closing(b""), ok_bodies(YES), "pair_status"),
+        (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), ok_bodies(YES), "pair_status"),
+        (ok_bodies(YES), FAILING, "pair_status"),
+        (ok_bodies(YES), CREATED, "pair_status"),
+        (ok_bodies(YES), silent, "pair_status"),
+        (ok_bodies(YES), closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), "pair_status"),
+        (ok_bodies(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
+        (ok_bodies(b"{}"), ok_bodies(YES), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(b"\xff["), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(b'{"out": {"p": true}}'), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(YES + b" " * observe.LARGEST), "pair_body_size"),
+        (ok_bodies(YES + b" " * observe.LARGEST), ok_bodies(YES), "pair_body_size"),
     ],
 )
 async def test_without_two_usable_answers_the_pair_is_dropped_with_a_reason(
@@ -188,26 +174,21 @@ async def test_without_two_usable_answers_the_pair_is_dropped_with_a_reason(
 
 @pytest.mark.parametrize("label", [b"null", b"[1]", b"{}", b'"%b"' % (b"x" * 257)])
 async def test_an_answer_with_an_invalid_label_drops_the_pair(harness: Harness, label: bytes) -> None:
-    await compared(
-        harness,
-        answers_in_order(b'{"class": 1}'),
-        answers_in_order(b'{"class": %b}' % label),
-        prediction=LABEL,
-    )
+    await compared(harness, ok_bodies(b'{"class": 1}'), ok_bodies(b'{"class": %b}' % label), prediction=LABEL)
     assert dropped(harness) == {"pair_decision": 1}
 
 
 async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None:
-    harness.backend("v4", answers_in_order(YES))
+    harness.backend("v4", ok_bodies(YES))
     options: dict[str, Any] = {"fallback": "v4", "pure": True, "mirrors": mirrored("v3")}
-    assert (await compared(harness, FAILING, answers_in_order(YES), **options)).pairs == Pairs()
+    assert (await compared(harness, FAILING, ok_bodies(YES), **options)).pairs == Pairs()
     assert dropped(harness) == {"pair_status": 1}
 
 
 async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> None:
     harness.backend("v2", silent)
-    harness.backend("v3", answers_in_order(YES))
-    harness.use(route("v2", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
     await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
@@ -219,11 +200,11 @@ async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> No
 
 async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harness) -> None:
     """An answer of the challenger or of another member to a client makes no pair."""
-    harness.backend("v2", answers_in_order(YES))
-    harness.backend("v4", answers_in_order(YES))
-    harness.backend("v3", answers_in_order(NO))
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v4", ok_bodies(YES))
+    harness.backend("v3", ok_bodies(NO))
     split = {"v2": 0, "v3": BUCKETS // 2, "v4": BUCKETS // 2}
-    harness.use(route(split, mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.use(route(split, mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness, 20)
     assert (await harness.cell("v3")).requests and (await harness.cell("v4")).requests
     shadow = await harness.shadow("v3")
@@ -232,8 +213,8 @@ async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harnes
 
 
 async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harness) -> None:
-    harness.backend("v3", answers_in_order(YES))
-    harness.use(route("v3", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v3", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
     shadow = await harness.shadow("v3")
     assert shadow is not None
@@ -245,11 +226,7 @@ async def test_without_a_decision_to_compare_there_are_no_pairs(
     harness: Harness, prediction: Prediction | None
 ) -> None:
     cell = await compared(
-        harness,
-        answers_in_order(YES),
-        answers_in_order(NO),
-        prediction=prediction,
-        mirrors=mirrored_with_noise(),
+        harness, ok_bodies(YES), ok_bodies(NO), prediction=prediction, mirrors=noise_mirror()
     )
     assert (cell.pairs, cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
@@ -274,9 +251,7 @@ async def test_the_champion_s_second_answer_is_compared_with_its_first(
     harness: Harness, second: bytes, challenger: bytes, expected: Pairs
 ) -> None:
     """A second answer that cannot be read counts as noise of the champion."""
-    cell = await compared(
-        harness, answers_in_order(YES, second), answers_in_order(challenger), mirrors=mirrored_with_noise()
-    )
+    cell = await compared(harness, ok_bodies(YES, second), ok_bodies(challenger), mirrors=noise_mirror())
     assert (cell.pairs, dropped(harness)) == (expected, {})
     live, again = harness.backends["v2"].requests
     assert (live.first, live.body) == (again.first, again.body)
@@ -297,7 +272,7 @@ async def test_a_failed_second_answer_counts_as_noise(harness: Harness, second: 
         await conversation.send(ok(YES) if requests == 1 else second)
         conversation.close()
 
-    cell = await compared(harness, once, answers_in_order(YES), mirrors=mirrored_with_noise())
+    cell = await compared(harness, once, ok_bodies(YES), mirrors=noise_mirror())
     assert (cell.pairs, dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
 
 
@@ -309,15 +284,15 @@ async def test_a_second_request_that_is_dropped_counts_as_noise(
         monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
         await conversation.send(ok(YES))
 
-    cell = await compared(harness, each(filling), answers_in_order(YES), mirrors=mirrored_with_noise())
+    cell = await compared(harness, each(filling), ok_bodies(YES), mirrors=noise_mirror())
     assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_in_flight": 1}, {})
     assert cell.pairs == Pairs(n=1, chances=1, twice=1, noise=1)
 
 
 async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:
-    harness.backend("v2", answers_in_order(YES))
-    harness.backend("v3", answers_in_order(NO))
-    harness.use(route("v2", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v3", ok_bodies(NO))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get() * 20)
     for _ in range(20):
@@ -332,9 +307,7 @@ async def test_the_noise_share_of_requests_is_asked_twice(
 ) -> None:
     draws = iter([0.3, 0.1, 0.24, 0.9])
     monkeypatch.setattr(comparison, "random", lambda: next(draws))
-    cell = await compared(
-        harness, answers_in_order(YES), answers_in_order(YES), 4, mirrors=mirrored_with_noise(BUCKETS // 4)
-    )
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 4, mirrors=noise_mirror(BUCKETS // 4))
     assert cell.pairs == Pairs(n=4, chances=1.0, twice=2)
     assert len(harness.backends["v2"].requests) == 6
 
@@ -352,8 +325,8 @@ async def test_the_champion_is_asked_twice_only_after_the_client_has_its_answer(
 
     answered: list[bytes] = []
     harness.backend("v2", each(hanging), first_byte_timeout=60.0)
-    harness.backend("v3", answers_in_order(YES))
-    harness.use(route("v2", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     for n in range(3):
         await client.send(get())
@@ -370,9 +343,7 @@ async def test_pairs_begun_between_two_reports_are_bounded(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.BEGUN", 3)
-    cell = await compared(
-        harness, answers_in_order(YES), answers_in_order(YES), 5, mirrors=mirrored_with_noise()
-    )
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 5, mirrors=noise_mirror())
     assert (cell.pairs.n, cell.requests, dropped(harness)) == (3, 5, {"pairs": 2})
     assert harness.mirrors("v2") == {"sent": 3}
     harness.plane.recorder.take()
@@ -383,7 +354,7 @@ async def test_pairs_begun_between_two_reports_are_bounded(
 
 async def test_waiting_pairs_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.MAX_WAITING_PAIRS", 2)
-    harness.backend("v2", answers_in_order(YES))
+    harness.backend("v2", ok_bodies(YES))
     harness.backend("v3", silent, first_byte_timeout=0.5)
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
     client = await harness.client()
@@ -412,7 +383,7 @@ async def test_a_waiting_pair_is_given_up_after_a_time_limit(
 
     harness.backend("v2", each(hanging))
     harness.backend("v3", each(hanging))
-    harness.use(route("v2", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
     await wait_until(
@@ -428,10 +399,10 @@ async def test_a_waiting_pair_is_given_up_after_a_time_limit(
 
 
 async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
-    harness.backend("v2", answers_in_order(YES))
+    harness.backend("v2", ok_bodies(YES))
     harness.backend("v3")
     harness.down("v3")
-    harness.use(route("v2", mirrors=mirrored_with_noise(), prediction=DECISION))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
     assert (harness.mirrors("v3"), harness.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
     assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {})
