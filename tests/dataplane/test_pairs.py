@@ -61,7 +61,7 @@ def dropped(harness: Harness) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("champion", "challenger", "expected"),
+    ("live", "copied", "expected"),
     [
         (YES, YES, Pairs(n=1)),
         (NO, YES, Pairs(n=1, changed=1, raised=1)),
@@ -69,15 +69,13 @@ def dropped(harness: Harness) -> dict[str, int]:
         (b'{"out": {"p": 0.6}}', b'{"out": {"p": 1e9}}', Pairs(n=1)),
     ],
 )
-async def test_the_decisions_of_both_backends_are_compared(
-    harness: Harness, champion: bytes, challenger: bytes, expected: Pairs
-) -> None:
-    cell = await compared(harness, ok_bodies(champion), ok_bodies(challenger))
+async def test_decisions_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
+    cell = await compared(harness, ok_bodies(live), ok_bodies(copied))
     assert (cell.pairs, cell.keyed_pairs, dropped(harness)) == (expected, [], {})
 
 
 @pytest.mark.parametrize(
-    ("champion", "challenger", "expected"),
+    ("live", "copied", "expected"),
     [
         (b'"high"', b'"high"', Pairs(n=1)),
         (b'"high"', b'"low"', Pairs(n=1, changed=1)),
@@ -86,18 +84,14 @@ async def test_the_decisions_of_both_backends_are_compared(
         (b"false", b"true", Pairs(n=1, changed=1, raised=1)),
     ],
 )
-async def test_the_labels_of_both_backends_are_compared(
-    harness: Harness, champion: bytes, challenger: bytes, expected: Pairs
-) -> None:
-    live, copied = (ok_bodies(b'{"class": %b}' % label) for label in (champion, challenger))
-    cell = await compared(harness, live, copied, prediction=LABEL)
+async def test_labels_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
+    champion, challenger = (ok_bodies(b'{"class": %b}' % label) for label in (live, copied))
+    cell = await compared(harness, champion, challenger, prediction=LABEL)
     assert (cell.pairs, dropped(harness)) == (expected, {})
 
 
 @pytest.mark.parametrize("script", [answering(IN_CHUNKS), closing(b"HTTP/1.1 200 OK\r\n\r\n" + YES)])
-async def test_chunked_and_close_delimited_answers_to_copies_are_read(
-    harness: Harness, script: Script
-) -> None:
+async def test_copies_answered_in_any_framing_are_read(harness: Harness, script: Script) -> None:
     assert (await compared(harness, ok_bodies(NO), script)).pairs.raised == 1
 
 
@@ -222,9 +216,7 @@ async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harnes
 
 
 @pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "score only"])
-async def test_without_a_decision_to_compare_there_are_no_pairs(
-    harness: Harness, prediction: Prediction | None
-) -> None:
+async def test_without_a_decision_there_are_no_pairs(harness: Harness, prediction: Prediction | None) -> None:
     cell = await compared(
         harness, ok_bodies(YES), ok_bodies(NO), prediction=prediction, mirrors=noise_mirror()
     )
@@ -302,9 +294,7 @@ async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:
     assert shadow.pairs == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
 
 
-async def test_the_noise_share_of_requests_is_asked_twice(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_share_of_requests_is_asked_twice(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter([0.3, 0.1, 0.24, 0.9])
     monkeypatch.setattr(comparison, "random", lambda: next(draws))
     cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 4, mirrors=noise_mirror(BUCKETS // 4))
@@ -339,9 +329,7 @@ async def test_the_champion_is_asked_twice_only_after_the_client_has_its_answer(
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_pairs_begun_between_two_reports_are_bounded(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_pairs_per_report_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.BEGUN", 3)
     cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 5, mirrors=noise_mirror())
     assert (cell.pairs.n, cell.requests, dropped(harness)) == (3, 5, {"pairs": 2})
