@@ -1,4 +1,4 @@
-"""A stage for each test, on asyncio's own event loop and on uvloop, which production runs on."""
+"""Each test gets a harness. It runs on asyncio's event loop and on uvloop, which production uses."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import uvloop
 
 from crossfade.dataplane import downstream
 from tests.build import COMPILED
-from tests.dataplane.plane import Harness, accepted_by
+from tests.dataplane.plane import Harness, tracked_exchange
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if COMPILED:  # that it runs on both, the interpreted one has shown
+    if COMPILED:  # the interpreted run covers both loops
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -23,7 +23,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 async def harness(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Harness]:
     harness = Harness()
     if not COMPILED:
-        monkeypatch.setattr(downstream, "Exchange", accepted_by(harness))
+        monkeypatch.setattr(downstream, "Exchange", tracked_exchange(harness))
     await harness.open()
     yield harness
     await harness.close()

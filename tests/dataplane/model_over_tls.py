@@ -1,4 +1,4 @@
-"""A model that speaks TLS: it answers each request with a name, and says what it was shown."""
+"""A model server over TLS: it answers each request with its name, and records the SNI and the client certificates."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from contextlib import asynccontextmanager
 from tests.dataplane.wire import ok
 
 
-def silent_end(writer: asyncio.StreamWriter) -> None:
-    """FIN without a close_notify before it."""
-    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as same:
-        same.shutdown(socket.SHUT_WR)
+def _end_without_close_notify(writer: asyncio.StreamWriter) -> None:
+    """Send FIN without a close_notify."""
+    with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as duplicate:
+        duplicate.shutdown(socket.SHUT_WR)
     writer.transport.abort()
 
 
 class TlsModel:
-    """`names` are the server names asked for (SNI), `shown` the subjects of clients' certificates."""
+    """`names`: the SNI of each connection. `shown`: the client certificate of each connection.
+
+    `says_end` False: connections end without a close_notify.
+    """
 
     def __init__(self, name: str, context: ssl.SSLContext | None) -> None:
         self.name = name
@@ -54,15 +57,15 @@ class TlsModel:
         if self.says_end:
             writer.close()
         else:
-            silent_end(writer)
+            _end_without_close_notify(writer)
 
-    def hang_up(self) -> None:
+    def _abort_connections(self) -> None:
         for writer in list(self.writers):
             writer.transport.abort()
 
     @asynccontextmanager
     async def serving(self, path: str | None = None, port: int = 0) -> AsyncIterator[int]:
-        """On a port of 127.0.0.1, or at a unix socket's path (then 0)."""
+        """Listen on a port of 127.0.0.1, or on the unix socket `path` (the port is then 0)."""
         if path is not None:
             server = await asyncio.start_unix_server(self.serve, path)
         else:
@@ -71,5 +74,5 @@ class TlsModel:
             yield 0 if path is not None else server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            self.hang_up()
+            self._abort_connections()
             await server.wait_closed()

@@ -1,7 +1,7 @@
-"""A data plane in this process, served from snapshots that are made of values, no YAML.
+"""A data plane in this process. Its snapshots are built from values, without YAML.
 
-A test names its backends, then what to serve; `close` ends it all and then holds it to the laws that
-every test must leave intact: one outcome for each accepted request, nothing in flight, nothing open.
+A test starts its backends, then serves routes with `use`. `close` stops everything and then checks the
+laws that hold after every test: one outcome for each accepted request, nothing in flight, nothing open.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def endpoint(port: int, up: bool = True) -> Endpoint:
 
 
 def route(split: str | Mapping[str, int], name: str = "churn", **options: Any) -> Route:
-    """All paths by default. The first backend named is the champion, the second the challenger."""
+    """It matches all paths by default. The first backend is the champion, the second the challenger."""
     weights = {split: BUCKETS} if isinstance(split, str) else split
     salt = salt_of(name)
     ledger = new_ledger(weights, salt)
-    named: dict[str, Role] = dict(zip(weights, ("champion", "challenger"), strict=False))
-    fresh = Route(
+    roles: dict[str, Role] = dict(zip(weights, ("champion", "challenger"), strict=False))
+    default = Route(
         name=name, match=Match(), sticky=(), ledger=ledger,
-        roles=tuple(named.get(backend, "member") for backend in ledger.backends), salt=salt,
+        roles=tuple(roles.get(backend, "member") for backend in ledger.backends), salt=salt,
         fallback=None, mirrors=(), retry_attempts=1, retry_budget=0.2, pure=False,
         body_limit=None, inspect_limit=64 * 1024, upgrades=(b"websocket",),
     )  # fmt: skip
-    return replace(fresh, **options)
+    return replace(default, **options)
 
 
 def mirrored(to: str, sample: int = BUCKETS) -> tuple[Mirror, ...]:
@@ -68,7 +68,7 @@ def sticky(kind: Any, name: str = "") -> tuple[Sticky, ...]:
 
 
 class CountingRecorder(Recorder):
-    """A recorder that also counts how often it was told of an outcome."""
+    """A recorder that also counts the calls that record an outcome."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,14 +97,14 @@ class Harness:
         self.recorder = Recorder() if COMPILED else CountingRecorder()
         self.plane = DataPlane(None, self.recorder)
         self.seen: list[Exchange] = []
-        self.outcomes: Counter[Exchange] = Counter()  # how often each was recorded
+        self.outcomes: Counter[Exchange] = Counter()  # how many outcomes each recorded
         self.backends: dict[str, ScriptedBackend] = {}
         self.specs: dict[str, Backend] = {}
         self.wires: list[Wire] = []
-        self.complaints: list[dict[str, Any]] = []
-        self.plane.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
+        self.loop_errors: list[dict[str, Any]] = []
+        self.plane.loop.set_exception_handler(lambda _, context: self.loop_errors.append(context))
 
-    # ── setting the stage ─────────────────────────────────────────────────────────────────────
+    # ── set up ────────────────────────────────────────────────────────────────────────────────
 
     async def open(self) -> None:
         sock = socket.socket()
@@ -119,7 +119,7 @@ class Harness:
     def backend(
         self, name: str, script: Script = naming, receive_buffer: int = 0, **spec: Any
     ) -> ScriptedBackend:
-        """A backend with one endpoint that behaves as scripted."""
+        """Start a backend with one endpoint that runs the script."""
         started = ScriptedBackend(name, script, receive_buffer)
         started.listen()
         self.backends[name] = started
@@ -127,7 +127,7 @@ class Harness:
         return started
 
     def another_endpoint(self, name: str, script: Script = naming) -> ScriptedBackend:
-        """One more endpoint of a backend."""
+        """Start one more endpoint of a backend."""
         started = ScriptedBackend(name, script)
         started.listen()
         self.backends[f"{name}/{started.port}"] = started
@@ -137,30 +137,30 @@ class Harness:
         return started
 
     def replica(self, name: str, at: Endpoint, **spec: Any) -> None:
-        """An endpoint that something else serves; the backend is made if there is none."""
+        """Add an endpoint that the test serves itself; add the backend if it does not exist."""
         known = self.specs.get(name, replace(BACKEND, name=name, endpoints=()))
         self.specs[name] = replace(known, endpoints=(*known.endpoints, at), **spec)
 
     def refusing(self, name: str, **spec: Any) -> ScriptedBackend:
-        """A backend whose port refuses connections."""
+        """Add a backend whose port refuses connections."""
         self.backends[name] = absent = ScriptedBackend(name, naming)
         self.specs[name] = replace(BACKEND, name=name, endpoints=(endpoint(absent.port),), **spec)
         return absent
 
     def down(self, name: str) -> None:
-        """As if all endpoints of this backend had failed their probes."""
+        """Mark all endpoints of this backend as failing their probes."""
         spec = self.specs[name]
         self.specs[name] = replace(spec, endpoints=tuple(replace(e, up=False) for e in spec.endpoints))
 
     def use_down(self, name: str, gone: Endpoint) -> None:
-        """Serve from this backend alone, as if one of its endpoints had failed its probes."""
+        """Serve from this backend alone, with one of its endpoints marked as failing its probes."""
         spec = self.specs[name]
         endpoints = tuple(replace(e, up=e is not gone) for e in spec.endpoints)
         self.specs[name] = replace(spec, endpoints=endpoints)
         self.use(route(name))
 
     def use(self, *routes: Route, **limits: Any) -> None:
-        """Serve these routes, on all backends there are."""
+        """Serve these routes, with all backends added so far."""
         generation = self.plane.snapshot.generation + 1
         self.plane.use(
             replace(SNAPSHOT, generation=generation, backends=dict(self.specs), routes=routes, **limits)
@@ -171,11 +171,11 @@ class Harness:
         self.wires.append(wire)
         return wire
 
-    # ── what came of it ───────────────────────────────────────────────────────────────────────
+    # ── results ───────────────────────────────────────────────────────────────────────────────
 
     async def quiet(self) -> None:
-        """Wait until there was an exchange, and neither one nor a copy is under way."""
-        await wait_until(self.has_begun, "a request is accepted")
+        """Wait until a request was accepted and no exchange and no copy is under way."""
+        await wait_until(self._has_accepted, "a request is accepted")
         await wait_until(
             lambda: (
                 not self.plane.active and not self.plane.mirrors.copies and all(e.ended for e in self.seen)
@@ -183,17 +183,17 @@ class Harness:
             "all exchanges end",
         )
 
-    def has_begun(self) -> bool:
+    def _has_accepted(self) -> bool:
         counts = self.plane.recorder.table
         return bool(self.seen or self.plane.active or counts.cells or counts.refused)
 
     @property
     def accepted(self) -> list[Exchange]:
-        """All exchanges that there were, in order."""
+        """All exchanges so far, in order."""
         return self.seen if isinstance(self.recorder, CountingRecorder) else pytest.skip(REASON)
 
     async def cell(self, backend: str, route: str = "churn") -> Cell:
-        """What is counted of one backend's answers to clients, taken once nothing is under way."""
+        """The counts of one backend's answers to clients, read once nothing is under way."""
         await self.quiet()
         return self.plane.recorder.table.of(route, backend)
 
@@ -203,7 +203,7 @@ class Harness:
         return next((c for c in table.cells.values() if (c.backend, c.role) == (backend, "shadow")), None)
 
     def mirrors(self, backend: str) -> dict[str, int]:
-        """How copies to a backend ended."""
+        """The number of copies to a backend, by how they ended."""
         table = self.plane.recorder.table
         return {outcome: n for (_, to, outcome), n in table.mirrors.items() if to == backend}
 
@@ -213,11 +213,11 @@ class Harness:
             wire.close()
         for backend in self.backends.values():
             await backend.close()
-        self.hold_to_laws()
+        self._check_laws()
 
-    def hold_to_laws(self) -> None:
+    def _check_laws(self) -> None:
         plane = self.plane
-        assert self.complaints == []
+        assert self.loop_errors == []
         assert (plane.clients, plane.active, plane.mirrors.copies, plane.tasks) == (
             set(),
             set(),
@@ -240,12 +240,12 @@ class Harness:
             assert len(self.recorder.refusals) >= sum(e.assigned is None for e in self.seen)
 
 
-def accepted_by(harness: Harness) -> type[Exchange]:
-    """An Exchange that tells the harness of each request that was accepted, and how often it was recorded."""
+def tracked_exchange(harness: Harness) -> type[Exchange]:
+    """An Exchange that reports to the harness: each accepted request, and how many outcomes it recorded."""
     assert isinstance(harness.recorder, CountingRecorder)
     recorder: CountingRecorder = harness.recorder
 
-    class Accepted(Exchange):
+    class TrackedExchange(Exchange):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             harness.seen.append(self)
@@ -255,25 +255,25 @@ def accepted_by(harness: Harness) -> type[Exchange]:
             super().finish(now)
             harness.outcomes[self] += recorder.outcomes - before
 
-    return Accepted
+    return TrackedExchange
 
 
 def connecting_slowly(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """From now on, connections to backends wait for this event."""
+    """Delay new connections to backends until the returned event is set."""
     if COMPILED:
         pytest.skip(REASON)
     opening = asyncio.Event()
     connect = EndpointState.connect
 
-    async def slowly(self: EndpointState, timeout: float) -> Upstream:
+    async def delayed(self: EndpointState, timeout: float) -> Upstream:
         await opening.wait()
         return await connect(self, timeout)
 
-    monkeypatch.setattr(EndpointState, "connect", slowly)
+    monkeypatch.setattr(EndpointState, "connect", delayed)
     return opening
 
 
 async def settle(turns: int = 20) -> None:
-    """Let everything that is ready to happen, happen."""
+    """Run the event loop for some turns, so that all ready callbacks run."""
     for _ in range(turns):
         await asyncio.sleep(0)

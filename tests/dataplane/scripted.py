@@ -1,4 +1,4 @@
-"""A backend that does what the test says: one coroutine for each connection that the proxy opens."""
+"""A backend that runs a test's script: one coroutine for each connection that the proxy opens."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Handler = Callable[["Conversation", Message], Awaitable[None]]
 
 
 class Conversation(Wire):
-    """The backend's end of one connection. Its requests, once read by `request`, are kept."""
+    """The backend's end of one connection. It keeps the requests that `request` has read."""
 
-    guard = None  # it waits for as long as the proxy keeps the connection
+    guard = None  # no time limit: it reads until the proxy ends the connection
 
     def __init__(self, sock: socket.socket, backend: ScriptedBackend, number: int) -> None:
         super().__init__(sock)
         self.backend = backend
         self.number = number
         self.requests: list[Message] = []
-        self.ended = ""  # how the proxy ended it, once `watch` or `each` has seen it
+        self.ended = ""  # how the proxy ended the connection; set by `watch` and `each`
 
     async def request(self) -> Message:
         message = await super().request()
@@ -31,7 +31,7 @@ class Conversation(Wire):
         return message
 
     async def over(self) -> str:
-        """How the proxy ended this connection, once it has."""
+        """Wait until the proxy ends this connection; return how it ended."""
         await wait_until(lambda: self.ended, "the proxy ends the connection")
         return self.ended
 
@@ -41,7 +41,7 @@ class Conversation(Wire):
 
 
 class ScriptedBackend:
-    """Listens on a port of its own. What a script gets wrong comes out in `close`."""
+    """Listens on a port of its own. `close` fails if a script raised an exception."""
 
     def __init__(
         self, name: str, script: Script, receive_buffer: int = 0, at: tuple[str, int] = ("127.0.0.1", 0)
@@ -65,7 +65,7 @@ class ScriptedBackend:
         return [request for conversation in self.conversations for request in conversation.requests]
 
     def listen(self) -> None:
-        """Without it, connections are refused and the port stays taken."""
+        """Before this call the port is bound, and connections to it are refused."""
         self.sock.listen(512)
         self.start(self.accept())
 
@@ -74,7 +74,7 @@ class ScriptedBackend:
             try:
                 await work
             except (Ended, ConnectionError):
-                pass  # the proxy left, which most scripts need not mind
+                pass  # the proxy ended the connection: no error in most scripts
             except Exception as error:
                 self.errors.append(error)
 
@@ -101,7 +101,7 @@ class ScriptedBackend:
 
 
 def each(handler: Handler) -> Script:
-    """The handler for each request of a connection, until the proxy ends it."""
+    """Call the handler for each request, until the proxy ends the connection."""
 
     async def script(conversation: Conversation) -> None:
         try:
@@ -116,7 +116,7 @@ def each(handler: Handler) -> Script:
 
 
 def answering(raw: bytes) -> Script:
-    """These bytes to each request."""
+    """Answer each request with these bytes."""
 
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(raw)
@@ -125,17 +125,17 @@ def answering(raw: bytes) -> Script:
 
 
 async def naming(conversation: Conversation) -> None:
-    """Each request is answered with the backend's name."""
+    """Answer each request with the backend's name."""
     await answering(ok(conversation.backend.name.encode()))(conversation)
 
 
 async def silent(conversation: Conversation) -> None:
-    """Reads, and never answers."""
+    """Read, and never answer."""
     await conversation.watch()
 
 
 def closing(raw: bytes) -> Script:
-    """Each connection: a request, these bytes, the end."""
+    """On each connection: read one request, send these bytes, close."""
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()

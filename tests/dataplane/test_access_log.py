@@ -1,4 +1,4 @@
-"""The access log: what a line says, which requests have one, and that nobody ever waits for it."""
+"""The access log: the fields of a line, which requests have a line, and that no request waits for the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import answering, closing
 from tests.dataplane.wire import chunked, get, ok, post, wait_until
 
-FULL = 1.0
+ALL_REQUESTS = 1.0
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ async def lines(file: Path, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def log_to(file: Path | str, sample: float = FULL, query: bool = False) -> AccessLog:
+def log_to(file: Path | str, sample: float = ALL_REQUESTS, query: bool = False) -> AccessLog:
     return AccessLog(str(file), sample, query)
 
 
-async def test_a_line_says_how_an_exchange_went(harness: Harness, file: Path) -> None:
+async def test_a_line_has_the_fields_of_its_exchange_and_no_secrets(harness: Harness, file: Path) -> None:
     backend = harness.backend("v2", answering(ok(b"four")))
     harness.use(route("v2", sticky=sticky("header", "X-Key")), access_log=log_to(file))
     client = await harness.client()
@@ -59,7 +59,7 @@ async def test_a_line_says_how_an_exchange_went(harness: Harness, file: Path) ->
     assert "secret" not in str(logged(file))
 
 
-async def test_queries_are_there_if_asked_for(harness: Harness, file: Path) -> None:
+async def test_query_strings_are_logged_if_configured(harness: Harness, file: Path) -> None:
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(file, query=True))
     client = await harness.client()
@@ -72,7 +72,7 @@ async def test_queries_are_there_if_asked_for(harness: Harness, file: Path) -> N
     assert (first["keyed"], first["client"]) == (False, "127.0.0.1")
 
 
-async def test_the_client_is_whom_a_trusted_proxy_names(harness: Harness, file: Path) -> None:
+async def test_the_client_address_comes_from_a_trusted_proxy(harness: Harness, file: Path) -> None:
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(file), trusted_proxies=("127.0.0.1/32",))
     client = await harness.client()
@@ -87,7 +87,7 @@ async def test_the_client_is_whom_a_trusted_proxy_names(harness: Harness, file: 
     [ok(b"x" * 300_000), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 300_000)],
     ids=["length", "chunks"],
 )
-async def test_bytes_are_those_of_the_bodies(harness: Harness, file: Path, raw: bytes) -> None:
+async def test_bytes_count_the_bodies_without_framing(harness: Harness, file: Path, raw: bytes) -> None:
     harness.backend("v2", answering(raw))
     harness.use(route("v2"), access_log=log_to(file))
     client = await harness.client()
@@ -98,7 +98,7 @@ async def test_bytes_are_those_of_the_bodies(harness: Harness, file: Path, raw: 
     assert (line["bytes_in"], line["bytes_out"]) == (100_000, 300_000)
 
 
-async def test_what_failed_is_told_whatever_the_sample(harness: Harness, file: Path) -> None:
+async def test_failures_are_logged_even_with_a_sample_of_zero(harness: Harness, file: Path) -> None:
     harness.refusing("v2")
     harness.backend("v3")
     harness.backend("cut", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
@@ -111,7 +111,7 @@ async def test_what_failed_is_told_whatever_the_sample(harness: Harness, file: P
     assert (await client.answer()).status == 502
     harness.use(route("v3"), access_log=log_to(file, 0.0))
     await client.send(get())
-    assert (await client.answer()).status == 200  # nothing failed: not in the sample
+    assert (await client.answer()).status == 200  # no failure and not in the sample: no line
     harness.use(route("cut"), access_log=log_to(file, 0.0))
     await client.send(get())
     await client.rest()
@@ -122,7 +122,7 @@ async def test_what_failed_is_told_whatever_the_sample(harness: Harness, file: P
     assert (cut["status"], cut["failures"], cut["bytes_out"]) == (200, ["upstream/body"], 4)
 
 
-async def test_refusals_have_lines(harness: Harness, file: Path) -> None:
+async def test_refused_requests_are_logged(harness: Harness, file: Path) -> None:
     harness.backend("v2")
     limited = route("v2", rate=Rate(Sticky("client_ip"), 0.01, 1), body_limit=10)
     harness.use(limited, access_log=log_to(file))
@@ -140,7 +140,7 @@ async def test_refusals_have_lines(harness: Harness, file: Path) -> None:
     assert len({line["request_id"] for line in found}) == 4
 
 
-async def test_a_client_that_leaves_is_logged_as_such(harness: Harness, file: Path) -> None:
+async def test_a_client_that_leaves_is_logged_as_client_left(harness: Harness, file: Path) -> None:
     async def silent(conversation: Any) -> None:
         await conversation.request()
         await conversation.watch()
@@ -155,7 +155,9 @@ async def test_a_client_that_leaves_is_logged_as_such(harness: Harness, file: Pa
     assert (line["status"], line["failures"], line["first_byte"]) == (499, ["downstream/client_left"], None)
 
 
-async def test_a_sample_is_logged(harness: Harness, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_sample_is_logged(
+    harness: Harness, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draws = iter([0.0, 0.24, 0.25, 0.99] * 5)
     monkeypatch.setattr(access_log, "random", lambda: next(draws))
     harness.backend("v2")
@@ -168,22 +170,22 @@ async def test_a_sample_is_logged(harness: Harness, file: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("drawn", "status", "told"),
+    ("draw", "status", "is_logged"),
     [(0.24, 400, True), (0.25, 400, False), (0.25, 499, False), (0.25, 500, True), (0.99, 503, True)],
 )
-async def test_a_refusal_has_a_line_in_the_sample_or_where_the_proxy_failed(
-    file: Path, monkeypatch: pytest.MonkeyPatch, drawn: float, status: int, told: bool
+async def test_a_refusal_is_logged_if_in_the_sample_or_a_5xx(
+    file: Path, monkeypatch: pytest.MonkeyPatch, draw: float, status: int, is_logged: bool
 ) -> None:
-    monkeypatch.setattr(access_log, "random", lambda: drawn)
+    monkeypatch.setattr(access_log, "random", lambda: draw)
     logger = access_log.AccessLogger(log_to(file, 0.25))
     logger.refusal(RequestRefused(Stage.PARSE, status=status), b"127.0.0.1", b"abc")
     await logger.closed()
-    expected = [("127.0.0.1", "abc", status, ["downstream/parse"])] if told else []
-    found = [(line["client"], line["request_id"], line["status"], line["failures"]) for line in logged(file)]
-    assert found == expected
+    expected = [("127.0.0.1", "abc", status, ["downstream/parse"])] if is_logged else []
+    fields = [(line["client"], line["request_id"], line["status"], line["failures"]) for line in logged(file)]
+    assert fields == expected
 
 
-async def test_it_can_be_turned_off_and_on(harness: Harness, file: Path, tmp_path: Path) -> None:
+async def test_a_reload_turns_the_access_log_on_and_off(harness: Harness, file: Path, tmp_path: Path) -> None:
     harness.backend("v2")
     client = await harness.client()
     other = tmp_path / "other.log"
@@ -196,7 +198,7 @@ async def test_it_can_be_turned_off_and_on(harness: Harness, file: Path, tmp_pat
     assert harness.plane.access_log is None
 
 
-async def test_a_drain_writes_the_last_lines(harness: Harness, file: Path) -> None:
+async def test_a_drain_writes_the_remaining_lines(harness: Harness, file: Path) -> None:
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(file))
     client = await harness.client()
@@ -214,7 +216,7 @@ def move_away(file: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["renamed", "deleted"])
-async def test_a_file_that_is_moved_away_is_begun_anew(harness: Harness, file: Path, how: str) -> None:
+async def test_a_renamed_or_deleted_file_is_created_again(harness: Harness, file: Path, how: str) -> None:
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(file))
     client = await harness.client()
@@ -226,10 +228,10 @@ async def test_a_file_that_is_moved_away_is_begun_anew(harness: Harness, file: P
     assert logged(file) == []
 
 
-# ── nobody waits for it ───────────────────────────────────────────────────────────────────────────
+# ── no request waits for the file ─────────────────────────────────────────────────────────────────
 
 
-def lost(harness: Harness) -> int:
+def lost_lines(harness: Harness) -> int:
     return harness.plane.recorder.table.dropped.get("access_log", 0)
 
 
@@ -241,53 +243,53 @@ async def ask(harness: Harness, requests: int) -> None:
 
 
 @pytest.mark.parametrize("to", ["/dev/full", "/nowhere/access.log", "/"])
-async def test_a_file_that_cannot_be_written_costs_lines_alone(
+async def test_an_unwritable_file_loses_lines_and_no_requests(
     harness: Harness, file: Path, to: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(to))
     await ask(harness, 20)
-    await wait_until(lambda: lost(harness) == 20, "all are counted")
+    await wait_until(lambda: lost_lines(harness) == 20, "all lost lines are counted")
     await ask(harness, 1)
-    await wait_until(lambda: lost(harness) == 21)
-    told = [record for record in caplog.records if record.name == access_log.log.name]
-    assert len(told) == 1, "told once"
+    await wait_until(lambda: lost_lines(harness) == 21)
+    messages = [record for record in caplog.records if record.name == access_log.log.name]
+    assert len(messages) == 1, "one log message"
 
 
-async def test_a_pipe_that_nobody_reads_costs_lines_alone(
+async def test_an_unread_pipe_loses_lines_and_no_requests(
     harness: Harness, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the pipe and the memory hold is there in the end; the rest is counted."""
+    """The lines that the pipe and the memory hold are written in the end; the rest is counted as lost."""
     monkeypatch.setattr(access_log, "HELD_LIMIT", 40_000)
     os.mkfifo(file)
     harness.backend("v2")
     harness.use(route("v2"), access_log=log_to(file))
     await ask(harness, 600)
-    await wait_until(lambda: lost(harness) > 0)
+    await wait_until(lambda: lost_lines(harness) > 0)
     reader = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
     try:
         found = b""
 
-        def all_are_there() -> bool:
+        def all_accounted_for() -> bool:
             nonlocal found
             with contextlib.suppress(BlockingIOError):
                 found += os.read(reader, 65536)
-            return found.count(b"\n") + lost(harness) == 600
+            return found.count(b"\n") + lost_lines(harness) == 600
 
-        await wait_until(all_are_there, "each line is written or counted")
+        await wait_until(all_accounted_for, "each line is written or counted")
         assert all(json.loads(line)["status"] == 200 for line in found.splitlines())
     finally:
         os.close(reader)
         await wait_until(lambda: not harness.plane.active)
 
 
-def test_after_a_full_disk_lines_are_whole_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that was torn stays alone on its line."""
+def test_lines_written_after_a_full_disk_are_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was cut off ends with a line feed before the next line."""
     log_file = access_log.LogFile(str(file))
     write = os.write
     room = 25
 
-    def short_of_room(fd: int, data: bytes) -> int:
+    def write_while_room(fd: int, data: bytes) -> int:
         nonlocal room
         if not room:
             raise OSError(28, "No space left on device")
@@ -295,7 +297,7 @@ def test_after_a_full_disk_lines_are_whole_again(file: Path, monkeypatch: pytest
         room -= count
         return count
 
-    monkeypatch.setattr(os, "write", short_of_room)
+    monkeypatch.setattr(os, "write", write_while_room)
     assert log_file.write([b'{"a": 1}\n', b'{"a": 2}\n', b'{"a": 3}\n', b'{"a": 4}\n']) == 2
     room = 10_000
     assert log_file.write([b'{"a": 5}\n']) == 1
@@ -303,7 +305,7 @@ def test_after_a_full_disk_lines_are_whole_again(file: Path, monkeypatch: pytest
     assert file.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3\n{"a": 5}\n'
 
 
-def test_pieces_are_of_whole_lines():
+def test_pieces_hold_whole_lines():
     batch = [b"%d" % n * 30 + b"\n" for n in range(9)]
     found = list(access_log.pieces(batch, 100))
     assert b"".join(found) == b"".join(batch)

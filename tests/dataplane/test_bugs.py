@@ -1,4 +1,4 @@
-"""A bug of the proxy's own costs one exchange: its client is told, and it has an outcome (law 1)."""
+"""A bug in the proxy fails one exchange only: its client gets a 500, and it has one outcome (law 1)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def broken(*_: object) -> None:
     raise RuntimeError("a bug")
 
 
-@pytest.mark.parametrize(("side", "says"), [(Upstream, "ask"), (Downstream, "answer")])
-async def test_the_client_is_told(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, side: type, says: str
+@pytest.mark.parametrize(("side", "method"), [(Upstream, "ask"), (Downstream, "answer")])
+async def test_a_bug_answers_500_and_leaves_other_exchanges_alone(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, side: type, method: str
 ) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     with monkeypatch.context() as patched:
-        patched.setattr(side, says, broken)
+        patched.setattr(side, method, broken)
         await client.send(get("/"))
         answer = await client.answer()
     assert answer.status == 500
@@ -41,7 +41,9 @@ async def test_the_client_is_told(
     assert (cell.requests, cell.errors, cell.codes) == (2, 0, {500: 1, 200: 1})
 
 
-async def test_before_a_backend_is_known(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_before_a_backend_is_assigned_answers_500(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -50,7 +52,7 @@ async def test_before_a_backend_is_known(harness: Harness, monkeypatch: pytest.M
     assert (await client.answer()).status == 500
 
 
-async def test_in_a_request_that_waited_behind_another(
+async def test_a_bug_in_a_pipelined_request_resets_the_connection(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.backend("v2")
@@ -63,9 +65,9 @@ async def test_in_a_request_that_waited_behind_another(
 
 
 def failing_for(path: bytes, start: Callable[..., None]) -> Callable[..., None]:
-    def fails(self: Downstream, head: RequestHead, rest: bytes) -> None:
+    def start_or_fail(self: Downstream, head: RequestHead, rest: bytes) -> None:
         if head.path == path:
             raise RuntimeError("a bug")
         start(self, head, rest)
 
-    return fails
+    return start_or_fail

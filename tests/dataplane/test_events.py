@@ -1,4 +1,4 @@
-"""What a worker says of requests that met an event: how many, and which keys, as hashes."""
+"""Event counts of a worker: how many requests had an event, and the hashes of their keys."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def cell_bytes(harness: Harness) -> bytes:
     return repr(harness.plane.recorder.table.cells).encode()
 
 
-async def test_what_goes_well_says_nothing(harness: Harness) -> None:
+async def test_a_success_has_no_event(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", sticky=KEYED))
     await ask(await harness.client(), b"ann", b"")
     assert (await harness.cell("v2")).events == {}
 
 
-async def test_a_route_without_a_key_counts_and_names_nobody(harness: Harness) -> None:
+async def test_an_error_on_a_route_without_a_key_has_no_event(harness: Harness) -> None:
     harness.backend("v2", FAILING)
     harness.use(route("v2"))
     await ask(await harness.client(), b"ann", b"")
@@ -59,7 +59,7 @@ async def test_a_route_without_a_key_counts_and_names_nobody(harness: Harness) -
     assert (cell.errors, cell.events) == (2, {})
 
 
-async def test_a_copy_that_fails_names_its_key(harness: Harness) -> None:
+async def test_the_error_of_a_copy_comes_with_the_hash_of_its_key(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4", FAILING)
     harness.use(route("v2", sticky=sticky("json", "id"), mirrors=mirrored("v4")))
@@ -72,7 +72,7 @@ async def test_a_copy_that_fails_names_its_key(harness: Harness) -> None:
     assert (await harness.cell("v2")).events == {}
 
 
-async def test_keys_beyond_the_room_of_a_report_are_dropped_on_both_sides_alike(
+async def test_keys_over_the_limit_of_a_report_are_dropped_for_both_backends_alike(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "KEYS_KEPT", 5)
@@ -83,7 +83,7 @@ async def test_keys_beyond_the_room_of_a_report_are_dropped_on_both_sides_alike(
     await ask(await harness.client(), *customers)
     cells = [await harness.cell(name) for name in ("v2", "v3")]
     kept = {key for cell in cells for key in cell.events[ERROR].keys}
-    assert kept == set(hashes(*customers[:5]))  # who comes first, whichever side that is
+    assert kept == set(hashes(*customers[:5]))  # the first five, whichever backend they belong to
     assert sum(cell.events[ERROR].keyed for cell in cells) == sum(cell.errors for cell in cells) == 20
     taken = harness.plane.recorder.take()
     assert taken.dropped == {"event_keys": 15}
@@ -94,11 +94,11 @@ async def test_keys_beyond_the_room_of_a_report_are_dropped_on_both_sides_alike(
 
 
 def limits(**seconds: float) -> dict[str, Any]:
-    """Of one backend: a check for each, as rising limits are."""
+    """Latency limits of backend v2 in seconds, by the name of the check, in rising order."""
     return {"limits": {"v2": tuple(seconds.items())}}
 
 
-async def test_an_answer_that_is_too_slow_counts_once_for_each_limit_that_it_passed(harness: Harness) -> None:
+async def test_a_slow_answer_counts_once_for_each_limit_that_it_exceeds(harness: Harness) -> None:
     async def slow(conversation: Conversation, request: Message) -> None:
         await asyncio.sleep(0.05)
         await conversation.send(ok(b"late"))
@@ -112,14 +112,14 @@ async def test_an_answer_that_is_too_slow_counts_once_for_each_limit_that_it_pas
     assert cell.duration.count == 2
 
 
-async def test_the_limits_of_another_backend_are_not_its_own(harness: Harness) -> None:
+async def test_the_limits_of_another_backend_do_not_apply(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", limits={"v3": (("p99", 0.0),)}))
     await ask(await harness.client(), b"")
     assert (await harness.cell("v2")).events == {}
 
 
-async def test_a_copy_that_is_too_slow_counts(harness: Harness) -> None:
+async def test_a_slow_answer_to_a_copy_counts(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4")
     harness.use(route("v2", mirrors=mirrored("v4"), limits={"v4": (("p99", 0.0),)}))
@@ -131,59 +131,59 @@ async def test_a_copy_that_is_too_slow_counts(harness: Harness) -> None:
     assert shadow.events == {"p99": Events(unkeyed=1)}
 
 
-def hanging(harness: Harness, **options: Any) -> asyncio.Event:
-    """A backend that answers once it may."""
-    may = asyncio.Event()
+def start_waiting_backend(harness: Harness, **options: Any) -> asyncio.Event:
+    """Start a backend that answers once the returned event is set."""
+    released = asyncio.Event()
 
-    async def hang(conversation: Conversation, request: Message) -> None:
-        await may.wait()
+    async def answer_when_released(conversation: Conversation, request: Message) -> None:
+        await released.wait()
         await conversation.send(ok(b"v2"))
 
-    harness.backend("v2", each(hang))
+    harness.backend("v2", each(answer_when_released))
     harness.use(route("v2", sticky=KEYED, **limits(p99=0.01), **options))
-    return may
+    return released
 
 
-async def early(harness: Harness, n: int = 1) -> list[Cell]:
-    """What was reported by the time that so many requests have been found too old."""
+async def early_events(harness: Harness, n: int = 1) -> list[Cell]:
+    """Wait until the sweep has counted `n` early events; return the cells with events reported so far."""
     taken: list[Cell] = []
 
-    def found() -> bool:
+    def has_counted() -> bool:
         taken.extend(harness.plane.recorder.take().cells)
         return sum(c.events["p99"].early for c in taken if c.events) >= n
 
-    await wait_until(found, "the sweep counts who is too old")
+    await wait_until(has_counted, "the sweep counts the requests over the limit")
     return [c for c in taken if c.events]
 
 
-async def test_who_is_too_old_counts_before_the_answer_and_not_again_with_it(harness: Harness) -> None:
-    may = hanging(harness)
+async def test_a_request_over_the_limit_counts_before_its_answer_and_only_once(harness: Harness) -> None:
+    released = start_waiting_backend(harness)
     client = await harness.client()
     await client.send(get(fields=[b"x-customer: ann"]))
-    (cell,) = await early(harness)
+    (cell,) = await early_events(harness)
     assert (cell.requests, cell.duration.count) == (0, 0)
     assert cell.events == {"p99": Events(keyed=1, early=1, keys=hashes(b"ann"))}
-    may.set()
+    released.set()
     await client.answer()
     cell = await harness.cell("v2")
     assert (cell.requests, cell.duration.count) == (1, 1)
-    assert cell.events == {"p99": Events(early=-1)}  # it counts among the answers from now on
+    assert cell.events == {"p99": Events(early=-1)}  # from now on it counts among the answers
 
 
-async def test_who_leaves_after_too_long_a_wait_has_waited_for_too_long(harness: Harness) -> None:
-    hanging(harness)
+async def test_a_request_over_the_limit_counts_even_if_its_client_leaves(harness: Harness) -> None:
+    start_waiting_backend(harness)
     client = await harness.client()
     await client.send(get())
-    (cell,) = await early(harness)
+    (cell,) = await early_events(harness)
     assert cell.events == {"p99": Events(unkeyed=1, early=1)}
     client.close()
     cell = await harness.cell("v2")
     assert (cell.requests, cell.abandoned, cell.events) == (1, 1, {})
 
 
-async def test_a_client_that_is_slow_to_ask_blames_nobody(harness: Harness) -> None:
-    may = hanging(harness)
-    may.set()
+async def test_a_slow_upload_is_no_event(harness: Harness) -> None:
+    released = start_waiting_backend(harness)
+    released.set()
     client = await harness.client()
     await client.send(b"POST /predict HTTP/1.1\r\nHost: models\r\nContent-Length: 5\r\n\r\n12")
     await wait_until(lambda: harness.plane.active, "the request is under way")

@@ -1,4 +1,4 @@
-"""Backends that fail before their first byte: who answers, who is blamed, what is asked again (design 4)."""
+"""Backends that fail before the first byte: which backend answers, which is charged, what is retried (design 4)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.dataplane.scripted import Conversation, Script, answering, closing, e
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
 
 RAW = post(b"hello")
-SOON = 0.1  # seconds; a timeout that is meant to pass
+SHORT = 0.1  # seconds; a timeout that the test lets expire
 
 
 async def reset(conversation: Conversation) -> None:
@@ -31,7 +31,7 @@ async def endless_head(conversation: Conversation) -> None:
 
 @dataclass
 class Row:
-    """A backend that misbehaves, and what the client gets where no other may answer."""
+    """A failing backend, and the status and stage that the client gets without a fallback."""
 
     script: Script
     status: int
@@ -43,8 +43,8 @@ class Row:
 ROWS = {
     "closed": Row(closing(b""), 502, "reset"),
     "reset": Row(reset, 502, "reset"),
-    "first byte timeout": Row(silent, 504, "first_byte_timeout", spec={"first_byte_timeout": SOON}),
-    "total timeout": Row(silent, 504, "total_timeout", "never", {"total_timeout": SOON}),
+    "first byte timeout": Row(silent, 504, "first_byte_timeout", spec={"first_byte_timeout": SHORT}),
+    "total timeout": Row(silent, 504, "total_timeout", "never", {"total_timeout": SHORT}),
     "garbage": Row(closing(b"\x00\xffnonsense\r\n\r\n"), 502, "protocol"),
     "half a head": Row(closing(b"HTTP/1.1 200 OK\r\nContent-"), 502, "protocol"),
     "two lengths": Row(
@@ -69,7 +69,9 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 @pytest.mark.parametrize("pure", [False, True], ids=["not pure", "pure"])
-async def test_a_failure_before_the_first_byte(harness: Harness, row: Row, pure: bool) -> None:
+async def test_a_failure_before_the_first_byte_falls_back_if_the_route_is_pure(
+    harness: Harness, row: Row, pure: bool
+) -> None:
     backend = harness.backend("v3", row.script, **row.spec)
     harness.backend("v2")
     harness.use(route("v3", fallback="v2", pure=pure))
@@ -89,14 +91,14 @@ async def test_a_failure_before_the_first_byte(harness: Harness, row: Row, pure:
     assert (cell.requests, cell.errors, cell.fell_back) == (1, 1, int(fell_back))
     assert cell.failures == {row.stage: 1}
     assert cell.recent == [True]
-    assert (await harness.cell("v2")).requests == 0, "counted under the backend assigned"
+    assert (await harness.cell("v2")).requests == 0, "the outcome counts for the assigned backend"
     assert len(backend.conversations) == 1
     await client.send(RAW)
-    assert (await client.answer()).status == answer.status, "the client's connection is still good"
+    assert (await client.answer()).status == answer.status, "the client's connection stays open"
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_without_a_fallback_the_proxy_answers(harness: Harness, row: Row) -> None:
+async def test_without_a_fallback_the_client_gets_the_error(harness: Harness, row: Row) -> None:
     harness.backend("v3", row.script, **row.spec)
     harness.use(route("v3", pure=True))
     client = await harness.client()
@@ -110,12 +112,12 @@ async def test_without_a_fallback_the_proxy_answers(harness: Harness, row: Row) 
         assert b"hello" not in answer.body
 
 
-# ── nothing was sent: no endpoint, no connection ──────────────────────────────────────────────────
+# ── no request was sent: no endpoint, no connection ───────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("raw", [get(), RAW, post(b"x" * 300_000)], ids=["GET", "POST", "large POST"])
 async def test_refused_connections_fall_back(harness: Harness, raw: bytes) -> None:
-    """Nothing was sent, so it is safe even for a POST that is not pure."""
+    """No byte was sent, so the fallback is safe even for a POST on a route that is not pure."""
     harness.refusing("v3")
     harness.backend("v2")
     harness.use(route("v3", fallback="v2"))
@@ -128,7 +130,7 @@ async def test_refused_connections_fall_back(harness: Harness, raw: bytes) -> No
     assert harness.backends["v2"].requests[0].body == raw.partition(b"\r\n\r\n")[2]
 
 
-async def test_refused_connections_without_a_fallback(harness: Harness) -> None:
+async def test_a_refused_connection_without_a_fallback_is_a_502(harness: Harness) -> None:
     harness.refusing("v3")
     harness.use(route("v3"))
     client = await harness.client()
@@ -140,7 +142,7 @@ async def test_refused_connections_without_a_fallback(harness: Harness) -> None:
 
 
 @interpreted
-async def test_another_endpoint_is_tried_and_nobody_is_blamed(
+async def test_a_refused_connection_is_retried_on_another_endpoint_without_an_error(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.exchange.pick", lambda choices, draw: choices[0])
@@ -155,7 +157,9 @@ async def test_another_endpoint_is_tried_and_nobody_is_blamed(
 
 
 @pytest.mark.parametrize("fallback, status", [(None, 503), ("v2", 200)])
-async def test_no_healthy_endpoint(harness: Harness, fallback: str | None, status: int) -> None:
+async def test_without_a_healthy_endpoint_the_fallback_or_a_503_answers(
+    harness: Harness, fallback: str | None, status: int
+) -> None:
     harness.backend("v3")
     harness.backend("v2")
     harness.down("v3")
@@ -179,10 +183,10 @@ async def test_no_healthy_endpoint(harness: Harness, fallback: str | None, statu
         (answering(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"), 503, None),
     ],
 )
-async def test_the_fallback_may_fail_too(
+async def test_a_failure_of_the_fallback_is_passed_to_the_client(
     harness: Harness, fallback: Script, status: int, error: bytes | None
 ) -> None:
-    """Only the backend assigned is blamed, and nobody is asked a third time."""
+    """The error counts for the assigned backend only, and there is no third attempt."""
     harness.backend("v3", closing(b""))
     harness.backend("v2", fallback)
     harness.use(route("v3", fallback="v2", pure=True))
@@ -207,7 +211,7 @@ async def test_a_backend_is_not_its_own_fallback(harness: Harness) -> None:
 # ── overload ──────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_overload_is_refused_at_once_and_blames_nobody(harness: Harness) -> None:
+async def test_overload_is_refused_at_once_and_is_no_error(harness: Harness) -> None:
     released = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -227,7 +231,7 @@ async def test_overload_is_refused_at_once_and_blames_nobody(harness: Harness) -
     released.set()
     assert [(await client.answer()).status for client in clients[:2]] == [200, 200]
     await clients[2].send(RAW)
-    assert (await clients[2].answer()).status == 200, "there is room again"
+    assert (await clients[2].answer()).status == 200, "the limit has room again"
     cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.failures) == (4, 0, {"overload": 1})
 
@@ -235,8 +239,8 @@ async def test_overload_is_refused_at_once_and_blames_nobody(harness: Harness) -
 # ── retries ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def dying(first: int) -> Script:
-    """The first so many connections answer once, and die on their second request."""
+def closing_on_the_second_request(first: int) -> Script:
+    """The first `first` connections answer one request and close on the second."""
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
@@ -251,21 +255,21 @@ def dying(first: int) -> Script:
 
 
 @pytest.mark.parametrize(
-    "raw, pure, status, asked",
+    "raw, pure, status, requests",
     [(get(), False, 200, 3), (RAW, False, 502, 2), (RAW, True, 200, 3)],
     ids=["GET", "POST", "pure POST"],
 )
-async def test_a_reused_connection_that_dies(
-    harness: Harness, raw: bytes, pure: bool, status: int, asked: int
+async def test_a_closed_reused_connection_is_retried_if_the_request_may_be_repeated(
+    harness: Harness, raw: bytes, pure: bool, status: int, requests: int
 ) -> None:
-    backend = harness.backend("v2", dying(1))
+    backend = harness.backend("v2", closing_on_the_second_request(1))
     harness.use(route("v2", pure=pure))
     client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).status == 200
     await client.send(raw)
     assert (await client.answer()).status == status
-    assert len(backend.requests) == asked
+    assert len(backend.requests) == requests
     cell = await harness.cell("v2")
     assert (cell.requests, cell.errors) == (2, 0 if status == 200 else 1)
     assert cell.failures == {"stale_connection": 1}
@@ -276,25 +280,25 @@ async def test_a_reused_connection_that_dies(
     [(get(), False, 200), (RAW, False, 502), (RAW, True, 200)],
     ids=["GET", "POST", "pure POST"],
 )
-async def test_an_endpoint_that_hangs_up_on_a_fresh_connection(
+async def test_a_closed_new_connection_is_retried_on_another_endpoint(
     harness: Harness, raw: bytes, pure: bool, status: int
 ) -> None:
-    """Killed while it accepted: another endpoint is asked, where the request may be repeated; else nobody is."""
+    """The endpoint closes after accept. Another endpoint gets the request if the request may be repeated."""
     harness.backend("v2", closing(b""))
     harness.another_endpoint("v2")
     harness.use(route("v2", pure=pure))
-    seen = set()
-    for _ in range(20):  # whichever endpoint is drawn first
+    statuses = set()
+    for _ in range(20):  # enough that each endpoint is drawn first at least once
         client = await harness.client()
         await client.send(raw)
-        seen.add((await client.answer()).status)
-    assert seen == {200, status}
+        statuses.add((await client.answer()).status)
+    assert statuses == {200, status}
 
 
-async def test_a_retry_takes_a_fresh_connection(harness: Harness) -> None:
-    """All pooled connections die at a restart; a retry over a second one of them would be wasted."""
+async def test_a_retry_opens_a_new_connection(harness: Harness) -> None:
+    """A restart of the backend closes all pooled connections, so a retry over a pooled one would fail too."""
     pooled = 5
-    backend = harness.backend("v2", dying(pooled))
+    backend = harness.backend("v2", closing_on_the_second_request(pooled))
     harness.use(route("v2"))
     clients = [await harness.client() for _ in range(pooled)]
     for client in clients:
@@ -307,8 +311,8 @@ async def test_a_retry_takes_a_fresh_connection(harness: Harness) -> None:
     assert len(backend.conversations) == pooled + 1
 
 
-async def test_no_retry_without_attempts(harness: Harness) -> None:
-    harness.backend("v2", dying(1))
+async def test_no_retry_with_zero_retry_attempts(harness: Harness) -> None:
+    harness.backend("v2", closing_on_the_second_request(1))
     harness.use(route("v2", retry_attempts=0))
     client = await harness.client()
     for status in (200, 502):
@@ -316,8 +320,8 @@ async def test_no_retry_without_attempts(harness: Harness) -> None:
         assert (await client.answer()).status == status
 
 
-async def test_a_body_that_was_not_kept_is_not_repeated(harness: Harness) -> None:
-    backend = harness.backend("v2", dying(1))
+async def test_a_body_over_the_inspect_limit_is_not_repeated(harness: Harness) -> None:
+    backend = harness.backend("v2", closing_on_the_second_request(1))
     harness.use(route("v2", pure=True, inspect_limit=10))
     client = await harness.client()
     await client.send(RAW)
@@ -330,8 +334,10 @@ async def test_a_body_that_was_not_kept_is_not_repeated(harness: Harness) -> Non
     assert len(backend.requests) == 2
 
 
-async def test_repeats_live_inside_a_budget(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While so many wait for their second answer, others get the failure of the first."""
+async def test_repeats_are_bounded_by_the_retry_budget(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the budget is used up by repeats in flight, a further failure is passed to the client."""
     monkeypatch.setattr("crossfade.dataplane.retry_policy.FLOOR", 2)
     released = asyncio.Event()
 
@@ -355,13 +361,13 @@ async def test_repeats_live_inside_a_budget(harness: Harness, monkeypatch: pytes
     cell = await harness.cell("v3")
     assert (cell.requests, cell.errors, cell.fell_back) == (4, 4, 2)
     await clients[3].send(RAW)
-    assert (await clients[3].answer()).status == 200, "there is room again"
+    assert (await clients[3].answer()).status == 200, "the limit has room again"
 
 
-async def test_a_fallback_over_a_connection_that_dies(harness: Harness) -> None:
-    """The fallback backend has an attempt of its own."""
+async def test_a_closed_reused_connection_of_the_fallback_is_retried(harness: Harness) -> None:
+    """The fallback backend has its own retry attempt."""
     harness.backend("v3", closing(b""))
-    harness.backend("v2", dying(1))
+    harness.backend("v2", closing_on_the_second_request(1))
     harness.use(route("v3", fallback="v2", pure=True))
     client = await harness.client()
     for _ in range(2):
@@ -370,9 +376,9 @@ async def test_a_fallback_over_a_connection_that_dies(harness: Harness) -> None:
     assert (await harness.cell("v3")).failures == {"reset": 2, "stale_connection": 1}
 
 
-async def test_a_total_timeout_counts_over_all_attempts(harness: Harness) -> None:
-    """A fallback does not start the clock anew."""
-    harness.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), total_timeout=SOON)
+async def test_the_total_timeout_covers_all_attempts(harness: Harness) -> None:
+    """A fallback does not restart the total timeout."""
+    harness.backend("v3", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"), total_timeout=SHORT)
     harness.backend("v2", silent)
     harness.use(route("v3", fallback="v2", pure=True))
     client = await harness.client()

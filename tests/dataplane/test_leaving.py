@@ -1,4 +1,4 @@
-"""A client that leaves: the work for it stops, and nobody is blamed (law 6)."""
+"""A client that leaves: the backend's work stops, and no backend is charged with an error (law 6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, s
 from tests.dataplane.scripted import Conversation, silent
 from tests.dataplane.wire import Wire, chunked, get, ok, post, wait_until
 
-WAYS: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
+LEAVE_METHODS: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
 
 
 async def expect_abandoned(harness: Harness, status: int = 499) -> None:
@@ -22,20 +22,26 @@ async def expect_abandoned(harness: Harness, status: int = 499) -> None:
     await wait_until(lambda: not harness.plane.clients, "the connection is gone")
 
 
-@pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
-async def test_before_the_first_byte(harness: Harness, leave: Callable[[Wire], None]) -> None:
+@pytest.mark.parametrize("leave", LEAVE_METHODS.values(), ids=LEAVE_METHODS)
+async def test_a_client_that_leaves_before_the_first_byte_is_abandoned(
+    harness: Harness, leave: Callable[[Wire], None]
+) -> None:
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(post(b"hello"))
-    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].received, "the backend has the request"
+    )
     leave(client)
     await expect_abandoned(harness)
     await backend.conversations[0].over()
 
 
-@pytest.mark.parametrize("leave", WAYS.values(), ids=WAYS)
-async def test_in_the_middle_of_the_answer(harness: Harness, leave: Callable[[Wire], None]) -> None:
+@pytest.mark.parametrize("leave", LEAVE_METHODS.values(), ids=LEAVE_METHODS)
+async def test_a_client_that_leaves_during_the_answer_is_abandoned(
+    harness: Harness, leave: Callable[[Wire], None]
+) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
@@ -51,8 +57,8 @@ async def test_in_the_middle_of_the_answer(harness: Harness, leave: Callable[[Wi
     await backend.conversations[0].over()
 
 
-async def test_while_its_answer_piles_up(harness: Harness) -> None:
-    """It neither reads nor sends any more: what waits for it does not keep the work going for ever."""
+async def test_a_client_that_neither_reads_nor_sends_is_abandoned(harness: Harness) -> None:
+    """The client neither reads nor sends. The bytes that wait for it do not keep the exchange open for ever."""
     size = 10 * 1024 * 1024
 
     async def script(conversation: Conversation) -> None:
@@ -64,22 +70,24 @@ async def test_while_its_answer_piles_up(harness: Harness) -> None:
     harness.use(route("v2"))
     client = await harness.client(receive_buffer=64 * 1024)
     await client.send(get())
-    await wait_until(lambda: harness.accepted and harness.accepted[0].client_stalls, "it is stalled")
+    await wait_until(lambda: harness.accepted and harness.accepted[0].client_stalls, "the client stalls")
     client.half_close()
     await expect_abandoned(harness)
 
 
-@pytest.mark.parametrize("leave", [*WAYS.values(), Wire.half_close], ids=[*WAYS, "sends no more"])
-@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_in_the_middle_of_the_upload(
-    harness: Harness, leave: Callable[[Wire], None], coded: bool
+@pytest.mark.parametrize(
+    "leave", [*LEAVE_METHODS.values(), Wire.half_close], ids=[*LEAVE_METHODS, "half-closes"]
+)
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+async def test_a_client_that_leaves_during_the_upload_is_abandoned(
+    harness: Harness, leave: Callable[[Wire], None], is_chunked: bool
 ) -> None:
-    """Half an upload never looks like a whole one to the backend."""
+    """The backend never takes half an upload for a whole one: no last chunk is sent."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
     head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-    await client.send(head + chunked(b"hello")[:-4] if coded else post(b"hello")[:-3])
+    await client.send(head + chunked(b"hello")[:-4] if is_chunked else post(b"hello")[:-3])
     await wait_until(lambda: backend.conversations and b"he" in backend.conversations[0].received)
     leave(client)
     await expect_abandoned(harness)
@@ -87,8 +95,8 @@ async def test_in_the_middle_of_the_upload(
     assert b"0\r\n\r\n" not in backend.conversations[0].received
 
 
-async def test_while_its_body_is_waited_for(harness: Harness) -> None:
-    """No backend was chosen yet; it is one outcome all the same."""
+async def test_a_client_that_leaves_before_a_backend_is_assigned_is_a_499(harness: Harness) -> None:
+    """No backend was assigned yet; the request still has one outcome."""
     harness.backend("v2")
     harness.use(route("v2", sticky=sticky("json", "id")))
     client = await harness.client()
@@ -100,7 +108,9 @@ async def test_while_its_body_is_waited_for(harness: Harness) -> None:
     assert harness.backends["v2"].conversations == []
 
 
-async def test_while_a_connection_is_opened(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_leaves_during_the_connect_is_abandoned(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opening = connecting_slowly(monkeypatch)
     harness.backend("v2")
     harness.use(route("v2"))
@@ -112,38 +122,42 @@ async def test_while_a_connection_is_opened(harness: Harness, monkeypatch: pytes
     opening.set()
     await wait_until(lambda: not harness.plane.tasks, "the attempt ends")
     (endpoint,) = harness.plane.backends["v2"].endpoints.values()
-    assert len(endpoint.idle) == 1, "the next one gets the connection"
+    assert len(endpoint.idle) == 1, "the connection goes to the pool"
     assert harness.backends["v2"].requests == []
 
 
-async def test_with_pipelined_requests_behind(harness: Harness) -> None:
-    """What was never begun is no outcome."""
+async def test_pipelined_requests_of_a_client_that_left_are_not_begun(harness: Harness) -> None:
+    """A pipelined request that was never begun has no outcome."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get() * 3)
-    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].received, "the backend has the request"
+    )
     client.close()
     await expect_abandoned(harness)
     assert len(harness.accepted) == 1
 
 
-async def test_after_a_failure_of_the_backend_it_is_not_blamed_either(harness: Harness) -> None:
-    """The first backend failed, the client left while the fallback worked: nobody's fault (law 6)."""
+async def test_a_client_that_leaves_during_the_fallback_is_no_error(harness: Harness) -> None:
+    """The first backend failed and the client left while the fallback worked: no error counts (law 6)."""
     harness.refusing("v3")
     fallback = harness.backend("v2", silent)
     harness.use(route("v3", fallback="v2"))
     client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: fallback.conversations and fallback.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: fallback.conversations and fallback.conversations[0].received, "the backend has the request"
+    )
     client.close()
     cell = await harness.cell("v3")
     assert (cell.errors, cell.abandoned, cell.codes) == (0, 1, {499: 1})
     await fallback.conversations[0].over()
 
 
-async def test_a_mirrored_copy_goes_on(harness: Harness) -> None:
-    """It is evidence about the shadow, whatever the client does."""
+async def test_a_mirrored_copy_goes_on_after_the_client_left(harness: Harness) -> None:
+    """The copy is evidence about the shadow backend, even if the client leaves."""
     answered = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -156,7 +170,9 @@ async def test_a_mirrored_copy_goes_on(harness: Harness) -> None:
     harness.use(route("v2", mirrors=mirrored("v4")))
     client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].received, "the backend has the request"
+    )
     client.close()
     await wait_until(lambda: not harness.plane.active, "the exchange ends")
     answered.set()

@@ -1,4 +1,4 @@
-"""Each limit has its status, its stage and its number; what is over is shed at once, and nothing of it stays."""
+"""Each limit has its status, stage and counter. Excess requests are refused at once and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODED = b"POST / HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @dataclass
 class Row:
-    """What is sent, and what comes of it where the route or the snapshot has these options."""
+    """The bytes sent, and the refusal with these options of the route and the snapshot."""
 
     raw: bytes
     status: int
@@ -34,7 +34,7 @@ ROWS = {
     "fields": Row(get(fields=[b"X: 1"] * 9), 431, b"downstream/limits", "431:limits", snapshot={"head_count": 9}),
     "body": Row(post(b"x" * 11), 413, b"downstream/limits", "413:limits", route={"body_limit": 10}),
     "body in chunks": Row(CODED, 413, b"downstream/limits", "413:limits", route={"body_limit": 10}),
-    "body that is looked into": Row(
+    "inspected body": Row(
         CODED, 413, b"downstream/limits", "413:limits", route={"body_limit": 10, "sticky": sticky("json", "a")}
     ),
     "connections": Row(get(), 503, b"internal/overload", "503:overload", snapshot={"connections": 0}),
@@ -43,24 +43,24 @@ ROWS = {
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_each_limit(harness: Harness, row: Row) -> None:
+async def test_a_request_over_a_limit_is_refused_and_counted(harness: Harness, row: Row) -> None:
     harness.backend("v2")
     harness.use(route("v2", **row.route), **row.snapshot)
     client = await harness.client()
-    if row.counted != "503:overload":  # there, sending would only meet a reset
+    if row.counted != "503:overload":  # the proxy closes this connection unread; sending would cause a reset
         await client.send(row.raw)
     answer = await client.answer()
-    if answer.status == 200:  # what the rate allows
+    if answer.status == 200:  # the first request, which the rate allows
         answer = await client.answer()
     assert (answer.status, answer.error, answer.backend) == (row.status, row.error, "")
     assert (answer.field("retry-after") is not None) == (row.status in (429, 503))
     assert harness.plane.recorder.table.refused == {row.counted: 1}
     client.close()
-    await wait_until(lambda: not harness.plane.clients, "nothing of it stays")
+    await wait_until(lambda: not harness.plane.clients, "the connection is gone")
 
 
 class Gate:
-    """A model that answers nothing until the gate is open."""
+    """A model that answers no request until `open` is set."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -70,8 +70,8 @@ class Gate:
         await conversation.send(ok(b"v2"))
 
 
-async def test_overload_is_shed_at_once_and_passes_by_itself(harness: Harness) -> None:
-    """Ten times what fits: what fits is served, the rest hears so while the model still works."""
+async def test_overload_is_refused_at_once_and_ends_with_the_load(harness: Harness) -> None:
+    """50 requests, 5 fit: 5 are served, 45 are refused while the model still works."""
     gate = Gate()
     harness.backend("v2", each(gate.handle), max_in_flight=5)
     harness.use(route("v2"))
@@ -80,19 +80,19 @@ async def test_overload_is_shed_at_once_and_passes_by_itself(harness: Harness) -
         await client.send(get())
     refused: list[Wire] = []
 
-    async def hear(client: Wire) -> None:
+    async def await_answer(client: Wire) -> None:
         await client.more()
         refused.append(client)
 
-    hearing = [asyncio.create_task(hear(client)) for client in clients]
-    await wait_until(lambda: len(refused) == 45, "all but five hear at once")
+    waiting = [asyncio.create_task(await_answer(client)) for client in clients]
+    await wait_until(lambda: len(refused) == 45, "45 clients are refused at once")
     for client in refused:
         answer = await client.answer()
         assert (answer.status, answer.error) == (503, b"internal/overload")
-        assert answer.field("connection") is None, "it may ask again over the same connection"
+        assert answer.field("connection") is None, "the client may use the connection again"
     assert harness.plane.in_flight() == {"v2": 5}
     gate.open.set()
-    await asyncio.gather(*hearing)
+    await asyncio.gather(*waiting)
     for client in clients:
         if client.buffer:
             assert (await client.answer()).status == 200
@@ -104,18 +104,18 @@ async def test_overload_is_shed_at_once_and_passes_by_itself(harness: Harness) -
     assert cell.failures == {"overload": 45}
 
 
-async def test_a_crowd_at_the_door_passes_by_itself(harness: Harness) -> None:
+async def test_connections_over_the_limit_are_refused_until_others_close(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2"), connections=4)
-    inside = [await harness.client() for _ in range(4)]
+    admitted = [await harness.client() for _ in range(4)]
     await wait_until(lambda: len(harness.plane.clients) == 4)
-    crowd = [await harness.client() for _ in range(20)]
-    for client in crowd:
+    excess = [await harness.client() for _ in range(20)]
+    for client in excess:
         answer = await client.answer()
         assert (answer.status, answer.field("connection")) == (503, b"close")
         assert await client.rest() == (b"", "closed")
-    await wait_until(lambda: len(harness.plane.clients) == 4, "the crowd holds nothing")
-    for client in inside:  # who is inside never noticed
+    await wait_until(lambda: len(harness.plane.clients) == 4, "refused connections are gone")
+    for client in admitted:  # their connections are not affected
         await client.send(get())
         assert (await client.answer()).status == 200
         client.close()

@@ -1,4 +1,4 @@
-"""Pairs: the champion's decision for a client beside the challenger's for the copy, and the champion's own noise."""
+"""Pairs: the champion's decision beside the challenger's for the copied request, and the champion's noise."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CREATED = answering(b"HTTP/1.1 201 Made\r\nContent-Length: %d\r\n\r\n%b" % (len(
 IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(YES[:9], YES[9:])
 
 
-def said(*bodies: bytes) -> Script:
-    """One after the other, then the last again and again."""
+def ok_bodies(*bodies: bytes) -> Script:
+    """Answer 200 with these bodies in order, then always with the last one."""
     left = list(bodies)
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -33,7 +33,7 @@ def said(*bodies: bytes) -> Script:
     return each(handler)
 
 
-def noisy(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
+def noise_mirror(noise: int = BUCKETS, sample: int = BUCKETS) -> tuple[Mirror, ...]:
     return (Mirror("v3", sample, noise),)
 
 
@@ -49,9 +49,9 @@ async def compared(
     harness: Harness, champion: Script, challenger: Script, times: int = 1, **options: Any
 ) -> Cell:
     harness.backend("v2", champion)
-    harness.backend("v3", challenger, first_byte_timeout=0.1)
-    given: dict[str, Any] = {"mirrors": mirrored("v3"), "prediction": DECISION}
-    harness.use(route("v2", **given | options))
+    harness.backend("v3", challenger, first_byte_timeout=5.0)
+    defaults: dict[str, Any] = {"mirrors": mirrored("v3"), "prediction": DECISION}
+    harness.use(route("v2", **defaults | options))
     await ask(harness, times)
     return await harness.shadow("v3") or Cell("churn", "v3", "shadow", 1)
 
@@ -61,7 +61,7 @@ def dropped(harness: Harness) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
+    ("live", "copied", "expected"),
     [
         (YES, YES, Pairs(n=1)),
         (NO, YES, Pairs(n=1, changed=1, raised=1)),
@@ -69,13 +69,13 @@ def dropped(harness: Harness) -> dict[str, int]:
         (b'{"out": {"p": 0.6}}', b'{"out": {"p": 1e9}}', Pairs(n=1)),
     ],
 )
-async def test_decisions_are_compared(harness: Harness, ours: bytes, theirs: bytes, expected: Pairs) -> None:
-    cell = await compared(harness, said(ours), said(theirs))
+async def test_decisions_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
+    cell = await compared(harness, ok_bodies(live), ok_bodies(copied))
     assert (cell.pairs, cell.keyed_pairs, dropped(harness)) == (expected, [], {})
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
+    ("live", "copied", "expected"),
     [
         (b'"high"', b'"high"', Pairs(n=1)),
         (b'"high"', b'"low"', Pairs(n=1, changed=1)),
@@ -84,34 +84,34 @@ async def test_decisions_are_compared(harness: Harness, ours: bytes, theirs: byt
         (b"false", b"true", Pairs(n=1, changed=1, raised=1)),
     ],
 )
-async def test_labels_are_compared(harness: Harness, ours: bytes, theirs: bytes, expected: Pairs) -> None:
-    champion, challenger = (said(b'{"class": %b}' % label) for label in (ours, theirs))
+async def test_labels_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
+    champion, challenger = (ok_bodies(b'{"class": %b}' % label) for label in (live, copied))
     cell = await compared(harness, champion, challenger, prediction=LABEL)
     assert (cell.pairs, dropped(harness)) == (expected, {})
 
 
 @pytest.mark.parametrize("script", [answering(IN_CHUNKS), closing(b"HTTP/1.1 200 OK\r\n\r\n" + YES)])
-async def test_answers_to_copies_are_read_however_they_come(harness: Harness, script: Script) -> None:
-    assert (await compared(harness, said(NO), script)).pairs.raised == 1
+async def test_copies_answered_in_any_framing_are_read(harness: Harness, script: Script) -> None:
+    assert (await compared(harness, ok_bodies(NO), script)).pairs.raised == 1
 
 
-async def test_with_a_key_each_pair_comes_with_its_hash(harness: Harness) -> None:
-    cell = await compared(harness, said(YES), said(NO), 2, sticky=sticky("header", "x-customer"))
+async def test_a_pair_of_a_sticky_request_has_the_hash_of_its_key(harness: Harness) -> None:
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(NO), 2, sticky=sticky("header", "x-customer"))
     key = hash_of(b"ann", salt_of("churn"))
     assert cell.pairs == Pairs()
     assert cell.keyed_pairs == [Pair(key, True, False, 0.0, None)] * 2
 
 
 @pytest.mark.parametrize("first", ["v2", "v3"])
-async def test_either_answer_may_come_first(harness: Harness, first: str) -> None:
-    let = asyncio.Event()
+async def test_a_pair_is_complete_whichever_answer_comes_first(harness: Harness, first: str) -> None:
+    released = asyncio.Event()
 
-    async def later(conversation: Conversation, request: Message) -> None:
-        await let.wait()
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await released.wait()
         await conversation.send(ok(YES))
 
     for name in ("v2", "v3"):
-        harness.backend(name, said(NO) if name == first else each(later))
+        harness.backend(name, ok_bodies(NO) if name == first else each(slow))
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
@@ -121,7 +121,7 @@ async def test_either_answer_may_come_first(harness: Harness, first: str) -> Non
         await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
     (waiting,) = harness.plane.mirrors.comparisons
     assert (waiting.live, waiting.copied) == ((False, None) if first == "v2" else (None, False))
-    let.set()
+    released.set()
     if first == "v3":
         await client.answer()
     shadow = await harness.shadow("v3")
@@ -133,29 +133,29 @@ async def test_either_answer_may_come_first(harness: Harness, first: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("champion", "challenger", "reason"),
+    ("champion", "challenger", "expected"),
     [
-        (FAILING, said(YES), "pair_status"),
-        (CREATED, said(YES), "pair_status"),
-        (closing(b""), said(YES), "pair_status"),
-        (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), said(YES), "pair_status"),
-        (said(YES), FAILING, "pair_status"),
-        (said(YES), CREATED, "pair_status"),
-        (said(YES), silent, "pair_status"),
-        (said(YES), closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), "pair_status"),
-        (said(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
-        (said(b"{}"), said(YES), "pair_decision"),
-        (said(YES), said(b"\xff["), "pair_decision"),
-        (said(YES), said(b'{"out": {"p": true}}'), "pair_decision"),
-        (said(YES), said(YES + b" " * observe.LARGEST), "pair_body_size"),
-        (said(YES + b" " * observe.LARGEST), said(YES), "pair_body_size"),
+        (FAILING, ok_bodies(YES), "pair_status"),
+        (CREATED, ok_bodies(YES), "pair_status"),
+        (closing(b""), ok_bodies(YES), "pair_status"),
+        (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), ok_bodies(YES), "pair_status"),
+        (ok_bodies(YES), FAILING, "pair_status"),
+        (ok_bodies(YES), CREATED, "pair_status"),
+        (ok_bodies(YES), silent, "pair_status"),
+        (ok_bodies(YES), closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), "pair_status"),
+        (ok_bodies(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
+        (ok_bodies(b"{}"), ok_bodies(YES), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(b"\xff["), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(b'{"out": {"p": true}}'), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(YES + b" " * observe.LARGEST), "pair_body_size"),
+        (ok_bodies(YES + b" " * observe.LARGEST), ok_bodies(YES), "pair_body_size"),
     ],
 )
-async def test_without_both_answers_there_is_no_pair(
-    harness: Harness, champion: Script, challenger: Script, reason: str
+async def test_without_two_usable_answers_the_pair_is_dropped_with_a_reason(
+    harness: Harness, champion: Script, challenger: Script, expected: str
 ) -> None:
     harness.backend("v2", champion)
-    harness.backend("v3", challenger, first_byte_timeout=0.1)
+    harness.backend("v3", challenger, first_byte_timeout=0.1 if challenger is silent else 5.0)
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION, retry_attempts=0))
     client = await harness.client()
     await client.send(get())
@@ -163,42 +163,42 @@ async def test_without_both_answers_there_is_no_pair(
     cell = await harness.shadow("v3")
     assert cell is not None
     assert (cell.pairs, cell.requests) == (Pairs(), 1)
-    assert {why: n for why, n in dropped(harness).items() if why.startswith("pair")} == {reason: 1}
+    assert {reason: n for reason, n in dropped(harness).items() if reason.startswith("pair")} == {expected: 1}
 
 
 @pytest.mark.parametrize("label", [b"null", b"[1]", b"{}", b'"%b"' % (b"x" * 257)])
-async def test_what_is_no_label_is_no_decision(harness: Harness, label: bytes) -> None:
-    await compared(harness, said(b'{"class": 1}'), said(b'{"class": %b}' % label), prediction=LABEL)
+async def test_an_answer_with_an_invalid_label_drops_the_pair(harness: Harness, label: bytes) -> None:
+    await compared(harness, ok_bodies(b'{"class": 1}'), ok_bodies(b'{"class": %b}' % label), prediction=LABEL)
     assert dropped(harness) == {"pair_decision": 1}
 
 
-async def test_the_answer_of_the_fallback_is_not_the_champion_s(harness: Harness) -> None:
-    harness.backend("v4", said(YES))
+async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None:
+    harness.backend("v4", ok_bodies(YES))
     options: dict[str, Any] = {"fallback": "v4", "pure": True, "mirrors": mirrored("v3")}
-    assert (await compared(harness, FAILING, said(YES), **options)).pairs == Pairs()
+    assert (await compared(harness, FAILING, ok_bodies(YES), **options)).pairs == Pairs()
     assert dropped(harness) == {"pair_status": 1}
 
 
-async def test_a_client_that_leaves_leaves_no_pair(harness: Harness) -> None:
+async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> None:
     harness.backend("v2", silent)
-    harness.backend("v3", said(YES))
-    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
     await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
     client.close()
     await harness.quiet()
     assert dropped(harness) == {"pair_status": 1}
-    assert harness.mirrors("v2") == {}, "nobody is asked again"
+    assert harness.mirrors("v2") == {}, "the champion is not asked twice"
 
 
-async def test_only_the_champion_s_answers_are_compared(harness: Harness) -> None:
-    """Not the challenger's with its own copy, and not another member's."""
-    harness.backend("v2", said(YES))
-    harness.backend("v4", said(YES))
-    harness.backend("v3", said(NO))
+async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harness) -> None:
+    """An answer of the challenger or of another member to a client makes no pair."""
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v4", ok_bodies(YES))
+    harness.backend("v3", ok_bodies(NO))
     split = {"v2": 0, "v3": BUCKETS // 2, "v4": BUCKETS // 2}
-    harness.use(route(split, mirrors=noisy(), prediction=DECISION))
+    harness.use(route(split, mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness, 20)
     assert (await harness.cell("v3")).requests and (await harness.cell("v4")).requests
     shadow = await harness.shadow("v3")
@@ -207,17 +207,19 @@ async def test_only_the_champion_s_answers_are_compared(harness: Harness) -> Non
 
 
 async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harness) -> None:
-    harness.backend("v3", said(YES))
-    harness.use(route("v3", mirrors=noisy(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v3", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
     shadow = await harness.shadow("v3")
     assert shadow is not None
     assert (shadow.requests, shadow.pairs, dropped(harness)) == (1, Pairs(), {})
 
 
-@pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "a score only"])
-async def test_where_nobody_asks_nothing_is_compared(harness: Harness, prediction: Prediction | None) -> None:
-    cell = await compared(harness, said(YES), said(NO), prediction=prediction, mirrors=noisy())
+@pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "score only"])
+async def test_without_a_decision_there_are_no_pairs(harness: Harness, prediction: Prediction | None) -> None:
+    cell = await compared(
+        harness, ok_bodies(YES), ok_bodies(NO), prediction=prediction, mirrors=noise_mirror()
+    )
     assert (cell.pairs, cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
     (exchange,) = harness.accepted
@@ -237,36 +239,36 @@ async def test_where_nobody_asks_nothing_is_compared(harness: Harness, predictio
         (b"?", YES, Pairs(n=1, chances=1, twice=1, noise=1)),
     ],
 )
-async def test_the_champion_is_asked_twice(
+async def test_the_champion_s_second_answer_is_compared_with_its_first(
     harness: Harness, second: bytes, challenger: bytes, expected: Pairs
 ) -> None:
-    """A second answer that cannot be read is a disagreement: it excuses the challenger."""
-    cell = await compared(harness, said(YES, second), said(challenger), mirrors=noisy())
+    """A second answer that cannot be read counts as noise of the champion."""
+    cell = await compared(harness, ok_bodies(YES, second), ok_bodies(challenger), mirrors=noise_mirror())
     assert (cell.pairs, dropped(harness)) == (expected, {})
     live, again = harness.backends["v2"].requests
     assert (live.first, live.body) == (again.first, again.body)
     assert (live.field("x-crossfade-mirror"), again.field("x-crossfade-mirror")) == (None, b"1")
     assert (harness.mirrors("v2"), harness.mirrors("v3")) == ({"sent": 1}, {"sent": 1})
     assert (await harness.cell("v2")).requests == 1
-    assert await harness.shadow("v2") is None, "it says nothing but whether it agrees with itself"
+    assert await harness.shadow("v2") is None, "the second answer counts in the pair only"
 
 
 @pytest.mark.parametrize("second", [b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n", b"garbage\r\n\r\n", b""])
-async def test_a_second_answer_that_never_comes_is_a_disagreement(harness: Harness, second: bytes) -> None:
-    asked = 0
+async def test_a_failed_second_answer_counts_as_noise(harness: Harness, second: bytes) -> None:
+    requests = 0
 
     async def once(conversation: Conversation) -> None:
-        nonlocal asked
+        nonlocal requests
         await conversation.request()
-        asked += 1
-        await conversation.send(ok(YES) if asked == 1 else second)
+        requests += 1
+        await conversation.send(ok(YES) if requests == 1 else second)
         conversation.close()
 
-    cell = await compared(harness, once, said(YES), mirrors=noisy())
+    cell = await compared(harness, once, ok_bodies(YES), mirrors=noise_mirror())
     assert (cell.pairs, dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
 
 
-async def test_a_second_request_that_is_not_sent_is_a_disagreement(
+async def test_a_second_request_that_is_dropped_counts_as_noise(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def filling(conversation: Conversation, request: Message) -> None:
@@ -274,15 +276,15 @@ async def test_a_second_request_that_is_not_sent_is_a_disagreement(
         monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
         await conversation.send(ok(YES))
 
-    cell = await compared(harness, each(filling), said(YES), mirrors=noisy())
+    cell = await compared(harness, each(filling), ok_bodies(YES), mirrors=noise_mirror())
     assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_in_flight": 1}, {})
     assert cell.pairs == Pairs(n=1, chances=1, twice=1, noise=1)
 
 
-async def test_pipelined_requests_have_a_pair_each(harness: Harness) -> None:
-    harness.backend("v2", said(YES))
-    harness.backend("v3", said(NO))
-    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v3", ok_bodies(NO))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get() * 20)
     for _ in range(20):
@@ -292,34 +294,34 @@ async def test_pipelined_requests_have_a_pair_each(harness: Harness) -> None:
     assert shadow.pairs == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
 
 
-async def test_a_share_is_asked_twice(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_share_of_requests_is_asked_twice(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter([0.3, 0.1, 0.24, 0.9])
     monkeypatch.setattr(comparison, "random", lambda: next(draws))
-    cell = await compared(harness, said(YES), said(YES), 4, mirrors=noisy(BUCKETS // 4))
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 4, mirrors=noise_mirror(BUCKETS // 4))
     assert cell.pairs == Pairs(n=4, chances=1.0, twice=2)
     assert len(harness.backends["v2"].requests) == 6
 
 
-async def test_the_client_has_its_answer_before_the_champion_is_asked_again(harness: Harness) -> None:
-    """And goes on while that hangs."""
-    asked: list[bool] = []
+async def test_the_champion_is_asked_twice_only_after_the_client_has_its_answer(harness: Harness) -> None:
+    """The client goes on with further requests while the second answer hangs."""
+    mirrored_flags: list[bool] = []
 
     async def hanging(conversation: Conversation, request: Message) -> None:
-        asked.append(request.field("x-crossfade-mirror") is not None)
-        if asked[-1]:
+        mirrored_flags.append(request.field("x-crossfade-mirror") is not None)
+        if mirrored_flags[-1]:
             assert answered
             await asyncio.Event().wait()
         await conversation.send(ok(YES))
 
     answered: list[bytes] = []
     harness.backend("v2", each(hanging), first_byte_timeout=60.0)
-    harness.backend("v3", said(YES))
-    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    harness.backend("v3", ok_bodies(YES))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     for n in range(3):
         await client.send(get())
         answered.append((await client.answer()).body)
-        await wait_until(lambda n=n: sum(asked) == n + 1, "it is asked again")  # type: ignore[misc]
+        await wait_until(lambda n=n: sum(mirrored_flags) == n + 1, "the champion is asked twice")  # type: ignore[misc]
     assert answered == [YES] * 3
     assert harness.plane.in_flight() == {"v2": 0, "v3": 0}
 
@@ -327,9 +329,9 @@ async def test_the_client_has_its_answer_before_the_champion_is_asked_again(harn
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_so_many_pairs_begin_between_reports(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pairs_per_report_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.BEGUN", 3)
-    cell = await compared(harness, said(YES), said(YES), 5, mirrors=noisy())
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 5, mirrors=noise_mirror())
     assert (cell.pairs.n, cell.requests, dropped(harness)) == (3, 5, {"pairs": 2})
     assert harness.mirrors("v2") == {"sent": 3}
     harness.plane.recorder.take()
@@ -338,10 +340,10 @@ async def test_so_many_pairs_begin_between_reports(harness: Harness, monkeypatch
     assert shadow is not None and shadow.pairs.n == 1
 
 
-async def test_so_many_pairs_wait(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_pairs_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.MAX_WAITING_PAIRS", 2)
-    harness.backend("v2", said(YES))
-    harness.backend("v3", silent, first_byte_timeout=0.2)
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v3", silent, first_byte_timeout=0.5)
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION))
     client = await harness.client()
     for _ in range(5):
@@ -353,7 +355,7 @@ async def test_so_many_pairs_wait(harness: Harness, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
-async def test_a_pair_waits_for_so_long(
+async def test_a_waiting_pair_is_given_up_after_a_time_limit(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, hangs: str
 ) -> None:
     monkeypatch.setattr(comparison, "PATIENCE", 0.0)
@@ -369,7 +371,7 @@ async def test_a_pair_waits_for_so_long(
 
     harness.backend("v2", each(hanging))
     harness.backend("v3", each(hanging))
-    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
     await wait_until(
@@ -384,11 +386,11 @@ async def test_a_pair_waits_for_so_long(
         assert all(p == Pairs() for p in pairs)
 
 
-async def test_a_copy_that_is_dropped_leaves_nothing_waiting(harness: Harness) -> None:
-    harness.backend("v2", said(YES))
+async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
+    harness.backend("v2", ok_bodies(YES))
     harness.backend("v3")
     harness.down("v3")
-    harness.use(route("v2", mirrors=noisy(), prediction=DECISION))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
     assert (harness.mirrors("v3"), harness.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
     assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {})

@@ -1,7 +1,7 @@
-"""One end of a TCP connection, byte for byte: the client's end in tests, and the backend's.
+"""One end of a TCP connection, byte for byte: the client's end or the backend's end in tests.
 
-Plain sockets and no asyncio streams, so that nothing is read that the test did not ask for, and a
-reset is told from an orderly end without losing the bytes before it.
+It uses plain sockets, no asyncio streams. So it reads only what the test asks for, and it tells a
+reset from a FIN without losing the bytes before it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-GUARD = 10.0  # seconds; a generous end for what should happen at once
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: close() sends RST
-KERNEL_BUFFER = 256 * 1024  # bytes; what the kernel would hold by itself grows to as much as a test sends
+GUARD = 10.0  # seconds; a generous time limit for what should happen at once
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: close() sends RST
+KERNEL_BUFFER = (
+    256 * 1024
+)  # bytes; without a fixed size, the kernel's buffer grows to hold all that a test sends
 End = Literal["closed", "reset"]
 
 
 class Ended(Exception):
-    """The connection ended before what was waited for had come."""
+    """The connection ended before the awaited bytes came."""
 
     def __init__(self, how: End, partial: bytes) -> None:
         super().__init__(f"{how} after {partial[-200:]!r}")
@@ -32,7 +34,7 @@ class Ended(Exception):
 
 @dataclass
 class Message:
-    """A request or an answer as it came over the wire; `chunks` are its chunks if it had any."""
+    """A request or an answer as received; `chunks` are the chunks of a chunked body."""
 
     head: bytes
     body: bytes = b""
@@ -65,14 +67,14 @@ class Message:
 
 
 class Wire:
-    """Reads exactly what is asked for; the rest stays in `buffer` or in the kernel."""
+    """Returns exactly the bytes that the test asks for; the rest stays in `buffer` or in the kernel."""
 
     guard: float | None = GUARD
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.buffer = b""
-        self.received = b""  # everything so far
+        self.received = b""  # all bytes so far
         self.sent = 0
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -85,21 +87,21 @@ class Wire:
                 self.sent += len(piece)
 
     async def send_bytewise(self, data: bytes) -> None:
-        """Each byte as a segment of its own, seen by the other side before the next one is sent."""
+        """Send each byte as its own segment; the other side reads it before the next byte is sent."""
         for n in range(len(data)):
             await self.send(data[n : n + 1])
             await asyncio.sleep(0)
             await asyncio.sleep(0)
 
     async def pour(self, data: bytes, piece: int = 64 * 1024) -> None:
-        """Send for as long as the other side takes it, with no guard; `sent` tells how far it came."""
+        """Send without a time limit, as fast as the other side reads; `sent` counts the bytes."""
         loop = asyncio.get_running_loop()
         for n in range(0, len(data), piece):
             await loop.sock_sendall(self.sock, data[n : n + piece])
             self.sent += len(data[n : n + piece])
 
     async def more(self) -> None:
-        """At least one more byte into the buffer. Raises Ended."""
+        """Read at least one more byte into the buffer. Raises Ended."""
         try:
             async with asyncio.timeout(self.guard):
                 data = await asyncio.get_running_loop().sock_recv(self.sock, 256 * 1024)
@@ -122,7 +124,7 @@ class Wire:
         return await self.exactly(self.buffer.index(mark) + len(mark))
 
     async def rest(self) -> tuple[bytes, End]:
-        """Everything up to the end of the connection, and how it ended."""
+        """Read up to the end of the connection; return the bytes and how it ended."""
         try:
             while True:
                 await self.more()
@@ -140,7 +142,7 @@ class Wire:
         return message
 
     async def answer(self, to: str = "GET") -> Message:
-        """The next final answer, in whole. Raises Ended if it is cut off."""
+        """Read the next final answer with its whole body. Raises Ended if it is cut off."""
         message = await self.head()
         if message.status in (204, 304) or to == "HEAD":
             return message
@@ -175,7 +177,7 @@ class Wire:
 
 
 async def connect(port: int, receive_buffer: int = 0, send_buffer: int = 0) -> Wire:
-    """A client's connection; small kernel buffers make a client that does not read felt sooner."""
+    """Open a client connection. With small kernel buffers, a client that does not read blocks the proxy sooner."""
     sock = socket.socket()
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -193,18 +195,18 @@ async def connect(port: int, receive_buffer: int = 0, send_buffer: int = 0) -> W
 async def wait_until(condition: Callable[[], object], what: str = "") -> None:
     end = time.monotonic() + GUARD
     while not condition():
-        assert time.monotonic() < end, f"in vain: {what or condition}"
+        assert time.monotonic() < end, f"timed out: {what or condition}"
         await asyncio.sleep(0.005)
 
 
 async def more(seen: Counter[Any], count: int) -> None:
-    """Wait until so many more have been counted."""
+    """Wait until the counter has grown by `count`."""
     goal = seen.total() + count
     await wait_until(lambda: seen.total() >= goal, f"{count} more")
 
 
 async def at_once(condition: Callable[[], object]) -> None:
-    """As `wait_until`, but looks in each turn of the loop: for what soon passes."""
+    """As `wait_until`, but checks in each turn of the loop: for a condition that holds only briefly."""
     async with asyncio.timeout(GUARD):
         while not condition():
             await asyncio.sleep(0)
