@@ -19,7 +19,7 @@ from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_cut_after import taken_back
 from tests.dataplane.test_storm import GOOD, MOODS, echo, in_pieces
-from tests.dataplane.test_tunnel import GRANTING, UPGRADE
+from tests.dataplane.test_tunnel import ANSWER_101, UPGRADE_FIELDS
 from tests.dataplane.wire import Ended, Message, Wire, chunked, get, more, wait_until
 
 CLIENTS = 8
@@ -60,7 +60,7 @@ def erratic(dice: Random) -> Script:
 
 async def talk(conversation: Conversation, dice: Random) -> None:
     """An echo, that may break off."""
-    await in_pieces(conversation, GRANTING, dice)
+    await in_pieces(conversation, ANSWER_101, dice)
     try:
         while dice.random() < 0.9:
             data, conversation.buffer = conversation.buffer, b""
@@ -151,7 +151,7 @@ async def one(harness: Harness, token: bytes, dice: Random, seen: Counter[int]) 
 
 async def tunnel(client: Wire, dice: Random, seen: Counter[int]) -> None:
     early = dice.choice([b"", b"early"])
-    await in_pieces(client, get("/chat", UPGRADE) + early, dice)
+    await in_pieces(client, get("/chat", UPGRADE_FIELDS) + early, dice)
     answer = await answer_to(client)
     seen[answer.status] += 1
     if answer.status != 101:
