@@ -1,6 +1,6 @@
 """Random faults at the same time: faulty backends, clients that leave, reloads.
 
-The laws: a complete answer belongs to its request; a backend gets a POST that is not pure at most once; each
+The laws: a complete answer belongs to its request; a POST that is not pure reaches one backend, at most once; each
 request has one outcome and nothing stays open (`Harness.close` checks these two).
 """
 
