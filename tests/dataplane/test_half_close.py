@@ -1,7 +1,8 @@
 """A client that closes only its sending half still gets its answer.
 
-A client that leaves sends the same FIN. The proxy probes with bytes that a client may ignore: a 100 (Continue)
-before the first byte of the answer, a leading zero in a chunk size after that. An RST means that the client left.
+A client that leaves sends the same FIN, so the proxy probes with bytes that do not change the answer: a 100 (Continue)
+before its first byte, a leading zero in a chunk size later. An answer that is not chunked needs no probe: its next
+bytes are one. An RST in reply means that the client left.
 """
 
 from __future__ import annotations
