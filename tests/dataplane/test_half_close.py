@@ -1,4 +1,9 @@
-"""A client that closes only its half is answered; what looks the same on the wire and is leaving, stops the work."""
+"""A client that closes only its sending half still gets its answer.
+
+A client that leaves sends the same FIN, so the proxy probes with bytes that do not change the answer: a 100 (Continue)
+before its first byte, a leading zero in a chunk size later. An answer that is not chunked needs no probe: its next
+bytes are one. An RST in reply means that the client left.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +19,14 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-async def noticed(harness: Harness) -> None:
+async def half_close_seen(harness: Harness) -> None:
     await wait_until(
-        lambda: any(c.half_closed for c in harness.plane.clients), "the end of its half is noticed"
+        lambda: any(c.half_closed for c in harness.plane.clients), "the proxy sees the half-close"
     )
 
 
 async def expect_answered(harness: Harness, client: Wire, body: bytes = b"v2") -> None:
-    """One final answer in whole, and the orderly end of the connection."""
+    """Expect one complete final answer, then an orderly close."""
     answer = await client.answer()
     assert (answer.status, answer.body) == (200, body)
     assert await client.rest() == (b"", "closed")
@@ -30,7 +35,9 @@ async def expect_answered(harness: Harness, client: Wire, body: bytes = b"v2") -
 
 
 @pytest.mark.parametrize("request_", [get(), post(b"hello")], ids=["no body", "body"])
-async def test_before_the_first_byte_it_is_asked_and_answered(harness: Harness, request_: bytes) -> None:
+async def test_a_half_close_before_the_first_byte_gets_a_100_and_the_answer(
+    harness: Harness, request_: bytes
+) -> None:
     release = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -42,18 +49,18 @@ async def test_before_the_first_byte_it_is_asked_and_answered(harness: Harness, 
     client = await harness.client()
     await client.send(request_)
     client.half_close()
-    await noticed(harness)
+    await half_close_seen(harness)
     release.set()
     assert await client.exactly(len(CONTINUE)) == CONTINUE
     await expect_answered(harness, client)
 
 
-async def test_in_an_answer_in_chunks_the_question_is_a_leading_zero(harness: Harness) -> None:
-    seen = asyncio.Event()
+async def test_a_half_close_inside_a_chunked_answer_adds_a_leading_zero(harness: Harness) -> None:
+    half_closed = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(CHUNKED_HEAD + b"1\r\nx\r\n")
-        await seen.wait()
+        await half_closed.wait()
         await conversation.send(b"1\r\ny\r\n0\r\n\r\n")
 
     harness.backend("v2", each(handler))
@@ -63,20 +70,20 @@ async def test_in_an_answer_in_chunks_the_question_is_a_leading_zero(harness: Ha
     message = await client.head()
     assert await client.exactly(6) == b"1\r\nx\r\n"
     client.half_close()
-    await noticed(harness)
-    seen.set()
+    await half_close_seen(harness)
+    half_closed.set()
     assert await client.exactly(7) == b"01\r\ny\r\n"
     assert await client.rest() == (b"0\r\n\r\n", "closed")
     assert message.status == 200
     assert (await harness.cell("v2")).codes == {200: 1}
 
 
-async def test_at_the_end_of_an_answer_the_zero_is_part_of_the_last_chunk(harness: Harness) -> None:
-    seen = asyncio.Event()
+async def test_a_half_close_before_the_last_chunk_adds_a_zero_to_the_last_chunk(harness: Harness) -> None:
+    half_closed = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(CHUNKED_HEAD + b"1\r\nx\r\n")
-        await seen.wait()
+        await half_closed.wait()
         await conversation.send(b"0\r\n\r\n")
 
     harness.backend("v2", each(handler))
@@ -85,18 +92,18 @@ async def test_at_the_end_of_an_answer_the_zero_is_part_of_the_last_chunk(harnes
     await client.send(get())
     await client.until(b"1\r\nx\r\n")
     client.half_close()
-    await noticed(harness)
-    seen.set()
+    await half_close_seen(harness)
+    half_closed.set()
     assert await client.rest() == (b"00\r\n\r\n", "closed")
     assert (await harness.cell("v2")).codes == {200: 1}
 
 
-async def test_in_an_answer_of_known_length_nothing_is_added(harness: Harness) -> None:
-    seen = asyncio.Event()
+async def test_a_half_close_inside_an_answer_with_a_length_adds_nothing(harness: Harness) -> None:
+    half_closed = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")
-        await seen.wait()
+        await half_closed.wait()
         await conversation.send(b"lf")
 
     harness.backend("v2", each(handler))
@@ -105,15 +112,15 @@ async def test_in_an_answer_of_known_length_nothing_is_added(harness: Harness) -
     await client.send(get())
     head = await client.until(b"ha")
     client.half_close()
-    await noticed(harness)
-    seen.set()
+    await half_close_seen(harness)
+    half_closed.set()
     assert head.startswith(b"HTTP/1.1 200 OK")
     assert await client.rest() == (b"lf", "closed")
     assert (await harness.cell("v2")).codes == {200: 1}
 
 
-@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "while the first is asked"])
-async def test_what_was_asked_behind_it_is_answered_as_well(harness: Harness, at_once: bool) -> None:
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "while the first is in flight"])
+async def test_pipelined_requests_before_a_half_close_are_answered(harness: Harness, at_once: bool) -> None:
     release = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -127,7 +134,7 @@ async def test_what_was_asked_behind_it_is_answered_as_well(harness: Harness, at
     if at_once:
         release.set()
     else:
-        await wait_until(lambda: harness.backends["v2"].requests, "the first is asked")
+        await wait_until(lambda: harness.backends["v2"].requests, "the backend has the first request")
     client.half_close()
     release.set()
     bodies: list[bytes] = []
@@ -142,7 +149,7 @@ async def test_what_was_asked_behind_it_is_answered_as_well(harness: Harness, at
 
 
 @pytest.mark.parametrize("rest", [b"GET /", b"\r\n"])
-async def test_half_a_request_behind_it_ends_the_connection(harness: Harness, rest: bytes) -> None:
+async def test_a_partial_request_after_the_first_ends_the_connection(harness: Harness, rest: bytes) -> None:
     release = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
@@ -154,26 +161,28 @@ async def test_half_a_request_behind_it_ends_the_connection(harness: Harness, re
     client = await harness.client()
     await client.send(get() + rest)
     client.half_close()
-    await noticed(harness)
+    await half_close_seen(harness)
     release.set()
     assert await client.exactly(len(CONTINUE)) == CONTINUE
     await expect_answered(harness, client)
 
 
-async def test_while_a_connection_is_opened(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_half_close_while_the_proxy_connects_gets_the_answer(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opening = connecting_slowly(monkeypatch)
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get())
     client.half_close()
-    await noticed(harness)
+    await half_close_seen(harness)
     opening.set()
     assert await client.exactly(len(CONTINUE)) == CONTINUE
     await expect_answered(harness, client)
 
 
-async def test_half_an_upload_is_none(harness: Harness) -> None:
+async def test_a_half_close_inside_an_inspected_upload_sends_no_request(harness: Harness) -> None:
     harness.backend("v2", silent)
     harness.use(route("v2", sticky=sticky("json", "id")))
     client = await harness.client()
@@ -186,21 +195,23 @@ async def test_half_an_upload_is_none(harness: Harness) -> None:
     assert harness.backends["v2"].conversations == []
 
 
-async def test_http_1_0_knows_no_question_and_has_left(harness: Harness) -> None:
-    """RFC 9110 section 15.2: no 1xx to HTTP/1.0."""
+async def test_a_half_close_by_an_http_1_0_client_cancels_the_request(harness: Harness) -> None:
+    """The proxy cannot probe: a server must not send a 1xx to an HTTP/1.0 client (RFC 9110 section 15.2)."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(b"GET / HTTP/1.0\r\n\r\n")
-    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].received, "the backend has the request"
+    )
     client.half_close()
     assert await client.rest() == (b"", "reset")
     assert (await harness.cell("v2")).codes == {499: 1}
     await backend.conversations[0].over()
 
 
-async def test_one_that_half_closes_and_then_leaves(harness: Harness) -> None:
-    """The next byte for it tells, as there is no other sign."""
+async def test_a_client_that_half_closes_and_then_leaves_cancels_the_request(harness: Harness) -> None:
+    """Only the RST that answers the next byte shows that the client left."""
     left = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:

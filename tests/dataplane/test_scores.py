@@ -1,4 +1,4 @@
-"""What answers say: scores are read from answers that have gone out, and what is not read is counted."""
+"""Scores: the proxy reads them from sent answers, and counts each answer that has no score or is not read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from tests.dataplane.plane import Harness, route, sticky
 from tests.dataplane.scripted import Script, answering, closing
 from tests.dataplane.wire import chunked, get, ok
 
-READING: dict[str, Any] = {"prediction": Prediction(("out", "p"))}
-FAILING = answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
-IN_CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b'{"out":', b' {"p": 0.25}}')
-WITHOUT_END = b'HTTP/1.1 200 OK\r\n\r\n{"out": {"p": 0.25}}'
+WITH_PREDICTION: dict[str, Any] = {"prediction": Prediction(("out", "p"))}
+SERVER_ERROR = answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")
+CHUNKED_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(
+    b'{"out":', b' {"p": 0.25}}'
+)
+UNTIL_CLOSE_ANSWER = b'HTTP/1.1 200 OK\r\n\r\n{"out": {"p": 0.25}}'
 
 
-def scores(*found: float) -> Scores:
-    out = Scores()
-    for score in found:
-        out.add(score)
-    return out
+def scores(*values: float) -> Scores:
+    result = Scores()
+    for score in values:
+        result.add(score)
+    return result
 
 
-async def asked(harness: Harness, script: Script, times: int = 1, **options: Any) -> Cell:
+async def cell_after(harness: Harness, script: Script, times: int = 1, **options: Any) -> Cell:
     harness.backend("v2", script)
     harness.use(route("v2", **options))
     for _ in range(times):
@@ -44,17 +46,17 @@ def dropped(harness: Harness) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     "script",
-    [answering(ok(b'{"out": {"p": 0.25, "q": 1}}')), answering(IN_CHUNKS), closing(WITHOUT_END)],
-    ids=["whole", "in chunks", "until close"],
+    [answering(ok(b'{"out": {"p": 0.25, "q": 1}}')), answering(CHUNKED_ANSWER), closing(UNTIL_CLOSE_ANSWER)],
+    ids=["length", "chunked", "until close"],
 )
-async def test_a_score_is_read_however_the_answer_comes(harness: Harness, script: Script) -> None:
-    cell = await asked(harness, script, times=2, **READING)
+async def test_a_score_is_read_in_each_framing_of_an_answer(harness: Harness, script: Script) -> None:
+    cell = await cell_after(harness, script, times=2, **WITH_PREDICTION)
     assert (cell.scores, cell.keyed_scores, dropped(harness)) == (scores(0.25, 0.25), [], {})
 
 
-async def test_with_a_key_the_score_comes_with_its_hash(harness: Harness) -> None:
-    options = READING | {"sticky": sticky("header", "x-customer")}
-    cell = await asked(harness, answering(ok(b'{"out": {"p": 7}}')), **options)
+async def test_the_score_of_a_keyed_request_is_kept_with_the_hash_of_its_key(harness: Harness) -> None:
+    options = WITH_PREDICTION | {"sticky": sticky("header", "x-customer")}
+    cell = await cell_after(harness, answering(ok(b'{"out": {"p": 7}}')), **options)
     assert cell.keyed_scores == [(hash_of(b"ann", salt_of("churn")), bucket_of_score(7))]
     assert cell.scores == Scores()
 
@@ -66,39 +68,39 @@ async def test_with_a_key_the_score_comes_with_its_hash(harness: Harness) -> Non
         *(b'{"out": {"p": %b}}' % p for p in (b'"0.3"', b"true", b"NaN", b"1e999", b"-1" + b"0" * 400)),
     ],
 )
-async def test_what_is_no_score_is_counted_and_harms_nobody(harness: Harness, body: bytes) -> None:
-    cell = await asked(harness, answering(ok(body)), **READING)
+async def test_an_answer_without_a_score_is_counted_as_dropped(harness: Harness, body: bytes) -> None:
+    cell = await cell_after(harness, answering(ok(body)), **WITH_PREDICTION)
     assert (cell.requests, cell.scores, dropped(harness)) == (1, Scores(), {"no_score": 1})
 
 
-async def test_an_answer_that_is_too_large_is_not_read(
+async def test_an_answer_above_the_size_limit_is_not_read(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe, "LARGEST", 20)
-    cell = await asked(harness, answering(ok(b'{"out": {"p": 0.25}, "more": 1}')), **READING)
+    cell = await cell_after(harness, answering(ok(b'{"out": {"p": 0.25}, "more": 1}')), **WITH_PREDICTION)
     assert (cell.scores, dropped(harness)) == (Scores(), {"body_size": 1})
 
 
-async def test_so_many_answers_are_read_between_reports(
+async def test_the_answers_read_between_two_reports_are_limited(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe, "READ", 3)
-    cell = await asked(harness, answering(ok(b'{"out": {"p": 0.25}}')), times=5, **READING)
+    cell = await cell_after(harness, answering(ok(b'{"out": {"p": 0.25}}')), times=5, **WITH_PREDICTION)
     assert (cell.scores.count, harness.plane.recorder.take().dropped) == (3, {"answers": 2})
     await harness.wires[-1].send(get())
     await harness.wires[-1].answer()
     assert (await harness.cell("v2")).scores.count == 1
 
 
-async def test_an_error_predicts_nothing(harness: Harness) -> None:
-    cell = await asked(harness, FAILING, **READING)
+async def test_no_score_is_read_from_an_error_answer(harness: Harness) -> None:
+    cell = await cell_after(harness, SERVER_ERROR, **WITH_PREDICTION)
     assert (cell.scores, dropped(harness)) == (Scores(), {})
 
 
-async def test_the_answer_of_the_fallback_is_not_the_challenger_s(harness: Harness) -> None:
+async def test_the_score_of_a_fallback_answer_does_not_count_for_the_challenger(harness: Harness) -> None:
     harness.backend("v2", answering(ok(b'{"out": {"p": 0.25}}')))
-    harness.backend("v3", FAILING)
-    harness.use(route("v3", fallback="v2", pure=True, **READING))
+    harness.backend("v3", SERVER_ERROR)
+    harness.use(route("v3", fallback="v2", pure=True, **WITH_PREDICTION))
     client = await harness.client()
     await client.send(get())
     assert (await client.answer()).backend == "v2"
@@ -106,8 +108,8 @@ async def test_the_answer_of_the_fallback_is_not_the_challenger_s(harness: Harne
     assert (cell.fell_back, cell.scores, dropped(harness)) == (1, Scores(), {})
 
 
-async def test_nothing_is_kept_of_answers_where_nobody_asks(harness: Harness) -> None:
-    cell = await asked(harness, answering(ok(b'{"out": {"p": 0.25}}')))
+async def test_no_answer_is_kept_on_a_route_without_a_prediction(harness: Harness) -> None:
+    cell = await cell_after(harness, answering(ok(b'{"out": {"p": 0.25}}')))
     assert (cell.scores, dropped(harness)) == (Scores(), {})
     (exchange,) = harness.accepted
     assert exchange.said == b""

@@ -1,4 +1,4 @@
-"""Shares and stickiness over the wire, whatever the key is taken from."""
+"""Shares and sticky keys over the wire, for each source of a key."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SPLIT = {"v2": 9000, "v3": 1000}
 SALT = salt_of("churn")
 LEDGER = new_ledger(SPLIT, SALT)
 CUSTOMERS = [f"customer-{n}" for n in range(100)]
-INSPECTED = 256  # bytes
+INSPECT_LIMIT = 256  # bytes
 
 
-def owner(key: str) -> str:
+def expected_backend(key: str) -> str:
     return backend_of(LEDGER, bucket_of(key.encode(), SALT))
 
 
@@ -37,7 +37,7 @@ def in_chunks(customer: str) -> bytes:
     return head + chunked(body[:9], body[9:])
 
 
-KEYED = {
+KEY_SOURCES = {
     "header": (sticky("header", "X-Customer"), lambda c: get(fields=[b"x-customer: " + c.encode()])),
     "cookie": (sticky("cookie", "who"), lambda c: get(fields=[b"Cookie: a=b; who=" + c.encode()])),
     "query": (sticky("query", "who"), lambda c: get(f"/predict?a=b&who={c}")),
@@ -57,26 +57,28 @@ async def served_by(client: Wire) -> str:
     return answer.backend
 
 
-def stage_split(harness: Harness, **options: Any) -> None:
+def use_split(harness: Harness, **options: Any) -> None:
     harness.backend("v2")
     harness.backend("v3")
     harness.use(route(SPLIT, **options))
 
 
-@pytest.mark.parametrize("source, request_of", KEYED.values(), ids=KEYED)
-async def test_a_key_keeps_its_backend(harness: Harness, source: tuple[Sticky, ...], request_of: Any) -> None:
-    stage_split(harness, sticky=source)
+@pytest.mark.parametrize("source, request_of", KEY_SOURCES.values(), ids=KEY_SOURCES)
+async def test_requests_with_one_key_go_to_one_backend(
+    harness: Harness, source: tuple[Sticky, ...], request_of: Any
+) -> None:
+    use_split(harness, sticky=source)
     client = await harness.client()
     for customer in CUSTOMERS:
         await client.send(request_of(customer))
-        assert await served_by(client) == owner(customer)
-    assert {owner(c) for c in CUSTOMERS} == {"v2", "v3"}
+        assert await served_by(client) == expected_backend(customer)
+    assert {expected_backend(c) for c in CUSTOMERS} == {"v2", "v3"}
     assert (await harness.cell("v2")).unkeyed == (await harness.cell("v3")).unkeyed == 0
 
 
 @pytest.mark.parametrize("delivery", ["whole", "head first", "bytewise", "chunked"])
-async def test_a_body_is_looked_into_however_it_arrives(harness: Harness, delivery: str) -> None:
-    stage_split(harness, sticky=sticky("json", "customer_id"))
+async def test_a_body_is_inspected_however_it_arrives(harness: Harness, delivery: str) -> None:
+    use_split(harness, sticky=sticky("json", "customer_id"))
     client = await harness.client()
     for customer in CUSTOMERS[:20]:
         raw = in_chunks(customer) if delivery == "chunked" else post(body_of(customer))
@@ -87,50 +89,50 @@ async def test_a_body_is_looked_into_however_it_arrives(harness: Harness, delive
             await client.send(raw[:cut])
             await settle()
             await client.send(raw[cut:])
-        assert await served_by(client) == owner(customer)
+        assert await served_by(client) == expected_backend(customer)
     assert [r.body for b in harness.backends.values() for r in b.requests if not r.body] == []
 
 
-@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("pieces", [1, 2, 3])
-@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("excess", [0, 1])
 async def test_the_inspect_limit_does_not_depend_on_how_a_body_arrives(
-    harness: Harness, coded: bool, pieces: int, over: int
+    harness: Harness, is_chunked: bool, pieces: int, excess: int
 ) -> None:
-    """At the limit a body is looked into, one byte above it is not: in one piece or in many (law 11)."""
-    stage_split(harness, sticky=sticky("json", "customer_id"), inspect_limit=INSPECTED)
+    """A body at the limit is inspected and a body one byte above is not, in one piece or in many (law 11)."""
+    use_split(harness, sticky=sticky("json", "customer_id"), inspect_limit=INSPECT_LIMIT)
     client = await harness.client()
-    customer = next(c for c in CUSTOMERS if owner(c) == "v3")
-    body = body_of(customer, INSPECTED + over)
-    assert len(body) == INSPECTED + over
+    customer = next(c for c in CUSTOMERS if expected_backend(c) == "v3")
+    body = body_of(customer, INSPECT_LIMIT + excess)
+    assert len(body) == INSPECT_LIMIT + excess
     head = b"POST / HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
-    raw = head + chunked(body) if coded else post(body)
+    raw = head + chunked(body) if is_chunked else post(body)
     step = -(-len(raw) // pieces)
     for n in range(0, len(raw), step):
         await client.send(raw[n : n + step])
         await settle()
-    answered = await served_by(client)
+    served = await served_by(client)
     unkeyed = (await harness.cell("v2")).unkeyed + (await harness.cell("v3")).unkeyed
-    assert unkeyed == over
-    assert over or answered == "v3"
+    assert unkeyed == excess
+    assert excess or served == "v3"
     assert [r.body for b in harness.backends.values() for r in b.requests] == [body]
 
 
-async def test_a_client_address_is_a_key(harness: Harness) -> None:
-    stage_split(harness, sticky=sticky("client_ip"))
+async def test_the_client_address_can_be_the_key(harness: Harness) -> None:
+    use_split(harness, sticky=sticky("client_ip"))
     for _ in range(5):
         client = await harness.client()
         await client.send(get())
-        assert await served_by(client) == owner("127.0.0.1")
+        assert await served_by(client) == expected_backend("127.0.0.1")
 
 
 @pytest.mark.parametrize("raw", [get(), post(b"no json"), post(b"[1]"), post(b'{"customer_id": null}')])
-async def test_requests_without_a_key_are_split_by_chance(
+async def test_requests_without_a_key_are_split_at_random(
     harness: Harness, raw: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = iter([0.0, 0.5, 0.9999])
     monkeypatch.setattr("crossfade.dataplane.exchange.random", lambda: next(draws))
-    stage_split(harness, sticky=sticky("json", "customer_id"))
+    use_split(harness, sticky=sticky("json", "customer_id"))
     client = await harness.client()
     seen = []
     for _ in range(3):
@@ -140,16 +142,16 @@ async def test_requests_without_a_key_are_split_by_chance(
     assert (await harness.cell("v2")).unkeyed + (await harness.cell("v3")).unkeyed == 3
 
 
-async def test_keyed_shares_are_the_ledgers(harness: Harness) -> None:
-    """What the backends saw is exactly what the ledger says of these keys."""
-    stage_split(harness, sticky=sticky("header", "x-customer"))
+async def test_keyed_requests_are_split_as_the_ledger_says(harness: Harness) -> None:
+    """Each backend gets exactly the requests whose keys the ledger gives to it."""
+    use_split(harness, sticky=sticky("header", "x-customer"))
     customers = [f"c{n}" for n in range(1000)]
     client = await harness.client()
     for n in range(0, len(customers), 50):
         await client.send(b"".join(get(fields=[b"x-customer: " + c.encode()]) for c in customers[n : n + 50]))
         for _ in range(50):
             await served_by(client)
-    expected = Counter(owner(c) for c in customers)
+    expected = Counter(expected_backend(c) for c in customers)
     assert {name: len(b.requests) for name, b in harness.backends.items()} == expected
     assert (await harness.cell("v2")).requests == expected["v2"]
     assert (await harness.cell("v3")).role == ""
@@ -157,7 +159,7 @@ async def test_keyed_shares_are_the_ledgers(harness: Harness) -> None:
     assert roles == {"v2": "champion", "v3": "challenger"}
 
 
-async def test_routes_are_chosen_by_the_body(harness: Harness) -> None:
+async def test_a_json_field_of_the_body_chooses_the_route(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v3")
     harness.use(
@@ -176,8 +178,8 @@ async def test_routes_are_chosen_by_the_body(harness: Harness) -> None:
             assert answer.error == (None if status == 200 else b"internal/no_route")
 
 
-async def test_no_route(harness: Harness) -> None:
-    """The connection stays in step: the body was read, and the next request is served."""
+async def test_a_request_without_a_route_is_a_404(harness: Harness) -> None:
+    """The proxy reads the body of the refused request, so it serves the next one on the connection."""
     harness.backend("v2")
     harness.use(route("v2", match=Match(path="/predict")))
     client = await harness.client()
@@ -188,7 +190,7 @@ async def test_no_route(harness: Harness) -> None:
     assert harness.plane.recorder.take().refused == {"404:no_route": 1}
 
 
-async def test_endpoints_of_a_backend_share_its_requests(harness: Harness) -> None:
+async def test_all_endpoints_of_a_backend_get_requests(harness: Harness) -> None:
     harness.backend("v2")
     other = harness.another_endpoint("v2")
     harness.use(route("v2"))
@@ -196,4 +198,6 @@ async def test_endpoints_of_a_backend_share_its_requests(harness: Harness) -> No
     for _ in range(60):
         await client.send(get())
         assert (await client.answer()).backend == "v2"
-    await wait_until(lambda: harness.backends["v2"].requests and other.requests, "both are used")
+    await wait_until(
+        lambda: harness.backends["v2"].requests and other.requests, "both endpoints have requests"
+    )

@@ -1,4 +1,4 @@
-"""Trailers pass to those who take them, in one piece or in many; nothing of them outlives its answer."""
+"""Trailers pass to receivers that accept them. No trailer is carried over to the next message."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ ANSWER = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: X-Hop\r\n\r\n"
     b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent_Length: 9\r\nx-crossfade-backend: evil\r\n\r\n"
 )
-TAKES = get(fields=[b"TE: trailers", b"Connection: TE"])
+ACCEPTS_TRAILERS = get(fields=[b"TE: trailers", b"Connection: TE"])
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
 UPLOAD = b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Hop: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_of_an_answer(harness: Harness, bytewise: bool) -> None:
+async def test_trailers_of_an_answer_reach_a_client_that_accepts_them(
+    harness: Harness, bytewise: bool
+) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(ANSWER) if bytewise else conversation.send(ANSWER))
 
@@ -26,7 +28,7 @@ async def test_of_an_answer(harness: Harness, bytewise: bool) -> None:
     harness.use(route("v2"))
     client = await harness.client()
     for _ in range(2):
-        await client.send(TAKES)
+        await client.send(ACCEPTS_TRAILERS)
         message = await client.head()
         assert message.field("trailer") == b"X-Sum"
         assert (await client.until(b"\r\n\r\n")).endswith(b"\r\n0\r\nX-Sum: 7\r\n\r\n")
@@ -36,7 +38,7 @@ async def test_of_an_answer(harness: Harness, bytewise: bool) -> None:
     assert [(r.field("te"), r.field("connection")) for r in backend.requests] == [(b"trailers", b"TE")] * 2
 
 
-async def test_of_an_answer_to_one_that_does_not_take_them(harness: Harness) -> None:
+async def test_trailers_of_an_answer_are_dropped_without_te_trailers(harness: Harness) -> None:
     backend = harness.backend("v2", answering(ANSWER))
     harness.use(route("v2"))
     client = await harness.client()
@@ -46,7 +48,7 @@ async def test_of_an_answer_to_one_that_does_not_take_them(harness: Harness) -> 
     assert (backend.requests[0].field("te"), backend.requests[0].field("connection")) == (None, None)
 
 
-async def test_http_1_0_never_gets_any(harness: Harness) -> None:
+async def test_an_http_1_0_client_gets_no_trailers(harness: Harness) -> None:
     harness.backend("v2", answering(ANSWER))
     harness.use(route("v2"))
     client = await harness.client()
@@ -54,21 +56,20 @@ async def test_http_1_0_never_gets_any(harness: Harness) -> None:
     assert (await client.answer()).body == b"hello"
 
 
-async def test_none_of_an_answer_that_the_fallback_stood_in_for(harness: Harness) -> None:
-    """Nor of the one before on the same connection."""
+async def test_trailers_of_a_replaced_answer_do_not_follow_the_fallbacks_answer(harness: Harness) -> None:
     bad = ANSWER.replace(b"200 OK", b"500 Oops")
     harness.backend("v3", answering(bad))
     harness.backend("v2", closing(b"HTTP/1.1 200 OK\r\n\r\nfine"))
     harness.use(route("v3", fallback="v2", pure=True))
     client = await harness.client()
-    await client.send(TAKES)
+    await client.send(ACCEPTS_TRAILERS)
     message = await client.head()
     assert (message.status, message.backend) == (200, "v2")
     assert await client.until(b"0\r\n\r\n") == b"4\r\nfine\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_of_a_request(harness: Harness, bytewise: bool) -> None:
+async def test_trailers_of_a_request_reach_the_backend(harness: Harness, bytewise: bool) -> None:
     async def script(conversation: Conversation) -> None:
         message = await conversation.head()
         conversation.requests.append(message)
@@ -88,7 +89,7 @@ async def test_of_a_request(harness: Harness, bytewise: bool) -> None:
     assert request.body.count(b"0\r\n") == 1
 
 
-async def test_of_a_request_that_is_whole_before_its_connection_is(
+async def test_trailers_that_arrive_before_the_backend_connection_reach_the_backend(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening = connecting_slowly(monkeypatch)
@@ -105,13 +106,13 @@ async def test_of_a_request_that_is_whole_before_its_connection_is(
     await client.send(POST, UPLOAD[:9])
     await wait_until(lambda: harness.accepted, "the request begins")
     await client.send(UPLOAD[9:])
-    await wait_until(lambda: harness.accepted[0].request_done, "the request is whole")
+    await wait_until(lambda: harness.accepted[0].request_done, "the request is complete")
     opening.set()
     assert (await client.answer()).body == b"v2"
 
 
-async def test_of_a_request_that_is_sent_again(harness: Harness) -> None:
-    """The fallback gets what the first backend got; a mirrored copy goes without."""
+async def test_the_fallback_gets_the_trailers_of_the_request(harness: Harness) -> None:
+    """The fallback gets the same bytes as the first backend. A mirrored copy has no trailers."""
     seen: list[bytes] = []
 
     async def handler(conversation: Conversation) -> None:
@@ -135,7 +136,7 @@ async def test_of_a_request_that_is_sent_again(harness: Harness) -> None:
     assert shadow.requests[0].field("content-length") == b"5"
 
 
-async def test_none_of_the_request_before(harness: Harness) -> None:
+async def test_a_chunked_request_without_trailers_gets_a_content_length(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()

@@ -1,4 +1,4 @@
-"""Trusted proxies over the wire: whom the proxy takes the client to be, and what it tells backends."""
+"""Trusted proxies over the wire: which client address the proxy uses, and which fields it sends to backends."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ LEDGER = new_ledger(SPLIT, SALT)
 CLIENTS = [f"203.0.113.{n}" for n in range(20)]
 
 
-def owner(address: str) -> str:
+def expected_backend(address: str) -> str:
     return backend_of(LEDGER, bucket_of(address.encode(), SALT))
 
 
-def chain(request: Message) -> tuple[list[bytes], list[bytes], list[bytes], list[bytes]]:
+def forwarding_fields(request: Message) -> tuple[list[bytes], list[bytes], list[bytes], list[bytes]]:
     names = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded")
     a, b, c, d = (request.all(name) for name in names)
     return a, b, c, d
 
 
-FORGED = [
+FORGED_FIELDS = [
     b"X-Forwarded-For: 203.0.113.7", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: shop.test",
     b"Forwarded: for=203.0.113.7;proto=https;host=shop.test", b"X_Forwarded_For: 203.0.113.7",
 ]  # fmt: skip
-ALONE = ([b"127.0.0.1"], [b"http"], [b"models"], [b'for=127.0.0.1;proto=http;host="models"'])
+OWN_FIELDS = ([b"127.0.0.1"], [b"http"], [b"models"], [b'for=127.0.0.1;proto=http;host="models"'])
 
 
 @pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8", "::1/128")])
-async def test_a_client_that_is_not_trusted_cannot_forge_them(
+async def test_an_untrusted_client_cannot_forge_forwarding_fields(
     harness: Harness, trusted: tuple[str, ...]
 ) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"), trusted_proxies=trusted)
     client = await harness.client()
-    await client.send(get(fields=FORGED))
+    await client.send(get(fields=FORGED_FIELDS))
     await client.answer()
-    assert chain(backend.requests[0]) == ALONE
+    assert forwarding_fields(backend.requests[0]) == OWN_FIELDS
     assert backend.requests[0].field("x_forwarded_for") is None
 
 
-async def test_a_trusted_proxy_is_believed_and_added_to(harness: Harness) -> None:
-    backend, copied = harness.backend("v2"), harness.backend("v4")
+async def test_the_fields_of_a_trusted_proxy_are_kept_and_its_address_is_appended(harness: Harness) -> None:
+    backend, shadow = harness.backend("v2"), harness.backend("v4")
     harness.use(route("v2", mirrors=mirrored("v4")), trusted_proxies=("127.0.0.0/8",))
     client = await harness.client()
     await client.send(
@@ -60,8 +60,8 @@ async def test_a_trusted_proxy_is_believed_and_added_to(harness: Harness) -> Non
     )  # fmt: skip
     await client.answer()
     await harness.quiet()
-    for request in (backend.requests[0], copied.requests[0]):
-        assert chain(request) == (
+    for request in (backend.requests[0], shadow.requests[0]):
+        assert forwarding_fields(request) == (
             [b"203.0.113.7, 127.0.0.1"],
             [b"https"],
             [b"shop.test"],
@@ -70,29 +70,29 @@ async def test_a_trusted_proxy_is_believed_and_added_to(harness: Harness) -> Non
         assert request.field("host") == b"models"
 
 
-async def test_each_request_of_a_connection_has_a_client_of_its_own(harness: Harness) -> None:
+async def test_each_request_of_a_trusted_connection_has_its_own_client_address(harness: Harness) -> None:
     for name in SPLIT:
         harness.backend(name)
     harness.use(route(SPLIT, sticky=sticky("client_ip")), trusted_proxies=("127.0.0.1/32",))
     proxy = await harness.client()
     for address in CLIENTS:
         await proxy.send(get(fields=[f"X-Forwarded-For: {address}".encode()]))
-        assert (await proxy.answer()).backend == owner(address)
-    await proxy.send(get())  # nobody named: the proxy asks for itself
-    assert (await proxy.answer()).backend == owner("127.0.0.1")
+        assert (await proxy.answer()).backend == expected_backend(address)
+    await proxy.send(get())  # no client is named, so the address is the trusted proxy's own
+    assert (await proxy.answer()).backend == expected_backend("127.0.0.1")
 
 
-async def test_no_forged_address_moves_a_client_to_another_backend(harness: Harness) -> None:
+async def test_a_forged_address_does_not_change_the_backend_of_a_client(harness: Harness) -> None:
     for name in SPLIT:
         harness.backend(name)
     harness.use(route(SPLIT, sticky=sticky("client_ip")))
     client = await harness.client()
     for address in CLIENTS:
         await client.send(get(fields=[f"X-Forwarded-For: {address}".encode()]))
-        assert (await client.answer()).backend == owner("127.0.0.1")
+        assert (await client.answer()).backend == expected_backend("127.0.0.1")
 
 
-async def test_a_reload_changes_whom_open_connections_believe(harness: Harness) -> None:
+async def test_a_reload_changes_the_trusted_proxies_of_open_connections(harness: Harness) -> None:
     backend = harness.backend("v2")
     client = await harness.client()
     for trusted, expected in (
@@ -106,7 +106,7 @@ async def test_a_reload_changes_whom_open_connections_believe(harness: Harness) 
         assert backend.requests[-1].all("x-forwarded-for") == [expected]
 
 
-async def test_a_reload_leaves_requests_under_way_as_they_are(
+async def test_a_reload_does_not_change_requests_in_flight(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend = harness.backend("v2")
@@ -114,7 +114,7 @@ async def test_a_reload_leaves_requests_under_way_as_they_are(
     opening = connecting_slowly(monkeypatch)
     client = await harness.client()
     await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7"]))
-    await wait_until(lambda: harness.plane.active, "the exchange is under way")
+    await wait_until(lambda: harness.plane.active, "the exchange is in flight")
     harness.use(route("v2"), trusted_proxies=("127.0.0.1/32", "10.0.0.0/8"))
     opening.set()
     await client.answer()

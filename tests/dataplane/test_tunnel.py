@@ -1,4 +1,4 @@
-"""WebSocket tunnels: opened by a 101 that was validly asked for, and by nothing else (CVE-2026-2833 and its kin)."""
+"""WebSocket tunnels: only a valid 101 for a valid upgrade request opens one (CVE-2026-2833 and similar)."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from tests.dataplane.wire import Ended, Message, Wire, get, ok, post, wait_until
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = base64.b64encode(hashlib.sha1(KEY + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-UPGRADE = [b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", b"Sec-WebSocket-Key: " + KEY]
-ASKING = get("/chat", [*UPGRADE, b"Sec-WebSocket-Version: 13"])
-GRANTING = (
+UPGRADE_FIELDS = [b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket", b"Sec-WebSocket-Key: " + KEY]
+UPGRADE_REQUEST = get("/chat", [*UPGRADE_FIELDS, b"Sec-WebSocket-Version: 13"])
+ANSWER_101 = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
     b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n\r\n"
 )
 SIZE = 8 * 1024 * 1024
 BIG = bytes(range(256)) * (SIZE // 256)
-HELD = 1024 * 1024
+BUFFER_LIMIT = 1024 * 1024  # the most bytes in a transport: its high-water mark and one read
 SMALL_BUFFER = 64 * 1024
 
 
-def granting(then: Script, first: bytes = b"") -> Script:
-    """Switches protocols, sends `first` in the same piece, and goes on with `then`."""
+def upgrading(then: Script, first: bytes = b"") -> Script:
+    """Answer with 101, send `first` in the same write, then run `then`."""
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
-        await conversation.send(GRANTING + first)
+        await conversation.send(ANSWER_101 + first)
         await then(conversation)
 
     return script
 
 
 async def echo(conversation: Conversation) -> None:
-    """What comes goes back, until the other half ends; then this one ends too."""
+    """Send back all received bytes until the proxy ends its half, then close."""
     try:
         while True:
             data, conversation.buffer = conversation.buffer, b""
@@ -55,7 +55,7 @@ async def echo(conversation: Conversation) -> None:
 
 
 async def watch(conversation: Conversation) -> None:
-    """Ends its half when the other one has ended."""
+    """Read until the proxy ends its half, then close."""
     await conversation.watch()
     conversation.close()
 
@@ -70,24 +70,24 @@ def resetting(when: asyncio.Event) -> Script:
 
 async def open_tunnel(harness: Harness, client: Wire | None = None) -> Wire:
     client = client or await harness.client()
-    await client.send(ASKING)
+    await client.send(UPGRADE_REQUEST)
     message = await client.head()
     assert message.status == 101
     return client
 
 
-async def over(harness: Harness) -> None:
+async def tunnel_gone(harness: Harness) -> None:
     await wait_until(lambda: not harness.plane.tunnels and not harness.plane.clients, "the tunnel is gone")
 
 
-# ── it opens ──────────────────────────────────────────────────────────────────────────────────────
+# ── opening ───────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_heads_of_both_hops_say_what_they_switch_to(harness: Harness) -> None:
-    backend = harness.backend("v2", granting(echo))
+async def test_both_hops_carry_the_upgrade_fields(harness: Harness) -> None:
+    backend = harness.backend("v2", upgrading(echo))
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING)
+    await client.send(UPGRADE_REQUEST)
     answer = await client.head()
     assert answer.first == b"HTTP/1.1 101 Switching Protocols"
     assert answer.all("connection") == [b"Upgrade"]
@@ -106,43 +106,43 @@ async def test_heads_of_both_hops_say_what_they_switch_to(harness: Harness) -> N
         assert await client.exactly(len(frame)) == frame
     client.half_close()
     assert await client.rest() == (b"", "closed")
-    await over(harness)
+    await tunnel_gone(harness)
     assert len(harness.accepted) == 1
 
 
-async def test_bytewise(harness: Harness) -> None:
+async def test_a_tunnel_opens_when_both_heads_arrive_byte_by_byte(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
-        await conversation.send_bytewise(GRANTING + b"first")
+        await conversation.send_bytewise(ANSWER_101 + b"first")
         await echo(conversation)
 
     harness.backend("v2", script)
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send_bytewise(ASKING)
+    await client.send_bytewise(UPGRADE_REQUEST)
     assert (await client.head()).status == 101
     assert await client.exactly(5) == b"first"
     await client.send_bytewise(b"frames")
     assert await client.exactly(6) == b"frames"
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_what_the_backend_sends_with_the_101_is_the_first_of_the_tunnel(harness: Harness) -> None:
-    harness.backend("v2", granting(watch, b"HTTP/1.1 200 OK\r\n\r\n"))
+async def test_bytes_in_the_same_write_as_the_101_reach_the_client(harness: Harness) -> None:
+    harness.backend("v2", upgrading(watch, b"HTTP/1.1 200 OK\r\n\r\n"))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     assert await client.exactly(19) == b"HTTP/1.1 200 OK\r\n\r\n"
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_behind_an_interim_answer_and_on_pooled_connections(harness: Harness) -> None:
+async def test_a_101_after_an_interim_answer_on_a_reused_connection_opens_a_tunnel(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(ok(b"v2"))
         await conversation.request()
-        await conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", GRANTING)
+        await conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", ANSWER_101)
         await echo(conversation)
 
     backend = harness.backend("v2", script)
@@ -150,21 +150,21 @@ async def test_behind_an_interim_answer_and_on_pooled_connections(harness: Harne
     client = await harness.client()
     await client.send(get())
     assert (await client.answer()).body == b"v2"
-    await client.send(ASKING)
+    await client.send(UPGRADE_REQUEST)
     assert (await client.head()).status == 103
     assert (await client.head()).status == 101
     await client.send(b"frame")
     assert await client.exactly(5) == b"frame"
     assert len(backend.conversations) == 1
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-# ── what comes before the 101 ─────────────────────────────────────────────────────────────────────
+# ── before the 101 ────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_comes_early_is_held_and_follows_the_101(harness: Harness) -> None:
-    """Not a byte of it goes to the backend before, and none of it is taken for a request."""
+async def test_client_bytes_before_the_101_are_held_and_sent_after_it(harness: Harness) -> None:
+    """The backend gets no early byte before its 101, and the proxy parses none of them as a request."""
     early = get("/smuggled") + BIG
     release, reading = asyncio.Event(), asyncio.Event()
 
@@ -175,7 +175,7 @@ async def test_what_comes_early_is_held_and_follows_the_101(harness: Harness) ->
         assert conversation.buffer == b""
         with pytest.raises(BlockingIOError):
             conversation.sock.recv(1)
-        await conversation.send(GRANTING)
+        await conversation.send(ANSWER_101)
         await reading.wait()
         assert await conversation.exactly(len(early)) == early
         await echo(conversation)
@@ -183,19 +183,19 @@ async def test_what_comes_early_is_held_and_follows_the_101(harness: Harness) ->
     backend = harness.backend("v2", script, receive_buffer=SMALL_BUFFER)
     harness.use(route("v2"))
     client = await harness.client(send_buffer=SMALL_BUFFER)
-    await client.send(ASKING + early[:100])
+    await client.send(UPGRADE_REQUEST + early[:100])
     pouring = asyncio.create_task(client.pour(early[100:]))
-    await wait_until(lambda: backend.requests, "it is asked")
+    await wait_until(lambda: backend.requests, "the backend has the request")
     (downstream,) = harness.plane.clients
-    await wait_until(lambda: not downstream.reading, "the client is stopped")
-    assert len(downstream.buffer) < HELD
+    await wait_until(lambda: not downstream.reading, "the proxy stops reading from the client")
+    assert len(downstream.buffer) < BUFFER_LIMIT
     assert not pouring.done()
     release.set()
     assert (await client.head()).status == 101
     (tunnel,) = harness.plane.tunnels
-    await wait_until(lambda: not tunnel.client.reading, "the client is stopped again")
+    await wait_until(lambda: not tunnel.client.reading, "the proxy stops reading from the client again")
     for _ in range(50):
-        assert tunnel.upstream.transport.get_write_buffer_size() < HELD
+        assert tunnel.upstream.transport.get_write_buffer_size() < BUFFER_LIMIT
         await asyncio.sleep(0.001)
     assert not pouring.done()
     reading.set()
@@ -204,19 +204,19 @@ async def test_what_comes_early_is_held_and_follows_the_101(harness: Harness) ->
     assert await client.exactly(5) == b"frame"
     assert len(harness.accepted) == 1
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-@pytest.mark.parametrize("early", [b"", get("/smuggled")], ids=["nothing early", "early bytes"])
+@pytest.mark.parametrize("early", [b"", get("/smuggled")], ids=["no early bytes", "early bytes"])
 @pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request", b"426 Upgrade Required", b"503 Busy"])
-async def test_after_any_other_answer_the_connection_closes(
+async def test_an_answer_other_than_101_closes_the_connection(
     harness: Harness, status: bytes, early: bytes
 ) -> None:
     raw = b"HTTP/1.1 %b\r\nContent-Length: 2\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\nno" % status
     backend = harness.backend("v2", answering(raw))
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING + early)
+    await client.send(UPGRADE_REQUEST + early)
     answer = await client.answer()
     assert (b"HTTP/1.1 " + status, b"no") == (answer.first, answer.body)
     assert answer.field("connection") == b"close"
@@ -226,11 +226,11 @@ async def test_after_any_other_answer_the_connection_closes(
     assert len(harness.accepted) == 1
 
 
-async def test_after_an_answer_of_the_proxys_own_as_well(harness: Harness) -> None:
+async def test_an_error_answer_of_the_proxy_closes_the_connection(harness: Harness) -> None:
     harness.refusing("v2")
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING + get("/smuggled"))
+    await client.send(UPGRADE_REQUEST + get("/smuggled"))
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (502, b"close")
     assert await client.rest() == (b"", "closed")
@@ -238,7 +238,7 @@ async def test_after_an_answer_of_the_proxys_own_as_well(harness: Harness) -> No
 
 
 @pytest.mark.parametrize("status", [404, 429])
-async def test_after_a_refusal_as_well(harness: Harness, status: int) -> None:
+async def test_a_refused_upgrade_closes_the_connection(harness: Harness, status: int) -> None:
     backend = harness.backend("v2")
     rate = Rate(Sticky("client_ip"), per_second=0.001, burst=1)
     harness.use(route("v2", match=Match(path="/chat" if status == 429 else "/other"), rate=rate))
@@ -246,29 +246,30 @@ async def test_after_a_refusal_as_well(harness: Harness, status: int) -> None:
     await other.send(get("/chat"))
     await other.answer()
     client = await harness.client()
-    await client.send(ASKING + get("/other"))
+    await client.send(UPGRADE_REQUEST + get("/other"))
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (status, b"close")
     assert await client.rest() == (b"", "closed")
     assert len(backend.requests) == (status == 429)
 
 
-# ── what opens none ───────────────────────────────────────────────────────────────────────────────
+# ── invalid upgrades ──────────────────────────────────────────────────────────────────────────────
 
-UNASKED = {
+INVALID_UPGRADES = {
     "no Upgrade": get(),
-    "Upgrade without Connection": get(fields=UPGRADE[1:]),
-    "Connection without Upgrade": get(fields=[UPGRADE[0], UPGRADE[2]]),
-    "h2c": get(fields=[UPGRADE[0], b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"]),
-    "no key": get(fields=UPGRADE[:2]),
-    "POST": post(b"", fields=UPGRADE),
-    "a body": b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\nContent-Length: 2\r\n\r\nhi" % b"\r\n".join(UPGRADE),
-    "HTTP/1.0": b"GET / HTTP/1.0\r\nHost: h\r\n%b\r\n\r\n" % b"\r\n".join(UPGRADE),
+    "Upgrade without Connection": get(fields=UPGRADE_FIELDS[1:]),
+    "Connection without Upgrade": get(fields=[UPGRADE_FIELDS[0], UPGRADE_FIELDS[2]]),
+    "h2c": get(fields=[UPGRADE_FIELDS[0], b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQAAP__"]),
+    "no key": get(fields=UPGRADE_FIELDS[:2]),
+    "POST": post(b"", fields=UPGRADE_FIELDS),
+    "a body": b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\nContent-Length: 2\r\n\r\nhi"
+    % b"\r\n".join(UPGRADE_FIELDS),
+    "HTTP/1.0": b"GET / HTTP/1.0\r\nHost: h\r\n%b\r\n\r\n" % b"\r\n".join(UPGRADE_FIELDS),
 }
 
 
-@pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
-async def test_what_is_not_validly_asked_is_an_ordinary_request(harness: Harness, raw: bytes) -> None:
+@pytest.mark.parametrize("raw", INVALID_UPGRADES.values(), ids=INVALID_UPGRADES)
+async def test_an_invalid_upgrade_request_is_an_ordinary_request(harness: Harness, raw: bytes) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -282,9 +283,9 @@ async def test_what_is_not_validly_asked_is_an_ordinary_request(harness: Harness
         assert (await client.answer()).body == b"v2"
 
 
-@pytest.mark.parametrize("raw", UNASKED.values(), ids=UNASKED)
-async def test_a_101_that_nobody_asked_for_is_a_502(harness: Harness, raw: bytes) -> None:
-    backend = harness.backend("v2", granting(watch))
+@pytest.mark.parametrize("raw", INVALID_UPGRADES.values(), ids=INVALID_UPGRADES)
+async def test_a_101_without_a_valid_upgrade_request_is_a_502(harness: Harness, raw: bytes) -> None:
+    backend = harness.backend("v2", upgrading(watch))
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(raw)
@@ -297,18 +298,18 @@ async def test_a_101_that_nobody_asked_for_is_a_502(harness: Harness, raw: bytes
 @pytest.mark.parametrize(
     "raw",
     [
-        GRANTING.replace(b"websocket", b"h2c"),
-        GRANTING.replace(b"Connection: upgrade\r\n", b""),
-        GRANTING.replace(b"Upgrade: websocket\r\n", b""),
-        GRANTING.replace(ACCEPT, KEY),
-        GRANTING.replace(b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n", b""),
+        ANSWER_101.replace(b"websocket", b"h2c"),
+        ANSWER_101.replace(b"Connection: upgrade\r\n", b""),
+        ANSWER_101.replace(b"Upgrade: websocket\r\n", b""),
+        ANSWER_101.replace(ACCEPT, KEY),
+        ANSWER_101.replace(b"Sec-WebSocket-Accept: " + ACCEPT + b"\r\n", b""),
     ],
 )
-async def test_a_101_for_something_else_is_a_502(harness: Harness, raw: bytes) -> None:
+async def test_a_101_that_does_not_match_the_upgrade_request_is_a_502(harness: Harness, raw: bytes) -> None:
     backend = harness.backend("v2", answering(raw))
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING)
+    await client.send(UPGRADE_REQUEST)
     answer = await client.answer()
     assert (answer.status, answer.error) == (502, b"upstream/protocol")
     assert await client.rest() == (b"", "closed")
@@ -317,16 +318,16 @@ async def test_a_101_for_something_else_is_a_502(harness: Harness, raw: bytes) -
     assert (cell.codes, cell.errors) == ({502: 1}, 1)
 
 
-async def test_a_route_may_allow_none(harness: Harness) -> None:
+async def test_a_route_without_upgrades_forwards_no_upgrade(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2", upgrades=()))
     client = await harness.client()
-    await client.send(ASKING)
+    await client.send(UPGRADE_REQUEST)
     assert (await client.answer()).body == b"v2"
     assert backend.requests[0].field("upgrade") is None
 
 
-async def test_a_route_may_allow_others(harness: Harness) -> None:
+async def test_a_route_may_allow_other_protocols(harness: Harness) -> None:
     switching = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: mux\r\nConnection: upgrade\r\n\r\n"
 
     async def script(conversation: Conversation) -> None:
@@ -343,31 +344,31 @@ async def test_a_route_may_allow_others(harness: Harness) -> None:
     await client.send(b"x")
     assert await client.exactly(1) == b"x"
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-# ── how it is counted ─────────────────────────────────────────────────────────────────────────────
+# ── counts ────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_its_one_outcome_is_the_101(harness: Harness) -> None:
-    """Neither how long the tunnel lasts nor how it ends says anything of the model."""
-    breaking = asyncio.Event()
-    harness.backend("v2", granting(resetting(breaking)))
+async def test_a_tunnel_has_one_outcome_with_status_101(harness: Harness) -> None:
+    """The duration and the end of a tunnel are not counted: they do not measure the model."""
+    reset_now = asyncio.Event()
+    harness.backend("v2", upgrading(resetting(reset_now)))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     cell = await harness.cell("v2")
     assert (cell.requests, cell.codes, cell.errors, cell.duration.count) == (1, {101: 1}, 0, 1)
-    assert harness.plane.in_flight() == {"v2": 1}, "its place is taken until it ends"
+    assert harness.plane.in_flight() == {"v2": 1}, "an open tunnel counts as in flight"
     counted = encode(cell)
-    breaking.set()
+    reset_now.set()
     assert await client.rest() == (b"", "reset")
-    await over(harness)
+    await tunnel_gone(harness)
     assert harness.plane.in_flight() == {"v2": 0}
     assert encode(await harness.cell("v2")) == counted
 
 
-async def test_it_takes_its_place_among_those_in_flight(harness: Harness) -> None:
-    harness.backend("v2", granting(watch), max_in_flight=1)
+async def test_an_open_tunnel_counts_against_max_in_flight(harness: Harness) -> None:
+    harness.backend("v2", upgrading(watch), max_in_flight=1)
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     second = await harness.client()
@@ -377,75 +378,75 @@ async def test_it_takes_its_place_among_those_in_flight(harness: Harness) -> Non
     await wait_until(lambda: not harness.plane.tunnels, "the tunnel is gone")
 
 
-async def test_it_is_not_mirrored(harness: Harness) -> None:
-    harness.backend("v2", granting(watch))
+async def test_an_upgrade_is_not_mirrored(harness: Harness) -> None:
+    harness.backend("v2", upgrading(watch))
     shadow = harness.backend("v4")
     harness.use(route("v2", mirrors=mirrored("v4")))
     client = await open_tunnel(harness)
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
     assert harness.mirrors("v4") == {"dropped_upgrade": 1}
     assert shadow.requests == []
 
 
-async def test_before_the_101_the_fallback_may_answer(harness: Harness) -> None:
+async def test_the_fallback_answers_an_upgrade_when_the_first_backend_refuses(harness: Harness) -> None:
     harness.refusing("v3")
-    harness.backend("v2", granting(echo))
+    harness.backend("v2", upgrading(echo))
     harness.use(route("v3", fallback="v2"))
     client = await harness.client()
-    await client.send(ASKING + b"early")
+    await client.send(UPGRADE_REQUEST + b"early")
     answer = await client.head()
     assert (answer.status, answer.backend, answer.field("x-crossfade-assigned")) == (101, "v2", b"v3")
     assert await client.exactly(5) == b"early"
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
     assert (await harness.cell("v3")).fell_back == 1
 
 
-# ── how it ends ───────────────────────────────────────────────────────────────────────────────────
+# ── end of a tunnel ───────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_client_ends_its_half_first(harness: Harness) -> None:
+async def test_a_client_that_half_closes_still_gets_the_backends_bytes(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         assert await conversation.rest() == (b"bye", "closed")
         await conversation.send(b"and more ", b"behind it")
         conversation.close()
 
-    harness.backend("v2", granting(script))
+    harness.backend("v2", upgrading(script))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     await client.send(b"bye")
     client.half_close()
     assert await client.rest() == (b"and more behind it", "closed")
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_the_backend_ends_its_half_first(harness: Harness) -> None:
-    got: list[tuple[bytes, str]] = []
+async def test_a_backend_that_half_closes_still_gets_the_clients_bytes(harness: Harness) -> None:
+    received: list[tuple[bytes, str]] = []
 
     async def script(conversation: Conversation) -> None:
         await conversation.send(b"bye")
         conversation.half_close()
-        got.append(await conversation.rest())
+        received.append(await conversation.rest())
 
-    harness.backend("v2", granting(script))
+    harness.backend("v2", upgrading(script))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     assert await client.rest() == (b"bye", "closed")
     await client.send(b"and more ", b"behind it")
     client.close()
-    await over(harness)
-    await wait_until(lambda: got, "the backend saw the end")
-    assert got == [(b"and more behind it", "closed")]
+    await tunnel_gone(harness)
+    await wait_until(lambda: received, "the backend has read to the end")
+    assert received == [(b"and more behind it", "closed")]
 
 
-async def test_a_client_that_half_closed_before_the_101(harness: Harness) -> None:
+async def test_a_client_that_half_closes_before_the_101_gets_a_tunnel(harness: Harness) -> None:
     release = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await release.wait()
-        await conversation.send(GRANTING)
+        await conversation.send(ANSWER_101)
         assert await conversation.rest() == (b"early", "closed")
         await conversation.send(b"late")
         conversation.close()
@@ -453,21 +454,23 @@ async def test_a_client_that_half_closed_before_the_101(harness: Harness) -> Non
     harness.backend("v2", script)
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING + b"early")
+    await client.send(UPGRADE_REQUEST + b"early")
     client.half_close()
-    await wait_until(lambda: any(c.half_closed for c in harness.plane.clients), "its end is noticed")
+    await wait_until(
+        lambda: any(c.half_closed for c in harness.plane.clients), "the proxy sees the half-close"
+    )
     release.set()
     assert (await client.head()).status == 100
     assert (await client.head()).status == 101
     assert await client.rest() == (b"late", "closed")
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-LEAVING: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
+DISCONNECTS: dict[str, Callable[[Wire], None]] = {"closes": Wire.close, "resets": Wire.reset}
 
 
-@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
-async def test_a_client_that_leaves_before_the_101_stops_the_work(
+@pytest.mark.parametrize("leave", DISCONNECTS.values(), ids=DISCONNECTS)
+async def test_a_client_that_leaves_before_the_101_cancels_the_request(
     harness: Harness, leave: Callable[[Wire], None]
 ) -> None:
     async def script(conversation: Conversation) -> None:
@@ -477,51 +480,51 @@ async def test_a_client_that_leaves_before_the_101_stops_the_work(
     backend = harness.backend("v2", script)
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(ASKING)
-    await wait_until(lambda: backend.requests, "it is asked")
+    await client.send(UPGRADE_REQUEST)
+    await wait_until(lambda: backend.requests, "the backend has the request")
     leave(client)
     await backend.conversations[0].over()
     assert (await harness.cell("v2")).codes == {499: 1}
 
 
-async def test_a_reset_of_the_client_is_one_for_the_backend(harness: Harness) -> None:
-    backend = harness.backend("v2", granting(watch))
+async def test_a_reset_by_the_client_resets_the_backend_connection(harness: Harness) -> None:
+    backend = harness.backend("v2", upgrading(watch))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     client.reset()
     assert await backend.conversations[0].over() == "reset"
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_a_reset_of_the_backend_is_one_for_the_client(harness: Harness) -> None:
-    breaking = asyncio.Event()
-    harness.backend("v2", granting(resetting(breaking)))
+async def test_a_reset_by_the_backend_resets_the_client_connection(harness: Harness) -> None:
+    reset_now = asyncio.Event()
+    harness.backend("v2", upgrading(resetting(reset_now)))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
-    breaking.set()
+    reset_now.set()
     assert await client.rest() == (b"", "reset")
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_silence_ends_it_and_bytes_of_either_side_do_not(harness: Harness) -> None:
-    """The backend's idle timeout; neither the time to the first byte nor the total one."""
+async def test_only_the_idle_timeout_ends_a_tunnel(harness: Harness) -> None:
+    """The backend's first-byte and total timeouts do not apply; each byte restarts the idle timeout."""
     backend = harness.backend(
-        "v2", granting(echo), idle_timeout=0.3, first_byte_timeout=0.3, total_timeout=0.3
+        "v2", upgrading(echo), idle_timeout=0.6, first_byte_timeout=0.3, total_timeout=0.3
     )
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     start = harness.plane.loop.time()
-    while harness.plane.loop.time() < start + 0.7:
+    while harness.plane.loop.time() < start + 0.9:
         await client.send(b"ping")
         assert await client.exactly(4) == b"ping"
         await asyncio.sleep(0.02)
     assert await client.rest() == (b"", "reset")
     assert await backend.conversations[0].over() == "reset"
-    await over(harness)
+    await tunnel_gone(harness)
 
 
 @pytest.mark.parametrize("slow", ["client", "backend"])
-async def test_whoever_reads_slowly_slows_the_other(harness: Harness, slow: str) -> None:
+async def test_a_slow_reader_stops_the_sender(harness: Harness, slow: str) -> None:
     reading = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
@@ -533,17 +536,17 @@ async def test_whoever_reads_slowly_slows_the_other(harness: Harness, slow: str)
             await conversation.send(b"got it")
         await watch(conversation)
 
-    backend = harness.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    backend = harness.backend("v2", upgrading(script), receive_buffer=SMALL_BUFFER)
     harness.use(route("v2"))
     client = await harness.client(receive_buffer=SMALL_BUFFER, send_buffer=SMALL_BUFFER)
     await open_tunnel(harness, client)
     pouring = asyncio.create_task(client.pour(BIG if slow == "backend" else b""))
     (tunnel,) = harness.plane.tunnels
-    slowed = tunnel.client if slow == "backend" else tunnel.upstream
-    await wait_until(lambda: not slowed.reading, "it is stopped")
+    sender = tunnel.client if slow == "backend" else tunnel.upstream
+    await wait_until(lambda: not sender.reading, "the proxy stops reading from the sender")
     for _ in range(50):
         for end in (tunnel.client, tunnel.upstream):
-            assert end.transport.get_write_buffer_size() < HELD
+            assert end.transport.get_write_buffer_size() < BUFFER_LIMIT
         await asyncio.sleep(0.001)
     reading.set()
     if slow == "client":
@@ -553,43 +556,45 @@ async def test_whoever_reads_slowly_slows_the_other(harness: Harness, slow: str)
         assert await client.exactly(6) == b"got it"
     await pouring
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_the_last_bytes_reach_one_that_reads_slowly(harness: Harness) -> None:
+async def test_a_slow_client_gets_the_last_bytes(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.pour(BIG)
         conversation.half_close()
         await watch(conversation)
 
-    harness.backend("v2", granting(script))
+    harness.backend("v2", upgrading(script))
     harness.use(route("v2"))
     client = await harness.client(receive_buffer=SMALL_BUFFER)
     await open_tunnel(harness, client)
     client.half_close()
     data, how = await client.rest()
     assert (data == BIG, how) == (True, "closed")
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_one_that_never_takes_the_last_bytes_is_given_up(harness: Harness) -> None:
+async def test_a_client_that_does_not_read_the_last_bytes_is_closed_after_the_idle_timeout(
+    harness: Harness,
+) -> None:
     async def script(conversation: Conversation) -> None:
         await conversation.send(BIG[: 1024 * 1024])
         conversation.close()
 
-    harness.backend("v2", granting(script), idle_timeout=0.2)
+    harness.backend("v2", upgrading(script), idle_timeout=0.5)
     harness.use(route("v2"))
     client = await harness.client(receive_buffer=SMALL_BUFFER)
     await open_tunnel(harness, client)
     client.half_close()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
 # ── reload, drain, cut ────────────────────────────────────────────────────────────────────────────
 
 
-async def test_it_outlives_reloads_even_of_its_route_and_backend(harness: Harness) -> None:
-    harness.backend("v2", granting(echo))
+async def test_a_tunnel_survives_reloads_that_remove_its_route_and_backend(harness: Harness) -> None:
+    harness.backend("v2", upgrading(echo))
     harness.backend("v3")
     harness.use(route("v2"))
     client = await open_tunnel(harness)
@@ -601,15 +606,15 @@ async def test_it_outlives_reloads_even_of_its_route_and_backend(harness: Harnes
         await settle()
     client.half_close()
     assert await client.rest() == (b"", "closed")
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_a_drain_waits_for_it_and_then_cuts_it(harness: Harness) -> None:
-    backend = harness.backend("v2", granting(echo))
+async def test_a_drain_resets_a_tunnel_after_its_timeout(harness: Harness) -> None:
+    backend = harness.backend("v2", upgrading(echo))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
-    draining = asyncio.create_task(harness.plane.drain(1.5))
-    await wait_until(lambda: harness.plane.draining, "it drains")
+    draining = asyncio.create_task(harness.plane.drain(2.5))
+    await wait_until(lambda: harness.plane.draining, "the drain has begun")
     for _ in range(10):
         await client.send(b"frame")
         assert await client.exactly(5) == b"frame"
@@ -619,26 +624,26 @@ async def test_a_drain_waits_for_it_and_then_cuts_it(harness: Harness) -> None:
     await draining
 
 
-async def test_a_drain_is_over_when_the_last_one_is(harness: Harness) -> None:
-    harness.backend("v2", granting(echo))
+async def test_a_drain_ends_when_the_last_tunnel_ends(harness: Harness) -> None:
+    harness.backend("v2", upgrading(echo))
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     draining = asyncio.create_task(harness.plane.drain(1000.0))
-    await wait_until(lambda: harness.plane.draining, "it drains")
+    await wait_until(lambda: harness.plane.draining, "the drain has begun")
     await client.send(b"frame")
     client.half_close()
     assert await client.rest() == (b"frame", "closed")
     await draining
 
 
-async def test_a_drain_gives_up_a_backend_that_does_not_read_what_a_client_left_for_it(
+async def test_a_drain_closes_a_tunnel_whose_backend_does_not_read_the_last_bytes(
     harness: Harness,
 ) -> None:
     async def script(conversation: Conversation) -> None:
         conversation.half_close()
         await asyncio.Event().wait()
 
-    harness.backend("v2", granting(script), receive_buffer=SMALL_BUFFER)
+    harness.backend("v2", upgrading(script), receive_buffer=SMALL_BUFFER)
     harness.use(route("v2"))
     client = await open_tunnel(harness)
     assert await client.rest() == (b"", "closed")
@@ -653,8 +658,8 @@ async def test_a_drain_gives_up_a_backend_that_does_not_read_what_a_client_left_
     assert not harness.plane.tunnels
 
 
-async def test_a_challenger_taken_back_is_cut_off_here_too(harness: Harness) -> None:
-    backend = harness.backend("v3", granting(echo))
+async def test_a_cut_resets_tunnels_to_the_challenger(harness: Harness) -> None:
+    backend = harness.backend("v3", upgrading(echo))
     harness.backend("v2")
     before = route({"v2": 0, "v3": 10_000})
     harness.use(before)
@@ -663,13 +668,13 @@ async def test_a_challenger_taken_back_is_cut_off_here_too(harness: Harness) -> 
     harness.use(replace(before, ledger=after, cuts=(Cut("v3", 0.05),)))
     assert await client.rest() == (b"", "reset")
     await backend.conversations[0].over()
-    await over(harness)
+    await tunnel_gone(harness)
 
 
-async def test_ordinary_requests_go_on_beside_it(harness: Harness) -> None:
+async def test_ordinary_requests_are_served_beside_a_tunnel(harness: Harness) -> None:
     async def script(conversation: Conversation) -> None:
         if conversation.number == 0:
-            await granting(echo)(conversation)
+            await upgrading(echo)(conversation)
         else:
             await each(answer)(conversation)
 
@@ -687,4 +692,4 @@ async def test_ordinary_requests_go_on_beside_it(harness: Harness) -> None:
         assert await tunnel.exactly(5) == b"frame"
     tunnel.close()
     client.close()
-    await over(harness)
+    await tunnel_gone(harness)

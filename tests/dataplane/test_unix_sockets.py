@@ -1,4 +1,4 @@
-"""Models at unix sockets."""
+"""Endpoints that are unix sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def at_socket(path: Path) -> Endpoint:
     return Endpoint("", 0, "localhost", True, f"unix://{path}", path=str(path))
 
 
-async def test_requests_and_hosts_go_through(harness: Harness, tmp_path: Path) -> None:
+async def test_requests_reach_a_unix_socket_with_their_host(harness: Harness, tmp_path: Path) -> None:
     path = tmp_path / "model.sock"
     model = TlsModel("v2", None)
     async with model.serving(str(path)):
@@ -31,8 +31,10 @@ async def test_requests_and_hosts_go_through(harness: Harness, tmp_path: Path) -
     assert b"\r\nHost: localhost\r\n" in model.requests[3]
 
 
-async def test_nobody_at_the_socket(harness: Harness, tmp_path: Path) -> None:
-    """And then there is somebody: the proxy need not be told."""
+async def test_an_absent_socket_is_a_502_until_a_model_listens_on_it(
+    harness: Harness, tmp_path: Path
+) -> None:
+    """No reload is needed when the model starts."""
     path = tmp_path / "model.sock"
     model = TlsModel("v2", None)
     harness.replica("v2", at_socket(path))
@@ -46,8 +48,8 @@ async def test_nobody_at_the_socket(harness: Harness, tmp_path: Path) -> None:
         assert (await client.answer()).body == b"v2"
 
 
-async def test_beside_an_address(harness: Harness, tmp_path: Path) -> None:
-    """Endpoints of different kinds are interchangeable; one that fails is avoided."""
+async def test_a_backend_mixes_unix_sockets_and_addresses(harness: Harness, tmp_path: Path) -> None:
+    """The absent socket fails, and the requests go to the TCP endpoint."""
     harness.backend("v2")
     harness.replica("v2", at_socket(tmp_path / "absent.sock"))
     harness.use(route("v2"))

@@ -1,4 +1,4 @@
-"""HTTP/1.0 clients, and the answers that are never final."""
+"""HTTP/1.0 clients, interim (1xx) answers, and Expect: 100-continue."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
 from tests.dataplane.wire import Message, chunked, get, ok, post
 
-OLD = b"GET /predict HTTP/1.0\r\n\r\n"
-OLD_KEPT = b"GET /predict HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
-CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello ", b"world")
-UNENDING = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nhello world"
+HTTP_1_0 = b"GET /predict HTTP/1.0\r\n\r\n"
+HTTP_1_0_KEEP_ALIVE = b"GET /predict HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+CHUNKED_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"hello ", b"world")
+UNTIL_CLOSE_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nhello world"
 
 
-@pytest.mark.parametrize("script", [answering(CHUNKS), closing(UNENDING)], ids=["chunked", "until close"])
-@pytest.mark.parametrize("request_", [OLD, OLD_KEPT])
-async def test_an_old_client_gets_no_chunks(harness: Harness, script, request_: bytes) -> None:
+@pytest.mark.parametrize(
+    "script", [answering(CHUNKED_ANSWER), closing(UNTIL_CLOSE_ANSWER)], ids=["chunked", "until close"]
+)
+@pytest.mark.parametrize("request_", [HTTP_1_0, HTTP_1_0_KEEP_ALIVE])
+async def test_an_http_1_0_client_gets_no_chunks(harness: Harness, script, request_: bytes) -> None:
     harness.backend("v2", script)
     harness.use(route("v2"))
     client = await harness.client()
@@ -28,8 +30,8 @@ async def test_an_old_client_gets_no_chunks(harness: Harness, script, request_: 
     assert answer.field("connection") == b"close"
 
 
-@pytest.mark.parametrize("request_, kept", [(OLD, False), (OLD_KEPT, True)])
-async def test_an_old_client_keeps_its_connection_if_it_asks(
+@pytest.mark.parametrize("request_, kept", [(HTTP_1_0, False), (HTTP_1_0_KEEP_ALIVE, True)])
+async def test_an_http_1_0_connection_is_kept_only_with_keep_alive(
     harness: Harness, request_: bytes, kept: bool
 ) -> None:
     backend = harness.backend("v2")
@@ -46,23 +48,23 @@ async def test_an_old_client_keeps_its_connection_if_it_asks(
     assert backend.requests[0].field("host") == b"127.0.0.1:%d" % backend.port
 
 
-async def test_an_old_client_is_not_left_waiting_behind_an_error(harness: Harness) -> None:
-    """An answer without `Connection: keep-alive` ends an HTTP/1.0 connection: the client reads to its end."""
+async def test_an_error_answer_closes_an_http_1_0_connection(harness: Harness) -> None:
+    """Without `Connection: keep-alive` in the answer, an HTTP/1.0 client reads until the connection closes."""
     harness.refusing("v2")
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(OLD_KEPT)
+    await client.send(HTTP_1_0_KEEP_ALIVE)
     raw, how = await client.rest()
     assert raw.startswith(b"HTTP/1.1 502 ")
     assert how == "closed"
 
 
-async def test_a_cut_answer_never_looks_complete_to_an_old_client(harness: Harness) -> None:
-    """Without a length or chunks, only a reset tells it from the end (law 8)."""
-    harness.backend("v2", closing(CHUNKS[:-5]))
+async def test_an_incomplete_answer_resets_an_http_1_0_connection(harness: Harness) -> None:
+    """Without a length or chunks, only a reset tells the client that the answer is incomplete (law 8)."""
+    harness.backend("v2", closing(CHUNKED_ANSWER[:-5]))
     harness.use(route("v2"))
     client = await harness.client()
-    await client.send(OLD)
+    await client.send(HTTP_1_0)
     head = await client.head()
     assert head.status == 200
     assert await client.rest() == (b"hello world", "reset")
@@ -78,11 +80,11 @@ async def test_interim_answers_are_relayed_and_never_final(harness: Harness) -> 
     assert (await client.head()).head == hints
     assert (await client.head()).head == hints
     assert (await client.answer()).body == b"done"
-    await client.send(OLD)
-    assert (await client.head()).status == 200, "HTTP/1.0 knows no 1xx"
+    await client.send(HTTP_1_0)
+    assert (await client.head()).status == 200, "an HTTP/1.0 client gets no 1xx"
 
 
-async def test_any_number_of_interim_answers(harness: Harness) -> None:
+async def test_5000_interim_answers_are_relayed(harness: Harness) -> None:
     count = 5000
     harness.backend("v2", answering(b"HTTP/1.1 102 Processing\r\n\r\n" * count + ok(b"done")))
     harness.use(route("v2"))
@@ -93,7 +95,7 @@ async def test_any_number_of_interim_answers(harness: Harness) -> None:
     assert (await client.answer()).body == b"done"
 
 
-async def test_interim_answers_piecemeal(harness: Harness) -> None:
+async def test_interim_answers_that_arrive_byte_by_byte_are_relayed(harness: Harness) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send_bytewise(b"HTTP/1.1 103 Early Hints\r\nX-A: 1\r\n\r\n" + ok(b"done"))
 
@@ -105,7 +107,7 @@ async def test_interim_answers_piecemeal(harness: Harness) -> None:
     assert (await client.answer()).body == b"done"
 
 
-async def test_expect_is_answered_here_and_not_passed_on(harness: Harness) -> None:
+async def test_the_proxy_answers_expect_and_does_not_forward_it(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -118,7 +120,7 @@ async def test_expect_is_answered_here_and_not_passed_on(harness: Harness) -> No
     assert backend.requests[0].field("expect") is None
 
 
-async def test_expect_with_its_body_at_hand_is_not_answered(harness: Harness) -> None:
+async def test_expect_with_a_body_that_has_arrived_gets_no_100(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -126,7 +128,7 @@ async def test_expect_with_its_body_at_hand_is_not_answered(harness: Harness) ->
     assert (await client.head()).status == 200
 
 
-async def test_expect_for_a_body_over_the_limit_is_refused_at_once(harness: Harness) -> None:
+async def test_expect_with_a_body_over_the_limit_is_a_413_before_the_body(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", body_limit=4))
     client = await harness.client()
@@ -135,8 +137,8 @@ async def test_expect_for_a_body_over_the_limit_is_refused_at_once(harness: Harn
     assert (answer.status, answer.error) == (413, b"downstream/limits")
 
 
-async def test_expect_is_not_answered_before_a_refusal(harness: Harness) -> None:
-    """The body would be sent for nothing."""
+async def test_expect_of_a_refused_request_gets_no_100(harness: Harness) -> None:
+    """A 100 would make the client send a body that nobody reads."""
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(Sticky("client_ip"), per_second=0.001, burst=1)))
     client = await harness.client()
@@ -146,7 +148,7 @@ async def test_expect_is_not_answered_before_a_refusal(harness: Harness) -> None
     assert (await client.head()).status == 429
 
 
-async def test_expect_with_a_body_over_the_limit_of_another_route(harness: Harness) -> None:
+async def test_expect_with_a_body_over_the_limit_of_another_route_gets_a_100(harness: Harness) -> None:
     for name in ("v2", "v3"):
         harness.backend(name)
     new = Match(json=(("model", "new"),))

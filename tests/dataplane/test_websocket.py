@@ -1,4 +1,4 @@
-"""A real WebSocket client and server, aiohttp's, through a tunnel: frames, pings, closing, and a busy proxy."""
+"""An aiohttp WebSocket client and server through a tunnel: frames, pings, close codes, and reloads under load."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.scenarios.websocket_model import WebSocketModel, websocket_model
 
 
 @pytest.fixture
-async def talker(harness: Harness) -> AsyncIterator[WebSocketModel]:
-    async with websocket_model("v2") as talker:
-        harness.specs["v2"] = replace(BACKEND, name="v2", endpoints=(endpoint(talker.port),))
+async def model(harness: Harness) -> AsyncIterator[WebSocketModel]:
+    async with websocket_model("v2") as model:
+        harness.specs["v2"] = replace(BACKEND, name="v2", endpoints=(endpoint(model.port),))
         harness.use(route("v2"))
-        yield talker
+        yield model
 
 
 @pytest.fixture
@@ -28,11 +28,13 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_a_talk(harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession) -> None:
+async def test_frames_pings_and_the_close_code_pass_a_tunnel(
+    harness: Harness, model: WebSocketModel, session: aiohttp.ClientSession
+) -> None:
     url = f"http://127.0.0.1:{harness.port}/chat"
     async with session.ws_connect(url, protocols=("v1.chat",), compress=15) as ws:
         assert ws.protocol == "v1.chat"
-        assert ws.compress, "extensions are the two sides' own affair"
+        assert ws.compress, "the proxy does not touch the negotiated extensions"
         assert ws.get_extra_info("peername")[1] == harness.port
         assert await ws.receive_str() == "v2"
         for size in (0, 1, 125, 126, 65_535, 65_536, 3_000_000):
@@ -42,18 +44,18 @@ async def test_a_talk(harness: Harness, talker: WebSocketModel, session: aiohttp
         await ws.send_str("grüße")
         assert await ws.receive_str() == "grüße"
         await ws.close(code=4001)
-    await wait_until(lambda: talker.codes, "the server hears of the end")
-    assert talker.codes == [4001]
+    await wait_until(lambda: model.codes, "the server has the close code")
+    assert model.codes == [4001]
     await wait_until(lambda: not harness.plane.tunnels, "the tunnel is gone")
     assert (await harness.cell("v2")).codes == {101: 1}
 
 
-async def test_many_talks_under_reloads(
-    harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession
+async def test_many_tunnels_survive_reloads(
+    harness: Harness, model: WebSocketModel, session: aiohttp.ClientSession
 ) -> None:
     reloads = 0
 
-    async def talk(n: int) -> None:
+    async def exchange_frames(n: int) -> None:
         async with session.ws_connect(f"http://127.0.0.1:{harness.port}/chat", max_msg_size=0) as ws:
             assert await ws.receive_str() == "v2"
             goal = reloads + 10
@@ -62,19 +64,19 @@ async def test_many_talks_under_reloads(
                 await ws.send_bytes(data)
                 assert await ws.receive_bytes() == data
 
-    async with asyncio.TaskGroup() as talks:
-        tasks = [talks.create_task(talk(n)) for n in range(20)]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(exchange_frames(n)) for n in range(20)]
         while not all(task.done() for task in tasks):
             harness.use(route("v2", upgrades=(b"websocket",), salt=b"%d" % reloads))
             reloads += 1
             await asyncio.sleep(0.01)
-    await wait_until(lambda: len(talker.codes) == 20, "all have ended")
-    assert talker.codes == [1000] * 20
+    await wait_until(lambda: len(model.codes) == 20, "the server has all close codes")
+    assert model.codes == [1000] * 20
     assert (await harness.cell("v2")).codes == {101: 20}
 
 
-async def test_a_server_that_refuses(
-    harness: Harness, talker: WebSocketModel, session: aiohttp.ClientSession
+async def test_a_server_may_refuse_an_upgrade(
+    harness: Harness, model: WebSocketModel, session: aiohttp.ClientSession
 ) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await session.ws_connect(f"http://127.0.0.1:{harness.port}/elsewhere")
