@@ -71,7 +71,9 @@ async def test_an_idle_connection_is_closed_without_an_answer(harness: Harness, 
 
 
 @pytest.mark.parametrize("raw", [post(b"hello")[:-2], post(b"hello")[:-5]], ids=["half", "none"])
-async def test_an_incomplete_upload_gets_408_after_the_idle_timeout(harness: Harness, raw: bytes) -> None:
+async def test_an_incomplete_upload_gets_408_after_the_keep_alive_timeout(
+    harness: Harness, raw: bytes
+) -> None:
     """Without the timeout, the request would count as in flight at the backend forever."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2"), keep_alive=SHORT)
@@ -83,7 +85,7 @@ async def test_an_incomplete_upload_gets_408_after_the_idle_timeout(harness: Har
     await backend.conversations[0].over()
 
 
-# ── limits ───────────────────────────────────────────────────────────────────────────────────────
+# ── limits ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ async def test_a_local_resource_error_counts_against_no_backend(
     """The proxy has no free descriptor or port. That is no failure of the backend (law 6)."""
 
     async def failing(self: EndpointState, timeout: float) -> Upstream:
-        raise OSError(fault, "out of something")
+        raise OSError(fault, "simulated resource error")
 
     monkeypatch.setattr(EndpointState, "connect", failing)
     harness.backend("v3")
