@@ -178,7 +178,7 @@ MALFORMED = {
         400,
     ),
     "connect": (b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", 501),
-    "broken chunk at once": (
+    "malformed first chunk": (
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         400,
     ),

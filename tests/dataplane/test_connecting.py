@@ -264,10 +264,10 @@ async def test_each_client_gets_its_own_answer(harness: Harness) -> None:
 async def test_the_backend_connection_of_a_client_that_left_is_not_reused(harness: Harness) -> None:
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
-    leaver = await harness.client()
-    await leaver.send(get("/secret"))
+    leaving_client = await harness.client()
+    await leaving_client.send(get("/secret"))
     await wait_until(lambda: backend.conversations and backend.conversations[0].received)
-    leaver.close()
+    leaving_client.close()
     await harness.quiet()
     other = await harness.client()
     await other.send(get("/other"))

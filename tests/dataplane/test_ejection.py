@@ -18,12 +18,12 @@ BROKEN = answering(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
 
 
 async def count_statuses(harness: Harness, count: int, raw: bytes = post(b"x")) -> Counter[int]:
-    seen: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for _ in range(count):
         client = await harness.client()
         await client.send(raw)
-        seen[(await client.answer()).status] += 1
-    return seen
+        counts[(await client.answer()).status] += 1
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ async def test_an_endpoint_with_three_failures_in_a_row_is_ejected(
     bad = harness.another_endpoint("v2", script)
     harness.use(route("v2"))
     with caplog.at_level(logging.WARNING):
-        seen = await count_statuses(harness, 40)
-    assert seen == {200: 37, status: 3}
+        counts = await count_statuses(harness, 40)
+    assert counts == {200: 37, status: 3}
     assert sum(c.received.count(b"POST") for c in bad.conversations) == 3
     assert len(good.requests) == 37
     key = ("v2", f"http://127.0.0.1:{bad.port}")
@@ -91,8 +91,8 @@ async def test_failures_that_are_not_in_a_row_do_not_eject(harness: Harness) -> 
 
     harness.another_endpoint("v2", flaky)
     harness.use(route("v2"))
-    seen = await count_statuses(harness, 60)
-    assert seen[503] > 6
+    counts = await count_statuses(harness, 60)
+    assert counts[503] > 6
     assert harness.plane.recorder.table.ejections == {}
 
 
@@ -101,8 +101,8 @@ async def test_a_500_does_not_eject(harness: Harness) -> None:
     harness.backend("v2", eject=EJECT)
     harness.another_endpoint("v2", BROKEN)
     harness.use(route("v2"))
-    seen = await count_statuses(harness, 60)
-    assert seen[500] > 10
+    counts = await count_statuses(harness, 60)
+    assert counts[500] > 10
     assert harness.plane.recorder.table.ejections == {}
 
 

@@ -144,10 +144,10 @@ async def test_a_connection_opened_for_a_client_that_left_is_pooled(
         harness.replica("v2", over_tls(port), tls=Tls(ca=authority.file))
         harness.use(route("v2"))
         opening = connecting_slowly(monkeypatch)
-        leaver = await harness.client()
-        await leaver.send(post(b"x"))
+        leaving_client = await harness.client()
+        await leaving_client.send(post(b"x"))
         await wait_until(lambda: harness.plane.tasks, "the connection attempt begins")
-        leaver.reset()
+        leaving_client.reset()
         await harness.quiet()
         opening.set()
         assert (await answer_to(harness)).body == b"v2"

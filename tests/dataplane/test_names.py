@@ -81,7 +81,7 @@ async def test_each_address_of_a_name_is_an_endpoint(harness: Harness, resolver:
     assert set(await count_bodies(harness, 60)) == {b"one", b"two"}
 
 
-async def test_an_address_added_later_has_slow_start_and_the_first_ones_have_not(
+async def test_an_address_added_later_has_slow_start_and_the_first_addresses_have_none(
     harness: Harness, resolver: Resolver
 ) -> None:
     harness.replica("v2", named_endpoint(1), resolve=0.01, slow_start=1000.0)

@@ -97,9 +97,9 @@ def test_usual_exchanges_give_the_same_counts_as_their_outcomes() -> None:
 
 def test_an_observation_has_the_values_of_the_answer_and_the_join_key() -> None:
     cell, recorder = recorded(outcome(key=7, said=ANSWER, **assigned_fields(prediction=PREDICTION)))
-    (found,) = recorder.take_observations()
-    assert abs(found.at - datetime.now(UTC).timestamp()) < 60
-    assert msgspec.structs.replace(found, at=0.0) == Observation(
+    (observation,) = recorder.take_observations()
+    assert abs(observation.at - datetime.now(UTC).timestamp()) < 60
+    assert msgspec.structs.replace(observation, at=0.0) == Observation(
         "abc", 0.0, "churn", "v2", "v2", 1, 7, 0.25, "low", ("DE", "pro")
     )
     assert cell.keyed_scores == [(7, bucket_of_score(0.25))]
@@ -112,8 +112,8 @@ def test_a_fallback_answer_is_observed_and_its_score_is_not_counted() -> None:
         "stages": (Stage.CONNECT,),
     }
     cell, recorder = recorded(outcome(said=ANSWER, **fields))
-    (found,) = recorder.take_observations()
-    assert (found.backend, found.answered_by, cell.scores.count) == ("v2", "v1", 0)
+    (observation,) = recorder.take_observations()
+    assert (observation.backend, observation.answered_by, cell.scores.count) == ("v2", "v1", 0)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,6 @@ def test_a_pair_needs_a_decision_in_the_answer_of_the_champion(
     comparison.on_copy(200, b'{"p": 0.6}')
     comparison.on_live(live)
     comparison.join()
-    found = [cell.pairs for cell in recorder.table.cells.values()]
-    assert found == [Pairs(n=1, changed=1, raised=1)] * pairs
+    recorded_pairs = [cell.pairs for cell in recorder.table.cells.values()]
+    assert recorded_pairs == [Pairs(n=1, changed=1, raised=1)] * pairs
     assert recorder.table.dropped == dropped

@@ -32,7 +32,7 @@ class Held:
 
 
 async def send_until_stopped(
-    harness: Harness, seen: Counter[str], stopping: asyncio.Event, raw: bytes
+    harness: Harness, answers: Counter[str], stopping: asyncio.Event, raw: bytes
 ) -> None:
     """Send one request after the other on one connection, and count the backends."""
     client = await harness.client()
@@ -41,7 +41,7 @@ async def send_until_stopped(
         answer = await client.answer()
         assert answer.status == 200
         assert answer.body.decode() == answer.backend
-        seen[answer.backend] += 1
+        answers[answer.backend] += 1
 
 
 async def test_reloads_under_load_lose_no_request(harness: Harness) -> None:
@@ -50,20 +50,20 @@ async def test_reloads_under_load_lose_no_request(harness: Harness) -> None:
         harness.backend(name)
     all_specs = dict(harness.specs)
     harness.use(route("v2"))
-    seen: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for n in range(8):
-            tasks.create_task(send_until_stopped(harness, seen, stopping, post(b"%d" % n)))
+            tasks.create_task(send_until_stopped(harness, answers, stopping, post(b"%d" % n)))
         for n in range(30):
             harness.specs = {k: v for k, v in all_specs.items() if k != ("v3", "v4")[n % 2]}
             other = ("v4", "v3")[n % 2]
             harness.use(route({"v2": 10_000 - 300 * n, other: 300 * n}, mirrors=(Mirror(other, 5000),)))
-            await more(seen, 20)
+            await more(answers, 20)
         stopping.set()
-    assert set(seen) == {"v2", "v3", "v4"}
+    assert set(answers) == {"v2", "v3", "v4"}
     cells = [await harness.cell(name) for name in all_specs]
-    assert sum(c.requests for c in cells) == seen.total()
+    assert sum(c.requests for c in cells) == answers.total()
     assert [c.errors for c in cells] == [0, 0, 0]
 
 

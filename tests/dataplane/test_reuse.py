@@ -236,8 +236,8 @@ async def test_a_stale_connection_that_was_never_used_is_replaced(harness: Harne
 
     backend = harness.backend("v2", script)
     harness.use(route("v2"))
-    leaver = await harness.client()
-    await leaver.send(get())
+    leaving_client = await harness.client()
+    await leaving_client.send(get())
     await at_once(lambda: harness.plane.tasks)
     next(iter(harness.plane.clients)).abort()
     (endpoint,) = harness.plane.backends["v2"].endpoints.values()
