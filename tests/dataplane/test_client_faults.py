@@ -1,4 +1,4 @@
-"""Clients that are slow, wrong or hostile: refused with a status, survived, and nothing leaks."""
+"""Slow, malformed and hostile requests: the proxy refuses them with a status, continues to serve, and leaks nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from tests.dataplane.plane import Harness, connecting_slowly, route
 from tests.dataplane.scripted import silent
-from tests.dataplane.wire import Message, Wire, chunked, get, post, wait_until
+from tests.dataplane.wire import GUARD, Message, Wire, chunked, get, post, wait_until
 
-SOON = 0.2
+SHORT = 0.5  # seconds; a timeout that must expire, with room for a loaded machine
 UPLOAD = 3 * 1024 * 1024
 
 
 async def expect_refusal(client: Wire, status: int, error: bytes) -> Message:
-    """An answer of the proxy's own, and then the end of the connection: no reset, which could eat the answer."""
+    """The proxy answers, then closes the connection without a reset. A reset could discard the answer."""
     answer = await client.answer()
     assert (answer.status, answer.error) == (status, error)
     assert answer.field("connection") == b"close"
@@ -32,37 +32,37 @@ def serve(harness: Harness, **limits: object) -> None:
     harness.use(route("v2"), **limits)
 
 
-# ── too slow ──────────────────────────────────────────────────────────────────────────────────────
+# ── timeouts ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("head", [b"G", b"GET / HTTP/1.1\r\nHost: h\r\nX-A: "])
-async def test_half_a_head_is_not_waited_for(harness: Harness, head: bytes) -> None:
-    serve(harness, head_timeout=SOON)
+async def test_an_incomplete_head_gets_408_after_the_head_timeout(harness: Harness, head: bytes) -> None:
+    serve(harness, head_timeout=SHORT)
     client = await harness.client()
     await client.send(head)
     await expect_refusal(client, 408, b"downstream/head_timeout")
     assert harness.plane.recorder.take().refused == {"408:head_timeout": 1}
 
 
-async def test_a_head_that_drips_is_not_waited_for(harness: Harness) -> None:
-    """Each byte does not buy it more time."""
-    serve(harness, head_timeout=SOON)
+async def test_a_head_sent_byte_by_byte_gets_408_after_the_head_timeout(harness: Harness) -> None:
+    """A received byte does not extend the head timeout."""
+    serve(harness, head_timeout=SHORT)
     client = await harness.client()
 
-    async def drip() -> None:
+    async def send_slowly() -> None:
         while True:
             await client.send(b"x")
-            await asyncio.sleep(SOON / 10)
+            await asyncio.sleep(SHORT / 10)
 
-    dripping = asyncio.create_task(drip())
+    sending = asyncio.create_task(send_slowly())
     answer = await client.answer()
     assert answer.status == 408
-    dripping.cancel()
+    sending.cancel()
 
 
 @pytest.mark.parametrize("before", [b"", get()], ids=["fresh", "used"])
-async def test_an_idle_connection_is_closed_without_a_word(harness: Harness, before: bytes) -> None:
-    serve(harness, head_timeout=SOON, keep_alive=SOON)
+async def test_an_idle_connection_is_closed_without_an_answer(harness: Harness, before: bytes) -> None:
+    serve(harness, head_timeout=SHORT, keep_alive=SHORT)
     client = await harness.client()
     if before:
         await client.send(before)
@@ -71,10 +71,12 @@ async def test_an_idle_connection_is_closed_without_a_word(harness: Harness, bef
 
 
 @pytest.mark.parametrize("raw", [post(b"hello")[:-2], post(b"hello")[:-5]], ids=["half", "none"])
-async def test_half_an_upload_is_not_waited_for(harness: Harness, raw: bytes) -> None:
-    """Else it would hold its backend's place for ever."""
+async def test_an_incomplete_upload_gets_408_after_the_keep_alive_timeout(
+    harness: Harness, raw: bytes
+) -> None:
+    """Without the timeout, the request would count as in flight at the backend forever."""
     backend = harness.backend("v2", silent)
-    harness.use(route("v2"), keep_alive=SOON)
+    harness.use(route("v2"), keep_alive=SHORT)
     client = await harness.client()
     await client.send(raw)
     await expect_refusal(client, 408, b"downstream/head_timeout")
@@ -83,7 +85,7 @@ async def test_half_an_upload_is_not_waited_for(harness: Harness, raw: bytes) ->
     await backend.conversations[0].over()
 
 
-# ── too large ─────────────────────────────────────────────────────────────────────────────────────
+# ── limits ────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,9 @@ async def test_half_an_upload_is_not_waited_for(harness: Harness, raw: bytes) ->
     ids=["target", "field", "many fields"],
 )
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_oversized_heads(harness: Harness, raw: bytes, status: int, bytewise: bool) -> None:
+async def test_an_oversized_head_is_refused(
+    harness: Harness, raw: bytes, status: int, bytewise: bool
+) -> None:
     serve(harness, head_bytes=4096, head_count=20)
     client = await harness.client()
     sending = asyncio.create_task(client.send_bytewise(raw) if bytewise else client.send(raw))
@@ -105,38 +109,39 @@ async def test_oversized_heads(harness: Harness, raw: bytes, status: int, bytewi
     assert harness.plane.recorder.take().refused == {f"{status}:limits": 1}
 
 
-async def test_a_refusal_reaches_a_client_that_goes_on_sending(harness: Harness) -> None:
-    """What it still sends is read and dropped, lest a reset eat the answer."""
+async def test_a_refusal_reaches_a_client_that_continues_to_send(harness: Harness) -> None:
+    """The proxy reads and drops the rest of the upload, because a reset could discard the answer."""
     serve(harness)
     client = await harness.client()
     await client.send(b"GET / HTTP/1.1\r\nbad head\r\n\r\n")
-    pouring = asyncio.create_task(client.pour(b"x" * UPLOAD))
-    await pouring
+    await client.pour(b"x" * UPLOAD)
     await expect_refusal(client, 400, b"downstream/parse")
 
 
-@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
-async def test_the_body_limit_reaches_a_client_still_uploading(harness: Harness, coded: bool) -> None:
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+async def test_the_413_of_the_body_limit_reaches_a_client_that_is_still_uploading(
+    harness: Harness, is_chunked: bool
+) -> None:
     harness.backend("v2")
     harness.use(route("v2", body_limit=1000))
     client = await harness.client()
     head = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
-    raw = head + chunked(b"x" * UPLOAD) if coded else post(b"x" * UPLOAD)
+    raw = head + chunked(b"x" * UPLOAD) if is_chunked else post(b"x" * UPLOAD)
     await client.pour(raw, len(raw))
     await expect_refusal(client, 413, b"downstream/limits")
 
 
-@pytest.mark.parametrize("pause", [False, True], ids=["while connecting", "connected"])
-async def test_the_body_limit_holds_from_the_first_byte_on(harness: Harness, pause: bool) -> None:
-    """In pieces, before a connection is there and after: the backend never sees more than the limit."""
+@pytest.mark.parametrize("connected", [False, True], ids=["while connecting", "connected"])
+async def test_a_body_over_the_limit_never_reaches_the_backend(harness: Harness, connected: bool) -> None:
+    """The limit holds for a body in several pieces, both before and after the backend connection is open."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2", body_limit=10))
     client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-    if pause:
+    if connected:
         await wait_until(lambda: backend.conversations and backend.conversations[0].received)
     await client.send(chunked(b"x" * 8)[:-5])
-    if pause:
+    if connected:
         await wait_until(lambda: b"xxxxxxxx" in backend.conversations[0].received)
     await client.send(chunked(b"y" * 8))
     await expect_refusal(client, 413, b"downstream/limits")
@@ -144,7 +149,7 @@ async def test_the_body_limit_holds_from_the_first_byte_on(harness: Harness, pau
     assert not any(b"y" in c.received for c in backend.conversations)
 
 
-async def test_a_body_completed_while_connecting_is_held_to_its_limit(
+async def test_the_body_limit_holds_for_a_body_that_ends_while_connecting(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connecting = connecting_slowly(monkeypatch)
@@ -152,7 +157,7 @@ async def test_a_body_completed_while_connecting_is_held_to_its_limit(
     harness.use(route("v2", body_limit=10))
     client = await harness.client()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-    await wait_until(lambda: harness.plane.active, "it waits for a connection")
+    await wait_until(lambda: harness.plane.active, "the exchange waits for a connection")
     await client.send(chunked(b"y" * 11))
     answer = await client.answer()
     connecting.set()
@@ -161,9 +166,9 @@ async def test_a_body_completed_while_connecting_is_held_to_its_limit(
     assert backend.requests == []
 
 
-# ── wrong ─────────────────────────────────────────────────────────────────────────────────────────
+# ── malformed ─────────────────────────────────────────────────────────────────────────────────────
 
-WRONG = {
+MALFORMED = {
     "garbage": (b"\x00\x01\x02\x03\xff\xfe\r\n\r\n", 400),
     "no such version": (b"GET / HTTP/3.0\r\nHost: h\r\n\r\n", 505),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
@@ -173,7 +178,7 @@ WRONG = {
         400,
     ),
     "connect": (b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", 501),
-    "broken chunk at once": (
+    "malformed first chunk": (
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         400,
     ),
@@ -181,9 +186,11 @@ WRONG = {
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-@pytest.mark.parametrize("raw, status", WRONG.values(), ids=WRONG)
-async def test_wrong_requests(harness: Harness, raw: bytes, status: int, bytewise: bool) -> None:
-    """After an error in the framing nothing more is read as a request."""
+@pytest.mark.parametrize("raw, status", MALFORMED.values(), ids=MALFORMED)
+async def test_a_malformed_request_is_refused_and_ends_its_connection(
+    harness: Harness, raw: bytes, status: int, bytewise: bool
+) -> None:
+    """After a framing error, the proxy parses no further request on the connection (request smuggling)."""
     serve(harness)
     client = await harness.client()
     await (client.send_bytewise(raw) if bytewise else client.send(raw + get("/smuggled")))
@@ -191,7 +198,7 @@ async def test_wrong_requests(harness: Harness, raw: bytes, status: int, bytewis
     assert not any(b"smuggled" in r.head for r in harness.backends["v2"].requests)
 
 
-async def test_broken_chunks_behind_a_good_beginning(harness: Harness) -> None:
+async def test_a_malformed_chunk_after_a_valid_one_is_refused(harness: Harness) -> None:
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
@@ -205,7 +212,7 @@ async def test_broken_chunks_behind_a_good_beginning(harness: Harness) -> None:
     assert b"0\r\n\r\n" not in backend.conversations[0].received
 
 
-async def test_a_wrong_request_behind_a_head_request_is_answered_in_full(harness: Harness) -> None:
+async def test_the_refusal_after_a_head_request_has_a_body(harness: Harness) -> None:
     serve(harness)
     client = await harness.client()
     await client.send(get().replace(b"GET", b"HEAD") + b"garbage\r\n\r\n")
@@ -214,46 +221,46 @@ async def test_a_wrong_request_behind_a_head_request_is_answered_in_full(harness
     assert b'"status":400' in refusal.body
 
 
-async def test_tls_on_the_plain_port(harness: Harness) -> None:
-    """It is told at once, not after the head timeout."""
-    serve(harness)
+async def test_a_tls_handshake_on_the_plain_port_is_refused_at_once(harness: Harness) -> None:
+    """The proxy does not wait for the head timeout."""
+    serve(harness, head_timeout=3 * GUARD)
     context = ssl.create_default_context()
     with pytest.raises(ssl.SSLError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(GUARD):
             await asyncio.open_connection("127.0.0.1", harness.port, ssl=context, server_hostname="h")
     assert harness.plane.recorder.take().refused == {"400:parse": 1}
 
 
-async def test_more_connections_than_allowed(harness: Harness) -> None:
+async def test_a_connection_over_the_connection_limit_gets_503(harness: Harness) -> None:
     serve(harness, connections=2)
     clients = [await harness.client() for _ in range(2)]
     for client in clients:
         await client.send(get())
         assert (await client.answer()).status == 200
-    one_more = await harness.client()
-    answer = await expect_refusal(one_more, 503, b"internal/overload")
+    excess = await harness.client()
+    answer = await expect_refusal(excess, 503, b"internal/overload")
     assert answer.field("retry-after") == b"1"
     clients[0].close()
-    await wait_until(lambda: len(harness.plane.clients) == 1, "there is room again")
-    again = await harness.client()
-    await again.send(get())
-    assert (await again.answer()).status == 200
+    await wait_until(lambda: len(harness.plane.clients) == 1, "one connection is closed")
+    next_client = await harness.client()
+    await next_client.send(get())
+    assert (await next_client.answer()).status == 200
 
 
-# ── nothing leaks ─────────────────────────────────────────────────────────────────────────────────
+# ── leaks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def descriptors() -> int:
+def open_descriptors() -> int:
     gc.collect()
     return len(os.listdir("/proc/self/fd"))
 
 
-async def test_nothing_leaks(harness: Harness) -> None:
-    """All sorts of ends, again and again; afterwards nothing is open that was not before."""
+async def test_no_descriptor_and_no_in_flight_count_leaks(harness: Harness) -> None:
+    """Clients leave at many points of an exchange, ten times each. Afterwards no additional descriptor is open."""
     harness.backend("v2")
     harness.backend("v9", silent, first_byte_timeout=0.05)
-    harness.use(route({"v2": 5000, "v9": 5000}, body_limit=100_000), head_timeout=SOON, keep_alive=SOON)
-    before = descriptors()
+    harness.use(route({"v2": 5000, "v9": 5000}, body_limit=100_000), head_timeout=SHORT, keep_alive=SHORT)
+    before = open_descriptors()
     for round_ in range(10):
         for raw in (
             b"", b"GE", b"\x16\x03\x01\x02\x00\x01", get(), get() * 5, post(b"half a body")[:-4],
@@ -264,12 +271,12 @@ async def test_nothing_leaks(harness: Harness) -> None:
             if round_ % 3 == 0:
                 await asyncio.sleep(0.002)
             (client.close if round_ % 2 else client.reset)()
-    await wait_until(lambda: not harness.plane.clients, "all clients are gone")
+    await wait_until(lambda: not harness.plane.clients, "all client connections are closed")
     await harness.quiet()
     harness.plane.close_idle(float("inf"))
     for backend in harness.backends.values():
         for conversation in backend.conversations:
             await conversation.over()
             conversation.close()
-    await wait_until(lambda: descriptors() <= before, "no descriptor is left")
+    await wait_until(lambda: open_descriptors() <= before, "all new descriptors are closed")
     assert harness.plane.in_flight() == {"v2": 0, "v9": 0}

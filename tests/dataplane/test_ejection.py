@@ -1,4 +1,4 @@
-"""Endpoints that keep failing are passed over for a while, and come back slowly."""
+"""Outlier ejection: an endpoint with failures in a row gets no requests for a time, then returns with slow start."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ UNAVAILABLE = answering(b"HTTP/1.1 503 Not now\r\nContent-Length: 0\r\n\r\n")
 BROKEN = answering(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
 
 
-async def statuses(harness: Harness, count: int, raw: bytes = post(b"x")) -> Counter[int]:
-    seen: Counter[int] = Counter()
+async def count_statuses(harness: Harness, count: int, raw: bytes = post(b"x")) -> Counter[int]:
+    counts: Counter[int] = Counter()
     for _ in range(count):
         client = await harness.client()
         await client.send(raw)
-        seen[(await client.answer()).status] += 1
-    return seen
+        counts[(await client.answer()).status] += 1
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -34,38 +34,40 @@ async def statuses(harness: Harness, count: int, raw: bytes = post(b"x")) -> Cou
         (closing(b"not HTTP\r\n\r\n"), 502),
         (silent, 504),
     ],
-    ids=["503", "reset", "garbage", "silence"],
+    ids=["503", "reset", "garbage", "silent"],
 )
-async def test_what_keeps_failing_is_passed_over(
+async def test_an_endpoint_with_three_failures_in_a_row_is_ejected(
     harness: Harness, script: Script, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = harness.backend("v2", eject=EJECT, first_byte_timeout=0.05)
+    good = harness.backend("v2", eject=EJECT, first_byte_timeout=0.5)
     bad = harness.another_endpoint("v2", script)
     harness.use(route("v2"))
     with caplog.at_level(logging.WARNING):
-        seen = await statuses(harness, 40)
-    assert seen == {200: 37, status: 3}
+        counts = await count_statuses(harness, 40)
+    assert counts == {200: 37, status: 3}
     assert sum(c.received.count(b"POST") for c in bad.conversations) == 3
     assert len(good.requests) == 37
     key = ("v2", f"http://127.0.0.1:{bad.port}")
     assert harness.plane.recorder.table.ejections == {key: 1}
-    (said,) = [r.getMessage() for r in caplog.records if "passed over" in r.getMessage()]
-    assert f"http://127.0.0.1:{bad.port}" in said
-    assert "for 60 s" in said
+    (message,) = [r.getMessage() for r in caplog.records if "passed over" in r.getMessage()]
+    assert f"http://127.0.0.1:{bad.port}" in message
+    assert "for 60 s" in message
 
 
-async def test_one_that_refuses_connections_costs_no_request(harness: Harness) -> None:
+async def test_an_endpoint_that_refuses_connections_is_ejected_without_a_failed_request(
+    harness: Harness,
+) -> None:
     harness.backend("v2", eject=EJECT)
-    gone = harness.refusing("absent")
+    refusing = harness.refusing("absent")
     harness.replica("v2", harness.specs.pop("absent").endpoints[0])
     harness.use(route("v2"))
-    assert await statuses(harness, 40) == {200: 40}
-    assert harness.plane.recorder.table.ejections == {("v2", f"http://127.0.0.1:{gone.port}"): 1}
+    assert await count_statuses(harness, 40) == {200: 40}
+    assert harness.plane.recorder.table.ejections == {("v2", f"http://127.0.0.1:{refusing.port}"): 1}
     assert (await harness.cell("v2")).failures == {"connect": 3}
     assert (await harness.cell("v2")).errors == 0
 
 
-async def test_a_cut_off_body_counts(harness: Harness) -> None:
+async def test_a_truncated_body_counts_as_a_failure(harness: Harness) -> None:
     harness.backend("v2", eject=EJECT)
     bad = harness.another_endpoint("v2", closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"))
     harness.use(route("v2"))
@@ -77,100 +79,100 @@ async def test_a_cut_off_body_counts(harness: Harness) -> None:
     assert len(bad.conversations) == 3
 
 
-async def test_failures_that_are_not_in_a_row_do_not_count(harness: Harness) -> None:
+async def test_failures_that_are_not_in_a_row_do_not_eject(harness: Harness) -> None:
     harness.backend("v2", eject=EJECT)
-    turn = iter(range(1000))
+    request_numbers = iter(range(1000))
 
     async def flaky(conversation: Conversation) -> None:
         while True:
             await conversation.request()
-            bad = next(turn) % 3 != 0
-            await conversation.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" if bad else ok(b"x"))
+            fails = next(request_numbers) % 3 != 0
+            await conversation.send(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n" if fails else ok(b"x"))
 
     harness.another_endpoint("v2", flaky)
     harness.use(route("v2"))
-    seen = await statuses(harness, 60)
-    assert seen[503] > 6
+    counts = await count_statuses(harness, 60)
+    assert counts[503] > 6
     assert harness.plane.recorder.table.ejections == {}
 
 
-async def test_a_500_is_an_answer(harness: Harness) -> None:
-    """A model that fails on some inputs does so on each replica."""
+async def test_a_500_does_not_eject(harness: Harness) -> None:
+    """A model that fails on some inputs fails on them at each replica."""
     harness.backend("v2", eject=EJECT)
     harness.another_endpoint("v2", BROKEN)
     harness.use(route("v2"))
-    seen = await statuses(harness, 60)
-    assert seen[500] > 10
+    counts = await count_statuses(harness, 60)
+    assert counts[500] > 10
     assert harness.plane.recorder.table.ejections == {}
 
 
 async def test_the_only_endpoint_is_never_ejected(harness: Harness) -> None:
     harness.backend("v2", UNAVAILABLE, eject=EJECT)
     harness.use(route("v2"))
-    assert await statuses(harness, 20) == {503: 20}
+    assert await count_statuses(harness, 20) == {503: 20}
     assert harness.plane.recorder.table.ejections == {}
 
 
-async def test_without_eject_nothing_is_passed_over(harness: Harness) -> None:
+async def test_without_eject_no_endpoint_is_ejected(harness: Harness) -> None:
     harness.backend("v2")
     bad = harness.another_endpoint("v2", UNAVAILABLE)
     harness.use(route("v2"))
-    assert (await statuses(harness, 40))[503] == len(bad.requests) > 5
+    assert (await count_statuses(harness, 40))[503] == len(bad.requests) > 5
 
 
-async def test_when_the_others_are_down_an_ejected_one_is_better_than_none(harness: Harness) -> None:
+async def test_an_ejected_endpoint_is_used_when_all_others_are_down(harness: Harness) -> None:
     harness.backend("v2", eject=EJECT)
     harness.another_endpoint("v2", UNAVAILABLE)
     harness.use(route("v2"))
-    await statuses(harness, 30)
+    await count_statuses(harness, 30)
     spec = harness.specs["v2"]
     harness.use_down("v2", spec.endpoints[0])
-    assert await statuses(harness, 5) == {503: 5}
+    assert await count_statuses(harness, 5) == {503: 5}
 
 
-async def test_it_comes_back_when_its_time_is_over(harness: Harness) -> None:
+async def test_an_ejected_endpoint_returns_after_the_ejection_time(harness: Harness) -> None:
     harness.backend("v2", eject=Eject(after=3, time=0.01, max_share=0.5, statuses=(503,)))
     bad = harness.another_endpoint("v2", UNAVAILABLE)
     harness.use(route("v2"))
-    await statuses(harness, 20)
+    await count_statuses(harness, 20)
     state = next(e for e in harness.plane.backends["v2"].endpoints.values() if e.spec.port == bad.port)
-    await wait_until(lambda: state.health.until is None, "it is back")
+    await wait_until(lambda: state.health.until is None, "the ejection ends")
     assert state in harness.plane.backends["v2"].available
-    await wait_until(lambda: state.share == 1.0, "it has its full share")
+    await wait_until(lambda: state.share == 1.0, "slow start ends")
     before = len(bad.requests)
-    await statuses(harness, 20)
+    await count_statuses(harness, 20)
     assert len(bad.requests) > before
 
 
-async def test_coming_back_by_its_probes_it_begins_slowly(harness: Harness) -> None:
+async def test_an_endpoint_that_its_probes_find_up_again_has_slow_start(harness: Harness) -> None:
     harness.backend("v2", eject=EJECT, slow_start=1000.0)
     harness.another_endpoint("v2")
     spec = harness.specs["v2"]
     harness.use_down("v2", spec.endpoints[1])
-    assert await statuses(harness, 5) == {200: 5}
+    assert await count_statuses(harness, 5) == {200: 5}
     harness.specs["v2"] = spec
     harness.use(route("v2"))
     shares = {e.spec.port: e.share for e in harness.plane.backends["v2"].endpoints.values()}
     assert list(shares.values()) == [1.0, pytest.approx(0.1, abs=0.01)]
-    await statuses(harness, 400)
-    late = harness.backends[f"v2/{spec.endpoints[1].port}"]
-    assert 0 < len(late.requests) < 100  # 20 of 400 expected
+    await count_statuses(harness, 400)
+    returned = harness.backends[f"v2/{spec.endpoints[1].port}"]
+    assert 0 < len(returned.requests) < 100  # expected: about 20 of 400
 
 
-async def test_all_from_the_start_have_full_shares(harness: Harness) -> None:
+async def test_the_endpoints_of_the_first_snapshot_have_no_slow_start(harness: Harness) -> None:
     harness.backend("v2", slow_start=1000.0)
     harness.another_endpoint("v2")
     harness.use(route("v2"))
     assert [e.share for e in harness.plane.backends["v2"].endpoints.values()] == [1.0, 1.0]
 
 
-async def test_copies_are_sent_past_what_fails_too(harness: Harness) -> None:
-    """By what the copies saw themselves; what clients get is not touched."""
+async def test_failed_copies_eject_an_endpoint_of_a_mirror(harness: Harness) -> None:
+    """Only the outcomes of copies count. The answers to clients do not change."""
     harness.backend("v2")
     harness.backend("v4", eject=EJECT)
     bad = harness.another_endpoint("v4", UNAVAILABLE)
     harness.use(route("v2", mirrors=mirrored("v4")))
     for _ in range(40):
-        assert await statuses(harness, 1) == {200: 1}
+        assert await count_statuses(harness, 1) == {200: 1}
         await harness.quiet()
     assert len(bad.requests) == 3

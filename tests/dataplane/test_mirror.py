@@ -1,4 +1,4 @@
-"""Copies: marked, identical, counted; they never delay, change or fail what the client sees (law 7)."""
+"""Copies are marked, identical to the request, and counted. They never delay, change or fail the client's answer (law 7)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.dataplane.scripted import Conversation, Script, answering, closing, e
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
 
 BODY = bytes(range(256)) * 3
-SOON = 0.1
-CODED = b"POST /predict HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
+SHORT = 0.5  # seconds; a timeout that must expire, with room for a loaded machine
+CHUNKED_HEAD = b"POST /predict HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-@pytest.mark.parametrize("raw", [get(), post(BODY), CODED + chunked(BODY[:300], BODY[300:])])
+@pytest.mark.parametrize("raw", [get(), post(BODY), CHUNKED_HEAD + chunked(BODY[:300], BODY[300:])])
 async def test_a_copy_is_marked_and_identical(harness: Harness, raw: bytes, bytewise: bool) -> None:
     harness.backend("v2")
     harness.backend("v4")
@@ -38,7 +38,7 @@ async def test_a_copy_is_marked_and_identical(harness: Harness, raw: bytes, byte
     assert harness.mirrors("v4") == {"sent": 1}
 
 
-async def test_copies_are_counted_as_shadow(harness: Harness) -> None:
+async def test_copies_are_counted_in_the_shadow_role(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4", answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n"))
     harness.use(route("v2", mirrors=mirrored("v4")))
@@ -52,10 +52,12 @@ async def test_copies_are_counted_as_shadow(harness: Harness) -> None:
     assert shadow.duration.count == 3
     champion = await harness.cell("v2")
     assert (champion.requests, champion.errors) == (3, 0)
-    assert len(harness.backends["v4"].conversations) == 1, "copies keep their connections, too"
+    assert len(harness.backends["v4"].conversations) == 1, "copies reuse their connection"
 
 
-async def test_a_sample_is_copied(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_configured_share_of_requests_is_copied(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.random", Random(1).random)
     harness.backend("v2")
     harness.backend("v4")
@@ -71,7 +73,7 @@ async def test_a_sample_is_copied(harness: Harness, monkeypatch: pytest.MonkeyPa
     assert len(harness.backends["v4"].requests) == copies
 
 
-async def test_several_mirrors(harness: Harness) -> None:
+async def test_each_mirror_of_a_route_gets_a_copy(harness: Harness) -> None:
     for name in ("v2", "v3", "v4"):
         harness.backend(name)
     harness.use(route("v2", mirrors=mirrored("v3") + mirrored("v4")))
@@ -82,14 +84,14 @@ async def test_several_mirrors(harness: Harness) -> None:
     assert (harness.mirrors("v3"), harness.mirrors("v4")) == ({"sent": 1}, {"sent": 1})
 
 
-# ── a mirror that misbehaves ──────────────────────────────────────────────────────────────────────
+# ── failing mirrors ───────────────────────────────────────────────────────────────────────────────
 
 
 async def never_reading(conversation: Conversation) -> None:
     await asyncio.Event().wait()
 
 
-MISBEHAVING: dict[str, tuple[Script, int]] = {
+FAILING: dict[str, tuple[Script, int]] = {
     "closes": (closing(b""), 502),
     "garbage": (closing(b"garbage\r\n\r\n"), 502),
     "truncates": (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), 502),
@@ -99,11 +101,13 @@ MISBEHAVING: dict[str, tuple[Script, int]] = {
 }
 
 
-@pytest.mark.parametrize("script, status", MISBEHAVING.values(), ids=MISBEHAVING)
-async def test_a_mirror_that_misbehaves(harness: Harness, script: Script, status: int) -> None:
-    """The client has its answer before anything comes of the copy."""
+@pytest.mark.parametrize("script, status", FAILING.values(), ids=FAILING)
+async def test_a_failing_mirror_does_not_affect_the_client(
+    harness: Harness, script: Script, status: int
+) -> None:
+    """The client gets its answer before the copy ends."""
     harness.backend("v2")
-    harness.backend("v4", script, first_byte_timeout=SOON, idle_timeout=SOON)
+    harness.backend("v4", script, first_byte_timeout=SHORT, idle_timeout=SHORT)
     harness.use(route("v2", mirrors=mirrored("v4"), inspect_limit=8 * 1024 * 1024))
     client = await harness.client()
     await client.send(post(BODY * 1000))
@@ -118,7 +122,7 @@ async def test_a_mirror_that_misbehaves(harness: Harness, script: Script, status
     assert mirror.bytes_held == 0
 
 
-async def test_a_mirror_that_refuses_connections(harness: Harness) -> None:
+async def test_a_copy_to_a_refusing_endpoint_counts_as_failed(harness: Harness) -> None:
     harness.backend("v2")
     harness.refusing("v4")
     harness.use(route("v2", mirrors=mirrored("v4")))
@@ -131,14 +135,14 @@ async def test_a_mirror_that_refuses_connections(harness: Harness) -> None:
     assert (shadow.errors, harness.mirrors("v4")) == (3, {"failed": 3})
 
 
-async def test_the_client_is_answered_while_the_copy_waits(harness: Harness) -> None:
-    """In this order: the copy arrives, the client is answered (many times), the copy is answered."""
+async def test_clients_are_answered_while_a_copy_waits(harness: Harness) -> None:
+    """Order of events: the copy arrives, the client gets 20 more answers, the copy is answered."""
     order: list[str] = []
-    answered = asyncio.Event()
+    release = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
         order.append("copy arrives")
-        await answered.wait()
+        await release.wait()
         order.append("copy answered")
         await conversation.send(ok(b"late"))
 
@@ -153,36 +157,34 @@ async def test_the_client_is_answered_while_the_copy_waits(harness: Harness) -> 
         await client.send(get())
         assert (await client.answer()).body == b"v2"
     order.append("client answered")
-    answered.set()
+    release.set()
     await harness.quiet()
     assert order.index("client answered") < order.index("copy answered")
     assert harness.mirrors("v4") == {"sent": 21}
 
 
-async def test_copies_use_connections_of_their_own(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A target that also serves the split does not lose its in-flight places or connections to copies."""
+async def test_copies_take_no_connection_and_no_in_flight_place_of_the_split(harness: Harness) -> None:
+    """A backend can be the target of a mirror and serve the split. Copies have their own limit and connections."""
     harness.backend("v2")
     harness.backend("v3", silent, max_in_flight=1)
-    harness.use(
-        route("v2", name="main", mirrors=mirrored("v3")),
-    )
+    harness.use(route("v2", name="main", mirrors=mirrored("v3")))
     client = await harness.client()
     for _ in range(3):
         await client.send(get())
         assert (await client.answer()).body == b"v2"
-    await wait_until(lambda: len(harness.backends["v3"].conversations) == 3, "all copies are under way")
+    await wait_until(lambda: len(harness.backends["v3"].conversations) == 3, "all copies are in flight")
     assert harness.plane.in_flight() == {"v2": 0, "v3": 0}
 
 
-# ── budgets ───────────────────────────────────────────────────────────────────────────────────────
+# ── limits ────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_copies_in_flight_are_limited(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 2)
-    answered = asyncio.Event()
+    release = asyncio.Event()
 
     async def handler(conversation: Conversation, request: Message) -> None:
-        await answered.wait()
+        await release.wait()
         await conversation.send(ok(b"v4"))
 
     harness.backend("v2")
@@ -193,19 +195,19 @@ async def test_copies_in_flight_are_limited(harness: Harness, monkeypatch: pytes
         await client.send(get())
         await client.answer()
     assert harness.mirrors("v4") == {"dropped_in_flight": 3}
-    answered.set()
+    release.set()
     await harness.quiet()
     assert harness.mirrors("v4") == {"dropped_in_flight": 3, "sent": 2}
     await client.send(get())
     await client.answer()
     await harness.quiet()
-    assert harness.mirrors("v4")["sent"] == 3, "there is room again"
+    assert harness.mirrors("v4")["sent"] == 3, "a place is free again"
 
 
 async def test_bytes_held_are_limited(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.BYTES_LIMIT", 5000)
     harness.backend("v2")
-    harness.backend("v4", silent, first_byte_timeout=SOON)
+    harness.backend("v4", silent, first_byte_timeout=2 * SHORT)
     harness.use(route("v2", mirrors=mirrored("v4")))
     client = await harness.client()
     for _ in range(4):
@@ -216,19 +218,19 @@ async def test_bytes_held_are_limited(harness: Harness, monkeypatch: pytest.Monk
     assert harness.mirrors("v4") == {"dropped_bytes": 2, "failed": 2}
 
 
-@pytest.mark.parametrize("coded", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("pieces", [1, 3])
-@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("excess", [0, 1])
 async def test_bodies_over_the_inspect_limit_are_not_copied(
-    harness: Harness, coded: bool, pieces: int, over: int
+    harness: Harness, is_chunked: bool, pieces: int, excess: int
 ) -> None:
-    """However they arrive; nobody would have kept them."""
+    """The limit holds for each framing and number of pieces."""
     harness.backend("v2")
     harness.backend("v4")
     harness.use(route("v2", mirrors=mirrored("v4"), inspect_limit=len(BODY)))
     client = await harness.client()
-    body = BODY + b"x" * over
-    raw = CODED + chunked(body) if coded else post(body)
+    body = BODY + b"x" * excess
+    raw = CHUNKED_HEAD + chunked(body) if is_chunked else post(body)
     step = -(-len(raw) // pieces)
     for n in range(0, len(raw), step):
         await client.send(raw[n : n + step])
@@ -236,12 +238,12 @@ async def test_bodies_over_the_inspect_limit_are_not_copied(
     assert (await client.answer()).status == 200
     await harness.quiet()
     assert harness.backends["v2"].requests[0].body == body
-    assert harness.mirrors("v4") == ({"dropped_body_size": 1} if over else {"sent": 1})
-    assert [r.body for r in harness.backends["v4"].requests] == ([] if over else [body])
+    assert harness.mirrors("v4") == ({"dropped_body_size": 1} if excess else {"sent": 1})
+    assert [r.body for r in harness.backends["v4"].requests] == ([] if excess else [body])
 
 
-async def test_the_limit_is_that_of_the_route_that_takes_the_request(harness: Harness) -> None:
-    """Another route wanted to look into the body and gave up; this one copies it, and in whole."""
+async def test_the_inspect_limit_of_the_matched_route_counts_for_copies(harness: Harness) -> None:
+    """The body is over the inspect limit of another route. The matched route still copies the whole body."""
     backend = harness.backend("v2")
     harness.backend("v4")
     harness.use(
@@ -253,7 +255,7 @@ async def test_the_limit_is_that_of_the_route_that_takes_the_request(harness: Ha
     await client.answer()
     raw = post(BODY)
     await client.send(raw[:-100])
-    await wait_until(lambda: BODY[:500] in backend.conversations[0].received, "it is on its way")
+    await wait_until(lambda: BODY[:500] in backend.conversations[0].received, "the first part is forwarded")
     await client.send(raw[-100:])
     assert (await client.answer()).status == 200
     await harness.quiet()
@@ -270,10 +272,10 @@ async def test_a_body_that_ends_while_a_connection_is_opened_is_copied(
     client = await harness.client()
     raw = post(BODY)
     await client.send(raw[:-10])
-    await wait_until(lambda: harness.plane.active, "it waits for a connection")
+    await wait_until(lambda: harness.plane.active, "the exchange waits for a connection")
     await client.send(raw[-10:])
     (exchange,) = harness.plane.active
-    await wait_until(lambda: exchange.request_done, "the body is here")
+    await wait_until(lambda: exchange.request_done, "the body is complete")
     opening.set()
     assert (await client.answer()).status == 200
     await harness.quiet()
@@ -281,7 +283,7 @@ async def test_a_body_that_ends_while_a_connection_is_opened_is_copied(
     assert harness.backends["v4"].requests[0].body == BODY
 
 
-async def test_a_mirror_without_endpoints(harness: Harness) -> None:
+async def test_a_copy_to_a_mirror_without_endpoints_is_dropped(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4")
     harness.down("v4")
@@ -293,7 +295,7 @@ async def test_a_mirror_without_endpoints(harness: Harness) -> None:
     assert await harness.shadow("v4") is None
 
 
-async def test_a_drain_drops_copies_and_blames_nobody(harness: Harness) -> None:
+async def test_a_drain_drops_copies_and_counts_no_failure(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4", silent)
     harness.use(route("v2", mirrors=mirrored("v4")))
@@ -305,8 +307,7 @@ async def test_a_drain_drops_copies_and_blames_nobody(harness: Harness) -> None:
     assert await harness.shadow("v4") is None
 
 
-async def test_the_answer_to_a_copy_may_be_large(harness: Harness) -> None:
-    """It is read and dropped, whatever its size and framing."""
+async def test_a_large_answer_to_a_copy_is_read_and_dropped(harness: Harness) -> None:
     harness.backend("v2")
     large = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"x" * 3_000_000, b"y")
     harness.backend("v4", answering(large))

@@ -1,4 +1,4 @@
-"""Recorder, access log and comparison read an outcome, and nothing else of an exchange: outcomes are made by hand here."""
+"""The recorder, the access log and the comparison read only the outcome of an exchange. These tests construct the outcomes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.dataplane.plane import route
 
 POST = Start(b"POST", b"/predict?token=secret", b"1")
 BEGAN, ENDED = 100.0, 100.5
-SCORE = Prediction(("p",), ("class",), segment=(("country",), ("plan", "name")))
+PREDICTION = Prediction(("p",), ("class",), segment=(("country",), ("plan", "name")))
 ANSWER = b'{"p": 0.25, "class": "low", "country": "DE", "plan": {"name": "pro"}}'
 
 
-def on(**options: Any) -> dict[str, Any]:
-    """Outcome fields of a request that v2 was assigned on this route."""
+def assigned_fields(**options: Any) -> dict[str, Any]:
+    """Outcome fields of a request with v2 as the assigned backend."""
     compiled = CompiledRoute(route("v2", **options))
     (assigned,) = compiled.assignable
     return {"route": compiled, "assigned": assigned, "answered_by": "v2", "endpoint": b"v2:80"}
@@ -44,9 +44,9 @@ def outcome(status: int = 200, first_byte_at: float = 100.25, **fields: Any) -> 
 
 def recorded(*outcomes: Outcome) -> tuple[Cell, Recorder]:
     recorder = Recorder()
-    for each in outcomes:
-        assert each.assigned is not None
-        recorder.record(each, each.assigned)
+    for one in outcomes:
+        assert one.assigned is not None
+        recorder.record(one, one.assigned)
     (cell,) = recorder.table.cells.values()
     return cell, recorder
 
@@ -54,88 +54,92 @@ def recorded(*outcomes: Outcome) -> tuple[Cell, Recorder]:
 # ── the recorder ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_answer_counts_its_status_and_its_times() -> None:
-    cell, _ = recorded(outcome(201, **on()))
+def test_an_answer_is_counted_with_its_status_and_times() -> None:
+    cell, _ = recorded(outcome(201, **assigned_fields()))
     assert cell.key == ("churn", "v2", "champion", 1)
     assert (cell.requests, cell.codes, cell.unkeyed, cell.errors) == (1, {201: 1}, 1, 0)
     assert (cell.duration.total, cell.first_byte.total) == (0.5, 0.25)
     assert cell.recent == [False]
 
 
-def test_a_failure_that_the_fallback_answered_counts_against_the_backend_assigned() -> None:
+def test_a_failure_with_a_fallback_answer_counts_against_the_assigned_backend() -> None:
     fields = {"stages": (Stage.CONNECT,), "fell_back": True, "blamed": True, "key": 7}
-    cell, _ = recorded(outcome(**on() | fields))
+    cell, _ = recorded(outcome(**assigned_fields() | fields))
     assert (cell.errors, cell.fell_back, cell.failures, cell.recent) == (1, 1, {"connect": 1}, [True])
     assert cell.events == {ERROR: Events(keyed=1, keys=[7])}
 
 
-def test_an_abandoned_exchange_gives_no_duration_and_no_error() -> None:
-    cell, _ = recorded(outcome(499, 0.0, abandoned=True, stages=(Stage.CLIENT_LEFT,), **on()))
+def test_an_abandoned_exchange_counts_no_duration_and_no_error() -> None:
+    cell, _ = recorded(outcome(499, 0.0, abandoned=True, stages=(Stage.CLIENT_LEFT,), **assigned_fields()))
     assert (cell.requests, cell.abandoned, cell.errors, cell.duration.count) == (1, 1, 0, 0)
     assert cell.recent == []
 
 
-def test_limits_that_a_sweep_has_counted_are_not_counted_again() -> None:
+def test_latency_limits_that_a_sweep_has_counted_are_not_counted_again() -> None:
     limits = {"v2": (("p50", 0.1), ("p90", 0.2), ("p99", 0.9))}
-    cell, _ = recorded(outcome(slow=1, early=1, **on(limits=limits)))
+    cell, _ = recorded(outcome(slow=1, early=1, **assigned_fields(limits=limits)))
     assert cell.events == {"p50": Events(early=-1), "p90": Events(unkeyed=1)}
 
 
-def test_a_run_of_usual_exchanges_counts_what_single_outcomes_count() -> None:
-    fields = on()
+def test_usual_exchanges_give_the_same_counts_as_their_outcomes() -> None:
+    fields = assigned_fields()
     assigned: AssignedBackend = fields["assigned"]
     recorder = Recorder()
     recorder.usual(assigned, BEGAN, ENDED, ENDED, None)
     recorder.usual(assigned, BEGAN, 100.25, ENDED, 7)
-    (run,) = recorder.table.cells.values()
-    single, _ = recorded(outcome(first_byte_at=ENDED, **fields), outcome(key=7, **fields))
-    assert run == single
+    (usual,) = recorder.table.cells.values()
+    expected, _ = recorded(outcome(first_byte_at=ENDED, **fields), outcome(key=7, **fields))
+    assert usual == expected
 
 
 # ── observations ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_observation_holds_what_the_answer_said_and_the_join_key() -> None:
-    cell, recorder = recorded(outcome(key=7, said=ANSWER, **on(prediction=SCORE)))
-    (found,) = recorder.take_observations()
-    assert abs(found.at - datetime.now(UTC).timestamp()) < 60
-    assert msgspec.structs.replace(found, at=0.0) == Observation(
+def test_an_observation_has_the_values_of_the_answer_and_the_join_key() -> None:
+    cell, recorder = recorded(outcome(key=7, said=ANSWER, **assigned_fields(prediction=PREDICTION)))
+    (observation,) = recorder.take_observations()
+    assert abs(observation.at - datetime.now(UTC).timestamp()) < 60
+    assert msgspec.structs.replace(observation, at=0.0) == Observation(
         "abc", 0.0, "churn", "v2", "v2", 1, 7, 0.25, "low", ("DE", "pro")
     )
     assert cell.keyed_scores == [(7, bucket_of_score(0.25))]
 
 
-def test_the_answer_of_the_fallback_is_observed_and_its_score_not_counted() -> None:
-    fields = on(prediction=SCORE) | {"fell_back": True, "answered_by": "v1", "stages": (Stage.CONNECT,)}
+def test_a_fallback_answer_is_observed_and_its_score_is_not_counted() -> None:
+    fields = assigned_fields(prediction=PREDICTION) | {
+        "fell_back": True,
+        "answered_by": "v1",
+        "stages": (Stage.CONNECT,),
+    }
     cell, recorder = recorded(outcome(said=ANSWER, **fields))
-    (found,) = recorder.take_observations()
-    assert (found.backend, found.answered_by, cell.scores.count) == ("v2", "v1", 0)
+    (observation,) = recorder.take_observations()
+    assert (observation.backend, observation.answered_by, cell.scores.count) == ("v2", "v1", 0)
 
 
 @pytest.mark.parametrize(
     ("prediction", "said", "reason"),
     [
-        (SCORE, b"[]", "no_score"),
-        (SCORE, None, "body_size"),
+        (PREDICTION, b"[]", "no_score"),
+        (PREDICTION, None, "body_size"),
         (Prediction(label=("class",)), None, "body_size"),
-        (Prediction(label=("class",)), b"[]", ""),  # nothing was said, so nothing is dropped
+        (Prediction(label=("class",)), b"[]", ""),  # no label in the answer, so no drop is counted
         (Prediction(label=("class",)), b'{"class": 99999999999999999999}', ""),
     ],
 )
-def test_an_answer_that_says_nothing_is_no_observation(
+def test_an_answer_without_a_score_or_label_gives_no_observation(
     prediction: Prediction, said: bytes | None, reason: str
 ) -> None:
-    _, recorder = recorded(outcome(said=said, **on(prediction=prediction)))
+    _, recorder = recorded(outcome(said=said, **assigned_fields(prediction=prediction)))
     assert recorder.take_observations() == []
     assert recorder.take().dropped == ({reason: 1} if reason else {})
 
 
 @interpreted
-def test_observations_of_a_route_are_bounded_for_each_report_and_drops_are_counted(
+def test_observations_per_route_and_report_are_limited_and_drops_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(observe, "OBSERVED", 2)
-    one = outcome(said=ANSWER, **on(prediction=SCORE))
+    one = outcome(said=ANSWER, **assigned_fields(prediction=PREDICTION))
     cell, recorder = recorded(*[one] * 5)
     assert cell.scores.count == 5
     assert (len(recorder.take_observations()), recorder.take().dropped) == (2, {"observations": 3})
@@ -144,17 +148,17 @@ def test_observations_of_a_route_are_bounded_for_each_report_and_drops_are_count
     assert (len(recorder.take_observations()), recorder.take().dropped) == (1, {})
 
 
-def test_routes_without_a_prediction_give_no_observations() -> None:
-    _, recorder = recorded(outcome(said=ANSWER, **on()))
+def test_a_route_without_a_prediction_gives_no_observations() -> None:
+    _, recorder = recorded(outcome(said=ANSWER, **assigned_fields()))
     assert (recorder.take_observations(), recorder.take().dropped) == ([], {})
 
 
 # ── the access log ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_line_says_what_the_outcome_says() -> None:
-    made = outcome(502, key=7, stages=(Stage.CONNECT,), bytes_in=5, bytes_out=4, **on())
-    line = json.loads(ENCODE(line_of(made, query=False)))
+def test_a_line_has_the_fields_of_the_outcome() -> None:
+    failed = outcome(502, key=7, stages=(Stage.CONNECT,), bytes_in=5, bytes_out=4, **assigned_fields())
+    line = json.loads(ENCODE(line_of(failed, query=False)))
     assert abs(datetime.fromisoformat(line.pop("time")) - datetime.now(UTC)) < timedelta(minutes=1)
     assert line == {
         "request_id": "abc", "client": "10.0.0.1", "method": "POST", "target": "/predict", "route": "churn",
@@ -164,7 +168,7 @@ def test_a_line_says_what_the_outcome_says() -> None:
     }  # fmt: skip
 
 
-def test_a_line_of_a_request_without_a_backend_names_none() -> None:
+def test_the_line_of_a_request_without_a_backend_has_no_backend() -> None:
     line = line_of(outcome(404, 0.0, stages=(Stage.NO_ROUTE,)), query=True)
     assert (line.target, line.route, line.backend, line.answered_by) == (
         POST.target.decode(),
@@ -184,7 +188,7 @@ def test_a_line_of_a_request_without_a_backend_names_none() -> None:
         (503, (Stage.OVERLOAD,), True),
     ],
 )
-def test_a_failure_is_one_of_a_model_or_of_the_proxy(
+def test_only_failures_of_a_model_or_of_the_proxy_are_failures(
     status: int, stages: tuple[Stage, ...], failed: bool
 ) -> None:
     assert is_failure(status, stages) is failed
@@ -204,16 +208,18 @@ def test_a_failure_is_one_of_a_model_or_of_the_proxy(
         ({"said": b"{}"}, 0, {"pair_decision": 1}),
     ],
 )
-def test_a_pair_needs_a_decision_in_the_champion_s_answer(
+def test_a_pair_needs_a_decision_in_the_answer_of_the_champion(
     fields: dict[str, Any], pairs: int, dropped: dict[str, int]
 ) -> None:
     recorder = Recorder()
-    live = outcome(**on(prediction=Prediction(("p",), decision=0.5)) | {"said": b'{"p": 0.4}'} | fields)
+    live = outcome(
+        **assigned_fields(prediction=Prediction(("p",), decision=0.5)) | {"said": b'{"p": 0.4}'} | fields
+    )
     assert live.route is not None
     comparison = Comparison(recorder, live.route, None, "v2", Mirror("v3", 10_000), 0.0)
     comparison.on_copy(200, b'{"p": 0.6}')
     comparison.on_live(live)
     comparison.join()
-    found = [cell.pairs for cell in recorder.table.cells.values()]
-    assert found == [Pairs(n=1, changed=1, raised=1)] * pairs
+    recorded_pairs = [cell.pairs for cell in recorder.table.cells.values()]
+    assert recorded_pairs == [Pairs(n=1, changed=1, raised=1)] * pairs
     assert recorder.table.dropped == dropped

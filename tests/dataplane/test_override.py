@@ -1,4 +1,4 @@
-"""A tester with a token gets the backend it names; everyone else the one that was drawn."""
+"""A request with a valid override token gets the backend of the token. All other requests get the assigned backend."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from tests.dataplane.wire import get
 SECRET = "correct horse battery staple"
 
 
-def token(backend: str = "v3", of: str = "churn", seconds: float = 86400, secret: str = SECRET) -> bytes:
-    return b"X-Crossfade-Override: " + make_token(secret, of, backend, int(time.time() + seconds)).encode()
+def token(
+    backend: str = "v3", route_name: str = "churn", seconds: float = 86400, secret: str = SECRET
+) -> bytes:
+    return (
+        b"X-Crossfade-Override: "
+        + make_token(secret, route_name, backend, int(time.time() + seconds)).encode()
+    )
 
 
-async def test_a_token_picks_a_backend_and_stays_here(harness: Harness) -> None:
+async def test_a_token_selects_the_backend_and_is_not_forwarded(harness: Harness) -> None:
     harness.backend("v2")
-    preview = harness.backend("v3")
+    tested = harness.backend("v3")
     harness.use(route("v2"), override_secret=SECRET)
     client = await harness.client()
     for fields, backend in (([token()], "v3"), ([], "v2"), ([token()], "v3")):
         await client.send(get(fields=fields))
         answer = await client.answer()
         assert (answer.status, answer.backend) == (200, backend)
-    assert all(request.field("x-crossfade-override") is None for request in preview.requests)
+    assert all(request.field("x-crossfade-override") is None for request in tested.requests)
 
 
-async def test_testers_are_counted_apart_and_mirrored_to_nobody(harness: Harness) -> None:
+async def test_requests_with_a_token_count_in_the_tester_role_and_are_not_mirrored(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v3")
     harness.backend("v4")
@@ -45,10 +50,10 @@ async def test_testers_are_counted_apart_and_mirrored_to_nobody(harness: Harness
 
 
 @pytest.mark.parametrize(
-    ("field", "said"),
+    ("field", "message"),
     [
-        (token(secret="of somebody else"), "signature of the override token"),
-        (token(of="fraud"), "another route"),
+        (token(secret="another secret"), "signature of the override token"),
+        (token(route_name="fraud"), "another route"),
         (token(seconds=-1), "expired"),
         (token("v9"), "an unknown backend"),
         (token() + b", " + token().partition(b": ")[2], "signature of the override token"),
@@ -57,22 +62,22 @@ async def test_testers_are_counted_apart_and_mirrored_to_nobody(harness: Harness
     ],
     ids=range(7),  # tokens tell the time, and all processes that share the tests must call them alike
 )
-async def test_what_is_no_good_token_is_refused_and_says_why(
-    harness: Harness, field: bytes, said: str
+async def test_an_invalid_token_gets_403_with_the_reason(
+    harness: Harness, field: bytes, message: str
 ) -> None:
-    """And the connection goes on."""
+    """The connection stays open for the next request."""
     harness.backend("v2")
     harness.backend("v3")
     harness.use(route("v2"), override_secret=SECRET)
     client = await harness.client()
     await client.send(get(fields=[field]))
     answer = await client.answer()
-    assert (answer.status, answer.error, said in answer.body.decode()) == (403, b"internal/override", True)
+    assert (answer.status, answer.error, message in answer.body.decode()) == (403, b"internal/override", True)
     await client.send(get())
     assert (await client.answer()).backend == "v2"
 
 
-async def test_without_a_secret_tokens_mean_nothing(harness: Harness) -> None:
+async def test_without_a_configured_secret_tokens_are_ignored(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.backend("v3")
     harness.use(route("v2"))

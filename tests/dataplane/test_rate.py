@@ -1,4 +1,4 @@
-"""Rate limits over the wire: 429 says when to come back, and no backend hears or is told of it."""
+"""Rate limits: a refused request gets 429 with Retry-After. It reaches no backend and counts for none."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tests.dataplane.wire import get, post, wait_until
 
 IP = Sticky("client_ip")
 KEY = Sticky("header", "X-Key")
-SLOW = 0.01  # requests a second: none comes back while a test runs
+SLOW = 0.01  # requests per second: no token is added during a test
 
 
 def keyed(key: str) -> bytes:
     return get(fields=[f"X-Key: {key}".encode()])
 
 
-async def test_more_than_the_burst_is_refused(harness: Harness) -> None:
-    backend, copied = harness.backend("v2"), harness.backend("v4")
+async def test_requests_over_the_burst_get_429(harness: Harness) -> None:
+    backend, mirror = harness.backend("v2"), harness.backend("v4")
     harness.use(route("v2", rate=Rate(IP, SLOW, 3), mirrors=mirrored("v4")))
     client = await harness.client()
     answers = []
@@ -34,19 +34,19 @@ async def test_more_than_the_burst_is_refused(harness: Harness) -> None:
     assert 90 < int(refused.field("retry-after") or b"") <= 100
     assert json.loads(refused.body)["detail"] == "The rate limit is exceeded."
     await harness.quiet()
-    assert (len(backend.requests), len(copied.requests)) == (3, 3)
+    assert (len(backend.requests), len(mirror.requests)) == (3, 3)
     cell = await harness.cell("v2")
     assert (cell.requests, cell.errors, cell.codes, cell.failures) == (3, 0, {200: 3}, {})
     assert harness.plane.recorder.table.refused == {"429:rate": 2}
 
 
-async def test_tokens_come_back(harness: Harness) -> None:
+async def test_tokens_are_added_at_the_configured_rate(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(IP, 50, 1)))
     client = await harness.client()
     statuses = []
 
-    async def ask() -> bool:
+    async def is_refilled() -> bool:
         await client.send(get())
         answer = await client.answer()
         statuses.append(answer.status)
@@ -54,12 +54,12 @@ async def test_tokens_come_back(harness: Harness) -> None:
             assert answer.field("retry-after") == b"1"
         return statuses.count(200) == 3 and 429 in statuses
 
-    while not await ask():
+    while not await is_refilled():
         pass
     assert set(statuses) == {200, 429}
 
 
-async def test_each_key_has_its_own(harness: Harness) -> None:
+async def test_each_key_has_its_own_bucket(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(KEY, SLOW, 1)))
     client = await harness.client()
@@ -70,7 +70,7 @@ async def test_each_key_has_its_own(harness: Harness) -> None:
     assert statuses == [200, 200, 429, 429]
 
 
-async def test_without_the_key_clients_go_by_their_address(harness: Harness) -> None:
+async def test_a_request_without_the_key_uses_the_bucket_of_its_client_address(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(KEY, SLOW, 1)), trusted_proxies=("127.0.0.1/32",))
     client = await harness.client()
@@ -84,7 +84,9 @@ async def test_without_the_key_clients_go_by_their_address(harness: Harness) -> 
 
 
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.1/32",)])
-async def test_a_forged_address_gives_no_fresh_bucket(harness: Harness, trusted: tuple[str, ...]) -> None:
+async def test_a_forged_forwarded_address_gives_no_new_bucket(
+    harness: Harness, trusted: tuple[str, ...]
+) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(IP, SLOW, 1)), trusted_proxies=trusted)
     client = await harness.client()
@@ -96,7 +98,7 @@ async def test_a_forged_address_gives_no_fresh_bucket(harness: Harness, trusted:
     assert statuses == [200, 429, 429, 429]
 
 
-async def test_a_key_from_the_body(harness: Harness) -> None:
+async def test_the_key_can_be_a_json_field_of_the_body(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(Sticky("json", "user.id"), SLOW, 1)))
     client = await harness.client()
@@ -107,7 +109,7 @@ async def test_a_key_from_the_body(harness: Harness) -> None:
     assert statuses == [200, 429, 429, 200]
 
 
-async def test_an_upload_is_refused_before_it_is_through(harness: Harness) -> None:
+async def test_an_upload_is_refused_before_it_is_complete(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(IP, SLOW, 1)))
     client = await harness.client()
@@ -119,7 +121,7 @@ async def test_an_upload_is_refused_before_it_is_through(harness: Harness) -> No
     assert await client.rest() == (b"", "closed")
 
 
-async def test_a_reload_keeps_what_was_spent(harness: Harness) -> None:
+async def test_a_reload_keeps_the_used_tokens(harness: Harness) -> None:
     harness.backend("v2")
     client = await harness.client()
     for burst, status in ((2, 200), (2, 200), (2, 429), (3, 200), (3, 429)):
@@ -128,17 +130,17 @@ async def test_a_reload_keeps_what_was_spent(harness: Harness) -> None:
         assert (await client.answer()).status == status
 
 
-async def test_a_flood_is_shed_and_leaves_nothing_behind(harness: Harness) -> None:
-    """Overload: what is too much is refused at once; who keeps to the limit is served all along."""
+async def test_a_flood_of_one_key_is_refused_and_other_keys_are_served(harness: Harness) -> None:
+    """Requests over the limit are refused at once. A client within its limit is served during the flood."""
     harness.backend("v2")
     harness.use(route("v2", rate=Rate(KEY, SLOW, 20)))
     flood = [await harness.client() for _ in range(8)]
     for client in flood:
-        await client.send(keyed("greedy") * 50)
-    modest = await harness.client()
+        await client.send(keyed("flooding") * 50)
+    within_limit = await harness.client()
     for _ in range(20):
-        await modest.send(keyed("modest"))
-        assert (await modest.answer()).status == 200
+        await within_limit.send(keyed("within_limit"))
+        assert (await within_limit.answer()).status == 200
     statuses = [(await client.answer()).status for client in flood for _ in range(50)]
     assert (statuses.count(200), statuses.count(429)) == (20, 380)
     await wait_until(lambda: not harness.plane.active)

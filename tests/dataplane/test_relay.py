@@ -1,4 +1,4 @@
-"""Requests and answers pass byte for byte, however they are framed and however they arrive."""
+"""Requests and answers pass unchanged with each framing, and in pieces of any size."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ REQUESTS = {
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
 @pytest.mark.parametrize("raw, body", ANSWERS.values(), ids=ANSWERS)
-async def test_answers(harness: Harness, raw: bytes, body: bytes, bytewise: bool) -> None:
+async def test_an_answer_passes_unchanged_and_keeps_both_connections(
+    harness: Harness, raw: bytes, body: bytes, bytewise: bool
+) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
 
@@ -52,12 +54,12 @@ async def test_answers(harness: Harness, raw: bytes, body: bytes, bytewise: bool
         assert answer.body == body
         assert client.buffer == b""
     await harness.quiet()
-    assert len(backend.conversations) == 1, "both connections are good for a second exchange"
+    assert len(backend.conversations) == 1, "the second exchange reuses both connections"
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_answer_until_close(harness: Harness, bytewise: bool) -> None:
-    """It reaches the client in chunks, so that its end can be told from a cut."""
+async def test_an_answer_until_close_reaches_the_client_in_chunks(harness: Harness, bytewise: bool) -> None:
+    """With chunks, the client can tell the end of the answer from a cut."""
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
@@ -76,7 +78,9 @@ async def test_answer_until_close(harness: Harness, bytewise: bool) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 768", b"Transfer-Encoding: chunked", b"X-None: 1"])
-async def test_head_answers_have_no_body_and_stay_in_step(harness: Harness, framing: bytes) -> None:
+async def test_an_answer_to_head_has_no_body_and_keeps_the_connection_in_sync(
+    harness: Harness, framing: bytes
+) -> None:
     backend = harness.backend("v2", answering(b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"))
     harness.use(route("v2"))
     client = await harness.client()
@@ -87,18 +91,18 @@ async def test_head_answers_have_no_body_and_stay_in_step(harness: Harness, fram
     assert len(backend.conversations) == 1
 
 
-@pytest.mark.parametrize("delivery", ["whole", "bytewise", "with a request behind it"])
+@pytest.mark.parametrize("delivery", ["whole", "bytewise", "pipelined"])
 @pytest.mark.parametrize("raw, body", REQUESTS.values(), ids=REQUESTS)
-async def test_requests(harness: Harness, raw: bytes, body: bytes, delivery: str) -> None:
+async def test_a_request_passes_unchanged(harness: Harness, raw: bytes, body: bytes, delivery: str) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     if delivery == "bytewise":
         await client.send_bytewise(raw)
     else:
-        await client.send(raw + (get("/next") if "behind" in delivery else b""))
+        await client.send(raw + (get("/next") if delivery == "pipelined" else b""))
     assert (await client.answer()).body == b"v2"
-    if "behind" in delivery:
+    if delivery == "pipelined":
         assert (await client.answer()).body == b"v2"
         assert backend.requests[1].first == b"GET /next HTTP/1.1"
     assert backend.requests[0].first == raw.partition(b"\r\n")[0]
@@ -121,8 +125,10 @@ async def test_pipelined_requests_are_answered_in_order(harness: Harness) -> Non
 
 @pytest.mark.parametrize("empty_lines", [1, 2, 3])
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
-async def test_empty_lines_before_a_request(harness: Harness, empty_lines: int, bytewise: bool) -> None:
-    """They are no request, and it does not matter in which pieces they come (law 11)."""
+async def test_empty_lines_before_a_request_are_skipped(
+    harness: Harness, empty_lines: int, bytewise: bool
+) -> None:
+    """The result does not depend on the pieces in which the lines arrive (law 11)."""
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -131,7 +137,7 @@ async def test_empty_lines_before_a_request(harness: Harness, empty_lines: int, 
     assert (await client.answer()).status == 200
 
 
-async def test_answer_is_the_backends_own_apart_from_our_fields(harness: Harness) -> None:
+async def test_the_proxy_changes_only_its_own_fields_of_an_answer(harness: Harness) -> None:
     head = (
         b"HTTP/1.1 299 Fine by me\r\nDate: now\r\nX-B: 2\r\nX-A: 1\r\nX-B: 1\r\n"
         b"set-cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 2\r\nServer: \xe9\r\n"
@@ -144,7 +150,7 @@ async def test_answer_is_the_backends_own_apart_from_our_fields(harness: Harness
     assert client.received == head + b"x-request-id: mine-1\r\nx-crossfade-backend: v2\r\n\r\nok"
 
 
-async def test_connection_fields_of_the_backend_end_here(harness: Harness) -> None:
+async def test_hop_by_hop_fields_of_an_answer_are_removed(harness: Harness) -> None:
     raw = (
         b"HTTP/1.1 200 OK\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
         b"x-crossfade-backend: other\r\nx-request-id: theirs\r\nContent-Length: 0\r\n\r\n"
@@ -158,7 +164,7 @@ async def test_connection_fields_of_the_backend_end_here(harness: Harness) -> No
     assert (answer.field("x-request-id"), answer.backend) == (b"ours", "v2")
 
 
-async def test_request_as_the_backend_sees_it(harness: Harness) -> None:
+async def test_the_forwarded_request_has_exactly_these_bytes(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -178,7 +184,7 @@ async def test_request_as_the_backend_sees_it(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("sent", [None, b"", b"two words", b"x" * 129])
-async def test_request_id_is_made_where_none_is_well_formed(harness: Harness, sent: bytes | None) -> None:
+async def test_a_missing_or_malformed_request_id_is_replaced(harness: Harness, sent: bytes | None) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -192,7 +198,7 @@ async def test_request_id_is_made_where_none_is_well_formed(harness: Harness, se
     assert re.fullmatch(rb"[0-9a-f]{32}", ids[0] or b"")
 
 
-async def test_trace_is_begun_where_there_is_none(harness: Harness) -> None:
+async def test_a_missing_traceparent_is_added(harness: Harness) -> None:
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -202,8 +208,8 @@ async def test_trace_is_begun_where_there_is_none(harness: Harness) -> None:
     assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", trace)
 
 
-async def test_early_answer_before_the_upload_is_complete(harness: Harness) -> None:
-    """It reaches the client while the upload goes on; neither connection is used again."""
+async def test_an_early_complete_answer_ends_both_connections(harness: Harness) -> None:
+    """The answer reaches the client during the upload. Neither connection is used again."""
 
     async def script(conversation: Conversation) -> None:
         request = await conversation.head()
@@ -221,14 +227,14 @@ async def test_early_answer_before_the_upload_is_complete(harness: Harness) -> N
     assert await client.rest() == (b"", "closed")
     await harness.quiet()
     assert (await harness.cell("v2")).codes == {413: 1}
-    again = await harness.client()
-    await again.send(post(b"x"))
-    assert (await again.answer()).status == 413
+    next_client = await harness.client()
+    await next_client.send(post(b"x"))
+    assert (await next_client.answer()).status == 413
     assert len(backend.conversations) == 2
 
 
-async def test_answer_that_begins_before_the_upload_ends(harness: Harness) -> None:
-    """Both directions stream at once; the whole of both arrives."""
+async def test_an_upload_and_its_answer_stream_at_the_same_time(harness: Harness) -> None:
+    """Both bodies arrive complete."""
 
     async def script(conversation: Conversation) -> None:
         request = await conversation.head()
@@ -254,7 +260,7 @@ async def test_answer_that_begins_before_the_upload_ends(harness: Harness) -> No
     assert await client.rest() == (b"0\r\n\r\n", "closed")
 
 
-async def test_a_connection_that_asks_to_close_is_closed(harness: Harness) -> None:
+async def test_connection_close_ends_the_client_and_the_backend_connection(harness: Harness) -> None:
     backend = harness.backend("v2", closing(ok(b"bye", [b"Connection: close"])))
     harness.use(route("v2"))
     client = await harness.client()
@@ -262,7 +268,7 @@ async def test_a_connection_that_asks_to_close_is_closed(harness: Harness) -> No
     answer = await client.answer()
     assert (answer.body, answer.field("connection")) == (b"bye", b"close")
     assert await client.rest() == (b"", "closed")
-    again = await harness.client()
-    await again.send(get())
-    assert (await again.answer()).body == b"bye"
+    next_client = await harness.client()
+    await next_client.send(get())
+    assert (await next_client.answer()).body == b"bye"
     assert len(backend.conversations) == 2

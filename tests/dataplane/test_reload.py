@@ -1,4 +1,4 @@
-"""A new snapshot, and the end of a worker: no request is lost to either (law 9)."""
+"""Reloads and drains: neither a new snapshot nor the end of a worker loses a request (law 9)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crossfade.routing.ledger import reweigh, salt_of
 from crossfade.routing.snapshot import Mirror
 from tests.dataplane.plane import Harness, endpoint, mirrored, route, settle, sticky
 from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
-from tests.dataplane.wire import Ended, Message, Wire, get, more, ok, post, wait_until
+from tests.dataplane.wire import GUARD, Ended, Message, Wire, get, more, ok, post, wait_until
 
 
 @dataclass
@@ -31,41 +31,43 @@ class Held:
         await each(handler)(conversation)
 
 
-async def ask(harness: Harness, seen: Counter[str], stopping: asyncio.Event, raw: bytes) -> None:
-    """One request after the other, on one connection."""
+async def send_until_stopped(
+    harness: Harness, answers: Counter[str], stopping: asyncio.Event, raw: bytes
+) -> None:
+    """Send one request after the other on one connection, and count the backends."""
     client = await harness.client()
     while not stopping.is_set():
         await client.send(raw)
         answer = await client.answer()
         assert answer.status == 200
         assert answer.body.decode() == answer.backend
-        seen[answer.backend] += 1
+        answers[answer.backend] += 1
 
 
-async def test_reloads_under_load_lose_nothing(harness: Harness) -> None:
-    """Splits, mirrors, backends and endpoints come and go under eight clients that never pause."""
+async def test_reloads_under_load_lose_no_request(harness: Harness) -> None:
+    """Eight clients send without pause while 30 reloads change the split, the mirror and the backends."""
     for name in ("v2", "v3", "v4"):
         harness.backend(name)
-    everyone = dict(harness.specs)
+    all_specs = dict(harness.specs)
     harness.use(route("v2"))
-    seen: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         for n in range(8):
-            tasks.create_task(ask(harness, seen, stopping, post(b"%d" % n)))
+            tasks.create_task(send_until_stopped(harness, answers, stopping, post(b"%d" % n)))
         for n in range(30):
-            harness.specs = {k: v for k, v in everyone.items() if k != ("v3", "v4")[n % 2]}
+            harness.specs = {k: v for k, v in all_specs.items() if k != ("v3", "v4")[n % 2]}
             other = ("v4", "v3")[n % 2]
             harness.use(route({"v2": 10_000 - 300 * n, other: 300 * n}, mirrors=(Mirror(other, 5000),)))
-            await more(seen, 20)
+            await more(answers, 20)
         stopping.set()
-    assert set(seen) == {"v2", "v3", "v4"}
-    cells = [await harness.cell(name) for name in everyone]
-    assert sum(c.requests for c in cells) == seen.total()
+    assert set(answers) == {"v2", "v3", "v4"}
+    cells = [await harness.cell(name) for name in all_specs]
+    assert sum(c.requests for c in cells) == answers.total()
     assert [c.errors for c in cells] == [0, 0, 0]
 
 
-async def test_weights_change_with_the_next_request(harness: Harness) -> None:
+async def test_new_weights_apply_to_the_next_request(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v3")
     before = route({"v2": 10_000, "v3": 0})
@@ -81,14 +83,14 @@ async def test_weights_change_with_the_next_request(harness: Harness) -> None:
     assert versions == {("v2", before.ledger.version), ("v3", after.version)}
 
 
-async def test_requests_end_on_the_backend_they_began_with(harness: Harness) -> None:
-    """Even if the reload removes it; and then its connections close."""
+async def test_a_request_in_flight_ends_at_its_backend_after_the_backend_is_removed(harness: Harness) -> None:
+    """Then the connections of the removed backend close."""
     held = Held()
     old = harness.backend("v2", held)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(post(b"x"))
-    await wait_until(lambda: old.requests, "the backend is asked")
+    await wait_until(lambda: old.requests, "the request is at the backend")
     del harness.specs["v2"]
     harness.backend("v3")
     harness.use(route("v3"))
@@ -134,7 +136,7 @@ async def test_a_removed_endpoint_gets_no_more_requests(harness: Harness) -> Non
     await wait_until(lambda: all(c.ended for c in first.conversations), "its connections close")
 
 
-async def test_connections_outlive_a_reload(harness: Harness) -> None:
+async def test_a_reload_keeps_the_connections_of_unchanged_backends(harness: Harness) -> None:
     backend = harness.backend("v2")
     client = await harness.client()
     for _ in range(3):
@@ -144,24 +146,24 @@ async def test_connections_outlive_a_reload(harness: Harness) -> None:
     assert len(backend.conversations) == 1
 
 
-# ── what a request in the middle of its upload meets ──────────────────────────────────────────────
+# ── a reload during a request ─────────────────────────────────────────────────────────────────────
 
 
-async def half_sent(harness: Harness, body: bytes):
-    """A client with half its request sent, and the other half."""
+async def half_sent_request(harness: Harness, body: bytes):
+    """A client that has sent all but four bytes of its request, and these bytes."""
     client = await harness.client()
     raw = post(body)
     await client.send(raw[:-4])
-    await wait_until(lambda: harness.accepted, "the request begins")
+    await wait_until(lambda: harness.accepted, "the exchange begins")
     await settle()
     return client, raw[-4:]
 
 
-async def test_a_backend_is_removed_while_a_body_is_waited_for(harness: Harness) -> None:
-    """Nothing was decided yet, so the new snapshot decides."""
+async def test_a_request_not_yet_assigned_uses_the_new_snapshot(harness: Harness) -> None:
+    """The key is in the body, so no backend is assigned before the body is complete."""
     harness.backend("v2")
     harness.use(route("v2", sticky=sticky("json", "id")))
-    client, rest = await half_sent(harness, b'{"id": 12345}')
+    client, rest = await half_sent_request(harness, b'{"id": 12345}')
     del harness.specs["v2"]
     harness.backend("v3")
     harness.use(route("v3", sticky=sticky("json", "id")))
@@ -169,13 +171,13 @@ async def test_a_backend_is_removed_while_a_body_is_waited_for(harness: Harness)
     assert (await client.answer()).body == b"v3"
 
 
-async def test_a_fallback_is_removed_while_it_may_be_needed(harness: Harness) -> None:
-    """The request falls back as it would have when it began."""
-    held = asyncio.Event()
+async def test_a_removed_fallback_still_serves_the_requests_in_flight(harness: Harness) -> None:
+    """A request keeps the fallback of the snapshot with which it began."""
+    release = asyncio.Event()
 
     async def failing(conversation: Conversation) -> None:
         await conversation.request()
-        await held.wait()
+        await release.wait()
         conversation.close()
 
     backend = harness.backend("v3", failing)
@@ -183,18 +185,18 @@ async def test_a_fallback_is_removed_while_it_may_be_needed(harness: Harness) ->
     harness.use(route("v3", fallback="v2", pure=True))
     client = await harness.client()
     await client.send(post(b"x"))
-    await wait_until(lambda: backend.requests, "the backend is asked")
+    await wait_until(lambda: backend.requests, "the request is at the backend")
     del harness.specs["v2"]
     harness.use(route("v3"))
-    held.set()
+    release.set()
     assert (await client.answer()).body == b"v2"
 
 
-async def test_a_mirror_is_removed_in_the_middle_of_an_upload(harness: Harness) -> None:
+async def test_the_copy_to_a_mirror_removed_during_the_upload_is_dropped(harness: Harness) -> None:
     harness.backend("v2")
     harness.backend("v4")
     harness.use(route("v2", mirrors=mirrored("v4")))
-    client, rest = await half_sent(harness, b"hello hello")
+    client, rest = await half_sent_request(harness, b"hello hello")
     del harness.specs["v4"]
     harness.use(route("v2"))
     await client.send(rest)
@@ -202,10 +204,10 @@ async def test_a_mirror_is_removed_in_the_middle_of_an_upload(harness: Harness) 
     assert harness.mirrors("v4") == {"dropped_no_endpoint": 1}
 
 
-async def test_a_backend_is_removed_in_the_middle_of_an_upload(harness: Harness) -> None:
+async def test_a_backend_removed_during_an_upload_still_answers_it(harness: Harness) -> None:
     old = harness.backend("v2")
     harness.use(route("v2"))
-    client, rest = await half_sent(harness, b"hello hello")
+    client, rest = await half_sent_request(harness, b"hello hello")
     del harness.specs["v2"]
     harness.backend("v3")
     harness.use(route("v3"))
@@ -217,7 +219,7 @@ async def test_a_backend_is_removed_in_the_middle_of_an_upload(harness: Harness)
 # ── drain ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def draining(harness: Harness, seconds: float = 5.0) -> asyncio.Task[None]:
+async def begin_drain(harness: Harness, seconds: float = 3 * GUARD) -> asyncio.Task[None]:
     task = asyncio.create_task(harness.plane.drain(seconds))
     await wait_until(lambda: harness.plane.draining)
     return task
@@ -229,8 +231,8 @@ async def test_a_drain_lets_requests_finish(harness: Harness) -> None:
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(post(b"x"))
-    await wait_until(lambda: backend.requests, "the backend is asked")
-    drain = await draining(harness)
+    await wait_until(lambda: backend.requests, "the request is at the backend")
+    drain = await begin_drain(harness)
     held.release.set()
     answer = await client.answer()
     assert (answer.body, answer.field("connection")) == (b"v2", b"close")
@@ -242,13 +244,13 @@ async def test_a_drain_lets_requests_finish(harness: Harness) -> None:
 async def test_a_drain_refuses_new_connections(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
-    await (await draining(harness))
+    await (await begin_drain(harness))
     with pytest.raises(ConnectionRefusedError):
         await harness.client()
 
 
-async def test_whoever_waits_at_the_door_is_let_in(harness: Harness) -> None:
-    """The kernel has accepted them already, and would reset them."""
+async def test_a_drain_serves_the_connections_in_the_accept_queue(harness: Harness) -> None:
+    """The kernel has accepted these connections. It would reset them when the listening socket closes."""
     harness.backend("v2")
     harness.use(route("v2"))
     clients = []
@@ -257,49 +259,47 @@ async def test_whoever_waits_at_the_door_is_let_in(harness: Harness) -> None:
         sock.sendall(get())
         clients.append(Wire(sock))
     harness.wires += clients
-    drain = asyncio.create_task(harness.plane.drain(5))
+    drain = asyncio.create_task(harness.plane.drain(3 * GUARD))
     for client in clients:
         answer = await client.answer()
         assert (answer.status, answer.field("connection")) == (200, b"close")
     await drain
 
 
-async def test_whoever_says_nothing_does_not_hold_up_a_drain(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither one let in last, nor one in the middle of a head; the head gets its 408."""
+async def test_silent_clients_do_not_delay_a_drain(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that has sent part of a head gets 408. A client accepted last that sends nothing is closed."""
     monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
     monkeypatch.setattr("crossfade.dataplane.listener.DRAIN_IDLE", 0.05)
     harness.backend("v2")
     harness.use(route("v2"))
-    dripping = await harness.client()
-    await dripping.send(b"GET / HT")
+    incomplete = await harness.client()
+    await incomplete.send(b"GET / HT")
     await wait_until(lambda: any(c.buffer for c in harness.plane.clients))
     late = Wire(socket.create_connection(("127.0.0.1", harness.port)))
     harness.wires.append(late)
-    drain = await draining(harness, 60)
-    assert (await dripping.answer()).status == 408
-    dripping.close()
+    drain = await begin_drain(harness, 60)
+    assert (await incomplete.answer()).status == 408
+    incomplete.close()
     assert await late.rest() == (b"", "closed")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GUARD):
         await drain
 
 
-async def test_an_idle_client_may_send_a_last_request(harness: Harness) -> None:
-    """It could not know; the answer says that it is the last one."""
+async def test_an_idle_client_may_send_one_more_request_during_a_drain(harness: Harness) -> None:
+    """The client does not know of the drain. The answer has `Connection: close`."""
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get())
     await client.answer()
-    drain = await draining(harness)
+    drain = await begin_drain(harness)
     await client.send(get())
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (200, b"close")
     await drain
 
 
-async def test_an_idle_client_does_not_hold_up_a_drain(
+async def test_an_idle_client_does_not_delay_a_drain(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
@@ -308,22 +308,22 @@ async def test_an_idle_client_does_not_hold_up_a_drain(
     client = await harness.client()
     await client.send(get())
     await client.answer()
-    async with asyncio.timeout(5):
-        await (await draining(harness, 60))
+    async with asyncio.timeout(GUARD):
+        await (await begin_drain(harness, 60))
     assert await client.rest() == (b"", "closed")
 
 
-async def test_a_client_whose_answer_began_before_does_not_hold_up_a_drain(
+async def test_a_client_whose_answer_began_before_the_drain_does_not_delay_it(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its head could not say that it is the last one, and its end comes after the idle ones were sent home."""
+    """The head of its answer has no `Connection: close`. The answer ends after the idle clients are closed."""
     monkeypatch.setattr("crossfade.dataplane.downstream.DRAIN_IDLE", 0.05)
-    finishing = asyncio.Event()
+    release = asyncio.Event()
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
         await conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
-        await finishing.wait()
+        await release.wait()
         await conversation.send(b"cd")
 
     harness.backend("v2", script)
@@ -332,22 +332,24 @@ async def test_a_client_whose_answer_began_before_does_not_hold_up_a_drain(
     idle = await harness.client()
     await client.send(get())
     head = await client.head()
-    drain = await draining(harness, 60)
+    drain = await begin_drain(harness, 60)
     await idle.rest()
-    finishing.set()
+    release.set()
     await client.body(head)
     assert head.body == b"abcd"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(GUARD):
         await drain
 
 
-async def test_a_drain_ends_in_time(harness: Harness) -> None:
-    """What is not finished by then is cut, and is nobody's fault."""
+async def test_a_drain_cuts_exchanges_at_its_deadline(harness: Harness) -> None:
+    """A cut exchange counts as abandoned, not as an error of the backend."""
     backend = harness.backend("v2", silent)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: backend.conversations and backend.conversations[0].received, "it is asked")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].received, "the request is at the backend"
+    )
     await harness.plane.drain(0.1)
     with pytest.raises(Ended):
         await client.answer()
@@ -356,15 +358,15 @@ async def test_a_drain_ends_in_time(harness: Harness) -> None:
     await backend.conversations[0].over()
 
 
-async def test_pipelined_requests_are_answered_in_a_drain(harness: Harness) -> None:
-    """Up to the one whose answer says that it is the last; what came behind it was never begun."""
+async def test_a_drain_answers_the_pipelined_request_in_flight_and_no_later_one(harness: Harness) -> None:
+    """The answer has `Connection: close`. The requests after it never begin."""
     held = Held()
     backend: ScriptedBackend = harness.backend("v2", held)
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get() * 3)
-    await wait_until(lambda: backend.requests, "the backend is asked")
-    drain = await draining(harness)
+    await wait_until(lambda: backend.requests, "the request is at the backend")
+    drain = await begin_drain(harness)
     held.release.set()
     assert (await client.answer()).field("connection") == b"close"
     assert await client.rest() == (b"", "closed")
@@ -373,13 +375,13 @@ async def test_pipelined_requests_are_answered_in_a_drain(harness: Harness) -> N
     assert len(harness.accepted) == 1
 
 
-async def test_an_error_in_a_drain_closes_as_well(harness: Harness) -> None:
+async def test_an_error_answer_during_a_drain_closes_the_connection(harness: Harness) -> None:
     harness.refusing("v2")
     harness.backend("v3", naming)
     harness.use(route("v2"))
     client = await harness.client()
     await wait_until(lambda: harness.plane.clients)
-    drain = await draining(harness)
+    drain = await begin_drain(harness)
     await client.send(get())
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (502, b"close")

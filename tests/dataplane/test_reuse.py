@@ -1,4 +1,4 @@
-"""A connection is used again only if nothing is owed on it either way: an answer goes to whom it is due."""
+"""A backend connection is reused only if no request or answer byte is outstanding, so no client gets another client's answer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.scripted import Conversation, answering, each
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
 
-STRAY = ok(b"somebody else's")
+STRAY = ok(b"stray answer")
 
 SURPLUS = {
-    "behind a length": ok(b"ok") + STRAY,
-    "behind chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"ok") + STRAY,
-    "behind no content": b"HTTP/1.1 204 No Content\r\n\r\n" + STRAY,
-    "behind not modified": b"HTTP/1.1 304 Not Modified\r\n\r\nbody",
+    "after a length": ok(b"ok") + STRAY,
+    "after chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"ok") + STRAY,
+    "after no content": b"HTTP/1.1 204 No Content\r\n\r\n" + STRAY,
+    "after not modified": b"HTTP/1.1 304 Not Modified\r\n\r\nbody",
     "one byte": ok(b"ok") + b"\n",
 }
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])
 @pytest.mark.parametrize("raw", SURPLUS.values(), ids=SURPLUS)
-async def test_surplus_bytes_go_to_nobody(harness: Harness, raw: bytes, bytewise: bool) -> None:
+async def test_bytes_after_an_answer_reach_no_client_and_end_the_connection(
+    harness: Harness, raw: bytes, bytewise: bool
+) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await (conversation.send_bytewise(raw) if bytewise else conversation.send(raw))
 
@@ -41,7 +43,7 @@ async def test_surplus_bytes_go_to_nobody(harness: Harness, raw: bytes, bytewise
     assert len(backend.conversations) == 2
 
 
-async def test_a_body_behind_a_head_answer_goes_to_nobody(harness: Harness) -> None:
+async def test_the_body_of_an_answer_to_head_reaches_no_client(harness: Harness) -> None:
     backend = harness.backend("v2", answering(ok(b"body of a HEAD")))
     harness.use(route("v2"))
     client = await harness.client()
@@ -52,7 +54,7 @@ async def test_a_body_behind_a_head_answer_goes_to_nobody(harness: Harness) -> N
     assert len(backend.conversations) == 2
 
 
-async def test_unsolicited_bytes_on_an_idle_connection_end_it(harness: Harness) -> None:
+async def test_unsolicited_bytes_end_an_idle_connection(harness: Harness) -> None:
     async def handler(conversation: Conversation, request: Message) -> None:
         await conversation.send(ok(b"ok"))
         await settle()
@@ -68,8 +70,8 @@ async def test_unsolicited_bytes_on_an_idle_connection_end_it(harness: Harness) 
     assert (await harness.cell("v2")).errors == 0
 
 
-async def test_a_connection_that_the_backend_closed_is_not_used(harness: Harness) -> None:
-    """Even a POST that must not be repeated meets no dead connection."""
+async def test_a_connection_closed_by_the_backend_is_not_reused(harness: Harness) -> None:
+    """A POST that must not be repeated never fails on a closed connection."""
 
     async def script(conversation: Conversation) -> None:
         await conversation.request()
@@ -83,12 +85,12 @@ async def test_a_connection_that_the_backend_closed_is_not_used(harness: Harness
     for n in range(20):
         await client.send(post(b"x"))
         assert (await client.answer()).status == 200
-        await wait_until(lambda: not endpoint.idle, "its end is noticed")
+        await wait_until(lambda: not endpoint.idle, "the end of the connection is detected")
         assert len(backend.conversations) == n + 1
 
 
-async def test_a_connection_whose_end_is_only_about_to_be_told_is_not_used(harness: Harness) -> None:
-    """Between the end of a connection and the news of it lies a turn of the event loop."""
+async def test_a_closing_connection_is_not_reused_before_its_end_is_reported(harness: Harness) -> None:
+    """The event loop calls `connection_lost` one iteration after the transport is closed."""
     harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
@@ -108,8 +110,8 @@ LAST = {
 
 
 @pytest.mark.parametrize("raw", LAST.values(), ids=LAST)
-async def test_a_connection_that_is_to_be_closed_is_not_used_again(harness: Harness, raw: bytes) -> None:
-    """Even if the backend does not close it."""
+async def test_a_backend_connection_that_is_not_persistent_is_closed(harness: Harness, raw: bytes) -> None:
+    """The proxy closes the connection; the backend does not."""
     backend = harness.backend("v2", answering(raw))
     harness.use(route("v2"))
     client = await harness.client()
@@ -120,8 +122,8 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(harness: Harn
     assert len(backend.conversations) == 2
 
 
-async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(harness: Harness) -> None:
-    """The upload is complete for the client, but part of it still waits here to be sent on."""
+async def test_a_connection_with_an_unsent_part_of_the_upload_is_not_reused(harness: Harness) -> None:
+    """The backend answers before it reads the upload, and the proxy has stopped reading from the client."""
     size = 8 * 1024 * 1024
 
     async def script(conversation: Conversation) -> None:
@@ -134,20 +136,23 @@ async def test_an_answer_before_its_request_was_read_leaves_a_dirty_connection(h
     backend = harness.backend("v2", script, receive_buffer=16 * 1024)
     harness.use(route("v2", inspect_limit=size))
     client = await harness.client()
-    pouring = asyncio.create_task(client.pour(post(b"x" * size)))
-    await wait_until(lambda: harness.accepted and not harness.accepted[0].client.reading, "it is stopped")
+    uploading = asyncio.create_task(client.pour(post(b"x" * size)))
+    await wait_until(
+        lambda: harness.accepted and not harness.accepted[0].client.reading,
+        "the proxy stops reading from the client",
+    )
     uploaded.set()
     answer = await client.answer()
     assert (answer.body, answer.field("connection")) == (b"early", b"close")
-    pouring.cancel()
-    other = await harness.client()
-    await other.send(post(b"y"))
-    assert (await other.answer()).body == b"early"
+    uploading.cancel()
+    next_client = await harness.client()
+    await next_client.send(post(b"y"))
+    assert (await next_client.answer()).body == b"early"
     assert len(backend.conversations) == 2
 
 
-async def test_an_answer_while_the_end_of_the_request_waits_here(harness: Harness) -> None:
-    """The client has sent all of it, this proxy has not: nothing may be sent behind it."""
+async def test_a_connection_with_unsent_bytes_in_its_write_buffer_is_not_reused(harness: Harness) -> None:
+    """The client has sent the whole request; the proxy has not yet forwarded all of it."""
     size = 6 * 1024 * 1024
 
     async def script(conversation: Conversation) -> None:
@@ -161,13 +166,17 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(harness: Harnes
     backend = harness.backend("v2", script, receive_buffer=16 * 1024)
     harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
     client = await harness.client()
-    pouring = asyncio.create_task(client.pour(post(b"x" * size)))
-    await wait_until(lambda: harness.accepted and harness.accepted[0].request_done, "the upload is here")
+    uploading = asyncio.create_task(client.pour(post(b"x" * size)))
+    await wait_until(
+        lambda: harness.accepted and harness.accepted[0].request_done, "the upload is complete at the proxy"
+    )
     (exchange,) = harness.accepted
-    await wait_until(lambda: backend.conversations and backend.conversations[0].requests, "it goes out")
+    await wait_until(
+        lambda: backend.conversations and backend.conversations[0].requests, "the head is at the backend"
+    )
     assert exchange.upstream is not None
     assert exchange.upstream.transport.get_write_buffer_size() > 0
-    await pouring
+    await uploading
     complete.set()
     assert (await client.answer()).body == b"early"
     await client.send(post(b"y"))
@@ -175,10 +184,10 @@ async def test_an_answer_while_the_end_of_the_request_waits_here(harness: Harnes
     assert len(backend.conversations) == 2
     answered.set()
     await backend.conversations[0].over()
-    assert len(backend.conversations[0].received) < size, "nor is the rest sent to nobody's use"
+    assert len(backend.conversations[0].received) < size, "the rest of the upload is not sent"
 
 
-async def test_idle_connections_are_closed_after_a_while(
+async def test_an_idle_connection_is_closed_after_the_idle_limit(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crossfade.dataplane.listener.IDLE_LIMIT", 0.1)
@@ -194,29 +203,29 @@ async def test_idle_connections_are_closed_after_a_while(
 
 
 @pytest.mark.parametrize(("idle", "kept"), [(3.0, True), (4.4, False)])
-async def test_an_idle_connection_is_closed_before_uvicorn_would(
+async def test_an_idle_connection_is_closed_before_uvicorn_closes_it(
     harness: Harness, idle: float, kept: bool
 ) -> None:
-    """uvicorn does after 5 s. A look is had each half second: one idle for 4.4 s must be gone at the next."""
+    """uvicorn closes after 5 s. The proxy checks each 0.5 s, so 4.4 s idle must be closed at the next check."""
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get())
     await client.answer()
     (endpoint,) = harness.plane.backends["v2"].endpoints.values()
-    await wait_until(lambda: endpoint.idle, "it is pooled")
-    looks = harness.plane.sweeps // CLIENT_SWEEPS
-    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > looks, "a look has just been had")
+    await wait_until(lambda: endpoint.idle, "the connection is pooled")
+    checks = harness.plane.sweeps // CLIENT_SWEEPS
+    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > checks, "a check has just been done")
     endpoint.idle[0].idle_since = harness.plane.now - idle
-    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > looks + 1, "another look")
+    await wait_until(lambda: harness.plane.sweeps // CLIENT_SWEEPS > checks + 1, "the next check is done")
     assert len(endpoint.idle) == kept
     await client.send(get())
     await client.answer()
     assert len(backend.conversations) == (1 if kept else 2)
 
 
-async def test_a_connection_that_was_never_used_may_be_stale(harness: Harness) -> None:
-    """Opened for a client that has left, pooled, closed by the backend when used at last: as any reused one."""
+async def test_a_stale_connection_that_was_never_used_is_replaced(harness: Harness) -> None:
+    """Its client left before it was open. The backend closes it on the first request, as with a reused connection."""
 
     async def script(conversation: Conversation) -> None:
         if conversation.number == 0:
@@ -227,12 +236,12 @@ async def test_a_connection_that_was_never_used_may_be_stale(harness: Harness) -
 
     backend = harness.backend("v2", script)
     harness.use(route("v2"))
-    leaver = await harness.client()
-    await leaver.send(get())
+    leaving_client = await harness.client()
+    await leaving_client.send(get())
     await at_once(lambda: harness.plane.tasks)
     next(iter(harness.plane.clients)).abort()
     (endpoint,) = harness.plane.backends["v2"].endpoints.values()
-    await wait_until(lambda: endpoint.idle, "it is pooled")
+    await wait_until(lambda: endpoint.idle, "the connection is pooled")
     assert backend.requests == []
     client = await harness.client()
     await client.send(get())
