@@ -1,7 +1,7 @@
-"""The client's side of an exchange: what an exchange may say to its client. Downstream says it in HTTP/1.
+"""The interface of a client's connection, as an exchange uses it. `Downstream` implements it for HTTP/1.
 
-Rule: an exchange gives meaning (this head, this part of the body, this refusal), and whoever implements
-this spells the bytes: fields of the hop, framing, whether the connection goes on.
+Rule: an exchange passes values (a head, a part of the body, a refusal). The implementation writes the
+bytes: hop-by-hop fields, framing, and whether the connection stays open.
 """
 
 from __future__ import annotations
@@ -15,57 +15,57 @@ from crossfade.http1.head import ResponseHead
 class Client(Flow):
     peer: bytes
     forwarded_lines: bytes
-    buffer: bytes  # what the client sent behind its request
+    buffer: bytes  # bytes received after the request
     writable: bool
     half_closed: bool
     deadline: float
 
-    # ── what an exchange says ─────────────────────────────────────────────────────────────────
+    # ── for an exchange ─────────────────────────────────────────────────────────────────
 
     def answer_continue(self) -> None:
-        """The client waits for this before it sends the body."""
+        """100 Continue: the client waits for it before it sends the body."""
         raise NotImplementedError
 
     def answer_interim(self, head: ResponseHead) -> None:
-        """A backend's 1xx, for clients that know them."""
+        """A backend's 1xx answer; HTTP/1.0 clients do not get it."""
         raise NotImplementedError
 
     def answer(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """The answer's head, and as much of its body as came along."""
+        """The answer's head, and the part of its body that was received with it."""
         raise NotImplementedError
 
     def answer_body(self, data: bytes, done: bool) -> None:
         raise NotImplementedError
 
     def answer_trailers(self, trailers: bytes) -> None:
-        """They end the answer, in the place of `done`."""
+        """They end the answer; `answer_body` was not called with `done`."""
         raise NotImplementedError
 
     def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
-        """An answer of the proxy's own."""
+        """An answer that the proxy itself makes."""
         raise NotImplementedError
 
     def refuse(self, refusal: RequestRefused) -> None:
-        """End the exchange, with an answer of the proxy's own if none has begun."""
+        """End the exchange, with an answer of the proxy if none has begun."""
         raise NotImplementedError
 
     def cut(self) -> None:
-        """End an answer that is not whole so that it cannot look complete (law 8)."""
+        """End a truncated answer so that it cannot look complete (law 8)."""
         raise NotImplementedError
 
     def expect_no_other_request(self) -> None:
-        """What the client sends behind this request is never read as another one."""
+        """Bytes after this request are never read as another request."""
         raise NotImplementedError
 
     def become_tunnel(self, head: ResponseHead, protocol: bytes) -> bytes:
-        """The client is to speak this protocol behind the bytes returned, and the connection outlives the exchange."""
+        """Returns the bytes of the 101 answer. After them both sides speak `protocol`; the connection outlives the exchange."""
         raise NotImplementedError
 
     def on_end(self, exchange: Owner) -> None:
-        """The exchange has ended, whether or not it is still this connection's."""
+        """The exchange has ended. It may no longer be the exchange of this connection."""
         raise NotImplementedError
 
-    # ── what the listener asks of a connection ────────────────────────────────────────────────
+    # ── for the listener ────────────────────────────────────────────────
 
     def on_deadline(self) -> None:
         raise NotImplementedError
@@ -74,5 +74,5 @@ class Client(Flow):
         raise NotImplementedError
 
     def is_idle(self) -> bool:
-        """Whether no request of its is under way."""
+        """Whether no request is in progress."""
         raise NotImplementedError

@@ -1,8 +1,9 @@
-"""What is in flight to a challenger that was taken back, and is not to go on for ever (`cut_after`).
+"""Ends exchanges with an aborted challenger that are still in flight after `cut_after`.
 
-Rule: the snapshot that takes the traffic away names the backend and the time. Who began before it and
-is still there by then is cut: an answer half sent ends the connection, so that it cannot look
-complete (law 8); one not begun comes from the fallback where the route allows it. Nobody is blamed.
+Rule: the snapshot that removes the traffic names the backend and the time. Exchanges that began before
+that snapshot and are still in flight at that time are cut. A partly sent answer ends the connection, so
+that it cannot look complete (law 8). An answer that has not begun comes from the fallback where the route
+allows it. No backend is blamed.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ if TYPE_CHECKING:
 
 
 def schedule_cuts(plane: Plane, snapshot: Snapshot) -> None:
-    """For each backend that the snapshot says to cut; nothing where nothing is in flight to it."""
+    """For each backend that the snapshot cuts and that has exchanges in flight."""
     for route in snapshot.routes:
         for cut in route.cuts:
-            doomed = [x for x in plane.active if is_of(x, route.name, cut.backend, route.ledger.version)]
-            tunnels = [
-                t for t in plane.tunnels if is_of(t.exchange, route.name, cut.backend, route.ledger.version)
+            exchanges = [
+                x for x in plane.active if _belongs_to(x, route.name, cut.backend, route.ledger.version)
             ]
-            if doomed or tunnels:
-                plane.loop.call_later(cut.after, end, doomed, tunnels, cut.backend)
+            tunnels = [
+                t
+                for t in plane.tunnels
+                if _belongs_to(t.exchange, route.name, cut.backend, route.ledger.version)
+            ]
+            if exchanges or tunnels:
+                plane.loop.call_later(cut.after, _cut, exchanges, tunnels, cut.backend)
 
 
-def is_of(exchange: ExchangeState, route: str, backend: str, version: int) -> bool:
+def _belongs_to(exchange: ExchangeState, route: str, backend: str, version: int) -> bool:
     return (
         exchange.assigned is not None
         and exchange.assigned.cell[:2] == (route, backend)
@@ -39,9 +44,11 @@ def is_of(exchange: ExchangeState, route: str, backend: str, version: int) -> bo
     )
 
 
-def end(doomed: Iterable[ExchangeState], tunnels: Iterable[Tunnel], backend: str) -> None:
-    for exchange in doomed:
-        if not exchange.ended and exchange.answering.spec.name == backend:  # the fallback may go on
+def _cut(exchanges: Iterable[ExchangeState], tunnels: Iterable[Tunnel], backend: str) -> None:
+    for exchange in exchanges:
+        if (
+            not exchange.ended and exchange.answering.spec.name == backend
+        ):  # an answer of the fallback continues
             exchange.on_upstream_failed(Stage.CUT)
     for tunnel in tunnels:
         if not tunnel.ended and tunnel.exchange.answering.spec.name == backend:

@@ -338,14 +338,14 @@ class Downstream(Client):
         """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        question = None
+        probe = None
         if self.reader is None and self.transport.can_write_eof():
-            question = half_close.question(self.exchange, self.recode)
-        if question is None:
+            probe = half_close.probe_bytes(self.exchange, self.recode)
+        if probe is None:
             self.abort()
             return False
-        if question:
-            self.transport.write(question)
+        if probe:
+            self.transport.write(probe)
         self.half_closed = True
         if self.exchange is None and self.writable:
             self.read_pipelined()

@@ -1,4 +1,4 @@
-"""What both sides of a relay have in common: a transport that can be stopped and resumed (back-pressure)."""
+"""A connection whose reading can be paused and resumed (back-pressure): the base of both sides of a relay."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import contextlib
 import socket
 import struct
 
-RESET = struct.pack("ii", 1, 0)  # SO_LINGER of no seconds: closing sends RST
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
 class Flow:
-    """`reading`: whether the peer's bytes are taken in; while not, the peer's own sends come to a halt.
+    """`reading`: whether the proxy reads from the peer.
 
-    An asyncio.Protocol in all but its base: event loops ask for the methods alone, and classes that are
-    compiled can have no base that is not.
+    It has the methods of asyncio.Protocol and not that base class: event loops need only the methods, and a
+    compiled class cannot have a base that is not compiled.
     """
 
     transport: asyncio.Transport
@@ -33,7 +33,7 @@ class Flow:
                 self.transport.pause_reading()
 
     def abort(self) -> None:
-        """A reset: a peer that reads to the end of the connection must not take half of something for whole."""
+        """Reset the connection: a peer that reads until the end must not take a truncated message for a complete one."""
         sock = self.transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -43,7 +43,7 @@ class Flow:
         raise NotImplementedError
 
     def eof_received(self) -> bool:
-        """Whether the connection stays open the other way."""
+        """Returns whether the other direction stays open."""
         raise NotImplementedError
 
     def pause_writing(self) -> None:

@@ -1,8 +1,8 @@
-"""What a body says, for routes that ask something of it, and whether there is too much of it.
+"""Reads request bodies for routes that need a JSON field of them, and checks their size.
 
-Rule: what cannot be read says nothing. Such a request has no JSON fields: conditions on them do not
-hold, sticky keys and rate keys from them are not there. It is a model's business to complain about
-a body, not the proxy's; but each one not read is counted, with the reason.
+Rule: a body that cannot be read has no JSON fields. Conditions on them do not match; sticky keys and rate
+keys from them are absent. The proxy does not refuse such a body: that is the model's decision. Each body
+that was not read is counted with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def content_of(exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> tuple[Any, str]:
-    """The decoded body, whether it came in one piece or in many; None if it cannot be read, and why."""
+    """The decoded body and "", or None and the reason why it was not read."""
     if not exchange.request_done or exchange.kept > inspect_limit(candidates):
         return None, "too_large"
     if not exchange.kept:
@@ -32,12 +32,12 @@ def content_of(exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> 
 
 
 def inspect_limit(candidates: Sequence[CompiledRoute]) -> int:
-    """In bytes. A body is read once for all routes that ask something of it, up to the largest of their limits."""
+    """In bytes: the largest limit of the candidates that need the body. It is decoded once for all of them."""
     return max([route.inspect_limit for route in candidates if route.needs_body])
 
 
 def check_size(exchange: ExchangeState, route: CompiledRoute) -> None:
-    """By the length it states, or what is here of it. Raises RequestRefused."""
+    """Checks the stated length and the bytes received. Raises RequestRefused."""
     limit = route.body_limit
     if limit is not None and max(exchange.kept, exchange.head.length) > limit:
         raise RequestRefused(Stage.LIMIT)

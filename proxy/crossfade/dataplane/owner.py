@@ -1,4 +1,4 @@
-"""Who sent the request that is now on a connection to a backend: an exchange, or a mirrored copy."""
+"""The owner of a connection to a backend: the exchange or the mirrored copy whose request is on it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from crossfade.http1.head import RequestHead, ResponseHead
 
 
 class Owner:
-    """What a connection to a backend reads of a request to send it, and whom it tells of the answer."""
+    """The connection reads the request from these fields and reports the answer to these methods."""
 
     head: RequestHead
     request_id: bytes
     trace_id: bytes
-    forwarded_lines: bytes  # who the client is, as fields for the backend
+    forwarded_lines: bytes  # X-Forwarded-* and Forwarded, for the backend
     request_done: bool
-    trailers: bytes  # the request's field lines behind its body, once that is whole
-    answer_trailers: bytes  # set before the call that says that the body is done
+    trailers: bytes  # of the request; set once its body is complete
+    answer_trailers: bytes  # set before the call of `on_response_body` with `done`
     __slots__ = tuple(__annotations__)
 
     def on_interim(self, head: ResponseHead) -> None:
@@ -23,7 +23,7 @@ class Owner:
         raise NotImplementedError
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
-        """A 101; False where nobody asked for it."""
+        """A 101 answer. Returns False where no upgrade was requested."""
         raise NotImplementedError
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:

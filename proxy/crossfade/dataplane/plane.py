@@ -1,6 +1,7 @@
-"""What a worker serves from, and what its exchanges share: read by each of them, changed by the listener.
+"""The state of a worker that all its exchanges share: snapshot, backends, budgets, mirrors.
 
-Rule: nothing here knows of connections being read, or of an exchange's steps; those know this.
+Rule: exchanges read it, the listener changes it. It depends neither on how connections are read nor on
+the steps of an exchange.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Plane(Runtime):
         self.keep_alive = 0.0
 
     def charge(self, limit: RateLimit, exchange: ExchangeState, content: Any) -> None:
-        """One request against its key's rate. Raises RequestRefused."""
+        """Count the request against its key's rate limit. Raises RequestRefused when the limit is reached."""
         key = limit.key(exchange.head, content, exchange.client.peer)
         wait = self.rates.charge(limit, key, exchange.started)
         if wait:

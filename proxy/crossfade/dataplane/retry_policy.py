@@ -1,8 +1,8 @@
-"""May a request be sent once more? To the same backend, or to the one that answers in its place.
+"""Whether a request may be sent once more: to the same backend (retry), or to the fallback.
 
-Rule: what a backend may have acted on is repeated only where HTTP or the operator says that it may
-be, where the whole body is still at hand, and where the budget has room: repeats are to bridge a
-failure, never to multiply it (design section 4).
+Rule: a request that a backend may have acted on is sent again only if HTTP or the operator allows it,
+the whole body is still in memory, and the budget has room. The budget keeps retries from multiplying an
+outage (design section 4).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from crossfade.errors import UNSENT, Failure, Fallback, Stage
 if TYPE_CHECKING:
     from crossfade.dataplane.state import ExchangeState
 
-FLOOR = 10  # repeats always allowed at a time, whatever the budget (linkerd: 10 a second)
+FLOOR = 10  # retries and fallbacks that are always allowed at a time (linkerd: 10 a second)
 SAFE_METHODS = frozenset({b"GET", b"HEAD", b"OPTIONS"})  # RFC 9110 section 9.2.1
 
 
 class RetryBudget:
-    """Places for repeats: a share of the active requests, so that they cannot multiply an outage."""
+    """How many requests may be on a retry or fallback at a time: a share of the active requests."""
 
     def __init__(self, active: Sized) -> None:
         self.active = active
@@ -37,23 +37,23 @@ class RetryBudget:
 
 
 def may_retry(exchange: ExchangeState, failure: Failure, budget: RetryBudget) -> bool:
-    """Once more on the same backend, over another connection or at another endpoint."""
+    """Whether the same backend may get it again, over another connection or at another endpoint."""
     if not failure.retries_endpoint or not exchange.replayable:
         return False
     spec = exchange.route.spec
     if exchange.attempts >= spec.retry_attempts:
         return False
-    # Its failure may just have had the endpoint ejected, so the number left says nothing.
+    # This failure may have ejected the endpoint, so the number of available endpoints is not enough to know.
     elsewhere = any(other is not exchange.endpoint for other in exchange.answering.available)
     if failure.stage in UNSENT:
         return elsewhere
-    if failure.stage is Stage.RESET and not elsewhere:  # a fresh connection has just told how it is there
+    if failure.stage is Stage.RESET and not elsewhere:  # this was a fresh connection to the only endpoint
         return False
     return (spec.pure or exchange.head.method in SAFE_METHODS) and take_budget(exchange, budget)
 
 
 def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RetryBudget) -> bool:
-    """Once, before the first byte of an answer, and not from the fallback to itself."""
+    """Whether the fallback may answer: once, before the first byte, and not in place of itself."""
     if failure.fallback is Fallback.NEVER or exchange.fell_back or not exchange.replayable:
         return False
     if exchange.fallback in (None, exchange.answering):
@@ -62,7 +62,7 @@ def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RetryBudget
 
 
 def take_budget(exchange: ExchangeState, budget: RetryBudget) -> bool:
-    """A place in the budget for work that a backend may have done once already."""
+    """Take a place in the budget, once for each exchange. Returns whether it has one."""
     if not exchange.holds_budget:
         exchange.holds_budget = budget.take(exchange.route.spec.retry_budget)
     return exchange.holds_budget

@@ -1,4 +1,4 @@
-"""What everything in a worker may ask for: the loop, the time, ids, and tasks that are kept."""
+"""The services of a worker: event loop, time, request ids, and tasks with a strong reference."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LAST_DIGITS = [b"%03x" % n for n in range(4096)]
 
 
 def block_of_ids(prefix: bytes, number: int) -> Iterator[bytes]:
-    """Ids with all but their last digits in common: to spell each by itself takes three times as long."""
+    """4 096 ids with a common beginning: formatting each alone takes three times as long."""
     return map((b"%b%013x" % (prefix, number)).__add__, LAST_DIGITS)
 
 
 class Runtime:
-    """`now` is when deadlines were last swept; `hurrying`: draining, and somebody waits for the end of it."""
+    """`now`: time of the last sweep of deadlines. `hurrying`: a drain with a time limit is in progress."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -33,7 +33,7 @@ class Runtime:
         return next(self.ids)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a slow path; the set keeps it from being collected half-way."""
+        """Run a slow path. The set holds a reference, so that the task is not garbage-collected."""
         task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -1,4 +1,4 @@
-"""What is known of one exchange at any time; what happens to it stands in `exchange`."""
+"""The data of one exchange. Its steps are in `exchange`."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ NEVER: Final = float("inf")
 
 
 class ExchangeState(Owner):
-    """Slots, set in long rows: the interpreter is quicker with them than with defaults of the class."""
+    """Slots, set in chained assignments: in the interpreter they are faster than class defaults."""
 
     client: Client
     started: float
     route: CompiledRoute
-    assigned: AssignedBackend | None  # the backend assigned, and its role; all counts are under its name
+    assigned: AssignedBackend | None  # all counts are under its name
     key: int | None  # the sticky key's hash
-    answering: BackendState  # who is asked now: the backend assigned, or the fallback
+    answering: BackendState  # who has the request now: the assigned backend, or the fallback
     fallback: BackendState | None
     endpoint: EndpointState | None
     upstream: Upstream | None
-    body: bytes  # the first part of it, with `more` that wait for a connection, or for a replay
+    body: bytes  # its first part; `more` has the others while a connection is opened or a retry is possible
     more: list[bytes] | None
-    kept: int  # bytes of the body at hand; more than the inspect limit are not kept for a replay
+    kept: int  # bytes of the body received; above the inspect limit they are not kept for a retry
     replayable: bool
-    inspecting: Sequence[CompiledRoute]  # which of these it is to be turns on the body; empty: it is decided
+    inspecting: Sequence[CompiledRoute]  # candidate routes that need the body; empty once a route is chosen
     attempts: int
     stages: tuple[Stage, ...]
     status: int
@@ -44,17 +44,17 @@ class ExchangeState(Owner):
     abandoned: bool
     ended: bool
     holds_budget: bool  # holds a place in the retry budget
-    placed: bool  # is counted in flight
-    slow: int  # how many limits of the route it has passed, and
-    early: int  # how many of these before it ended
+    placed: bool  # whether it is counted in flight
+    slow: int  # latency limits of the route that it has exceeded
+    early: int  # of these, how many before it ended
     first_byte_at: float
     sent: int  # bytes of the answer's body
     answer: ResponseHead | None  # set once its head has gone to the client
-    client_stalls: bool  # it does not read, and bytes pile up
+    client_stalls: bool  # the client does not read
     deadline: float
     total_deadline: float
-    compared: bool  # whether copies of the request are compared with this answer
-    said: bytes | None  # the answer's body, where somebody wants to know what it says; None: too large
+    compared: bool  # whether mirrored copies are compared with this answer
+    said: bytes | None  # the answer's body, where the route has a prediction; None: too large
     __slots__ = tuple(__annotations__)
 
     def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:

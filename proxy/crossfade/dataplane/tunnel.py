@@ -1,14 +1,14 @@
-"""Tunnels: what is left of an exchange once client and backend have agreed to speak another protocol.
+"""Tunnels: two connections joined after a 101 answer.
 
-Rule: a tunnel opens only behind a 101 that grants what the client validly asked for. Until then nothing
-that the client sends behind its request goes to the backend, and after any other answer the connection
-closes: what came early is frames, and must never be read as a request.
+Rule: a tunnel opens only after a 101 that grants a valid upgrade request. Until then, bytes that the
+client sends after its request do not go to the backend. After any other answer the client's connection
+closes: early bytes are frames of the new protocol and must never be read as a request.
 
-With the 101 the exchange has its one outcome, and its duration ends there: what follows is as long as
-the two care to talk, and says nothing of how fast a model is. Until the tunnel ends it counts as in
-flight at its endpoint. It outlives reloads, has until the drain's end, and is cut when no byte came
-either way for the backend's idle timeout. Each side may close its half (RFC 6455 section 7.1.1 has
-servers do so first); a side that breaks breaks the other, so that nothing cut short looks complete.
+The exchange has its outcome at the 101, and its duration ends there: the length of a conversation does
+not measure a model's latency. The tunnel counts as in flight at its endpoint until it ends. A reload does
+not end it. It ends with the drain, or when neither side has sent a byte for the backend's idle timeout.
+Each side may close its half (RFC 6455 section 7.1.1: the server closes first). A reset of one side resets
+the other, so that a truncated message does not look complete.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def validate_upgrade(exchange: ExchangeState) -> None:
-    """An Upgrade that is not valid, or not for this route, is forgotten; behind a valid one no request is read."""
+    """Drop an Upgrade that is invalid or not allowed on this route. After a valid one no other request is read."""
     head = exchange.head
     head.upgrade = requested(head, exchange.route.spec.upgrades)
     if head.upgrade is not None:
@@ -35,7 +35,7 @@ def validate_upgrade(exchange: ExchangeState) -> None:
 
 
 def is_granted(exchange: ExchangeState, answer: ResponseHead) -> bool:
-    """Does this 101 grant what was asked for?"""
+    """Whether this 101 grants the requested protocol."""
     protocol = exchange.head.upgrade
     if protocol is None or not grants(answer, exchange.head, protocol):
         return False
@@ -46,7 +46,7 @@ def is_granted(exchange: ExchangeState, answer: ResponseHead) -> bool:
 
 
 class Tunnel:
-    """It takes over the exchange's place at the endpoint, and both connections from those who read HTTP."""
+    """It takes the exchange's place at the endpoint, and both connections from their HTTP readers."""
 
     def __init__(self, exchange: ExchangeState, runtime: Runtime, all_of_them: set[Tunnel]) -> None:
         assert exchange.endpoint is not None
@@ -66,13 +66,13 @@ class Tunnel:
         exchange.placed = False
 
     def open(self, first: bytes) -> None:
-        """`first` goes to the client; the backend gets what the client sent early."""
+        """Send `first` to the client, and the client's early bytes to the backend."""
         client = self.exchange.client
         self.touch()
         early, client.buffer = client.buffer, b""
         self.client.set_reading(True)
         self.upstream.set_reading(client.writable)
-        self.client.transport.write(first)  # each write may stop the other side at once
+        self.client.transport.write(first)  # each write may pause the other side
         if early:
             self.upstream.transport.write(early)
         if client.half_closed:
@@ -85,14 +85,14 @@ class Tunnel:
         self.cut()
 
     def cut(self) -> None:
-        """One side, and the other one follows."""
+        """Reset one side; `on_lost` then resets the other."""
         self.touch()
         (self.upstream if self.client.lost else self.client).abort()
 
     def on_end(self) -> bool:
-        """A side sends no more. Returns whether the other one may go on."""
+        """A side has closed its half. Returns whether the other side may continue."""
         client, upstream = self.client, self.upstream
-        halves = client.transport.can_write_eof() and upstream.transport.can_write_eof()  # TLS has none here
+        halves = client.transport.can_write_eof() and upstream.transport.can_write_eof()  # not over TLS
         if halves and not (client.done and upstream.done):
             return True
         for end in (client, upstream):
@@ -101,7 +101,7 @@ class Tunnel:
         return False
 
     def on_lost(self, end: End) -> None:
-        """One connection is gone: behind an orderly end the other one follows by itself, else it is cut."""
+        """A connection is lost. After an orderly end the other closes by itself; otherwise it is reset."""
         if end is self.client:
             self.exchange.client.connection_lost(None)
         if end.other.lost:
@@ -119,10 +119,10 @@ class Tunnel:
 
 
 class End(Flow):
-    """One of a tunnel's two connections; what it gets goes to the other one."""
+    """One of a tunnel's two connections. Its bytes go to the other one."""
 
     other: End
-    done = False  # it sends no more
+    done = False  # it has closed its half
     lost = False
 
     def __init__(self, tunnel: Tunnel, former: Flow) -> None:
