@@ -60,7 +60,7 @@ async def test_requests_with_a_token_count_in_the_tester_role_and_are_not_mirror
         (b"x-crossfade-override: v3", "signature of the override token"),
         (b"x-crossfade-override:", "signature of the override token"),
     ],
-    ids=range(7),  # tokens tell the time, and all processes that share the tests must call them alike
+    ids=range(7),  # tokens hold the time, but test ids must be equal in all test processes
 )
 async def test_an_invalid_token_gets_403_with_the_reason(
     harness: Harness, field: bytes, message: str
