@@ -259,7 +259,7 @@ async def test_bad_config_is_answered_with_all_its_problems(site: Site) -> None:
 async def test_config_bodies_that_are_not_text_or_want_to_be_applied(site: Site) -> None:
     assert "UTF-8" in (await site.ask("POST", "/api/v1/config", 400, data=b"\xff\xfe"))["detail"]
     refused = await site.ask("POST", "/api/v1/config?apply=true", 400, data=FILE)
-    assert refused["detail"] == "apply is not offered; edit the file and reload"
+    assert refused["detail"] == "?apply is not supported; edit the file and reload"
 
 
 async def test_reload_takes_the_file_or_says_what_is_wrong_with_it(site: Site) -> None:

@@ -140,6 +140,6 @@ async def test_a_reader_that_takes_nothing_is_cut_off(site: Site, monkeypatch: p
 
 
 async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "STREAMS", 1)
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
     async with reading(site):
         await site.get("/api/v1/events", 503)
