@@ -9,6 +9,6 @@ from tests.admin.site import Site, serving
 
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
-    """Without a token; one route, churn, whose canary v3 has just had its first traffic."""
+    """Without a token; the route churn, whose canary v3 has begun its first step."""
     async with serving() as site:
         yield site

@@ -1,4 +1,4 @@
-"""The admin API on a real port over a real controller, whose workers and clock are the scene's."""
+"""The admin API on a real port over a real controller, with the fake workers and clock of the harness."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from aiohttp.test_utils import TestServer
 from crossfade.admin.api import admin_app
 from crossfade.config.load import Loaded, load
 from crossfade.config.problem import ConfigError
-from tests.control.scene import CANARY, HEAD, Scene
+from tests.control.harness import CANARY, HEAD, Harness
 
 FILE = HEAD + CANARY
 PROBLEM = "application/problem+json"
 
 
 class Reloads:
-    """What `app` does for the admin API; `file` is what it would find on disk."""
+    """The `ReloadPort` of the tests; `file`: the text of the file on disk."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.file = self.in_use = FILE
         self.is_ready = True
         self.actors: list[str] = []
@@ -32,9 +32,9 @@ class Reloads:
         try:
             loaded = self.check(self.file)
         except ConfigError as error:
-            self.scene.controller.refuse_config(str(error))
+            self.harness.controller.refuse_config(str(error))
             raise
-        await self.scene.controller.load(loaded, actor, self.scene.now)
+        await self.harness.controller.load(loaded, actor, self.harness.now)
         self.in_use = self.file
 
     def ready(self) -> tuple[bool, str]:
@@ -52,11 +52,11 @@ class Site:
         self.server = server
         self.session = session
         self.reloads = reloads
-        self.scene = reloads.scene
+        self.harness = reloads.harness
         self.url = f"http://127.0.0.1:{server.port}"
 
     async def ask(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
-        """The JSON answer, having had this status; an error must be a problem of RFC 9457."""
+        """The JSON response, which must have this status; an error must be a problem of RFC 9457."""
         async with self.session.request(method, self.url + path, **options) as response:
             assert response.status == status, await response.text()
             body = await response.json(content_type=None)
@@ -80,16 +80,16 @@ def check_problem(response: ClientResponse, body: Any) -> None:
 
 @asynccontextmanager
 async def serving(token: str = "", loaded: bool = True) -> AsyncIterator[Site]:
-    scene = Scene()
+    harness = Harness()
     if loaded:
-        await scene.load()
-        await scene.tick()
-    reloads = Reloads(scene)
-    server = TestServer(admin_app(scene.controller, reloads, token), host="127.0.0.1")
+        await harness.load()
+        await harness.tick()
+    reloads = Reloads(harness)
+    server = TestServer(admin_app(harness.controller, reloads, token), host="127.0.0.1")
     await server.start_server()
     try:
         async with ClientSession() as session:
             yield Site(server, session, reloads)
     finally:
         await server.close()
-        scene.store.close()
+        harness.store.close()

@@ -1,4 +1,4 @@
-"""Who is let in: the token, DNS rebinding, other origins; and the name under which changes are kept."""
+"""Access to the admin API: the token, DNS rebinding, other origins; and the actor's name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GUARDED = ["/metrics", "/openapi.json", "/api/v1/routes", "/api/v1/events", "/no
 
 
 @pytest.fixture
-async def locked() -> AsyncIterator[Site]:
+async def token_site() -> AsyncIterator[Site]:
     async with serving(TOKEN) as site:
         yield site
 
@@ -27,62 +27,64 @@ async def status_of(site: Site, path: str, headers: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("path", OPEN)
-async def test_probes_and_the_page_need_no_token(locked: Site, path: str) -> None:
-    assert await status_of(locked, path, {}) == 200
+async def test_probes_and_the_page_need_no_token(token_site: Site, path: str) -> None:
+    assert await status_of(token_site, path, {}) == 200
 
 
 @pytest.mark.parametrize("path", GUARDED)
-async def test_all_else_does(locked: Site, path: str) -> None:
-    assert (await locked.get(path, 401))["title"] == "Unauthorized"
+async def test_other_paths_need_the_token(token_site: Site, path: str) -> None:
+    assert (await token_site.get(path, 401))["title"] == "Unauthorized"
 
 
 @pytest.mark.parametrize(
     "given",
     ["", "Bearer", "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer \udcff"],
 )
-async def test_only_the_token_will_do(locked: Site, given: str) -> None:
-    async with locked.session.get(locked.url + "/metrics", headers={"Authorization": given}) as response:
+async def test_other_credentials_are_refused(token_site: Site, given: str) -> None:
+    async with token_site.session.get(
+        token_site.url + "/metrics", headers={"Authorization": given}
+    ) as response:
         assert response.status == 401
         assert response.headers["WWW-Authenticate"].startswith("Bearer ")
 
 
-async def test_the_token_opens(locked: Site) -> None:
-    assert await status_of(locked, "/api/v1/routes", BEARER) == 200
-    assert await status_of(locked, "/api/v1/routes", {"Authorization": f"bearer  {TOKEN}"}) == 200
+async def test_the_token_gives_access(token_site: Site) -> None:
+    assert await status_of(token_site, "/api/v1/routes", BEARER) == 200
+    assert await status_of(token_site, "/api/v1/routes", {"Authorization": f"bearer  {TOKEN}"}) == 200
 
 
 @pytest.mark.parametrize(
     "host",
     ["evil.example", "evil.example:9901", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "["],
 )
-async def test_a_name_could_be_rebound(site: Site, host: str) -> None:
+async def test_a_host_name_is_refused_without_a_token(site: Site, host: str) -> None:
     problem = await site.get("/api/v1/routes", 403, headers={"Host": host})
     assert "admin.token" in problem["detail"]
     assert await status_of(site, "/healthz", {"Host": host}) == 200
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9901", "127.0.0.1", "[::1]:9901", "10.1.2.3:80"])
-async def test_an_address_could_not(site: Site, host: str) -> None:
+async def test_an_address_is_accepted_without_a_token(site: Site, host: str) -> None:
     assert is_unspoofable(host)
     assert await status_of(site, "/api/v1/routes", {"Host": host}) == 200
 
 
-async def test_with_a_token_any_host_will_do(locked: Site) -> None:
-    assert await status_of(locked, "/api/v1/routes", {"Host": "admin.example", **BEARER}) == 200
+async def test_with_a_token_any_host_is_accepted(token_site: Site) -> None:
+    assert await status_of(token_site, "/api/v1/routes", {"Host": "admin.example", **BEARER}) == 200
 
 
 @pytest.mark.parametrize(
     "origin",
     ["http://evil.example", "null", "", "http://127.0.0.1", "http://127.0.0.1:1", "http://[", "file://"],
 )
-async def test_a_page_of_another_origin_is_refused(locked: Site, origin: str) -> None:
-    published = len(locked.scene.seam.published)
+async def test_a_page_of_another_origin_is_refused(token_site: Site, origin: str) -> None:
+    published = len(token_site.harness.seam.published)
     headers = {"Origin": origin, **BEARER}
-    await locked.ask("POST", "/api/v1/rollouts/churn/promote", 403, headers=headers)
-    assert len(locked.scene.seam.published) == published
+    await token_site.ask("POST", "/api/v1/rollouts/churn/promote", 403, headers=headers)
+    assert len(token_site.harness.seam.published) == published
 
 
-async def test_its_own_page_is_not(site: Site) -> None:
+async def test_its_own_origin_is_accepted(site: Site) -> None:
     headers = {"Origin": site.url}
     assert (await site.ask("POST", "/api/v1/rollouts/churn/pause", headers=headers))["phase"] == "paused"
 

@@ -1,4 +1,4 @@
-"""Each path of the admin API over a real controller: what it shows, what it changes, what it refuses."""
+"""Each path of the admin API with a real controller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from tests.admin.site import FILE, Site
-from tests.control.scene import BOTH, HEAD
+from tests.control.harness import BOTH, HEAD
 
 UNKNOWN = "urn:crossfade:problem:unknown-name"
 
@@ -23,7 +23,7 @@ async def test_health_is_about_the_process_and_readiness_about_traffic(site: Sit
         assert response.status == 200
 
 
-async def test_status_shows_everything_at_a_glance(site: Site) -> None:
+async def test_status_has_workers_routes_rollouts_and_backends(site: Site) -> None:
     status = await site.get("/api/v1/status")
     assert status["config"]["source"] == "routing.yaml"
     assert status["config"]["ok"] is True and status["store_ok"] is True
@@ -49,7 +49,7 @@ async def test_backend_shows_its_endpoints(site: Site) -> None:
 
 
 async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
-    await site.scene.run(2)
+    await site.harness.run(2)
     rollout = await site.get("/api/v1/rollouts/churn")
     assert (rollout["phase"], rollout["step"], rollout["weight"]) == ("progressing", 0, 0.05)
     assert rollout["steps"][1] == {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0}
@@ -78,7 +78,9 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
         ("POST", "/api/v1/rollouts/nope/pause"),
     ],
 )
-async def test_unknown_names_are_told_from_unknown_paths(site: Site, method: str, path: str) -> None:
+async def test_unknown_names_and_unknown_paths_have_different_problems(
+    site: Site, method: str, path: str
+) -> None:
     assert (await site.ask(method, path, 404))["type"] == UNKNOWN
     assert (await site.ask(method, "/api/v2" + path, 404))["type"] == "about:blank"
 
@@ -90,14 +92,14 @@ async def test_split_is_in_all_workers_when_it_answers(site: Site) -> None:
     route = await site.ask("PUT", "/api/v1/routes/churn/split", json={"v2": 3, "v4": 1}, headers=headers)
     assert {name: share for name, share in route["split"].items() if share} == {"v2": 0.75, "v4": 0.25}
     assert route["ledger_version"] == before["ledger_version"] + 1
-    assert site.scene.weights == {"v2": 7500, "v4": 2500}
+    assert site.harness.weights == {"v2": 7500, "v4": 2500}
     assert (await site.actors())[-1] == "api:anna"
 
 
 async def test_split_is_refused_while_a_rollout_runs(site: Site) -> None:
     refused = await site.ask("PUT", "/api/v1/routes/churn/split", 409, json={"v2": 1})
     assert refused["type"] == "urn:crossfade:problem:refused"
-    assert site.scene.weights == {"v2": 9500, "v3": 500}
+    assert site.harness.weights == {"v2": 9500, "v3": 500}
 
 
 @pytest.mark.parametrize(
@@ -118,11 +120,11 @@ async def test_split_is_refused_while_a_rollout_runs(site: Site) -> None:
         (b'{"v2": ' + b"[" * 100_000, 422),
     ],
 )
-async def test_split_that_makes_no_sense_changes_nothing(site: Site, body: bytes, status: int) -> None:
+async def test_an_invalid_split_changes_nothing(site: Site, body: bytes, status: int) -> None:
     await site.ask("POST", "/api/v1/rollouts/churn/abort")
-    published = len(site.scene.seam.published)
+    published = len(site.harness.seam.published)
     await site.ask("PUT", "/api/v1/routes/churn/split", status, data=body)
-    assert len(site.scene.seam.published) == published
+    assert len(site.harness.seam.published) == published
 
 
 async def test_commands_move_the_rollout_and_are_kept_with_actor_and_reason(site: Site) -> None:
@@ -157,16 +159,16 @@ async def test_commands_move_the_rollout_and_are_kept_with_actor_and_reason(site
 async def test_commands_that_are_refused_change_nothing(
     site: Site, path: str, body: bytes, status: int
 ) -> None:
-    before = await site.scene.actions()
+    before = await site.harness.actions()
     await site.ask("POST", f"/api/v1/rollouts/{path}", status, data=body)
-    assert await site.scene.actions() == before
-    assert site.scene.rollout.phase == "progressing"
+    assert await site.harness.actions() == before
+    assert site.harness.rollout.phase == "progressing"
 
 
-async def test_where_there_are_several_rollouts_the_challenger_is_named(site: Site) -> None:
+async def test_a_route_with_several_rollouts_needs_a_challenger(site: Site) -> None:
     site.reloads.file = HEAD + BOTH
     await site.ask("POST", "/api/v1/reload")
-    await site.scene.run(2)
+    await site.harness.run(2)
     listed = (await site.get("/api/v1/rollouts"))["rollouts"]
     assert [(r["route"], r["challenger"]) for r in listed] == [("churn", "v3"), ("churn", "v4")]
     for method, path in (("GET", ""), ("GET", "/why"), ("POST", "/pause")):
@@ -198,7 +200,7 @@ async def test_why_gives_the_last_decision(site: Site) -> None:
 async def test_decisions_read_forward_from_one_or_back_from_the_newest(site: Site) -> None:
     for verb in ("pause", "resume") * 6:
         await site.ask("POST", f"/api/v1/rollouts/churn/{verb}")
-    ids = [d.id for d in await site.scene.decisions()]
+    ids = [d.id for d in await site.harness.decisions()]
 
     async def asked(query: str) -> list[int]:
         return [d["id"] for d in (await site.get(f"/api/v1/decisions?{query}"))["decisions"]]
@@ -237,7 +239,7 @@ async def test_decisions_refuse_bad_numbers(site: Site, query: str) -> None:
 async def test_config_shows_the_text_as_it_was_loaded(site: Site) -> None:
     config = await site.get("/api/v1/config")
     assert config["text"] == FILE
-    assert config["hash"] == site.scene.controller.state.config.hash
+    assert config["hash"] == site.harness.controller.state.config.hash
     assert [w["path"] for w in config["warnings"]] == ["backends.v4"]  # no route names it
 
 
@@ -256,13 +258,13 @@ async def test_bad_config_is_answered_with_all_its_problems(site: Site) -> None:
     assert {"line", "column", "path", "message", "severity"} <= set(answer["problems"][0])
 
 
-async def test_config_bodies_that_are_not_text_or_want_to_be_applied(site: Site) -> None:
+async def test_config_refuses_a_body_that_is_not_utf8_and_apply(site: Site) -> None:
     assert "UTF-8" in (await site.ask("POST", "/api/v1/config", 400, data=b"\xff\xfe"))["detail"]
     refused = await site.ask("POST", "/api/v1/config?apply=true", 400, data=FILE)
-    assert refused["detail"] == "apply is not offered; edit the file and reload"
+    assert refused["detail"] == "?apply is not supported; edit the file and reload"
 
 
-async def test_reload_takes_the_file_or_says_what_is_wrong_with_it(site: Site) -> None:
+async def test_reload_loads_the_file_or_answers_with_its_problems(site: Site) -> None:
     site.reloads.file = FILE.replace("v4: {", "v5: {")
     headers = {"X-Crossfade-Actor": 'ann<a>"\u00e9'}
     assert (await site.ask("POST", "/api/v1/reload", headers=headers))["text"] == site.reloads.file
@@ -274,25 +276,25 @@ async def test_reload_takes_the_file_or_says_what_is_wrong_with_it(site: Site) -
     assert [b["name"] for b in status["backends"]] == ["v2", "v3", "v5"]
 
 
-async def test_what_is_too_large_or_not_allowed_is_a_problem_too(site: Site) -> None:
+async def test_a_body_that_is_too_large_and_a_wrong_method_are_problems(site: Site) -> None:
     await site.ask("POST", "/api/v1/config", 413, data=BytesIO(b"#" * ((1 << 20) + 1)))
     async with site.session.delete(site.url + "/api/v1/routes/churn/split") as response:
         assert (response.status, response.headers["Allow"]) == (405, "PUT")
         assert response.content_type == "application/problem+json"
 
 
-async def test_a_fault_of_ours_shows_nothing_of_the_inside(
+async def test_an_internal_error_shows_no_details(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(now: float) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(site.scene.views, "status", broken)
+    monkeypatch.setattr(site.harness.views, "status", broken)
     assert "secret" not in str(await site.get("/api/v1/status", 500))
     assert "secret" in caplog.text
 
 
-async def test_answers_are_not_kept_by_caches(site: Site) -> None:
+async def test_responses_are_not_cached(site: Site) -> None:
     async with site.session.get(site.url + "/api/v1/status") as response:
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""The stream of events: live, without holes after a pause of the reader, and over when the proxy ends."""
+"""The event stream: live, without gaps after a reconnect, closed at a shutdown."""
 
 from __future__ import annotations
 
@@ -57,29 +57,29 @@ async def reading(site: Site, last: object = None) -> AsyncIterator[Reader]:
 
 
 async def command(site: Site, verb: Verb) -> None:
-    await site.scene.controller.command("churn", verb, "test", site.scene.now)
+    await site.harness.controller.command("churn", verb, "test", site.harness.now)
 
 
-async def test_what_happens_is_told_as_it_happens(site: Site) -> None:
+async def test_events_are_sent_live(site: Site) -> None:
     async with reading(site) as reader:
         await command(site, Verb.PAUSE)
         event = await reader.event()
-        newest = (await site.scene.decisions())[-1]
+        newest = (await site.harness.decisions())[-1]
         assert (event.kind, event.id) == ("decision", newest.id)
         assert event.data["action"] == "pause" and event.data["from"]["phase"] == "progressing"
-        site.scene.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), site.scene.now)
+        site.harness.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), site.harness.now)
         event = await reader.event()
         assert (event.kind, event.id) == ("status", None)
         assert event.data["what"] == "endpoints"
 
 
-async def test_a_reader_that_returns_gets_what_it_missed_once_and_in_order(
+async def test_a_reader_that_reconnects_gets_missed_decisions_once_and_in_order(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "PAGE", 3)
     for verb in (Verb.PAUSE, Verb.RESUME) * 4:
         await command(site, verb)
-    ids = [d.id for d in await site.scene.decisions()]
+    ids = [d.id for d in await site.harness.decisions()]
     async with reading(site, last=ids[1]) as reader:
         await command(site, Verb.ABORT)
         seen = [await reader.event() for _ in ids[1:]]
@@ -87,26 +87,26 @@ async def test_a_reader_that_returns_gets_what_it_missed_once_and_in_order(
     assert seen[-1].data["action"] == "abort"
 
 
-async def test_what_a_full_subscription_drops_is_read_from_the_journal(site: Site) -> None:
+async def test_decisions_that_a_full_subscription_drops_are_read_from_the_journal(site: Site) -> None:
     async with reading(site, last=0) as reader:
-        known = [(await reader.event()).id for _ in await site.scene.actions()]
-        (subscription,) = site.scene.controller.feed.subscriptions
+        known = [(await reader.event()).id for _ in await site.harness.actions()]
+        (subscription,) = site.harness.controller.feed.subscriptions
         for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE):
             await command(site, verb)
         while len(subscription.waiting) > 1:
             subscription.waiting.popleft()
         seen = [(await reader.event()).id for _ in range(3)]
-        assert known + seen == [d.id for d in await site.scene.decisions()]
+        assert known + seen == [d.id for d in await site.harness.decisions()]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1" * 30, "1.5"])
-async def test_a_last_event_that_is_none_of_ours_is_no_memory(site: Site, last: str) -> None:
+async def test_an_invalid_last_event_id_is_ignored(site: Site, last: str) -> None:
     async with reading(site, last) as reader:
-        site.scene.controller.feed.publish(StatusChange(1.0, "workers", None, "x"))
+        site.harness.controller.feed.publish(StatusChange(1.0, "workers", None, "x"))
         assert (await reader.event()).kind == "status"
 
 
-async def test_silence_is_broken_by_heartbeats(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeats_are_sent_without_events(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "HEARTBEAT", 0.01)
     async with reading(site) as reader:
         assert [await reader.block() for _ in range(3)] == [": still here\n"] * 3
@@ -119,17 +119,17 @@ async def test_a_shutdown_ends_the_stream() -> None:
         await closing
 
 
-async def test_a_reader_that_leaves_is_forgotten(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_closes_is_removed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "HEARTBEAT", 0.01)
     async with reading(site):
-        assert len(site.scene.controller.feed.subscriptions) == 1
-    while site.scene.controller.feed.subscriptions:
+        assert len(site.harness.controller.feed.subscriptions) == 1
+    while site.harness.controller.feed.subscriptions:
         await asyncio.sleep(0.01)
 
 
-async def test_a_reader_that_takes_nothing_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_that_does_not_read_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "HEARTBEAT", 0.05)
-    controller = site.scene.controller
+    controller = site.harness.controller
     async with reading(site) as reader:
         for _ in range(30):
             controller.feed.publish(StatusChange(1.0, "workers", None, "x" * 1_000_000))
@@ -140,6 +140,6 @@ async def test_a_reader_that_takes_nothing_is_cut_off(site: Site, monkeypatch: p
 
 
 async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "STREAMS", 1)
+    monkeypatch.setattr(events, "MAX_STREAMS", 1)
     async with reading(site):
         await site.get("/api/v1/events", 503)

@@ -64,12 +64,12 @@ def at(samples: Samples, name: str, **labels: str) -> float:
 
 
 async def count(site: Site, counts: Counts) -> None:
-    site.scene.seam.counts = counts
-    await site.scene.tick()
+    site.harness.seam.counts = counts
+    await site.harness.tick()
 
 
 async def test_names_are_those_of_the_contract(site: Site) -> None:
-    await site.scene.run(2)
+    await site.harness.run(2)
     kinds = [line.split()[2:] for line in (await page_of(site)).splitlines() if line.startswith("# TYPE")]
     assert {name for name, _ in kinds} == NAMES
     assert all((kind == "counter") == name.endswith("_total") for name, kind in kinds)
@@ -107,7 +107,7 @@ async def test_histograms_have_the_classic_buckets_and_exact_sums(site: Site) ->
     assert at(samples, "first_byte_seconds_count", **champion) == 1
 
 
-async def test_mirrors_and_refusals_are_counted_by_how_they_ended(site: Site) -> None:
+async def test_mirrors_and_refusals_are_counted_by_outcome(site: Site) -> None:
     mirrors = [MirrorCount("churn", "v4", "sent", 8), MirrorCount("churn", "v4", "dropped_budget", 1)]
     await count(site, Counts([], mirrors, {"404:no_route": 3, "400:parse": 1}))
     samples = await samples_of(site)
@@ -117,7 +117,7 @@ async def test_mirrors_and_refusals_are_counted_by_how_they_ended(site: Site) ->
     assert at(samples, "refused_total", code="400", stage="parse") == 1
 
 
-async def test_what_was_not_read_or_not_kept_is_counted(site: Site) -> None:
+async def test_dropped_observations_and_unread_bodies_are_counted(site: Site) -> None:
     lost, unread = {"access_log": 7}, {"churn:too_large": 2, "churn:encoded": 1}
     await count(site, Counts(dropped=lost, unread=unread))
     await count(site, Counts(dropped=lost))
@@ -127,10 +127,10 @@ async def test_what_was_not_read_or_not_kept_is_counted(site: Site) -> None:
     assert at(samples, "unread_bodies_total", route="churn", reason="encoded") == 1
 
 
-async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
-    await site.scene.run(2)
-    controller = site.scene.controller
-    controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+async def test_routes_and_rollouts_have_their_present_values(site: Site) -> None:
+    await site.harness.run(2)
+    controller = site.harness.controller
+    controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.harness.now)
     samples = await samples_of(site)
     assert at(samples, "split_weight", route="churn", backend="v3") == 0.05
     assert at(samples, "ledger_version", route="churn") == controller.views.route("churn").ledger_version
@@ -142,7 +142,7 @@ async def test_routes_and_rollouts_show_as_they_stand(site: Site) -> None:
     assert at(samples, "endpoint_up", backend="v2", endpoint="http://127.0.0.1:9002") == 1
     assert at(samples, "endpoint_up", backend="v4", endpoint="http://127.0.0.1:9004") == 0
     assert at(samples, "in_flight", backend="v2") == 1
-    verdict = next(v for v in site.scene.rollout.verdicts if v.bound is not None and v.evidence is not None)
+    verdict = next(v for v in site.harness.rollout.verdicts if v.bound is not None and v.evidence is not None)
     labels = {"check": verdict.check, "bound": f"{verdict.bound:.4g}"}
     read = at(samples, "check_evidence", route="churn", challenger="v3", **labels)
     assert read == pytest.approx(verdict.evidence)
@@ -153,12 +153,12 @@ PHASES = ("progressing", "paused", "promoted", "aborted", "rolled_back")
 
 async def test_decisions_and_reloads_are_counted(site: Site) -> None:
     for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE):
-        await site.scene.controller.command("churn", verb, "test", site.scene.now)
+        await site.harness.controller.command("churn", verb, "test", site.harness.now)
     samples = await samples_of(site)
     assert at(samples, "decisions_total", route="churn", action="pause") == 2
     assert at(samples, "config_last_reload_successful") == 1
     loaded = at(samples, "config_last_reload_success_timestamp_seconds")
-    assert loaded == site.scene.controller.state.last_reload_at
+    assert loaded == site.harness.controller.state.last_reload_at
     site.reloads.file = "listen: ["
     await site.ask("POST", "/api/v1/reload", 422)
     samples = await samples_of(site)
@@ -173,16 +173,18 @@ async def test_decisions_and_reloads_are_counted(site: Site) -> None:
 async def test_each_decision_that_moves_traffic_is_timed_until_every_worker_has_it(site: Site) -> None:
     before = at(await samples_of(site), "decision_to_traffic_seconds_count")
     assert before == 1  # the first step has begun
-    await site.scene.controller.command("churn", Verb.PAUSE, "test", site.scene.now)
-    site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    await site.harness.controller.command("churn", Verb.PAUSE, "test", site.harness.now)
+    site.harness.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.harness.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before
-    await site.scene.controller.command("churn", Verb.ABORT, "test", site.scene.now)
+    await site.harness.controller.command("churn", Verb.ABORT, "test", site.harness.now)
     assert at(await samples_of(site), "decision_to_traffic_seconds_count") == before + 1
 
 
-async def test_a_state_that_cannot_be_written_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_state_that_cannot_be_written_is_reported(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert at(await samples_of(site), "state_writable") == 1
-    monkeypatch.setattr(site.scene.controller.journal, "ok", False)
+    monkeypatch.setattr(site.harness.controller.journal, "ok", False)
     assert at(await samples_of(site), "state_writable") == 0
     async with site.session.get(site.url + "/readyz") as response:
         assert (response.status, await response.text()) == (
@@ -191,16 +193,16 @@ async def test_a_state_that_cannot_be_written_is_told(site: Site, monkeypatch: p
         )
 
 
-async def test_openmetrics_is_spoken_to_those_who_ask(site: Site) -> None:
-    await site.scene.run(2)
+async def test_openmetrics_is_sent_on_request(site: Site) -> None:
+    await site.harness.run(2)
     page = await page_of(site, "application/openmetrics-text; version=1.0.0")
     names = {family.name for family in open_metrics(page)}  # type: ignore[no-untyped-call]  # comes without types
     assert {"crossfade_requests", "crossfade_request_duration_seconds"} <= names
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-async def test_promtool_finds_nothing_to_complain_of(site: Site) -> None:
-    await site.scene.run(2)
+async def test_promtool_accepts_the_page(site: Site) -> None:
+    await site.harness.run(2)
     page = await page_of(site)
     checked = await asyncio.to_thread(
         subprocess.run,

@@ -1,4 +1,4 @@
-"""The document and the router say the same; its schemas are those of the answers."""
+"""The document has the paths of the router, and the schemas of the responses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_path_parameters_are_those_in_the_path(site: Site) -> None:
             assert named == set(re.findall(r"{(\w+)}", path)), path
 
 
-async def test_every_reference_leads_somewhere(site: Site) -> None:
+async def test_every_reference_has_a_schema(site: Site) -> None:
     document = await site.get("/openapi.json")
     for ref in references(document):
         kind, section, name = ref.removeprefix("#/").split("/")
@@ -41,7 +41,7 @@ async def test_every_verb_is_served(site: Site) -> None:
     assert parameters[1]["schema"]["enum"] == [str(verb) for verb in Verb]
 
 
-async def test_answers_have_the_fields_that_the_schema_names(site: Site) -> None:
+async def test_responses_have_the_fields_of_the_schema(site: Site) -> None:
     schemas = (await site.get("/openapi.json"))["components"]["schemas"]
     for path, name in (
         ("/api/v1/routes/churn", "RouteView"),

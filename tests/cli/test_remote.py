@@ -14,7 +14,7 @@ from tests.cli.conftest import Shell
 
 
 async def test_status_shows_routes_rollouts_and_backends(site: Site, shell: Shell) -> None:
-    await site.scene.run(2)
+    await site.harness.run(2)
     result = await shell.run_with_admin("status")
     assert result.code == 0, result.err
     lines = [line.split() for line in result.out.splitlines()]
@@ -28,9 +28,9 @@ async def test_status_shows_routes_rollouts_and_backends(site: Site, shell: Shel
 async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_are_down(
     site: Site, shell: Shell
 ) -> None:
-    site.scene.controller.refuse_config("routing.yaml:3:1: nonsense")
-    site.scene.controller.journal.ok = False
-    site.scene.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.scene.now)
+    site.harness.controller.refuse_config("routing.yaml:3:1: nonsense")
+    site.harness.controller.journal.ok = False
+    site.harness.controller.endpoints_changed(frozenset({("v4", "127.0.0.1:9004")}), site.harness.now)
     out = (await shell.run_with_admin("status")).out
     assert "routing.yaml:3:1: nonsense" in out
     assert "journal cannot be written" in out
@@ -57,12 +57,12 @@ async def test_each_verb_changes_the_phase_of_the_rollout(site: Site, shell: She
         result = await shell.run_with_admin(verb, "churn")
         assert (result.code, result.err) == (0, "")
         assert result.out.startswith(f"churn: {phase}, step 1/2, v3 at ")
-        assert site.scene.rollout.phase == phase
+        assert site.harness.rollout.phase == phase
 
 
 async def test_the_challenger_option_selects_the_rollout(site: Site, shell: Shell) -> None:
     assert (await shell.run_with_admin("pause", "churn", "--challenger", "v3")).code == 0
-    assert site.scene.rollout.phase == "paused"
+    assert site.harness.rollout.phase == "paused"
     result = await shell.run_with_admin("resume", "churn", "--challenger", "v 9&x")
     assert (result.code, "no rollout of v 9&x on route churn; there is v3" in result.err) == (4, True)
     assert (await shell.run_with_admin("why", "churn", "--challenger", "v3")).out.startswith("churn: paused")
@@ -73,7 +73,7 @@ async def test_reason_and_actor_reach_the_journal(
 ) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: "anna")
     await shell.run_with_admin("pause", "churn", "--reason", "lunch time")
-    last = (await site.scene.decisions("churn"))[-1]
+    last = (await site.harness.decisions("churn"))[-1]
     assert (last.reason, last.actor) == ("lunch time", "api:anna")
     out = (await shell.run_with_admin("why", "churn")).out
     assert "churn: paused" in out
@@ -93,7 +93,7 @@ async def test_a_command_without_a_user_name_has_the_actor_api(
 
 
 async def test_why_shows_the_verdicts(site: Site, shell: Shell) -> None:
-    await site.scene.run(2)
+    await site.harness.run(2)
     out = (await shell.run_with_admin("why", "churn")).out
     assert "check" in out and any(word in out for word in ("PASS", "UNDECIDED"))
 
@@ -114,7 +114,7 @@ async def test_split_takes_percentages_or_weights(
     result = await shell.run_with_admin("split", "churn", *given)
     assert (result.code, result.err) == (0, "")
     assert "in all workers" in result.out
-    assert site.scene.weights == split
+    assert site.harness.weights == split
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ async def test_an_invalid_split_changes_nothing(
     site: Site, shell: Shell, given: list[str], code: int, message: str
 ) -> None:
     await shell.run_with_admin("abort", "churn")
-    before = site.scene.weights
+    before = site.harness.weights
     result = await shell.run_with_admin("split", "churn", *given)
     assert result.code == code
     assert message in result.err
-    assert site.scene.weights == before
+    assert site.harness.weights == before
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,16 @@ import pytest
 
 from crossfade.__main__ import main
 from crossfade.control.store import Store
-from tests.control.scene import Scene
+from tests.control.harness import Harness
 
 
 @pytest.fixture
 async def state(tmp_path: Path) -> str:
     path = str(tmp_path / "state.db")
     with closing(Store.open(f"sqlite:{path}")) as store:
-        scene = Scene(store)
-        await scene.load()
-        await scene.run(40)
+        harness = Harness(store)
+        await harness.load()
+        await harness.run(40)
     return path
 
 

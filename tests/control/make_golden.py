@@ -20,7 +20,7 @@ from crossfade.stats.counts import Cell, Events
 from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pairs
 
-from .scene import Scene
+from .harness import Harness
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -106,16 +106,16 @@ EDITED = ROUTES.replace("watch: 30s", "watch: 40s").replace("path: /plain", "pre
 class Traffic:
     """Requests on every route by the ledger in force; `bad`: the share of errors by (route, backend)."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self.bad: dict[tuple[str, str], float] = {}
-        scene.controller.readings = lambda now: {"gpu_load": Reading(now, 0.25)}
+        harness.controller.readings = lambda now: {"gpu_load": Reading(now, 0.25)}
 
     async def ticks(self, n: int) -> None:
         for _ in range(n):
-            for route in self.scene.seam.published[-1].routes:
+            for route in self.harness.seam.published[-1].routes:
                 self.serve(route)
-            await self.scene.tick()
+            await self.harness.tick()
 
     def serve(self, route: Route) -> None:
         for name, weight in route.ledger.weights.items():
@@ -146,20 +146,20 @@ class Traffic:
         slow = Events(unkeyed=n // 100, keyed=len(keys), keys=keys)
         cell.events = {title: slow for title, _ in route.limits.get(backend, ())}
         cell.recent = [(i + 1) * errors // n > i * errors // n for i in range(n)][-12:]
-        self.scene.seam.counts.cells.append(cell)
+        self.harness.seam.counts.cells.append(cell)
         return cell
 
     async def command(self, route: str, verb: Verb, challenger: str | None = None) -> None:
-        await self.scene.controller.command(
-            route, verb, "api:kim", self.scene.now, f"golden: {verb}", challenger
+        await self.harness.controller.command(
+            route, verb, "api:kim", self.harness.now, f"golden: {verb}", challenger
         )
 
 
 async def run(store: Store) -> None:
     """Ends with: churn at its second step, fraud aborted, price/v3 rolled back and v4 paused, rank watched."""
-    scene = Scene(store)
-    await scene.load(ROUTES, HEAD)
-    traffic = Traffic(scene)
+    harness = Harness(store)
+    await harness.load(ROUTES, HEAD)
+    traffic = Traffic(harness)
     await traffic.ticks(4)
     await traffic.command("price", Verb.PAUSE, "v3")
     await traffic.command("price", Verb.ABORT, "v4")
@@ -176,10 +176,10 @@ async def run(store: Store) -> None:
     await traffic.ticks(45)
     await traffic.command("churn", Verb.ROLLBACK)
     await traffic.command("churn", Verb.RETRY)
-    await scene.controller.set_split("plain", {"v2": 3, "v4": 1}, "api:kim", scene.now)
-    await scene.load(EDITED, HEAD, "api:kim")
+    await harness.controller.set_split("plain", {"v2": 3, "v4": 1}, "api:kim", harness.now)
+    await harness.load(EDITED, HEAD, "api:kim")
     await traffic.ticks(20)
-    await scene.controller.idle()
+    await harness.controller.idle()
 
 
 def main() -> None:

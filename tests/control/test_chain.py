@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crossfade.control.chain import GENESIS, canonical, first_broken, hash_of, seal
 from crossfade.control.views import Decision
 
-from .scene import rows_of
+from .harness import rows_of
 
 
 def draft(reason: str = "because", **evidence) -> Decision:

@@ -1,54 +1,54 @@
-"""What the controller does at each tick beside deciding: the evidence is kept for a proxy that starts again."""
+"""The controller saves the evidence for the next start of the proxy."""
 
 from __future__ import annotations
 
 from crossfade.control.controller import EVIDENCE_INTERVAL
 
-from .scene import NOW, Scene
+from .harness import NOW, Harness
 
 
-def kept(scene: Scene) -> int:
+def saved_requests(harness: Harness) -> int:
     """The challenger's requests in the evidence that is on disk."""
-    _, evidence = scene.store.records()["churn"]
+    _, evidence = harness.store.records()["churn"]
     return sum(stratum.challenger.requests for stratum in evidence["v3"].strata)
 
 
-async def begun() -> Scene:
-    """A challenger with a twentieth of the traffic, whose evidence was kept a moment ago."""
-    scene = Scene()
-    await scene.load()
-    await scene.tick()
-    await scene.tick(seconds=EVIDENCE_INTERVAL)
-    assert kept(scene) == 0
-    return scene
+async def started_harness() -> Harness:
+    """A challenger with 5 % of the traffic, whose evidence was saved just now."""
+    harness = Harness()
+    await harness.load()
+    await harness.tick()
+    await harness.tick(seconds=EVIDENCE_INTERVAL)
+    assert saved_requests(harness) == 0
+    return harness
 
 
-async def test_evidence_is_kept_once_in_a_while():
-    scene = await begun()
-    await scene.tick(400, EVIDENCE_INTERVAL / 4)
-    await scene.tick(400, EVIDENCE_INTERVAL / 2)
-    assert kept(scene) == 0
-    await scene.tick(400, EVIDENCE_INTERVAL / 4)
-    assert kept(scene) == 3 * 20
-    await scene.tick(400, EVIDENCE_INTERVAL / 2)
-    assert kept(scene) == 3 * 20
-    await scene.tick(400, EVIDENCE_INTERVAL / 2)
-    assert kept(scene) == 5 * 20
+async def test_evidence_is_saved_at_its_interval():
+    harness = await started_harness()
+    await harness.tick(400, EVIDENCE_INTERVAL / 4)
+    await harness.tick(400, EVIDENCE_INTERVAL / 2)
+    assert saved_requests(harness) == 0
+    await harness.tick(400, EVIDENCE_INTERVAL / 4)
+    assert saved_requests(harness) == 3 * 20
+    await harness.tick(400, EVIDENCE_INTERVAL / 2)
+    assert saved_requests(harness) == 3 * 20
+    await harness.tick(400, EVIDENCE_INTERVAL / 2)
+    assert saved_requests(harness) == 5 * 20
 
 
-async def test_two_ticks_at_one_time_keep_it_once():
-    scene = await begun()
-    await scene.tick(400, 0.0)
-    assert kept(scene) == 0
+async def test_two_ticks_at_one_time_save_evidence_once():
+    harness = await started_harness()
+    await harness.tick(400, 0.0)
+    assert saved_requests(harness) == 0
 
 
-async def test_evidence_is_kept_when_the_clock_was_put_back():
-    """At once, and not only when the clock has come back to where it was."""
-    scene = await begun()
-    scene.now = NOW - 3600
-    await scene.tick(400, 0.0)
-    assert kept(scene) == 20
-    await scene.tick(400, EVIDENCE_INTERVAL / 2)
-    assert kept(scene) == 20
-    await scene.tick(400, EVIDENCE_INTERVAL / 2)
-    assert kept(scene) == 3 * 20
+async def test_evidence_is_saved_when_the_clock_goes_back():
+    """At once, not only when the clock has reached its former time again."""
+    harness = await started_harness()
+    harness.now = NOW - 3600
+    await harness.tick(400, 0.0)
+    assert saved_requests(harness) == 20
+    await harness.tick(400, EVIDENCE_INTERVAL / 2)
+    assert saved_requests(harness) == 20
+    await harness.tick(400, EVIDENCE_INTERVAL / 2)
+    assert saved_requests(harness) == 3 * 20

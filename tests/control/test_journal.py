@@ -1,4 +1,4 @@
-"""What could not be written is owed, in order; what must be written first is otherwise not decided."""
+"""Owed decisions are written in order; `write_first` decides nothing that cannot be written."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def entry(action: str, route: str = "r", gone: bool = False) -> Entry:
     return Entry(draft, None if gone else RouteRecord(route, new_ledger({"v2": 10_000}, salt_of(route)), {}))
 
 
-def written_later(journal: Journal, *entries: Entry) -> list[Decision]:
-    """The decisions as far as they are numbered at once."""
+def write_later(journal: Journal, *entries: Entry) -> list[Decision]:
+    """The decisions that are numbered at once."""
     told: list[Decision] = []
     journal.write(entries, told.extend)
     return told
@@ -41,18 +41,18 @@ def on_disk(store: Store) -> list[str]:
     return [d.action for d in store.decisions(None, 0, 10)]
 
 
-async def test_writing_numbers_chains_and_counts(store):
+async def test_decisions_are_numbered_chained_and_counted(store):
     journal = Journal(store)
     assert [d.id for d in await journal.write_first([entry("start"), entry("start", "q")]) or []] == [1, 2]
-    assert [d.id for d in written_later(journal, entry("abort"))] == [3]
+    assert [d.id for d in write_later(journal, entry("abort"))] == [3]
     await journal.idle()
     assert await actions(journal) == on_disk(store) == ["start", "start", "abort"]
     assert first_broken(store.rows(0, 10)) is None
     assert journal.decided == {("r", "start"): 1, ("q", "start"): 1, ("r", "abort"): 1}
-    assert written_later(Journal(store), entry("retry"))[0].id == 4
+    assert write_later(Journal(store), entry("retry"))[0].id == 4
 
 
-async def test_what_must_be_on_disk_first_and_cannot_be_is_not_decided(store):
+async def test_write_first_decides_nothing_when_the_write_fails(store):
     journal = Journal(store)
     store.broken = True
     assert await journal.write_first([entry("advance")]) is None
@@ -64,11 +64,11 @@ async def test_what_must_be_on_disk_first_and_cannot_be_is_not_decided(store):
     assert journal.ok
 
 
-async def test_what_is_owed_is_seen_at_once_and_written_before_anything_else(store):
+async def test_owed_decisions_are_readable_at_once_and_written_first(store):
     journal = Journal(store)
     store.broken = True
-    written_later(journal, entry("abort"))
-    written_later(journal, entry("remove", "q", gone=True))
+    write_later(journal, entry("abort"))
+    write_later(journal, entry("remove", "q", gone=True))
     assert await journal.write_first([entry("advance")]) is None
     assert await actions(journal) == ["abort", "remove"]
     assert await actions(journal, "q") == ["remove"]
@@ -83,7 +83,7 @@ async def test_what_is_owed_is_seen_at_once_and_written_before_anything_else(sto
     assert first_broken(store.rows(0, 10)) is None
 
 
-async def test_saving_evidence_writes_what_is_owed_and_finds_that_the_store_works_again(store):
+async def test_saving_evidence_writes_owed_decisions_and_finds_that_the_store_works(store):
     journal = Journal(store)
 
     async def save() -> None:
@@ -93,7 +93,7 @@ async def test_saving_evidence_writes_what_is_owed_and_finds_that_the_store_work
     store.broken = True
     await save()
     assert (journal.ok, journal.error) == (False, "disk full")
-    written_later(journal, entry("abort"))
+    write_later(journal, entry("abort"))
     await journal.idle()
     store.broken = False
     await save()
@@ -128,10 +128,10 @@ async def test_a_decision_behind_one_that_fails_takes_its_number(store):
 
 
 async def test_a_decision_is_read_once_while_it_is_being_written(store):
-    """Reads do not wait for the disk, and what is owed is not read twice once it is there."""
+    """Reads do not wait for the disk, and no decision is read twice."""
     journal = Journal(store)
     store.gate.clear()
-    written_later(journal, entry("start"), entry("begin"))
+    write_later(journal, entry("start"), entry("begin"))
     await store.reach_gate()
     assert await actions(journal) == ["start", "begin"]
     assert on_disk(store) == []
@@ -151,10 +151,10 @@ async def test_evidence_is_not_saved_again_while_a_save_is_being_written(store):
     assert store.writes == 1
 
 
-async def test_closing_writes_what_is_owed(store, caplog):
+async def test_close_writes_owed_decisions(store, caplog):
     journal = Journal(store)
     store.broken = True
-    written_later(journal, entry("abort"))
+    write_later(journal, entry("abort"))
     await journal.idle()
     assert on_disk(store) == []
     store.broken = False
@@ -163,10 +163,10 @@ async def test_closing_writes_what_is_owed(store, caplog):
     assert not caplog.records
 
 
-async def test_closing_with_a_full_disk_says_what_is_lost(store, caplog):
+async def test_close_logs_the_decisions_that_a_full_disk_loses(store, caplog):
     journal = Journal(store)
     store.broken = True
-    written_later(journal, entry("abort"))
+    write_later(journal, entry("abort"))
     await journal.close({})
     assert on_disk(store) == []
     assert [r.getMessage() for r in caplog.records] == [
@@ -176,7 +176,7 @@ async def test_closing_with_a_full_disk_says_what_is_lost(store, caplog):
 
 async def test_a_journal_that_was_changed_is_reported_at_the_start(store, caplog):
     journal = Journal(store)
-    written_later(journal, entry("start"), entry("begin"), entry("abort"))
+    write_later(journal, entry("start"), entry("begin"), entry("abort"))
     await journal.idle()
     Journal(store)
     assert not caplog.records

@@ -1,4 +1,4 @@
-"""What is slow goes down to the workers, before what it is applied to comes up."""
+"""Latency limits are published to the workers, which count by them."""
 
 from __future__ import annotations
 
@@ -7,68 +7,68 @@ from itertools import pairwise
 from crossfade.rollout.evidence import MIN_FOR_QUANTILE
 from crossfade.stats.counts import Cell, Events
 
-from .scene import CANARY, Scene
+from .harness import CANARY, Harness
 
 TITLE = "p90 latency <= 1.5 x champion"
 RATIO = CANARY.replace("quantile: p90, max: 500ms", "quantile: p90, max_ratio: 1.5")
 HANGING = "p90 latency <= 500ms"
 
 
-async def test_an_absolute_limit_is_there_from_the_first_snapshot_of_the_rollout_on():
-    scene = Scene()
-    await scene.load()
-    assert scene.route.limits == {"v3": ((HANGING, 0.5),), "v2": ((f"{HANGING} (v3)", 0.5),)}
+async def test_an_absolute_limit_is_published_with_the_first_step():
+    harness = Harness()
+    await harness.load()
+    assert harness.route.limits == {"v3": ((HANGING, 0.5),), "v2": ((f"{HANGING} (v3)", 0.5),)}
 
 
-async def test_a_limit_by_the_champion_comes_when_it_is_known_and_again_when_it_has_answered_twice_as_often():
-    scene = Scene()
-    await scene.load(RATIO)
-    assert scene.route.limits == {}
+async def test_a_relative_limit_is_published_when_known_and_again_after_twice_the_requests():
+    harness = Harness()
+    await harness.load(RATIO)
+    assert harness.route.limits == {}
     changed: list[int] = []
     for _ in range(16):
-        before, version = scene.route.limits, scene.route.ledger.version
-        scene.slow["v2"] = 0.05 + len(changed) / 100
-        await scene.tick(250)
-        if scene.route.limits != before and scene.route.ledger.version == version:
-            evidence = scene.controller.state.routes["churn"].evidence["v3"]
+        before, version = harness.route.limits, harness.route.ledger.version
+        harness.latency["v2"] = 0.05 + len(changed) / 100
+        await harness.tick(250)
+        if harness.route.limits != before and harness.route.ledger.version == version:
+            evidence = harness.controller.state.routes["churn"].evidence["v3"]
             changed.append(evidence.baseline.count)
     assert changed[0] >= MIN_FOR_QUANTILE
     assert all(later >= 2 * sooner for sooner, later in pairwise(changed))
-    ((title, ours),), ((_, theirs),) = scene.route.limits["v3"], scene.route.limits["v2"]
+    ((title, ours),), ((_, theirs),) = harness.route.limits["v3"], harness.route.limits["v2"]
     assert title == TITLE
     assert 1.5 * theirs <= ours <= 1.5 * theirs * 1.03
 
 
-async def test_nothing_is_slow_once_the_rollout_is_over():
-    scene = Scene()
-    await scene.load()
-    scene.bad = {"v3": 0.9}
-    await scene.run(10)
-    assert scene.rollout.phase == "aborted"
-    assert scene.route.limits == {}
+async def test_no_limit_is_published_after_the_rollout():
+    harness = Harness()
+    await harness.load()
+    harness.error_share = {"v3": 0.9}
+    await harness.run(10)
+    assert harness.rollout.phase == "aborted"
+    assert harness.route.limits == {}
 
 
-async def test_a_challenger_that_hangs_is_aborted_though_it_answers_nothing():
-    scene = Scene()
-    await scene.load()
-    await scene.run(2, 20)
-    assert scene.rollout.phase == "progressing"
-    waiting = Cell("churn", "v3", "challenger", scene.route.ledger.version)
+async def test_a_challenger_that_never_answers_is_aborted():
+    harness = Harness()
+    await harness.load()
+    await harness.run(2, 20)
+    assert harness.rollout.phase == "progressing"
+    waiting = Cell("churn", "v3", "challenger", harness.route.ledger.version)
     waiting.events[HANGING] = Events(keyed=12, early=12, keys=list(range(12)))
-    scene.seam.counts.cells.append(waiting)
-    await scene.tick()
-    assert scene.rollout.phase == "aborted"
-    last = (await scene.views.why("churn")).decision
+    harness.seam.counts.cells.append(waiting)
+    await harness.tick()
+    assert harness.rollout.phase == "aborted"
+    last = (await harness.views.why("churn")).decision
     assert last is not None
     assert last.reason.endswith("12 more have waited longer than that without an answer")
 
 
-async def test_one_customer_who_waits_again_and_again_is_one():
-    scene = Scene()
-    await scene.load()
-    await scene.run(2, 20)
-    waiting = Cell("churn", "v3", "challenger", scene.route.ledger.version)
+async def test_several_slow_requests_of_one_key_count_once():
+    harness = Harness()
+    await harness.load()
+    await harness.run(2, 20)
+    waiting = Cell("churn", "v3", "challenger", harness.route.ledger.version)
     waiting.events[HANGING] = Events(keyed=12, early=12, keys=[7] * 12)
-    scene.seam.counts.cells.append(waiting)
-    await scene.tick()
-    assert scene.rollout.phase == "progressing"
+    harness.seam.counts.cells.append(waiting)
+    await harness.tick()
+    assert harness.rollout.phase == "progressing"

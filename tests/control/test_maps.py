@@ -1,4 +1,4 @@
-"""Law 2 for several challengers: whatever one of them does, no customer of another is moved."""
+"""Law 2 for several challengers: a change of one moves no bucket of another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def buckets_of(ledger: Ledger, name: str) -> set[int]:
 
 @st.composite
 def beginnings(draw) -> tuple[Ledger, dict[str, RolloutState]]:
-    """A first map, where a challenger may have a share, and for each challenger two steps; a third is the champion's."""
+    """A first map, where a challenger may have a share, and for each challenger two steps; v2 is the champion."""
     states = {}
     for name in CHALLENGERS:
         low, high = sorted(draw(st.lists(st.integers(1, 3000), min_size=2, max_size=2, unique=True)))
@@ -34,7 +34,7 @@ def beginnings(draw) -> tuple[Ledger, dict[str, RolloutState]]:
 
 @settings(max_examples=60, deadline=None)
 @given(beginnings(), st.lists(st.tuples(st.sampled_from(CHALLENGERS), st.sampled_from(Event)), max_size=25))
-def test_what_one_does_moves_nobody_of_another(beginning, events):
+def test_a_change_of_one_challenger_moves_no_bucket_of_another(beginning, events):
     ledger, states = beginning
     home = home_of(ledger, "v2", CHALLENGERS, SALT)
     for name, event in events:

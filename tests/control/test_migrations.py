@@ -21,8 +21,8 @@ from crossfade.control.store import Store, StoreError
 from crossfade.control.views import Verb
 from crossfade.rollout.evidence import Evidence
 
+from .harness import NOW, Harness
 from .make_golden import EDITED, GOLDEN, HEAD, Traffic
-from .scene import NOW, Scene
 
 FORMATS = range(OLDEST, FORMAT + 1)
 EARLIER = [number for number in FORMATS if number < FORMAT]
@@ -128,18 +128,18 @@ async def test_an_upgraded_state_goes_on_where_it_was(number, path):
     """The same maps are published, aborted challengers stay aborted, and the rollouts in progress end."""
     slots = {name: slots for name, _, _, slots, *_ in tables(path)["route_state"]}
     with closing(Store.open(f"sqlite:{path}")) as store:
-        scene = Scene(store)
-        scene.now = NOW + 1000
-        await scene.load(EDITED, HEAD)
-        assert {r.name: r.ledger.slots for r in scene.seam.published[-1].routes} == slots
-        assert len(await scene.decisions()) == 33  # nothing had to be decided anew
+        harness = Harness(store)
+        harness.now = NOW + 1000
+        await harness.load(EDITED, HEAD)
+        assert {r.name: r.ledger.slots for r in harness.seam.published[-1].routes} == slots
+        assert len(await harness.decisions()) == 33  # nothing had to be decided anew
         before = requests_in_step(store.records()["churn"][1]["v3"], 1)
-        traffic = Traffic(scene)
+        traffic = Traffic(harness)
         await traffic.ticks(1)
-        evidence = scene.controller.state.routes["churn"].rollouts["v3"].evidence
+        evidence = harness.controller.state.routes["churn"].rollouts["v3"].evidence
         assert requests_in_step(evidence, 1) == before + 500 > 4000
         await traffic.ticks(30)
-        phases = {(r.route, r.challenger): r.phase for r in scene.views.rollouts(scene.now)}
+        phases = {(r.route, r.challenger): r.phase for r in harness.views.rollouts(harness.now)}
         assert phases == {
             ("churn", "v3"): "promoted",
             ("fraud", "v3"): "aborted",

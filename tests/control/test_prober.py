@@ -1,4 +1,4 @@
-"""The prober against real sockets: thresholds, changes only, and reloads that forget nothing."""
+"""The prober with real sockets: thresholds, reports of changes, reloads."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_an_endpoint_is_down_after_so_many_failures_and_up_after_so_many_success
     assert (history.up, history.seen_up) == (up, "." in answers)
 
 
-async def test_it_tells_of_changes_and_only_of_changes():
+async def test_changed_is_called_at_changes_only():
     async with Model().serving() as model, probing(config(model.port)) as (_, listener):
         name = frozenset({("v2", f"127.0.0.1:{model.port}")})
         await until(lambda: model.asked > 5)
@@ -145,7 +145,7 @@ async def test_only_2xx_is_healthy(status):
             assert not listener.seen
 
 
-async def test_an_answer_that_takes_too_long_is_none():
+async def test_a_response_after_the_timeout_is_a_failure():
     async with Model().serving() as model:
         model.hang = True
         async with probing(config(model.port, "{path: /health, interval: 10ms, timeout: 20ms}")) as (
@@ -156,7 +156,7 @@ async def test_an_answer_that_takes_too_long_is_none():
 
 
 @pytest.mark.parametrize("health", ["{interval: 10ms}", "{path: /health, interval: 10ms}"])
-async def test_a_server_that_goes_and_comes_back(health):
+async def test_an_endpoint_goes_down_and_up_with_its_server(health):
     model = Model()
     async with model.serving():
         wanted = config(model.port, health)
@@ -168,7 +168,7 @@ async def test_a_server_that_goes_and_comes_back(health):
             assert listener.seen
 
 
-async def test_garbage_is_not_healthy():
+async def test_a_response_that_is_not_http_is_a_failure():
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"\x00\xff nonsense\r\n\r\n")
         writer.close()
@@ -178,7 +178,7 @@ async def test_garbage_is_not_healthy():
         await until(lambda: bool(listener.down))
 
 
-async def test_a_reload_forgets_nothing_of_the_endpoints_that_stay():
+async def test_a_reload_keeps_the_history_of_endpoints_that_stay():
     async with Model().serving() as model:
         model.status = 500
         async with probing(config(model.port)) as (prober, listener):
@@ -189,7 +189,7 @@ async def test_a_reload_forgets_nothing_of_the_endpoints_that_stay():
             assert len(listener.heard) == 1
 
 
-async def test_an_endpoint_that_is_probed_no_more_is_down_no_more():
+async def test_an_endpoint_that_is_no_longer_probed_is_up():
     async with Model().serving() as model:
         model.status = 500
         async with probing(config(model.port)) as (prober, listener):
@@ -201,14 +201,14 @@ async def test_an_endpoint_that_is_probed_no_more_is_down_no_more():
             assert model.asked <= asked + 1
 
 
-async def test_a_change_that_was_not_taken_is_told_again():
+async def test_a_change_that_was_not_applied_is_reported_again():
     async with Model().serving() as model, probing(config(model.port)) as (_, listener):
         listener.refuse = True
         await until(lambda: bool(listener.seen))
         assert not listener.refuse
 
 
-async def test_closing_leaves_nothing_behind():
+async def test_close_ends_every_task():
     async with Model().serving() as model:
         before = asyncio.all_tasks()
         async with probing(config(model.port)):
@@ -230,7 +230,9 @@ def written(endpoint: str, more: str = "") -> Loaded:
     return load(textwrap.dedent(text), "routing.yaml", {}, examine)
 
 
-async def test_probes_verify_as_requests_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_probes_verify_certificates_as_requests_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     authority = Authority(tmp_path)
     model = TlsModel("v2", authority.server("models.internal", clients=authority))
     cert, key = authority.files("proxy.internal")
@@ -259,7 +261,7 @@ async def test_a_unix_socket_is_probed(tmp_path: Path) -> None:
         await until(lambda: ("v2", at) in listener.down)
 
 
-async def test_a_name_is_up_as_long_as_one_address_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_is_up_while_one_of_its_addresses_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last addresses stay while it cannot be looked up."""
     found = [Addresses(("127.0.0.1", "127.0.0.2"))]
 
@@ -283,7 +285,7 @@ async def test_a_name_is_up_as_long_as_one_address_is_well(monkeypatch: pytest.M
             await until(lambda: not listener.down)
 
 
-async def test_a_name_that_is_never_found_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endpoint_whose_name_has_no_address_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     async def look_up(host: str) -> Addresses:
         raise OSError("no such name")
 
@@ -304,7 +306,7 @@ async def test_a_name_that_is_never_found_is_down(monkeypatch: pytest.MonkeyPatc
         (b"", False),
     ],
 )
-async def test_what_counts_as_an_answer(raw: bytes, well: bool) -> None:
+async def test_only_a_complete_response_head_is_a_response(raw: bytes, well: bool) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(raw)

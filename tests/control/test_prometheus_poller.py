@@ -18,7 +18,7 @@ from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
 from tests.scenarios.harness import free_port, wait_until
 
-from .scene import CANARY, HEAD, Scene, loaded
+from .harness import CANARY, HEAD, Harness, loaded
 
 CHECKED = CANARY.replace(
     "      checks:",
@@ -58,7 +58,7 @@ def sample(value: str) -> dict[str, Any]:
         ([], None, "not the answer of a Prometheus server"),
     ],
 )
-def test_an_answer_is_one_number_or_says_what_it_is(said: Any, value: float | None, trouble: str):
+def test_a_response_is_one_number_or_the_reason_why_not(said: Any, value: float | None, trouble: str):
     assert read_answer(3.0, json.dumps(said).encode()) == Reading(3.0, value, trouble)
 
 
@@ -66,7 +66,7 @@ DEEP = b'{"status": ' + b"[" * 100_000
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"status": "success"', DEEP])
-def test_what_is_no_json_is_no_answer(body: bytes):
+def test_a_body_that_is_no_json_gives_no_number(body: bytes):
     assert read_answer(3.0, body).trouble == "not the answer of a Prometheus server"
 
 
@@ -120,7 +120,7 @@ def trouble_of(poller: PrometheusPoller) -> str:
     return found.trouble if found else ""
 
 
-async def test_a_query_is_asked_again_and_again(server: Server, poller: PrometheusPoller):
+async def test_a_query_is_sent_at_its_interval(server: Server, poller: PrometheusPoller):
     poller.configure(config(server.url))
     await wait_until(lambda: reading(poller), "a first reading")
     assert poller.latest["max(gpu)"].value == 0.25
@@ -129,7 +129,7 @@ async def test_a_query_is_asked_again_and_again(server: Server, poller: Promethe
     assert set(server.asked) == {"max(gpu)"}
 
 
-async def test_a_silent_server_is_told_and_nobody_waits(server: Server, poller: PrometheusPoller):
+async def test_a_timeout_gives_a_reading_without_a_number(server: Server, poller: PrometheusPoller):
     server.silent.clear()
     poller.configure(config(server.url, more="interval: 50ms, timeout: 50ms"))
     assert reading(poller) is None
@@ -138,19 +138,19 @@ async def test_a_silent_server_is_told_and_nobody_waits(server: Server, poller: 
     await wait_until(lambda: trouble_of(poller) == "", "an answer")
 
 
-async def test_a_server_that_is_not_there_is_told_without_its_address(poller: PrometheusPoller):
+async def test_a_connection_error_does_not_show_the_url(poller: PrometheusPoller):
     poller.configure(config(f"http://who:secret@127.0.0.1:{free_port()}"))
     await wait_until(lambda: trouble_of(poller).startswith("the server cannot be asked"), "the error")
     assert "secret" not in trouble_of(poller)
 
 
-async def test_an_answer_without_end_is_not_read_to_it(server: Server, poller: PrometheusPoller, monkeypatch):
+async def test_a_body_is_read_up_to_its_limit(server: Server, poller: PrometheusPoller, monkeypatch):
     monkeypatch.setattr(poller_module, "MAX_BYTES", 10)
     poller.configure(config(server.url))
     await wait_until(lambda: trouble_of(poller) == "not the answer of a Prometheus server", "the cut")
 
 
-async def test_a_reading_grows_stale(server: Server, poller: PrometheusPoller):
+async def test_a_reading_becomes_stale(server: Server, poller: PrometheusPoller):
     poller.configure(config(server.url, more="interval: 10s, timeout: 1s"))
     await wait_until(lambda: reading(poller), "a reading")
     now = poller.latest["max(gpu)"].at
@@ -159,7 +159,7 @@ async def test_a_reading_grows_stale(server: Server, poller: PrometheusPoller):
     assert (late.value, late.trouble) == (None, "stale: the server has not answered for too long")
 
 
-async def test_a_reload_changes_what_is_asked_and_whom(server: Server, poller: PrometheusPoller):
+async def test_a_reload_changes_the_queries_and_the_server(server: Server, poller: PrometheusPoller):
     poller.configure(config("http://127.0.0.1:1"))
     await wait_until(lambda: trouble_of(poller), "trouble")
     poller.configure(config(server.url))
@@ -208,38 +208,38 @@ async def test_a_real_server(poller: PrometheusPoller, tmp_path):
         await process.wait()
 
 
-async def checked(*answers: Reading | None) -> Scene:
+async def checked(*answers: Reading | None) -> Harness:
     """A rollout whose query was answered so at each look, for as long as a step takes."""
-    scene = Scene()
-    await scene.load(CHECKED, HEAD + "\nprometheus: {url: http://h}\n")
+    harness = Harness()
+    await harness.load(CHECKED, HEAD + "\nprometheus: {url: http://h}\n")
     for given in answers:
         for _ in range(14):
-            scene.controller.readings = lambda now, given=given: (  # type: ignore[misc]
+            harness.controller.readings = lambda now, given=given: (  # type: ignore[misc]
                 {} if given is None else {"max(gpu)": Reading(now, given.value, given.trouble)}
             )
-            await scene.tick(400)
-    return scene
+            await harness.tick(400)
+    return harness
 
 
-async def test_a_rollout_goes_on_by_its_readings():
-    scene = await checked(Reading(0, 0.1))
-    assert scene.rollout.step == 1
-    assert "prometheus gpu <= 0.5" in [v.check for v in scene.rollout.verdicts]
+async def test_a_rollout_advances_by_readings_within_the_limit():
+    harness = await checked(Reading(0, 0.1))
+    assert harness.rollout.step == 1
+    assert "prometheus gpu <= 0.5" in [v.check for v in harness.rollout.verdicts]
 
 
 @pytest.mark.parametrize("lacking", [None, Reading(0, None, "no data"), Reading(0, None, "3 series")])
-async def test_a_rollout_waits_where_there_is_no_number(lacking: Reading | None):
-    scene = await checked(lacking, lacking)
-    assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
-    assert scene.rollout.waiting_for.startswith("prometheus gpu <= 0.5 (")
+async def test_a_rollout_waits_while_a_reading_has_no_number(lacking: Reading | None):
+    harness = await checked(lacking, lacking)
+    assert (harness.rollout.phase, harness.rollout.step) == ("progressing", 0)
+    assert harness.rollout.waiting_for.startswith("prometheus gpu <= 0.5 (")
 
 
 @pytest.mark.parametrize("phase", ["aborted", "rolled_back"])
-async def test_a_number_over_the_limit_takes_the_challenger_back(phase: str):
+async def test_a_reading_above_the_limit_aborts_or_rolls_back(phase: str):
     well = [Reading(0, 0.1)] * (1 if phase == "aborted" else 2)
-    scene = await checked(*well, Reading(0, 0.9))
-    assert (scene.rollout.phase, scene.weights) == (phase, {"v2": 10_000})
-    last = (await scene.views.why("churn")).decision
+    harness = await checked(*well, Reading(0, 0.9))
+    assert (harness.rollout.phase, harness.weights) == (phase, {"v2": 10_000})
+    last = (await harness.views.why("churn")).decision
     assert last is not None
     assert last.reason == "prometheus gpu <= 0.5: the query result is 0.9; the limit is 0.5"
     assert last.evidence["given"]["external"]["max(gpu)"]["value"] == 0.9

@@ -17,7 +17,7 @@ from crossfade.rollout import machine, verdict_rule
 from crossfade.rollout.inputs import decode_inputs
 from crossfade.stats.pairs import Pairs
 
-from .scene import BOTH, CANARY, HEAD, NOW, Scene, entry, rows_of, several
+from .harness import BOTH, CANARY, HEAD, NOW, Harness, rollout_entry, rows_of, with_rollouts
 from .test_strategies import SHADOW
 
 FUSED = CANARY.replace(
@@ -27,11 +27,11 @@ FUSED = CANARY.replace(
 )
 
 
-async def decided(scene: Scene) -> list[Decision]:
+async def decided(harness: Harness) -> list[Decision]:
     """As they are read back from the store."""
-    await scene.controller.idle()
-    found = await scene.decisions()
-    assert rows_of(found) == list(journal(scene.store))
+    await harness.controller.idle()
+    found = await harness.decisions()
+    assert rows_of(found) == list(journal(harness.store))
     return found
 
 
@@ -43,59 +43,59 @@ def resealed(decisions: list[Decision]) -> list[Decision]:
     return out
 
 
-async def promoted() -> Scene:
-    scene = Scene()
-    await scene.load(FUSED)
-    await scene.run(100)
-    assert await scene.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
-    return scene
+async def promoted() -> Harness:
+    harness = Harness()
+    await harness.load(FUSED)
+    await harness.run(100)
+    assert await harness.actions() == ["start", "begin", "advance", "promote", "watch_ended"]
+    return harness
 
 
-async def aborted() -> Scene:
+async def aborted() -> Harness:
     """By a check, after a common cause and with errors a little above the limit."""
-    scene = Scene()
-    await scene.load(FUSED)
-    await scene.run(3)
-    scene.slow = {"v3": 0.9}
-    await scene.run(30)
-    assert await scene.actions() == ["start", "begin", "abort"]
-    return scene
+    harness = Harness()
+    await harness.load(FUSED)
+    await harness.run(3)
+    harness.latency = {"v3": 0.9}
+    await harness.run(30)
+    assert await harness.actions() == ["start", "begin", "abort"]
+    return harness
 
 
-async def unlike() -> Scene:
+async def unlike() -> Harness:
     """Aborted by pairs of decisions, in a step of copies: no bucket ever moved."""
-    scene = Scene()
-    await scene.load(
+    harness = Harness()
+    await harness.load(
         SHADOW.replace("    split:", "    prediction: {label: class}\n    split:").replace(
             "checks: [", "checks: [{metric: disagreement, max: 5%}, "
         )
     )
-    await scene.tick()
-    scene.count("v3", 400, 0, "shadow")
-    scene.seam.counts.cells[-1].pairs = Pairs(n=400, changed=200, chances=400, twice=400, noise=8, both=4)
-    await scene.tick(200)
-    assert await scene.actions() == ["start", "begin", "abort"]
-    assert (await scene.decisions())[-1].reason.startswith("disagreement <= 5%: 50% of 400")
-    return scene
+    await harness.tick()
+    harness.add_counts("v3", 400, 0, "shadow")
+    harness.seam.counts.cells[-1].pairs = Pairs(n=400, changed=200, chances=400, twice=400, noise=8, both=4)
+    await harness.tick(200)
+    assert await harness.actions() == ["start", "begin", "abort"]
+    assert (await harness.decisions())[-1].reason.startswith("disagreement <= 5%: 50% of 400")
+    return harness
 
 
-async def commanded() -> Scene:
+async def commanded() -> Harness:
     """Everything an operator may say, a file edited between, and the fuse."""
-    scene = Scene()
-    await scene.load(FUSED)
-    await scene.run(2)
+    harness = Harness()
+    await harness.load(FUSED)
+    await harness.run(2)
     for verb in (Verb.PAUSE, Verb.RESUME, Verb.ABORT, Verb.RETRY, Verb.PROMOTE, Verb.ROLLBACK, Verb.RETRY):
-        await scene.controller.command("churn", verb, "api:kim", scene.now, f"to see {verb}")
-        scene.bad = {"v2": 0.3, "v3": 0.3} if verb is Verb.RESUME else {}
-        await scene.run(2)
-    await scene.load(FUSED.replace("challenger: v3", "challenger: v4"))
-    await scene.run(2)
-    scene.bad = {"v4": 1.0}
-    await scene.run(2)
-    assert scene.rollout.phase == "aborted"
-    await scene.load(CANARY[: CANARY.index("    rollout:")])
-    await scene.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", scene.now)
-    return scene
+        await harness.controller.command("churn", verb, "api:kim", harness.now, f"to see {verb}")
+        harness.error_share = {"v2": 0.3, "v3": 0.3} if verb is Verb.RESUME else {}
+        await harness.run(2)
+    await harness.load(FUSED.replace("challenger: v3", "challenger: v4"))
+    await harness.run(2)
+    harness.error_share = {"v4": 1.0}
+    await harness.run(2)
+    assert harness.rollout.phase == "aborted"
+    await harness.load(CANARY[: CANARY.index("    rollout:")])
+    await harness.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", harness.now)
+    return harness
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ async def test_whole_rollouts_are_replayed_without_a_difference(make, replays, g
 
 
 async def test_a_decision_keeps_the_input_of_its_evaluation():
-    scene = await aborted()
-    last = (await decided(scene))[-1]
+    harness = await aborted()
+    last = (await decided(harness))[-1]
     given = decode_inputs(last.evidence["given"])
     assert (given.plan, given.sticky, given.ready) == (
-        scene.controller.state.routes["churn"].rollouts["v3"].plan,
+        harness.controller.state.routes["churn"].rollouts["v3"].plan,
         True,
         True,
     )
@@ -195,12 +195,12 @@ async def test_a_machine_with_another_table_gives_a_difference(monkeypatch):
 
 async def test_a_route_begins_anew_after_its_removal():
     """Nothing of it is left: not its split, and not the phases of its rollouts. The other route's is."""
-    scene = Scene()
+    harness = Harness()
     other = BOTH.replace("churn", "other").replace("/predict", "/other").removeprefix("\nroutes:\n")
     for yaml in (CANARY + other, CANARY, CANARY + other, "routes:\n" + other, CANARY + other):
-        await scene.load(yaml)
-        await scene.run(12)
-    found = await decided(scene)
+        await harness.load(yaml)
+        await harness.run(12)
+    found = await decided(harness)
     churn = [d.action for d in found if d.route == "churn"]
     assert churn == ["start", "begin", "advance", "promote", "remove", "start", "begin", "advance"]
     removed = [(d.id, d.route) for d in found if d.action == "remove"]
@@ -210,25 +210,25 @@ async def test_a_route_begins_anew_after_its_removal():
 
 
 async def test_a_rollout_taken_out_of_the_file_begins_anew_and_the_one_beside_it_goes_on():
-    scene = Scene()
-    await scene.load(BOTH)
-    await scene.run(3)
-    for kept in (several(entry("v3", "5%", "30%")), BOTH):
-        await scene.load(kept)
-        await scene.run(8)
-    assert await scene.actions() == ["start", "start", "begin", "begin", "end", "advance", "start", "begin"]
-    assert replayed(rows_of(await decided(scene))).differences == []
+    harness = Harness()
+    await harness.load(BOTH)
+    await harness.run(3)
+    for kept in (with_rollouts(rollout_entry("v3", "5%", "30%")), BOTH):
+        await harness.load(kept)
+        await harness.run(8)
+    assert await harness.actions() == ["start", "start", "begin", "begin", "end", "advance", "start", "begin"]
+    assert replayed(rows_of(await decided(harness))).differences == []
 
 
 async def test_a_journal_is_read_while_a_proxy_writes_it(tmp_path):
     path = f"{tmp_path}/state.db"
     with closing(Store.open(f"sqlite:{path}")) as store:
-        scene = Scene(store)
-        await scene.load(head=HEAD)
-        await scene.run(20)
+        harness = Harness(store)
+        await harness.load(head=HEAD)
+        await harness.run(20)
         with closing(Store.read(path)) as other:
             assert replayed(journal(other)).differences == []
-            assert list(journal(other)) == rows_of(await scene.decisions())
+            assert list(journal(other)) == rows_of(await harness.decisions())
 
 
 def test_an_empty_journal_has_no_difference():

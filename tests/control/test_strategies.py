@@ -8,7 +8,7 @@ from crossfade.control.replay import journal, replayed
 from crossfade.control.views import Verb
 from crossfade.routing.snapshot import Cut
 
-from .scene import CANARY, Scene
+from .harness import CANARY, Harness
 
 BLUE_GREEN = """
 routes:
@@ -25,17 +25,17 @@ routes:
 """
 
 
-async def test_blue_green_flips_and_flips_back():
-    scene = Scene()
-    await scene.load(BLUE_GREEN)
-    home = scene.route.ledger
-    await scene.tick()
-    assert scene.weights == {"v3": 10_000}
-    await scene.run(2)
-    scene.bad = {"v3": 0.4}
-    await scene.run(3)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
-    assert scene.route.ledger.slots == home.slots
+async def test_blue_green_promotes_and_rolls_back():
+    harness = Harness()
+    await harness.load(BLUE_GREEN)
+    home = harness.route.ledger
+    await harness.tick()
+    assert harness.weights == {"v3": 10_000}
+    await harness.run(2)
+    harness.error_share = {"v3": 0.4}
+    await harness.run(3)
+    assert (harness.rollout.phase, harness.weights) == ("aborted", {"v2": 10_000})
+    assert harness.route.ledger.slots == home.slots
 
 
 SHADOW = """
@@ -53,76 +53,76 @@ routes:
 """
 
 
-async def copies(scene: Scene, n: int, errors: int = 0) -> None:
+async def copies(harness: Harness, n: int, errors: int = 0) -> None:
     """A tick in which the challenger answered so many copies."""
-    scene.count("v3", n, errors, "shadow")
-    await scene.tick(200)
+    harness.add_counts("v3", n, errors, "shadow")
+    await harness.tick(200)
 
 
-async def test_a_shadow_gets_copies_then_callers_and_is_promoted():
-    scene = Scene()
-    await scene.load(SHADOW)
-    assert scene.mirrors == {}
-    await scene.tick()
-    assert (scene.mirrors, scene.weights) == ({"v3": 1000}, {"v2": 10_000})
-    assert [v.check for v in scene.rollout.verdicts] == ["error_rate <= 5%"]
+async def test_a_shadow_gets_mirrors_then_traffic_and_is_promoted():
+    harness = Harness()
+    await harness.load(SHADOW)
+    assert harness.mirrors == {}
+    await harness.tick()
+    assert (harness.mirrors, harness.weights) == ({"v3": 1000}, {"v2": 10_000})
+    assert [v.check for v in harness.rollout.verdicts] == ["error_rate <= 5%"]
     for _ in range(6):
-        await copies(scene, 20)
-    assert (scene.rollout.step, scene.mirrors) == (1, {"v3": 10_000})
+        await copies(harness, 20)
+    assert (harness.rollout.step, harness.mirrors) == (1, {"v3": 10_000})
     for _ in range(6):
-        await copies(scene, 200)
-    assert (scene.rollout.step, scene.mirrors, scene.weights) == (2, {}, {"v2": 9000, "v3": 1000})
-    assert len(scene.rollout.verdicts) == 2
-    await scene.run(10)
-    assert (scene.rollout.phase, scene.weights) == ("promoted", {"v3": 10_000})
-    assert replayed(journal(scene.store)).differences == []
+        await copies(harness, 200)
+    assert (harness.rollout.step, harness.mirrors, harness.weights) == (2, {}, {"v2": 9000, "v3": 1000})
+    assert len(harness.rollout.verdicts) == 2
+    await harness.run(10)
+    assert (harness.rollout.phase, harness.weights) == ("promoted", {"v3": 10_000})
+    assert replayed(journal(harness.store)).differences == []
 
 
-async def test_a_shadow_without_copies_answered_stays_where_it_is():
+async def test_a_shadow_without_answered_mirrors_stays_at_its_step():
     """Law 4: callers' requests are no evidence of it."""
-    scene = Scene()
-    await scene.load(SHADOW)
-    await scene.run(50)
-    assert (scene.rollout.phase, scene.rollout.step) == ("progressing", 0)
-    assert scene.rollout.waiting_for == "20 more copies answered on v3"
+    harness = Harness()
+    await harness.load(SHADOW)
+    await harness.run(50)
+    assert (harness.rollout.phase, harness.rollout.step) == ("progressing", 0)
+    assert harness.rollout.waiting_for == "20 more copies answered on v3"
 
 
-async def test_a_shadow_whose_copies_fail_is_aborted_and_gets_no_more():
-    scene = Scene()
-    await scene.load(SHADOW)
-    await scene.tick()
-    await copies(scene, 60, 60)
-    await scene.tick()
-    assert (scene.rollout.phase, scene.mirrors) == ("aborted", {})
-    assert scene.views.route("churn").backends["v3"].requests == 0
+async def test_a_shadow_whose_mirrors_fail_is_aborted_and_gets_no_more():
+    harness = Harness()
+    await harness.load(SHADOW)
+    await harness.tick()
+    await copies(harness, 60, 60)
+    await harness.tick()
+    assert (harness.rollout.phase, harness.mirrors) == ("aborted", {})
+    assert harness.views.route("churn").backends["v3"].requests == 0
 
 
-async def test_an_abort_ends_the_copies_even_where_no_bucket_moves():
-    scene = Scene()
-    await scene.load(SHADOW.replace("split: {v2: 100%}", "split: {v2: 100%, v3: 0%}"))
-    await scene.tick()
-    assert scene.mirrors == {"v3": 1000}
-    await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
-    assert scene.mirrors == {}
+async def test_an_abort_ends_mirrors_although_no_bucket_moves():
+    harness = Harness()
+    await harness.load(SHADOW.replace("split: {v2: 100%}", "split: {v2: 100%, v3: 0%}"))
+    await harness.tick()
+    assert harness.mirrors == {"v3": 1000}
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    assert harness.mirrors == {}
 
 
-async def test_more_copies_are_on_disk_before_they_are_sent():
+async def test_a_rise_of_the_mirror_share_is_on_disk_before_it_is_published():
     """Law 3 for copies as well, though no caller sees them."""
-    scene = Scene()
-    await scene.load(SHADOW)
+    harness = Harness()
+    await harness.load(SHADOW)
     seen: list[str] = []
-    scene.seam.before = lambda snapshot: seen.append(
-        f"{[m.sample for m in snapshot.routes[0].mirrors]} {scene.store.newest(None, 1)[0].action}"
+    harness.seam.on_publish = lambda snapshot: seen.append(
+        f"{[m.sample for m in snapshot.routes[0].mirrors]} {harness.store.newest(None, 1)[0].action}"
     )
-    await scene.tick()
+    await harness.tick()
     assert seen == ["[1000] begin"]
 
 
-async def test_a_mirror_of_the_file_s_own_is_not_doubled():
-    scene = Scene()
-    await scene.load(SHADOW.replace("match:", "mirror: [{to: v3, sample: 50%}, {to: v4}]\n    match:"))
-    await scene.tick()
-    assert scene.mirrors == {"v3": 5000, "v4": 10_000}
+async def test_a_mirror_of_the_file_is_not_added_to_that_of_the_step():
+    harness = Harness()
+    await harness.load(SHADOW.replace("match:", "mirror: [{to: v3, sample: 50%}, {to: v4}]\n    match:"))
+    await harness.tick()
+    assert harness.mirrors == {"v3": 5000, "v4": 10_000}
 
 
 PREVIEWED = BLUE_GREEN.replace(
@@ -131,50 +131,54 @@ PREVIEWED = BLUE_GREEN.replace(
 )
 
 
-async def test_blue_green_waits_in_the_preview_warms_up_and_flips():
-    scene = Scene()
-    await scene.load(PREVIEWED)
-    await scene.run(8)
-    assert (scene.rollout.phase, scene.rollout.verdicts, scene.weights) == ("progressing", [], {"v2": 10_000})
-    await scene.run(100)
-    assert (scene.rollout.phase, scene.weights, scene.mirrors) == ("paused", {"v2": 10_000}, {})
-    await scene.controller.command("churn", Verb.RESUME, "api:kim", scene.now, "looks right")
-    assert scene.mirrors == {"v3": 5000}
+async def test_blue_green_waits_for_approval_warms_up_and_promotes():
+    harness = Harness()
+    await harness.load(PREVIEWED)
+    await harness.run(8)
+    assert (harness.rollout.phase, harness.rollout.verdicts, harness.weights) == (
+        "progressing",
+        [],
+        {"v2": 10_000},
+    )
+    await harness.run(100)
+    assert (harness.rollout.phase, harness.weights, harness.mirrors) == ("paused", {"v2": 10_000}, {})
+    await harness.controller.command("churn", Verb.RESUME, "api:kim", harness.now, "looks right")
+    assert harness.mirrors == {"v3": 5000}
     for _ in range(6):
-        await copies(scene, 50)
-    assert (scene.weights, scene.mirrors) == ({"v3": 10_000}, {})
-    await scene.run(7)
-    assert scene.rollout.phase == "promoted"
-    await scene.controller.command("churn", Verb.ROLLBACK, "api:kim", scene.now)
-    assert scene.weights == {"v2": 10_000}
-    assert replayed(journal(scene.store)).differences == []
+        await copies(harness, 50)
+    assert (harness.weights, harness.mirrors) == ({"v3": 10_000}, {})
+    await harness.run(7)
+    assert harness.rollout.phase == "promoted"
+    await harness.controller.command("churn", Verb.ROLLBACK, "api:kim", harness.now)
+    assert harness.weights == {"v2": 10_000}
+    assert replayed(journal(harness.store)).differences == []
 
 
 @pytest.mark.parametrize(("strategy", "weight"), [("champion_challenger", 1000), ("ab_test", 5000)])
-async def test_a_comparison_is_held_and_left_to_an_operator(strategy: str, weight: int):
-    scene = Scene()
+async def test_a_comparison_waits_for_an_operator(strategy: str, weight: int):
+    harness = Harness()
     preset = BLUE_GREEN.replace("blue_green", strategy).replace("{metric: error_rate, max: 5%}", "")
-    await scene.load(preset)
+    await harness.load(preset)
     for _ in range(15):
-        await scene.tick(2000, seconds=86_400)
-    assert scene.weights == {"v2": 10_000 - weight, "v3": weight}
-    assert (scene.rollout.phase, scene.rollout.waiting_for) == (
+        await harness.tick(2000, seconds=86_400)
+    assert harness.weights == {"v2": 10_000 - weight, "v3": weight}
+    assert (harness.rollout.phase, harness.rollout.waiting_for) == (
         "paused",
         "an approval: resume, promote or abort",
     )
-    scene.bad = {"v3": 0.3}
-    await scene.run(3, 2000)
-    assert (scene.rollout.phase, scene.weights) == ("aborted", {"v2": 10_000})
+    harness.error_share = {"v3": 0.3}
+    await harness.run(3, 2000)
+    assert (harness.rollout.phase, harness.weights) == ("aborted", {"v2": 10_000})
 
 
 @pytest.mark.parametrize(("key", "cuts"), [("cut_after: 5s", (Cut("v3", 5.0),)), ("watch: 1s", ())])
-async def test_what_is_in_flight_to_an_aborted_challenger_is_cut_if_the_file_says_so(key: str, cuts: object):
-    scene = Scene()
-    await scene.load(CANARY.replace("watch: 60s", key))
-    await scene.tick(400)
-    assert scene.route.cuts == ()
-    await scene.controller.command("churn", Verb.ABORT, "api:kim", scene.now)
-    assert (scene.route.cuts, scene.weights) == (cuts, {"v2": 10_000})
-    await scene.controller.command("churn", Verb.RETRY, "api:kim", scene.now)
-    await scene.tick(400)
-    assert (scene.route.cuts, scene.weights) == ((), {"v2": 9500, "v3": 500})
+async def test_cut_after_cuts_requests_in_flight_to_an_aborted_challenger(key: str, cuts: object):
+    harness = Harness()
+    await harness.load(CANARY.replace("watch: 60s", key))
+    await harness.tick(400)
+    assert harness.route.cuts == ()
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    assert (harness.route.cuts, harness.weights) == (cuts, {"v2": 10_000})
+    await harness.controller.command("churn", Verb.RETRY, "api:kim", harness.now)
+    await harness.tick(400)
+    assert (harness.route.cuts, harness.weights) == ((), {"v2": 9500, "v3": 500})

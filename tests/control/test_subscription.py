@@ -1,4 +1,4 @@
-"""Listeners hear what happens, and the slow ones lose the oldest."""
+"""Subscribers get events; a slow subscriber loses the oldest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def event(n: int) -> StatusChange:
     return StatusChange(float(n), "store", None, "")
 
 
-async def test_each_subscription_hears_what_comes_after_it():
+async def test_a_subscription_gets_the_events_after_it():
     feed = Feed()
     with feed.subscribe() as one:
         feed.publish(event(1))
@@ -22,7 +22,7 @@ async def test_each_subscription_hears_what_comes_after_it():
     assert not feed.subscriptions
 
 
-async def test_a_reader_waits_and_is_woken():
+async def test_a_reader_waits_for_the_next_event():
     feed = Feed()
     with feed.subscribe() as subscription:
         async with asyncio.TaskGroup() as tasks:
@@ -42,7 +42,7 @@ async def test_a_slow_reader_loses_the_oldest():
     assert [e.at async for e in subscription] == [float(n) for n in range(10, MAX_EVENTS + 10)]
 
 
-async def test_closing_ends_the_one_that_waits():
+async def test_closing_ends_a_waiting_reader():
     feed = Feed()
     subscription = feed.subscribe()
 

@@ -1,4 +1,4 @@
-"""Who listens where: sockets that are bound here, inherited from workers before, or from systemd."""
+"""Listening sockets: bound here, inherited from workers, or from systemd."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def test_each_worker_has_a_socket_of_its_own(port: int) -> None:
 
 
 @pytest.mark.parametrize(("before", "workers"), [(2, 2), (3, 2), (1, 3)])
-def test_inherited_sockets_are_all_served(port: int, before: int, workers: int) -> None:
-    """Whoever waits in the queue of any of them is accepted by somebody."""
+def test_every_inherited_socket_has_a_worker(port: int, before: int, workers: int) -> None:
+    """A connection in the queue of any of them is accepted."""
     inherited = [sock for (sock,) in sockets.bind("127.0.0.1", port, before, [])]
     known = {sock.fileno() for sock in inherited}
     for sock in inherited:
@@ -47,8 +47,8 @@ def test_inherited_sockets_are_all_served(port: int, before: int, workers: int) 
     sockets.close([other, *(sock for share in shares for sock in share)])
 
 
-def test_a_lone_socket_of_systemds_is_shared(port: int) -> None:
-    """Without SO_REUSEPORT nothing can be bound beside it."""
+def test_a_single_socket_from_systemd_is_shared(port: int) -> None:
+    """Without SO_REUSEPORT no other socket can be bound to its port."""
     sock = socket.socket()
     sock.bind(("127.0.0.1", port))
     sock.listen()
@@ -56,7 +56,7 @@ def test_a_lone_socket_of_systemds_is_shared(port: int) -> None:
     sock.close()
 
 
-def test_a_port_of_somebody_elses_is_left_alone(port: int) -> None:
+def test_a_port_of_another_process_is_not_shared(port: int) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", port))

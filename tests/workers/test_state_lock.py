@@ -1,4 +1,4 @@
-"""One process holds a state, and its file names the workers that the next holder has to reckon with."""
+"""One process holds a state; the lock file names the workers that the next holder must wait for."""
 
 from __future__ import annotations
 

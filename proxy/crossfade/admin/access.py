@@ -1,9 +1,9 @@
-"""Who may use the admin API, and under what name.
+"""Access control of the admin API, and the actor's name.
 
-Rule: probes and the static dashboard page are open; all else wants the token when there is one.
-Without a token (loopback only) a web page must not be able to reach it through the operator's
-browser: a foreign Origin is refused, and so is a Host that is a DNS name, which a rebinding
-attack needs. With a token a foreign page has nothing to present, so any Host will do.
+Rule: probes and the static dashboard page are open; every other path needs the token, if one is set. Without
+a token (loopback only) a web page must not reach the API through the operator's browser: a foreign Origin is
+refused, and so is a Host that is a DNS name, which a rebinding attack needs. With a token any Host is allowed,
+as a foreign page does not have the token.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ def access_guard(token: str) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path not in PROBES:
-            refuse_foreign_origin(request)
+            _refuse_foreign_origin(request)
             if not token:
-                refuse_named_host(request)
+                _refuse_named_host(request)
         if token and request.path not in OPEN:
-            require_token(request, token)
+            _require_token(request, token)
         return await handler(request)
 
     return guard
 
 
-def refuse_foreign_origin(request: web.Request) -> None:
+def _refuse_foreign_origin(request: web.Request) -> None:
     origin = request.headers.get("Origin")
     host = request.headers.get("Host", "")
     if origin is not None and origin.lower().partition("://")[2] != host.lower():
         raise web.HTTPForbidden(text=f"A page of {origin} may not use the admin API of {host}.")
 
 
-def refuse_named_host(request: web.Request) -> None:
+def _refuse_named_host(request: web.Request) -> None:
     host = request.headers.get("Host", "")
     if host and not is_unspoofable(host):
         raise web.HTTPForbidden(
@@ -54,7 +54,7 @@ def refuse_named_host(request: web.Request) -> None:
 
 
 def is_unspoofable(host: str) -> bool:
-    """True for what no DNS answer can point elsewhere: an IP address, or localhost."""
+    """An IP address or localhost: no DNS answer can change what it points to."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))
@@ -62,17 +62,17 @@ def is_unspoofable(host: str) -> bool:
         return False
 
 
-def require_token(request: web.Request, token: str) -> None:
+def _require_token(request: web.Request, token: str) -> None:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), token.encode())
     if scheme.lower() != "bearer" or not right:
         raise web.HTTPUnauthorized(
-            text="This needs the admin token: Authorization: Bearer TOKEN.",
+            text="The admin token is required: Authorization: Bearer TOKEN.",
             headers={"WWW-Authenticate": 'Bearer realm="crossfade admin"'},
         )
 
 
 def actor_of(request: web.Request) -> str:
-    """`api:NAME` as the caller calls itself, in characters that are safe to show anywhere; else `api`."""
+    """`api:NAME` from the caller's header, in characters that are safe to show; `api` without one."""
     name = NOT_IN_ACTOR.sub("_", request.headers.get(ACTOR_HEADER, "")[:64]).strip("_")
     return f"api:{name}" if name else "api"

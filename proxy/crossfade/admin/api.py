@@ -1,7 +1,7 @@
-"""The admin API: what the control plane shows and takes, over HTTP (design 3.3).
+"""The admin API over HTTP (design 3.3).
 
-Rule: this is the edge. It reads the clock, names the actor and turns JSON into calls of the
-controller; it decides nothing. Problems are answered in `problems`, access is decided in `access`.
+Rule: handlers read the clock, name the actor and turn JSON into calls of the controller; they decide nothing.
+`problems` turns errors into responses, `access` checks who may call.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 
 class ReloadPort(Protocol):
-    """What the process that holds the configuration file does for the admin API."""
+    """What the composition root does for the admin API."""
 
     async def reload(self, actor: str) -> None:
-        """Reads the file again; raises ConfigError, and then the old configuration stays."""
+        """Read the file again. Raises ConfigError; then the old configuration stays."""
 
     def ready(self) -> tuple[bool, str]:
-        """Whether traffic may come, and if not, why."""
+        """Whether the proxy is ready for traffic; if not, the reason."""
 
     def check(self, text: str) -> Loaded:
-        """Reads a configuration as `run` would, and uses it for nothing; raises ConfigError."""
+        """Check a configuration as `run` does, without using it. Raises ConfigError."""
 
     def text(self) -> str:
-        """The file as it was when the configuration in use was loaded."""
+        """The text of the configuration in use."""
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Application:
-    """`token` "" means that there is none; then the listener must be on loopback."""
+    """`token`: "" for none; then the listener must be on loopback."""
     app = web.Application(middlewares=[answer_problems, access_guard(token)], client_max_size=MAX_BODY)
     api = AdminApi(controller, control)
     v1 = "/api/v1"
@@ -81,13 +81,13 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.post(f"{v1}/reload", api.reload),
         ]
     )
-    app.on_response_prepare.append(harden)
+    app.on_response_prepare.append(_harden)
     app.on_shutdown.append(api.streams.close)
     return app
 
 
 class AdminApi:
-    """The handlers; each answers one path of `admin_app`."""
+    """The handlers, one for each path of `admin_app`."""
 
     def __init__(self, controller: Controller, control: ReloadPort) -> None:
         self.controller = controller
@@ -95,7 +95,7 @@ class AdminApi:
         self.control = control
         self.streams = EventStreams(controller.feed, controller.views)
         self.page = DASHBOARD.read_text("utf-8")
-        self.policy = content_policy(self.page)
+        self.policy = _content_policy(self.page)
         self.document = openapi.document(VERSION)
 
     async def dashboard(self, request: web.Request) -> web.Response:
@@ -106,13 +106,13 @@ class AdminApi:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Serving goes on without a disk, so a state that cannot be written is told and takes nobody out."""
+        """Ready also while the state cannot be written: serving does not need the disk. The text says so."""
         ready, reason = self.control.ready()
         if not ready:
             return problem(503, reason, "not-ready", "Not ready")
-        well = self.views.store_ok
+        store_ok = self.views.store_ok
         return web.Response(
-            text="ready\n" if well else "ready; no exposure rises: the state cannot be written\n"
+            text="ready\n" if store_ok else "ready; no exposure rises: the state cannot be written\n"
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -120,62 +120,66 @@ class AdminApi:
         return web.Response(body=page, headers={"Content-Type": media})
 
     async def openapi(self, request: web.Request) -> web.Response:
-        return answer(self.document)
+        return _json_response(self.document)
 
     async def status(self, request: web.Request) -> web.Response:
-        return answer(self.views.status(time.time()))
+        return _json_response(self.views.status(time.time()))
 
     async def routes(self, request: web.Request) -> web.Response:
-        return answer({"routes": self.views.routes()})
+        return _json_response({"routes": self.views.routes()})
 
     async def route(self, request: web.Request) -> web.Response:
-        return answer(self.views.route(request.match_info["route"]))
+        return _json_response(self.views.route(request.match_info["route"]))
 
     async def set_split(self, request: web.Request) -> web.Response:
-        weights = await body_of(request, dict[str, float])
+        weights = await _body_of(request, dict[str, float])
         route = request.match_info["route"]
-        return answer(await self.controller.set_split(route, weights, actor_of(request), time.time()))
+        return _json_response(await self.controller.set_split(route, weights, actor_of(request), time.time()))
 
     async def backends(self, request: web.Request) -> web.Response:
-        return answer({"backends": self.views.backends()})
+        return _json_response({"backends": self.views.backends()})
 
     async def backend(self, request: web.Request) -> web.Response:
-        return answer(self.views.backend(request.match_info["backend"]))
+        return _json_response(self.views.backend(request.match_info["backend"]))
 
     async def rollouts(self, request: web.Request) -> web.Response:
-        return answer({"rollouts": self.views.rollouts(time.time())})
+        return _json_response({"rollouts": self.views.rollouts(time.time())})
 
     async def rollout(self, request: web.Request) -> web.Response:
-        return answer(self.views.rollout(request.match_info["route"], time.time(), challenger_in(request)))
+        return _json_response(
+            self.views.rollout(request.match_info["route"], time.time(), _challenger_in(request))
+        )
 
     async def command(self, request: web.Request) -> web.Response:
-        given = await body_of(request, Reason, Reason())
+        given = await _body_of(request, Reason, Reason())
         reason = " ".join(given.reason.split())
         if len(reason) > openapi.MAX_REASON:
             raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
-        actor, challenger = actor_of(request), challenger_in(request)
-        return answer(await self.controller.command(route, verb, actor, time.time(), reason, challenger))
+        actor, challenger = actor_of(request), _challenger_in(request)
+        return _json_response(
+            await self.controller.command(route, verb, actor, time.time(), reason, challenger)
+        )
 
     async def why(self, request: web.Request) -> web.Response:
-        return answer(await self.views.why(request.match_info["route"], challenger_in(request)))
+        return _json_response(await self.views.why(request.match_info["route"], _challenger_in(request)))
 
     async def decisions(self, request: web.Request) -> web.Response:
         route = request.query.get("route")
-        limit = number_in(request, "limit", openapi.DECISIONS, range(1, openapi.MAX_DECISIONS + 1))
+        limit = _number_in(request, "limit", openapi.DECISIONS, range(1, openapi.MAX_DECISIONS + 1))
         if "after" in request.query:
-            after = number_in(request, "after", 0, range(1 << 63))
+            after = _number_in(request, "after", 0, range(1 << 63))
             found = await self.views.decisions(route, after, limit)
         else:
             found = await self.views.newest_decisions(route, limit)
-        return answer({"decisions": found})
+        return _json_response({"decisions": found})
 
     async def config(self, request: web.Request) -> web.Response:
         return self.config_in_use()
 
     async def check_config(self, request: web.Request) -> web.Response:
         if "apply" in request.query:
-            raise web.HTTPBadRequest(text="apply is not offered; edit the file and reload")
+            raise web.HTTPBadRequest(text="?apply is not supported; edit the file and reload")
         try:
             text = (await request.read()).decode()
         except UnicodeDecodeError as error:
@@ -183,7 +187,7 @@ class AdminApi:
                 text=f"The body is not UTF-8: {error.reason} at {error.start}."
             ) from None
         checked = await asyncio.to_thread(self.control.check, text)
-        return answer({"hash": checked.hash, "warnings": checked.warnings})
+        return _json_response({"hash": checked.hash, "warnings": checked.warnings})
 
     async def reload(self, request: web.Request) -> web.Response:
         await self.control.reload(actor_of(request))
@@ -191,7 +195,7 @@ class AdminApi:
 
     def config_in_use(self) -> web.Response:
         config = self.views.config()
-        return answer(
+        return _json_response(
             {
                 "source": config.source,
                 "text": self.control.text(),
@@ -202,29 +206,29 @@ class AdminApi:
         )
 
 
-def answer(value: object) -> web.Response:
+def _json_response(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
-async def body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
-    """The JSON body as this type; an empty body is the default where there is one."""
+async def _body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
+    """The JSON body as this type. An empty body gives `default`, if there is one."""
     content = await request.read()
     if not content and default is not None:
         return default
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
-        raise Invalid(f"The body does not fit: {error}.") from None
+        raise Invalid(f"The body is not valid: {error}.") from None
     except msgspec.DecodeError as error:
         raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
 
 
-def challenger_in(request: web.Request) -> str | None:
-    """Which rollout of its route is meant, where there are several."""
+def _challenger_in(request: web.Request) -> str | None:
+    """Names the rollout where a route has several."""
     return request.query.get("challenger")
 
 
-def number_in(request: web.Request, name: str, default: int, allowed: range) -> int:
+def _number_in(request: web.Request, name: str, default: int, allowed: range) -> int:
     given = request.query.get(name)
     if given is None:
         return default
@@ -233,8 +237,8 @@ def number_in(request: web.Request, name: str, default: int, allowed: range) -> 
     return int(given)
 
 
-def content_policy(page: str) -> str:
-    """Lets the dashboard run its own script and talk to its own origin, and nothing else."""
+def _content_policy(page: str) -> str:
+    """The dashboard may run its own script and connect to its own origin only."""
     script, style = (
         base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
         for tag in ("script", "style")
@@ -246,6 +250,6 @@ def content_policy(page: str) -> str:
     )
 
 
-async def harden(request: web.Request, response: web.StreamResponse) -> None:
+async def _harden(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("X-Content-Type-Options", "nosniff")

@@ -1,8 +1,8 @@
-"""Server-sent events: what happens, as it happens, without holes.
+"""Server-sent events: decisions and changes of status, live and without gaps.
 
-Rule: a reader that comes back with Last-Event-ID gets every decision after it, once and in order.
-A subscription is bounded and drops what a slow reader leaves, so a decision that arrives is only the
-sign to read on in the journal from where this reader stands.
+Rule: a reader that reconnects with Last-Event-ID gets every decision after it, once and in order. A
+subscription is bounded and drops events of a slow reader. So the arrival of a decision only triggers a read of
+the journal, from the last decision that this reader got.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from crossfade.control.subscription import Feed, Subscription
 from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, StatusChange
 
-HEARTBEAT = 15.0  # seconds; shorter than the idle timeouts of the proxies in between
-PAGE = 100
-STREAMS = 64
+HEARTBEAT = 15.0  # seconds; shorter than the idle timeout of a proxy between reader and API
+PAGE = 100  # decisions in one read of the journal
+MAX_STREAMS = 64
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStreams:
-    """All open streams, so that a shutdown can end them."""
+    """All open streams; a shutdown ends them."""
 
     def __init__(self, feed: Feed, views: Views) -> None:
         self.feed = feed
@@ -32,10 +32,10 @@ class EventStreams:
         self.open: set[Subscription] = set()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        last = last_event(request)
-        if len(self.open) >= STREAMS:
+        last = _last_event(request)
+        if len(self.open) >= MAX_STREAMS:
             raise web.HTTPServiceUnavailable(
-                text=f"{STREAMS} streams of events are open already.", headers={"Retry-After": "10"}
+                text=f"{MAX_STREAMS} streams of events are open already.", headers={"Retry-After": "10"}
             )
         response = web.StreamResponse(headers=HEADERS)
         with self.feed.subscribe() as subscription:
@@ -43,7 +43,7 @@ class EventStreams:
             try:
                 await response.prepare(request)
                 await self.write(response, subscription, last)
-            except (ConnectionResetError, TimeoutError):  # the reader has gone, or takes nothing
+            except (ConnectionResetError, TimeoutError):  # the reader has closed, or does not read
                 if request.transport is not None:
                     request.transport.abort()
             finally:
@@ -51,8 +51,8 @@ class EventStreams:
         return response
 
     async def write(self, response: web.StreamResponse, subscription: Subscription, last: int | None) -> None:
-        """`last`: the decision that the reader had last; None for one that wants only what is to come."""
-        await send(response, b": crossfade\n\n")
+        """`last`: id of the last decision that the reader has; None: only new events."""
+        await _send(response, b": crossfade\n\n")
         if last is not None:
             last = await self.catch_up(response, last)
         while not subscription.closed or subscription.waiting:
@@ -60,18 +60,18 @@ class EventStreams:
                 async with asyncio.timeout(HEARTBEAT):
                     event = await anext(subscription, None)
             except TimeoutError:
-                await send(response, b": still here\n\n")
+                await _send(response, b": still here\n\n")
                 continue
             if isinstance(event, StatusChange):
-                await send(response, status_event(event))
+                await _send(response, _status_event(event))
             elif event is not None:
                 last = await self.catch_up(response, event.id - 1 if last is None else last)
 
     async def catch_up(self, response: web.StreamResponse, last: int) -> int:
-        """Writes all decisions above `last`, page by page, and gives the id of the last one."""
+        """Write all decisions above `last`; returns the id of the last one."""
         while page := await self.views.decisions(None, last, PAGE):
             for decision in page:
-                await send(response, decision_event(decision))
+                await _send(response, _decision_event(decision))
             last = page[-1].id
         return last
 
@@ -80,21 +80,21 @@ class EventStreams:
             subscription.close()
 
 
-async def send(response: web.StreamResponse, content: bytes) -> None:
-    """A reader that takes nothing must not hold up a shutdown."""
+async def _send(response: web.StreamResponse, content: bytes) -> None:
+    """With a timeout: a reader that does not read must not block a shutdown."""
     async with asyncio.timeout(HEARTBEAT):
         await response.write(content)
 
 
-def last_event(request: web.Request) -> int | None:
-    """Anything but a number of ours is as good as no memory at all."""
+def _last_event(request: web.Request) -> int | None:
+    """None for a missing header, and for one that is not an id of ours."""
     given = request.headers.get("Last-Event-ID", "")
     return int(given) if re.fullmatch("[0-9]{1,18}", given) else None
 
 
-def decision_event(decision: Decision) -> bytes:
+def _decision_event(decision: Decision) -> bytes:
     return b"id: %d\nevent: decision\ndata: %b\n\n" % (decision.id, msgspec.json.encode(decision))
 
 
-def status_event(change: StatusChange) -> bytes:
+def _status_event(change: StatusChange) -> bytes:
     return b"event: status\ndata: %b\n\n" % msgspec.json.encode(change)

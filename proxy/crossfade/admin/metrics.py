@@ -75,13 +75,13 @@ def _of_process(view: MetricsView) -> Iterator[Metric]:
     )
     yield _counter(
         "crossfade_worker_restarts_total",
-        "Workers that died or hung, and were replaced; what they had not reported yet is lost.",
+        "Workers that died or hung and were replaced; counts they had not reported are lost.",
         ["worker"],
         [((str(w.worker),), w.restarts) for w in workers],
     )
     yield _gauge(
         "crossfade_loop_lag_seconds",
-        "How late the worker's event loop runs.",
+        "Seconds by which the worker's event loop is late.",
         ["worker"],
         [((str(w.worker),), w.loop_lag) for w in workers],
     )
@@ -89,7 +89,7 @@ def _of_process(view: MetricsView) -> Iterator[Metric]:
 
 def _of_traffic(traffic: TrafficView) -> Iterator[Metric]:
     served = [((cell.route, cell.backend, cell.role), cell) for cell in traffic.cells]
-    failures = Counter[Labels]()  # the stage's label has no role beside it
+    failures = Counter[Labels]()  # summed over roles, as this metric has no label for them
     for (route, backend, _), cell in served:
         failures.update({(route, backend, stage): n for stage, n in cell.failures.items()})
     codes = (((*labels, str(code)), n) for labels, cell in served for code, n in cell.codes.items())
@@ -97,13 +97,13 @@ def _of_traffic(traffic: TrafficView) -> Iterator[Metric]:
     yield _counter("crossfade_requests", "Requests by assigned backend.", [*by_backend, "code"], codes)
     yield _histogram(
         "crossfade_request_duration_seconds",
-        "From the request's head to the end of its answer.",
+        "Seconds from the request's head to the end of its response.",
         by_backend,
         ((labels, cell.duration) for labels, cell in served),
     )
     yield _histogram(
         "crossfade_first_byte_seconds",
-        "From the request's head to the first byte of its answer.",
+        "Seconds from the request's head to the first byte of its response.",
         by_backend,
         ((labels, cell.first_byte) for labels, cell in served),
     )
@@ -115,35 +115,35 @@ def _of_traffic(traffic: TrafficView) -> Iterator[Metric]:
     )
     yield _counter(
         "crossfade_mirrors",
-        "Mirrored requests, by how they ended.",
+        "Mirrored requests, by outcome.",
         ["route", "backend", "outcome"],
         traffic.mirrors.items(),
     )
     yield _counter(
         "crossfade_endpoint_ejections",
-        "How often a worker began to pass over an endpoint that kept failing.",
+        "How often a worker ejected an endpoint that kept failing.",
         ["backend", "endpoint"],
         traffic.ejections.items(),
     )
 
 
 def _of_losses(traffic: TrafficView) -> Iterator[Metric]:
-    """What never came to a backend, and what was not looked into."""
+    """Requests that reached no backend, and contents that were not read."""
     yield _counter(
         "crossfade_refused",
-        "Requests that the proxy itself answered.",
+        "Requests that the proxy itself answered with an error.",
         ["code", "stage"],
         ((tuple(what.partition(":")[::2]), n) for what, n in traffic.refused.items()),
     )
     yield _counter(
         "crossfade_observations_dropped",
-        "Observations that there was no room for, by reason.",
+        "Observations dropped because a buffer was full, by reason.",
         ["reason"],
         (((reason,), n) for reason, n in traffic.dropped.items()),
     )
     yield _counter(
         "crossfade_unread_bodies",
-        "Bodies that a route asked for a field of, and that could not be read.",
+        "Bodies that could not be read for a field that a route needs, by reason.",
         ["route", "reason"],
         ((tuple(what.split(":")), n) for what, n in traffic.unread.items()),
     )
@@ -158,7 +158,7 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
     )
     yield _gauge(
         "crossfade_ledger_version",
-        "Rises with every change of a route's split.",
+        "Increases with every change of a route's split.",
         ["route"],
         [((s.route,), s.ledger_version) for s in view.splits],
     )
@@ -205,7 +205,7 @@ def _of_rollouts(rollouts: list[RolloutView]) -> Iterator[Metric]:
 def _of_decisions(view: MetricsView) -> Iterator[Metric]:
     yield _histogram(
         "crossfade_decision_to_traffic_seconds",
-        "From a decision until every worker serves by it, its disk included where that comes first.",
+        "Seconds from a decision until every worker serves by it, with the write to disk if that comes first.",
         [],
         [((), view.decision_to_traffic)],
     )

@@ -1,6 +1,6 @@
-"""The admin API as OpenAPI 3.1: the paths written by hand, the schemas taken from the views.
+"""The admin API as OpenAPI 3.1: paths written by hand, schemas generated from the views.
 
-A test holds this against the router, path by path and method by method, so that neither drifts.
+A test compares paths and methods with the router.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHOWN = (
     views.Decision,
 )
 MAX_REASON = 500  # characters
-DECISIONS, MAX_DECISIONS = 100, 1000  # in one answer: unless asked otherwise, and at most
+DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
 COMPONENT = "#/components/schemas/{name}"
 PROBLEM = {
     "type": "object",
@@ -79,7 +79,7 @@ def operation(
         "responses": {
             "200": {"description": "OK", "content": {media: {"schema": answer}}},
             "default": {
-                "description": "What went wrong (RFC 9457)",
+                "description": "An error (RFC 9457)",
                 "content": {MEDIA_TYPE: {"schema": ref("Problem")}},
             },
         },
@@ -112,7 +112,7 @@ def in_query(name: str, of: str, **limits: object) -> dict[str, Any]:
 TEXT = {"type": "string"}
 ROUTE = in_path("route")
 CHALLENGER = in_query("challenger", "string") | {
-    "description": "whose rollout; needed where the route has several"
+    "description": "names the rollout; required where the route has several"
 }
 LAST_EVENT = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
 VERB = in_path("verb", [verb.value for verb in views.Verb])
@@ -123,12 +123,17 @@ PATHS: dict[str, Any] = {
     "/readyz": {"get": operation("200 when ready, 503 while not, or draining", TEXT, media="text/plain")},
     "/metrics": {"get": operation("Metrics for Prometheus", TEXT, media="text/plain")},
     "/openapi.json": {"get": operation("This document", {"type": "object"})},
-    "/api/v1/status": {"get": operation("Everything at a glance", ref("StatusView"))},
+    "/api/v1/status": {
+        "get": operation("Workers, routes, rollouts, backends and configuration", ref("StatusView"))
+    },
     "/api/v1/routes": {"get": operation("All routes", many("routes", "RouteView"))},
     "/api/v1/routes/{route}": {"get": operation("One route", ref("RouteView"), ROUTE)},
     "/api/v1/routes/{route}/split": {
         "put": operation(
-            "Set the split; answers when all workers serve from it", ref("RouteView"), ROUTE, body=WEIGHTS
+            "Set the split; the response comes when all workers serve by it",
+            ref("RouteView"),
+            ROUTE,
+            body=WEIGHTS,
         )
     },
     "/api/v1/backends": {"get": operation("All backends", many("backends", "BackendView"))},
@@ -138,10 +143,19 @@ PATHS: dict[str, Any] = {
         "get": operation("The rollout of a route", ref("RolloutView"), ROUTE, CHALLENGER)
     },
     "/api/v1/rollouts/{route}/{verb}": {
-        "post": operation("Command a rollout", ref("RolloutView"), ROUTE, VERB, CHALLENGER, body=REASON)
+        "post": operation(
+            "Pause, resume, promote, abort, roll back or retry a rollout",
+            ref("RolloutView"),
+            ROUTE,
+            VERB,
+            CHALLENGER,
+            body=REASON,
+        )
     },
     "/api/v1/rollouts/{route}/why": {
-        "get": operation("The last decision, and what would change it", ref("WhyView"), ROUTE, CHALLENGER)
+        "get": operation(
+            "The last decision, its evidence, and what would change it", ref("WhyView"), ROUTE, CHALLENGER
+        )
     },
     "/api/v1/decisions": {
         "get": operation(
@@ -160,7 +174,7 @@ PATHS: dict[str, Any] = {
     "/api/v1/config": {
         "get": operation("The configuration in use", ref("Config")),
         "post": operation(
-            "Check a configuration; it is not used",
+            "Check a configuration without using it",
             {"type": "object", "properties": CHECKED},
             body=TEXT,
             taking="application/yaml",

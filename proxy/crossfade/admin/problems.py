@@ -1,7 +1,7 @@
 """Every error of the admin API as `application/problem+json` (RFC 9457).
 
-Rule: one middleware maps every exception to an answer, so no path can answer otherwise, and an error
-of our own shows nothing of the inside: its traceback goes to the log.
+Rule: one middleware maps every exception to a response. The response to an internal error has no details; the
+traceback goes to the log.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MEDIA_TYPE = "application/problem+json"
 KINDS: dict[type[ControlError], tuple[str, str]] = {
     UnknownName: ("unknown-name", "No such route, backend or rollout"),
     Refused: ("refused", "Not possible now"),
-    Invalid: ("invalid", "The request makes no sense"),
+    Invalid: ("invalid", "The request is not valid"),
 }
 
 DETAILS = {
-    404: "There is nothing at {path}; GET /openapi.json lists what is served.",
+    404: "There is nothing at {path}; GET /openapi.json lists all paths.",
     405: "{method} is not allowed here.",
     413: "The body is larger than the admin API accepts.",
 }
@@ -43,7 +43,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     **fields: object,
 ) -> web.Response:
-    """`kind` names a type of our own; without one the status says it all (`about:blank`)."""
+    """`kind`: names a problem type of ours; without it the type is `about:blank`."""
     body: dict[str, object] = {
         "type": f"urn:crossfade:problem:{kind}" if kind else "about:blank",
         "title": title or HTTPStatus(status).phrase,
@@ -63,29 +63,29 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return http_problem(request, error)
+        return _http_problem(request, error)
     except ControlError as error:
         kind, title = KINDS.get(type(error), ("refused", "Not done"))
         return problem(error.status, str(error), kind, title)
     except ConfigError as error:
-        return config_problem(error)
+        return _config_problem(error)
     except Exception:
         log.exception("%s %s failed", request.method, request.path)
-        return problem(500, "This is a fault of the proxy itself; its log has the details.")
+        return problem(500, "Internal error of the proxy; its log has the details.")
 
 
-def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
-    """What aiohttp refuses by itself, and what handlers raise with a text of their own."""
+def _http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Of errors that aiohttp raises, and of those that handlers raise with a text."""
     template = DETAILS.get(error.status)
-    said = error.text or ""
-    if template and said in ("", f"{error.status}: {error.reason}"):
-        said = template.format(path=request.path, method=request.method)
+    detail = error.text or ""
+    if template and detail in ("", f"{error.status}: {error.reason}"):
+        detail = template.format(path=request.path, method=request.method)
     kept = ("Allow", "WWW-Authenticate", "Retry-After")
     headers = {name: error.headers[name] for name in kept if name in error.headers}
-    return problem(error.status, said, headers=headers)
+    return problem(error.status, detail, headers=headers)
 
 
-def config_problem(error: ConfigError) -> web.Response:
+def _config_problem(error: ConfigError) -> web.Response:
     problems: list[Any] = [msgspec.to_builtins(p) for p in error.problems]
     return problem(
         422,

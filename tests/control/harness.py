@@ -58,7 +58,7 @@ HEADING = CANARY[: CANARY.index("    rollout:")]
 CHECKS = "[{metric: error_rate, max: 5%}, {metric: error_rate, max_increase: 2%}]"
 
 
-def entry(
+def rollout_entry(
     challenger: str,
     *weights: str,
     hold: str = "10s",
@@ -73,11 +73,13 @@ def entry(
     )
 
 
-def several(*rollouts: str) -> str:
+def with_rollouts(*rollouts: str) -> str:
     return HEADING + "    rollout:\n" + "".join(rollouts)
 
 
-BOTH = several(entry("v3", "5%", "30%"), entry("v4", "10%", "40%", hold="25s", more=", watch: 60s"))
+BOTH = with_rollouts(
+    rollout_entry("v3", "5%", "30%"), rollout_entry("v4", "10%", "40%", hold="25s", more=", watch: 60s")
+)
 
 
 def rows_of(decisions: Iterable[Decision]) -> list[Row]:
@@ -90,18 +92,18 @@ def loaded(yaml: str = CANARY, head: str = HEAD) -> Loaded:
 
 
 class FakeSeam:
-    """Records what is published; counts are put in by the test. `before` looks on at each publish."""
+    """Records snapshots, and reports counts that the test adds. `on_publish` is called before each snapshot."""
 
     def __init__(self) -> None:
         self.observations = LatestObservations()
         self.published: list[Snapshot] = []
         self.counts = Counts()
-        self.before: Callable[[Snapshot], None] = lambda snapshot: None
+        self.on_publish: Callable[[Snapshot], None] = lambda snapshot: None
         self.acknowledging = True
         self.unacknowledged: list[asyncio.Future[None]] = []
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
-        self.before(snapshot)
+        self.on_publish(snapshot)
         self.published.append(snapshot)
         if self.acknowledging:
             return acknowledged()
@@ -109,7 +111,7 @@ class FakeSeam:
         return self.unacknowledged[-1]
 
     def acknowledge(self) -> None:
-        """All that was published."""
+        """Acknowledge every snapshot, now and later."""
         self.acknowledging = True
         for future in self.unacknowledged:
             future.set_result(None)
@@ -123,25 +125,25 @@ class FakeSeam:
         return [WorkerStatus(0, 1, True, generation, 3, 0.0, {"v2": 1})]
 
 
-class Scene:
-    """Time moves only here; traffic follows the ledger that was published last."""
+class Harness:
+    """The clock moves in `tick` only; traffic follows the ledger of the last snapshot."""
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or Store.open("sqlite::memory:")
         self.seam = FakeSeam()
         self.controller = Controller(self.store, self.seam)
         self.now = NOW
-        self.bad: dict[str, float] = {}  # share of errors by backend
-        self.slow: dict[str, float] = {}  # seconds by backend
+        self.error_share: dict[str, float] = {}  # by backend
+        self.latency: dict[str, float] = {}  # in seconds, by backend
 
     async def load(self, yaml: str = CANARY, head: str = HEAD, actor: str = "file") -> None:
         await self.controller.load(loaded(yaml, head), actor, self.now)
 
     async def tick(self, requests: int = 0, seconds: float = 1.0) -> None:
-        """One tick after so many seconds, in which the first route had so many requests."""
+        """One tick, `seconds` after the last; in between the first route had `requests` requests."""
         self.now += seconds
         if requests:
-            self.serve(requests)
+            self.add_traffic(requests)
         self.controller.tick(self.now)
         await self.controller.idle()
 
@@ -149,19 +151,19 @@ class Scene:
         for _ in range(ticks):
             await self.tick(requests)
 
-    def serve(self, requests: int) -> None:
+    def add_traffic(self, requests: int) -> None:
         route = self.route
         for name, weight in route.ledger.weights.items():
             n = requests * weight // 10_000
             if n:
                 role = route.roles[route.ledger.backends.index(name)]
-                self.count(name, n, round(n * self.bad.get(name, 0.0)), role)
+                self.add_counts(name, n, round(n * self.error_share.get(name, 0.0)), role)
 
-    def count(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
-        """Outcomes of a backend, errors spread evenly."""
+    def add_counts(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
+        """`n` requests of a backend; its errors are spread evenly."""
         cell = Cell(self.route.name, backend, role, self.route.ledger.version, requests=n, errors=errors)
         cell.codes = {200: n - errors, 500: errors}
-        seconds = self.slow.get(backend, 0.05)
+        seconds = self.latency.get(backend, 0.05)
         for _ in range(n):
             cell.duration.add(seconds)
         passed = [title for title, limit in self.route.limits.get(backend, ()) if seconds > limit]
@@ -175,12 +177,12 @@ class Scene:
 
     @property
     def weights(self) -> dict[str, int]:
-        """As the workers have them."""
+        """Of the last snapshot."""
         return {name: weight for name, weight in self.route.ledger.weights.items() if weight}
 
     @property
     def mirrors(self) -> dict[str, int]:
-        """The share of requests of which each backend gets copies, as the workers have them."""
+        """Mirror share by backend, of the last snapshot."""
         return {mirror.to: mirror.sample for mirror in self.route.mirrors}
 
     @property
