@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 from crossfade.admin.metrics import EDGES
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts, MirrorCount
+from crossfade.stats.observation import Observation
 from tests.admin.site import Site
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -28,6 +29,7 @@ NAMES = {
     "crossfade_refused_total",
     "crossfade_unread_bodies_total",
     "crossfade_observations_dropped_total",
+    "crossfade_observations_total",
     "crossfade_split_weight",
     "crossfade_ledger_version",
     "crossfade_rollout_phase",
@@ -125,6 +127,12 @@ async def test_dropped_observations_and_unread_bodies_are_counted(site: Site) ->
     assert at(samples, "observations_dropped_total", reason="access_log") == 14
     assert at(samples, "unread_bodies_total", route="churn", reason="too_large") == 2
     assert at(samples, "unread_bodies_total", route="churn", reason="encoded") == 1
+
+
+async def test_observations_are_counted_by_route(site: Site) -> None:
+    seen = Observation("abc", 1.0, "churn", "v2", "v2", 1, None, 0.5, None)
+    site.harness.seam.observations.add([seen, seen])
+    assert at(await samples_of(site), "observations_total", route="churn") == 2
 
 
 async def test_routes_and_rollouts_have_their_present_values(site: Site) -> None:

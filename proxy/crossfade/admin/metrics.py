@@ -136,6 +136,12 @@ def _of_losses(traffic: TrafficView) -> Iterator[Metric]:
         ((tuple(what.partition(":")[::2]), n) for what, n in traffic.refused.items()),
     )
     yield _counter(
+        "crossfade_observations",
+        "Answers that were sampled as observations.",
+        ["route"],
+        (((route,), n) for route, n in traffic.observations.items()),
+    )
+    yield _counter(
         "crossfade_observations_dropped",
         "Observations dropped because a buffer was full, by reason.",
         ["reason"],

@@ -77,6 +77,7 @@ class Views:
                 totals.dropped,
                 totals.ejections,
                 totals.unread,
+                self.seam.observations.received,
             ),
             splits=[_split_view(route) for route in state.routes.values()],
             backends=self.backends(),

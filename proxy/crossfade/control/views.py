@@ -196,6 +196,7 @@ class TrafficView(msgspec.Struct):
     dropped: Mapping[str, int]  # by reason
     ejections: Mapping[tuple[str, str], int]  # (backend, endpoint)
     unread: Mapping[str, int]  # "route:reason"
+    observations: Mapping[str, int]  # by route
 
 
 class MetricsView(msgspec.Struct):

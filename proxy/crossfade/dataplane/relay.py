@@ -15,11 +15,11 @@ CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
 @lru_cache(maxsize=4096)
-def framing(length: int, states_length: bool) -> bytes:
-    """The end of a request's head; `states_length`: Content-Length: 0 is written if there is no body."""
+def framing(length: int) -> bytes:
+    """The end of a request's head; `length` is CHUNKED or the body's size in bytes."""
     if length == CHUNKED:
         return b"\r\n" + CHUNKED_LINE + b"\r\n"
-    return b"\r\nContent-Length: %d\r\n\r\n" % length if length or states_length else b"\r\n\r\n"
+    return b"\r\nContent-Length: %d\r\n\r\n" % length
 
 
 def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:

@@ -89,9 +89,10 @@ class Upstream(Flow):
         if not head.traced:  # an id in the client's words cannot name a trace
             own = owner.trace_id
             trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
+        framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
         self.transport.write(b"".join((
             head.start.request_line, host, b"\r\n", block, mark, trace, owner.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
-            b"\r\nx-request-id: ", owner.request_id, relay.framing(length, head.start.states_length), body,
+            b"\r\nx-request-id: ", owner.request_id, framing, body,
         )))  # fmt: skip
 
     def send(self, data: bytes, done: bool, trailers: bytes) -> None:
