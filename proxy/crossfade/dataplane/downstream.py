@@ -1,7 +1,7 @@
 """The client side: one connection, its requests in order, one exchange at a time.
 
-Pipelined requests wait in the buffer until the answer before them is out. After an error in the
-framing nothing more is read as a request: what follows could be anything.
+Pipelined requests wait in the buffer until the previous answer is sent. After a framing error the
+proxy reads no further request from the connection: it no longer knows where a request begins.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_reque
 
 log = logging.getLogger("crossfade.dataplane")
 
-PIPELINE_LIMIT = 64 * 1024  # bytes that may wait behind a request before the client is stopped
-LINGER = 2.0  # seconds in which a refused upload is read and dropped, so that the refusal arrives
-DRAIN_IDLE = 1.0  # seconds in which an idle client may still send a last request to a proxy that stops
+PIPELINE_LIMIT = 64 * 1024  # bytes buffered behind a request before the proxy stops reading from the client
+LINGER = 2.0  # seconds to read and drop a refused upload, so that the client receives the refusal
+DRAIN_IDLE = 1.0  # seconds an idle client may still send a last request during a drain
 EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 CR: Final = 0x0D
 TLS_HELLO = b"\x16\x03"
 
 
 class Downstream(Client):
-    """One client connection. `deadline` is for what the client owes: a head, or the next request."""
+    """One client connection. `deadline`: until when the client must send a head or its next request."""
 
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.address = b""
-        self.peer = b""  # who sent the request at hand: the address, or whom a trusted proxy there names
+        self.peer = b""  # client of this request: the peer address, or the client named by a trusted proxy
         self.forwarded_lines = b""
         self.trusts: TrustedProxies | None = None
         self.knows: TrustedProxies | None = None
@@ -47,7 +47,7 @@ class Downstream(Client):
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
-        self.recode = False  # the answer's chunks are of our framing
+        self.recode = False  # whether the proxy frames the answer in its own chunks
         self.keep_alive = True
         self.writable = True
         self.lingering = False
@@ -66,10 +66,10 @@ class Downstream(Client):
         self.plane.clients.add(self)
         if len(self.plane.clients) > snapshot.connections:
             self.refuse(RequestRefused(Stage.OVERLOAD, "Too many connections."))
-            self.close()  # lingering would hold what there is too little of
+            self.close()  # no lingering: it would keep the connection open, and connections are scarce
 
     def recognise(self) -> None:
-        """Once for a connection, and with the next request after a reload that changes whom to trust."""
+        """Look up whether the peer is a trusted proxy: once per connection, and again after a change of the list."""
         self.knows = trusted = self.plane.trusted
         self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
         self.peer, self.forwarded_lines, _ = forwarding_of_client(self.address, self.secure)
@@ -88,11 +88,11 @@ class Downstream(Client):
                 if len(self.buffer) > PIPELINE_LIMIT:
                     self.set_reading(False)
         except Exception:
-            log.exception("a bug; the connection is given up")
+            log.exception("internal error: the connection is closed")
             self.give_up()
 
     def give_up(self) -> None:
-        """After a bug of our own: whoever waits is told, and nothing more is read here."""
+        """After an internal error: answer the exchange under way with an error, and read no further request."""
         self.keep_alive = False
         if self.exchange is not None and not self.exchange.ended:
             self.exchange.on_upstream_failed(Stage.BUG)
@@ -100,8 +100,8 @@ class Downstream(Client):
             self.abort()
 
     def read_head(self, data: bytes) -> None:
-        """The next request, if its head is whole."""
-        if data[0] == CR:  # RFC 9112 section 2.2: an empty line before a request is no request
+        """Start the next request if its head is complete."""
+        if data[0] == CR:  # RFC 9112 section 2.2: ignore empty lines before a request
             data = EMPTY_LINES.sub(b"", data)
         plane = self.plane
         end = data.find(b"\r\n\r\n") + 4
@@ -121,7 +121,7 @@ class Downstream(Client):
             self.refuse(refusal)
 
     def wait_for_head(self, data: bytes) -> None:
-        if self.half_closed:  # the rest of it will not come
+        if self.half_closed:  # the client sends no more, so the head stays incomplete
             self.close()
             return
         if len(data) > self.plane.head_bytes:
@@ -137,7 +137,7 @@ class Downstream(Client):
         self.buffer = data
 
     def start(self, head: RequestHead, rest: bytes) -> None:
-        """Begin an exchange with what is here of its body. Raises RequestRefused."""
+        """Begin an exchange with the part of the body that has arrived. Raises RequestRefused."""
         self.deadline = NEVER
         self.keep_alive = head.keep_alive
         self.bodiless = head.start.bodiless
@@ -188,7 +188,10 @@ class Downstream(Client):
             self.transport.write(relay.interim_head(head))
 
     def answer(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """Answers repeat themselves, and their parsed heads are shared: so the usual beginning is spelled once for each."""
+        """Write the head and the part of the body that has arrived.
+
+        Equal answers share one parsed head, so the serialized start of the head is cached there.
+        """
         exchange = self.exchange
         assert exchange is not None
         knows_chunks = exchange.head.start.is_http11
@@ -208,7 +211,7 @@ class Downstream(Client):
         self.recode = recode
         if recode:
             body = chunks(body, done)
-        names = names_of(exchange) if exchange.fell_back else exchange.answering.name
+        names = _backend_fields(exchange) if exchange.fell_back else exchange.answering.name
         self.transport.write(
             b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
             % (start, exchange.request_id, names, body)
@@ -228,7 +231,7 @@ class Downstream(Client):
         if self.reader is not None or self.plane.draining:
             self.keep_alive = False
         if self.exchange is not None and not self.exchange.head.start.is_http11:
-            self.keep_alive = False  # it reads to the connection's end, as nothing promises another answer
+            self.keep_alive = False  # an HTTP/1.0 client may read until the connection closes
         self.transport.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
 
     def cut(self) -> None:
@@ -240,11 +243,14 @@ class Downstream(Client):
     def become_tunnel(self, head: ResponseHead, protocol: bytes) -> bytes:
         exchange = self.exchange
         assert exchange is not None
-        self.tunnelled = True  # and keeps its exchange: a client with one is one that a drain waits for
-        return relay.switching_head(head, protocol, names_of(exchange), exchange.request_id)
+        self.tunnelled = True  # `self.exchange` stays set, so that a drain waits for this client
+        return relay.switching_head(head, protocol, _backend_fields(exchange), exchange.request_id)
 
     def refuse(self, refusal: RequestRefused) -> None:
-        """An answer to what never became, or no longer is, an exchange of a backend's."""
+        """Answer with an error and end the exchange, if there is one.
+
+        If a part of an answer is already out, abort the connection instead.
+        """
         exchange, self.exchange = self.exchange, None
         failure = refusal.failure
         if exchange is None:
@@ -275,7 +281,7 @@ class Downstream(Client):
         return self.exchange is None
 
     def after_answer(self) -> None:
-        """The next request, or the end of the connection."""
+        """Read the next request, or close the connection."""
         self.exchange = None
         if self.transport.is_closing():
             return
@@ -289,7 +295,7 @@ class Downstream(Client):
             self.go_on()
 
     def go_on(self) -> None:
-        """Read the next request, once the client takes its answers: or they would pile up here."""
+        """Read the next request when the client reads its answers. Otherwise answers would fill the write buffer."""
         self.set_reading(self.writable)
         if self.buffer and self.writable:
             self.plane.loop.call_soon(self.read_pipelined)
@@ -299,14 +305,17 @@ class Downstream(Client):
             self.data_received(b"")
 
     def close_gently(self) -> None:
-        """Close at once where nothing more can be on its way to us."""
+        """Close at once if the client has no more data on the way, else linger."""
         if self.reader is None and not self.buffer:
             self.close()
         else:
             self.linger()
 
     def linger(self) -> None:
-        """While the client is still sending, drop what comes for a while, lest a reset eat the answer."""
+        """Read and drop what the client still sends, for LINGER seconds.
+
+        Closing with unread data makes the kernel send a reset, and the client could lose the answer.
+        """
         self.lingering = True
         self.reader = None
         self.buffer = b""
@@ -316,11 +325,11 @@ class Downstream(Client):
             self.transport.write_eof()
 
     def close(self) -> None:
-        """An orderly end, if the client takes the rest of its answer in time."""
+        """Close after the rest of the answer is written. The deadline aborts a client that does not read it."""
         self.deadline = self.plane.now + self.plane.keep_alive
         self.transport.close()
 
-    # ── flow, time and the end ────────────────────────────────────────────────────────────────
+    # ── flow control, deadlines and end of the connection ─────────────────────────────────────
 
     def pause_writing(self) -> None:
         self.writable = False
@@ -335,7 +344,10 @@ class Downstream(Client):
             self.go_on()
 
     def eof_received(self) -> bool:
-        """The client sends no more: what it has asked for whole is answered, if it is still there to hear it."""
+        """The client sends no more. Its complete requests are still answered, if it is still connected.
+
+        `half_close` finds out whether the client is still connected.
+        """
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
         probe = None
@@ -353,11 +365,11 @@ class Downstream(Client):
         return not self.transport.is_closing()
 
     def on_deadline(self) -> None:
-        """Nothing came in time: 408 for half a request, a quiet end for an idle connection."""
+        """The client sent nothing in time: answer 408 to an incomplete request, close an idle connection."""
         if self.transport.is_closing():
             self.abort()
         elif self.exchange is not None and (self.exchange.answer is not None or not self.reading):
-            self.deadline = self.plane.now + self.plane.keep_alive  # others set the pace
+            self.deadline = self.plane.now + self.plane.keep_alive  # the exchange has its own deadline
         elif self.exchange is not None or (self.buffer and self.writable):
             self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
         else:
@@ -370,8 +382,11 @@ class Downstream(Client):
             exchange.abandon(FAILURES[Stage.CLIENT_LEFT])
 
 
-def names_of(exchange: ExchangeState) -> bytes:
-    """The backend that answers, and the one it answers for: or nobody could count moves."""
+def _backend_fields(exchange: ExchangeState) -> bytes:
+    """The value of `x-crossfade-backend`, and after a fallback also the line `x-crossfade-assigned`.
+
+    With both names a client can count fallbacks.
+    """
     answering = exchange.answering.name
     if not exchange.fell_back or exchange.assigned is None:
         return answering

@@ -1,12 +1,12 @@
-"""One request and its response, from top to bottom in the order in which things happen.
+"""One request and its response. The methods stand in the order in which an exchange runs them.
 
     begin ─ inspect? ─ decide ─ place ─ (connect) ─ send ─ on_response ─ relay body ─ finish: record
                                   ▲                    │
                                   └── retry, fallback ─┘  before the first byte to the client, never after
 
-The usual exchange (pooled connection, nothing to repeat) runs through these methods as plain
-callbacks, with no task and no future of its own. Only a connection that must be opened costs a task.
-What a failure means is read from the table in `errors`; each exchange ends once, in `finish` (law 1).
+The usual exchange (pooled connection, no retry) runs through these methods as plain callbacks. It
+creates no task and no future. Only opening a new connection creates a task. The table in `errors`
+says what a failure means. Each exchange ends once, in `finish` (law 1).
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ log = logging.getLogger("crossfade.dataplane")
 
 
 class Exchange(ExchangeState):
-    plane: Plane  # set by whoever makes it
+    plane: Plane  # set by the code that creates the exchange
     __slots__ = tuple(__annotations__)
 
-    # ── the request comes in ──────────────────────────────────────────────────────────────────
+    # ── request from the client ───────────────────────────────────────────────────────────────
 
     def begin(self, body: bytes, done: bool) -> None:
-        """The head is here, with as much of the body as came along. Raises RequestRefused."""
+        """Start with the head and the part of the body that came with it. Raises RequestRefused."""
         self.body = body
         self.kept = len(body)
         self.request_done = done
         candidates = self.plane.router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
-        # A body too large to look into is routed as one that holds no JSON.
+        # A body above the inspect limit is routed like a body without JSON.
         if (
             not done
             and need_body(candidates)
@@ -57,17 +57,17 @@ class Exchange(ExchangeState):
         if not self.inspecting:
             self.decide(candidates)
         if self.head.expects_continue and not done and not self.ended:
-            self.client.answer_continue()  # and not before a refusal: nobody would read the body
+            self.client.answer_continue()  # only after routing: the body of a refused request is not read
 
     def on_request_body(self, data: bytes, done: bool) -> None:
-        """More of the body. Raises RequestRefused when it outgrows its limit before it was sent on."""
+        """Take the next part of the body. Raises RequestRefused if the body exceeds its limit before it was sent."""
         self.request_done = done
         self.kept += len(data)
         if self.inspecting:
             self.hold(data)
             if done or self.kept > inspect_limit(self.inspecting):
                 self.inspecting = ()
-                self.decide(self.plane.router.candidates(self.head))  # of the snapshot in force by now
+                self.decide(self.plane.router.candidates(self.head))  # uses the current snapshot
             return
         check_size(self, self.route)
         if self.replayable:
@@ -82,7 +82,11 @@ class Exchange(ExchangeState):
             self.plane.mirrors.send(self)
 
     def hold(self, data: bytes) -> None:
-        """Keep a part of the body; above the inspect limit the client waits, or a replay is given up."""
+        """Keep a part of the body for inspection or replay.
+
+        Above the inspect limit: stop reading from the client if there is no upstream connection yet.
+        Otherwise drop the kept body, so that the request cannot be replayed.
+        """
         if self.more is None:
             self.more = []
         self.more.append(data)
@@ -92,10 +96,10 @@ class Exchange(ExchangeState):
             else:
                 self.forget_body()
 
-    # ── where it goes ─────────────────────────────────────────────────────────────────────────
+    # ── routing and sending ───────────────────────────────────────────────────────────────────
 
     def decide(self, candidates: Sequence[CompiledRoute]) -> None:
-        """Route, bucket, backend: the snapshot is read here and nowhere after."""
+        """Choose route, bucket and backend. The exchange reads the snapshot here and never later."""
         plane, head = self.plane, self.head
         content = None
         if need_body(candidates):
@@ -121,7 +125,7 @@ class Exchange(ExchangeState):
         self.place(plane.backends[self.assigned.backend])
 
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
-        """An endpoint of this backend, and a connection to it: a pooled one, or one to be opened."""
+        """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
         self.answering = backend
         choices = backend.available
         if avoid is not None:
@@ -136,53 +140,53 @@ class Exchange(ExchangeState):
         if backend.total_timeout is not None and self.total_deadline == NEVER:
             self.total_deadline = self.started + backend.total_timeout
         self.deadline = self.total_deadline
-        upstream = endpoint.take() if self.attempts == 0 else None  # a repeat takes a fresh connection
+        upstream = endpoint.take() if self.attempts == 0 else None  # a retry uses a new connection
         if upstream is not None:
             self.send(upstream)
         else:
             self.plane.spawn(self.open(endpoint))
 
     async def open(self, endpoint: EndpointState) -> None:
-        """The slow path: a fresh connection, while the client may send on, or leave."""
+        """Slow path: open a new connection. Meanwhile the client may send more of the body or disconnect."""
         try:
             upstream = await endpoint.connect(self.answering.spec.connect_timeout)
         except OSError as error:
             if self.endpoint is endpoint and not self.ended:
                 self.on_upstream_failed(connect_failure(error))
             return
-        if self.ended or self.endpoint is not endpoint:  # cut, it went to the fallback
+        if self.ended or self.endpoint is not endpoint:  # aborted, or moved to the fallback
             endpoint.put(upstream)
             return
         try:
             self.send(upstream)
         except Exception:
-            log.exception("a bug; the exchange is given up")
+            log.exception("internal error: the exchange is aborted")
             self.on_upstream_failed(Stage.BUG)
 
     def send(self, upstream: Upstream) -> None:
-        """The request, with what is here of its body."""
+        """Send the request with the part of the body that has arrived."""
         self.upstream = upstream
         body = self.body if self.more is None else self.whole_body()
         if not self.client.reading:
             self.client.set_reading(True)
-        upstream.ask(self, body)  # may stop the client again at once
+        upstream.ask(self, body)  # may stop reading from the client again
         if self.request_done:
             self.await_first_byte()
         elif self.kept > self.route.inspect_limit:
             self.forget_body()
 
     def forget_body(self) -> None:
-        """Too much to keep for a replay."""
+        """Drop the kept body. The request cannot be replayed after this."""
         self.replayable = False
         self.body = b""
         self.more = None
 
     def await_first_byte(self) -> None:
-        """It is the backend's turn: its time to the first byte runs from now."""
+        """Start the first-byte timeout: the proxy now waits for the backend."""
         deadline = monotonic() + self.answering.first_byte_timeout
         self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
 
-    # ── the answer comes back ─────────────────────────────────────────────────────────────────
+    # ── response from the backend ─────────────────────────────────────────────────────────────
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
         if not is_granted(self, head):
@@ -194,12 +198,15 @@ class Exchange(ExchangeState):
         return True
 
     def on_interim(self, head: ResponseHead) -> None:
-        """1xx go on to the client; 100 was answered here already."""
+        """Forward 1xx responses to the client, except 100: the proxy sends its own 100."""
         if head.status != 100:
             self.client.answer_interim(head)
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """The head, and as much of the body as came along. The usual answer is all here and goes out at once."""
+        """Relay the head and the part of the body that came with it.
+
+        The usual answer is complete here and goes to the client in one write.
+        """
         if head.status >= 500:
             self.blame(FAILURES[Stage.STATUS])
             if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.retries):
@@ -240,7 +247,10 @@ class Exchange(ExchangeState):
         self.deadline = min(self.plane.now + self.answering.idle_timeout, self.total_deadline)
 
     def on_upstream_writable(self, writable: bool) -> None:
-        """Back-pressure: a backend that reads slowly slows its client, and has as long to read on as to answer."""
+        """Back-pressure: stop reading from the client while the backend does not read.
+
+        The first-byte timeout also limits how long the backend may stop reading.
+        """
         self.client.set_reading(writable)
         if self.answer is None and not self.request_done:
             self.deadline = self.total_deadline
@@ -248,17 +258,23 @@ class Exchange(ExchangeState):
                 self.await_first_byte()
 
     def on_client_writable(self, writable: bool) -> None:
-        """Back-pressure: a client that reads slowly slows its backend, and has as long to go on as that has."""
+        """Back-pressure: stop reading from the backend while the client does not read.
+
+        The backend's idle timeout also limits how long the client may stop reading.
+        """
         self.client_stalls = not writable
         if self.upstream is not None:
             self.upstream.set_reading(writable)
         if self.answer is not None:
             self.idle_from_now()
 
-    # ── what can go wrong ─────────────────────────────────────────────────────────────────────
+    # ── failures ──────────────────────────────────────────────────────────────────────────────
 
     def on_upstream_failed(self, stage: Stage) -> None:
-        """Retry, fall back, answer for the backend, or cut: whichever comes first and is allowed."""
+        """Do the first of these that is allowed: retry, fall back, answer with an error.
+
+        If a part of the answer is already out, abort the client's connection instead.
+        """
         failure = FAILURES[stage]
         if self.endpoint is not None:
             self.endpoint.failed(stage)
@@ -283,37 +299,39 @@ class Exchange(ExchangeState):
         self.place(self.fallback)
 
     def blame(self, failure: Failure) -> None:
-        """The outcome counts against the backend assigned, unless it is the fallback that failed."""
+        """Count the failure against the assigned backend, unless the fallback failed."""
         self.stages += (failure.stage,)
         if not self.fell_back and failure.blames_backend:
             self.blamed = True
 
     def fail(self, failure: Failure) -> None:
-        """The proxy answers itself."""
+        """Send an error response from the proxy."""
         self.status = failure.status
         self.client.answer_problem(RequestRefused(failure.stage), self.request_id)
         self.finish()
 
     def cut(self, failure: Failure) -> None:
-        """Half an answer is out: end the connection so that it cannot look complete (law 8)."""
+        """A part of the answer is out: abort the connection, so that the answer cannot look complete (law 8)."""
         self.blame(failure)
         self.client.cut()
         self.finish()
 
     def on_deadline(self, now: float) -> None:
-        """The sweep found the deadline passed."""
+        """Called by the sweep when the deadline has passed."""
         if self.client_stalls:
             self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
         elif self.upstream is not None and not self.request_done and self.client.reading:
-            self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # it is the client who is slow (law 6)
+            self.client.refuse(
+                RequestRefused(Stage.HEAD_TIMEOUT)
+            )  # the client is slow, not the backend (law 6)
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)
         else:
             self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
 
     def abandon(self, failure: Failure, status: int = 0) -> None:
-        """The client left, or is refused: stop the work. Never the backend's fault (law 6)."""
+        """Stop: the client disconnected or its request is refused. Never blames the backend (law 6)."""
         if self.ended:
             return
         self.stages += (failure.stage,)
@@ -321,10 +339,10 @@ class Exchange(ExchangeState):
         self.blamed, self.abandoned = False, True
         self.finish()
 
-    # ── the end ───────────────────────────────────────────────────────────────────────────────
+    # ── end of the exchange ───────────────────────────────────────────────────────────────────
 
     def leave(self, broken: bool) -> None:
-        """Let go of the endpoint; a connection with anything owed on it is closed."""
+        """Release the endpoint. `broken`: close the connection if this exchange still owns it."""
         self.deadline = NEVER
         if self.placed and self.endpoint is not None:
             self.placed = False
@@ -335,7 +353,7 @@ class Exchange(ExchangeState):
             upstream.close()
 
     def finish(self, now: float = 0.0) -> None:
-        """Exactly once for each exchange, however it went (law 1). `now` where the caller has just looked."""
+        """Record the end, exactly once for each exchange (law 1). `now`: the clock, if the caller has just read it."""
         if self.ended:
             return
         self.ended = True
