@@ -1,10 +1,12 @@
-"""Pairs of decisions: the champion's answer to a client beside the challenger's answer to the copy.
+"""Pairs of decisions: the champion's answer to a client and the challenger's answer to the copy.
 
-Rule: a pair counts when both answers are 200 and tell a decision; whether the champion is then asked once more, for
-its own noise, is the toss of a coin that nothing else goes by (stats.pairs). It is asked after the client has
-its answer, and a second answer that tells nothing, or never comes, is a disagreement: it excuses the challenger.
-What is held: so many pairs at a time, for so long, and of an answer what `observe` keeps while it comes (of
-copies that is bounded by their number in flight). Each pair that is begun ends counted, or dropped with a reason.
+Rule: a pair counts if both answers have status 200 and contain a decision. Whether the champion is asked
+twice, to measure its noise, is an independent random draw (stats.pairs). The second request is sent after
+the client has its answer. A second answer that has no decision, or never comes, counts as a disagreement
+of the champion with itself, in the challenger's favour.
+Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that
+`observe` keeps (for copies, their number in flight is bounded). Each pair that begins is counted, or
+dropped with a reason.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ if TYPE_CHECKING:
     from crossfade.routing.router import CompiledRoute
     from crossfade.routing.snapshot import Mirror
 
-BEGUN = 256  # pairs begun in the time of one report, for each route of each worker
-MAX_WAITING_PAIRS = 1024  # pairs of a worker that wait for an answer
-PATIENCE = 60.0  # seconds from the request until a pair is given up
+BEGUN = 256  # pairs begun per report and route, in one worker
+MAX_WAITING_PAIRS = 1024  # pairs that wait for an answer, in one worker
+PATIENCE = 60.0  # seconds from the request until an incomplete pair is dropped
 
 
 class Comparison:
-    """One pair on its way. `second`: whether the champion's second answer differs; None until that is known."""
+    """One incomplete pair. `second`: whether the champion's second answer differs; None until that is known."""
 
     live: PredictedClass | None = None
     copied: PredictedClass | None = None
@@ -53,14 +55,14 @@ class Comparison:
         self.deadline = now + PATIENCE
 
     def on_copy(self, status: int, said: bytes | None) -> None:
-        """The challenger's answer to its copy; status 0 where there is none."""
+        """Take the challenger's answer to its copy; status 0 if there is no answer."""
         found = self.decided(status, said)
         if found is not None:
             self.copied = found
             self.join()
 
     def on_live(self, outcome: Outcome) -> bool:
-        """The client has its answer, the champion's if that answered. Whether the champion is to be asked again."""
+        """Take the live answer. Returns whether the champion must be asked a second time."""
         if self.ended:
             return False
         failed = outcome.fell_back or outcome.blamed
@@ -79,7 +81,7 @@ class Comparison:
         return reader.decision(reader.read(said))
 
     def decided(self, status: int, said: bytes | None) -> PredictedClass | None:
-        """The decision in one of the two answers; without one there is no pair."""
+        """The decision in one of the two answers. The pair is dropped if there is none."""
         found = self.read(status, said)
         if found is None:
             self.drop(
@@ -88,7 +90,7 @@ class Comparison:
         return found
 
     def join(self) -> None:
-        """Count the pair if all answers that it waits for are here."""
+        """Count the pair if all its answers have arrived."""
         if self.ended or self.live is None or self.copied is None or (self.twice and self.second is None):
             return
         self.end()
@@ -98,7 +100,7 @@ class Comparison:
         self.recorder.paired(self.route, self.challenger, pair)
 
     def give_up(self) -> None:
-        """Its time is over; who waits for the second answer only has a pair all the same."""
+        """The deadline has passed: drop the pair, or count it if only the second answer is missing."""
         if self.live is not None and self.copied is not None:
             self.second = True
             self.join()

@@ -322,9 +322,7 @@ class Exchange(ExchangeState):
             self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
         elif self.upstream is not None and not self.request_done and self.client.reading:
-            self.client.refuse(
-                RequestRefused(Stage.HEAD_TIMEOUT)
-            )  # the client is slow, not the backend (law 6)
+            self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # the client is slow (law 6)
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)
         else:

@@ -1,9 +1,9 @@
-"""Mirrored copies: sent beside the request, answered into the void, counted.
+"""Mirrored copies: sent in parallel with the request. Their answers are counted and discarded.
 
-Rule (law 7): a mirror never delays, changes or fails what the client sees. Copies use connections
-of their own; at most so many are in flight to a backend and so many bytes are held for them; what
-does not fit is dropped, and every drop is counted with its reason. What an answer says is kept only
-where it is compared with the live one.
+Rule (law 7): a mirror never delays, changes or fails what the client sees. Copies use their own
+connections. IN_FLIGHT_LIMIT and BYTES_LIMIT bound the copies in flight to one backend and the bytes
+held for them. A copy above a limit is dropped, and every drop is counted with its reason. The body of
+an answer is kept only if it is compared with the live answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crossfade.routing.snapshot import Backend, Mirror
 
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
-BYTES_LIMIT = 16 * 1024 * 1024  # of bodies held for copies to one backend, in one worker
+BYTES_LIMIT = 16 * 1024 * 1024  # request bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
 
 
@@ -39,14 +39,14 @@ class MirrorState:
     """One backend as a target of copies."""
 
     def __init__(self, backend: BackendState) -> None:
-        self.backend = backend  # not the BackendState of the split: its connections are the mirror's own
+        self.backend = backend  # separate from the split's BackendState: the mirror has its own connections
         self.bytes_held = 0
 
 
 class MirrorCopy(Owner):
-    """One copy on its way. It owns its upstream connection the way an exchange does.
+    """One copy in flight. It owns its upstream connection in the same way as an exchange does.
 
-    `second`: it asks the champion once more, and tells nothing but whether that agrees with itself.
+    `second`: the copy asks the champion a second time. Its answer is used only to measure the champion's noise.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MirrorCopy(Owner):
         self.ended = False
         self.comparison = comparison
         self.second = second
-        self.said: bytes | None = b""  # the answer's body, where it is compared; None: too large
+        self.said: bytes | None = b""  # the answer's body, kept for a comparison; None: too large
 
     def begin(self) -> None:
         self.mirrors.copies.add(self)
@@ -97,7 +97,7 @@ class MirrorCopy(Owner):
         try:
             upstream = await self.endpoint.connect(self.state.backend.spec.connect_timeout)
         except OSError as error:
-            if not self.ended:  # its deadline has told the endpoint already
+            if not self.ended:  # after its deadline the failure is already counted
                 self.on_upstream_failed(connect_failure(error))
             return
         if self.ended:
@@ -110,7 +110,7 @@ class MirrorCopy(Owner):
         upstream.ask(self, self.body, MARK)
 
     def on_interim(self, head: ResponseHead) -> None:
-        """Of no interest to a copy."""
+        """A copy ignores interim responses."""
 
     def on_switch(self, head: ResponseHead, rest: bytes) -> bool:
         return False
@@ -132,7 +132,7 @@ class MirrorCopy(Owner):
         self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
 
     def on_upstream_writable(self, writable: bool) -> None:
-        """The copy is written whole; its bytes are inside the budget already."""
+        """No back-pressure: the body is complete, and BYTES_LIMIT already bounds it."""
 
     def on_deadline(self, now: float) -> None:
         self.on_upstream_failed(Stage.FIRST_BYTE)
@@ -157,14 +157,14 @@ class MirrorCopy(Owner):
             mirrors.forget_if_ended(self.comparison)
         if self.second:
             return
-        if outcome in ("sent", "failed"):  # else nothing was learnt of the backend
+        if outcome in ("sent", "failed"):  # a dropped copy says nothing about the backend
             error = outcome == "failed" or self.status >= 500
             seconds = monotonic() - self.started
             mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, error)
 
 
 class Mirrors:
-    """All copies of a worker, and the pairs of decisions that come of them."""
+    """All copies of one worker, and the pairs of decisions made from them."""
 
     def __init__(self, runtime: Runtime, recorder: Recorder, on_ejected: Ejected) -> None:
         self.runtime = runtime
@@ -174,7 +174,7 @@ class Mirrors:
         self.states: dict[str, MirrorState] = {}
         self.copies: set[MirrorCopy] = set()
         self.comparisons: set[Comparison] = set()
-        self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # for the client's answer
+        self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # pairs that wait for the live answer
 
     def use(self, specs: dict[str, Backend]) -> None:
         self.specs = specs
@@ -185,9 +185,9 @@ class Mirrors:
                 self.states.pop(name).backend.retire()
 
     def send(self, exchange: ExchangeState) -> None:
-        """Copies of the request, now that it is whole, to the backends that mirror its route."""
+        """Send copies of the complete request to the mirrors of its route."""
         assigned = exchange.assigned
-        if assigned is not None and assigned.role == TESTER:  # what nobody drew is compared with nothing
+        if assigned is not None and assigned.role == TESTER:  # chosen by an override token
             return
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
@@ -197,7 +197,7 @@ class Mirrors:
                     self.forget_if_ended(comparison)
 
     def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:
-        """A pair for this copy; None where the live answer is not the champion's, or there is no room."""
+        """Begin a pair for this copy. None if the champion is not assigned, or a limit is reached."""
         assigned = exchange.assigned
         if assigned is None or assigned.role != "champion" or assigned.backend == mirror.to:
             return None
@@ -217,7 +217,7 @@ class Mirrors:
     def copy(
         self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool = False
     ) -> str:
-        """The reason why no copy is sent, which is counted; an empty string if one is."""
+        """Send and count a copy. Returns the reason if it is dropped, else an empty string."""
         dropped = self.try_copy(exchange, to, comparison, second)
         if dropped:
             self.recorder.mirrored(exchange.route.spec.name, to, dropped)
@@ -225,12 +225,12 @@ class Mirrors:
 
     def try_copy(self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool) -> str:
         spec = self.specs.get(to)
-        if spec is None:  # gone with a reload while the request came in
+        if spec is None:  # removed by a reload while the request arrived
             return "dropped_no_endpoint"
         state = self.states.get(to)
         if state is None:
             self.states[to] = state = MirrorState(BackendState(spec, self.on_ejected))
-        if exchange.head.upgrade is not None:  # a tunnel has two ends, and a copy none of them
+        if exchange.head.upgrade is not None:  # an upgraded connection cannot be copied
             return "dropped_upgrade"
         if exchange.kept > exchange.route.inspect_limit:
             return "dropped_body_size"
@@ -245,7 +245,7 @@ class Mirrors:
         return ""
 
     def on_live(self, exchange: ExchangeState, outcome: Outcome) -> None:
-        """The client has the answer that copies of its request are compared with."""
+        """Compare the live answer, which the client has now, with the answers to the copies."""
         for comparison in self.waiting.pop(exchange, ()):
             if comparison.on_live(outcome) and self.copy(exchange, comparison.champion, comparison, True):
                 comparison.second = True
