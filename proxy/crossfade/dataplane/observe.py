@@ -1,9 +1,9 @@
-"""What answers say, read once the client has them: scores for the counts, and observations.
+"""Reads answers after the client has them: scores for the counts, and observations.
 
-Limits: 64 KiB of an answer; for each route of a worker and report, 256 answers scored and 64 observed, all
-backends together, in the order in which they come. So what is skipped does not depend on the backend, and
-the comparison stays unbiased. Each answer that is skipped is counted with the reason. The fallback's answer
-gives an observation, but no score for the backend assigned.
+Limits: 64 KiB per answer; 256 scored answers and 64 observations per route, worker and report, all backends
+together, in order of arrival. So a skip does not depend on the backend, and the comparison stays unbiased.
+Each skipped answer is counted with its reason. The fallback's answer gives an observation, but no score for
+the assigned backend.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.counts import Cell
 
-LARGEST = 65_536  # bytes of an answer that is read
-READ = 256  # answers scored for each route of each worker and report
-OBSERVED = 64  # observations for each route of each worker and report
-LARGEST_INT = 2**63  # what a report can carry
+LARGEST = 65_536  # bytes; a larger answer is not read
+READ = 256  # scored answers per route, worker and report
+OBSERVED = 64  # observations per route, worker and report
+LARGEST_INT = 2**63  # a report can carry integers below this limit
 
 
 def longer(said: bytes | None, data: bytes) -> bytes | None:
-    """What is kept of an answer's body with one more part of it; None where it is too large."""
+    """Append a part to the kept body of an answer. None if the body is too large."""
     return said + data if said is not None and len(said) + len(data) <= LARGEST else None
 
 
 class AnswerLog:
-    """What was read of answers since the last report."""
+    """Observations since the last report, and how many answers of each route were read."""
 
     def __init__(self) -> None:
-        self.read: dict[str, int] = {}  # answers, by route
+        self.read: dict[str, int] = {}  # number of answers, by route
         self.observed: dict[str, int] = {}
         self.observations: list[Observation] = []
-        self.dropped = 0  # observations that there was no room for
+        self.dropped = 0  # observations above the limit
 
     def begin_report(self) -> int:
-        """The limits begin anew. Returns how many observations were dropped."""
+        """Reset the limits per report. Returns the number of dropped observations."""
         self.read.clear()
         self.observed.clear()
         dropped, self.dropped = self.dropped, 0
@@ -52,7 +52,7 @@ class AnswerLog:
         return taken
 
     def add(self, outcome: Outcome, assigned: AssignedBackend, cell: Cell) -> str:
-        """Read the answer; why that was not possible, or an empty string."""
+        """Read the answer. Returns the reason if it was skipped, else an empty string."""
         route = outcome.route
         reader = route.reader if route is not None else None
         if route is None or reader is None:

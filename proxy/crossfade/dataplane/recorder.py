@@ -1,4 +1,4 @@
-"""Counts of this worker since the control plane last took them. Each exchange is recorded once (law 1)."""
+"""Counts of this worker since the last report to the control plane. Each exchange is recorded once (law 1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
-KEYS_KEPT = 4096  # hashes of keys that met an event, in one report, for each route: both sides together
+KEYS_KEPT = 4096  # hashes of keys with an event, per report and route, both backends together
 Timed = tuple[tuple[str, float], ...]
 
 
@@ -31,9 +31,10 @@ def events_of(cell: Cell, what: str) -> Events:
 
 
 class Run:
-    """Usual exchanges in a row: answered with 200 by whom they were assigned to, and with no limit to pass.
+    """Consecutive usual exchanges: answered with 200 by the assigned backend, on a route without latency limits.
 
-    `seconds` of those answered in one piece; of the others `first_bytes` and, beside these, `ends`.
+    `seconds`: durations of the exchanges whose answer came in one piece. For the others, `first_bytes` holds
+    the time to the first byte and `ends` the duration.
     """
 
     __slots__ = ("ends", "first_bytes", "seconds", "unkeyed")
@@ -46,10 +47,10 @@ class Run:
 
 
 class Recorder:
-    """Turns the end of an exchange into numbers.
+    """Counts each exchange when it ends.
 
-    The usual ones are kept as a run of durations, and a run becomes numbers all at once: before
-    something else is recorded of its backend, so that the order holds, and at each sweep, so that it is short.
+    The durations of usual exchanges are collected in a run, and a run is counted at once. This happens before
+    another outcome of the same backend is recorded, which keeps the order, and at each sweep, which keeps runs short.
     """
 
     def __init__(self) -> None:
@@ -65,14 +66,14 @@ class Recorder:
         return self.counts
 
     def take(self) -> Counts:
-        """Everything since the last call; what a report may hold begins anew."""
+        """All counts since the last call. The limits per report start again."""
         self.keys_kept.clear()
         self.pairs_begun.clear()
         self.dropped("observations", self.answers.begin_report())
         return self.table.take()
 
     def take_observations(self) -> list[Observation]:
-        """Those since the last call. Call it with `take`."""
+        """The observations since the last call. Call it together with `take`."""
         return self.answers.take()
 
     def cell(self, key: CellKey) -> Cell:
@@ -84,7 +85,7 @@ class Recorder:
     def usual(
         self, assigned: AssignedBackend, started: float, first_byte: float, ended: float, key: int | None
     ) -> None:
-        """One exchange of a run, by the times of its outcome."""
+        """Add one usual exchange to the run of its backend. Times are those of the monotonic clock."""
         run = self.runs.get(assigned)
         if run is None:
             self.runs[assigned] = run = Run()
@@ -97,7 +98,10 @@ class Recorder:
             run.unkeyed += 1
 
     def record(self, outcome: Outcome, assigned: AssignedBackend) -> None:
-        """Under the backend assigned, whoever answered. Abandoned exchanges give no duration and no blame."""
+        """Count the outcome under the assigned backend, even if the fallback answered.
+
+        An abandoned exchange adds no duration and no error.
+        """
         run = self.runs.pop(assigned, None)
         if run is not None:
             self.flush_run(assigned, run)
@@ -155,21 +159,22 @@ class Recorder:
             del recent[0]
 
     def observe(self, outcome: Outcome, assigned: AssignedBackend) -> None:
-        """Read what the answer said, on a route that has a reader."""
+        """Read the answer, on a route that has a reader."""
         unread = self.answers.add(outcome, assigned, self.cell(assigned.cell))
         if unread:
             self.dropped(unread, 1)
 
     def time(self, outcome: Outcome, cell: Cell, limits: Timed, seconds: float) -> None:
-        """It has ended: the limits that it passed unseen, and those that a sweep has counted already."""
+        """Count the latency limits that the exchange has exceeded, except those that a sweep has already counted."""
         for title, _ in limits[: outcome.early]:
             events_of(cell, title).early -= 1
         self.pass_limits(cell, limits, outcome.key, seconds, outcome.slow)
 
     def sweep(self, exchanges: Iterable[ExchangeState], now: float) -> None:
-        """Who is too old counts as slow at once: a backend that hangs would else not be seen (statistics 1.2).
+        """Count an exchange as slow as soon as it exceeds a latency limit (statistics 1.2).
 
-        Only while it is the backend's turn: who is slow to ask, or to take the answer, blames nobody.
+        Otherwise a backend that hangs would not be noticed. Exchanges that wait for the client are not
+        counted: a client that sends or reads slowly does not count against the backend.
         """
         for exchange in exchanges:
             assigned = exchange.assigned
@@ -186,14 +191,14 @@ class Recorder:
                     events_of(cell, title).early += 1
 
     def pass_limits(self, cell: Cell, limits: Timed, key: int | None, seconds: float, passed: int) -> int:
-        """How many of the limits it has passed after so many seconds; `passed` are counted already."""
+        """Count the limits exceeded after `seconds`; the first `passed` are already counted. Returns the new total."""
         while passed < len(limits) and seconds > limits[passed][1]:
             self.event(cell, limits[passed][0], key)
             passed += 1
         return passed
 
     def event(self, cell: Cell, what: str, key: int | None) -> None:
-        """Something rare that a request met; which keys did is for the control plane to sort out (rollout.firsts)."""
+        """Count a rare event of a request. The control plane counts each key once (rollout.firsts)."""
         events = events_of(cell, what)
         if key is None:
             events.unkeyed += 1
@@ -209,7 +214,7 @@ class Recorder:
     def shadow(
         self, route: CompiledRoute, key: int | None, backend: str, status: int, seconds: float, error: bool
     ) -> None:
-        """The answer to a mirrored copy; its role keeps it out of everything the client saw."""
+        """Count the answer to a mirrored copy. The role `shadow` keeps it apart from what clients saw."""
         cell = self.cell((route.spec.name, backend, "shadow", route.version))
         if error and key is not None:
             self.event(cell, ERROR, key)
@@ -222,13 +227,13 @@ class Recorder:
         cell.duration.add(seconds)
 
     def may_pair(self, route: str, most: int) -> bool:
-        """Whether one more pair may begin in the time of this report."""
+        """Take one pair of this report's limit `most`. False if none is left."""
         begun = self.pairs_begun.get(route, 0)
         self.pairs_begun[route] = min(begun + 1, most)
         return begun < most
 
     def paired(self, route: CompiledRoute, challenger: str, pair: Pair) -> None:
-        """Two decisions on one request; which of a key's pairs counts is for the control plane to sort out."""
+        """Count two decisions on one request. The control plane decides which pair of a key counts."""
         cell = self.cell((route.spec.name, challenger, "shadow", route.version))
         if pair.key is None:
             cell.pairs.add(*pair[1:])
@@ -244,11 +249,11 @@ class Recorder:
         self.counts.ejections[key] = self.counts.ejections.get(key, 0) + 1
 
     def dropped(self, reason: str, n: int) -> None:
-        """Observations that there was no room for."""
+        """Count what was dropped, by reason."""
         self.counts.drop(reason, n)
 
     def unread(self, route: str, reason: str) -> None:
-        """A body that a route asked something of, and that could not be read."""
+        """Count a request body that the route had to inspect and could not read."""
         key = f"{route}:{reason}"
         self.counts.unread[key] = self.counts.unread.get(key, 0) + 1
 
