@@ -1,9 +1,9 @@
-"""The access log: one line of JSON for each request that is logged, written off the loop.
+"""The access log: one line of JSON for each logged request, written outside the event loop.
 
-Rule: a log never holds up a request. Lines are spelled when the exchange ends, wait in memory that
-is bounded, and go to the file from a thread of their own; where the disk is full or the reader of a
-pipe is slow, lines are lost, and every loss is counted. What a model or the proxy failed at is
-logged whatever the sample.
+Rule: the log never delays a request. A line is encoded when the exchange ends, waits in bounded memory, and
+is written to the file by a separate thread. If the disk is full or the reader of a pipe is slow, lines are
+lost, and every lost line is counted. Failures of a model or of the proxy are always logged, also outside the
+sample.
 """
 
 from __future__ import annotations
@@ -33,20 +33,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossfade.access_log")
 
-HELD_LIMIT = 4 * 1024 * 1024  # bytes of lines that wait to be written, in one worker
+HELD_LIMIT = 4 * 1024 * 1024  # bytes of lines waiting to be written, in one worker
 LONGEST_TARGET = 1024  # characters
 LONGEST_METHOD = 32
-PIECE = 256 * 1024  # bytes written at a time
-PIPE_PIECE = (
-    select.PIPE_BUF
-)  # what workers that share a pipe can write without cutting into each other's lines
-CLOSING = 1.0  # seconds in which the last lines may still be written
+PIECE = 256 * 1024  # bytes per write
+PIPE_PIECE = select.PIPE_BUF  # largest atomic write: workers share the pipe, and their lines must not mix
+CLOSING = 1.0  # seconds to write the last lines when the worker ends
 STDOUT = 1
 SOURCES = {stage: f"{FAILURES[stage].source}/{stage}" for stage in FAILURES}
 
 
 class Line(msgspec.Struct):
-    """Times in seconds, `time` when the request began; sizes in bytes of the bodies alone."""
+    """`time`: when the request began. Durations are in seconds. Sizes are bytes of the bodies, without heads."""
 
     time: datetime
     request_id: str
@@ -54,14 +52,14 @@ class Line(msgspec.Struct):
     method: str | None = None
     target: str | None = None
     route: str | None = None
-    backend: str | None = None  # the one assigned
+    backend: str | None = None  # the assigned backend
     role: str | None = None
     ledger_version: int | None = None
-    keyed: bool | None = None  # had it a sticky key?
+    keyed: bool | None = None  # whether the request had a sticky key
     answered_by: str | None = None
     endpoint: str | None = None
     status: int = 0
-    failures: tuple[str, ...] = ()  # source/stage, in order; what was tried again included
+    failures: tuple[str, ...] = ()  # source/stage in order, including failures that were retried
     bytes_in: int = 0
     bytes_out: int = 0
     first_byte: float | None = None
@@ -102,28 +100,28 @@ def line_of(outcome: Outcome, query: bool) -> Line:
 
 
 class AccessLogger:
-    """One worker's lines on their way to the file. `lost` counts those that never got there."""
+    """One worker's lines that wait to be written. `lost` counts lines dropped because HELD_LIMIT was reached."""
 
     def __init__(self, spec: AccessLog) -> None:
         self.spec = spec
         self.waiting: list[bytes] = []
-        self.taken = 0  # bytes, ever
+        self.taken = 0  # bytes accepted since the start
         self.lost = 0
         self.batches: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self.file = LogFile(spec.to)
-        # A daemon: a reader that stalls for ever must not keep the worker from ending.
+        # A daemon thread: a pipe reader that stalls for ever must not stop the worker from ending.
         self.thread = Thread(target=self.file.write_all, args=(self.batches,), name="access-log", daemon=True)
         self.thread.start()
 
     def wants(self, status: int, stages: tuple[Stage, ...]) -> bool:
-        """Asked once at the end of each exchange: is it in the sample, or did something fail?"""
+        """Whether to log this exchange: it is in the sample, or something failed. Call it once per exchange."""
         return random() < self.spec.sample or is_failure(status, stages)
 
     def exchange(self, outcome: Outcome) -> None:
         self.add(line_of(outcome, self.spec.query))
 
     def refusal(self, refusal: RequestRefused, client: bytes, request_id: bytes) -> None:
-        """Of what never became an exchange."""
+        """Log a request that was refused before an exchange began."""
         if random() < self.spec.sample or refusal.status >= 500:
             what = SOURCES[refusal.failure.stage]
             now = datetime.fromtimestamp(time(), UTC)
@@ -135,12 +133,12 @@ class AccessLogger:
         if self.taken - self.file.done > HELD_LIMIT:
             self.lost += 1
             return
-        spelled = ENCODE(line) + b"\n"
-        self.taken += len(spelled)
-        self.waiting.append(spelled)
+        encoded = ENCODE(line) + b"\n"
+        self.taken += len(encoded)
+        self.waiting.append(encoded)
 
     def flush(self) -> int:
-        """Hand over what waits; the number of lines lost since the last call."""
+        """Hand the waiting lines to the thread. Returns the number of lines lost since the last call."""
         if self.waiting:
             self.batches.put(self.waiting)
             self.waiting = []
@@ -148,38 +146,38 @@ class AccessLogger:
         return lost
 
     def close(self) -> int:
-        """The thread ends by itself, once it is through. The number of lines lost until now."""
+        """Let the thread end after its last batch. Returns the number of lines lost since the last `flush`."""
         lost = self.flush()
         self.batches.put(None)
         return lost
 
     async def closed(self) -> None:
-        """Give the last lines a little time."""
-        self.close()  # what is lost now, nobody counts any more
+        """Close, and wait at most CLOSING seconds for the last lines."""
+        self.close()  # lines lost from here on are not counted
         end = monotonic() + CLOSING
         while self.thread.is_alive() and monotonic() < end:
             await asyncio.sleep(0.01)
 
 
 class LogFile:
-    """The thread's side. It opens the file when there is something to write, and anew once that was moved away."""
+    """The file, as used by the writing thread. It opens at the first line, and again after a log rotation."""
 
     def __init__(self, to: str) -> None:
         self.path = None if to == "stdout" else to
         self.fd = STDOUT if to == "stdout" else -1
         self.piece = PIECE
-        self.done = 0  # bytes, ever: written or lost; read by the loop
-        self.lost = 0  # lines, ever
-        self.told = 0
-        self.whole = 0  # lines of the batch at hand that are written
-        self.torn = False  # the last line was written in part
+        self.done = 0  # bytes written or lost since the start; read by the event loop
+        self.lost = 0  # lines since the start
+        self.reported = 0  # lost lines already reported
+        self.whole = 0  # complete lines written of the current batch
+        self.ends_mid_line = False  # whether the last line was written only in part
         self.failing = False
 
     def take_lost(self) -> int:
-        """Called by the loop; each side of the two counters has one writer."""
+        """Lines lost since the last call. The event loop calls it: it alone writes `reported`, the thread alone `lost`."""
         lost = self.lost
-        fresh, self.told = lost - self.told, lost
-        return fresh
+        new, self.reported = lost - self.reported, lost
+        return new
 
     def write_all(self, batches: SimpleQueue[list[bytes] | None]) -> None:
         while (batch := batches.get()) is not None:
@@ -189,56 +187,56 @@ class LogFile:
             os.close(self.fd)
 
     def write(self, lines: list[bytes]) -> int:
-        """The number of lines that could be written."""
+        """Write the lines. Returns how many were written completely."""
         self.whole = 0
         try:
             self.open()
             for piece in pieces(lines, self.piece):
-                if self.torn:
+                if self.ends_mid_line:
                     self.write_piece(b"\n")
                     self.whole = 0
                 self.write_piece(piece)
         except OSError as error:
             if not self.failing:
-                log.error("the access log cannot be written (%s); lines are lost", error)
+                log.error("access log cannot be written, lines are lost: %s", error)
             self.failing = True
         else:
             if self.failing:
-                log.warning("the access log is written again")
+                log.warning("access log can be written again")
             self.failing = False
         return self.whole
 
     def open(self) -> None:
-        """Raises OSError."""
+        """Open the file if needed, again after a log rotation. Raises OSError."""
         if self.path is not None and self.fd >= 0 and self.moved(self.path):
             os.close(self.fd)
-            self.fd, self.torn = -1, False
+            self.fd, self.ends_mid_line = -1, False
         if self.path is not None and self.fd < 0:
             self.fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self.piece = PIPE_PIECE if stat.S_ISFIFO(os.fstat(self.fd).st_mode) else PIECE
 
     def moved(self, path: str) -> bool:
-        """Has logrotate, or somebody, put the file elsewhere?"""
+        """Whether the path no longer names the open file, as after a log rotation."""
         with contextlib.suppress(OSError):
             there, ours = os.stat(path), os.fstat(self.fd)
             return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
         return True
 
     def write_piece(self, data: bytes) -> None:
-        """All of it. Raises OSError."""
+        """Write all bytes of the piece. Raises OSError."""
         while data:
             try:
                 count = os.write(self.fd, data)
-            except BlockingIOError:  # whoever gave us the pipe reads it without blocking, and so must we
+            except BlockingIOError:  # the pipe was inherited in non-blocking mode
                 select.select([], [self.fd], [])
                 continue
             self.whole += data.count(b"\n", 0, count)
-            self.torn = data[count - 1 : count] != b"\n"
+            self.ends_mid_line = data[count - 1 : count] != b"\n"
             data = data[count:]
 
 
 def pieces(lines: list[bytes], most: int) -> Iterator[bytes]:
-    """Whole lines, joined up to so many bytes."""
+    """Join complete lines into pieces of at most `most` bytes. A longer line is a piece of its own."""
     start = size = 0
     for at, line in enumerate(lines):
         if at > start and size + len(line) > most:
