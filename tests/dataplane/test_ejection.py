@@ -49,7 +49,7 @@ async def test_an_endpoint_with_three_failures_in_a_row_is_ejected(
     assert len(good.requests) == 37
     key = ("v2", f"http://127.0.0.1:{bad.port}")
     assert harness.plane.recorder.table.ejections == {key: 1}
-    (message,) = [r.getMessage() for r in caplog.records if "passed over" in r.getMessage()]
+    (message,) = [r.getMessage() for r in caplog.records if "is ejected" in r.getMessage()]
     assert f"http://127.0.0.1:{bad.port}" in message
     assert "for 60 s" in message
 

@@ -1,9 +1,9 @@
-"""Endpoints as one worker sees them: how they are reached, their pooled connections, load and health.
+"""Endpoints in one worker: addresses, pooled connections, load and health.
 
-Rule: an endpoint and its connections outlive snapshots and look-ups. What is no longer meant is
-retired: requests in flight end there, none begins. A name that several addresses answer to is as many
-endpoints here; the workers look names up themselves, so that they follow a model that moves even when
-the control plane is dead. A look-up that fails changes nothing.
+Rule: an endpoint and its connections outlive snapshots and DNS look-ups. An endpoint that is no longer
+configured or resolved is retired: requests in flight finish, and no new request begins there. A name with
+several addresses becomes one endpoint for each address. Each worker looks names up itself, so it follows
+a model that changes its address even if the control plane is down. A failed look-up changes nothing.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ from crossfade.routing.snapshot import Backend, Endpoint, Tls
 
 log = logging.getLogger("crossfade.dataplane")
 
-IDLE_LIMIT = 4.0  # seconds; uvicorn closes idle connections after 5, and a closed one must not be met
-OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-FAILING = frozenset(
+IDLE_LIMIT = 4.0  # seconds; uvicorn closes idle connections after 5, and the proxy must close first
+_LOCAL_ERRNOS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_EJECTING_STAGES = frozenset(
     {Stage.CONNECT, Stage.TLS, Stage.RESET, Stage.FIRST_BYTE, Stage.PROTOCOL, Stage.BODY}
-)  # what counts towards an ejection; a stale connection is a race that nobody lost
+)  # failures that count towards an ejection; a stale connection is a race, not a failure
 
 Key = tuple[Endpoint, Tls | None, str]
 Ejected = Callable[[str, str], None]
 
 
 def connect_failure(error: OSError) -> Stage:
-    """Whose fault it is that no connection came about: out of descriptors or ports, it is ours."""
+    """The failure stage of a connect error. If the proxy is out of descriptors, memory or ports: OVERLOAD."""
     if isinstance(error, ssl.SSLError):
         return Stage.TLS
-    return Stage.OVERLOAD if error.errno in OUR_OWN else Stage.CONNECT
+    return Stage.OVERLOAD if error.errno in _LOCAL_ERRNOS else Stage.CONNECT
 
 
 class EndpointState(Pool):
-    """One address: its idle connections, newest last, and how many requests it has now."""
+    """One address: its idle connections (the newest last) and the number of requests in flight."""
 
     def __init__(
         self, backend: BackendState, spec: Endpoint, addresses: tuple[str, ...], began: float
     ) -> None:
         self.backend = backend
         self.spec = spec
-        self.addresses = addresses  # its own, and spare ones; none for a unix socket
+        self.addresses = addresses  # its own first, then spare ones; empty for a unix socket
         self.authority = spec.authority.encode("ascii")
         self.in_flight = 0
         self.up = spec.up
-        self.retired = False  # no longer meant; requests in flight end here, none begins
+        self.retired = False  # no longer configured: requests in flight finish, no new one begins
         self.idle: list[Upstream] = []
         self.health = Health(began)
         self.share = 1.0
-        self.complaint = ""
+        self.logged_error = ""
 
     def take(self) -> Upstream | None:
-        """The connection used last, so that surplus ones grow old and go; never one that has ended."""
+        """The most recently used open connection, so that surplus ones reach the idle limit and are closed."""
         while self.idle:
             upstream = self.idle.pop()
             if not upstream.transport.is_closing():
@@ -83,7 +83,7 @@ class EndpointState(Pool):
             self.idle.remove(upstream)
 
     async def connect(self, timeout: float) -> Upstream:
-        """A fresh connection. Raises OSError, TimeoutError among them."""
+        """Open a new connection. Raises OSError (includes TimeoutError)."""
         backend = self.backend
         try:
             async with asyncio.timeout(timeout):
@@ -91,19 +91,19 @@ class EndpointState(Pool):
                 upstream = await dial.connect(
                     lambda: Upstream(self), self.spec, self.addresses, backend.spec.tls, context
                 )
-            if upstream.transport.is_closing():  # it closed, or spoke, before it was asked
-                raise ConnectionResetError("closed at once")
+            if upstream.transport.is_closing():  # the backend closed, or sent data, before any request
+                raise ConnectionResetError("closed before the first request")
         except OSError as error:
-            self.complain(error)
+            self.warn_once(error)
             raise
-        self.complaint = ""
+        self.logged_error = ""
         return upstream
 
-    def complain(self, error: OSError) -> None:
-        """Once for each reason, until a connection comes about."""
+    def warn_once(self, error: OSError) -> None:
+        """Log each reason once, until a connection succeeds."""
         said = str(error) or "no answer in time"
-        if said != self.complaint:
-            self.complaint = said
+        if said != self.logged_error:
+            self.logged_error = said
             log.warning("no connection to %s of %s: %s", self.spec.url, self.backend.spec.name, said)
 
     def retire(self) -> None:
@@ -111,19 +111,19 @@ class EndpointState(Pool):
         self.close_idle(float("inf"))
 
     def close_idle(self, before: float) -> None:
-        """Close connections idle since before this time; the oldest stand first."""
+        """Close connections that are idle since before this time. The list begins with the oldest."""
         while self.idle and self.idle[0].idle_since < before:
             self.idle[0].close()
 
     # ── health ────────────────────────────────────────────────────────────────────────────────
 
     def failed(self, stage: Stage) -> None:
-        """A request failed here, or a connection to it."""
-        if stage in FAILING:
+        """Count a failed request or a failed connection."""
+        if stage in _EJECTING_STAGES:
             self.count_failure(stage)
 
     def answered(self, status: int) -> None:
-        """Called for a 5xx at its head, and for another answer that is whole, after failures."""
+        """Called for a 5xx at its head, and after failures for another complete answer."""
         eject = self.backend.spec.eject
         if eject is not None and status in eject.statuses:
             self.count_failure(str(status))
@@ -140,25 +140,25 @@ class EndpointState(Pool):
             lasts = health.eject(eject, monotonic())
             name = backend.spec.name
             at = " ".join((self.spec.url, *self.addresses[:1]))
-            log.warning("%s of %s is passed over for %g s: %s, as before", at, name, lasts, what)
+            log.warning("endpoint %s of %s is ejected for %g s: last failure %s", at, name, lasts, what)
             backend.choose_available()
             backend.on_ejected(name, self.spec.url)
 
 
 class BackendState:
-    """A backend as one worker sees it. Make it inside a running loop."""
+    """A backend in one worker. Create it inside a running event loop."""
 
-    now = 0.0  # when it was last tended: no later than the present, and good enough for how long one was idle
+    now = 0.0  # time of the last `tend`: slightly old, exact enough for idle times
 
     def __init__(self, spec: Backend, on_ejected: Ejected) -> None:
         self.endpoints: dict[Key, EndpointState] = {}
-        self.addresses: dict[str, Addresses] = {}  # of names, as they were last looked up
+        self.addresses: dict[str, Addresses] = {}  # by name, from the last successful look-up
         self.in_flight = 0
         self.on_ejected = on_ejected
         self.context: ssl.SSLContext | None = None
         self.looking: asyncio.Task[None] | None = None
         self.look_at = 0.0
-        self.unknown: set[str] = set()  # names that were not found the last time
+        self.unknown: set[str] = set()  # names whose last look-up failed
         self.spec = spec
         self.use(spec)
 
@@ -167,31 +167,31 @@ class BackendState:
             self.context = None
         self.spec = spec
         self.name = spec.name.encode()
-        self.max_in_flight = spec.max_in_flight  # at hand for each exchange, as the timeouts are
+        self.max_in_flight = spec.max_in_flight  # copied: each exchange reads it and the timeouts
         self.total_timeout = spec.total_timeout
         self.first_byte_timeout = spec.first_byte_timeout
         self.idle_timeout = spec.idle_timeout
         if any(endpoint.tls for endpoint in spec.endpoints):
-            with contextlib.suppress(OSError):  # whoever connects hears of it
+            with contextlib.suppress(OSError):  # `connect` reports the error
                 self.tls_context()
         self.arrange()
         self.tend(monotonic())
 
     def tls_context(self) -> ssl.SSLContext:
-        """Made once for each Tls. Raises OSError when a file is gone bad."""
+        """Created once for each Tls. Raises OSError if a file is missing or not valid."""
         if self.context is None:
             self.context = dial.tls_context(self.spec.tls)
         return self.context
 
     def arrange(self) -> None:
-        """One endpoint for each address; those that come while others serve begin slowly."""
+        """Create one endpoint for each address. Those added while others serve get a slow start."""
         now, known = monotonic(), self.endpoints
         late = now if known else ALWAYS
         self.endpoints = {}
         for spec in self.spec.endpoints:
             found = self.addresses.get(spec.host, Addresses((spec.host,)))
             what = (replace(spec, up=True), self.spec.tls if spec.tls else None)
-            unresolved = known.get((*what, spec.host))  # until its name was first looked up
+            unresolved = known.get((*what, spec.host))  # the endpoint used before the first look-up
             began = unresolved.health.began if unresolved else late
             for address in found.usual:
                 key = (*what, address)
@@ -205,19 +205,19 @@ class BackendState:
         self.refresh(now)
 
     def refresh(self, now: float) -> None:
-        """What time changes: ejections end, shares grow."""
+        """End ejections that are due, and increase the shares of a slow start."""
         for endpoint in self.endpoints.values():
             endpoint.health.end_ejection_if_due(now)
             endpoint.share = share(endpoint.health, self.spec.slow_start, now)
         self.choose_available()
 
     def choose_available(self) -> None:
-        """Those to pick from: passing their probes and not ejected. If all of those are, better they than none."""
+        """Choose the endpoints that pass their probes and are not ejected. If all are ejected, ignore ejections."""
         up = [e for e in self.endpoints.values() if e.up]
         self.available = [e for e in up if e.health.until is None] or up
 
     def tend(self, now: float) -> None:
-        """Called now and then."""
+        """Called with each sweep of the clients: refresh, and start a name look-up if one is due."""
         self.now = now
         if len(self.endpoints) > 1:
             self.refresh(now)
@@ -234,7 +234,7 @@ class BackendState:
             if isinstance(result, Addresses):
                 addresses[name] = result
             else:
-                self.complain(name, result)
+                self.warn_once(name, result)
         self.unknown = {
             name for name, result in zip(names, found, strict=True) if not isinstance(result, Addresses)
         }
@@ -242,10 +242,10 @@ class BackendState:
             self.addresses = addresses
             self.arrange()
 
-    def complain(self, name: str, error: BaseException) -> None:
-        """Once in a row for each name."""
+    def warn_once(self, name: str, error: BaseException) -> None:
+        """Log the first of consecutive failures for each name."""
         if name not in self.unknown:
-            log.warning("%s of %s cannot be looked up: %s", name, self.spec.name, error)
+            log.warning("name %s of %s cannot be looked up: %s", name, self.spec.name, error)
 
     def retire(self) -> None:
         self.stop_looking()

@@ -1,8 +1,8 @@
-"""The data plane of one worker: what it serves from, whom it serves, and its sense of time.
+"""The data plane of one worker: its snapshot, its listening sockets, its sweep and its drain.
 
-A new snapshot replaces the router in one assignment; exchanges under way keep the route they read.
-Endpoints and their connections outlive snapshots. Deadlines are swept a few times a second: cheaper
-than a timer for each request, and late by no more than one sweep.
+A new snapshot replaces the router in one assignment. Exchanges under way keep their route. Endpoints and
+their connections outlive snapshots. A sweep checks the deadlines of exchanges 20 times a second. That is
+cheaper than a timer for each request, and a deadline is late by at most one sweep.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from crossfade.routing.rate import RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import AccessLog, Snapshot
 
-SWEEP = 0.05  # seconds between looks at the deadlines of exchanges
-HANDSHAKE = 10.0  # seconds for a client's part in a TLS handshake
-BACKLOG = 4096  # connections that may wait to be accepted
-CLIENT_SWEEPS = 10  # clients' deadlines are looked at in each tenth sweep
+SWEEP = 0.05  # seconds between checks of the deadlines of exchanges
+HANDSHAKE = 10.0  # seconds for a TLS handshake with a client
+BACKLOG = 4096  # connections waiting to be accepted
+CLIENT_SWEEPS = 10  # every tenth sweep checks the deadlines of clients
 
 
 class DataPlane(Plane):
-    """Serves one snapshot at a time. Call `use` before the first connection comes."""
+    """Serves one snapshot at a time. Call `use` before the first connection is accepted."""
 
     def __init__(self, rates: RateTable | None = None, recorder: Recorder | None = None) -> None:
-        """`rates`: the table that the workers share, if there are several."""
+        """`rates`: the rate table that several workers share; None for a single worker."""
         super().__init__(rates, recorder or Recorder())
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
-        self.newcomer = as_protocol(partial(Downstream, self))
+        self.new_client = as_protocol(partial(Downstream, self))
         self.trusted_ranges: tuple[str, ...] = ()
         self.loop_lag = 0.0
         self.sweeps = 0
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 
-    # ── what it serves from ───────────────────────────────────────────────────────────────────
+    # ── snapshot and listening sockets ────────────────────────────────────────────────────────
 
     def use(self, snapshot: Snapshot) -> None:
-        """Serve from this snapshot: from the next request on, and not half before."""
+        """Use this snapshot for all requests from the next one on."""
         router = Router(snapshot, time)
         for name, spec in snapshot.backends.items():
             known = self.backends.get(name)
@@ -68,13 +68,13 @@ class DataPlane(Plane):
             self.log_to(snapshot.access_log)
         self.snapshot = snapshot
         self.router = router
-        self.head_bytes = snapshot.head_bytes  # at hand for each request, as these two are
+        self.head_bytes = snapshot.head_bytes  # these three are copied here because each request reads them
         self.head_count = snapshot.head_count
         self.keep_alive = snapshot.keep_alive
         schedule_cuts(self, snapshot)
 
     def trust(self, ranges: tuple[str, ...]) -> None:
-        """Take the word of these proxies, on the connections that are open as well: from their next request on."""
+        """Trust these proxies, on open connections from their next request on."""
         self.trusted_ranges = ranges
         self.trusted = TrustedProxies(ranges) if ranges else None
 
@@ -84,16 +84,16 @@ class DataPlane(Plane):
         self.access_log = None if spec is None else AccessLogger(spec)
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        patience = HANDSHAKE if tls is not None else None
+        handshake_timeout = HANDSHAKE if tls is not None else None
         server = await self.loop.create_server(
-            self.newcomer, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=patience
+            self.new_client, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake_timeout
         )
         self.listening.append((server, sock, tls))
 
-    # ── time ──────────────────────────────────────────────────────────────────────────────────
+    # ── sweep ─────────────────────────────────────────────────────────────────────────────────
 
     def sweep(self, due: float) -> None:
-        """Look at all deadlines; how late this call comes is the loop's lag."""
+        """Check all deadlines, and measure the event loop's lag: the delay of this call."""
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
         self.now = now = monotonic()
@@ -122,27 +122,30 @@ class DataPlane(Plane):
     def all_backends(self) -> list[BackendState]:
         return [*self.backends.values(), *(mirror.backend for mirror in self.mirrors.states.values())]
 
-    # ── the end ───────────────────────────────────────────────────────────────────────────────
+    # ── drain ─────────────────────────────────────────────────────────────────────────────────
 
     def stop_accepting(self) -> None:
-        """Take in who is waiting at the door, then shut it: the kernel resets whom nobody has accepted."""
+        """Accept the connections in the backlog: the kernel resets them when the socket is closed.
+
+        Idle clients get DRAIN_IDLE seconds to send a last request.
+        """
         for _, sock, tls in self.listening:
             with contextlib.suppress(OSError):
                 while True:
-                    self.spawn(self.welcome(sock.accept()[0], tls))
+                    self.spawn(self.start_accepted(sock.accept()[0], tls))
         for client in self.clients:
             if client.is_idle() and not client.transport.is_closing():
                 client.deadline = self.now + DRAIN_IDLE
 
-    async def welcome(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def start_accepted(self, client: socket.socket, tls: ssl.SSLContext | None) -> None:
         with contextlib.suppress(OSError):
-            await self.loop.connect_accepted_socket(self.newcomer, client, ssl=tls)
+            await self.loop.connect_accepted_socket(self.new_client, client, ssl=tls)
 
     async def drain(self, timeout: float, inherited: bool = False) -> None:
-        """Stop accepting, let requests under way end, then close what is left after `timeout` seconds.
+        """Stop accepting, wait for requests under way, then close what is left after `timeout` seconds.
 
-        `inherited`: a successor accepts from the same sockets. Then nobody waits for this end to come,
-        and idle clients are left to send a last request rather than met by a close on its way.
+        `inherited`: a successor accepts from the same sockets, so nothing waits for this drain to end. Then idle
+        clients keep their usual keep-alive time, because an early close could cross a request on its way.
         """
         self.draining, self.hurrying = True, not inherited
         if not inherited:
@@ -159,7 +162,7 @@ class DataPlane(Plane):
         for client in list(self.clients):
             client.abort()
         for tunnel in list(self.tunnels):
-            tunnel.cut()  # of some the client is gone, and the backend does not read on
+            tunnel.cut()  # a tunnel can outlive its client while its backend does not read
         self.mirrors.end()
         for task in self.tasks:
             task.cancel()
