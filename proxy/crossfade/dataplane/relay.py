@@ -1,4 +1,4 @@
-"""Parts of HTTP/1 heads as they leave the proxy, spelled anew from what was parsed (design 3.4)."""
+"""Writes parts of HTTP/1 heads from parsed ones (design 3.4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def framing(length: int) -> bytes:
 
 
 def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
-    """The fields of this hop alone. HTTP/1.0 never sees chunks (RFC 9112 section 6.1)."""
+    """The hop-by-hop fields of an answer. HTTP/1.0 never gets chunks (RFC 9112 section 6.1)."""
     coding = CHUNKED_LINE if answer.length == UNTIL_CLOSE and knows_chunks else b""
     if not keep_alive:
         return coding + b"Connection: close\r\n"
@@ -31,7 +31,7 @@ def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -
 
 
 def beginning(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:
-    """The answer's head up to what this proxy says of itself."""
+    """The head of an answer, without the fields that the proxy adds."""
     block = answer.block if knows_chunks else unchunked(answer)
     framing = framing_fields(answer, knows_chunks, keep_alive)
     return b"HTTP/1.1 %d%b\r\n%b%b" % (answer.status, answer.reason, block, framing)
@@ -42,14 +42,14 @@ def interim_head(answer: ResponseHead) -> bytes:
 
 
 def hop_fields(upgrade: bytes | None, takes_trailers: bool) -> bytes:
-    """What the proxy asks of the backend for their hop (RFC 9110 sections 7.8 and 10.1.4)."""
-    if upgrade is not None:  # no TE beside it: some backends know a Connection of one option only
+    """The hop-by-hop fields of a request to a backend (RFC 9110 sections 7.8 and 10.1.4)."""
+    if upgrade is not None:  # without TE: some backends read only one option of Connection
         return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % upgrade
     return b"Connection: TE\r\nTE: trailers\r\n" if takes_trailers else b""
 
 
 def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, request_id: bytes) -> bytes:
-    """A 101, with which the client's connection becomes a tunnel; `backend` as `downstream.names` has it."""
+    """A 101; the client's connection becomes a tunnel. `backend` is the value of x-crossfade-backend."""
     fields = hop_fields(protocol, False)
     return b"HTTP/1.1 101%b\r\n%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
         answer.reason, answer.block, fields, request_id, backend,
@@ -57,7 +57,7 @@ def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, reques
 
 
 def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: bool) -> bytes:
-    """An error of the proxy's own (RFC 9457). It shows nothing of the request and nothing of the backends."""
+    """The answer for an error of the proxy (RFC 9457). It shows nothing of the request and of the backends."""
     failure, status = refusal.failure, refusal.status
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(

@@ -1,8 +1,7 @@
-"""One connection to an endpoint, and its protocol.
+"""One HTTP/1 connection to an endpoint.
 
-Rule: a connection is pooled only when nothing is owed on it either way: the request went out whole,
-the answer came in whole, nothing lies behind it, and the backend did not ask to close. Bytes that
-nobody asked for end it. Whoever owns a connection hears of exactly one end of it.
+Rule: a connection is pooled only if the request was sent and the answer received completely, no bytes follow it, and
+the backend did not ask to close. Unrequested bytes close it. The owner is told of exactly one end of the answer.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from crossfade.routing.snapshot import Endpoint
 
 log = logging.getLogger("crossfade.dataplane")
 
-HEAD_LIMIT: Final = 64 * 1024  # an answer's head; nginx stops at 4 to 8 KiB, Envoy at 60
+HEAD_LIMIT: Final = 64 * 1024  # bytes of an answer's head; nginx allows 4 to 8 KiB, Envoy 60
 STATUS_START = b"HTTP/1."
 
 
 class Pool:
-    """What a connection asks of the endpoint that it leads to."""
+    """The interface of a connection to its endpoint."""
 
     spec: Endpoint
     authority: bytes
@@ -52,7 +51,7 @@ class Pool:
 
 
 class Upstream(Flow):
-    """One connection to an endpoint. Whoever asks becomes its `owner` until the answer is whole."""
+    """The sender of a request is the `owner` until the answer is complete."""
 
     def __init__(self, endpoint: Pool) -> None:
         self.endpoint = endpoint
@@ -60,20 +59,20 @@ class Upstream(Flow):
         self.buffer = b""
         self.reader: BodyReader | None = None
         self.keeps_alive = True
-        self.said_end = False
+        self.got_close_notify = False
         self.status = 0
         self.reused = False
         self.idle_since = 0.0
-        self.chunked = False  # how the request's body goes out
+        self.chunked = False  # whether the request's body is sent in chunks
 
     # ── the request ───────────────────────────────────────────────────────────────────────────
 
     def ask(self, owner: Owner, body: bytes, mark: bytes = b"") -> None:
-        """The request's head, spelled anew (design 3.4), with what is here of its body.
+        """Send a request: its head, written from the parsed one (design 3.4), and the part of its body that is here.
 
-        What this proxy adds: `mark`, who the client is, and a trace if the client began none. That is not
-        sampled, as this proxy records no spans (W3C trace context 2.2), and named like the request, so that
-        logs and traces can be joined.
+        The proxy adds `mark`, the Forwarded fields and, if there is none, a traceparent. That one is not sampled,
+        since the proxy records no spans (W3C trace context 2.2); its id is the request id that the proxy made, so
+        that logs and traces can be joined.
         """
         self.owner = owner
         head = owner.head
@@ -86,7 +85,7 @@ class Upstream(Flow):
             block += relay.hop_fields(head.upgrade, head.takes_trailers)
         host = head.host or self.endpoint.authority
         trace = b""
-        if not head.traced:  # an id in the client's words cannot name a trace
+        if not head.traced:  # not the client's own request id: it may not be valid as a trace id
             own = owner.trace_id
             trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
         framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
@@ -96,7 +95,7 @@ class Upstream(Flow):
         )))  # fmt: skip
 
     def send(self, data: bytes, done: bool, trailers: bytes) -> None:
-        """More of the request's body."""
+        """Send another part of the request's body."""
         if self.chunked:
             self.transport.write(chunks(data, done, trailers))
         elif data:
@@ -114,13 +113,13 @@ class Upstream(Flow):
                 self.read_body(owner, self.reader, data)
             else:
                 self.read_head(owner, self.buffer + data if self.buffer else data)
-        except Exception:  # or the event loop would drop the connection and leave the client waiting (law 1)
-            log.exception("a bug; the exchange is given up")
+        except Exception:  # else the event loop would close the connection and the client would wait (law 1)
+            log.exception("internal error while an answer was read; the exchange fails")
             self.close()
             owner.on_upstream_failed(Stage.BUG)
 
     def read_head(self, owner: Owner, data: bytes) -> None:
-        """The answer's head, and the 1xx before it: those are never final."""
+        """Read the answer's head, and the 1xx before it."""
         start = 0
         while self.owner is owner:
             end = data.find(b"\r\n\r\n", start) + 4
@@ -153,12 +152,12 @@ class Upstream(Flow):
         if head.status >= 500:
             self.endpoint.answered(head.status)
         if len(body) == head.length:
-            self.owner = None  # its owner may not close it any more
+            self.owner = None  # the owner must not close it any more
             owner.on_response(head, body, True)
             self.release(owner.request_done)
             return
         self.reader = reader = body_reader(head)
-        owner.answer_trailers = b""  # not those of an answer that another one stands in for
+        owner.answer_trailers = b""  # not those of an answer before a fallback
         try:
             payload = reader.feed(body)
         except BrokenBody:
@@ -183,7 +182,7 @@ class Upstream(Flow):
             self.release(owner.request_done)
 
     def end(self, surplus: bytes = b"") -> None:
-        """The answer is whole: nobody owns the connection any more, and its owner may not close it."""
+        """The answer is complete: the connection has no owner, so nobody else closes it."""
         self.owner = None
         self.reader = None
         if surplus:
@@ -195,7 +194,7 @@ class Upstream(Flow):
         self.end(reader.surplus)
 
     def release(self, request_done: bool) -> None:
-        """Back to the pool, if nothing is owed."""
+        """Put the connection into the pool, or close it."""
         if self.endpoint.health.failures and self.status < 500:
             self.endpoint.answered(self.status)
         if self.keeps_alive and request_done and not self.transport.get_write_buffer_size():
@@ -212,18 +211,18 @@ class Upstream(Flow):
             owner.on_upstream_failed(stage)
 
     def close(self) -> None:
-        """Give the connection up at once, telling nobody."""
+        """Close the connection at once, without telling the owner."""
         self.owner = None
         self.reader = None
         self.endpoint.forget(self)
         self.transport.abort()
 
     def eof_received(self) -> bool:
-        """Over TLS the other side must have said so: anyone on the way can end a TCP connection."""
+        """Over TLS only a close_notify is an end: anyone on the path can end a TCP connection."""
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
-        if tls is not None:  # asyncio calls this at a bare FIN too, uvloop does not
+        if tls is not None:  # asyncio calls this for a FIN without close_notify too, uvloop does not
             with contextlib.suppress(ssl.SSLError):
-                self.said_end = not tls.read(1)  # after a close_notify (RFC 8446 section 6.1)
+                self.got_close_notify = not tls.read(1)  # true after a close_notify (RFC 8446 section 6.1)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -235,14 +234,16 @@ class Upstream(Flow):
         if (
             isinstance(reader, UntilCloseReader)
             and exc is None
-            and (self.said_end or not self.endpoint.spec.tls)
+            and (self.got_close_notify or not self.endpoint.spec.tls)
         ):
             owner.on_response_body(b"", True)
         elif reader is not None:
             owner.on_upstream_failed(Stage.BODY)
         elif self.buffer:
             owner.on_upstream_failed(Stage.PROTOCOL)
-        elif isinstance(exc, ssl.SSLError) and not self.reused:  # TLS 1.3 refuses us after its handshake
+        elif (
+            isinstance(exc, ssl.SSLError) and not self.reused
+        ):  # in TLS 1.3 a server refuses a client after the handshake
             owner.on_upstream_failed(Stage.TLS)
         else:
             owner.on_upstream_failed(Stage.STALE if self.reused else Stage.RESET)
