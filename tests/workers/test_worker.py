@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -76,9 +77,12 @@ class Kept:
         except (asyncio.IncompleteReadError, ConnectionError):
             return sum(table.refused.values())
 
-    async def ask(self) -> bytes:
+    async def ask(self, tls: ssl.SSLContext | None = None) -> bytes:
         """The answer to a request of a client."""
-        reader, writer = await asyncio.open_connection(*self.sock.getsockname())
+        name = "localhost" if tls else None
+        reader, writer = await asyncio.open_connection(
+            *self.sock.getsockname(), ssl=tls, server_hostname=name
+        )
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
         writer.close()
@@ -116,10 +120,24 @@ async def test_it_listens_from_its_first_snapshot_on_and_says_so(kept: Kept) -> 
     assert b"404" in await kept.ask()
 
 
-async def test_it_reports_nothing_before_it_serves(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_reports_nothing_before_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
+    kept = Kept()
+    await kept.start()
     await asyncio.sleep(0.05)
-    assert (await kept.serving(7)).generation == 7, "its first report is of the snapshot"
+    kept.tell(Publish(replace(SNAPSHOT, generation=7)))
+    assert (await kept.report()).generation == 7, "its first report is of the snapshot"
+    await kept.close()
+
+
+async def test_a_snapshot_is_acknowledged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not only with the next report that is due."""
+    monkeypatch.setattr(worker_module, "REPORT_EVERY", 3600.0)
+    kept = Kept()
+    await kept.start()
+    for generation in (1, 2):
+        assert (await kept.serving(generation)).generation == generation
+    await kept.close()
 
 
 async def test_another_snapshot_is_said_to_be_in_use_and_listens_no_second_time(kept: Kept) -> None:
@@ -217,16 +235,50 @@ async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
     await kept.close()
 
 
+async def test_what_is_counted_while_a_successor_dies_is_told_to_the_next(
+    lock: StateLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
+    kept = Kept(lock.path)
+    await kept.start()
+    await kept.serving()
+    kept.writer.close()
+    first, second = CountsTable(), CountsTable()
+    holder = Handover(lock, first, lambda: None)
+    await wait_until(lambda: holder.detached_workers, "it hands in its sockets")
+    holder.close()
+    (detached,) = holder.detached_workers.values()
+    detached.writer.close()
+    for sock in detached.sockets:
+        sock.close()
+    await wait_until(lambda: kept.worker.writer is None, "it has seen that end")
+    for _ in range(3):
+        await kept.ask()
+        await asyncio.sleep(0.02)
+    holder = Handover(lock, second, lambda: None)
+    await wait_until(lambda: sum(second.refused.values()) == 3, "its counts are told")
+    assert first.refused == {}
+    for sock in await holder.gather():
+        sock.close()
+    holder.release(5.0)
+    await kept.ended()
+    holder.close()
+    await kept.close()
+
+
 # ── what it begins with ───────────────────────────────────────────────────────────────────────────
 
 
 async def test_certificates_are_read_again_where_they_are_good(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cert, key = await asyncio.to_thread(Authority(tmp_path).files, "localhost")
+    authority = Authority(tmp_path)
+    cert, key = await asyncio.to_thread(authority.files, "localhost")
     kept = Kept(tls=Certificate(cert, key))
     await kept.start()
     await kept.serving()
+    assert b"404" in await kept.ask(ssl.create_default_context(cafile=authority.file))
     (credentials,) = kept.worker.credentials
     before = credentials.current
     kept.tell(Renew())
