@@ -9,11 +9,12 @@ import pytest
 from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig, StepConfig
-from crossfade.rollout.machine import Event, Phase, RolloutState
+from crossfade.rollout.machine import Event, Phase, RolloutState, Step
 from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
-from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.stats.sequential import bound
 
 PASS, FAIL, UNDECIDED, VOID = (
     Finding("c", verdict, f"it is {verdict}")
@@ -172,22 +173,71 @@ def test_max_step_time_counts_from_the_resume_and_never_shortens_the_hold():
     assert move((UNDECIDED,), now=59.0, max_step_time=10.0).event is None
 
 
+def test_the_first_of_several_missing_conditions_is_named():
+    assert move((VOID,), requests=59, ready=False).waiting_for == "41 more requests on v3"
+    late = move((UNDECIDED,), requests=59, ready=False, now=100.0, max_step_time=100.0)
+    assert late == Move(
+        Event.PAUSE, "max_step_time is over and the step still waits for 41 more requests on v3"
+    )
+
+
+def test_the_hold_counts_from_the_beginning_of_the_step():
+    begun = state(since=40.0)
+    assert move(now=99.0, at=begun).waiting_for == "1s of the hold of 1m"
+    assert move(now=100.0, at=begun).reason == "held 1m, 100 requests, every check passed"
+
+
+def test_at_the_end_of_the_hold_max_step_time_may_be_over():
+    assert move((UNDECIDED,), now=60.0, max_step_time=60.0).event is Event.PAUSE
+
+
+def test_a_preview_without_traffic_needs_no_requests():
+    preview = state(steps=(Step(0, 60.0), Step(5000, 60.0)))
+    assert move((), requests=0, at=preview).reason == "held 1m, a preview without traffic"
+    assert move((), requests=0, now=59.0, at=preview).waiting_for == "1s of the hold of 1m"
+
+
+def test_copies_are_requests_too():
+    mirrored = state(steps=(Step(0, 60.0, mirror=5000, min_requests=100), Step(5000, 60.0)))
+    assert move((), requests=99, at=mirrored).waiting_for == "1 more copies answered on v3"
+    assert move((), requests=100, at=mirrored).event is Event.PASS
+
+
+@pytest.mark.parametrize(("proof", "early"), [(bound(0.05), True), (bound(0.05) - 1e-9, False)])
+def test_a_proof_is_one_from_its_bound_on(proof, early):
+    assert (move((proven(proof),), now=1.0, advance_early="5%").event is Event.PASS) is early
+
+
+def test_at_the_end_of_the_hold_nothing_is_early():
+    assert move((proven(9.0),), advance_early="5%").reason == "held 1m, 100 requests, every check passed"
+
+
+# ── beside other rollouts ─────────────────────────────────────────────────────────────────────────
+
+
+LAST = state(step=1)
+PROMOTED_OTHER = "the rollback of v4, which was promoted, or a configuration that names it as the champion"
+
+
 @pytest.mark.parametrize(
-    ("seconds", "text"),
+    ("at", "phase", "event", "waits_for"),
     [
-        (0.1825, "182ms"),
-        (4.5, "4.5s"),
-        (60, "1m"),
-        (200, "3m 20s"),
-        (7500, "2h 5m"),
-        (86_400, "1d"),
-        (100_800, "1d 4h"),
+        (state(), Phase.PROGRESSING, Event.PASS, ""),
+        (LAST, Phase.ABORTED, Event.PASS, ""),
+        (LAST, Phase.PROGRESSING, None, "the end of the rollout of v4: abort what is not wanted"),
+        (LAST, Phase.PROMOTED, None, PROMOTED_OTHER),
+        (state(begun=False), Phase.PROGRESSING, Event.BEGIN, ""),
+        (state(begun=False), Phase.PROMOTED, None, PROMOTED_OTHER),
+        (state(Phase.PAUSED), Phase.PROGRESSING, None, "an operator, because it is paused: resume, promote or abort"),
     ],
-)
-def test_duration_uses_readable_units(seconds, text):
-    assert duration(seconds) == text
+)  # fmt: skip
+def test_a_move_waits_for_the_other_rollouts_that_block_it(at, phase, event, waits_for):
+    facts = Facts((PASS,), 100, True, {"v4": phase})
+    found = next_move(plan(), at, facts, 60.0)
+    assert (found.event, found.waiting_for) == (event, waits_for)
+    assert (found.reason == "") is (event is None)
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.005, "0.5%"), (0.12345, "12.3%"), (0.0, "0%"), (1.0, "100%")])
-def test_percent_has_three_digits(share, text):
-    assert percent(share) == text
+def test_a_fail_waits_for_nobody():
+    found = next_move(plan(), LAST, Facts((FAIL,), 100, True, {"v4": Phase.PROGRESSING}), 60.0)
+    assert found.event is Event.FAIL
