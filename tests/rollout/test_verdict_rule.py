@@ -54,7 +54,8 @@ def test_the_verdict(given, verdict, cause, eta):
     assert (finding.check, finding.n, finding.estimate, finding.interval) == (
         "error_rate <= 1%", 150, 0.02, (0.01, 0.05),
     )  # fmt: skip
-    assert (finding.evidence, finding.bound) == (given.evidence, pytest.approx(LIMIT))
+    assert finding.evidence == given.evidence
+    assert finding.bound == pytest.approx(LIMIT)
 
 
 @pytest.mark.parametrize(
