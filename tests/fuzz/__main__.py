@@ -1,8 +1,8 @@
-"""Fuzz one law for as long as one likes: `python -m tests.fuzz LAW [SECONDS]`.
+"""Fuzz one law: `python -m tests.fuzz LAW [SECONDS]`.
 
-With atheris (`pip install 'crossfade[fuzz]'`) guided by coverage of the proxy's code, on one's own corpus in
-FOLDER if --corpus is given; without it with mutations of the corpus. A case that breaks the law is written
-to the current folder, to be kept under tests/corpus once it is mended.
+With atheris (`pip install 'crossfade[fuzz]'`) the cases are guided by coverage of the proxy's code; --corpus FOLDER
+keeps them. Without atheris they are mutations of the corpus. A case that breaks the law is written to the
+current folder; add it to tests/corpus with the fix.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROUND = 1000
 
 
 def guided(name: str, seconds: int, folder: Path) -> None:
-    """By libFuzzer, which ends the process itself."""
+    """With libFuzzer, which ends the process itself."""
     import atheris
 
     with atheris.instrument_imports(include=["crossfade"]):
@@ -49,7 +49,7 @@ def guided(name: str, seconds: int, folder: Path) -> None:
 
 
 def quoted(token: bytes) -> str:
-    """As libFuzzer's dictionaries have it."""
+    """Quoted for a libFuzzer dictionary."""
     return "".join(f"\\x{byte:02x}" for byte in token)
 
 

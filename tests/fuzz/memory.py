@@ -1,7 +1,7 @@
 """A data plane without sockets: clients and origins in memory, so that a case takes less than a millisecond.
 
-Everything behind the transports is the real thing. The origin's ears are h11's, which shares no code
-with the proxy: what it hears is what a backend would have made of the bytes.
+Everything behind the transports is the production code. The origin parses requests with h11, which shares no code
+with the proxy, so it reads the bytes as an independent backend would.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from crossfade.dataplane.mirror import MirrorState
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.snapshot import Endpoint, Route
 from tests.dataplane.plane import BACKEND, SNAPSHOT
-from tests.fuzz.reference import Heard, Refused, next_message
+from tests.fuzz.reference import Parsed, Refused, next_message
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ANSWER_TO_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
-QUIET_TURNS = 4  # turns of the loop without a byte, after which nothing is on its way
+QUIET_TURNS = 4  # turns of the loop without a byte, after which the exchange is at rest
 
 
 class NoSocket:
@@ -38,20 +38,20 @@ class NoSocket:
 
 
 class MemoryTransport(asyncio.Transport):
-    """What its protocol writes goes to `heard`; the end of the connection is told in a turn of its own."""
+    """Passes writes to `on_write`. connection_lost is called in a later turn of the loop."""
 
-    def __init__(self, protocol: Flow, heard: Callable[[bytes], None]) -> None:
+    def __init__(self, protocol: Flow, on_write: Callable[[bytes], None]) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "socket": NoSocket()})
         self.protocol = protocol
-        self.heard = heard
+        self.on_write = on_write
         self.closing = self.aborted = self.half_closed = False
         self.reading = True
         protocol.connection_made(self)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self.closing:
-            assert not self.half_closed, "bytes behind the end of the stream"
-            self.heard(bytes(data))
+            assert not self.half_closed, "bytes after the end of the stream"
+            self.on_write(bytes(data))
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, Flow)
@@ -85,13 +85,13 @@ class MemoryTransport(asyncio.Transport):
         self.close()
 
     def end(self) -> None:
-        """The peer ends the connection in order."""
+        """The peer closes the connection."""
         if not self.closing and not self.protocol.eof_received():
             self.close()
 
 
 class Origin:
-    """A connection as the origin has it: hears requests, and answers each when it is whole."""
+    """The origin's end of a connection: parses requests and answers each one when it is complete."""
 
     def __init__(self, protocol: Upstream, script: Script) -> None:
         self.protocol = protocol
@@ -99,32 +99,32 @@ class Origin:
         self.backend = protocol.endpoint.authority
         self.script = script
         self.raw = b""
-        self.requests: list[Heard] = []
+        self.requests: list[Parsed] = []
         self.unread = b""
         self.faults: list[str] = []
-        self.due = False  # an answer is: until it is out, the proxy has nothing more to send
-        self.transport = MemoryTransport(self.protocol, self.hear)
+        self.due = False  # an answer is due: until it is sent, the proxy must not send more
+        self.transport = MemoryTransport(self.protocol, self.receive)
 
-    def hear(self, data: bytes) -> None:
-        """Faults are noted, not raised: the proxy would take them for its own."""
+    def receive(self, data: bytes) -> None:
+        """Faults are recorded, not raised, since the proxy would catch them."""
         if self.due:
             self.faults.append(f"{data!r} behind a request that is not answered yet")
         self.raw += data
         self.unread += data
         try:
-            heard, rest = next_message(self.unread)
+            parsed, rest = next_message(self.unread)
         except Refused as refusal:
             self.faults.append(f"{self.unread!r}: {refusal}")
             return
-        if heard is not None:
+        if parsed is not None:
             if rest:
-                self.faults.append(f"{rest!r} behind the request {heard}")
-            self.requests.append(heard)
+                self.faults.append(f"{rest!r} behind the request {parsed}")
+            self.requests.append(parsed)
             self.unread = b""
             self.due = True
             asyncio.get_running_loop().call_soon(self.script, self)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.due = False
         if not self.transport.closing:
             self.transport.protocol.data_received(data)
@@ -134,11 +134,11 @@ Script = Callable[[Origin], None]
 
 
 def answer(origin: Origin) -> None:
-    origin.say(ANSWER_TO_HEAD if origin.requests[-1].method == b"HEAD" else ANSWER)
+    origin.send(ANSWER_TO_HEAD if origin.requests[-1].method == b"HEAD" else ANSWER)
 
 
-class Complaints(logging.Handler):
-    """What the data plane logs as bugs of its own."""
+class ErrorLog(logging.Handler):
+    """Collects what the data plane logs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,10 +148,10 @@ class Complaints(logging.Handler):
         self.texts.append(self.format(record))
 
 
-class Talk:
-    """What came of a client's bytes. `ended` and `aborted`: by the proxy."""
+class Trace:
+    """The effects of a client's bytes. `ended` and `aborted`: whether the proxy closed or reset the connection."""
 
-    said = b""  # to the client
+    to_client = b""
     ended = aborted = False
 
     def __init__(self) -> None:
@@ -159,28 +159,28 @@ class Talk:
         self.copies: list[Origin] = []
         self.faults: list[str] = []
 
-    def hear(self, data: bytes) -> None:
-        self.said += data
+    def receive(self, data: bytes) -> None:
+        self.to_client += data
 
     @property
-    def requests(self) -> list[Heard]:
+    def requests(self) -> list[Parsed]:
         return [request for origin in self.origins for request in origin.requests]
 
     @property
     def statuses(self) -> list[int]:
-        return [int(status) for status in STATUS.findall(self.said) if status != b"100"]
+        return [int(status) for status in STATUS.findall(self.to_client) if status != b"100"]
 
 
 class Memory:
-    """One data plane for many cases, each with a client of its own. Backend v2 is all of the split."""
+    """One data plane for many cases, each with its own client. Backend v2 has the whole split."""
 
     def __init__(self, *routes: Route) -> None:
         self.plane = DataPlane()
-        self.plane.sweeper.cancel()  # no time passes here
+        self.plane.sweeper.cancel()  # without sweeps no deadline passes
         self.plane.ids = repeat(b"f" * 32)
         self.origins: list[Origin] = []
         self.script: Script = answer
-        self.complaints = Complaints()
+        self.error_log = ErrorLog()
         specs = {
             name: replace(
                 BACKEND, name=name, endpoints=(Endpoint("127.0.0.1", 1, name, True, f"http://{name}"),)
@@ -191,46 +191,46 @@ class Memory:
         self.plane.mirrors.states = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
 
     async def connect(self, make: Callable[[], Upstream], *_: object) -> Upstream:
-        """In the place of `dial.connect`: without a network."""
+        """Replaces `dial.connect`, without a network."""
         origin = Origin(make(), self.script)
         self.origins.append(origin)
         return origin.protocol
 
-    async def talk(self, pieces: Sequence[bytes], script: Script) -> Talk:
-        """A client that sends these pieces, each when the one before has had its effect, and then goes."""
+    async def relay(self, pieces: Sequence[bytes], script: Script) -> Trace:
+        """Send these pieces as a client, each when the effects of the one before have ended; then disconnect."""
         self.script = script
-        talk = Talk()
-        logging.getLogger("crossfade.dataplane").addHandler(self.complaints)
+        trace = Trace()
+        logging.getLogger("crossfade.dataplane").addHandler(self.error_log)
         client = Downstream(self.plane)
-        transport = MemoryTransport(client, talk.hear)
+        transport = MemoryTransport(client, trace.receive)
         with mock.patch.object(dial, "connect", self.connect):
             for piece in pieces:
                 if not transport.closing:
                     transport.protocol.data_received(piece)
                     await asyncio.sleep(0)
                     if client.exchange is not None:
-                        await self.quiet(talk)
-            await self.quiet(talk)
-        talk.ended, talk.aborted = transport.closing or transport.half_closed, transport.aborted
+                        await self.quiet(trace)
+            await self.quiet(trace)
+        trace.ended, trace.aborted = transport.closing or transport.half_closed, transport.aborted
         transport.close()
-        await self.quiet(talk)
+        await self.quiet(trace)
         self.plane.close_idle(float("inf"))
         await asyncio.sleep(0)
-        logging.getLogger("crossfade.dataplane").removeHandler(self.complaints)
-        talk.faults, self.complaints.texts = self.complaints.texts, []
+        logging.getLogger("crossfade.dataplane").removeHandler(self.error_log)
+        trace.faults, self.error_log.texts = self.error_log.texts, []
         if self.plane.clients or self.plane.active or self.plane.mirrors.copies or self.plane.tunnels:
-            talk.faults.append("something stays behind")
+            trace.faults.append("something is left open")
         for origin in self.origins:
-            (talk.origins if origin.backend == b"v2" else talk.copies).append(origin)
-            talk.faults += origin.faults
+            (trace.origins if origin.backend == b"v2" else trace.copies).append(origin)
+            trace.faults += origin.faults
         self.origins = []
-        return talk
+        return trace
 
-    async def quiet(self, talk: Talk) -> None:
-        """Until neither side has said anything for some turns of the loop."""
+    async def quiet(self, trace: Trace) -> None:
+        """Wait until no side has sent anything for some turns of the loop."""
         calm, said = 0, -1
         while calm < QUIET_TURNS:
             await asyncio.sleep(0)
-            now = len(talk.said) + sum(len(origin.raw) for origin in self.origins)
+            now = len(trace.to_client) + sum(len(origin.raw) for origin in self.origins)
             calm = calm + 1 if now == said else 0
             said = now

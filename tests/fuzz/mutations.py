@@ -1,4 +1,4 @@
-"""Cases made of the corpus: messages spliced, cut, doubled and sown with what parsers trip over."""
+"""Cases made from the corpus: messages are spliced, cut, doubled and mixed with tokens that parsers get wrong."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ BODIES = [b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n", b'{"customer_id": "c"}', TO
 
 
 def seeds(*kinds: str) -> list[bytes]:
-    """Messages of the corpus, alone and with what could follow them."""
+    """Messages of the corpus, alone and followed by bodies."""
     heads = [path.read_bytes() for kind in kinds for path in messages(kind)]
     return [head + body for head in heads for body in BODIES]
 
 
 def streams(kind: str, *heads: str) -> list[bytes]:
-    """Whole streams of bytes, as often as all heads: what needs several messages needs several places to go wrong."""
+    """Complete streams, as many as heads: faults that need several messages need many starts."""
     found, whole = seeds(*heads), [path.read_bytes() for path in messages(kind)]
     return found + whole * (len(found) // len(whole))
 
 
 def chunked_bodies() -> list[bytes]:
-    """With what follows them."""
+    """Chunked bodies, with the bytes after them."""
     mark = b"chunked\r\n\r\n"
     return [raw.partition(mark)[2] for raw in streams("streams", "good") if mark in raw]
 
 
 def mutations(count: int, seed: int, start: list[bytes]) -> Iterator[bytes]:
-    """So many cases, always the same for the same seed."""
-    dice = Random(seed)
+    """`count` cases, the same for the same seed."""
+    rng = Random(seed)
     for _ in range(count):
-        raw = dice.choice(start)
-        if dice.random() < 0.4:
-            other = dice.choice(start)
-            raw = raw[: dice.randrange(len(raw) + 1)] + other[dice.randrange(len(other) + 1) :]
-        for _ in range(dice.choice([0, 1, 1, 2, 4])):
-            raw = mutated(raw, dice)
+        raw = rng.choice(start)
+        if rng.random() < 0.4:
+            other = rng.choice(start)
+            raw = raw[: rng.randrange(len(raw) + 1)] + other[rng.randrange(len(other) + 1) :]
+        for _ in range(rng.choice([0, 1, 1, 2, 4])):
+            raw = mutated(raw, rng)
         yield raw
 
 
-def mutated(raw: bytes, dice: Random) -> bytes:
-    at = dice.randrange(len(raw) + 1)
-    to = min(len(raw), at + dice.choice([0, 0, 1, 2, 8, 40]))
-    new = dice.choice([dice.choice(TOKENS), dice.choice(TOKENS), raw[at:to] * 2, b"", dice.randbytes(1)])
+def mutated(raw: bytes, rng: Random) -> bytes:
+    at = rng.randrange(len(raw) + 1)
+    to = min(len(raw), at + rng.choice([0, 0, 1, 2, 8, 40]))
+    new = rng.choice([rng.choice(TOKENS), rng.choice(TOKENS), raw[at:to] * 2, b"", rng.randbytes(1)])
     return raw[:at] + new + raw[to:]

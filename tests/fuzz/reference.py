@@ -1,4 +1,4 @@
-"""How parsers that share nothing with the proxy read messages: h11, and llhttp (that of Node.js) by httptools."""
+"""Reference parsers that share no code with the proxy: h11, and llhttp (of Node.js) through httptools."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import h11
 import httptools
 
 LARGEST = 1 << 20
-# Fields that the proxy says anew.
+# Fields that the proxy writes itself.
 OWN = {b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent"}
 
 
 @dataclass
-class Heard:
-    """A message as the reference read it; of a request `target` is the target, of an answer its status."""
+class Parsed:
+    """A message as the reference parsed it. For an answer, `target` is its status."""
 
     method: bytes
     target: bytes
@@ -24,52 +24,52 @@ class Heard:
     trailers: list[tuple[bytes, bytes]] = field(default_factory=list, repr=False)
 
     @property
-    def gist(self) -> tuple[bytes, bytes, bytes]:
+    def identity(self) -> tuple[bytes, bytes, bytes]:
         return self.method, self.target, self.body
 
 
 class Refused(AssertionError):
-    """The reference cannot read it."""
+    """The reference refused the bytes."""
 
 
-def next_message(raw: bytes) -> tuple[Heard | None, bytes]:
-    """The first request in these bytes, and what is behind it; None if it is not whole yet. Raises Refused."""
+def next_message(raw: bytes) -> tuple[Parsed | None, bytes]:
+    """The first request in these bytes, and the bytes after it; None if it is incomplete. Raises Refused."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST)
     connection.receive_data(raw)
-    heard = None
+    parsed = None
     try:
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Request):
-                heard = Heard(event.method, event.target, fields=list(event.headers))
-            elif isinstance(event, h11.Data) and heard is not None:
-                heard.body += bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage) and heard is not None:
-                heard.trailers = list(event.headers)
-                return heard, connection.trailing_data[0]
+                parsed = Parsed(event.method, event.target, fields=list(event.headers))
+            elif isinstance(event, h11.Data) and parsed is not None:
+                parsed.body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage) and parsed is not None:
+                parsed.trailers = list(event.headers)
+                return parsed, connection.trailing_data[0]
             else:
                 return None, raw
     except h11.RemoteProtocolError as error:
         raise Refused(str(error)) from error
 
 
-def requests_in(raw: bytes) -> tuple[list[Heard], bool]:
-    """All whole requests in a client's bytes; and whether the reference gave up on what follows them."""
-    found: list[Heard] = []
+def requests_in(raw: bytes) -> tuple[list[Parsed], bool]:
+    """All complete requests in a client's bytes, and whether the reference refused the bytes after them."""
+    found: list[Parsed] = []
     while raw:
-        while raw.startswith(b"\r\n"):  # RFC 9112 section 2.2, which h11 does not do
+        while raw.startswith(b"\r\n"):  # RFC 9112 section 2.2; h11 does not accept them
             raw = raw[2:]
         try:
-            heard, raw = next_message(raw)
+            parsed, raw = next_message(raw)
         except Refused:
             return found, True
-        if heard is None:
+        if parsed is None:
             break
-        found.append(heard)
+        found.append(parsed)
     return found, False
 
 
-def answer_in(raw: bytes, method: bytes, closed: bool) -> Heard | None:
+def answer_in(raw: bytes, method: bytes, closed: bool) -> Parsed | None:
     """The final answer in these bytes to a request with this method; None if it is cut short. Raises Refused."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST)
     connection.send(h11.Request(method=method, target="/", headers=[("Host", "h")]))
@@ -77,16 +77,16 @@ def answer_in(raw: bytes, method: bytes, closed: bool) -> Heard | None:
     connection.receive_data(raw)
     if closed and raw:
         connection.receive_data(b"")
-    heard = None
+    parsed = None
     try:
         while True:
             event = connection.next_event()
             if isinstance(event, h11.Response):
-                heard = Heard(b"", b"%d" % event.status_code, fields=list(event.headers))
-            elif isinstance(event, h11.Data) and heard is not None:
-                heard.body += bytes(event.data)
+                parsed = Parsed(b"", b"%d" % event.status_code, fields=list(event.headers))
+            elif isinstance(event, h11.Data) and parsed is not None:
+                parsed.body += bytes(event.data)
             elif isinstance(event, h11.EndOfMessage):
-                return heard
+                return parsed
             elif not isinstance(event, h11.InformationalResponse):
                 return None
     except h11.RemoteProtocolError as error:
@@ -96,15 +96,15 @@ def answer_in(raw: bytes, method: bytes, closed: bool) -> Heard | None:
 
 
 class Llhttp:
-    """Callbacks of httptools; all requests in what it is fed."""
+    """Callbacks of httptools that collect the requests."""
 
     def __init__(self) -> None:
-        self.found: list[Heard] = []
-        self.open: Heard | None = None
+        self.found: list[Parsed] = []
+        self.open: Parsed | None = None
         self.parser: Any = httptools.HttpRequestParser(self)
 
     def on_message_begin(self) -> None:
-        self.open = Heard(b"", b"")
+        self.open = Parsed(b"", b"")
 
     def on_url(self, url: bytes) -> None:
         assert self.open is not None
@@ -121,8 +121,8 @@ class Llhttp:
         self.open = None
 
 
-def requests_by_llhttp(raw: bytes) -> list[Heard] | None:
-    """All whole requests up to where it gives up; None where it does not know a method (its list is fixed)."""
+def requests_by_llhttp(raw: bytes) -> list[Parsed] | None:
+    """All complete requests up to the first error; None if it does not know a method (its list is fixed)."""
     reader = Llhttp()
     try:
         reader.parser.feed_data(raw)

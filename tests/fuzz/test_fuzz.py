@@ -1,4 +1,4 @@
-"""The harness for some seconds: the corpus, and mutations of it that are the same in each run."""
+"""The laws on the corpus and on mutations of it, the same in each run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from crossfade.http1 import framing, lines
 from tests.build import interpreted
-from tests.fuzz.laws import LAWS, SWITCHED, UPGRADE, Exchanges, saying
+from tests.fuzz.laws import LAWS, SWITCHED, UPGRADE, Exchanges, sending
 from tests.fuzz.mutations import mutations
 from tests.http1.corpus import CORPUS, messages, name_of
 
@@ -34,10 +34,10 @@ def test_streams_of_origins(exchanges: Exchanges, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.glob("streams_of_answers/rfc6455-*")), ids=name_of)
-def test_handshakes_do_switch(exchanges: Exchanges, path: Path) -> None:
-    """Or the law would have nothing to say of tunnels."""
-    talk = exchanges.talk(exchanges.memories[0], [UPGRADE], saying([path.read_bytes()]))
-    assert SWITCHED.split(talk.said, maxsplit=1)[1] == path.read_bytes().partition(b"\r\n\r\n")[2]
+def test_handshakes_of_the_corpus_open_tunnels(exchanges: Exchanges, path: Path) -> None:
+    """Otherwise the law would not cover tunnels."""
+    trace = exchanges.relay(exchanges.memories[0], [UPGRADE], sending([path.read_bytes()]))
+    assert SWITCHED.split(trace.to_client, maxsplit=1)[1] == path.read_bytes().partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -51,10 +51,10 @@ def test_mutations(exchanges: Exchanges, name: str) -> None:
             raise
 
 
-# ── the harness would notice ──────────────────────────────────────────────────────────────────
+# ── the laws find faults ─────────────────────────────────────────────────────────────────────
 
 
-def finds(exchanges: Exchanges, name: str) -> bool:
+def breaks_law(exchanges: Exchanges, name: str) -> bool:
     law, seeds = LAWS[name]
     for raw in mutations(CASES, SEED, seeds()):
         try:
@@ -65,29 +65,31 @@ def finds(exchanges: Exchanges, name: str) -> bool:
 
 
 @pytest.fixture
-def unlearned() -> Iterator[None]:
-    """Lines that are known already would hide another reading of them, or keep it."""
+def empty_field_cache() -> Iterator[None]:
+    """Cached lines would hide a changed reading of them, or keep it."""
     lines.FIELDS.clear()
     yield
     lines.FIELDS.clear()
 
 
-@pytest.mark.usefixtures("unlearned")
-def test_a_length_that_is_not_believed_is_noticed(
+@pytest.mark.usefixtures("empty_field_cache")
+def test_an_ignored_content_length_breaks_a_law(
     exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(lines.KINDS, b"content-length", lines.DROP)
-    assert finds(exchanges, "client")
+    assert breaks_law(exchanges, "client")
 
 
-@pytest.mark.usefixtures("unlearned")
-def test_a_coding_that_is_not_seen_is_noticed(exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("empty_field_cache")
+def test_an_ignored_transfer_encoding_breaks_a_law(
+    exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(lines.KINDS, b"transfer-encoding", lines.DROP)
-    assert finds(exchanges, "client")
+    assert breaks_law(exchanges, "client")
 
 
 @interpreted
-def test_trailers_taken_for_a_request_are_noticed(
+def test_trailers_read_as_a_request_break_a_law(
     exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(self: framing.ChunkedReader, data: bytes, start: int) -> int:
@@ -95,11 +97,11 @@ def test_trailers_taken_for_a_request_are_noticed(
         return start + 2
 
     monkeypatch.setattr(framing.ChunkedReader, "read_trailers", none)
-    assert finds(exchanges, "client") and finds(exchanges, "chunks")
+    assert breaks_law(exchanges, "client") and breaks_law(exchanges, "chunks")
 
 
 @interpreted
-def test_a_cut_answer_that_looks_whole_is_noticed(
+def test_a_cut_answer_that_looks_complete_breaks_a_law(
     exchanges: Exchanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgiving(self: framing.ChunkedReader, data: bytes) -> bytes:
@@ -110,4 +112,4 @@ def test_a_cut_answer_that_looks_whole_is_noticed(
 
     feed = framing.ChunkedReader.feed
     monkeypatch.setattr(framing.ChunkedReader, "feed", forgiving)
-    assert finds(exchanges, "origin")
+    assert breaks_law(exchanges, "origin")
