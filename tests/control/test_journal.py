@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from crossfade.control.applied import Applied
 from crossfade.control.chain import first_broken
 from crossfade.control.journal import Entry, Journal
 from crossfade.control.store import RouteRecord, Store
@@ -23,7 +24,9 @@ def store(tmp_path):
 
 def entry(action: str, route: str = "r", gone: bool = False) -> Entry:
     draft = Decision(0, 1.0, route, action, "loop", {}, {}, "", {}, 1, "", "", "")
-    return Entry(draft, None if gone else RouteRecord(route, new_ledger({"v2": 10_000}, salt_of(route)), {}))
+    return Entry(
+        draft, None if gone else RouteRecord(route, new_ledger({"v2": 10_000}, salt_of(route)), Applied({}))
+    )
 
 
 def write_later(journal: Journal, *entries: Entry) -> list[Decision]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.app import TICK
+from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
 from crossfade.control.store import RouteRecord, Store, StoreError, batch_of, evidence_rows
 from crossfade.control.views import Decision
@@ -34,7 +35,7 @@ def record(version: int = 1) -> RouteRecord:
     home = new_ledger({"v2": 10_000}, SALT)
     ledger = reweigh(home, {"v2": 9000, "v3": 1000}, SALT)
     rollout = RolloutState("r", "canary", "v2", "v3", "i", (Step(1000, 5.0),), 0.0, 1.0, 2.0, 3.0, begun=True)
-    return RouteRecord("r", ledger, {"v2": 10_000}, home, {"v3": rollout}, {"abc": "it was sick"})
+    return RouteRecord("r", ledger, Applied({"v2": 10_000}), home, {"v3": rollout}, {"abc": "it was sick"})
 
 
 def evidence() -> Evidence:
@@ -58,7 +59,7 @@ def test_a_commit_is_read_back_after_a_restart(path):
 
 
 def test_a_route_without_a_rollout_is_stored_and_removed(path):
-    plain = RouteRecord("q", new_ledger({"v2": 5000, "v3": 5000}, SALT), {"v2": 5000, "v3": 5000})
+    plain = RouteRecord("q", new_ledger({"v2": 5000, "v3": 5000}, SALT), Applied({"v2": 5000, "v3": 5000}))
     with closing(Store.open(f"sqlite:{path}")) as store:
         store.commit(batch_of([], [(plain, {}), (record(), {})]))
         assert store.records()["q"] == (plain, {})

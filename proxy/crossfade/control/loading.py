@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from crossfade.config.model import Config, RolloutConfig, RouteConfig
+from crossfade.control.applied import Applied
 from crossfade.control.change import Cause, draft_of, home_of, opened
 from crossfade.control.journal import Entry
 from crossfade.control.store import EvidenceBy, RouteRecord
@@ -101,7 +102,9 @@ def _plan_route(
     While a rollout goes on, others that begin or end move only their own buckets. If none goes on, the map is
     the file's.
     """
-    record = old or RouteRecord(route.name, new_ledger(route.split, salt_of(route.name)), route.split)
+    record = old or RouteRecord(
+        route.name, new_ledger(route.split, salt_of(route.name)), Applied(route.split)
+    )
     plans = {rollout.challenger: expand(rollout) for rollout in route.rollout}
     ended = [name for name in record.rollouts if name not in plans]
     lost = [name for name in _missing_backends(config, record) if name not in ended]
@@ -131,7 +134,7 @@ def _plan_route(
         )
     if old is None and not out:
         out.append(PlannedDecision(record, "create", "the route is new"))
-    if route.split != record.file_split:
+    if route.split != record.applied.split:
         out.append(_split_edited(route, record))
         record = out[-1].record
     return record, out
@@ -141,7 +144,7 @@ def _split_edited(route: RouteConfig, record: RouteRecord) -> PlannedDecision:
     """The file's own split has changed; it is applied unless a rollout is running."""
     if any(state.is_running for state in record.rollouts.values()):
         reason = "the file's split has changed; it is not applied while a rollout is running"
-        return PlannedDecision(replace(record, file_split=route.split), "keep", reason)
+        return PlannedDecision(replace(record, applied=Applied(route.split)), "keep", reason)
     return PlannedDecision(_at_file_split(route, record), "split", "the file's split has changed")
 
 
@@ -161,7 +164,7 @@ def _without_missing(config: Config, record: RouteRecord) -> RouteRecord:
 
 def _at_file_split(route: RouteConfig, old: RouteRecord) -> RouteRecord:
     ledger = reweigh(old.ledger, route.split, salt_of(route.name))
-    return replace(old, ledger=ledger, file_split=route.split)
+    return replace(old, ledger=ledger, applied=Applied(route.split))
 
 
 def _rebased(route: RouteConfig, old: RouteRecord) -> RouteRecord:

@@ -17,19 +17,20 @@ import msgspec
 
 VERSION = version("crossfade")
 APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 4
+FORMAT = 5
 OLDEST = 3  # formats 1 and 2 were never in use
 
-SCHEMA = """
+_ROUTE_STATE_5 = """CREATE TABLE route_state (
+    route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
+    home TEXT, home_slots BLOB, applied TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
+    left_at REAL, evidence BLOB NOT NULL
+) WITHOUT ROWID"""
+SCHEMA = f"""
 CREATE TABLE decisions (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, route TEXT NOT NULL, hash TEXT NOT NULL, record TEXT NOT NULL
 );
 CREATE INDEX decisions_of_route ON decisions (route, id);
-CREATE TABLE route_state (
-    route TEXT PRIMARY KEY, version INTEGER NOT NULL, backends TEXT NOT NULL, slots BLOB NOT NULL,
-    home TEXT, home_slots BLOB, file_split TEXT NOT NULL, rollouts TEXT NOT NULL, latched TEXT NOT NULL,
-    evidence BLOB NOT NULL
-) WITHOUT ROWID;
+{_ROUTE_STATE_5};
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -100,7 +101,18 @@ def _tables_3_to_4(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
 
 
-TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {3: _tables_3_to_4}
+def _tables_4_to_5(connection: sqlite3.Connection) -> None:
+    """`applied` is what the file last said of the route; of earlier formats only its split is known."""
+    connection.execute("ALTER TABLE route_state RENAME TO route_state_4")
+    connection.execute(_ROUTE_STATE_5)
+    connection.execute(
+        "INSERT INTO route_state SELECT route, version, backends, slots, home, home_slots, "
+        """'{"split":' || file_split || '}', rollouts, latched, NULL, evidence FROM route_state_4"""
+    )
+    connection.execute("DROP TABLE route_state_4")
+
+
+TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {3: _tables_3_to_4, 4: _tables_4_to_5}
 
 
 # ── records of the journal ────────────────────────────────────────────────────────────────────────
@@ -178,4 +190,8 @@ def _title_3(check: _Check3, bound: str, limit: float) -> str:
     return f"{subject} {sign} {'champion + ' if bound.endswith('increase') else ''}{text}"
 
 
-RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4}
+def _record_4_to_5(record: Record) -> Record:
+    return record
+
+
+RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4, 4: _record_4_to_5}

@@ -1,14 +1,16 @@
-"""Replay: the journal's decisions are computed again by the code of this version and compared, bit for bit (law 12).
+"""Replay: the journal's decisions are computed again by the code of this version and compared (law 12).
 
 Rule: a decision is computed from its own record only: the verdicts, the loop's move, the transition and the split. The actor and the
 time are taken as given. A decision from outside (a start, a split, another file) has no inputs to compute from; checked are its
 place in the hash chain, and that each decision begins where the one before it on its route ended.
+Words and whole numbers are compared bit for bit; other numbers to nine digits, as C libraries round logarithms differently.
 A record of an earlier format is migrated first. Its numbers are compared; the wording of its reasons and fields that came later are not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from math import isclose
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,6 +32,7 @@ from crossfade.rollout.machine import (
 )
 from crossfade.scale import WHOLE
 
+_DIGITS = 1e-9
 PAGE = 500  # records read at a time
 UNUSABLE = (msgspec.ValidationError, ValueError, KeyError, TypeError, AttributeError, NotAllowedError)
 
@@ -96,9 +99,19 @@ def replayed(rows: Iterable[Row]) -> Report:
         report.differences += [
             Difference(decision.id, decision.route, decision.action, what, said, now)
             for what, (said, now) in pairs.items()
-            if said != now
+            if not _agree(said, now)
         ]
     return report
+
+
+def _agree(said: Any, now: Any) -> bool:
+    if isinstance(said, float) and isinstance(now, float):
+        return isclose(said, now, rel_tol=_DIGITS, abs_tol=_DIGITS)
+    if isinstance(said, dict) and isinstance(now, dict):
+        return said.keys() == now.keys() and all(_agree(value, now[key]) for key, value in said.items())
+    if isinstance(said, (list, tuple)) and isinstance(now, (list, tuple)):
+        return len(said) == len(now) and all(map(_agree, said, now))
+    return bool(said == now)
 
 
 _Pairs = dict[str, tuple[Any, Any]]  # what → (in the journal, computed)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from crossfade.control import migrations
+from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, Row
 from crossfade.control.migrations import FormatError
 from crossfade.control.views import Decision
@@ -43,15 +44,16 @@ class RouteRecord(msgspec.Struct, frozen=True):
     """The durable state of a route. `home`: the map without challengers, which abort and rollback restore.
 
     `rollouts` by challenger, in the order of the file. `latched`: content ids of aborted challengers, with the
-    reason; they stay until `retry`.
+    reason; they stay until `retry`. `left_at`: when the route left the file.
     """
 
     name: str
     ledger: Ledger
-    file_split: dict[str, int]
+    applied: Applied
     home: Ledger | None = None
     rollouts: dict[str, RolloutState] = {}
     latched: dict[str, str] = {}
+    left_at: float | None = None
 
     def other_phases(self, challenger: str) -> dict[str, Phase]:
         """By challenger."""
@@ -138,7 +140,8 @@ class Store:
                 self.connection.execute("BEGIN IMMEDIATE")
                 self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
                 self.connection.executemany(
-                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.states
+                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    batch.states,
                 )
                 self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
         except sqlite3.Error as error:
@@ -313,23 +316,25 @@ def row_of(record: RouteRecord, evidence: EvidenceBy) -> tuple[object, ...]:
         record.ledger.slots,
         text(HomeNames(home.backends, home.version)) if home else None,
         home.slots if home else None,
-        text(record.file_split),
+        text(record.applied),
         text(record.rollouts),
         text(record.latched),
+        record.left_at,
         msgspec.msgpack.encode(evidence),
     )
 
 
 def record_of(row: tuple[object, ...]) -> RouteRecord:
-    name, version, backends, slots, home, home_slots, file_split, rollouts, latched, _ = row
+    name, version, backends, slots, home, home_slots, applied, rollouts, latched, left_at, _ = row
     names = msgspec.json.decode(home, type=HomeNames) if isinstance(home, str) else None
     return RouteRecord(
         name=str(name),
         ledger=ledger_of(msgspec.json.decode(str(backends), type=tuple[str, ...]), slots, version),
-        file_split=msgspec.json.decode(str(file_split), type=dict[str, int]),
+        applied=msgspec.json.decode(str(applied), type=Applied),
         home=ledger_of(names.backends, home_slots, names.version) if names else None,
         rollouts=msgspec.json.decode(str(rollouts), type=dict[str, RolloutState]),
         latched=msgspec.json.decode(str(latched), type=dict[str, str]),
+        left_at=left_at if isinstance(left_at, float) else None,
     )
 
 

@@ -12,6 +12,7 @@ requests with the same key repeat one draw.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 from typing import NamedTuple
 
 from crossfade.rollout.evidence import Evidence, Stratum, side_totals
@@ -133,11 +134,11 @@ def _warming_up(challenger: str) -> GuardFinding:
 def _sample_ratio(strata: Sequence[Stratum]) -> GuardFinding | None:
     """Two-sided; the product over strata of their e-values, each with its own share (statistics 1.3)."""
     pairs = [(s.share, s.challenger.unkeyed, s.champion.unkeyed) for s in strata if s.compares]
-    log_e = sum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
+    log_e = fsum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
     if log_e < bound(_RATIO_ALPHA):
         return None
     here, n = sum(ours for _, ours, _ in pairs), sum(ours + rest for _, ours, rest in pairs)
-    expected = sum(share * (ours + rest) for share, ours, rest in pairs) / n
+    expected = fsum(share * (ours + rest) for share, ours, rest in pairs) / n
     text = (
         f"the sample ratio is wrong: {percent(here / n)} of {n} requests without a key went to the challenger, "
         f"but its weight is {percent(expected)}; requests are lost or misrouted"

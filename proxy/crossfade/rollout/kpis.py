@@ -7,6 +7,7 @@ are all 0 or 1 are tested exactly, as events; other numbers are tested asymptoti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.plan import Check
@@ -140,12 +141,12 @@ def _sum_moments(moments: Sequence[Moments]) -> Moments:
 
 def _one_sided_feedback(sides: Sequence[SplitMoments]) -> str:
     """Why the feedback is no valid sample: one side gets it more often than its share; empty if it is valid."""
-    if sum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(
+    if fsum(log_e_shares((s.here.n, s.rest.n), (s.share, 1 - s.share)) for s in sides) < bound(
         _COVERAGE_ALPHA
     ):
         return ""
     here, n = sum(s.here.n for s in sides), sum(s.here.n + s.rest.n for s in sides)
-    expected = sum(s.share * (s.here.n + s.rest.n) for s in sides) / n
+    expected = fsum(s.share * (s.here.n + s.rest.n) for s in sides) / n
     return f"{percent(here / n)} of the feedback is for the challenger, but its weight is {percent(expected)}"
 
 

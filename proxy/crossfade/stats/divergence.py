@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from math import lgamma, log
+from math import fsum, lgamma, log
 from typing import NamedTuple
 
 from crossfade.stats.differences import Cut, shift_logs
@@ -76,19 +76,19 @@ def log_e_differ(strata: Sequence[SplitBins]) -> float:
     Balakrishnan 2020). Each score belongs to one bin, so the product over bins and strata is a martingale.
     """
     return log_mean_exp(
-        [sum(_log_beta_mixture(s, k) - _max_log_likelihood(s) for s in strata) for k in _STRENGTHS]
+        [fsum(_log_beta_mixture(s, k) - _max_log_likelihood(s) for s in strata) for k in _STRENGTHS]
     )
 
 
 def _log_beta_mixture(found: SplitBins, k: float) -> float:
     a, b = k * found.share, k * (1 - found.share)
     known = _log_beta(a, b)
-    return sum(_log_beta(a + c, b + d) - known for c, d in zip(found.here, found.rest, strict=True))
+    return fsum(_log_beta(a + c, b + d) - known for c, d in zip(found.here, found.rest, strict=True))
 
 
 def _max_log_likelihood(found: SplitBins) -> float:
     c, d = sum(found.here), sum(found.rest)
-    return sum(x * log(x / (c + d)) for x in (c, d) if x)
+    return fsum(x * log(x / (c + d)) for x in (c, d) if x)
 
 
 def _log_beta(a: float, b: float) -> float:
@@ -110,4 +110,4 @@ def stability_index(here: Sequence[int], rest: Sequence[int]) -> float:
     """
     n, m = sum(here) + len(here) / 2, sum(rest) + len(rest) / 2
     pairs = [((x + 0.5) / n, (y + 0.5) / m) for x, y in zip(here, rest, strict=True)]
-    return sum((p - q) * log(p / q) for p, q in pairs)
+    return fsum((p - q) * log(p / q) for p, q in pairs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from math import exp, inf, log
+from math import exp, fsum, inf, log
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Histogram(msgspec.Struct):
     @classmethod
     def of(cls, durations: Sequence[float]) -> Histogram:
         buckets = Counter([int((log(s) - LOG_UNIT) * PER_LOG) if s > UNIT else 0 for s in durations])
-        return cls(dict(buckets), len(durations), sum(durations))
+        return cls(dict(buckets), len(durations), fsum(durations))
 
     def add(self, seconds: float) -> None:
         bucket = bucket_of(seconds)

@@ -7,7 +7,7 @@ independently of everything else. These second answers measure how often the cha
 from __future__ import annotations
 
 from functools import lru_cache
-from math import log1p
+from math import fsum, log1p
 from typing import NamedTuple
 
 import msgspec
@@ -96,7 +96,7 @@ def log_e_excess(pairs: Pairs, margin: float) -> float:
         pairs.n - pairs.changed - pairs.noise + pairs.both,
     )
     factors = _excess_factors(pairs.chance, margin)
-    return log_mean_exp([sum(n * term for n, term in zip(counts, some, strict=True)) for some in factors])
+    return log_mean_exp([fsum(n * term for n, term in zip(counts, some, strict=True)) for some in factors])
 
 
 def gain_excess(pairs: Pairs, margin: float) -> float:
@@ -106,7 +106,7 @@ def gain_excess(pairs: Pairs, margin: float) -> float:
     p, q, both = pairs.changed / pairs.n, pairs.noise / pairs.n, pairs.both / pairs.n
     shares = (both, p - both, q - both, 1 - p - q + both)
     factors = _excess_factors(pairs.chance, margin)
-    return max(0.0, *(sum(s * term for s, term in zip(shares, some, strict=True)) for some in factors))
+    return max(0.0, *(fsum(s * term for s, term in zip(shares, some, strict=True)) for some in factors))
 
 
 @lru_cache(CACHED)

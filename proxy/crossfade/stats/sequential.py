@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import exp, inf, log, log1p, sqrt
+from math import exp, fsum, inf, log, log1p, sqrt
 from typing import NamedTuple
 
 POINTS = 24
@@ -115,12 +115,12 @@ def sum_logs(logs: Iterable[Logs]) -> Logs:
     found = list(logs)
     if len(found) == 1:
         return found[0]
-    return [sum(column) for column in zip(*found, strict=True)] or [0.0] * POINTS
+    return [fsum(column) for column in zip(*found, strict=True)] or [0.0] * POINTS
 
 
 def log_mean_exp(logs: Sequence[float]) -> float:
     top = max(logs)
-    return top + log(sum(map(exp, [v - top for v in logs])) / len(logs))
+    return top + log(fsum(map(exp, [v - top for v in logs])) / len(logs))
 
 
 def ratio_interval(strata: Sequence[SplitCounts], alpha: float) -> tuple[float, float]:

@@ -6,7 +6,7 @@ Dirichlet mixture (Lindon and Malek, NeurIPS 2022; Optimizely's ssrm). It needs 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import lgamma, log
+from math import fsum, lgamma, log
 
 _CONCENTRATION = 100.0  # of the prior around the expected shares
 
@@ -19,7 +19,7 @@ def log_e_shares(counts: Sequence[int], shares: Sequence[float], prior: Sequence
     Raises ValueError if the lengths differ.
     """
     a = prior or [_CONCENTRATION * share for share in shares]
-    out = lgamma(sum(a)) - lgamma(sum(a) + sum(counts))
+    out = lgamma(fsum(a)) - lgamma(fsum((*a, *counts)))
     for x, weight, share in zip(counts, a, shares, strict=True):
         out += lgamma(weight + x) - lgamma(weight) - x * log(share)
     return out
