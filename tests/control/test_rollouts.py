@@ -189,14 +189,14 @@ async def test_exposure_waits_for_a_challenger_that_is_up():
     harness = Harness()
     await harness.load(head=PROBED)
     await harness.run(3)
-    assert harness.rollout.waiting_for == "an endpoint of v3 that is up"
+    assert harness.rollout.waiting_for == "enough endpoints of v3 that are up"
     harness.controller.endpoints_changed(frozenset(), harness.now, seen_up=frozenset({V3}))
     await harness.run(1)
     assert harness.weights == {"v2": 9500, "v3": 500}
     harness.controller.endpoints_changed(frozenset({V3}), harness.now)
     assert not harness.seam.published[-1].backends["v3"].endpoints[0].up
     await harness.run(30)
-    assert (harness.rollout.step, harness.rollout.waiting_for) == (0, "an endpoint of v3 that is up")
+    assert (harness.rollout.step, harness.rollout.waiting_for) == (0, "enough endpoints of v3 that are up")
     harness.controller.endpoints_changed(frozenset(), harness.now)
     await harness.run(1)
     assert harness.rollout.step == 1
@@ -231,3 +231,26 @@ async def test_late_outcomes_of_the_step_before_count_for_the_step_before():
     harness.seam.counts.cells[-1].ledger_version = late.ledger.version
     await harness.tick()
     assert harness.rollout.verdicts[0].n == before
+
+
+@pytest.mark.parametrize(
+    "min_up, up, begins",
+    [
+        ("", 1, False),
+        ("", 2, True),
+        (", min_up: 30%", 1, True),
+        (", min_up: 100%", 2, False),
+        (", min_up: 100%", 3, True),
+    ],
+)
+async def test_a_rise_asks_for_a_share_of_the_endpoints(min_up: str, up: int, begins: bool):
+    """The default is half of them: with one endpoint of three, a challenger would get the load of three."""
+    endpoints = [f"http://127.0.0.1:{port}" for port in (9003, 9013, 9023)]
+    harness = Harness()
+    await harness.load(
+        head=HEAD.replace("[http://127.0.0.1:9003], health: false", f"[{', '.join(endpoints)}]{min_up}")
+    )
+    names = [("v3", e.removeprefix("http://")) for e in endpoints]
+    harness.controller.endpoints_changed(frozenset(names[up:]), harness.now, seen_up=frozenset(names))
+    await harness.run(1)
+    assert (harness.weights == {"v2": 9500, "v3": 500}) is begins

@@ -90,7 +90,7 @@ def test_after_the_hold_no_proof_is_needed():
         ({"requests": 59}, "41 more requests on v3"),
         ({"findings": (PASS, UNDECIDED)}, "c (UNDECIDED: it is UNDECIDED)"),
         ({"findings": (VOID,)}, "c (VOID: it is VOID)"),
-        ({"ready": False}, "an endpoint of v3 that is up"),
+        ({"ready": False}, "enough endpoints of v3 that are up"),
     ],
 )
 def test_a_rollout_waits_for_the_first_missing_condition(changes, waits_for):
@@ -100,7 +100,7 @@ def test_a_rollout_waits_for_the_first_missing_condition(changes, waits_for):
 
 def test_a_rollout_begins_when_the_challenger_is_up():
     fresh = state(begun=False)
-    assert move(at=fresh, ready=False).waiting_for == "an endpoint of v3 that is up"
+    assert move(at=fresh, ready=False).waiting_for == "enough endpoints of v3 that are up"
     assert move(at=fresh).event is Event.BEGIN
 
 

@@ -277,6 +277,10 @@ class BackendConfig(Section):
         default_factory=HealthConfig,
         description="how endpoints are probed; a connect every second if not given; false turns probes off",
     )
+    min_up: Annotated[Share, POSITIVE] = Field(
+        default=0.5,
+        description="the share of the endpoints that must be up before a rollout gives this backend more traffic",
+    )
     eject: Annotated[EjectConfig | None, OrFalse()] = Field(
         default_factory=EjectConfig, description="when failing endpoints are ejected; false turns it off"
     )

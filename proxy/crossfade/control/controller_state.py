@@ -53,10 +53,25 @@ class ControllerState:
         return [(route, rollout) for route in self.routes.values() for rollout in route.rollouts.values()]
 
     def is_ready(self, backend: str) -> bool:
-        """Whether it may get more traffic: an endpoint is up and, where it is probed, passed a probe."""
-        config = self.config.config.backends[backend]
-        names = ((backend, e.name) for e in config.endpoints)
-        return any(n not in self.down and (config.health is None or n in self.seen_up) for n in names)
+        """Whether a rollout may give it more traffic: `min_up` of its endpoints are up."""
+        config = self.config.config.backends.get(backend)
+        return config is not None and self.up_share(backend) >= config.min_up
+
+    def is_up(self, backend: str) -> bool:
+        """Whether traffic may go back to it: at least one endpoint is up. Fewer endpoints are better than a bad model."""
+        return self.up_share(backend) > 0
+
+    def up_share(self, backend: str) -> float:
+        """The share of its endpoints that are up and, where they are probed, have passed a probe.
+
+        0 for a backend that is not in the configuration.
+        """
+        config = self.config.config.backends.get(backend)
+        if config is None:
+            return 0.0
+        names = [(backend, e.name) for e in config.endpoints]
+        up = sum(n not in self.down and (config.health is None or n in self.seen_up) for n in names)
+        return up / len(names)
 
     def durations(self, route: str, backend: str) -> Histogram:
         """Of the backend's answers since the start; thresholds of a new attempt begin with them."""

@@ -1,8 +1,8 @@
 """The next move of a rollout, given its findings: an event for the machine, or what it waits for.
 
 Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance needs all of: the hold (or,
-with `advance_early`, proof that ends it), the requests, a PASS of each check, and an endpoint of the challenger
-that is up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
+with `advance_early`, proof that ends it), the requests, a PASS of each check, and `min_up` of the challenger's
+endpoints up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
 Other rollouts on the same route may block a move (rollout.other_rollouts).
 """
 
@@ -19,7 +19,7 @@ from crossfade.stats.sequential import bound
 
 
 class Facts(NamedTuple):
-    """`requests`: of the challenger in this step; `ready`: it has an endpoint that is up."""
+    """`requests`: of the challenger in this step; `ready`: enough of its endpoints (`min_up`) are up."""
 
     findings: Sequence[Finding]
     requests: int
@@ -54,7 +54,7 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROGRESSING if facts.ready:
             return Move(Event.BEGIN, f"{plan.challenger} is up")
         case Phase.PROGRESSING:
-            return Move(None, waiting_for=f"an endpoint of {plan.challenger} that is up")
+            return Move(None, waiting_for=f"enough endpoints of {plan.challenger} that are up")
         case Phase.PROMOTED:
             return _watch_move(state, now)
         case Phase.PAUSED:
@@ -87,7 +87,7 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
         f"{v.check} ({v.verdict}: {v.reason})" for v in facts.findings if v.verdict is not Verdict.PASS
     ]
     if not facts.ready:
-        missing.append(f"an endpoint of {plan.challenger} that is up")
+        missing.append(f"enough endpoints of {plan.challenger} that are up")
     if not missing:
         text = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
         text += ", every limit proven to be kept: advanced early" if early else ""
