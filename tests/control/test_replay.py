@@ -108,6 +108,27 @@ async def test_whole_rollouts_are_replayed_without_a_difference(make, replays, g
     assert str(report) == f"{replays + given} decisions, {replays} replayed, {given} given: no difference"
 
 
+async def after_a_common_outage() -> Harness:
+    """An operator aborts while the fuse is VOID, when the outcomes of the outage have been dropped already."""
+    harness = Harness()
+    await harness.load(FUSED.replace("weight: 5%", "weight: 40%"))
+    await harness.tick()
+    await harness.tick(40)
+    harness.error_share = {"v2": 0.9, "v3": 1.0}
+    await harness.tick(20)
+    assert ("fuse", "VOID") in [(v.check, v.verdict) for v in harness.rollout.verdicts]
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    return harness
+
+
+async def test_a_decision_in_a_common_outage_is_replayed():
+    harness = await after_a_common_outage()
+    found = await decided(harness)
+    assert [d.action for d in found] == ["start", "begin", "abort"]
+    assert "fuse" in [verdict["check"] for verdict in found[-1].evidence["verdicts"]]
+    assert replayed(rows_of(found)).differences == []
+
+
 async def test_a_decision_keeps_the_input_of_its_evaluation():
     harness = await aborted()
     last = (await decided(harness))[-1]

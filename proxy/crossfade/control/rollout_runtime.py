@@ -25,6 +25,7 @@ class RolloutRuntime:
     """`sticky`: the route has a sticky key. `other_phases`: of the route's other rollouts, by challenger."""
 
     plan: Plan
+    judged: EvaluationInput
 
     def __init__(self) -> None:
         self.challenger_recent = RecentOutcomes()
@@ -150,7 +151,11 @@ class RolloutRuntime:
 
     @property
     def evaluation_input(self) -> EvaluationInput:
-        return EvaluationInput(
+        """The inputs that the verdicts were made from, which may differ from the present values (law 12)."""
+        return replace(self.judged, ready=self.is_ready)
+
+    def evaluate(self) -> None:
+        self.judged = EvaluationInput(
             plan=self.plan,
             state=self.state,
             evidence=self.evidence,
@@ -163,9 +168,7 @@ class RolloutRuntime:
             warming=self.warming,
             other_phases=self.other_phases,
         )
-
-    def evaluate(self) -> None:
-        self.verdicts = evaluate(self.evaluation_input)
+        self.verdicts = evaluate(self.judged)
 
     def next_move(self, ready: bool, now: float) -> Move:
         """The next move of the rollout. `ready`: the challenger can take traffic."""
