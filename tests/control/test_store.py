@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from crossfade.app import TICK
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
-from crossfade.control.store import RouteRecord, Store, StoreError, batch_of, evidence_rows
+from crossfade.control.store import RouteRecord, Store, StoreError, batch_of, evidence_rows, keep_copy
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import RolloutState, Step
@@ -189,3 +190,22 @@ def test_a_damaged_row_is_an_error(path, damage):
 def test_a_missing_directory_is_an_error(tmp_path):
     with pytest.raises(StoreError, match="cannot be used as the state: unable to open database file"):
         Store.open(f"sqlite:{tmp_path}/none/state.db")
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_the_files_of_the_state_are_for_their_owner_only(tmp_path, path, before):
+    mask = os.umask(0o022)
+    try:
+        if before:
+            path.touch(0o664)
+        with closing(Store.open(f"sqlite:{path}")) as store:
+            store.commit(batch_of([decision(1, GENESIS)], []))
+            assert modes(tmp_path) == dict.fromkeys(["state.db", "state.db-shm", "state.db-wal"], 0o600)
+            keep_copy(store.connection, f"{path}.copy")
+        assert modes(tmp_path) == {"state.db": 0o600, "state.db.copy": 0o600}
+    finally:
+        os.umask(mask)

@@ -31,6 +31,7 @@ log = logging.getLogger("crossfade.store")
 
 BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
 IN_MEMORY = ":memory:"
+PRIVATE = 0o600  # the mode of files that hold the state
 
 
 class StoreError(Exception):
@@ -232,7 +233,21 @@ def connect(path: str) -> sqlite3.Connection:
 
 def open_database(path: str) -> sqlite3.Connection:
     """Opened in the main thread, then used in the store's threads."""
+    if path != IN_MEMORY:
+        make_private(path)
     return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+
+
+def make_private(path: str) -> None:
+    """Make the file if there is none. It and those that SQLite keeps beside it are for their owner only.
+
+    SQLite gives a new file beside the database the mode of the database.
+    """
+    with suppress(OSError):  # SQLite names the fault
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):  # of another owner, or not there
+            os.chmod(name, PRIVATE)
 
 
 def reader_of(path: str) -> sqlite3.Connection:
@@ -267,6 +282,7 @@ def keep_copy(connection: sqlite3.Connection, path: str) -> str:
     unfinished = f"{path}.new"
     try:
         Path(unfinished).unlink(missing_ok=True)
+        make_private(unfinished)
         with closing(sqlite3.connect(unfinished)) as copy:
             connection.backup(copy)
         os.replace(unfinished, path)
