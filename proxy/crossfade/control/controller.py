@@ -22,7 +22,7 @@ from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
-from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.journal import Journal
 from crossfade.control.loading import ReconciledRoute, reconcile
 from crossfade.control.refusal import Invalid, Refused
@@ -61,6 +61,7 @@ class Controller:
         self.acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
         self.evidence_saved_at = 0.0
         self.store_was_ok = True
+        self.names = Names()  # in the configuration
         self._loading = asyncio.Lock()
         self._background = Background()
         self._closed = False
@@ -263,6 +264,7 @@ class Controller:
         state.config, state.config_ok = loaded, True
         state.last_reload_at, state.last_reload_error = now, ""
         state.started, state.now = state.started or now, now
+        self._forget_gone()
         before, state.routes, self.unclaimed = state.routes, {}, {}
         for config, record, evidence in reconciled:
             route = before.get(config.name)
@@ -272,6 +274,17 @@ class Controller:
                 route.update(config, record, evidence)
             state.routes[config.name] = route
             self._update_waiting(route)
+
+    def _forget_gone(self) -> None:
+        """Counts of names that neither this configuration nor the one before has.
+
+        Those of the one before stay, so that metrics show their last values and requests in flight still count.
+        """
+        names = names_in(self.state.config.config)
+        kept, self.names = names.joined(self.names), names
+        self.state.totals.keep(kept.routes, kept.backends, kept.endpoints)
+        self.seam.observations.keep(kept.routes)
+        self.journal.keep_counts(kept.routes)
 
     def refuse_config(self, error: str) -> None:
         """A reload failed: the configuration stays, and status has the error."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from crossfade.config.load import Loaded
+from crossfade.config.model import Config
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
@@ -11,6 +14,24 @@ from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
 
 Endpoints = frozenset[tuple[str, str]]  # (backend, endpoint)
+
+
+class Names(NamedTuple):
+    """What a configuration names. Counts of other names are forgotten at a load."""
+
+    routes: frozenset[str] = frozenset()
+    backends: frozenset[str] = frozenset()
+    endpoints: frozenset[tuple[str, str]] = frozenset()  # (backend, URL)
+
+    def joined(self, other: Names) -> Names:
+        return Names(
+            self.routes | other.routes, self.backends | other.backends, self.endpoints | other.endpoints
+        )
+
+
+def names_in(config: Config) -> Names:
+    endpoints = ((name, e.url) for name, backend in config.backends.items() for e in backend.endpoints)
+    return Names(frozenset(r.name for r in config.routes), frozenset(config.backends), frozenset(endpoints))
 
 
 class ControllerState:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -111,6 +111,10 @@ class Journal:
         decisions = [decision for decision, _ in sealed]
         self.decided.update((d.route, d.action) for d in decisions)
         return decisions
+
+    def keep_counts(self, routes: Container[str]) -> None:
+        """Forget how many decisions all other routes had."""
+        self.decided = Counter({key: n for key, n in self.decided.items() if key[0] in routes})
 
     async def _write_owed(self, more: Sequence[Sealed] = ()) -> bool:
         """Write all that is owed, and `more`, in one transaction."""

@@ -6,7 +6,7 @@ Rule: so many of each route are kept and older ones are forgotten; nothing that 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from crossfade.stats.observation import Observation
 
@@ -23,3 +23,8 @@ class LatestObservations:
             route = observation.route
             self.by_route.setdefault(route, deque(maxlen=KEPT)).append(observation)
             self.received[route] += 1
+
+    def keep(self, routes: Container[str]) -> None:
+        """Forget those of all other routes."""
+        self.by_route = {route: kept for route, kept in self.by_route.items() if route in routes}
+        self.received = Counter({route: n for route, n in self.received.items() if route in routes})

@@ -7,7 +7,7 @@ not change, so a cell is also a stratum of the sequential tests. The backend is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 from msgspec.structs import replace
@@ -181,6 +181,17 @@ class CountsTable:
         """Count observations that are dropped."""
         if n:
             self.dropped[reason] = self.dropped.get(reason, 0) + n
+
+    def keep(
+        self, routes: Container[str], backends: Container[str], endpoints: Container[tuple[str, str]]
+    ) -> None:
+        """Forget the counts of all other routes, backends, and endpoints of a backend."""
+        self.cells = {
+            key: cell for key, cell in self.cells.items() if cell.route in routes and cell.backend in backends
+        }
+        self.mirrors = {key: n for key, n in self.mirrors.items() if key[0] in routes and key[1] in backends}
+        self.ejections = {key: n for key, n in self.ejections.items() if key in endpoints}
+        self.unread = {what: n for what, n in self.unread.items() if what.partition(":")[0] in routes}
 
     def take(self) -> Counts:
         """All counts since the last call; the table is empty afterwards."""
