@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import time
@@ -13,7 +14,6 @@ import pytest
 from aiohttp import web
 
 from crossfade.config.model import Config
-from crossfade.control import prometheus_poller as poller_module
 from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
 from tests.scenarios.harness import free_port, wait_until
@@ -144,10 +144,86 @@ async def test_a_connection_error_does_not_show_the_url(poller: PrometheusPoller
     assert "secret" not in trouble_of(poller)
 
 
-async def test_a_body_is_read_up_to_its_limit(server: Server, poller: PrometheusPoller, monkeypatch):
-    monkeypatch.setattr(poller_module, "MAX_BYTES", 10)
-    poller.configure(config(server.url))
-    await wait_until(lambda: trouble_of(poller) == "not the answer of a Prometheus server", "the cut")
+WHOLE = json.dumps(answer([sample("0.25")])).encode()
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n" % len(WHOLE)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"
+REFUSED = json.dumps({"status": "error", "error": "parse error"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "value", "trouble"),
+    [
+        ([OK + b"\r\n" + WHOLE], 0.25, ""),
+        ([OK + b"\r\n" + WHOLE[:30], WHOLE[30:]], 0.25, ""),
+        ([OK + b"\r\n", *(WHOLE[at : at + 1] for at in range(len(WHOLE)))], 0.25, ""),
+        ([CHUNKED, *(b"1\r\n%c\r\n" % byte for byte in WHOLE), b"0\r\n\r\n"], 0.25, ""),
+        ([MOVED], None, "a redirect (HTTP status 302), which is not followed"),
+        (
+            [OK + b"\r\n" + WHOLE[:30], b""],
+            None,
+            "the server cannot be asked (it closed the connection before the end of its answer)",
+        ),
+        ([b""], None, "the server cannot be asked (it closed the connection before the end of its answer)"),
+        ([CHUNKED, b"10000\r\n" + b" " * 65536 + b"\r\n"], None, "no answer within 0.3s"),
+        (
+            [CHUNKED, *[b"10000\r\n" + b" " * 65536 + b"\r\n"] * 17],
+            None,
+            "an answer of more than 1048576 bytes",
+        ),
+        (
+            [OK + b"Content-Encoding: gzip\r\n\r\n" + WHOLE],
+            None,
+            "a compressed answer, which was not asked for",
+        ),
+        ([b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 4\r\n\r\noops"], None, "HTTP status 502"),
+        (
+            [b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(REFUSED) + REFUSED],
+            None,
+            "an error: parse error",
+        ),
+        ([b"SSH-2.0-OpenSSH\r\n"], None, "the server cannot be asked (ClientResponseError)"),
+    ],
+)
+async def test_an_answer_on_the_wire_is_read_whole_or_it_is_said_why_not(
+    poller: PrometheusPoller, pieces: list[bytes], value: float | None, trouble: str
+):
+    """An empty piece closes the connection. Each piece arrives alone."""
+    heads: list[bytes] = []
+    serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        for piece in pieces:
+            if not piece:
+                break
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+        else:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    asked = config(f"http://who:secret@127.0.0.1:{port}", more="interval: 9s, timeout: 300ms").prometheus
+    assert asked is not None
+    async with server:
+        found = await poller.ask(asked, "max(gpu)")
+        assert (found.value, found.trouble) == (value, trouble)
+        assert not any(b"elsewhere" in head for head in heads), "no redirect is followed"
+        await poller.session.close()
+        await asyncio.gather(*filter(None, serving))
+
+
+async def test_the_reason_of_a_connection_error_is_told(poller: PrometheusPoller):
+    server = config(f"http://127.0.0.1:{free_port()}").prometheus
+    assert server is not None
+    assert (await poller.ask(server, "q")).trouble == "the server cannot be asked (connection refused)"
 
 
 async def test_a_reading_becomes_stale(server: Server, poller: PrometheusPoller):

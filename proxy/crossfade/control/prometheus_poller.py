@@ -1,7 +1,7 @@
 """Sends the queries of `prometheus` checks to the operator's Prometheus server, each at its interval.
 
 Rule: a tick never waits for an answer; it uses the last reading of each query, or finds it stale. An answer
-that is not one number has its own reason: no data, NaN, several series, an error.
+that is not one number has its own reason: no data, NaN, several series, an error, a redirect, too long.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,8 @@ from crossfade.rollout.external import Reading
 log = logging.getLogger("crossfade.prometheus")
 
 MAX_BYTES = 1024 * 1024  # of an answer; one number needs about 100
+PLAIN = {"Accept-Encoding": "identity"}
+NO_ANSWER = "not the answer of a Prometheus server"
 STALE_AFTER = 3  # intervals without an answer of any kind
 
 Readings = Mapping[str, Reading]
@@ -32,7 +35,7 @@ class PrometheusPoller:
     """Make it in a running loop."""
 
     def __init__(self) -> None:
-        self.session = aiohttp.ClientSession()
+        self.session = aiohttp.ClientSession(auto_decompress=False)
         self.server: PrometheusConfig | None = None
         self.latest: dict[str, Reading] = {}  # by query
         self.polling: KeyedTasks[str] = KeyedTasks()
@@ -76,15 +79,49 @@ class PrometheusPoller:
         try:
             async with (
                 asyncio.timeout(server.timeout),
-                self.session.get(url, params={"query": query}) as answer,
+                # Not behind a redirect: the query, and the password of the URL, are for this server alone.
+                self.session.get(
+                    url, params={"query": query}, headers=PLAIN, allow_redirects=False
+                ) as answer,
             ):
-                body = await answer.content.read(MAX_BYTES)
+                body = await _body_of(answer)
         except TimeoutError:
             return Reading(at, None, f"no answer within {server.timeout:g}s")
+        except _UnfitAnswer as error:
+            return Reading(at, None, str(error))
         except (OSError, aiohttp.ClientError, ValueError) as error:
-            # Not the text of the error: it may hold the URL, and the URL a password.
-            return Reading(at, None, f"the server cannot be asked ({type(error).__name__})")
-        return read_answer(at, body)
+            return Reading(at, None, f"the server cannot be asked ({_cause_of(error)})")
+        reading = read_answer(at, body)
+        if reading.trouble == NO_ANSWER and answer.status != 200:
+            return Reading(at, None, f"HTTP status {answer.status}")
+        return reading
+
+
+class _UnfitAnswer(Exception):
+    """An answer that is not read; the message says why."""
+
+
+async def _body_of(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body, in however many pieces it comes."""
+    if 300 <= answer.status < 400:
+        raise _UnfitAnswer(f"a redirect (HTTP status {answer.status}), which is not followed")
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise _UnfitAnswer("a compressed answer, which was not asked for")
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > MAX_BYTES:
+            raise _UnfitAnswer(f"an answer of more than {MAX_BYTES} bytes")
+    return bytes(body)
+
+
+def _cause_of(error: Exception) -> str:
+    """Not the text of the error: it may hold the URL, and the URL a password."""
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
+        return "it closed the connection before the end of its answer"
+    if isinstance(error, OSError) and error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return type(error).__name__
 
 
 def _stale(reading: Reading) -> Reading:
@@ -110,5 +147,5 @@ def read_answer(at: float, body: bytes) -> Reading:
         _, text = result if kind == "scalar" else result[0]["value"]
         value = float(text)
     except (msgspec.DecodeError, RecursionError, KeyError, TypeError, ValueError):
-        return Reading(at, None, "not the answer of a Prometheus server")
+        return Reading(at, None, NO_ANSWER)
     return Reading(at, value) if math.isfinite(value) else Reading(at, None, str(text))
