@@ -52,7 +52,7 @@ def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
 
 @pytest.mark.parametrize(("phase", "event"), list(product(Phase, Event)))
 def test_each_pair_leads_to_a_target_of_the_table_or_is_refused(phase, event):
-    before = state(phase, begun=event is not Event.BEGIN)
+    before = state(phase, begun=event is not Event.BEGIN, no_way_back=event is Event.WAY_BACK)
     transition = TABLE.get((phase, event))
     if transition is None:
         with pytest.raises(NotAllowedError, match=f"{phase} does not accept {event}"):
@@ -66,6 +66,7 @@ def test_every_target_of_the_table_is_reached():
         state(phase, step=step, begun=begun, awaits_approval=waits)
         for phase, step, begun, waits in product(Phase, (0, 1), (False, True), (False, True))
     ]
+    starts += [replace(s, no_way_back=True) for s in starts]
     starts += [replace(s, steps=(Step(100, 60.0), Step(5000, 60.0))) for s in starts]
     reached: dict[tuple[Phase, Event], set[Phase]] = {}
     for start, event in product(starts, Event):

@@ -47,6 +47,55 @@ def move(
     return next_move(plan(**given), at or state(), Facts(findings, requests, ready), now)
 
 
+DOWN = ("v2",)
+
+
+def move_without_way_back(
+    findings: Sequence[Finding] = (PASS,),
+    home_down: tuple[str, ...] = DOWN,
+    now: float = 60.0,
+    **changes: Any,
+) -> Move:
+    facts = Facts(findings, 100, True, home_down=home_down)
+    given = plan(max_step_time="90s", on_undecided="abort")
+    return next_move(given, state(**changes), facts, now)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"phase": Phase.PAUSED}, {"phase": Phase.PROMOTED, "watch_until": 99.0}]
+)
+def test_a_fail_with_nobody_to_go_back_to_is_written_down_once(changes):
+    found = move_without_way_back((FAIL,), **changes)
+    assert found == Move(Event.NO_WAY_BACK, "there is nobody to go back to: v2 is down; c: it is FAIL")
+    again = move_without_way_back((FAIL,), no_way_back=True, reason=found.reason, **changes)
+    assert again == Move(None, waiting_for=f"an endpoint of v2 that is up; {found.reason}")
+
+
+def test_a_rollout_that_the_deadline_would_abort_needs_a_way_back_too():
+    assert move_without_way_back((UNDECIDED,), home_down=(), now=90.0).event is Event.ABORT
+    assert move_without_way_back((UNDECIDED,), now=90.0).event is Event.NO_WAY_BACK
+
+
+def test_without_a_reason_to_end_it_does_not_matter_who_is_down():
+    assert move_without_way_back().event is Event.PASS
+
+
+@pytest.mark.parametrize("watch", [{}, {"phase": Phase.PROMOTED, "watch_until": 10.0}])
+@pytest.mark.parametrize(
+    ("finding", "home_down", "event"),
+    [
+        (PASS, DOWN, None),  # neither an advance nor the end of a watch
+        (FAIL, DOWN, None),
+        (FAIL, (), Event.FAIL),
+        (PASS, (), Event.WAY_BACK),
+        (VOID, (), Event.WAY_BACK),
+    ],
+)
+def test_a_rollout_without_a_way_back_stays_as_it_is_until_there_is_one(finding, home_down, event, watch):
+    found = move_without_way_back((finding,), home_down, no_way_back=True, reason="r", **watch)
+    assert found.event is event
+
+
 def test_an_advance_needs_hold_requests_passes_and_an_endpoint():
     assert move().event is Event.PASS
     assert move().reason == "held 1m, 100 requests, every check passed"

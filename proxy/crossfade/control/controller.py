@@ -21,7 +21,7 @@ from crossfade.config import split
 from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
 from crossfade.control.background import Background
-from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
+from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split, home_down
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.journal import Journal
 from crossfade.control.loading import ReconciledRoute, reconcile
@@ -34,6 +34,7 @@ from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, RolloutView, RouteView, StatusChange, Verb
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
+from crossfade.rollout.move import Move
 from crossfade.routing.snapshot import Limits, compile_snapshot
 from crossfade.stats.counts import Counts
 from crossfade.stats.window import ANY_VERSION
@@ -114,7 +115,7 @@ class Controller:
         """The loop's change of this route: one at a time, a decrease of exposure first."""
         found = []
         for name, rollout in route.rollouts.items():
-            move = rollout.next_move(self.state.is_ready(name), now)
+            move = self._next_move(route, name, now)
             if move.event is not None:
                 cause = Cause(LOOP, move.reason, now, self.state.config.hash)
                 durations = self.state.durations(route.name, rollout.state.champion)
@@ -161,8 +162,12 @@ class Controller:
 
     def _update_waiting(self, route: RouteRuntime) -> None:
         """Find what each rollout waits for now, not only at the next tick."""
-        for name, rollout in route.rollouts.items():
-            rollout.next_move(self.state.is_ready(name), self.state.now)
+        for name in route.rollouts:
+            self._next_move(route, name, self.state.now)
+
+    def _next_move(self, route: RouteRuntime, challenger: str, now: float) -> Move:
+        nowhere = home_down(route.record, challenger, self.state.is_up)
+        return route.rollouts[challenger].next_move(self.state.is_ready(challenger), nowhere, now)
 
     def _publish(self, decided: float | None = None) -> None:
         """Send a snapshot of the state to the workers.
@@ -213,7 +218,10 @@ class Controller:
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
-            log.info("%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason)
+            level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
+            log.log(
+                level, "%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason
+            )
             self.feed.publish(decision)
 
     async def idle(self) -> None:

@@ -34,6 +34,7 @@ class RolloutRuntime:
         self.waiting_for = ""
         self.lag = 0.0  # seconds; the largest loop lag of a worker
         self.is_ready = self.warming = False
+        self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.external: dict[str, Reading] = {}  # by query of a check
 
@@ -152,7 +153,7 @@ class RolloutRuntime:
     @property
     def evaluation_input(self) -> EvaluationInput:
         """The inputs that the verdicts were made from, which may differ from the present values (law 12)."""
-        return replace(self.judged, ready=self.is_ready)
+        return replace(self.judged, ready=self.is_ready, home_down=self.home_down)
 
     def evaluate(self) -> None:
         self.judged = EvaluationInput(
@@ -170,9 +171,9 @@ class RolloutRuntime:
         )
         self.verdicts = evaluate(self.judged)
 
-    def next_move(self, ready: bool, now: float) -> Move:
+    def next_move(self, ready: bool, home_down: tuple[str, ...], now: float) -> Move:
         """The next move of the rollout. `ready`: the challenger can take traffic."""
-        self.is_ready = ready
+        self.is_ready, self.home_down = ready, home_down
         move = choose_move(self.evaluation_input, self.verdicts, now)
         self.waiting_for = move.waiting_for
         return move

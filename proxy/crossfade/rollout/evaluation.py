@@ -24,6 +24,7 @@ from crossfade.rollout.verdict import Finding
 class EvaluationInput(msgspec.Struct):
     """All inputs of one evaluation. `ready`: the challenger can take traffic; `lag`: of the workers, seconds.
 
+    `home_down`: backends that would get traffic if the rollout ended now, and that are down.
     `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
     """
 
@@ -38,6 +39,7 @@ class EvaluationInput(msgspec.Struct):
     external: dict[str, Reading] = {}
     warming: bool = False
     other_phases: dict[str, Phase] = {}
+    home_down: tuple[str, ...] = ()
 
     @property
     def step(self) -> int:
@@ -71,4 +73,5 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
 def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:
     """The next move for these findings; `now`: wall time, seconds."""
     requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
-    return next_move(given.plan, given.state, Facts(findings, requests, given.ready, given.other_phases), now)
+    facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down)
+    return next_move(given.plan, given.state, facts, now)

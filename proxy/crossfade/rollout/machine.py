@@ -26,13 +26,15 @@ class Phase(StrEnum):
 
 
 class Event(StrEnum):
-    """The first five come from the health loop; the others are commands of an operator."""
+    """The first seven come from the health loop; the others are commands of an operator."""
 
     BEGIN = "begin"  # the challenger can take its first traffic
     PASS = "pass"  # the step has held and each check passed
     STEP_TIMEOUT = "step_timeout"  # max_step_time is over and the plan says `on_undecided: advance`
     FAIL = "fail"  # a check or the fuse FAILed
     WATCH_ENDED = "watch_ended"  # the watch after the promote is over
+    NO_WAY_BACK = "no_way_back"  # it should end, but a backend that would get its traffic is down
+    WAY_BACK = "way_back"  # that backend is up again, and nothing ends the rollout any more
     PAUSE = "pause"
     RESUME = "resume"
     PROMOTE = "promote"
@@ -60,7 +62,7 @@ class RolloutState(msgspec.Struct, frozen=True):
 
     `since`: when the step (or the phase) began. `patience_from`: when max_step_time began; a resume restarts it.
     `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
-    `content`: identifies the challenger, independently of its plan.
+    `content`: identifies the challenger, independently of its plan. `no_way_back`: its last event says so.
     """
 
     route: str
@@ -81,6 +83,7 @@ class RolloutState(msgspec.Struct, frozen=True):
     awaits_approval: bool = False
     reason: str = ""
     content: str = ""
+    no_way_back: bool = False
 
     @property
     def is_running(self) -> bool:
@@ -213,6 +216,18 @@ def _retry(state: RolloutState, now: float) -> RolloutState:
     )
 
 
+def _lose_way_back(state: RolloutState, now: float) -> RolloutState:
+    if not state.is_guarded:
+        raise NotAllowedError("the rollout is not being watched")
+    return replace(state, no_way_back=True)
+
+
+def _find_way_back(state: RolloutState, now: float) -> RolloutState:
+    if not state.no_way_back:
+        raise NotAllowedError("the rollout has a way back")
+    return replace(state, no_way_back=False)
+
+
 def _stay(state: RolloutState, now: float) -> RolloutState:
     return state
 
@@ -240,6 +255,12 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.PROMOTED, Event.FAIL): Transition(_fail_watch, (P.ROLLED_BACK,)),
     (P.PROMOTED, Event.WATCH_ENDED): Transition(_end_watch, (P.PROMOTED,)),
     (P.PROMOTED, Event.ROLLBACK): Transition(_rollback, (P.ROLLED_BACK,)),
+    (P.PROGRESSING, Event.NO_WAY_BACK): Transition(_lose_way_back, (P.PROGRESSING,)),
+    (P.PAUSED, Event.NO_WAY_BACK): Transition(_lose_way_back, (P.PAUSED,)),
+    (P.PROMOTED, Event.NO_WAY_BACK): Transition(_lose_way_back, (P.PROMOTED,)),
+    (P.PROGRESSING, Event.WAY_BACK): Transition(_find_way_back, (P.PROGRESSING,)),
+    (P.PAUSED, Event.WAY_BACK): Transition(_find_way_back, (P.PAUSED,)),
+    (P.PROMOTED, Event.WAY_BACK): Transition(_find_way_back, (P.PROMOTED,)),
     # Abort is for emergencies: it works in every phase, and a second abort is no error.
     (P.PROMOTED, Event.ABORT): Transition(_rollback, (P.ROLLED_BACK,)),
     (P.ABORTED, Event.ABORT): Transition(_stay, (P.ABORTED,)),
@@ -258,7 +279,7 @@ def advance(state: RolloutState, event: Event, now: float, reason: str = "") -> 
             f"a rollout that is {state.phase} does not accept {event}; it accepts {allowed}"
         )
     after = transition.apply(state, now)
-    return after if after is state else replace(after, reason=reason)
+    return after if after is state else replace(after, reason=reason, no_way_back=event is Event.NO_WAY_BACK)
 
 
 def action_of(event: Event, before: RolloutState, after: RolloutState) -> str:

@@ -3,6 +3,7 @@
 Rule: a FAIL acts at once in each phase in which the challenger has traffic. An advance needs all of: the hold (or,
 with `advance_early`, proof that ends it), the requests, a PASS of each check, and `min_up` of the challenger's
 endpoints up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
+Nothing ends while a backend that would get the traffic is down (law 15): an answer with errors is better than none.
 Other rollouts on the same route may block a move (rollout.other_rollouts).
 """
 
@@ -19,12 +20,19 @@ from crossfade.stats.sequential import bound
 
 
 class Facts(NamedTuple):
-    """`requests`: of the challenger in this step; `ready`: enough of its endpoints (`min_up`) are up."""
+    """`requests`: of the challenger in this step; `ready`: enough of its endpoints (`min_up`) are up.
+
+    `home_down`: backends that would get traffic if the rollout ended now, and that are down.
+    """
 
     findings: Sequence[Finding]
     requests: int
     ready: bool
     other_phases: OtherPhases = NO_OTHERS
+    home_down: tuple[str, ...] = ()
+
+
+ENDS = (Event.FAIL, Event.ABORT)  # the events with which the health loop takes a challenger's traffic
 
 
 class Move(NamedTuple):
@@ -36,11 +44,27 @@ class Move(NamedTuple):
 
 
 def next_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
-    move = _move_alone(plan, state, facts, now)
+    move = _move_with_way_back(state, facts, _move_alone(plan, state, facts, now))
     if move.event is None or not facts.other_phases:
         return move
     held = held_by(state, advance(state, move.event, now), facts.other_phases)
     return Move(None, waiting_for=held) if held else move
+
+
+def _move_with_way_back(state: RolloutState, facts: Facts, move: Move) -> Move:
+    """This move, or what is done instead where the traffic cannot go back.
+
+    A rollout without a way back goes on only when there is one again. Until then it stays as it is, as the cause may
+    be common: after a promote the champion has no traffic that would show it.
+    """
+    if facts.home_down and (move.event in ENDS or state.no_way_back):
+        down = " and ".join(facts.home_down)
+        if state.no_way_back:
+            return Move(None, waiting_for=f"an endpoint of {down} that is up; {state.reason}")
+        return Move(Event.NO_WAY_BACK, f"there is nobody to go back to: {down} is down; {move.reason}")
+    if state.no_way_back and move.event not in ENDS:
+        return Move(Event.WAY_BACK, "there is somebody to go back to again, and nothing ends the rollout now")
+    return move
 
 
 def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
