@@ -27,13 +27,14 @@ from crossfade.admin.api import admin_app
 from crossfade.config.address import ListenConfig
 from crossfade.config.load import Loaded, load
 from crossfade.config.model import Config
-from crossfade.config.problem import ConfigError, Problem
+from crossfade.config.problem import ConfigError
 from crossfade.control.controller import Controller
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
 from crossfade.control.store import Store, StoreError, path_of
 from crossfade.dial import examine
+from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
 from crossfade.workers.handover import Handover, pid_of, take_over
@@ -102,11 +103,7 @@ class App:
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
     def read(self) -> tuple[str, Loaded]:
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            problem = Problem(str(self.path), 1, 1, "", f"cannot be read: {error}")
-            raise ConfigError((problem,)) from error
+        text = read_config(str(self.path))
         return text, self.check(text)
 
     def text(self) -> str:
@@ -119,7 +116,8 @@ class App:
     def fingerprint(self) -> bytes:
         """A hash of the files' contents: editors and mounts replace files in too many ways to trust times or inodes."""
         with contextlib.suppress(OSError):
-            return blake2b(b"".join(path.read_bytes() for path in self._watched_files())).digest()
+            contents = (read_regular(str(path), CONFIG_LIMIT) for path in self._watched_files())
+            return blake2b(b"".join(contents)).digest()
         return b""
 
     def _watched_files(self) -> list[Path]:

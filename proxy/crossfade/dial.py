@@ -10,11 +10,12 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from crossfade.files import PEM_LIMIT, held_open, read_regular
 from crossfade.routing.snapshot import Endpoint, Tls, compile_tls
 
 if TYPE_CHECKING:  # the workers must not import the config models and pydantic with them
@@ -98,14 +99,21 @@ def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """Raises OSError (ssl.SSLError is a subclass) if a file cannot be read or used."""
-    context = ssl.create_default_context(cafile=tls.ca)
+    with held_open(tls.ca, PEM_LIMIT) if tls.ca is not None else nullcontext() as ca:
+        context = ssl.create_default_context(cafile=ca)
     context.set_alpn_protocols(["http/1.1"])
     if not tls.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key, password="")  # an encrypted key must not ask the terminal
+        load_certificate(context, tls.cert, tls.key)
     return context
+
+
+def load_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    """Raises OSError (ssl.SSLError is a subclass) if a file cannot be read or used."""
+    with held_open(cert, PEM_LIMIT) as chain, held_open(key or cert, PEM_LIMIT) as private:
+        context.load_cert_chain(chain, private, password="")  # an encrypted key must not ask the terminal
 
 
 # ── checks of the files of a configuration ───────────────────────────────────────────────────────────────
@@ -118,7 +126,7 @@ def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
     for key in ("ca", "cert", "key"):
         path = getattr(written, key)
         try:
-            stamp.update(b"%b\0" % (Path(path).read_bytes() if path else b""))
+            stamp.update(b"%b\0" % (read_regular(path, PEM_LIMIT) if path else b""))
         except OSError as error:
             faults[key] = f"cannot be read: {error.strerror}"
     if not faults:

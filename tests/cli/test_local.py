@@ -66,7 +66,7 @@ def test_check_prints_json(files: dict[str, str], capsys: pytest.CaptureFixture[
 def test_check_reads_standard_input(
     text: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert main(["check", "-"]) == code
     assert "<stdin>:" in capsys.readouterr().out
 

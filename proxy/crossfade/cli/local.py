@@ -7,7 +7,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
@@ -42,19 +41,18 @@ def check(arguments: Namespace) -> int:
 def _check_file(name: str) -> dict[str, Any]:
     """The problems that `run` would report for this file; warnings are among them."""
     from crossfade.config.load import load
-    from crossfade.config.problem import ConfigError, Problem
+    from crossfade.config.problem import ConfigError
     from crossfade.dial import examine
+    from crossfade.files import CONFIG_LIMIT, config_text, read_config
 
     source = "<stdin>" if name == "-" else name
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+        text = (
+            config_text(sys.stdin.buffer.read(CONFIG_LIMIT + 1), source) if name == "-" else read_config(name)
+        )
         loaded = load(text, source, os.environ, examine)
     except ConfigError as error:
         return _result_of(source, error.problems)
-    except OSError as error:
-        return _result_of(source, [Problem(source, 1, 1, "", f"cannot be read: {error.strerror}")])
-    except UnicodeDecodeError as error:
-        return _result_of(source, [Problem(source, 1, 1, "", f"must be UTF-8: {error.reason}")])
     return _result_of(source, loaded.warnings, loaded.hash)
 
 
@@ -124,14 +122,12 @@ def _secret_of(arguments: Namespace) -> str:
     """The secret in the configuration, after a check that it has the route and the backend."""
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError
+    from crossfade.files import read_config
 
     try:
-        text = Path(arguments.config).read_text("utf-8")
-        config = load(text, arguments.config, os.environ).config
+        config = load(read_config(arguments.config), arguments.config, os.environ).config
     except ConfigError as error:
         raise CommandFailed(INVALID, str(error)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandFailed(INVALID, f"{arguments.config}: cannot be read: {error}") from None
     if arguments.route not in [route.name for route in config.routes]:
         raise CommandFailed(UNKNOWN_NAME, f"no route is called {arguments.route}")
     if arguments.backend not in config.backends:

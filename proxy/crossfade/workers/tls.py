@@ -10,6 +10,8 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from crossfade.dial import load_certificate
+from crossfade.files import PEM_LIMIT, held_open
 from crossfade.workers.messages import Certificate
 
 
@@ -37,13 +39,14 @@ def context_of(files: Certificate) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(files.cert, files.key)
+        load_certificate(context, files.cert, files.key)
     except OSError as error:
         raise OSError(f"cannot use {files.cert} with {files.key}: {error}") from error
     if files.client_ca is None:
         return context
     try:
-        context.load_verify_locations(files.client_ca)
+        with held_open(files.client_ca, PEM_LIMIT) as authorities:
+            context.load_verify_locations(authorities)
     except OSError as error:
         raise OSError(f"cannot use {files.client_ca}: {error}") from error
     context.verify_mode = ssl.CERT_REQUIRED if files.client_required else ssl.CERT_OPTIONAL
