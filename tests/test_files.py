@@ -39,7 +39,7 @@ def irregular(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_what_is_not_a_regular_file_is_refused(irregular: str) -> None:
-    with pytest.raises(OSError, match="not a regular file|No such device or address"):  # the latter: a socket
+    with pytest.raises(OSError, match=r"not a regular file|No such device or address"):  # the latter: a socket
         read_regular(irregular, 100)
 
 
@@ -103,7 +103,7 @@ def test_what_is_read_is_what_was_opened(tmp_path: Path) -> None:
 def test_no_descriptor_is_left(irregular: str, tmp_path: Path) -> None:
     before = len(os.listdir("/dev/fd"))
     for path in (irregular, str(tmp_path / "missing")):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             read_regular(path, 10)
     assert len(os.listdir("/dev/fd")) == before
 
