@@ -67,6 +67,7 @@ class Workers:
     def __init__(self) -> None:
         self.observations = LatestObservations()
         self.counts = Counts()
+        self.now = NOW
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         return acknowledged()
@@ -98,6 +99,11 @@ def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_erro
     return out
 
 
+def _tick(controller: Controller, workers: Workers, seconds: float) -> None:
+    workers.now = NOW + seconds
+    controller.tick(workers.now)
+
+
 async def measure_ticks(
     controller: Controller, workers: Workers, ticks: int, part: float, errors: bool
 ) -> list[float]:
@@ -107,7 +113,7 @@ async def measure_ticks(
         new = names[: round(part * len(names))]
         workers.counts = _new_counts(controller, 2000, new, errors)
         started = time.process_time()
-        controller.tick(NOW + 1000 + tick / 4)
+        _tick(controller, workers, 1000 + tick / 4)
         await controller.idle()
         out.append(time.process_time() - started)
     assert all(live.is_guarded for live in controller.state.routes.values())
@@ -116,15 +122,15 @@ async def measure_ticks(
 
 async def controller_with_rollouts(routes: int, workers: Workers) -> Controller:
     """Each rollout is in its first step, with the counts of 80 000 requests; a quarter of the ticks had errors."""
-    controller = Controller(Store.open("sqlite::memory:"), workers)
+    controller = Controller(Store.open("sqlite::memory:"), workers, monotonic=lambda: workers.now)
     yaml = HEAD + "".join(_ROUTE.format(n=n) for n in range(routes))
     with tempfile.TemporaryDirectory() as folder:
         await controller.load(load(yaml, str(Path(folder) / "routing.yaml"), {}), "bench", NOW)
-    controller.tick(NOW)
+    _tick(controller, workers, 0)
     await controller.idle()
     for tick in range(40):
         workers.counts = _new_counts(controller, 2000, list(controller.state.routes), tick % 4 == 0)
-        controller.tick(NOW + 1 + tick / 4)
+        _tick(controller, workers, 1 + tick / 4)
     return controller
 
 

@@ -19,7 +19,7 @@ ALLOWED = (
     ("crossfade/control/store.py", {"open", "read", "prepare", "close"}),
     ("crossfade/admin/api.py", {"__init__"}),
     # Tests read the store themselves. The proxy reads it at the start, and then in a thread; it is never written here.
-    ("crossfade/control/store.py", {"records", "rows", "select"}),
+    ("crossfade/control/store.py", {"clock", "records", "rows", "select"}),
     # A stat of the lock file, and a look into /proc: at a start, or in a worker whose control process has ended.
     ("crossfade/workers/handover.py", {"handover_address", "_is_held", "_is_alive"}),
     # A test's own reading of certificates, as App.read does in a thread.

@@ -314,7 +314,7 @@ class App:
     async def serve_until_stopped(self, config: Config) -> None:
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
-        self.poller = PrometheusPoller()
+        self.poller = PrometheusPoller(lambda: self.controller.state.served)
         self.poller.configure(config)
         self.controller.readings = self.poller.readings
         runner = web.AppRunner(

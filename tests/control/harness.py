@@ -13,6 +13,7 @@ from crossfade.control.chain import Row
 from crossfade.control.controller import Controller
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
+from crossfade.control.served_clock import MAX_STEP
 from crossfade.control.store import Store
 from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, RolloutView
@@ -126,26 +127,43 @@ class FakeSeam:
 
 
 class Harness:
-    """The clock moves in `tick` only; traffic follows the ledger of the last snapshot."""
+    """The clock moves in `tick` only; traffic follows the ledger of the last snapshot.
+
+    `now`: the monotonic clock, and the wall clock too unless a test sets `wall_ahead`. All seconds of a tick are served;
+    for time in which the proxy does not run, a test adds to `now`.
+    """
 
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or Store.open("sqlite::memory:")
         self.seam = FakeSeam()
-        self.controller = Controller(self.store, self.seam)
         self.now = NOW
+        self.wall_ahead = 0.0
+        self.controller = Controller(self.store, self.seam, monotonic=lambda: self.now)
         self.error_share: dict[str, float] = {}  # by backend
         self.latency: dict[str, float] = {}  # in seconds, by backend
 
     async def load(self, yaml: str = CANARY, head: str = HEAD, actor: str = "file") -> None:
-        await self.controller.load(loaded(yaml, head), actor, self.now)
+        await self.controller.load(loaded(yaml, head), actor, self.wall)
 
     async def tick(self, requests: int = 0, seconds: float = 1.0) -> None:
         """One tick, `seconds` after the last; in between the first route had `requests` requests."""
-        self.now += seconds
+        self.serve(seconds)
         if requests:
             self.add_traffic(requests)
-        self.controller.tick(self.now)
+        self.controller.tick(self.wall)
         await self.controller.idle()
+
+    def serve(self, seconds: float) -> None:
+        """Time passes in which the proxy serves."""
+        while seconds > MAX_STEP:
+            self.now += MAX_STEP
+            self.controller.read_clock(self.wall)
+            seconds -= MAX_STEP
+        self.now += seconds
+
+    @property
+    def wall(self) -> float:
+        return self.now + self.wall_ahead
 
     async def run(self, ticks: int, requests: int = 400) -> None:
         for _ in range(ticks):

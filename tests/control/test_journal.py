@@ -9,11 +9,14 @@ import pytest
 from crossfade.control.applied import Applied
 from crossfade.control.chain import first_broken
 from crossfade.control.journal import Entry, Journal
+from crossfade.control.served_clock import ServedClock
 from crossfade.control.store import RouteRecord, Store
 from crossfade.control.views import Decision
 from crossfade.routing.ledger import new_ledger, salt_of
 
 from .gated_store import gated_store
+
+CLOCK = ServedClock(1.0, 1.0)
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ async def test_saving_evidence_writes_owed_decisions_and_finds_that_the_store_wo
     journal = Journal(store)
 
     async def save() -> None:
-        journal.save_evidence({})
+        journal.save_evidence({}, CLOCK)
         await journal.idle()
 
     store.broken = True
@@ -146,9 +149,9 @@ async def test_a_decision_is_read_once_while_it_is_being_written(store):
 async def test_evidence_is_not_saved_again_while_a_save_is_being_written(store):
     journal = Journal(store)
     store.gate.clear()
-    journal.save_evidence({})
+    journal.save_evidence({}, CLOCK)
     await store.reach_gate()
-    journal.save_evidence({})
+    journal.save_evidence({}, CLOCK)
     store.gate.set()
     await journal.idle()
     assert store.writes == 1
@@ -161,7 +164,7 @@ async def test_close_writes_owed_decisions(store, caplog):
     await journal.idle()
     assert on_disk(store) == []
     store.broken = False
-    await journal.close({})
+    await journal.close({}, CLOCK)
     assert on_disk(store) == ["abort"]
     assert not caplog.records
 
@@ -170,7 +173,7 @@ async def test_close_logs_the_decisions_that_a_full_disk_loses(store, caplog):
     journal = Journal(store)
     store.broken = True
     write_later(journal, entry("abort"))
-    await journal.close({})
+    await journal.close({}, CLOCK)
     assert on_disk(store) == []
     assert [r.getMessage() for r in caplog.records] == [
         "1 decisions lost, the state cannot be written: disk full"

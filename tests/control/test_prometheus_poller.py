@@ -106,7 +106,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def poller() -> AsyncIterator[PrometheusPoller]:
-    made = PrometheusPoller()
+    made = PrometheusPoller(time.time)
     yield made
     await made.close()
 

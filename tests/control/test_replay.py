@@ -185,7 +185,7 @@ async def test_a_record_changed_with_all_later_hashes_is_a_difference():
         ({"to": step.to | {"ledger_version": 9}}, [(3, "to"), (4, "from")]),
         ({"from_": step.from_ | {"step": 9}}, [(3, "from"), (3, "state")]),
         ({"from_": {}}, [(3, "from"), (3, "state"), (3, "to")]),
-        ({"at": NOW}, [(3, "event"), (3, "reason")]),  # the hold was not over then
+        ({"served": NOW}, [(3, "event"), (3, "reason")]),  # the hold was not over then
     ]
     for fields, differences in forged:
         assert named(replayed(rows_of(resealed(changed(found, 2, **fields))))) == differences, fields

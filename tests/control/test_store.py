@@ -12,7 +12,16 @@ import pytest
 from crossfade.app import TICK
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
-from crossfade.control.store import RouteRecord, Store, StoreError, batch_of, evidence_rows, keep_copy
+from crossfade.control.served_clock import ServedClock
+from crossfade.control.store import (
+    RouteRecord,
+    Store,
+    StoreError,
+    batch_of,
+    clock_row,
+    evidence_rows,
+    keep_copy,
+)
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import RolloutState, Step
@@ -99,12 +108,13 @@ def test_evidence_is_saved_without_a_sync(path):
         said: list[str] = []
         store.commit(batch_of([], [(record(), {})]))
         store.connection.set_trace_callback(said.append)
-        store.save_evidence(evidence_rows({"r": {"v3": evidence()}}))
+        store.save_evidence(evidence_rows({"r": {"v3": evidence()}}), clock_row(ServedClock(7.0, 8.0)))
         assert said[0] == "PRAGMA synchronous = NORMAL"
         assert said[-1] == "PRAGMA synchronous = FULL"
         assert store.connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert store.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert store.records()["r"][1] == {"v3": evidence()}
+        assert store.clock() == ServedClock(7.0, 8.0)
 
 
 def test_the_wait_for_a_database_lock_is_shorter_than_a_tick(path):
@@ -122,7 +132,7 @@ def test_a_write_that_a_database_lock_refuses_can_be_repeated(path):
             with pytest.raises(StoreError, match="cannot write: database is locked"):
                 store.commit(batch_of([decision(1, GENESIS)], [(record(), {})]))
             with pytest.raises(StoreError, match="cannot write: database is locked"):
-                store.save_evidence(evidence_rows({"r": {}}))
+                store.save_evidence(evidence_rows({"r": {}}), clock_row(ServedClock()))
             other.execute("ROLLBACK")
         assert store.head() == (0, GENESIS)
         store.commit(batch_of([decision(1, GENESIS)], [(record(), {})]))

@@ -78,8 +78,8 @@ class PipeSeam:
 
 async def run_controller(state: str, seed: int, fd: int) -> None:
     generator = random.Random(seed)
-    controller = Controller(Store.open(state), PipeSeam(fd))
     now = time.time() + 1000 * seed
+    controller = Controller(Store.open(state), PipeSeam(fd), monotonic=lambda: now)
     await controller.load(load(CONFIG, "f", {}), "file", now)
     while True:
         now += 2

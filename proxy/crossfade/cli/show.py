@@ -32,6 +32,8 @@ def show_status(status: Value) -> None:
         )
     if not status["store_ok"]:
         print_text("The journal cannot be written. No challenger gets more traffic until it can be written.")
+    if status["gap"]:
+        print_text(f"Clock: {status['gap']}.")
     print_table(Table("Routes", _SPLIT, [row for route in status["routes"] for row in _split_rows(route)]))
     print_table(Table("Rollouts", _ROLLOUTS, [_rollout_row(rollout) for rollout in status["rollouts"]]))
     print_table(

@@ -34,7 +34,8 @@ def hash_of(record: Mapping[str, Any]) -> str:
 
 def seal(draft: Decision, number: int, previous_hash: str) -> Decision:
     """The draft as record `number` of the chain, in the current format."""
-    linked = replace(draft, id=number, at=float(draft.at), previous_hash=previous_hash, format=FORMAT)
+    at, served = float(draft.at), float(draft.served)
+    linked = replace(draft, id=number, at=at, served=served, previous_hash=previous_hash, format=FORMAT)
     return replace(linked, hash=hash_of(msgspec.to_builtins(linked)))
 
 

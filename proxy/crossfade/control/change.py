@@ -40,12 +40,13 @@ LOOP = "loop"  # the actor of the health loop's decisions
 
 
 class Cause(NamedTuple):
-    """Actor, reason, wall time and configuration of a decision."""
+    """Actor, reason, times and configuration of a decision. `now`: served time; `at`: wall time, only written down."""
 
     actor: str
     reason: str
     now: float
     config_hash: str
+    at: float
 
 
 class Change(NamedTuple):
@@ -76,6 +77,8 @@ def change_by_event(
     after = advance(before, event, cause.now, cause.reason)
     if after is before:
         return None
+    if after.since != before.since:
+        after = replace(after, since_at=cause.at)
     others = old.other_phases(challenger)
     if held := held_by(before, after, others):
         raise NotAllowedError(f"{event} has to wait for {held}")
@@ -216,7 +219,7 @@ def draft_of(
     before, after = records
     return Decision(
         id=0,
-        at=cause.now,
+        at=cause.at,
         route=route,
         action=action,
         actor=cause.actor,
@@ -228,6 +231,7 @@ def draft_of(
         config_hash=cause.config_hash,
         previous_hash="",
         hash="",
+        served=cause.now,
     )
 
 

@@ -28,6 +28,7 @@ from crossfade.control.loading import ReconciledRoute, reconcile
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
+from crossfade.control.served_clock import advance
 from crossfade.control.store import EvidenceBy, Store
 from crossfade.control.subscription import Feed
 from crossfade.control.viewing import Views
@@ -47,10 +48,15 @@ T = TypeVar("T")
 
 
 class Controller:
-    """Times are wall-clock seconds. `views` is its read side."""
+    """`now` is wall time, which is only written down. Decisions are made by served time (law 14), whose clock goes
+    forward by `monotonic`. `views` is the read side.
+    """
 
-    def __init__(self, store: Store, seam: Seam, workers: int = 1) -> None:
-        self.state = ControllerState()
+    def __init__(
+        self, store: Store, seam: Seam, workers: int = 1, monotonic: Callable[[], float] = monotonic
+    ) -> None:
+        self.state = ControllerState(store.clock())
+        self.monotonic = monotonic
         self.journal = Journal(store)
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()
@@ -71,53 +77,63 @@ class Controller:
 
     def tick(self, now: float) -> None:
         """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
-        self.state.now = now
+        served = self.read_clock(now)
         counts = self.seam.take()
-        self._count(counts, now)
+        self._count(counts, served)
         self._take_lag()
-        self._take_readings(now)
-        self._gather(counts, now)
-        changes = [change for route in self._unlocked() for change in self._decide(route, now)]
+        self._take_readings(served)
+        self._gather(counts, served)
+        changes = [change for route in self._unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])
         for change in changes:
             if change.rises:
-                self._background.spawn(self._increase(change.route, now))
+                self._background.spawn(self._increase(change.route))
         if any(r.limits != self.published_limits.get(r.name, {}) for r in self.state.routes.values()):
             self._publish()
-        self._save_evidence(now)
+        self._save_evidence()
         self._report_store(now)
 
-    def _count(self, counts: Counts, now: float) -> None:
+    def read_clock(self, now: float) -> float:
+        """The served time now. A gap, which is time that did not count, is reported."""
+        state = self.state
+        state.clock, gap = advance(state.clock, now, self.monotonic())
+        if gap is not None:
+            state.gap = gap
+            log.warning("clock: %s", gap)
+            self.feed.publish(StatusChange(now, "clock", None, str(gap)))
+        return state.served
+
+    def _count(self, counts: Counts, served: float) -> None:
         """Into the totals (over all ledger versions, whose number has no limit) and the window."""
         cells = [cell.outcomes(ANY_VERSION) for cell in counts.cells]
         self.state.totals.add(replace(counts, cells=cells))
-        self.state.window.add(counts.cells, now)
+        self.state.window.add(counts.cells, served)
 
     def _take_lag(self) -> None:
         lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
         for _, rollout in self.state.rollouts():
             rollout.set_lag(lag)
 
-    def _take_readings(self, now: float) -> None:
-        readings = self.readings(now)
+    def _take_readings(self, served: float) -> None:
+        readings = self.readings(served)
         for _, rollout in self.state.rollouts():
             rollout.set_readings(readings)
 
-    def _gather(self, counts: Counts, now: float) -> None:
+    def _gather(self, counts: Counts, served: float) -> None:
         cells = counts.by_route()
         for route in self.state.routes.values():
-            route.gather(cells.get(route.name, ()), now)
+            route.gather(cells.get(route.name, ()), served)
 
     def _unlocked(self) -> list[RouteRuntime]:
         return [route for route in self.state.routes.values() if not route.lock.locked()]
 
-    def _decide(self, route: RouteRuntime, now: float) -> list[Change]:
+    def _decide(self, route: RouteRuntime) -> list[Change]:
         """The loop's change of this route: one at a time, a decrease of exposure first."""
         found = []
         for name, rollout in route.rollouts.items():
-            move = self._next_move(route, name, now)
+            move = self._next_move(route, name)
             if move.event is not None:
-                cause = Cause(LOOP, move.reason, now, self.state.config.hash)
+                cause = self._cause(LOOP, move.reason)
                 durations = self.state.durations(route.name, rollout.state.champion)
                 found.append(change_by_event(route, name, move.event, cause, durations))
         return sorted(filter(None, found), key=lambda change: change.rises)[:1]
@@ -133,11 +149,11 @@ class Controller:
             self._publish(decided)
         self.journal.write([change.entry for change in changes], self._tell)
 
-    async def _increase(self, route: RouteRuntime, now: float) -> None:
+    async def _increase(self, route: RouteRuntime) -> None:
         """Decides again once it has the lock, as a command or a load may have come first."""
         async with route.lock:
             if self.state.routes.get(route.name) is route:
-                for change in self._decide(route, now):
+                for change in self._decide(route):
                     if change.rises:
                         await self._apply_increase(change)
 
@@ -155,6 +171,11 @@ class Controller:
         self._tell(decisions)
         return True
 
+    def _cause(self, actor: str, reason: str) -> Cause:
+        """At the time at which the clock was last read."""
+        state = self.state
+        return Cause(actor, reason, state.served, state.config.hash, state.wall)
+
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
             change.route.update(change.route.config, change.record, change.evidence)
@@ -163,11 +184,12 @@ class Controller:
     def _update_waiting(self, route: RouteRuntime) -> None:
         """Find what each rollout waits for now, not only at the next tick."""
         for name in route.rollouts:
-            self._next_move(route, name, self.state.now)
+            self._next_move(route, name)
 
-    def _next_move(self, route: RouteRuntime, challenger: str, now: float) -> Move:
-        nowhere = home_down(route.record, challenger, self.state.is_up)
-        return route.rollouts[challenger].next_move(self.state.is_ready(challenger), nowhere, now)
+    def _next_move(self, route: RouteRuntime, challenger: str) -> Move:
+        state = self.state
+        nowhere = home_down(route.record, challenger, state.is_up)
+        return route.rollouts[challenger].next_move(state.is_ready(challenger), nowhere, state.served)
 
     def _publish(self, decided: float | None = None) -> None:
         """Send a snapshot of the state to the workers.
@@ -196,14 +218,14 @@ class Controller:
         if self.acknowledged is not None and not self.acknowledged.done():
             await asyncio.wait([self.acknowledged])
 
-    def _save_evidence(self, now: float) -> None:
+    def _save_evidence(self) -> None:
         """For the next start of the proxy."""
-        if now - self.evidence_saved_at < EVIDENCE_INTERVAL and now >= self.evidence_saved_at:
+        if self.state.served - self.evidence_saved_at < EVIDENCE_INTERVAL:
             return
-        self.evidence_saved_at = now
+        self.evidence_saved_at = self.state.served
         guarded = self._guarded_evidence()
         if guarded or not self.journal.ok:
-            self.journal.save_evidence(guarded)
+            self.journal.save_evidence(guarded, self.state.clock)
 
     def _guarded_evidence(self) -> dict[str, EvidenceBy]:
         return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
@@ -235,7 +257,7 @@ class Controller:
             return
         self._closed = True
         await self.idle()
-        await self.journal.close(self._guarded_evidence())
+        await self.journal.close(self._guarded_evidence(), self.state.clock)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
@@ -252,7 +274,7 @@ class Controller:
             for route in self.state.routes.values():
                 await locks.enter_async_context(route.lock)
             held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
-            cause = Cause(actor, "", now, loaded.hash)
+            cause = Cause(actor, "", self.read_clock(now), loaded.hash, now)
             reconciled, entries = reconcile(loaded.config, self.unclaimed | held, cause, self.state.durations)
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
@@ -271,7 +293,7 @@ class Controller:
         state = self.state
         state.config, state.config_ok = loaded, True
         state.last_reload_at, state.last_reload_error = now, ""
-        state.started, state.now = state.started or now, now
+        state.started = state.started or state.served
         self._forget_gone()
         before, state.routes, self.unclaimed = state.routes, {}, {}
         for config, record, evidence in reconciled:
@@ -297,7 +319,7 @@ class Controller:
     def refuse_config(self, error: str) -> None:
         """A reload failed: the configuration stays, and status has the error."""
         self.state.config_ok, self.state.last_reload_error = False, error
-        self.feed.publish(StatusChange(self.state.now, "config", None, error))
+        self.feed.publish(StatusChange(self.state.wall, "config", None, error))
 
     def endpoints_changed(self, down: Endpoints, now: float, seen_up: Endpoints | None = None) -> None:
         """`seen_up`: endpoints that passed a probe at least once."""
@@ -305,11 +327,12 @@ class Controller:
         state.seen_up = state.seen_up if seen_up is None else seen_up
         if down == state.down:
             return
+        served = self.read_clock(now)
         fell, rose = sorted(down - state.down), sorted(state.down - down)
         state.down = down
         for _, rollout in state.rollouts():
             for name, _ in rose:
-                rollout.restart_warm_up(name, now)
+                rollout.restart_warm_up(name, served)
         self._publish()
         changes = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
         changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
@@ -329,7 +352,8 @@ class Controller:
                     raise Refused(f"a rollout is {rollout.phase} on {name}; abort it, or let it end")
             wanted = self._parsed(weights)
             if wanted != {name: weight for name, weight in route.record.ledger.weights.items() if weight}:
-                cause = Cause(actor, "a new split", now, self.state.config.hash)
+                self.read_clock(now)
+                cause = self._cause(actor, "a new split")
                 if not await self._apply_increase(change_of_split(route, wanted, cause)):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
             return self.views.route(name)
@@ -359,14 +383,14 @@ class Controller:
         What raises exposure is refused while it cannot be written, or no endpoint is up. `challenger`: whose
         rollout, where there are several on the route.
         """
-        cause = Cause(actor, reason or f"{verb} by {actor}", now, self.state.config.hash)
+        self.read_clock(now)
+        cause = self._cause(actor, reason or f"{verb} by {actor}")
         view = await self._uncancelled(self._command(route, Event(verb), cause, challenger))
         await self.served()
         return view
 
     async def _command(self, name: str, event: Event, cause: Cause, challenger: str | None) -> RolloutView:
         async with self.state.route(name).lock:
-            self.state.now = cause.now
             route, rollout = self.state.route(name), self.state.rollout(name, challenger).state
             durations = self.state.durations(name, rollout.champion)
             try:
@@ -375,7 +399,7 @@ class Controller:
                 raise Refused(str(error)) from None
             if change is not None:
                 await self._apply_command(change)
-            return self.views.rollout(name, cause.now, rollout.challenger)
+            return self.views.rollout(name, cause.at, rollout.challenger)
 
     async def _apply_command(self, change: Change) -> None:
         if not change.rises:

@@ -9,6 +9,7 @@ from crossfade.config.model import Config
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
+from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.stats.counts import CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
@@ -35,11 +36,12 @@ def names_in(config: Config) -> Names:
 
 
 class ControllerState:
-    """Times are wall-clock seconds. `config` is set by the first load."""
+    """`clock`: of served time, as last read. `config` is set by the first load."""
 
     config: Loaded
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ServedClock) -> None:
+        self.clock = clock
         self.routes: dict[str, RouteRuntime] = {}  # in the order of the file
         self.totals = CountsTable()  # since the start; ledger versions are summed
         self.window = Window()
@@ -47,10 +49,19 @@ class ControllerState:
         self.down: Endpoints = frozenset()
         self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
         self.generation = 0
-        self.started = self.now = 0.0
+        self.started = 0.0  # served time
+        self.gap: Gap | None = None  # the latest gap in served time
         self.config_ok = False
         self.last_reload_at = 0.0
         self.last_reload_error = ""
+
+    @property
+    def served(self) -> float:
+        return self.clock.served
+
+    @property
+    def wall(self) -> float:
+        return self.clock.wall
 
     def route(self, name: str) -> RouteRuntime:
         found = self.routes.get(name)

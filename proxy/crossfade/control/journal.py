@@ -13,13 +13,22 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
-from crossfade.control.store import EvidenceBy, RouteRecord, Store, StoreError, batch_of, evidence_rows
+from crossfade.control.served_clock import ServedClock
+from crossfade.control.store import (
+    EvidenceBy,
+    RouteRecord,
+    Store,
+    StoreError,
+    batch_of,
+    clock_row,
+    evidence_rows,
+)
 from crossfade.control.views import Decision
 
 log = logging.getLogger("crossfade.journal")
@@ -135,16 +144,16 @@ class Journal:
                 del self.owed[:owed]
             return written
 
-    async def _attempt(self, write: Callable[[Any], None], what: object) -> bool:
+    async def _attempt(self, write: Callable[..., None], *what: object) -> bool:
         try:
-            await asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, what)
+            await asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, *what)
         except StoreError as error:
             self.ok, self.error = False, str(error)
         else:
             self.ok, self.error = True, ""
         return self.ok
 
-    def save_evidence(self, evidence: Mapping[str, EvidenceBy]) -> None:
+    def save_evidence(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
         """In the background and without a sync; skipped while a transaction is being written.
 
         After a failure this is also what writes the decisions that are owed, and finds that the store works again.
@@ -154,21 +163,21 @@ class Journal:
         if self.owed:
             self._background.spawn(self._write_owed())
         else:
-            self._background.spawn(self._write_evidence(evidence_rows(evidence)))
+            self._background.spawn(self._write_evidence(evidence_rows(evidence), clock))
 
-    async def _write_evidence(self, rows: list[tuple[bytes, str]]) -> None:
+    async def _write_evidence(self, rows: list[tuple[bytes, str]], clock: ServedClock) -> None:
         async with self._transaction:
-            await self._attempt(self.store.save_evidence, rows)
+            await self._attempt(self.store.save_evidence, rows, clock_row(clock))
 
     async def idle(self) -> None:
         """Returns when nothing is being written."""
         await self._background.idle()
 
-    async def close(self, evidence: Mapping[str, EvidenceBy]) -> None:
+    async def close(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
         """Try once more to write what is owed, and save the evidence."""
         await self.idle()
         if await self._write_owed():
-            await self._write_evidence(evidence_rows(evidence))
+            await self._write_evidence(evidence_rows(evidence), clock)
         else:
             log.error("%d decisions lost, the state cannot be written: %s", len(self.owed), self.error)
 

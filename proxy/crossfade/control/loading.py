@@ -61,7 +61,7 @@ def reconcile(
     reconciled, entries = [], []
     for route in config.routes:
         before, evidence = held.get(route.name, (None, {}))
-        record, planned_decisions = _plan_route(config, route, before, cause.now)
+        record, planned_decisions = _plan_route(config, route, before, cause)
         for planned in planned_decisions:
             evidence = _evidence_after(planned, before, evidence, durations)
             why = cause._replace(reason=planned.reason)
@@ -95,7 +95,7 @@ def _evidence_after(
 
 
 def _plan_route(
-    config: Config, route: RouteConfig, old: RouteRecord | None, now: float
+    config: Config, route: RouteConfig, old: RouteRecord | None, cause: Cause
 ) -> tuple[RouteRecord, list[PlannedDecision]]:
     """Rollouts that end, a split whose backends are gone, rollouts that begin, in this order.
 
@@ -124,7 +124,7 @@ def _plan_route(
         out.append(PlannedDecision(record, "end", "the rollout was taken out of the configuration", name))
     for rollout in route.rollout:
         if rollout.challenger not in kept:
-            out.append(_start(config, route, rollout, record, now, goes_on))
+            out.append(_start(config, route, rollout, record, cause, goes_on))
             record = out[-1].record
     if lost and not out:
         out.append(
@@ -195,7 +195,7 @@ def _start(
     route: RouteConfig,
     rollout: RolloutConfig,
     base: RouteRecord,
-    now: float,
+    cause: Cause,
     has_others: bool,
 ) -> PlannedDecision:
     """A first attempt from `base`. The challenger gets no traffic before it is up.
@@ -212,9 +212,10 @@ def _start(
         identity=_identity_of(plan, config),
         steps=plan.steps,
         watch=plan.watch,
-        started=now,
-        since=now,
-        patience_from=now,
+        started=cause.now,
+        since=cause.now,
+        patience_from=cause.now,
+        since_at=cause.at,
         content=_content_of(plan.challenger, config),
     )
     why = base.latched.get(state.content)

@@ -8,6 +8,7 @@ hashed and are migrated each time they are read. Migrations never import what la
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -102,7 +103,10 @@ def _tables_3_to_4(connection: sqlite3.Connection) -> None:
 
 
 def _tables_4_to_5(connection: sqlite3.Connection) -> None:
-    """`applied` is what the file last said of the route; of earlier formats only its split is known."""
+    """`applied` is what the file last said of the route; of earlier formats only its split is known.
+
+    Times of rollouts were wall times. They are served times from now on, and `since_at` is the wall time.
+    """
     connection.execute("ALTER TABLE route_state RENAME TO route_state_4")
     connection.execute(_ROUTE_STATE_5)
     connection.execute(
@@ -110,6 +114,9 @@ def _tables_4_to_5(connection: sqlite3.Connection) -> None:
         """'{"split":' || file_split || '}', rollouts, latched, NULL, evidence FROM route_state_4"""
     )
     connection.execute("DROP TABLE route_state_4")
+    for route, rollouts in connection.execute("SELECT route, rollouts FROM route_state").fetchall():
+        dated = {name: {**state, "since_at": state["since"]} for name, state in json.loads(rollouts).items()}
+        connection.execute("UPDATE route_state SET rollouts = ? WHERE route = ?", (json.dumps(dated), route))
 
 
 TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {3: _tables_3_to_4, 4: _tables_4_to_5}
@@ -191,7 +198,8 @@ def _title_3(check: _Check3, bound: str, limit: float) -> str:
 
 
 def _record_4_to_5(record: Record) -> Record:
-    return record
+    """Formats up to 4 decided by wall time."""
+    return {**record, "served": record["at"]}
 
 
 RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4, 4: _record_4_to_5}

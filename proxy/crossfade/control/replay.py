@@ -170,7 +170,7 @@ def _computed_pairs(decision: Decision) -> _Pairs:
     try:
         given, event, home = decode_inputs(evidence["given"]), Event(evidence["event"]), evidence["home"]
         said = evidence["verdicts"]
-        after = advance(given.state, event, decision.at, decision.reason)
+        after = advance(given.state, event, decision.served, decision.reason)
     except UNUSABLE as error:
         return {"inputs": ("", f"not usable: {error}")}
     state, begin, verdicts = given.state, decision.from_, evaluate(given)
@@ -184,7 +184,7 @@ def _computed_pairs(decision: Decision) -> _Pairs:
         "to": (decision.to, _position_after(begin, home, (state, after), given.other_phases)),
     }
     if decision.actor == LOOP:
-        move = choose_move(given, verdicts, decision.at)
+        move = choose_move(given, verdicts, decision.served)
         out["event"] = (str(event), str(move.event))
         out["reason"] = (decision.reason, move.reason)
     return out

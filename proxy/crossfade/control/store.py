@@ -22,6 +22,7 @@ from crossfade.control import migrations
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, Row
 from crossfade.control.migrations import FormatError
+from crossfade.control.served_clock import ServedClock
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
@@ -79,6 +80,10 @@ def batch_of(
         [row_of(record, evidence) for record, evidence in records],
         [(name,) for name in removed],
     )
+
+
+def clock_row(clock: ServedClock) -> tuple[str]:
+    return (text(SavedClock(clock.served, clock.wall)),)
 
 
 def evidence_rows(evidence: Mapping[str, EvidenceBy]) -> list[tuple[bytes, str]]:
@@ -148,18 +153,32 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
-    def save_evidence(self, rows: Sequence[tuple[bytes, str]]) -> None:
-        """Without a sync."""
+    def save_evidence(self, rows: Sequence[tuple[bytes, str]], clock: tuple[str]) -> None:
+        """With the clock, and without a sync."""
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self.connection:
                     self.connection.execute("BEGIN IMMEDIATE")
                     self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
+                    self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", clock)
             finally:
                 self.connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
+
+    def clock(self) -> ServedClock:
+        """As it was last written; new if no version that knows served time has written yet."""
+        try:
+            found = self.reader.execute("SELECT value FROM meta WHERE name = 'clock'").fetchone()
+            saved = [msgspec.json.decode(found[0], type=SavedClock)] if found else []
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the served time: {error}") from error
+        last = self.last()
+        if last is not None and last.served:
+            saved.append(SavedClock(last.served, last.at))
+        latest = max(saved, key=lambda clock: clock.served, default=SavedClock(0.0, 0.0))
+        return ServedClock(latest.served, latest.wall)
 
     def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
         try:
@@ -314,6 +333,13 @@ def upgraded_copy(connection: sqlite3.Connection, path: str, written: int) -> sq
         copy.close()
         raise
     return copy
+
+
+class SavedClock(msgspec.Struct):
+    """The clock of served time in `meta`. A decision has the same two times, so a commit does not write it."""
+
+    served: float
+    wall: float
 
 
 class HomeNames(msgspec.Struct):

@@ -15,6 +15,7 @@ from crossfade.control.refusal import UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam, WorkerStatus
+from crossfade.control.served_clock import MIN_GAP, Gap
 from crossfade.control.views import (
     BackendNumbers,
     BackendView,
@@ -53,7 +54,7 @@ class Views:
     def status(self, now: float) -> StatusView:
         return StatusView(
             version=VERSION,
-            uptime=max(now - self.state.started, 0.0),
+            uptime=self.state.served - self.state.started,
             generation=self.state.generation,
             config=self.config(),
             workers=self.seam.workers(),
@@ -61,6 +62,7 @@ class Views:
             rollouts=self.rollouts(now),
             backends=self.backends(),
             store_ok=self.store_ok,
+            gap=str(self.state.gap or ""),
         )
 
     def metrics(self, now: float) -> MetricsView:
@@ -107,7 +109,7 @@ class Views:
 
     def _numbers(self) -> _Numbers:
         state = self.state
-        return _Numbers(state.totals, state.window.table(state.now), state.window.seconds(state.now))
+        return _Numbers(state.totals, state.window.table(state.served), state.window.seconds(state.served))
 
     def backends(self) -> list[BackendView]:
         return [self.backend(name) for name in self.state.config.config.backends]
@@ -119,11 +121,11 @@ class Views:
         return _backend_view(name, config, self.state.down, self.seam.workers())
 
     def rollouts(self, now: float) -> list[RolloutView]:
-        return [_rollout_view(route, rollout, now) for route, rollout in self.state.rollouts()]
+        return [_rollout_view(route, rollout, now, self.state) for route, rollout in self.state.rollouts()]
 
     def rollout(self, route: str, now: float, challenger: str | None = None) -> RolloutView:
         """Raises Refused when there are several and no challenger is named."""
-        return _rollout_view(self.state.route(route), self.state.rollout(route, challenger), now)
+        return _rollout_view(self.state.route(route), self.state.rollout(route, challenger), now, self.state)
 
     async def why(self, route: str, challenger: str | None = None) -> WhyView:
         if not self.state.route(route).rollouts and challenger is None:
@@ -217,8 +219,11 @@ def _backend_view(
     return BackendView(name, endpoints, in_flight, config.version)
 
 
-def _rollout_view(route: RouteRuntime, rollout: RolloutRuntime, now: float) -> RolloutView:
+def _rollout_view(
+    route: RouteRuntime, rollout: RolloutRuntime, now: float, at: ControllerState
+) -> RolloutView:
     state = rollout.state
+    elapsed = at.served - state.since
     return RolloutView(
         route=route.name,
         strategy=state.strategy,
@@ -228,11 +233,19 @@ def _rollout_view(route: RouteRuntime, rollout: RolloutRuntime, now: float) -> R
         step=state.step,
         steps=[StepView(s.weight / WHOLE, s.hold, s.approval, s.mirror / WHOLE) for s in state.steps],
         weight=route.record.ledger.weights.get(state.challenger, 0) / WHOLE,
-        since=state.since,
-        elapsed=max(now - state.since, 0.0),
-        waiting_for=rollout.waiting_for,
+        since=state.since_at,
+        elapsed=elapsed,
+        waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         verdicts=_verdict_views(rollout),
     )
+
+
+def _uncounted_text(state: RolloutState, seconds: float, gap: Gap | None) -> str:
+    """Why a step or a watch lasts longer than by the wall clock. `seconds`: by which wall time since then is more."""
+    if not state.is_guarded or seconds <= MIN_GAP:
+        return ""
+    cause = f": {gap.cause}" if gap is not None and gap.seconds > 0 and gap.served >= state.since else ""
+    return f"; {duration(seconds)} did not count{cause}"
 
 
 def _verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:

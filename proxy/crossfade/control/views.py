@@ -101,7 +101,7 @@ class StepView(msgspec.Struct):
 
 
 class RolloutView(msgspec.Struct):
-    """`weight`: the challenger's fraction now. `since`: wall time at which the step began."""
+    """`weight`: the challenger's fraction now. `since`: wall time at which the step began; `elapsed`: seconds served since."""
 
     route: str
     strategy: str
@@ -121,7 +121,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
-    apply left out.
+    apply left out. `at`: wall time; `served`: the served time that the decision was made by (law 14).
     """
 
     id: int
@@ -138,10 +138,11 @@ class Decision(msgspec.Struct, omit_defaults=True):
     previous_hash: str
     hash: str
     format: int = 3  # of the state file that it was written to; records of format 3 do not name it
+    served: float = 0.0
 
 
 class StatusChange(msgspec.Struct):
-    """A change that is no decision. `what`: config, endpoints or store."""
+    """A change that is no decision. `what`: config, endpoints, store or clock."""
 
     at: float
     what: str
@@ -168,7 +169,10 @@ class ConfigView(msgspec.Struct):
 
 
 class StatusView(msgspec.Struct):
-    """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then."""
+    """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then.
+
+    `gap`: the latest time that did not count for holds (law 14), and why; "" if there was none since the start.
+    """
 
     version: str
     uptime: float
@@ -179,6 +183,7 @@ class StatusView(msgspec.Struct):
     rollouts: list[RolloutView]
     backends: list[BackendView]
     store_ok: bool
+    gap: str
 
 
 class SplitView(msgspec.Struct):

@@ -71,7 +71,7 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
 
 
 def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:
-    """The next move for these findings; `now`: wall time, seconds."""
+    """The next move for these findings; `now`: served time, seconds."""
     requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
     facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down)
     return next_move(given.plan, given.state, facts, now)

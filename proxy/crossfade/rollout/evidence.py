@@ -106,7 +106,7 @@ class Evidence(msgspec.Struct):
     limits: dict[str, Limit] = msgspec.field(default_factory=dict)  # by the check's title
     limits_from: int = 0
     firsts: dict[int, dict[str, FirstEvents]] = msgspec.field(default_factory=dict)
-    warm_until: float | None = None  # wall time; None before the challenger's first request
+    warm_until: float | None = None  # served time; None before the challenger's first request
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
 
@@ -121,7 +121,7 @@ class Evidence(msgspec.Struct):
         self.firsts.setdefault(step, {})
 
     def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
-        """Whether it is less than `warm_up` seconds since the challenger's first request; `now`: wall time."""
+        """Whether it is less than `warm_up` seconds since the challenger's first request; `now`: served time."""
         if self.warm_until is None:
             versions = {s.version for s in self.strata}
             if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):

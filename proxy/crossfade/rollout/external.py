@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """`at`: wall time of the query. `value`: None if the result is not one number; `trouble` then describes it."""
+    """`at`: served time of the query. `value`: None if the result is not one number; `trouble` then describes it."""
 
     at: float
     value: float | None
@@ -29,7 +29,7 @@ class Reading(msgspec.Struct, frozen=True):
 def evaluate_external(
     checks: Sequence[Check], readings: Mapping[str, Reading], since: float
 ) -> tuple[Finding, ...]:
-    """A finding for each check, in order; `readings` by query; `since`: wall time at which the step began."""
+    """A finding for each check, in order; `readings` by query; `since`: served time at which the step began."""
     return tuple(_evaluate_reading(check, readings.get(check.query or ""), since) for check in checks)
 
 

@@ -20,7 +20,7 @@ FUSE = "fuse"  # the check name of its finding
 
 
 class RecentOutcomes(msgspec.Struct):
-    """The latest outcomes of one backend by tick (wall time, outcomes), oldest first; True is an error."""
+    """The latest outcomes of one backend by tick (served time, outcomes), oldest first; True is an error."""
 
     ticks: list[tuple[float, list[bool]]] = msgspec.field(default_factory=list)
 

@@ -58,9 +58,9 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class RolloutState(msgspec.Struct, frozen=True):
-    """The state of one rollout; times are wall time in seconds.
+    """The state of one rollout; times are served time in seconds (law 14), except `since_at`, which is wall time.
 
-    `since`: when the step (or the phase) began. `patience_from`: when max_step_time began; a resume restarts it.
+    `since`: when the step (or the phase) began; `since_at`: the same moment, only for display. `patience_from`: when max_step_time began; a resume restarts it.
     `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
     `content`: identifies the challenger, independently of its plan. `no_way_back`: its last event says so.
     """
@@ -84,6 +84,7 @@ class RolloutState(msgspec.Struct, frozen=True):
     reason: str = ""
     content: str = ""
     no_way_back: bool = False
+    since_at: float = 0.0
 
     @property
     def is_running(self) -> bool:
