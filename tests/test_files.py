@@ -39,7 +39,9 @@ def irregular(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_what_is_not_a_regular_file_is_refused(irregular: str) -> None:
-    with pytest.raises(OSError, match=r"not a regular file|No such device or address"):  # the latter: a socket
+    with pytest.raises(
+        OSError, match=r"not a regular file|No such device or address"
+    ):  # the latter: a socket
         read_regular(irregular, 100)
 
 

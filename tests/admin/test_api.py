@@ -96,6 +96,23 @@ async def test_split_is_in_all_workers_when_it_answers(site: Site) -> None:
     assert (await site.actors())[-1] == "api:anna"
 
 
+DOWN = frozenset({("v2", "127.0.0.1:9002"), ("v4", "127.0.0.1:9004")})
+
+
+async def test_traffic_goes_to_a_backend_that_is_down_only_with_force(site: Site) -> None:
+    site.harness.controller.endpoints_changed(DOWN, site.harness.now)
+    abort, split = "/api/v1/rollouts/churn/abort", "/api/v1/routes/churn/split"
+    refused = await site.ask("POST", abort, 409)
+    assert refused["type"] == "urn:crossfade:problem:refused"
+    assert refused["detail"].startswith("no endpoint of v2 is up; with --force")
+    assert (await site.ask("POST", f"{abort}?force=yes", 422))["detail"] == "force must be true or false."
+    await site.ask("POST", f"{abort}?force=true")
+    assert "no endpoint of v4 is up" in (await site.ask("PUT", split, 409, json={"v4": 1}))["detail"]
+    await site.ask("PUT", f"{split}?force=true", json={"v4": 1})
+    decisions = (await site.get("/api/v1/decisions"))["decisions"]
+    assert [d["forced"] for d in decisions[-2:]] == ["no endpoint of v2 is up", "no endpoint of v4 is up"]
+
+
 async def test_split_is_refused_while_a_rollout_runs(site: Site) -> None:
     refused = await site.ask("PUT", "/api/v1/routes/churn/split", 409, json={"v2": 1})
     assert refused["type"] == "urn:crossfade:problem:refused"

@@ -60,6 +60,18 @@ async def test_each_verb_changes_the_phase_of_the_rollout(site: Site, shell: She
         assert site.harness.rollout.phase == phase
 
 
+async def test_force_sends_traffic_to_a_backend_that_is_down(site: Site, shell: Shell) -> None:
+    site.harness.controller.endpoints_changed(frozenset({("v2", "127.0.0.1:9002")}), site.harness.now)
+    refused = await shell.run_with_admin("abort", "churn")
+    assert (refused.code, "no endpoint of v2 is up; with --force" in refused.err) == (1, True)
+    assert (await shell.run_with_admin("abort", "churn", "--force")).code == 0
+    assert site.harness.rollout.phase == "aborted"
+    assert "Forced, although no endpoint of v2 is up." in (await shell.run_with_admin("why", "churn")).out
+    assert (await shell.run_with_admin("split", "churn", "v4=1")).code == 0
+    assert (await shell.run_with_admin("split", "churn", "v2=1")).code == 1
+    assert (await shell.run_with_admin("split", "churn", "v2=1", "--force")).code == 0
+
+
 async def test_the_challenger_option_selects_the_rollout(site: Site, shell: Shell) -> None:
     assert (await shell.run_with_admin("pause", "churn", "--challenger", "v3")).code == 0
     assert site.harness.rollout.phase == "paused"

@@ -11,7 +11,7 @@ from crossfade.control.views import Verb
 from crossfade.rollout.machine import TABLE, Event, Phase
 from tests.ledgers import backend_of
 
-from .harness import CANARY, Harness
+from .harness import CANARY, HEAD, Harness
 
 DOWN = frozenset({("v3", "127.0.0.1:9003")})
 
@@ -100,11 +100,70 @@ async def test_promote_and_resume_are_refused_while_the_challenger_is_down(verb)
     await harness.load(approval)
     await harness.run(20)
     harness.controller.endpoints_changed(DOWN, harness.now)
-    with pytest.raises(Refused, match="v3 has no endpoint that is up"):
+    with pytest.raises(Refused, match="no endpoint of v3 is up; with --force"):
         await harness.controller.command("churn", verb, "api:kim", harness.now)
     assert (harness.rollout.phase, harness.weights) == ("paused", ON_STEP)
     await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
     assert harness.weights == AT_HOME
+
+
+CHAMPION_DOWN = frozenset({("v2", "127.0.0.1:9002")})
+NO_CHAMPION = "no endpoint of v2 is up"
+
+
+@pytest.mark.parametrize(
+    ("phase", "verb", "leads_to"),
+    [
+        (Phase.PROGRESSING, Verb.ABORT, "aborted"),
+        (Phase.PROMOTED, Verb.ROLLBACK, "rolled_back"),
+        (Phase.PROMOTED, Verb.ABORT, "rolled_back"),
+    ],
+)
+async def test_traffic_goes_back_to_a_champion_that_is_down_only_by_force(phase, verb, leads_to):
+    harness = await harness_in(phase)
+    before, made = harness.weights, len(await harness.actions())
+    harness.controller.endpoints_changed(CHAMPION_DOWN, harness.now)
+    with pytest.raises(Refused, match=f"{NO_CHAMPION}; with --force"):
+        await harness.controller.command("churn", verb, "api:kim", harness.now)
+    assert (harness.rollout.phase, harness.weights, len(await harness.actions())) == (phase, before, made)
+    await harness.controller.command("churn", verb, "api:kim", harness.now, force=True)
+    assert (harness.rollout.phase, harness.weights) == (leads_to, AT_HOME)
+    assert (await harness.decisions())[-1].forced == NO_CHAMPION
+
+
+async def test_a_verb_that_moves_nobody_needs_no_force():
+    harness = await harness_in(Phase.PROGRESSING)
+    harness.controller.endpoints_changed(CHAMPION_DOWN | DOWN, harness.now)
+    await harness.controller.command("churn", Verb.PAUSE, "api:kim", harness.now)
+    await harness.controller.command("churn", Verb.RESUME, "api:kim", harness.now, force=True)
+    assert (harness.weights, (await harness.decisions())[-1].forced) == (ON_STEP, "")
+
+
+async def test_a_promote_asks_for_a_share_of_the_endpoints_and_can_be_forced():
+    harness = Harness()
+    three = "[http://127.0.0.1:9003, http://127.0.0.1:9013, http://127.0.0.1:9023]"
+    await harness.load(head=HEAD.replace("[http://127.0.0.1:9003]", three))
+    await harness.run(3)
+    harness.controller.endpoints_changed(DOWN | {("v3", "127.0.0.1:9013")}, harness.now)
+    fault = "only 33.3% of the endpoints of v3 are up, which is less than its min_up"
+    with pytest.raises(Refused, match=fault):
+        await harness.controller.command("churn", Verb.PROMOTE, "api:kim", harness.now)
+    await harness.controller.command("churn", Verb.PROMOTE, "api:kim", harness.now, force=True)
+    assert (harness.weights, (await harness.decisions())[-1].forced) == (IN_CHARGE, fault)
+
+
+async def test_a_split_gives_a_backend_that_is_down_more_only_by_force():
+    harness = Harness()
+    await harness.load(PLAIN)
+    set_split, now = harness.controller.set_split, harness.now
+    await set_split("churn", {"v2": 3, "v3": 1}, "api:kim", now)
+    harness.controller.endpoints_changed(DOWN, now)
+    with pytest.raises(Refused, match="no endpoint of v3 is up; with --force"):
+        await set_split("churn", {"v2": 1, "v3": 1}, "api:kim", now)
+    await set_split("churn", {"v2": 9, "v3": 1}, "api:kim", now)  # less is always possible
+    await set_split("churn", {"v2": 1, "v3": 1}, "api:kim", now, force=True)
+    forced = [d.forced for d in await harness.decisions() if d.action == "split"]
+    assert (harness.weights, forced) == ({"v2": 5000, "v3": 5000}, ["", "", "no endpoint of v3 is up"])
 
 
 async def test_unknown_names_are_refused():

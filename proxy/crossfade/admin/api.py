@@ -134,7 +134,8 @@ class AdminApi:
     async def set_split(self, request: web.Request) -> web.Response:
         weights = await _body_of(request, dict[str, float])
         route = request.match_info["route"]
-        return _json_response(await self.controller.set_split(route, weights, actor_of(request), time.time()))
+        force, actor = _force_in(request), actor_of(request)
+        return _json_response(await self.controller.set_split(route, weights, actor, time.time(), force))
 
     async def backends(self, request: web.Request) -> web.Response:
         return _json_response({"backends": self.views.backends()})
@@ -156,9 +157,9 @@ class AdminApi:
         if len(reason) > openapi.MAX_REASON:
             raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
-        actor, challenger = actor_of(request), _challenger_in(request)
+        actor, challenger, force = actor_of(request), _challenger_in(request), _force_in(request)
         return _json_response(
-            await self.controller.command(route, verb, actor, time.time(), reason, challenger)
+            await self.controller.command(route, verb, actor, time.time(), reason, challenger, force)
         )
 
     async def why(self, request: web.Request) -> web.Response:
@@ -226,6 +227,14 @@ async def _body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
 def _challenger_in(request: web.Request) -> str | None:
     """Names the rollout where a route has several."""
     return request.query.get("challenger")
+
+
+def _force_in(request: web.Request) -> bool:
+    """Whether traffic may go to a backend that is down."""
+    given = request.query.get("force", "false")
+    if given not in ("true", "false"):
+        raise Invalid("force must be true or false.")
+    return given == "true"
 
 
 def _number_in(request: web.Request, name: str, default: int, allowed: range) -> int:

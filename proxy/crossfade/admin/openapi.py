@@ -114,6 +114,9 @@ ROUTE = in_path("route")
 CHALLENGER = in_query("challenger", "string") | {
     "description": "names the rollout; required where the route has several"
 }
+FORCE = in_query("force", "boolean", default=False) | {
+    "description": "true: also if a backend that gets more traffic is down; without it the answer is then 409"
+}
 LAST_EVENT = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "integer"}}
 VERB = in_path("verb", [verb.value for verb in views.Verb])
 
@@ -133,6 +136,7 @@ PATHS: dict[str, Any] = {
             "Set the split; the response comes when all workers serve by it",
             ref("RouteView"),
             ROUTE,
+            FORCE,
             body=WEIGHTS,
         )
     },
@@ -149,6 +153,7 @@ PATHS: dict[str, Any] = {
             ROUTE,
             VERB,
             CHALLENGER,
+            FORCE,
             body=REASON,
         )
     },

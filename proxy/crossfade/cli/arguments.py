@@ -98,18 +98,26 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     split.add_argument(
         "weights", metavar="BACKEND=WEIGHT", nargs="+", help="such as v2=95%% v3=5%%, or v2=19 v3=1"
     )
+    _add_force(split)
     for verb, about in _VERBS.items():
         command = add(commands, verb, remote.command, about, admin)
         command.set_defaults(verb=verb)
         command.add_argument("route", metavar="ROUTE")
         _add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
+        _add_force(command)
     why = add(
         commands, "why", remote.why, "show the last decision on a route, and what would change it", admin
     )
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
     add(commands, "reload", remote.reload, "read the configuration file again", admin)
+
+
+def _add_force(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--force", action="store_true", help="also if a backend that gets more traffic is down"
+    )
 
 
 def _add_challenger(command: argparse.ArgumentParser) -> None:

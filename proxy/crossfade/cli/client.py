@@ -39,8 +39,8 @@ class AdminClient:
     def get(self, *path: str, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
         return self.call("GET", path, query=query)
 
-    def put(self, *path: str, body: object) -> Any:
-        return self.call("PUT", path, body)
+    def put(self, *path: str, body: object, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
+        return self.call("PUT", path, body, query)
 
     def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
         return self.call("POST", path, body, query)

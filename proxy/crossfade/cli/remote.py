@@ -31,7 +31,9 @@ def split(arguments: Namespace) -> int:
 
     admin, weights = _client(arguments), _weights_of(arguments.weights)
     try:
-        answer = admin.put("routes", arguments.route, "split", body=weights)
+        answer = admin.put(
+            "routes", arguments.route, "split", body=weights, query={"force": _force_of(arguments)}
+        )
     except CommandFailed as failed:
         if failed.code == INVALID:
             _require_backends(admin, weights)
@@ -55,9 +57,13 @@ def command(arguments: Namespace) -> int:
     from crossfade.cli.show import show_rollout
 
     body = {"reason": arguments.reason} if arguments.reason else None
-    query = {"challenger": arguments.challenger}
+    query = {"challenger": arguments.challenger, "force": _force_of(arguments)}
     answer = _client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
     return _finish(arguments, answer, show_rollout)
+
+
+def _force_of(arguments: Namespace) -> str | None:
+    return "true" if arguments.force else None
 
 
 def reload(arguments: Namespace) -> int:

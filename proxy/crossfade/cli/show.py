@@ -113,6 +113,8 @@ def show_why(why: Value) -> None:
         at = datetime.fromtimestamp(decision["at"]).astimezone().isoformat(" ", "seconds")
         print_text(f"Decision {decision['id']}, {at}: {decision['action']} by {decision['actor']}")
         print_text(decision["reason"])
+        if decision.get("forced"):
+            print_text(f"Forced, although {decision['forced']}.")
     print_table(Table("Verdicts", _VERDICTS, [_verdict_row(verdict) for verdict in why["verdicts"]]))
     if why["would_change"]:
         print_text("\nWhat would change it")

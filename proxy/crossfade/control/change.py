@@ -6,7 +6,7 @@ applied (law 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,7 +22,6 @@ from crossfade.rollout.inputs import encode_inputs
 from crossfade.rollout.machine import (
     Event,
     NotAllowedError,
-    Phase,
     RolloutState,
     action_of,
     active_step,
@@ -168,25 +167,6 @@ def split_after(
     if entered is not None and entered == active_step(before):
         return None
     return split_for_step(split, after.champion, after.challenger, exposure(after))
-
-
-def growing(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
-    """Backends whose weight is larger after than before."""
-    return sorted(name for name, weight in after.items() if weight > before.get(name, 0))
-
-
-def home_down(record: RouteRecord, challenger: str, is_up: Callable[[str], bool]) -> tuple[str, ...]:
-    """The backends that would get traffic if this rollout ended now, and that are down."""
-    state, home = record.rollouts[challenger], record.home
-    if home is None or not state.is_guarded:
-        return ()
-    down = [name for name in {state.champion, *home.backends} if not is_up(name)]
-    if not down:  # as usual; what follows takes longer
-        return ()
-    ended = replace(state, phase=Phase.ABORTED)
-    split = record.ledger.weights
-    after = split_after(split, home.weights, (state, ended), record.other_phases(challenger)) or split
-    return tuple(name for name in growing(split, after) if name in down)
 
 
 def _has_no_others(split: Mapping[str, int], others: Iterable[str]) -> bool:

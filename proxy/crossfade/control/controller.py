@@ -21,10 +21,11 @@ from crossfade.config import split
 from crossfade.config.load import Loaded
 from crossfade.config.problem import BadValue
 from crossfade.control.background import Background
-from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split, home_down
+from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.journal import Journal
 from crossfade.control.loading import ReconciledRoute, reconcile
+from crossfade.control.receivers import allowed, home_down
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
@@ -188,7 +189,7 @@ class Controller:
 
     def _next_move(self, route: RouteRuntime, challenger: str) -> Move:
         state = self.state
-        nowhere = home_down(route.record, challenger, state.is_up)
+        nowhere = home_down(state, route.record, challenger)
         return route.rollouts[challenger].next_move(state.is_ready(challenger), nowhere, state.served)
 
     def _publish(self, decided: float | None = None) -> None:
@@ -338,13 +339,20 @@ class Controller:
         changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
         self.feed.publish(StatusChange(now, "endpoints", None, "; ".join(changes)))
 
-    async def set_split(self, route: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
-        """Plain weights in any unit. Returns when every worker has the new ledger."""
-        view = await self._uncancelled(self._set_split(route, weights, actor, now))
+    async def set_split(
+        self, route: str, weights: Mapping[str, float], actor: str, now: float, force: bool = False
+    ) -> RouteView:
+        """Plain weights in any unit. Returns when every worker has the new ledger.
+
+        `force`: also to a backend that is down (law 15).
+        """
+        view = await self._uncancelled(self._set_split(route, weights, actor, now, force))
         await self.served()
         return view
 
-    async def _set_split(self, name: str, weights: Mapping[str, float], actor: str, now: float) -> RouteView:
+    async def _set_split(
+        self, name: str, weights: Mapping[str, float], actor: str, now: float, force: bool
+    ) -> RouteView:
         async with self.state.route(name).lock:
             route = self.state.route(name)  # again: a load may have come first
             for rollout in route.record.rollouts.values():
@@ -354,7 +362,8 @@ class Controller:
             if wanted != {name: weight for name, weight in route.record.ledger.weights.items() if weight}:
                 self.read_clock(now)
                 cause = self._cause(actor, "a new split")
-                if not await self._apply_increase(change_of_split(route, wanted, cause)):
+                change = allowed(self.state, change_of_split(route, wanted, cause), force)
+                if not await self._apply_increase(change):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
             return self.views.route(name)
 
@@ -377,19 +386,22 @@ class Controller:
         now: float,
         reason: str = "",
         challenger: str | None = None,
+        force: bool = False,
     ) -> RolloutView:
         """An operator's verb. Returns when every worker serves from what follows.
 
-        What raises exposure is refused while it cannot be written, or no endpoint is up. `challenger`: whose
-        rollout, where there are several on the route.
+        What raises exposure is refused while it cannot be written. What sends traffic to a backend that is down is
+        refused without `force` (law 15). `challenger`: whose rollout, where there are several on the route.
         """
         self.read_clock(now)
         cause = self._cause(actor, reason or f"{verb} by {actor}")
-        view = await self._uncancelled(self._command(route, Event(verb), cause, challenger))
+        view = await self._uncancelled(self._command(route, Event(verb), cause, challenger, force))
         await self.served()
         return view
 
-    async def _command(self, name: str, event: Event, cause: Cause, challenger: str | None) -> RolloutView:
+    async def _command(
+        self, name: str, event: Event, cause: Cause, challenger: str | None, force: bool
+    ) -> RolloutView:
         async with self.state.route(name).lock:
             route, rollout = self.state.route(name), self.state.rollout(name, challenger).state
             durations = self.state.durations(name, rollout.champion)
@@ -398,13 +410,11 @@ class Controller:
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:
-                await self._apply_command(change)
+                await self._apply_command(allowed(self.state, change, force))
             return self.views.rollout(name, cause.at, rollout.challenger)
 
     async def _apply_command(self, change: Change) -> None:
         if not change.rises:
             self._apply_decrease([change])
-        elif not self.state.is_ready(change.challenger):
-            raise Refused(f"{change.challenger} has no endpoint that is up")
         elif not await self._apply_increase(change):
             raise Refused(f"exposure does not rise while the state cannot be written: {self.journal.error}")

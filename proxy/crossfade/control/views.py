@@ -121,7 +121,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
-    apply left out. `at`: wall time; `served`: the served time that the decision was made by (law 14).
+    apply left out. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
+    backends were down for it when an operator forced it.
     """
 
     id: int
@@ -139,6 +140,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     hash: str
     format: int = 3  # of the state file that it was written to; records of format 3 do not name it
     served: float = 0.0
+    forced: str = ""
 
 
 class StatusChange(msgspec.Struct):

@@ -1,0 +1,65 @@
+"""The backends that get more traffic by a change, and which of them are down.
+
+Rule (law 15): nobody is sent to a backend that is down, in either direction, unless an operator forces it. A rise needs
+`min_up` of the challenger's endpoints. All other backends need one endpoint: traffic that goes back leaves something worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from crossfade.control.change import Change, split_after
+from crossfade.control.controller_state import ControllerState
+from crossfade.control.refusal import Refused
+from crossfade.control.store import RouteRecord
+from crossfade.rollout.machine import Phase
+from crossfade.rollout.verdict import percent
+
+
+def growing(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """Backends whose weight is larger after than before."""
+    return sorted(name for name, weight in after.items() if weight > before.get(name, 0))
+
+
+def home_down(state: ControllerState, record: RouteRecord, challenger: str) -> tuple[str, ...]:
+    """The backends that would get traffic if this challenger's rollout ended now, and that are down."""
+    rollout, home = record.rollouts[challenger], record.home
+    if home is None or not rollout.is_guarded:
+        return ()
+    down = [name for name in {rollout.champion, *home.backends} if not state.is_up(name)]
+    if not down:  # as usual; what follows takes longer
+        return ()
+    ended = replace(rollout, phase=Phase.ABORTED)
+    split = record.ledger.weights
+    after = split_after(split, home.weights, (rollout, ended), record.other_phases(challenger)) or split
+    return tuple(name for name in growing(split, after) if name in down)
+
+
+def allowed(state: ControllerState, change: Change, force: bool) -> Change:
+    """An operator's change. Raises Refused if a backend is down for it and `force` is not given; the decision keeps what was forced."""
+    down = _down_for(state, change)
+    if down and not force:
+        raise Refused(f"{down}; with --force (in the API: ?force=true) it is done all the same")
+    return change._replace(draft=replace(change.draft, forced=down))
+
+
+def _down_for(state: ControllerState, change: Change) -> str:
+    """Which backends would get more traffic by this change and are down for it; empty if there is none."""
+    challenger = change.challenger
+    names = set(growing(change.route.record.ledger.weights, change.record.ledger.weights))
+    if change.rises and challenger:
+        names.add(challenger)  # of copies it may get more too
+    faults = [
+        _fault_of(state, name)
+        for name in sorted(names)
+        if not (state.is_ready(name) if name == challenger else state.is_up(name))
+    ]
+    return "; ".join(faults)
+
+
+def _fault_of(state: ControllerState, name: str) -> str:
+    if not state.is_up(name):
+        return f"no endpoint of {name} is up"
+    return f"only {percent(state.up_share(name))} of the endpoints of {name} are up, which is less than its min_up"
