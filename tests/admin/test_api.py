@@ -52,7 +52,14 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
     await site.harness.run(2)
     rollout = await site.get("/api/v1/rollouts/churn")
     assert (rollout["phase"], rollout["step"], rollout["weight"]) == ("progressing", 0, 0.05)
-    assert rollout["steps"][1] == {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0}
+    assert rollout["steps"][1] == {
+        "weight": 0.5,
+        "hold": 10.0,
+        "approval": False,
+        "mirror": 0.0,
+        "approval_within": None,
+        "approval_then": "pause",
+    }
     assert {
         "check",
         "verdict",

@@ -15,6 +15,7 @@ from crossfade.config.load import without_repeats
 from crossfade.config.model import (
     AccessLogConfig,
     AdminConfig,
+    ApprovalConfig,
     BackendConfig,
     BackendTlsConfig,
     Config,
@@ -246,6 +247,38 @@ def test_a_rollout_has_defaults():
     assert (found.steps, found.checks, found.min_requests, found.max_step_time) == ((), (), 100, None)
     assert (found.on_undecided, found.watch, found.alpha) == ("pause", 0.0, 0.01)
     assert found.fuse == FuseConfig(consecutive_errors=10, error_share=0.5, of_last=20)
+
+
+@pytest.mark.parametrize(
+    ("written", "approval"),
+    [
+        ("true", True),
+        ("false", False),
+        ('"${ASK:-true}"', True),
+        ("{within: 3d, then: abort}", ApprovalConfig(within=3 * 86_400.0, then="abort")),
+        ("{within: 90m}", ApprovalConfig(within=5400.0, then="pause")),
+    ],
+)
+def test_an_approval_is_a_flag_or_has_a_limit(written, approval):
+    steps = rollout(steps=f"[{{weight: 5%, approval: {written}}}, {{weight: 50%}}]")
+    assert route(steps).rollout[0].steps[0].approval == approval
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{then: abort}", "within"),
+        ("{within: 0s}", "must be more than 0"),
+        ("{within: 3d, then: promote}", "promote"),
+        ("{within: 3d, them: abort}", "them"),
+        ("maybe", "must be true or false"),
+    ],
+)
+def test_an_approval_that_cannot_be_read_is_named(written, message):
+    with pytest.raises(ConfigError) as refused:
+        route(rollout(steps=f"[{{weight: 5%, approval: {written}}}, {{weight: 50%}}]"))
+    assert message in str(refused.value)
+    assert "approval" in str(refused.value)
 
 
 def test_a_rollout_with_all_keys_is_read():

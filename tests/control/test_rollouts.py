@@ -202,6 +202,35 @@ async def test_exposure_waits_for_a_challenger_that_is_up():
     assert harness.rollout.step == 1
 
 
+@pytest.mark.parametrize(
+    ("then", "phase", "weight"), [("abort", "aborted", 0.0), ("advance", "progressing", 0.5)]
+)
+async def test_an_approval_with_a_limit_ends_by_itself(then, phase, weight):
+    limit = f"approval: {{within: 1h, then: {then}}}"
+    harness = Harness()
+    await harness.load(CANARY.replace("weight: 5%, hold: 10s", f"weight: 5%, hold: 10s, {limit}"))
+    await harness.run(12)
+    asked = f"an approval: resume, promote or abort; without one it will {then} in "
+    assert harness.rollout.waiting_for.startswith(asked)
+    await harness.tick(400, seconds=3590)
+    assert (harness.rollout.phase, harness.rollout.weight) == ("paused", 0.05)
+    await harness.tick(400, seconds=10)
+    assert (harness.rollout.phase, harness.rollout.weight) == (phase, weight)
+    last = (await harness.views.why("churn")).decision
+    assert last is not None
+    assert last.reason.startswith("nobody approved within 1h")
+
+
+async def test_max_step_time_limits_the_wait_for_a_challenger_that_never_comes_up():
+    probed = HEAD.replace("9003], health: false", "9003], health: {path: /health}")
+    harness = Harness()
+    await harness.load(CANARY.replace("watch: 60s", "on_undecided: abort"), probed)
+    await harness.tick(seconds=119)
+    assert harness.rollout.phase == "progressing"
+    await harness.tick(seconds=1)
+    assert (harness.rollout.phase, await harness.actions()) == ("aborted", ["start", "abort"])
+
+
 async def test_a_step_with_approval_waits_for_resume():
     harness = Harness()
     await harness.load(CANARY.replace("weight: 5%, hold: 10s", "weight: 5%, hold: 10s, approval: true"))

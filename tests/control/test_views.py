@@ -91,8 +91,22 @@ async def test_a_rollout():
     harness = await served()
     view = shown(harness.views.rollout("churn", harness.now))
     assert view["steps"] == [
-        {"weight": 0.05, "hold": 10.0, "approval": False, "mirror": 0.0},
-        {"weight": 0.5, "hold": 10.0, "approval": False, "mirror": 0.0},
+        {
+            "weight": 0.05,
+            "hold": 10.0,
+            "approval": False,
+            "mirror": 0.0,
+            "approval_within": None,
+            "approval_then": "pause",
+        },
+        {
+            "weight": 0.5,
+            "hold": 10.0,
+            "approval": False,
+            "mirror": 0.0,
+            "approval_within": None,
+            "approval_then": "pause",
+        },
     ]
     assert (view["strategy"], view["phase"], view["step"], view["weight"]) == (
         "canary",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import strategies as st
@@ -31,6 +32,10 @@ OPERATOR = {Event.RESUME, Event.PROMOTE}
 PASSES = {Event.BEGIN, Event.PASS, Event.STEP_TIMEOUT}
 
 
+def limited(then: Literal["abort", "advance", "pause"] = "advance", weight: int = 5000) -> Step:
+    return Step(weight, 60.0, approval=True, approval_within=9.0, approval_then=then)
+
+
 def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
     made = RolloutState(
         route="r",
@@ -53,6 +58,8 @@ def state(phase: Phase = Phase.PROGRESSING, **changes) -> RolloutState:
 @pytest.mark.parametrize(("phase", "event"), list(product(Phase, Event)))
 def test_each_pair_leads_to_a_target_of_the_table_or_is_refused(phase, event):
     before = state(phase, begun=event is not Event.BEGIN, no_way_back=event is Event.WAY_BACK)
+    if event is Event.APPROVAL_TIMEOUT:
+        before = replace(before, steps=(limited(),), awaits_approval=phase is Phase.PAUSED)
     transition = TABLE.get((phase, event))
     if transition is None:
         with pytest.raises(NotAllowedError, match=f"{phase} does not accept {event}"):
@@ -67,7 +74,9 @@ def test_every_target_of_the_table_is_reached():
         for phase, step, begun, waits in product(Phase, (0, 1), (False, True), (False, True))
     ]
     starts += [replace(s, no_way_back=True) for s in starts]
-    starts += [replace(s, steps=(Step(100, 60.0), Step(5000, 60.0))) for s in starts]
+    plans = [(Step(100, 60.0), Step(5000, 60.0))]
+    plans += [(limited(then, 100), limited(then)) for then in ("advance", "pause")]
+    starts += [replace(s, steps=steps) for s in starts for steps in plans]
     reached: dict[tuple[Phase, Event], set[Phase]] = {}
     for start, event in product(starts, Event):
         try:
@@ -89,6 +98,42 @@ def test_steps_advance_to_the_promote_and_the_watch_ends():
     assert (now.phase, now.watch_until, exposure(now), active_step(now)) == (Phase.PROMOTED, 450.0, WHOLE, 2)
     now = advance(now, Event.WATCH_ENDED, 460.0)
     assert (now.phase, now.watch_until, exposure(now)) == (Phase.PROMOTED, None, WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("then", "phase", "step", "word"),
+    [
+        ("advance", Phase.PROGRESSING, 1, "advance"),
+        ("pause", Phase.PAUSED, 0, "approval_timeout"),
+    ],
+)
+def test_after_the_limit_of_an_approval_the_step_s_then_follows(then, phase, step, word):
+    asked = advance(state(steps=(limited(then, 100), limited(then))), Event.PASS, 70.0)
+    assert (asked.awaits_approval, asked.asked_at) == (True, 70.0)
+    after = advance(asked, Event.APPROVAL_TIMEOUT, 79.0)
+    assert (after.phase, after.step, after.awaits_approval) == (phase, step, False)
+    assert action_of(Event.APPROVAL_TIMEOUT, asked, after) == word
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        state(Phase.PAUSED, steps=(limited(),)),
+        state(Phase.PAUSED, steps=(limited("abort"),), awaits_approval=True),
+        state(Phase.PAUSED, steps=(Step(100, 60.0, approval=True),), awaits_approval=True),
+    ],
+)
+def test_no_other_wait_ends_by_the_limit_of_an_approval(asked):
+    with pytest.raises(NotAllowedError, match="no approval that ends by time"):
+        advance(asked, Event.APPROVAL_TIMEOUT, 1.0)
+
+
+def test_a_resume_after_then_pause_asks_for_the_approval_again():
+    asked = advance(state(steps=(limited("pause"),)), Event.PASS, 70.0)
+    resumed = advance(advance(asked, Event.APPROVAL_TIMEOUT, 79.0), Event.RESUME, 90.0)
+    assert (resumed.phase, resumed.step) == (Phase.PROGRESSING, 0)
+    again = advance(resumed, Event.PASS, 91.0)
+    assert (again.phase, again.awaits_approval, again.asked_at) == (Phase.PAUSED, True, 91.0)
 
 
 def test_resume_keeps_the_step_and_restarts_max_step_time():
@@ -157,18 +202,25 @@ def test_action_of_names_each_transition_as_in_the_glossary(before, event, word)
     assert action_of(event, before, advance(before, event, 1.0)) == word
 
 
+def _may_advance(before: RolloutState, event: Event) -> bool:
+    """Whether the operator wrote that the step advances without an approval."""
+    return event is Event.APPROVAL_TIMEOUT and before.steps[before.step].approval_then == "advance"
+
+
 class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
     """Law 5: only a PASS, the operator's file (BEGIN, STEP_TIMEOUT) or an operator's command does."""
 
     @initialize(
         weights=st.lists(st.integers(0, WHOLE), min_size=1, max_size=5, unique=True).map(sorted),
         mirrors=st.lists(st.integers(1, WHOLE), max_size=2, unique=True).map(sorted),
-        approvals=st.lists(st.booleans(), min_size=5, max_size=5),
+        approvals=st.lists(st.sampled_from([None, "", "pause", "advance"]), min_size=5, max_size=5),
         watch=st.sampled_from([0.0, 60.0]),
     )
     def start(self, weights, mirrors, approvals, watch):
         copies = [Step(0, 1.0, mirror=share) for share in mirrors]
-        steps = (*copies, *(Step(w, 1.0, a) for w, a in zip(weights, approvals, strict=False)))
+        asked = {None: Step(0, 1.0), "": Step(0, 1.0, approval=True)}
+        asked |= {then: limited(then) for then in ("pause", "advance")}
+        steps = (*copies, *(replace(asked[a], weight=w) for w, a in zip(weights, approvals, strict=False)))
         self.state = state(steps=steps, begun=False, watch=watch)
         self.now = 0.0
         self.latched = False
@@ -183,7 +235,7 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
             assert self.state is before
             return
         if exposure(self.state) > exposure(before) or mirrored(self.state) > mirrored(before):
-            assert event in PASSES | OPERATOR
+            assert event in PASSES | OPERATOR or _may_advance(before, event)
             assert not self.latched
         if self.state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
             self.latched = True

@@ -179,6 +179,78 @@ def test_a_paused_rollout_waits_for_an_operator_whatever_the_verdicts():
     assert move(at=waiting).waiting_for == "an approval: resume, promote or abort"
 
 
+def asked(then: str, within: float | None = 9.0) -> RolloutState:
+    step = Step(100, 60.0, approval=True, approval_within=within, approval_then=then)  # type: ignore[arg-type]
+    return state(Phase.PAUSED, steps=(step, step), awaits_approval=True, asked_at=70.0)
+
+
+WANTED = "an approval: resume, promote or abort"
+
+
+@pytest.mark.parametrize(
+    ("then", "event"),
+    [
+        ("abort", Event.ABORT),
+        ("advance", Event.APPROVAL_TIMEOUT),
+        ("pause", Event.APPROVAL_TIMEOUT),
+    ],
+)
+def test_an_approval_that_does_not_come_in_time_ends(then, event):
+    early = move(at=asked(then), now=78.0)
+    assert early == Move(None, waiting_for=f"{WANTED}; without one it will {then} in 1s")
+    late = move(at=asked(then), now=79.0)
+    assert (late.event, late.reason[:27]) == (
+        event,
+        "nobody approved within 9s" + ("; " if event is not Event.ABORT else ""),
+    )
+    assert move(at=asked(then, within=None), now=1e9).waiting_for == WANTED
+
+
+@pytest.mark.parametrize(
+    ("given", "waits_for"),
+    [
+        ({"findings": (UNDECIDED,)}, "c (UNDECIDED: it is UNDECIDED)"),
+        ({"findings": (VOID,)}, "c (VOID: it is VOID)"),
+        ({"ready": False}, "enough endpoints of v3 that are up"),
+    ],
+)
+def test_without_an_approval_only_a_step_that_would_pass_advances(given, waits_for):
+    found = move(at=asked("advance"), now=99.0, **given)
+    assert (found.event, found.waiting_for) == (
+        None,
+        f"{waits_for}; nobody approved within 9s, so it will advance then",
+    )
+    assert move(at=asked("pause"), now=99.0, **given).event is Event.APPROVAL_TIMEOUT
+
+
+def test_a_state_that_does_not_know_when_it_asked_counts_from_the_end_of_the_hold():
+    earlier = replace(asked("abort"), asked_at=0.0)
+    assert move(at=earlier, now=68.9).event is None
+    assert move(at=earlier, now=69.0).event is Event.ABORT
+
+
+@pytest.mark.parametrize(
+    ("on_undecided", "findings", "event"),
+    [
+        ("pause", (), Event.PAUSE),
+        ("abort", (), Event.ABORT),
+        ("advance", (), Event.PAUSE),  # nothing rises to a challenger that is down
+        ("abort", (VOID,), Event.PAUSE),
+    ],
+)
+def test_max_step_time_limits_the_wait_for_a_challenger_that_never_comes_up(on_undecided, findings, event):
+    fresh = state(begun=False)
+    given: dict[str, Any] = {"max_step_time": 100.0, "on_undecided": on_undecided}
+    before = move(findings, 0, ready=False, now=99.0, at=fresh, **given)
+    assert before.waiting_for == "enough endpoints of v3 that are up"
+    late = move(findings, 0, ready=False, now=100.0, at=fresh, **given)
+    assert late == Move(
+        event, "max_step_time is over and the step still waits for enough endpoints of v3 that are up"
+    )
+    assert move(findings, 0, ready=False, now=1e9, at=fresh).event is None
+    assert move(findings, 0, now=100.0, at=fresh, **given).event is Event.BEGIN
+
+
 def test_the_watch_ends_after_its_time():
     watched = state(Phase.PROMOTED, watch_until=90.0)
     assert move(at=watched).waiting_for == "the end of the watch in 30s"

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
+from crossfade.config.model import ApprovalConfig, CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import Strategy
 from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Fuse, Plan
@@ -136,3 +136,11 @@ def test_a_plan_holds_plain_values_only():
     """The journal keeps plans for ever: what pydantic makes of the YAML stays outside."""
     plan = expand(rollout(checks=(*LIVE, COPIED)))
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+
+
+def test_the_limit_of_an_approval_is_the_step_s_own():
+    limit = ApprovalConfig(within=60.0, then="abort")
+    steps = (StepConfig(weight=1000, approval=limit), StepConfig(weight=2000, approval=True))
+    first, last = expand(rollout("ab_test", steps=steps)).steps
+    assert (first.approval, first.approval_within, first.approval_then) == (True, 60.0, "abort")
+    assert (last.approval, last.approval_within) == (True, None)

@@ -16,7 +16,7 @@ from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.match import MatchConfig, StickyConfig, UrlPath
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.rollout import CheckConfig, FuseConfig, RolloutConfig, StepConfig
+from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
 from crossfade.config.route import (
     FeedbackConfig,
     LimitsConfig,
@@ -53,6 +53,7 @@ from crossfade.config.units import whole
 __all__ = [
     "AccessLogConfig",
     "AdminConfig",
+    "ApprovalConfig",
     "BackendConfig",
     "BackendTlsConfig",
     "CheckConfig",

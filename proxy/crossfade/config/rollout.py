@@ -20,10 +20,10 @@ from crossfade.config.section import (
     POSITIVE,
     Count,
     Duration,
-    Flag,
     Name,
     OneOrMany,
     OrFalse,
+    OrFlag,
     Quantile,
     Section,
     Share,
@@ -102,6 +102,15 @@ class CheckConfig(Section):
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
 
 
+class ApprovalConfig(Section):
+    """A limit for the wait for an approval."""
+
+    within: Annotated[Duration, POSITIVE] = Field(description="how long the approval may take")
+    then: Literal["abort", "advance", "pause"] = Field(
+        default="pause", description="the action when nobody has approved in this time"
+    )
+
+
 class StepConfig(Section):
     """One weight of the challenger, or one mirror share, and when the next step may begin."""
 
@@ -120,7 +129,10 @@ class StepConfig(Section):
         json_schema_extra={"default": "0%"},
     )
     hold: Duration = Field(default=0.0, description="the minimum duration of the step")
-    approval: Flag = Field(default=False, description="true: an operator must approve the next step")
+    approval: Annotated[ApprovalConfig | bool, OrFlag(ApprovalConfig)] = Field(
+        default=False,
+        description="true: an operator must approve the next step; or with a limit of time",
+    )
     min_requests: Count | None = Field(
         default=None,
         description="requests that the challenger must have answered; min_requests of the rollout if not given",

@@ -20,7 +20,11 @@ from pydantic import (
     GetJsonSchemaHandler,
 )
 from pydantic_core import CoreSchema
-from pydantic_core.core_schema import no_info_before_validator_function
+from pydantic_core.core_schema import (
+    no_info_before_validator_function,
+    no_info_wrap_validator_function,
+    plain_serializer_function_ser_schema,
+)
 
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
@@ -166,6 +170,27 @@ class OrFalse:
     ) -> dict[str, Any]:
         section, _ = handler(schema)["anyOf"]
         return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
+
+
+class OrFlag:
+    """Marks a section that may be written as true or false instead; the model has the boolean then."""
+
+    def __init__(self, section: type[Section]) -> None:
+        self.section = section
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_wrap_validator_function(
+            lambda value, read: read(value) if isinstance(value, dict | Section) else flag(value),
+            handler.generate_schema(self.section),
+            serialization=plain_serializer_function_ser_schema(
+                lambda value: value.model_dump() if isinstance(value, Section) else value
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [{"type": "boolean"}, handler(schema), VARIABLE]}
 
 
 POSITIVE = AfterValidator(_above_zero)

@@ -34,7 +34,7 @@ from crossfade.control.views import (
     WhyView,
 )
 from crossfade.rollout.evidence import sum_cells
-from crossfade.rollout.machine import RolloutState
+from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.verdict import Verdict, duration, percent
 from crossfade.scale import WHOLE
@@ -231,13 +231,18 @@ def _rollout_view(
         challenger=state.challenger,
         phase=str(state.phase),
         step=state.step,
-        steps=[StepView(s.weight / WHOLE, s.hold, s.approval, s.mirror / WHOLE) for s in state.steps],
+        steps=[_step_view(step) for step in state.steps],
         weight=route.record.ledger.weights.get(state.challenger, 0) / WHOLE,
         since=state.since_at,
         elapsed=elapsed,
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         verdicts=_verdict_views(rollout),
     )
+
+
+def _step_view(step: Step) -> StepView:
+    shares = step.weight / WHOLE, step.mirror / WHOLE
+    return StepView(shares[0], step.hold, step.approval, shares[1], step.approval_within, step.approval_then)
 
 
 def _uncounted_text(state: RolloutState, seconds: float, gap: Gap | None) -> str:

@@ -92,12 +92,14 @@ class VerdictView(msgspec.Struct):
 
 
 class StepView(msgspec.Struct):
-    """`weight` and `mirror` fractions, `hold` in seconds."""
+    """`weight` and `mirror` fractions, `hold` and `approval_within` in seconds."""
 
     weight: float
     hold: float
     approval: bool
     mirror: float
+    approval_within: float | None
+    approval_then: str
 
 
 class RolloutView(msgspec.Struct):

@@ -1,7 +1,8 @@
 """The rollout machine: a table (phase, event) → transition. Only its transitions set a phase.
 
 Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, STEP_TIMEOUT
-(the operator wrote `on_undecided: advance`) or an operator's resume or promote. A pair that is not in
+(the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`) or an operator's
+resume or promote. A pair that is not in
 the table raises. An aborted or rolled back rollout leaves its phase only by `retry`.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -26,11 +27,12 @@ class Phase(StrEnum):
 
 
 class Event(StrEnum):
-    """The first seven come from the health loop; the others are commands of an operator."""
+    """The first eight come from the health loop; the others are commands of an operator."""
 
     BEGIN = "begin"  # the challenger can take its first traffic
     PASS = "pass"  # the step has held and each check passed
     STEP_TIMEOUT = "step_timeout"  # max_step_time is over and the plan says `on_undecided: advance`
+    APPROVAL_TIMEOUT = "approval_timeout"  # nobody approved within the step's limit; `then` says what follows
     FAIL = "fail"  # a check or the fuse FAILed
     WATCH_ENDED = "watch_ended"  # the watch after the promote is over
     NO_WAY_BACK = "no_way_back"  # it should end, but a backend that would get its traffic is down
@@ -46,6 +48,8 @@ class Event(StrEnum):
 class Step(msgspec.Struct, frozen=True):
     """`weight`: out of 10 000; `hold`: seconds; `approval`: an operator must approve the next step.
 
+    `approval_within`: seconds until `approval_then` is done instead; without it, an approval has no limit.
+
     `mirror`: share of the route's requests that are copied to the challenger, out of 10 000. A step without
     weight and mirror is a preview: only testers reach the challenger.
     """
@@ -55,6 +59,8 @@ class Step(msgspec.Struct, frozen=True):
     approval: bool = False
     min_requests: int = 1
     mirror: int = 0
+    approval_within: float | None = None
+    approval_then: Literal["abort", "advance", "pause"] = "pause"
 
 
 class RolloutState(msgspec.Struct, frozen=True):
@@ -62,7 +68,7 @@ class RolloutState(msgspec.Struct, frozen=True):
 
     `since`: when the step (or the phase) began; `since_at`: the same moment, only for display. `patience_from`: when max_step_time began; a resume restarts it.
     `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
-    `content`: identifies the challenger, independently of its plan. `no_way_back`: its last event says so.
+    `asked_at`: when the approval was asked for. `content`: identifies the challenger, independently of its plan. `no_way_back`: its last event says so.
     """
 
     route: str
@@ -85,6 +91,7 @@ class RolloutState(msgspec.Struct, frozen=True):
     content: str = ""
     no_way_back: bool = False
     since_at: float = 0.0
+    asked_at: float = 0.0
 
     @property
     def is_running(self) -> bool:
@@ -149,7 +156,7 @@ def _pass_step(state: RolloutState, now: float) -> RolloutState:
     if not state.begun:
         raise NotAllowedError("a step that has not begun cannot pass")
     if state.steps[state.step].approval:
-        return replace(state, phase=Phase.PAUSED, awaits_approval=True)
+        return replace(state, phase=Phase.PAUSED, awaits_approval=True, asked_at=now)
     return _next_step(state, now)
 
 
@@ -165,6 +172,16 @@ def _next_step(state: RolloutState, now: float) -> RolloutState:
         patience_from=now,
         awaits_approval=False,
     )
+
+
+def _stop_asking(state: RolloutState, now: float) -> RolloutState:
+    """With `then: pause`, a resume is at the same step and asks again. For `then: abort` the loop aborts."""
+    step = state.steps[state.step]
+    if not state.awaits_approval or step.approval_within is None or step.approval_then == "abort":
+        raise NotAllowedError("the step has no approval that ends by time")
+    if step.approval_then == "advance":
+        return _next_step(state, now)
+    return replace(state, awaits_approval=False)
 
 
 def _pause(state: RolloutState, now: float) -> RolloutState:
@@ -249,6 +266,7 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.PROGRESSING, Event.PAUSE): Transition(_pause, (P.PAUSED,)),
     (P.PROGRESSING, Event.PROMOTE): Transition(_promote, (P.PROMOTED,)),
     (P.PROGRESSING, Event.ABORT): Transition(_abort, (P.ABORTED,)),
+    (P.PAUSED, Event.APPROVAL_TIMEOUT): Transition(_stop_asking, (P.PAUSED, P.PROGRESSING, P.PROMOTED)),
     (P.PAUSED, Event.FAIL): Transition(_abort, (P.ABORTED,)),
     (P.PAUSED, Event.RESUME): Transition(_resume, (P.PROGRESSING, P.PROMOTED)),
     (P.PAUSED, Event.PROMOTE): Transition(_promote, (P.PROMOTED,)),

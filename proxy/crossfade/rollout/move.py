@@ -78,14 +78,43 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROGRESSING if facts.ready:
             return Move(Event.BEGIN, f"{plan.challenger} is up")
         case Phase.PROGRESSING:
-            return Move(None, waiting_for=f"enough endpoints of {plan.challenger} that are up")
+            return _start_move(plan, state, facts, now)
         case Phase.PROMOTED:
             return _watch_move(state, now)
+        case Phase.PAUSED if state.awaits_approval:
+            return _approval_move(plan, state, facts, now)
         case Phase.PAUSED:
-            cause = "an approval" if state.awaits_approval else "an operator, because it is paused"
-            return Move(None, waiting_for=f"{cause}: resume, promote or abort")
+            return Move(None, waiting_for="an operator, because it is paused: resume, promote or abort")
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return Move(None, waiting_for=f"retry, or a new version of {plan.challenger}")
+
+
+def _start_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    """While no endpoint of the challenger has come up: max_step_time limits this too."""
+    missing = f"enough endpoints of {plan.challenger} that are up"
+    if plan.max_step_time is None or now - state.patience_from < plan.max_step_time:
+        return Move(None, waiting_for=missing)
+    return _timeout_move(plan, 0, facts, [missing])
+
+
+def _approval_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:
+    """The wait for an approval. Its limit never advances a step that would not pass now."""
+    step, wanted = state.steps[state.step], "an approval: resume, promote or abort"
+    if step.approval_within is None:
+        return Move(None, waiting_for=wanted)
+    asked = state.asked_at or state.since + step.hold  # a state of format 4 does not know when it asked
+    left = asked + step.approval_within - now
+    if left > 0:
+        return Move(
+            None, waiting_for=f"{wanted}; without one it will {step.approval_then} in {duration(left)}"
+        )
+    reason = f"nobody approved within {duration(step.approval_within)}"
+    if step.approval_then == "abort":
+        return Move(Event.ABORT, reason)
+    missing = _unmet(plan, facts)
+    if step.approval_then == "advance" and missing:
+        return Move(None, waiting_for=f"{missing[0]}; {reason}, so it will advance then")
+    return Move(Event.APPROVAL_TIMEOUT, f"{reason}; `then` is {step.approval_then}")
 
 
 def _watch_move(state: RolloutState, now: float) -> Move:
@@ -107,11 +136,7 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     if facts.requests < needed:
         kind = "requests" if step.weight else "copies answered"
         missing.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
-    missing += [
-        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.findings if v.verdict is not Verdict.PASS
-    ]
-    if not facts.ready:
-        missing.append(f"enough endpoints of {plan.challenger} that are up")
+    missing += _unmet(plan, facts)
     if not missing:
         text = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
         text += ", every limit proven to be kept: advanced early" if early else ""
@@ -120,6 +145,16 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     if plan.max_step_time is None or waited < plan.max_step_time or held < step.hold:
         return Move(None, waiting_for=missing[0])
     return _timeout_move(plan, needed, facts, missing)
+
+
+def _unmet(plan: Plan, facts: Facts) -> list[str]:
+    """What an advance needs whatever the hold and the requests: a PASS of each check, and endpoints that are up."""
+    missing = [
+        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.findings if v.verdict is not Verdict.PASS
+    ]
+    if not facts.ready:
+        missing.append(f"enough endpoints of {plan.challenger} that are up")
+    return missing
 
 
 def _is_proven(findings: Sequence[Finding], alpha: float | None) -> bool:

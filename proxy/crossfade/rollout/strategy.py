@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from crossfade.config import units
-from crossfade.config.model import CheckConfig, RolloutConfig
+from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Check, Fuse, Plan
 from crossfade.scale import WHOLE
@@ -92,16 +92,21 @@ def expand(rollout: RolloutConfig) -> Plan:
 
 
 def _steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
-    return tuple(
-        Step(
-            s.weight,
-            s.hold,
-            s.approval or not (s.weight or s.mirror),
-            s.min_requests or rollout.min_requests,
-            s.mirror,
-        )
-        for s in rollout.steps
+    return tuple(_step_of(step, rollout.min_requests) for step in rollout.steps)
+
+
+def _step_of(step: StepConfig, min_requests: int) -> Step:
+    made = Step(
+        step.weight,
+        step.hold,
+        bool(step.approval) or not (step.weight or step.mirror),
+        step.min_requests or min_requests,
+        step.mirror,
     )
+    limit = step.approval
+    if isinstance(limit, bool):
+        return made
+    return replace(made, approval_within=limit.within, approval_then=limit.then)
 
 
 def checks_for_step(plan: Plan, step: int) -> tuple[Check, ...]:
