@@ -38,6 +38,8 @@ NAMES = {
     "crossfade_decisions_total",
     "crossfade_endpoint_ejections_total",
     "crossfade_endpoint_up",
+    "crossfade_backend_panic",
+    "crossfade_rollout_no_way_back",
     "crossfade_config_last_reload_successful",
     "crossfade_config_last_reload_success_timestamp_seconds",
     "crossfade_worker_up",
@@ -221,3 +223,11 @@ async def test_promtool_accepts_the_page(site: Site) -> None:
         check=False,
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+async def test_a_backend_without_an_endpoint_that_is_up_is_in_panic(site: Site) -> None:
+    names = frozenset({("v2", "127.0.0.1:9002")})
+    site.harness.controller.endpoints_changed(names, site.harness.now)
+    page = await page_of(site)
+    assert 'crossfade_backend_panic{backend="v2"} 1.0' in page
+    assert 'crossfade_backend_panic{backend="v3"} 0.0' in page

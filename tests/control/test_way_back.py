@@ -42,6 +42,7 @@ async def test_a_fail_does_not_send_everybody_to_a_champion_that_is_down(caplog:
     harness = await switched()
     down(harness, "v2")
     harness.error_share = {"v3": 0.05}
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "crossfade.control"):
         await harness.run(20, 200)
     assert (harness.rollout.phase, harness.weights) == ("promoted", {"v3": 10_000})
@@ -53,10 +54,12 @@ async def test_a_fail_does_not_send_everybody_to_a_champion_that_is_down(caplog:
     assert [record.getMessage() for record in caplog.records] == [
         f"churn: no_way_back by loop: {last.reason}"
     ]
-    assert harness.rollout.waiting_for == f"an endpoint of v2 that is up; {last.reason}"
+    waits = f"an endpoint of v2 that is up; {last.reason}"
+    assert (harness.rollout.no_way_back, harness.rollout.waiting_for) == (True, waits)
     down(harness)
     await harness.tick(200)
     assert (harness.rollout.phase, harness.weights) == ("rolled_back", {"v2": 10_000})
+    assert harness.rollout.no_way_back is False
     await assert_replayed(harness)
 
 

@@ -156,25 +156,6 @@ async def test_a_refused_connection_is_retried_on_another_endpoint_without_an_er
     assert (cell.errors, cell.failures) == (0, {"connect": 1})
 
 
-@pytest.mark.parametrize("fallback, status", [(None, 503), ("v2", 200)])
-async def test_without_a_healthy_endpoint_the_fallback_or_a_503_answers(
-    harness: Harness, fallback: str | None, status: int
-) -> None:
-    harness.backend("v3")
-    harness.backend("v2")
-    harness.down("v3")
-    harness.use(route("v3", fallback=fallback))
-    client = await harness.client()
-    await client.send(RAW)
-    answer = await client.answer()
-    assert answer.status == status
-    if status == 503:
-        assert (answer.error, answer.field("retry-after")) == (b"upstream/no_endpoint", b"1")
-    cell = await harness.cell("v3")
-    assert (cell.errors, cell.failures) == (1, {"no_endpoint": 1})
-    assert harness.backends["v3"].conversations == []
-
-
 @pytest.mark.parametrize(
     "fallback, status, error",
     [

@@ -181,6 +181,13 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         [((b.name, e.url), e.up) for b in view.backends for e in b.endpoints],
     )
 
+    yield _gauge(
+        "crossfade_backend_panic",
+        "1 while no endpoint passes its probes; then all get the requests that no fallback can answer.",
+        ["backend"],
+        [((b.name,), b.panic) for b in view.backends],
+    )
+
 
 def _of_rollouts(rollouts: list[RolloutView]) -> Iterator[Metric]:
     yield _gauge(
@@ -194,6 +201,12 @@ def _of_rollouts(rollouts: list[RolloutView]) -> Iterator[Metric]:
         "The step that the rollout is in, from 0.",
         ["route", "challenger"],
         [((r.route, r.challenger), r.step) for r in rollouts],
+    )
+    yield _gauge(
+        "crossfade_rollout_no_way_back",
+        "1 while a rollout that should end does not, because the champion is down.",
+        ["route", "challenger"],
+        [((r.route, r.challenger), r.no_way_back) for r in rollouts],
     )
     yield _gauge(
         "crossfade_check_evidence",

@@ -78,8 +78,9 @@ def _step_of(rollout: Value) -> str:
 
 
 def _endpoint_rows(backend: Value) -> list[list[str]]:
+    down = "DOWN, panic" if backend["panic"] else "DOWN"
     return [
-        [backend["name"], backend["version"] or "-", endpoint["url"], "up" if endpoint["up"] else "DOWN"]
+        [backend["name"], backend["version"] or "-", endpoint["url"], "up" if endpoint["up"] else down]
         for endpoint in backend["endpoints"]
     ]
 

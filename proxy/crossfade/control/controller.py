@@ -329,15 +329,16 @@ class Controller:
         if down == state.down:
             return
         served = self.read_clock(now)
-        fell, rose = sorted(down - state.down), sorted(state.down - down)
-        state.down = down
+        before, state.down = state.down, down
         for _, rollout in state.rollouts():
-            for name, _ in rose:
+            for name, _ in before - down:
                 rollout.restart_warm_up(name, served)
         self._publish()
-        changes = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
-        changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
-        self.feed.publish(StatusChange(now, "endpoints", None, "; ".join(changes)))
+        self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
+        for name in state.new_panics(before):
+            log.warning(
+                "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
+            )
 
     async def set_split(
         self, route: str, weights: Mapping[str, float], actor: str, now: float, force: bool = False

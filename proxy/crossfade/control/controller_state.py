@@ -93,6 +93,25 @@ class ControllerState:
         """Whether traffic may go back to it: at least one endpoint is up. Fewer endpoints are better than a bad model."""
         return self.up_share(backend) > 0
 
+    def in_panic(self, backend: str) -> bool:
+        """Whether no endpoint passes its probes: then all get the requests that no fallback can answer."""
+        config = self.config.config.backends.get(backend)
+        return config is not None and all((backend, e.name) in self.down for e in config.endpoints)
+
+    def endpoints_detail(self, before: Endpoints) -> str:
+        """What has changed since these were the endpoints that are down."""
+        fell, rose = sorted(self.down - before), sorted(before - self.down)
+        changes = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
+        changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
+        changes += [
+            f"no endpoint of {backend} passes its probes (panic)" for backend in self.new_panics(before)
+        ]
+        return "; ".join(changes)
+
+    def new_panics(self, before: Endpoints) -> list[str]:
+        """Backends in panic that were not when these were the endpoints that are down."""
+        return sorted({backend for backend, _ in self.down - before if self.in_panic(backend)})
+
     def up_share(self, backend: str) -> float:
         """The share of its endpoints that are up and, where they are probed, have passed a probe.
 

@@ -8,7 +8,7 @@ import msgspec
 
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
-from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.controller_state import ControllerState
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import UnknownName
@@ -118,7 +118,7 @@ class Views:
         config = self.state.config.config.backends.get(name)
         if config is None:
             raise UnknownName(f"no backend is called {name}")
-        return _backend_view(name, config, self.state.down, self.seam.workers())
+        return _backend_view(name, config, self.state, self.seam.workers())
 
     def rollouts(self, now: float) -> list[RolloutView]:
         return [_rollout_view(route, rollout, now, self.state) for route, rollout in self.state.rollouts()]
@@ -211,12 +211,12 @@ def _spelled(sticky: StickyConfig) -> str:
 def _backend_view(
     name: str,
     config: BackendConfig,
-    down: Endpoints,
+    state: ControllerState,
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
-    endpoints = [EndpointView(e.url, (name, e.name) not in down) for e in config.endpoints]
+    endpoints = [EndpointView(e.url, (name, e.name) not in state.down) for e in config.endpoints]
     in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)
-    return BackendView(name, endpoints, in_flight, config.version)
+    return BackendView(name, endpoints, in_flight, config.version, state.in_panic(name))
 
 
 def _rollout_view(
@@ -236,6 +236,7 @@ def _rollout_view(
         since=state.since_at,
         elapsed=elapsed,
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
+        no_way_back=state.no_way_back,
         verdicts=_verdict_views(rollout),
     )
 

@@ -66,10 +66,13 @@ class EndpointView(msgspec.Struct):
 
 
 class BackendView(msgspec.Struct):
+    """`panic`: no endpoint passes its probes, so all get the requests that no fallback can answer."""
+
     name: str
     endpoints: list[EndpointView]
     in_flight: int
     version: str | None
+    panic: bool
 
 
 class VerdictView(msgspec.Struct):
@@ -116,6 +119,7 @@ class RolloutView(msgspec.Struct):
     since: float
     elapsed: float
     waiting_for: str
+    no_way_back: bool
     verdicts: list[VerdictView]
 
 

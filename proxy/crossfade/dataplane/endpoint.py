@@ -134,9 +134,10 @@ class EndpointState(Pool):
         backend, health = self.backend, self.health
         eject = backend.spec.eject
         health.failures += 1
-        if eject is None or not self.up or self.retired:
+        if eject is None or self.retired:
             return
-        if should_eject(health, eject, [e.health for e in backend.endpoints.values() if e.up]):
+        peers = backend.in_service()
+        if self in peers and should_eject(health, eject, [e.health for e in peers]):
             lasts = health.eject(eject, monotonic())
             name = backend.spec.name
             at = " ".join((self.spec.url, *self.addresses[:1]))
@@ -211,10 +212,21 @@ class BackendState:
             endpoint.share = share(endpoint.health, self.spec.slow_start, now)
         self.choose_available()
 
+    def in_service(self) -> list[EndpointState]:
+        """The endpoints that pass their probes; all of them in a panic, when none does."""
+        everyone = list(self.endpoints.values())
+        return [e for e in everyone if e.up] or everyone
+
     def choose_available(self) -> None:
-        """Choose the endpoints that pass their probes and are not ejected. If all are ejected, ignore ejections."""
-        up = [e for e in self.endpoints.values() if e.up]
-        self.available = [e for e in up if e.health.until is None] or up
+        """Choose the endpoints in service that are not ejected. If all are ejected, ignore ejections.
+
+        In a panic they are the last resort, for requests that no other backend can answer.
+        """
+        serving = self.in_service()
+        chosen = [e for e in serving if e.health.until is None] or serving
+        panic = not (serving and serving[0].up)
+        self.available: list[EndpointState] = [] if panic else chosen
+        self.last_resort: list[EndpointState] = chosen if panic else []
 
     def tend(self, now: float) -> None:
         """Called with each sweep of the clients: refresh, and start a name look-up if one is due."""

@@ -127,7 +127,7 @@ class Exchange(ExchangeState):
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
         self.answering = backend
-        choices = backend.available
+        choices = backend.available or self.choices_in_panic(backend)
         if avoid is not None:
             choices = [e for e in choices if e is not avoid] or choices
         if not choices or backend.in_flight >= backend.max_in_flight:
@@ -145,6 +145,17 @@ class Exchange(ExchangeState):
             self.send(upstream)
         else:
             self.plane.spawn(self.open(endpoint))
+
+    def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
+        """No endpoint passes its probes: the fallback answers. If it cannot, all get requests as if they passed.
+
+        Probes can fail where requests would not, and a 503 is the one answer that is wrong for certain (Envoy: panic threshold).
+        """
+        plane, fallback = self.plane, self.fallback
+        if fallback is None or not fallback.available:
+            return backend.last_resort
+        may = may_fall_back(self, FAILURES[Stage.NO_ENDPOINT], plane.retries)
+        return [] if may else backend.last_resort
 
     async def open(self, endpoint: EndpointState) -> None:
         """Slow path: open a new connection. Meanwhile the client may send more of the body or disconnect."""

@@ -44,7 +44,9 @@ def may_retry(exchange: ExchangeState, failure: Failure, budget: RetryBudget) ->
     if exchange.attempts >= spec.retry_attempts:
         return False
     # This failure may have ejected the endpoint, so the number of available endpoints is not enough to know.
-    elsewhere = any(other is not exchange.endpoint for other in exchange.answering.available)
+    answering = exchange.answering
+    choices = answering.available or answering.last_resort
+    elsewhere = any(other is not exchange.endpoint for other in choices)
     if failure.stage in UNSENT:
         return elsewhere
     if failure.stage is Stage.RESET and not elsewhere:  # this was a fresh connection to the only endpoint
