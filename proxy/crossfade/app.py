@@ -27,7 +27,7 @@ from crossfade.admin.api import admin_app
 from crossfade.config.address import ListenConfig
 from crossfade.config.load import Loaded, load
 from crossfade.config.model import Config
-from crossfade.config.problem import ConfigError
+from crossfade.config.problem import ConfigError, without_credentials
 from crossfade.control.controller import Controller
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
@@ -35,6 +35,7 @@ from crossfade.control.refusal import Refused
 from crossfade.control.store import Store, StoreError, path_of
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
+from crossfade.log_lines import log_to_stderr
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
 from crossfade.workers.handover import Handover, pid_of, take_over
@@ -55,9 +56,7 @@ class StartError(Exception):
 
 def serve(path: str, taking_over: bool = False) -> int:
     """Run until a signal. Exit code 0 after a drain, 1 when the proxy cannot start."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr()
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     _raise_descriptor_limit()
     try:
@@ -67,7 +66,7 @@ def serve(path: str, taking_over: bool = False) -> int:
             print(problem, file=sys.stderr)
         return 1
     except (StartError, StoreError, LockedError) as error:
-        print(f"crossfade: {error}", file=sys.stderr)
+        print(f"crossfade: {without_credentials(str(error))}", file=sys.stderr)
         return 1
     return 0
 
@@ -92,7 +91,7 @@ class App:
         self.inherited: list[socket.socket] = []  # listening sockets of the proxy before, or from systemd
         self.addresses: list[tuple[str, int]] = []  # that clients connect to
         self.counts = CountsTable()  # of the workers, until the next tick takes them
-        self.content, self.loaded = self.read()
+        self.loaded = self.read()
         self.credentials: Credentials | None = None
         self.pool: WorkerPool | None = None
         self.loaded_fingerprint = b""
@@ -102,16 +101,16 @@ class App:
 
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
-    def read(self) -> tuple[str, Loaded]:
-        text = read_config(str(self.path))
-        return text, self.check(text)
+    def read(self) -> Loaded:
+        return load(read_config(str(self.path)), str(self.path), os.environ, examine)
 
     def text(self) -> str:
-        """The text of the configuration in force."""
-        return self.content
+        """The text of the configuration in force, with its secrets as `***`."""
+        return self.loaded.shown
 
     def check(self, text: str) -> Loaded:
-        return load(text, str(self.path), os.environ, examine)
+        """For clients of the admin API: they may read neither the environment nor files."""
+        return load(text, str(self.path), os.environ, examine, self.loaded)
 
     def fingerprint(self) -> bytes:
         """A hash of the files' contents: editors and mounts replace files in too many ways to trust times or inodes."""
@@ -131,7 +130,7 @@ class App:
         async with self.reloading:
             self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
             try:
-                content, loaded = await asyncio.to_thread(self.read)
+                loaded = await asyncio.to_thread(self.read)
             except ConfigError as error:
                 self.controller.refuse_config(str(error))
                 raise
@@ -140,7 +139,7 @@ class App:
                 if getattr(loaded.config, key) != getattr(self.loaded.config, key):
                     log.warning("a change of `%s` takes effect at the next start", key)
             await self.controller.load(loaded, actor, time.time())
-            self.content, self.loaded = content, loaded
+            self.loaded = loaded
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)

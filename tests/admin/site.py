@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from crossfade.admin.api import admin_app
 from crossfade.config.load import Loaded, load
 from crossfade.config.problem import ConfigError
+from crossfade.dial import examine
 from tests.control.harness import CANARY, HEAD, Harness
 
 FILE = HEAD + CANARY
@@ -23,28 +24,30 @@ class Reloads:
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
-        self.file = self.in_use = FILE
+        self.file = FILE
+        self.loaded = load(FILE, "routing.yaml", {})
+        self.env: dict[str, str] = {}
         self.is_ready = True
         self.actors: list[str] = []
 
     async def reload(self, actor: str) -> None:
         self.actors.append(actor)
         try:
-            loaded = self.check(self.file)
+            loaded = load(self.file, "routing.yaml", self.env)
         except ConfigError as error:
             self.harness.controller.refuse_config(str(error))
             raise
         await self.harness.controller.load(loaded, actor, self.harness.now)
-        self.in_use = self.file
+        self.loaded = loaded
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready, "" if self.is_ready else "draining"
 
     def check(self, text: str) -> Loaded:
-        return load(text, "routing.yaml", {})
+        return load(text, "routing.yaml", self.env, examine, self.loaded)
 
     def text(self) -> str:
-        return self.in_use
+        return self.loaded.shown
 
 
 class Site:

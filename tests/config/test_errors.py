@@ -125,7 +125,7 @@ def test_errors_of_a_split(split: str, expected: str):
         ("limits: {rate: {key: client_ip, per_second: »0.000001, burst: 1}}", "routes[0].limits.rate.per_second: must be at least 1e-05, not 1e-06"),
         ("limits: {rate: {key: {»heder: x}, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key.heder: unknown key "heder"; did you mean "header"?'),
         ("limits: {rate: {key: »ip, per_second: 1, burst: 1}}", 'routes[0].limits.rate.key: must be a mapping such as {header: X-Customer-Id}, not "ip"'),
-        ("notify: {webhook: »example.com}", 'routes[0].notify.webhook: must be a URL such as https://example.com/hook, not "example.com"'),
+        ("notify: {webhook: »example.com}", 'routes[0].notify.webhook: must be a URL such as https://example.com/hook'),
         ("notify: {webhook: 'https://h', on: [»promoted]}", 'routes[0].notify.on[0]: must be advance, pause, resume, promote, abort, rollback, retry or undecided, not "promoted"; did you mean "promote"?'),
         ("fallback: »[a]", "routes[0].fallback: must be text, not a list"),
         ("rollout: {strategy: »canry, champion: a, challenger: b}", 'routes[0].rollout.strategy: must be blue_green, canary, shadow, champion_challenger or ab_test, not "canry"; did you mean "canary"?'),

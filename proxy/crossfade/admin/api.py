@@ -27,6 +27,7 @@ from crossfade.control.controller import Controller
 from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import Invalid
 from crossfade.control.views import Verb
+from crossfade.log_lines import printable
 
 MAX_BODY = 1 << 20
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
@@ -42,10 +43,13 @@ class ReloadPort(Protocol):
         """Whether the proxy is ready for traffic; if not, the reason."""
 
     def check(self, text: str) -> Loaded:
-        """Check a configuration as `run` does, without using it. Raises ConfigError."""
+        """Check a configuration as `run` does, without using it. Raises ConfigError.
+
+        The client that sends it learns nothing of the environment and of files by that.
+        """
 
     def text(self) -> str:
-        """The text of the configuration in use."""
+        """The text of the configuration in use, with its secrets as `***`."""
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,7 +157,7 @@ class AdminApi:
 
     async def command(self, request: web.Request) -> web.Response:
         given = await _body_of(request, Reason, Reason())
-        reason = " ".join(given.reason.split())
+        reason = printable(" ".join(given.reason.split()))
         if len(reason) > openapi.MAX_REASON:
             raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
-from unicodedata import category
 
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+from crossfade.log_lines import printable
 
 _STYLES = {
     "PASS": "green",
@@ -42,7 +41,7 @@ class Table:
 
 
 def print_text(text: str, out: TextIO | None = None) -> None:
-    print("\n".join(clean(line) for line in text.split("\n")), file=out or sys.stdout)
+    print("\n".join(printable(line) for line in text.split("\n")), file=out or sys.stdout)
 
 
 def print_json(value: Any) -> None:
@@ -59,7 +58,7 @@ def print_table(table: Table) -> None:
 
 
 def _print_plain(table: Table) -> None:
-    lines = [table.headings, *([clean(cell) for cell in row] for row in table.rows)]
+    lines = [table.headings, *([printable(cell) for cell in row] for row in table.rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     print(f"\n{table.title}")
     for line in lines:
@@ -83,9 +82,5 @@ def _print_rich(table: Table) -> None:
         else:
             rich_table.add_column(heading, overflow="fold")
     for row in table.rows:
-        rich_table.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
+        rich_table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
     Console().print(rich_table)
-
-
-def clean(text: str) -> str:
-    return "".join("\ufffd" if category(c) in _UNPRINTABLE else c for c in text)

@@ -199,3 +199,11 @@ def web_url(value: object) -> str:
     if not valid:
         raise BadValue(f"must be a URL such as https://example.com/hook, not {shown(value)}")
     return str(text)
+
+
+def secret_url(value: object) -> str:
+    """As `web_url`; no message shows it, as the path of a webhook is often its password."""
+    try:
+        return web_url(value)
+    except BadValue:
+        raise BadValue("must be a URL such as https://example.com/hook") from None

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from crossfade.config.problem import Problem, Severity
 
@@ -25,6 +25,25 @@ class Plain(str):
     __slots__ = ()
 
 
+class Expanded(str):
+    """A scalar whose variables are replaced. A message shows what was written, never what that stands for."""
+
+    __slots__ = ("written",)
+    written: str
+
+    def __new__(cls, value: str, written: str) -> Self:
+        made = super().__new__(cls, value)
+        made.written = written
+        return made
+
+    def __format__(self, spec: str) -> str:
+        return format(self.written, spec)
+
+
+class ExpandedPlain(Expanded, Plain):
+    __slots__ = ()
+
+
 class Mark(NamedTuple):
     """Line and column, counted from 1."""
 
@@ -33,23 +52,31 @@ class Mark(NamedTuple):
 
 
 class Entry(NamedTuple):
+    """`written`: the key, with its variables as they are written."""
+
     key: Mark
     node: Node
+    written: str
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """`count` is the number of nodes in this subtree, `height` its number of levels, with aliases expanded."""
+    """`count` is the number of nodes in this subtree, `height` its number of levels, with aliases expanded.
+
+    `has_variables`: in this subtree, its keys included. `span`: of a scalar in the text, its quotes included.
+    """
 
     mark: Mark
     value: str | dict[str, Entry] | list[Node] | None
     count: int = 1
     height: int = 1
+    has_variables: bool = False
+    span: tuple[int, int] = (0, 0)
 
     @property
     def text(self) -> str | None:
         """The scalar's text; None for a null, a mapping or a list."""
-        return str(self.value) if isinstance(self.value, str) else None
+        return self.value if isinstance(self.value, str) else None
 
     @property
     def entries(self) -> dict[str, Entry]:
@@ -86,15 +113,50 @@ class Node:
             return [element.plain() for element in self.value]
         return self.value
 
+    def as_written(self) -> Node:
+        """The same subtree with its variables as they are written."""
+        value = self.value
+        if not self.has_variables:
+            return self
+        if isinstance(value, dict):
+            entries = {e.written: Entry(e.key, e.node.as_written(), e.written) for e in value.values()}
+            return replace(self, value=entries, has_variables=False)
+        if isinstance(value, list):
+            return replace(self, value=[element.as_written() for element in value], has_variables=False)
+        written = f"{value}"
+        return replace(
+            self, value=Plain(written) if isinstance(value, Plain) else written, has_variables=False
+        )
+
+    def scalars(self) -> Iterator[Node]:
+        """Each scalar, but for keys, in the order of the file; an alias gives those of its anchor again."""
+        if isinstance(self.value, dict):
+            for entry in self.value.values():
+                yield from entry.node.scalars()
+        elif isinstance(self.value, list):
+            for element in self.value:
+                yield from element.scalars()
+        elif self.value is not None:
+            yield self
+
+
+Reference = tuple[
+    str, str
+]  # a place as `routes[*].split`, and the scalar with its variables as it is written there
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`broken` are the places of scalars whose `${…}` could not be expanded; they get no other problem."""
+    """`broken` are the places of scalars whose `${…}` could not be expanded; they get no other problem.
+
+    `references` are all scalars with variables.
+    """
 
     source: str
     root: Node
     problems: tuple[Problem, ...] = ()
     broken: frozenset[Mark] = frozenset()
+    references: frozenset[Reference] = frozenset()
 
     def problem(
         self,
@@ -108,19 +170,21 @@ class Document:
         place = self.locate(loc)
         mark = place.key if at_key else place.value
         path = path_text(place.path)
-        return Problem(self.source, mark.line, mark.column, path, message, suggestion, severity)
+        # Formatted, as a suggestion may be a name that a variable stands for.
+        near = None if suggestion is None else f"{suggestion}"
+        return Problem(self.source, mark.line, mark.column, path, message, near, severity)
 
     def locate(self, loc: Loc) -> Place:
         """The place of the location, or of its nearest parent that is in the file."""
-        place = Place(self.root.mark, self.root.mark)
         node = self.root
+        place = Place(node.mark, node.mark, (), node.has_variables)
         for part in loc:
             if isinstance(part, str) and part in node.entries:
-                key, node = node.entries[part]
-                place = Place(key, node.mark, (*place.path, part))
+                key, node, written = node.entries[part]
+                place = Place(key, node.mark, (*place.path, written), written != part or node.has_variables)
             elif isinstance(part, int) and isinstance(node.value, list) and part < len(node.value):
                 node = node.value[part]
-                place = Place(node.mark, node.mark, (*place.path, part))
+                place = Place(node.mark, node.mark, (*place.path, part), node.has_variables)
             elif isinstance(part, str):
                 break
             # Otherwise an index into a single value that counts as a list of one: the place of the value itself.
@@ -136,9 +200,12 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """`has_variables`: the value, or the key."""
+
     key: Mark
     value: Mark
-    path: Loc = field(default=())
+    path: Loc
+    has_variables: bool
 
 
 def _children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
@@ -150,13 +217,13 @@ def _children(loc: Loc, node: Node, part: str) -> Iterator[tuple[Loc, Node]]:
         yield (*loc, part), node.entries[part].node
 
 
-def path_text(path: Loc) -> str:
-    """`("routes", 0, "split")` → `routes[0].split`; a key with other characters than a name is quoted."""
+def path_text(path: Loc, any_index: bool = False) -> str:
+    """`("routes", 0, "split")` → `routes[0].split`, or `routes[*].split`; a key with other characters is quoted."""
     text = ""
     for part in path:
         if isinstance(part, int):
-            text += f"[{part}]"
-        elif _BARE_KEY.fullmatch(part):
+            text += "[*]" if any_index else f"[{part}]"
+        elif _BARE_KEY.fullmatch(f"{part}"):
             text += f".{part}" if text else part
         else:
             text += f'["{part}"]'

@@ -19,6 +19,16 @@ def expand(text: str, env: Mapping[str, str]) -> str:
     return _REFERENCE.sub(lambda found: _value_of(found, env), text) if "${" in text else text
 
 
+def has_variables(text: str) -> bool:
+    """Whether its value depends on the environment."""
+    return "${" in text and any(found[1] is not None for found in _REFERENCE.finditer(text))
+
+
+def literals_of(text: str) -> str:
+    """The text without its references that have no default: what a reader of the text alone would learn."""
+    return _REFERENCE.sub(lambda found: "" if found[1] and ":-" not in found[1] else found[0], text)
+
+
 def _value_of(found: re.Match[str], env: Mapping[str, str]) -> str:
     if found[1] is None:
         return "${"

@@ -10,16 +10,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
-from pydantic import ValidationError
-
-from crossfade.config.document import Document, Mark
+from crossfade.config.document import Document, Mark, Reference
+from crossfade.config.masking import MASK, masked, secret_places
 from crossfade.config.model import BackendTlsConfig, Config
 from crossfade.config.pending import not_acted_on
 from crossfade.config.problem import ConfigError, Problem, place_of
 from crossfade.config.reader import read
 from crossfade.config.rules import RULES
-from crossfade.config.sentences import problems_of
+from crossfade.config.sentences import validated
 
 Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
@@ -31,9 +31,10 @@ def _no_files(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`hash` is of the values: spelling, comments and the order of keys do not change it.
+    """`hash` is of the values but for secrets: spelling, comments and the order of keys do not change it.
 
-    `stamps` holds, by backend, a hash of the contents of its TLS files.
+    `stamps` holds, by backend, a hash of the contents of its TLS files. `shown`: the text with its secrets as `***`.
+    `references`: the scalars with variables.
     """
 
     config: Config
@@ -41,42 +42,67 @@ class Loaded:
     hash: str
     source: str
     stamps: Mapping[str, str] = field(default_factory=dict)
+    shown: str = ""
+    references: frozenset[Reference] = frozenset()
+
+    @property
+    def tls_files(self) -> set[str]:
+        """The files that its backends name."""
+        return {path for backend in self.config.backends.values() for path in _files_of(backend.tls)}
 
 
-def load(text: str, source: str, env: Mapping[str, str], examine: Examine = _no_files) -> Loaded:
+def load(
+    text: str,
+    source: str,
+    env: Mapping[str, str],
+    examine: Examine = _no_files,
+    in_force: Loaded | None = None,
+) -> Loaded:
     """`source` is the file name for messages; `examine` checks the TLS files of a backend.
+
+    `in_force`: given for a text of somebody who may read neither the environment nor the files. Variables are
+    looked up and files are opened only where this configuration does so too, so that nothing is learned.
 
     Raises ConfigError with all problems.
     """
-    document = read(text, source, env)
-    config, invalid = _validated(document)
+    document = read(
+        text.removeprefix("\ufeff"), source, env, None if in_force is None else in_force.references
+    )
+    config, invalid = validated(document)
     broken_rules = [problem for rule in RULES for problem in rule(document)]
-    stamps, unusable = _examine_tls_files(document, config, examine)
+    stamps, unusable = _examine_tls_files(
+        document, config, examine, None if in_force is None else in_force.tls_files
+    )
     problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
     found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(found)
-    return Loaded(config, found, _hash_of(config), source, stamps)
-
-
-def _validated(document: Document) -> tuple[Config | None, list[Problem]]:
-    try:
-        return Config.model_validate(document.root.plain()), []
-    except ValidationError as error:
-        return None, problems_of(error, document)
+    stripped = text.removeprefix("\ufeff")
+    return Loaded(
+        config, found, _hash_of(config), source, stamps, masked(stripped, document), document.references
+    )
 
 
 def _examine_tls_files(
-    document: Document, config: Config | None, examine: Examine
+    document: Document, config: Config | None, examine: Examine, known: set[str] | None
 ) -> tuple[dict[str, str], list[Problem]]:
-    """A stamp of the TLS files by backend, and the problems with the files."""
+    """A stamp of the TLS files by backend, and the problems with the files. `known`: no other file is opened."""
     stamps, problems = {}, []
     for name, backend in config.backends.items() if config else ():
-        if backend.tls is not None:
-            stamps[name], faults = examine(backend.tls)
-            place = ("backends", name, "tls")
-            problems += [document.problem((*place, key), fault) for key, fault in faults.items()]
+        place = ("backends", name, "tls")
+        if backend.tls is None:
+            continue
+        if known is not None and not known >= set(_files_of(backend.tls)):
+            message = "the files are not opened: a text that comes through the admin API gets only those read that the configuration in force names"
+            problems.append(document.problem(place, message, at_key=True, severity="warning"))
+            continue
+        stamps[name], faults = examine(backend.tls)
+        problems += [document.problem((*place, key), fault) for key, fault in faults.items()]
     return stamps, problems
+
+
+def _files_of(tls: BackendTlsConfig | None) -> list[str]:
+    return [] if tls is None else [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
 
 
 def without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:
@@ -93,5 +119,22 @@ def without_repeats(problems: list[Problem], document: Document) -> tuple[Proble
 
 
 def _hash_of(config: Config) -> str:
-    canonical = json.dumps(config.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    values = config.model_dump(mode="json")
+    for place in secret_places():
+        _hide(values, place)  # a short password could be guessed from the hash
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()
+
+
+def _hide(values: Any, place: tuple[str, ...]) -> None:
+    """Replace what is at this place (`*` is each element of a list, `**` each entry of a mapping)."""
+    part, *below = place
+    if isinstance(values, list):
+        for element in values:
+            _hide(element, tuple(below))
+    elif isinstance(values, dict):
+        for key in list(values) if part == "**" else [part]:
+            if below:
+                _hide(values[key], tuple(below))
+            elif values[key]:
+                values[key] = MASK

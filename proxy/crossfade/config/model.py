@@ -31,6 +31,7 @@ from crossfade.config.section import (
     AS_INTEGER,
     NOT_EMPTY,
     POSITIVE,
+    SECRET,
     Count,
     Duration,
     Flag,
@@ -152,13 +153,13 @@ def _secret(value: object) -> str:
     return written
 
 
-Secret = Annotated[str, BeforeValidator(_secret)]
+SigningSecret = Annotated[str, BeforeValidator(_secret), SECRET]
 
 
 class OverrideConfig(Section):
     """Tokens with which testers choose a backend."""
 
-    secret: Secret = Field(description="the secret that signs the tokens")
+    secret: SigningSecret = Field(description="the secret that signs the tokens")
 
 
 class AdminConfig(Section):
@@ -169,7 +170,7 @@ class AdminConfig(Section):
         description="host:port",
         json_schema_extra={"default": "127.0.0.1:9901"},
     )
-    token: Annotated[str, BeforeValidator(text)] = Field(
+    token: Annotated[str, BeforeValidator(text), SECRET] = Field(
         default="",
         description="the token that callers must send; required if listen is not a loopback address",
     )

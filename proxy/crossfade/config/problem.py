@@ -6,6 +6,7 @@ Rule: a problem has its place for an editor (`file:line:column`, counted from 1)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,9 @@ Severity = Literal["error", "warning"]
 
 # Limits of the search for similar words: a longer word is no typing error, and more words take too long.
 _MAX_WORD_LENGTH, _MAX_CHOICES = 80, 2000
+
+
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class UnknownKey(BadValue):
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most similar to the word; None if none is similar."""
+    word = f"{word}"  # a variable as it is written: what it stands for is no typing error
     known = [choice for choice in choices if len(choice) <= _MAX_WORD_LENGTH]
     if len(word) > _MAX_WORD_LENGTH or len(known) > _MAX_CHOICES:
         return None
@@ -78,10 +83,15 @@ def shown(value: object) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    text = str(value)
+    text = without_credentials(format(value) if isinstance(value, str) else str(value))
     text = text if len(text) <= 60 else text[:57] + "..."
     printable = "".join(c if c.isprintable() else "?" for c in text)
     return f'"{printable}"' if isinstance(value, str) else printable
+
+
+def without_credentials(text: str) -> str:
+    """The text with the user name and password of each URL in it as `***`."""
+    return _CREDENTIALS.sub("***@", text)
 
 
 def listed(choices: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ error, since the rest cannot be parsed reliably; all other problems are collecte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -19,8 +19,19 @@ from yaml.events import (
 )
 from yaml.reader import Reader
 
-from crossfade.config.document import Document, Entry, Mark, Node, Plain, path_text
-from crossfade.config.environment import expand
+from crossfade.config.document import (
+    Document,
+    Entry,
+    Expanded,
+    ExpandedPlain,
+    Loc,
+    Mark,
+    Node,
+    Plain,
+    Reference,
+    path_text,
+)
+from crossfade.config.environment import expand, has_variables
 from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration has 7 levels; a very large one has some thousand nodes.
@@ -34,28 +45,35 @@ _KNOWN_TAGS = frozenset({None, "!", *(f"tag:yaml.org,2002:{kind}" for kind in ("
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may lack its C part
 
 
-def read(text: str, source: str, env: Mapping[str, str]) -> Document:
-    """The document with the problems found so far. Raises ConfigError if the YAML cannot be parsed."""
+def read(
+    text: str, source: str, env: Mapping[str, str], known: frozenset[Reference] | None = None
+) -> Document:
+    """The document with the problems found so far. Raises ConfigError if the YAML cannot be parsed.
+
+    `known`: only these references to the environment are looked up; None: all are.
+    """
     _refuse_unprintable(text, source)
-    return _document_of(_LOADER, text, source, env)
+    return _document_of(_LOADER, text, source, env, known)
 
 
-def _document_of(parser: Any, text: str, source: str, env: Mapping[str, str]) -> Document:
+def _document_of(
+    parser: Any, text: str, source: str, env: Mapping[str, str], known: frozenset[Reference] | None
+) -> Document:
     loader = parser(text)
-    tree = TreeBuilder(loader, source, env)
+    tree = TreeBuilder(loader, source, env, known)
     try:
         root = tree.document()
     except yaml.YAMLError as error:
         # libyaml has a depth limit too (1000 levels since 0.2.6). It reads ahead of its events, so it can reach
         # that limit before our own. PyYAML's Python parser has no limit.
         if parser is not yaml.SafeLoader and _nests_too_deep(error, text):
-            return _document_of(yaml.SafeLoader, text, source, env)
+            return _document_of(yaml.SafeLoader, text, source, env, known)
         raise ConfigError((*tree.problems, _syntax_problem(error, text, source))) from None
     finally:
         loader.dispose()
     if root is None:
         raise ConfigError((Problem(source, 1, 1, "", "the file is empty"),))
-    return Document(source, root, tuple(tree.problems), frozenset(tree.broken))
+    return Document(source, root, tuple(tree.problems), frozenset(tree.broken), frozenset(tree.references))
 
 
 def _nests_too_deep(error: yaml.YAMLError, text: str) -> bool:
@@ -110,10 +128,15 @@ class _RefusedYaml(yaml.YAMLError):
 class TreeBuilder:
     """Reads one document, event by event."""
 
-    def __init__(self, loader: Any, source: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, loader: Any, source: str, env: Mapping[str, str], known: frozenset[Reference] | None
+    ) -> None:
         self.loader = loader
         self.source = source
         self.env = env
+        self.known = known
+        self.references: set[Reference] = set()
+        self.copied = 0  # nodes with variables that aliases stand for
         self.path: list[int | str] = []
         self.depth = 0  # not len(path): a key may be nested too
         self.problems: list[Problem] = []
@@ -162,18 +185,41 @@ class TreeBuilder:
             raise _RefusedYaml(f"the alias *{event.anchor} {what}", _mark_of(event))
         if self.depth + node.height > _MAX_DEPTH:
             raise _RefusedYaml(_TOO_DEEP, _mark_of(event))
+        if node.has_variables:
+            self.refer_again(node, _mark_of(event))
         return node
+
+    def refer_again(self, node: Node, mark: Mark) -> None:
+        """The variables of an anchor's node count at the place of its alias too."""
+        self.copied += node.count
+        if self.copied > _MAX_NODES:
+            raise _RefusedYaml(f"aliases stand for more than {_MAX_NODES} values with variables", mark)
+        for path, written in _references_in(node, ()):
+            if not self.refer((*self.path, *path), written):
+                raise _RefusedYaml(_not_known(written), mark)
+
+    def refer(self, path: Loc, written: str) -> bool:
+        """Whether the variables of this scalar may be looked up."""
+        reference = path_text(path, any_index=True), written
+        self.references.add(reference)
+        return self.known is None or reference in self.known
 
     def scalar(self, event: Any) -> Node:
         mark = _mark_of(event)
         plain = bool(event.implicit[0])
         text = self.expanded(event.value, mark)
+        span = event.start_mark.index, event.end_mark.index
         if plain and (event.value in _NULLS or text in _NULLS - {""}):
             return Node(mark, None)
-        return Node(mark, Plain(text) if plain else text)
+        if text != event.value and has_variables(event.value):
+            value = ExpandedPlain(text, event.value) if plain else Expanded(text, event.value)
+            return Node(mark, value, has_variables=True, span=span)
+        return Node(mark, Plain(text) if plain else text, span=span)
 
     def expanded(self, text: str, mark: Mark) -> str:
         try:
+            if has_variables(text) and not self.refer(tuple(self.path), text):
+                raise BadValue(_not_known(text))
             return expand(text, self.env)
         except BadValue as error:
             self.report(mark, str(error))
@@ -184,7 +230,7 @@ class TreeBuilder:
         elements: list[Node] = []
         while not isinstance(event := self.loader.get_event(), CollectionEndEvent):
             elements.append(self.below(len(elements), event))
-        return Node(_mark_of(start), elements, *_count_and_height(elements))
+        return Node(_mark_of(start), elements, *_size_of(elements))
 
     def mapping(self, start: Any) -> Node:
         entries: dict[str, Entry] = {}
@@ -198,10 +244,12 @@ class TreeBuilder:
                 first = entries[key].key
                 self.report(mark, f'the key "{key}" is given twice, first in line {first.line}', key)
             elif key is not None:
-                entries[key] = Entry(mark, node)
+                entries[key] = Entry(mark, node, f"{key}")
         for source in merged:
             entries = source.entries | entries
-        return Node(_mark_of(start), entries, *_count_and_height([entry.node for entry in entries.values()]))
+        count, height, varies = _size_of([entry.node for entry in entries.values()])
+        varies = varies or any(isinstance(key, Expanded) for key in entries)
+        return Node(_mark_of(start), entries, count, height, varies)
 
     def key(self, event: Any) -> str | None:
         """The key's text; None for a list or a mapping, which is reported."""
@@ -237,9 +285,36 @@ class TreeBuilder:
         self.problems.append(Problem(self.source, mark.line, mark.column, path, message))
 
 
-def _count_and_height(below: list[Node]) -> tuple[int, int]:
-    """Count and height of the parent of these nodes."""
-    return 1 + sum(node.count for node in below), 1 + max((node.height for node in below), default=0)
+def _size_of(below: list[Node]) -> tuple[int, int, bool]:
+    """Of the parent of these nodes: count, height, and whether there are variables in it."""
+    return (
+        1 + sum(node.count for node in below),
+        1 + max((node.height for node in below), default=0),
+        any(node.has_variables for node in below),
+    )
+
+
+def _references_in(node: Node, path: Loc) -> Iterator[tuple[Loc, str]]:
+    """Each scalar with variables, with its path from the node."""
+    if not node.has_variables:
+        return
+    if isinstance(node.value, dict):
+        for key, entry in node.value.items():
+            if isinstance(key, Expanded):
+                yield path, key.written
+            yield from _references_in(entry.node, (*path, entry.written))
+    elif isinstance(node.value, list):
+        for index, element in enumerate(node.value):
+            yield from _references_in(element, (*path, index))
+    else:
+        yield path, f"{node.value}"
+
+
+def _not_known(written: str) -> str:
+    return (
+        f"{shown(written)} is not looked up: a text that comes through the admin API gets the value of a variable "
+        "only where the configuration in force has the same; crossfade check looks up all"
+    )
 
 
 def _mark_of(event: Any) -> Mark:

@@ -95,8 +95,10 @@ def _champion_without_share(loc: Loc, rollouts: Sequence[Node], document: Docume
         except BadValue:
             return
         if total >= WHOLE:
-            end = units.percent(total / WHOLE)
-            message = f"must leave the champion a share; the last steps of the challengers up to this one add up to {end}"
+            message = "must leave the champion a share"
+            if not any(known.has_variables for known in rollouts[: index + 1]):
+                end = units.percent(total / WHOLE)
+                message += f"; the last steps of the challengers up to this one add up to {end}"
             yield document.problem((*loc, "rollout", index, "steps"), message)
             return
 
@@ -132,12 +134,12 @@ def _steps_not_rising(document: Document) -> Iterator[Problem]:
                 yield document.problem((*loc, index, "mirror"), message, at_key=True)
             elif (weight, mirror) <= before:
                 key = "mirror" if mirror else "weight"
-                has = units.percent((before[0] or before[1]) / WHOLE)
-                what = "mirror" if before[1] else "weight"
                 place = (*loc, index, key) if key in step.given else (*loc, index)
-                yield document.problem(
-                    place, f"must be more than the step before, which has the {what} {has}"
-                )
+                message = "must be more than the step before"
+                if not steps.has_variables:
+                    has = units.percent((before[0] or before[1]) / WHOLE)
+                    message += f", which has the {'mirror' if before[1] else 'weight'} {has}"
+                yield document.problem(place, message)
             before = (weight, mirror)
 
 

@@ -18,6 +18,7 @@ from crossfade.config.section import (
     AS_NUMBER,
     AS_SHARE,
     POSITIVE,
+    SECRET,
     Count,
     Duration,
     Flag,
@@ -134,7 +135,7 @@ class LimitsConfig(Section):
 class NotifyConfig(Section):
     """A webhook that is told of decisions."""
 
-    webhook: Annotated[str, BeforeValidator(address.web_url)] = Field(
+    webhook: Annotated[str, BeforeValidator(address.secret_url), SECRET] = Field(
         description="the URL that each decision is posted to"
     )
     on: Annotated[tuple[Occasion, ...], OneOrMany()] = Field(

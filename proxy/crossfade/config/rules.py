@@ -66,25 +66,30 @@ def _repeated_route_names(document: Document) -> Iterator[Problem]:
 
 
 def _repeated_endpoints(document: Document) -> Iterator[Problem]:
-    first: dict[str, str] = {}
-    for loc, endpoint in _endpoints(document):
+    first: dict[str, int | str] = {}
+    for loc, node, endpoint in _endpoints(document):
         name = endpoint.path or endpoint.authority
         if name in first:
-            message = f"{name} is already an endpoint of {first[name]}"
+            message = f"{_as_written(node, name)} is already an endpoint of {first[name]}"
             yield document.problem(loc, message, severity="warning")
-        first.setdefault(name, str(loc[1]))
+        first.setdefault(name, loc[1])
 
 
-def _endpoints(document: Document) -> Iterator[tuple[Loc, EndpointConfig]]:
+def _as_written(node: Node, value: str) -> str:
+    """The value that was read from the node, or the text of the node if that has variables."""
+    return f"{node.value}" if node.has_variables else value
+
+
+def _endpoints(document: Document) -> Iterator[tuple[Loc, Node, EndpointConfig]]:
     for loc, node in document.each("backends", "**", "endpoints", "*"):
         try:
-            yield loc, address.endpoint(node.value)
+            yield loc, node, address.endpoint(node.value)
         except BadValue:
             continue
 
 
 def _unused_tls(document: Document) -> Iterator[Problem]:
-    with_tls = {loc[1] for loc, endpoint in _endpoints(document) if endpoint.tls}
+    with_tls = {loc[1] for loc, _, endpoint in _endpoints(document) if endpoint.tls}
     for loc, node in document.each("backends", "**", "tls"):
         if node.child("key") is not None and node.child("cert") is None:
             yield document.problem((*loc, "key"), 'needs the key "cert" too', at_key=True)
@@ -94,25 +99,26 @@ def _unused_tls(document: Document) -> Iterator[Problem]:
 
 
 def _overlapping_listeners(document: Document) -> Iterator[Problem]:
-    bound: list[ListenConfig] = []
-    for loc, listener in _listeners(document):
-        other = next((known for known in bound if known.overlaps(listener)), None)
+    bound: list[tuple[ListenConfig, str]] = []
+    for loc, node, listener in _listeners(document):
+        name = _as_written(node, listener.authority)
+        other = next((written for known, written in bound if known.overlaps(listener)), None)
         if other is not None:
-            yield document.problem(loc, f"{listener.authority} overlaps with the listener {other.authority}")
-        bound.append(listener)
+            yield document.problem(loc, f"{name} overlaps with the listener {other}")
+        bound.append((listener, name))
 
 
-def _listeners(document: Document) -> Iterator[tuple[Loc, ListenConfig]]:
+def _listeners(document: Document) -> Iterator[tuple[Loc, Node, ListenConfig]]:
     for place in (("listen", "*"), ("admin", "listen")):
         for loc, node in document.each(*place):
             try:
-                yield loc, address.listen(node.value)
+                yield loc, node, address.listen(node.value)
             except BadValue:
                 continue
 
 
 def _admin_without_token(document: Document) -> Iterator[Problem]:
-    for loc, listener in _listeners(document):
+    for loc, _, listener in _listeners(document):
         token = document.root.child("admin", "token")
         if loc[0] == "admin" and not listener.is_loopback and (token is None or token.value == ""):
             place: Loc = loc if token is None else ("admin", "token")

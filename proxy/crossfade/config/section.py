@@ -193,6 +193,11 @@ class OrFlag:
         return {"anyOf": [{"type": "boolean"}, handler(schema), VARIABLE]}
 
 
+class Secret:
+    """Marks a field whose value is shown to nobody."""
+
+
+SECRET = Secret()
 POSITIVE = AfterValidator(_above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 

@@ -1,12 +1,15 @@
 """From pydantic's validation errors to problems that an operator can act on.
 
-Rule: each problem is a plain sentence at its place in the file, without pydantic's words.
+Rule: each problem is a plain sentence at its place in the file, without pydantic's words. A sentence about a value
+with variables is made from what was written: no part of what a variable stands for is ever shown, as the file may
+come from somebody who may not read the environment.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -15,13 +18,44 @@ from pydantic_core import ErrorDetails
 
 from crossfade.config.document import Document, Loc
 from crossfade.config.model import Config
-from crossfade.config.problem import BadValue, Problem, UnknownKey, listed, nearest, shown
+from crossfade.config.problem import BadValue, Problem, UnknownKey, listed, nearest, place_of, shown
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
 
 
-def problems_of(error: ValidationError, document: Document) -> list[Problem]:
-    return [_problem_of(details, document) for details in error.errors(include_url=False)]
+def validated(document: Document) -> tuple[Config | None, list[Problem]]:
+    try:
+        return Config.model_validate(document.root.plain()), []
+    except ValidationError as error:
+        return None, _problems_of(error, document)
+
+
+def _problems_of(error: ValidationError, document: Document) -> list[Problem]:
+    found = error.errors(include_url=False)
+    told: list[Problem] = []
+    as_written: list[Problem] | None = None
+    for details in found:
+        problem = _problem_of(details, document)
+        if not document.locate(_place_of(details)).has_variables:
+            told.append(problem)
+            continue
+        if as_written is None:
+            _, as_written = validated(replace(document, root=document.root.as_written()))
+        told += _without_values(problem, as_written)
+    return told
+
+
+def _without_values(problem: Problem, as_written: list[Problem]) -> list[Problem]:
+    """What is wrong there with what was written; if nothing is, that its variables make it so."""
+    same = [other for other in as_written if place_of(other) == place_of(problem)]
+    message = "is not valid with the values of its variables"
+    return same or [replace(problem, message=message, suggestion=None)]
+
+
+def _place_of(details: ErrorDetails) -> Loc:
+    """A faulty key is at the place of its entry."""
+    loc = details["loc"]
+    return loc[:-1] if loc[-1:] == ("[key]",) else loc
 
 
 def _problem_of(details: ErrorDetails, document: Document) -> Problem:

@@ -1,0 +1,81 @@
+"""A configuration as it may be shown: its text with the secrets as `***`.
+
+Rule: a secret is what a field of the type `SECRET` holds, and the user name, password and query of each URL. A
+variable without a default is shown as it was written, since its name is no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from crossfade.config.document import Document, Node
+from crossfade.config.environment import literals_of
+from crossfade.config.model import Config
+from crossfade.config.problem import without_credentials
+from crossfade.config.section import SECRET
+
+MASK = "***"
+_LOGIN = re.compile(r"(?<=://).*@", re.DOTALL)  # to the last @: a password may hold one
+_QUERY = re.compile(r"[?#].*[^\"']", re.DOTALL)
+
+Place = tuple[str, ...]
+
+
+@cache
+def secret_places() -> frozenset[Place]:
+    """The places of all secrets in the format, as `Document.each` takes them."""
+    return frozenset(_places_in(Config, ()))
+
+
+def _places_in(kind: Any, place: Place) -> Iterator[Place]:
+    if isinstance(kind, FieldInfo):
+        if SECRET in kind.metadata:
+            yield place
+        else:
+            yield from _places_in(kind.annotation, place)
+    elif isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield from _places_in(field, (*place, field.alias or name))
+    elif get_origin(kind) is Annotated and SECRET in get_args(kind):
+        yield place
+    elif get_origin(kind) in (Annotated, Union, UnionType):
+        for each in get_args(kind):
+            yield from _places_in(each, place)
+    elif get_origin(kind) in (tuple, list):
+        yield from _places_in(get_args(kind)[0], (*place, "*"))
+    elif get_origin(kind) is dict:
+        yield from _places_in(get_args(kind)[1], (*place, "**"))
+
+
+def masked(text: str, document: Document) -> str:
+    """The text of the document as it may be shown."""
+    shown, end = [], 0
+    for (begin, after), mask in sorted(_masks_in(text, document).items()):
+        shown += [text[end:begin], mask]
+        end = after
+    return without_credentials("".join((*shown, text[end:])))  # in comments too
+
+
+def _masks_in(text: str, document: Document) -> dict[tuple[int, int], str]:
+    """By the span in the text, what is shown in its place."""
+    masks = {}
+    for node in document.root.scalars():
+        written = text[slice(*node.span)]
+        if "://" in written:
+            masks[node.span] = _QUERY.sub(f"?{MASK}", _LOGIN.sub(f"{MASK}@", written))
+    for place in secret_places():
+        for _, node in document.each(*place):
+            masks |= {scalar.span: f'"{MASK}"' for scalar in node.scalars() if _is_literal(scalar)}
+    return masks
+
+
+def _is_literal(node: Node) -> bool:
+    """Whether more is written than the names of variables."""
+    return bool(literals_of(f"{node.value}"))

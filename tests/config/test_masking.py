@@ -1,0 +1,112 @@
+"""A configuration as it may be shown: no secret is in it, and everything else is as it was written."""
+
+from __future__ import annotations
+
+import pytest
+
+from crossfade.config.load import load
+from crossfade.config.masking import secret_places
+from crossfade.config.problem import ConfigError
+
+ENV = {"TOKEN": "from-the-environment", "PW": "from-the-environment"}
+REST = """
+listen: ":8080"
+backends: {a: {endpoints: ["http://127.0.0.1:9001"]}}
+routes: [{name: x, split: {a: 1}%s}]
+"""
+SECRET = "a-secret-of-24-characters"
+
+
+def shown(head: str, route: str = "") -> str:
+    """Of the lines that are of interest."""
+    text = head + REST % route
+    loaded = load(text, "f.yaml", ENV)
+    assert SECRET not in loaded.shown
+    assert "from-the-environment" not in loaded.shown
+    return loaded.shown.replace(REST % "", "")
+
+
+def test_the_secrets_of_the_format() -> None:
+    """A new field with a secret has the mark, or its value goes to every reader of the admin API."""
+    assert secret_places() == {
+        ("admin", "token"),
+        ("override", "secret"),
+        ("routes", "*", "notify", "*", "webhook"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        (f"admin: {{token: {SECRET}}}", 'admin: {token: "***"}'),
+        (f"admin: {{token: '{SECRET}' }}  # why", 'admin: {token: "***" }  # why'),
+        (f'admin:\n  token: "{SECRET}"\n', 'admin:\n  token: "***"\n'),
+        (
+            f"admin:\n  token: &t {SECRET}\noverride: {{secret: *t}}",
+            'admin:\n  token: "***"\noverride: {secret: *t}',
+        ),
+        (f"# çelik 𝄞\nadmin: {{token: '𝄞{SECRET}'}}", '# çelik 𝄞\nadmin: {token: "***"}'),
+        (f"\ufeffadmin: {{token: {SECRET}}}", 'admin: {token: "***"}'),
+        (f"override: {{secret: '${{NO:-{SECRET}}}'}}", 'override: {secret: "***"}'),
+        (f"override: {{secret: '${{TOKEN}}{SECRET}'}}", 'override: {secret: "***"}'),
+        ("override: {secret: '${TOKEN}'}", "override: {secret: '${TOKEN}'}"),
+        ("admin: {token: ''}", "admin: {token: ''}"),
+        (
+            f"prometheus: {{url: 'http://me:{SECRET}@host:9090/x'}}",
+            "prometheus: {url: 'http://***@host:9090/x'}",
+        ),
+        (f"prometheus: {{url: 'http://host/?key={SECRET}'}}", "prometheus: {url: 'http://host/?***'}"),
+        (f"prometheus: {{url: http://me:{SECRET}/@host}}", "prometheus: {url: http://***@host}"),
+        ("prometheus: {url: 'http://${PW}@host:9090'}", "prometheus: {url: 'http://***@host:9090'}"),
+        (f"state: redis://me:{SECRET}@host:6379/0", "state: redis://***@host:6379/0"),
+        (f"# was redis://me:{SECRET}@host", "# was redis://***@host"),
+        ("state: sqlite:a.db", "state: sqlite:a.db"),
+    ],
+)
+def test_a_secret_is_three_stars(written: str, seen: str) -> None:
+    assert shown(written) == seen
+
+
+@pytest.mark.parametrize(
+    "block", [f"|\n    {SECRET}\n", f">-\n    {SECRET}\n\n", f'"{SECRET[:9]}\\\n    {SECRET[9:]}"\n']
+)
+def test_a_secret_of_several_lines_is_hidden_whole(block: str) -> None:
+    text = shown(f"admin:\n  token: {block}")
+    assert SECRET[:9] not in text
+    assert SECRET[9:] not in text
+    assert text.startswith('admin:\n  token: "***"')
+
+
+def test_a_webhook_is_hidden_whole() -> None:
+    assert ', notify: {webhook: "***"}' in shown("", f", notify: {{webhook: 'https://chat/{SECRET}'}}")
+    many = f", notify: [{{webhook: 'https://chat/{SECRET}', on: [abort]}}, {{webhook: '${{TOKEN}}'}}]"
+    with pytest.raises(ConfigError, match=r"notify\[1\]\.webhook: .*\$\{TOKEN\}|must be a URL") as caught:
+        shown("", many)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"prometheus: {{url: 'ftp://me:{SECRET}@host'}}",
+        f"state: redis//me:{SECRET}@host",
+        f"override: {{secret: [{SECRET}]}}",
+        f"override: {{secret: {SECRET[:15]}}}",
+        f"admin: {{token: {{a: {SECRET}}}}}",
+    ],
+)
+def test_no_message_shows_a_secret(head: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shown(head)
+    assert SECRET[:15] not in str(caught.value)
+
+
+def test_the_hash_says_nothing_of_a_secret_and_all_of_the_rest() -> None:
+    """It is shown to everybody, so a short password could be tried against it."""
+
+    def digest(token: str, admin: str = "127.0.0.1:1", hook: str = "https://h/1") -> str:
+        head = f"admin: {{token: {token}, listen: '{admin}'}}"
+        return load(head + REST % f", notify: {{webhook: {hook}}}", "f", {}).hash
+
+    assert digest("one") == digest("two") == digest("two", hook="https://h/2")
+    assert digest("one") != digest("one", "127.0.0.1:2")

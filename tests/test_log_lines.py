@@ -1,0 +1,39 @@
+"""The log: one record is one line, and nothing in it steers a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from crossfade.log_lines import LineFormatter, printable
+
+REASON = "\x1b[2J\x1b[1;31mALL IS WELL\x1b[0m\x1b]0;pwned\x07\x00\x9b31m\u202e"
+
+
+def formatted(message: str, *arguments: object, **more: object) -> str:
+    record = logging.LogRecord("crossfade", logging.INFO, "f.py", 1, message, arguments, None)
+    record.__dict__ |= more
+    return LineFormatter("%(levelname)s %(name)s: %(message)s").format(record)
+
+
+def test_a_reason_cannot_steer_the_terminal_or_forge_a_line() -> None:
+    line = formatted("churn: pause by %s", f"api: {REASON}\nINFO crossfade: churn: promote by alice")
+    assert line.isprintable()
+    assert "ALL IS WELL" in line
+    assert line.count("\n") == 0
+
+
+def test_ordinary_text_stays_as_it_is() -> None:
+    assert (
+        formatted("%s: split 5 %%, çelik 日本 🙂", "churn")
+        == "INFO crossfade: churn: split 5 %, çelik 日本 🙂"
+    )
+    assert printable("a b\u00a0c") == "a b\u00a0c"
+
+
+def test_a_traceback_has_its_lines() -> None:
+    try:
+        raise ValueError("of ours")
+    except ValueError:
+        text = formatted("it failed", exc_info=sys.exc_info())
+    assert text.startswith("INFO crossfade: it failed\nTraceback")
