@@ -153,7 +153,7 @@ def test_errors_of_a_route(route: str, expected: str):
         ("steps: [{weight: »0.001%}]", 'routes[0].rollout.steps[0].weight: must be a multiple of 0.01%, "0.001%" is finer'),
         ("steps: [{weight: 1%}, {weight: 5%}, {weight: »5%}]", "routes[0].rollout.steps[2].weight: must be more than the step before, which has the weight 5%"),
         ("steps: [{weight: 5%}, {weight: »1%}, {weight: 3%}, {weight: 6%}]", "routes[0].rollout.steps[1].weight: must be more than the step before, which has the weight 5%"),
-        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, latency, requests, score_divergence, disagreement, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
+        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
         ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
         ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
         ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is given already; write a second check"),

@@ -60,7 +60,7 @@ async def test_a_challenger_that_never_answers_is_aborted():
     assert harness.rollout.phase == "aborted"
     last = (await harness.views.why("churn")).decision
     assert last is not None
-    assert last.reason.endswith("12 more have waited longer than that without an answer")
+    assert "12 more have waited longer than that without an answer" in last.reason
 
 
 async def test_several_slow_requests_of_one_key_count_once():

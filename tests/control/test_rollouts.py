@@ -60,7 +60,7 @@ async def test_a_bad_challenger_is_aborted_by_a_check_and_the_map_is_the_former_
     last = (await harness.views.why("churn")).decision
     assert last is not None
     assert last.actor == "loop"
-    assert "requests failed" in last.reason
+    assert " failed in step 1 of 2, against " in last.reason
     assert any(v["verdict"] == "FAIL" for v in last.evidence["verdicts"])
     assert last.evidence["given"]["evidence"]["strata"][0]["challenger"]["errors"] > 0
 
@@ -149,7 +149,9 @@ async def test_max_step_time_ends_an_undecided_step(on_undecided, phase, step):
     assert (harness.rollout.phase, harness.rollout.step) == (phase, step)
     last = (await harness.views.why("churn")).decision
     assert last is not None
-    assert "6.67% of 1800 requests failed; the limit is 5%; not yet statistically significant" in last.reason
+    assert (
+        "120 of 1800 requests (6.67%) failed in step 1 of 2; the limit is 5%; not proven yet" in last.reason
+    )
 
 
 async def test_a_paused_challenger_still_has_traffic_and_can_still_fail():

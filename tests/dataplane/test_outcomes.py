@@ -119,10 +119,10 @@ def test_a_fallback_answer_is_observed_and_its_score_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("prediction", "said", "reason"),
     [
-        (PREDICTION, b"[]", "no_score"),
+        (PREDICTION, b"[]", "unreadable"),
         (PREDICTION, None, "body_size"),
         (Prediction(label=("class",)), None, "body_size"),
-        (Prediction(label=("class",)), b"[]", ""),  # no label in the answer, so no drop is counted
+        (Prediction(label=("class",)), b"[]", "unreadable"),
         (Prediction(label=("class",)), b'{"class": 99999999999999999999}', ""),
     ],
 )
@@ -204,8 +204,6 @@ def test_only_failures_of_a_model_or_of_the_proxy_are_failures(
         ({"status": 404}, 0, {"pair_status": 1}),
         ({"fell_back": True}, 0, {"pair_status": 1}),
         ({"blamed": True}, 0, {"pair_status": 1}),
-        ({"said": None}, 0, {"pair_body_size": 1}),
-        ({"said": b"{}"}, 0, {"pair_decision": 1}),
     ],
 )
 def test_a_pair_needs_a_decision_in_the_answer_of_the_champion(
@@ -223,3 +221,17 @@ def test_a_pair_needs_a_decision_in_the_answer_of_the_champion(
     recorded_pairs = [cell.pairs for cell in recorder.table.cells.values()]
     assert recorded_pairs == [Pairs(n=1, changed=1, raised=1)] * pairs
     assert recorder.table.dropped == dropped
+
+
+@pytest.mark.parametrize(("said", "reason"), [(None, "pair_body_size"), (b"{}", "pair_decision")])
+def test_a_decision_of_the_challenger_alone_is_a_lost_answer_of_the_champion(
+    said: bytes | None, reason: str
+) -> None:
+    recorder = Recorder()
+    live = outcome(**assigned_fields(prediction=Prediction(("p",), decision=0.5)) | {"said": said})
+    assert live.route is not None
+    comparison = Comparison(recorder, live.route, None, "v2", Mirror("v3", 10_000), 0.0)
+    comparison.on_live(live)
+    comparison.on_copy(200, b'{"p": 0.6}')
+    assert [cell.pairs for cell in recorder.table.cells.values()] == [Pairs(champion_lost=1)]
+    assert recorder.table.dropped == {reason: 1}

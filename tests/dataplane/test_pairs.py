@@ -132,28 +132,7 @@ async def test_a_pair_is_complete_whichever_answer_comes_first(harness: Harness,
 # ── no pair ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("champion", "challenger", "expected"),
-    [
-        (FAILING, ok_bodies(YES), "pair_status"),
-        (CREATED, ok_bodies(YES), "pair_status"),
-        (closing(b""), ok_bodies(YES), "pair_status"),
-        (closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), ok_bodies(YES), "pair_status"),
-        (ok_bodies(YES), FAILING, "pair_status"),
-        (ok_bodies(YES), CREATED, "pair_status"),
-        (ok_bodies(YES), silent, "pair_status"),
-        (ok_bodies(YES), closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES), "pair_status"),
-        (ok_bodies(YES), closing(b"garbage\r\n\r\n"), "pair_status"),
-        (ok_bodies(b"{}"), ok_bodies(YES), "pair_decision"),
-        (ok_bodies(YES), ok_bodies(b"\xff["), "pair_decision"),
-        (ok_bodies(YES), ok_bodies(b'{"out": {"p": true}}'), "pair_decision"),
-        (ok_bodies(YES), ok_bodies(YES + b" " * observe.LARGEST), "pair_body_size"),
-        (ok_bodies(YES + b" " * observe.LARGEST), ok_bodies(YES), "pair_body_size"),
-    ],
-)
-async def test_without_two_usable_answers_the_pair_is_dropped_with_a_reason(
-    harness: Harness, champion: Script, challenger: Script, expected: str
-) -> None:
+async def uncounted(harness: Harness, champion: Script, challenger: Script) -> tuple[Pairs, dict[str, int]]:
     harness.backend("v2", champion)
     harness.backend("v3", challenger, first_byte_timeout=0.1 if challenger is silent else 5.0)
     harness.use(route("v2", mirrors=mirrored("v3"), prediction=DECISION, retry_attempts=0))
@@ -162,14 +141,72 @@ async def test_without_two_usable_answers_the_pair_is_dropped_with_a_reason(
     await harness.quiet()
     cell = await harness.shadow("v3")
     assert cell is not None
-    assert (cell.pairs, cell.requests) == (Pairs(), 1)
-    assert {reason: n for reason, n in dropped(harness).items() if reason.startswith("pair")} == {expected: 1}
+    assert cell.requests == 1
+    return cell.pairs, {reason: n for reason, n in dropped(harness).items() if reason.startswith("pair")}
+
+
+@pytest.mark.parametrize(
+    "champion",
+    [
+        FAILING,
+        CREATED,
+        closing(b""),
+        closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES),
+    ],
+)
+async def test_without_the_champion_s_own_200_there_is_no_pair(harness: Harness, champion: Script) -> None:
+    assert await uncounted(harness, champion, ok_bodies(YES)) == (Pairs(), {"pair_status": 1})
+
+
+@pytest.mark.parametrize(
+    "challenger",
+    [
+        FAILING,
+        CREATED,
+        silent,
+        answering(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"),
+        closing(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + YES),
+        closing(b"garbage\r\n\r\n"),
+        ok_bodies(b"\xff["),
+        ok_bodies(b""),
+        ok_bodies(b'{"out": {"p": true}}'),
+        ok_bodies(b'{"out": {"p": null}}'),
+        ok_bodies(b'{"out": {"p": NaN}}'),
+    ],
+)
+async def test_a_challenger_that_gives_no_decision_has_changed_it(
+    harness: Harness, challenger: Script
+) -> None:
+    """Law 17: a rejection, an unreadable answer or nothing is evidence, never a gap."""
+    assert await uncounted(harness, ok_bodies(YES), challenger) == (Pairs(n=1, changed=1, missing=1), {})
+
+
+LONG = YES + b" " * observe.LARGEST
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "expected", "reason"),
+    [
+        (ok_bodies(b"{}"), ok_bodies(YES), Pairs(champion_lost=1), "pair_decision"),
+        (ok_bodies(b"{}"), ok_bodies(b"{}"), Pairs(), "pair_decision"),
+        (ok_bodies(YES), ok_bodies(LONG), Pairs(lost=1), "pair_body_size"),
+        (ok_bodies(LONG), ok_bodies(YES), Pairs(champion_lost=1), "pair_body_size"),
+    ],
+)
+async def test_a_lost_answer_is_counted_with_the_side_that_lost_it(
+    harness: Harness, champion: Script, challenger: Script, expected: Pairs, reason: str
+) -> None:
+    assert await uncounted(harness, champion, challenger) == (expected, {reason: 1})
 
 
 @pytest.mark.parametrize("label", [b"null", b"[1]", b"{}", b'"%b"' % (b"x" * 257)])
-async def test_an_answer_with_an_invalid_label_drops_the_pair(harness: Harness, label: bytes) -> None:
-    await compared(harness, ok_bodies(b'{"class": 1}'), ok_bodies(b'{"class": %b}' % label), prediction=LABEL)
-    assert dropped(harness) == {"pair_decision": 1}
+async def test_an_invalid_label_of_the_challenger_is_a_changed_decision(
+    harness: Harness, label: bytes
+) -> None:
+    cell = await compared(
+        harness, ok_bodies(b'{"class": 1}'), ok_bodies(b'{"class": %b}' % label), prediction=LABEL
+    )
+    assert (cell.pairs, dropped(harness)) == (Pairs(n=1, changed=1, missing=1), {})
 
 
 async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None:
@@ -351,7 +388,10 @@ async def test_waiting_pairs_are_bounded(harness: Harness, monkeypatch: pytest.M
         await client.answer()
     assert (len(harness.plane.mirrors.comparisons), dropped(harness)) == (2, {"pairs": 3})
     await harness.quiet()
-    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pairs": 3, "pair_status": 2})
+    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pairs": 3})
+    shadow = await harness.shadow("v3")
+    assert shadow is not None
+    assert shadow.pairs == Pairs(n=2, changed=2, missing=2)
 
 
 @pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
@@ -383,7 +423,7 @@ async def test_a_waiting_pair_is_given_up_after_a_time_limit(
         assert (pairs, dropped(harness)) == ([Pairs(n=1, chances=1, twice=1, noise=1)], {})
     else:
         assert dropped(harness) == {"pair_time": 1}
-        assert all(p == Pairs() for p in pairs)
+        assert all((p.n, p.changed) == (0, 0) for p in pairs)
 
 
 async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
@@ -393,4 +433,7 @@ async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
     harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
     assert (harness.mirrors("v3"), harness.mirrors("v2")) == ({"dropped_no_endpoint": 1}, {})
-    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {})
+    assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pair_room": 1})
+    shadow = await harness.shadow("v3")
+    assert shadow is not None
+    assert shadow.pairs == Pairs(lost=1)

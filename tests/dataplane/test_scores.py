@@ -70,7 +70,8 @@ async def test_the_score_of_a_keyed_request_is_kept_with_the_hash_of_its_key(har
 )
 async def test_an_answer_without_a_score_is_counted_as_dropped(harness: Harness, body: bytes) -> None:
     cell = await cell_after(harness, answering(ok(body)), **WITH_PREDICTION)
-    assert (cell.requests, cell.scores, dropped(harness)) == (1, Scores(), {"no_score": 1})
+    assert (cell.requests, cell.scores, dropped(harness)) == (1, Scores(), {"unreadable": 1})
+    assert (cell.read, cell.answers, cell.unreadable, cell.scoreless) == (1, 1, 1, 1)
 
 
 async def test_an_answer_above_the_size_limit_is_not_read(

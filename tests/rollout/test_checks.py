@@ -178,16 +178,19 @@ def test_a_limit_of_zero_can_fail_and_a_limit_of_one_cannot():
 
 def test_reasons_contain_the_value_the_comparison_and_the_limit():
     failed = challenger(400, 60, (2000, 20))
-    assert evaluate_check(MAX, failed, CONTEXT).reason == "15% of 400 requests failed; the limit is 1%"
+    failed.strata[0].challenger.faults = {"500": 40, "first_byte_timeout": 20}
+    assert evaluate_check(MAX, failed, CONTEXT).reason.startswith(
+        "60 of 400 requests (15%) failed in step 1 of 1: 40 × HTTP 500, 20 × first-byte timeout; the limit is 1%; proven at "
+    )
     assert evaluate_check(INCREASE, failed, CONTEXT).reason.startswith(
-        "15% of 400 requests failed against the champion's 1% of 2000; allowed is 1% more (errors are at least "
+        "60 of 400 requests (15%) failed in step 1 of 1: 40 × HTTP 500, 20 × first-byte timeout, against 1% of the "
+        "champion's 2000; allowed is 1% more; at least "
     )
-    assert (
-        evaluate_check(SLOW, latencies(60), CONTEXT).reason
-        == "p90 latency is 498ms over 200 answers; the limit is 200ms"
+    assert evaluate_check(SLOW, latencies(60), CONTEXT).reason.startswith(
+        "p90 latency is 498ms over 200 answers in step 1 of 1; the limit is 200ms; proven at "
     )
-    assert evaluate_check(RATIO, compared([0.2] * 100), CONTEXT).reason == (
-        "p90 latency is 200ms over 400 answers against the champion's 100ms, 2 times; allowed is 1.5 times"
+    assert evaluate_check(RATIO, compared([0.2] * 100), CONTEXT).reason.startswith(
+        "p90 latency is 200ms over 400 answers in step 1 of 1 against the champion's 100ms, 2 times; allowed is 1.5 times"
     )
     void = evaluate_check(MAX, challenger(200, 15, (2000, 40)), CONTEXT).reason
     assert void.endswith("; the champion is over the limit too (2%): a common cause")

@@ -88,14 +88,19 @@ def test_scores_that_fixed_the_bins_are_not_counted_in_them():
     assert made.predicted.count == MIN_FOR_QUANTILE  # later scores do not change the bins
 
 
-def test_equal_scores_have_no_bins():
+def test_equal_scores_are_cut_below_and_above_their_bucket():
     made = evidence(cell("v2", MIN_FOR_QUANTILE, times=()))
     one = cell("v2", 10, times=())
     for _ in range(MIN_FOR_QUANTILE):
         one.scores.add(0.5)
     gather(made, [one], ())
-    assert made.levels is None
-    assert evaluate_check(DISTANCE, made, CONTEXT).verdict is UNDECIDED
+    assert made.levels is not None
+    assert made.levels.cuts == (99, 100)
+    waiting = evaluate_check(DISTANCE, made, CONTEXT)
+    assert (waiting.verdict, waiting.reason) == (
+        UNDECIDED,
+        "the bins are fixed by 500 scores of the champion; scores from now on are compared",
+    )
 
 
 def paired(share: float = 0.0, **counts: float) -> Evidence:

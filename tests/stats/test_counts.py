@@ -48,6 +48,15 @@ def cells(draw) -> Cell:
         abandoned=draw(SMALL),
         codes=draw(NUMBERS),
         failures=draw(STAGES),
+        responses=draw(NUMBERS),
+        faults=draw(STAGES),
+        rejections=draw(STAGES),
+        fallbacks=draw(STAGES),
+        retries=draw(STAGES),
+        read=draw(SMALL),
+        answers=draw(SMALL),
+        unreadable=draw(SMALL),
+        scoreless=draw(SMALL),
     )
     for what in draw(st.sets(st.sampled_from(["error", "p99"]))):
         keys = draw(st.lists(st.integers(0, 2**64 - 1), max_size=3))
@@ -58,7 +67,7 @@ def cells(draw) -> Cell:
     for value in draw(st.lists(st.sampled_from([0, 1, 0.25]), max_size=3)):
         out.scores.add(value)
         out.kpis.setdefault(draw(st.sampled_from(["conversion", "revenue"])), Moments()).add(value)
-    out.pairs = Pairs(*(draw(SMALL) for _ in range(5)))
+    out.pairs = Pairs(*(draw(SMALL) for _ in range(11)))
     for key in draw(st.lists(st.integers(0, 2**64 - 1), max_size=2)):
         out.keyed_pairs.append(Pair(key, draw(st.booleans()), draw(st.booleans()), 0.25, draw(st.booleans())))
     return out

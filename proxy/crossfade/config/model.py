@@ -18,6 +18,7 @@ from crossfade.config.match import MatchConfig, StickyConfig, UrlPath
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
 from crossfade.config.route import (
+    ErrorsConfig,
     FeedbackConfig,
     LimitsConfig,
     MirrorConfig,
@@ -61,6 +62,7 @@ __all__ = [
     "Config",
     "EjectConfig",
     "EndpointConfig",
+    "ErrorsConfig",
     "FeedbackConfig",
     "FuseConfig",
     "HealthConfig",

@@ -34,7 +34,16 @@ PENDING = (
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"),
-        _is_other_than("error_rate", "latency", "requests", "score_divergence", "disagreement", "prometheus"),
+        _is_other_than(
+            "error_rate",
+            "rejected",
+            "unreadable",
+            "latency",
+            "requests",
+            "score_divergence",
+            "disagreement",
+            "prometheus",
+        ),
     ),
     Pending(("routes", "*", "notify")),
 )

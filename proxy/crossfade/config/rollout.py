@@ -35,7 +35,18 @@ from crossfade.config.section import (
 from crossfade.scale import RECENT_KEPT
 
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
-Metric = Literal["error_rate", "latency", "requests", "score_divergence", "disagreement", "kpi", "prometheus"]
+Metric = Literal[
+    "error_rate",
+    "rejected",
+    "unreadable",
+    "latency",
+    "requests",
+    "score_divergence",
+    "disagreement",
+    "kpi",
+    "prometheus",
+]
+SHARES = ("error_rate", "rejected", "unreadable", "disagreement")  # metrics that are shares of requests
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
 
@@ -51,7 +62,7 @@ def _read_bound(value: Any, info: ValidationInfo) -> object:
 
 
 def _in_unit_of(metric: Metric, value: object) -> object:
-    if metric in ("error_rate", "disagreement"):
+    if metric in SHARES:
         return units.share(value)
     if metric == "latency":
         return units.seconds(value)

@@ -17,6 +17,8 @@ from crossfade.scale import WHOLE
 # The bounds that a metric takes, and the other keys that it needs and takes.
 _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
+    "rejected": ("max_increase",),
+    "unreadable": ("max_increase",),
     "latency": ("max", "max_ratio"),
     "requests": ("min",),
     "score_divergence": ("max", "max_ratio"),
@@ -235,6 +237,18 @@ def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
                     yield document.problem(place, message, severity="warning")
 
 
+def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        prediction = route.child("prediction")
+        if {"score", "label"} & set(prediction.given if prediction else ()):
+            continue
+        for at, rollout in enumerate(_elements(route.child("rollout"))):
+            for index, check in enumerate(_elements(rollout.child("checks"))):
+                if _text_at(check, "metric") == "unreadable":
+                    message = "unreadable needs a prediction; write prediction: {score: …} or prediction: {label: …}"
+                    yield document.problem((*loc, "rollout", at, "checks", index, "metric"), message)
+
+
 def _mirrors_challenger(route: Node, rollout: Node) -> bool:
     steps, challenger = rollout.child("steps"), _text_at(rollout, "challenger")
     mirrors = [_text_at(mirror, "to") for mirror in _elements(route.child("mirror"))]
@@ -260,6 +274,7 @@ ROLLOUT_RULES = (
     _mirror_steps_without_check,
     _queries_without_server,
     _comparison_without_decisions,
+    _unreadable_without_prediction,
     _unfit_checks,
 )
 assert set(_BOUNDS_OF) == set(get_args(Metric))

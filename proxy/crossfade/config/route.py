@@ -10,13 +10,15 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from crossfade.config import address, split
+from crossfade.config import address, split, units
 from crossfade.config.match import JsonPath, MatchConfig, RateKey, StickyKey
-from crossfade.config.problem import BadValue
+from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import RolloutConfig
 from crossfade.config.section import (
+    AS_INTEGER,
     AS_NUMBER,
     AS_SHARE,
+    NOT_EMPTY,
     POSITIVE,
     SECRET,
     Count,
@@ -53,6 +55,26 @@ def _upgrade(value: object) -> str:
     return token(value).lower()
 
 
+def _statuses(value: object) -> str:
+    """`5xx`, `4xx` or one status."""
+    if isinstance(value, str) and value.lower() in ("4xx", "5xx"):
+        return value.lower()
+    try:
+        status = units.whole(value)
+    except BadValue:
+        status = 0
+    if not 400 <= status <= 599:
+        raise BadValue(f"must be 4xx, 5xx or a status from 400 to 599, not {shown(value)}")
+    return str(status)
+
+
+Statuses = Annotated[
+    str,
+    BeforeValidator(_statuses),
+    spelled(AS_INTEGER, {"type": "string", "pattern": "^([45]xx|[45][0-9][0-9])$"}),
+]
+
+
 class MirrorConfig(Section):
     """A copy of each sampled request; the client never sees the copy's answer or waits for it."""
 
@@ -85,6 +107,25 @@ class PredictionConfig(Section):
     segment: Annotated[tuple[JsonPath, ...], OneOrMany()] = Field(
         default=(), description="the paths to the values that reports are split by"
     )
+
+    @property
+    def is_read(self) -> bool:
+        """Whether answers are read: other protocols are not supported yet."""
+        return self.protocol == "json" and bool(self.score or self.label)
+
+
+class ErrorsConfig(Section):
+    """Which answers count as errors of a backend; no answer, or a broken one, always does."""
+
+    statuses: Annotated[tuple[Statuses, ...], NOT_EMPTY, OneOrMany()] = Field(
+        default=("5xx",),
+        description="5xx, 4xx or single statuses; others from 400 on are rejections, but for 401, 403, 407 and 429",
+    )
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The first and the last status of each."""
+        return tuple((int(s.replace("xx", "00")), int(s.replace("xx", "99"))) for s in self.statuses)
 
 
 class FeedbackConfig(Section):
@@ -164,6 +205,9 @@ class RouteConfig(Section):
     mirror: Annotated[tuple[MirrorConfig, ...], OneOrMany()] = Field(
         default=(), description="the backends that get copies of requests"
     )
+    errors: ErrorsConfig = Field(
+        default_factory=ErrorsConfig, description="which answers count as errors of a backend"
+    )
     prediction: PredictionConfig | None = Field(
         default=None, description="how to read predictions from answers"
     )
@@ -179,3 +223,8 @@ class RouteConfig(Section):
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
         default=(), description="webhooks for decisions"
     )
+
+    @property
+    def predicts(self) -> bool:
+        """Whether answers are read for predictions."""
+        return self.prediction is not None and self.prediction.is_read

@@ -33,7 +33,7 @@ from crossfade.rollout.other_rollouts import held_by
 from crossfade.rollout.strategy import split_for_step
 from crossfade.routing.ledger import Ledger, moved, restore, reweigh
 from crossfade.scale import WHOLE
-from crossfade.stats.histogram import Histogram
+from crossfade.stats.counts import Cell
 
 LOOP = "loop"  # the actor of the health loop's decisions
 
@@ -64,11 +64,11 @@ class Change(NamedTuple):
 
 
 def change_by_event(
-    route: RouteRuntime, challenger: str, event: Event, cause: Cause, durations: Histogram
+    route: RouteRuntime, challenger: str, event: Event, cause: Cause, so_far: Cell
 ) -> Change | None:
     """None when the event changes nothing. Raises NotAllowedError when it is not allowed in this phase.
 
-    `durations`: of the champion so far; the thresholds of a new attempt begin with them.
+    `so_far`: of the champion; the thresholds of a new attempt begin with its durations.
     """
     old, evidence = route.record, route.evidence
     before, home = old.rollouts[challenger], old.home
@@ -84,7 +84,7 @@ def change_by_event(
     if event is Event.RETRY:
         if _has_no_others(old.ledger.weights, others):
             home = home_of(old.ledger, after.champion, [challenger], route.salt)
-        evidence = evidence | {challenger: Evidence(after.champion, challenger, baseline=durations)}
+        evidence = evidence | {challenger: Evidence.begin(after.champion, challenger, so_far)}
     ledger = ledger_after(old.ledger, home, (before, after), others, route.salt)
     record = replace(
         old,

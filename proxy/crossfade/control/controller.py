@@ -135,8 +135,8 @@ class Controller:
             move = self._next_move(route, name)
             if move.event is not None:
                 cause = self._cause(LOOP, move.reason)
-                durations = self.state.durations(route.name, rollout.state.champion)
-                found.append(change_by_event(route, name, move.event, cause, durations))
+                so_far = self.state.so_far(route.name, rollout.state.champion)
+                found.append(change_by_event(route, name, move.event, cause, so_far))
         return sorted(filter(None, found), key=lambda change: change.rises)[:1]
 
     def _apply_decrease(self, changes: Sequence[Change]) -> None:
@@ -276,7 +276,7 @@ class Controller:
                 await locks.enter_async_context(route.lock)
             held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now)
-            reconciled, entries = reconcile(loaded.config, self.unclaimed | held, cause, self.state.durations)
+            reconciled, entries = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
@@ -405,9 +405,9 @@ class Controller:
     ) -> RolloutView:
         async with self.state.route(name).lock:
             route, rollout = self.state.route(name), self.state.rollout(name, challenger).state
-            durations = self.state.durations(name, rollout.champion)
+            so_far = self.state.so_far(name, rollout.champion)
             try:
-                change = change_by_event(route, rollout.challenger, event, cause, durations)
+                change = change_by_event(route, rollout.challenger, event, cause, so_far)
             except NotAllowedError as error:
                 raise Refused(str(error)) from None
             if change is not None:

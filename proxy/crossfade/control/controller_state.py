@@ -10,7 +10,7 @@ from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
-from crossfade.stats.counts import CountsTable
+from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
 
@@ -124,6 +124,6 @@ class ControllerState:
         up = sum(n not in self.down and (config.health is None or n in self.seen_up) for n in names)
         return up / len(names)
 
-    def durations(self, route: str, backend: str) -> Histogram:
-        """Of the backend's answers since the start; thresholds of a new attempt begin with them."""
-        return self.totals.of(route, backend).duration
+    def so_far(self, route: str, backend: str) -> Cell:
+        """The backend's counts since the start; the evidence of a new attempt begins with the champion's."""
+        return self.totals.of(route, backend)

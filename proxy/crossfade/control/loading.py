@@ -26,7 +26,7 @@ from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
 from crossfade.routing.ledger import Ledger, new_ledger, renamed, reweigh, salt_of
-from crossfade.stats.histogram import Histogram
+from crossfade.stats.counts import Cell
 
 
 class PlannedDecision(NamedTuple):
@@ -52,18 +52,18 @@ Held = Mapping[str, tuple[RouteRecord, EvidenceBy]]
 
 
 def reconcile(
-    config: Config, held: Held, cause: Cause, durations: Callable[[str, str], Histogram]
+    config: Config, held: Held, cause: Cause, so_far: Callable[[str, str], Cell]
 ) -> tuple[list[ReconciledRoute], list[Entry]]:
     """The next state of each route, and the decisions for the journal.
 
-    `durations(route, backend)`: counted so far; the thresholds of a new rollout begin with them.
+    `so_far(route, backend)`: counted so far; the thresholds of a new rollout begin with them.
     """
     reconciled, entries = [], []
     for route in config.routes:
         before, evidence = held.get(route.name, (None, {}))
         record, planned_decisions = _plan_route(config, route, before, cause)
         for planned in planned_decisions:
-            evidence = _evidence_after(planned, before, evidence, durations)
+            evidence = _evidence_after(planned, before, evidence, so_far)
             why = cause._replace(reason=planned.reason)
             records = before, planned.record
             draft = draft_of(route.name, planned.action, why, records, {}, planned.challenger)
@@ -81,15 +81,15 @@ def _evidence_after(
     planned: PlannedDecision,
     before: RouteRecord | None,
     evidence: EvidenceBy,
-    durations: Callable[[str, str], Histogram],
+    so_far: Callable[[str, str], Cell],
 ) -> EvidenceBy:
-    """Of each rollout on the route; the evidence of a new one begins with the champion's durations."""
+    """Of each rollout on the route; the evidence of a new one begins with the champion's counts so far."""
     record, out = planned.record, {}
     for name, state in record.rollouts.items():
         if name in evidence and not (planned.fresh and name == planned.challenger):
             out[name] = evidence[name]
         else:
-            out[name] = Evidence(state.champion, name, baseline=durations(record.name, state.champion))
+            out[name] = Evidence.begin(state.champion, name, so_far(record.name, state.champion))
     moved = before is not None and before.ledger.version != record.ledger.version
     return opened(out, record) if moved else out
 
@@ -105,7 +105,7 @@ def _plan_route(
     record = old or RouteRecord(
         route.name, new_ledger(route.split, salt_of(route.name)), Applied(route.split)
     )
-    plans = {rollout.challenger: expand(rollout) for rollout in route.rollout}
+    plans = {rollout.challenger: expand(rollout, route.predicts) for rollout in route.rollout}
     ended = [name for name in record.rollouts if name not in plans]
     lost = [name for name in _missing_backends(config, record) if name not in ended]
     kept = {
@@ -203,7 +203,7 @@ def _start(
     A latched challenger gets none at all: its rollout begins aborted. `has_others`: another rollout goes on, so
     the map is not the file's.
     """
-    plan = expand(rollout)
+    plan = expand(rollout, route.predicts)
     state = RolloutState(
         route=route.name,
         strategy=plan.strategy,

@@ -45,6 +45,7 @@ class RolloutRuntime:
         evidence: Evidence,
         sticky: bool,
         other_phases: dict[str, Phase],
+        predicts: bool = False,
     ) -> None:
         """Use a new configuration or state. Recent outcomes stay unless another attempt begins."""
         self.config, self.state, self.evidence, self.sticky, self.other_phases = (
@@ -54,7 +55,7 @@ class RolloutRuntime:
             sticky,
             other_phases,
         )
-        self.plan = expand(config)
+        self.plan = expand(config, predicts)
         if not evidence.strata:
             self.challenger_recent = RecentOutcomes()
         fix_limits(evidence, self.plan.checks)

@@ -32,7 +32,12 @@ class RouteRuntime:
             name = plan.challenger
             rollout = self.rollouts[name] = before.get(name) or RolloutRuntime()
             rollout.update(
-                plan, record.rollouts[name], evidence[name], bool(config.sticky), record.other_phases(name)
+                plan,
+                record.rollouts[name],
+                evidence[name],
+                bool(config.sticky),
+                record.other_phases(name),
+                config.predicts,
             )
 
     @property

@@ -1,12 +1,13 @@
 """Pairs of decisions: the champion's answer to a client and the challenger's answer to the copy.
 
-Rule: a pair counts if both answers have status 200 and contain a decision. Whether the champion is asked
-twice, to measure its noise, is an independent random draw (stats.pairs). The second request is sent after
-the client has its answer. A second answer that has no decision, or never comes, counts as a disagreement
-of the champion with itself, in the challenger's favour.
-Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that
-`observe` keeps (for copies, their number in flight is bounded). Each pair that begins is counted, or
-dropped with a reason.
+Rule (law 17): a pair counts if the champion's answer has status 200 and contains a decision. Where the challenger then
+rejects the copy, fails, or says no decision, it has changed the decision. An answer that the proxy lost (too large, too
+late, no room for the copy) changes nothing; it is counted as lost, with the side that lost it.
+Whether the champion is asked twice, to measure its noise, is an independent random draw (stats.pairs). The second
+request is sent after the client has its answer. A second answer that has no decision, or never comes, counts as a
+disagreement of the champion with itself, in the challenger's favour.
+Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that `observe`
+keeps (for copies, their number in flight is bounded). Each pair that begins is counted, lost, or dropped with a reason.
 """
 
 from __future__ import annotations
@@ -30,10 +31,14 @@ PATIENCE = 60.0  # seconds from the request until an incomplete pair is dropped
 
 
 class Comparison:
-    """One incomplete pair. `second`: whether the champion's second answer differs; None until that is known."""
+    """One incomplete pair. `live` and `copied`: decisions, None where an answer has none. `second`: whether the champion's
+    second answer differs; None until that is known.
+    """
 
     live: PredictedClass | None = None
     copied: PredictedClass | None = None
+    has_live = False
+    has_copy = False
     second: bool | None = None
     ended = False
 
@@ -56,19 +61,24 @@ class Comparison:
 
     def on_copy(self, status: int, said: bytes | None) -> None:
         """Take the challenger's answer to its copy; status 0 if there is no answer."""
-        found = self.decided(status, said)
-        if found is not None:
-            self.copied = found
-            self.join()
+        if status == 200 and said is None:
+            self.lose(True, "pair_body_size")
+            return
+        self.copied, self.has_copy = self.read(status, said), True
+        self.join()
 
     def on_live(self, outcome: Outcome) -> bool:
         """Take the live answer. Returns whether the champion must be asked a second time."""
         if self.ended:
             return False
-        failed = outcome.fell_back or outcome.blamed
-        found = self.decided(0 if failed else outcome.status, outcome.said)
-        self.live = found
-        return found is not None and self.twice
+        if outcome.fell_back or outcome.blamed or outcome.status != 200:
+            self.drop("pair_status")
+            return False
+        if outcome.said is None:
+            self.lose(False, "pair_body_size")
+            return False
+        self.live, self.has_live = self.read(outcome.status, outcome.said), True
+        return self.live is not None and self.twice
 
     def on_second(self, status: int, said: bytes | None) -> None:
         self.second = self.read(status, said) != self.live
@@ -80,30 +90,38 @@ class Comparison:
             return None
         return reader.decision(reader.read(said))
 
-    def decided(self, status: int, said: bytes | None) -> PredictedClass | None:
-        """The decision in one of the two answers. The pair is dropped if there is none."""
-        found = self.read(status, said)
-        if found is None:
-            self.drop(
-                "pair_status" if status != 200 else "pair_body_size" if said is None else "pair_decision"
-            )
-        return found
-
     def join(self) -> None:
         """Count the pair if all its answers have arrived."""
-        if self.ended or self.live is None or self.copied is None or (self.twice and self.second is None):
+        if self.ended or not self.has_live or not self.has_copy:
+            return
+        if self.live is None:
+            if self.copied is None:
+                self.drop("pair_decision")
+            else:
+                self.lose(False, "pair_decision")
+            return
+        if self.twice and self.second is None:
             return
         self.end()
         changed = self.copied != self.live
         raised = self.copied if isinstance(self.copied, bool) and isinstance(self.live, bool) else None
-        pair = Pair(self.key, changed, raised, self.chance, self.second)
+        pair = Pair(self.key, changed, raised, self.chance, self.second, self.copied is None)
         self.recorder.paired(self.route, self.challenger, pair)
 
+    def lose(self, challenger: bool, reason: str) -> None:
+        """Count the pair as one in which the answer of this side was lost."""
+        if not self.ended:
+            self.drop(reason)
+            pair = Pair(self.key, False, None, 0.0, None, False, challenger)
+            self.recorder.paired(self.route, self.challenger, pair)
+
     def give_up(self) -> None:
-        """The deadline has passed: drop the pair, or count it if only the second answer is missing."""
-        if self.live is not None and self.copied is not None:
+        """The deadline has passed: count the pair if only the second answer is missing, else as lost."""
+        if self.live is not None and self.has_copy:
             self.second = True
             self.join()
+        elif self.live is not None or self.copied is not None:
+            self.lose(self.live is not None, "pair_time")
         self.drop("pair_time")
 
     def drop(self, reason: str) -> None:

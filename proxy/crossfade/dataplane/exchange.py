@@ -218,11 +218,11 @@ class Exchange(ExchangeState):
 
         The usual answer is complete here and goes to the client in one write.
         """
-        if head.status >= 500:
+        if head.status >= 400 and head.status in self.route.error_statuses:
             self.blame(FAILURES[Stage.STATUS])
             if may_fall_back(self, FAILURES[Stage.STATUS], self.plane.retries):
                 self.leave(not done)
-                self.fall_back()
+                self.fall_back(Stage.STATUS, head.status)
                 return
         self.status = head.status
         self.first_byte_at = now = monotonic()
@@ -295,17 +295,19 @@ class Exchange(ExchangeState):
         elif may_retry(self, failure, self.plane.retries):
             self.attempts += 1
             self.stages += (stage,)
+            self.retried += (stage,)
             self.place(self.answering, avoid=self.endpoint)
         else:
             self.blame(failure)
             if may_fall_back(self, failure, self.plane.retries):
-                self.fall_back()
+                self.fall_back(stage, failure.status)
             else:
                 self.fail(failure)
 
-    def fall_back(self) -> None:
+    def fall_back(self, stage: Stage, code: int) -> None:
         assert self.fallback is not None
         self.fell_back = True
+        self.fallback_stage, self.code = stage, code
         self.attempts = 0
         self.place(self.fallback)
 

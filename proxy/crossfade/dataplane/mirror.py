@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # request bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
+COPY_IMPOSSIBLE = ("dropped_upgrade", "dropped_body_size")  # for the request's sake, not the challenger's
 
 
 class MirrorState:
@@ -77,6 +78,7 @@ class MirrorCopy(Owner):
         self.deadline = self.started + state.backend.first_byte_timeout
         self.upstream: Upstream | None = None
         self.status = 0
+        self.failed: Stage | None = None
         self.ended = False
         self.comparison = comparison
         self.second = second
@@ -129,6 +131,7 @@ class MirrorCopy(Owner):
     def on_upstream_failed(self, stage: Stage) -> None:
         self.endpoint.failed(stage)
         self.status = 504 if stage is Stage.FIRST_BYTE else 502
+        self.failed = stage
         self.end("dropped_overload" if stage is Stage.OVERLOAD else "failed")
 
     def on_upstream_writable(self, writable: bool) -> None:
@@ -152,15 +155,21 @@ class MirrorCopy(Owner):
         name = state.backend.spec.name
         mirrors.recorder.mirrored(self.route.spec.name, name, outcome)
         if self.comparison is not None:
-            tell = self.comparison.on_second if self.second else self.comparison.on_copy
-            tell(self.status if outcome == "sent" else 0, self.said)
+            status = self.status if outcome == "sent" else 0
+            if self.second:
+                self.comparison.on_second(status, self.said)
+            elif outcome in ("sent", "failed"):
+                self.comparison.on_copy(status, self.said)
+            elif outcome == "dropped_drain":
+                self.comparison.drop("pair_drain")
+            else:
+                self.comparison.lose(True, "pair_room")
             mirrors.forget_if_ended(self.comparison)
         if self.second:
             return
         if outcome in ("sent", "failed"):  # a dropped copy says nothing about the backend
-            error = outcome == "failed" or self.status >= 500
             seconds = monotonic() - self.started
-            mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, error)
+            mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, self.failed)
 
 
 class Mirrors:
@@ -192,8 +201,12 @@ class Mirrors:
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
                 comparison = self.begin(exchange, mirror) if exchange.route.has_decision else None
-                if self.copy(exchange, mirror.to, comparison) and comparison is not None:
-                    comparison.end()
+                dropped = self.copy(exchange, mirror.to, comparison)
+                if dropped and comparison is not None:
+                    if dropped in COPY_IMPOSSIBLE:
+                        comparison.end()
+                    else:
+                        comparison.lose(True, "pair_room")
                     self.forget_if_ended(comparison)
 
     def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:

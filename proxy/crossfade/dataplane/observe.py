@@ -1,9 +1,9 @@
-"""Reads answers after the client has them: scores for the counts, and observations.
+"""Reads answers after the client has them: scores and unreadable answers for the counts, and observations.
 
-Limits: 64 KiB per answer; 256 scored answers and 64 observations per route, worker and report, all backends
+Limits: 64 KiB per answer; 256 exchanges and 64 observations per route, worker and report, all backends
 together, in order of arrival. So a skip does not depend on the backend, and the comparison stays unbiased.
 Each skipped answer is counted with its reason. The fallback's answer gives an observation, but no score for
-the assigned backend.
+the assigned backend. A compressed answer is not read, so it is not unreadable either.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any
 
+from crossfade.stats.counts import UNREADABLE
 from crossfade.stats.observation import Observation
 from crossfade.stats.scores import bucket_of_score
 
 if TYPE_CHECKING:
     from crossfade.dataplane.outcome import Outcome
+    from crossfade.http1.head import ResponseHead
     from crossfade.routing.answers import AnswerReader, PredictedClass
     from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.counts import Cell
 
 LARGEST = 65_536  # bytes; a larger answer is not read
-READ = 256  # scored answers per route, worker and report
+READ = 256  # exchanges per route, worker and report
 OBSERVED = 64  # observations per route, worker and report
 LARGEST_INT = 2**63  # a report can carry integers below this limit
 
@@ -52,39 +54,49 @@ class AnswerLog:
         return taken
 
     def add(self, outcome: Outcome, assigned: AssignedBackend, cell: Cell) -> str:
-        """Read the answer. Returns the reason if it was skipped, else an empty string."""
+        """Read the answer. Returns UNREADABLE, or the reason if it was skipped, else an empty string.
+
+        An exchange takes room whether it was answered or not: which ones are read does not depend on the backend.
+        """
         route = outcome.route
         reader = route.reader if route is not None else None
         if route is None or reader is None:
             return ""
         name, answered = cell.route, outcome.status // 100 == 2
+        own = answered and not outcome.fell_back and not outcome.blamed
         read = self.read.get(name, 0)
-        scored = answered and reader.scores and not outcome.fell_back
-        if scored and read >= READ:
-            return "answers"
+        if read >= READ:
+            return "answers" if answered else ""
+        self.read[name] = read + 1
+        cell.read += 1
+        cell.answers += own
         has_room = self.observed.get(name, 0) < OBSERVED
-        if not scored:
-            self.read[name] = read + 1
         if answered and not has_room:
             self.dropped += 1
-        if not answered or not (scored or has_room):
+        if not answered or not (own or has_room):
             return ""
         if outcome.said is None:
+            cell.scoreless += own and reader.scores
             return "body_size"
         content = reader.read(outcome.said)
         score = reader.score(content)
         if has_room:
             self.observe(outcome, assigned, route, reader, score, content)
-        if not scored:
-            return ""
+        return self.count(outcome, cell, reader, score, content) if own else ""
+
+    def count(
+        self, outcome: Outcome, cell: Cell, reader: AnswerReader, score: float | None, content: Any
+    ) -> str:
+        """Count the score of the assigned backend's own answer, or that it says no prediction."""
         if score is None:
-            return "no_score"
-        self.read[name] = read + 1
-        if outcome.key is None:
+            cell.scoreless += reader.scores
+        elif outcome.key is None:
             cell.scores.add(score)
         else:
             cell.keyed_scores.append((outcome.key, bucket_of_score(score)))
-        return ""
+        if reader.predicts(content, score):
+            return ""
+        return "encoded" if is_encoded(outcome.answer) else UNREADABLE
 
     def observe(
         self,
@@ -114,6 +126,11 @@ class AnswerLog:
                 reader.segment(content),
             )
         )
+
+
+def is_encoded(answer: ResponseHead | None) -> bool:
+    """Whether the answer has a Content-Encoding."""
+    return answer is not None and b"\ncontent-encoding:" in b"\n" + answer.block.lower()
 
 
 def storable(label: PredictedClass | None) -> PredictedClass | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from crossfade.errors import FAILURES, Source, Stage
+from crossfade.http1.head import ResponseHead
 from crossfade.http1.lines import Start
 from crossfade.routing.router import AssignedBackend, CompiledRoute
 
@@ -38,6 +39,10 @@ class Outcome(msgspec.Struct, frozen=True):
     slow: int = 0  # latency limits of the route that were counted as exceeded while the exchange ran
     early: int = 0  # how many of these are still counted as early
     said: bytes | None = b""  # the answer's body if the route reads answers; None: too large to keep
+    code: int = 0  # what the assigned backend said; the failure's status if it said nothing
+    retried: tuple[Stage, ...] = ()  # the stages that were retried
+    fallback_stage: Stage | None = None  # the stage that led to the fallback
+    answer: ResponseHead | None = None  # the head that went to the client
 
 
 def is_failure(status: int, stages: tuple[Stage, ...]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.observe import AnswerLog
+from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
-from crossfade.stats.counts import ERROR, Cell, CellKey, Counts, CountsTable, Events
+from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell, CellKey, Counts, CountsTable, Events
 from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -14,13 +15,24 @@ if TYPE_CHECKING:
 
     from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.state import ExchangeState
-    from crossfade.errors import Stage
     from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
-KEYS_KEPT = 4096  # hashes of keys with an event, per report and route, both backends together
+KEYS_KEPT = 4096  # hashes of keys with an event, per report, route and kind, both backends together
 Timed = tuple[tuple[str, float], ...]
+
+
+def fault_of(outcome: Outcome, code: int) -> str:
+    """The kind of an error: the status of a complete answer, else the stage at which there was none."""
+    stage = outcome.fallback_stage or (outcome.stages[-1] if outcome.stages else Stage.STATUS)
+    return str(code) if stage is Stage.STATUS else stage
+
+
+def is_rejection(outcome: Outcome, code: int) -> bool:
+    """Whether the assigned backend itself answered so, and the route counts this status as a rejection."""
+    answered = outcome.answered_by != "" and not outcome.fell_back
+    return answered and outcome.route is not None and code in outcome.route.rejections
 
 
 def events_of(cell: Cell, what: str) -> Events:
@@ -56,7 +68,7 @@ class Recorder:
     def __init__(self) -> None:
         self.counts = CountsTable()
         self.runs: dict[AssignedBackend, Run] = {}
-        self.keys_kept: dict[str, int] = {}
+        self.keys_kept: dict[tuple[str, str], int] = {}
         self.answers = AnswerLog()
         self.pairs_begun: dict[str, int] = {}
 
@@ -124,27 +136,32 @@ class Recorder:
             n += len(run.ends)
         cell.requests += n
         cell.codes[200] = cell.codes.get(200, 0) + n
+        cell.responses[200] = cell.responses.get(200, 0) + n
         cell.unkeyed += run.unkeyed
         cell.recent = (cell.recent + [False] * n)[-RECENT_KEPT:]
 
     def record_one(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         cell = self.cell(assigned.cell)
         cell.requests += 1
-        code = outcome.status
+        status, code = outcome.status, outcome.code or outcome.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
+        cell.responses[status] = cell.responses.get(status, 0) + 1
         if outcome.key is None:
             cell.unkeyed += 1
-        if outcome.fell_back:
-            cell.fell_back += 1
-        for stage in outcome.stages:
-            cell.failures[stage] = cell.failures.get(stage, 0) + 1
+        if outcome.stages:
+            self.count_stages(outcome, cell)
         if outcome.abandoned:
             cell.abandoned += 1
             return
         if outcome.blamed:
             cell.errors += 1
-            if outcome.key is not None:
-                self.event(cell, ERROR, outcome.key)
+            kind = fault_of(outcome, code)
+            cell.faults[kind] = cell.faults.get(kind, 0) + 1
+            self.keyed_event(cell, ERROR, outcome.key)
+        elif code >= 400 and is_rejection(outcome, code):
+            kind = str(code)
+            cell.rejections[kind] = cell.rejections.get(kind, 0) + 1
+            self.keyed_event(cell, REJECTED, outcome.key)
         seconds = outcome.ended_at - outcome.started_at
         cell.duration.add(seconds)
         if outcome.first_byte_at:
@@ -158,11 +175,26 @@ class Recorder:
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
+    def count_stages(self, outcome: Outcome, cell: Cell) -> None:
+        for stage in outcome.stages:
+            cell.failures[stage] = cell.failures.get(stage, 0) + 1
+        for stage in outcome.retried:
+            cell.retries[stage] = cell.retries.get(stage, 0) + 1
+        why = outcome.fallback_stage
+        if outcome.fell_back:
+            cell.fell_back += 1
+        if why is not None:
+            cell.fallbacks[why] = cell.fallbacks.get(why, 0) + 1
+
     def observe(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         """Read the answer, on a route that has a reader."""
-        unread = self.answers.add(outcome, assigned, self.cell(assigned.cell))
+        cell = self.cell(assigned.cell)
+        unread = self.answers.add(outcome, assigned, cell)
         if unread:
             self.dropped(unread, 1)
+            if unread == UNREADABLE:
+                cell.unreadable += 1
+                self.keyed_event(cell, UNREADABLE, outcome.key)
 
     def time(self, outcome: Outcome, cell: Cell, limits: Timed, seconds: float) -> None:
         """Count the latency limits that the exchange has exceeded, except those that a sweep has already counted."""
@@ -199,31 +231,52 @@ class Recorder:
 
     def event(self, cell: Cell, what: str, key: int | None) -> None:
         """Count a rare event of a request. The control plane counts each key once (rollout.firsts)."""
-        events = events_of(cell, what)
         if key is None:
-            events.unkeyed += 1
+            events_of(cell, what).unkeyed += 1
+        else:
+            self.keyed_event(cell, what, key)
+
+    def keyed_event(self, cell: Cell, what: str, key: int | None) -> None:
+        """Keep the key of an event; without a key, the cell's own number of such events has it."""
+        if key is None:
             return
+        events = events_of(cell, what)
         events.keyed += 1
-        kept = self.keys_kept.get(cell.route, 0)
+        kept = self.keys_kept.get((cell.route, what), 0)
         if kept < KEYS_KEPT:
-            self.keys_kept[cell.route] = kept + 1
+            self.keys_kept[cell.route, what] = kept + 1
             events.keys.append(key)
         else:
             self.dropped("event_keys", 1)
 
     def shadow(
-        self, route: CompiledRoute, key: int | None, backend: str, status: int, seconds: float, error: bool
+        self,
+        route: CompiledRoute,
+        key: int | None,
+        backend: str,
+        status: int,
+        seconds: float,
+        failed: Stage | None,
     ) -> None:
-        """Count the answer to a mirrored copy. The role `shadow` keeps it apart from what clients saw."""
+        """Count the answer to a mirrored copy. The role `shadow` keeps it apart from what clients saw.
+
+        `failed`: the stage at which there was no whole answer.
+        """
         cell = self.cell((route.spec.name, backend, "shadow", route.version))
-        if error and key is not None:
-            self.event(cell, ERROR, key)
+        if failed is not None or status in route.error_statuses:
+            kind = failed or str(status)
+            cell.errors += 1
+            cell.faults[kind] = cell.faults.get(kind, 0) + 1
+            self.keyed_event(cell, ERROR, key)
+        elif status in route.rejections:
+            kind = str(status)
+            cell.rejections[kind] = cell.rejections.get(kind, 0) + 1
+            self.keyed_event(cell, REJECTED, key)
         for title, limit in route.limits.get(backend, ()):
             if seconds > limit:
                 self.event(cell, title, key)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
-        cell.errors += error
         cell.duration.add(seconds)
 
     def may_pair(self, route: str, most: int) -> bool:

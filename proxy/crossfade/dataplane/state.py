@@ -38,8 +38,11 @@ class ExchangeState(Owner):
     inspecting: Sequence[CompiledRoute]  # candidate routes that need the body; empty once a route is chosen
     attempts: int
     stages: tuple[Stage, ...]
+    retried: tuple[Stage, ...]  # of these, the ones that were retried
     status: int
     fell_back: bool
+    code: int  # what the assigned backend said before the fallback answered
+    fallback_stage: Stage | None
     blamed: bool
     abandoned: bool
     ended: bool
@@ -64,13 +67,13 @@ class ExchangeState(Owner):
         self.forwarded_lines = client.forwarded_lines
         self.body = self.trailers = self.answer_trailers = self.said = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
-            None
-        )
+            self.fallback_stage
+        ) = None
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
         self.request_done = self.client_stalls = False
-        self.kept = self.attempts = self.slow = self.early = self.status = self.sent = 0
-        self.stages = self.inspecting = ()
+        self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = 0
+        self.stages = self.retried = self.inspecting = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER
         self.first_byte_at = 0.0
@@ -104,6 +107,10 @@ class ExchangeState(Owner):
             self.slow,
             self.early,
             self.said,
+            self.code or self.status,
+            self.retried,
+            self.fallback_stage,
+            self.answer,
         )
 
     def whole_body(self) -> bytes:

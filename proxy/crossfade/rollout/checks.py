@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.increases import error_rate_increase, rejected_increase, unreadable_increase
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
 from crossfade.rollout.outcomes import (
-    error_rate_increase,
     error_rate_max,
     latency_max,
     latency_ratio,
@@ -34,6 +34,8 @@ CheckFunction = Callable[[Check, Evidence, CheckContext], Finding]
 _TESTS: dict[tuple[str, str], CheckFunction] = {
     ("error_rate", "max"): error_rate_max,
     ("error_rate", "max_increase"): error_rate_increase,
+    ("rejected", "max_increase"): rejected_increase,
+    ("unreadable", "max_increase"): unreadable_increase,
     ("latency", "max"): latency_max,
     ("latency", "max_ratio"): latency_ratio,
     ("score_divergence", "max"): score_divergence_max,
@@ -53,7 +55,9 @@ def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding,
     tests = sum((c.metric, c.bound) in _TESTS for c in plan.checks)
     whole = plan.alpha / max(tests, 1)
     needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
-    context = CheckContext(step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None)
+    context = CheckContext(
+        step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None, len(plan.steps)
+    )
     return tuple(evaluate_check(check, evidence, context) for check in plan.checks)
 
 

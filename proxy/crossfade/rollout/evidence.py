@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
-from crossfade.stats.counts import ERROR, SHADOW, Cell
+from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
@@ -80,7 +80,7 @@ class Stratum(msgspec.Struct):
     share: float
     champion: Cell
     challenger: Cell
-    # By kind: ERROR or the title of a latency check. "met" is the stored name.
+    # By kind: ERROR, REJECTED, UNREADABLE or the title of a latency check. "met" is the stored name.
     events: dict[str, EventCounts] = msgspec.field(default_factory=dict, name="met")
     marks: list[Mark] = msgspec.field(default_factory=list)
     bins: ScoreBins | None = None
@@ -96,7 +96,8 @@ class Evidence(msgspec.Struct):
 
     `baseline`: all durations of the champion. `limits`: by check, the seconds above which an answer is slow, fixed when
     the baseline had `limits_from` durations. `firsts`: by step and kind of event, the keys that had such an event.
-    `predicted`: scores of the champion until they fixed `levels`, the cuts of the score bins.
+    `predicted`: scores of the champion until they fixed `levels`, the cuts of the score bins. `before`: by kind, events of
+    the champion while the challenger had no live traffic, for challengers that never share the traffic with it.
     """
 
     champion: str
@@ -109,6 +110,20 @@ class Evidence(msgspec.Struct):
     warm_until: float | None = None  # served time; None before the challenger's first request
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
+    before: dict[str, EventCount] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
+        """Of a new attempt; `so_far`: the champion's counts."""
+        out = cls(champion, challenger, baseline=so_far.duration)
+        out.add_before(so_far)
+        return out
+
+    def add_before(self, cell: Cell) -> None:
+        for kind in (REJECTED, UNREADABLE):
+            every, n = _counted(cell, kind)
+            if n:
+                self.before.setdefault(kind, EventCount()).add(every, every, n)
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
         """Add a stratum for this ledger version.
@@ -145,28 +160,24 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
 
     For a challenger without live traffic (a shadow), the answers to its mirrored copies are counted.
     """
+    checks = tuple(checks)
     strata = {s.version: s for s in evidence.strata}
+    kinds = (ERROR, *_kinds_of(checks), *evidence.limits)
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
         cell = _with_first_scores(evidence, stratum.step if stratum else None, cell)
         if stratum is not None and cell.backend == evidence.challenger:
             _add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
-                for kind in (ERROR, *evidence.limits):
-                    side = stratum.events.setdefault(kind, EventCounts()).challenger
-                    side.add(*_count_events(evidence, stratum.step, cell, kind))
-                stratum.challenger.merge(_kept_fields(cell))
-                _bin_scores(evidence.levels, stratum, cell.scores, here=True)
+                _add_side(evidence, stratum, cell, kinds)
             else:
                 stratum.challenger.pairs.merge(cell.pairs)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
+            if stratum is None or not stratum.compares:
+                evidence.add_before(cell)
             if stratum is not None:
-                for kind in (ERROR, *evidence.limits):
-                    side = stratum.events.setdefault(kind, EventCounts()).champion
-                    side.add(*_count_events(evidence, stratum.step, cell, kind))
-                stratum.champion.merge(_kept_fields(cell))
-                _bin_scores(evidence.levels, stratum, cell.scores, here=False)
+                _add_side(evidence, stratum, cell, kinds)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
     marks = Counter[int]()  # by step, because the strata of a step share the slots
@@ -176,8 +187,24 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
         marks[stratum.step] += _set_mark(stratum, marks[stratum.step])
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
-        levels = levels_of(evidence.predicted)
-        evidence.levels = levels if levels.cuts else None  # no cuts if all scores are in one bucket
+        evidence.levels = levels_of(evidence.predicted)
+
+
+def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str]) -> None:
+    """Add the cell of the challenger or of the champion to its side of the stratum."""
+    here = cell.backend == evidence.challenger
+    for kind in kinds:
+        events = stratum.events.setdefault(kind, EventCounts())
+        side = events.challenger if here else events.champion
+        side.add(*_count_events(evidence, stratum.step, cell, kind))
+    (stratum.challenger if here else stratum.champion).merge(_kept_fields(cell))
+    _bin_scores(evidence.levels, stratum, cell.scores, here)
+
+
+def _kinds_of(checks: Iterable[Check]) -> list[str]:
+    """The kinds of events that these checks count, apart from errors and slow answers."""
+    metrics = {check.metric for check in checks}
+    return [kind for kind in (REJECTED, UNREADABLE) if kind in metrics]
 
 
 def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
@@ -192,7 +219,17 @@ def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: b
 
 def _kept_fields(cell: Cell) -> Cell:
     """The cell without the fields that the evidence does not keep."""
-    return replace(cell, events={}, first_byte=Histogram(), scores=Scores(), keyed_scores=[], keyed_pairs=[])
+    return replace(
+        cell,
+        events={},
+        first_byte=Histogram(),
+        scores=Scores(),
+        keyed_scores=[],
+        keyed_pairs=[],
+        responses={},
+        fallbacks={},
+        retries={},
+    )
 
 
 def _with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell:
@@ -226,16 +263,25 @@ def _add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
 def _count_events(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
     """(Events that tests count, all events, requests): tests count events without a key and the first of each key."""
     events = cell.events.get(kind)
-    if kind == ERROR:
-        every, n = cell.errors, requests_not_abandoned(cell)
-    else:
-        every, n = (events.n, events.early) if events else (0, 0)
-        n += cell.duration.count
+    every, n = _counted(cell, kind)
     if events is None:
         return every, every, n
     kinds = evidence.firsts.get(step)
     first = kinds.setdefault(kind, FirstEvents()).count(events.keys) if kinds is not None else 0
     return every - events.keyed + first, every, n
+
+
+def _counted(cell: Cell, kind: str) -> tuple[int, int]:
+    """(Events, requests that could have one)."""
+    if kind == ERROR:
+        return cell.errors, requests_not_abandoned(cell)
+    if kind == REJECTED:
+        return cell.rejected, requests_not_abandoned(cell)
+    if kind == UNREADABLE:
+        return cell.unreadable, cell.read
+    events = cell.events.get(kind)
+    every, n = (events.n, events.early) if events else (0, 0)
+    return every, n + cell.duration.count
 
 
 def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
@@ -12,6 +14,8 @@ from crossfade.rollout.evidence import (
     side_totals,
     split_counts,
 )
+from crossfade.rollout.faults import tally, where
+from crossfade.rollout.late_part import loudest_part
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
@@ -21,21 +25,23 @@ from crossfade.rollout.verdict_rule import (
     Wording,
     decide,
     incomparable,
-    newcombe_interval,
     share,
 )
 from crossfade.stats.counts import ERROR
-from crossfade.stats.differences import gain_increase, log_e_within
 from crossfade.stats.histogram import Histogram
-from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted, log_e_worse_restarted
+from crossfade.stats.restarts import log_e_above_restarted, log_e_worse_restarted
 from crossfade.stats.sequential import (
     LARGEST_SHARE,
+    SplitCounts,
+    above_logs,
     bound,
     gain_above,
     gain_worse,
     log_e_below,
     log_e_better,
-    ratio_interval,
+    log_e_worse,
+    log_mean_exp,
+    sum_logs,
     wilson,
 )
 
@@ -52,7 +58,13 @@ def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> F
     result = _limit_result(
         Share(x, n), Share(champion.errors, requests_not_abandoned(champion)), limit, log_e, context.prove
     )
-    text = f"{percent(share(x, n))} of {n} requests failed; the limit is {percent(limit)}"
+    kinds = tally(challenger.faults)
+    text = f"{x} of {n} requests ({percent(share(x, n))}) failed {where(context.step, context.steps)}"
+    text += f": {kinds}" if kinds else ""
+    text += f"; the limit is {percent(limit)}"
+    if result.within and log_e >= bound(context.alpha):
+        late = _late_part(strata, ERROR, limit)
+        text = f"{percent(late.value)} of the latest {late.n} requests failed; the limit is {percent(limit)} (all in all: {text})"
     return decide(check, context, result, Wording(text, n, share(x, n), wilson(x, n)))
 
 
@@ -75,17 +87,31 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     estimate, interval = _quantile_of(times, q)
     waiting = ours.n - times.count
     text = (
-        f"{check.subject} is {duration(estimate)} over {times.count} answers; the limit is {duration(limit)}"
+        f"{check.subject} is {duration(estimate)} over {times.count} answers "
+        f"{where(context.step, context.steps)}; the limit is {duration(limit)}"
     )
     if not times.count:
         text = f"{waiting} requests have waited longer than {duration(limit)} without an answer"
     elif waiting > 0:
         text += f"; {waiting} more have waited longer than that without an answer"
+    if result.evidence >= bound(context.alpha) and estimate <= limit:
+        late = _late_part(strata, check.title, 1 - q)
+        slow = f"{percent(late.value)} of the latest {late.n} requests took longer than {duration(limit)}"
+        text = f"{slow}, of which {percent(1 - q)} may (all in all: {text})"
     return decide(check, context, result, Wording(text, ours.n, estimate, interval))
 
 
 def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
     return log_e_above_restarted(split_counts(strata, kind), _testable(limit), marked_counts(strata, kind))
+
+
+def _late_part(strata: list[Stratum], kind: str, limit: float) -> Share:
+    """The challenger's events in the part of the step that a FAIL comes from, where its average keeps the limit."""
+
+    def log_e(some: Sequence[SplitCounts]) -> float:
+        return log_mean_exp(sum_logs(above_logs(c.here, c.n, _testable(limit)) for c in some))
+
+    return loudest_part(split_counts(strata, kind), marked_counts(strata, kind), log_e).here
 
 
 def _testable(limit: float) -> float:
@@ -100,34 +126,6 @@ def _limit_result(here: Share, rest: Share, limit: float, log_e: float, prove: b
     gain = gain_above(here.value, _testable(limit))
     proof = log_e_below(here.x, here.n, _testable(limit)) if prove else None
     return TestResult(here.n, log_e, gain, within, excuse if common else "", proof)
-
-
-def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
-    strata = evidence.comparable(context.step)
-    if not strata:
-        return incomparable(check, evidence, context)
-    allowed = check.limit
-    challenger, champion = side_totals(strata)
-    here, rest = (
-        Share(challenger.errors, requests_not_abandoned(challenger)),
-        Share(champion.errors, requests_not_abandoned(champion)),
-    )
-    counts = split_counts(strata, ERROR)
-    log_e = log_e_increase_restarted(counts, allowed, marked_counts(strata, ERROR))
-    p, q = here.value, rest.value
-    gain = gain_increase(strata[-1].share, p, q, allowed)
-    text = (
-        f"{percent(p)} of {here.n} requests failed against the champion's {percent(q)} of {rest.n}; "
-        f"allowed is {percent(allowed)} more"
-    )
-    if log_e >= bound(context.alpha):
-        low, _ = ratio_interval(counts, context.alpha)
-        if low > 1:
-            text += f" (errors are at least {low:.3g} times as likely)"
-    proof = log_e_within(counts, allowed) if context.prove else None
-    result = TestResult(min(here.n, rest.n), log_e, gain, p <= q + allowed, proof=proof)
-    return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest)))
 
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -158,9 +156,16 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         text = f"{here.all} of {here.n} requests exceed the limit, and {rest.all} of the champion's {rest.n}"
         return decide(check, context, result, Wording(text, here.n, None, None))
     text = (
-        f"{check.subject} is {duration(ours)} over {challenger.count} answers against the champion's "
-        f"{duration(theirs)}, {ours / theirs:.3g} times; allowed is {limit:.3g} times"
+        f"{check.subject} is {duration(ours)} over {challenger.count} answers "
+        f"{where(strata[-1].step, context.steps)} against the champion's {duration(theirs)}, {ours / theirs:.3g} times; "
+        f"allowed is {limit:.3g} times"
     )
+    if result.evidence >= bound(context.alpha) and result.within:
+        part = loudest_part(counts, marked_counts(strata, check.title), lambda some: log_e_worse(some, 1.0))
+        text = (
+            f"{percent(part.here.value)} of the latest {part.here.n} requests exceed {limit:.3g} times the champion's "
+            f"{check.subject} so far, and {percent(part.rest.value)} of its own exceed that (all in all: {text})"
+        )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
     return decide(check, context, result, Wording(text, here.n, ours / theirs, between))
 

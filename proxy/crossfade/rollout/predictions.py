@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, Stratum
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, Stratum, side_totals
+from crossfade.rollout.lost_answers import lost_pairs, lost_scores
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import (
@@ -38,14 +39,16 @@ _KS_95 = 1.358  # Kolmogorov-Smirnov quantile at 95 %, at one look, for display
 def score_divergence_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at each cut, the share of scores up to it differs from the champion's by at most `max`."""
     strata = evidence.comparable(context.step)
-    binned = _bins_of(strata)
+    binned, lost = _bins_of(strata), lost_scores(strata)
     if not binned or evidence.levels is None:
-        return _no_scores(check, evidence, context, strata)
+        return _no_scores(check, evidence, context, strata, lost)
     limit, below = check.limit, evidence.levels.below
     here, rest = _sum_bins(binned)
     n, rest_n, distance = sum(here), sum(rest), ks_distance(here, rest)
     logs = distance_logs(binned, below, limit)
-    result = TestResult(min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), distance <= limit)
+    result = TestResult(
+        min(n, rest_n), log_mean_exp(logs), max(*logs, 0.0) / max(n, 1), distance <= limit, lost
+    )
     text = (
         f"Kolmogorov-Smirnov distance {distance:.3g} between {n} scores and the champion's {rest_n}; "
         f"the limit is {limit:.3g}{_comparison_note(binned)}"
@@ -62,15 +65,15 @@ def score_divergence_max(check: Check, evidence: Evidence, context: CheckContext
 def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: each decile of the champion's scores, and each tail, is at most `max_ratio` times as likely or as rare."""
     strata = evidence.comparable(context.step)
-    binned = _bins_of(strata)
+    binned, lost = _bins_of(strata), lost_scores(strata)
     if not binned:
-        return _no_scores(check, evidence, context, strata)
+        return _no_scores(check, evidence, context, strata, lost)
     limit = check.limit or 1.0
     here, rest = _sum_bins(binned)
     n, rest_n = sum(here), sum(rest)
     most = max((a, i) for i, a in enumerate(_share_factors(here, rest)))
     log_e = log_e_band(binned, limit)
-    result = TestResult(min(n, rest_n), log_e, max(log_e, 0.0) / max(n, 1), most[0] <= limit)
+    result = TestResult(min(n, rest_n), log_e, max(log_e, 0.0) / max(n, 1), most[0] <= limit, lost)
     text = (
         f"of {n} scores, the share of bin {most[1] + 1} of {len(here)} differs from the champion's "
         f"by a factor of {most[0]:.3g}; "
@@ -79,11 +82,17 @@ def score_divergence_ratio(check: Check, evidence: Evidence, context: CheckConte
     return decide(check, context, result, Wording(text, n, most[0], None))
 
 
-def _no_scores(check: Check, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum]) -> Finding:
+def _no_scores(
+    check: Check, evidence: Evidence, context: CheckContext, strata: Sequence[Stratum], lost: str
+) -> Finding:
     if not strata:
         return incomparable(check, evidence, context)
-    known = min(evidence.predicted.count, MIN_FOR_QUANTILE)
+    if lost:
+        return Finding(check.title, Verdict.VOID, lost, side_totals(strata)[0].answers)
+    known = evidence.predicted.count
     reason = f"nothing to compare yet: the champion has {known} of {MIN_FOR_QUANTILE} scores that are needed"
+    if evidence.levels is not None:
+        reason = f"the bins are fixed by {known} scores of the champion; scores from now on are compared"
     return Finding(check.title, Verdict.UNDECIDED, reason)
 
 
@@ -119,23 +128,30 @@ def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) ->
     The pairs are those of this step or, if nothing is mirrored in it, of the latest step before it that has any.
     """
     pairs, limit = Pairs(), check.limit
-    paired = [s for s in evidence.strata if s.step <= context.step and s.challenger.pairs.n]
+    paired = [s for s in evidence.strata if s.step <= context.step and _has_pairs(s.challenger.pairs)]
     for stratum in (s for s in paired if s.step == paired[-1].step):
         pairs.merge(stratum.challenger.pairs)
-    if not pairs.n:
+    lost = lost_pairs(pairs)
+    if not pairs.n and not lost:
         return Finding(
             check.title, Verdict.UNDECIDED, f"no pairs of answers yet; {context.min_requests} are needed"
         )
     changed, noise = Share(pairs.changed, pairs.n), Share(pairs.noise, pairs.twice)
     beyond = changed.value - noise.value
     text = f"{percent(changed.value)} of {pairs.n} decisions changed{_direction_note(pairs)}"
+    if pairs.missing:
+        text += f" ({pairs.missing} because the challenger gave none)"
     if pairs.twice:
         text += f", {percent(noise.value)} of {pairs.twice} when the champion was asked twice"
     else:
         text += " (the champion's own noise is not measured, so this check cannot FAIL: see `noise`)"
-    result = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit)
+    result = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit, lost)
     text += f"; allowed is {percent(limit)} more"
     return decide(check, context, result, Wording(text, pairs.n, beyond, newcombe_interval(changed, noise)))
+
+
+def _has_pairs(pairs: Pairs) -> bool:
+    return bool(pairs.n or pairs.lost or pairs.champion_lost)
 
 
 def _direction_note(pairs: Pairs) -> str:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
+from crossfade.config.rollout import SHARES
 from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Check, Fuse, Plan
 from crossfade.scale import WHOLE
@@ -48,7 +49,7 @@ def _title_of(check: Check) -> str:
 
 
 def _limit_text(check: Check) -> str:
-    if check.metric in ("error_rate", "disagreement"):
+    if check.metric in SHARES:
         return units.percent(check.limit)
     return units.span(check.limit) if check.metric == "latency" else f"{check.limit:.10g}"
 
@@ -56,20 +57,23 @@ def _limit_text(check: Check) -> str:
 # With live traffic on both sides a limit relative to the champion, otherwise an absolute one.
 RELATIVE = (check_of(CheckConfig(metric="error_rate", max_increase=0.01)),)
 ABSOLUTE = (check_of(CheckConfig(metric="error_rate", max=0.05)),)
+REJECTED = (check_of(CheckConfig(metric="rejected", max_increase=0.01)),)
+UNREADABLE = (check_of(CheckConfig(metric="unreadable", max_increase=0.01)),)  # where answers are read
 
 CANARY = (Step(100, HOUR), Step(500, HOUR), Step(2500, 4 * HOUR), Step(5000, 4 * HOUR))
 MIRRORS = (Step(0, HOUR, mirror=1000), Step(0, DAY, mirror=WHOLE))
 
 PRESETS: dict[Strategy, Preset] = {
-    "canary": Preset(CANARY, RELATIVE, False),
-    "blue_green": Preset((Step(WHOLE, 10 * MINUTE),), ABSOLUTE, False),
-    "shadow": Preset((*MIRRORS, *CANARY), ABSOLUTE + RELATIVE, False),
-    "champion_challenger": Preset((Step(1000, 7 * DAY),), RELATIVE, True),
-    "ab_test": Preset((Step(5000, 14 * DAY),), RELATIVE, True),
+    "canary": Preset(CANARY, RELATIVE + REJECTED, False),
+    "blue_green": Preset((Step(WHOLE, 10 * MINUTE),), ABSOLUTE + REJECTED, False),
+    "shadow": Preset((*MIRRORS, *CANARY), ABSOLUTE + RELATIVE + REJECTED, False),
+    "champion_challenger": Preset((Step(1000, 7 * DAY),), RELATIVE + REJECTED, True),
+    "ab_test": Preset((Step(5000, 14 * DAY),), RELATIVE + REJECTED, True),
 }
 
 
-def expand(rollout: RolloutConfig) -> Plan:
+def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
+    """`predicts`: the route's answers are read for predictions."""
     preset = PRESETS[rollout.strategy]
     steps = _steps_of(rollout) or tuple(replace(s, min_requests=rollout.min_requests) for s in preset.steps)
     if preset.approval or not steps[-1].weight:
@@ -80,7 +84,7 @@ def expand(rollout: RolloutConfig) -> Plan:
         champion=rollout.champion,
         challenger=rollout.challenger,
         steps=steps,
-        checks=tuple(check_of(c) for c in rollout.checks) or preset.checks,
+        checks=tuple(check_of(c) for c in rollout.checks) or preset.checks + UNREADABLE * predicts,
         fuse=Fuse(fuse.consecutive_errors, fuse.error_share, fuse.of_last) if fuse else None,
         max_step_time=rollout.max_step_time,
         on_undecided=rollout.on_undecided,

@@ -6,6 +6,7 @@ from math import ceil, sqrt
 from typing import NamedTuple
 
 from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.faults import evidence_in_words
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sequential import bound, wilson
@@ -14,7 +15,7 @@ from crossfade.stats.sequential import bound, wilson
 class CheckContext(NamedTuple):
     """`alpha`: this check's part of the rollout's alpha in one step; `whole`: its part in all steps together.
 
-    `prove`: whether to test also that the limit is kept (`advance_early`).
+    `prove`: whether to test also that the limit is kept (`advance_early`). `steps`: of the plan.
     """
 
     step: int
@@ -22,6 +23,7 @@ class CheckContext(NamedTuple):
     alpha: float
     whole: float
     prove: bool = False
+    steps: int = 1
 
 
 class TestResult(NamedTuple):
@@ -56,14 +58,14 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
     if result.excuse:
         verdict, cause = Verdict.VOID, f"; {result.excuse}"
     elif result.evidence >= limit:
-        verdict = Verdict.FAIL
+        verdict, cause = Verdict.FAIL, f"; {evidence_in_words(result.evidence, limit)}"
     elif missing:
         verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:
-        verdict, cause = Verdict.UNDECIDED, "; not yet statistically significant"
+        verdict, cause = Verdict.UNDECIDED, f"; not proven yet ({evidence_in_words(result.evidence, limit)})"
     to_proof = ceil((limit - result.evidence) / result.gain) if result.gain > 0 else 0
     eta = min(filter(None, (missing, to_proof)), default=None) if verdict is Verdict.UNDECIDED else None
-    has_requests = wording.n > 0
+    has_requests = wording.n > 0 or result.excuse != ""
     return Finding(
         check=check.title,
         verdict=verdict,

@@ -31,6 +31,10 @@ class AnswerReader:
     def label(self, content: Any) -> PredictedClass | None:
         raise NotImplementedError
 
+    def predicts(self, content: Any, score: float | None) -> bool:
+        """Whether the answer says what the route declares: its score, which the caller has read, and its label."""
+        raise NotImplementedError
+
     def decision(self, content: Any) -> PredictedClass | None:
         """Yes or no where scores have a threshold, else the label; None where the answer does not tell."""
         raise NotImplementedError
@@ -66,6 +70,13 @@ class JsonReader(AnswerReader):
         if isinstance(label, str):
             return label if len(label) <= LONGEST_LABEL else None
         return label if isinstance(label, bool | int | float) else None
+
+    def predicts(self, content: Any, score: float | None) -> bool:
+        if self.scores and score is None:
+            return False
+        return not self.label_path or isinstance(
+            json_field(content, self.label_path), bool | int | float | str
+        )
 
     def decision(self, content: Any) -> PredictedClass | None:
         if self.threshold is None:

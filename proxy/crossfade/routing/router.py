@@ -7,7 +7,7 @@ experiment. `balance` selects the endpoint later. A router is built once for eac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from crossfade.errors import RequestRefused, Stage
@@ -22,7 +22,17 @@ from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
 
 KEPT_KEYS = 4096
+OF_THE_CLIENT = frozenset(
+    {401, 403, 407, 429}
+)  # who asks, and how often: not what a model makes of the request
 _KEPT_LENGTH = 64  # bytes
+
+
+@lru_cache
+def statuses_of(errors: tuple[tuple[int, int], ...]) -> tuple[frozenset[int], frozenset[int]]:
+    """Statuses that are errors of a backend, by ranges; and those by which it rejects a request: all other ones from 400 on."""
+    failed = frozenset(status for first, last in errors for status in range(first, last + 1))
+    return failed, frozenset(range(400, 600)) - failed - OF_THE_CLIENT
 
 
 class AssignedBackend:
@@ -48,6 +58,7 @@ class CompiledRoute:
         "assignable",
         "body_limit",
         "body_test",
+        "error_statuses",
         "fallback",
         "has_decision",
         "head_test",
@@ -60,6 +71,7 @@ class CompiledRoute:
         "only_candidate",
         "rate",
         "reader",
+        "rejections",
         "salt",
         "slots",
         "spec",
@@ -88,6 +100,7 @@ class CompiledRoute:
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.limits = spec.limits
+        self.error_statuses, self.rejections = statuses_of(spec.errors)
         self.reader = reader_of(spec.prediction)  # None: answers are not read
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
 

@@ -143,7 +143,7 @@ class Trial(NamedTuple):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits."""
+    """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits; `errors`: ranges of statuses."""
 
     name: str
     match: Match
@@ -163,6 +163,7 @@ class Route(msgspec.Struct, frozen=True):
     rate: Rate | None = None
     limits: Limits = {}
     prediction: Prediction | None = None
+    errors: tuple[tuple[int, int], ...] = ((500, 599),)
 
 
 class AccessLog(msgspec.Struct, frozen=True):
@@ -276,6 +277,7 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
         prediction=_compile_prediction(route.prediction),
+        errors=route.errors.ranges,
     )
 
 
@@ -287,7 +289,7 @@ def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
 
 def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
     """None if there is no path to read, or the protocol is not JSON."""
-    if prediction is None or prediction.protocol != "json" or not (prediction.score or prediction.label):
+    if prediction is None or not prediction.is_read:
         return None
     score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
     segment = tuple(tuple(path.split(".")) for path in prediction.segment)

@@ -20,15 +20,17 @@ from crossfade.stats.scores import Scores
 from crossfade.stats.sums import add_up
 
 CellKey = tuple[str, str, str, int]
-ERROR = "error"
+ERROR = "error"  # kinds of events
+REJECTED = "rejected"
+UNREADABLE = "unreadable"
 SHADOW = "shadow"  # the role of mirrored copies
 
 
 class Events(msgspec.Struct):
-    """Events of one kind in one cell: errors, or answers slower than a check's threshold.
+    """Events of one kind in one cell: errors, rejections, unreadable answers, or answers slower than a check's threshold.
 
-    `unkeyed`: events of requests without a sticky key (errors without a key are counted in the cell). `keyed`: events
-    of requests with a key; `keys`: their hashes, as many as the report had room for. `early`: events counted before
+    `unkeyed`: slow answers to requests without a sticky key (other events without a key are counted in the cell). `keyed`:
+    events of requests with a key; `keys`: their hashes, as many as the report had room for. `early`: events counted before
     their request ended, less those whose request has ended since.
     """
 
@@ -49,7 +51,12 @@ class Events(msgspec.Struct):
 
 
 class Cell(msgspec.Struct):
-    """Outcomes of one backend on one route under one ledger version."""
+    """Outcomes of one backend on one route under one ledger version.
+
+    `codes`: what this backend said, or the failure table's status where it said nothing; `responses`: what its clients got.
+    `faults`: errors by kind, a status or a stage; `rejections`: answers that refuse the request, by status. `read`: exchanges looked at for a prediction, answered or not; `answers`:
+    of these, its own with 2xx; of these, `unreadable` say no prediction, and `scoreless` have no score or were not read.
+    """
 
     route: str
     backend: str
@@ -61,7 +68,16 @@ class Cell(msgspec.Struct):
     fell_back: int = 0  # answered by another backend (fallback)
     abandoned: int = 0  # the client disconnected or did not send the whole request; counts against no backend
     codes: dict[int, int] = msgspec.field(default_factory=dict)
+    responses: dict[int, int] = msgspec.field(default_factory=dict)
     failures: dict[str, int] = msgspec.field(default_factory=dict)  # by stage of errors.Stage
+    faults: dict[str, int] = msgspec.field(default_factory=dict)
+    rejections: dict[str, int] = msgspec.field(default_factory=dict)
+    fallbacks: dict[str, int] = msgspec.field(default_factory=dict)  # by the stage that led to them
+    retries: dict[str, int] = msgspec.field(default_factory=dict)
+    read: int = 0
+    answers: int = 0
+    unreadable: int = 0
+    scoreless: int = 0
     duration: Histogram = msgspec.field(default_factory=Histogram)
     first_byte: Histogram = msgspec.field(default_factory=Histogram)
     recent: list[bool] = msgspec.field(default_factory=list)  # latest outcomes in order; True = an error
@@ -75,6 +91,10 @@ class Cell(msgspec.Struct):
     @property
     def key(self) -> CellKey:
         return (self.route, self.backend, self.role, self.ledger_version)
+
+    @property
+    def rejected(self) -> int:
+        return sum(self.rejections.values())
 
     def outcomes(self, ledger_version: int) -> Cell:
         """A copy under another ledger version, without the fields that only the evidence reads."""
@@ -96,7 +116,16 @@ class Cell(msgspec.Struct):
         self.fell_back += other.fell_back
         self.abandoned += other.abandoned
         add_up(self.codes, other.codes)
+        add_up(self.responses, other.responses)
         add_up(self.failures, other.failures)
+        add_up(self.faults, other.faults)
+        add_up(self.rejections, other.rejections)
+        add_up(self.fallbacks, other.fallbacks)
+        add_up(self.retries, other.retries)
+        self.read += other.read
+        self.answers += other.answers
+        self.unreadable += other.unreadable
+        self.scoreless += other.scoreless
         self.duration.merge(other.duration)
         self.first_byte.merge(other.first_byte)
         self.recent = (self.recent + other.recent)[-RECENT_KEPT:]

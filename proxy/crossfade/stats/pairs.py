@@ -20,7 +20,9 @@ class Pair(NamedTuple):
     """One pair. `key`: hash of the sticky key, None without one. `chance`: probability of asking the champion twice.
 
     `changed`: whether the two decisions differ. `raised`: whether the challenger decided yes, None if decisions are
-    not yes or no. `noise`: whether the champion disagreed with itself, None if it was asked once.
+    not yes or no. `noise`: whether the champion disagreed with itself, None if it was asked once. `missing`: the challenger
+    gave no decision where the champion did, so it changed it. `lost`: an answer of the challenger (True) or of the champion
+    (False) was lost, so the pair says nothing of decisions.
     """
 
     key: int | None
@@ -28,15 +30,18 @@ class Pair(NamedTuple):
     raised: bool | None
     chance: float
     noise: bool | None
+    missing: bool = False
+    lost: bool | None = None
 
 
 class Pairs(msgspec.Struct):
     """Counts of pairs; merging is addition.
 
     `changed`: the challenger's decision differs from the champion's. Of these, `raised`: yes instead of no, and
-    `lowered`: no instead of yes. `chances`: the sum over all pairs of the probability that the champion is asked
+    `lowered`: no instead of yes, and `missing`: no decision. `chances`: the sum over all pairs of the probability that the champion is asked
     twice. `twice`: how often it was. `noise`: how often it then disagreed with itself. `both`: how often then the
-    challenger disagreed with the champion's first answer as well.
+    challenger disagreed with the champion's first answer as well. Not in `n`: pairs that `lost` the challenger's answer, and
+    pairs that lost the champion's.
     """
 
     n: int = 0
@@ -47,15 +52,29 @@ class Pairs(msgspec.Struct):
     noise: int = 0
     both: int = 0
     lowered: int = 0
+    missing: int = 0
+    lost: int = 0
+    champion_lost: int = 0
 
     def add(
-        self, changed: bool, raised: bool | None = None, chance: float = 0.0, noise: bool | None = None
+        self,
+        changed: bool,
+        raised: bool | None = None,
+        chance: float = 0.0,
+        noise: bool | None = None,
+        missing: bool = False,
+        lost: bool | None = None,
     ) -> None:
         """Add one pair; arguments are the fields of `Pair`.
 
         A missing second answer of the champion counts as a disagreement with itself (`noise`), in favour of the challenger.
         """
+        if lost is not None:
+            self.lost += lost
+            self.champion_lost += not lost
+            return
         self.n += 1
+        self.missing += missing
         self.changed += changed
         self.raised += changed and raised is True
         self.lowered += changed and raised is False
@@ -74,6 +93,9 @@ class Pairs(msgspec.Struct):
         self.noise += other.noise
         self.both += other.both
         self.lowered += other.lowered
+        self.missing += other.missing
+        self.lost += other.lost
+        self.champion_lost += other.champion_lost
 
     @property
     def chance(self) -> float:

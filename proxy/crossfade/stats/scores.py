@@ -58,17 +58,24 @@ class Levels(msgspec.Struct, frozen=True):
 
 
 def levels_of(reference: Scores, bins: int = _BINS) -> Levels:
-    """At most bins − 1 cuts at equal shares of the reference; fewer if few buckets hold most scores, none if one holds all."""
+    """At most bins − 1 cuts at equal shares of the reference; fewer if few buckets hold most scores.
+
+    Where the highest bucket holds nearly all, the cuts are below it and above it: other models may score differently.
+    """
     cuts: list[int] = []
     below: list[float] = []
     seen, due = 0, 1
-    for bucket in sorted(reference.buckets)[:-1]:
+    ordered = sorted(reference.buckets)
+    for bucket in ordered[:-1]:
         seen += reference.buckets[bucket]
         if seen * bins >= reference.count * due:
             cuts.append(bucket)
             below.append(seen / reference.count)
             due = seen * bins // reference.count + 1
-    return Levels(tuple(cuts), tuple(below))
+    if cuts or not ordered:
+        return Levels(tuple(cuts), tuple(below))
+    none = 0.5 / reference.count  # a level is above 0 and below 1
+    return Levels((ordered[-1] - 1, ordered[-1]), (max(seen / reference.count, none), 1 - none))
 
 
 class ScoreBins(msgspec.Struct):

@@ -1,0 +1,148 @@
+"""Checks of events against the champion at the same time: errors, rejections, unreadable answers.
+
+The proxy tossed the coin, so what clients do wrong falls on both sides alike: more on one side is the model's doing.
+A challenger that never shares the traffic with the champion (blue_green) is compared with the champion's share before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from crossfade.rollout.evidence import (
+    EventCount,
+    Evidence,
+    Stratum,
+    event_totals,
+    marked_counts,
+    side_totals,
+    split_counts,
+)
+from crossfade.rollout.faults import tally, where
+from crossfade.rollout.late_part import loudest_part
+from crossfade.rollout.plan import Check
+from crossfade.rollout.verdict import Finding, percent
+from crossfade.rollout.verdict_rule import (
+    CheckContext,
+    Share,
+    TestResult,
+    Wording,
+    decide,
+    incomparable,
+    newcombe_interval,
+)
+from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell
+from crossfade.stats.differences import gain_increase, log_e_increase, log_e_within
+from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
+from crossfade.stats.sequential import LARGEST_SHARE, bound, gain_above, ratio_interval, wilson
+
+_UNKNOWN = 20  # requests that an unknown champion may have had before; half of them with an event
+
+
+class Kind(NamedTuple):
+    """`kinds`: of a side's events, for the reason."""
+
+    event: str
+    verb: str
+    kinds: Callable[[Cell], dict[str, int]]
+
+
+_ERRORS = Kind(ERROR, "failed", lambda cell: cell.faults)
+_REJECTIONS = Kind(REJECTED, "were rejected", lambda cell: cell.rejections)
+_UNREADABLE = Kind(UNREADABLE, "got an answer without a prediction", lambda cell: {})
+
+
+def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
+    """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
+    strata = evidence.comparable(context.step)
+    return _increase(check, strata, context, _ERRORS) if strata else incomparable(check, evidence, context)
+
+
+def rejected_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
+    """H0: the challenger rejects at most `max_increase` more of the requests than the champion."""
+    return _increase_or_before(check, evidence, context, _REJECTIONS)
+
+
+def unreadable_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
+    """H0: at most `max_increase` more of the challenger's answers than of the champion's say no prediction."""
+    return _increase_or_before(check, evidence, context, _UNREADABLE)
+
+
+def _increase_or_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
+    strata = evidence.comparable(context.step)
+    if strata:
+        return _increase(check, strata, context, kind)
+    present = evidence.of_step(context.step)
+    return _increase_since_before(check, evidence, present, context, kind)
+
+
+def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, kind: Kind) -> Finding:
+    allowed = check.limit
+    ours, theirs = event_totals(strata, kind.event)
+    here, rest = Share(ours.all, ours.n), Share(theirs.all, theirs.n)
+    counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
+    log_e = log_e_increase_restarted(counts, allowed, marks)
+    p, q = here.value, rest.value
+    within = p <= q + allowed
+    challenger, champion = side_totals(strata)
+    text = (
+        f"{_failed(here, kind, challenger, where(strata[-1].step, context.steps))}, against "
+        f"{percent(q)} of the champion's {rest.n}{_kinds(kind, champion)}; allowed is {percent(allowed)} more"
+    )
+    if log_e >= bound(context.alpha):
+        if within:
+            part = loudest_part(counts, marks, lambda some: log_e_increase(some, allowed))
+            text = (
+                _late_text(part.here, part.rest, strata[-1].share, kind, allowed) + f" (all in all: {text})"
+            )
+        low, _ = ratio_interval(counts, context.alpha)
+        if low > 1:
+            text += f"; at least {low:.3g} times as likely"
+    proof = log_e_within(counts, allowed) if context.prove else None
+    gain = gain_increase(strata[-1].share, p, q, allowed)
+    result = TestResult(min(here.n, rest.n), log_e, gain, within, proof=proof)
+    return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest)))
+
+
+def _failed(here: Share, kind: Kind, cell: Cell, place: str) -> str:
+    """As `14 of 300 requests (4.67%) failed in step 2 of 4: 9 × HTTP 500, 5 × first-byte timeout`."""
+    kinds = tally(kind.kinds(cell))
+    text = f"{here.x} of {here.n} requests ({percent(here.value)}) {kind.verb} {place}"
+    return f"{text}: {kinds}" if kinds else text
+
+
+def _kinds(kind: Kind, cell: Cell) -> str:
+    kinds = tally(kind.kinds(cell))
+    return f" ({kinds})" if kinds else ""
+
+
+def _late_text(here: Share, rest: Share, share: float, kind: Kind, allowed: float) -> str:
+    """The numbers of a FAIL whose whole step keeps the limit on average."""
+    if here.value > rest.value + allowed:
+        return (
+            f"{percent(here.value)} of the latest {here.n} requests {kind.verb}, against {percent(rest.value)} of the "
+            f"champion's {rest.n}; allowed is {percent(allowed)} more"
+        )
+    # The sides have had other numbers of requests than their weights say, so shares of them mislead.
+    return (
+        f"{here.x} of the {here.x + rest.x} requests that {kind.verb} were the challenger's, which has {percent(share)} "
+        f"of the traffic"
+    )
+
+
+def _increase_since_before(
+    check: Check, evidence: Evidence, strata: Sequence[Stratum], context: CheckContext, kind: Kind
+) -> Finding:
+    """H0: the share is at most the champion's share before plus the limit; of a champion nobody knows, a half."""
+    before = evidence.before.get(kind.event, EventCount())
+    allowed = min((before.all + _UNKNOWN / 2) / (before.n + _UNKNOWN) + check.limit, LARGEST_SHARE)
+    ours, _ = event_totals(strata, kind.event)
+    here = Share(ours.all, ours.n)
+    counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
+    log_e = log_e_above_restarted(counts, allowed, marks)
+    text = (
+        f"{_failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))}; the limit is "
+        f"{percent(allowed)}, from {before.all} of the champion's {before.n} requests before"
+    )
+    result = TestResult(here.n, log_e, gain_above(here.value, allowed), here.value <= allowed)
+    return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n)))
