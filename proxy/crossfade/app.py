@@ -24,6 +24,7 @@ import uvloop
 from aiohttp import web
 
 from crossfade.admin.api import admin_app
+from crossfade.admin.connections import AdminSite, admin_runner
 from crossfade.config.address import ListenConfig
 from crossfade.config.load import Loaded, load
 from crossfade.config.model import Config
@@ -316,13 +317,11 @@ class App:
         self.poller = PrometheusPoller(lambda: self.controller.state.served)
         self.poller.configure(config)
         self.controller.readings = self.poller.readings
-        runner = web.AppRunner(
-            admin_app(self.controller, self, config.admin.token), access_log=None, shutdown_timeout=2
-        )
+        runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
         try:
             (self.admin,) = self.bind(config.admin.listen, 1)[0]
-            await web.SockSite(runner, self.admin.dup()).start()
+            await AdminSite(runner, self.admin.dup()).start()
             sockets.close(self.inherited)  # of addresses that are no longer configured
             self.announce(runner)
             await self.run_loop()

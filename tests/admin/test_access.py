@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from multidict import CIMultiDict
 
 from crossfade.admin.access import is_unspoofable
 from tests.admin.site import Site, serving
@@ -55,7 +56,16 @@ async def test_the_token_gives_access(token_site: Site) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "evil.example:9901", "127.0.0.1.evil.example", "localhost.evil.example", "a b", "["],
+    [
+        "evil.example",
+        "evil.example:9901",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "a b",
+        "[",
+        "x@127.0.0.1",
+        "0",
+    ],
 )
 async def test_a_host_name_is_refused_without_a_token(site: Site, host: str) -> None:
     problem = await site.get("/api/v1/routes", 403, headers={"Host": host})
@@ -82,6 +92,33 @@ async def test_a_page_of_another_origin_is_refused(token_site: Site, origin: str
     headers = {"Origin": origin, **BEARER}
     await token_site.ask("POST", "/api/v1/rollouts/churn/promote", 403, headers=headers)
     assert len(token_site.harness.seam.published) == published
+
+
+async def test_an_empty_host_is_nobodys_origin(site: Site) -> None:
+    """A sandboxed page sends null."""
+    for headers in ({"Origin": "null", "Host": ""}, {"Origin": "://", "Host": ""}):
+        await site.ask("POST", "/api/v1/rollouts/churn/pause", 403, headers=headers)
+
+
+@pytest.mark.parametrize("foreign_first", [True, False])
+async def test_each_of_several_origins_counts(site: Site, foreign_first: bool) -> None:
+    origins = ["http://evil.example", site.url][:: 1 if foreign_first else -1]
+    headers = CIMultiDict([("Origin", origin) for origin in origins])
+    await site.ask("POST", "/api/v1/rollouts/churn/pause", 403, headers=headers)
+
+
+@pytest.mark.parametrize("site_of_page", ["cross-site", "same-site", "nonsense"])
+async def test_a_change_from_a_page_of_another_site_is_refused(token_site: Site, site_of_page: str) -> None:
+    """A link to the dashboard from another page is a request from another site too."""
+    headers = {"Sec-Fetch-Site": site_of_page, **BEARER}
+    await token_site.ask("POST", "/api/v1/rollouts/churn/promote", 403, headers=headers)
+    assert await status_of(token_site, "/", headers) == 200
+
+
+@pytest.mark.parametrize("site_of_page", ["same-origin", "none"])
+async def test_the_dashboard_may_change_something(site: Site, site_of_page: str) -> None:
+    headers = {"Sec-Fetch-Site": site_of_page}
+    await site.ask("POST", "/api/v1/rollouts/churn/pause", headers=headers)
 
 
 async def test_its_own_origin_is_accepted(site: Site) -> None:

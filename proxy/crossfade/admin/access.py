@@ -3,7 +3,8 @@
 Rule: probes and the static dashboard page are open; every other path needs the token, if one is set. Without
 a token (loopback only) a web page must not reach the API through the operator's browser: a foreign Origin is
 refused, and so is a Host that is a DNS name, which a rebinding attack needs. With a token any Host is allowed,
-as a foreign page does not have the token.
+as a foreign page does not have the token. A request that changes something is refused too where the browser says
+that it comes from another site (`Sec-Fetch-Site`): some of these have no Origin.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 PROBES = frozenset({"/healthz", "/readyz"})
 OPEN = PROBES | {"/"}
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 ACTOR_HEADER = "X-Crossfade-Actor"
 NOT_IN_ACTOR = re.compile(r"[^A-Za-z0-9_.@+-]+")
@@ -38,10 +40,14 @@ def access_guard(token: str) -> Middleware:
 
 
 def _refuse_foreign_origin(request: web.Request) -> None:
-    origin = request.headers.get("Origin")
     host = request.headers.get("Host", "")
-    if origin is not None and origin.lower().partition("://")[2] != host.lower():
-        raise web.HTTPForbidden(text=f"A page of {origin} may not use the admin API of {host}.")
+    for origin in request.headers.getall("Origin", ()):
+        if not host or origin.lower().partition("://")[2] != host.lower():
+            raise web.HTTPForbidden(text=f"A page of {origin} may not use the admin API of {host}.")
+    if request.method not in READING:
+        for site in request.headers.getall("Sec-Fetch-Site", ()):
+            if site not in ("same-origin", "none"):
+                raise web.HTTPForbidden(text="A page of another site may not change anything here.")
 
 
 def _refuse_named_host(request: web.Request) -> None:
@@ -56,7 +62,7 @@ def _refuse_named_host(request: web.Request) -> None:
 def is_unspoofable(host: str) -> bool:
     """An IP address or localhost: no DNS answer can change what it points to."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
+        name = "" if "@" in host else urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or bool(ipaddress.ip_address(name))
     except ValueError:
         return False

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from crossfade.admin import openapi
 from crossfade.admin.access import access_guard, actor_of
+from crossfade.admin.connections import body_of, timed
 from crossfade.admin.events import EventStreams
 from crossfade.admin.metrics import render
 from crossfade.admin.problems import answer_problems, problem
@@ -58,7 +59,7 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Application:
     """`token`: "" for none; then the listener must be on loopback."""
-    app = web.Application(middlewares=[answer_problems, access_guard(token)], client_max_size=MAX_BODY)
+    app = web.Application(middlewares=[timed, answer_problems, access_guard(token)], client_max_size=MAX_BODY)
     api = AdminApi(controller, control)
     v1 = "/api/v1"
     app.add_routes(
@@ -136,7 +137,7 @@ class AdminApi:
         return _json_response(self.views.route(request.match_info["route"]))
 
     async def set_split(self, request: web.Request) -> web.Response:
-        weights = await _body_of(request, dict[str, float])
+        weights = await _json_of(request, dict[str, float])
         route = request.match_info["route"]
         force, actor = _force_in(request), actor_of(request)
         return _json_response(await self.controller.set_split(route, weights, actor, time.time(), force))
@@ -156,7 +157,7 @@ class AdminApi:
         )
 
     async def command(self, request: web.Request) -> web.Response:
-        given = await _body_of(request, Reason, Reason())
+        given = await _json_of(request, Reason, Reason())
         reason = printable(" ".join(given.reason.split()))
         if len(reason) > openapi.MAX_REASON:
             raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
@@ -186,7 +187,7 @@ class AdminApi:
         if "apply" in request.query:
             raise web.HTTPBadRequest(text="?apply is not supported; edit the file and reload")
         try:
-            text = (await request.read()).decode()
+            text = (await body_of(request)).decode()
         except UnicodeDecodeError as error:
             raise web.HTTPBadRequest(
                 text=f"The body is not UTF-8: {error.reason} at {error.start}."
@@ -215,9 +216,9 @@ def _json_response(value: object) -> web.Response:
     return web.Response(body=msgspec.json.encode(value), content_type="application/json")
 
 
-async def _body_of(request: web.Request, kind: Any, default: Any = None) -> Any:
+async def _json_of(request: web.Request, kind: Any, default: Any = None) -> Any:
     """The JSON body as this type. An empty body gives `default`, if there is one."""
-    content = await request.read()
+    content = await body_of(request)
     if not content and default is not None:
         return default
     try:

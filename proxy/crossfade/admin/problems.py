@@ -82,7 +82,10 @@ def _http_problem(request: web.Request, error: web.HTTPException) -> web.Respons
         detail = template.format(path=request.path, method=request.method)
     kept = ("Allow", "WWW-Authenticate", "Retry-After")
     headers = {name: error.headers[name] for name in kept if name in error.headers}
-    return problem(error.status, detail, headers=headers)
+    response = problem(error.status, detail, headers=headers)
+    if error.status in (408, 413):  # the rest of the body is not waited for
+        response.force_close()
+    return response
 
 
 def _config_problem(error: ConfigError) -> web.Response:
