@@ -207,3 +207,7 @@ class RolloutConfig(Section):
         default=None,
         description="end a hold early once each check is proven to hold, with this probability of error; off if not given",
     )
+    restart: Flag = Field(
+        default=False,
+        description="true: when this is first read, the rollout begins anew, for edits that cannot be done in place",
+    )

@@ -188,7 +188,12 @@ class RouteConfig(Section):
     """A match, and where the matching traffic goes. The first matching route in file order wins."""
 
     name: Name = Field(
-        description="letters, digits, hyphens, dots and underscores; a new name reassigns all sticky keys"
+        description="letters, digits, hyphens, dots and underscores; a new name reassigns all sticky keys "
+        "unless renamed_from says the old one"
+    )
+    renamed_from: Name | None = Field(
+        default=None,
+        description="the name before: its rollouts, aborted challengers and customers' backends go on under the new name",
     )
     match: MatchConfig = Field(
         default_factory=MatchConfig, description="the requests of the route; all if not given"

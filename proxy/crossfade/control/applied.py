@@ -1,24 +1,71 @@
 """What the configuration file last said of a route: the third side of a reload, beside the new file and the state.
 
-Rule (law 13): a reload applies the difference between this and the new file. So the state keeps it with the route.
+Rule (law 13): a reload applies the difference between this and the new file, and nothing else. So the state keeps it with the
+route. Values that may be secret are kept as a digest only.
 """
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
+from crossfade.config.model import Config, RouteConfig
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.strategy import expand
+
+_ELSEWHERE = {"name", "split", "rollout", "renamed_from"}  # compared on their own, or not at all
+_SECRET = {"notify", "headers"}  # keys whose values may hold credentials
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """`plans` by challenger; `versions` of the route's backends; `settings`: the other keys of the route, as JSON values.
+    """`plans` by challenger; `versions` of the backends that the route names; `settings`: the other keys, as JSON values.
 
-    A state of format 4 knows the split only; then the others are empty.
+    `hashed_as`: the name that sticky keys are hashed with, if the route was renamed. `restarted`: the challengers whose
+    rollout says `restart: true`. A state of format 4 knows the split only (`is_known` is False).
     """
 
     split: dict[str, int]
     plans: dict[str, Plan] = {}
     versions: dict[str, str | None] = {}
     settings: dict[str, Any] = {}
+    hashed_as: str = ""
+    restarted: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        return bool(self.versions)
+
+
+def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
+    """What this file says of the route."""
+    settings: dict[str, Any] = _without_secrets(route.model_dump(mode="json", exclude=_ELSEWHERE))
+    for rollout in route.rollout:
+        if rollout.cut_after is not None:
+            settings[f"cut_after of {rollout.challenger}"] = rollout.cut_after
+    return Applied(
+        split=route.split,
+        plans={rollout.challenger: expand(rollout, route.predicts) for rollout in route.rollout},
+        versions={name: config.backends[name].version for name in _named_backends(route)},
+        settings=settings,
+        hashed_as=hashed_as,
+        restarted=tuple(rollout.challenger for rollout in route.rollout if rollout.restart),
+    )
+
+
+def _named_backends(route: RouteConfig) -> list[str]:
+    """In the order of the file, each once."""
+    names = [*route.split]
+    for rollout in route.rollout:
+        names += [rollout.champion, rollout.challenger]
+    names += [mirror.to for mirror in route.mirror] + ([route.fallback] if route.fallback else [])
+    return list(dict.fromkeys(names))
+
+
+def _without_secrets(value: Any, key: str = "") -> Any:
+    if key in _SECRET and value:
+        return "sha256:" + sha256(repr(value).encode()).hexdigest()[:16]
+    if isinstance(value, dict):
+        return {name: _without_secrets(inner, name) for name, inner in value.items()}
+    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value

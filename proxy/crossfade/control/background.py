@@ -7,6 +7,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from crossfade.control.refusal import ControlError
+
 log = logging.getLogger("crossfade.control")
 
 T = TypeVar("T")
@@ -30,7 +32,8 @@ class Background:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, ControlError):  # the caller of a command gets its refusal
             log.error("background task failed: %s", error, exc_info=error)
 
     def cancel(self) -> None:

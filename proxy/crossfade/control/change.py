@@ -81,11 +81,11 @@ def change_by_event(
     others = old.other_phases(challenger)
     if held := held_by(before, after, others):
         raise NotAllowedError(f"{event} has to wait for {held}")
-    if event is Event.RETRY:
+    if event in (Event.RETRY, Event.RESTART):
         if _has_no_others(old.ledger.weights, others):
-            home = home_of(old.ledger, after.champion, [challenger], route.salt)
+            home = home_of(old.ledger, after.champion, [challenger], route.record.salt)
         evidence = evidence | {challenger: Evidence.begin(after.champion, challenger, so_far)}
-    ledger = ledger_after(old.ledger, home, (before, after), others, route.salt)
+    ledger = ledger_after(old.ledger, home, (before, after), others, route.record.salt)
     record = replace(
         old,
         ledger=ledger,
@@ -110,7 +110,7 @@ def _latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, st
 
 def change_of_split(route: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
     """An operator's split; it stays until the file's own split changes."""
-    record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.salt))
+    record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.record.salt))
     draft = draft_of(record.name, "split", cause, (route.record, record), {})
     return Change(route, "", record, opened(route.evidence, record), draft, True)
 
@@ -160,7 +160,7 @@ def split_after(
     """
     before, after = states
     entered = active_step(after)
-    if entered is None and after.is_running:
+    if entered is None and after.is_running and active_step(before) is None:
         return None
     if entered is None and _has_no_others(split, others):
         return home

@@ -24,7 +24,7 @@ from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.journal import Journal
-from crossfade.control.loading import ReconciledRoute, reconcile
+from crossfade.control.loading import Reconciled, reconcile
 from crossfade.control.receivers import allowed, home_down
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
@@ -63,7 +63,7 @@ class Controller:
         self.feed = Feed()
         self.seam = seam
         self.worker_count = workers
-        self.unclaimed = store.records()  # of routes that no configuration has named yet
+        self.unclaimed = store.records()  # of routes that are not in the configuration
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.published_limits: dict[str, Limits] = {}  # by route
         self.acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
@@ -276,7 +276,8 @@ class Controller:
                 await locks.enter_async_context(route.lock)
             held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now)
-            reconciled, entries = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
+            reconciled = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
+            entries = reconciled.entries
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
@@ -289,15 +290,15 @@ class Controller:
         """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""
         return await asyncio.shield(self._background.task(work))
 
-    def _accept(self, loaded: Loaded, reconciled: Sequence[ReconciledRoute], now: float) -> None:
+    def _accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
         """Use the configuration from now on."""
         state = self.state
         state.config, state.config_ok = loaded, True
         state.last_reload_at, state.last_reload_error = now, ""
         state.started = state.started or state.served
         self._forget_gone()
-        before, state.routes, self.unclaimed = state.routes, {}, {}
-        for config, record, evidence in reconciled:
+        before, state.routes, self.unclaimed = state.routes, {}, reconciled.left
+        for config, record, evidence in reconciled.routes:
             route = before.get(config.name)
             if route is None:
                 route = RouteRuntime(config, record, evidence)

@@ -55,7 +55,8 @@ class RolloutRuntime:
             sticky,
             other_phases,
         )
-        self.plan = expand(config, predicts)
+        # Of a promoted challenger the file may name another champion by now.
+        self.plan = replace(expand(config, predicts), champion=state.champion)
         if not evidence.strata:
             self.challenger_recent = RecentOutcomes()
         fix_limits(evidence, self.plan.checks)

@@ -10,7 +10,6 @@ from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.machine import Phase
-from crossfade.routing.ledger import salt_of
 from crossfade.routing.snapshot import Limits, Role, Trial
 from crossfade.stats.counts import Cell
 
@@ -43,10 +42,6 @@ class RouteRuntime:
     @property
     def name(self) -> str:
         return self.record.name
-
-    @property
-    def salt(self) -> bytes:
-        return salt_of(self.name)
 
     def gather(self, cells: Sequence[Cell], now: float) -> None:
         """Add one tick's counts of this route to the evidence; not while that is being written."""
@@ -86,7 +81,7 @@ class RouteRuntime:
         rollouts = self.rollouts.values()
         mirrors = tuple(mirror for rollout in rollouts for mirror in rollout.mirrors)
         cuts = tuple(cut for rollout in rollouts for cut in rollout.cuts)
-        return Trial(mirrors, cuts, self.limits)
+        return Trial(mirrors, cuts, self.limits, self.record.salt)
 
     @property
     def limits(self) -> Limits:

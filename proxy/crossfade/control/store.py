@@ -26,7 +26,7 @@ from crossfade.control.served_clock import ServedClock
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
-from crossfade.routing.ledger import BUCKETS, Ledger
+from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 log = logging.getLogger("crossfade.store")
 
@@ -56,6 +56,11 @@ class RouteRecord(msgspec.Struct, frozen=True):
     rollouts: dict[str, RolloutState] = {}
     latched: dict[str, str] = {}
     left_at: float | None = None
+
+    @property
+    def salt(self) -> bytes:
+        """Of the hash of sticky keys. A route that was renamed keeps it, so that customers keep their backends."""
+        return salt_of(self.applied.hashed_as or self.name)
 
     def other_phases(self, challenger: str) -> dict[str, Phase]:
         """By challenger."""

@@ -26,6 +26,7 @@ class Verb(StrEnum):
     ABORT = "abort"
     ROLLBACK = "rollback"
     RETRY = "retry"
+    RESTART = "restart"
 
 
 class BackendNumbers(msgspec.Struct):

@@ -65,4 +65,4 @@ def evaluate_check(check: Check, evidence: Evidence, context: CheckContext) -> F
     evaluate = _TESTS.get((check.metric, check.bound)) or _WITHOUT_TEST.get((check.metric, check.bound))
     if evaluate is None:
         return Finding(check.title, Verdict.VOID, f"{check.subject} is not measured by this version")
-    return evaluate(check, evidence, context)
+    return evaluate(check, evidence.seen_by(check), context)

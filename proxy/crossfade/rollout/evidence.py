@@ -111,6 +111,7 @@ class Evidence(msgspec.Struct):
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
     before: dict[str, EventCount] = msgspec.field(default_factory=dict)
+    since: dict[str, int] = {}  # by title of a check that came later: the ledger version from which it counts
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -142,6 +143,11 @@ class Evidence(msgspec.Struct):
             if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):
                 self.warm_until = now + warm_up
         return self.warm_until is not None and now < self.warm_until
+
+    def seen_by(self, check: Check) -> Evidence:
+        """Without what was counted before the check was there."""
+        first = self.since.get(check.title)
+        return self if first is None else replace(self, strata=[s for s in self.strata if s.version >= first])
 
     def of_step(self, step: int) -> list[Stratum]:
         return [s for s in self.strata if s.step == step]

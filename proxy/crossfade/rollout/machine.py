@@ -2,8 +2,8 @@
 
 Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, STEP_TIMEOUT
 (the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`) or an operator's
-resume or promote. A pair that is not in
-the table raises. An aborted or rolled back rollout leaves its phase only by `retry`.
+resume or promote. A pair that is not in the table raises. An aborted or rolled back rollout leaves its phase only by `retry` or
+`restart`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Event(StrEnum):
     ABORT = "abort"
     ROLLBACK = "rollback"
     RETRY = "retry"
+    RESTART = "restart"  # a new attempt from any phase
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -68,7 +69,9 @@ class RolloutState(msgspec.Struct, frozen=True):
 
     `since`: when the step (or the phase) began; `since_at`: the same moment, only for display. `patience_from`: when max_step_time began; a resume restarts it.
     `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
-    `asked_at`: when the approval was asked for. `content`: identifies the challenger, independently of its plan. `no_way_back`: its last event says so.
+    `asked_at`: when the approval was asked for. `no_way_back`: its last event says so. `identity`: champion and challenger, each by
+    name and version; `content`: the challenger alone. `weight`: what the challenger has out of 10 000 where no step has it, after
+    an edit of the steps.
     """
 
     route: str
@@ -92,6 +95,7 @@ class RolloutState(msgspec.Struct, frozen=True):
     no_way_back: bool = False
     since_at: float = 0.0
     asked_at: float = 0.0
+    weight: int | None = None
 
     @property
     def is_running(self) -> bool:
@@ -123,7 +127,8 @@ def exposure(state: RolloutState) -> int:
     """The weight that the challenger should have, out of 10 000."""
     match state.phase:
         case Phase.PROGRESSING | Phase.PAUSED:
-            return state.steps[state.step].weight if state.begun else 0
+            kept = state.steps[state.step].weight if state.weight is None else state.weight
+            return kept if state.begun else 0
         case Phase.PROMOTED:
             return WHOLE
         case Phase.ABORTED | Phase.ROLLED_BACK:
@@ -168,6 +173,7 @@ def _next_step(state: RolloutState, now: float) -> RolloutState:
         state,
         phase=Phase.PROGRESSING,
         step=state.step + 1,
+        weight=None,
         since=now,
         patience_from=now,
         awaits_approval=False,
@@ -197,7 +203,13 @@ def _resume(state: RolloutState, now: float) -> RolloutState:
 def _promote(state: RolloutState, now: float) -> RolloutState:
     until = now + state.watch if state.watch > 0 else None
     return replace(
-        state, phase=Phase.PROMOTED, begun=True, since=now, watch_until=until, awaits_approval=False
+        state,
+        phase=Phase.PROMOTED,
+        begun=True,
+        weight=None,
+        since=now,
+        watch_until=until,
+        awaits_approval=False,
     )
 
 
@@ -227,10 +239,13 @@ def _retry(state: RolloutState, now: float) -> RolloutState:
         phase=Phase.PROGRESSING,
         step=0,
         begun=False,
+        weight=None,
         attempt=state.attempt + 1,
         started=now,
         since=now,
         patience_from=now,
+        awaits_approval=False,
+        watch_until=None,
     )
 
 
@@ -286,6 +301,7 @@ TABLE: dict[tuple[Phase, Event], Transition] = {
     (P.ROLLED_BACK, Event.ABORT): Transition(_stay, (P.ROLLED_BACK,)),
     (P.ABORTED, Event.RETRY): Transition(_retry, (P.PROGRESSING,)),
     (P.ROLLED_BACK, Event.RETRY): Transition(_retry, (P.PROGRESSING,)),
+    **{(phase, Event.RESTART): Transition(_retry, (P.PROGRESSING,)) for phase in P},
 }
 
 

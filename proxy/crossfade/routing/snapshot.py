@@ -135,11 +135,15 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Trial(NamedTuple):
-    """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits."""
+    """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits.
+
+    `salt`: of a route that was renamed and keeps the hash of its sticky keys.
+    """
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
     limits: Limits = _NO_LIMITS
+    salt: bytes | None = None
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -264,7 +268,7 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         sticky=tuple(Sticky(s.kind, s.name) for s in route.sticky),
         ledger=ledger,
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
-        salt=salt_of(route.name),
+        salt=trial.salt or salt_of(route.name),
         fallback=route.fallback,
         mirrors=_merged_mirrors((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
         retry_attempts=route.retry.attempts,

@@ -1,0 +1,124 @@
+"""In words, what an edit of the file changes about a route: from what the file said before and what it says now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from crossfade.config.units import percent
+from crossfade.control.applied import Applied
+from crossfade.rollout.machine import Step
+from crossfade.rollout.plan import Check, Fuse, Plan
+from crossfade.rollout.verdict import duration
+from crossfade.scale import WHOLE
+
+_TIMES = ("watch", "warm_up", "max_step_time")
+_PLAIN = ("strategy", "champion", "on_undecided", "alpha", "advance_early")
+
+
+def split_words(weights: dict[str, int]) -> str:
+    """As `v2 80%, v3 20%`, those with a weight only."""
+    return ", ".join(f"{name} {percent(weight / WHOLE)}" for name, weight in weights.items() if weight)
+
+
+def route_edits(before: Applied, after: Applied, begun: Collection[str] = ()) -> list[str]:
+    """All but the split, the plans and the rollouts that come or go. `begun`: challengers whose rollout has just begun."""
+    if not before.is_known:
+        return []
+    out = [
+        f"version of {name}: {before.versions[name] or 'none'} → {version or 'none'}"
+        for name, version in after.versions.items()
+        if name in before.versions and name not in begun and before.versions[name] != version
+    ]
+    out += [f"restart of {name}: yes → no" for name in before.restarted if name not in after.restarted]
+    return out + list(_setting_edits(before.settings, after.settings))
+
+
+def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys((*before, *after)):
+            yield from _setting_edits(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif before != after:
+        secret = "sha256:" in f"{before}{after}"
+        yield f"{path}: changed" if secret else f"{path}: {_shown(before)} → {_shown(after)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return " ".join(f"{key} {_shown(inner)}" for key, inner in value.items() if inner is not None)
+    return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)
+
+
+def plan_edits(before: Plan, after: Plan) -> list[str]:
+    out = [
+        f"{name}: {_or_none(getattr(before, name))} → {_or_none(getattr(after, name))}"
+        for name in _PLAIN
+        if getattr(before, name) != getattr(after, name)
+    ]
+    out += [
+        f"{name}: {_time(getattr(before, name))} → {_time(getattr(after, name))}"
+        for name in _TIMES
+        if getattr(before, name) != getattr(after, name)
+    ]
+    out += _step_edits(before.steps, after.steps)
+    out += _check_edits(before.checks, after.checks)
+    if before.fuse != after.fuse:
+        out.append(f"fuse: {_fuse(before.fuse)} → {_fuse(after.fuse)}")
+    return out
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _time(seconds: float | None) -> str:
+    return "none" if seconds is None else duration(seconds)
+
+
+def _step_edits(before: Sequence[Step], after: Sequence[Step]) -> list[str]:
+    if len(before) != len(after):
+        return [f"steps: {', '.join(map(_step, before))} → {', '.join(map(_step, after))}"]
+    out = []
+    for number, (old, new) in enumerate(zip(before, after, strict=True), 1):
+        out += [f"{what} of step {number}: {a} → {b}" for what, a, b in _step_pairs(old, new) if a != b]
+    return out
+
+
+def _step_pairs(old: Step, new: Step) -> Iterator[tuple[str, str, str]]:
+    yield "weight", percent(old.weight / WHOLE), percent(new.weight / WHOLE)
+    yield "mirror", percent(old.mirror / WHOLE), percent(new.mirror / WHOLE)
+    yield "hold", duration(old.hold), duration(new.hold)
+    yield "approval", _shown(old.approval), _shown(new.approval)
+    yield "min_requests", str(old.min_requests), str(new.min_requests)
+
+
+def _step(step: Step) -> str:
+    share = f"mirror {percent(step.mirror / WHOLE)}" if step.mirror else percent(step.weight / WHOLE)
+    return f"{share} for {duration(step.hold)}" + (" with approval" if step.approval else "")
+
+
+def check_subject(check: Check) -> tuple[object, ...]:
+    """What makes two checks the same but for their limit."""
+    return check.metric, check.bound, check.quantile, check.name, check.query
+
+
+def _check_edits(before: Sequence[Check], after: Sequence[Check]) -> Iterator[str]:
+    old, new = ({check_subject(c): c.title for c in checks} for checks in (before, after))
+    yield from (f"check {title} is gone" for subject, title in old.items() if subject not in new)
+    for subject, title in new.items():
+        if subject not in old:
+            yield f"check {title} is new"
+        elif old[subject] != title:
+            yield f"check {old[subject]} → {title}"
+
+
+def _fuse(fuse: Fuse | None) -> str:
+    if fuse is None:
+        return "off"
+    return (
+        f"{fuse.consecutive_errors} errors in a row or {percent(fuse.error_share)} of the last {fuse.of_last}"
+    )

@@ -1,0 +1,93 @@
+"""A plan that is edited while its rollout runs: the state and the evidence go on under the new plan (law 13).
+
+Rule: the challenger keeps its weight, whatever the steps are now. The rollout stands at the step that has this weight, else at
+the nearest one below it. What would lower the weight is refused: that is an abort, a split or another attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from crossfade.config.units import percent
+from crossfade.rollout.evidence import Evidence, Stratum
+from crossfade.rollout.machine import Phase, RolloutState, Step, exposure, mirrored
+from crossfade.rollout.plan import Plan
+from crossfade.scale import WHOLE
+
+
+class NotInPlace(Exception):
+    """The rollout cannot go on under this plan; the text says why."""
+
+
+def state_under(plan: Plan, state: RolloutState) -> RolloutState:
+    """The state under another plan; no traffic moves. Raises NotInPlace."""
+    out = replace(state, strategy=plan.strategy, steps=plan.steps, watch=plan.watch)
+    if state.phase is Phase.PROMOTED:
+        until = state.since + plan.watch if state.is_watched and plan.watch > 0 else None
+        return replace(out, step=min(state.step, len(plan.steps) - 1), watch_until=until)
+    if not state.is_running or not state.begun:
+        return replace(out, step=min(state.step, len(plan.steps) - 1))
+    weight, mirror = exposure(state), mirrored(state)
+    step = _step_at(plan.steps, state, weight, mirror)
+    found = plan.steps[step]
+    out = replace(out, step=step, weight=None if found.weight == weight else weight)
+    if state.awaits_approval and not found.approval:
+        return replace(out, phase=Phase.PROGRESSING, awaits_approval=False)
+    return out
+
+
+def _step_at(steps: Sequence[Step], state: RolloutState, weight: int, mirror: int) -> int:
+    same = [i for i, step in enumerate(steps) if (step.weight, step.mirror) == (weight, mirror)]
+    if same:
+        return min(same, key=lambda i: abs(i - state.step))
+    is_lowered = len(steps) == len(state.steps) and 0 < steps[state.step].weight < weight
+    below = [i for i, step in enumerate(steps) if step.weight <= weight and (step.weight > 0) == (weight > 0)]
+    if is_lowered or not below:
+        has = f"{state.challenger} is at {percent(weight / WHOLE)}"
+        raise NotInPlace(
+            f"{has}, and the steps would lower it" if is_lowered else f"{has}, and every step is above that"
+        )
+    return max(below, key=lambda i: (steps[i].weight, -abs(i - state.step)))
+
+
+def evidence_under(
+    plan: Plan,
+    before: Plan | None,
+    states: tuple[RolloutState, RolloutState],
+    evidence: Evidence,
+    version: int,
+) -> Evidence:
+    """The evidence under another plan; `states`: before and after; `version`: of the ledger from now on.
+
+    A check that is new counts from this ledger version on; one that is gone takes its evidence with it.
+    """
+    old, new = states
+    moved = _evidence_step(new) - _evidence_step(old)
+    known = {check.title for check in before.checks} if before else {check.title for check in plan.checks}
+    titles = {check.title for check in plan.checks}
+    gone = known - titles
+    since = {title: first for title, first in evidence.since.items() if title in titles}
+    return replace(
+        evidence,
+        strata=[_restepped(stratum, moved, gone) for stratum in evidence.strata],
+        firsts={step + moved: dict(kinds) for step, kinds in evidence.firsts.items()},
+        limits={title: limit for title, limit in evidence.limits.items() if title not in gone},
+        since=since | {title: version for title in titles - known if evidence.strata},
+    )
+
+
+def _evidence_step(state: RolloutState) -> int:
+    """The number under which the present evidence is kept: the watch comes after the last step."""
+    return len(state.steps) if state.phase in (Phase.PROMOTED, Phase.ROLLED_BACK) else state.step
+
+
+def _restepped(stratum: Stratum, moved: int, gone: set[str]) -> Stratum:
+    events = {kind: events for kind, events in stratum.events.items() if kind not in gone}
+    return replace(stratum, step=stratum.step + moved, events=events)
+
+
+def has_new_checks(before: Plan, after: Plan) -> bool:
+    known = {check.title for check in before.checks}
+    return any(check.title not in known for check in after.checks)
