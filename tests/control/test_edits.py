@@ -225,7 +225,9 @@ async def test_restart_in_the_file_does_it_once(store, yaml, head, reason):
     assert harness.weights == {champion: 10_000}
     assert (harness.rollout.phase, harness.rollout.step) == ("progressing", 0)
     assert "start" in (await harness.actions())[-2:]
-    assert any("`restart: true` in the file: v3 was in step 2 of 2" in d.reason for d in await harness.decisions())
+    assert any(
+        "`restart: true` in the file: v3 was in step 2 of 2" in d.reason for d in await harness.decisions()
+    )
     await harness.run(3)
     assert harness.weights["v3"] in (500, 6000)
     actions = await harness.actions()
@@ -366,11 +368,39 @@ async def test_a_split_edited_in_mid_rollout_applies_to_the_others_and_later_to_
     await harness.load(edited)
     assert harness.weights == {"v2": 10_000}
     (differs,) = harness.views.route("churn").config_differs
-    assert differs == (
-        "split: the file says v2 80%, v3 20%, the state has v2 100%, as v3 was aborted: "
-        "write `split: {v2: 100%}`, or split by command"
+    assert str(differs) == (
+        "split: the file says v2 80%, v3 20%, the state has v2 100%: write `split: {v2: 100%}`"
     )
     await assert_replayed(harness)
+
+
+async def test_what_a_promote_leaves_behind_in_the_file_is_reported_with_the_edit():
+    harness = Harness()
+    await harness.load()
+    assert harness.views.route("churn").config_differs == []
+    await harness.run(14)
+    assert harness.views.route("churn").config_differs == []  # a rollout that runs is what the file says
+    await harness.run(86)
+    assert [str(found) for found in harness.views.route("churn").config_differs] == [
+        "split: the file says v2 100%, the state has v3 100%: write `split: {v3: 100%}`",
+        "rollout: the file says v3 is to replace v2, the state has v3 as the champion since its promote: "
+        "take `rollout` out",
+    ]
+    await harness.load(HEADING.replace("split: {v2: 100%}", "split: {v3: 100%}"))
+    assert (harness.views.route("churn").config_differs, harness.weights) == ([], {"v3": 10_000})
+
+
+async def test_a_split_by_command_is_reported_until_the_file_agrees():
+    harness = Harness()
+    await harness.load(TWO)
+    await harness.controller.set_split("other", {"v2": 1, "v4": 3}, "api:kim", harness.now)
+    (differs,) = harness.views.route("other").config_differs
+    assert differs.edit == "{v2: 25%, v4: 75%}"
+    await harness.load(TWO.replace("{v2: 60%, v4: 40%}", differs.edit))
+    assert harness.views.route("other").config_differs == []
+    assert (await harness.decisions("other"))[
+        -1
+    ].reason == "split: v2 60%, v4 40% → v2 25%, v4 75%; nobody moves"
 
 
 async def test_an_edited_split_moves_traffic_off_a_promoted_challenger():
@@ -415,7 +445,11 @@ async def test_another_challenger_begins_another_rollout(yaml, head, named, abor
     if aborted:
         await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
     await harness.load(yaml, head, "api:kim")
-    assert (harness.weights, harness.rollout.phase, harness.rollout.step) == ({"v2": 10_000}, "progressing", 0)
+    assert (harness.weights, harness.rollout.phase, harness.rollout.step) == (
+        {"v2": 10_000},
+        "progressing",
+        0,
+    )
     assert [d.action for d in (await harness.decisions("churn"))[-2:]] == ["end", "start"]
     assert [v.n for v in harness.rollout.verdicts] == [0, 0, 0]
     await harness.tick()
@@ -442,7 +476,9 @@ async def test_a_route_that_leaves_the_file_and_comes_back_goes_on(store):
     await other.load(LONE)
     await other.load(TWO)
     assert (other.route.ledger.slots, other.rollout.step, other.rollout.phase) == (slots, 1, "progressing")
-    assert (await other.decisions("churn"))[-1].reason == "the route is back in the file after 1h, and goes on"
+    assert (await other.decisions("churn"))[
+        -1
+    ].reason == "the route is back in the file after 1h, and goes on"
     await other.tick(100)
     assert other.rollout.step == 1  # the hour without traffic is no part of the hold
     await other.run(40)
@@ -487,7 +523,11 @@ async def test_a_renamed_route_goes_on_with_the_same_customers(store, aborted):
     ledger, salt, before = harness.route.ledger, harness.route.salt, harness.rollout
     renamed = CANARY.replace("name: churn", "name: churn2\n    renamed_from: churn")
     await harness.load(renamed)
-    assert (harness.route.name, harness.route.ledger.slots, harness.route.salt) == ("churn2", ledger.slots, salt)
+    assert (harness.route.name, harness.route.ledger.slots, harness.route.salt) == (
+        "churn2",
+        ledger.slots,
+        salt,
+    )
     assert (harness.rollout.phase, harness.rollout.step) == (before.phase, before.step)
     assert (await harness.decisions("churn2"))[-1].reason == "goes on from churn"
     other = again(harness)

@@ -33,7 +33,9 @@ class Background:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self.tasks.discard(task)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, ControlError):  # the caller of a command gets its refusal
+        if error is not None and not isinstance(
+            error, ControlError
+        ):  # the caller of a command gets its refusal
             log.error("background task failed: %s", error, exc_info=error)
 
     def cancel(self) -> None:

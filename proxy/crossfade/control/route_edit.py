@@ -266,7 +266,7 @@ class RouteEdit:
         for name, state in self.record.rollouts.items():
             if state.phase is Phase.PROMOTED and not weights.get(name):
                 reason = f"the file's split sends nothing to {name}"
-                after = advance(state, Event.ROLLBACK, self.now, reason)
+                after = replace(advance(state, Event.ROLLBACK, self.now, reason), since_at=self.at)
                 latched = self.record.latched | {after.content: reason}
                 record = replace(self.record, rollouts=self.record.rollouts | {name: after}, latched=latched)
                 self._decide(record, "rollback", reason, name)

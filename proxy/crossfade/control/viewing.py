@@ -9,6 +9,8 @@ import msgspec
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
 from crossfade.control.controller_state import ControllerState
+from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.disagreement import disagreements
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import UnknownName
@@ -190,6 +192,7 @@ def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
         mirrors=[MirrorView(m.to, m.sample / WHOLE) for m in config.mirror],
         fallback=config.fallback,
         backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
+        config_differs=disagreements(config, route.record),
     )
 
 

@@ -48,8 +48,21 @@ class MirrorView(msgspec.Struct):
     sample: float
 
 
+class Disagreement(msgspec.Struct):
+    """Where the file and the state of a route differ. `key`: of the route in the file. `edit`: what to write there; "" to take it out."""
+
+    key: str
+    file: str
+    state: str
+    edit: str
+
+    def __str__(self) -> str:
+        advice = f"write `{self.key}: {self.edit}`" if self.edit else f"take `{self.key}` out"
+        return f"{self.key}: the file says {self.file}, the state has {self.state}: {advice}"
+
+
 class RouteView(msgspec.Struct):
-    """`split` are fractions that add up to 1; `sticky` like `json:customer_id`."""
+    """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit."""
 
     name: str
     split: dict[str, float]
@@ -59,6 +72,7 @@ class RouteView(msgspec.Struct):
     mirrors: list[MirrorView]
     fallback: str | None
     backends: dict[str, BackendNumbers]
+    config_differs: list[Disagreement]
 
 
 class EndpointView(msgspec.Struct):
