@@ -203,7 +203,7 @@ async def test_a_route_with_several_rollouts_needs_a_challenger(site: Site) -> N
     paused = await site.ask("POST", "/api/v1/rollouts/churn/pause?challenger=v4")
     assert (paused["challenger"], paused["phase"]) == ("v4", "paused")
     assert (await site.get("/api/v1/rollouts/churn/why?challenger=v4"))["decision"]["action"] == "pause"
-    assert (await site.get("/api/v1/rollouts/churn/why?challenger=v3"))["decision"]["action"] == "begin"
+    assert (await site.get("/api/v1/rollouts/churn/why?challenger=v3"))["decision"]["action"] == "edit"
     refused = await site.ask("POST", "/api/v1/rollouts/churn/promote?challenger=v3", 409)
     assert (
         refused["detail"] == "promote has to wait for the end of the rollout of v4: abort what is not wanted"

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from crossfade.control import loading
 from crossfade.control.refusal import Refused
 from crossfade.control.replay import replayed
 from crossfade.control.store import Store
@@ -297,7 +298,7 @@ async def test_steps_come_and_go_and_the_weight_stays(weights, step):
     assert harness.rollout.verdicts[0].n == seen > 0  # the evidence goes along
     await harness.run(3)
     assert harness.route.ledger.slots == slots
-    harness.now += 3600
+    harness.serve(3600)
     await harness.run(3)
     following = [float(w.rstrip("%")) / 100 for w in weights if float(w.rstrip("%")) > 25]
     if following:
@@ -471,9 +472,9 @@ async def test_a_route_that_leaves_the_file_and_comes_back_goes_on(store):
     await harness.load(LONE)
     assert [r.name for r in harness.views.routes()] == ["other"]
     assert (await harness.decisions("churn"))[-1].action == "remove"
-    harness.now += 3600
     other = again(harness)
     await other.load(LONE)
+    other.serve(3600)
     await other.load(TWO)
     assert (other.route.ledger.slots, other.rollout.step, other.rollout.phase) == (slots, 1, "progressing")
     assert (await other.decisions("churn"))[
@@ -499,11 +500,16 @@ async def test_a_latch_outlives_its_route():
     await assert_replayed(harness)
 
 
-async def test_the_record_of_a_route_is_kept_for_a_month():
+async def test_the_record_of_a_route_is_kept_for_a_month(monkeypatch):
+    assert loading.KEPT == 30 * 86_400
+    monkeypatch.setattr(loading, "KEPT", 60.0)
     harness = Harness()
     await harness.load(TWO)
     await harness.load(LONE)
-    harness.now += 31 * 86_400
+    harness.serve(59)
+    await harness.load(LONE)
+    assert "churn" in harness.store.records()
+    harness.serve(2)
     await harness.load(LONE)
     assert (await harness.decisions("churn"))[-1].action == "forget"
     assert "churn" not in harness.store.records()

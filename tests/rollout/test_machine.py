@@ -239,7 +239,7 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
             assert not self.latched
         if self.state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
             self.latched = True
-        elif event is Event.RETRY:
+        elif event in (Event.RETRY, Event.RESTART):
             self.latched = False
         assert not (self.latched and (exposure(self.state) or mirrored(self.state)))
 

@@ -9,7 +9,6 @@ import msgspec
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
 from crossfade.control.controller_state import ControllerState
-from crossfade.control.controller_state import ControllerState, Endpoints
 from crossfade.control.disagreement import disagreements
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION

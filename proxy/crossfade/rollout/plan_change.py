@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from crossfade.config.units import percent
 from crossfade.rollout.evidence import Evidence, Stratum
 from crossfade.rollout.machine import Phase, RolloutState, Step, exposure, mirrored
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.verdict import percent
 from crossfade.scale import WHOLE
 
 
