@@ -20,6 +20,7 @@ from crossfade.config.section import (
     POSITIVE,
     Count,
     Duration,
+    Flag,
     Name,
     OneOrMany,
     OrFalse,
