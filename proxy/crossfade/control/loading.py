@@ -60,9 +60,7 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar) -> Reconc
         except Refused as error:
             refused.append(str(error))
             continue
-        reconciled = _reconciled(
-            config, route, edit, before[1] if before else {}, (cause, so_far), entries
-        )
+        reconciled = _reconciled(config, route, edit, before[1] if before else {}, (cause, so_far), entries)
         routes.append(reconciled)
     if refused:
         raise Refused("; ".join(refused))
