@@ -25,6 +25,8 @@ TWO = (
 )
 SECOND_ENDPOINT = HEAD.replace("[http://127.0.0.1:9003]", "[http://127.0.0.1:9003, http://127.0.0.1:9013]")
 
+HOUR = 3600.0
+
 
 @pytest.fixture
 def store(tmp_path) -> Iterator[Store]:
@@ -66,6 +68,11 @@ PLAN_EDITS = [
         "{weight: 50%, hold: 10s}",
         "{weight: 50%, hold: 10s, approval: true}",
         "approval of step 2: no → yes; nobody moves",
+    ),
+    (
+        "{weight: 50%, hold: 10s}",
+        "{weight: 50%, hold: 10s, approval: {within: 3d, then: abort}}",
+        "approval of step 2: no → within 3d, then abort; nobody moves",
     ),
     ("max_step_time: 120s", "max_step_time: 300s", "max_step_time: 2m → 5m; nobody moves"),
     ("strategy: canary", "strategy: shadow", "strategy: canary → shadow; nobody moves"),
@@ -456,6 +463,40 @@ async def test_another_challenger_begins_another_rollout(yaml, head, named, abor
     await harness.tick()
     assert harness.weights == {"v2": 9500, named: 500}
     await assert_replayed(harness)
+
+
+async def test_a_limit_that_is_written_while_a_step_waits_counts_from_when_it_asked():
+    harness = Harness()
+    asked = CANARY.replace("{weight: 5%, hold: 10s}", "{weight: 5%, hold: 10s, approval: true}")
+    await harness.load(asked)
+    await harness.run(12)
+    assert harness.rollout.phase == "paused"
+    await harness.tick(400, seconds=HOUR - 5)
+    await harness.load(asked.replace("approval: true", "approval: {within: 1h, then: abort}"))
+    assert harness.rollout.waiting_for.endswith("without one it will abort in 4s")
+    await harness.run(5)
+    assert harness.rollout.phase == "aborted"
+    await assert_replayed(harness)
+
+
+async def test_the_time_without_its_route_is_no_part_of_the_limit_of_an_approval():
+    asked = TWO.replace(
+        "{weight: 5%, hold: 10s}", "{weight: 5%, hold: 10s, approval: {within: 1h, then: abort}}"
+    )
+    harness = Harness()
+    await harness.load(asked)
+    await harness.run(13)
+    before = harness.rollout.waiting_for
+    assert before.endswith("without one it will abort in 59m 58s")
+    await harness.load(LONE)
+    harness.serve(2 * HOUR)
+    await harness.load(asked)
+    assert (harness.rollout.phase, harness.rollout.waiting_for.partition(";")[0]) == (
+        "paused",
+        before.partition(";")[0],
+    )
+    await harness.run(5)
+    assert harness.rollout.phase == "paused"
 
 
 # ── routes that leave, come back, are renamed ─────────────────────────────────────────────────────

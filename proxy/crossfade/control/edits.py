@@ -92,8 +92,14 @@ def _step_pairs(old: Step, new: Step) -> Iterator[tuple[str, str, str]]:
     yield "weight", percent(old.weight / WHOLE), percent(new.weight / WHOLE)
     yield "mirror", percent(old.mirror / WHOLE), percent(new.mirror / WHOLE)
     yield "hold", duration(old.hold), duration(new.hold)
-    yield "approval", _shown(old.approval), _shown(new.approval)
+    yield "approval", _approval(old), _approval(new)
     yield "min_requests", str(old.min_requests), str(new.min_requests)
+
+
+def _approval(step: Step) -> str:
+    if step.approval_within is None:
+        return _shown(step.approval)
+    return f"within {duration(step.approval_within)}, then {step.approval_then}"
 
 
 def _step(step: Step) -> str:

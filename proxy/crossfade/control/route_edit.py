@@ -375,6 +375,7 @@ def _later(state: RolloutState, seconds: float) -> RolloutState:
         started=state.started + seconds,
         since=state.since + seconds,
         patience_from=state.patience_from + seconds,
+        asked_at=state.asked_at + seconds if state.asked_at else 0.0,
         watch_until=until,
     )
 
