@@ -51,9 +51,9 @@ class Client:
 
 
 class Port:
-    def __init__(self, number: int, harness: Harness) -> None:
+    def __init__(self, number: int, site: AdminSite) -> None:
         self.number = number
-        self.harness = harness
+        self.site = site
         self.clients: list[Client] = []
 
     async def client(self, data: bytes = b"") -> Client:
@@ -71,8 +71,9 @@ async def port() -> AsyncIterator[Port]:
     runner = admin_runner(admin_app(harness.controller, Reloads(harness), TOKEN))
     await runner.setup()
     sock = socket.create_server(("127.0.0.1", 0))
-    await AdminSite(runner, sock).start()
-    made = Port(sock.getsockname()[1], harness)
+    site = AdminSite(runner, sock)
+    await site.start()
+    made = Port(sock.getsockname()[1], site)
     yield made
     for client in made.clients:
         client.writer.transport.abort()
@@ -287,14 +288,12 @@ async def test_the_connection_that_waited_longest_makes_room(port: Port) -> None
     assert (await others[0].answer()).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_connections_that_end_are_forgotten(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[connections.Connections] = []
+async def test_connections_that_end_are_forgotten(port: Port) -> None:
     for client in [await port.client(GET) for _ in range(5)]:
         await client.answer()
-    import gc
-
-    made = [each for each in gc.get_objects() if isinstance(each, connections.Connections) and each.open]
+    held = port.site.connections
+    assert len(held.open) == len(held.waiting) == 5
     for client in port.clients:
         client.writer.transport.abort()
-    while made[0].open or made[0].waiting:
+    while held.open or held.waiting:
         await asyncio.sleep(0.01)

@@ -212,7 +212,8 @@ class Harness:
         return self.views.rollout(self.route.name, self.now)
 
     async def decisions(self, route: str | None = None) -> list[Decision]:
-        return await self.views.decisions(route, 0, 10_000)
+        page = await self.views.page(route, 0, 10_000)
+        return [msgspec.json.decode(record.text, type=Decision) for record in page]
 
     async def actions(self) -> list[str]:
         return [d.action for d in await self.decisions()]

@@ -150,7 +150,7 @@ async def test_decisions_have_the_names_of_the_contract():
         "id", "at", "route", "action", "actor", "from", "to", "reason", "evidence", "ledger_version",
         "config_hash", "previous_hash", "hash", "format", "served",
     }  # fmt: skip
-    assert [d.id for d in await harness.views.decisions(None, 1, 1)] == [2]
+    assert [record.id for record in await harness.views.page(None, 1, 1)] == [2]
     assert await harness.decisions("none") == []
     assert harness.controller.journal.decided == {("churn", "start"): 1, ("churn", "begin"): 1}
 

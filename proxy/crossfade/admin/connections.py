@@ -231,9 +231,12 @@ def _is_fault_of_ours(record: logging.LogRecord) -> bool:
 class AdminSite(web.SockSite):
     """A listening socket whose connections have limits."""
 
+    connections: Connections
+
     async def start(self) -> None:
         await web.BaseSite.start(self)
         make = self._runner.server
         assert make is not None
+        self.connections = Connections(make)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(Connections(make), sock=self._sock, backlog=self._backlog)
+        self._server = await loop.create_server(self.connections, sock=self._sock, backlog=self._backlog)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from crossfade.control.subscription import Feed, Subscription
 from crossfade.control.viewing import Views
-from crossfade.control.views import Decision, StatusChange
+from crossfade.control.views import StatusChange
 
 HEARTBEAT = 15.0  # seconds; shorter than the idle timeout of a proxy between reader and API
 PAGE = 100  # decisions in one read of the journal
@@ -69,9 +69,9 @@ class EventStreams:
 
     async def catch_up(self, response: web.StreamResponse, last: int) -> int:
         """Write all decisions above `last`; returns the id of the last one."""
-        while page := await self.views.decisions(None, last, PAGE):
-            for decision in page:
-                await _send(response, _decision_event(decision))
+        while page := await self.views.page(None, last, PAGE):
+            for record in page:
+                await _send(response, b"id: %d\nevent: decision\ndata: %b\n\n" % record)
             last = page[-1].id
         return last
 
@@ -90,10 +90,6 @@ def _last_event(request: web.Request) -> int | None:
     """None for a missing header, and for one that is not an id of ours."""
     given = request.headers.get("Last-Event-ID", "")
     return int(given) if re.fullmatch("[0-9]{1,18}", given) else None
-
-
-def _decision_event(decision: Decision) -> bytes:
-    return b"id: %d\nevent: decision\ndata: %b\n\n" % (decision.id, msgspec.json.encode(decision))
 
 
 def _status_event(change: StatusChange) -> bytes:

@@ -164,7 +164,8 @@ PATHS: dict[str, Any] = {
     },
     "/api/v1/decisions": {
         "get": operation(
-            "Decisions, oldest first: those above `after`, or the newest",
+            "Decisions, oldest first: those above `after`, or the newest; fewer than `limit` where they are larger "
+            "than 4 MiB together, so ask again with the last id until there are none",
             many("decisions", "Decision"),
             in_query("route", "string"),
             in_query("after", "integer", minimum=0),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -19,6 +20,7 @@ import msgspec
 
 from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
+from crossfade.control.pages import Page, Record, read_page
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.store import (
     EvidenceBy,
@@ -183,16 +185,21 @@ class Journal:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
 
-    async def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
-        """In order, those above `after`; decisions that are owed are among them."""
-        owed = self._owed(route)
-        found = await self._read(self.store.decisions, route, after, limit)
-        return _joined(found, [d for d in owed if d.id > after])[:limit]
+    async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
+        """As they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
+        owed = [Record(d.id, msgspec.json.encode(d)) for d in self._owed(route) if d.id > (after or 0)]
+        found = await self._read(self._read_page, route, after, limit)
+        if after is not None and found.is_cut:
+            return found.records
+        last = found.records[-1].id if found.records else 0
+        joined = found.records + [record for record in owed if record.id > last]
+        return joined[-limit:] if after is None else joined[:limit]
 
-    async def newest(self, route: str | None, limit: int) -> list[Decision]:
-        """In order, the last ones."""
-        owed = self._owed(route)
-        return _joined(await self._read(self.store.newest, route, limit), owed)[-limit:]
+    def _read_page(self, route: str | None, after: int | None, limit: int) -> Page:
+        try:
+            return read_page(self.store.reader, route, after, limit)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.store.name}: cannot read the journal: {error}") from error
 
     async def last(self, route: str, challenger: str | None = None) -> Decision | None:
         """The latest decision on the route, but for those of another challenger's rollout."""
@@ -206,8 +213,3 @@ class Journal:
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.store.read_thread, read, *arguments)
-
-
-def _joined(written: list[Decision], owed: list[Decision]) -> list[Decision]:
-    last = written[-1].id if written else 0
-    return written + [d for d in owed if d.id > last]

@@ -12,6 +12,7 @@ from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
+from crossfade.control.pages import Record
 from crossfade.control.refusal import UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
@@ -21,7 +22,6 @@ from crossfade.control.views import (
     BackendNumbers,
     BackendView,
     ConfigView,
-    Decision,
     EndpointView,
     MetricsView,
     MirrorView,
@@ -136,13 +136,9 @@ class Views:
         verdicts, changes = _verdict_views(rollout), would_change(rollout)
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts)
 
-    async def decisions(self, route: str | None, after: int, limit: int) -> list[Decision]:
-        """In order, those above `after`."""
-        return await self.journal.decisions(route, after, limit)
-
-    async def newest_decisions(self, route: str | None, limit: int) -> list[Decision]:
-        """In order, the last ones."""
-        return await self.journal.newest(route, limit)
+    async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
+        """Decisions as they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
+        return await self.journal.page(route, after, limit)
 
 
 class _Numbers:
