@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from crossfade.control.replay import journal, replayed
+from crossfade.control.views import Verb
 
 from .harness import BOTH, CANARY, HEAD, HEADING, Harness, rollout_entry, with_rollouts
 
@@ -95,6 +96,28 @@ async def test_a_fail_that_is_over_when_the_champion_returns_ends_nothing():
     assert harness.rollout.phase == "promoted"
     await harness.run(60)
     assert (await harness.actions())[-1] == "watch_ended"
+    await assert_replayed(harness)
+
+
+async def test_every_backend_that_would_get_traffic_back_must_be_up():
+    """The split of before a retry is what a rollback restores: here v4 has a share of it."""
+    harness = Harness()
+    await harness.load(SWITCH)
+    await harness.tick()
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    await harness.controller.set_split("churn", {"v2": 7, "v4": 3}, "api:kim", harness.now)
+    await harness.controller.command("churn", Verb.RETRY, "api:kim", harness.now)
+    await harness.run(5)
+    assert (harness.rollout.phase, harness.weights) == ("promoted", {"v3": 7000, "v4": 3000})
+    await harness.controller.set_split("churn", {"v3": 1}, "api:kim", harness.now)
+    down(harness, "v4")
+    harness.error_share = {"v3": 0.3}
+    await harness.run(3)
+    assert harness.weights == {"v3": 10_000}
+    assert (await harness.decisions())[-1].reason.startswith("there is nobody to go back to: v4 is down")
+    down(harness, "v3")
+    await harness.run(1)
+    assert harness.weights == {"v2": 7000, "v4": 3000}
     await assert_replayed(harness)
 
 
