@@ -126,7 +126,7 @@ class App:
         names = (files.cert, files.key, files.client_ca) if files else ()
         return [self.path, *(Path(name) for name in names if name)]
 
-    async def reload(self, actor: str) -> None:
+    async def reload(self, actor: str, force: bool = False) -> None:
         """Load the file as it is now. Raises ConfigError or Refused; then nothing has changed."""
         async with self.reloading:
             self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
@@ -139,7 +139,11 @@ class App:
             for key in ("listen", "admin", "workers", "state", "tls"):
                 if getattr(loaded.config, key) != getattr(self.loaded.config, key):
                     log.warning("a change of `%s` takes effect at the next start", key)
-            await self.controller.load(loaded, actor, time.time())
+            try:
+                await self.controller.load(loaded, actor, time.time(), force)
+            except Refused as error:
+                self.controller.refuse_config(str(error))
+                raise
             self.loaded = loaded
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)

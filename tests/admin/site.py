@@ -30,14 +30,14 @@ class Reloads:
         self.is_ready = True
         self.actors: list[str] = []
 
-    async def reload(self, actor: str) -> None:
+    async def reload(self, actor: str, force: bool = False) -> None:
         self.actors.append(actor)
         try:
             loaded = load(self.file, "routing.yaml", self.env)
         except ConfigError as error:
             self.harness.controller.refuse_config(str(error))
             raise
-        await self.harness.controller.load(loaded, actor, self.harness.now)
+        await self.harness.controller.load(loaded, actor, self.harness.now, force)
         self.loaded = loaded
 
     def ready(self) -> tuple[bool, str]:

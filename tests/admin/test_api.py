@@ -120,6 +120,20 @@ async def test_traffic_goes_to_a_backend_that_is_down_only_with_force(site: Site
     assert [d["forced"] for d in decisions[-2:]] == ["no endpoint of v2 is up", "no endpoint of v4 is up"]
 
 
+async def test_a_reload_sends_traffic_to_a_backend_that_is_down_only_with_force(site: Site) -> None:
+    site.reloads.file = FILE[: FILE.index("    rollout:")]
+    await site.ask("POST", "/api/v1/reload")
+    site.harness.controller.endpoints_changed(DOWN, site.harness.now)
+    before = site.harness.weights
+    site.reloads.file = site.reloads.file.replace("split: {v2: 100%}", "split: {v4: 100%}")
+    refused = await site.ask("POST", "/api/v1/reload", 409)
+    assert "route churn: no endpoint of v4 is up; with --force" in refused["detail"]
+    assert site.harness.weights == before
+    await site.ask("POST", "/api/v1/reload?force=true")
+    assert site.harness.weights == {"v4": 10_000}
+    assert (await site.harness.decisions())[-1].forced == "no endpoint of v4 is up"
+
+
 async def test_split_is_refused_while_a_rollout_runs(site: Site) -> None:
     refused = await site.ask("PUT", "/api/v1/routes/churn/split", 409, json={"v2": 1})
     assert refused["type"] == "urn:crossfade:problem:refused"

@@ -70,6 +70,7 @@ async def test_force_sends_traffic_to_a_backend_that_is_down(site: Site, shell: 
     assert (await shell.run_with_admin("split", "churn", "v4=1")).code == 0
     assert (await shell.run_with_admin("split", "churn", "v2=1")).code == 1
     assert (await shell.run_with_admin("split", "churn", "v2=1", "--force")).code == 0
+    assert (await shell.run_with_admin("reload", "--force")).code == 0
 
 
 async def test_the_challenger_option_selects_the_rollout(site: Site, shell: Shell) -> None:

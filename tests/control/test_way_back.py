@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from crossfade.control.refusal import Refused
 from crossfade.control.replay import journal, replayed
 from crossfade.control.views import Verb
 
@@ -167,3 +168,15 @@ async def test_a_champion_that_was_not_probed_yet_is_not_up():
     )
     await harness.tick()
     assert harness.rollout.phase == "aborted"
+
+
+async def test_a_file_may_send_traffic_to_endpoints_that_are_new():
+    """They were not probed yet. Endpoints that are known to be down are not enough to know."""
+    harness = Harness()
+    await harness.load(HEADING)
+    down(harness, "v4")
+    moved = HEADING.replace("split: {v2: 100%}", "split: {v4: 100%}")
+    with pytest.raises(Refused, match="route churn: no endpoint of v4 is up; with --force"):
+        await harness.load(moved)
+    await harness.load(moved, HEAD.replace("http://127.0.0.1:9004", "http://127.0.0.1:9014"))
+    assert harness.weights == {"v4": 10_000}

@@ -37,8 +37,8 @@ DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 class ReloadPort(Protocol):
     """What the composition root does for the admin API."""
 
-    async def reload(self, actor: str) -> None:
-        """Read the file again. Raises ConfigError; then the old configuration stays."""
+    async def reload(self, actor: str, force: bool = False) -> None:
+        """Read the file again. Raises ConfigError or Refused; then the old configuration stays."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether the proxy is ready for traffic; if not, the reason."""
@@ -194,7 +194,7 @@ class AdminApi:
         return _json_response({"hash": checked.hash, "warnings": checked.warnings})
 
     async def reload(self, request: web.Request) -> web.Response:
-        await self.control.reload(actor_of(request))
+        await self.control.reload(actor_of(request), _force_in(request))
         return self.config_in_use()
 
     def config_in_use(self) -> web.Response:

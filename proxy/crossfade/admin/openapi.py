@@ -186,5 +186,5 @@ PATHS: dict[str, Any] = {
             taking="application/yaml",
         ),
     },
-    "/api/v1/reload": {"post": operation("Read the configuration file again", ref("Config"))},
+    "/api/v1/reload": {"post": operation("Read the configuration file again", ref("Config"), FORCE)},
 }

@@ -111,7 +111,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     )
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
-    add(commands, "reload", remote.reload, "read the configuration file again", admin)
+    _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
 
 
 def _add_force(command: argparse.ArgumentParser) -> None:

@@ -69,7 +69,9 @@ def _force_of(arguments: Namespace) -> str | None:
 def reload(arguments: Namespace) -> int:
     from crossfade.cli.show import show_reload
 
-    return _finish(arguments, _client(arguments).post("reload"), show_reload)
+    return _finish(
+        arguments, _client(arguments).post("reload", query={"force": _force_of(arguments)}), show_reload
+    )
 
 
 def _client(arguments: Namespace) -> AdminClient:

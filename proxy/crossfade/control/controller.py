@@ -25,7 +25,7 @@ from crossfade.control.change import LOOP, Cause, Change, change_by_event, chang
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled, reconcile
-from crossfade.control.receivers import allowed, home_down
+from crossfade.control.receivers import allowed, allowed_by_file, home_down
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
@@ -262,14 +262,15 @@ class Controller:
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
-    async def load(self, loaded: Loaded, actor: str, now: float) -> None:
+    async def load(self, loaded: Loaded, actor: str, now: float, force: bool = False) -> None:
         """Start, or reload.
 
-        Raises Refused when what follows from it cannot be written; then nothing has changed.
+        Raises Refused when what follows from it cannot be written, or sends traffic to a backend that is down and
+        nobody forces it (law 15); then nothing has changed.
         """
-        await self._uncancelled(self._load(loaded, actor, now))
+        await self._uncancelled(self._load(loaded, actor, now, force))
 
-    async def _load(self, loaded: Loaded, actor: str, now: float) -> None:
+    async def _load(self, loaded: Loaded, actor: str, now: float, force: bool) -> None:
         async with AsyncExitStack() as locks:
             await locks.enter_async_context(self._loading)
             for route in self.state.routes.values():
@@ -277,7 +278,7 @@ class Controller:
             held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now)
             reconciled = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
-            entries = reconciled.entries
+            entries = allowed_by_file(self.state, loaded.config, reconciled, force)
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")

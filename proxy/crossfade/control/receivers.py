@@ -10,12 +10,17 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from crossfade.config.model import Config
 from crossfade.control.change import Change, split_after
 from crossfade.control.controller_state import ControllerState
+from crossfade.control.journal import Entry
+from crossfade.control.loading import Reconciled, ReconciledRoute
 from crossfade.control.refusal import Refused
 from crossfade.control.store import RouteRecord
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import percent
+
+FORCE = "with --force (in the API: ?force=true) it is done all the same"
 
 
 def growing(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
@@ -41,7 +46,7 @@ def allowed(state: ControllerState, change: Change, force: bool) -> Change:
     """An operator's change. Raises Refused if a backend is down for it and `force` is not given; the decision keeps what was forced."""
     down = _down_for(state, change)
     if down and not force:
-        raise Refused(f"{down}; with --force (in the API: ?force=true) it is done all the same")
+        raise Refused(f"{down}; {FORCE}")
     return change._replace(draft=replace(change.draft, forced=down))
 
 
@@ -57,6 +62,29 @@ def _down_for(state: ControllerState, change: Change) -> str:
         if not (state.is_ready(name) if name == challenger else state.is_up(name))
     ]
     return "; ".join(faults)
+
+
+def allowed_by_file(
+    state: ControllerState, config: Config, reconciled: Reconciled, force: bool
+) -> list[Entry]:
+    """The entries of a reload, with what was forced. Raises Refused if a route sends traffic to a backend that is down.
+
+    Endpoints that are new in the file were not probed yet; they are not down.
+    """
+    forced = {route.record.name: _down_in(state, config, route) for route in reconciled.routes}
+    down = [f"route {route}: {fault}" for route, fault in forced.items() if fault]
+    if down and not force:
+        raise Refused(f"the configuration is not loaded: {'; '.join(down)}; {FORCE}")
+    return [
+        replace(e, draft=replace(e.draft, forced=forced.get(e.draft.route, ""))) for e in reconciled.entries
+    ]
+
+
+def _down_in(state: ControllerState, config: Config, route: ReconciledRoute) -> str:
+    before = state.routes.get(route.record.name) or state.routes.get(route.route.renamed_from or "")
+    names = growing(before.record.ledger.weights, route.record.ledger.weights) if before else []
+    down = [n for n in names if all((n, e.name) in state.down for e in config.backends[n].endpoints)]
+    return "; ".join(f"no endpoint of {name} is up" for name in down)
 
 
 def _fault_of(state: ControllerState, name: str) -> str:
