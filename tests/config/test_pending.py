@@ -18,7 +18,7 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
         ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: not supported yet, so it has no effect"),
         (
             {"route": ROLLOUT % ("canary", "kpi, name: k, min: 1")},
-            '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is not supported yet, so it has no effect',
+            '9:79: warning: routes[0].rollout.checks[0].metric: "kpi" is not supported yet: without feedback this check is never decided, and holds this rollout for ever',
         ),
     ],
 )  # fmt: skip
@@ -50,4 +50,4 @@ def test_a_supported_or_empty_key_gives_no_warning(key: dict[str, str]):
 
 
 def test_each_place_is_in_the_table_once():
-    assert len({place for place, _ in PENDING}) == len(PENDING)
+    assert len({pending.place for pending in PENDING}) == len(PENDING)

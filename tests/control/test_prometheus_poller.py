@@ -317,5 +317,17 @@ async def test_a_reading_above_the_limit_aborts_or_rolls_back(phase: str):
     assert (harness.rollout.phase, harness.weights) == (phase, {"v2": 10_000})
     last = (await harness.views.why("churn")).decision
     assert last is not None
-    assert last.reason == "prometheus gpu <= 0.5: the query result is 0.9; the limit is 0.5"
+    assert (
+        last.reason == "prometheus gpu <= 0.5: 2 query results in a row are beyond the limit of 0.5: 0.9, 0.9"
+    )
     assert last.evidence["given"]["external"]["max(gpu)"]["value"] == 0.9
+
+
+async def test_one_reading_above_the_limit_holds_and_aborts_nothing():
+    harness = Harness()
+    await harness.load(CHECKED, HEAD + "\nprometheus: {url: http://h}\n")
+    peak = harness.now + 5
+    harness.controller.readings = lambda now: {"max(gpu)": Reading(now, 0.9 if now == peak else 0.1)}
+    await harness.run(20)
+    assert harness.rollout.phase == "progressing"
+    assert harness.rollout.step == 1

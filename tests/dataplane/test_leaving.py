@@ -152,7 +152,7 @@ async def test_a_client_that_leaves_during_the_fallback_is_no_error(harness: Har
     )
     client.close()
     cell = await harness.cell("v3")
-    assert (cell.errors, cell.abandoned, cell.codes) == (0, 1, {499: 1})
+    assert (cell.errors, cell.abandoned, cell.codes, cell.responses) == (0, 1, {502: 1}, {499: 1})
     await fallback.conversations[0].over()
 
 

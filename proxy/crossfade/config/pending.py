@@ -20,11 +20,16 @@ def _is_other_than(*acted_on: str) -> Callable[[Node], bool]:
     return lambda node: node.text is not None and node.text not in acted_on
 
 
+_NO_EFFECT = "not supported yet, so it has no effect"
+_HOLDS = "not supported yet: without feedback this check is never decided, and holds this rollout for ever"
+
+
 class Pending(NamedTuple):
-    """A place (`*` is any element of a list) and a test for the values there that have no effect."""
+    """A place (`*` is any element of a list), a test for the values there, and what they do."""
 
     place: tuple[str, ...]
-    has_no_effect: Callable[[Node], bool] = _is_set
+    is_pending: Callable[[Node], bool] = _is_set
+    effect: str = _NO_EFFECT
 
 
 PENDING = (
@@ -33,27 +38,17 @@ PENDING = (
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),
     Pending(
-        ("routes", "*", "rollout", "*", "checks", "*", "metric"),
-        _is_other_than(
-            "error_rate",
-            "rejected",
-            "unreadable",
-            "latency",
-            "requests",
-            "score_divergence",
-            "disagreement",
-            "prometheus",
-        ),
+        ("routes", "*", "rollout", "*", "checks", "*", "metric"), lambda node: node.text == "kpi", _HOLDS
     ),
     Pending(("routes", "*", "notify")),
 )
 
 
 def not_acted_on(document: Document) -> Iterator[Problem]:
-    for place, has_no_effect in PENDING:
+    for place, is_pending, effect in PENDING:
         for loc, node in document.each(*place):
-            if has_no_effect(node):
+            if is_pending(node):
                 # Only identifiers are shown: a URL may hold a password.
                 what = f'"{node.text}" is ' if node.text and node.text.isidentifier() else ""
-                message = f"{what}not supported yet, so it has no effect"
+                message = f"{what}{effect}"
                 yield document.problem(loc, message, at_key=not what, severity="warning")

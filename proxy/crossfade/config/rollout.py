@@ -6,10 +6,11 @@ written stay empty here; the strategy adds its preset later.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
@@ -33,7 +34,9 @@ from crossfade.config.section import (
     at_most,
     spelled,
 )
-from crossfade.scale import RECENT_KEPT
+from crossfade.scale import READINGS_KEPT, RECENT_KEPT
+
+_IN_A_ROW = 2  # results of a Prometheus query beyond the limit: one may be a bad scrape
 
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
 Metric = Literal[
@@ -82,6 +85,19 @@ def _in_any_unit(value: object) -> object:
 BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]
 
 
+def _reading_share(value: object) -> str:
+    """As `3/5`."""
+    found = re.fullmatch(r"([1-9][0-9]?)/([1-9][0-9]?)", value) if isinstance(value, str) else None
+    if found is None or not int(found[1]) <= int(found[2]) <= READINGS_KEPT:
+        raise BadValue(f"must be such as 3/5, of at most {READINGS_KEPT} results, not {shown(value)}")
+    return found[0]
+
+
+ReadingShare = Annotated[
+    str, BeforeValidator(_reading_share), spelled({"type": "string", "pattern": "^[0-9]+/[0-9]+$"})
+]
+
+
 class CheckConfig(Section):
     """A metric and exactly one bound for it."""
 
@@ -92,6 +108,15 @@ class CheckConfig(Section):
     )
     query: Text | None = Field(
         default=None, description="for prometheus: a PromQL query with one number as its result"
+    )
+    for_: Annotated[Count, at_most(READINGS_KEPT)] | None = Field(
+        default=None,
+        alias="for",
+        description="for prometheus: how many results in a row must be beyond the limit for a FAIL; 2 if neither for nor of is given",
+    )
+    of: ReadingShare | None = Field(
+        default=None,
+        description="for prometheus: how many of the last results must be beyond it, such as 3/5",
     )
     max: BoundValue = Field(
         default=None,
@@ -112,6 +137,14 @@ class CheckConfig(Section):
     def bound(self) -> Bound:
         """The bound that is set; the rules check that it is exactly one."""
         return next(bound for bound in BOUNDS if getattr(self, bound) is not None)
+
+    @property
+    def readings(self) -> tuple[int, int]:
+        """How many of how many results beyond the limit are a FAIL."""
+        if self.of is not None:
+            needed, _, among = self.of.partition("/")
+            return int(needed), int(among)
+        return (self.for_ or _IN_A_ROW,) * 2
 
 
 class ApprovalConfig(Section):

@@ -27,8 +27,8 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "prometheus": ("max", "min"),
 }
 _REQUIRED_KEY = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
-_OPTIONAL_KEYS = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name")}
-_OTHER_KEYS = ("quantile", "name", "query")
+_OPTIONAL_KEYS = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name", "for", "of")}
+_OTHER_KEYS = ("quantile", "name", "query", "for", "of")
 
 
 def _champion_is_challenger(document: Document) -> Iterator[Problem]:
@@ -197,6 +197,10 @@ def _unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Itera
     needed = _REQUIRED_KEY.get(metric)
     if needed and needed not in check.given:
         yield document.problem((*loc, "metric"), f'{metric} needs the key "{needed}"')
+    if {"for", "of"} <= set(check.given):
+        yield document.problem(
+            (*loc, "of"), "a check has either for or of, and for is given already", at_key=True
+        )
     for key in _OTHER_KEYS:
         if key in check.given and key not in _OPTIONAL_KEYS.get(metric, ()):
             yield document.problem((*loc, key), f'{metric} does not take the key "{key}"', at_key=True)

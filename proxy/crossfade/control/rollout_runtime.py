@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
-from crossfade.rollout.external import Reading
+from crossfade.rollout.external import Reading, following
 from crossfade.rollout.fuse import FUSE, RecentOutcomes
 from crossfade.rollout.guard import RECOVERY, SATURATED, is_failing
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
@@ -147,7 +147,11 @@ class RolloutRuntime:
     def set_readings(self, readings: Mapping[str, Reading]) -> None:
         """The latest answers of the Prometheus server, by query."""
         queries = [check.query for check in self.plan.checks if check.query is not None]
-        found = {query: readings[query] for query in queries if query in readings}
+        found = {
+            query: following(self.external.get(query), readings[query])
+            for query in queries
+            if query in readings
+        }
         if found != self.external:
             self.external = found
             self.evaluate()

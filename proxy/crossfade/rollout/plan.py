@@ -17,7 +17,8 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question asked of the evidence: a metric and one bound.
 
     `bound`: max, min, max_increase, max_ratio or min_increase; `limit`: its value. `title`: the name of the verdict, under which
-    evidence is kept too. `name` and `query` are of KPIs and Prometheus queries.
+    evidence is kept too. `name` and `query` are of KPIs and Prometheus queries. `needed` of the last `among` results of a
+    query beyond the limit are a FAIL (1 of 1 up to format 4).
     """
 
     metric: str
@@ -27,6 +28,8 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     quantile: float | None = None
     name: str | None = None
     query: str | None = None
+    needed: int = 1
+    among: int = 1
 
     @property
     def is_live(self) -> bool:

@@ -35,7 +35,10 @@ class Preset(NamedTuple):
 def check_of(config: CheckConfig) -> Check:
     """The check with its title, made here once."""
     limit = getattr(config, config.bound)
-    check = Check(config.metric, config.bound, limit, "", config.quantile, config.name, config.query)
+    needed, among = config.readings if config.metric == "prometheus" else (1, 1)
+    check = Check(
+        config.metric, config.bound, limit, "", config.quantile, config.name, config.query, needed, among
+    )
     return replace(check, title=_title_of(check))
 
 
