@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from crossfade.control.controller import EVIDENCE_INTERVAL
+from crossfade.control.controller import CLOCK_INTERVAL, EVIDENCE_INTERVAL
 
-from .harness import Harness
+from .harness import CANARY, Harness
 
 
 def saved_requests(harness: Harness) -> int:
@@ -52,3 +52,15 @@ async def test_evidence_is_saved_when_the_clock_goes_back():
     assert saved_requests(harness) == 20
     await harness.tick(400, EVIDENCE_INTERVAL / 2)
     assert saved_requests(harness) == 3 * 20
+
+
+async def test_the_clock_is_saved_once_a_minute_while_no_rollout_counts():
+    """So that a start after a crash does not report the time in which all was well as a stop."""
+    harness = Harness()
+    await harness.load(CANARY[: CANARY.index("    rollout:")])
+    await harness.tick()
+    saved = [harness.store.clock().served]
+    for _ in range(3):
+        await harness.tick(seconds=CLOCK_INTERVAL / 2)
+        saved.append(harness.store.clock().served)
+    assert [at - saved[0] for at in saved] == [0.0, 0.0, CLOCK_INTERVAL, CLOCK_INTERVAL]

@@ -44,6 +44,7 @@ from crossfade.stats.window import ANY_VERSION
 log = logging.getLogger("crossfade.control")
 
 EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
+CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 T = TypeVar("T")
 
@@ -220,12 +221,13 @@ class Controller:
             await asyncio.wait([self.acknowledged])
 
     def _save_evidence(self) -> None:
-        """For the next start of the proxy."""
-        if self.state.served - self.evidence_saved_at < EVIDENCE_INTERVAL:
+        """For the next start of the proxy, with the clock; the clock alone is saved less often."""
+        passed = self.state.served - self.evidence_saved_at
+        if passed < EVIDENCE_INTERVAL:
             return
-        self.evidence_saved_at = self.state.served
         guarded = self._guarded_evidence()
-        if guarded or not self.journal.ok:
+        if guarded or not self.journal.ok or passed >= CLOCK_INTERVAL:
+            self.evidence_saved_at = self.state.served
             self.journal.save_evidence(guarded, self.state.clock)
 
     def _guarded_evidence(self) -> dict[str, EvidenceBy]:
