@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 
@@ -10,17 +11,24 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
-from crossfade.admin.metrics import EDGES
+from crossfade.admin.rollout_metrics import ACTIONS
+from crossfade.config.model import BUCKETS
+from crossfade.control.seam import WorkerStatus
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts, MirrorCount
 from crossfade.stats.observation import Observation
 from tests.admin.site import Site
+from tests.control.harness import BOTH, CANARY, HEAD
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 NAMES = {
     "crossfade_build_info",
     "crossfade_requests_total",
+    "crossfade_responses_total",
+    "crossfade_fallbacks_total",
+    "crossfade_retries_total",
+    "crossfade_bad_answers_total",
     "crossfade_request_duration_seconds",
     "crossfade_first_byte_seconds",
     "crossfade_upstream_failures_total",
@@ -34,7 +42,12 @@ NAMES = {
     "crossfade_ledger_version",
     "crossfade_rollout_phase",
     "crossfade_rollout_step",
+    "crossfade_rollout_step_age_seconds",
+    "crossfade_rollout_hold_left_seconds",
     "crossfade_check_evidence",
+    "crossfade_check_bound",
+    "crossfade_check_verdict",
+    "crossfade_check_eta_requests",
     "crossfade_decisions_total",
     "crossfade_endpoint_ejections_total",
     "crossfade_endpoint_up",
@@ -75,7 +88,7 @@ async def count(site: Site, counts: Counts) -> None:
 async def test_names_are_those_of_the_contract(site: Site) -> None:
     await site.harness.run(2)
     kinds = [line.split()[2:] for line in (await page_of(site)).splitlines() if line.startswith("# TYPE")]
-    assert {name for name, _ in kinds} == NAMES
+    assert {name for name, _ in kinds if "process_" not in name} == NAMES
     assert all((kind == "counter") == name.endswith("_total") for name, kind in kinds)
 
 
@@ -103,8 +116,8 @@ async def test_histograms_have_the_classic_buckets_and_exact_sums(site: Site) ->
     await count(site, Counts([cell]))
     samples = await samples_of(site)
     champion = {"route": "churn", "backend": "v2", "role": "champion"}
-    read = [at(samples, "request_duration_seconds_bucket", **champion, le=str(edge)) for edge in EDGES]
-    assert read == [1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4]
+    read = [at(samples, "request_duration_seconds_bucket", **champion, le=str(edge)) for edge in BUCKETS]
+    assert read == [1] * 7 + [3] * 13 + [4] * 7
     assert at(samples, "request_duration_seconds_bucket", **champion, le="+Inf") == 5
     assert at(samples, "request_duration_seconds_count", **champion) == 5
     assert at(samples, "request_duration_seconds_sum", **champion) == pytest.approx(603.0404)
@@ -153,9 +166,15 @@ async def test_routes_and_rollouts_have_their_present_values(site: Site) -> None
     assert at(samples, "endpoint_up", backend="v4", endpoint="http://127.0.0.1:9004") == 0
     assert at(samples, "in_flight", backend="v2") == 1
     verdict = next(v for v in site.harness.rollout.verdicts if v.bound is not None and v.evidence is not None)
-    labels = {"check": verdict.check, "bound": f"{verdict.bound:.4g}"}
-    read = at(samples, "check_evidence", route="churn", challenger="v3", **labels)
-    assert read == pytest.approx(verdict.evidence)
+    labels = {"route": "churn", "challenger": "v3", "check": verdict.check}
+    assert at(samples, "check_evidence", **labels) == pytest.approx(verdict.evidence)
+    assert at(samples, "check_bound", **labels) == pytest.approx(verdict.bound)
+    verdicts = {
+        v: at(samples, "check_verdict", **labels, verdict=v) for v in ("PASS", "FAIL", "UNDECIDED", "VOID")
+    }
+    assert verdicts == dict.fromkeys(verdicts, 0.0) | {verdict.verdict: 1.0}
+    assert at(samples, "rollout_step_age_seconds", route="churn", challenger="v3") == 2
+    assert at(samples, "rollout_hold_left_seconds", route="churn", challenger="v3") == 8
 
 
 PHASES = ("progressing", "paused", "promoted", "aborted", "rolled_back")
@@ -231,3 +250,77 @@ async def test_a_backend_without_an_endpoint_that_is_up_is_in_panic(site: Site) 
     page = await page_of(site)
     assert 'crossfade_backend_panic{backend="v2"} 1.0' in page
     assert 'crossfade_backend_panic{backend="v3"} 0.0' in page
+
+
+async def test_each_challenger_has_its_own_verdicts_and_evidence(site: Site) -> None:
+    await site.harness.load(BOTH)
+    await site.harness.run(3)
+    samples = await samples_of(site)
+    for rollout in site.harness.views.rollouts(site.harness.now):
+        for v in rollout.verdicts:
+            labels = {"route": "churn", "challenger": rollout.challenger, "check": v.check}
+            assert at(samples, "check_verdict", **labels, verdict=v.verdict) == 1
+            assert v.evidence is not None
+            assert at(samples, "check_evidence", **labels) == pytest.approx(v.evidence)
+    phases = {labels for name, labels in samples if name == "crossfade_rollout_phase"}
+    assert {dict(labels)["challenger"] for labels in phases} == {"v3", "v4"}
+
+
+async def test_what_a_backend_said_is_told_from_what_clients_got(site: Site) -> None:
+    saved = Cell(
+        "churn", "v3", "challenger", 2, requests=9, codes={500: 4, 200: 5}, responses={200: 9},
+        fallbacks={"status": 4}, retries={"connect": 1}, errors=4,
+    )  # fmt: skip
+    copies = Cell("churn", "v3", "shadow", 2, requests=7, codes={404: 7}, rejections={"404": 7})
+    rejecting = Cell(
+        "churn", "v2", "champion", 2, requests=3, codes={404: 3}, responses={404: 3}, rejections={"404": 3}
+    )
+    await count(site, Counts([saved, copies, rejecting], refused={"404:no_route": 2}))
+    samples = await samples_of(site)
+    challenger = {"route": "churn", "backend": "v3"}
+    assert at(samples, "requests_total", **challenger, role="challenger", code="500") == 4
+    assert at(samples, "requests_total", **challenger, role="shadow", code="404") == 7
+    assert at(samples, "responses_total", route="churn", code="200") == 9
+    assert at(samples, "responses_total", route="churn", code="404") == 3
+    assert at(samples, "responses_total", route="", code="404") == 2
+    assert at(samples, "fallbacks_total", **challenger, reason="status") == 4
+    assert at(samples, "retries_total", **challenger, reason="connect") == 1
+    assert at(samples, "bad_answers_total", **challenger, kind="errors") == 4
+    assert at(samples, "bad_answers_total", **challenger, kind="rejected") == 0
+    assert at(samples, "bad_answers_total", route="churn", backend="v2", kind="rejected") == 3
+
+
+async def test_counters_of_rare_things_are_0_from_the_start(site: Site) -> None:
+    """`increase()` sees the first abort only if there was a 0 before it."""
+    samples = await samples_of(site)
+    assert at(samples, "decisions_total", route="churn", action="begin") == 1
+    for action in set(ACTIONS) - {"start", "begin"}:
+        assert at(samples, "decisions_total", route="churn", action=action) == 0
+    for backend in ("v2", "v3"):
+        place = {"route": "churn", "backend": backend}
+        for stage in ("connect", "first_byte_timeout", "status", "no_endpoint"):
+            assert at(samples, "upstream_failures_total", **place, stage=stage) == 0
+            assert at(samples, "fallbacks_total", **place, reason=stage) == 0
+        assert at(samples, "retries_total", **place, reason="stale_connection") == 0
+
+
+def test_each_verb_of_an_operator_is_an_action_that_begins_at_0() -> None:
+    assert {str(verb) for verb in Verb} <= set(ACTIONS)
+
+
+async def test_processes_have_the_usual_metrics(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = WorkerStatus(0, os.getpid(), True, 1, 0, 0.0, {})
+    monkeypatch.setattr(site.harness.seam, "workers", lambda: [status])
+    samples = {name: value for (name, labels), value in (await samples_of(site)).items() if "process" in name}
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"):
+        assert samples["process_" + name] > 0
+        assert samples["crossfade_worker_process_" + name] > 0
+
+
+async def test_the_buckets_are_those_of_the_file(site: Site) -> None:
+    await site.harness.load(CANARY, HEAD + "\nmetrics: {buckets: [20ms, 1s]}\n")
+    await count(site, Counts([Cell("churn", "v2", "champion", 2)]))
+    buckets = [
+        labels for name, labels in await samples_of(site) if name == "crossfade_first_byte_seconds_bucket"
+    ]
+    assert sorted(dict(labels)["le"] for labels in buckets) == ["+Inf", "0.02", "1.0"]

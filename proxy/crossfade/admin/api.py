@@ -23,6 +23,7 @@ from crossfade.admin.connections import body_of, timed
 from crossfade.admin.events import EventStreams
 from crossfade.admin.metrics import render
 from crossfade.admin.problems import answer_problems, problem
+from crossfade.admin.process_metrics import read_processes
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
 from crossfade.control.migrations import VERSION
@@ -121,7 +122,10 @@ class AdminApi:
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
-        page, media = render(self.views.metrics(time.time()), request.headers.get("Accept", ""))
+        pids = {str(w.worker): w.pid for w in self.views.seam.workers() if w.up}
+        processes = await asyncio.to_thread(read_processes, pids)
+        accept = request.headers.get("Accept", "")
+        page, media = render(self.views.metrics(time.time()), accept, processes)
         return web.Response(body=page, headers={"Content-Type": media})
 
     async def openapi(self, request: web.Request) -> web.Response:

@@ -8,9 +8,10 @@ seconds, sizes are bytes, weights are integers out of 10 000.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
@@ -69,6 +70,7 @@ __all__ = [
     "LimitsConfig",
     "ListenConfig",
     "MatchConfig",
+    "MetricsConfig",
     "MirrorConfig",
     "NotifyConfig",
     "OverrideConfig",
@@ -175,6 +177,26 @@ class AdminConfig(Section):
     token: Annotated[str, BeforeValidator(text), SECRET] = Field(
         default="",
         description="the token that callers must send; required if listen is not a loopback address",
+    )
+
+
+def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if any(edge >= after for edge, after in pairwise(edges)):
+        raise BadValue("must rise")
+    return edges
+
+
+BUCKETS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0),
+)  # seconds
+
+
+class MetricsConfig(Section):
+    """The page of metrics for Prometheus."""
+
+    buckets: Annotated[tuple[Period, ...], NOT_EMPTY, AfterValidator(_rising)] = Field(
+        default=BUCKETS, description="the upper edges of the buckets of duration histograms"
     )
 
 
@@ -331,6 +353,9 @@ class Config(Section):
     )
     drain: Duration = Field(
         default=30.0, description="how long requests in flight may take when the proxy stops"
+    )
+    metrics: MetricsConfig = Field(
+        default_factory=MetricsConfig, description="the page of metrics for Prometheus"
     )
     prometheus: PrometheusConfig | None = Field(
         default=None, description="the server for checks with the metric prometheus"

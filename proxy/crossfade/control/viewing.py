@@ -87,6 +87,7 @@ class Views:
             rollouts=self.rollouts(now),
             decisions=self.journal.decided,
             decision_to_traffic=state.decision_to_traffic,
+            buckets=state.config.config.metrics.buckets,
         )
 
     @property

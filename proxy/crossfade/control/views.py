@@ -240,3 +240,4 @@ class MetricsView(msgspec.Struct):
     rollouts: list[RolloutView]
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
     decision_to_traffic: Histogram  # seconds
+    buckets: tuple[float, ...]  # upper edges of histograms, in seconds

@@ -1,0 +1,155 @@
+"""Metrics of the traffic: what backends said, what clients got, and what was lost.
+
+Rule: under the backend *assigned* stands what that backend said, its failures included; what the fallback or a retry
+saved is in `crossfade_responses_total`. Counters of rare things exist at 0 from the start, so that `increase()` shows
+the first one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import Metric
+
+from crossfade.admin.families import Labels, counter, histogram
+from crossfade.control.views import MetricsView, TrafficView
+from crossfade.errors import FAILURES, Fallback, Source
+from crossfade.stats.counts import SHADOW, Cell
+
+_UPSTREAM = tuple(f.stage for f in FAILURES.values() if f.source is Source.UPSTREAM)
+_FALLBACKS = tuple(f.stage for f in FAILURES.values() if f.fallback is not Fallback.NEVER)
+_RETRIES = tuple(f.stage for f in FAILURES.values() if f.retries_endpoint)
+_BY_BACKEND = ["route", "backend", "role"]
+
+
+def of_traffic(view: MetricsView) -> Iterator[Metric]:
+    traffic = view.traffic
+    served = [((cell.route, cell.backend, cell.role), cell) for cell in traffic.cells]
+    yield counter(
+        "crossfade_requests",
+        "Requests by assigned backend, with what that backend said; without an answer, the failure's status.",
+        [*_BY_BACKEND, "code"],
+        (((*labels, str(code)), n) for labels, cell in served for code, n in cell.codes.items()),
+    )
+    yield counter(
+        "crossfade_responses",
+        "What clients got, from the backend, a retry, the fallback or the proxy itself (route is empty before one is found).",
+        ["route", "code"],
+        _responses(traffic).items(),
+    )
+    yield histogram(
+        "crossfade_request_duration_seconds",
+        "Seconds from the request's head to the end of its response.",
+        _BY_BACKEND,
+        ((labels, cell.duration) for labels, cell in served),
+        view.buckets,
+    )
+    yield histogram(
+        "crossfade_first_byte_seconds",
+        "Seconds from the request's head to the first byte of its response.",
+        _BY_BACKEND,
+        ((labels, cell.first_byte) for labels, cell in served),
+        view.buckets,
+    )
+    yield from _of_failures(view)
+    yield counter(
+        "crossfade_mirrors",
+        "Mirrored requests, by outcome.",
+        ["route", "backend", "outcome"],
+        traffic.mirrors.items(),
+    )
+    yield counter(
+        "crossfade_endpoint_ejections",
+        "How often a worker ejected an endpoint that kept failing.",
+        ["backend", "endpoint"],
+        traffic.ejections.items(),
+    )
+
+
+def _responses(traffic: TrafficView) -> Counter[Labels]:
+    out = Counter[Labels]()
+    for cell in traffic.cells:
+        if cell.role != SHADOW:
+            out.update({(cell.route, str(code)): n for code, n in cell.responses.items()})
+    for what, n in traffic.refused.items():
+        out["", what.partition(":")[0]] += n
+    return out
+
+
+def _of_failures(view: MetricsView) -> Iterator[Metric]:
+    """By the backend assigned, summed over its roles."""
+    yield counter(
+        "crossfade_upstream_failures",
+        "Exchanges that failed at a backend, by stage; retried ones too.",
+        ["route", "backend", "stage"],
+        _by_reason(view, _UPSTREAM, "failures").items(),
+    )
+    yield counter(
+        "crossfade_fallbacks",
+        "Requests that the fallback answered instead of this backend, by the failure that led to it.",
+        ["route", "backend", "reason"],
+        _by_reason(view, _FALLBACKS, "fallbacks").items(),
+    )
+    yield counter(
+        "crossfade_retries",
+        "Requests of this backend that were sent once more, by the failure that led to it.",
+        ["route", "backend", "reason"],
+        _by_reason(view, _RETRIES, "retries").items(),
+    )
+    kinds = ("errors", "rejected", "unreadable")
+    answers = {(s.route, backend, kind): 0 for s in view.splits for backend in s.split for kind in kinds}
+    found = Counter[Labels](answers)
+    for cell in view.traffic.cells:
+        for kind, n in zip(kinds, (cell.errors, cell.rejected, cell.unreadable), strict=True):
+            if cell.role != SHADOW:
+                found[cell.route, cell.backend, kind] += n
+    yield counter(
+        "crossfade_bad_answers",
+        "What checks count against a backend: errors, rejected requests, and sampled answers that say no prediction.",
+        ["route", "backend", "kind"],
+        found.items(),
+    )
+
+
+def _by_reason(view: MetricsView, reasons: tuple[str, ...], field: str) -> Mapping[Labels, int]:
+    """Of each backend of each route, at 0 for reasons that have not been met."""
+    out = Counter[Labels](
+        {(s.route, backend, str(why)): 0 for s in view.splits for backend in s.split for why in reasons}
+    )
+    for cell in view.traffic.cells:
+        out.update({(cell.route, cell.backend, why): n for why, n in _counts(cell, field).items()})
+    return out
+
+
+def _counts(cell: Cell, field: str) -> dict[str, int]:
+    found: dict[str, int] = getattr(cell, field)
+    return found
+
+
+def of_losses(traffic: TrafficView) -> Iterator[Metric]:
+    """Requests that reached no backend, and contents that were not read."""
+    yield counter(
+        "crossfade_refused",
+        "Requests that the proxy itself answered with an error.",
+        ["code", "stage"],
+        ((tuple(what.partition(":")[::2]), n) for what, n in traffic.refused.items()),
+    )
+    yield counter(
+        "crossfade_observations",
+        "Answers that were sampled as observations.",
+        ["route"],
+        (((route,), n) for route, n in traffic.observations.items()),
+    )
+    yield counter(
+        "crossfade_observations_dropped",
+        "Observations dropped because a buffer was full, by reason.",
+        ["reason"],
+        (((reason,), n) for reason, n in traffic.dropped.items()),
+    )
+    yield counter(
+        "crossfade_unread_bodies",
+        "Bodies that could not be read for a field that a route needs, by reason.",
+        ["route", "reason"],
+        ((tuple(what.split(":")), n) for what, n in traffic.unread.items()),
+    )
