@@ -16,7 +16,8 @@ import crossfade
 # File, functions of it that may block, with all that they call.
 ALLOWED = (
     # Before anything is served, or when nothing is any more.
-    ("crossfade/control/store.py", {"open", "read", "prepare", "close"}),
+    ("crossfade/control/store.py", {"open", "read", "close"}),
+    ("crossfade/control/recovery.py", {"recover"}),
     ("crossfade/admin/api.py", {"__init__"}),
     # Tests read the store themselves. The proxy reads it at the start, and then in a thread; it is never written here.
     ("crossfade/control/store.py", {"clock", "records", "rows", "select"}),

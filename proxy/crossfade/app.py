@@ -30,10 +30,11 @@ from crossfade.config.load import Loaded, load
 from crossfade.config.model import Config
 from crossfade.config.problem import ConfigError, without_credentials
 from crossfade.control.controller import Controller
+from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
-from crossfade.control.store import Store, StoreError, path_of
+from crossfade.control.store import Store
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import log_to_stderr

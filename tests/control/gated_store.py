@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from crossfade.control.store import Store, StoreError
+from crossfade.control.database import StoreError
+from crossfade.control.store import Store
 
 
 class GatedStore(Store):

@@ -171,15 +171,14 @@ async def test_close_writes_owed_decisions(store, caplog):
     assert not caplog.records
 
 
-async def test_close_logs_the_decisions_that_a_full_disk_loses(store, caplog):
+async def test_close_logs_the_decisions_that_a_full_disk_loses(store, caplog, tmp_path):
     journal = Journal(store)
     store.broken = True
+    (tmp_path / "state.db.spool").mkdir()
     write_later(journal, entry("abort"))
     await journal.close({}, CLOCK)
     assert on_disk(store) == []
-    assert [r.getMessage() for r in caplog.records] == [
-        "1 decisions lost, the state cannot be written: disk full"
-    ]
+    assert caplog.records[-1].getMessage() == "1 decisions lost, the state cannot be written: disk full"
 
 
 async def test_a_journal_that_was_changed_is_reported_at_the_start(store, caplog):

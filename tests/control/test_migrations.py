@@ -15,9 +15,10 @@ import pytest
 
 from crossfade.control import migrations
 from crossfade.control.chain import Row, first_broken, hash_of
+from crossfade.control.database import StoreError
 from crossfade.control.migrations import FORMAT, OLDEST
 from crossfade.control.replay import journal, replayed
-from crossfade.control.store import Store, StoreError
+from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.rollout.evidence import Evidence
 

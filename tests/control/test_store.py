@@ -12,16 +12,9 @@ import pytest
 from crossfade.app import TICK
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
+from crossfade.control.database import StoreError, keep_copy
 from crossfade.control.served_clock import ServedClock
-from crossfade.control.store import (
-    RouteRecord,
-    Store,
-    StoreError,
-    batch_of,
-    clock_row,
-    evidence_rows,
-    keep_copy,
-)
+from crossfade.control.store import RouteRecord, Store, batch_of, clock_row, evidence_rows
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import RolloutState, Step

@@ -45,7 +45,8 @@ async def test_an_abort_acts_while_the_disk_is_full(tmp_path: Path, models: dict
         await wait_until(lambda: load.answers["v3"] > 5, "the first step")
         resource.prlimit(proxy.child.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
         status, answer = await proxy.call("POST", "/api/v1/rollouts/churn/abort")
-        assert status == 200, answer
+        assert status == 202, answer
+        assert answer["not_durable"].startswith("in force, but on no disk")
         assert (await proxy.split()).get("v3", 0.0) == 0.0
         await load.wait_for_answers(100)
         resource.prlimit(proxy.child.pid, resource.RLIMIT_FSIZE, UNLIMITED)

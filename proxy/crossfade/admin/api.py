@@ -167,9 +167,8 @@ class AdminApi:
             raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
         actor, challenger, force = actor_of(request), _challenger_in(request), _force_in(request)
-        return _json_response(
-            await self.controller.command(route, verb, actor, time.time(), reason, challenger, force)
-        )
+        view = await self.controller.command(route, verb, actor, time.time(), reason, challenger, force)
+        return _json_response(view, 202 if view.not_durable else 200)
 
     async def why(self, request: web.Request) -> web.Response:
         return _json_response(await self.views.why(request.match_info["route"], _challenger_in(request)))
@@ -214,8 +213,8 @@ class AdminApi:
         )
 
 
-def _json_response(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+def _json_response(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
 
 
 async def _json_of(request: web.Request, kind: Any, default: Any = None) -> Any:

@@ -73,7 +73,9 @@ def operation(
     body: dict[str, Any] | None = None,
     media: str = "application/json",
     taking: str = "application/json",
+    accepted: str = "",
 ) -> dict[str, Any]:
+    """`accepted`: what an answer 202 says."""
     described: dict[str, Any] = {
         "summary": summary,
         "responses": {
@@ -84,6 +86,8 @@ def operation(
             },
         },
     }
+    if accepted:
+        described["responses"]["202"] = {"description": accepted, "content": {media: {"schema": answer}}}
     if parameters:
         described["parameters"] = list(parameters)
     if body is not None:
@@ -155,6 +159,7 @@ PATHS: dict[str, Any] = {
             CHALLENGER,
             FORCE,
             body=REASON,
+            accepted="In force, and not in the journal yet: `not_durable` says where it is kept",
         )
     },
     "/api/v1/rollouts/{route}/why": {

@@ -83,8 +83,9 @@ def replay(arguments: Namespace) -> int:
 
     from msgspec import to_builtins
 
+    from crossfade.control.database import StoreError
     from crossfade.control.replay import journal, replayed
-    from crossfade.control.store import Store, StoreError
+    from crossfade.control.store import Store
 
     try:
         with closing(Store.read(arguments.state)) as store:

@@ -32,6 +32,7 @@ def show_status(status: Value) -> None:
         )
     if not status["store_ok"]:
         print_text("The journal cannot be written. No challenger gets more traffic until it can be written.")
+        print_text(status["store_error"])
     if status["gap"]:
         print_text(f"Clock: {status['gap']}.")
     print_table(Table("Routes", _SPLIT, [row for route in status["routes"] for row in _split_rows(route)]))
@@ -97,6 +98,8 @@ def show_rollout(rollout: Value) -> None:
     )
     if rollout["waiting_for"]:
         print_text(f"Waiting for: {rollout['waiting_for']}")
+    if rollout["not_durable"]:
+        print_text(rollout["not_durable"])
 
 
 def show_reload(config: Value) -> None:

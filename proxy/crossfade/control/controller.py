@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -23,9 +23,11 @@ from crossfade.config.problem import BadValue
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
+from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled, reconcile
 from crossfade.control.receivers import allowed, allowed_by_file, home_down
+from crossfade.control.recovery import recover, restored
 from crossfade.control.refusal import Invalid, Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
@@ -57,19 +59,20 @@ class Controller:
     def __init__(
         self, store: Store, seam: Seam, workers: int = 1, monotonic: Callable[[], float] = monotonic
     ) -> None:
-        self.state = ControllerState(store.clock())
-        self.monotonic = monotonic
         self.journal = Journal(store)
+        self.unclaimed = recover(self.journal)  # of routes that are not in the configuration
+        self.state = ControllerState(store.clock())  # read behind the spool, which has served times too
+        self.monotonic = monotonic
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()
         self.seam = seam
         self.worker_count = workers
-        self.unclaimed = store.records()  # of routes that are not in the configuration
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.published_limits: dict[str, Limits] = {}  # by route
         self.acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
         self.evidence_saved_at = 0.0
         self.store_was_ok = True
+        self.store_was_lost = False
         self.names = Names()  # in the configuration
         self._loading = asyncio.Lock()
         self._background = Background()
@@ -229,6 +232,8 @@ class Controller:
         if guarded or not self.journal.ok or passed >= CLOCK_INTERVAL:
             self.evidence_saved_at = self.state.served
             self.journal.save_evidence(guarded, self.state.clock)
+        else:
+            self.journal.look()
 
     def _guarded_evidence(self) -> dict[str, EvidenceBy]:
         return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
@@ -240,6 +245,11 @@ class Controller:
             detail = "writable again" if self.journal.ok else self.journal.error
             log.warning("state file: %s", detail)
             self.feed.publish(StatusChange(now, "store", None, detail))
+        if self.journal.is_lost and not self.store_was_lost:
+            self.store_was_lost = True
+            cause = self._cause(LOOP, self.journal.error)
+            held = [(route.record, route.evidence) for route in self.state.routes.values()]
+            self.journal.write(restored([*held, *self.unclaimed.values()], cause), self._tell)
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
@@ -259,7 +269,9 @@ class Controller:
         if self._closed:
             return
         self._closed = True
-        await self.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WAIT):
+                await self._background.idle()
         await self.journal.close(self._guarded_evidence(), self.state.clock)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
@@ -402,7 +414,7 @@ class Controller:
         cause = self._cause(actor, reason or f"{verb} by {actor}")
         view = await self._uncancelled(self._command(route, Event(verb), cause, challenger, force))
         await self.served()
-        return view
+        return replace(view, not_durable=await self.journal.settled())
 
     async def _command(
         self, name: str, event: Event, cause: Cause, challenger: str | None, force: bool

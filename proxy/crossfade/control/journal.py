@@ -2,9 +2,10 @@
 
 Rule: the store is written in one thread, one transaction at a time and in the order of the decisions, so
 that no fsync stops the event loop. A decision that has acted and is not on disk yet is owed: it is written
-with the next transaction that succeeds, and until then `ok` is False. A decision that must be on disk first,
-and cannot be written, is not decided. While one is being written, the decisions behind it wait for their
-number and hash, as they depend on whether it succeeds.
+with the next transaction that succeeds, and until then `ok` is False. If the database does not take it at once,
+it is spooled beside the database, so that it survives a crash (`spool`, `recovery`). A decision that must be on
+disk first, and cannot be written, is not decided. While one is being written, the decisions behind it wait for
+their number and hash, as they depend on whether it succeeds.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
+from crossfade.control.database import IN_MEMORY, StoreError
+from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
 from crossfade.control.pages import Page, Record, read_page
 from crossfade.control.served_clock import ServedClock
+from crossfade.control.spool import Spool, Spooled
 from crossfade.control.store import (
+    Batch,
     EvidenceBy,
     RouteRecord,
     Store,
-    StoreError,
     batch_of,
     clock_row,
     evidence_rows,
@@ -36,6 +41,9 @@ from crossfade.control.views import Decision
 log = logging.getLogger("crossfade.journal")
 
 VERIFIED = 1000  # latest decisions whose chain is checked at the start
+SPOOL_AFTER = 0.5  # seconds after which a decision in force that the database has not taken is spooled
+HANGS_AFTER = 2.0  # seconds after which a write hangs: until it ends, no exposure rises
+ANSWER_WAIT = 2.0  # seconds that an operator waits for a decision in force to be on disk
 
 T = TypeVar("T")
 Tell = Callable[[Sequence[Decision]], None]
@@ -59,6 +67,7 @@ class Journal:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self.spool = None if store.name == IN_MEMORY else Spool(f"{store.name}.spool")
         self.number, self.hash = store.head()
         self._verify()
         self.owed: list[Sealed] = []
@@ -69,12 +78,44 @@ class Journal:
         self._writing_first = asyncio.Lock()
         self._transaction = asyncio.Lock()
         self._background = Background()
+        self.in_force: list[Entry] = []  # that have acted and are not in the database
+        self._spooled: list[Entry] = []
+        self._settling: set[asyncio.Task[None]] = set()
+        self._spooling = asyncio.Lock()
+        self._spool_thread = DiskThread("crossfade-spool")
 
     def _verify(self) -> None:
         """A broken chain is logged; the proxy serves all the same."""
         broken = first_broken(self.store.rows(self.number - VERIFIED, VERIFIED), None)
         if broken is not None:
             log.error("journal hash chain broken at decision %d (tampered or corrupt)", broken)
+
+    def unwritten(self) -> list[Spooled]:
+        """What only the spool has, in order."""
+        found = self.spool.read() if self.spool is not None else []
+        return [item for item in found if not self.store.has(item.decision)]
+
+    def recover(self, entries: Sequence[Entry]) -> None:
+        """Decisions in force that a proxy before could only spool. Call it before the first snapshot; it blocks."""
+        self.in_force += entries
+        self._spooled += entries
+        self.owed += self._seal(entries)
+        try:
+            if self.owed:
+                self.store.commit(self._batch(self.owed))
+                self.owed, self.in_force, self._spooled = [], [], []
+                log.warning("%d decisions of the spool are in the journal now", len(entries))
+            if self.spool is not None:
+                self.spool.open()
+                if not self.in_force:
+                    self.spool.clear()
+        except StoreError as error:
+            self.ok, self.error = False, str(error)
+            log.error(
+                "%d decisions of the spool are in force and not in the journal yet: %s", len(entries), error
+            )
+        except OSError as error:
+            log.error("%s cannot be written: %s", self.spool and self.spool.path, error.strerror)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────
 
@@ -84,21 +125,34 @@ class Journal:
         The caller must not be cancelled meanwhile.
         """
         async with self._writing_first:
-            number, digest = self.number, self.hash
-            sealed = self._seal(entries)
-            written = await self._write_owed(sealed)
-            if not written:
-                self.number, self.hash = number, digest
+            written, sealed = False, list[Sealed]()
+            if await self._is_free():
+                number, digest = self.number, self.hash
+                sealed = self._seal(entries)
+                written = await self._write_owed(sealed)
+                if not written:
+                    self.number, self.hash = number, digest
             for waiting, tell in self._take_unsealed():
                 self._append(waiting, tell)
         return self._count(sealed) if written else None
 
+    async def _is_free(self) -> bool:
+        """Whether no write hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HANGS_AFTER), self._transaction:
+                return True
+        return False
+
     def write(self, entries: Sequence[Entry], tell: Tell) -> None:
         """Record decisions that have acted. They go to disk in the background; `tell` gets them numbered."""
+        self.in_force += entries
         if self._writing_first.locked():
             self._unsealed.append((entries, tell))
         else:
             self._append(entries, tell)
+        settling = self._background.task(self._settle())
+        self._settling.add(settling)
+        settling.add_done_callback(self._settling.discard)
 
     def _take_unsealed(self) -> list[tuple[Sequence[Entry], Tell]]:
         taken, self._unsealed = self._unsealed, []
@@ -108,7 +162,47 @@ class Journal:
         sealed = self._seal(entries)
         self.owed += sealed
         tell(self._count(sealed))
-        self._background.spawn(self._write_owed())
+
+    async def _settle(self) -> None:
+        """Returns when what is in force is on disk: in the database, or in the spool if the database does not take it."""
+        await asyncio.wait([self._background.task(self._write_when_sealed())], timeout=SPOOL_AFTER)
+        await self._spool_rest()
+
+    async def _write_when_sealed(self) -> None:
+        async with self._writing_first:
+            pass
+        await self._write_owed()
+
+    async def _spool_rest(self) -> None:
+        """Spool what is in force and not in the database; empty the spool if nothing is."""
+        if self.spool is None:
+            return
+        async with self._spooling:
+            new = [entry for entry in self.in_force if not _holds(self._spooled, entry)]
+            lines = [Spooled(entry.draft, entry.record) for entry in new]
+            try:
+                if lines:
+                    await self._in_spool_thread(self.spool.add, lines)
+                elif self._spooled and not self.in_force:
+                    await self._in_spool_thread(self.spool.clear)
+                    self._spooled = []
+            except OSError as error:
+                log.error("%s cannot be written: %s", self.spool.path, error.strerror or error)
+            else:
+                self._spooled += new
+
+    async def _in_spool_thread(self, write: Callable[..., None], *arguments: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._spool_thread, write, *arguments)
+
+    async def settled(self) -> str:
+        """Returns when what is in force is on disk, or after a while. What is not in the database, "" if all is."""
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=ANSWER_WAIT)
+        if not self.in_force:
+            return ""
+        if self.spool is not None and all(_holds(self._spooled, entry) for entry in self.in_force):
+            return f"in force, not durable yet: it is in {self.spool.path} until the state can be written: {self.error}"
+        return f"in force, but on no disk: a crash would forget it: {self.error}"
 
     def _seal(self, entries: Iterable[Entry]) -> list[Sealed]:
         out = []
@@ -134,26 +228,43 @@ class Journal:
             sealed = [*self.owed, *more]
             if not sealed:
                 return True
-            latest = {entry.draft.route: entry for _, entry in sealed}
-            # Encoded here: evidence changes while the thread writes.
-            batch = batch_of(
-                [decision for decision, _ in sealed],
-                [(e.record, e.evidence) for e in latest.values() if e.record is not None],
-                [name for name, e in latest.items() if e.record is None],
-            )
-            written = await self._attempt(self.store.commit, batch)
+            written = await self._attempt(self.store.commit, self._batch(sealed))
             if written:
+                done = [entry for _, entry in self.owed[:owed]]
+                self.in_force = [entry for entry in self.in_force if not _holds(done, entry)]
                 del self.owed[:owed]
-            return written
+        if written and self._spooled:
+            self._background.spawn(self._spool_rest())
+        return written
+
+    def _batch(self, sealed: Sequence[Sealed]) -> Batch:
+        """Encoded before the thread writes: evidence changes meanwhile."""
+        latest = {entry.draft.route: entry for _, entry in sealed}
+        first = sealed[0].decision
+        return batch_of(
+            [decision for decision, _ in sealed],
+            [(e.record, e.evidence) for e in latest.values() if e.record is not None],
+            [name for name, e in latest.items() if e.record is None],
+            (first.id - 1, first.previous_hash),
+        )
 
     async def _attempt(self, write: Callable[..., None], *what: object) -> bool:
+        writing = asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, *what)
+        await asyncio.wait([writing], timeout=HANGS_AFTER)
+        if not writing.done():
+            self.ok, self.error = False, f"{self.store.name}: the disk does not answer"
         try:
-            await asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, *what)
+            await writing
         except StoreError as error:
             self.ok, self.error = False, str(error)
         else:
             self.ok, self.error = True, ""
         return self.ok
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the files of the state were deleted or changed underneath."""
+        return bool(self.store.lost)
 
     def save_evidence(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
         """In the background and without a sync; skipped while a transaction is being written.
@@ -167,21 +278,47 @@ class Journal:
         else:
             self._background.spawn(self._write_evidence(evidence_rows(evidence), clock))
 
+    def look(self) -> None:
+        """Find whether the files are still there, in the background."""
+        if not self._transaction.locked():
+            self._background.spawn(self._look())
+
     async def _write_evidence(self, rows: list[tuple[bytes, str]], clock: ServedClock) -> None:
         async with self._transaction:
             await self._attempt(self.store.save_evidence, rows, clock_row(clock))
+
+    async def _look(self) -> None:
+        async with self._transaction:
+            await self._attempt(self.store.look)
 
     async def idle(self) -> None:
         """Returns when nothing is being written."""
         await self._background.idle()
 
     async def close(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
-        """Try once more to write what is owed, and save the evidence."""
-        await self.idle()
-        if await self._write_owed():
-            await self._write_evidence(evidence_rows(evidence), clock)
-        else:
-            log.error("%d decisions lost, the state cannot be written: %s", len(self.owed), self.error)
+        """Try once more to write what is owed, and save the evidence. A disk that hangs is not waited for without end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WAIT):
+                await self.idle()
+                if await self._write_owed():
+                    await self._write_evidence(evidence_rows(evidence), clock)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_WAIT):
+                await self._spool_rest()
+        self._report_unwritten()
+        self._spool_thread.end(0)
+
+    def _report_unwritten(self) -> None:
+        lost = [entry for entry in self.in_force if not _holds(self._spooled, entry)]
+        if lost:
+            log.error("%d decisions lost, the state cannot be written: %s", len(lost), self.error)
+        elif self.spool is not None and self.in_force:
+            path = self.spool.path
+            log.error(
+                "%d decisions are not in the journal; the next start writes them from %s",
+                len(self.in_force),
+                path,
+            )
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────
 
@@ -213,3 +350,8 @@ class Journal:
 
     async def _read(self, read: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.store.read_thread, read, *arguments)
+
+
+def _holds(entries: Iterable[Entry], entry: Entry) -> bool:
+    """This entry itself: equal ones are others."""
+    return any(each is entry for each in entries)

@@ -18,6 +18,7 @@ import msgspec
 from crossfade.control.chain import GENESIS, Row, hash_of, parsed
 from crossfade.control.change import LOOP, split_after
 from crossfade.control.migrations import FORMAT, current_record, record_format
+from crossfade.control.recovery import RESTORE
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
 from crossfade.rollout.evaluation import choose_move, evaluate
@@ -125,12 +126,15 @@ class _Ends(NamedTuple):
     rollouts: dict[tuple[str, str], _Part]
 
     def pairs(self, decision: Decision) -> _Pairs:
-        """Each decision begins where the one before it ended: the split by route, the phase by rollout."""
+        """Each decision begins where the one before it ended: the split by route, the phase by rollout.
+
+        The journal before one that restores was lost.
+        """
         begin = decision.from_
         key = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
         said = _part(begin, _OF_ROUTE), _part(begin, _OF_ROLLOUT)
         was = self.routes.get(decision.route, {}), self.rollouts.get(key, {})
-        return {"from": (said, was)} if said != was else {}
+        return {"from": (said, was)} if said != was and decision.action != RESTORE else {}
 
     def move(self, decision: Decision) -> None:
         end, route = decision.to, decision.route

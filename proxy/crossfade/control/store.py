@@ -8,35 +8,33 @@ The caller holds the lock on the state (`workers/state_lock`). Redis is refused 
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from crossfade.control import migrations
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, Row
-from crossfade.control.migrations import FormatError
+from crossfade.control.database import (
+    IN_MEMORY,
+    StoreError,
+    StoreLostError,
+    connect,
+    connect_to_read,
+    path_of,
+    reader_of,
+)
+from crossfade.control.disk_thread import DiskThread
 from crossfade.control.served_clock import ServedClock
+from crossfade.control.state_files import LostError, StateFiles
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 log = logging.getLogger("crossfade.store")
-
-BUSY_TIMEOUT = 0.2  # seconds; a reader's lock is brief, and the health loop must not wait
-IN_MEMORY = ":memory:"
-PRIVATE = 0o600  # the mode of files that hold the state
-
-
-class StoreError(Exception):
-    """The store cannot be opened, read or written; the message is for the operator."""
 
 
 EvidenceBy = dict[str, Evidence]  # by challenger
@@ -68,22 +66,25 @@ class RouteRecord(msgspec.Struct, frozen=True):
 
 
 class Batch(NamedTuple):
-    """The rows of one transaction, encoded."""
+    """The rows of one transaction, encoded. `head`: id and hash of the decision that must be the last before it."""
 
     decisions: list[tuple[object, ...]]
     states: list[tuple[object, ...]]
     removed: list[tuple[str]]
+    head: tuple[int, str] | None
 
 
 def batch_of(
     decisions: Iterable[Decision],
     records: Iterable[tuple[RouteRecord, EvidenceBy]],
     removed: Iterable[str] = (),
+    head: tuple[int, str] | None = None,
 ) -> Batch:
     return Batch(
         [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions],
         [row_of(record, evidence) for record, evidence in records],
         [(name,) for name in removed],
+        head,
     )
 
 
@@ -103,68 +104,110 @@ class Store:
     connection belongs in one thread at a time.
     """
 
-    def __init__(self, connection: sqlite3.Connection, reader: sqlite3.Connection, name: str) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        reader: sqlite3.Connection,
+        name: str,
+        files: StateFiles | None = None,
+    ) -> None:
         """`reader`: a second connection, so that a read does not wait for a write; in memory there is only one."""
         self.connection = connection
         self.reader = reader
         self.name = name
-        self.write_thread = ThreadPoolExecutor(1, "crossfade-store")
-        self.read_thread = self.write_thread if name == IN_MEMORY else ThreadPoolExecutor(1, "crossfade-read")
+        self.files = files
+        self.lost = ""  # why nothing is written any more
+        self.closed = False
+        self.write_thread = DiskThread("crossfade-store")
+        self.read_thread = self.write_thread if name == IN_MEMORY else DiskThread("crossfade-read")
 
     @classmethod
     def open(cls, state: str) -> Store:
         """`sqlite:PATH` or `sqlite::memory:`, as in the configuration's `state`."""
         path = path_of(state) or IN_MEMORY
         connection = connect(path)
-        return cls(connection, connection if path == IN_MEMORY else reader_of(path), path)
+        if path == IN_MEMORY:
+            return cls(connection, connection, path)
+        reader = reader_of(path)
+        try:
+            return cls(connection, reader, path, StateFiles(path))
+        except (LostError, OSError) as error:
+            reader.close()
+            connection.close()
+            raise StoreError(f"{path}: cannot be used as the state: {error}") from error
 
     @classmethod
     def read(cls, path: str) -> Store:
         """For reading only and without the lock, so also while a proxy runs. The file is never changed."""
-        if not Path(path).is_file():
-            raise StoreError(f"{path}: there is no such file")
-        connection = None
-        try:
-            connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
-            written = migrations.format_of(connection)
-            if written is None:
-                raise StoreError(f"{path}: there is no journal in it")
-            if written < migrations.FORMAT:
-                connection = upgraded_copy(connection, path, written)
-        except (sqlite3.Error, FormatError, StoreError) as error:
-            if connection is not None:
-                connection.close()
-            raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
+        connection = connect_to_read(path)
         return cls(connection, connection, path)
 
-    def close(self) -> None:
-        """Waits for the threads: closing a connection during a write crashes the process."""
-        self.write_thread.shutdown()
-        self.read_thread.shutdown()
+    def close(self) -> bool:
+        """False if the disk hangs: then the connections stay, as closing one during a write crashes the process."""
+        if self.closed:
+            return True
+        if not (self.write_thread.end() and self.read_thread.end()):
+            log.error("%s: the disk does not answer; a write or a read is left behind", self.name)
+            return False
+        self.closed = True
         self.reader.close()
         self.connection.close()
+        if self.files is not None:
+            self.files.close()
+        return True
 
     def commit(self, batch: Batch) -> None:
         """In one transaction, on disk when this returns."""
+        self.look()
+        with self._transaction():
+            self._require_head(batch.head)
+            self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
+            self.connection.executemany(
+                "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                batch.states,
+            )
+            self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
+        self.look()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
-                self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
-                self.connection.executemany(
-                    "INSERT OR REPLACE INTO route_state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    batch.states,
-                )
-                self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
+                yield
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
+    def _require_head(self, head: tuple[int, str] | None) -> None:
+        """The journal must end where this process left it."""
+        clause = "SELECT id, hash FROM decisions ORDER BY id DESC LIMIT 1"
+        found = self.connection.execute(clause).fetchone() or (0, GENESIS)
+        if head is not None and found != head:
+            self._lose(f"{self.name} was changed: its journal ends at decision {found[0]}, not at {head[0]}")
+
+    def look(self) -> None:
+        """Raises StoreLostError once the files were deleted, replaced or cut."""
+        if self.lost:
+            raise StoreLostError(self.lost)
+        if self.files is not None:
+            try:
+                self.files.look()
+            except LostError as error:
+                self._lose(str(error))
+            except OSError as error:
+                raise StoreError(f"{self.name}: cannot be looked at: {error.strerror}") from error
+
+    def _lose(self, what: str) -> NoReturn:
+        self.lost = f"{what} while the proxy ran; restart it"
+        raise StoreLostError(self.lost)
+
     def save_evidence(self, rows: Sequence[tuple[bytes, str]], clock: tuple[str]) -> None:
         """With the clock, and without a sync."""
+        self.look()
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with self.connection:
-                    self.connection.execute("BEGIN IMMEDIATE")
+                with self._transaction():
                     self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
                     self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", clock)
             finally:
@@ -184,6 +227,14 @@ class Store:
             saved.append(SavedClock(last.served, last.at))
         latest = max(saved, key=lambda clock: clock.served, default=SavedClock(0.0, 0.0))
         return ServedClock(latest.served, latest.wall)
+
+    def has(self, draft: Decision) -> bool:
+        """Whether it is in the journal, whatever its number there."""
+        same = self.select("WHERE route = ? AND at = ?", (draft.route, float(draft.at)))
+        return any(
+            (d.action, d.actor, d.reason, d.to) == (draft.action, draft.actor, draft.reason, draft.to)
+            for d in same
+        )
 
     def records(self) -> dict[str, tuple[RouteRecord, EvidenceBy]]:
         try:
@@ -230,114 +281,6 @@ class Store:
             return [msgspec.json.decode(row[0], type=Decision) for row in rows]
         except (sqlite3.Error, msgspec.DecodeError) as error:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
-
-
-def path_of(state: str) -> str | None:
-    """The database's path in the configuration's `state`; None in memory. Raises StoreError for other stores."""
-    kind, _, path = state.partition(":")
-    if kind != "sqlite" or not path:
-        raise StoreError(f"state: this version keeps its state in sqlite:PATH only, not in {state}")
-    return None if path == IN_MEMORY else path
-
-
-def connect(path: str) -> sqlite3.Connection:
-    """Open or create; the file of another program is not changed."""
-    connection = None
-    try:
-        connection = open_database(path)
-        prepare(connection, path)
-    except (sqlite3.Error, FormatError, StoreError) as error:
-        if connection is not None:
-            connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise StoreError(f"{path}: cannot be used as the state: {error}") from error
-        raise error if isinstance(error, StoreError) else StoreError(f"{path}: {error}") from error
-    return connection
-
-
-def open_database(path: str) -> sqlite3.Connection:
-    """Opened in the main thread, then used in the store's threads."""
-    if path != IN_MEMORY:
-        make_private(path)
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-
-
-def make_private(path: str) -> None:
-    """Make the file if there is none. It and those that SQLite keeps beside it are for their owner only.
-
-    SQLite gives a new file beside the database the mode of the database.
-    """
-    with suppress(OSError):  # SQLite names the fault
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
-    for name in (path, f"{path}-wal", f"{path}-shm"):
-        with suppress(OSError):  # of another owner, or not there
-            os.chmod(name, PRIVATE)
-
-
-def reader_of(path: str) -> sqlite3.Connection:
-    connection = open_database(path)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-def prepare(connection: sqlite3.Connection, path: str) -> None:
-    """Make the tables, or bring them to the current format. The caller holds the lock on the state."""
-    written = migrations.format_of(connection)
-    (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if sound != "ok":
-        raise StoreError(f"{path}: is corrupt: {sound}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    if written is None:
-        migrations.create(connection)
-    elif written < migrations.FORMAT:
-        copy = keep_copy(connection, f"{path}.format-{written}")
-        upgrade(connection, path, written)
-        log.warning(
-            "%s: upgraded from format %d to %d; the file before is %s", path, written, migrations.FORMAT, copy
-        )
-    else:
-        with suppress(sqlite3.Error):  # only for an error message: a full disk must not stop a start
-            migrations.name_version(connection)
-
-
-def keep_copy(connection: sqlite3.Connection, path: str) -> str:
-    """Copy the whole file before an upgrade, for a downgrade. The copy replaces that of an earlier upgrade."""
-    unfinished = f"{path}.new"
-    try:
-        Path(unfinished).unlink(missing_ok=True)
-        make_private(unfinished)
-        with closing(sqlite3.connect(unfinished)) as copy:
-            connection.backup(copy)
-        os.replace(unfinished, path)
-    except (sqlite3.Error, OSError) as error:
-        with suppress(OSError):
-            os.unlink(unfinished)
-        raise StoreError(f"{path}: cannot keep a copy of the state before its upgrade: {error}") from error
-    return path
-
-
-def upgrade(connection: sqlite3.Connection, path: str, written: int) -> None:
-    try:
-        migrations.migrate(connection)
-    except (sqlite3.Error, msgspec.MsgspecError, ValueError, KeyError, TypeError) as error:
-        said = (
-            f"the upgrade from format {written} to {migrations.FORMAT} failed, nothing is changed: {error!r}"
-        )
-        raise StoreError(f"{path}: {said}") from error
-
-
-def upgraded_copy(connection: sqlite3.Connection, path: str, written: int) -> sqlite3.Connection:
-    """A temporary database in the current format, for reading; the file stays as it is."""
-    copy = sqlite3.connect("", isolation_level=None)
-    try:
-        with closing(connection):
-            connection.backup(copy)
-        upgrade(copy, path, written)
-    except BaseException:
-        copy.close()
-        raise
-    return copy
 
 
 class SavedClock(msgspec.Struct):

@@ -64,6 +64,7 @@ class Views:
             backends=self.backends(),
             store_ok=self.store_ok,
             gap=str(self.state.gap or ""),
+            store_error=self.journal.error,
         )
 
     def metrics(self, now: float) -> MetricsView:

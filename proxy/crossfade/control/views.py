@@ -121,7 +121,10 @@ class StepView(msgspec.Struct):
 
 
 class RolloutView(msgspec.Struct):
-    """`weight`: the challenger's fraction now. `since`: wall time at which the step began; `elapsed`: seconds served since."""
+    """`weight`: the challenger's fraction now. `since`: wall time at which the step began; `elapsed`: seconds served since.
+
+    `not_durable`: in the answer to a command that is in force and not in the journal yet, where it is kept.
+    """
 
     route: str
     strategy: str
@@ -136,6 +139,7 @@ class RolloutView(msgspec.Struct):
     waiting_for: str
     no_way_back: bool
     verdicts: list[VerdictView]
+    not_durable: str = ""
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
@@ -195,6 +199,7 @@ class StatusView(msgspec.Struct):
     """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then.
 
     `gap`: the latest time that did not count for holds (law 14), and why; "" if there was none since the start.
+    `store_error`: why not.
     """
 
     version: str
@@ -207,6 +212,7 @@ class StatusView(msgspec.Struct):
     backends: list[BackendView]
     store_ok: bool
     gap: str
+    store_error: str = ""
 
 
 class SplitView(msgspec.Struct):

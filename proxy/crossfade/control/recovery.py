@@ -1,0 +1,50 @@
+"""A start after a crash: the state of each route in the database, and what only the spool has.
+
+Rule: the spool is read before exposure is published. So a challenger whose abort could not be written stays at 0.
+"""
+
+from __future__ import annotations
+
+from crossfade.control.change import Cause, draft_of, opened
+from crossfade.control.journal import Entry, Journal
+from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.rollout.evidence import Evidence
+
+Held = dict[str, tuple[RouteRecord, EvidenceBy]]  # by route
+
+
+def recover(journal: Journal) -> Held:
+    """The journal takes over what it does not have yet."""
+    held, entries = journal.store.records(), []
+    for item in journal.unwritten():
+        decision, record = item.decision, item.record
+        evidence = {} if record is None else _evidence_after(record, held.get(record.name))
+        entries.append(Entry(decision, record, evidence))
+        if record is None:
+            held.pop(decision.route, None)
+        else:
+            held[record.name] = record, evidence
+    journal.recover(entries)
+    return held
+
+
+def _evidence_after(record: RouteRecord, before: tuple[RouteRecord, EvidenceBy] | None) -> EvidenceBy:
+    """The spool holds no evidence: what the database has goes on, and a new ledger version has a stratum."""
+    old, evidence = before or (None, {})
+    out = {name: evidence.get(name) or Evidence(s.champion, name) for name, s in record.rollouts.items()}
+    moved = old is None or old.ledger.version != record.ledger.version
+    return opened(out, record) if moved else out
+
+
+RESTORE = (
+    "restore"  # the action of a decision that says where a route stood when the journal before it was lost
+)
+
+
+def restored(records: list[tuple[RouteRecord, EvidenceBy]], cause: Cause) -> list[Entry]:
+    """The whole state, for a journal that begins anew: a decision for each rollout, and for each route without one."""
+    return [
+        Entry(draft_of(record.name, RESTORE, cause, (None, record), {}, challenger), record, evidence)
+        for record, evidence in records
+        for challenger in record.rollouts or [""]
+    ]
