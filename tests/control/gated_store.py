@@ -42,7 +42,7 @@ class GatedStore(Store):
 
     async def reach_gate(self) -> None:
         """Returns when a write waits at the gate."""
-        await asyncio.to_thread(self.at_gate.wait)
+        assert await asyncio.to_thread(self.at_gate.wait, 30)
 
 
 @contextmanager

@@ -179,5 +179,5 @@ def test_a_database_that_cannot_be_looked_at_is_an_error(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(StateFiles, "look", refuse)
     with pytest.raises(StoreError, match="cannot be looked at: Permission denied"):
-        store.save_evidence([])
+        store.look()
     assert not isinstance(StoreError("x"), StoreLostError)

@@ -41,9 +41,9 @@ from crossfade.control.views import Decision
 log = logging.getLogger("crossfade.journal")
 
 VERIFIED = 1000  # latest decisions whose chain is checked at the start
-SPOOL_AFTER = 0.5  # seconds after which a decision in force that the database has not taken is spooled
+SPOOL_AFTER = 1.0  # seconds after which a decision in force that the database has not taken is spooled
 HANGS_AFTER = 2.0  # seconds after which a write hangs: until it ends, no exposure rises
-ANSWER_WAIT = 2.0  # seconds that an operator waits for a decision in force to be on disk
+ANSWER_WAIT = 5.0  # seconds that an operator waits for a decision in force to be on disk
 
 T = TypeVar("T")
 Tell = Callable[[Sequence[Decision]], None]
@@ -165,8 +165,11 @@ class Journal:
 
     async def _settle(self) -> None:
         """Returns when what is in force is on disk: in the database, or in the spool if the database does not take it."""
-        await asyncio.wait([self._background.task(self._write_when_sealed())], timeout=SPOOL_AFTER)
+        writing = self._background.task(self._write_when_sealed())
+        await asyncio.wait([writing], timeout=SPOOL_AFTER)
         await self._spool_rest()
+        if not self._are_spooled:
+            await asyncio.wait([writing])
 
     async def _write_when_sealed(self) -> None:
         async with self._writing_first:
@@ -194,15 +197,24 @@ class Journal:
     async def _in_spool_thread(self, write: Callable[..., None], *arguments: object) -> None:
         await asyncio.get_running_loop().run_in_executor(self._spool_thread, write, *arguments)
 
+    @property
+    def _are_spooled(self) -> bool:
+        """Whether the spool has what is in force and not in the database."""
+        return all(_holds(self._spooled, entry) for entry in self.in_force)
+
     async def settled(self) -> str:
         """Returns when what is in force is on disk, or after a while. What is not in the database, "" if all is."""
         if self._settling:
             await asyncio.wait(self._settling, timeout=ANSWER_WAIT)
         if not self.in_force:
             return ""
-        if self.spool is not None and all(_holds(self._spooled, entry) for entry in self.in_force):
-            return f"in force, not durable yet: it is in {self.spool.path} until the state can be written: {self.error}"
-        return f"in force, but on no disk: a crash would forget it: {self.error}"
+        why = self.error or "the disk is slow"
+        if self._are_spooled:
+            assert self.spool is not None
+            return (
+                f"in force, not durable yet: it is in {self.spool.path} until the state can be written: {why}"
+            )
+        return f"in force, but on no disk: a crash would forget it: {why}"
 
     def _seal(self, entries: Iterable[Entry]) -> list[Sealed]:
         out = []

@@ -159,7 +159,7 @@ class Store:
     def commit(self, batch: Batch) -> None:
         """In one transaction, on disk when this returns."""
         self.look()
-        with self._transaction():
+        with self._atomic_write():
             self._require_head(batch.head)
             self.connection.executemany("INSERT INTO decisions VALUES (?, ?, ?, ?, ?)", batch.decisions)
             self.connection.executemany(
@@ -170,7 +170,7 @@ class Store:
         self.look()
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _atomic_write(self) -> Iterator[None]:
         try:
             with self.connection:
                 self.connection.execute("BEGIN IMMEDIATE")
@@ -207,7 +207,7 @@ class Store:
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with self._transaction():
+                with self._atomic_write():
                     self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
                     self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", clock)
             finally:
