@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from crossfade.control import pages
+from crossfade.control.database import StoreError
 from crossfade.control.journal import Journal
 from crossfade.control.pages import read_page
-from crossfade.control.store import Store, StoreError
+from crossfade.control.store import Store
 
 ODD = '{ "id": %d,  "reason": "as it was written" , "pad": "%s" }'
 
