@@ -181,8 +181,9 @@ async def test_a_disk_that_hangs_holds_the_rise_only(hung, monkeypatch):
     harness.serve(60)
     harness.add_traffic(1000)
     harness.controller.tick(harness.now)
-    await asyncio.sleep(0.05)
-    assert harness.rollout.waiting_for.startswith("the state to be writable")
+    async with asyncio.timeout(30):
+        while not harness.rollout.waiting_for.startswith("the state to be writable"):
+            await asyncio.sleep(0.01)
     assert harness.weights == {"v2": 9500, "v3": 500}
     assert not harness.controller.state.routes["churn"].lock.locked()
     hung.gate.set()
