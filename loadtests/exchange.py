@@ -105,8 +105,8 @@ class Bench:
         names = [route.name for route in loaded.config.routes]
         ledgers = {name: new_ledger({"v2": BUCKETS}, salt_of(name)) for name in names}
         self.plane = DataPlane()
-        self.plane.sweeper.cancel()
         self.plane.use(compile_snapshot(loaded, ledgers, {name: {"v2": "champion"} for name in names}, (), 1))
+        self.plane.stop_sweeping()
         (endpoint,) = self.plane.backends["v2"].endpoints.values()
         self.upstream, self.client = Upstream(endpoint), Downstream(self.plane)
         self.client_side = MemoryTransport({"peername": ("127.0.0.1", 1)})

@@ -22,7 +22,8 @@ ALLOWED = (
     # Tests read the store themselves. The proxy reads it at the start, and then in a thread; it is never written here.
     ("crossfade/control/store.py", {"clock", "records", "rows", "select"}),
     # A stat of the lock file, and a look into /proc: at a start, or in a worker whose control process has ended.
-    ("crossfade/workers/handover.py", {"handover_address", "_is_held", "_is_alive"}),
+    ("crossfade/workers/state_lock.py", {"is_held", "_started_at", "lock_file_of", "_take"}),
+    ("crossfade/workers/local_socket.py", {"listen_at"}),
     # A test's own reading of certificates, as App.read does in a thread.
     ("tests/control/test_prober.py", {"written"}),
 )

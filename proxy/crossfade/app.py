@@ -16,18 +16,17 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Coroutine
 from hashlib import blake2b
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import uvloop
 from aiohttp import web
 
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
-from crossfade.config.address import ListenConfig
 from crossfade.config.load import Loaded, load
-from crossfade.config.model import Config
 from crossfade.config.problem import ConfigError, without_credentials
 from crossfade.control.controller import Controller
 from crossfade.control.database import StoreError, path_of
@@ -39,21 +38,17 @@ from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import log_to_stderr
 from crossfade.stats.counts import CountsTable
-from crossfade.workers import sockets
-from crossfade.workers.handover import Handover, pid_of, take_over
-from crossfade.workers.messages import Certificate, Listening, WorkerOptions
-from crossfade.workers.pool import WorkerPool
-from crossfade.workers.state_lock import LockedError, StateLock
+from crossfade.workers.handover import Successor
+from crossfade.workers.serving import Serving, credentials_of
+from crossfade.workers.start_error import StartError
+from crossfade.workers.succession import Succession
 from crossfade.workers.tls import Credentials
 
 log = logging.getLogger("crossfade")
 
 TICK = 0.25  # seconds between two ticks of the health loop
+RESUME_AGAIN = 5.0  # seconds, where the state cannot be opened after a successor failed
 WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
-
-
-class StartError(Exception):
-    """The proxy cannot start; the message is for the operator."""
 
 
 def serve(path: str, taking_over: bool = False) -> int:
@@ -61,13 +56,14 @@ def serve(path: str, taking_over: bool = False) -> int:
     log_to_stderr()
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     _raise_descriptor_limit()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop catches it: the file is yet to be read
     try:
         uvloop.run(App(Path(path), taking_over).run())
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         return 1
-    except (StartError, StoreError, LockedError) as error:
+    except (StartError, StoreError, Refused) as error:
         print(f"crossfade: {without_credentials(str(error))}", file=sys.stderr)
         return 1
     return 0
@@ -85,21 +81,24 @@ class App:
     controller: Controller
     prober: Prober
     poller: PrometheusPoller
-    lock: StateLock | None
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
         self.taking_over = taking_over
-        self.inherited: list[socket.socket] = []  # listening sockets of the proxy before, or from systemd
-        self.addresses: list[tuple[str, int]] = []  # that clients connect to
         self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.loaded = self.read()
         self.credentials: Credentials | None = None
-        self.pool: WorkerPool | None = None
+        self.serving: Serving | None = None
+        self.store: Store | None = None
+        self.supervising: asyncio.Future[None] | None = None
         self.loaded_fingerprint = b""
-        self.stopping = asyncio.Event()
+        self.stopping = asyncio.Event()  # decide no more
+        self.hang_up = asyncio.Event()  # a SIGHUP came
+        self.succession = Succession(self.counts, self.stopping.set)
+        self.is_told_to_stop = False
         self.reloading = asyncio.Lock()
-        self.is_ready = False
+        self.is_ready = False  # its workers have served
+        self.is_left = False  # to a successor
 
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
@@ -160,8 +159,8 @@ class App:
         except OSError as error:
             log.error("TLS certificate not renewed, the old one stays: %s", error)
         else:
-            if self.pool is not None:
-                self.pool.renew()
+            if self.serving is not None:
+                self.serving.seam.renew()
 
     async def try_reload(self, actor: str) -> None:
         """A reload without a caller: problems go to the log, and the old configuration stays."""
@@ -186,137 +185,145 @@ class App:
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        config = self.loaded.config
-        self.credentials = self.load_tls()
+        """A start that fails, or is stopped by a signal, leaves everything as it was (law 16)."""
+        self.catch_signals()
+        self.credentials = credentials_of(self.loaded.config)
         self.loaded_fingerprint = self.fingerprint()
-        if self.taking_over:
-            await self.take_over(config)
-        self.inherited += sockets.from_systemd()
-        path = path_of(config.state)
-        self.lock = StateLock(path) if path else None
-        store = self.open_store(config)
-        self.handover = Handover(self.lock, self.counts, self.stopping.set)
         try:
-            self.inherited += await self.handover.gather()
-            if config.workers == 0:
-                await self.run_inline(config, store)
-            else:
-                await self.run_workers(config, store)
+            if await self.unless_stopped(self.start()) and self.serving is not None:
+                await self.serve(self.serving)
         finally:
-            self.handover.close()
-            store.close()
-            if self.lock is not None:
-                self.lock.release()
+            await self.end()
+        if self.supervising is not None and (failed := self.supervising.exception()) is not None:
+            raise StartError(f"the workers are no longer supervised: {failed!r}")
 
-    def open_store(self, config: Config) -> Store:
+    def catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(sign, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self.hang_up.set)
+
+    def stop(self) -> None:
+        self.is_told_to_stop = True
+        self.stopping.set()
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether the work was done. A signal cancels it."""
+        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stopping.wait())
         try:
-            return Store.open(config.state)
+            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped.cancel()
+            working.cancel()  # does nothing where it has ended
+        await asyncio.wait((working,))
+        return not working.cancelled() and working.result() is None
+
+    async def start(self) -> None:
+        """Bind all and start the workers; only then the proxy before leaves the state to this one."""
+        try:
+            self.serving = serving = await self.bind_all()
+        except OSError as error:  # no descriptors, say
+            raise StartError(str(error)) from error
+        self.supervising = asyncio.ensure_future(serving.seam.run())
+        self.supervising.add_done_callback(lambda _: self.stopping.set())
+        await serving.seam.started()
+        if self.succession.predecessor is not None:
+            await asyncio.to_thread(rehearse, self.loaded.config.state)
+        await self.succession.predecessor_leaves()
+        await self.open_state(serving, self.succession.generation)
+        self.succession.publish(serving.seam.snapshot)
+        await serving.seam.ready()
+
+    async def bind_all(self) -> Serving:
+        await self.succession.begin(path_of(self.loaded.config.state), self.taking_over)
+        return Serving(self.loaded.config, self.credentials, self.succession, self.counts)
+
+    async def open_state(self, serving: Serving, generation: int) -> None:
+        """Decide from now on. Raises StoreError or Refused. `generation`: snapshots are numbered above it."""
+        store = Store.open(self.loaded.config.state)
+        try:
+            self.controller = Controller(store, serving.seam, len(serving.listening))
         except StoreError:
-            if self.lock is not None:
-                self.lock.leave()  # workers of the proxy before may still serve
+            store.close()
             raise
-
-    @property
-    def lock_file(self) -> str | None:
-        return self.lock.path if self.lock else None
-
-    def load_tls(self) -> Credentials | None:
-        """Loaded in the control process too, so that bad files are found before a worker starts."""
-        tls = self.loaded.config.tls
-        if tls is None:
-            return None
-        files = Certificate(tls.cert, tls.key, tls.client_ca, tls.client_auth == "required")
-        try:
-            return Credentials(files)
-        except OSError as error:
-            raise StartError(f"tls: {error}") from error
-
-    async def take_over(self, config: Config) -> None:
-        """Make the running proxy hand over its state and its workers."""
-        path = path_of(config.state)
-        if path and os.path.exists(path):  # noqa: ASYNC240 - nothing else runs yet
-            with contextlib.closing(Store.read(path)) as state:
-                state.records()  # raises StoreError if this version cannot use it: then the running proxy stays
-        if not path or not await take_over(f"{path}.lock", self.inherited, self.counts):
-            log.warning("--takeover: no running proxy holds the state; starting without one")
-
-    async def run_workers(self, config: Config, store: Store) -> None:
-        count = len(os.sched_getaffinity(0)) if config.workers == "auto" else int(config.workers)
-        listening = self.listen(config, count)
-        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=self.lock_file)
-        self.pool = pool = WorkerPool(listening, options, self.counts, self.handover.name_workers)
-        self.controller = Controller(store, pool, count)
+        self.store = store
+        self.controller.state.generation = generation
         await self.controller.load(self.loaded, "file", time.time())
-        running = asyncio.create_task(pool.run())  # noqa: TID251 - a group would wrap our StartError
-        try:
-            await pool.ready()
-            self.handover.release(config.drain)
-            self.handover.name_workers([status.pid for status in pool.workers()])
-            await self.serve_until_stopped(config)
-            # With our copies open, the kernel would queue connections that no worker accepts.
-            sockets.close(sock for sock, _ in chain.from_iterable(listening))
-            if self.handover.successor is None:
-                await pool.stop(config.drain)
-            else:
-                self.handover.close()
-                await pool.release()
-                await self.leave(store)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+
+    async def close_state(self) -> None:
+        """Saves the evidence."""
+        if self.store is not None:
             await self.controller.close()
+            self.store.close()
+            self.store = None
 
-    async def run_inline(self, config: Config, store: Store) -> None:
-        from crossfade.dataplane.listener import DataPlane  # here alone: with workers, it is not loaded
-        from crossfade.workers.direct import DirectSeam
-        from crossfade.workers.worker import Worker
+    async def serve(self, serving: Serving) -> None:
+        """Until a signal ends it, or a successor serves."""
+        while not self.is_left:
+            await self.decide(serving)
+            if self.is_told_to_stop or self.succession.successor is None:
+                _notify_systemd("STOPPING=1\nSTATUS=draining")
+                log.info("draining")
+                return
+            self.is_left = await self.hand_over(serving, self.succession.successor)
+            if not self.is_left:
+                await self.resume(serving)
 
-        plane = DataPlane()
-        plane.recorder.counts = self.counts
-        self.controller = Controller(store, DirectSeam(plane), 1)
-        try:
-            await self.controller.load(self.loaded, "file", time.time())
-            for sock, _ in self.listen(config, 1)[0]:
-                await plane.listen(sock, self.credentials.context if self.credentials else None)
-            self.handover.release(config.drain)
-            self.handover.name_workers([os.getpid()])
-            await self.serve_until_stopped(config)
-            if self.handover.successor is None:
-                await plane.drain(config.drain)
+    async def hand_over(self, serving: Serving, successor: Successor) -> bool:
+        """Leave the state to the successor, then the workers, once its own serve. Whether it got so far."""
+        await self.close_state()
+        counts = self.counts.take()
+        with contextlib.suppress(OSError):  # it has ended; `outcome` says so
+            await successor.tell(counts)
+        if not await successor.outcome():
+            self.counts.add(counts)
+            return False
+        await serving.seam.release()
+        await successor.end(self.counts.take())
+        _notify_systemd(f"MAINPID={successor.pid}")
+        log.info("hand-over done: the proxy with pid %d holds the state", successor.pid)
+        return True
+
+    async def resume(self, serving: Serving) -> None:
+        """The successor has ended before its workers served. Returns when this process decides again, or is to stop."""
+        log.error("the successor ended before its workers served; this proxy goes on")
+        while not self.is_told_to_stop:
+            self.stopping.clear()
+            try:
+                await self.open_state(serving, serving.generation)
+            except (StoreError, Refused) as error:
+                log.error("nothing is decided, the workers serve on: %s", error)
+                await self.close_state()
+                await _wait_for(self.stopping, RESUME_AGAIN)
             else:
-                worker = Worker(plane, self.lock_file)
-                plane.recorder.flush()
-                self.handover.close()
-                await self.leave(store)
-                await worker.run(None)
-        finally:
-            await self.controller.close()
+                self.succession.go_on(serving.pids)
+                return
 
-    def bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
-        try:
-            return sockets.bind(at.host, at.port, workers, self.inherited, self.handover.has_missing)
-        except OSError as error:
-            raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
+    async def end(self) -> None:
+        """Workers end before the lock is released; but a start that failed first frees the state."""
+        if self.is_left:
+            self.succession.leave()
+        elif not self.is_ready:
+            await self.close_state()
+            self.succession.give_up()
+        if self.serving is not None and self.supervising is not None:
+            await self.end_serving(self.serving, self.supervising)
+        if self.is_ready and not self.is_left:
+            await self.close_state()
+            self.succession.end()
 
-    async def leave(self, store: Store) -> None:
-        """Save the evidence, and release the state to the successor."""
-        await self.controller.close()
-        store.close()
-        self.handover.hand_over([self.admin], self.counts.take())
-        log.info("hand-over done: another proxy holds the state")
+    async def end_serving(self, serving: Serving, supervising: asyncio.Future[None]) -> None:
+        serving.close_copies()
+        if self.is_left:
+            await asyncio.wait([supervising], timeout=1.0)
+            await serving.seam.serve_detached()
+        else:
+            await serving.seam.stop(self.loaded.config.drain)
+            await asyncio.wait([supervising])
 
-    def listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
-        """For each worker its listening sockets."""
-        tls = self.credentials.files if self.credentials else None
-        found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
-        for address in config.listen:
-            each = self.bind(address, workers)
-            self.addresses.append(each[0][0].getsockname()[:2])
-            for mine, socks in zip(found, each, strict=True):
-                mine += [(sock, Listening(sock.fileno(), tls)) for sock in socks]
-        return found
-
-    async def serve_until_stopped(self, config: Config) -> None:
+    async def decide(self, serving: Serving) -> None:
+        """Prober, poller, admin API and health loop, until a signal or a successor ends them."""
+        config = self.loaded.config
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
         self.poller = PrometheusPoller(lambda: self.controller.state.served)
@@ -325,20 +332,20 @@ class App:
         runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
         try:
-            (self.admin,) = self.bind(config.admin.listen, 1)[0]
-            await AdminSite(runner, self.admin.dup()).start()
-            sockets.close(self.inherited)  # of addresses that are no longer configured
-            self.announce(runner)
+            await AdminSite(runner, serving.admin.dup()).start()
+            if not self.is_ready:
+                self.succession.serving(config.drain, serving.pids, serving.offer)
+                self.announce(serving, runner)
             await self.run_loop()
         finally:
             await self.prober.close()
             await self.poller.close()
             await runner.cleanup()
 
-    def announce(self, runner: web.AppRunner) -> None:
+    def announce(self, serving: Serving, runner: web.AppRunner) -> None:
         self.is_ready = True
         scheme = "https" if self.loaded.config.tls else "http"
-        for host, port in self.addresses:
+        for host, port in serving.addresses:
             log.info("listening on %s://%s:%d", scheme, host, port)
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
@@ -347,31 +354,29 @@ class App:
 
     async def run_loop(self) -> None:
         """Tick and follow the configuration until a signal or a successor ends it."""
-        loop = asyncio.get_running_loop()
-        for stop in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(stop, self.stopping.set)
         async with asyncio.TaskGroup() as tasks:
             following = tasks.create_task(self.follow_configuration())
             while not self.stopping.is_set():
                 self.controller.tick(time.time())
                 await _wait_for(self.stopping, TICK)
             following.cancel()
-        if self.handover.successor is None:
-            _notify_systemd("STOPPING=1\nSTATUS=draining")
-            log.info("draining")
-        else:
-            _notify_systemd(f"MAINPID={pid_of(self.handover.successor)}")
 
     async def follow_configuration(self) -> None:
         """Reload after a SIGHUP or a change of the files. Ticks go on meanwhile."""
-        hang_up = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up.set)
         while True:
-            if await _wait_for(hang_up, WATCH):
-                hang_up.clear()
+            if await _wait_for(self.hang_up, WATCH):
+                self.hang_up.clear()
                 await self.try_reload("signal")
             elif await asyncio.to_thread(self.fingerprint) not in (self.loaded_fingerprint, b""):
                 await self.try_reload("file")
+
+
+def rehearse(state: str) -> None:
+    """Raises StoreError if this version cannot use the state: then the running proxy stays."""
+    path = path_of(state)
+    if path is not None and os.path.exists(path):
+        with contextlib.closing(Store.read(path)) as store:
+            store.records()
 
 
 async def _wait_for(event: asyncio.Event, seconds: float) -> bool:

@@ -176,7 +176,6 @@ class Memory:
 
     def __init__(self, *routes: Route) -> None:
         self.plane = DataPlane()
-        self.plane.sweeper.cancel()  # without sweeps no deadline passes
         self.plane.ids = repeat(b"f" * 32)
         self.origins: list[Origin] = []
         self.script: Script = answer
@@ -188,6 +187,7 @@ class Memory:
             for name in ("v2", "v3")
         }
         self.plane.use(replace(SNAPSHOT, backends=specs, routes=routes))
+        self.plane.stop_sweeping()  # without sweeps no deadline passes
         self.plane.mirrors.states = {"v3": MirrorState(BackendState(specs["v3"], self.plane.note_ejection))}
 
     async def connect(self, make: Callable[[], Upstream], *_: object) -> Upstream:

@@ -18,8 +18,8 @@ from crossfade.app import App
 
 
 class StopsWhenReady(App):
-    def announce(self, runner):
-        super().announce(runner)
+    def announce(self, *given):
+        super().announce(*given)
         self.stopping.set()
 
 

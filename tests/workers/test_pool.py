@@ -6,9 +6,11 @@ The workers are played by the test, but for the last tests: those are processes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from msgspec.structs import replace
 import crossfade
 from crossfade.stats.counts import Cell, Counts, CountsTable
 from crossfade.workers import pool as pool_module
+from crossfade.workers.link import LeavingWorkers
 from crossfade.workers.messages import (
     DOWNWARD,
     Drain,
@@ -33,6 +36,7 @@ from crossfade.workers.messages import (
     write_frame,
 )
 from crossfade.workers.pool import WorkerPool
+from crossfade.workers.start_error import StartError
 from tests.dataplane.plane import SNAPSHOT
 from tests.dataplane.wire import wait_until
 
@@ -70,8 +74,15 @@ class Played:
 
     # ── what a worker does ────────────────────────────────────────────────────────────────────
 
-    def report(self, generation: int = 1, counts: Counts | None = None, connections: int = 0) -> None:
-        told = Report(generation, counts or Counts(), connections, loop_lag=0.5, in_flight={"v2": 2})
+    def report(
+        self,
+        generation: int = 1,
+        counts: Counts | None = None,
+        connections: int = 0,
+        leaving: bool = False,
+    ) -> None:
+        load = {"v2": 2}
+        told = Report(generation, counts or Counts(), connections, 0.5, load, leaving=leaving)
         write_frame(self.writer, told)
 
     async def order(self) -> Publish | Drain | Release | Renew:
@@ -85,22 +96,33 @@ class Played:
 
 
 class Stage:
-    """A pool of two whose workers are played; `started` are all there ever were, `told` what `on_start` heard."""
+    """A pool of two whose workers are played.
+
+    `started` are all there ever were, `told` the pids at each call of `on_start`; a start raises `fault`.
+    """
 
     def __init__(self, count: int = 2) -> None:
         self.started: list[Played] = []
         self.told: list[list[int]] = []
         self.environments: list[dict[str, str]] = []
+        self.fault: Exception | None = None
+        self.attempts = 0
         self.table = CountsTable()
+        self.leaving = LeavingWorkers(self.table)
         self.sockets = [socket.socket() for _ in range(count)]
         listening = [[(sock, Listening(-1))] for sock in self.sockets]
-        self.pool = WorkerPool(
-            listening, WorkerOptions(-1, [], lock_file="lock"), self.table, self.told.append
-        )
+        options = WorkerOptions(-1, [], lock_file="lock")
+        self.pool = WorkerPool(listening, options, self.table, self.leaving, self.note_start, 4.0)
         self.running = asyncio.create_task(self.pool.run())
+
+    def note_start(self) -> None:
+        self.told.append([status.pid for status in self.pool.workers()])
 
     async def spawn(self, *command: Any, **options: Any) -> Played:
         """In place of asyncio.create_subprocess_exec."""
+        self.attempts += 1
+        if self.fault is not None:
+            raise self.fault
         given = msgspec.json.decode(command[-1], type=WorkerOptions)
         made = Played(100 + len(self.started), given, options["pass_fds"])
         self.started.append(made)
@@ -233,16 +255,17 @@ async def test_a_worker_that_dies_is_not_waited_for(stage: Stage) -> None:
     assert await third.order() == Publish(replace(SNAPSHOT, generation=4))
 
 
-async def test_a_worker_that_does_not_take_a_snapshot_is_replaced(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also one that never was heard of, as in a start that hangs."""
-    workers = await stage.has_started(2)
-    monkeypatch.setattr(pool_module, "SILENCE", 0.05)
-    await stage.pool.publish(SNAPSHOT)
-    assert [worker.returncode for worker in workers] == [-signal.SIGKILL] * 2
-    for worker in (await stage.has_started(4))[2:]:
-        assert await worker.order() == Publish(SNAPSHOT)
+async def test_a_start_that_hangs_ends_with_another(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = await stage.has_started(2)
+    second.report(0)
+    monkeypatch.setattr(pool_module, "SILENCE", 0.5)
+    monkeypatch.setattr(pool_module, "START", 0.05)
+    publishing = stage.pool.publish(SNAPSHOT)
+    third = (await stage.has_started(3))[2]
+    assert (first.returncode, second.returncode) == (-signal.SIGKILL, None)
+    assert await third.order() == Publish(SNAPSHOT)
+    second.report()
+    await publishing
 
 
 # ── who dies, and who hangs ───────────────────────────────────────────────────────────────────────
@@ -312,11 +335,181 @@ async def test_a_silent_worker_is_killed_and_replaced(
 async def test_a_worker_that_has_not_begun_to_serve_is_not_called_silent(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start takes as long as it takes."""
+    """A start may take longer."""
     monkeypatch.setattr(pool_module, "SILENCE", 0.02)
     workers = await stage.has_started(2)
     await asyncio.sleep(0.1)
     assert [worker.kills for worker in workers] == [0, 0]
+
+
+async def test_of_workers_that_hang_one_is_replaced_before_the_next_is_killed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await serving(stage)
+    monkeypatch.setattr(pool_module, "SILENCE", 0.05)
+    third = (await stage.has_started(3))[2]
+    await asyncio.sleep(0.2)
+    assert (first.kills + second.kills, third.kills) == (1, 0), "the third does not serve yet"
+    third.report()
+    await wait_until(lambda: first.kills + second.kills == 2, "now the other one")
+
+
+async def test_a_pool_that_was_late_itself_first_hears_what_its_workers_said(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped, or busy, for longer than the silence that it allows; they reported all the time, or nearly."""
+    monkeypatch.setattr(pool_module, "SILENCE", 0.2)
+    first, second = await serving(stage)
+
+    async def go_on() -> None:
+        while True:
+            first.report()
+            second.report()
+            await asyncio.sleep(0.01)
+
+    talking = asyncio.create_task(go_on())
+    for _ in range(3):
+        await asyncio.sleep(0.03)
+        await stand_still(0.5)
+    assert (first.kills, second.kills) == (0, 0)
+    talking.cancel()
+
+
+async def stand_still(seconds: float) -> None:
+    """The loop does nothing meanwhile, as in a process that was stopped."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def test_a_worker_that_sends_nonsense_is_replaced(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = await serving(stage)
+    first.writer.write(b"\0\0\0\x03abc")
+    await stage.has_started(3)
+    assert (first.kills, second.kills) == (1, 0)
+    assert "worker 0 (pid 100) sends what cannot be read" in caplog.text
+
+
+# ── who cannot be started ─────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("fault", [OSError(24, "Too many open files"), MemoryError("no memory")])
+async def test_a_start_that_fails_is_tried_again_and_the_others_serve_on(
+    stage: Stage, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    caplog.set_level(logging.INFO)
+    first, second = await serving(stage)
+    stage.fault = fault
+    first.end(1)
+    await wait_until(lambda: stage.attempts > 5, "it is tried again and again")
+    assert second.kills == 0
+    assert [status.up for status in stage.pool.workers()] == [False, True]
+    stage.fault = None
+    third = (await stage.has_started(3))[2]
+    third.report()
+    await stage.restarted(0, 1)
+    await wait_until(lambda: stage.pool.workers()[0].up, "it serves")
+    lines = [record.message for record in caplog.records if "cannot be started" in record.message]
+    assert lines == [f"worker 0 cannot be started: {fault}; trying again and again"], "one line"
+    assert "worker 0 serves again" in caplog.text
+    assert not stage.running.done()
+
+
+async def test_the_pause_grows_with_each_start_that_fails(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(pool_module, "RESPAWN_AFTER", 0.2)
+    first, _ = await serving(stage)
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(stage.pool, "pause", pause)
+    stage.fault = OSError(11, "Resource temporarily unavailable")
+    first.end(1)
+    await wait_until(lambda: len(pauses) > 8, "it is tried again and again")
+    assert pauses[:9] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+
+
+async def test_one_of_the_first_that_ends_fails_the_start(stage: Stage) -> None:
+    """Who waits for the start of the proxy is told at once."""
+    first, _ = await stage.has_started(2)
+    first.end(3)
+    with pytest.raises(StartError, match="worker 0 ended with exit code 3 before it served"):
+        await stage.pool.ready()
+
+
+async def test_one_of_the_first_that_cannot_be_started_fails_the_start(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    another = Stage()
+    another.fault = OSError(12, "Cannot allocate memory")
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", another.spawn)
+    with pytest.raises(StartError, match=r"cannot be started: \[Errno 12\] Cannot allocate memory"):
+        await another.pool.ready()
+    await another.close()
+
+
+async def test_workers_have_started_once_each_has_reported(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = await stage.has_started(2)
+    started = asyncio.create_task(stage.pool.started())
+    first.report(0)
+    await asyncio.sleep(0.05)
+    assert not started.done()
+    second.report(0)
+    await started
+    assert [status.up for status in stage.pool.workers()] == [False, False], "none has a snapshot"
+    monkeypatch.setattr(pool_module, "START", 0.05)
+    with pytest.raises(StartError, match=r"do not serve after 0.05 s"):
+        await stage.pool.ready()
+
+
+# ── who is told by a signal to end ────────────────────────────────────────────────────────────────
+
+
+async def test_a_worker_that_got_a_signal_serves_until_its_replacement_does(stage: Stage) -> None:
+    first, second = await serving(stage)
+    first.report(leaving=True)
+    third = (await stage.has_started(3))[2]
+    assert third.options.listening == first.options.listening
+    publishing = stage.pool.publish(replace(SNAPSHOT, generation=4))
+    for worker in (first, second):
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Publish(replace(SNAPSHOT, generation=4)), "what is taken back, for all"
+    third.report(4)
+    assert await first.order() == Drain(4.0, inherited=True)
+    first.report(4, COUNTS, leaving=True)
+    second.report(4)
+    await publishing
+    await wait_until(lambda: stage.table.cells, "its counts still count")
+    assert stage.pool.restarts == [0, 0]
+    first.end(0)
+    await wait_until(lambda: not stage.leaving.links, "it has ended")
+    assert len(stage.started) == 3
+
+
+async def test_at_the_end_one_that_is_leaving_is_told_to_drain_too(stage: Stage) -> None:
+    """A service manager sends the signal to all processes at once."""
+    first, second = await serving(stage)
+    first.report(leaving=True)
+    await wait_until(lambda: stage.leaving.links, "it wants to leave")
+    stopping = asyncio.create_task(stage.pool.stop(3.0))
+    for worker in (first, second):
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Drain(3.0)
+        worker.end(0)
+    await wait_until(lambda: stopping.done() or len(stage.started) == 3, "it ends")
+    for worker in stage.started[2:]:
+        worker.end(0)
+    await stopping
+    await stage.running
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────
@@ -347,7 +540,7 @@ async def test_who_has_not_ended_in_time_is_killed(stage: Stage) -> None:
     stopping = asyncio.create_task(
         stage.pool.stop(-1.95)
     )  # two seconds are added for them to end by themselves
-    await wait_until(lambda: stage.pool.stopping, "it stops")
+    await wait_until(stage.pool.stopping.is_set, "it stops")
     first.end(0)
     await stopping
     assert (first.kills, second.kills) == (0, 1)
@@ -400,8 +593,10 @@ async def test_a_worker_that_is_killed_leaves_its_socket_to_the_next() -> None:
         pool = WorkerPool(
             [[(sock, Listening(-1))]],
             WorkerOptions(-1, []),
-            CountsTable(),
-            lambda all_pids: pids.append(all_pids),
+            table := CountsTable(),
+            LeavingWorkers(table),
+            lambda: pids.append([status.pid for status in pool.workers()]),
+            5.0,
         )
         running = asyncio.create_task(pool.run())
         _ = pool.publish(SNAPSHOT)

@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES
-from crossfade.stats.counts import CountsTable
-from crossfade.workers import handover
+from crossfade.stats.counts import Counts, CountsTable
+from crossfade.workers import local_socket
 from crossfade.workers import worker as worker_module
 from crossfade.workers.handover import Handover
+from crossfade.workers.link import LeavingWorkers
 from crossfade.workers.messages import (
     UPWARD,
     Certificate,
@@ -31,7 +32,7 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
-from crossfade.workers.state_lock import StateLock
+from crossfade.workers.state_lock import StateLock, name_of, socket_of
 from crossfade.workers.worker import Worker, shared_rates, status_of
 from tests.certificates import Authority
 from tests.dataplane.plane import SNAPSHOT
@@ -113,20 +114,26 @@ async def kept() -> AsyncIterator[Kept]:
 
 
 async def test_it_listens_from_its_first_snapshot_on_and_says_so(kept: Kept) -> None:
-    assert not kept.worker.sockets
+    assert not kept.worker.sockets()
     report = await kept.serving()
     assert (report.generation, report.connections, report.in_flight) == (1, 0, {})
-    assert [sock.getsockname() for sock in kept.worker.sockets] == [kept.sock.getsockname()]
+    assert [sock.getsockname() for sock in kept.worker.sockets()] == [kept.sock.getsockname()]
     assert b"404" in await kept.ask()
 
 
-async def test_it_reports_nothing_before_it_serves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
-    kept = Kept()
+async def test_before_it_serves_it_reports_only_that_it_is_there(kept: Kept) -> None:
+    assert await kept.report() == Report(0, Counts(), 0, 0.0, {})
+    assert not kept.worker.sockets()
+    assert (await kept.serving(7)).generation == 7
+
+
+async def test_one_that_has_never_served_ends_with_its_control_process(lock: StateLock) -> None:
+    """Nobody would know of it."""
+    kept = Kept(lock.path)
     await kept.start()
-    await asyncio.sleep(0.05)
-    kept.tell(Publish(replace(SNAPSHOT, generation=7)))
-    assert (await kept.report()).generation == 7, "its first report is of the snapshot"
+    await kept.report()
+    kept.writer.close()
+    await kept.ended()
     await kept.close()
 
 
@@ -143,7 +150,7 @@ async def test_a_snapshot_is_acknowledged_at_once(monkeypatch: pytest.MonkeyPatc
 async def test_another_snapshot_is_said_to_be_in_use_and_listens_no_second_time(kept: Kept) -> None:
     await kept.serving()
     assert (await kept.serving(2)).generation == 2
-    assert len(kept.worker.sockets) == 1
+    assert len(kept.worker.sockets()) == 1
 
 
 async def test_each_request_is_reported_once(kept: Kept) -> None:
@@ -168,7 +175,7 @@ async def test_a_drain_ends_it_with_the_last_counts_told(kept: Kept, monkeypatch
     kept.tell(Drain(5.0))
     assert await kept.refusals() == 1
     await kept.ended()
-    assert [sock.fileno() for sock in kept.worker.sockets] == [-1], "it listens no more"
+    assert kept.worker.sockets() == [], "it listens no more"
 
 
 async def test_the_first_order_to_drain_is_the_one_that_counts(kept: Kept) -> None:
@@ -176,6 +183,49 @@ async def test_the_first_order_to_drain_is_the_one_that_counts(kept: Kept) -> No
     kept.worker.begin_drain(Drain(1.0))
     kept.worker.begin_drain(Drain(2.0))
     assert kept.worker.drain.result() == Drain(1.0)
+    await kept.ended()
+
+
+async def test_while_it_drains_it_serves_what_is_decided_now(kept: Kept) -> None:
+    """A client that was connected before must not meet what has been taken back."""
+    await kept.serving()
+    reader, writer = await asyncio.open_connection(*kept.sock.getsockname())
+    await wait_until(lambda: kept.plane.clients, "a client is connected")
+    kept.tell(Drain(5.0, inherited=True))
+    await wait_until(lambda: kept.plane.draining, "it drains")
+    assert (await kept.serving(2)).generation == 2
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"404" in await reader.read()
+    writer.close()
+    await kept.ended()
+
+
+async def test_a_message_of_another_version_is_passed_over(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    await kept.serving()
+    kept.writer.write(b"\0\0\0\x03abc")
+    assert (await kept.serving(2)).generation == 2
+    assert "cannot be read" in caplog.text
+
+
+async def test_told_by_a_signal_to_end_it_serves_until_it_is_told_to_drain(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.serving()
+    kept.worker.leave()
+    while not (await kept.report()).leaving:
+        pass
+    assert b"404" in await kept.ask()
+    assert not kept.worker.drain.done()
+    kept.tell(Drain(5.0, inherited=True))
+    await kept.ended()
+
+
+async def test_where_nobody_answers_a_signal_ends_it(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "LEAVE_AFTER", 0.05)
+    await kept.serving()
+    kept.worker.leave()
     await kept.ended()
 
 
@@ -208,7 +258,7 @@ async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
     lock: StateLock, released: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was counted in between is told to that one, and nothing of it is lost or told twice."""
-    monkeypatch.setattr(handover, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
     kept = Kept(lock.path)
     await kept.start()
     await kept.serving()
@@ -220,13 +270,13 @@ async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
     for _ in range(2):
         assert b"404" in await kept.ask(), "it serves on"
     counts = CountsTable()
-    holder = Handover(lock, counts, lambda: None)
-    await wait_until(lambda: holder.detached_workers, "it hands in its sockets")
+    lock.left_behind = [name_of(os.getpid())]
+    holder = holder_of(lock, counts)
     (copy,) = await holder.gather()
     assert copy.getsockname() == kept.sock.getsockname()
     await wait_until(lambda: sum(counts.refused.values()) == 2, "its counts are told")
     assert b"404" in await kept.ask()
-    holder.release(5.0)
+    holder.release(5.0, [copy])
     await kept.ended()
     await wait_until(lambda: sum(counts.refused.values()) == 3, "its last counts too")
     assert kept.plane.draining and not kept.plane.hurrying, "a successor accepts from the same sockets"
@@ -238,30 +288,29 @@ async def test_it_serves_on_and_hands_in_its_sockets_to_the_next_holder(
 async def test_what_is_counted_while_a_successor_dies_is_told_to_the_next(
     lock: StateLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handover, "RETRY_AFTER", 0.01)
+    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
     monkeypatch.setattr(worker_module, "REPORT_EVERY", 0.01)
     kept = Kept(lock.path)
     await kept.start()
     await kept.serving()
     kept.writer.close()
     first, second = CountsTable(), CountsTable()
-    holder = Handover(lock, first, lambda: None)
-    await wait_until(lambda: holder.detached_workers, "it hands in its sockets")
-    holder.close()
-    (detached,) = holder.detached_workers.values()
-    detached.writer.close()
-    for sock in detached.sockets:
+    lock.left_behind = [name_of(os.getpid())]
+    holder = holder_of(lock, first)
+    for sock in await holder.gather():
         sock.close()
+    holder.close()
     await wait_until(lambda: kept.worker.writer is None, "it has seen that end")
     for _ in range(3):
         await kept.ask()
         await asyncio.sleep(0.02)
-    holder = Handover(lock, second, lambda: None)
+    holder = holder_of(lock, second)
+    gathered = await holder.gather()
     await wait_until(lambda: sum(second.refused.values()) == 3, "its counts are told")
     assert first.refused == {}
-    for sock in await holder.gather():
+    holder.release(5.0, gathered)
+    for sock in gathered:
         sock.close()
-    holder.release(5.0)
     await kept.ended()
     holder.close()
     await kept.close()
@@ -315,3 +364,33 @@ async def test_the_status_is_of_this_process_and_this_snapshot(kept: Kept) -> No
     status = status_of(kept.plane, 3)
     assert (status.worker, status.pid, status.up, status.generation) == (3, os.getpid(), True, 4)
     assert (status.connections, status.in_flight) == (0, {})
+
+
+def holder_of(lock: StateLock, counts: CountsTable) -> Handover:
+    return Handover(lock, local_socket.listen_at(socket_of(lock.path)), LeavingWorkers(counts), lambda: None)
+
+
+async def test_alone_it_ends_at_a_signal(lock: StateLock) -> None:
+    kept = Kept(lock.path)
+    await kept.start()
+    await kept.serving()
+    kept.writer.close()
+    await wait_until(lambda: kept.worker.writer is None, "it is alone")
+    kept.worker.leave()
+    await kept.ended()
+    await kept.close()
+
+
+async def test_alone_it_ends_when_the_last_holder_ended_in_good_order(
+    lock: StateLock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "RETRY_AFTER", 0.01)
+    kept = Kept(lock.path)
+    await kept.start()
+    await kept.serving()
+    kept.writer.close()
+    await wait_until(lambda: kept.worker.writer is None, "it is alone")
+    assert b"404" in await kept.ask()
+    lock.release()
+    await kept.ended()
+    await kept.close()

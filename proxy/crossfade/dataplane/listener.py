@@ -46,7 +46,7 @@ class DataPlane(Plane):
         self.trusted_ranges: tuple[str, ...] = ()
         self.loop_lag = 0.0
         self.sweeps = 0
-        self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
+        self.sweeper: asyncio.TimerHandle | None = None  # from the first snapshot on
 
     # ── snapshot and listening sockets ────────────────────────────────────────────────────────
 
@@ -72,6 +72,8 @@ class DataPlane(Plane):
         self.head_count = snapshot.head_count
         self.keep_alive = snapshot.keep_alive
         schedule_cuts(self, snapshot)
+        if self.sweeper is None:
+            self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 
     def trust(self, ranges: tuple[str, ...]) -> None:
         """Trust these proxies, on open connections from their next request on."""
@@ -114,6 +116,10 @@ class DataPlane(Plane):
             self.close_idle(now - IDLE_LIMIT)
             for backend in self.all_backends():
                 backend.tend(now)
+
+    def stop_sweeping(self) -> None:
+        if self.sweeper is not None:
+            self.sweeper.cancel()
 
     def close_idle(self, before: float) -> None:
         for backend in self.all_backends():
@@ -169,7 +175,7 @@ class DataPlane(Plane):
         while self.clients or self.tunnels or self.tasks:
             await asyncio.sleep(0)
         self.close_idle(float("inf"))
-        self.sweeper.cancel()
+        self.stop_sweeping()
         for backend in self.all_backends():
             backend.stop_looking()
         if self.access_log is not None:

@@ -6,22 +6,45 @@ Rule: only that mode imports this module. A control process that has workers nev
 from __future__ import annotations
 
 import asyncio
+import signal
+import socket
+from collections.abc import Sequence
 
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
-from crossfade.workers.worker import status_of
+from crossfade.workers.succession import Succession
+from crossfade.workers.tls import Credentials
+from crossfade.workers.worker import Worker, status_of
 
 
 class DirectSeam:
-    def __init__(self, plane: DataPlane) -> None:
+    """It has the life of a `WorkerPool`: `started`, `ready`, then `stop` or `release`."""
+
+    snapshot: Snapshot | None = None
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        listening: Sequence[socket.socket] = (),
+        credentials: Credentials | None = None,
+        succession: Succession | None = None,
+    ) -> None:
+        """`succession`: whose workers end, and where the next holder of the state is found."""
         self.plane = plane
+        self.listening = listening
+        self.credentials = credentials
+        self.succession = succession
+        self.ended = asyncio.Event()
         self.observations = LatestObservations()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
+        self.snapshot = snapshot
         self.plane.use(snapshot)
+        if self.succession is not None:
+            self.succession.leaving.publish(snapshot)
         return acknowledged()
 
     def take(self) -> Counts:
@@ -30,3 +53,34 @@ class DirectSeam:
 
     def workers(self) -> list[WorkerStatus]:
         return [status_of(self.plane, 0)]
+
+    async def run(self) -> None:
+        """Returns at the end: there is nobody to supervise."""
+        await self.ended.wait()
+
+    async def started(self) -> None:
+        """It is, as this process is."""
+
+    async def ready(self) -> None:
+        """Returns when it listens."""
+        context = self.credentials.context if self.credentials is not None else None
+        for sock in self.listening:
+            await self.plane.listen(sock, context)
+
+    def renew(self) -> None:
+        """The credentials are the control process's own, which has read them again."""
+
+    async def stop(self, timeout: float) -> None:
+        self.ended.set()
+        await self.plane.drain(timeout)
+
+    async def release(self) -> None:
+        """The plane serves on: see `serve_detached`."""
+        self.ended.set()
+        self.plane.recorder.flush()
+
+    async def serve_detached(self) -> None:
+        """This process is a worker from now on; returns when it is drained by the holder of the state."""
+        worker = Worker(self.plane, self.succession.lock_file if self.succession else None)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.leave)
+        await worker.run(None)

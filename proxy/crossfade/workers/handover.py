@@ -1,9 +1,8 @@
-"""The hand-over from one control process to the next; no connection is refused.
+"""The lock holder's side of a succession: who connects to its socket, and what each is told.
 
-The lock holder listens on a unix socket named after the lock file. A detached worker, whose control
-process has ended, connects and hands over its listening sockets (SCM_RIGHTS). It is drained when the
-workers of the holder serve; they accept what waits in the queues of the sockets. A proxy started with
-`--takeover` connects too; the holder then ends and leaves its workers to it.
+A detached worker, whose control process has ended, hands over its listening sockets; it is drained when the
+holder's workers serve. A successor (`run --takeover`) gets copies of all descriptors, and asks the holder to leave
+when all is ready. The holder goes on if that successor ends before its workers serve. See docs/succession.md.
 """
 
 from __future__ import annotations
@@ -12,266 +11,267 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
-import struct
-from collections.abc import AsyncIterator, Callable, Iterable
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from crossfade.control.background import Background
-from crossfade.stats.counts import Counts, CountsTable
-from crossfade.workers.messages import ENCODER, UPWARD, Drain, read_frame, write_frame
+from crossfade.control.seam import WorkerStatus
+from crossfade.routing.snapshot import Snapshot
+from crossfade.stats.counts import Counts
+from crossfade.workers import local_socket
+from crossfade.workers.link import LeavingWorkers, WorkerLink
+from crossfade.workers.messages import (
+    FROM_SUCCESSOR,
+    Drain,
+    Hello,
+    Holdings,
+    Leave,
+    Left,
+    Publish,
+    Refusal,
+    read_frame,
+    write_frame,
+)
 from crossfade.workers.sockets import close
-from crossfade.workers.state_lock import StateLock
+from crossfade.workers.state_lock import StateLock, is_alive, name_of
 
 log = logging.getLogger("crossfade.workers")
 
-RETRY_AFTER = 0.1  # seconds between two attempts to connect to a successor
 TIMEOUT = 10.0  # seconds for a process to hand over its sockets, or to take them
-MAX_SOCKETS = 250  # in one message (the kernel's SCM_MAX_FD is 253)
-HELLO_BYTES = 1024
-CREDENTIALS = struct.Struct("3i")  # pid, uid, gid (unix(7), SO_PEERCRED)
-
-COUNTS = msgspec.msgpack.Decoder(Counts)
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PATIENCE = 120.0  # seconds for a successor to serve; then it is killed
+ACCEPT_AGAIN = 0.5  # seconds after an accept that failed
+LOST = 10.0  # seconds for a worker without a connection to drain in, and to end
 
 
-class Hello(msgspec.Struct):
-    """The first message of a process that connects, as JSON."""
+class Offer(msgspec.Struct):
+    """What a successor gets: see `Holdings`. `publish`: its snapshot, to our workers."""
 
-    what: Literal["detached", "successor"]
-    pid: int
-
-
-def handover_address(lock_file: str) -> str:
-    """In the abstract namespace: no file to remove, no limit on the path. Raises OSError without a lock file."""
-    at = os.stat(lock_file)
-    return f"\0crossfade-{at.st_dev:x}-{at.st_ino:x}"
+    publish: Callable[[Snapshot], object]
+    generation: int
+    admin: socket.socket
+    listening: Sequence[socket.socket]
 
 
-def _is_same_user(sock: socket.socket) -> bool:
-    """Any user can bind or connect to an abstract name; only processes of the same user are trusted."""
-    return _credentials(sock)[1] == os.getuid()
+class Successor:
+    """The proxy that asked this one to leave. `serves` becomes False if it ends before its workers serve."""
 
+    def __init__(self, pid: int, writer: asyncio.StreamWriter) -> None:
+        self.pid = pid
+        self.writer = writer
+        self.serves: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-def pid_of(peer: socket.socket) -> int:
-    return int(_credentials(peer)[0])
+    async def follow(self, reader: asyncio.StreamReader, publish: Callable[[Snapshot], object]) -> bool:
+        """Returns `serves`."""
+        try:
+            while isinstance(message := FROM_SUCCESSOR.decode(await read_frame(reader)), Publish | Leave):
+                if isinstance(message, Publish):
+                    publish(message.snapshot)
+        except (OSError, asyncio.IncompleteReadError, msgspec.MsgspecError):
+            self.serves.set_result(False)
+        else:
+            self.serves.set_result(True)
+        return self.serves.result()
 
+    async def outcome(self) -> bool:
+        """A successor that neither serves nor ends is killed: two processes must not decide."""
+        await asyncio.wait([self.serves], timeout=PATIENCE)
+        if not self.serves.done():
+            log.error("the successor (pid %d) does not serve after %g s; killing it", self.pid, PATIENCE)
+            os.kill(self.pid, signal.SIGKILL)
+        return await self.serves
 
-def _credentials(peer: socket.socket) -> tuple[int, int, int]:
-    raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
-    pid, uid, gid = CREDENTIALS.unpack(raw)
-    return pid, uid, gid
+    async def tell(self, counts: Counts) -> None:
+        write_frame(self.writer, Left(counts))
+        async with asyncio.timeout(TIMEOUT):
+            await self.writer.drain()
 
-
-async def _wait_readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(sock.fileno(), ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(sock.fileno())
-
-
-def _receive(sock: socket.socket) -> tuple[bytes, list[socket.socket]]:
-    """One message, and the sockets in it. Raises OSError."""
-    data, fds, _, _ = socket.recv_fds(sock, HELLO_BYTES, MAX_SOCKETS)
-    sockets = [socket.socket(fileno=fd) for fd in fds]
-    for received in sockets:
-        received.set_inheritable(False)  # recv_fds ignores MSG_CMSG_CLOEXEC (python/cpython#107898)
-    return data, sockets
-
-
-def connect_to_holder(
-    lock_file: str, what: Literal["detached", "successor"], sockets: Iterable[socket.socket] = ()
-) -> socket.socket | None:
-    """A connection to the lock holder, with the hello sent; None if there is no holder."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.setblocking(False)
-    try:
-        sock.connect(handover_address(lock_file))
-        if _is_same_user(sock):
-            hello = msgspec.json.encode(Hello(what, os.getpid()))
-            socket.send_fds(sock, [hello], [s.fileno() for s in sockets])
-            return sock
-    except OSError:
-        pass
-    sock.close()
-    return None
-
-
-# ── in a detached worker ──────────────────────────────────────────────────────────────────────────
-
-
-async def successors(lock_file: str | None, sockets: Iterable[socket.socket]) -> AsyncIterator[Streams]:
-    """A connection to each successor in turn, which has got copies of the sockets.
-
-    Ends when no successor will come: without a lock file, or when the file is empty, as its last holder ended
-    in good order.
-    """
-    while lock_file is not None and _is_held(lock_file):
-        sock = connect_to_holder(lock_file, "detached", sockets)
-        if sock is not None:
-            yield await asyncio.open_unix_connection(sock=sock)
-        await asyncio.sleep(RETRY_AFTER)
-
-
-def _is_held(lock_file: str) -> bool:
-    with contextlib.suppress(OSError):
-        return os.stat(lock_file).st_size > 0
-    return False
-
-
-# ── in the control process ────────────────────────────────────────────────────────────────────────
-
-
-async def take_over(lock_file: str, inherited: list[socket.socket], counts: CountsTable) -> bool:
-    """Make the running proxy end, and wait until it has released the state; False if there is none.
-
-    Adds its admin sockets to `inherited`, and the counts that its health loop has not taken to `counts`.
-    """
-    sock = connect_to_holder(lock_file, "successor")
-    if sock is None:
-        return False
-    await _wait_readable(sock)
-    data, sockets = _receive(sock)
-    inherited += sockets
-    reader, writer = await asyncio.open_unix_connection(sock=sock)
-    data += await reader.read()
-    writer.close()
-    if data:
-        counts.add(COUNTS.decode(data))
-    return True
-
-
-class DetachedWorker(msgspec.Struct):
-    """A worker of the proxy before; it serves until `writer` tells it to drain."""
-
-    pid: int
-    sockets: list[socket.socket]
-    writer: asyncio.StreamWriter
+    async def end(self, counts: Counts) -> None:
+        """It serves: the last that it gets from this proxy."""
+        with contextlib.suppress(OSError):
+            await self.tell(counts)
+        self.writer.close()
 
 
 class Handover:
-    """The lock holder's side. Call `gather`, then `release`, then `close`."""
+    """Call `gather` or, after a takeover, `listen`; then `release`, then `close`."""
 
-    def __init__(self, lock: StateLock | None, counts: CountsTable, on_successor: Callable[[], None]) -> None:
-        """`lock`: None if the state is in memory; then no other proxy can take over.
-
-        Counts of detached workers are added to `counts`. `on_successor` is called when another proxy asks
-        this one to leave.
-        """
+    def __init__(
+        self,
+        lock: StateLock,
+        sock: socket.socket,
+        leaving: LeavingWorkers,
+        on_leave: Callable[[], None],
+    ) -> None:
+        """`sock`: it listens. `on_leave` is called when a successor asks this proxy to leave."""
         self.lock = lock
-        self.counts = counts
-        self.on_successor = on_successor
-        self.successor: socket.socket | None = None  # to the proxy that waits for the state
-        self.detached_workers: dict[int, DetachedWorker] = {}
-        self.is_gathering = True  # sockets are still accepted
-        self.has_missing = True  # workers of the proxy before may listen that did not hand over their sockets
+        self.sock = sock
+        self.leaving = leaving
+        self.on_leave = on_leave
+        self.offer: Callable[[], Offer] | None = None  # set while this proxy serves
+        self.successor: Successor | None = None  # that asked this proxy to leave
+        self.detached: dict[
+            WorkerLink, set[int]
+        ] = {}  # with the inodes of their sockets, which ours are to have
+        self.gathered: list[socket.socket] = []
+        self.inherited: set[int] = set()  # inodes of the sockets that our workers have
+        self.serving: float | None = None  # seconds for detached workers to finish in, once our workers serve
         self.background = Background()
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.setblocking(False)
-        if lock is not None:
-            try:
-                self.sock.bind(handover_address(lock.path))
-                self.sock.listen()
-                self.background.spawn(self._accept())
-            except OSError as error:
-                log.warning(
-                    "no proxy can take over from this one: cannot bind the hand-over socket: %s", error
-                )
+        self.accepting: asyncio.Task[None] | None = None
+
+    # ── who connects ──────────────────────────────────────────────────────────────────────────
+
+    def listen(self) -> None:
+        self.accepting = self.background.task(self._accept())
+
+    def pause(self) -> None:
+        """The successor accepts from the same socket."""
+        if self.accepting is not None:
+            self.accepting.cancel()
+
+    def go_on(self) -> None:
+        """The successor has failed."""
+        self.successor = None
+        self.listen()
 
     async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        failed = False
         while True:
-            sock, _ = await asyncio.get_running_loop().sock_accept(self.sock)
-            self.background.spawn(self._serve(sock))
+            try:
+                sock, _ = await loop.sock_accept(self.sock)
+            except OSError as error:
+                if not failed:
+                    log.error("hand-over: no connection can be accepted: %s; trying again and again", error)
+                failed = True
+                await asyncio.sleep(ACCEPT_AGAIN)
+            else:
+                failed = False
+                self.background.spawn(self._serve(sock))
 
     async def _serve(self, sock: socket.socket) -> None:
         try:
-            if _is_same_user(sock):
+            with sock:
+                if not local_socket.is_same_user(sock):
+                    return
                 async with asyncio.timeout(TIMEOUT):
-                    await _wait_readable(sock)
-                data, sockets = _receive(sock)
+                    data, descriptors = await local_socket.receive(sock)
+                sockets = [socket.socket(fileno=fd) for fd in descriptors]
                 hello = msgspec.json.decode(data, type=Hello)
                 if hello.what == "detached":
-                    await self._adopt(hello.pid, sockets, sock)
-                elif self.successor is None:
-                    self.successor, sock = sock, socket.socket()
-                    self.on_successor()
+                    await self._adopt(hello, sockets, sock)
+                else:
+                    await self._receive_successor(local_socket.pid_of(sock), sock)
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
             log.warning("hand-over: a connection failed: %r", error)
-        finally:
-            sock.close()
 
-    async def _adopt(self, pid: int, sockets: list[socket.socket], sock: socket.socket) -> None:
-        """Keep the sockets of a detached worker for our workers, and add its counts to theirs."""
-        reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
-        if self.is_gathering:
-            self.detached_workers[pid] = DetachedWorker(pid, sockets, writer)
-        else:  # too late: our workers have their sockets already
+    # ── detached workers ──────────────────────────────────────────────────────────────────────
+
+    async def _adopt(self, hello: Hello, sockets: list[socket.socket], sock: socket.socket) -> None:
+        """Keep its sockets for our workers, add its counts to theirs, and let it serve until they do."""
+        status = WorkerStatus(-1, hello.pid, True, hello.generation, 0, 0.0, {})
+        link = WorkerLink(status, await asyncio.open_unix_connection(sock=sock.dup()))
+        self.leaving.follow(link)
+        inodes = _inodes(sockets)
+        if self.serving is None:
+            self.detached[link] = inodes
+            self.gathered += sockets
+        else:
+            self._drain(link, inodes, self.serving)
             close(sockets)
-            write_frame(writer, Drain(TIMEOUT))
-        try:
-            while True:
-                report = UPWARD.decode(await read_frame(reader))
-                self.counts.add(report.counts)
-                self.counts.drop("observations", len(report.observations))
-        except (asyncio.IncompleteReadError, OSError):
-            self.detached_workers.pop(pid, None)
-        finally:
-            writer.close()
+
+    def _drain(self, link: WorkerLink, inodes: set[int], timeout: float) -> None:
+        """If our workers do not have all its sockets, it accepts what waits in them."""
+        link.draining = True
+        link.tell(Drain(timeout, inherited=inodes <= self.inherited))
 
     async def gather(self) -> list[socket.socket]:
         """The listening sockets of the detached workers that still live; waits for them for `TIMEOUT` seconds."""
+        self.listen()
         loop = asyncio.get_running_loop()
         end = loop.time() + TIMEOUT
-        workers = self.lock.left_behind if self.lock else []
-        while missing := [pid for pid in workers if pid not in self.detached_workers and _is_alive(pid)]:
+        while missing := self.missing():
             if loop.time() >= end:
-                log.warning(
-                    "workers %s of the proxy before have not handed over their sockets in %g s",
-                    missing,
-                    TIMEOUT,
-                )
+                log.warning("workers %s of the proxy before do not answer in %g s", missing, TIMEOUT)
                 break
             await asyncio.sleep(0.02)
-        else:
-            self.has_missing = False
-        self.is_gathering = False
-        return [sock for detached in self.detached_workers.values() for sock in detached.sockets]
+        gathered, self.gathered = self.gathered, []
+        return gathered
+
+    def missing(self) -> list[str]:
+        """Workers of the proxy before that may listen and did not hand over their sockets."""
+        here = {link.status.pid for link in self.leaving.links}
+        return [
+            name
+            for name in self.lock.left_behind
+            if int(name.partition(":")[0]) not in here and is_alive(name)
+        ]
 
     def name_workers(self, pids: Iterable[int]) -> None:
-        """Write the pids of our workers and of the detached ones to the lock file: the next holder needs both."""
-        if self.lock is not None:
-            self.lock.write([*self.detached_workers, *pids])
+        """Write the workers that may serve to the lock file: ours, and those of the proxy before."""
+        if self.successor is None:
+            try:
+                others = [name_of(link.status.pid) for link in self.leaving.links]
+                self.lock.write(dict.fromkeys([*self.missing(), *others, *map(name_of, pids)]))
+            except OSError as error:
+                log.error("%s: the workers cannot be named in it: %s", self.lock.path, error)
 
-    def release(self, timeout: float) -> None:
-        """Our workers serve: drain the detached ones."""
-        for detached in self.detached_workers.values():
-            write_frame(detached.writer, Drain(timeout, inherited=True))
-        self.detached_workers.clear()
+    def release(self, timeout: float, listening: Iterable[socket.socket]) -> None:
+        """Our workers serve from `listening`: drain the detached ones, and end those that did not answer."""
+        self.inherited = _inodes(listening)
+        self.serving = timeout
+        for link, inodes in self.detached.items():
+            self._drain(link, inodes, timeout)
+        self.detached.clear()
+        close(self.gathered)  # of workers that came too late
 
-    def hand_over(self, admin: Iterable[socket.socket], counts: Counts) -> None:
-        """Release the lock, and tell the successor. Call it when the store is closed."""
-        assert self.lock is not None and self.successor is not None
-        self.lock.leave()
-        data = ENCODER.encode(counts)
-        with contextlib.suppress(OSError), self.successor as successor:
-            successor.settimeout(TIMEOUT)
-            successor.sendall(data[socket.send_fds(successor, [data], [s.fileno() for s in admin]) :])
+    async def end_missing(self) -> None:
+        """They cannot be told to drain: by a signal, and one that does not react is killed."""
+        await asyncio.sleep(TIMEOUT)  # those of a proxy that has just left are on their way
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            for name in self.missing():
+                log.warning("worker %s of the proxy before does not answer: %s", name, sign.name)
+                os.kill(int(name.partition(":")[0]), sign)
+            await asyncio.sleep((self.serving or 0.0) + LOST)
+
+    # ── a successor ───────────────────────────────────────────────────────────────────────────
+
+    async def _receive_successor(self, pid: int, sock: socket.socket) -> None:
+        if not self._can_leave() or self.offer is None:
+            busy = "another one is taking over" if self.successor else "it is starting or ending"
+            local_socket.send(sock, msgspec.json.encode(Refusal(f"the running proxy cannot leave: {busy}")))
+            return
+        offer = self.offer()
+        sockets = [self.sock, offer.admin, *offer.listening]
+        descriptors = [self.lock.fd, *(each.fileno() for each in sockets)]
+        local_socket.send(sock, msgspec.json.encode(Holdings(os.getpid(), offer.generation)), descriptors)
+        reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
+        serves = False
+        try:
+            FROM_SUCCESSOR.decode(await read_frame(reader))
+            if self._can_leave():  # another one may have been quicker
+                self.successor = successor = Successor(pid, writer)
+                self.pause()
+                self.on_leave()
+                serves = await successor.follow(reader, offer.publish)
+        except asyncio.IncompleteReadError:
+            log.info("the proxy with pid %d did not take over; this one goes on", pid)
+        finally:
+            if not serves:
+                writer.close()
+
+    def _can_leave(self) -> bool:
+        return self.offer is not None and self.successor is None
 
     def close(self) -> None:
-        """Stop listening: our own workers, if we leave them, must find the successor."""
+        """Those that are connected look for the next holder; our workers, if we leave them, find the successor."""
         self.background.cancel()
+        self.leaving.close()
+        close(self.gathered)
         self.sock.close()
 
 
-def _is_alive(pid: int) -> bool:
-    """A zombie is not alive: its parent may be dead too."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+def _inodes(sockets: Iterable[socket.socket]) -> set[int]:
+    return {os.fstat(sock.fileno()).st_ino for sock in sockets}

@@ -1,9 +1,14 @@
-"""The messages between the control process and a worker: msgpack, each with its length before it."""
+"""The messages between a control process and its workers, and between two control processes in a takeover.
+
+They are msgpack, each with its length before it. The first message on a connection to the lock holder is JSON, with
+descriptors (`local_socket`), so that two versions understand each other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import struct
+from typing import Literal
 
 import msgspec
 
@@ -19,9 +24,9 @@ class Publish(msgspec.Struct, tag=True):
 
 
 class Drain(msgspec.Struct, tag=True):
-    """Finish the requests in flight within `timeout` seconds, then end.
+    """Finish the requests in flight within `timeout` seconds, then end. Snapshots that come meanwhile are used.
 
-    `inherited`: the workers of a successor already accept from the same sockets.
+    `inherited`: another worker already accepts from the same sockets.
     """
 
     timeout: float
@@ -37,7 +42,11 @@ class Renew(msgspec.Struct, tag=True):
 
 
 class Report(msgspec.Struct, tag=True):
-    """The state of a worker; `counts` and `observations` since its last report."""
+    """The state of a worker; `counts` and `observations` since its last report.
+
+    `generation` is 0 while it has no snapshot, and so does not serve. `leaving`: it was told by a signal to end; it
+    serves until it is told to drain.
+    """
 
     generation: int
     counts: Counts
@@ -45,6 +54,7 @@ class Report(msgspec.Struct, tag=True):
     loop_lag: float
     in_flight: dict[str, int]
     observations: list[Observation] = []
+    leaving: bool = False
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -72,6 +82,53 @@ class WorkerOptions(msgspec.Struct):
     lock_file: str | None = None
 
 
+# ── between control processes ─────────────────────────────────────────────────────────────────────
+
+
+class Hello(msgspec.Struct):
+    """To the lock holder: from a detached worker, with its listening sockets, or from a successor.
+
+    `generation`: of the snapshot that the worker serves from.
+    """
+
+    what: Literal["detached", "successor"]
+    pid: int
+    generation: int = 0
+
+
+class Holdings(msgspec.Struct, tag=True):
+    """To a successor, with these descriptors in this order: the lock, the socket of the holder, the admin socket, the
+    listening sockets. The holder keeps its own until the successor serves. `generation`: of its snapshot."""
+
+    pid: int
+    generation: int
+
+
+class Refusal(msgspec.Struct, tag=True):
+    """To a successor that cannot take over now."""
+
+    reason: str
+
+
+class Leave(msgspec.Struct, tag=True):
+    """The successor is ready to serve: decide no more, and release the state."""
+
+
+class Left(msgspec.Struct, tag=True):
+    """The answer to `Leave`, and the last message after `Serving`: the counts that the health loop has not taken."""
+
+    counts: Counts
+
+
+class Serving(msgspec.Struct, tag=True):
+    """The successor's workers serve: leave yours to it, and end."""
+
+
+ANSWER: msgspec.json.Decoder[Holdings | Refusal] = msgspec.json.Decoder(Holdings | Refusal)
+FROM_SUCCESSOR: msgspec.msgpack.Decoder[Leave | Publish | Serving] = msgspec.msgpack.Decoder(
+    Leave | Publish | Serving
+)
+FROM_HOLDER: msgspec.msgpack.Decoder[Left] = msgspec.msgpack.Decoder(Left)
 ENCODER = msgspec.msgpack.Encoder()
 DOWNWARD: msgspec.msgpack.Decoder[Publish | Drain | Release | Renew] = msgspec.msgpack.Decoder(
     Publish | Drain | Release | Renew

@@ -1,7 +1,8 @@
 """Starts and replaces the workers, in the control process. It is the controller's seam.
 
-A worker that dies or hangs is replaced. Its counts since its last report, 0.1 s before, are lost, and
-nothing else; restarts are counted.
+A worker that dies or hangs is replaced. Its counts since its last report, 0.1 s before, are lost, and nothing else;
+restarts are counted. A worker that gets SIGTERM serves until its replacement serves. Where no worker can be started
+(no descriptors, no processes), the others serve on, and the start is tried again and again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable
+from crossfade.workers.link import LeavingWorkers, WorkerLink
 from crossfade.workers.messages import (
-    UPWARD,
     Drain,
     Listening,
     Publish,
@@ -32,14 +33,17 @@ from crossfade.workers.messages import (
     Renew,
     Report,
     WorkerOptions,
-    read_frame,
-    write_frame,
 )
+from crossfade.workers.start_error import StartError
 
 log = logging.getLogger("crossfade.workers")
 
-SILENCE = 10.0  # seconds without a report, or without taking a snapshot: the worker hangs and is replaced
-RESPAWN_AFTER = 0.2  # seconds between the end of a worker and the start of the next
+SILENCE = 10.0  # seconds without a report: the worker hangs and is replaced
+START = 60.0  # seconds from the start of a worker to its first report
+RESPAWN_AFTER = (
+    0.2  # seconds between the end of a worker and the start of the next; twice as long each time that fails
+)
+RESPAWN_AT_LEAST_EVERY = 10.0
 
 
 def _worker_environment() -> dict[str, str]:
@@ -48,162 +52,208 @@ def _worker_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
-class WorkerLink:
-    """The connection to one worker process."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, writer: asyncio.StreamWriter, status: WorkerStatus
-    ) -> None:
-        self.process = process
-        self.writer = writer
-        self.status = status
-        self.acknowledged = asyncio.Event()
-        self.reported = asyncio.Event()
-
-    def take_report(self, report: Report) -> None:
-        self.status = msgspec.structs.replace(
-            self.status,
-            up=True,
-            generation=report.generation,
-            connections=report.connections,
-            loop_lag=report.loop_lag,
-            in_flight=report.in_flight,
-        )
-        self.acknowledged.set()
-        self.reported.set()
-
-    async def serves(self, generation: int) -> None:
-        """Returns when the worker serves from this generation, or a later one, or has ended."""
-        while self.status.generation < generation and self.process.returncode is None:
-            self.acknowledged.clear()
-            await self.acknowledged.wait()
-
-    def kill(self) -> None:
-        """Its supervisor starts another."""
-        log.error(
-            "worker %d (pid %d) hangs: no answer for %g s; replacing it",
-            self.status.worker,
-            self.process.pid,
-            SILENCE,
-        )
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-
-
 class WorkerPool:
-    """Call `run`, then `stop` or `release`."""
+    """Call `run`, then `started` and `ready`, then `stop` or `release`."""
 
     def __init__(
         self,
         listening: Sequence[Sequence[tuple[socket.socket, Listening]]],
         options: WorkerOptions,
         table: CountsTable,
-        on_start: Callable[[list[int]], None],
+        leaving: LeavingWorkers,
+        on_start: Callable[[], None],
+        drain: float,
     ) -> None:
-        """`listening[i]`: the sockets of worker i. `on_start` gets all pids when a worker has started."""
+        """`listening[i]`: the sockets of worker i. `on_start` is called when a worker has started.
+
+        `drain`: seconds for a worker that is replaced to finish in.
+        """
         self.listening = listening
         self.rates_fd = os.memfd_create("crossfade-rates")
         os.ftruncate(self.rates_fd, TABLE_BYTES)
         self.options = msgspec.structs.replace(options, rates_fd=self.rates_fd)
         self.table = table
+        self.leaving = leaving
         self.observations = LatestObservations()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
         self.restarts = [0] * len(listening)
+        self.failures = [0] * len(listening)  # starts in a row that led to no worker that served
+        self.fault = ""  # of the last start that failed
+        self.killed: WorkerLink | None = None  # because it hangs; until its replacement serves
         self.snapshot: Snapshot | None = None
-        self.stopping = False
+        self.drain = drain
+        self.stopping = asyncio.Event()
         self.background = Background()
+
+    # ── supervision ───────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
         """Supervise each worker until `stop` or `release`. Cancelling it kills the workers."""
         async with asyncio.TaskGroup() as tasks:
-            for number in range(len(self.listening)):
-                tasks.create_task(self.supervise(number))
+            watching = tasks.create_task(self.watch())
+            supervising = [tasks.create_task(self.supervise(n)) for n in range(len(self.listening))]
+            await asyncio.wait(supervising)
+            watching.cancel()
 
     async def supervise(self, number: int) -> None:
-        while not self.stopping:
-            link, reader = await self.start(number)
-            self.links[number] = link
-            self.on_start([each.process.pid for each in self.links.values()])
-            watching = asyncio.create_task(self.supervise_link(link))  # noqa: TID251 - it catches its own errors
+        while not self.stopping.is_set():
             try:
-                await self.read_reports(link, reader)
-                code = 0 if self.is_stopping() else await link.process.wait()
-            except asyncio.CancelledError:
-                link.process.kill()
-                raise
-            finally:
-                watching.cancel()
-                link.status.up = False
-                link.acknowledged.set()
-                link.writer.close()
-            if not self.stopping:
-                self.restarts[number] += 1
-                log.error(
-                    "worker %d (pid %d) ended with exit code %d; starting another. "
-                    "Its counts since its last report are lost", number, link.process.pid, code,
-                )  # fmt: skip
-                await asyncio.sleep(RESPAWN_AFTER)
-
-    async def start(self, number: int) -> tuple[WorkerLink, asyncio.StreamReader]:
-        ours, theirs = socket.socketpair()
-        listening = [msgspec.structs.replace(at, fd=sock.fileno()) for sock, at in self.listening[number]]
-        options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listening=listening)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
-            stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
-            pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
-        )  # fmt: skip
-        theirs.close()
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
-        status = WorkerStatus(number, process.pid, False, 0, 0, 0.0, {}, self.restarts[number])
-        link = WorkerLink(process, writer, status)
-        if self.snapshot is not None:
-            write_frame(writer, Publish(self.snapshot))
-        return link, reader
-
-    async def read_reports(self, link: WorkerLink, reader: asyncio.StreamReader) -> None:
-        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-            while True:
-                report = UPWARD.decode(await read_frame(reader))
-                self.table.add(report.counts)
-                self.observations.add(report.observations)
-                link.take_report(report)
-
-    async def supervise_link(self, link: WorkerLink) -> None:
-        """Replace a worker that does not report for `SILENCE` seconds."""
-        await link.reported.wait()
-        while not self.stopping:
-            link.reported.clear()
-            try:
-                async with asyncio.timeout(SILENCE):
-                    await link.reported.wait()
-            except TimeoutError:
-                if not self.stopping:
+                link = await self.start(number)
+            except Exception as error:  # also MemoryError: whatever it is, it must not end the other workers
+                self.note_failure(number, f"cannot be started: {str(error) or repr(error)}")
+            else:
+                self.links[number] = link
+                self.on_start()
+                if self.stopping.is_set():
                     link.kill()
+                await self.follow(link)
+            if not self.stopping.is_set():
+                await self.pause(min(RESPAWN_AFTER * 2 ** self.failures[number], RESPAWN_AT_LEAST_EVERY))
+
+    def note_failure(self, number: int, fault: str) -> None:
+        """One line for a row of failures."""
+        self.fault = f"worker {number} {fault}"
+        if not self.failures[number]:
+            log.error("%s; trying again and again", self.fault)
+        self.failures[number] = min(self.failures[number] + 1, 16)
+
+    async def pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+
+    async def start(self, number: int) -> WorkerLink:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            listening = [msgspec.structs.replace(at, fd=sock.fileno()) for sock, at in self.listening[number]]
+            options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listening=listening)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
+                stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
+                pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
+            )  # fmt: skip
+            try:
+                streams = await asyncio.open_unix_connection(sock=ours.dup())
+            except BaseException:
+                process.kill()
+                raise
+        status = WorkerStatus(number, process.pid, False, 0, 0, 0.0, {}, self.restarts[number])
+        link = WorkerLink(status, streams, process)
+        if self.snapshot is not None:
+            link.tell(Publish(self.snapshot))
+        return link
+
+    async def follow(self, link: WorkerLink) -> None:
+        """Returns when the worker is to be replaced: it has ended, or it is leaving."""
+        assert link.process is not None
+        reading = self.background.task(link.read(self.take_report))
+        number, pid = link.name
+        try:
+            await link.until(lambda: link.leaving)
+            if link.leaving and not link.ended:
+                log.info("worker %d (pid %d) was told to end; starting another", number, pid)
+                self.background.spawn(self.leave(link, reading))
                 return
+            await reading
+            code = 0 if self.stopping.is_set() else await link.process.wait()
+        except asyncio.CancelledError:
+            link.kill()
+            raise
+        if self.stopping.is_set():
+            return
+        self.restarts[number] += 1
+        if not link.status.generation:
+            self.note_failure(number, f"ended with exit code {code} before it served")
+        else:
+            log.error(
+                "worker %d (pid %d) ended with exit code %d; starting another. "
+                "Its counts since its last report are lost", number, pid, code,
+            )  # fmt: skip
+
+    async def leave(self, link: WorkerLink, reading: asyncio.Task[None]) -> None:
+        """It serves until its replacement does."""
+        assert link.process is not None
+        self.leaving.links.add(link)
+        try:
+            await reading
+            await link.process.wait()
+        finally:
+            self.leaving.links.discard(link)
+
+    def take_report(self, link: WorkerLink, report: Report) -> None:
+        number = link.status.worker
+        self.table.add(report.counts)
+        self.observations.add(report.observations)
+        if report.generation and self.links.get(number) is link and not link.leaving:
+            if self.failures[number]:
+                log.info("worker %d serves again", number)
+                self.failures[number] = 0
+            self.dismiss(number)
+
+    def dismiss(self, number: int) -> None:
+        """Workers that left before this one serves from their sockets."""
+        replaced = [old for old in self.leaving.links if old.status.worker == number]
+        self.leaving.drain(self.drain, replaced)
+
+    # ── workers that hang ─────────────────────────────────────────────────────────────────────
+
+    async def watch(self) -> None:
+        """Kill a worker that is silent, one at a time.
+
+        Silence is added up in short parts, and between two of them this process reads what workers have said. So a
+        time in which this process itself stood still, or was busy, counts as one part.
+        """
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        while not self.stopping.is_set():
+            await asyncio.sleep(SILENCE / 20)
+            now = loop.time()
+            passed, before = min(now - before, SILENCE / 10), now
+            for link in self.all_links():
+                link.silent += passed
+            self.kill_silent()
+
+    def all_links(self) -> list[WorkerLink]:
+        return list(dict.fromkeys([*self.links.values(), *self.leaving.links]))
+
+    def kill_silent(self) -> None:
+        if self.killed is not None and self.is_missing(self.killed):
+            return
+        self.killed = None
+        for link in self.all_links():
+            limit = SILENCE if link.heard else START
+            if link.silent >= limit and not link.ended:
+                log.error("worker %d (pid %d) hangs: no answer for %g s; replacing it", *link.name, limit)
+                self.killed = link
+                link.kill()
+                return
+
+    def is_missing(self, killed: WorkerLink) -> bool:
+        """Whether nobody serves in its place."""
+        if not killed.ended:
+            return True
+        present = self.links.get(killed.status.worker)
+        return present is killed or (present is not None and not present.status.up)
+
+    # ── the seam ──────────────────────────────────────────────────────────────────────────────
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
         links = list(self.links.values())
         for link in links:
-            write_frame(link.writer, Publish(snapshot))
+            link.tell(Publish(snapshot))
+        links += self.leaving.publish(snapshot)
         return self.background.task(self.acknowledged(links, snapshot.generation))
 
     async def acknowledged(self, links: Sequence[WorkerLink], generation: int) -> None:
-        await asyncio.gather(*(self.acknowledge(link, generation) for link in links))
-
-    async def acknowledge(self, link: WorkerLink, generation: int) -> None:
-        try:
-            async with asyncio.timeout(SILENCE):
-                await link.serves(generation)
-        except TimeoutError:
-            link.kill()
+        """Ends for each worker when it serves from this generation, or has ended; `watch` ends those that hang."""
+        await asyncio.gather(*(link.serves(generation) for link in links))
 
     def renew(self) -> None:
         """Make all workers read their certificates again."""
-        for link in self.links.values():
-            write_frame(link.writer, Renew())
+        for link in self.all_links():
+            link.tell(Renew())
 
     def take(self) -> Counts:
         return self.table.take()
@@ -211,33 +261,50 @@ class WorkerPool:
     def workers(self) -> list[WorkerStatus]:
         return [link.status for _, link in sorted(self.links.items())]
 
+    # ── start and end ─────────────────────────────────────────────────────────────────────────
+
+    async def started(self) -> None:
+        """Returns when every worker has told that it is there. Raises StartError."""
+        await self.all_are(lambda link: link.heard)
+
     async def ready(self) -> None:
-        """Returns when every worker has started and serves from the published snapshot."""
-        while len(self.links) < len(self.listening) or not all(s.up for s in self.workers()):
-            await asyncio.sleep(0.02)
+        """Returns when every worker serves from the published snapshot. Raises StartError."""
+        await self.all_are(lambda link: link.status.up)
+
+    async def all_are(self, condition: Callable[[WorkerLink], bool]) -> None:
+        """A worker that cannot be started, or ends before it serves, ends the wait: the start of the proxy has failed."""
+        try:
+            async with asyncio.timeout(START):
+                while len(self.links) < len(self.listening) or not all(map(condition, self.links.values())):
+                    if self.fault:
+                        raise StartError(self.fault)
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise StartError(f"the workers do not serve after {START:g} s") from None
 
     async def stop(self, timeout: float) -> None:
         """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them."""
-        self.stopping = True
-        for link in self.links.values():
-            write_frame(link.writer, Drain(timeout))
+        self.stopping.set()
+        links = [link for link in self.all_links() if link.process is not None]
+        for link in links:
+            link.tell(Drain(timeout))
+        ends = [link.process.wait() for link in links if link.process is not None]
         try:
             async with asyncio.timeout(timeout + 2):
-                await asyncio.gather(*(link.process.wait() for link in self.links.values()))
+                await asyncio.gather(*ends)
         except TimeoutError:
-            for link in self.links.values():
-                if link.process.returncode is None:
-                    link.process.kill()
-
-    def is_stopping(self) -> bool:
-        return self.stopping
+            for link in links:
+                link.kill()
 
     async def release(self) -> None:
         """Leave the workers to a successor. Returns when their last reports have arrived."""
-        self.stopping = True
-        for link in self.links.values():
-            write_frame(link.writer, Release())
+        self.stopping.set()
+        links = list(self.all_links())
+        for link in links:
+            link.tell(Release())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE):
-                while any(link.status.up for link in self.links.values()):
-                    await asyncio.sleep(0.01)
+                await asyncio.gather(*(link.until(lambda: False) for link in links))
+
+    async def serve_detached(self) -> None:
+        """The workers do, without this process."""

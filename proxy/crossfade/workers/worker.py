@@ -9,7 +9,7 @@ import mmap
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import uvloop
@@ -17,10 +17,13 @@ import uvloop
 from crossfade.control.seam import WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.rate import TABLE_BYTES, RateTable
-from crossfade.workers.handover import successors
+from crossfade.routing.snapshot import Snapshot
+from crossfade.stats.counts import Counts
+from crossfade.workers import local_socket
 from crossfade.workers.messages import (
     DOWNWARD,
     Drain,
+    Hello,
     Listening,
     Publish,
     Release,
@@ -30,12 +33,15 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
+from crossfade.workers.state_lock import is_held, socket_of
 from crossfade.workers.tls import Credentials
 
 log = logging.getLogger("crossfade.workers")
 
 REPORT_EVERY = 0.1  # seconds
 DRAIN = 30.0  # seconds for requests in flight, without a control process
+LEAVE_AFTER = 30.0  # seconds after a signal, where the control process does not react
+RETRY_AFTER = 0.1  # seconds between two attempts to connect to the next holder of the state
 
 
 def work(options: str) -> int:
@@ -47,9 +53,12 @@ def work(options: str) -> int:
 async def run_worker(options: WorkerOptions) -> None:
     worker = Worker(DataPlane(shared_rates(options.rates_fd)), options.lock_file, options.listening)
     loop = asyncio.get_running_loop()
-    # A terminal sends SIGINT to all processes; the control process decides.
-    loop.add_signal_handler(signal.SIGINT, lambda: None)
-    loop.add_signal_handler(signal.SIGTERM, worker.begin_drain, Drain(DRAIN))
+    for sign in (
+        signal.SIGINT,
+        signal.SIGHUP,
+    ):  # a terminal sends them to all processes; the control process decides
+        loop.add_signal_handler(sign, lambda: None)
+    loop.add_signal_handler(signal.SIGTERM, worker.leave)
     await worker.run(socket.socket(fileno=options.seam_fd))
 
 
@@ -67,6 +76,7 @@ class Worker:
         self.lock_file = lock_file
         self.listening = listening
         self.credentials: list[Credentials] = []
+        self.is_leaving = False  # a signal told it to end
         self.drain: asyncio.Future[Drain] = asyncio.get_running_loop().create_future()
 
     async def run(self, seam: socket.socket | None) -> None:
@@ -84,33 +94,56 @@ class Worker:
         if not self.drain.done():
             self.drain.set_result(drain)
 
+    def leave(self) -> None:
+        """By a signal: the control process starts another worker, and then tells this one to drain."""
+        if self.writer is None or not self.plane.listening:
+            self.begin_drain(Drain(DRAIN))
+            return
+        self.is_leaving = True
+        self.write_report()
+        asyncio.get_running_loop().call_later(LEAVE_AFTER, self.begin_drain, Drain(DRAIN))
+
     async def follow(self, seam: socket.socket | None) -> None:
-        """Follow the control process; after its end serve without one, until a successor connects."""
+        """Follow the control process; after its end serve without one, until the next one connects."""
         if seam is not None:
-            reader, self.writer = await asyncio.open_unix_connection(sock=seam)
-            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-                while not isinstance(message := DOWNWARD.decode(await read_frame(reader)), Release):
-                    if isinstance(message, Drain):
-                        self.begin_drain(message)
-                        return
-                    if isinstance(message, Renew):
-                        self.renew()
-                    else:
-                        await self.apply(message)
-            await self.close_seam()
-        async for reader, writer in successors(self.lock_file, self.sockets):
-            self.writer = writer
-            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
-                message = DOWNWARD.decode(await read_frame(reader))
-                assert isinstance(message, Drain)
-                self.begin_drain(message)
+            await self.obey(*await asyncio.open_unix_connection(sock=seam))
+            if not self.plane.listening:  # it has never served, so nobody needs it
+                self.begin_drain(Drain(0.0))
                 return
-            await self.close_seam()  # the successor died before its workers served
+        async for reader, writer in holders(self.lock_file, self.hello, self.sockets):
+            await self.obey(reader, writer)
         self.begin_drain(Drain(DRAIN))
 
-    async def apply(self, message: Publish) -> None:
-        self.plane.use(message.snapshot)
-        if not self.plane.listening:
+    async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Do what the control process says, until it ends or does not need this worker any more."""
+        self.writer = writer
+        self.write_report()
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                data = await read_frame(reader)
+                try:
+                    message = DOWNWARD.decode(data)
+                except msgspec.MsgspecError as error:  # of a control process of another version
+                    log.error("a message of the control process cannot be read: %s", error)
+                    continue
+                if isinstance(message, Release):
+                    await self.close_seam()
+                    return
+                await self.apply(message)
+        self.writer = None  # nobody would read a last report, so its counts are kept for the next holder
+        writer.close()
+
+    async def apply(self, message: Publish | Drain | Renew) -> None:
+        if isinstance(message, Drain):
+            self.begin_drain(message)
+        elif isinstance(message, Renew):
+            self.renew()
+        else:
+            await self.use(message.snapshot)
+
+    async def use(self, snapshot: Snapshot) -> None:
+        self.plane.use(snapshot)
+        if not self.plane.listening and not self.drain.done():
             for at in self.listening:
                 credentials = Credentials(at.tls) if at.tls is not None else None
                 if credentials is not None:
@@ -126,9 +159,12 @@ class Worker:
             except OSError as error:
                 log.error("TLS certificate not renewed, the old one stays: %s", error)
 
-    @property
     def sockets(self) -> list[socket.socket]:
-        return [sock for _, sock, _ in self.plane.listening]
+        """That it listens on; none after a drain has begun."""
+        return [sock for _, sock, _ in self.plane.listening if sock.fileno() >= 0]
+
+    def hello(self) -> Hello:
+        return Hello("detached", os.getpid(), self.plane.snapshot.generation)
 
     async def report(self) -> None:
         while True:
@@ -140,11 +176,16 @@ class Worker:
 
     def write_report(self) -> None:
         """Takes nothing from the counts while no control process is connected."""
-        if self.writer is None or self.writer.is_closing() or not self.plane.listening:
+        if self.writer is None or self.writer.is_closing():
+            return
+        if not self.plane.listening:
+            write_frame(self.writer, Report(0, Counts(), 0, 0.0, {}))
             return
         at = status_of(self.plane, 0)
         counts, observations = self.plane.recorder.take(), self.plane.recorder.take_observations()
-        report = Report(at.generation, counts, at.connections, at.loop_lag, at.in_flight, observations)
+        report = Report(
+            at.generation, counts, at.connections, at.loop_lag, at.in_flight, observations, self.is_leaving
+        )
         write_frame(self.writer, report)
 
     async def close_seam(self) -> None:
@@ -155,6 +196,26 @@ class Worker:
             with contextlib.suppress(OSError):
                 await writer.drain()
             writer.close()
+
+
+async def holders(
+    lock_file: str | None, hello: Callable[[], Hello], sockets: Callable[[], Sequence[socket.socket]]
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to each holder of the state in turn, which has got copies of the sockets.
+
+    Ends when no holder will come: without a lock file, or when the file is empty, as its last holder ended in good
+    order.
+    """
+    while lock_file is not None and is_held(lock_file):
+        try:
+            with local_socket.connect_to(socket_of(lock_file)) as sock:
+                local_socket.send(sock, msgspec.json.encode(hello()), [s.fileno() for s in sockets()])
+                streams = await asyncio.open_unix_connection(sock=sock.dup())
+        except OSError:
+            pass
+        else:
+            yield streams
+        await asyncio.sleep(RETRY_AFTER)
 
 
 def status_of(plane: DataPlane, worker: int) -> WorkerStatus:

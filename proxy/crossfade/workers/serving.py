@@ -1,0 +1,104 @@
+"""What serves clients: the listening sockets, the certificates, and the workers (or, without any, this process)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from crossfade.config.address import ListenConfig
+from crossfade.config.model import Config
+from crossfade.stats.counts import CountsTable
+from crossfade.workers import sockets
+from crossfade.workers.handover import Offer
+from crossfade.workers.messages import Certificate, Listening, WorkerOptions
+from crossfade.workers.pool import WorkerPool
+from crossfade.workers.start_error import StartError
+from crossfade.workers.succession import Succession
+from crossfade.workers.tls import Credentials
+
+if TYPE_CHECKING:
+    from crossfade.workers.direct import DirectSeam
+
+
+class Serving:
+    """All is bound when it is made, and nothing serves yet. Raises StartError."""
+
+    def __init__(
+        self, config: Config, credentials: Credentials | None, succession: Succession, counts: CountsTable
+    ) -> None:
+        self.credentials = credentials
+        self.succession = succession
+        self.addresses: list[tuple[str, int]] = []  # that clients connect to
+        count = len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
+        self.listening = self._listen(config, max(count, 1))
+        (self.admin,) = self._bind(config.admin.listen, 1)[0]
+        sockets.close(succession.inherited)  # of addresses that are no longer configured
+        self.seam = self._pool(config, counts) if count else self._direct(counts)
+
+    def _listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
+        """For each worker its listening sockets."""
+        tls = self.credentials.files if self.credentials else None
+        found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
+        for address in config.listen:
+            each = self._bind(address, workers)
+            self.addresses.append(each[0][0].getsockname()[:2])
+            for mine, socks in zip(found, each, strict=True):
+                mine += [(sock, Listening(sock.fileno(), tls)) for sock in socks]
+        return found
+
+    def _bind(self, at: ListenConfig, workers: int) -> list[list[socket.socket]]:
+        inherited, has_missing = self.succession.inherited, self.succession.has_missing
+        try:
+            return sockets.bind(at.host, at.port, workers, inherited, has_missing)
+        except OSError as error:
+            raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
+
+    def _pool(self, config: Config, counts: CountsTable) -> WorkerPool:
+        options = WorkerOptions(seam_fd=-1, listening=[], lock_file=self.succession.lock_file)
+        return WorkerPool(
+            self.listening, options, counts, self.succession.leaving, self.name_workers, config.drain
+        )
+
+    def _direct(self, counts: CountsTable) -> DirectSeam:
+        from crossfade.dataplane.listener import DataPlane  # here alone: with workers, it is not loaded
+        from crossfade.workers.direct import DirectSeam
+
+        plane = DataPlane()
+        plane.recorder.counts = counts
+        listening = [sock for sock, _ in self.listening[0]]
+        return DirectSeam(plane, listening, self.credentials, self.succession)
+
+    @property
+    def pids(self) -> list[int]:
+        return [status.pid for status in self.seam.workers()]
+
+    def name_workers(self) -> None:
+        self.succession.name_workers(self.pids)
+
+    @property
+    def generation(self) -> int:
+        """Of the snapshot in use."""
+        return self.seam.snapshot.generation if self.seam.snapshot is not None else 0
+
+    def offer(self) -> Offer:
+        """What a successor gets."""
+        unique = dict.fromkeys(sock for sock, _ in chain.from_iterable(self.listening))
+        return Offer(self.seam.publish, self.generation, self.admin, list(unique))
+
+    def close_copies(self) -> None:
+        """With our copies open, the kernel would queue connections that no worker accepts."""
+        sockets.close(sock for sock, _ in chain.from_iterable(self.listening))
+
+
+def credentials_of(config: Config) -> Credentials | None:
+    """Loaded in the control process too, so that bad files are found before a worker starts. Raises StartError."""
+    tls = config.tls
+    if tls is None:
+        return None
+    files = Certificate(tls.cert, tls.key, tls.client_ca, tls.client_auth == "required")
+    try:
+        return Credentials(files)
+    except OSError as error:
+        raise StartError(f"tls: {error}") from error
