@@ -146,6 +146,26 @@ async def test_a_reading_counts_in_its_step_when_the_clock_is_set_back():
     assert harness.rollout.step == 1
 
 
+async def test_a_reading_from_before_a_suspend_is_not_used():
+    checks = "checks: [{metric: prometheus, query: up, max: 1}]\n"
+    harness = Harness()
+    await harness.load(
+        CANARY[: CANARY.index("checks:")] + checks, HEAD + "prometheus: {url: http://127.0.0.1:9090}\n"
+    )
+    await harness.run(5)
+    asked = harness.controller.state.served
+    harness.controller.readings = lambda now: {"up": Reading(asked, 0.5)}
+    await harness.run(1)
+    assert [v.verdict for v in harness.rollout.verdicts if "up" in v.check] == ["PASS"]
+    harness.wall_ahead = HOUR
+    await harness.run(30)
+    assert [v.verdict for v in harness.rollout.verdicts if "up" in v.check] == ["UNDECIDED"]
+    assert harness.rollout.step == 0
+    asked = harness.controller.state.served
+    await harness.run(1)
+    assert harness.rollout.step == 1
+
+
 async def test_replay_gives_the_decisions_again_whatever_the_wall_clock_did(store: Store):
     harness = await begun(CANARY, store)
     for step in (HOUR, -2 * HOUR, 5 * HOUR):

@@ -120,7 +120,10 @@ class Controller:
             rollout.set_lag(lag)
 
     def _take_readings(self, served: float) -> None:
-        readings = self.readings(served)
+        """A reading from before a gap is older than served time says, so it is not used."""
+        gap = self.state.gap
+        since = gap.served if gap is not None and gap.seconds > 0 else 0.0
+        readings = {query: found for query, found in self.readings(served).items() if found.at >= since}
         for _, rollout in self.state.rollouts():
             rollout.set_readings(readings)
 
