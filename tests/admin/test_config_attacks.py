@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
 import pytest
 
-from crossfade.config.load import load
+from crossfade.config.load import Loaded, load
 from tests.admin.site import FILE, Site
 
 LEAKS = """listen: "${OVERRIDE}"
@@ -89,3 +90,22 @@ async def test_a_reason_keeps_no_character_that_steers_a_terminal(site: Site) ->
     (decision,) = (await site.get("/api/v1/decisions?limit=1"))["decisions"]
     assert decision["reason"].isprintable()
     assert decision["reason"].endswith("all is well")
+
+
+async def test_one_configuration_is_checked_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several at once would leave the health loop a small share of the interpreter."""
+    running, most = 0, 0
+    check = site.reloads.check
+
+    def counting(text: str) -> Loaded:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return check(text)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(site.reloads, "check", counting)
+    await asyncio.gather(*(site.ask("POST", "/api/v1/config", data=FILE) for _ in range(8)))
+    assert most == 1

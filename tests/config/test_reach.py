@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossfade.config import reach
 from crossfade.config.match import MatchConfig
-from crossfade.config.reach import covers
+from crossfade.config.reach import EarlierRoutes, covers
 
 
 class Request(NamedTuple):
@@ -102,3 +103,34 @@ def test_every_match_covers_itself_and_the_empty_match_covers_all(match: MatchCo
 )
 def test_covers(earlier: dict[str, object], later: dict[str, object], covered: bool):
     assert covers(MatchConfig.model_validate(earlier), MatchConfig.model_validate(later)) is covered
+
+
+@settings(deadline=None)
+@given(st.lists(match_configs(), max_size=12))
+def test_the_first_route_that_covers_another_is_found_without_a_comparison_with_each(
+    matches: list[MatchConfig],
+):
+    earlier = EarlierRoutes[int]()
+    for number, match in enumerate(matches):
+        plain = next((n for n, known in enumerate(matches[:number]) if covers(known, match)), None)
+        assert earlier.first_that_covers(match) == plain
+        earlier.add(match, number)
+
+
+@pytest.mark.parametrize("kind", ["path", "prefix", "regex"])
+def test_routes_with_other_paths_are_not_compared(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """With ten thousand routes, a comparison of each with each would take minutes."""
+    compared = 0
+
+    def counting(known: MatchConfig, later: MatchConfig) -> bool:
+        nonlocal compared
+        compared += 1
+        return covers(known, later)
+
+    monkeypatch.setattr(reach, "covers", counting)
+    earlier = EarlierRoutes[int]()
+    for number in range(300):
+        match = MatchConfig.model_validate({kind: f"/models/m{number}"})
+        assert earlier.first_that_covers(match) is None
+        earlier.add(match, number)
+    assert compared == 0

@@ -213,3 +213,17 @@ def test_aliases_of_a_reference_are_bounded() -> None:
 
 def test_a_mark_counts_from_one() -> None:
     assert next(iter(read("a: b", "f", {}).root.scalars())).mark == Mark(1, 4)
+
+
+def test_a_text_of_a_client_holds_fewer_values() -> None:
+    """So that a check of it takes a few seconds at most, whatever is in it."""
+    many = BASE + f"x: [{', '.join(['1'] * 50_000)}]"
+    assert "unknown key" in str(problems_of(many, {}))
+    assert "holds more than 50000 values" in str(problems_of(many, {}, load(BASE, "f.yaml", {})))
+
+
+def test_the_first_thousand_problems_are_told() -> None:
+    told = problems_of(BASE + "".join(f"zqx{n}: 1\n" for n in range(2000)), {})
+    assert len(told) == 1001
+    assert str(told[-1]).endswith("1002 more problems are not shown")
+    assert sum("did you mean" in str(problem) for problem in told) <= 50

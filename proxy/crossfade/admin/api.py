@@ -100,6 +100,9 @@ class AdminApi:
         self.views = controller.views
         self.control = control
         self.streams = EventStreams(controller.feed, controller.views)
+        self.checking = (
+            asyncio.Lock()
+        )  # one at a time: the thread shares the interpreter with the health loop
         self.page = DASHBOARD.read_text("utf-8")
         self.policy = _content_policy(self.page)
         self.document = openapi.document(VERSION)
@@ -193,7 +196,8 @@ class AdminApi:
             raise web.HTTPBadRequest(
                 text=f"The body is not UTF-8: {error.reason} at {error.start}."
             ) from None
-        checked = await asyncio.to_thread(self.control.check, text)
+        async with self.checking:
+            checked = await asyncio.to_thread(self.control.check, text)
         return _json_response({"hash": checked.hash, "warnings": checked.warnings})
 
     async def reload(self, request: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -20,6 +20,8 @@ from crossfade.config.problem import ConfigError, Problem, place_of
 from crossfade.config.reader import read
 from crossfade.config.rules import RULES
 from crossfade.config.sentences import validated
+
+_MAX_PROBLEMS = 1000
 
 Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
@@ -76,7 +78,7 @@ def load(
     problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
     found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
-        raise ConfigError(found)
+        raise ConfigError(_first_of(found))
     stripped = text.removeprefix("\ufeff")
     return Loaded(
         config, found, _hash_of(config), source, stamps, masked(stripped, document), document.references
@@ -116,6 +118,16 @@ def without_repeats(problems: list[Problem], document: Document) -> tuple[Proble
         if p in syntax or Mark(p.line, p.column) not in hidden_at[p.severity]
     ]
     return tuple(sorted(kept, key=place_of))
+
+
+def _first_of(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """As many as anybody reads, the errors first."""
+    if len(problems) <= _MAX_PROBLEMS:
+        return problems
+    first = sorted(problems, key=lambda problem: problem.severity)[:_MAX_PROBLEMS]
+    last = max(first, key=place_of)
+    more = f"{len(problems) - _MAX_PROBLEMS} more problems are not shown"
+    return (*first, replace(last, path="", message=more, suggestion=None))
 
 
 def _hash_of(config: Config) -> str:

@@ -7,9 +7,15 @@ not compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Generic, TypeVar
 
 from crossfade.config.match import MatchConfig
+
+_MAX_COMPARED = 1000  # routes with the same path; a configuration has a few
+T = TypeVar("T")
+Place = tuple[str, str]  # the kind of the path condition, and the path
 
 
 def covers(earlier: MatchConfig, later: MatchConfig) -> bool:
@@ -36,6 +42,47 @@ def _path_covers(earlier: MatchConfig, later: MatchConfig) -> bool:
 
 def _path_begins(path: str, prefix: str) -> bool:
     return path == prefix or path.startswith(prefix if prefix.endswith("/") else prefix + "/")
+
+
+class EarlierRoutes(Generic[T]):
+    """Finds the first route that covers a later one without a comparison with each: many routes have many paths."""
+
+    def __init__(self) -> None:
+        self.by_place: dict[Place, list[tuple[int, MatchConfig, T]]] = {}
+        self.count = 0
+
+    def add(self, condition: MatchConfig, route: T) -> None:
+        self.by_place.setdefault(_place_of(condition), []).append((self.count, condition, route))
+        self.count += 1
+
+    def first_that_covers(self, later: MatchConfig) -> T | None:
+        found = []
+        for place in _places_that_cover(later):
+            compared = islice(self.by_place.get(place, ()), _MAX_COMPARED)
+            found += list(islice(((n, route) for n, known, route in compared if covers(known, later)), 1))
+        return min(found, key=lambda numbered: numbered[0])[1] if found else None
+
+
+def _place_of(condition: MatchConfig) -> Place:
+    """By the rules of `_path_covers`, only routes of the places that follow can cover one."""
+    if condition.path is not None:
+        return "path", condition.path
+    if condition.regex is not None:
+        return "regex", str(condition.regex)
+    return "prefix", (condition.prefix or "/").removesuffix("/")
+
+
+def _places_that_cover(later: MatchConfig) -> Iterator[Place]:
+    yield "prefix", ""
+    if later.regex is not None:
+        yield "regex", str(later.regex)
+        return
+    if later.path is not None:
+        yield "path", later.path
+    known = later.path if later.path is not None else later.prefix or ""
+    yield from (("prefix", known[:end]) for end, letter in enumerate(known) if letter == "/" and end)
+    if known.removesuffix("/") == known != "":
+        yield "prefix", known
 
 
 def _conditions_cover(earlier: Mapping[str, object], later: Mapping[str, object], *, wildcard: bool) -> bool:

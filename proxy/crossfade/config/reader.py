@@ -36,6 +36,7 @@ from crossfade.config.problem import BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration has 7 levels; a very large one has some thousand nodes.
 _MAX_DEPTH, _MAX_NODES = 50, 200_000
+_MAX_NODES_OF_CLIENT = 50_000  # some seconds of work, which the control process does for anybody who sends it
 _READ_AHEAD = (
     1024  # characters: the longest key without "?" (YAML 1.2.2); a parser looks this far ahead for ":"
 )
@@ -136,6 +137,8 @@ class TreeBuilder:
         self.env = env
         self.known = known
         self.references: set[Reference] = set()
+        self.most = _MAX_NODES if known is None else _MAX_NODES_OF_CLIENT
+        self.nodes = 0
         self.copied = 0  # nodes with variables that aliases stand for
         self.path: list[int | str] = []
         self.depth = 0  # not len(path): a key may be nested too
@@ -171,8 +174,9 @@ class TreeBuilder:
         else:
             node = self.mapping(event) if isinstance(event, MappingStartEvent) else self.sequence(event)
         self.depth -= 1
-        if node.count > _MAX_NODES:
-            raise _RefusedYaml(f"holds more than {_MAX_NODES} values with its aliases expanded", node.mark)
+        self.nodes += 1
+        if max(node.count, self.nodes) > self.most:
+            raise _RefusedYaml(f"holds more than {self.most} values with its aliases expanded", node.mark)
         if event.anchor:
             self.anchors[event.anchor] = node
         return node

@@ -14,10 +14,11 @@ from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.match import MatchConfig
-from crossfade.config.problem import BadValue, Problem, listed, nearest
-from crossfade.config.reach import covers
+from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
+from crossfade.config.reach import EarlierRoutes
 from crossfade.config.rollout_rules import ROLLOUT_RULES
 
+_MAX_COMPARED = 100  # listeners; each is compared with all, and more than a few are no configuration
 _PATH_KINDS = ("path", "prefix", "regex")
 
 
@@ -25,10 +26,10 @@ def _unknown_backends(document: Document) -> Iterator[Problem]:
     backends = document.root.child("backends")
     if backends is None or not backends.entries:
         return
-    for loc, name, at_key in _backend_names(document):
-        if name not in backends.entries:
-            near = nearest(name, backends.entries)
-            yield document.problem(loc, f'no backend is named "{name}"', near, at_key=at_key)
+    unknown = (each for each in _backend_names(document) if each[1] not in backends.entries)
+    for number, (loc, name, at_key) in enumerate(unknown):
+        near = nearest(name, backends.entries) if number < MAX_SUGGESTIONS else None
+        yield document.problem(loc, f'no backend is named "{name}"', near, at_key=at_key)
 
 
 def _unused_backends(document: Document) -> Iterator[Problem]:
@@ -105,7 +106,8 @@ def _overlapping_listeners(document: Document) -> Iterator[Problem]:
         other = next((written for known, written in bound if known.overlaps(listener)), None)
         if other is not None:
             yield document.problem(loc, f"{name} overlaps with the listener {other}")
-        bound.append((listener, name))
+        if len(bound) < _MAX_COMPARED:
+            bound.append((listener, name))
 
 
 def _listeners(document: Document) -> Iterator[tuple[Loc, Node, ListenConfig]]:
@@ -159,19 +161,19 @@ def _several_path_conditions(document: Document) -> Iterator[Problem]:
 
 
 def _unreachable_routes(document: Document) -> Iterator[Problem]:
-    earlier: list[tuple[Node, MatchConfig]] = []
+    earlier = EarlierRoutes[Node]()
     for loc, route in document.each("routes", "*"):
         match = route.child("match")
         try:
             condition = MatchConfig.model_validate({} if match is None else match.plain())
         except ValidationError:
             continue
-        first = next((node for node, known in earlier if covers(known, condition)), None)
+        first = earlier.first_that_covers(condition)
         if first is not None:
             place = (*loc, "match") if match else loc
             message = f"can never match: {_title_of(first)} comes first and matches every request that this one matches"
             yield document.problem(place, message, at_key=True)
-        earlier.append((route, condition))
+        earlier.add(condition, route)
 
 
 def _title_of(route: Node) -> str:

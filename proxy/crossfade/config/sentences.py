@@ -18,7 +18,16 @@ from pydantic_core import ErrorDetails
 
 from crossfade.config.document import Document, Loc
 from crossfade.config.model import Config
-from crossfade.config.problem import BadValue, Problem, UnknownKey, listed, nearest, place_of, shown
+from crossfade.config.problem import (
+    MAX_SUGGESTIONS,
+    BadValue,
+    Problem,
+    UnknownKey,
+    listed,
+    nearest,
+    place_of,
+    shown,
+)
 
 _SHAPES = {"model_type": "a mapping", "dict_type": "a mapping", "tuple_type": "a list"}
 
@@ -34,8 +43,8 @@ def _problems_of(error: ValidationError, document: Document) -> list[Problem]:
     found = error.errors(include_url=False)
     told: list[Problem] = []
     as_written: list[Problem] | None = None
-    for details in found:
-        problem = _problem_of(details, document)
+    for number, details in enumerate(found):
+        problem = _problem_of(details, document, number < MAX_SUGGESTIONS)
         if not document.locate(_place_of(details)).has_variables:
             told.append(problem)
             continue
@@ -58,19 +67,19 @@ def _place_of(details: ErrorDetails) -> Loc:
     return loc[:-1] if loc[-1:] == ("[key]",) else loc
 
 
-def _problem_of(details: ErrorDetails, document: Document) -> Problem:
+def _problem_of(details: ErrorDetails, document: Document, suggests: bool) -> Problem:
     loc, kind, value = details["loc"], details["type"], details["input"]
     context: Mapping[str, Any] = details.get("ctx", {})
     if kind == "value_error":
         return _bad_value(loc, context["error"], document)
     if kind == "extra_forbidden":
-        unknown = UnknownKey(str(loc[-1]), _keys_at(loc[:-1]))
+        unknown = UnknownKey(str(loc[-1]), _keys_at(loc[:-1]) if suggests else ())
         return document.problem(loc, unknown.message, unknown.suggestion, at_key=True)
     if kind == "missing":
         return document.problem(loc[:-1], f'the key "{loc[-1]}" is missing', at_key=True)
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
-        near = nearest(value, choices) if isinstance(value, str) else None
+        near = nearest(value, choices) if suggests and isinstance(value, str) else None
         return document.problem(loc, f"must be {listed(choices)}, not {shown(value)}", near)
     return document.problem(loc, f"must be {_SHAPES[kind]}, not {shown(value)}")
 
