@@ -1,0 +1,207 @@
+"""Faults of processes: kills, stops, takeovers, starts that fail, and a disk or descriptors that run out. One at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import resource
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.soak.laws import DESCRIPTORS, KILLED
+from tests.soak.proxy import RECOVERY, Proxy
+from tests.soak.record import Record
+
+LONGEST_STOP = 6.0  # seconds
+
+
+class ProcessFaults:
+    def __init__(self, proxy: Proxy, record: Record, seed: str) -> None:
+        self.proxy, self.record, self.random = proxy, record, random.Random(seed)
+        self.all: dict[str, Callable[[], Awaitable[None]]] = {
+            "kill-worker": self.kill_worker,
+            "term-worker": self.term_worker,
+            "kill-control": self.kill_control,
+            "stop-control": self.stop_control,
+            "hang-up": self.hang_up,
+            "takeover": self.take_over,
+            "two-takeovers": self.take_over_twice,
+            "killed-takeover": self.kill_takeover,
+            "second-start": self.start_second,
+            "broken-takeover": self.take_over_with_broken_file,
+            "broken-start": self.start_with_broken_file,
+            "disk-full": self.fill_disk,
+            "descriptors": self.use_up_descriptors,
+        }
+
+    def pause(self, low: float, high: float) -> Awaitable[None]:
+        return asyncio.sleep(self.random.uniform(low, high))
+
+    async def kill_worker(self) -> None:
+        victim = self.random.choice(self.proxy.pids("worker"))
+        with self.record.fault(KILLED, f"pid {victim}"):
+            os.kill(victim, signal.SIGKILL)
+            await self.pause(0.2, 1)
+
+    async def term_worker(self) -> None:
+        """It drains; another takes its place."""
+        victim = self.random.choice(self.proxy.pids("worker"))
+        with self.record.fault("worker terminated", f"pid {victim}"):
+            os.kill(victim, signal.SIGTERM)
+            await self.pause(0.2, 1)
+
+    async def kill_control(self) -> None:
+        """Its workers serve on, until the next control process is ready."""
+        async with self.proxy.starting:
+            control = self.proxy.control
+            with self.record.fault("control killed", f"pid {control.pid}"):
+                control.kill()
+                control.wait()
+                await self.pause(0, 3)
+                self.proxy.control = self.proxy.spawn()
+                await self.proxy.settle()
+
+    async def stop_control(self) -> None:
+        control = self.proxy.control
+        before = self.proxy.pids("worker")
+        with self.record.fault("control stopped", f"pid {control.pid}"):
+            control.send_signal(signal.SIGSTOP)
+            await self.pause(1, LONGEST_STOP)
+            control.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.9)
+        if gone := set(before) - set(self.proxy.pids("worker")):
+            self.record.violate("16", f"a control process that was stopped has lost its workers {gone}")
+
+    async def hang_up(self) -> None:
+        with self.record.fault("reload by signal"):
+            self.proxy.control.send_signal(signal.SIGHUP)
+
+    async def take_over(self) -> None:
+        async with self.proxy.starting:
+            await self.replace(self.proxy.spawn("--takeover"))
+
+    async def replace(self, successor: subprocess.Popen[bytes]) -> None:
+        """Waits for the end of the control process; `successor` is the next."""
+        before = self.proxy.control
+        with self.record.fault("takeover", f"by pid {successor.pid}"):
+            code = await self.proxy.wait(before, RECOVERY)
+            if code != 0 or successor.poll() is not None:
+                self.record.violate("16", f"a takeover: exit codes {code} and {successor.poll()}")
+            if code is not None:
+                self.proxy.control = successor
+            await self.proxy.settle()
+
+    async def take_over_twice(self) -> None:
+        """Two at once: one of them serves in the end, whichever comes last."""
+        async with self.proxy.starting:
+            with self.record.fault("takeover", "by two at once"):
+                both = [self.proxy.spawn("--takeover") for _ in range(2)]
+                before = self.proxy.control
+                await self.proxy.wait(before, RECOVERY)
+                for _ in range(int(RECOVERY / 0.1)):
+                    alive = [each for each in (before, *both) if each.poll() is None]
+                    if len(alive) == 1:
+                        break
+                    await asyncio.sleep(0.1)
+                else:
+                    self.record.violate("16", f"two takeovers: {len(alive)} control processes live")
+                await self.adopt([before, *both])
+
+    async def kill_takeover(self) -> None:
+        """The successor dies on the way. Whoever is left serves; if nobody is, the next start does."""
+        async with self.proxy.starting:
+            with self.record.fault("takeover", "killed on the way"):
+                before, successor = self.proxy.control, self.proxy.spawn("--takeover")
+                await self.pause(0.2, 2.5)
+                successor.kill()
+                successor.wait()
+                await self.pause(0.5, 1)
+                await self.adopt([before])
+
+    async def adopt(self, candidates: list[subprocess.Popen[bytes]]) -> None:
+        """The one that lives is the control process; if none does, another is started."""
+        await asyncio.sleep(0.2)
+        alive = [each for each in candidates if each.poll() is None]
+        if not alive:
+            self.record.act("no control process is left: a start")
+        self.proxy.control = alive[-1] if alive else self.proxy.spawn()
+        await self.proxy.settle()
+
+    async def start_second(self) -> None:
+        """The state is locked, so it ends, and changes nothing."""
+        async with self.proxy.starting:
+            await self.fail_to_start()
+
+    async def take_over_with_broken_file(self) -> None:
+        async with self.proxy.starting:
+            with self.broken_file():
+                await self.fail_to_start("--takeover")
+
+    async def start_with_broken_file(self) -> None:
+        """After a kill: a start fails, and the orphans serve on."""
+        async with self.proxy.starting:
+            with self.record.fault("control killed", f"pid {self.proxy.control.pid}"):
+                self.proxy.control.kill()
+                self.proxy.control.wait()
+                with self.broken_file():
+                    await self.fail_to_start()
+                    await self.pause(0.5, 2)
+                self.proxy.control = self.proxy.spawn()
+                await self.proxy.settle()
+
+    async def fail_to_start(self, *options: str) -> None:
+        with self.record.fault("start fails", " ".join(options)):
+            process = self.proxy.spawn(*options)
+            code = await self.proxy.wait(process, RECOVERY)
+            if code != 1:
+                self.record.violate("16", f"a start that must fail has the exit code {code}")
+                process.kill()
+
+    @contextmanager
+    def broken_file(self) -> Iterator[None]:
+        """The running proxy refuses it too, and goes on from the file before."""
+        file = self.proxy.file
+        text = file.read_text()
+        with self.record.fault("broken file"):
+            replace(file, text.replace("split:", "splt:", 1))
+            try:
+                yield
+            finally:
+                replace(file, text)
+
+    async def fill_disk(self) -> None:
+        """No file of the control process can grow."""
+        with self.limited(resource.RLIMIT_FSIZE, 0, "disk full"):
+            await self.pause(1, 5)
+
+    async def use_up_descriptors(self) -> None:
+        """Of the control process: it can open nothing, and a worker that ends has no successor for a while."""
+        pid = self.proxy.control.pid
+        used = len(os.listdir(f"/proc/{pid}/fd"))
+        with self.limited(resource.RLIMIT_NOFILE, used + 1, DESCRIPTORS):
+            if self.random.random() < 0.5:
+                await self.kill_worker()
+            await self.pause(1, 4)
+
+    @contextmanager
+    def limited(self, what: int, limit: int, kind: str) -> Iterator[None]:
+        pid = self.proxy.control.pid
+        before = resource.prlimit(pid, what)
+        with self.record.fault(kind, f"pid {pid}"):
+            resource.prlimit(pid, what, (limit, before[1]))
+            try:
+                yield
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    resource.prlimit(pid, what, before)
+
+
+def replace(file: Path, text: str) -> None:
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.replace(file)
