@@ -15,7 +15,7 @@ $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 endef
 PURE := tests/config tests/http1 tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-all-pythons test-compiled test-newest coverage mutants lint types layers hooks bench lock clean
+.PHONY: demo test test-all-pythons test-compiled test-newest coverage mutants soak lint types layers hooks bench lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: $(VENV)/test.ok
 	$(call run_tests,$(PY) -X dev)
@@ -30,6 +30,8 @@ mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SI
 test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python -m crossfade version | grep compiled
 	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers $(ARGS)
+# The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
+soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # In a new environment, of the newest versions that there are today, whatever requirements/ says.
 test-newest:
 	rm -rf $(VENV)/newest && $(PYTHON) -m venv $(VENV)/newest && $(PYTHON) -c '$(BUILD)' >$(VENV)/newest/build.in

@@ -66,7 +66,9 @@ class Clients:
     ) -> bool:
         """All requests at once; then the answers. False: the connection is at its end."""
         reader, writer = streams
-        writer.write(b"".join(request_bytes(request, generator, last and request is batch[-1]) for request in batch))
+        writer.write(
+            b"".join(request_bytes(request, generator, last and request is batch[-1]) for request in batch)
+        )
         for number, request in enumerate(batch):
             try:
                 async with asyncio.timeout(PATIENCE):
@@ -74,9 +76,9 @@ class Clients:
             except TimeoutError:
                 return False  # it stays pending
             if not is_open:
-                left = End.UNSERVED if request.end is End.ANSWERED else request.end
+                after = End.CLOSED if request.end is End.CLOSED else End.UNSERVED
                 for other in batch[number + 1 :]:
-                    other.finish(left if left is not End.CUT else End.CLOSED)
+                    other.finish(after)
                 return False
         return True
 

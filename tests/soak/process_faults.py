@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,14 +104,16 @@ class ProcessFaults:
                 both = [self.proxy.spawn("--takeover") for _ in range(2)]
                 before = self.proxy.control
                 await self.proxy.wait(before, RECOVERY)
-                for _ in range(int(RECOVERY / 0.1)):
-                    alive = [each for each in (before, *both) if each.poll() is None]
-                    if len(alive) == 1:
-                        break
-                    await asyncio.sleep(0.1)
-                else:
-                    self.record.violate("16", f"two takeovers: {len(alive)} control processes live")
+                if (left := await self.one_left([before, *both])) != 1:
+                    self.record.violate("16", f"two takeovers: {left} control processes live")
                 await self.adopt([before, *both])
+
+    async def one_left(self, processes: list[subprocess.Popen[bytes]]) -> int:
+        """Waits until only one lives; returns how many do."""
+        end = time.monotonic() + RECOVERY
+        while (left := sum(each.poll() is None for each in processes)) > 1 and time.monotonic() < end:
+            await asyncio.sleep(0.1)
+        return left
 
     async def kill_takeover(self) -> None:
         """The successor dies on the way. Whoever is left serves; if nobody is, the next start does."""

@@ -22,7 +22,7 @@ class End(StrEnum):
     ANSWERED = "answered"
     CUT = "cut after a part of the answer"
     CLOSED = "closed without an answer"
-    UNSERVED = "closed after an answer with `Connection: close`"
+    UNSERVED = "pipelined behind the last answer of its connection"
     REFUSED = "no connection"
     LEFT = "the client left"
 
