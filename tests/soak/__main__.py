@@ -18,7 +18,7 @@ from tests.soak.record import Violation
 from tests.soak.run import Soak
 
 TOLD = 12  # actions before a violation
-MOST = 30  # violations that are listed in full
+MOST = 10  # violations of each law that are listed
 
 
 def main() -> int:
@@ -43,12 +43,15 @@ def main() -> int:
 
 def report(soak: Soak, violations: list[Violation]) -> None:
     record = soak.record
-    for violation in violations[:MOST]:
+    told = 0.0  # up to where the actions have been told
+    for violation in shown(violations):
         print(
             f"\nlaw {violation.law} at +{violation.at - record.begun:.1f} s (seed {soak.seed}): {violation.what}"
         )
-        for at, what in [each for each in record.actions if each[0] <= violation.at][-TOLD:]:
+        before = [each for each in record.actions if told < each[0] <= violation.at][-TOLD:]
+        for at, what in before:
             print(f"    +{at - record.begun:7.1f} s  {what}")
+        told = violation.at
     ends = Counter(str(request.end) for request in record.requests.values())
     statuses = Counter(request.status for request in record.requests.values() if request.status)
     print(f"\n{len(record.requests)} requests: {dict(ends)}; statuses {dict(sorted(statuses.items()))}")
@@ -57,6 +60,17 @@ def report(soak: Soak, violations: list[Violation]) -> None:
     )
     print(f"by law: {dict(Counter(violation.law for violation in violations))}")
     print(f"{len(violations)} violations (seed {soak.seed})")
+
+
+def shown(violations: list[Violation]) -> list[Violation]:
+    """Of each law the first ones, in the order of their time."""
+    of_law = Counter[str]()
+    out = []
+    for violation in violations:
+        of_law[violation.law] += 1
+        if of_law[violation.law] <= MOST:
+            out.append(violation)
+    return out
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ PROBES, OUT, KILLED, STARVED, DESCRIPTORS = (
     "few descriptors",
 )
 
+ENDED = "all ended"  # by the soak itself, to go on after a violation
+
 EXPLAINED_BY: dict[str, frozenset[str]] = {
     "upstream/connect": frozenset({DEAD, STARVED, DESCRIPTORS}),
     "upstream/reset": frozenset({DEAD, CUTS}),
@@ -44,9 +46,9 @@ EXPLAINED_BY: dict[str, frozenset[str]] = {
     "downstream/head_timeout": frozenset({STARVED}),
     "500": frozenset({FAILS}),
     "404": frozenset({REJECTS}),
-    End.CUT: frozenset({KILLED, CUTS, DEAD, HANGS}),
-    End.CLOSED: frozenset({KILLED}),
-    End.REFUSED: frozenset({DESCRIPTORS}),
+    End.CUT: frozenset({KILLED, ENDED, CUTS, DEAD, HANGS}),
+    End.CLOSED: frozenset({KILLED, ENDED}),
+    End.REFUSED: frozenset({ENDED}),
 }
 
 

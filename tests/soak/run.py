@@ -118,9 +118,8 @@ class Soak:
         self.record.violate(
             "16", f"not ready within {RECOVERY:.0f} s after {after}; there are: {live or 'none'}"
         )
-        with self.record.fault("control killed", "to go on after a violation"):
-            with self.record.fault(laws.KILLED, "to go on after a violation"):
-                await self.proxy.end_all()
+        with self.record.fault("control killed", "to go on"), self.record.fault(laws.ENDED, "to go on"):
+            await self.proxy.end_all()
             self.proxy.control = self.proxy.spawn()
             await self.proxy.settle()
 
