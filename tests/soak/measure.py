@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.soak.laws import DESCRIPTORS, KILLED, STARVED
@@ -26,6 +26,10 @@ LINES: tuple[tuple[str, frozenset[str]], ...] = (
         r"state file|decisions? (lost|cannot|not)|cannot be written|cannot write",
         frozenset({"disk full", DESCRIPTORS}),
     ),
+    (
+        r"UVProcessTransport is open in __dealloc__",
+        frozenset({DESCRIPTORS}),
+    ),  # uvloop's own, of a failed spawn
     (r"Too many open files|cannot be started|could not be started|accept", frozenset({DESCRIPTORS})),
 )
 
@@ -51,11 +55,14 @@ async def watch_lateness(record: Record) -> None:
             record.faults.append(Fault(STARVED, "", before, time.time()))
 
 
-def log_violations(lines: Iterable[str], faults: list[Fault]) -> Iterator[Violation]:
-    """Errors and tracebacks in a log that no fault explains. The lines of a traceback are told with its first."""
+def log_violations(lines: Sequence[str], faults: list[Fault]) -> Iterator[Violation]:
+    """Errors and tracebacks in a log that no fault explains. Of a traceback, the error at its end is told."""
     kinds = {fault.kind for fault in faults}
-    for line in lines:
-        if " ERROR " not in line and " CRITICAL " not in line and not line.startswith("Traceback"):
+    for number, line in enumerate(lines):
+        said = line
+        if line.startswith("Traceback"):
+            said = next((each for each in lines[number + 1 :] if not each.startswith(" ")), line)
+        elif " ERROR " not in line and " CRITICAL " not in line:
             continue
-        if not any(re.search(pattern, line) and kinds & allowed for pattern, allowed in LINES):
-            yield Violation("log", time.time(), line.strip()[:500])
+        if not any(re.search(pattern, said) and kinds & allowed for pattern, allowed in LINES):
+            yield Violation("log", time.time(), said.strip()[:500])

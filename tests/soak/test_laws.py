@@ -122,7 +122,8 @@ def test_memory_and_descriptors_that_grow_are_found() -> None:
 
 def test_an_error_in_a_log_needs_a_fault() -> None:
     ended = "2026-01-01 00:00:00,000 ERROR crossfade.workers: worker 1 (pid 7) ended with exit code -9; starting another"
-    lines = ["2026-01-01 00:00:00,000 INFO crossfade: draining", ended, "Traceback (most recent call last):"]
+    traceback = ["Traceback (most recent call last):", '  File "x.py", line 1, in f', "ValueError: surprise"]
+    lines = ["2026-01-01 00:00:00,000 INFO crossfade: draining", ended, *traceback]
     assert len(list(log_violations(lines, []))) == 2
     (violation,) = log_violations(lines, [Fault(KILLED, "", 1.0, 2.0)])
-    assert violation.what.startswith("Traceback")
+    assert violation.what == "ValueError: surprise"
