@@ -71,6 +71,7 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
         "bound",
         "eta_requests",
         "proof",
+        "in_words",
     } == set(rollout["verdicts"][0])
     assert [r["route"] for r in (await site.get("/api/v1/rollouts"))["rollouts"]] == ["churn"]
 

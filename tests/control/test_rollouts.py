@@ -85,6 +85,34 @@ async def test_the_fuse_aborts_within_a_tick():
     assert last.reason.startswith("fuse: 10 errors in a row; the limit is 10; ")
 
 
+async def test_the_reason_of_an_abort_says_what_failed_and_where():
+    harness = Harness()
+    await harness.load()
+    await harness.tick()
+    harness.add_counts("v3", 20, 14)
+    harness.seam.counts.cells[-1].faults = {"500": 9, "first_byte_timeout": 5}
+    await harness.tick()
+    why = await harness.views.why("churn")
+    assert why.decision is not None
+    assert "fuse: 14 of the last 20 requests failed; the limit is 50% " in why.decision.reason
+    assert "(in step 1 of 2: 9 × HTTP 500, 5 × first-byte timeout)" in why.decision.reason
+    assert (
+        "14 of 20 requests (70%) failed in step 1 of 2: 9 × HTTP 500, 5 × first-byte timeout"
+        in why.decision.reason
+    )
+    assert "; proven at " in why.decision.reason
+
+
+async def test_why_says_in_words_how_far_the_rollout_and_its_checks_are():
+    harness = Harness()
+    await harness.load()
+    await harness.run(8)
+    why = await harness.views.why("churn")
+    assert why.now == "in step 1 of 2 for 7s"
+    assert {v.in_words for v in why.verdicts} == {"no evidence of it; a FAIL needs 1 in 900"}
+    assert all("no evidence of it" in said for said in why.would_change[1:4])
+
+
 async def test_requests_of_testers_are_no_evidence():
     """They chose the challenger, and may do with it what no customer does."""
     harness = Harness()

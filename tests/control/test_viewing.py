@@ -36,7 +36,7 @@ def finding(verdict: Verdict, **numbers: Any) -> Finding:
 @pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.UNDECIDED, Verdict.VOID])
 def test_evidence_says_how_far_a_fail_is(verdict):
     found = would_change(rollout(finding(verdict, evidence=1.25, bound=6.214)))
-    assert found == ["error_rate <= 1%: evidence of 1.2 would be a FAIL at 6.2"]
+    assert found == ["error_rate <= 1%: 1 in 4 so far; a FAIL needs 1 in 500"]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_nothing_is_said_of_a_fail_nor_without_both_numbers(verdict, numbers):
     assert would_change(rollout(finding(verdict, **numbers))) == []
 
 
-def test_no_evidence_at_all_is_a_number_too():
+def test_no_evidence_at_all_is_told_too():
     assert would_change(rollout(finding(Verdict.PASS, evidence=0.0, bound=6.2))) == [
-        "error_rate <= 1%: evidence of 0.0 would be a FAIL at 6.2"
+        "error_rate <= 1%: no evidence of it; a FAIL needs 1 in 490"
     ]
 
 

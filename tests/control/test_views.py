@@ -123,6 +123,7 @@ async def test_a_rollout():
     first = view["verdicts"][0]
     assert set(first) == {
         "check", "verdict", "reason", "n", "estimate", "interval", "evidence", "bound", "eta_requests", "proof",
+        "in_words",
     }  # fmt: skip
     assert (first["verdict"], first["n"], first["estimate"]) == ("PASS", 140, 0.05)
 

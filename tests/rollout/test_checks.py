@@ -301,3 +301,32 @@ def test_a_plan_with_advance_early_asks_for_proof():
     early = msgspec.structs.replace(plan(MAX), advance_early=0.05)
     assert evaluate_checks(early, challenger(2000), 0)[0].proof is not None
     assert evaluate_checks(plan(MAX), challenger(2000), 0)[0].proof is None
+
+
+@pytest.mark.parametrize("question", [check("error_rate", max="2%"), check("error_rate", max_increase="2%")])
+def test_a_late_fault_is_told_with_the_numbers_of_the_late_part(question):
+    """Its average over the step keeps the limit, so the average is no reason for a FAIL."""
+    made = evidence(cell("v3", 20_000, times=()), cell("v2", 20_000, times=(), role="champion"), share=0.5)
+    for _ in range(20):
+        more = cell("v3", 50, 6, times=())
+        more.faults = {"500": 6}
+        gather(made, [more, cell("v2", 50, times=(), role="champion")], (question,))
+    finding = evaluate_check(question, made, CONTEXT)
+    assert (finding.verdict, round(finding.estimate or 0, 4)) == (FAIL, 0.0057)
+    assert finding.reason.startswith("12% of the latest 1000 requests failed")
+    assert (
+        "(all in all: 120 of 21000 requests (0.571%) failed in step 1 of 1: 120 × HTTP 500" in finding.reason
+    )
+
+
+def test_a_late_slowdown_is_told_with_the_numbers_of_the_late_part():
+    question = check("latency", quantile="p90", max="200ms")
+    made = evidence(checks=[question])
+    gather(made, [cell("v3", 5000, times=[0.02] * 5000)], [question])
+    for _ in range(10):
+        gather(made, [cell("v3", 20, times=[0.5] * 20)], [question])
+    finding = evaluate_check(question, made, CONTEXT)
+    assert finding.verdict is FAIL
+    assert finding.reason.startswith(
+        "100% of the latest 200 requests took longer than 200ms, of which 10% may (all in all: "
+    )

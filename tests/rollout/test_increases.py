@@ -108,3 +108,15 @@ def test_a_late_change_is_told_with_the_numbers_of_the_late_part():
         "of the latest 2000 requests were rejected, against 0% of the champion's 2000; allowed is 1% more"
         in finding.reason
     )
+
+
+def test_a_late_change_without_a_champion_is_told_with_the_numbers_of_the_late_part():
+    made = counted(side("v3", 20_000), share=1.0)
+    made.add_before(side("v2", 10_000))
+    for _ in range(40):
+        gather(made, [side("v3", 50, 5)], (REJECTED,))
+    finding = evaluate_check(REJECTED, made, CONTEXT)
+    assert finding.verdict is Verdict.FAIL
+    assert finding.reason.startswith(
+        "10% of the latest 2000 requests were rejected (all in all: 200 of 22000 requests"
+    )

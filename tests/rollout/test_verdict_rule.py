@@ -40,7 +40,7 @@ def result(n=150, evidence=1.0, gain=0.0, within=True, excuse="", proof=None) ->
         (result(n=100), Verdict.PASS, "", None),
         (result(n=99), Verdict.UNDECIDED, "; 1 more requests are needed", 1),
         (result(within=False), Verdict.UNDECIDED, "; not proven yet (1 in 3 so far; a FAIL needs 1 in 100)", None),
-        (result(evidence=LIMIT), Verdict.FAIL, "; proven at 1 in 100; the limit is 1 in 100", None),
+        (result(evidence=LIMIT, within=False), Verdict.FAIL, "; proven at 1 in 100; the limit is 1 in 100", None),
         (result(evidence=LIMIT - 1e-9, within=False, gain=1.0), Verdict.UNDECIDED, "; not proven yet (1 in 100 so far; a FAIL needs 1 in 100)", 1),
         (result(evidence=LIMIT + 9, n=3, within=False), Verdict.FAIL, "; proven at 1 in 810 000; the limit is 1 in 100", None),
         (result(evidence=LIMIT + 9, excuse="a common cause"), Verdict.VOID, "; a common cause", None),
@@ -56,6 +56,15 @@ def test_the_verdict(given, verdict, cause, eta):
     )  # fmt: skip
     assert finding.evidence == given.evidence
     assert finding.bound == pytest.approx(LIMIT)
+
+
+def test_a_fail_whose_estimate_keeps_the_limit_is_explained():
+    """Never "1.5% failed; the limit is 2%" as the reason of an abort."""
+    finding = decide(CHECK, CONTEXT, result(evidence=LIMIT), WORDING)
+    assert finding.verdict is Verdict.FAIL
+    assert "; the estimate keeps the limit, but not by the weights" in finding.reason
+    explained = decide(CHECK, CONTEXT, result(evidence=LIMIT), WORDING._replace(explained=True))
+    assert "the estimate" not in explained.reason
 
 
 @pytest.mark.parametrize(

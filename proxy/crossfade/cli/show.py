@@ -15,7 +15,7 @@ Value = dict[str, Any]
 _SPLIT = ("route", "backend", "role", "weight#", "req/s#", "errors#", "p50#", "p99#", "requests#")
 _ROLLOUTS = ("route", "strategy", "champion", "challenger", "phase", "step#", "weight#", "waiting for")
 _BACKENDS = ("backend", "version", "endpoint", "state")
-_VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence#", "to go#", "reason")
+_VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence", "to go#", "reason")
 
 
 def show_status(status: Value) -> None:
@@ -109,7 +109,8 @@ def show_reload(config: Value) -> None:
 
 
 def show_why(why: Value) -> None:
-    print_text(f"{why['route']}: {why['phase'] or 'no rollout'}")
+    now = f", {why['now']}" if why.get("now") else ""
+    print_text(f"{why['route']}: {why['phase'] or 'no rollout'}{now}")
     decision = why["decision"]
     if decision is None:
         print_text("No decision yet.")
@@ -128,16 +129,13 @@ def show_why(why: Value) -> None:
 
 def _verdict_row(verdict: Value) -> list[str]:
     interval = verdict["interval"]
-    evidence = "-" if verdict["evidence"] is None else f"{verdict['evidence']:.3g}"
-    if verdict["bound"] is not None:
-        evidence += f" of {verdict['bound']:.3g}"
     return [
         verdict["check"],
         verdict["verdict"],
         str(verdict["n"]),
         _optional(verdict["estimate"], "{:.4g}".format),
         "-" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}",
-        evidence,
+        verdict["in_words"] or "-",
         _optional(verdict["eta_requests"], str),
         verdict["reason"],
     ]

@@ -35,9 +35,10 @@ from crossfade.control.views import (
     WhyView,
 )
 from crossfade.rollout.evidence import sum_cells
-from crossfade.rollout.machine import RolloutState, Step
+from crossfade.rollout.faults import evidence_in_words, where
+from crossfade.rollout.machine import RolloutState, Step, active_step
 from crossfade.rollout.plan import Plan
-from crossfade.rollout.verdict import Verdict, duration, percent
+from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
@@ -136,7 +137,8 @@ class Views:
         rollout = self.state.rollout(route, challenger)
         decision = await self.journal.last(route, rollout.challenger)
         verdicts, changes = _verdict_views(rollout), would_change(rollout)
-        return WhyView(route, decision, str(rollout.state.phase), changes, verdicts)
+        now = _now_text(rollout, self.state.served)
+        return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now)
 
     async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
         """Decisions as they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
@@ -254,8 +256,22 @@ def _uncounted_text(state: RolloutState, seconds: float, gap: Gap | None) -> str
     return f"; {duration(seconds)} did not count{cause}"
 
 
+def _now_text(rollout: RolloutRuntime, served: float) -> str:
+    """As `in step 2 of 4 for 2h 5m`."""
+    state = rollout.state
+    step = active_step(state) if state.is_guarded else None
+    place = "" if step is None else f"{where(step, len(state.steps))} "
+    return f"{place}for {duration(served - state.since)}"
+
+
 def _verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
-    return [VerdictView(**msgspec.structs.asdict(v)) for v in rollout.verdicts]
+    return [VerdictView(**msgspec.structs.asdict(v), in_words=_in_words(v)) for v in rollout.verdicts]
+
+
+def _in_words(finding: Finding) -> str:
+    if finding.evidence is None or finding.bound is None:
+        return ""
+    return evidence_in_words(finding.evidence, finding.bound)
 
 
 def would_change(rollout: RolloutRuntime) -> list[str]:
@@ -268,7 +284,7 @@ def would_change(rollout: RolloutRuntime) -> list[str]:
         if v.verdict is Verdict.UNDECIDED and v.eta_requests:
             out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
         elif v.evidence is not None and v.bound is not None and v.verdict is not Verdict.FAIL:
-            out.append(f"{v.check}: evidence of {v.evidence:.1f} would be a FAIL at {v.bound:.1f}")
+            out.append(f"{v.check}: {evidence_in_words(v.evidence, v.bound)}")
     return out + _limits_of(plan, state)
 
 

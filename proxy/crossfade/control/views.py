@@ -93,7 +93,7 @@ class BackendView(msgspec.Struct):
 class VerdictView(msgspec.Struct):
     """`verdict`: PASS, FAIL, UNDECIDED or VOID. `evidence`: a log e-value; at `bound` the check FAILs.
 
-    `eta_requests`: requests on the challenger until a verdict, at the present rates. `proof`: a log e-value
+    `in_words`: the evidence and the bound as odds. `eta_requests`: requests on the challenger until a verdict, at the present rates. `proof`: a log e-value
     that the limit is kept, for `advance_early`.
     """
 
@@ -107,6 +107,7 @@ class VerdictView(msgspec.Struct):
     bound: float | None
     eta_requests: int | None
     proof: float | None = None
+    in_words: str = ""
 
 
 class StepView(msgspec.Struct):
@@ -178,13 +179,16 @@ class StatusChange(msgspec.Struct):
 
 
 class WhyView(msgspec.Struct):
-    """`would_change`: one sentence for each condition that would lead to another decision."""
+    """`would_change`: one sentence for each condition that would lead to another decision. `now`: the part of the rollout that
+    is under way, and for how long.
+    """
 
     route: str
     decision: Decision | None
     phase: str | None
     would_change: list[str]
     verdicts: list[VerdictView]
+    now: str = ""
 
 
 class ConfigView(msgspec.Struct):

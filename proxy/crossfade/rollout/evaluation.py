@@ -10,8 +10,9 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.checks import evaluate_checks
-from crossfade.rollout.evidence import Evidence, requests_not_abandoned
+from crossfade.rollout.evidence import Evidence, requests_not_abandoned, side_totals
 from crossfade.rollout.external import Reading, evaluate_external
+from crossfade.rollout.faults import tally, where
 from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
 from crossfade.rollout.guard import PROXY, GuardInput, evaluate_guard, void_excused_failures
 from crossfade.rollout.machine import Phase, RolloutState
@@ -64,10 +65,18 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
         external = [c for c in checks if c.metric == "prometheus"]
         findings += evaluate_external(external, given.external, given.state.since)
     fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion)
+    if fuse:
+        fuse = _with_faults(fuse, given.evidence, step, len(plan.steps))
     fuse_findings = (
         void_excused_failures((fuse,), [g for g in guard if g.finding.check == PROXY]) if fuse else ()
     )
     return (*fuse_findings, *(g.finding for g in guard), *void_excused_failures(findings, guard))
+
+
+def _with_faults(fuse: Finding, evidence: Evidence, step: int, steps: int) -> Finding:
+    """The fuse sees outcomes in order and no kinds, so its reason gets those of the step."""
+    kinds = tally(side_totals(evidence.of_step(step))[0].faults)
+    return replace(fuse, reason=f"{fuse.reason} ({where(step, steps)}: {kinds})") if kinds else fuse
 
 
 def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:

@@ -19,7 +19,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.late_part import loudest_part
+from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, percent
 from crossfade.rollout.verdict_rule import (
@@ -101,7 +101,7 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
     proof = log_e_within(counts, allowed) if context.prove else None
     gain = gain_increase(strata[-1].share, p, q, allowed)
     result = TestResult(min(here.n, rest.n), log_e, gain, within, proof=proof)
-    return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest)))
+    return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest), True))
 
 
 def _failed(here: Share, kind: Kind, cell: Cell, place: str) -> str:
@@ -144,5 +144,9 @@ def _increase_since_before(
         f"{_failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))}; the limit is "
         f"{percent(allowed)}, from {before.all} of the champion's {before.n} requests before"
     )
-    result = TestResult(here.n, log_e, gain_above(here.value, allowed), here.value <= allowed)
-    return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n)))
+    within = here.value <= allowed
+    if within and log_e >= bound(context.alpha):
+        part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
+        text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
+    result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
+    return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n), True))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from crossfade.rollout.verdict_rule import Share
 from crossfade.stats.restarts import Marks
-from crossfade.stats.sequential import SplitCounts
+from crossfade.stats.sequential import SplitCounts, above_logs, log_mean_exp, sum_logs
 
 LogE = Callable[[Sequence[SplitCounts]], float]
 
@@ -34,6 +34,11 @@ def loudest_part(strata: Sequence[SplitCounts], marks: Sequence[Marks], log_e: L
         Share(sum(c.here for c in part), sum(c.n for c in part)),
         Share(sum(c.rest for c in part), sum(c.rest_n for c in part)),
     )
+
+
+def log_e_above_all(strata: Sequence[SplitCounts], p0: float) -> float:
+    """The one-sample test of the challenger's events over all strata."""
+    return log_mean_exp(sum_logs(above_logs(c.here, c.n, p0) for c in strata))
 
 
 def _since(counts: SplitCounts, mark: SplitCounts) -> SplitCounts:

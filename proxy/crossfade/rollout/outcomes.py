@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
@@ -15,7 +13,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.late_part import loudest_part
+from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
@@ -32,16 +30,12 @@ from crossfade.stats.histogram import Histogram
 from crossfade.stats.restarts import log_e_above_restarted, log_e_worse_restarted
 from crossfade.stats.sequential import (
     LARGEST_SHARE,
-    SplitCounts,
-    above_logs,
     bound,
     gain_above,
     gain_worse,
     log_e_below,
     log_e_better,
     log_e_worse,
-    log_mean_exp,
-    sum_logs,
     wilson,
 )
 
@@ -65,7 +59,7 @@ def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> F
     if result.within and log_e >= bound(context.alpha):
         late = _late_part(strata, ERROR, limit)
         text = f"{percent(late.value)} of the latest {late.n} requests failed; the limit is {percent(limit)} (all in all: {text})"
-    return decide(check, context, result, Wording(text, n, share(x, n), wilson(x, n)))
+    return decide(check, context, result, Wording(text, n, share(x, n), wilson(x, n), True))
 
 
 def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -98,7 +92,7 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
         late = _late_part(strata, check.title, 1 - q)
         slow = f"{percent(late.value)} of the latest {late.n} requests took longer than {duration(limit)}"
         text = f"{slow}, of which {percent(1 - q)} may (all in all: {text})"
-    return decide(check, context, result, Wording(text, ours.n, estimate, interval))
+    return decide(check, context, result, Wording(text, ours.n, estimate, interval, True))
 
 
 def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
@@ -107,11 +101,8 @@ def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
 
 def _late_part(strata: list[Stratum], kind: str, limit: float) -> Share:
     """The challenger's events in the part of the step that a FAIL comes from, where its average keeps the limit."""
-
-    def log_e(some: Sequence[SplitCounts]) -> float:
-        return log_mean_exp(sum_logs(above_logs(c.here, c.n, _testable(limit)) for c in some))
-
-    return loudest_part(split_counts(strata, kind), marked_counts(strata, kind), log_e).here
+    counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
+    return loudest_part(counts, marks, lambda some: log_e_above_all(some, _testable(limit))).here
 
 
 def _testable(limit: float) -> float:
@@ -167,7 +158,7 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
             f"{check.subject} so far, and {percent(part.rest.value)} of its own exceed that (all in all: {text})"
         )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
-    return decide(check, context, result, Wording(text, here.n, ours / theirs, between))
+    return decide(check, context, result, Wording(text, here.n, ours / theirs, between, True))
 
 
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:

@@ -11,6 +11,11 @@ from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sequential import bound, wilson
 
+# A test takes the challenger's share from its weight, an estimate from the requests that came.
+_BY_WEIGHT = (
+    "; the estimate keeps the limit, but not by the weights: the challenger had other traffic than its share"
+)
+
 
 class CheckContext(NamedTuple):
     """`alpha`: this check's part of the rollout's alpha in one step; `whole`: its part in all steps together.
@@ -42,12 +47,16 @@ class TestResult(NamedTuple):
 
 
 class Wording(NamedTuple):
-    """The sentence and the numbers shown to people; `n`: requests of the challenger."""
+    """The sentence and the numbers shown to people; `n`: requests of the challenger.
+
+    `explained`: the text has the numbers of a FAIL even where the estimate keeps the limit.
+    """
 
     text: str
     n: int
     estimate: float | None
     interval: tuple[float, float] | None
+    explained: bool = False
 
 
 def decide(check: Check, context: CheckContext, result: TestResult, wording: Wording) -> Finding:
@@ -59,6 +68,8 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
         verdict, cause = Verdict.VOID, f"; {result.excuse}"
     elif result.evidence >= limit:
         verdict, cause = Verdict.FAIL, f"; {evidence_in_words(result.evidence, limit)}"
+        if result.within and not wording.explained:
+            cause = _BY_WEIGHT + cause
     elif missing:
         verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:
