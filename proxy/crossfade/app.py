@@ -136,15 +136,19 @@ class App:
                 self.controller.refuse_config(str(error))
                 raise
             self.renew_tls()
-            for key in ("listen", "admin", "workers", "state", "tls"):
-                if getattr(loaded.config, key) != getattr(self.loaded.config, key):
-                    log.warning("a change of `%s` takes effect at the next start", key)
             try:
                 await self.controller.load(loaded, actor, time.time(), force)
             except Refused as error:
                 self.controller.refuse_config(str(error))
                 raise
             self.loaded = loaded
+            for key in self.controller.views.config().restart_needed:
+                log.warning(
+                    "`%s` in the file differs from the last start: it takes effect at the next start", key
+                )
+            for change in self.controller.views.last_changes():
+                if change.route is None:
+                    log.info("%s", change.reason)
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
@@ -363,12 +367,17 @@ class App:
 
     async def follow_configuration(self) -> None:
         """Reload after a SIGHUP or a change of the files. Ticks go on meanwhile."""
+        seen = self.loaded_fingerprint
         while True:
             if await _wait_for(self.hang_up, WATCH):
                 self.hang_up.clear()
                 await self.try_reload("signal")
-            elif await asyncio.to_thread(self.fingerprint) not in (self.loaded_fingerprint, b""):
-                await self.try_reload("file")
+                seen = self.loaded_fingerprint
+            else:
+                # Two looks must agree: a file that is being written can be valid half way, and lack routes.
+                previous, seen = seen, await asyncio.to_thread(self.fingerprint)
+                if seen == previous and seen not in (self.loaded_fingerprint, b""):
+                    await self.try_reload("file")
 
 
 def rehearse(state: str) -> None:

@@ -115,8 +115,8 @@ async def test_traffic_goes_to_a_backend_that_is_down_only_with_force(site: Site
     assert refused["detail"].startswith("no endpoint of v2 is up; with --force")
     assert (await site.ask("POST", f"{abort}?force=yes", 422))["detail"] == "force must be true or false."
     await site.ask("POST", f"{abort}?force=true")
-    assert "no endpoint of v4 is up" in (await site.ask("PUT", split, 409, json={"v4": 1}))["detail"]
-    await site.ask("PUT", f"{split}?force=true", json={"v4": 1})
+    assert "no endpoint of v4 is up" in (await site.ask("PUT", split, 409, json={"v2": 0, "v4": 1}))["detail"]
+    await site.ask("PUT", f"{split}?force=true", json={"v2": 0, "v4": 1})
     decisions = (await site.get("/api/v1/decisions"))["decisions"]
     assert [d["forced"] for d in decisions[-2:]] == ["no endpoint of v2 is up", "no endpoint of v4 is up"]
 

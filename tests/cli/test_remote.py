@@ -67,9 +67,9 @@ async def test_force_sends_traffic_to_a_backend_that_is_down(site: Site, shell: 
     assert (await shell.run_with_admin("abort", "churn", "--force")).code == 0
     assert site.harness.rollout.phase == "aborted"
     assert "Forced, although no endpoint of v2 is up." in (await shell.run_with_admin("why", "churn")).out
-    assert (await shell.run_with_admin("split", "churn", "v4=1")).code == 0
-    assert (await shell.run_with_admin("split", "churn", "v2=1")).code == 1
-    assert (await shell.run_with_admin("split", "churn", "v2=1", "--force")).code == 0
+    assert (await shell.run_with_admin("split", "churn", "v4=1", "v2=0")).code == 0
+    assert (await shell.run_with_admin("split", "churn", "v2=1", "v4=0")).code == 1
+    assert (await shell.run_with_admin("split", "churn", "v2=1", "v4=0", "--force")).code == 0
     assert (await shell.run_with_admin("reload", "--force")).code == 0
 
 

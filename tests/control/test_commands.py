@@ -227,6 +227,9 @@ async def test_an_unchanged_split_makes_no_decision():
         ({"v2": float("inf")}, "the split must be"),
         ({"v9": 1.0}, "no backend is called v9"),
         ({"v2": 1.0, "v3": 1e-9}, "the split must give each backend 0 or at least 0.01%"),
+        ({"v2": 1.0}, "must name each backend that has traffic: v3 is left out; give it a weight, or 0"),
+        ({"v2": 0.6, "v3": 0.5}, "must add up to 1, not 1.1, if it is in shares"),
+        ({"v2": 0.6, "v3": 0.3}, "must add up to 1, not 0.9, if it is in shares"),
     ],
 )
 async def test_an_invalid_split_is_refused(weights, complaint):

@@ -157,12 +157,12 @@ async def test_an_abort_gives_the_challenger_s_part_of_the_file_s_split_to_the_c
 async def test_a_removed_backend_loses_its_buckets():
     harness = Harness()
     await harness.load(TWO)
-    await harness.controller.set_split("other", {"v3": 1}, "api:kim", harness.now)
+    await harness.controller.set_split("other", {"v2": 0, "v3": 1, "v4": 0}, "api:kim", harness.now)
     only = TWO[TWO.index("  - name: other") :]
     without = HEAD.replace("  v3: {endpoints: [http://127.0.0.1:9003], health: false}\n", "")
     await harness.load("routes:\n" + only, without)
     assert harness.views.route("other").split == {"v2": 0.6, "v4": 0.4}
-    await harness.controller.set_split("other", {"v2": 1}, "api:kim", harness.now)
+    await harness.controller.set_split("other", {"v2": 1, "v4": 0}, "api:kim", harness.now)
     no_v4 = without.replace("  v4: {endpoints: [http://127.0.0.1:9004], health: false}\n", "")
     await harness.load("routes:\n" + only.replace("v2: 60%, v4: 40%", "v2: 100%"), no_v4)
     assert harness.route.ledger.backends == ("v2",)

@@ -198,7 +198,10 @@ class AdminApi:
             ) from None
         async with self.checking:
             checked = await asyncio.to_thread(self.control.check, text)
-        return _json_response({"hash": checked.hash, "warnings": checked.warnings})
+        would = self.controller.preview(checked, actor_of(request), time.time())
+        return _json_response(
+            {"hash": checked.hash, "warnings": checked.warnings, **msgspec.structs.asdict(would)}
+        )
 
     async def reload(self, request: web.Request) -> web.Response:
         await self.control.reload(actor_of(request), _force_in(request))
@@ -213,6 +216,8 @@ class AdminApi:
                 "hash": config.hash,
                 "loaded_at": config.loaded_at,
                 "warnings": self.views.config_warnings(),
+                "restart_needed": config.restart_needed,
+                "changes": self.views.last_changes(),
             }
         )
 

@@ -101,6 +101,12 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         [((s.route,), s.ledger_version) for s in view.splits],
     )
     yield gauge(
+        "crossfade_config_differs_from_state",
+        "Keys of a route that say other than the state, such as the split after a promote.",
+        ["route"],
+        [((name,), n) for name, n in view.differing.items()],
+    )
+    yield gauge(
         "crossfade_in_flight",
         "Requests in flight.",
         ["backend"],

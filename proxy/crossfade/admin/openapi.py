@@ -19,6 +19,7 @@ SHOWN = (
     views.RolloutView,
     views.WhyView,
     views.Decision,
+    views.LoadedChange,
 )
 MAX_REASON = 500  # characters
 DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
@@ -33,7 +34,12 @@ PROBLEM = {
     },
     "required": ["type", "title", "status", "detail"],
 }
-CHECKED = {"hash": {"type": "string"}, "warnings": {"type": "array", "items": {"type": "object"}}}
+CHECKED = {
+    "hash": {"type": "string"},
+    "warnings": {"type": "array", "items": {"type": "object"}},
+    "changes": {"type": "array", "items": {"$ref": "#/components/schemas/LoadedChange"}},
+    "restart_needed": {"type": "array", "items": {"type": "string"}},
+}
 CONFIG = {
     "type": "object",
     "properties": {
@@ -186,7 +192,7 @@ PATHS: dict[str, Any] = {
         "get": operation("The configuration in use", ref("Config")),
         "post": operation(
             "Check a configuration without using it",
-            {"type": "object", "properties": CHECKED},
+            {"type": "object", "properties": {**CHECKED, "refused": {"type": "string"}}},
             body=TEXT,
             taking="application/yaml",
         ),

@@ -19,6 +19,7 @@ _VERBS = {
     "pause": "stop at the current step",
     "resume": "continue a paused rollout, or approve the step that waits for approval",
     "retry": "start a new attempt after an abort or a rollback",
+    "restart": "start a new attempt from the first step, from any phase; the champion gets all traffic",
 }
 
 Command = Callable[[argparse.Namespace], int]
@@ -112,6 +113,15 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
     _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
+    diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
+    diff.add_argument("file", metavar="FILE", help="- reads standard input")
+    add(
+        commands,
+        "export",
+        remote.export,
+        "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
+        admin,
+    )
 
 
 def _add_force(command: argparse.ArgumentParser) -> None:

@@ -55,7 +55,10 @@ class AdminClient:
         target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
         if encoded := urlencode({name: value for name, value in query.items() if value is not None}):
             target += f"?{encoded}"
-        content = None if body is None else json.dumps(body).encode()
+        # Text is sent as it is: a configuration file.
+        content = (
+            body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
+        )
         try:
             status, headers, answer = self.exchange(method, target, content)
         except (OSError, HTTPException, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -72,6 +73,53 @@ def reload(arguments: Namespace) -> int:
     return _finish(
         arguments, _client(arguments).post("reload", query={"force": _force_of(arguments)}), show_reload
     )
+
+
+def diff(arguments: Namespace) -> int:
+    """Exit code 1 when the file would be refused."""
+    from crossfade.cli.show import show_diff
+
+    text = _text_of(arguments.file)
+    would = _client(arguments).post("config", body=text)
+    _finish(arguments, would, show_diff)
+    return INVALID if would["refused"] else OK
+
+
+def _text_of(name: str) -> str:
+    from crossfade.config.problem import ConfigError
+    from crossfade.files import read_config
+
+    try:
+        return sys.stdin.read() if name == "-" else read_config(name)
+    except ConfigError as error:
+        raise CommandFailed(INVALID, str(error)) from None
+
+
+def export(arguments: Namespace) -> int:
+    """The file in use, with the edits that make it agree with the state."""
+    from crossfade.cli.output import print_text
+    from crossfade.config.rewrite import NoSuchPlace, with_value, without_key
+
+    admin = _client(arguments)
+    text, left = admin.get("config")["text"], []
+    for route in admin.get("routes")["routes"]:
+        for differs in route["config_differs"]:
+            place = route["name"], differs["key"]
+            try:
+                text = (
+                    with_value(text, *place, differs["edit"])
+                    if differs["edit"]
+                    else without_key(text, *place)
+                )
+            except NoSuchPlace as error:
+                left.append(f"not edited: {error}")
+    if arguments.json:
+        print_json({"text": text, "left": left})
+        return OK
+    print_text(text.rstrip("\n"))
+    for line in left:
+        print_text(line, sys.stderr)
+    return OK
 
 
 def _client(arguments: Namespace) -> AdminClient:

@@ -30,6 +30,18 @@ def show_status(status: Value) -> None:
         print_text(
             f"The last reload was refused. The previous configuration is still in use. Error:\n{config['error']}"
         )
+    _show_restart(config)
+    for route in status["routes"]:
+        for differs in route["config_differs"]:
+            advice = (
+                f"write `{differs['key']}: {differs['edit']}`"
+                if differs["edit"]
+                else f"take `{differs['key']}` out"
+            )
+            print_text(
+                f"{route['name']}: the file says {differs['key']} {differs['file']}, the state has {differs['state']}: {advice}. "
+                "`crossfade export` prints the file so."
+            )
     if not status["store_ok"]:
         print_text("The journal cannot be written. No challenger gets more traffic until it can be written.")
         print_text(status["store_error"])
@@ -104,7 +116,34 @@ def show_rollout(rollout: Value) -> None:
 
 def show_reload(config: Value) -> None:
     print_text(f"reloaded {config['source']} ({config['hash'][:12]})")
+    _show_changes(config["changes"], "nothing has changed")
+    _show_restart(config)
     for warning in config["warnings"]:
+        print_text(_problem_line(warning))
+
+
+def _show_changes(changes: list[Value], without: str) -> None:
+    for change in changes:
+        where = f"{change['route']}: {change['action']}: " if change["route"] else ""
+        print_text(where + change["reason"])
+    if not changes:
+        print_text(without)
+
+
+def _show_restart(config: Value) -> None:
+    if config["restart_needed"]:
+        print_text(
+            f"Differs from the last start, and acts at the next: {', '.join(config['restart_needed'])}."
+        )
+
+
+def show_diff(would: Value) -> None:
+    if would["refused"]:
+        print_text(f"It would be refused: {would['refused']}")
+    else:
+        _show_changes(would["changes"], "It would change nothing.")
+    _show_restart(would)
+    for warning in would["warnings"]:
         print_text(_problem_line(warning))
 
 

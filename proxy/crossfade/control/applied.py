@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from crossfade.config.model import Config, RouteConfig
+from crossfade.config.section import Section
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
 
@@ -40,7 +41,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
     """What this file says of the route."""
-    settings: dict[str, Any] = _without_secrets(route.model_dump(mode="json", exclude=_ELSEWHERE))
+    settings = settings_of(route, _ELSEWHERE)
     for rollout in route.rollout:
         if rollout.cut_after is not None:
             settings[f"cut_after of {rollout.challenger}"] = rollout.cut_after
@@ -52,6 +53,12 @@ def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
         hashed_as=hashed_as,
         restarted=tuple(rollout.challenger for rollout in route.rollout if rollout.restart),
     )
+
+
+def settings_of(section: Section, exclude: set[str]) -> dict[str, Any]:
+    """The keys of a section of the file as JSON values, without secrets."""
+    found: dict[str, Any] = _without_secrets(section.model_dump(mode="json", exclude=exclude))
+    return found
 
 
 def _named_backends(route: RouteConfig) -> list[str]:

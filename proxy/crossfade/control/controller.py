@@ -17,25 +17,32 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from crossfade.config import split
 from crossfade.config.load import Loaded
-from crossfade.config.problem import BadValue
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
+from crossfade.control.disagreement import restart_needed
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.journal import Journal
-from crossfade.control.loading import Reconciled, reconcile
+from crossfade.control.loading import Reconciled, loaded_changes, reconcile
 from crossfade.control.receivers import allowed, allowed_by_file, home_down
 from crossfade.control.recovery import recover, restored
-from crossfade.control.refusal import Invalid, Refused
+from crossfade.control.refusal import Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.served_clock import advance
+from crossfade.control.split_request import requested_weights
 from crossfade.control.store import EvidenceBy, Store
 from crossfade.control.subscription import Feed
 from crossfade.control.viewing import Views
-from crossfade.control.views import Decision, RolloutView, RouteView, StatusChange, Verb
+from crossfade.control.views import (
+    Decision,
+    LoadPreview,
+    RolloutView,
+    RouteView,
+    StatusChange,
+    Verb,
+)
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.rollout.move import Move
@@ -299,10 +306,29 @@ class Controller:
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
+            self.state.last_changes = loaded_changes(
+                self.state.started_with and self.state.config.config, loaded.config, reconciled
+            )
             self._accept(loaded, reconciled, now)
             self._publish()
             self._tell(decisions)
             self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))
+
+    def preview(self, loaded: Loaded, actor: str, now: float) -> LoadPreview:
+        """What a load of this configuration would do now. Nothing is changed."""
+        state = self.state
+        held = {route.name: (route.record, route.evidence) for route in state.routes.values()}
+        cause = Cause(actor, "", state.served, loaded.hash, now)
+        keys = restart_needed(state.started_with or loaded.config, loaded.config)
+        try:
+            reconciled = reconcile(loaded.config, self.unclaimed | held, cause, state.so_far)
+        except Refused as error:
+            return LoadPreview([], str(error), keys)
+        return LoadPreview(
+            loaded_changes(self.state.started_with and self.state.config.config, loaded.config, reconciled),
+            "",
+            keys,
+        )
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""
@@ -312,6 +338,7 @@ class Controller:
         """Use the configuration from now on."""
         state = self.state
         state.config, state.config_ok = loaded, True
+        state.started_with = state.started_with or loaded.config
         state.last_reload_at, state.last_reload_error = now, ""
         state.started = state.started or state.served
         self._forget_gone()
@@ -378,7 +405,7 @@ class Controller:
             for rollout in route.record.rollouts.values():
                 if rollout.is_running:
                     raise Refused(f"a rollout is {rollout.phase} on {name}; abort it, or let it end")
-            wanted = self._parsed(weights)
+            wanted = requested_weights(weights, route.record.ledger, self.state.config.config)
             if wanted != {name: weight for name, weight in route.record.ledger.weights.items() if weight}:
                 self.read_clock(now)
                 cause = self._cause(actor, "a new split")
@@ -386,17 +413,6 @@ class Controller:
                 if not await self._apply_increase(change):
                     raise Refused(f"the split stays as it is: {self.journal.error}")
             return self.views.route(name)
-
-    def _parsed(self, weights: Mapping[str, float]) -> dict[str, int]:
-        """Out of 10 000, those with a weight only."""
-        unknown = [name for name in weights if name not in self.state.config.config.backends]
-        if unknown:
-            raise Invalid(f"no backend is called {unknown[0]}")
-        try:
-            exact = split.weights({name: split.term(weight) for name, weight in weights.items()})
-        except BadValue as error:
-            raise Invalid(f"the split {error.message}") from None
-        return {name: weight for name, weight in exact.items() if weight}
 
     async def command(
         self,

@@ -10,6 +10,7 @@ from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
+from crossfade.control.views import LoadedChange
 from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
@@ -54,6 +55,8 @@ class ControllerState:
         self.config_ok = False
         self.last_reload_at = 0.0
         self.last_reload_error = ""
+        self.last_changes: list[LoadedChange] = []  # of the last load
+        self.started_with: Config | None = None  # the configuration of the first load
 
     @property
     def served(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from crossfade.config.model import RouteConfig
+from crossfade.config.model import Config, RouteConfig
 from crossfade.control.edits import split_words
 from crossfade.control.store import RouteRecord
 from crossfade.control.views import Disagreement
@@ -29,6 +29,14 @@ def disagreements(route: RouteConfig, record: RouteRecord) -> list[Disagreement]
         stands = f"{state.challenger} as the champion since its promote"
         out.append(Disagreement("rollout", f"{state.challenger} is to replace {state.champion}", stands, ""))
     return out
+
+
+RESTART_KEYS = ("listen", "tls", "admin", "workers", "state", "drain")
+
+
+def restart_needed(started_with: Config, config: Config) -> list[str]:
+    """The keys whose value acts at a start only, and differs from that at the last start."""
+    return [key for key in RESTART_KEYS if getattr(started_with, key) != getattr(config, key)]
 
 
 def _with_share(weights: Mapping[str, int]) -> dict[str, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from crossfade.config.model import Config
 from crossfade.config.units import percent
-from crossfade.control.applied import Applied
+from crossfade.control.applied import Applied, settings_of
 from crossfade.rollout.machine import Step
 from crossfade.rollout.plan import Check, Fuse, Plan
 from crossfade.rollout.verdict import duration
@@ -51,6 +52,23 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{key} {_shown(inner)}" for key, inner in value.items() if inner is not None)
     return ", ".join(map(_shown, value)) if isinstance(value, list) else str(value)
+
+
+def backend_edits(before: Config, after: Config) -> list[str]:
+    """Of the backends, which are nobody's route: as `backend v3: endpoint http://v3-b:8000 is new`."""
+    out = [f"backend {name} is gone" for name in before.backends if name not in after.backends]
+    for name, backend in after.backends.items():
+        former = before.backends.get(name)
+        if former is None:
+            out.append(f"backend {name} is new")
+        elif former != backend:
+            old, new = ([e.url for e in b.endpoints] for b in (former, backend))
+            words = [f"endpoint {url} is gone" for url in old if url not in new]
+            words += [f"endpoint {url} is new" for url in new if url not in old]
+            was, now = (settings_of(each, {"endpoints", "version"}) for each in (former, backend))
+            words += _setting_edits(was, now)
+            out += [f"backend {name}: {word}" for word in words]
+    return out
 
 
 def plan_edits(before: Plan, after: Plan) -> list[str]:

@@ -14,10 +14,12 @@ from msgspec.structs import replace
 
 from crossfade.config.model import Config, RouteConfig
 from crossfade.control.change import Cause, draft_of, opened
+from crossfade.control.edits import backend_edits
 from crossfade.control.journal import Entry
 from crossfade.control.refusal import Refused
 from crossfade.control.route_edit import RETURN, PlannedDecision, RouteEdit
 from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.control.views import LoadedChange
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.plan_change import evidence_under
 from crossfade.routing.ledger import renamed
@@ -66,6 +68,15 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar) -> Reconc
         raise Refused("; ".join(refused))
     entries += _leaving(left, cause)
     return Reconciled(routes, left, entries)
+
+
+def loaded_changes(before: Config | None, after: Config, reconciled: Reconciled) -> list[LoadedChange]:
+    """What a load does, for the operator. `before`: the configuration in use, None at a start."""
+    words = backend_edits(before, after) if before else []
+    drafts = [entry.draft for entry in reconciled.entries]
+    return [LoadedChange(None, "backend", word) for word in words] + [
+        LoadedChange(draft.route, draft.action, draft.reason) for draft in drafts
+    ]
 
 
 def _record_for(

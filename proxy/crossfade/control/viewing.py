@@ -9,7 +9,7 @@ import msgspec
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
 from crossfade.control.controller_state import ControllerState
-from crossfade.control.disagreement import disagreements
+from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
@@ -23,6 +23,7 @@ from crossfade.control.views import (
     BackendView,
     ConfigView,
     EndpointView,
+    LoadedChange,
     MetricsView,
     MirrorView,
     RolloutView,
@@ -85,6 +86,7 @@ class Views:
                 self.seam.observations.received,
             ),
             splits=[_split_view(route) for route in state.routes.values()],
+            differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},
             backends=self.backends(),
             rollouts=self.rollouts(now),
             decisions=self.journal.decided,
@@ -99,7 +101,19 @@ class Views:
     def config(self) -> ConfigView:
         state = self.state
         source, digest = state.config.source, state.config.hash
-        return ConfigView(source, digest, state.config_ok, state.last_reload_error, state.last_reload_at)
+        started_with = state.started_with or state.config.config
+        return ConfigView(
+            source,
+            digest,
+            state.config_ok,
+            state.last_reload_error,
+            state.last_reload_at,
+            restart_needed(started_with, state.config.config),
+        )
+
+    def last_changes(self) -> list[LoadedChange]:
+        """What the last load did."""
+        return self.state.last_changes
 
     def config_warnings(self) -> tuple[Problem, ...]:
         return self.state.config.warnings

@@ -191,12 +191,31 @@ class WhyView(msgspec.Struct):
     now: str = ""
 
 
+class LoadedChange(msgspec.Struct):
+    """What a load of the configuration does. `route`: None if it is no decision about a route."""
+
+    route: str | None
+    action: str
+    reason: str
+
+
+class LoadPreview(msgspec.Struct):
+    """What a load would do. `refused`: why it would not be accepted; `restart_needed`: keys that act after a restart."""
+
+    changes: list[LoadedChange]
+    refused: str
+    restart_needed: list[str]
+
+
 class ConfigView(msgspec.Struct):
+    """`restart_needed`: keys of the file that act at the next start of the proxy only, as they differ from the last start."""
+
     source: str
     hash: str
     ok: bool
     error: str
     loaded_at: float
+    restart_needed: list[str]
 
 
 class StatusView(msgspec.Struct):
@@ -246,6 +265,7 @@ class MetricsView(msgspec.Struct):
     workers: list[WorkerStatus]
     traffic: TrafficView
     splits: list[SplitView]
+    differing: Mapping[str, int]  # by route: keys that the file and the state disagree about
     backends: list[BackendView]
     rollouts: list[RolloutView]
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
