@@ -209,3 +209,15 @@ def test_a_token_for_unknown_names_or_without_a_secret_is_refused(
     file.write_text(FILE)
     assert main(["token", *(str(file) if a == "FILE" else a for a in arguments)]) == code
     assert message in capsys.readouterr().err
+
+
+def test_check_finds_a_missing_certificate_as_run_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "routing.yaml"
+    file.write_text(f"tls: {{cert: {tmp_path}/no.pem, key: {tmp_path}/no.key}}\n" + FILE)
+    for command in ("check", "run"):
+        assert main([command, str(file)]) == 1
+        shown = "".join(capsys.readouterr())
+        assert "routing.yaml:1:7: tls.cert: cannot be read: No such file or directory" in shown
+        assert "tls.key: cannot be read" in shown

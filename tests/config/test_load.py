@@ -114,7 +114,6 @@ def test_every_optional_key_has_a_default():
         ("workers: ${N}", "workers", 3),
         ('workers: "${N}"', "workers", 3),
         ("state: 'sqlite::memory:'", "state", "sqlite::memory:"),
-        ("state: redis://:secret@host:6379/0", "state", "redis://:secret@host:6379/0"),
         ("drain: 1m30s", "drain", 90.0),
         ("drain: 0", "drain", 0.0),
         ("access_log: off", "access_log", None),

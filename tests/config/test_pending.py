@@ -11,7 +11,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ({"top": "state: redis://:pw@h"}, "2:1: warning: state: not supported yet, so it has no effect"),
         ({"route": "prediction: {score: s, segment: [l]}"}, "9:28: warning: routes[0].prediction.segment: not supported yet, so it has no effect"),
         ({"route": "prediction: {protocol: openai}"}, '9:28: warning: routes[0].prediction.protocol: "openai" is not supported yet, so it has no effect'),
         ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: not supported yet, so it has no effect"),

@@ -33,6 +33,7 @@ def rollout(split: str, roles: str, more: str = "") -> str:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
+        (whole(listen="':80'\nstate: »'redis://:pw@h'"), "state: redis is not supported yet: write sqlite:PATH"),
         (whole(listen="[':80', »'127.0.0.1:80']"), "listen[1]: 127.0.0.1:80 overlaps with the listener 0.0.0.0:80"),
         (whole(listen=":9901", admin="{listen: »'127.0.0.1:9901'}"), "admin.listen: 127.0.0.1:9901 overlaps with the listener 0.0.0.0:9901"),
         (whole(admin="{listen: »'0.0.0.0:1'}"), f"admin.listen: {NO_TOKEN}"),

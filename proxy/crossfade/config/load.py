@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
-from crossfade.config.document import Document, Mark, Reference
+from crossfade.config.document import Document, Loc, Mark, Reference
 from crossfade.config.masking import MASK, masked, secret_places
 from crossfade.config.model import BackendTlsConfig, Config
 from crossfade.config.pending import not_acted_on
@@ -49,8 +49,8 @@ class Loaded:
 
     @property
     def tls_files(self) -> set[str]:
-        """The files that its backends name."""
-        return {path for backend in self.config.backends.values() for path in _files_of(backend.tls)}
+        """The files that its backends and its listeners name."""
+        return {path for _, tls in _tls_sections(self.config) for path in _files_of(tls)}
 
 
 def load(
@@ -90,21 +90,28 @@ def _examine_tls_files(
 ) -> tuple[dict[str, str], list[Problem]]:
     """A stamp of the TLS files by backend, and the problems with the files. `known`: no other file is opened."""
     stamps, problems = {}, []
-    for name, backend in config.backends.items() if config else ():
-        place = ("backends", name, "tls")
-        if backend.tls is None:
-            continue
-        if known is not None and not known >= set(_files_of(backend.tls)):
+    for name, tls in _tls_sections(config) if config else ():
+        place: Loc = ("backends", name, "tls") if name else ("tls",)
+        if known is not None and not known >= set(_files_of(tls)):
             message = "the files are not opened: a text that comes through the admin API gets only those read that the configuration in force names"
             problems.append(document.problem(place, message, at_key=True, severity="warning"))
             continue
-        stamps[name], faults = examine(backend.tls)
-        problems += [document.problem((*place, key), fault) for key, fault in faults.items()]
+        stamps[name], faults = examine(tls)
+        keys = {} if name else {"ca": "client_ca"}
+        problems += [document.problem((*place, keys.get(key, key)), fault) for key, fault in faults.items()]
     return stamps, problems
 
 
-def _files_of(tls: BackendTlsConfig | None) -> list[str]:
-    return [] if tls is None else [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
+def _tls_sections(config: Config) -> list[tuple[str, BackendTlsConfig]]:
+    """Of the backends by name, and of the listener, named ""."""
+    out = [(name, backend.tls) for name, backend in config.backends.items() if backend.tls is not None]
+    mine = config.tls
+    files = None if mine is None else BackendTlsConfig(ca=mine.client_ca, cert=mine.cert, key=mine.key)
+    return out if files is None else [("", files), *out]
+
+
+def _files_of(tls: BackendTlsConfig) -> list[str]:
+    return [path for path in (tls.ca, tls.cert, tls.key) if path is not None]
 
 
 def without_repeats(problems: list[Problem], document: Document) -> tuple[Problem, ...]:

@@ -33,7 +33,6 @@ class Pending(NamedTuple):
 
 
 PENDING = (
-    Pending(("state",), lambda node: (node.text or "").startswith("redis")),
     Pending(("routes", "*", "prediction", "protocol"), _is_other_than("json")),
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
     Pending(("routes", "*", "feedback")),

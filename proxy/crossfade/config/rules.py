@@ -182,6 +182,13 @@ def _title_of(route: Node) -> str:
     return f"{title} in line {route.mark.line}"
 
 
+def _state_in_redis(document: Document) -> Iterator[Problem]:
+    """An error, not a warning: decisions would be kept nowhere, and `run` would not start."""
+    node = document.root.child("state")
+    if node is not None and (node.text or "").startswith("redis"):
+        yield document.problem(("state",), "redis is not supported yet: write sqlite:PATH")
+
+
 Rule = Callable[[Document], Iterator[Problem]]
 RULES: tuple[Rule, ...] = (
     _unknown_backends,
@@ -189,6 +196,7 @@ RULES: tuple[Rule, ...] = (
     _repeated_route_names,
     _repeated_endpoints,
     _unused_tls,
+    _state_in_redis,
     _overlapping_listeners,
     _admin_without_token,
     _everybody_trusted,

@@ -322,6 +322,7 @@ class Controller:
         keys = restart_needed(state.started_with or loaded.config, loaded.config)
         try:
             reconciled = reconcile(loaded.config, self.unclaimed | held, cause, state.so_far)
+            allowed_by_file(state, loaded.config, reconciled, force=False)
         except Refused as error:
             return LoadPreview([], str(error), keys)
         return LoadPreview(
