@@ -219,5 +219,5 @@ def test_check_finds_a_missing_certificate_as_run_does(
     for command in ("check", "run"):
         assert main([command, str(file)]) == 1
         shown = "".join(capsys.readouterr())
-        assert "routing.yaml:1:7: tls.cert: cannot be read: No such file or directory" in shown
+        assert "routing.yaml:1:13: tls.cert: cannot be read: No such file or directory" in shown
         assert "tls.key: cannot be read" in shown

@@ -210,7 +210,8 @@ async def test_an_answer_on_the_wire_is_read_whole_or_it_is_said_why_not(
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    asked = config(f"http://who:secret@127.0.0.1:{port}", more="interval: 9s, timeout: 300ms").prometheus
+    limit = "300ms" if "within" in trouble else "1m"  # where an answer comes, a busy machine may be late
+    asked = config(f"http://who:secret@127.0.0.1:{port}", more=f"interval: 9s, timeout: {limit}").prometheus
     assert asked is not None
     async with server:
         found = await poller.ask(asked, "max(gpu)")

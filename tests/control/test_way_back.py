@@ -110,7 +110,7 @@ async def test_every_backend_that_would_get_traffic_back_must_be_up():
     await harness.controller.command("churn", Verb.RETRY, "api:kim", harness.now)
     await harness.run(5)
     assert (harness.rollout.phase, harness.weights) == ("promoted", {"v3": 7000, "v4": 3000})
-    await harness.controller.set_split("churn", {"v3": 1}, "api:kim", harness.now)
+    await harness.controller.set_split("churn", {"v2": 0, "v3": 1, "v4": 0}, "api:kim", harness.now)
     down(harness, "v4")
     harness.error_share = {"v3": 0.3}
     await harness.run(3)
