@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from crossfade.rollout import evidence as rollout_evidence
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
-    EventCount,
     Evidence,
     Limit,
     fix_limits,
@@ -20,6 +19,7 @@ from crossfade.rollout.evidence import (
     split_counts,
     sum_cells,
 )
+from crossfade.rollout.strata import EventCount
 from crossfade.stats.counts import ERROR, Events
 from crossfade.stats.histogram import GAMMA
 from crossfade.stats.sequential import SplitCounts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.rollout.evidence import Stratum
 from crossfade.rollout.lost_answers import lost_pairs, lost_scores
+from crossfade.rollout.strata import Stratum
 from crossfade.stats.counts import Cell
 from crossfade.stats.pairs import Pairs
 

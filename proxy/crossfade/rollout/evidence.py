@@ -19,6 +19,8 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
+from crossfade.rollout.merging import merge_old, share_to_open
+from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_mark_due
@@ -33,62 +35,11 @@ _SCORE = "score"  # kind of event: the first score of a key in a step
 _PAIR = "pair"  # kind of event: the first pair of a key in a step
 
 
-class EventCount(msgspec.Struct):
-    """Events of one kind on one side among `n` requests. `first`: those that tests count (each key's first in the step)."""
-
-    first: int = 0
-    all: int = 0
-    n: int = 0
-
-    def add(self, first: int, every: int, n: int) -> None:
-        self.first += first
-        self.all += every
-        self.n += n
-
-
-class EventCounts(msgspec.Struct):
-    """Events of one kind in one stratum."""
-
-    challenger: EventCount = msgspec.field(default_factory=EventCount)
-    champion: EventCount = msgspec.field(default_factory=EventCount)
-
-    def split_counts(self, share: float) -> SplitCounts:
-        return SplitCounts(
-            share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n
-        )
-
-
 class Limit(NamedTuple):
     """The duration in seconds above which an answer of each side is slow."""
 
     challenger: float
     champion: float
-
-
-class Mark(msgspec.Struct):
-    """The counts of a stratum at one moment, at `n` requests of the challenger: counts by kind of event."""
-
-    n: int
-    counts: dict[str, SplitCounts] = msgspec.field(name="tosses")  # the stored name
-
-
-class Stratum(msgspec.Struct):
-    """`share`: the challenger's part of the traffic of champion and challenger together, 0 to 1."""
-
-    version: int
-    step: int
-    share: float
-    champion: Cell
-    challenger: Cell
-    # By kind: ERROR, REJECTED, UNREADABLE or the title of a latency check. "met" is the stored name.
-    events: dict[str, EventCounts] = msgspec.field(default_factory=dict, name="met")
-    marks: list[Mark] = msgspec.field(default_factory=list)
-    bins: ScoreBins | None = None
-
-    @property
-    def compares(self) -> bool:
-        """Whether both sides get live traffic, so that they can be compared."""
-        return 0 < self.share < 1
 
 
 class Evidence(msgspec.Struct):
@@ -127,11 +78,16 @@ class Evidence(msgspec.Struct):
                 self.before.setdefault(kind, EventCount()).add(every, every, n)
 
     def open(self, route: str, version: int, step: int, share: float) -> None:
-        """Add a stratum for this ledger version.
+        """Add a stratum for this ledger version; old strata of the step are merged if there are many.
 
         Requests in flight from the step before still count there. First events of earlier steps are dropped.
         """
         champion, challenger = (Cell(route, name, "", version) for name in (self.champion, self.challenger))
+        present = self.of_step(step)
+        merged = merge_old(present, set(self.since.values()))
+        if len(merged) < len(present):
+            self.strata = [s for s in self.strata if s.step != step] + merged
+        share = share_to_open(present, share)
         self.strata.append(Stratum(version, step, share, champion, challenger))
         self.firsts = {s: kinds for s, kinds in self.firsts.items() if s >= step - 1}
         self.firsts.setdefault(step, {})
@@ -188,7 +144,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
                 evidence.predicted.merge(cell.scores)
     marks = Counter[int]()  # by step, because the strata of a step share the slots
     for stratum in evidence.strata:
-        marks[stratum.step] += len(stratum.marks)
+        marks[stratum.step] += len(stratum.marks) + stratum.spent
     for stratum in evidence.strata:
         marks[stratum.step] += _set_mark(stratum, marks[stratum.step])
     fix_limits(evidence, checks)
@@ -340,6 +296,10 @@ def marked_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCount
         for s in strata
         if kind in s.events
     ]
+
+
+def spent_marks(strata: Iterable[Stratum]) -> int:
+    return sum(s.spent for s in strata)
 
 
 def event_totals(strata: Iterable[Stratum], kind: str) -> tuple[EventCount, EventCount]:

@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
-from crossfade.rollout.evidence import Evidence, Stratum, side_totals
+from crossfade.rollout.evidence import Evidence, side_totals
 from crossfade.rollout.fuse import RecentOutcomes
+from crossfade.rollout.merging import by_share
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.stats.sequential import bound
 from crossfade.stats.shares import log_e_shares
@@ -132,8 +134,10 @@ def _warming_up(challenger: str) -> GuardFinding:
 
 
 def _sample_ratio(strata: Sequence[Stratum]) -> GuardFinding | None:
-    """Two-sided; the product over strata of their e-values, each with its own share (statistics 1.3)."""
-    pairs = [(s.share, s.challenger.unkeyed, s.champion.unkeyed) for s in strata if s.compares]
+    """Two-sided; the product over shares of their e-values (statistics 1.3)."""
+    counted = ((s.share, (s.challenger.unkeyed, s.champion.unkeyed)) for s in strata if s.compares)
+    sums = by_share(counted, lambda one, other: (one[0] + other[0], one[1] + other[1]))
+    pairs = [(share, ours, rest) for share, (ours, rest) in sums]
     log_e = fsum(log_e_shares((ours, rest), (share, 1 - share)) for share, ours, rest in pairs)
     if log_e < bound(_RATIO_ALPHA):
         return None

@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from crossfade.rollout.evidence import (
-    EventCount,
     Evidence,
-    Stratum,
     event_totals,
     marked_counts,
     side_totals,
+    spent_marks,
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.plan import Check
+from crossfade.rollout.strata import EventCount, Stratum
 from crossfade.rollout.verdict import Finding, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
@@ -81,7 +81,7 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
     ours, theirs = event_totals(strata, kind.event)
     here, rest = Share(ours.all, ours.n), Share(theirs.all, theirs.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
-    log_e = log_e_increase_restarted(counts, allowed, marks)
+    log_e = log_e_increase_restarted(counts, allowed, marks, spent_marks(strata))
     p, q = here.value, rest.value
     within = p <= q + allowed
     challenger, champion = side_totals(strata)
@@ -139,7 +139,7 @@ def _increase_since_before(
     ours, _ = event_totals(strata, kind.event)
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
-    log_e = log_e_above_restarted(counts, allowed, marks)
+    log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
     text = (
         f"{_failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))}; the limit is "
         f"{percent(allowed)}, from {before.all} of the champion's {before.n} requests before"

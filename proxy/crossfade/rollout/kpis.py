@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from math import fsum
 
 from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.merging import by_share
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import CheckContext, TestResult, Wording, decide, incomparable
@@ -126,10 +127,16 @@ def _log_e_limit(here: Moments, found: WeightedDifference, limit: float, alpha: 
 
 
 def _sides_of(evidence: Evidence, step: int, name: str) -> list[SplitMoments]:
-    """Moments of each stratum so far in which both sides had traffic and there is feedback."""
+    """Moments under each share so far in which both sides had traffic and there is feedback."""
     compared = (s for s in evidence.strata if s.compares and s.step <= step)
-    pairs = ((s.share, s.challenger.kpis.get(name), s.champion.kpis.get(name)) for s in compared)
-    return [SplitMoments(w, here or Moments(), rest or Moments()) for w, here, rest in pairs if here or rest]
+    found = ((s.share, (s.challenger.kpis.get(name), s.champion.kpis.get(name))) for s in compared)
+    some = ((w, (here or Moments(), rest or Moments())) for w, (here, rest) in found if here or rest)
+    sums = by_share(some, lambda one, other: (_plus(one[0], other[0]), _plus(one[1], other[1])))
+    return [SplitMoments(w, here, rest) for w, (here, rest) in sums]
+
+
+def _plus(one: Moments, other: Moments) -> Moments:
+    return _sum_moments([one, other])
 
 
 def _sum_moments(moments: Sequence[Moments]) -> Moments:

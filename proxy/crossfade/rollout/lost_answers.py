@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossfade.rollout.evidence import Stratum, side_totals
+from crossfade.rollout.evidence import side_totals
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.rollout.verdict_rule import Share
 from crossfade.stats.differences import log_e_increase

@@ -5,16 +5,17 @@ from __future__ import annotations
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
-    Stratum,
     event_totals,
     marked_counts,
     requests_not_abandoned,
     side_totals,
+    spent_marks,
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.plan import Check
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
@@ -96,7 +97,8 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
 
 
 def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
-    return log_e_above_restarted(split_counts(strata, kind), _testable(limit), marked_counts(strata, kind))
+    counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
+    return log_e_above_restarted(counts, _testable(limit), marks, spent_marks(strata))
 
 
 def _late_part(strata: list[Stratum], kind: str, limit: float) -> Share:
@@ -138,7 +140,7 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     counts = split_counts(strata, check.title)
     result = TestResult(
         min(here.n, rest.n),
-        log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title)),
+        log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title), spent_marks(strata)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
         proof=log_e_better(counts, 1.0) if context.prove else None,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from crossfade.rollout.evidence import Evidence, Stratum
+from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState, Step, exposure, mirrored
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.scale import WHOLE
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import sqrt
 
-from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, Stratum, side_totals
+from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, side_totals
 from crossfade.rollout.lost_answers import lost_pairs, lost_scores
 from crossfade.rollout.plan import Check
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,

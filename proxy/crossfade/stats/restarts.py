@@ -44,31 +44,39 @@ def is_mark_due(trials: int, last: int, used: int) -> bool:
     return used < SLOTS and trials >= last + max(_FIRST_GAP, _GAP_GROWTH * last)
 
 
-def log_e_worse_restarted(strata: Sequence[SplitCounts], d0: float, marks: Sequence[Marks]) -> float:
+def log_e_worse_restarted(
+    strata: Sequence[SplitCounts], d0: float, marks: Sequence[Marks], spent: int = 0
+) -> float:
     """`log_e_worse` with restarts; `marks`: for each stratum, its counts at each mark, in order."""
     logs = [ratio_logs(counts, d0, 1) for counts in strata]
-    return _restarted(logs, [_inverse_worse(m, d0) for m in marks], marks)
+    return _restarted(logs, [_inverse_worse(m, d0) for m in marks], marks, spent)
 
 
-def log_e_above_restarted(strata: Sequence[SplitCounts], p0: float, marks: Sequence[Marks]) -> float:
+def log_e_above_restarted(
+    strata: Sequence[SplitCounts], p0: float, marks: Sequence[Marks], spent: int = 0
+) -> float:
     """`log_e_above` of `here` among `n`, with restarts; `marks`: for each stratum, its counts at each mark, in order."""
     logs = [above_logs(counts.here, counts.n, p0) for counts in strata]
-    return _restarted(logs, [_inverse_above(m, p0) for m in marks], marks)
+    return _restarted(logs, [_inverse_above(m, p0) for m in marks], marks, spent)
 
 
-def log_e_increase_restarted(strata: Sequence[SplitCounts], margin: float, marks: Sequence[Marks]) -> float:
+def log_e_increase_restarted(
+    strata: Sequence[SplitCounts], margin: float, marks: Sequence[Marks], spent: int = 0
+) -> float:
     """`log_e_increase` with restarts; `marks`: for each stratum, its counts at each mark, in order."""
     logs = [increase_logs(counts, margin) for counts in strata]
-    return _restarted(logs, [_inverse_increase(m, margin) for m in marks], marks)
+    return _restarted(logs, [_inverse_increase(m, margin) for m in marks], marks, spent)
 
 
-def _restarted(strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks]) -> float:
+def _restarted(
+    strata: Sequence[Logs], inverses: Sequence[Logs], marks: Sequence[Marks], spent: int = 0
+) -> float:
     """`strata`: log L_j of each; `inverses`: log Σ_k 1/L_j(mark k) of each, with L_j of that stratum alone.
 
-    Before a mark lie its own stratum up to the mark, and all earlier strata.
+    Before a mark lie its own stratum up to the mark, and all earlier strata. `spent`: slots whose wealth was given up.
     """
     start = log_mean_exp(sum_logs(strata)) if strata else 0.0
-    used = sum(map(len, marks))
+    used = sum(map(len, marks)) + spent
     if not used:
         return _log_half_sum(start, 0.0)
     since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the later strata

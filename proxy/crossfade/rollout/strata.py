@@ -1,0 +1,64 @@
+"""Strata: the counts of champion and challenger under one ledger version."""
+
+from __future__ import annotations
+
+import msgspec
+
+from crossfade.stats.counts import Cell
+from crossfade.stats.scores import ScoreBins
+from crossfade.stats.sequential import SplitCounts
+
+
+class EventCount(msgspec.Struct):
+    """Events of one kind on one side among `n` requests. `first`: those that tests count (each key's first in the step)."""
+
+    first: int = 0
+    all: int = 0
+    n: int = 0
+
+    def add(self, first: int, every: int, n: int) -> None:
+        self.first += first
+        self.all += every
+        self.n += n
+
+
+class EventCounts(msgspec.Struct):
+    """Events of one kind in one stratum."""
+
+    challenger: EventCount = msgspec.field(default_factory=EventCount)
+    champion: EventCount = msgspec.field(default_factory=EventCount)
+
+    def split_counts(self, share: float) -> SplitCounts:
+        return SplitCounts(
+            share, self.challenger.first, self.champion.first, self.challenger.n, self.champion.n
+        )
+
+
+class Mark(msgspec.Struct):
+    """The counts of a stratum at one moment, at `n` requests of the challenger: counts by kind of event."""
+
+    n: int
+    counts: dict[str, SplitCounts] = msgspec.field(name="tosses")  # the stored name
+
+
+class Stratum(msgspec.Struct):
+    """`share`: the challenger's part of the traffic of champion and challenger together, 0 to 1.
+
+    `spent`: marks that were given up when strata were merged.
+    """
+
+    version: int
+    step: int
+    share: float
+    champion: Cell
+    challenger: Cell
+    # By kind: ERROR, REJECTED, UNREADABLE or the title of a latency check. "met" is the stored name.
+    events: dict[str, EventCounts] = msgspec.field(default_factory=dict, name="met")
+    marks: list[Mark] = msgspec.field(default_factory=list)
+    bins: ScoreBins | None = None
+    spent: int = 0
+
+    @property
+    def compares(self) -> bool:
+        """Whether both sides get live traffic, so that they can be compared."""
+        return 0 < self.share < 1
