@@ -81,3 +81,11 @@ async def test_restart_begins_anew(site: Site, shell: Shell) -> None:
     assert (result.code, result.out.splitlines()[0]) == (0, "churn: progressing, step 1/2, v3 at 0%")
     decision = (await site.get("/api/v1/decisions"))["decisions"][-1]
     assert (decision["action"], decision["reason"], decision["to"]["attempt"]) == ("restart", "new data", 2)
+
+
+async def test_export_says_that_secrets_are_left_out(site: Site, shell: Shell) -> None:
+    site.reloads.file = FILE + "override: {secret: a-secret-of-24-characters}\n"
+    await site.ask("POST", "/api/v1/reload")
+    result = await shell.run_with_admin("export")
+    assert 'override: {secret: "***"}' in result.out
+    assert result.err == "secrets are shown as ***: write them, or variables, in their place\n"

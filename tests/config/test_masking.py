@@ -109,3 +109,25 @@ def test_the_hash_says_nothing_of_a_secret_and_all_of_the_rest() -> None:
 
     assert digest("one") == digest("two") == digest("two", hook="https://h/2")
     assert digest("one") != digest("one", "127.0.0.1:2")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        f"admin: {{token: {SECRET}}}",
+        f"override: {{secret: {SECRET}}}",
+        f"prometheus: {{url: 'http://me:{SECRET}@host:9090'}}",
+        f"prometheus: {{url: 'http://host:9090/?key={SECRET}'}}",
+    ],
+)
+def test_a_text_as_it_is_shown_is_no_configuration(head: str) -> None:
+    """Three stars would be a token that everybody knows."""
+    seen = load(head + REST % "", "f.yaml", {}).shown
+    with pytest.raises(ConfigError, match=r"\*\*\* stands for a ") as caught:
+        load(seen, "f.yaml", {})
+    assert all("stands for" in p.message or "at least 16" in p.message for p in caught.value.problems)
+
+
+def test_a_text_without_literal_secrets_is_shown_as_it_is() -> None:
+    text = "admin: {token: '${TOKEN}'}\nprometheus: {url: '${PROMETHEUS}'}" + REST % ""
+    assert load(text, "f.yaml", {"TOKEN": "x", "PROMETHEUS": "http://me:secret@host:9090"}).shown == text

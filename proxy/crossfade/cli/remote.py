@@ -98,6 +98,7 @@ def _text_of(name: str) -> str:
 def export(arguments: Namespace) -> int:
     """The file in use, with the edits that make it agree with the state."""
     from crossfade.cli.output import print_text
+    from crossfade.config.masking import MASK
     from crossfade.config.rewrite import NoSuchPlace, with_value, without_key
 
     admin = _client(arguments)
@@ -113,6 +114,8 @@ def export(arguments: Namespace) -> int:
                 )
             except NoSuchPlace as error:
                 left.append(f"not edited: {error}")
+    if MASK in text:
+        left.append(f"secrets are shown as {MASK}: write them, or variables, in their place")
     if arguments.json:
         print_json({"text": text, "left": left})
         return OK

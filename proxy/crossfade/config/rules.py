@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.document import Document, Loc, Node
+from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
 from crossfade.config.reach import EarlierRoutes
@@ -128,6 +129,19 @@ def _admin_without_token(document: Document) -> Iterator[Problem]:
             yield document.problem(place, message)
 
 
+def _masked_secrets(document: Document) -> Iterator[Problem]:
+    """The admin API and `export` show secrets as stars; such a text must not become the configuration."""
+    for place in sorted(secret_places()):
+        for loc, node in document.each(*place):
+            if node.text is not None and MASK in node.text:
+                message = f"{MASK} stands for a secret that was not shown; write the secret, or a variable"
+                yield document.problem(loc, message)
+    for loc, node in document.each("prometheus", "url"):
+        if node.text is not None and MASK in node.text:
+            message = f"{MASK} stands for a login or a query that was not shown; write it, or a variable"
+            yield document.problem(loc, message)
+
+
 def _everybody_trusted(document: Document) -> Iterator[Problem]:
     for loc, node in document.each("trusted_proxies", "*"):
         try:
@@ -199,6 +213,7 @@ RULES: tuple[Rule, ...] = (
     _state_in_redis,
     _overlapping_listeners,
     _admin_without_token,
+    _masked_secrets,
     _everybody_trusted,
     _empty_sections,
     _several_path_conditions,
