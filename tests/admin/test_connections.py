@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import logging
+import random
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -297,3 +298,58 @@ async def test_connections_that_end_are_forgotten(port: Port) -> None:
         client.writer.transport.abort()
     while held.open or held.waiting:
         await asyncio.sleep(0.01)
+
+
+# ── nonsense ─────────────────────────────────────────────────────────────────────────────────────
+
+HEADS = (
+    GET,
+    GET.replace(b"routes", b"events"),
+    GET.replace(b"routes", b"decisions?route=churn&after=1&limit=3"),
+    GET.replace(b"routes", b"rollouts/churn/why?challenger=v3"),
+    POST + b"Content-Length: 20\r\n\r\nlisten: 127.0.0.1:80",
+    POST.replace(b"config", b"rollouts/churn/pause") + b"Content-Length: 14\r\n\r\n" + b'{"reason":"x"}',
+    POST.replace(b"POST /api/v1/config", b"PUT /api/v1/routes/churn/split") + b"Content-Length: 8\r\n\r\n"
+    b'{"v2":1}',
+    POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\na: \r\n0\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+)
+PIECES = (b"\r\n", b"\n", b"\0", b"\xff", b" ", b":", b"%", b"%00", b"%ff", b"/..", b"//", b"?", b"#", b"&", b"=",
+          b"[", b"{" * 50, b'"', b"9" * 30, b"-1", b"x" * 300, b"HTTP/9.9", b"0\r\n\r\n", b"\xed\xa0\x80")  # fmt: skip
+
+
+def mutated(draw: random.Random) -> bytes:
+    data = bytearray(draw.choice(HEADS))
+    for _ in range(draw.randint(1, 4)):
+        at = draw.randrange(len(data) + 1)
+        if draw.random() < 0.5:
+            data[at:at] = draw.choice(PIECES)
+        elif draw.random() < 0.5:
+            data[at : at + draw.randint(1, 9)] = draw.choice(PIECES)
+        else:
+            data[at : at + draw.randint(1, 20)] = b""
+    return bytes(data)
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_bytes_make_an_internal_error(
+    port: Port, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each connection is answered or closed, none is 500, and a good request is answered after all of them."""
+    draw = random.Random(seed)
+
+    async def attack(data: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        writer.write(data)
+        found = b""
+        with contextlib.suppress(ConnectionError):
+            while b": crossfade" not in found and (more := await reader.read(65536)):
+                found += more
+        writer.transport.abort()
+        assert not found.startswith((b"HTTP/1.1 500", b"HTTP/1.0 500")), (data, found)
+
+    for _ in range(5):
+        await asyncio.gather(*(attack(mutated(draw)) for _ in range(20)))
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert (await (await port.client(GET)).answer()).startswith(b"HTTP/1.1 200 ")
