@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crossfade.control.chain import GENESIS, Row, hash_of, parsed
+from crossfade.control.chain import GENESIS, Row, has_own_hash, hash_of, parsed
 from crossfade.control.change import LOOP, split_after
 from crossfade.control.migrations import FORMAT, current_record, record_format
 from crossfade.control.recovery import RESTORE
@@ -106,13 +106,15 @@ def replayed(rows: Iterable[Row]) -> Report:
 
 
 def _agree(said: Any, now: Any) -> bool:
+    if said == now:
+        return True
     if isinstance(said, float) and isinstance(now, float):
         return isclose(said, now, rel_tol=_DIGITS, abs_tol=_DIGITS)
     if isinstance(said, dict) and isinstance(now, dict):
         return said.keys() == now.keys() and all(_agree(value, now[key]) for key, value in said.items())
     if isinstance(said, (list, tuple)) and isinstance(now, (list, tuple)):
         return len(said) == len(now) and all(map(_agree, said, now))
-    return bool(said == now)
+    return False
 
 
 _Pairs = dict[str, tuple[Any, Any]]  # what → (in the journal, computed)
@@ -164,7 +166,7 @@ def _chain_pairs(row: Row, record: dict[str, Any], previous_hash: str) -> _Pairs
     return {
         "id": (row.id, record.get("id")),
         "previous_hash": (record.get("previous_hash"), previous_hash),
-        "hash": (record.get("hash"), hash_of(record)),
+        "hash": ("", "") if has_own_hash(record) else (record.get("hash"), hash_of(record)),
     }
 
 
@@ -183,7 +185,7 @@ def _computed_pairs(decision: Decision) -> _Pairs:
             [begin.get("phase"), begin.get("step"), begin.get("attempt")],
             [str(state.phase), state.step, state.attempt],
         ),
-        "verdicts": (said, [_as_json(v) for v in verdicts]),
+        "verdicts": (said, _as_json(verdicts)),
         "action": (decision.action, action_of(event, state, after)),
         "to": (decision.to, _position_after(begin, home, (state, after), given.other_phases)),
     }

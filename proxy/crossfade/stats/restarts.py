@@ -82,7 +82,9 @@ def _restarted(
     since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the later strata
     for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
         later = [a + b for a, b in zip(later, logs, strict=True)]
-        since = [_log_add_exp(a, b + c) for a, b, c in zip(since, later, inverse, strict=True)]
+        here = [b + c for b, c in zip(later, inverse, strict=True)]
+        # The last stratum is mostly the only one. To add to nothing gives the same, but takes a third of an evaluation.
+        since = here if since is _NO_MARKS else list(map(_log_add_exp, since, here))
     return _log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
 
 
