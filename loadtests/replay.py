@@ -28,7 +28,7 @@ from crossfade.control.controller import Controller
 from crossfade.control.replay import journal, replayed
 from crossfade.control.store import Store, batch_of
 from crossfade.control.views import Decision, Verb
-from loadtests.tick import HEAD, NOW, Workers, _new_counts
+from loadtests.tick import HEAD, Workers, _new_counts
 
 ROUTE = """
   - name: churn

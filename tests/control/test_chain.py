@@ -92,7 +92,13 @@ def test_a_hash_is_the_same_after_writing_and_reading(evidence, at):
 def test_a_hash_of_the_formats_before_5_holds_for_their_records_only():
     """They hashed Python's JSON, in ASCII; it differs for other letters and for numbers with an exponent."""
     for number in (4, 5):
-        record = {"id": 1, "previous_hash": GENESIS, "reason": "\u2264 1e-7", "evidence": {"p": 1e-7}, "format": number}
+        record = {
+            "id": 1,
+            "previous_hash": GENESIS,
+            "reason": "\u2264 1e-7",
+            "evidence": {"p": 1e-7},
+            "format": number,
+        }
         text = json.dumps(record, sort_keys=True, separators=(",", ":"))
         record["hash"] = sha256(text.encode()).hexdigest()
         assert hash_of(record) != record["hash"]
