@@ -50,11 +50,11 @@ def test_the_share_is_compared_with_the_champion_s(question, ours, theirs, verdi
 @pytest.mark.parametrize(
     ("before", "ours", "verdict", "limit"),
     [
-        ((0, 0), 400, Verdict.FAIL, "51%"),  # nothing is known of the champion: half is allowed
-        ((0, 0), 120, Verdict.PASS, "51%"),
-        ((10_000, 0), 120, Verdict.FAIL, "1.1%"),
-        ((10_000, 3000), 120, Verdict.PASS, "31%"),
-        ((100, 0), 4, Verdict.PASS, "9.33%"),
+        ((0, 0), 400, Verdict.FAIL, "76%"),  # nothing is known of the champion: most is allowed
+        ((0, 0), 120, Verdict.PASS, "76%"),
+        ((10_000, 0), 120, Verdict.FAIL, "1.22%"),
+        ((10_000, 3000), 120, Verdict.PASS, "32.2%"),
+        ((100, 0), 4, Verdict.PASS, "18.2%"),
     ],
 )
 def test_without_a_champion_at_the_same_time_its_share_before_counts(before, ours, verdict, limit):
@@ -120,3 +120,16 @@ def test_a_late_change_without_a_champion_is_told_with_the_numbers_of_the_late_p
     assert finding.reason.startswith(
         "10% of the latest 2000 requests were rejected (all in all: 200 of 22000 requests"
     )
+
+
+def test_the_watch_after_a_canary_is_compared_with_the_champion_so_far():
+    """The comparison of an earlier step says nothing of what the challenger answers now."""
+    made = counted(side("v3", 400), side("v2", 4000, 40))
+    made.open("r", 3, 1, 1.0)
+    gather(made, [side("v3", 300, 150, version=3)], (REJECTED,))
+    finding = evaluate_check(REJECTED, made, CONTEXT._replace(step=1, steps=1))
+    assert finding.verdict is Verdict.FAIL
+    assert finding.reason.startswith(
+        "150 of 300 requests (50%) were rejected in the watch: 150 × HTTP 404; the limit is "
+    )
+    assert "from 40 of the champion's 4000 requests before" in finding.reason

@@ -1,7 +1,8 @@
 """Checks of events against the champion at the same time: errors, rejections, unreadable answers.
 
 The proxy tossed the coin, so what clients do wrong falls on both sides alike: more on one side is the model's doing.
-A challenger that never shares the traffic with the champion (blue_green) is compared with the champion's share before.
+A challenger that has all of the traffic (blue_green, a last step of 100 %, the watch) is compared with the champion's
+share before, of which an upper limit is taken: that share is an estimate, and it may have changed since.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from crossfade.stats.differences import gain_increase, log_e_increase, log_e_wit
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
 from crossfade.stats.sequential import LARGEST_SHARE, bound, gain_above, ratio_interval, wilson
 
-_UNKNOWN = 20  # requests that an unknown champion may have had before; half of them with an event
+_UNKNOWN = 20  # requests added to what is known of the champion before, half of them with an event
+_Z_BEFORE = 2.576  # of the upper limit of its share: 99.5 %
 
 
 class Kind(NamedTuple):
@@ -69,10 +71,11 @@ def unreadable_increase(check: Check, evidence: Evidence, context: CheckContext)
 
 
 def _increase_or_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
-    strata = evidence.comparable(context.step)
-    if strata:
-        return _increase(check, strata, context, kind)
     present = evidence.of_step(context.step)
+    strata = evidence.comparable(context.step)
+    has_all = any(s.share == 1 for s in present) and not any(s.compares for s in present)
+    if strata and not has_all:
+        return _increase(check, strata, context, kind)
     return _increase_since_before(check, evidence, present, context, kind)
 
 
@@ -133,16 +136,19 @@ def _late_text(here: Share, rest: Share, share: float, kind: Kind, allowed: floa
 def _increase_since_before(
     check: Check, evidence: Evidence, strata: Sequence[Stratum], context: CheckContext, kind: Kind
 ) -> Finding:
-    """H0: the share is at most the champion's share before plus the limit; of a champion nobody knows, a half."""
-    before = evidence.before.get(kind.event, EventCount())
-    allowed = min((before.all + _UNKNOWN / 2) / (before.n + _UNKNOWN) + check.limit, LARGEST_SHARE)
+    """H0: the share is at most the upper limit of the champion's share before, plus `max_increase`."""
+    alone, shared = evidence.before.get(kind.event, EventCount()), [s for s in evidence.strata if s.compares]
+    _, beside = event_totals(shared, kind.event)
+    before = Share(alone.all + beside.all, alone.n + beside.n)
+    _, most = wilson(before.x + _UNKNOWN // 2, before.n + _UNKNOWN, _Z_BEFORE)
+    allowed = min(most + check.limit, LARGEST_SHARE)
     ours, _ = event_totals(strata, kind.event)
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
     log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
     text = (
         f"{_failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))}; the limit is "
-        f"{percent(allowed)}, from {before.all} of the champion's {before.n} requests before"
+        f"{percent(allowed)}, from {before.x} of the champion's {before.n} requests before"
     )
     within = here.value <= allowed
     if within and log_e >= bound(context.alpha):
