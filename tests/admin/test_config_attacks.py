@@ -109,3 +109,24 @@ async def test_one_configuration_is_checked_at_a_time(site: Site, monkeypatch: p
     monkeypatch.setattr(site.reloads, "check", counting)
     await asyncio.gather(*(site.ask("POST", "/api/v1/config", data=FILE) for _ in range(8)))
     assert most == 1
+
+
+KEYED = FILE.replace(
+    "{path: /predict}", '{path: /predict, query: {key: "${KEY}"}, headers: {x-key: "k ${KEY}"}}'
+)
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [FILE, KEYED.replace("${KEY}", "guess"), KEYED.replace('key: "${KEY}"', "key: guess")],
+)
+async def test_what_an_edit_would_do_shows_no_value_of_a_variable(site: Site, edited: str) -> None:
+    """A client changes what is next to a secret, and the answer says what was there before."""
+    site.reloads.env = {"KEY": "very-secret"}
+    site.reloads.file = KEYED
+    await site.ask("POST", "/api/v1/reload")
+    told = await site.ask("POST", "/api/v1/config", data=edited)
+    assert "match.query" in str(told)
+    site.reloads.file = edited
+    for said in (told, await site.ask("POST", "/api/v1/reload"), await site.get("/api/v1/decisions")):
+        assert "very-secret" not in str(said)

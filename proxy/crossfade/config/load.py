@@ -80,8 +80,15 @@ def load(
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(_first_of(found))
     stripped = text.removeprefix("\ufeff")
+    values = (f"{node.value!s}" for node in document.root.scalars() if node.has_variables)
     return Loaded(
-        config, found, _hash_of(config), source, stamps, masked(stripped, document), document.references
+        config.knowing(values),
+        found,
+        _hash_of(config),
+        source,
+        stamps,
+        masked(stripped, document),
+        document.references,
     )
 
 

@@ -8,10 +8,11 @@ seconds, sizes are bytes, weights are integers out of 10 000.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr
 
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
@@ -335,6 +336,18 @@ class PrometheusConfig(Section):
 
 class Config(Section):
     """The configuration file."""
+
+    _from_variables: frozenset[str] = PrivateAttr(default=frozenset())
+
+    @property
+    def from_variables(self) -> frozenset[str]:
+        """The scalars that hold the value of a variable; whoever shows a value leaves these out."""
+        return self._from_variables
+
+    def knowing(self, from_variables: Iterable[str]) -> Config:
+        made = self.model_copy()
+        made._from_variables = frozenset(from_variables)
+        return made
 
     listen: Annotated[tuple[Listen, ...], NOT_EMPTY, OneOrMany()] = Field(
         description="the addresses for clients: host:port, or a list"

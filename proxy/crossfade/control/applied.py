@@ -41,7 +41,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
     """What this file says of the route."""
-    settings = settings_of(route, _ELSEWHERE)
+    settings = settings_of(route, _ELSEWHERE, config.from_variables)
     for rollout in route.rollout:
         if rollout.cut_after is not None:
             settings[f"cut_after of {rollout.challenger}"] = rollout.cut_after
@@ -55,9 +55,9 @@ def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
     )
 
 
-def settings_of(section: Section, exclude: set[str]) -> dict[str, Any]:
-    """The keys of a section of the file as JSON values, without secrets."""
-    found: dict[str, Any] = _without_secrets(section.model_dump(mode="json", exclude=exclude))
+def settings_of(section: Section, exclude: set[str], hidden: frozenset[str]) -> dict[str, Any]:
+    """The keys of a section of the file as JSON values, without secrets and `hidden` values."""
+    found: dict[str, Any] = _without_secrets(section.model_dump(mode="json", exclude=exclude), hidden)
     return found
 
 
@@ -70,9 +70,9 @@ def _named_backends(route: RouteConfig) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _without_secrets(value: Any, key: str = "") -> Any:
-    if key in _SECRET and value:
+def _without_secrets(value: Any, hidden: frozenset[str], key: str = "") -> Any:
+    if (key in _SECRET and value) or (isinstance(value, str) and value in hidden):
         return "sha256:" + sha256(repr(value).encode()).hexdigest()[:16]
     if isinstance(value, dict):
-        return {name: _without_secrets(inner, name) for name, inner in value.items()}
-    return [_without_secrets(inner) for inner in value] if isinstance(value, list) else value
+        return {name: _without_secrets(inner, hidden, name) for name, inner in value.items()}
+    return [_without_secrets(inner, hidden) for inner in value] if isinstance(value, list) else value

@@ -65,7 +65,9 @@ def backend_edits(before: Config, after: Config) -> list[str]:
             old, new = ([e.url for e in b.endpoints] for b in (former, backend))
             words = [f"endpoint {url} is gone" for url in old if url not in new]
             words += [f"endpoint {url} is new" for url in new if url not in old]
-            was, now = (settings_of(each, {"endpoints", "version"}) for each in (former, backend))
+            elsewhere = {"endpoints", "version"}
+            was = settings_of(former, elsewhere, before.from_variables)
+            now = settings_of(backend, elsewhere, after.from_variables)
             words += _setting_edits(was, now)
             out += [f"backend {name}: {word}" for word in words]
     return out
