@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.admin import connections
+from crossfade.admin import connections, events
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
 from tests.admin.site import Reloads
@@ -262,7 +262,19 @@ async def test_a_thousand_silent_connections_leave_room_for_an_operator(
 
 
 @pytest.mark.usefixtures("few")
-async def test_where_all_connections_are_busy_another_gets_503(port: Port) -> None:
+async def test_a_body_that_does_not_come_makes_room(port: Port) -> None:
+    slow = [await port.client(POST + b"Content-Length: 1000\r\n\r\nlisten") for _ in range(4)]
+    while not all(connection.in_request for connection in port.site.connections.open):
+        await asyncio.sleep(0.01)
+    assert (await (await port.client(GET)).answer()).startswith(b"HTTP/1.1 200 ")
+    assert (await slow[0].rest()).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.usefixtures("few")
+async def test_where_all_connections_are_busy_another_gets_503(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "most_streams", lambda: 4)
     busy = [await port.client(GET.replace(b"routes", b"events")) for _ in range(4)]
     for client in busy:
         await client.reader.readuntil(b": crossfade")

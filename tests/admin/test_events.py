@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiohttp import ClientError, ClientResponse
 
-from crossfade.admin import events
+from crossfade.admin import connections, events
 from crossfade.control.views import StatusChange, Verb
 from tests.admin.site import Site, serving
 
@@ -140,6 +140,6 @@ async def test_a_reader_that_does_not_read_is_closed(site: Site, monkeypatch: py
 
 
 async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MAX_STREAMS", 1)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
     async with reading(site):
         await site.get("/api/v1/events", 503)

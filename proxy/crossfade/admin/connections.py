@@ -2,7 +2,7 @@
 
 Rule: a client that is silent, slow, large or one of many holds a bounded number of descriptors and bytes for a bounded
 time, so that the control process can always start a worker, and an operator always gets in: where no connection is
-left, the one that has waited longest without a request makes room. What aiohttp limits itself (lines, fields, bodies
+left, the one that has waited longest for a head or a body makes room. What aiohttp limits itself (lines, fields, bodies
 that a handler reads, requests in its queue) is not limited here again.
 """
 
@@ -33,15 +33,20 @@ LINGER_TIME = 2.0  # seconds in which a body that nobody reads may end
 NOTE_EVERY = 60.0  # seconds between two lines of the log about a full port
 
 
+def most_connections() -> int:
+    """A quarter of the descriptors that this process may have, and not more than anybody needs."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(min(MAX_CONNECTIONS, descriptors // 4), 1)
+
+
 class Connections:
     """Makes the protocol of each connection: for `loop.create_server`."""
 
     def __init__(self, make: Callable[[], asyncio.Protocol]) -> None:
-        descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.make = make
-        self.limit = max(min(MAX_CONNECTIONS, descriptors // 4), 1)
+        self.limit = most_connections()
         self.open: set[Connection] = set()
-        self.waiting: dict[Connection, None] = {}  # without a request; the longest first
+        self.waiting: dict[Connection, None] = {}  # for a head or a body; the longest first
         self.noted = -NOTE_EVERY
 
     def __call__(self) -> Connection:
@@ -135,6 +140,12 @@ class Connection(asyncio.Protocol):
         if self in self.connections.open:
             self._wait(IDLE_TIME)
 
+    def body_begins(self) -> None:
+        self.connections.waiting[self] = None
+
+    def body_ends(self) -> None:
+        self.connections.waiting.pop(self, None)
+
     def _is_head_fit(self, data: bytes) -> bool:
         """Whether the head that these bytes belong to is not too large."""
         if self.head is None and self.head_size == 0:
@@ -164,7 +175,7 @@ class Connection(asyncio.Protocol):
 
     def end_early(self) -> None:
         """Its time is over, or its place is needed."""
-        if self.head is None:
+        if self.head is None and not self.in_request:
             self.end()
         else:
             self.end(408, "Request Timeout")
@@ -184,8 +195,8 @@ class Connection(asyncio.Protocol):
 @web.middleware
 async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Tells the connection when a request begins and ends."""
-    connection = request.transport and request.transport.get_protocol()
-    if not isinstance(connection, Connection):
+    connection = _connection_of(request)
+    if connection is None:
         return await handler(request)
     connection.request_begins()
     try:
@@ -194,15 +205,27 @@ async def timed(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection.request_ends(not request.content.is_eof())
 
 
+def _connection_of(request: web.Request) -> Connection | None:
+    """None where the application is served by another site, or the client has left."""
+    found = request.transport and request.transport.get_protocol()
+    return found if isinstance(found, Connection) else None
+
+
 async def body_of(request: web.Request) -> bytes:
     """The whole body. It is not decompressed: a few kilobytes could become gigabytes."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise web.HTTPUnsupportedMediaType(text="The body must not be compressed.")
+    connection = _connection_of(request)
     try:
+        if connection is not None:
+            connection.body_begins()
         async with asyncio.timeout(BODY_TIME):
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=f"The body took longer than {BODY_TIME:g} s.") from None
+    finally:
+        if connection is not None:
+            connection.body_ends()
 
 
 def admin_runner(app: web.Application) -> web.AppRunner:

@@ -13,14 +13,19 @@ import re
 import msgspec
 from aiohttp import web
 
+from crossfade.admin.connections import most_connections
 from crossfade.control.subscription import Feed, Subscription
 from crossfade.control.viewing import Views
 from crossfade.control.views import StatusChange
 
 HEARTBEAT = 15.0  # seconds; shorter than the idle timeout of a proxy between reader and API
 PAGE = 100  # decisions in one read of the journal
-MAX_STREAMS = 64
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def most_streams() -> int:
+    """A quarter of the connections: those that read events are never closed to make room."""
+    return max(most_connections() // 4, 1)
 
 
 class EventStreams:
@@ -33,9 +38,9 @@ class EventStreams:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         last = _last_event(request)
-        if len(self.open) >= MAX_STREAMS:
+        if len(self.open) >= most_streams():
             raise web.HTTPServiceUnavailable(
-                text=f"{MAX_STREAMS} streams of events are open already.", headers={"Retry-After": "10"}
+                text=f"{most_streams()} streams of events are open already.", headers={"Retry-After": "10"}
             )
         response = web.StreamResponse(headers=HEADERS)
         with self.feed.subscribe() as subscription:
