@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import textwrap
 from collections.abc import AsyncIterator, Callable
@@ -153,6 +154,27 @@ async def test_a_response_after_the_timeout_is_a_failure():
             listener,
         ):
             await until(lambda: bool(listener.down))
+
+
+async def test_a_proxy_without_descriptors_blames_no_endpoint(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    connect, failed = dial.connect, 0
+
+    async def without_descriptors(*_: object) -> None:
+        nonlocal failed
+        failed += 1
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with Model().serving() as model, probing(config(model.port)) as (_, listener):
+        await until(lambda: bool(listener.seen))
+        monkeypatch.setattr(dial, "connect", without_descriptors)
+        await until(lambda: failed > 10)
+        assert not listener.down
+        assert caplog.text.count("cannot be probed") == 1
+        monkeypatch.setattr(dial, "connect", connect)
+        model.status = 500
+        await until(lambda: bool(listener.down))
 
 
 @pytest.mark.parametrize("health", ["{interval: 10ms}", "{path: /health, interval: 10ms}"])

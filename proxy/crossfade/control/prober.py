@@ -3,12 +3,14 @@
 Rule: an endpoint is up until `unhealthy_after` probes in a row have failed, then down until `healthy_after`
 have succeeded. One success is enough if no probe has succeeded before, as with a model that starts after the
 proxy (Envoy does the same). A challenger needs one success (`seen_up`) before its first traffic. A new
-configuration keeps the probe results of endpoints that stay.
+configuration keeps the probe results of endpoints that stay. A probe that the proxy itself has no descriptors or no
+memory for says nothing about the endpoint.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import ssl
@@ -29,6 +31,7 @@ log = logging.getLogger("crossfade.prober")
 
 JITTER = 0.1  # of the interval, so that probes of many endpoints spread
 HEAD_LIMIT = 64 * 1024
+OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
 
 Names = frozenset[tuple[str, str]]
@@ -109,6 +112,7 @@ class Prober:
         self.histories: dict[tuple[str, str], ProbeHistory] = {}
         self.probing: KeyedTasks[Target] = KeyedTasks()
         self.reported: tuple[Names, Names] = (frozenset(), frozenset())
+        self.own_fault = ""  # why the proxy could not make its last probe
 
     def configure(self, loaded: Loaded) -> None:
         """Probe the endpoints of this configuration from now on."""
@@ -129,16 +133,24 @@ class Prober:
     async def _probe_forever(self, target: Target) -> None:
         while True:
             began = time.monotonic()
-            fault = await self._probe(target)
-            history = self.histories[target.name]
-            history.add(not fault, target.health)
-            history.fault = fault
-            self._report()
+            try:
+                fault = await self._probe(target)
+            except OSError as error:
+                self._report_own_fault(str(error))
+            else:
+                self._report_own_fault("")
+                history = self.histories[target.name]
+                history.add(not fault, target.health)
+                history.fault = fault
+                self._report()
             pause = target.health.interval * random.uniform(1 - JITTER, 1 + JITTER)
             await asyncio.sleep(max(began + pause - time.monotonic(), 0))
 
     async def _probe(self, target: Target) -> str:
-        """The fault; "" if any address succeeds: workers pass over the addresses of a name that fail."""
+        """The fault; "" if any address succeeds: workers pass over the addresses of a name that fail.
+
+        Raises OSError where the proxy could not probe.
+        """
         try:
             async with asyncio.timeout(target.health.timeout):
                 found = await self._addresses(target)
@@ -188,6 +200,11 @@ class Prober:
             self.contexts[tls] = dial.tls_context(tls)
         return self.contexts[tls]
 
+    def _report_own_fault(self, fault: str) -> None:
+        if fault and not self.own_fault:
+            log.warning("endpoints cannot be probed, and stay as they were: %s", fault)
+        self.own_fault = fault
+
     def _report(self) -> None:
         """Call `changed` if the endpoints that are down or were seen up have changed."""
         down = frozenset(n for n, c in self.histories.items() if not c.up)
@@ -207,6 +224,9 @@ class Prober:
 
 
 def _fault_of(error: OSError) -> str:
+    """What the endpoint lacks. Raises the error again if the proxy lacks something."""
+    if error.errno in OWN_LIMITS:
+        raise error
     return str(error) or "no answer in time"
 
 
