@@ -32,6 +32,7 @@ PROBES, OUT, KILLED, STARVED, DESCRIPTORS = (
     "few descriptors",
 )
 
+STOPPED = "stopped in order"
 ENDED = "all ended"  # by the soak itself, to go on after a violation
 
 EXPLAINED_BY: dict[str, frozenset[str]] = {
@@ -48,7 +49,7 @@ EXPLAINED_BY: dict[str, frozenset[str]] = {
     "404": frozenset({REJECTS}),
     End.CUT: frozenset({KILLED, ENDED, CUTS, DEAD, HANGS}),
     End.CLOSED: frozenset({KILLED, ENDED}),
-    End.REFUSED: frozenset({ENDED}),
+    End.REFUSED: frozenset({ENDED, STOPPED}),
 }
 
 

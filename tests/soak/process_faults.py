@@ -8,36 +8,44 @@ import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-from tests.soak.laws import DESCRIPTORS, KILLED
+from tests.soak.laws import DESCRIPTORS, KILLED, STOPPED
+from tests.soak.operators import Operators
 from tests.soak.proxy import RECOVERY, Proxy
 from tests.soak.record import Record
 
-LONGEST_STOP = 6.0  # seconds
-
 
 class ProcessFaults:
-    def __init__(self, proxy: Proxy, record: Record, seed: str) -> None:
-        self.proxy, self.record, self.random = proxy, record, random.Random(seed)
+    def __init__(self, proxy: Proxy, operators: Operators, record: Record, seed: str) -> None:
+        self.proxy, self.operators, self.record = proxy, operators, record
+        self.random = random.Random(seed)
         self.all: dict[str, Callable[[], Awaitable[None]]] = {
             "kill-worker": self.kill_worker,
             "term-worker": self.term_worker,
+            "stop-worker": self.stop_worker,
             "kill-control": self.kill_control,
             "stop-control": self.stop_control,
+            "late-control": self.delay_control,
             "hang-up": self.hang_up,
             "takeover": self.take_over,
             "two-takeovers": self.take_over_twice,
             "killed-takeover": self.kill_takeover,
+            "ended-takeover": self.end_takeover,
+            "restart-proxy": self.restart,
             "second-start": self.start_second,
             "broken-takeover": self.take_over_with_broken_file,
             "broken-start": self.start_with_broken_file,
             "disk-full": self.fill_disk,
+            "database-locked": self.lock_database,
+            "forgotten-abort": self.abort_and_kill,
             "descriptors": self.use_up_descriptors,
+            "worker-descriptors": self.use_up_descriptors_of_worker,
         }
 
     def pause(self, low: float, high: float) -> Awaitable[None]:
@@ -56,6 +64,14 @@ class ProcessFaults:
             os.kill(victim, signal.SIGTERM)
             await self.pause(0.2, 1)
 
+    async def stop_worker(self) -> None:
+        """Not so long that it is taken for dead: its requests wait."""
+        victim = self.random.choice(self.proxy.pids("worker"))
+        with self.record.fault("worker stopped", f"pid {victim}"):
+            os.kill(victim, signal.SIGSTOP)
+            await self.pause(0.5, 3)
+            os.kill(victim, signal.SIGCONT)
+
     async def kill_control(self) -> None:
         """Its workers serve on, until the next control process is ready."""
         async with self.proxy.starting:
@@ -68,11 +84,18 @@ class ProcessFaults:
                 await self.proxy.settle()
 
     async def stop_control(self) -> None:
+        await self.stop_control_for(self.random.uniform(1, 6))
+
+    async def delay_control(self) -> None:
+        """For longer than a worker may be silent: it was the control process that was late."""
+        await self.stop_control_for(self.random.uniform(11, 14))
+
+    async def stop_control_for(self, seconds: float) -> None:
         control = self.proxy.control
         before = self.proxy.pids("worker")
         with self.record.fault("control stopped", f"pid {control.pid}"):
             control.send_signal(signal.SIGSTOP)
-            await self.pause(1, LONGEST_STOP)
+            await asyncio.sleep(seconds)
             control.send_signal(signal.SIGCONT)
             await asyncio.sleep(0.9)
         if gone := set(before) - set(self.proxy.pids("worker")):
@@ -116,15 +139,39 @@ class ProcessFaults:
         return left
 
     async def kill_takeover(self) -> None:
-        """The successor dies on the way. Whoever is left serves; if nobody is, the next start does."""
+        await self.break_takeover(signal.SIGKILL)
+
+    async def end_takeover(self) -> None:
+        await self.break_takeover(signal.SIGTERM)
+
+    async def break_takeover(self, how: signal.Signals) -> None:
+        """The successor ends on the way. Whoever is left serves; if nobody is, the next start does."""
         async with self.proxy.starting:
-            with self.record.fault("takeover", "killed on the way"):
+            # A signal after the hand-over ends the new proxy in good order.
+            in_order = how is signal.SIGTERM
+            with self.record.fault("takeover", f"{how.name} on the way"), self.ended_in_order(in_order):
                 before, successor = self.proxy.control, self.proxy.spawn("--takeover")
                 await self.pause(0.2, 2.5)
-                successor.kill()
-                successor.wait()
+                successor.send_signal(how)
+                if await self.proxy.wait(successor, RECOVERY) is None:
+                    self.record.violate("16", f"a successor does not end by {how.name}")
+                    successor.kill()
                 await self.pause(0.5, 1)
                 await self.adopt([before])
+
+    def ended_in_order(self, is_ended: bool = True) -> AbstractContextManager[object]:
+        return self.record.fault(STOPPED) if is_ended else nullcontext()
+
+    async def restart(self) -> None:
+        """A drain, and a start: meanwhile there is nobody to connect to, but no request is lost."""
+        async with self.proxy.starting:
+            with self.ended_in_order():
+                self.proxy.control.send_signal(signal.SIGTERM)
+                code = await self.proxy.wait(self.proxy.control, RECOVERY)
+                if code != 0:
+                    self.record.violate("9", f"the exit code after a drain is {code}")
+                self.proxy.control = self.proxy.spawn()
+                await self.proxy.settle()
 
     async def adopt(self, candidates: list[subprocess.Popen[bytes]]) -> None:
         """The one that lives is the control process; if none does, another is started."""
@@ -179,21 +226,52 @@ class ProcessFaults:
 
     async def fill_disk(self) -> None:
         """No file of the control process can grow."""
-        with self.limited(resource.RLIMIT_FSIZE, 0, "disk full"):
+        with self.limited(self.proxy.control.pid, resource.RLIMIT_FSIZE, 0, "disk full"):
             await self.pause(1, 5)
 
-    async def use_up_descriptors(self) -> None:
-        """Of the control process: it can open nothing, and a worker that ends has no successor for a while."""
-        pid = self.proxy.control.pid
-        used = len(os.listdir(f"/proc/{pid}/fd"))
-        with self.limited(resource.RLIMIT_NOFILE, used + 1, DESCRIPTORS):
-            if self.random.random() < 0.5:
-                await self.kill_worker()
+    async def lock_database(self) -> None:
+        """Another program holds a lock on the database: nothing can be written."""
+        with self.locked_database():
             await self.pause(1, 4)
 
     @contextmanager
-    def limited(self, what: int, limit: int, kind: str) -> Iterator[None]:
-        pid = self.proxy.control.pid
+    def locked_database(self) -> Iterator[None]:
+        with (
+            self.record.fault("disk full", "the database is locked"),
+            closing(sqlite3.connect(self.proxy.state, timeout=5.0, isolation_level=None)) as other,
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            yield
+
+    async def abort_and_kill(self) -> None:
+        """An abort that the database does not take is in force, and survives a kill."""
+        async with self.proxy.starting:
+            with self.locked_database():
+                await self.operators.send("abort")
+                with self.record.fault("control killed", f"pid {self.proxy.control.pid}"):
+                    self.proxy.control.kill()
+                    self.proxy.control.wait()
+            with self.record.fault("control killed", "a start"):
+                self.proxy.control = self.proxy.spawn()
+                await self.proxy.settle()
+
+    async def use_up_descriptors_of_worker(self) -> None:
+        """It accepts nobody and reaches no model but by open connections. Its clients wait."""
+        await self.limit_descriptors(self.random.choice(self.proxy.pids("worker")))
+
+    async def limit_descriptors(self, pid: int) -> None:
+        with self.limited(pid, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{pid}/fd")) + 1, DESCRIPTORS):
+            await self.pause(1, 4)
+
+    async def use_up_descriptors(self) -> None:
+        """Of the control process: it can open nothing, and a worker that ends has no successor for a while."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.limit_descriptors(self.proxy.control.pid))
+            if self.random.random() < 0.5:
+                await self.kill_worker()
+
+    @contextmanager
+    def limited(self, pid: int, what: int, limit: int, kind: str) -> Iterator[None]:
         before = resource.prlimit(pid, what)
         with self.record.fault(kind, f"pid {pid}"):
             resource.prlimit(pid, what, (limit, before[1]))

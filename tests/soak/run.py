@@ -72,12 +72,13 @@ class Soak:
     async def run_under_faults(self, seconds: float, editor: Editor) -> None:
         clients = Clients(self.record, self.proxy.port, str(self.seed))
         end = time.monotonic() + seconds
-        processes = ProcessFaults(self.proxy, self.record, f"{self.seed}/processes")
+        operators = Operators(self.proxy, self.record, f"{self.seed}/operators")
+        processes = ProcessFaults(self.proxy, operators, self.record, f"{self.seed}/processes")
         tracks: dict[str, tuple[Acts, tuple[float, float]]] = {
             "processes": (processes.all, (1, 4)),
             "models": (ModelFaults(self.models, self.record, f"{self.seed}/models").all, (2, 6)),
             "editor": (editor.all, (1, 4)),
-            "operators": (Operators(self.proxy, self.record, f"{self.seed}/operators").all, (0.5, 3)),
+            "operators": (operators.all, (0.5, 3)),
         }
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(clients.run(steady=6, once=3, pipelining=2, leaving=2))
