@@ -36,13 +36,13 @@ STOPPED = "stopped in order"
 ENDED = "all ended"  # by the soak itself, to go on after a violation
 
 EXPLAINED_BY: dict[str, frozenset[str]] = {
-    "upstream/connect": frozenset({DEAD, STARVED, DESCRIPTORS}),
+    "upstream/connect": frozenset({DEAD, STARVED}),
     "upstream/reset": frozenset({DEAD, CUTS}),
     "upstream/stale_connection": frozenset({DEAD, CUTS}),
     "upstream/first_byte_timeout": frozenset({HANGS, STARVED}),
     "upstream/total_timeout": frozenset({HANGS, STARVED}),
     "upstream/no_endpoint": frozenset({DEAD, FAILS, HANGS, CUTS, PROBES, STARVED}),
-    "internal/overload": frozenset({HANGS, STARVED}),
+    "internal/overload": frozenset({HANGS, STARVED, DESCRIPTORS}),
     "internal/no_route": frozenset({OUT}),
     "downstream/head_timeout": frozenset({STARVED}),
     "500": frozenset({FAILS}),

@@ -98,14 +98,16 @@ class Soak:
                 task.cancel()
 
     async def follow(self, track: str, acts: Acts, pauses: tuple[float, float], end: float) -> None:
-        """One act after the other, drawn from the seed, until the time is over."""
+        """One act after the other, drawn from the seed until the time is over; each has its turn before one comes again."""
         generator = random.Random(f"{self.seed}/{track}")
         names = [name for name in acts if self.chosen(name)]
+        waiting = list[str]()
         while names:
             await asyncio.sleep(generator.uniform(*pauses))
             if time.monotonic() > end:
                 return
-            name = generator.choice(names)
+            waiting = waiting or generator.sample(names, len(names))
+            name = waiting.pop()
             self.drawn[name] += 1
             await acts[name]()
             if track == "processes":
