@@ -13,7 +13,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import sys
 import time
 from collections.abc import Coroutine
@@ -38,6 +37,7 @@ from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import log_to_stderr
 from crossfade.stats.counts import CountsTable
+from crossfade.workers import systemd
 from crossfade.workers.handover import Successor
 from crossfade.workers.serving import Serving, credentials_of
 from crossfade.workers.start_error import StartError
@@ -254,42 +254,44 @@ class App:
         self.controller.state.generation = generation
         await self.controller.load(self.loaded, "file", time.time())
 
-    async def close_state(self) -> None:
-        """Saves the evidence."""
-        if self.store is not None:
-            await self.controller.close()
-            self.store.close()
-            self.store = None
+    async def close_state(self) -> bool:
+        """Saves the evidence. False if the disk hangs, and something is still being written."""
+        store, self.store = self.store, None
+        if store is None:
+            return True
+        await self.controller.close()
+        return store.close()
 
     async def serve(self, serving: Serving) -> None:
         """Until a signal ends it, or a successor serves."""
-        while not self.is_left:
-            await self.decide(serving)
-            if self.is_told_to_stop or self.succession.successor is None:
-                _notify_systemd("STOPPING=1\nSTATUS=draining")
-                log.info("draining")
-                return
+        await self.decide(serving)
+        while not self.is_told_to_stop and self.succession.successor is not None:
             self.is_left = await self.hand_over(serving, self.succession.successor)
-            if not self.is_left:
-                await self.resume(serving)
+            if self.is_left:
+                return
+            if await self.resume(serving):
+                await self.decide(serving)
+        systemd.notify("STOPPING=1\nSTATUS=draining")
+        log.info("draining")
 
     async def hand_over(self, serving: Serving, successor: Successor) -> bool:
         """Leave the state to the successor, then the workers, once its own serve. Whether it got so far."""
-        await self.close_state()
+        has_closed = await self.close_state()
         counts = self.counts.take()
-        with contextlib.suppress(OSError):  # it has ended; `outcome` says so
-            await successor.tell(counts)
+        if has_closed:  # else the successor does not wait for ever
+            with contextlib.suppress(OSError):  # it has ended; `outcome` says so
+                await successor.tell(counts)
         if not await successor.outcome():
             self.counts.add(counts)
             return False
         await serving.seam.release()
         await successor.end(self.counts.take())
-        _notify_systemd(f"MAINPID={successor.pid}")
+        systemd.notify(f"MAINPID={successor.pid}")
         log.info("hand-over done: the proxy with pid %d holds the state", successor.pid)
         return True
 
-    async def resume(self, serving: Serving) -> None:
-        """The successor has ended before its workers served. Returns when this process decides again, or is to stop."""
+    async def resume(self, serving: Serving) -> bool:
+        """The successor has ended before its workers served. Whether this process is to decide again."""
         log.error("the successor ended before its workers served; this proxy goes on")
         while not self.is_told_to_stop:
             self.stopping.clear()
@@ -301,7 +303,8 @@ class App:
                 await _wait_for(self.stopping, RESUME_AGAIN)
             else:
                 self.succession.go_on(serving.pids)
-                return
+                return True
+        return False
 
     async def end(self) -> None:
         """Workers end before the lock is released; but a start that failed first frees the state."""
@@ -354,7 +357,7 @@ class App:
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
-        _notify_systemd("READY=1\nSTATUS=serving")
+        systemd.notify("READY=1\nSTATUS=serving")
 
     async def run_loop(self) -> None:
         """Tick and follow the configuration until a signal or a successor ends it."""
@@ -394,12 +397,3 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             return await event.wait()
     return False
-
-
-def _notify_systemd(state: str) -> None:
-    """sd_notify(3), where systemd asks for it."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)

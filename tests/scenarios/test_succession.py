@@ -46,6 +46,10 @@ async def failed_run(file: Path, *options: str, full_disk: bool = False, workers
     return errors.decode()
 
 
+def open_files(pid: int) -> list[str]:
+    return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+
+
 @contextmanager
 def taken_port(port: int = 0) -> Iterator[int]:
     """Another program listens on it."""
@@ -140,6 +144,8 @@ async def test_after_a_takeover_and_a_crash_the_next_one_starts(
         proxy.module = ("crossfade", "run", str(proxy.file))
         await proxy.start()
         await load.wait_for_answers(20)
+        for pid in await workers_of(proxy):
+            assert not [name for name in open_files(pid) if "state.db" in name]
         for name in ("state.db.lock", "state.db.sock"):
             assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     assert load.failures == []

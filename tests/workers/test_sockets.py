@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 
 import pytest
@@ -63,15 +62,3 @@ def test_a_port_of_another_process_is_not_shared(port: int) -> None:
         taken.listen()
         with pytest.raises(OSError, match="in use"):
             sockets.bind("127.0.0.1", port, 2, [])
-
-
-def test_sockets_from_systemd_are_for_the_process_they_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as given:
-        monkeypatch.setattr(sockets, "FIRST_FD", given.fileno())
-        monkeypatch.setenv("LISTEN_FDS", "1")
-        monkeypatch.setenv("LISTEN_PID", str(os.getpid() + 1))
-        assert sockets.from_systemd() == []
-        monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
-        (taken,) = sockets.from_systemd()
-        assert taken.fileno() == given.fileno()
-        taken.detach()

@@ -41,7 +41,7 @@ from crossfade.workers.state_lock import StateLock, is_alive, name_of
 log = logging.getLogger("crossfade.workers")
 
 TIMEOUT = 10.0  # seconds for a process to hand over its sockets, or to take them
-PATIENCE = 120.0  # seconds for a successor to serve; then it is killed
+PATIENCE = 600.0  # seconds for a successor to serve, in which it may upgrade a large state; then it is killed
 ACCEPT_AGAIN = 0.5  # seconds after an accept that failed
 LOST = 10.0  # seconds for a worker without a connection to drain in, and to end
 
@@ -233,7 +233,8 @@ class Handover:
         for sign in (signal.SIGTERM, signal.SIGKILL):
             for name in self.missing():
                 log.warning("worker %s of the proxy before does not answer: %s", name, sign.name)
-                os.kill(int(name.partition(":")[0]), sign)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(name.partition(":")[0]), sign)
             await asyncio.sleep((self.serving or 0.0) + LOST)
 
     # ── a successor ───────────────────────────────────────────────────────────────────────────

@@ -2,17 +2,14 @@
 
 Each worker has its own socket on each port; SO_REUSEPORT spreads connections. The control process holds
 copies, so the worker that replaces a dead one accepts from the same queue. Sockets are inherited from the
-workers of the proxy before, or from systemd (sd_listen_fds(3)).
+workers of the proxy before, or from systemd.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, MutableSequence, Sequence
 from typing import Any
-
-FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def bind(
@@ -58,14 +55,3 @@ def _distribute(sockets: Sequence[socket.socket], workers: int) -> list[list[soc
 def close(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
-
-
-def from_systemd() -> list[socket.socket]:
-    """The sockets that systemd passed to this process (sd_listen_fds(3))."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return []
-    count = int(os.environ.get("LISTEN_FDS", "0"))
-    sockets = [socket.socket(fileno=fd) for fd in range(FIRST_FD, FIRST_FD + count)]
-    for sock in sockets:
-        sock.set_inheritable(False)
-    return sockets

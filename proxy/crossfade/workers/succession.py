@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from crossfade.control.background import Background
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import CountsTable
-from crossfade.workers import local_socket, sockets
+from crossfade.workers import local_socket, sockets, systemd
 from crossfade.workers.handover import Handover, Offer, Successor
 from crossfade.workers.link import LeavingWorkers
 from crossfade.workers.start_error import StartError
@@ -42,7 +42,7 @@ class Succession:
         """Get the lock and the sockets. Raises StartError."""
         if taking_over:
             await self._ask(database)
-        self.inherited += sockets.from_systemd()
+        self.inherited += systemd.from_systemd()
         if database is None:
             return
         if self.predecessor is not None:
