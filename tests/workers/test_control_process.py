@@ -51,3 +51,47 @@ def test_the_control_process_loads_the_data_plane_only_without_workers(
     )
     assert ("crossfade.dataplane.exchange" in done.stdout.split()) is loads
     assert bool(done.stdout.split()) is loads
+
+
+FAIL_WHEN_READY = """
+import asyncio, sys
+from crossfade import app
+from crossfade.workers.pool import WorkerPool
+
+ready = asyncio.Event()
+
+
+async def watch(pool):
+    await ready.wait()
+    raise RuntimeError("a fault of ours")
+
+
+class TellsWhenReady(app.App):
+    def announce(self, *given):
+        super().announce(*given)
+        print(*[status.pid for status in self.serving.seam.workers()], flush=True)
+        ready.set()
+
+
+WorkerPool.watch = watch
+app.App = TellsWhenReady
+sys.exit(app.serve(sys.argv[1]))
+"""
+
+
+def test_a_supervision_that_fails_ends_the_proxy_in_good_order_and_says_so(tmp_path: Path) -> None:
+    config = tmp_path / "routing.yaml"
+    config.write_text(CONFIG.format(workers=2, place=tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", FAIL_WHEN_READY, config],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "crossfade: the workers are no longer supervised: RuntimeError('a fault of ours')" in done.stderr
+    assert "draining" in done.stderr
+    assert len(done.stdout.split()) == 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in done.stdout.split())
+    assert (tmp_path / "state.db.lock").read_text() == ""

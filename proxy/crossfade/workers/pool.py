@@ -89,18 +89,24 @@ class WorkerPool:
     # ── supervision ───────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Supervise each worker until `stop` or `release`. Cancelling it kills the workers."""
-        async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self.watch())
-            supervising = [tasks.create_task(self.supervise(n)) for n in range(len(self.listening))]
-            await asyncio.wait(supervising)
-            watching.cancel()
+        """Supervise each worker until `stop` or `release`. Cancelling it kills the workers; an error of its own does not."""
+        tasks = [asyncio.ensure_future(self.supervise(n)) for n in range(len(self.listening))]
+        tasks.append(asyncio.ensure_future(self.watch()))
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        for task in done:
+            task.result()
 
     async def supervise(self, number: int) -> None:
         while not self.stopping.is_set():
             try:
                 link = await self.start(number)
-            except Exception as error:  # also MemoryError: whatever it is, it must not end the other workers
+            except Exception as error:  # also MemoryError: whatever it is, the others serve on
                 self.note_failure(number, f"cannot be started: {str(error) or repr(error)}")
             else:
                 self.links[number] = link
@@ -108,8 +114,7 @@ class WorkerPool:
                 if self.stopping.is_set():
                     link.kill()
                 await self.follow(link)
-            if not self.stopping.is_set():
-                await self.pause(min(RESPAWN_AFTER * 2 ** self.failures[number], RESPAWN_AT_LEAST_EVERY))
+            await self.pause(min(RESPAWN_AFTER * 2 ** self.failures[number], RESPAWN_AT_LEAST_EVERY))
 
     def note_failure(self, number: int, fault: str) -> None:
         """One line for a row of failures."""
@@ -207,7 +212,7 @@ class WorkerPool:
         loop = asyncio.get_running_loop()
         before = loop.time()
         while not self.stopping.is_set():
-            await asyncio.sleep(SILENCE / 20)
+            await self.pause(SILENCE / 20)
             now = loop.time()
             passed, before = min(now - before, SILENCE / 10), now
             for link in self.all_links():
