@@ -587,6 +587,16 @@ async def test_a_renamed_route_goes_on_with_the_same_customers(store, aborted):
     await assert_replayed(other)
 
 
+async def test_an_abort_takes_away_what_a_split_gave_an_aborted_challenger():
+    harness = await in_step_two()
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    await harness.controller.set_split("churn", {"v2": 1, "v3": 1}, "api:kim", harness.now)
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)
+    assert harness.weights == {"v2": 10_000}
+    assert (await harness.actions())[-3:] == ["abort", "split", "abort"]
+    await assert_replayed(harness)
+
+
 async def test_several_rollouts_are_edited_each_on_its_own():
     harness = Harness()
     await harness.load(with_rollouts(rollout_entry("v3", "5%", "30%"), rollout_entry("v4", "10%", "40%")))

@@ -74,8 +74,8 @@ def change_by_event(
     before, home = old.rollouts[challenger], old.home
     assert home is not None
     after = advance(before, event, cause.now, cause.reason)
-    if after is before:
-        return None
+    if after is before and not old.ledger.weights.get(challenger):
+        return None  # a second abort; one that finds traffic, as a split gave it some since, takes it away
     if after.since != before.since:
         after = replace(after, since_at=cause.at)
     others = old.other_phases(challenger)
