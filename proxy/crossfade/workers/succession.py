@@ -6,6 +6,7 @@ the proxy before, or the workers of one that died, go on.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -20,14 +21,16 @@ from crossfade.workers.start_error import StartError
 from crossfade.workers.state_lock import StateLock, socket_of
 from crossfade.workers.takeover import Predecessor, ask
 
+NO_SOCKETS = (errno.EOPNOTSUPP, errno.EPERM, errno.EINVAL)  # of a file system that has none
+
 log = logging.getLogger("crossfade.workers")
 
 
 class Succession:
     """Call `begin`, `predecessor_leaves`, `publish`, `serving`, then one of `end` and `leave`; or `give_up`."""
 
-    lock: StateLock | None = None  # None: the state is in memory, and nobody can follow
-    handover: Handover | None = None
+    lock: StateLock | None = None  # None: the state is in memory
+    handover: Handover | None = None  # None: nobody can follow
     predecessor: Predecessor | None = None  # the running proxy in a takeover
 
     def __init__(self, counts: CountsTable, on_leave: Callable[[], None]) -> None:
@@ -51,8 +54,7 @@ class Succession:
             self.handover = Handover(self.lock, self.predecessor.sock, self.leaving, self.on_leave)
         else:
             self.lock = StateLock(database)
-            self.handover = Handover(self.lock, self._listen(self.lock), self.leaving, self.on_leave)
-            self.inherited += await self.handover.gather()
+            await self._listen(self.lock)
 
     async def _ask(self, database: str | None) -> None:
         if database is None:
@@ -61,15 +63,23 @@ class Succession:
         if self.predecessor is None:
             log.warning("--takeover: no running proxy holds the state; starting without one")
 
-    def _listen(self, lock: StateLock) -> socket.socket:
+    async def _listen(self, lock: StateLock) -> None:
+        """A folder without sockets, as some mounts of containers are, is as good as a state in memory."""
+        path = socket_of(lock.path)
         try:
-            return local_socket.listen_at(socket_of(lock.path))
+            sock = local_socket.listen_at(path)
         except OSError as error:
-            raise StartError(f"cannot listen on {socket_of(lock.path)}: {error}") from error
+            if error.errno not in NO_SOCKETS:
+                raise StartError(f"cannot listen on {path}: {error}") from error
+            log.warning("no proxy can follow this one, and its workers end with it: no socket at %s", path)
+        else:
+            self.handover = Handover(lock, sock, self.leaving, self.on_leave)
+            self.inherited += await self.handover.gather()
 
     @property
     def lock_file(self) -> str | None:
-        return self.lock.path if self.lock else None
+        """Where workers find the next holder; None if nobody can follow."""
+        return self.lock.path if self.lock and self.handover else None
 
     @property
     def successor(self) -> Successor | None:
