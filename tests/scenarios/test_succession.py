@@ -234,3 +234,34 @@ async def test_a_successor_that_is_killed_after_the_holder_left_is_not_missed(
         assert await workers_of(proxy) == before
         await load.wait_for_answers(50)
     assert load.failures == []
+
+
+async def backend_of(customer: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    """That answers this customer on this connection."""
+    body = b'{"customer_id": %d}' % customer
+    writer.write(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
+    )
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    fields = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+    await reader.readexactly(int(fields["content-length"]))
+    return fields["x-crossfade-backend"]
+
+
+async def test_a_worker_that_drains_serves_what_is_decided_meanwhile(
+    tmp_path: Path, models: dict[str, Model]
+) -> None:
+    """It may take as long as `drain` says, and what has been taken back must not be served for so long."""
+    proxy = Proxy(tmp_path, routing(models, HALF))
+    proxy.file.write_text(proxy.file.read_text().replace("drain: 5s", "drain: 60s"))
+    async with running(proxy):
+        clients = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(8)]
+        assert {await backend_of(n, *client) for n, client in enumerate(clients)} == {"v2", "v3"}
+        await proxy.stop(signal.SIGKILL)
+        await proxy.start()
+        status, answer = await proxy.call("PUT", "/api/v1/routes/churn/split", {"v2": 100, "v3": 0})
+        assert status == 200, answer
+        assert {await backend_of(n, *client) for n, client in enumerate(clients)} == {"v2"}
+        for _, writer in clients:
+            writer.close()
