@@ -131,3 +131,12 @@ def test_a_text_as_it_is_shown_is_no_configuration(head: str) -> None:
 def test_a_text_without_literal_secrets_is_shown_as_it_is() -> None:
     text = "admin: {token: '${TOKEN}'}\nprometheus: {url: '${PROMETHEUS}'}" + REST % ""
     assert load(text, "f.yaml", {"TOKEN": "x", "PROMETHEUS": "http://me:secret@host:9090"}).shown == text
+
+
+@pytest.mark.parametrize("piece", ["://", "://@", "://?", "a://b@", "?'", "${", "${A:-", "#://"])
+def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
+    """An expression that tries each place up to the end would take minutes for this."""
+    text = piece.replace("'", "''") * 300_000
+    backends = f"version: '{text.replace('${', '$${')}', endpoints"
+    seen = load(REST.replace("endpoints", backends) % "", "f.yaml", {"A": "x"}).shown
+    assert "routes:" in seen

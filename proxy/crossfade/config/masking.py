@@ -22,7 +22,6 @@ from crossfade.config.problem import without_credentials
 from crossfade.config.section import SECRET
 
 MASK = "***"
-_LOGIN = re.compile(r"(?<=://).*@", re.DOTALL)  # to the last @: a password may hold one
 _QUERY = re.compile(r"[?#].*[^\"']", re.DOTALL)
 
 Place = tuple[str, ...]
@@ -69,11 +68,18 @@ def _masks_in(text: str, document: Document) -> dict[tuple[int, int], str]:
     for node in document.root.scalars():
         written = text[slice(*node.span)]
         if "://" in written:
-            masks[node.span] = _QUERY.sub(f"?{MASK}", _LOGIN.sub(f"{MASK}@", written))
+            masks[node.span] = _QUERY.sub(f"?{MASK}", _without_login(written))
     for place in secret_places():
         for _, node in document.each(*place):
             masks |= {scalar.span: f'"{MASK}"' for scalar in node.scalars() if _is_literal(scalar)}
     return masks
+
+
+def _without_login(url: str) -> str:
+    """Up to the last @: a password may hold one. No expression, whose time could grow with the square of the length."""
+    scheme, separator, rest = url.partition("://")
+    _, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{MASK}@{host}" if at else url
 
 
 def _is_literal(node: Node) -> bool:
