@@ -199,3 +199,17 @@ def test_any_yaml_like_text_is_a_document_or_is_refused(text: str):
         read(text, "f", ENV)
     except ConfigError as error:
         assert error.problems
+
+
+def test_merges_of_a_large_mapping_are_bounded():
+    """Each copies it: a text of 200 kB would take more than a minute."""
+    large = ", ".join(f"k{n}: 1" for n in range(20_000))
+    text = f"x: &a {{{large}}}\ny: [{', '.join(['{<<: *a}'] * 3000)}]"
+    with pytest.raises(ConfigError, match="aliases stand for more than 200000 values"):
+        read(text, "f.yaml", {})
+
+
+def test_problems_before_a_syntax_error_are_bounded():
+    with pytest.raises(ConfigError) as caught:
+        read(f"x: {{{', '.join(['k: 1'] * 3000)}}}\n}}", "f.yaml", {})
+    assert len(caught.value.problems) == 1001

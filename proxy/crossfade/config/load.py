@@ -16,12 +16,10 @@ from crossfade.config.document import Document, Loc, Mark, Reference
 from crossfade.config.masking import MASK, masked, secret_places
 from crossfade.config.model import BackendTlsConfig, Config
 from crossfade.config.pending import not_acted_on
-from crossfade.config.problem import ConfigError, Problem, place_of
+from crossfade.config.problem import MAX_PROBLEMS, ConfigError, Problem, place_of
 from crossfade.config.reader import read
 from crossfade.config.rules import RULES
 from crossfade.config.sentences import validated
-
-_MAX_PROBLEMS = 1000
 
 Examine = Callable[[BackendTlsConfig], tuple[str, dict[str, str]]]
 
@@ -136,11 +134,11 @@ def without_repeats(problems: list[Problem], document: Document) -> tuple[Proble
 
 def _first_of(problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """As many as anybody reads, the errors first."""
-    if len(problems) <= _MAX_PROBLEMS:
+    if len(problems) <= MAX_PROBLEMS:
         return problems
-    first = sorted(problems, key=lambda problem: problem.severity)[:_MAX_PROBLEMS]
+    first = sorted(problems, key=lambda problem: problem.severity)[:MAX_PROBLEMS]
     last = max(first, key=place_of)
-    more = f"{len(problems) - _MAX_PROBLEMS} more problems are not shown"
+    more = f"{len(problems) - MAX_PROBLEMS} more problems are not shown"
     return (*first, replace(last, path="", message=more, suggestion=None))
 
 

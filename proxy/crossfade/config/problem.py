@@ -16,6 +16,7 @@ Severity = Literal["error", "warning"]
 
 # Limits of the search for similar words: a longer word is no typing error, and more words take too long.
 _MAX_WORD_LENGTH, _MAX_CHOICES = 80, 2000
+MAX_PROBLEMS = 1000  # more than anybody reads
 MAX_SUGGESTIONS = 50  # of one kind: a file with more wrong names is no file with typing errors
 
 

@@ -32,7 +32,7 @@ from crossfade.config.document import (
     path_text,
 )
 from crossfade.config.environment import expand, has_variables
-from crossfade.config.problem import BadValue, ConfigError, Problem, shown
+from crossfade.config.problem import MAX_PROBLEMS, BadValue, ConfigError, Problem, shown
 
 # The deepest real configuration has 7 levels; a very large one has some thousand nodes.
 _MAX_DEPTH, _MAX_NODES = 50, 200_000
@@ -69,7 +69,7 @@ def _document_of(
         # that limit before our own. PyYAML's Python parser has no limit.
         if parser is not yaml.SafeLoader and _nests_too_deep(error, text):
             return _document_of(yaml.SafeLoader, text, source, env, known)
-        raise ConfigError((*tree.problems, _syntax_problem(error, text, source))) from None
+        raise ConfigError((*tree.problems[:MAX_PROBLEMS], _syntax_problem(error, text, source))) from None
     finally:
         loader.dispose()
     if root is None:
@@ -139,7 +139,7 @@ class TreeBuilder:
         self.references: set[Reference] = set()
         self.most = _MAX_NODES if known is None else _MAX_NODES_OF_CLIENT
         self.nodes = 0
-        self.copied = 0  # nodes with variables that aliases stand for
+        self.copied = 0  # values with variables that aliases stand for, and values that are merged
         self.path: list[int | str] = []
         self.depth = 0  # not len(path): a key may be nested too
         self.problems: list[Problem] = []
@@ -195,12 +195,16 @@ class TreeBuilder:
 
     def refer_again(self, node: Node, mark: Mark) -> None:
         """The variables of an anchor's node count at the place of its alias too."""
-        self.copied += node.count
-        if self.copied > _MAX_NODES:
-            raise _RefusedYaml(f"aliases stand for more than {_MAX_NODES} values with variables", mark)
+        self.copy(node.count, mark)
         for path, written in _references_in(node, ()):
             if not self.refer((*self.path, *path), written):
                 raise _RefusedYaml(_not_known(written), mark)
+
+    def copy(self, count: int, mark: Mark) -> None:
+        """A short text may copy a large mapping or list many times."""
+        self.copied += count
+        if self.copied > self.most:
+            raise _RefusedYaml(f"aliases stand for more than {self.most} values", mark)
 
     def refer(self, path: Loc, written: str) -> bool:
         """Whether the variables of this scalar may be looked up."""
@@ -250,6 +254,7 @@ class TreeBuilder:
             elif key is not None:
                 entries[key] = Entry(mark, node, f"{key}")
         for source in merged:
+            self.copy(len(source.entries), source.mark)
             entries = source.entries | entries
         count, height, varies = _size_of([entry.node for entry in entries.values()])
         varies = varies or any(isinstance(key, Expanded) for key in entries)
