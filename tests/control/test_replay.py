@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crossfade.control.chain import GENESIS, seal
 from crossfade.control.replay import Report, journal, replayed
 from crossfade.control.store import Store
-from crossfade.control.views import Decision, Verb
+from crossfade.control.views import Decision, Model, Verb
 from crossfade.rollout import machine, verdict_rule
 from crossfade.rollout.inputs import decode_inputs
 from crossfade.stats.pairs import Pairs
@@ -127,6 +127,24 @@ async def test_a_decision_in_a_common_outage_is_replayed():
     assert [d.action for d in found] == ["start", "begin", "abort"]
     assert "fuse" in [verdict["check"] for verdict in found[-1].evidence["verdicts"]]
     assert replayed(rows_of(found)).differences == []
+
+
+async def test_a_decision_names_the_models_that_it_is_about():
+    harness = Harness()
+    endpoints = [f"http://127.0.0.1:{port}" for port in range(9100, 9120)]
+    head = HEAD.replace("[http://127.0.0.1:9003]", str(endpoints)).replace(
+        "health: false}\n  v4", "health: false, version: 3}\n  v4"
+    )
+    await harness.load(CANARY, head.replace("version: 3", "version: '3'"))
+    await harness.run(2)
+    for decision in await decided(harness):
+        assert list(decision.backends) == ["v2", "v3"]
+        assert decision.backends["v2"] == Model(["127.0.0.1:9002"])
+        seen = decision.backends["v3"]
+        assert (seen.version, len(seen.endpoints), seen.more) == ("3", 16, 4)
+    plain = CANARY[: CANARY.index("    rollout:")]
+    await harness.load(plain.replace("split: {v2: 100%}", "split: {v4: 100%}"))
+    assert "v4" in (await decided(harness))[-1].backends
 
 
 async def test_a_decision_keeps_the_input_of_its_evaluation():

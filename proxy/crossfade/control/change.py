@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from crossfade.config.model import BackendConfig
 from crossfade.control.journal import Entry
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
-from crossfade.control.views import Decision
+from crossfade.control.views import Decision, Model
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.inputs import encode_inputs
 from crossfade.rollout.machine import (
@@ -35,6 +36,7 @@ from crossfade.routing.ledger import Ledger, moved, restore, reweigh
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import Cell
 
+LISTED = 16  # endpoints of a backend that a decision names
 LOOP = "loop"  # the actor of the health loop's decisions
 
 
@@ -46,6 +48,7 @@ class Cause(NamedTuple):
     now: float
     config_hash: str
     at: float
+    backends: Mapping[str, BackendConfig] = {}
 
 
 class Change(NamedTuple):
@@ -212,7 +215,27 @@ def draft_of(
         previous_hash="",
         hash="",
         served=cause.now,
+        backends=_models(cause.backends, records, challenger),
     )
+
+
+def _models(
+    backends: Mapping[str, BackendConfig],
+    records: tuple[RouteRecord | None, RouteRecord | None],
+    challenger: str,
+) -> dict[str, Model]:
+    """Of the backends on trial or with traffic, before or after."""
+    names = set[str]()
+    for record in filter(None, records):
+        names.update(name for name, weight in record.ledger.weights.items() if weight)
+        if challenger in record.rollouts:
+            names |= {challenger, record.rollouts[challenger].champion}
+    out = {}
+    for name in sorted(names & backends.keys()):
+        endpoints = [endpoint.name for endpoint in backends[name].endpoints]
+        more = max(len(endpoints) - LISTED, 0)
+        out[name] = Model(endpoints[:LISTED], backends[name].version, more)
+    return out
 
 
 def _position(record: RouteRecord | None, challenger: str) -> dict[str, Any]:

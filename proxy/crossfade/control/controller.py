@@ -189,7 +189,8 @@ class Controller:
     def _cause(self, actor: str, reason: str) -> Cause:
         """At the time at which the clock was last read."""
         state = self.state
-        return Cause(actor, reason, state.served, state.config.hash, state.wall)
+        config = state.config
+        return Cause(actor, reason, state.served, config.hash, state.wall, config.config.backends)
 
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -300,7 +301,7 @@ class Controller:
             for route in self.state.routes.values():
                 await locks.enter_async_context(route.lock)
             held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
-            cause = Cause(actor, "", self.read_clock(now), loaded.hash, now)
+            cause = Cause(actor, "", self.read_clock(now), loaded.hash, now, loaded.config.backends)
             reconciled = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
             entries = allowed_by_file(self.state, loaded.config, reconciled, force)
             decisions = await self.journal.write_first(entries) if entries else []
@@ -318,7 +319,7 @@ class Controller:
         """What a load of this configuration would do now. Nothing is changed."""
         state = self.state
         held = {route.name: (route.record, route.evidence) for route in state.routes.values()}
-        cause = Cause(actor, "", state.served, loaded.hash, now)
+        cause = Cause(actor, "", state.served, loaded.hash, now, loaded.config.backends)
         keys = restart_needed(state.started_with or loaded.config, loaded.config)
         try:
             reconciled = reconcile(loaded.config, self.unclaimed | held, cause, state.so_far)

@@ -143,12 +143,20 @@ class RolloutView(msgspec.Struct):
     not_durable: str = ""
 
 
+class Model(msgspec.Struct, omit_defaults=True):
+    """What served under a backend's name at a decision. `more`: endpoints beyond those that are listed."""
+
+    endpoints: list[str]
+    version: str | None = None
+    more: int = 0
+
+
 class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
     apply left out. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
-    backends were down for it when an operator forced it.
+    backends were down for it when an operator forced it. `backends`: those on trial or with traffic, before or after.
     """
 
     id: int
@@ -167,6 +175,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     format: int = 3  # of the state file that it was written to; records of format 3 do not name it
     served: float = 0.0
     forced: str = ""
+    backends: dict[str, Model] = {}
 
 
 class StatusChange(msgspec.Struct):
