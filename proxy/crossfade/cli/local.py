@@ -89,7 +89,7 @@ def replay(arguments: Namespace) -> int:
 
     try:
         with closing(Store.read(arguments.state)) as store:
-            report = replayed(journal(store))
+            report = replayed(journal(store), store.anchor())
     except StoreError as error:
         raise CommandFailed(INVALID, str(error)) from None
     if arguments.json:

@@ -193,6 +193,15 @@ BUCKETS = (
 )  # seconds
 
 
+class JournalConfig(Section):
+    """The decisions in the state file."""
+
+    keep: Period | None = Field(
+        default=None,
+        description="how long decisions are kept, all if not given; the last ones of each route always are",
+    )
+
+
 class MetricsConfig(Section):
     """The page of metrics for Prometheus."""
 
@@ -363,6 +372,9 @@ class Config(Section):
     state: State = Field(
         default="sqlite:crossfade.db",
         description="where rollout states and decisions are stored: sqlite:PATH or redis://…",
+    )
+    journal: JournalConfig = Field(
+        default_factory=JournalConfig, description="how long decisions are kept; all are if not given"
     )
     drain: Duration = Field(
         default=30.0, description="how long requests in flight may take when the proxy stops"

@@ -19,9 +19,16 @@ _DIGITS = r"(?:0|[1-9]\d{0,17})(?:\.\d{1,18})?"
 NUMBER = re.compile(rf"[-+]?{_DIGITS}(?:[eE][-+]?\d{{1,2}})?")
 INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d{0,17})")
 
-_DURATION_UNITS: dict[str, int | Decimal] = {"d": 86_400, "h": 3600, "m": 60, "s": 1, "ms": Decimal("0.001")}
-_DURATION_PART = re.compile(rf"({_DIGITS})(ms|[dhms])")
-_DURATION = re.compile(rf"(?:{_DIGITS}(?:ms|[dhms]))+")
+_DURATION_UNITS: dict[str, int | Decimal] = {
+    "y": 365 * 86_400,
+    "d": 86_400,
+    "h": 3600,
+    "m": 60,
+    "s": 1,
+    "ms": Decimal("0.001"),
+}
+_DURATION_PART = re.compile(rf"({_DIGITS})(ms|[ydhms])")
+_DURATION = re.compile(rf"(?:{_DIGITS}(?:ms|[ydhms]))+")
 _MAX_SECONDS = 3650 * 86_400
 
 SIZE_UNITS = {
@@ -92,7 +99,7 @@ def _suggested_duration(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.lower().replace("milli", "ms")
-    text = re.sub(r"(\d)\s*(ms|[dhms])[a-z]*\s*", r"\1\2", text)
+    text = re.sub(r"(\d)\s*(ms|[ydhms])[a-z]*\s*", r"\1\2", text)
     return text if _DURATION.fullmatch(text) else None
 
 

@@ -49,6 +49,13 @@ def seal(draft: Decision, number: int, previous_hash: str) -> Decision:
     return replace(linked, hash=hash_of(msgspec.to_builtins(linked)))
 
 
+class Anchor(NamedTuple):
+    """Id and hash of the decision up to which the journal was pruned; the chain is proven from there."""
+
+    id: int = 0
+    hash: str = GENESIS
+
+
 class Row(NamedTuple):
     """One record as it is stored; its hash is of this text's values."""
 

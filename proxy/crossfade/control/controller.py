@@ -103,6 +103,7 @@ class Controller:
         if any(r.limits != self.published_limits.get(r.name, {}) for r in self.state.routes.values()):
             self._publish()
         self._save_evidence()
+        self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
 
     def read_clock(self, now: float) -> float:

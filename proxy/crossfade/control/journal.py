@@ -16,6 +16,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -43,6 +44,7 @@ log = logging.getLogger("crossfade.journal")
 VERIFIED = 1000  # latest decisions whose chain is checked at the start
 SPOOL_AFTER = 1.0  # seconds after which a decision in force that the database has not taken is spooled
 HANGS_AFTER = 2.0  # seconds after which a write hangs: until it ends, no exposure rises
+PRUNE_INTERVAL = 30.0  # seconds between two deletions of old decisions
 ANSWER_WAIT = 5.0  # seconds that an operator waits for a decision in force to be on disk
 
 T = TypeVar("T")
@@ -80,13 +82,17 @@ class Journal:
         self._background = Background()
         self.in_force: list[Entry] = []  # that have acted and are not in the database
         self._spooled: list[Entry] = []
+        self._prune_at = 0.0
         self._settling: set[asyncio.Task[None]] = set()
         self._spooling = asyncio.Lock()
         self._spool_thread = DiskThread("crossfade-spool")
 
     def _verify(self) -> None:
         """A broken chain is logged; the proxy serves all the same."""
-        broken = first_broken(self.store.rows(self.number - VERIFIED, VERIFIED), None)
+        anchor = self.store.anchor()
+        after = max(self.number - VERIFIED, anchor.id)
+        previous = anchor.hash if after == anchor.id else None
+        broken = first_broken(self.store.rows(after, VERIFIED), previous)
         if broken is not None:
             log.error("journal hash chain broken at decision %d (tampered or corrupt)", broken)
 
@@ -289,6 +295,17 @@ class Journal:
             self._background.spawn(self._write_owed())
         else:
             self._background.spawn(self._write_evidence(evidence_rows(evidence), clock))
+
+    def prune(self, wall: float, keep: float | None) -> None:
+        """Delete what is older than `keep` seconds, in the background and from time to time."""
+        if keep is None or not self.ok or self._transaction.locked() or monotonic() < self._prune_at:
+            return
+        self._prune_at = monotonic() + PRUNE_INTERVAL
+        self._background.spawn(self._prune(wall - keep))
+
+    async def _prune(self, before: float) -> None:
+        async with self._transaction:
+            await self._attempt(self.store.prune, before)
 
     def look(self) -> None:
         """Find whether the files are still there, in the background."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from crossfade.control.chain import GENESIS, Row, has_own_hash, hash_of, parsed
+from crossfade.control.chain import Anchor, Row, has_own_hash, hash_of, parsed
 from crossfade.control.change import LOOP, split_after
 from crossfade.control.migrations import FORMAT, current_record, record_format
 from crossfade.control.recovery import RESTORE
@@ -34,6 +34,7 @@ from crossfade.rollout.machine import (
 from crossfade.scale import WHOLE
 
 _DIGITS = 1e-9
+_START = Anchor()
 PAGE = 500  # records read at a time
 UNUSABLE = (msgspec.ValidationError, ValueError, KeyError, TypeError, AttributeError, NotAllowedError)
 
@@ -54,18 +55,23 @@ class Difference(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """`given`: decisions from outside, which cannot be computed. `earlier`: of all, those of earlier formats."""
+    """`given`: decisions from outside, which cannot be computed. `earlier`: of all, those of earlier formats.
+
+    `pruned`: the decision up to which older ones were deleted; 0 if none were.
+    """
 
     decisions: int = 0
     replayed: int = 0
     given: int = 0
     differences: list[Difference] = msgspec.field(default_factory=list)
     earlier: int = 0
+    pruned: int = 0
 
     def __str__(self) -> str:
         ended = "no difference" if not self.differences else f"{len(self.differences)} differences"
         earlier = f" ({self.earlier} of an earlier format)" if self.earlier else ""
-        return f"{self.decisions} decisions{earlier}, {self.replayed} replayed, {self.given} given: {ended}"
+        pruned = f", those up to {self.pruned} were pruned" if self.pruned else ""
+        return f"{self.decisions} decisions{earlier}{pruned}, {self.replayed} replayed, {self.given} given: {ended}"
 
 
 def journal(store: Store) -> Iterator[Row]:
@@ -76,8 +82,9 @@ def journal(store: Store) -> Iterator[Row]:
         after = page[-1].id
 
 
-def replayed(rows: Iterable[Row]) -> Report:
-    report, previous_hash, ends = Report(), GENESIS, _Ends({}, {})
+def replayed(rows: Iterable[Row], anchor: Anchor = _START) -> Report:
+    """`anchor`: up to where the journal was pruned. What is left from before has no place in the chain any more."""
+    report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, anchor.id > 0)
     for row in rows:
         report.decisions += 1
         record = parsed(row) or {}
@@ -88,9 +95,12 @@ def replayed(rows: Iterable[Row]) -> Report:
             continue
         is_earlier = record_format(record) < FORMAT
         report.earlier += is_earlier
-        pairs = _chain_pairs(row, record, previous_hash) | ends.pairs(decision)
-        ends.move(decision)
-        previous_hash = decision.hash
+        if row.id <= anchor.id:
+            pairs = _chain_pairs(row, record, decision.previous_hash)
+        else:
+            pairs = _chain_pairs(row, record, previous_hash) | ends.pairs(decision)
+            ends.move(decision)
+            previous_hash = decision.hash
         if "given" in decision.evidence:
             report.replayed += 1
             computed = _computed_pairs(decision)
@@ -126,6 +136,7 @@ class _Ends(NamedTuple):
 
     routes: dict[str, _Part]
     rollouts: dict[tuple[str, str], _Part]
+    pruned: bool  # then the first decision of each route and rollout may begin anywhere
 
     def pairs(self, decision: Decision) -> _Pairs:
         """Each decision begins where the one before it ended: the split by route, the phase by rollout.
@@ -135,7 +146,8 @@ class _Ends(NamedTuple):
         begin = decision.from_
         key = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
         said = _part(begin, _OF_ROUTE), _part(begin, _OF_ROLLOUT)
-        was = self.routes.get(decision.route, {}), self.rollouts.get(key, {})
+        unknown = said if self.pruned else ({}, {})
+        was = self.routes.get(decision.route, unknown[0]), self.rollouts.get(key, unknown[1])
         return {"from": (said, was)} if said != was and decision.action != RESTORE else {}
 
     def move(self, decision: Decision) -> None:

@@ -11,12 +11,13 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
+from crossfade.control import pruning
 from crossfade.control.applied import Applied
-from crossfade.control.chain import GENESIS, Row
+from crossfade.control.chain import GENESIS, Anchor, Row
 from crossfade.control.database import (
     IN_MEMORY,
     StoreError,
@@ -227,6 +228,25 @@ class Store:
             saved.append(SavedClock(last.served, last.at))
         latest = max(saved, key=lambda clock: clock.served, default=SavedClock(0.0, 0.0))
         return ServedClock(latest.served, latest.wall)
+
+    def prune(self, before: float) -> None:
+        """Delete a few of the decisions made before this wall time."""
+        self.look()
+        with self._atomic_write():
+            states = self.connection.execute("SELECT route, rollouts FROM route_state").fetchall()
+            rollouts = [
+                (route, name)
+                for route, held in states
+                for name in ("", *msgspec.json.decode(held, type=dict[str, Any]))
+            ]
+            pruning.prune(self.connection, before, rollouts)
+
+    def anchor(self) -> Anchor:
+        """Up to which decision the journal was pruned."""
+        try:
+            return pruning.anchor_of(self.reader)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
     def has(self, draft: Decision) -> bool:
         """Whether it is in the journal, whatever its number there."""
