@@ -57,13 +57,18 @@ class Tally:
 
 
 class Traffic:
-    """Runs until cancelled. Each scenario has its own `tally`."""
+    """Runs until cancelled. Each scenario has its own `tally`.
+
+    At most _CONNECTIONS requests are under way, and one of each customer: on a busy machine the rate falls, where a queue
+    would carry requests of one scenario into the next, and let a customer's answers overtake each other.
+    """
 
     def __init__(self, url: str, seed: int = 7) -> None:
         self.url = f"{url}/predict"
         self.generator = random.Random(seed)
         self.tally = Tally()
         self.sent = 0
+        self.waiting: set[int] = set()  # customers with a request under way
 
     def start_tally(self, champion: str) -> Tally:
         """An empty tally in which every customer seen so far begins with the champion."""
@@ -81,12 +86,21 @@ class Traffic:
         ):
             loop = asyncio.get_running_loop()
             due = loop.time()
+            free = asyncio.Semaphore(_CONNECTIONS)
             while True:
                 due += 1 / RATE
                 await asyncio.sleep(max(0.0, due - loop.time()))
                 if loop.time() - due > 1:  # the machine was busy: no burst to catch up
                     due = loop.time()
-                tasks.create_task(self.send(session, self.generator.randrange(CUSTOMERS)))
+                await free.acquire()
+                task = tasks.create_task(self.send(session, self.next_customer()))
+                task.add_done_callback(lambda _: free.release())
+
+    def next_customer(self) -> int:
+        while (customer := self.generator.randrange(CUSTOMERS)) in self.waiting:
+            pass
+        self.waiting.add(customer)
+        return customer
 
     async def send(self, session: aiohttp.ClientSession, customer: int) -> None:
         tally = self.tally
@@ -105,6 +119,8 @@ class Traffic:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             tally.failed += 1
             tally.failures[f"{type(error).__name__}: {error}"] += 1
+        finally:
+            self.waiting.remove(customer)
 
 
 def _features_of(customer: int) -> dict[str, object]:
