@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 
+import pytest
+import uvloop
+
 from crossfade.log_lines import LineFormatter, printable
+from crossfade.workers.worker import work
 
 REASON = "\x1b[2J\x1b[1;31mALL IS WELL\x1b[0m\x1b]0;pwned\x07\x00\x9b31m\u202e"
 
@@ -37,3 +41,12 @@ def test_a_traceback_has_its_lines() -> None:
     except ValueError:
         text = formatted("it failed", exc_info=sys.exc_info())
     assert text.startswith("INFO crossfade: it failed\nTraceback")
+
+
+def test_each_process_logs_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker too: what a backend's certificate says is in its log."""
+    made: list[logging.Handler] = []
+    monkeypatch.setattr(logging, "basicConfig", lambda level, handlers: made.extend(handlers))
+    monkeypatch.setattr(uvloop, "run", lambda work: work.close())
+    assert work('{"seam_fd": 0, "listening": []}') == 0
+    assert isinstance(made[0].formatter, LineFormatter)

@@ -35,7 +35,7 @@ from crossfade.control.refusal import Refused
 from crossfade.control.store import Store
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
-from crossfade.log_lines import log_to_stderr
+from crossfade.log_lines import log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.handover import Successor
@@ -61,10 +61,10 @@ def serve(path: str, taking_over: bool = False) -> int:
         uvloop.run(App(Path(path), taking_over).run())
     except ConfigError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(printable(str(problem)), file=sys.stderr)
         return 1
     except (StartError, StoreError, Refused) as error:
-        print(f"crossfade: {without_credentials(str(error))}", file=sys.stderr)
+        print(printable(f"crossfade: {without_credentials(str(error))}"), file=sys.stderr)
         return 1
     return 0
 

@@ -16,6 +16,7 @@ import uvloop
 
 from crossfade.control.seam import WorkerStatus
 from crossfade.dataplane.listener import DataPlane
+from crossfade.log_lines import log_to_stderr
 from crossfade.routing.rate import TABLE_BYTES, RateTable
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
@@ -46,6 +47,7 @@ RETRY_AFTER = 0.1  # seconds between two attempts to connect to the next holder 
 
 def work(options: str) -> int:
     """`options` are WorkerOptions as JSON."""
+    log_to_stderr()
     uvloop.run(run_worker(msgspec.json.decode(options, type=WorkerOptions)))
     return 0
 
