@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from crossfade.config.load import Loaded, load
-from crossfade.control.chain import Row
+from crossfade.control.chain import Row, text_of
 from crossfade.control.controller import Controller
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -85,7 +85,7 @@ BOTH = with_rollouts(
 
 def rows_of(decisions: Iterable[Decision]) -> list[Row]:
     """As the store holds them."""
-    return [Row(d.id, msgspec.json.encode(d).decode()) for d in decisions]
+    return [Row(d.id, text_of(d)) for d in decisions]
 
 
 def loaded(yaml: str = CANARY, head: str = HEAD) -> Loaded:

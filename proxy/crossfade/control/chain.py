@@ -31,6 +31,17 @@ def has_own_hash(record: Mapping[str, Any]) -> bool:
     return record.get("hash") in (hash_of(record), *_hashes_before_5(record))
 
 
+def text_of(decision: Decision) -> str:
+    """The decision as it is stored: in the form that is hashed, with its hash."""
+    return msgspec.json.encode(decision, order="sorted").decode()
+
+
+def is_hash_of_text(said: str, text: str) -> bool:
+    """Whether this is the hash of a stored text. False also where the text is not in the form that is hashed."""
+    member = f'"hash":"{said}",'
+    return text.count(member) == 1 and sha256(text.replace(member, "").encode()).hexdigest() == said
+
+
 def _hashes_before_5(record: Mapping[str, Any]) -> Iterator[str]:
     """Python's JSON, in ASCII; it takes several times as long."""
     if record_format(record) < 5:

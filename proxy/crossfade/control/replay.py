@@ -14,15 +14,15 @@ from math import isclose
 from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from crossfade.control.chain import Anchor, Row, has_own_hash, hash_of, parsed
+from crossfade.control.chain import Anchor, Row, has_own_hash, hash_of, is_hash_of_text, parsed
 from crossfade.control.change import LOOP, split_after
-from crossfade.control.migrations import FORMAT, current_record, record_format
+from crossfade.control.migrations import FORMAT, OLDEST, current_record
 from crossfade.control.recovery import RESTORE
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
-from crossfade.rollout.evaluation import choose_move, evaluate
-from crossfade.rollout.inputs import decode_inputs
+from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.machine import (
     Event,
     NotAllowedError,
@@ -87,18 +87,17 @@ def replayed(rows: Iterable[Row], anchor: Anchor = _START) -> Report:
     report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, anchor.id > 0)
     for row in rows:
         report.decisions += 1
-        record = parsed(row) or {}
         try:
-            decision = msgspec.convert(current_record(record), Decision)
+            decision = _decoded(row)
         except UNUSABLE as error:
             report.differences.append(Difference(row.id, "", "", "record", row.text, f"not usable: {error}"))
             continue
-        is_earlier = record_format(record) < FORMAT
+        is_earlier = decision.format < FORMAT
         report.earlier += is_earlier
         if row.id <= anchor.id:
-            pairs = _chain_pairs(row, record, decision.previous_hash)
+            pairs = _chain_pairs(row, decision, decision.previous_hash)
         else:
-            pairs = _chain_pairs(row, record, previous_hash) | ends.pairs(decision)
+            pairs = _chain_pairs(row, decision, previous_hash) | ends.pairs(decision)
             ends.move(decision)
             previous_hash = decision.hash
         if "given" in decision.evidence:
@@ -113,6 +112,39 @@ def replayed(rows: Iterable[Row], anchor: Anchor = _START) -> Report:
             if not _agree(said, now)
         ]
     return report
+
+
+class _Record(msgspec.Struct):
+    """What a replay reads of a decision. The parts of the evidence are decoded one by one, each as its own type."""
+
+    id: int
+    at: float
+    route: str
+    action: str
+    actor: str
+    from_: dict[str, Any] = msgspec.field(name="from")
+    to: dict[str, Any]
+    reason: str
+    evidence: dict[str, msgspec.Raw]
+    previous_hash: str
+    hash: str
+    format: int = OLDEST
+    served: float = 0.0
+
+
+_READ = msgspec.json.Decoder(_Record)
+_INPUTS = msgspec.json.Decoder(EvaluationInput)
+
+
+def _decoded(row: Row) -> _Record:
+    """In the current format. Raises one of UNUSABLE."""
+    found = _READ.decode(row.text)
+    if found.format == FORMAT:
+        return found
+    record = current_record(msgspec.json.decode(row.text))
+    decision = msgspec.convert(record, Decision)
+    evidence = {name: msgspec.Raw(msgspec.json.encode(part)) for name, part in decision.evidence.items()}
+    return replace(found, evidence=evidence, served=decision.served)
 
 
 def _agree(said: Any, now: Any) -> bool:
@@ -138,7 +170,7 @@ class _Ends(NamedTuple):
     rollouts: dict[tuple[str, str], _Part]
     pruned: bool  # then the first decision of each route and rollout may begin anywhere
 
-    def pairs(self, decision: Decision) -> _Pairs:
+    def pairs(self, decision: _Record) -> _Pairs:
         """Each decision begins where the one before it ended: the split by route, the phase by rollout.
 
         The journal before one that restores was lost.
@@ -150,7 +182,7 @@ class _Ends(NamedTuple):
         was = self.routes.get(decision.route, unknown[0]), self.rollouts.get(key, unknown[1])
         return {"from": (said, was)} if said != was and decision.action != RESTORE else {}
 
-    def move(self, decision: Decision) -> None:
+    def move(self, decision: _Record) -> None:
         end, route = decision.to, decision.route
         self.routes[route] = _part(end, _OF_ROUTE)
         if "challenger" in end:
@@ -174,20 +206,21 @@ def _part(standing: _Part, keys: Iterable[str]) -> _Part:
     }
 
 
-def _chain_pairs(row: Row, record: dict[str, Any], previous_hash: str) -> _Pairs:
-    return {
-        "id": (row.id, record.get("id")),
-        "previous_hash": (record.get("previous_hash"), previous_hash),
-        "hash": ("", "") if has_own_hash(record) else (record.get("hash"), hash_of(record)),
-    }
+def _chain_pairs(row: Row, found: _Record, previous_hash: str) -> _Pairs:
+    pairs: _Pairs = {"id": (row.id, found.id), "previous_hash": (found.previous_hash, previous_hash)}
+    if not is_hash_of_text(found.hash, row.text):
+        record = parsed(row) or {}
+        pairs["hash"] = ("", "") if has_own_hash(record) else (found.hash, hash_of(record))
+    return pairs
 
 
-def _computed_pairs(decision: Decision) -> _Pairs:
+def _computed_pairs(decision: _Record) -> _Pairs:
     """What this version makes of the decision's own inputs."""
     evidence = decision.evidence
     try:
-        given, event, home = decode_inputs(evidence["given"]), Event(evidence["event"]), evidence["home"]
-        said = evidence["verdicts"]
+        given = _INPUTS.decode(evidence["given"])
+        event, home, said = (msgspec.json.decode(evidence[name]) for name in ("event", "home", "verdicts"))
+        event = Event(event)
         after = advance(given.state, event, decision.served, decision.reason)
     except UNUSABLE as error:
         return {"inputs": ("", f"not usable: {error}")}

@@ -17,7 +17,7 @@ import msgspec
 
 from crossfade.control import pruning
 from crossfade.control.applied import Applied
-from crossfade.control.chain import GENESIS, Anchor, Row
+from crossfade.control.chain import GENESIS, Anchor, Row, text_of
 from crossfade.control.database import (
     IN_MEMORY,
     StoreError,
@@ -82,7 +82,7 @@ def batch_of(
     head: tuple[int, str] | None = None,
 ) -> Batch:
     return Batch(
-        [(d.id, d.at, d.route, d.hash, msgspec.json.encode(d).decode()) for d in decisions],
+        [(d.id, d.at, d.route, d.hash, text_of(d)) for d in decisions],
         [row_of(record, evidence) for record, evidence in records],
         [(name,) for name in removed],
         head,
