@@ -27,6 +27,7 @@ class Editor:
         self.all: dict[str, Callable[[], Awaitable[None]]] = {
             "edit-hold": self.edit_hold,
             "edit-check": self.edit_check,
+            "edit-weight": self.edit_weight,
             "edit-endpoints": self.edit_endpoints,
             "edit-split": self.edit_split,
             "edit-routes": self.take_route_out,
@@ -48,6 +49,11 @@ class Editor:
 
     async def edit_check(self) -> None:
         await self.apply("the limit of a check", replace(self.layout, errors=self.random.randrange(20, 40)))
+
+    async def edit_weight(self) -> None:
+        """A weight below the present one is refused, as it cannot be done in place."""
+        layout = replace(self.layout, second=self.random.randrange(10, 40))
+        await self.apply("the weight of a step", layout, may_be_refused=True)
 
     async def edit_endpoints(self) -> None:
         await self.apply("an endpoint of v4", replace(self.layout, spare=not self.layout.spare))
@@ -102,7 +108,9 @@ class Editor:
 
     # ── how ───────────────────────────────────────────────────────────────────────────────────
 
-    async def apply(self, what: str, layout: Layout, moves: bool = False) -> bool:
+    async def apply(
+        self, what: str, layout: Layout, moves: bool = False, may_be_refused: bool = False
+    ) -> bool:
         """Writes the file and waits until it is loaded. False: the proxy was away meanwhile, or refused it."""
         async with self.proxy.starting:
             before = await self.wait_for(lambda now: now["ok"])
@@ -118,7 +126,8 @@ class Editor:
                 self.record.violate("13", f"{what}: not loaded within {RECOVERY:.0f} s; reload said {told}")
                 return False
             if not config["ok"]:
-                if not self.cannot_write(begun):
+                is_expected = may_be_refused and "restart: true" in config["error"]
+                if not is_expected and not self.cannot_write(begun):
                     self.record.violate("13", f"{what}: a valid file was refused: {config['error'][:300]}")
                 self.layout = former
                 write(self.proxy.file, self.text(former))

@@ -20,6 +20,7 @@ class Layout:
 
     hold: int = 2
     errors: int = 30
+    second: int = 20  # the weight of the second step
     strict: int = 60
     spare: bool = True  # the second endpoint of v4
     moving: str = "moving"
@@ -42,7 +43,7 @@ class Layout:
         )
 
     def routes(self) -> str:
-        steps = f"{{weight: 5%, hold: {self.hold}s}}, {{weight: 20%, hold: 3s}}, {{weight: 50%, hold: 4s}}"
+        steps = f"{{weight: 5%, hold: {self.hold}s}}, {{weight: {self.second}%, hold: 3s}}, {{weight: 50%, hold: 4s}}"
         churn = f"""\
   - name: churn
     match: {{path: /predict}}

@@ -43,6 +43,7 @@ class ProcessFaults:
             "broken-start": self.start_with_broken_file,
             "disk-full": self.fill_disk,
             "database-locked": self.lock_database,
+            "state-gone": self.move_state,
             "forgotten-abort": self.abort_and_kill,
             "descriptors": self.use_up_descriptors,
             "worker-descriptors": self.use_up_descriptors_of_worker,
@@ -233,6 +234,16 @@ class ProcessFaults:
         """Another program holds a lock on the database: nothing can be written."""
         with self.locked_database():
             await self.pause(1, 4)
+
+    async def move_state(self) -> None:
+        """The database is not where it was for a while; nothing may rise meanwhile."""
+        async with self.proxy.starting:
+            state = self.proxy.state
+            away = state.with_suffix(".away")
+            with self.record.fault("disk full", "the database is gone"):
+                state.rename(away)
+                await self.pause(1, 4)
+                away.rename(state)
 
     @contextmanager
     def locked_database(self) -> Iterator[None]:
