@@ -7,6 +7,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from tests.soak.laws import DESCRIPTORS, KILLED, STARVED
@@ -23,7 +24,7 @@ LINES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"configuration not reloaded", frozenset({"broken file"})),
     (r"routing\.yaml:\d+", frozenset({"broken file"})),
     (
-        r"state file|decisions? (lost|cannot|not)|cannot be written|cannot write",
+        r"was deleted while|not in the journal|state file|decisions? (lost|cannot|not)|cannot be written|cannot write",
         frozenset({"disk full", DESCRIPTORS}),
     ),
     (
@@ -65,4 +66,12 @@ def log_violations(lines: Sequence[str], faults: list[Fault]) -> Iterator[Violat
         elif " ERROR " not in line and " CRITICAL " not in line:
             continue
         if not any(re.search(pattern, said) and kinds & allowed for pattern, allowed in LINES):
-            yield Violation("log", time.time(), said.strip()[:500])
+            yield Violation("log", time_of(line), said.strip()[:500])
+
+
+def time_of(line: str) -> float:
+    """When a line was logged; now if it does not say so."""
+    try:
+        return datetime.fromisoformat(line[:19]).timestamp()
+    except ValueError:
+        return time.time()

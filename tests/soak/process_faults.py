@@ -236,7 +236,7 @@ class ProcessFaults:
             await self.pause(1, 4)
 
     async def move_state(self) -> None:
-        """The database is not where it was for a while; nothing may rise meanwhile."""
+        """The database is not where it was for a while. Nothing may rise until the next proxy has read what is in force."""
         async with self.proxy.starting:
             state = self.proxy.state
             away = state.with_suffix(".away")
@@ -244,6 +244,7 @@ class ProcessFaults:
                 state.rename(away)
                 await self.pause(1, 4)
                 away.rename(state)
+                await self.replace(self.proxy.spawn("--takeover"))
 
     @contextmanager
     def locked_database(self) -> Iterator[None]:
