@@ -126,7 +126,7 @@ async def test_scores_that_one_side_loses_are_void_with_the_number():
     harness.unreadable = {"v3": 0.3}
     await harness.run(20)
     assert harness.rollout.phase == "progressing"
-    (verdict,) = harness.rollout.verdicts
+    verdict = harness.rollout.verdicts[-1]
     assert verdict.verdict == "VOID"
     assert verdict.reason.endswith(
         "30% of the challenger's 3800 answers have no score that can be read, and 0% of the champion's 3800; "
@@ -139,7 +139,7 @@ async def test_a_challenger_without_any_score_is_void_and_not_a_wait():
     await harness.load(with_checks("[{metric: score_divergence, max: 0.2}]"))
     harness.unreadable = {"v3": 1.0}
     await harness.run(20)
-    (verdict,) = harness.rollout.verdicts
+    verdict = harness.rollout.verdicts[-1]
     assert (harness.rollout.phase, verdict.verdict) == ("progressing", "VOID")
     assert "100% of the challenger's 3800 answers have no score" in verdict.reason
 
@@ -160,3 +160,46 @@ async def test_a_champion_of_one_score_is_compared(same: bool, phase: str):
     await harness.run(20)
     assert harness.rollout.phase == phase
     assert replayed(journal(harness.store)).differences == []
+
+
+FILE_CHECKS = "[{metric: error_rate, max: 1%}, {metric: error_rate, max_increase: 0%}]"
+
+
+@pytest.mark.parametrize("steps", ["[{weight: 50%, hold: 10s}]", "[{weight: 100%, hold: 10s}]"])
+@pytest.mark.parametrize("what", ["rejecting", "unreadable"])
+async def test_checks_that_do_not_ask_about_missing_answers_hold_and_say_so(what: str, steps: str):
+    """An operator's own checks of errors say nothing of 422s (case f_422): the rollout is not promoted for that."""
+    harness = Answers()
+    await harness.load(with_checks(FILE_CHECKS, steps))
+    setattr(harness, what, {"v3": 0.9})
+    await harness.run(20)
+    assert harness.rollout.phase == "progressing"
+    kind = "rejected" if what == "rejecting" else "unreadable"
+    waits = harness.rollout.waiting_for
+    assert f"guard: {kind}" in [v.check for v in harness.rollout.verdicts]
+    assert waits.startswith(f"guard: {kind} (VOID: ")
+    assert f"no check asks about it; if it is meant, write {{metric: {kind}, max_increase: …}}" in waits
+
+
+async def test_an_operator_who_means_it_says_so():
+    harness = Answers()
+    allowed = ", {metric: rejected, max_increase: 95%}, {metric: unreadable, max_increase: 100%}]"
+    await harness.load(with_checks(FILE_CHECKS.replace("]", allowed)))
+    harness.rejecting = {"v3": 0.9}
+    await harness.run(20)
+    assert harness.rollout.phase == "promoted"
+
+
+async def test_a_shadow_that_rejects_its_copies_is_held():
+    harness = Answers()
+    await harness.load(
+        with_checks("[{metric: error_rate, max: 5%}]", "[{mirror: 100%, hold: 5s}, {weight: 50%, hold: 5s}]")
+    )
+    harness.rejecting = {"v3": 1.0}
+    await harness.tick()
+    for _ in range(15):
+        harness.add_counts("v2", 100, 0, "champion")
+        harness.add_counts("v3", 100, 0, "shadow")
+        await harness.tick()
+    assert (harness.rollout.phase, harness.rollout.step) == ("progressing", 0)
+    assert harness.rollout.waiting_for.startswith("guard: rejected (VOID: ")

@@ -86,12 +86,13 @@ def test_a_key_that_is_rejected_again_and_again_counts_once():
     )
 
 
-def test_a_check_that_comes_later_begins_without_evidence():
-    made = Evidence("v2", "v3")
-    made.open("r", 2, 0, 0.5)
-    gather(made, [side("v3", 400, 400), side("v2", 400)], ())
-    gather(made, [side("v3", 100), side("v2", 100)], (REJECTED,))
-    assert evaluate_check(REJECTED, made, CONTEXT).n == 100
+def test_a_check_that_comes_later_counts_from_its_ledger_version_on():
+    made = counted(side("v3", 400, 400), side("v2", 400))
+    made.open("r", 3, 0, 0.5)
+    made.since = {REJECTED.title: 3}
+    gather(made, [side("v3", 100, version=3), side("v2", 100, version=3)], (REJECTED,))
+    finding = evaluate_check(REJECTED, made, CONTEXT)
+    assert (finding.verdict, finding.n) == (Verdict.PASS, 100)
 
 
 def test_a_late_change_is_told_with_the_numbers_of_the_late_part():

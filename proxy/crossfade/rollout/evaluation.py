@@ -58,7 +58,15 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     checks = checks_for_step(given.plan, step)
     measured = tuple(c for c in checks if c.metric != "prometheus")
     plan = replace(given.plan, checks=measured)
-    guard_input = GuardInput(given.lag, given.sticky, given.challenger, given.champion, given.warming)
+    guard_input = GuardInput(
+        given.lag,
+        given.sticky,
+        given.challenger,
+        given.champion,
+        given.warming,
+        frozenset(check.metric for check in given.plan.checks),
+        len(given.plan.steps),
+    )
     guard = evaluate_guard(given.evidence, step, guard_input)
     findings = evaluate_checks(plan, given.evidence, step)
     if len(measured) < len(checks):

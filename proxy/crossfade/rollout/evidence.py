@@ -124,7 +124,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
     """
     checks = tuple(checks)
     strata = {s.version: s for s in evidence.strata}
-    kinds = (ERROR, *_kinds_of(checks), *evidence.limits)
+    cells = tuple(cells)
+    kinds = (ERROR, *_kinds_of(checks, cells), *evidence.limits)
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
         cell = _with_first_scores(evidence, stratum.step if stratum else None, cell)
@@ -163,10 +164,10 @@ def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[
     _bin_scores(evidence.levels, stratum, cell.scores, here)
 
 
-def _kinds_of(checks: Iterable[Check]) -> list[str]:
-    """The kinds of events that these checks count, apart from errors and slow answers."""
-    metrics = {check.metric for check in checks}
-    return [kind for kind in (REJECTED, UNREADABLE) if kind in metrics]
+def _kinds_of(checks: Iterable[Check], cells: Iterable[Cell]) -> list[str]:
+    """The kinds of events to count, apart from errors and slow answers. The guard asks about them where no check does."""
+    reads = any(check.metric == UNREADABLE for check in checks) or any(cell.read for cell in cells)
+    return [REJECTED, UNREADABLE] if reads else [REJECTED]
 
 
 def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:

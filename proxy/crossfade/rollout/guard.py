@@ -15,11 +15,17 @@ from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from crossfade.rollout.evidence import Evidence, side_totals
 from crossfade.rollout.fuse import RecentOutcomes
+from crossfade.rollout.increases import rejected_increase, unreadable_increase
 from crossfade.rollout.merging import by_share
+from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict_rule import CheckContext
+from crossfade.stats.counts import REJECTED, UNREADABLE
 from crossfade.stats.sequential import bound
 from crossfade.stats.shares import log_e_shares
 
@@ -35,6 +41,11 @@ _FAILING_SHARE = 0.5
 _SAME_TIME = (
     10.0  # the champion's outcomes count if at most so many seconds older than the challenger's latest
 )
+UNASKED = (  # checks that hold a rollout whose own checks do not ask so: what one side does not answer is no gap (law 17)
+    (Check(REJECTED, "max_increase", 0.01, "guard: rejected"), rejected_increase),
+    (Check(UNREADABLE, "max_increase", 0.01, "guard: unreadable"), unreadable_increase),
+)
+_UNASKED_ALPHA = 0.001  # of a wrong VOID; not part of the rollout's alpha, as it aborts nothing
 RECOVERY = 10.0  # seconds after an outage in which one side may recover before the other
 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
@@ -45,7 +56,8 @@ FALLBACKS, UNKEYED = "guard: fallbacks", "guard: unkeyed"
 class GuardInput(NamedTuple):
     """`lag`: the longest lag of a worker's event loop, seconds; `sticky`: the route has a sticky key.
 
-    `warming`: the latest counts were left out, because one of the backends has just started or recovered.
+    `warming`: the latest counts were left out, because one of the backends has just started or recovered. `metrics`: of the
+    plan's checks; `steps`: how many the plan has.
     """
 
     lag: float
@@ -53,6 +65,8 @@ class GuardInput(NamedTuple):
     challenger: RecentOutcomes
     champion: RecentOutcomes
     warming: bool = False
+    metrics: frozenset[str] = frozenset()
+    steps: int = 1
 
 
 class GuardFinding(NamedTuple):
@@ -72,8 +86,24 @@ def evaluate_guard(evidence: Evidence, step: int, guard_input: GuardInput) -> tu
         _sample_ratio(strata),
         *_fallbacks(strata, evidence),
         _unkeyed(strata) if guard_input.sticky else None,
+        *_unasked(evidence, step, guard_input),
     ]
     return tuple(each for each in found if each is not None)
+
+
+def _unasked(evidence: Evidence, step: int, guard_input: GuardInput) -> list[GuardFinding]:
+    """VOID where the challenger rejects more, or says less, than the champion, and no check of the plan asks about it."""
+    context = CheckContext(step, 1, _UNASKED_ALPHA, _UNASKED_ALPHA, steps=guard_input.steps)
+    out = []
+    for check, evaluate in UNASKED:
+        found = None if check.metric in guard_input.metrics else evaluate(check, evidence, context)
+        if found is not None and found.verdict is Verdict.FAIL:
+            advice = (
+                f"no check asks about it; if it is meant, write {{metric: {check.metric}, max_increase: …}}"
+            )
+            void = replace(found, verdict=Verdict.VOID, reason=f"{found.reason}; {advice}")
+            out.append(GuardFinding(void, False))
+    return out
 
 
 def void_excused_failures(findings: Sequence[Finding], guard: Sequence[GuardFinding]) -> tuple[Finding, ...]:
