@@ -192,6 +192,39 @@ async def test_a_disk_that_hangs_holds_the_rise_only(hung, monkeypatch):
     assert harness.rollout.step == 1
 
 
+async def test_an_abort_does_not_wait_for_a_rise_that_hangs_in_the_disk(hung, monkeypatch, path):
+    """The disk takes the rise in the end. It was not made, and the journal says so."""
+    for wait in ("SPOOL_AFTER", "HANGS_AFTER", "GIVE_UP_AFTER"):
+        monkeypatch.setattr(journal_module, wait, 0.01)
+    harness = Harness(hung)
+    await harness.load()
+    await harness.run(3)
+    harness.serve(60)
+    harness.controller.tick(harness.now)
+    await harness.controller.idle()
+    harness.add_traffic(4000)
+    hung.gate.clear()
+    harness.controller.tick(harness.now)
+    await hung.reach_gate()
+    async with asyncio.timeout(30):
+        assert (await abort(harness)).startswith("in force, not durable yet")
+    hung.gate.set()
+    await harness.controller.idle()
+    found = await harness.decisions()
+    assert (
+        [d.action for d in found]
+        == await actions_on_disk(harness)
+        == ["start", "begin", "advance", "undo", "abort"]
+    )
+    assert found[3].reason.startswith("not made: the disk took too long (held")
+    assert (harness.rollout.phase, harness.weights) == ("aborted", {"v2": 10_000})
+    assert replayed(journal(harness.store)).differences == []
+    again = started(path)
+    again.now = harness.now
+    await again.load()
+    assert (again.rollout.phase, again.weights) == ("aborted", {"v2": 10_000})
+
+
 async def test_an_end_does_not_wait_for_a_disk_that_hangs(hung, monkeypatch, caplog, path):
     for wait in ("SPOOL_AFTER", "HANGS_AFTER", "CLOSE_WAIT"):
         monkeypatch.setattr(journal_module, wait, 0.01)

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from crossfade.control import journal as journal_module
 from crossfade.control.applied import Applied
 from crossfade.control.chain import first_broken
 from crossfade.control.journal import Entry, Journal
@@ -132,6 +133,20 @@ async def test_a_decision_behind_one_that_fails_takes_its_number(store):
     store.broken = False
     assert [d.id for d in await journal.write_first([entry("advance")]) or []] == [3]
     assert on_disk(store) == ["start", "abort", "advance"]
+    assert first_broken(store.rows(0, 10)) is None
+
+
+async def test_what_is_given_up_before_its_write_began_is_not_written(store, monkeypatch):
+    monkeypatch.setattr(journal_module, "GIVE_UP_AFTER", 0.05)
+    journal = Journal(store)
+    store.gate.clear()
+    for _ in range(3):
+        assert await journal.write_first([entry("advance")], [entry("undo")]) is None
+    store.gate.set()
+    await journal.idle()
+    assert on_disk(store) == ["advance", "undo"]
+    monkeypatch.setattr(journal_module, "GIVE_UP_AFTER", 30.0)
+    assert [d.id for d in await journal.write_first([entry("advance")], [entry("undo")]) or []] == [3]
     assert first_broken(store.rows(0, 10)) is None
 
 

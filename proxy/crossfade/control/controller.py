@@ -26,7 +26,7 @@ from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled, loaded_changes, reconcile
 from crossfade.control.receivers import allowed, allowed_by_file, home_down
-from crossfade.control.recovery import recover, restored
+from crossfade.control.recovery import recover, restored, undone
 from crossfade.control.refusal import Refused
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
@@ -176,7 +176,7 @@ class Controller:
     async def _apply_increase(self, change: Change) -> bool:
         """The disk first. False when the decision cannot be written: then it is not made. Needs the route's lock."""
         decided = monotonic()
-        decisions = await self.journal.write_first([change.entry])
+        decisions = await self.journal.write_first([change.entry], [undone(change)])
         if decisions is None:
             if change.challenger:
                 rollout = change.route.rollouts[change.challenger]

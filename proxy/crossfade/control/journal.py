@@ -45,6 +45,7 @@ VERIFIED = 1000  # latest decisions whose chain is checked at the start
 SPOOL_AFTER = 1.0  # seconds after which a decision in force that the database has not taken is spooled
 HANGS_AFTER = 2.0  # seconds after which a write hangs: until it ends, no exposure rises
 PRUNE_INTERVAL = 30.0  # seconds between two deletions of old decisions
+GIVE_UP_AFTER = 5.0  # seconds after which a rise that hangs in the disk is not made
 ANSWER_WAIT = 5.0  # seconds that an operator waits for a decision in force to be on disk
 
 T = TypeVar("T")
@@ -62,6 +63,14 @@ class Entry(msgspec.Struct):
 class Sealed(NamedTuple):
     decision: Decision
     entry: Entry
+
+
+class _Attempt:
+    """Entries that must be on disk before they act. `is_given_up`: they did not act."""
+
+    def __init__(self, entries: Sequence[Entry], undo: Sequence[Entry]) -> None:
+        self.entries, self.undo = entries, undo
+        self.is_given_up = False
 
 
 class Journal:
@@ -125,19 +134,35 @@ class Journal:
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────
 
-    async def write_first(self, entries: Sequence[Entry]) -> list[Decision] | None:
+    async def write_first(
+        self, entries: Sequence[Entry], undo: Sequence[Entry] | None = None
+    ) -> list[Decision] | None:
         """Returns when the decisions are on disk; None if they cannot be written: then nothing is decided.
 
-        The caller must not be cancelled meanwhile.
+        `undo`: leads back to the state before. With it, a disk that hangs is given up after a while; if it takes the
+        decisions all the same, `undo` is written behind them. The caller must not be cancelled meanwhile.
         """
+        attempt = _Attempt(entries, undo or ())
+        writing = self._background.task(self._write_first(attempt))
+        await asyncio.wait([writing], timeout=None if undo is None else GIVE_UP_AFTER)
+        if not writing.done():
+            attempt.is_given_up = True
+            return None
+        return writing.result()
+
+    async def _write_first(self, attempt: _Attempt) -> list[Decision] | None:
         async with self._writing_first:
             written, sealed = False, list[Sealed]()
-            if await self._is_free():
+            if await self._is_free() and not attempt.is_given_up:
                 number, digest = self.number, self.hash
-                sealed = self._seal(entries)
+                sealed = self._seal(attempt.entries)
                 written = await self._write_owed(sealed)
                 if not written:
                     self.number, self.hash = number, digest
+            if written and attempt.is_given_up:
+                self.in_force += attempt.undo
+                self._append(attempt.undo, lambda _: None)
+                self._background.spawn(self._settle())
             for waiting, tell in self._take_unsealed():
                 self._append(waiting, tell)
         return self._count(sealed) if written else None

@@ -5,7 +5,9 @@ Rule: the spool is read before exposure is published. So a challenger whose abor
 
 from __future__ import annotations
 
-from crossfade.control.change import Cause, draft_of, opened
+from msgspec.structs import replace
+
+from crossfade.control.change import Cause, Change, draft_of, opened
 from crossfade.control.journal import Entry, Journal
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
@@ -48,3 +50,12 @@ def restored(records: list[tuple[RouteRecord, EvidenceBy]], cause: Cause) -> lis
         for record, evidence in records
         for challenger in record.rollouts or [""]
     ]
+
+
+def undone(change: Change) -> Entry:
+    """Back to the state before a change that a slow disk took too late to be made."""
+    before, draft = change.route.record, change.draft
+    reason = f"not made: the disk took too long ({draft.reason})"
+    cause = Cause(draft.actor, reason, draft.served, draft.config_hash, draft.at)
+    back = draft_of(before.name, "undo", cause, (change.record, before), {}, change.challenger)
+    return Entry(replace(back, backends=draft.backends), before, change.route.evidence)
