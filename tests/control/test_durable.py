@@ -152,11 +152,11 @@ def hung(tmp_path: Path) -> Iterator[GatedStore]:
 
 
 async def test_an_abort_does_not_wait_for_a_disk_that_hangs(hung, monkeypatch, path):
-    for wait in ("SPOOL_AFTER", "HANGS_AFTER"):
-        monkeypatch.setattr(journal_module, wait, 0.01)
     harness = Harness(hung)
     await harness.load()
     await harness.run(3)
+    for wait in ("SPOOL_AFTER", "HANGS_AFTER"):
+        monkeypatch.setattr(journal_module, wait, 0.01)
     hung.gate.clear()
     harness.serve(1)
     harness.controller.tick(harness.now)
@@ -170,10 +170,10 @@ async def test_an_abort_does_not_wait_for_a_disk_that_hangs(hung, monkeypatch, p
 
 
 async def test_a_disk_that_hangs_holds_the_rise_only(hung, monkeypatch):
-    monkeypatch.setattr(journal_module, "HANGS_AFTER", 0.01)
     harness = Harness(hung)
     await harness.load()
     await harness.run(3)
+    monkeypatch.setattr(journal_module, "HANGS_AFTER", 0.01)
     hung.gate.clear()
     harness.serve(1)
     harness.controller.tick(harness.now)
@@ -187,6 +187,7 @@ async def test_a_disk_that_hangs_holds_the_rise_only(hung, monkeypatch):
     assert harness.weights == {"v2": 9500, "v3": 500}
     assert not harness.controller.state.routes["churn"].lock.locked()
     hung.gate.set()
+    monkeypatch.undo()
     await harness.controller.idle()
     await harness.run(2)
     assert harness.rollout.step == 1
@@ -194,8 +195,6 @@ async def test_a_disk_that_hangs_holds_the_rise_only(hung, monkeypatch):
 
 async def test_an_abort_does_not_wait_for_a_rise_that_hangs_in_the_disk(hung, monkeypatch, path):
     """The disk takes the rise in the end. It was not made, and the journal says so."""
-    for wait in ("SPOOL_AFTER", "HANGS_AFTER", "GIVE_UP_AFTER"):
-        monkeypatch.setattr(journal_module, wait, 0.01)
     harness = Harness(hung)
     await harness.load()
     await harness.run(3)
@@ -203,6 +202,8 @@ async def test_an_abort_does_not_wait_for_a_rise_that_hangs_in_the_disk(hung, mo
     harness.controller.tick(harness.now)
     await harness.controller.idle()
     harness.add_traffic(4000)
+    for wait in ("SPOOL_AFTER", "HANGS_AFTER", "GIVE_UP_AFTER"):
+        monkeypatch.setattr(journal_module, wait, 0.01)
     hung.gate.clear()
     harness.controller.tick(harness.now)
     await hung.reach_gate()
@@ -226,12 +227,12 @@ async def test_an_abort_does_not_wait_for_a_rise_that_hangs_in_the_disk(hung, mo
 
 
 async def test_an_end_does_not_wait_for_a_disk_that_hangs(hung, monkeypatch, caplog, path):
-    for wait in ("SPOOL_AFTER", "HANGS_AFTER", "CLOSE_WAIT"):
-        monkeypatch.setattr(journal_module, wait, 0.01)
-    monkeypatch.setattr("crossfade.control.controller.CLOSE_WAIT", 0.01)
     harness = Harness(hung)
     await harness.load(CANARY)
     await harness.run(3)
+    for wait in ("SPOOL_AFTER", "HANGS_AFTER", "CLOSE_WAIT"):
+        monkeypatch.setattr(journal_module, wait, 0.01)
+    monkeypatch.setattr("crossfade.control.controller.CLOSE_WAIT", 0.01)
     hung.gate.clear()
     await abort(harness)
     await harness.controller.close()
