@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.harness import Load, Model, Process, Proxy, running, wait_until
+from tests.scenarios.harness import TIMEOUT, Load, Model, Process, Proxy, running, wait_until
 from tests.scenarios.test_proxy_killed import alive
 
 HALF = "    split: {v2: 50%, v3: 50%}\n"
@@ -37,11 +37,15 @@ async def failed_run(file: Path, *options: str, full_disk: bool = False, workers
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "crossfade", "run", *options, str(file)), stderr=asyncio.subprocess.PIPE
     )
-    if full_disk and workers:
-        await wait_until(partial(children_of, process.pid), "it has a worker")
-    if full_disk:
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-    _, errors = await process.communicate()
+    try:
+        if full_disk and workers:
+            await wait_until(partial(children_of, process.pid), "it has a worker")
+        if full_disk:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        _, errors = await asyncio.wait_for(process.communicate(), TIMEOUT)
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == 1, errors
     return errors.decode()
 
