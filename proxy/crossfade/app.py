@@ -152,7 +152,7 @@ class App:
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
-        await self.controller.served()
+        await self.controller.publisher.served()
 
     def renew_tls(self) -> None:
         """New connections get the certificate that is in the files now. If it cannot be used, the old one stays."""

@@ -198,7 +198,7 @@ class AdminApi:
             ) from None
         async with self.checking:
             checked = await asyncio.to_thread(self.control.check, text)
-        would = self.controller.preview(checked, actor_of(request), time.time())
+        would = self.views.preview(checked, actor_of(request), time.time())
         return _json_response(
             {"hash": checked.hash, "warnings": checked.warnings, **msgspec.structs.asdict(would)}
         )

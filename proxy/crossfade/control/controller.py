@@ -21,10 +21,10 @@ from crossfade.config.load import Loaded
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
-from crossfade.control.disagreement import restart_needed
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled, loaded_changes, reconcile
+from crossfade.control.publisher import Publisher
 from crossfade.control.receivers import allowed, allowed_by_file, home_down
 from crossfade.control.recovery import recover, restored, undone
 from crossfade.control.refusal import Refused
@@ -37,7 +37,6 @@ from crossfade.control.subscription import Feed
 from crossfade.control.viewing import Views
 from crossfade.control.views import (
     Decision,
-    LoadPreview,
     RolloutView,
     RouteView,
     StatusChange,
@@ -46,7 +45,6 @@ from crossfade.control.views import (
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.rollout.move import Move
-from crossfade.routing.snapshot import Limits, compile_snapshot
 from crossfade.stats.counts import Counts
 from crossfade.stats.window import ANY_VERSION
 
@@ -67,16 +65,16 @@ class Controller:
         self, store: Store, seam: Seam, workers: int = 1, monotonic: Callable[[], float] = monotonic
     ) -> None:
         self.journal = Journal(store)
-        self.unclaimed = recover(self.journal)  # of routes that are not in the configuration
-        self.state = ControllerState(store.clock())  # read behind the spool, which has served times too
+        unclaimed = recover(self.journal)
+        self.state = ControllerState(
+            store.clock(), unclaimed
+        )  # read behind the spool, which has served times too
         self.monotonic = monotonic
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()
         self.seam = seam
-        self.worker_count = workers
+        self.publisher = Publisher(self.state, seam, workers)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
-        self.published_limits: dict[str, Limits] = {}  # by route
-        self.acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
         self.evidence_saved_at = 0.0
         self.store_was_ok = True
         self.store_was_lost = False
@@ -100,8 +98,8 @@ class Controller:
         for change in changes:
             if change.rises:
                 self._background.spawn(self._increase(change.route))
-        if any(r.limits != self.published_limits.get(r.name, {}) for r in self.state.routes.values()):
-            self._publish()
+        if self.publisher.has_other_limits:
+            self.publisher.publish()
         self._save_evidence()
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
@@ -162,7 +160,7 @@ class Controller:
         before = [c.route.published_parts for c in changes]
         self._commit_state(changes)
         if before != [c.route.published_parts for c in changes]:
-            self._publish(decided)
+            self.publisher.publish(decided)
         self.journal.write([change.entry for change in changes], self._tell)
 
     async def _increase(self, route: RouteRuntime) -> None:
@@ -183,7 +181,7 @@ class Controller:
                 rollout.waiting_for = f"the state to be writable: {self.journal.error}"
             return False
         self._commit_state([change])
-        self._publish(decided)
+        self.publisher.publish(decided)
         self._tell(decisions)
         return True
 
@@ -207,33 +205,6 @@ class Controller:
         state = self.state
         nowhere = home_down(state, route.record, challenger)
         return route.rollouts[challenger].next_move(state.is_ready(challenger), nowhere, state.served)
-
-    def _publish(self, decided: float | None = None) -> None:
-        """Send a snapshot of the state to the workers.
-
-        `decided`: when the decision behind it was made, on the monotonic clock.
-        """
-        self.state.generation += 1
-        routes = self.state.routes.values()
-        self.published_limits = {route.name: route.limits for route in routes}
-        snapshot = compile_snapshot(
-            self.state.config,
-            {route.name: route.record.ledger for route in routes},
-            {route.name: route.roles for route in routes},
-            self.state.down,
-            self.state.generation,
-            self.worker_count,
-            {route.name: route.trial for route in routes},
-        )
-        self.acknowledged = self.seam.publish(snapshot)
-        if decided is not None:
-            took = self.state.decision_to_traffic
-            self.acknowledged.add_done_callback(lambda _: took.add(monotonic() - decided))
-
-    async def served(self) -> None:
-        """Returns when every live worker serves from the last snapshot."""
-        if self.acknowledged is not None and not self.acknowledged.done():
-            await asyncio.wait([self.acknowledged])
 
     def _save_evidence(self) -> None:
         """For the next start of the proxy, with the clock; the clock alone is saved less often."""
@@ -260,8 +231,7 @@ class Controller:
         if self.journal.is_lost and not self.store_was_lost:
             self.store_was_lost = True
             cause = self._cause(LOOP, self.journal.error)
-            held = [(route.record, route.evidence) for route in self.state.routes.values()]
-            self.journal.write(restored([*held, *self.unclaimed.values()], cause), self._tell)
+            self.journal.write(restored(list(self.state.held.values()), cause), self._tell)
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
@@ -301,9 +271,8 @@ class Controller:
             await locks.enter_async_context(self._loading)
             for route in self.state.routes.values():
                 await locks.enter_async_context(route.lock)
-            held = {route.name: (route.record, route.evidence) for route in self.state.routes.values()}
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now, loaded.config.backends)
-            reconciled = reconcile(loaded.config, self.unclaimed | held, cause, self.state.so_far)
+            reconciled = reconcile(loaded.config, self.state.held, cause, self.state.so_far)
             entries = allowed_by_file(self.state, loaded.config, reconciled, force)
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
@@ -312,26 +281,9 @@ class Controller:
                 self.state.started_with and self.state.config.config, loaded.config, reconciled
             )
             self._accept(loaded, reconciled, now)
-            self._publish()
+            self.publisher.publish()
             self._tell(decisions)
             self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))
-
-    def preview(self, loaded: Loaded, actor: str, now: float) -> LoadPreview:
-        """What a load of this configuration would do now. Nothing is changed."""
-        state = self.state
-        held = {route.name: (route.record, route.evidence) for route in state.routes.values()}
-        cause = Cause(actor, "", state.served, loaded.hash, now, loaded.config.backends)
-        keys = restart_needed(state.started_with or loaded.config, loaded.config)
-        try:
-            reconciled = reconcile(loaded.config, self.unclaimed | held, cause, state.so_far)
-            allowed_by_file(state, loaded.config, reconciled, force=False)
-        except Refused as error:
-            return LoadPreview([], str(error), keys)
-        return LoadPreview(
-            loaded_changes(self.state.started_with and self.state.config.config, loaded.config, reconciled),
-            "",
-            keys,
-        )
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""
@@ -339,20 +291,9 @@ class Controller:
 
     def _accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
         """Use the configuration from now on."""
-        state = self.state
-        state.config, state.config_ok = loaded, True
-        state.started_with = state.started_with or loaded.config
-        state.last_reload_at, state.last_reload_error = now, ""
-        state.started = state.started or state.served
+        self.state.accept(loaded, reconciled, now)
         self._forget_gone()
-        before, state.routes, self.unclaimed = state.routes, {}, reconciled.left
-        for config, record, evidence in reconciled.routes:
-            route = before.get(config.name)
-            if route is None:
-                route = RouteRuntime(config, record, evidence)
-            else:
-                route.update(config, record, evidence)
-            state.routes[config.name] = route
+        for route in self.state.routes.values():
             self._update_waiting(route)
 
     def _forget_gone(self) -> None:
@@ -382,7 +323,7 @@ class Controller:
         for _, rollout in state.rollouts():
             for name, _ in before - down:
                 rollout.restart_warm_up(name, served)
-        self._publish()
+        self.publisher.publish()
         self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
         for name in state.new_panics(before):
             log.warning(
@@ -397,7 +338,7 @@ class Controller:
         `force`: also to a backend that is down (law 15).
         """
         view = await self._uncancelled(self._set_split(route, weights, actor, now, force))
-        await self.served()
+        await self.publisher.served()
         return view
 
     async def _set_split(
@@ -435,7 +376,7 @@ class Controller:
         self.read_clock(now)
         cause = self._cause(actor, reason or f"{verb} by {actor}")
         view = await self._uncancelled(self._command(route, Event(verb), cause, challenger, force))
-        await self.served()
+        await self.publisher.served()
         return replace(view, not_durable=await self.journal.settled())
 
     async def _command(

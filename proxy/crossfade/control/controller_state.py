@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
+from crossfade.control.loading import Held, Reconciled
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
@@ -41,7 +42,8 @@ class ControllerState:
 
     config: Loaded
 
-    def __init__(self, clock: ServedClock) -> None:
+    def __init__(self, clock: ServedClock, unclaimed: Held) -> None:
+        self.unclaimed = unclaimed  # of routes that are not in the configuration
         self.clock = clock
         self.routes: dict[str, RouteRuntime] = {}  # in the order of the file
         self.totals = CountsTable()  # since the start; ledger versions are summed
@@ -57,6 +59,27 @@ class ControllerState:
         self.last_reload_error = ""
         self.last_changes: list[LoadedChange] = []  # of the last load
         self.started_with: Config | None = None  # the configuration of the first load
+
+    def accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
+        """Use this configuration from now on; `now`: wall time."""
+        self.config, self.config_ok = loaded, True
+        self.started_with = self.started_with or loaded.config
+        self.last_reload_at, self.last_reload_error = now, ""
+        self.started = self.started or self.served
+        before, self.routes, self.unclaimed = self.routes, {}, reconciled.left
+        for config, record, evidence in reconciled.routes:
+            route = before.get(config.name)
+            if route is None:
+                route = RouteRuntime(config, record, evidence)
+            else:
+                route.update(config, record, evidence)
+            self.routes[config.name] = route
+
+    @property
+    def held(self) -> Held:
+        """Records and evidence of all routes, also of those that are not in the configuration."""
+        routes = {route.name: (route.record, route.evidence) for route in self.routes.values()}
+        return {**self.unclaimed, **routes}
 
     @property
     def served(self) -> float:

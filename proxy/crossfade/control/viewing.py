@@ -6,14 +6,18 @@ from collections.abc import Iterable
 
 import msgspec
 
+from crossfade.config.load import Loaded
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
+from crossfade.control.change import Cause
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.journal import Journal
+from crossfade.control.loading import loaded_changes, reconcile
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
-from crossfade.control.refusal import UnknownName
+from crossfade.control.receivers import allowed_by_file
+from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam, WorkerStatus
@@ -24,6 +28,7 @@ from crossfade.control.views import (
     ConfigView,
     EndpointView,
     LoadedChange,
+    LoadPreview,
     MetricsView,
     MirrorView,
     RolloutView,
@@ -110,6 +115,19 @@ class Views:
             state.last_reload_at,
             restart_needed(started_with, state.config.config),
         )
+
+    def preview(self, loaded: Loaded, actor: str, now: float) -> LoadPreview:
+        """What a load of this configuration would do now. Nothing is changed."""
+        state = self.state
+        cause = Cause(actor, "", state.served, loaded.hash, now, loaded.config.backends)
+        keys = restart_needed(state.started_with or loaded.config, loaded.config)
+        try:
+            reconciled = reconcile(loaded.config, state.held, cause, state.so_far)
+            allowed_by_file(state, loaded.config, reconciled, force=False)
+        except Refused as error:
+            return LoadPreview([], str(error), keys)
+        before = state.config.config if state.started_with else None
+        return LoadPreview(loaded_changes(before, loaded.config, reconciled), "", keys)
 
     def last_changes(self) -> list[LoadedChange]:
         """What the last load did."""
