@@ -149,7 +149,7 @@ async def test_decisions_have_the_names_of_the_contract():
     harness = await served()
     assert set(shown((await harness.decisions("churn"))[-1])) == {
         "id", "at", "route", "action", "actor", "from", "to", "reason", "evidence", "ledger_version",
-        "config_hash", "previous_hash", "hash", "format", "served",
+        "config_hash", "previous_hash", "hash", "format", "served", "backends",
     }  # fmt: skip
     assert [record.id for record in await harness.views.page(None, 1, 1)] == [2]
     assert await harness.decisions("none") == []
