@@ -43,6 +43,18 @@ def rollout(split: str, roles: str, more: str = "") -> str:
             'routes[1].name: the route in line 5 has the name "x" too',
         ),
         (
+            whole("{name: x, renamed_from: »y, match: {path: /1}, split: {a: 1}}", "{name: y, match: {path: /2}, split: {a: 1}}"),
+            'routes[0].renamed_from: a route of this file is called "y"',
+        ),
+        (
+            whole("{name: x, renamed_from: »x, match: {path: /1}, split: {a: 1}}"),
+            'routes[0].renamed_from: a route of this file is called "x"',
+        ),
+        (
+            whole("{name: x, renamed_from: z, match: {path: /1}, split: {a: 1}}", "{name: y, renamed_from: »z, match: {path: /2}, split: {a: 1}}"),
+            'routes[1].renamed_from: the route in line 5 was renamed from "z" too',
+        ),
+        (
             whole("{name: x, match: {prefix: /a, methods: [GET], »regex: a}, split: {a: 1}}"),
             "routes[0].match.regex: only one of path, prefix or regex can be given, and prefix is given already",
         ),

@@ -67,6 +67,21 @@ def _repeated_route_names(document: Document) -> Iterator[Problem]:
             first[node.text] = node.mark.line
 
 
+def _former_names(document: Document) -> Iterator[Problem]:
+    """A former name is nobody's name now, and one route's only: its rollouts go on under one name."""
+    names = {node.text for _, node in document.each("routes", "*", "name")}
+    first: dict[str, int] = {}
+    for loc, node in document.each("routes", "*", "renamed_from"):
+        if node.text is None:
+            continue
+        if node.text in names:
+            yield document.problem(loc, f'a route of this file is called "{node.text}"')
+        elif node.text in first:
+            message = f'the route in line {first[node.text]} was renamed from "{node.text}" too'
+            yield document.problem(loc, message)
+        first.setdefault(node.text, node.mark.line)
+
+
 def _repeated_endpoints(document: Document) -> Iterator[Problem]:
     first: dict[str, int | str] = {}
     for loc, node, endpoint in _endpoints(document):
@@ -208,6 +223,7 @@ RULES: tuple[Rule, ...] = (
     _unknown_backends,
     _unused_backends,
     _repeated_route_names,
+    _former_names,
     _repeated_endpoints,
     _unused_tls,
     _state_in_redis,
