@@ -95,9 +95,13 @@ def _unasked(evidence: Evidence, step: int, guard_input: GuardInput) -> list[Gua
     """VOID where the challenger rejects more, or says less, than the champion, and no check of the plan asks about it."""
     context = CheckContext(step, 1, _UNASKED_ALPHA, _UNASKED_ALPHA, steps=guard_input.steps)
     out = []
+    challenger, _ = side_totals(evidence.of_step(step))
+    met = {REJECTED: challenger.rejected, UNREADABLE: challenger.unreadable}
     for check, evaluate in UNASKED:
-        found = None if check.metric in guard_input.metrics else evaluate(check, evidence, context)
-        if found is not None and found.verdict is Verdict.FAIL:
+        if check.metric in guard_input.metrics or not met[check.metric]:
+            continue
+        found = evaluate(check, evidence, context)
+        if found.verdict is Verdict.FAIL:
             advice = (
                 f"no check asks about it; if it is meant, write {{metric: {check.metric}, max_increase: …}}"
             )
