@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from tests.soak.laws import DESCRIPTORS, OUT
+from tests.soak.laws import DEAD, DESCRIPTORS, OUT, PROBES
 from tests.soak.layout import Layout
 from tests.soak.process_faults import replace as write
 from tests.soak.proxy import RECOVERY, Proxy
 from tests.soak.record import Edit, Record
+
+ATTEMPTS = 20  # to load a file, while faults may prevent it
 
 
 class Editor:
@@ -80,8 +82,14 @@ class Editor:
             )
             await asyncio.sleep(self.random.uniform(0, 2))
             back = replace(self.layout, moving=name, renamed_from="")
-            if await self.apply("a route put back", back, moves=True) and before is not None:
-                await self.compare_split(name, before)
+            for _ in range(ATTEMPTS):
+                if await self.apply("a route put back", back, moves=True):
+                    break
+                await asyncio.sleep(1)
+            else:
+                self.record.violate("13", f"a route was not put back in {ATTEMPTS} attempts")
+        if before is not None:
+            await self.compare_split(name, before)
 
     async def rename_route(self) -> None:
         former = self.layout.moving
@@ -126,8 +134,7 @@ class Editor:
                 self.record.violate("13", f"{what}: not loaded within {RECOVERY:.0f} s; reload said {told}")
                 return False
             if not config["ok"]:
-                is_expected = may_be_refused and "restart: true" in config["error"]
-                if not is_expected and not self.cannot_write(begun):
+                if not self.is_refusal_right(config["error"], begun, may_be_refused):
                     self.record.violate("13", f"{what}: a valid file was refused: {config['error'][:300]}")
                 self.layout = former
                 write(self.proxy.file, self.text(former))
@@ -135,10 +142,12 @@ class Editor:
             self.record.edits.append(Edit(what, "", begun, time.time(), moves))
             return True
 
-    def cannot_write(self, begun: float) -> bool:
-        """A reload that writes decisions is refused while the state cannot be written."""
-        kinds = ("disk full", DESCRIPTORS)
-        return any(f.kind in kinds and f.near(begun, time.time(), 5.0) for f in self.record.faults)
+    def is_refusal_right(self, error: str, begun: float, may_be_refused: bool) -> bool:
+        """What cannot be done in place or be written is refused, and what sends traffic to a backend that is down."""
+        near = {fault.kind for fault in self.record.faults if fault.near(begun, time.time(), 10.0)}
+        if "restart: true" in error:
+            return may_be_refused
+        return bool(near & {DEAD, PROBES} if "--force" in error else near & {"disk full", DESCRIPTORS})
 
     async def refuse(self, text: str, what: str) -> None:
         """Law 10: what was in force stays in force."""

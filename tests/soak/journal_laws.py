@@ -34,8 +34,14 @@ class Split:
 
 
 def splits_of(decisions: Sequence[Decision], routes: frozenset[str]) -> list[Split]:
-    """Of a route, also under other names. A route that has left the file has an empty split."""
-    mine = [d for d in decisions if d.route in routes and ("split" in d.to or not d.to)]
+    """Of a path, whatever its route is called. It has an empty split while no route of the file has it."""
+    mine, owner = list[Decision](), ""
+    for d in decisions:
+        if d.route in routes and "split" in d.to:
+            owner = d.route
+            mine.append(d)
+        elif d.route == owner and not d.to:
+            mine.append(d)
     out = list[Split]()
     for number, d in enumerate(mine):
         ended = mine[number + 1].at if number + 1 < len(mine) else FOR_EVER
