@@ -32,6 +32,7 @@ PROBES, OUT, KILLED, STARVED, DESCRIPTORS = (
     "few descriptors",
 )
 
+WORKER_DESCRIPTORS = "few descriptors of a worker"  # uv accepts and closes what it has no descriptor for
 STOPPED = "stopped in order"
 ENDED = "all ended"  # by the soak itself, to go on after a violation
 
@@ -42,13 +43,13 @@ EXPLAINED_BY: dict[str, frozenset[str]] = {
     "upstream/first_byte_timeout": frozenset({HANGS, STARVED}),
     "upstream/total_timeout": frozenset({HANGS, STARVED}),
     "upstream/no_endpoint": frozenset({DEAD, FAILS, HANGS, CUTS, PROBES, STARVED}),
-    "internal/overload": frozenset({HANGS, STARVED, DESCRIPTORS}),
+    "internal/overload": frozenset({HANGS, STARVED, WORKER_DESCRIPTORS}),
     "internal/no_route": frozenset({OUT}),
     "downstream/head_timeout": frozenset({STARVED}),
     "500": frozenset({FAILS}),
     "404": frozenset({REJECTS}),
     End.CUT: frozenset({KILLED, ENDED, CUTS, DEAD, HANGS}),
-    End.CLOSED: frozenset({KILLED, ENDED}),
+    End.CLOSED: frozenset({KILLED, ENDED, WORKER_DESCRIPTORS}),
     End.REFUSED: frozenset({ENDED, STOPPED}),
 }
 

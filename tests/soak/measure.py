@@ -21,6 +21,7 @@ LATE = 1.0  # seconds by which a wake-up may be late before answers may be
 LINES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"worker \d+ \(pid \d+\) ended", frozenset({KILLED, "worker terminated", DESCRIPTORS, STARVED})),
     (r"worker \d+ \(pid \d+\) hangs", frozenset({STARVED})),
+    (r"the successor ended before", frozenset({"takeover"})),
     (r"configuration not reloaded", frozenset({"broken file"})),
     (r"routing\.yaml:\d+", frozenset({"broken file"})),
     (

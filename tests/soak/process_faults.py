@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-from tests.soak.laws import DESCRIPTORS, KILLED, STOPPED
+from tests.soak.laws import DESCRIPTORS, KILLED, STOPPED, WORKER_DESCRIPTORS
 from tests.soak.operators import Operators
 from tests.soak.proxy import RECOVERY, Proxy
 from tests.soak.record import Record
@@ -277,16 +277,16 @@ class ProcessFaults:
 
     async def use_up_descriptors_of_worker(self) -> None:
         """It accepts nobody and reaches no model but by open connections. Its clients wait."""
-        await self.limit_descriptors(self.random.choice(self.proxy.pids("worker")))
+        await self.limit_descriptors(self.random.choice(self.proxy.pids("worker")), WORKER_DESCRIPTORS)
 
-    async def limit_descriptors(self, pid: int) -> None:
-        with self.limited(pid, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{pid}/fd")) + 1, DESCRIPTORS):
+    async def limit_descriptors(self, pid: int, kind: str) -> None:
+        with self.limited(pid, resource.RLIMIT_NOFILE, len(os.listdir(f"/proc/{pid}/fd")) + 1, kind):
             await self.pause(1, 4)
 
     async def use_up_descriptors(self) -> None:
         """Of the control process: it can open nothing, and a worker that ends has no successor for a while."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.limit_descriptors(self.proxy.control.pid))
+            tasks.create_task(self.limit_descriptors(self.proxy.control.pid, DESCRIPTORS))
             if self.random.random() < 0.5:
                 await self.kill_worker()
 
