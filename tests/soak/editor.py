@@ -134,7 +134,9 @@ class Editor:
                 self.record.violate("13", f"{what}: not loaded within {RECOVERY:.0f} s; reload said {told}")
                 return False
             if not config["ok"]:
-                if not self.is_refusal_right(config["error"], begun, may_be_refused):
+                with self.record.fault("edit refused", what):
+                    is_right = self.is_refusal_right(config["error"], begun, may_be_refused)
+                if not is_right:
                     self.record.violate("13", f"{what}: a valid file was refused: {config['error'][:300]}")
                 self.layout = former
                 write(self.proxy.file, self.text(former))

@@ -22,7 +22,7 @@ LINES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"worker \d+ \(pid \d+\) ended", frozenset({KILLED, "worker terminated", DESCRIPTORS, STARVED})),
     (r"worker \d+ \(pid \d+\) hangs", frozenset({STARVED})),
     (r"the successor ended before", frozenset({"takeover"})),
-    (r"configuration not reloaded", frozenset({"broken file"})),
+    (r"configuration not reloaded", frozenset({"broken file", "edit refused", DESCRIPTORS})),
     (r"routing\.yaml:\d+", frozenset({"broken file"})),
     (
         r"was deleted while|not in the journal|state file|decisions? (lost|cannot|not)|cannot be written|cannot write",
