@@ -192,16 +192,7 @@ async def test_an_answer_on_the_wire_is_read_whole_or_it_is_said_why_not(
     heads: list[bytes] = []
     serving: set[asyncio.Task[None] | None] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
-        heads.append(await reader.readuntil(b"\r\n\r\n"))
-        with contextlib.suppress(ConnectionError):  # who has read enough closes
-            await answer(reader, writer)
-        writer.close()
-        with contextlib.suppress(ConnectionError):
-            await writer.wait_closed()
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for piece in pieces:
             if not piece:
                 return
@@ -209,6 +200,15 @@ async def test_an_answer_on_the_wire_is_read_whole_or_it_is_said_why_not(
             await writer.drain()
             await asyncio.sleep(0.001)
         await reader.read()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        with contextlib.suppress(ConnectionError):  # who has read enough closes
+            await send(reader, writer)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
