@@ -587,6 +587,31 @@ async def test_a_renamed_route_goes_on_with_the_same_customers(store, aborted):
     await assert_replayed(other)
 
 
+async def test_a_route_renamed_to_a_name_that_once_was_goes_on_with_its_own_customers():
+    """Found by the soak: there and back again, while the first name is still remembered."""
+    harness = Harness()
+    await harness.load()
+    await harness.run(14)
+    there = CANARY.replace("name: churn", "name: moved\n    renamed_from: churn")
+    back = CANARY.replace("name: churn", "name: churn\n    renamed_from: moved")
+    await harness.load(there)
+    await harness.load(TWO[: TWO.index("  - name: churn")] + TWO[TWO.index("  - name: other") :])
+    await harness.load(there)
+    ledger, salt = harness.route.ledger.slots, harness.route.salt
+    await harness.load(back)
+    await harness.load(there)
+    assert (harness.route.name, harness.route.ledger.slots, harness.route.salt) == ("moved", ledger, salt)
+    assert (harness.rollout.phase, harness.rollout.step) == ("progressing", 1)
+    other = CANARY.replace("path: /predict", "path: /moved").replace("name: churn", "name: live")
+    await harness.load(LONE.replace("  - name: other", other.removeprefix("\nroutes:\n") + "  - name: other"))
+    await harness.run(14)
+    live = {r.name: r for r in harness.seam.published[-1].routes}["live"]
+    onto = other.replace("name: live", "name: moved\n    renamed_from: live")
+    await harness.load(onto)  # `moved` is remembered, `live` serves
+    assert (harness.route.name, harness.route.salt) == ("moved", live.salt)
+    await assert_replayed(harness)
+
+
 async def test_an_abort_takes_away_what_a_split_gave_an_aborted_challenger():
     harness = await in_step_two()
     await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now)

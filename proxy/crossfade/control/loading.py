@@ -82,12 +82,14 @@ def loaded_changes(before: Config | None, after: Config, reconciled: Reconciled)
 def _record_for(
     route: RouteConfig, left: dict[str, tuple[RouteRecord, EvidenceBy]], cause: Cause, entries: list[Entry]
 ) -> tuple[RouteRecord, EvidenceBy] | None:
-    """The record of this route, also under the name that it had before; it is taken out of `left`."""
-    if route.name in left:
-        return left.pop(route.name)
-    former = left.pop(route.renamed_from, None) if route.renamed_from else None
-    if former is None:
-        return None
+    """The record of this route, also under the name that it had before; it is taken out of `left`.
+
+    A route that serves under its former name goes on, whatever the new name once was.
+    """
+    own, former = left.pop(route.name, None), left.get(route.renamed_from or "")
+    if former is None or (own is not None and (own[0].left_at is None or former[0].left_at is not None)):
+        return own
+    del left[former[0].name]
     record, evidence = former
     why = cause._replace(reason=f"the route is called {route.name} now, and goes on there")
     action, begin = ("remove", record) if record.left_at is None else ("forget", None)
