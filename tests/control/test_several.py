@@ -334,7 +334,7 @@ async def test_a_fall_acts_while_a_rise_of_another_challenger_cannot_be_written(
     await harness.load(BOTH)
     await harness.run(10, 1000)
 
-    async def refused(entries: object) -> None:
+    async def refused(entries: object, undo: object = None) -> None:
         return None
 
     monkeypatch.setattr(harness.controller.journal, "write_first", refused)
