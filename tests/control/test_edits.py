@@ -215,7 +215,7 @@ async def test_what_cannot_be_done_in_place_is_refused_and_nothing_changes(yaml,
     with pytest.raises(Refused) as refused:
         await harness.load(yaml, head)
     assert str(refused.value) == (
-        f"route churn: {reason}: abort the rollout first, or write `restart: true` in it for a new attempt"
+        f"routing.yaml: route churn: {reason}: abort the rollout first, or write `restart: true` in it for a new attempt"
     )
     assert (await harness.decisions(), len(harness.seam.published)) == (before, snapshots)
     await harness.run(40)

@@ -272,7 +272,7 @@ class Controller:
             for route in self.state.routes.values():
                 await locks.enter_async_context(route.lock)
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now, loaded.config.backends)
-            reconciled = reconcile(loaded.config, self.state.held, cause, self.state.so_far)
+            reconciled = reconcile(loaded.config, self.state.held, cause, self.state.so_far, loaded.source)
             entries = allowed_by_file(self.state, loaded.config, reconciled, force)
             decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:

@@ -46,10 +46,10 @@ class Reconciled(NamedTuple):
     entries: list[Entry]
 
 
-def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar) -> Reconciled:
+def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: str = "") -> Reconciled:
     """The next state of each route, and the decisions for the journal.
 
-    `so_far(route, backend)`: counted so far; the thresholds of a new rollout begin with them. Raises Refused with all that
+    `source`: the name of the file, for messages. `so_far(route, backend)`: counted so far; the thresholds of a new rollout begin with them. Raises Refused with all that
     cannot be done in place.
     """
     left = dict(held)
@@ -65,7 +65,7 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar) -> Reconc
         reconciled = _reconciled(config, route, edit, before[1] if before else {}, (cause, so_far), entries)
         routes.append(reconciled)
     if refused:
-        raise Refused("; ".join(refused))
+        raise Refused((f"{source}: " if source else "") + "; ".join(refused))
     entries += _leaving(left, cause)
     return Reconciled(routes, left, entries)
 
