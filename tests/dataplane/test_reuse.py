@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from crossfade.dataplane.listener import CLIENT_SWEEPS
+from tests.build import interpreted
 from tests.dataplane.plane import Harness, route, settle, sticky
 from tests.dataplane.scripted import Conversation, answering, each
 from tests.dataplane.wire import Message, at_once, chunked, get, ok, post, wait_until
@@ -122,6 +123,7 @@ async def test_a_backend_connection_that_is_not_persistent_is_closed(harness: Ha
     assert len(backend.conversations) == 2
 
 
+@interpreted
 async def test_a_connection_with_an_unsent_part_of_the_upload_is_not_reused(harness: Harness) -> None:
     """The backend answers before it reads the upload, and the proxy has stopped reading from the client."""
     size = 8 * 1024 * 1024
