@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from itertools import compress, islice
 
@@ -31,7 +31,13 @@ class Ledger(msgspec.Struct, frozen=True):
     @property
     def weights(self) -> dict[str, int]:
         """The number of buckets by backend, 0 included."""
-        return {name: self.slots.count(index) for index, name in enumerate(self.backends)}
+        return dict(zip(self.backends, _held(self.slots, len(self.backends)), strict=True))
+
+
+@lru_cache(maxsize=256)
+def _held(slots: bytes, backends: int) -> tuple[int, ...]:
+    """Buckets of each backend. A load of a file asks several times for each route, and a count reads 10 kB."""
+    return tuple([slots.count(index) for index in range(backends)])
 
 
 def salt_of(route: str) -> bytes:
@@ -90,7 +96,8 @@ def reweigh(ledger: Ledger, weights: Mapping[str, int], salt: bytes) -> Ledger:
     _check_weights(weights)
     ledger = renamed(ledger, [n for n, held in ledger.weights.items() if held or n in weights])
     names = ledger.backends + tuple(sorted(set(weights) - set(ledger.backends)))
-    surplus = [ledger.slots.count(index) - weights.get(name, 0) for index, name in enumerate(names)]
+    held = _held(ledger.slots, len(names))
+    surplus = [held[index] - weights.get(name, 0) for index, name in enumerate(names)]
     moves = any(surplus)  # without a move, as on a new route with one backend, the order is not worked out
     freed = _freed_buckets(ledger.slots, surplus, bucket_order(salt)) if moves else []
     slots = bytearray(ledger.slots)
