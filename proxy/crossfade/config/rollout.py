@@ -26,6 +26,7 @@ from crossfade.config.section import (
     OneOrMany,
     OrFalse,
     OrFlag,
+    Period,
     Quantile,
     Section,
     Share,
@@ -150,7 +151,7 @@ class CheckConfig(Section):
 class ApprovalConfig(Section):
     """A limit for the wait for an approval."""
 
-    within: Annotated[Duration, POSITIVE] = Field(description="how long the approval may take")
+    within: Period = Field(description="how long the approval may take")
     then: Literal["abort", "advance", "pause"] = Field(
         default="pause", description="the action when nobody has approved in this time"
     )
@@ -211,7 +212,7 @@ class RolloutConfig(Section):
     min_requests: Count = Field(
         default=100, description="requests that the challenger must have answered in each step"
     )
-    max_step_time: Annotated[Duration, POSITIVE] | None = Field(
+    max_step_time: Period | None = Field(
         default=None,
         description="the maximum duration of a step; after it, on_undecided applies; no maximum if not given",
     )

@@ -22,11 +22,11 @@ from crossfade.config.section import (
     POSITIVE,
     SECRET,
     Count,
-    Duration,
     Flag,
     Name,
     Number,
     OneOrMany,
+    Period,
     Section,
     Share,
     Size,
@@ -131,9 +131,7 @@ class ErrorsConfig(Section):
 class FeedbackConfig(Section):
     """The true outcomes of predictions, reported to the admin API."""
 
-    horizon: Annotated[Duration, POSITIVE] = Field(
-        description="feedback counts up to this long after the prediction"
-    )
+    horizon: Period = Field(description="feedback counts up to this long after the prediction")
 
 
 class RetryConfig(Section):

@@ -211,6 +211,7 @@ AS_SIZE = _pattern(rf"{_DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS i
 AS_QUANTILE = _pattern(rf"p{_DECIMAL}")
 
 Duration = Annotated[float, BeforeValidator(units.seconds), spelled(AS_NUMBER, AS_DURATION)]
+Period = Annotated[Duration, POSITIVE]
 Size = Annotated[int, BeforeValidator(units.size), spelled(AS_INTEGER, AS_SIZE)]
 Share = Annotated[float, BeforeValidator(units.share), spelled(AS_NUMBER, AS_SHARE)]
 Weight = Annotated[int, BeforeValidator(units.weight), spelled(AS_NUMBER, AS_SHARE)]
