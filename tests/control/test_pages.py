@@ -117,7 +117,7 @@ async def test_the_loop_runs_while_a_large_page_is_read(
         asyncio.run_coroutine_threadsafe(release.wait(), loop).result()
         return pages.Page([], False)
 
-    monkeypatch.setattr(journal, "_read_page", slow)
+    monkeypatch.setattr(journal.store, "page", slow)
     asked = asyncio.create_task(journal.page(None, 0, 1000))
     while turns < 100:
         await asyncio.sleep(0)

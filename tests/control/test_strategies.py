@@ -6,7 +6,7 @@ import pytest
 
 from crossfade.control.replay import journal, replayed
 from crossfade.control.views import Verb
-from crossfade.routing.snapshot import Cut
+from crossfade.routing.snapshot import Cut, Snapshot
 
 from .harness import CANARY, Harness
 
@@ -111,9 +111,13 @@ async def test_a_rise_of_the_mirror_share_is_on_disk_before_it_is_published():
     harness = Harness()
     await harness.load(SHADOW)
     seen: list[str] = []
-    harness.seam.on_publish = lambda snapshot: seen.append(
-        f"{[m.sample for m in snapshot.routes[0].mirrors]} {harness.store.newest(None, 1)[0].action}"
-    )
+
+    def see(snapshot: Snapshot) -> None:
+        on_disk = harness.store.last()
+        assert on_disk is not None
+        seen.append(f"{[m.sample for m in snapshot.routes[0].mirrors]} {on_disk.action}")
+
+    harness.seam.on_publish = see
     await harness.tick()
     assert seen == ["[1000] begin"]
 

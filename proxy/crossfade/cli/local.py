@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from crossfade.config.problem import Problem
 
 
+STDIN = "<stdin>"
+
+
 def run(arguments: Namespace) -> int:
     from crossfade.app import serve
 
@@ -43,17 +46,20 @@ def _check_file(name: str) -> dict[str, Any]:
     from crossfade.config.load import load
     from crossfade.config.problem import ConfigError
     from crossfade.dial import examine
-    from crossfade.files import CONFIG_LIMIT, config_text, read_config
 
-    source = "<stdin>" if name == "-" else name
+    source = STDIN if name == "-" else name
     try:
-        text = (
-            config_text(sys.stdin.buffer.read(CONFIG_LIMIT + 1), source) if name == "-" else read_config(name)
-        )
-        loaded = load(text, source, os.environ, examine)
+        loaded = load(config_at(name), source, os.environ, examine)
     except ConfigError as error:
         return _result_of(source, error.problems)
     return _result_of(source, loaded.warnings, loaded.hash)
+
+
+def config_at(name: str) -> str:
+    """The text of this file, or of standard input for `-`. Raises ConfigError."""
+    from crossfade.files import CONFIG_LIMIT, config_text, read_config
+
+    return config_text(sys.stdin.buffer.read(CONFIG_LIMIT + 1), STDIN) if name == "-" else read_config(name)
 
 
 def _result_of(source: str, problems: Iterable[Problem], config_hash: str | None = None) -> dict[str, Any]:

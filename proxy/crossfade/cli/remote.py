@@ -77,22 +77,17 @@ def reload(arguments: Namespace) -> int:
 
 def diff(arguments: Namespace) -> int:
     """Exit code 1 when the file would be refused."""
+    from crossfade.cli.local import config_at
     from crossfade.cli.show import show_diff
+    from crossfade.config.problem import ConfigError
 
-    text = _text_of(arguments.file)
+    try:
+        text = config_at(arguments.file)
+    except ConfigError as error:
+        raise CommandFailed(INVALID, str(error)) from None
     would = _client(arguments).post("config", body=text)
     _finish(arguments, would, show_diff)
     return INVALID if would["refused"] else OK
-
-
-def _text_of(name: str) -> str:
-    from crossfade.config.problem import ConfigError
-    from crossfade.files import read_config
-
-    try:
-        return sys.stdin.read() if name == "-" else read_config(name)
-    except ConfigError as error:
-        raise CommandFailed(INVALID, str(error)) from None
 
 
 def export(arguments: Namespace) -> int:

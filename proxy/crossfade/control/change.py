@@ -96,8 +96,7 @@ def change_by_event(
         rollouts=old.rollouts | {challenger: after},
         latched=_latched_after(old.latched, after),
     )
-    if ledger.version != old.ledger.version:
-        evidence = opened(evidence, record)
+    evidence = opened(evidence, old, record)
     seen = _inputs_of(route.rollouts[challenger], event, home)
     draft = draft_of(record.name, action_of(event, before, after), cause, (old, record), seen, challenger)
     rises = ledger.weights.get(challenger, 0) > old.ledger.weights.get(challenger, 0)
@@ -115,7 +114,7 @@ def change_of_split(route: RouteRuntime, weights: dict[str, int], cause: Cause) 
     """An operator's split; it stays until the file's own split changes."""
     record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.record.salt))
     draft = draft_of(record.name, "split", cause, (route.record, record), {})
-    return Change(route, "", record, opened(route.evidence, record), draft, True)
+    return Change(route, "", record, opened(route.evidence, route.record, record), draft, True)
 
 
 def home_of(ledger: Ledger, champion: str, challengers: Iterable[str], salt: bytes) -> Ledger:
@@ -177,8 +176,10 @@ def _has_no_others(split: Mapping[str, int], others: Iterable[str]) -> bool:
     return not any(split.get(name) for name in others)
 
 
-def opened(evidence: EvidenceBy, record: RouteRecord) -> EvidenceBy:
-    """With a new stratum for the present ledger, in each rollout that has traffic. Older strata are shared, not copied."""
+def opened(evidence: EvidenceBy, before: RouteRecord | None, record: RouteRecord) -> EvidenceBy:
+    """With a new stratum in each rollout that has traffic, if the ledger is another than before. Older strata are shared, not copied."""
+    if before is not None and before.ledger.version == record.ledger.version:
+        return evidence
     out = dict(evidence)
     for name, state in record.rollouts.items():
         step = active_step(state)

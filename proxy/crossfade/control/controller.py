@@ -23,9 +23,9 @@ from crossfade.control.change import LOOP, Cause, Change, change_by_event, chang
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.journal import Journal
-from crossfade.control.loading import Reconciled, loaded_changes, reconcile
+from crossfade.control.loading import Reconciled
 from crossfade.control.publisher import Publisher
-from crossfade.control.receivers import allowed, allowed_by_file, home_down
+from crossfade.control.receivers import allowed, home_down, prepared_load
 from crossfade.control.recovery import recover, restored, undone
 from crossfade.control.refusal import Refused
 from crossfade.control.route_runtime import RouteRuntime
@@ -272,15 +272,12 @@ class Controller:
             for route in self.state.routes.values():
                 await locks.enter_async_context(route.lock)
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now, loaded.config.backends)
-            reconciled = reconcile(loaded.config, self.state.held, cause, self.state.so_far, loaded.source)
-            entries = allowed_by_file(self.state, loaded.config, reconciled, force)
-            decisions = await self.journal.write_first(entries) if entries else []
+            prepared = prepared_load(self.state, loaded, cause, force, loaded.source)
+            decisions = await self.journal.write_first(prepared.entries) if prepared.entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
-            self.state.last_changes = loaded_changes(
-                self.state.started_with and self.state.config.config, loaded.config, reconciled
-            )
-            self._accept(loaded, reconciled, now)
+            self.state.last_changes = prepared.changes
+            self._accept(loaded, prepared.reconciled, now)
             self.publisher.publish()
             self._tell(decisions)
             self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))

@@ -127,13 +127,13 @@ def _step(step: Step) -> str:
     return f"{share} for {duration(step.hold)}" + (" with approval" if step.approval else "")
 
 
-def check_subject(check: Check) -> tuple[object, ...]:
+def _check_subject(check: Check) -> tuple[object, ...]:
     """What makes two checks the same but for their limit."""
     return check.metric, check.bound, check.quantile, check.name, check.query
 
 
 def _check_edits(before: Sequence[Check], after: Sequence[Check]) -> Iterator[str]:
-    old, new = ({check_subject(c): c.title for c in checks} for checks in (before, after))
+    old, new = ({_check_subject(c): c.title for c in checks} for checks in (before, after))
     yield from (f"check {title} is gone" for subject, title in old.items() if subject not in new)
     for subject, title in new.items():
         if subject not in old:

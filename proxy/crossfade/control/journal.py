@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
 from crossfade.control.database import IN_MEMORY, StoreError
 from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
-from crossfade.control.pages import Page, Record, read_page
+from crossfade.control.pages import Record
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
 from crossfade.control.store import (
@@ -319,31 +318,26 @@ class Journal:
         if self.owed:
             self._background.spawn(self._write_owed())
         else:
-            self._background.spawn(self._write_evidence(evidence_rows(evidence), clock))
+            self._background.spawn(
+                self._write(self.store.save_evidence, evidence_rows(evidence), clock_row(clock))
+            )
 
     def prune(self, wall: float, keep: float | None) -> None:
         """Delete what is older than `keep` seconds, in the background and from time to time."""
         if keep is None or not self.ok or self._transaction.locked() or monotonic() < self._prune_at:
             return
         self._prune_at = monotonic() + PRUNE_INTERVAL
-        self._background.spawn(self._prune(wall - keep))
-
-    async def _prune(self, before: float) -> None:
-        async with self._transaction:
-            await self._attempt(self.store.prune, before)
+        self._background.spawn(self._write(self.store.prune, wall - keep))
 
     def look(self) -> None:
         """Find whether the files are still there, in the background."""
         if not self._transaction.locked():
-            self._background.spawn(self._look())
+            self._background.spawn(self._write(self.store.look))
 
-    async def _write_evidence(self, rows: list[tuple[bytes, str]], clock: ServedClock) -> None:
+    async def _write(self, write: Callable[..., None], *what: object) -> None:
+        """Of what is no decision."""
         async with self._transaction:
-            await self._attempt(self.store.save_evidence, rows, clock_row(clock))
-
-    async def _look(self) -> None:
-        async with self._transaction:
-            await self._attempt(self.store.look)
+            await self._attempt(write, *what)
 
     async def idle(self) -> None:
         """Returns when nothing is being written."""
@@ -355,7 +349,7 @@ class Journal:
             async with asyncio.timeout(CLOSE_WAIT):
                 await self.idle()
                 if await self._write_owed():
-                    await self._write_evidence(evidence_rows(evidence), clock)
+                    await self._write(self.store.save_evidence, evidence_rows(evidence), clock_row(clock))
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._spool_rest()
@@ -379,18 +373,12 @@ class Journal:
     async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
         """As they are stored: in order, those above `after`, or the last ones; fewer where they are large."""
         owed = [Record(d.id, msgspec.json.encode(d)) for d in self._owed(route) if d.id > (after or 0)]
-        found = await self._read(self._read_page, route, after, limit)
+        found = await self._read(self.store.page, route, after, limit)
         if after is not None and found.is_cut:
             return found.records
         last = found.records[-1].id if found.records else 0
         joined = found.records + [record for record in owed if record.id > last]
         return joined[-limit:] if after is None else joined[:limit]
-
-    def _read_page(self, route: str | None, after: int | None, limit: int) -> Page:
-        try:
-            return read_page(self.store.reader, route, after, limit)
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.store.name}: cannot read the journal: {error}") from error
 
     async def last(self, route: str, challenger: str | None = None) -> Decision | None:
         """The latest decision on the route, but for those of another challenger's rollout."""

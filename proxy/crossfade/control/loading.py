@@ -49,8 +49,8 @@ class Reconciled(NamedTuple):
 def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: str = "") -> Reconciled:
     """The next state of each route, and the decisions for the journal.
 
-    `source`: the name of the file, for messages. `so_far(route, backend)`: counted so far; the thresholds of a new rollout begin with them. Raises Refused with all that
-    cannot be done in place.
+    `source`: the name of the file, if messages shall begin with it. `so_far(route, backend)`: counted so far; the thresholds of a new rollout
+    begin with them. Raises Refused with all that cannot be done in place.
     """
     left = dict(held)
     routes, entries, refused = [], list[Entry](), list[str]()
@@ -136,8 +136,7 @@ def _evidence_after(
         plan, former, states = planned.edit
         name = planned.challenger
         out[name] = evidence_under(plan, former, states, out[name], record.ledger.version)
-    moved = before is not None and before.ledger.version != record.ledger.version
-    return opened(out, record) if moved else out
+    return opened(out, before, record)
 
 
 def _leaving(left: dict[str, tuple[RouteRecord, EvidenceBy]], cause: Cause) -> Iterable[Entry]:

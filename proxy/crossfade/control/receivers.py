@@ -7,16 +7,19 @@ Rule (law 15): nobody is sent to a backend that is down, in either direction, un
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from crossfade.config.load import Loaded
 from crossfade.config.model import Config
-from crossfade.control.change import Change, split_after
+from crossfade.control.change import Cause, Change, split_after
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.journal import Entry
-from crossfade.control.loading import Reconciled, ReconciledRoute
+from crossfade.control.loading import Reconciled, ReconciledRoute, loaded_changes, reconcile
 from crossfade.control.refusal import Refused
 from crossfade.control.store import RouteRecord
+from crossfade.control.views import LoadedChange
 from crossfade.rollout.machine import Phase
 from crossfade.rollout.verdict import percent
 
@@ -64,7 +67,25 @@ def _down_for(state: ControllerState, change: Change) -> str:
     return "; ".join(faults)
 
 
-def allowed_by_file(
+class PreparedLoad(NamedTuple):
+    """What a load of a configuration does, as values: nothing has happened yet."""
+
+    reconciled: Reconciled
+    entries: list[Entry]
+    changes: list[LoadedChange]
+
+
+def prepared_load(
+    state: ControllerState, loaded: Loaded, cause: Cause, force: bool, source: str = ""
+) -> PreparedLoad:
+    """`source`: as for `reconcile`. Raises Refused if it cannot be done in place, or sends traffic to a backend that is down and nobody forces it."""
+    reconciled = reconcile(loaded.config, state.held, cause, state.so_far, source)
+    entries = _allowed_by_file(state, loaded.config, reconciled, force)
+    before = state.config.config if state.started_with else None
+    return PreparedLoad(reconciled, entries, loaded_changes(before, loaded.config, reconciled))
+
+
+def _allowed_by_file(
     state: ControllerState, config: Config, reconciled: Reconciled, force: bool
 ) -> list[Entry]:
     """The entries of a reload, with what was forced. Raises Refused if a route sends traffic to a backend that is down.

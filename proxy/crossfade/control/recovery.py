@@ -34,8 +34,7 @@ def _evidence_after(record: RouteRecord, before: tuple[RouteRecord, EvidenceBy] 
     """The spool holds no evidence: what the database has goes on, and a new ledger version has a stratum."""
     old, evidence = before or (None, {})
     out = {name: evidence.get(name) or Evidence(s.champion, name) for name, s in record.rollouts.items()}
-    moved = old is None or old.ledger.version != record.ledger.version
-    return opened(out, record) if moved else out
+    return opened(out, old, record)
 
 
 RESTORE = (

@@ -23,7 +23,7 @@ from crossfade.control.refusal import Refused
 from crossfade.control.store import RouteRecord
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure
 from crossfade.rollout.plan import Plan
-from crossfade.rollout.plan_change import NotInPlace, has_new_checks, state_under
+from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under
 from crossfade.rollout.strategy import expand, split_for_step
 from crossfade.rollout.verdict import duration
 from crossfade.routing.ledger import Ledger, new_ledger, restore, reweigh, salt_of
@@ -35,7 +35,7 @@ RETURN = "return"  # the action of a route that comes back to the file
 class PlannedDecision(NamedTuple):
     """One decision about a route, and the record that it leads to. `challenger`: "" if it is not of a rollout.
 
-    `fresh`: a new attempt begins, with empty evidence. `is_new`: nothing came before. `edit`: a plan edited in place, as (the plan,
+    `fresh`: a new attempt begins, with empty evidence. `is_new`: the journal has nothing of the route since it left the file. `edit`: a plan edited in place, as (the plan,
     the plan before, the states before and after).
     """
 
@@ -293,7 +293,7 @@ class RouteEdit:
             self.record = replace(record, rollouts=record.rollouts | {name: after})
             return
         ledger = record.ledger
-        if former is not None and has_new_checks(former, plan) and state.is_guarded:
+        if former is not None and new_checks(former, plan) and state.is_guarded:
             ledger = Ledger(
                 ledger.backends, ledger.slots, ledger.version + 1
             )  # a new check counts from here on
@@ -332,8 +332,6 @@ class RouteEdit:
             plan.challenger,
             fresh=True,
         )
-        if self.old is None and len(self.decisions) == 1:
-            self.decisions[0] = self.decisions[0]._replace(is_new=True)
 
     def _first_state(self, plan: Plan) -> RolloutState:
         return RolloutState(
@@ -357,7 +355,6 @@ class RouteEdit:
         if self.old is None:
             if not self.decisions:
                 self._decide(self.record, "create", "the route is new")
-                self.decisions[0] = self.decisions[0]._replace(is_new=True)
             return
         begun = {planned.challenger for planned in self.decisions if planned.fresh}
         words = route_edits(self.before, self.after, begun)

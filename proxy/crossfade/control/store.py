@@ -28,6 +28,7 @@ from crossfade.control.database import (
     reader_of,
 )
 from crossfade.control.disk_thread import DiskThread
+from crossfade.control.pages import Page, read_page
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.state_files import LostError, StateFiles
 from crossfade.control.views import Decision
@@ -268,10 +269,12 @@ class Store:
         where, values = ("", ()) if route is None else ("route = ? AND ", (route,))
         return self.select(f"WHERE {where}id > ? ORDER BY id LIMIT ?", (*values, after, limit))
 
-    def newest(self, route: str | None, limit: int) -> list[Decision]:
-        """In order of id, the last ones."""
-        where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
-        return self.select(f"{where}ORDER BY id DESC LIMIT ?", (*values, limit))[::-1]
+    def page(self, route: str | None, after: int | None, limit: int) -> Page:
+        """As they are stored: the first above `after`, or the last of all."""
+        try:
+            return read_page(self.reader, route, after, limit)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
     def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
         """The latest decision. With `route`, on that route; with `challenger`, not of another challenger's rollout."""

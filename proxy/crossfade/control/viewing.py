@@ -13,10 +13,9 @@ from crossfade.control.change import Cause
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.journal import Journal
-from crossfade.control.loading import loaded_changes, reconcile
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
-from crossfade.control.receivers import allowed_by_file
+from crossfade.control.receivers import prepared_load
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
@@ -122,12 +121,10 @@ class Views:
         cause = Cause(actor, "", state.served, loaded.hash, now, loaded.config.backends)
         keys = restart_needed(state.started_with or loaded.config, loaded.config)
         try:
-            reconciled = reconcile(loaded.config, state.held, cause, state.so_far)
-            allowed_by_file(state, loaded.config, reconciled, force=False)
+            prepared = prepared_load(state, loaded, cause, force=False)
         except Refused as error:
             return LoadPreview([], str(error), keys)
-        before = state.config.config if state.started_with else None
-        return LoadPreview(loaded_changes(before, loaded.config, reconciled), "", keys)
+        return LoadPreview(prepared.changes, "", keys)
 
     def last_changes(self) -> list[LoadedChange]:
         """What the last load did."""

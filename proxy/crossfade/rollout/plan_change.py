@@ -66,16 +66,16 @@ def evidence_under(
     """
     old, new = states
     moved = _evidence_step(new) - _evidence_step(old)
-    known = {check.title for check in before.checks} if before else {check.title for check in plan.checks}
+    came = new_checks(before, plan) if before else frozenset[str]()
+    gone = new_checks(plan, before) if before else frozenset[str]()
     titles = {check.title for check in plan.checks}
-    gone = known - titles
     since = {title: first for title, first in evidence.since.items() if title in titles}
     return replace(
         evidence,
         strata=[_restepped(stratum, moved, gone) for stratum in evidence.strata],
         firsts={step + moved: dict(kinds) for step, kinds in evidence.firsts.items()},
         limits={title: limit for title, limit in evidence.limits.items() if title not in gone},
-        since=since | {title: version for title in titles - known if evidence.strata},
+        since=since | dict.fromkeys(came if evidence.strata else (), version),
     )
 
 
@@ -84,11 +84,11 @@ def _evidence_step(state: RolloutState) -> int:
     return len(state.steps) if state.phase in (Phase.PROMOTED, Phase.ROLLED_BACK) else state.step
 
 
-def _restepped(stratum: Stratum, moved: int, gone: set[str]) -> Stratum:
+def _restepped(stratum: Stratum, moved: int, gone: frozenset[str]) -> Stratum:
     events = {kind: events for kind, events in stratum.events.items() if kind not in gone}
     return replace(stratum, step=stratum.step + moved, events=events)
 
 
-def has_new_checks(before: Plan, after: Plan) -> bool:
-    known = {check.title for check in before.checks}
-    return any(check.title not in known for check in after.checks)
+def new_checks(before: Plan, after: Plan) -> frozenset[str]:
+    """The titles of the checks that only the second plan has."""
+    return frozenset(check.title for check in after.checks) - {check.title for check in before.checks}
