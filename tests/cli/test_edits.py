@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+import pytest
 
 from tests.admin.site import FILE, Site
 
@@ -89,3 +92,15 @@ async def test_export_says_that_secrets_are_left_out(site: Site, shell: Shell) -
     result = await shell.run_with_admin("export")
     assert 'override: {secret: "***"}' in result.out
     assert result.err == "secrets are shown as ***: write them, or variables, in their place\n"
+
+
+async def test_diff_reads_standard_input_as_check_does(
+    site: Site, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(EDITED.encode())))
+    result = await shell.run_with_admin("diff", "-")
+    assert result.out.splitlines()[0] == "churn: edit: hold of step 2: 10s → 20s; nobody moves"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"listen: \xff")))
+    result = await shell.run_with_admin("diff", "-")
+    assert (result.code, result.out) == (1, "")
+    assert "<stdin>:1:" in result.err
