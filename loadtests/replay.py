@@ -67,7 +67,7 @@ class World:
             self.workers.counts = _new_counts(self.controller, 2000, ["churn"], False)
             for cell in self.workers.counts.cells:
                 if errors and cell.backend == "v3":
-                    cell.errors, cell.recent = errors, [True] * min(errors, 5) + [False] * 35
+                    cell.errors, cell.recent = errors, [1] * min(errors, 5) + [0] * 35
             self.controller.tick(self.workers.now)
             await self.controller.idle()
 

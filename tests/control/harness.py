@@ -186,7 +186,7 @@ class Harness:
             cell.duration.add(seconds)
         passed = [title for title, limit in self.route.limits.get(backend, ()) if seconds > limit]
         cell.events = {title: Events(unkeyed=n) for title in passed}
-        cell.recent = [(i + 1) * errors // n > i * errors // n for i in range(n)][-512:]
+        cell.recent = [int((i + 1) * errors // n > i * errors // n) for i in range(n)][-512:]
         self.seam.counts.cells.append(cell)
 
     @property

@@ -145,7 +145,7 @@ class Traffic:
         keys = [i * 2**40 + route.ledger.version for i in range(n // 100)]
         slow = Events(unkeyed=n // 100, keyed=len(keys), keys=keys)
         cell.events = {title: slow for title, _ in route.limits.get(backend, ())}
-        cell.recent = [(i + 1) * errors // n > i * errors // n for i in range(n)][-12:]
+        cell.recent = [int((i + 1) * errors // n > i * errors // n) for i in range(n)][-12:]
         self.harness.seam.counts.cells.append(cell)
         return cell
 

@@ -56,7 +56,7 @@ def recorded(*outcomes: Outcome) -> tuple[Cell, Recorder]:
 
 def test_an_answer_is_counted_with_its_status_and_times() -> None:
     cell, _ = recorded(outcome(201, **assigned_fields()))
-    assert cell.key == ("churn", "v2", "champion", 1)
+    assert cell.key == ("churn", "v2", "champion", 1, 0)
     assert (cell.requests, cell.codes, cell.unkeyed, cell.errors) == (1, {201: 1}, 1, 0)
     assert (cell.duration.total, cell.first_byte.total) == (0.5, 0.25)
     assert cell.recent == [False]

@@ -209,4 +209,4 @@ def test_an_encoded_cell_decodes_to_an_equal_cell(sent):
     received = msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=Cell)
     assert received == sent
     assert isinstance(received.duration, Histogram)
-    assert received.key == (sent.route, sent.backend, sent.role, sent.ledger_version)
+    assert received.key == (sent.route, sent.backend, sent.role, sent.ledger_version, sent.second)

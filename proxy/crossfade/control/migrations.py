@@ -18,7 +18,7 @@ import msgspec
 
 VERSION = version("crossfade")
 APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 5
+FORMAT = 6
 OLDEST = 3  # formats 1 and 2 were never in use
 
 _ROUTE_STATE_5 = """CREATE TABLE route_state (
@@ -119,7 +119,28 @@ def _tables_4_to_5(connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE route_state SET rollouts = ? WHERE route = ?", (json.dumps(dated), route))
 
 
-TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {3: _tables_3_to_4, 4: _tables_4_to_5}
+def _tables_5_to_6(connection: sqlite3.Connection) -> None:
+    """Outcomes in order were booleans. They are numbers from now on, which also have the key."""
+    for route, evidence in connection.execute("SELECT route, evidence FROM route_state").fetchall():
+        numbered = msgspec.msgpack.encode(_with_numbers(msgspec.msgpack.decode(evidence)))
+        connection.execute("UPDATE route_state SET evidence = ? WHERE route = ?", (numbered, route))
+
+
+def _with_numbers(value: Any) -> Any:
+    """The value with each list of booleans that is named `recent` as a list of numbers."""
+    if isinstance(value, dict):
+        return {
+            name: [int(bad) for bad in part] if name == "recent" else _with_numbers(part)
+            for name, part in value.items()
+        }
+    return [_with_numbers(part) for part in value] if isinstance(value, list) else value
+
+
+TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {
+    3: _tables_3_to_4,
+    4: _tables_4_to_5,
+    5: _tables_5_to_6,
+}
 
 
 # ── records of the journal ────────────────────────────────────────────────────────────────────────
@@ -202,4 +223,9 @@ def _record_4_to_5(record: Record) -> Record:
     return {**record, "served": record["at"]}
 
 
-RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4, 4: _record_4_to_5}
+def _record_5_to_6(record: Record) -> Record:
+    """Other rules of verdicts, so a replay does not compute records of earlier formats (replay.RULES)."""
+    return record
+
+
+RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4, 4: _record_4_to_5, 5: _record_5_to_6}

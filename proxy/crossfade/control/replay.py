@@ -4,7 +4,7 @@ Rule: a decision is computed from its own record only: the verdicts, the loop's 
 time are taken as given. A decision from outside (a start, a split, another file) has no inputs to compute from; checked are its
 place in the hash chain, and that each decision begins where the one before it on its route ended.
 Words and whole numbers are compared bit for bit; other numbers to nine digits, as C libraries round logarithms differently.
-A record of an earlier format is migrated first. Its numbers are compared; the wording of its reasons and fields that came later are not.
+A record of an earlier format than RULES was decided by other rules, so only its place in the chain and its beginning are checked.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from crossfade.rollout.machine import (
 )
 from crossfade.scale import WHOLE
 
+RULES = 6  # the format since which verdicts are made by the present rules
 _DIGITS = 1e-9
 _START = Anchor()
 PAGE = 500  # records read at a time
@@ -100,11 +101,11 @@ def replayed(rows: Iterable[Row], anchor: Anchor = _START) -> Report:
             pairs = _chain_pairs(row, decision, previous_hash) | ends.pairs(decision)
             ends.move(decision)
             previous_hash = decision.hash
-        if "given" in decision.evidence:
+        if "given" in decision.evidence and decision.format >= RULES:
             report.replayed += 1
             computed = _computed_pairs(decision)
             pairs |= _without_wording(computed) if is_earlier else computed
-        else:
+        elif "given" not in decision.evidence:
             report.given += 1
         report.differences += [
             Difference(decision.id, decision.route, decision.action, what, said, now)

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 from crossfade.dataplane.observe import AnswerLog
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
-from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell, CellKey, Counts, CountsTable, Events
+from crossfade.stats.counts import (
+    ANY_SECOND,
+    ERROR,
+    REJECTED,
+    UNREADABLE,
+    Cell,
+    CellKey,
+    Counts,
+    CountsTable,
+    Events,
+)
 from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -91,7 +101,7 @@ class Recorder:
     def cell(self, key: CellKey) -> Cell:
         cell = self.counts.cells.get(key)
         if cell is None:
-            self.counts.cells[key] = cell = Cell(*key)
+            self.counts.cells[key] = cell = Cell.of(key)
         return cell
 
     def usual(
@@ -138,7 +148,7 @@ class Recorder:
         cell.codes[200] = cell.codes.get(200, 0) + n
         cell.responses[200] = cell.responses.get(200, 0) + n
         cell.unkeyed += run.unkeyed
-        cell.recent = (cell.recent + [False] * n)[-RECENT_KEPT:]
+        cell.recent = (cell.recent + [0] * n)[-RECENT_KEPT:]
 
     def record_one(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         cell = self.cell(assigned.cell)
@@ -171,7 +181,7 @@ class Recorder:
         if outcome.route is not None and outcome.route.reader is not None:
             self.observe(outcome, assigned)
         recent = cell.recent
-        recent.append(outcome.blamed)
+        recent.append(int(outcome.blamed))
         if len(recent) > RECENT_KEPT:
             del recent[0]
 
@@ -262,7 +272,7 @@ class Recorder:
 
         `failed`: the stage at which there was no whole answer.
         """
-        cell = self.cell((route.spec.name, backend, "shadow", route.version))
+        cell = self.cell((route.spec.name, backend, "shadow", route.version, ANY_SECOND))
         if failed is not None or status in route.error_statuses:
             kind = failed or str(status)
             cell.errors += 1
@@ -287,7 +297,7 @@ class Recorder:
 
     def paired(self, route: CompiledRoute, challenger: str, pair: Pair) -> None:
         """Count two decisions on one request. The control plane decides which pair of a key counts."""
-        cell = self.cell((route.spec.name, challenger, "shadow", route.version))
+        cell = self.cell((route.spec.name, challenger, "shadow", route.version, ANY_SECOND))
         if pair.key is None:
             cell.pairs.add(*pair[1:])
         else:

@@ -22,9 +22,9 @@ FUSE = "fuse"  # the check name of its finding
 class RecentOutcomes(msgspec.Struct):
     """The latest outcomes of one backend by tick (served time, outcomes), oldest first; True is an error."""
 
-    ticks: list[tuple[float, list[bool]]] = msgspec.field(default_factory=list)
+    ticks: list[tuple[float, list[int]]] = msgspec.field(default_factory=list)
 
-    def add(self, outcomes: list[bool], now: float) -> None:
+    def add(self, outcomes: list[int], now: float) -> None:
         """Add the outcomes of one tick; ticks before the latest RECENT_KEPT outcomes are dropped."""
         if not outcomes:
             return
@@ -33,9 +33,9 @@ class RecentOutcomes(msgspec.Struct):
         while kept - len(self.ticks[0][1]) >= RECENT_KEPT:
             kept -= len(self.ticks.pop(0)[1])
 
-    def last(self, n: int, since: float = 0.0) -> tuple[list[bool], float]:
+    def last(self, n: int, since: float = 0.0) -> tuple[list[int], float]:
         """The latest outcomes, at most n, of ticks from `since` on, and the time of the oldest of these ticks."""
-        out: list[bool] = []
+        out: list[int] = []
         oldest = since
         for at, outcomes in reversed(self.ticks):
             if at < since or len(out) >= n:
@@ -44,7 +44,7 @@ class RecentOutcomes(msgspec.Struct):
             oldest = at
         return out[-n:], oldest
 
-    def during(self, since: float, until: float) -> list[bool]:
+    def during(self, since: float, until: float) -> list[int]:
         """The outcomes of the ticks from `since` to `until`, both included."""
         return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
 
@@ -63,7 +63,7 @@ def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcom
 
 
 def _limit_finding(
-    row: list[bool], span: tuple[float, float], champion: RecentOutcomes, text: str
+    row: list[int], span: tuple[float, float], champion: RecentOutcomes, text: str
 ) -> Finding:
     """The finding for a limit that `row` reached; `span`: the ticks of its first and last outcome."""
     began, ended = span
@@ -80,7 +80,7 @@ def _limit_finding(
     return Finding(FUSE, Verdict.FAIL, text, len(row), share)
 
 
-def _worst_run(outcomes: list[bool], n: int) -> list[bool]:
+def _worst_run(outcomes: list[int], n: int) -> list[int]:
     """The n consecutive outcomes with the most errors; all outcomes if there are fewer than n."""
     bad = most = sum(outcomes[:n])
     at = 0

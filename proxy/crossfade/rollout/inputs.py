@@ -77,7 +77,7 @@ def _champion_outcomes(champion: RecentOutcomes, challenger: RecentOutcomes, kep
 
 def _latest(recent: RecentOutcomes, kept: int) -> RecentOutcomes:
     """The last `kept` outcomes, in their ticks."""
-    out: list[tuple[float, list[bool]]] = []
+    out: list[tuple[float, list[int]]] = []
     for at, outcomes in reversed(recent.ticks):
         if kept <= 0:
             break

@@ -92,7 +92,7 @@ def _sum(one: Stratum, other: Stratum) -> Stratum:
 
 
 def _sum_of_cells(one: Cell, other: Cell) -> Cell:
-    out = Cell(*other.key)
+    out = Cell.of(other.key)
     out.merge(one)
     out.merge(other)
     return out

@@ -43,7 +43,7 @@ class AssignedBackend:
     def __init__(self, spec: Route, backend: str, role: Role) -> None:
         self.backend = backend
         self.role = role
-        self.cell = (spec.name, backend, role, spec.ledger.version)
+        self.cell = (spec.name, backend, role, spec.ledger.version, 0)
         self.limits = spec.limits.get(backend, ())
 
 

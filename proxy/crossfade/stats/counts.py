@@ -1,8 +1,12 @@
 """Counts: what workers report to the control plane, as deltas that can be added in any order.
 
-There is one cell for each (route, backend, role, ledger version). Within one ledger version the weights do
-not change, so a cell is also a stratum of the sequential tests. The backend is the one *assigned*
+There is one cell for each (route, backend, role, ledger version, second of routing). Within one ledger version the
+weights do not change, so a cell is part of one stratum of the sequential tests. The backend is the one *assigned*
 (intention to treat); requests that another backend answered are a number inside the cell.
+
+Where a rollout is guarded, workers also count what its tests need: the second in which a request was routed, because a
+failure that is a timeout comes later than one that is an error at once; its key, because the requests of one key depend
+on each other; and its endpoint, because one bad endpoint is not a bad model.
 """
 
 from __future__ import annotations
@@ -19,11 +23,14 @@ from crossfade.stats.pairs import Pair, Pairs
 from crossfade.stats.scores import Scores
 from crossfade.stats.sums import add_up
 
-CellKey = tuple[str, str, str, int]
+KEY_BITS = 64  # of a key's hash
+CellKey = tuple[str, str, str, int, int]
 ERROR = "error"  # kinds of events
 REJECTED = "rejected"
 UNREADABLE = "unreadable"
+REQUESTS = "requests"  # in counts by endpoint, beside the kinds of events
 SHADOW = "shadow"  # the role of mirrored copies
+ANY_SECOND = 0  # the second of a cell whose requests were routed at any time
 
 
 class Events(msgspec.Struct):
@@ -50,12 +57,50 @@ class Events(msgspec.Struct):
         self.keys = self.keys + other.keys
 
 
+def outcome_of(key: int | None, bad: bool) -> int:
+    """An outcome in order: the lowest bit is 1 for an error, the other bits are those of the key's hash; 0 without a key."""
+    return (0 if key is None else key & -2) | bad
+
+
+def is_bad(outcome: int) -> bool:
+    return outcome & 1 == 1
+
+
+def key_of(outcome: int) -> int:
+    """The key's hash without its lowest bit; 0 without a key."""
+    return outcome & -2
+
+
+class Keys(msgspec.Struct):
+    """The keys of requests, one hash for each request, of the keys whose hash begins with `halvings` zero bits."""
+
+    hashes: list[int] = msgspec.field(default_factory=list)
+    halvings: int = 0
+
+    def merge(self, other: Keys) -> None:
+        self.halve(other.halvings)
+        more = other.hashes if other.halvings >= self.halvings else _beginning(other.hashes, self.halvings)
+        self.hashes = self.hashes + more
+
+    def halve(self, halvings: int) -> None:
+        """Keep the keys whose hash begins with so many zero bits, if these are more than now."""
+        if halvings > self.halvings:
+            self.halvings = halvings
+            self.hashes = _beginning(self.hashes, halvings)
+
+
+def _beginning(hashes: list[int], halvings: int) -> list[int]:
+    return [key for key in hashes if not key >> (KEY_BITS - halvings)]
+
+
 class Cell(msgspec.Struct):
     """Outcomes of one backend on one route under one ledger version.
 
     `codes`: what this backend said, or the failure table's status where it said nothing; `responses`: what its clients got.
     `faults`: errors by kind, a status or a stage; `rejections`: answers that refuse the request, by status. `read`: exchanges looked at for a prediction, answered or not; `answers`:
     of these, its own with 2xx; of these, `unreadable` say no prediction, and `scoreless` have no score or were not read.
+    `second`: of the monotonic clock, in which the requests were routed. `recent`: the latest outcomes in order (`outcome_of`).
+    `by_endpoint`: requests and events by kind, of the endpoint that was asked last.
     """
 
     route: str
@@ -80,17 +125,25 @@ class Cell(msgspec.Struct):
     scoreless: int = 0
     duration: Histogram = msgspec.field(default_factory=Histogram)
     first_byte: Histogram = msgspec.field(default_factory=Histogram)
-    recent: list[bool] = msgspec.field(default_factory=list)  # latest outcomes in order; True = an error
+    recent: list[int] = msgspec.field(default_factory=list)
     scores: Scores = msgspec.field(default_factory=Scores)  # of answers without a sticky key
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
     keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (hash of the key, bucket)
     keyed_pairs: list[Pair] = msgspec.field(default_factory=list)
     kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # values from feedback, by name
     events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR or a check's title
+    second: int = ANY_SECOND
+    keys: Keys = msgspec.field(default_factory=Keys)
+    by_endpoint: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: CellKey) -> Cell:
+        """An empty cell."""
+        return cls(*key[:4], second=key[4])
 
     @property
     def key(self) -> CellKey:
-        return (self.route, self.backend, self.role, self.ledger_version)
+        return (self.route, self.backend, self.role, self.ledger_version, self.second)
 
     @property
     def rejected(self) -> int:
@@ -107,6 +160,9 @@ class Cell(msgspec.Struct):
             pairs=Pairs(),
             keyed_pairs=[],
             kpis={},
+            second=ANY_SECOND,
+            keys=Keys(),
+            by_endpoint={},
         )
 
     def merge(self, other: Cell) -> None:
@@ -137,6 +193,12 @@ class Cell(msgspec.Struct):
             self.kpis.setdefault(name, Moments()).merge(moments)
         for what, events in other.events.items():
             self.events.setdefault(what, Events()).merge(events)
+        self.keys.merge(other.keys)
+        for endpoint, counted in other.by_endpoint.items():
+            add_up(self.by_endpoint.setdefault(endpoint, {}), counted)
+
+
+Waiting = dict[str, dict[str, dict[int, int]]]
 
 
 class MirrorCount(msgspec.Struct):
@@ -157,7 +219,11 @@ class EjectionCount(msgspec.Struct):
 
 
 class Counts(msgspec.Struct):
-    """One report: cells, mirror counts and others. Adding an empty report changes nothing."""
+    """One report: cells, mirror counts and others. Adding an empty report changes nothing.
+
+    `waiting`: by route and backend, how many requests have no first byte yet, by the second of routing. It is the state at
+    the end of the report, of all workers together, and of routes with a guarded rollout only.
+    """
 
     cells: list[Cell] = msgspec.field(default_factory=list)
     mirrors: list[MirrorCount] = msgspec.field(default_factory=list)
@@ -171,6 +237,7 @@ class Counts(msgspec.Struct):
     unread: dict[str, int] = msgspec.field(
         default_factory=dict
     )  # bodies that could not be read, by "route:reason"
+    waiting: Waiting = msgspec.field(default_factory=dict)
 
     def by_route(self) -> dict[str, list[Cell]]:
         out: dict[str, list[Cell]] = {}
@@ -194,7 +261,7 @@ class CountsTable:
         for cell in counts.cells:
             total = self.cells.get(cell.key)
             if total is None:
-                self.cells[cell.key] = total = Cell(*cell.key)
+                self.cells[cell.key] = total = Cell.of(cell.key)
             total.merge(cell)
         for m in counts.mirrors:
             key = (m.route, m.backend, m.outcome)
