@@ -87,7 +87,7 @@ def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_erro
         version = controller.state.routes[name].record.ledger.version
         for backend, role, size in (("v2", "champion", 9 * n // 10), ("v3", "challenger", n // 10)):
             bad = size // 200 if with_errors else 0
-            made = Cell(name, backend, role, version, size, bad, recent=[False] * min(size, 40))
+            made = Cell(name, backend, role, version, size, bad, recent=[0] * min(size, 40))
             made.codes = {200: size}
             for i in range(min(size, 97)):
                 made.duration.add(0.02 + 0.0007 * (i * 37 % 97))

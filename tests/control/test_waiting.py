@@ -40,7 +40,7 @@ def weight(harness: Harness, route: str) -> int:
 def report_errors(harness: Harness, route: str, n: int = 2 * FUSE) -> None:
     """`n` errors of the challenger, reported by the workers."""
     version = harness.controller.state.routes[route].record.ledger.version
-    cell = Cell(route, "v3", "challenger", version, requests=n, errors=n, codes={500: n}, recent=[True] * n)
+    cell = Cell(route, "v3", "challenger", version, requests=n, errors=n, codes={500: n}, recent=[1] * n)
     harness.seam.counts.cells.append(cell)
 
 

@@ -18,7 +18,7 @@ def recent(*ticks: str) -> RecentOutcomes:
     """Outcomes by tick, one second apart: `x` is an error."""
     made = RecentOutcomes()
     for at, outcomes in enumerate(ticks):
-        made.add([o == "x" for o in outcomes], float(at))
+        made.add([int(o == "x") for o in outcomes], float(at))
     return made
 
 

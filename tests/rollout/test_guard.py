@@ -45,7 +45,7 @@ def recent_outcomes(
     """`x` is an error; times of the challenger's outcomes and of the champion's."""
     out = RecentOutcomes(), RecentOutcomes()
     for recent, outcomes, tick in zip(out, (challenger, champion), (at, then), strict=True):
-        recent.add([c == "x" for c in outcomes], tick)
+        recent.add([int(c == "x") for c in outcomes], tick)
     return out
 
 

@@ -62,7 +62,7 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
                 for _ in range(n):
                     made.scores.add(other.random())
                     made.kpis.setdefault("conversion", Moments()).add(float(other.random() < 0.1))
-                made.recent = [rng.random() < 0.4 for _ in range(n)]
+                made.recent = [int(rng.random() < 0.4) for _ in range(n)]
                 recent.add(made.recent, 1000.0 * step + tick)
                 cells.append(made)
             gather(evidence, cells, plan_used.checks)

@@ -118,10 +118,10 @@ def test_merged_cells_add_up():
 
 
 def test_the_newest_recent_outcomes_are_kept_in_order():
-    one = cell(recent=[True] * 300)
-    one.merge(cell(recent=[False] * 300))
+    one = cell(recent=[1] * 300)
+    one.merge(cell(recent=[0] * 300))
     assert one.recent == [True] * (RECENT_KEPT - 300) + [False] * 300
-    one.merge(cell(recent=[True]))
+    one.merge(cell(recent=[1]))
     assert one.recent[-2:] == [False, True]
     assert len(one.recent) == RECENT_KEPT
 
@@ -151,7 +151,7 @@ def test_an_empty_report_changes_nothing(report):
 
 
 def test_a_table_copies_the_cells_that_it_is_given():
-    given_cell = cell(codes={200: 1}, recent=[True])
+    given_cell = cell(codes={200: 1}, recent=[1])
     summed = table(Counts([given_cell]))
     given_cell.requests = 99
     given_cell.codes[200] = 99
@@ -189,7 +189,7 @@ def test_of_sums_the_cells_of_one_backend():
                 cell(version=1, requests=1),
                 cell(version=2, requests=2),
                 cell(version=2, role="challenger", requests=4),
-                cell(version=3, requests=8, recent=[True]),
+                cell(version=3, requests=8, recent=[1]),
                 cell(version=2, role="shadow", requests=100),
                 cell(version=2, backend="churn-v3", requests=1000),
             ]

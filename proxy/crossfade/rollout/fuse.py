@@ -62,9 +62,7 @@ def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcom
     return None
 
 
-def _limit_finding(
-    row: list[int], span: tuple[float, float], champion: RecentOutcomes, text: str
-) -> Finding:
+def _limit_finding(row: list[int], span: tuple[float, float], champion: RecentOutcomes, text: str) -> Finding:
     """The finding for a limit that `row` reached; `span`: the ticks of its first and last outcome."""
     began, ended = span
     share = sum(row) / len(row)
