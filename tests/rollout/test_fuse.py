@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
+from crossfade.rollout.guard import is_failing
 from crossfade.rollout.plan import Fuse
 from crossfade.rollout.verdict import Verdict
 from crossfade.scale import RECENT_KEPT
+from crossfade.stats.counts import outcome_of
 
 FUSE = Fuse(consecutive_errors=5, error_share=0.5, of_last=20)
 
@@ -91,3 +93,18 @@ def test_last_returns_the_latest_outcomes_however_they_are_divided_into_ticks(ti
 def test_old_outcomes_are_dropped():
     long = recent(*["." * 100] * 50)
     assert sum(len(o) for _, o in long.ticks) < RECENT_KEPT + 100
+
+
+def test_outcomes_with_a_key_are_read_by_their_lowest_bit():
+    """A key's hash is a large number, which is no number of errors."""
+    well, badly = RecentOutcomes(), RecentOutcomes()
+    well.add([outcome_of(key << 20, False) for key in range(1, 21)], 0.0)
+    badly.add([outcome_of(key << 20, True) for key in range(1, 21)], 0.0)
+    assert evaluate_fuse(FUSE, well, HEALTHY) is None
+    failed = evaluate_fuse(FUSE, badly, well)
+    assert failed is not None
+    assert failed.verdict is Verdict.FAIL
+    common = evaluate_fuse(FUSE, badly, badly)
+    assert common is not None
+    assert common.verdict is Verdict.VOID
+    assert (is_failing(badly, 1.0), is_failing(well, 1.0)) == (True, False)

@@ -6,12 +6,14 @@ same time, the cause is common and the result is VOID instead of FAIL (law 6).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
 from crossfade.scale import RECENT_KEPT
+from crossfade.stats.counts import is_bad
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse
@@ -20,7 +22,7 @@ FUSE = "fuse"  # the check name of its finding
 
 
 class RecentOutcomes(msgspec.Struct):
-    """The latest outcomes of one backend by tick (served time, outcomes), oldest first; True is an error."""
+    """The latest outcomes of one backend by tick (served time, outcomes), oldest first; an outcome is an `outcome_of`."""
 
     ticks: list[tuple[float, list[int]]] = msgspec.field(default_factory=list)
 
@@ -46,18 +48,22 @@ class RecentOutcomes(msgspec.Struct):
 
     def during(self, since: float, until: float) -> list[int]:
         """The outcomes of the ticks from `since` to `until`, both included."""
-        return [bad for at, outcomes in self.ticks if since <= at <= until for bad in outcomes]
+        return [one for at, outcomes in self.ticks if since <= at <= until for one in outcomes]
+
+
+def count_bad(outcomes: Iterable[int]) -> int:
+    return sum(map(is_bad, outcomes))
 
 
 def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
     """FAIL if a limit is reached, VOID if it is reached but the cause is common, None otherwise."""
     row, began = challenger.last(fuse.consecutive_errors)
-    if len(row) == fuse.consecutive_errors and all(row):
+    if len(row) == fuse.consecutive_errors and count_bad(row) == len(row):
         text = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
         return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
     row, began = challenger.last(fuse.of_last)
-    if len(row) == fuse.of_last and sum(row) >= fuse.error_share * len(row):
-        text = f"{sum(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
+    if len(row) == fuse.of_last and count_bad(row) >= fuse.error_share * len(row):
+        text = f"{count_bad(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
         return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
     return None
 
@@ -65,25 +71,25 @@ def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcom
 def _limit_finding(row: list[int], span: tuple[float, float], champion: RecentOutcomes, text: str) -> Finding:
     """The finding for a limit that `row` reached; `span`: the ticks of its first and last outcome."""
     began, ended = span
-    share = sum(row) / len(row)
+    share = count_bad(row) / len(row)
     # Only outcomes of the same time count: after an outage of both, the challenger may get no requests, and later
     # outcomes of the champion would hide it. An outage begins and ends within a tick, so both the whole time
     # and its worst run are compared.
     during = champion.during(began, ended)
     for other in (during, _worst_run(during, len(row))):
-        if sum(other) < MIN_CHAMPION_ERRORS or sum(other) / len(other) < share / 2:
+        if count_bad(other) < MIN_CHAMPION_ERRORS or count_bad(other) / len(other) < share / 2:
             continue
-        text += f"; the champion failed {sum(other)} of {len(other)} over the same time: a common cause"
+        text += f"; the champion failed {count_bad(other)} of {len(other)} over the same time: a common cause"
         return Finding(FUSE, Verdict.VOID, text, len(row), share)
     return Finding(FUSE, Verdict.FAIL, text, len(row), share)
 
 
 def _worst_run(outcomes: list[int], n: int) -> list[int]:
     """The n consecutive outcomes with the most errors; all outcomes if there are fewer than n."""
-    bad = most = sum(outcomes[:n])
+    bad = most = count_bad(outcomes[:n])
     at = 0
     for end in range(n, len(outcomes)):
-        bad += outcomes[end] - outcomes[end - n]
+        bad += is_bad(outcomes[end]) - is_bad(outcomes[end - n])
         if bad > most:
             most, at = bad, end - n + 1
     return outcomes[at : at + n]

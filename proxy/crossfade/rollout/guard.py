@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crossfade.rollout.evidence import Evidence, side_totals
-from crossfade.rollout.fuse import RecentOutcomes
+from crossfade.rollout.fuse import RecentOutcomes, count_bad
 from crossfade.rollout.increases import rejected_increase, unreadable_increase
 from crossfade.rollout.merging import by_share
 from crossfade.rollout.plan import Check
@@ -144,7 +144,7 @@ def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> G
     if not ticks:
         return None
     latest, _ = champion.last(CHAMPION_OUTCOMES, ticks[-1][0] - _SAME_TIME)
-    bad = sum(latest)
+    bad = count_bad(latest)
     if len(latest) < CHAMPION_OUTCOMES or bad < _FAILING_SHARE * CHAMPION_OUTCOMES:
         return None
     text = f"the champion is failing: {bad} of its last {CHAMPION_OUTCOMES} requests failed"
@@ -159,7 +159,7 @@ def is_failing(champion: RecentOutcomes, now: float) -> bool:
     It depends on earlier ticks only, so it is independent of the side of each request that is left out.
     """
     latest, _ = champion.last(CHAMPION_OUTCOMES, now - _SAME_TIME)
-    return len(latest) == CHAMPION_OUTCOMES and sum(latest) >= _FAILING_SHARE * CHAMPION_OUTCOMES
+    return len(latest) == CHAMPION_OUTCOMES and count_bad(latest) >= _FAILING_SHARE * CHAMPION_OUTCOMES
 
 
 def _warming_up(challenger: str) -> GuardFinding:
