@@ -136,7 +136,7 @@ class Controller:
     def _gather(self, counts: Counts, served: float) -> None:
         cells = counts.by_route()
         for route in self.state.routes.values():
-            route.gather(cells.get(route.name, ()), served)
+            route.gather(cells.get(route.name, ()), served, counts.waiting.get(route.name, {}))
 
     def _unlocked(self) -> list[RouteRuntime]:
         return [route for route in self.state.routes.values() if not route.lock.locked()]

@@ -18,7 +18,7 @@ from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
-from crossfade.stats.counts import ERROR, SHADOW, Cell
+from crossfade.stats.counts import ERROR, NONE_WAITING, SHADOW, Cell, WaitingBy
 
 
 class RolloutRuntime:
@@ -37,6 +37,7 @@ class RolloutRuntime:
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.external: dict[str, Reading] = {}  # by query of a check
+        self.waiting = NONE_WAITING  # requests without a first byte yet, by backend and second of routing
 
     def update(
         self,
@@ -100,13 +101,14 @@ class RolloutRuntime:
         own = {kind: met for kind, met in cell.events.items() if kind == ERROR or kind.endswith(self._suffix)}
         return replace(cell, events={kind.removesuffix(self._suffix): met for kind, met in own.items()})
 
-    def gather(self, cells: Sequence[Cell], now: float) -> None:
+    def gather(self, cells: Sequence[Cell], now: float, waiting: WaitingBy = NONE_WAITING) -> None:
         """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.
 
         During warm-up, and while the champion is sick or recovers, counts do not enter the evidence. Skipped
         counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. The
         fuse skips an outage of the champion too: the backend that recovers second is not to blame.
         """
+        self.waiting = waiting
         if not self.state.is_guarded:
             return
         cells = [self._own_events(cell) for cell in cells if cell.role != TESTER]

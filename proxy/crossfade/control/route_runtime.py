@@ -11,7 +11,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.machine import Phase
 from crossfade.routing.snapshot import Limits, Role, Trial
-from crossfade.stats.counts import Cell
+from crossfade.stats.counts import NONE_WAITING, Cell, WaitingBy
 
 
 class RouteRuntime:
@@ -43,15 +43,18 @@ class RouteRuntime:
     def name(self) -> str:
         return self.record.name
 
-    def gather(self, cells: Sequence[Cell], now: float) -> None:
-        """Add one tick's counts of this route to the evidence; not while that is being written."""
+    def gather(self, cells: Sequence[Cell], now: float, waiting: WaitingBy = NONE_WAITING) -> None:
+        """Add one tick's counts of this route to the evidence; not while that is being written.
+
+        Also without counts: those that were held back may enter the evidence now.
+        """
         if cells:
             self.deferred.extend(cells)
-        if not self.deferred or self.lock.locked():
+        if self.lock.locked():
             return
         cells, self.deferred = self.deferred, []
         for rollout in self.rollouts.values():
-            rollout.gather(cells, now)
+            rollout.gather(cells, now, waiting)
 
     @property
     def is_guarded(self) -> bool:

@@ -11,7 +11,7 @@ on each other; and its endpoint, because one bad endpoint is not a bad model.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -198,6 +198,9 @@ class Cell(msgspec.Struct):
             add_up(self.by_endpoint.setdefault(endpoint, {}), counted)
 
 
+# Requests without a first byte yet: by backend and second of routing, and these by route.
+WaitingBy = Mapping[str, Mapping[int, int]]
+NONE_WAITING: WaitingBy = {}
 Waiting = dict[str, dict[str, dict[int, int]]]
 
 
