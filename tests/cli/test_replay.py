@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from crossfade.__main__ import main
+from crossfade.control import replay_processes
 from crossfade.control.store import Store
 from tests.control.harness import Harness
 
@@ -65,3 +69,13 @@ def test_a_file_that_is_no_state_is_refused(
     assert main(["replay", "--state", str(path)]) == 1
     assert message in capsys.readouterr().err
     assert path.exists() is (content is not None)
+
+
+def test_a_replay_whose_helpers_end_is_no_replay_without_difference(
+    state: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay_processes, "LONG", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    assert main(["replay", "--state", state]) == 1
+    assert capsys.readouterr() == ("", "crossfade: a process of the replay ended: exit code 1\n")

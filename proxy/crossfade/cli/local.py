@@ -90,13 +90,14 @@ def replay(arguments: Namespace) -> int:
     from msgspec import to_builtins
 
     from crossfade.control.database import StoreError
-    from crossfade.control.replay import journal, replayed
+    from crossfade.control.replay import joined, pages
+    from crossfade.control.replay_processes import HelperEnded, examined_pages
     from crossfade.control.store import Store
 
     try:
-        with closing(Store.read(arguments.state)) as store:
-            report = replayed(journal(store), store.anchor())
-    except StoreError as error:
+        with closing(Store.read(arguments.state)) as store, closing(examined_pages(pages(store))) as found:
+            report = joined(found, store.anchor())
+    except (StoreError, HelperEnded) as error:
         raise CommandFailed(INVALID, str(error)) from None
     if arguments.json:
         print_json(to_builtins(report))

@@ -75,44 +75,22 @@ class Report(msgspec.Struct):
         return f"{self.decisions} decisions{earlier}{pruned}, {self.replayed} replayed, {self.given} given: {ended}"
 
 
-def journal(store: Store) -> Iterator[Row]:
+def pages(store: Store) -> Iterator[list[Row]]:
     """All records, in order."""
     after = 0
     while page := store.rows(after, PAGE):
-        yield from page
+        yield page
         after = page[-1].id
+
+
+def journal(store: Store) -> Iterator[Row]:
+    for page in pages(store):
+        yield from page
 
 
 def replayed(rows: Iterable[Row], anchor: Anchor = _START) -> Report:
     """`anchor`: up to where the journal was pruned. What is left from before has no place in the chain any more."""
-    report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, anchor.id > 0)
-    for row in rows:
-        report.decisions += 1
-        try:
-            decision = _decoded(row)
-        except UNUSABLE as error:
-            report.differences.append(Difference(row.id, "", "", "record", row.text, f"not usable: {error}"))
-            continue
-        is_earlier = decision.format < FORMAT
-        report.earlier += is_earlier
-        if row.id <= anchor.id:
-            pairs = _chain_pairs(row, decision, decision.previous_hash)
-        else:
-            pairs = _chain_pairs(row, decision, previous_hash) | ends.pairs(decision)
-            ends.move(decision)
-            previous_hash = decision.hash
-        if "given" in decision.evidence and decision.format >= RULES:
-            report.replayed += 1
-            computed = _computed_pairs(decision)
-            pairs |= _without_wording(computed) if is_earlier else computed
-        elif "given" not in decision.evidence:
-            report.given += 1
-        report.differences += [
-            Difference(decision.id, decision.route, decision.action, what, said, now)
-            for what, (said, now) in pairs.items()
-            if not _agree(said, now)
-        ]
-    return report
+    return joined(map(examined, rows), anchor)
 
 
 class _Record(msgspec.Struct):
@@ -146,6 +124,57 @@ def _decoded(row: Row) -> _Record:
     decision = msgspec.convert(record, Decision)
     evidence = {name: msgspec.Raw(msgspec.json.encode(part)) for name, part in decision.evidence.items()}
     return replace(found, evidence=evidence, served=decision.served)
+
+
+class Examined(NamedTuple):
+    """What a record alone says, whatever was decided before it."""
+
+    id: int
+    decision: _Record | None  # without its evidence; None if the record cannot be read
+    computed: bool
+    given: bool
+    differences: list[Difference]
+
+
+def examined(row: Row) -> Examined:
+    try:
+        decision = _decoded(row)
+    except UNUSABLE as error:
+        unusable = Difference(row.id, "", "", "record", row.text, f"not usable: {error}")
+        return Examined(row.id, None, False, False, [unusable])
+    given = "given" not in decision.evidence
+    computed = not given and decision.format >= RULES
+    pairs = _record_pairs(row, decision)
+    if computed:
+        found = _computed_pairs(decision)
+        pairs |= _without_wording(found) if decision.format < FORMAT else found
+    return Examined(row.id, replace(decision, evidence={}), computed, given, _differences(decision, pairs))
+
+
+def joined(examinations: Iterable[Examined], anchor: Anchor = _START) -> Report:
+    """Of all records in order: adds what each of them must have from the one before it."""
+    report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, anchor.id > 0)
+    for id_, decision, computed, given, differences in examinations:
+        report.decisions += 1
+        report.replayed += computed
+        report.given += given
+        if decision is not None:
+            report.earlier += decision.format < FORMAT
+            if id_ > anchor.id:
+                pairs: _Pairs = {"previous_hash": (decision.previous_hash, previous_hash)}
+                report.differences += _differences(decision, pairs | ends.pairs(decision))
+                ends.move(decision)
+                previous_hash = decision.hash
+        report.differences += differences
+    return report
+
+
+def _differences(decision: _Record, pairs: _Pairs) -> list[Difference]:
+    return [
+        Difference(decision.id, decision.route, decision.action, what, said, now)
+        for what, (said, now) in pairs.items()
+        if not _agree(said, now)
+    ]
 
 
 def _agree(said: Any, now: Any) -> bool:
@@ -207,8 +236,8 @@ def _part(standing: _Part, keys: Iterable[str]) -> _Part:
     }
 
 
-def _chain_pairs(row: Row, found: _Record, previous_hash: str) -> _Pairs:
-    pairs: _Pairs = {"id": (row.id, found.id), "previous_hash": (found.previous_hash, previous_hash)}
+def _record_pairs(row: Row, found: _Record) -> _Pairs:
+    pairs: _Pairs = {"id": (row.id, found.id)}
     if not is_hash_of_text(found.hash, row.text):
         record = parsed(row) or {}
         pairs["hash"] = ("", "") if has_own_hash(record) else (found.hash, hash_of(record))
