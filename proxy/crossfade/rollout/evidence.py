@@ -19,8 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
+from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.merging import merge_old, share_to_open
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
+from crossfade.stats.alike import Group
 from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_mark_due
@@ -63,6 +65,10 @@ class Evidence(msgspec.Struct):
     levels: Levels | None = None
     before: dict[str, EventCount] = msgspec.field(default_factory=dict)
     since: dict[str, int] = {}  # by title of a check that came later: the ledger version from which it counts
+    instances: dict[str, Group] = msgspec.field(
+        default_factory=dict
+    )  # by backend, its endpoints in blocks of time
+    ejected: list[BadEndpoint] = msgspec.field(default_factory=list)  # what came from these does not count
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -156,6 +162,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
 def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str]) -> None:
     """Add the cell of the challenger or of the champion to its side of the stratum."""
     here = cell.backend == evidence.challenger
+    if cell.by_endpoint:
+        evidence.instances.setdefault(cell.backend, Group()).add(cell.second, cell.by_endpoint)
     for kind in kinds:
         events = stratum.events.setdefault(kind, EventCounts())
         side = events.challenger if here else events.champion
