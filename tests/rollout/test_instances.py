@@ -84,7 +84,8 @@ def test_the_counts_without_an_endpoint_have_its_requests_and_its_share_taken_aw
     strata = gathered(with_endpoints("v3", a=(40, 100), b=(5, 150), c=(5, 150)), cell("v2", 400, 10)).strata
     assert split_counts(strata, ERROR) == [SplitCounts(0.5, 50, 10, 400, 400)]
     [left] = without_endpoints(strata, ERROR, ["a"])
-    assert left == SplitCounts(pytest.approx(0.375 / 0.875), 10, 10, 300, 400)
+    assert left[0] == pytest.approx(0.375 / 0.875)
+    assert left[1:] == (10, 10, 300, 400)
     assert without_endpoints(strata, ERROR, []) == split_counts(strata, ERROR)
     assert without_endpoints(strata, "a kind that nobody counts", ["a"]) == []
 
@@ -124,12 +125,12 @@ def test_a_healthy_challenger_hardly_ever_has_a_bad_endpoint():
         rng = random.Random(run)
         made = gathered()
         for second in range(1, 40):
-            counts = {name: [0, 0] for name in "abc"}
+            counts = dict.fromkeys("abc", (0, 0))
             for _ in range(60):
-                of = counts[rng.choice("aabbc")]
-                of[1] += 1
-                of[0] += rng.random() < 0.03
-            gather(made, [with_endpoints("v3", second, **{k: tuple(v) for k, v in counts.items()})], ERRORS)
+                name = rng.choice("aabbc")
+                x, n = counts[name]
+                counts[name] = x + (rng.random() < 0.03), n + 1
+            gather(made, [with_endpoints("v3", second, **counts)], ERRORS)
             if bad_endpoints(made.strata, ERROR):
                 called += 1
                 break
