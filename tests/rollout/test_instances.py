@@ -8,6 +8,7 @@ import pytest
 
 from crossfade.rollout.evidence import Evidence, split_counts
 from crossfade.rollout.instances import (
+    SIDES,
     BadEndpoint,
     bad_endpoints,
     kinds_by_endpoint,
@@ -58,7 +59,7 @@ def gathered(*cells: Cell, share: float = 0.5) -> Evidence:
     ],
 )
 def test_an_endpoint_is_bad_if_the_others_are_not(counts, bad):
-    for side, backend in (("challenger", "v3"), ("champion", "v2")):
+    for side, backend in zip(SIDES, ("v3", "v2"), strict=True):
         strata = gathered(with_endpoints(backend, **counts)).strata
         assert [each.endpoint for each in bad_endpoints(strata, ERROR, side)] == bad
 
