@@ -153,6 +153,13 @@ def test_errors_of_a_route(route: str, expected: str):
         ("steps: [{weight: »0.001%}]", 'routes[0].rollout.steps[0].weight: must be a multiple of 0.01%, "0.001%" is finer'),
         ("steps: [{weight: 1%}, {weight: 5%}, {weight: »5%}]", "routes[0].rollout.steps[2].weight: must be more than the step before, which has the weight 5%"),
         ("steps: [{weight: 5%}, {weight: »1%}, {weight: 3%}, {weight: 6%}]", "routes[0].rollout.steps[1].weight: must be more than the step before, which has the weight 5%"),
+        ("watch: »soon", 'routes[0].rollout.watch: must be a duration such as 250ms, 2s, 24h or 1m30s, not "soon"'),
+        ("»watch: {holdback: 2%}", 'routes[0].rollout.watch: the key "for" is missing'),
+        ("watch: {for: »0s, holdback: 2%}", "routes[0].rollout.watch.for: must be more than 0"),
+        ("watch: {for: 24h, holdback: »60%}", "routes[0].rollout.watch.holdback: must be at most 50%, not 60%"),
+        ("watch: {for: 24h, holdback: »0.001%}", 'routes[0].rollout.watch.holdback: must be a multiple of 0.01%, "0.001%" is finer'),
+        ("watch: {for: 24h, »holdbck: 2%}", 'routes[0].rollout.watch.holdbck: unknown key "holdbck"; did you mean "holdback"?'),
+        ("steps: [{weight: 99%}], watch: {for: 24h, holdback: »2%}", "routes[0].rollout.watch.holdback: must be no more than the last step leaves the champion, which is 1%"),
         ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
         ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
         ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
@@ -287,6 +294,12 @@ routes: [{name: r, split: {a: 1, b: 1}}]
     assert_errors(
         written, 'backends.a.health.path: must begin with "/", not be "health"; did you mean "/health"?'
     )
+
+
+def test_blue_green_leaves_nothing_to_hold_back():
+    written = "rollout: {strategy: blue_green, champion: a, challenger: b, watch: {for: 1h, holdback: »2%}}"
+    message = "watch.holdback: must be no more than the last step leaves the champion, which is 0%"
+    assert_errors(text(route=written), f"routes[0].rollout.{message}")
 
 
 @pytest.mark.parametrize(

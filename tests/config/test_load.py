@@ -38,6 +38,7 @@ from crossfade.config.model import (
     TlsConfig,
 )
 from crossfade.config.problem import ConfigError, Problem, Severity
+from crossfade.config.rollout import WatchConfig
 from tests.config.sample import loaded, rollout, route, text
 
 MINIMAL = """\
@@ -261,6 +262,26 @@ def test_a_rollout_has_defaults():
 def test_an_approval_is_a_flag_or_has_a_limit(written, approval):
     steps = rollout(steps=f"[{{weight: 5%, approval: {written}}}, {{weight: 50%}}]")
     assert route(steps).rollout[0].steps[0].approval == approval
+
+
+@pytest.mark.parametrize(
+    ("written", "watch"),
+    [
+        ("24h", 86_400.0),
+        ("0", 0.0),
+        ("{for: 24h}", WatchConfig.model_validate({"for": "24h"})),
+        ("{for: 24h, holdback: 2%}", WatchConfig.model_validate({"for": "24h", "holdback": "2%"})),
+        (
+            '{for: "${LONG:-24h}", holdback: 0.05}',
+            WatchConfig.model_validate({"for": "24h", "holdback": "5%"}),
+        ),
+    ],
+)
+def test_a_watch_is_a_duration_or_has_a_holdback(written, watch):
+    found = route(rollout(watch=written)).rollout[0].watch
+    assert found == watch
+    if isinstance(found, WatchConfig):
+        assert (found.for_, found.holdback % 100) == (86_400.0, 0)
 
 
 @pytest.mark.parametrize(

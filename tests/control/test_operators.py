@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[list[Any], bool]] = {
     "limit": (["5%", "4%", "50%"], False),
     "checks": (["", "- {metric: requests, min: 10}"], False),
     "approval": (["false", "true"], False),
-    "watch": (["0s", "30s"], False),
+    "watch": (["0s", "30s", "{for: 30s, holdback: 2%}", "{for: 20s, holdback: 5%}"], False),
     "on_undecided": (["pause", "abort", "advance"], False),
     "max_step_time": (["60s", "1h"], False),
     "strategy": (["canary", "ab_test"], False),
@@ -182,7 +182,12 @@ class Operators(RuleBasedStateMachine):
     @rule(ticks=st.integers(1, 15), bad=st.sampled_from([0.0, 0.0, 0.0, 0.5]))
     def serve(self, ticks: int, bad: float) -> None:
         self.harness.error_share = {"v3": bad, "v4": bad}
+        before, challenger = self.map, self.file["challenger"]
         self.act(self.harness.run(ticks))
+        rollouts = {rollout.challenger: rollout.phase for rollout in self.harness.views.rollouts(0.0)}
+        if before and self.map and rollouts.get(challenger) not in (None, "aborted", "rolled_back"):
+            evicted = [b for b, now in zip(before, self.map, strict=True) if b == challenger != now]
+            assert not evicted, "the loop takes no customer from a challenger (law 2)"
 
     @rule(wall=st.sampled_from([-3600.0, 7200.0, 0.0]), away=st.sampled_from([0.0, 30.0, 86_400.0]))
     def clocks(self, wall: float, away: float) -> None:

@@ -100,6 +100,27 @@ def test_steps_advance_to_the_promote_and_the_watch_ends():
     assert (now.phase, now.watch_until, exposure(now)) == (Phase.PROMOTED, None, WHOLE)
 
 
+def test_a_watch_holds_back_until_it_ends():
+    now = advance(state(step=1, holdback=200), Event.PROMOTE, 100.0)
+    assert (now.held_back, exposure(now), active_step(now)) == (200, 9800, 2)
+    ended = advance(now, Event.WATCH_ENDED, 400.0)
+    assert (ended.held_back, ended.holdback, exposure(ended), active_step(ended)) == (0, 200, WHOLE, 2)
+    for event in (Event.ROLLBACK, Event.FAIL, Event.ABORT, Event.RESTART):
+        after = advance(now, event, 200.0)
+        assert (after.held_back, after.holdback, exposure(after)) == (0, 200, 0)
+
+
+@pytest.mark.parametrize(("weight", "held_back"), [(9800, 200), (9900, 100), (WHOLE, 0)])
+def test_a_promote_never_takes_from_the_challenger(weight, held_back):
+    now = advance(state(steps=(Step(weight, 1.0),), holdback=200), Event.PROMOTE, 1.0)
+    assert (now.held_back, exposure(now)) == (held_back, WHOLE - held_back)
+
+
+def test_without_a_watch_nothing_is_held_back():
+    now = advance(state(watch=0.0, holdback=200), Event.PROMOTE, 1.0)
+    assert (now.held_back, exposure(now)) == (0, WHOLE)
+
+
 @pytest.mark.parametrize(
     ("then", "phase", "step", "word"),
     [
@@ -208,20 +229,21 @@ def _may_advance(before: RolloutState, event: Event) -> bool:
 
 
 class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
-    """Law 5: only a PASS, the operator's file (BEGIN, STEP_TIMEOUT) or an operator's command does."""
+    """Law 5: only a PASS, the operator's file (BEGIN, STEP_TIMEOUT, the end of a holdback) or an operator's command does."""
 
     @initialize(
         weights=st.lists(st.integers(0, WHOLE), min_size=1, max_size=5, unique=True).map(sorted),
         mirrors=st.lists(st.integers(1, WHOLE), max_size=2, unique=True).map(sorted),
         approvals=st.lists(st.sampled_from([None, "", "pause", "advance"]), min_size=5, max_size=5),
         watch=st.sampled_from([0.0, 60.0]),
+        holdback=st.sampled_from([0, 0, 1, 200, 5000]),
     )
-    def start(self, weights, mirrors, approvals, watch):
+    def start(self, weights, mirrors, approvals, watch, holdback):
         copies = [Step(0, 1.0, mirror=share) for share in mirrors]
         asked = {None: Step(0, 1.0), "": Step(0, 1.0, approval=True)}
         asked |= {then: limited(then) for then in ("pause", "advance")}
         steps = (*copies, *(replace(asked[a], weight=w) for w, a in zip(weights, approvals, strict=False)))
-        self.state = state(steps=steps, begun=False, watch=watch)
+        self.state = state(steps=steps, begun=False, watch=watch, holdback=holdback)
         self.now = 0.0
         self.latched = False
 
@@ -235,8 +257,11 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
             assert self.state is before
             return
         if exposure(self.state) > exposure(before) or mirrored(self.state) > mirrored(before):
-            assert event in PASSES | OPERATOR or _may_advance(before, event)
+            ends_holdback = event is Event.WATCH_ENDED and before.held_back > 0
+            assert event in PASSES | OPERATOR or _may_advance(before, event) or ends_holdback
             assert not self.latched
+        elif exposure(self.state) < exposure(before):
+            assert self.state.phase is not Phase.PROMOTED
         if self.state.phase in (Phase.ABORTED, Phase.ROLLED_BACK):
             self.latched = True
         elif event in (Event.RETRY, Event.RESTART):
@@ -247,7 +272,9 @@ class NoOrderOfEventsRaisesExposure(RuleBasedStateMachine):
     def exposure_is_a_weight_of_the_plan(self):
         if hasattr(self, "state"):
             assert not (exposure(self.state) and mirrored(self.state))
-            assert exposure(self.state) in {0, WHOLE, *(s.weight for s in self.state.steps)}
+            held_back = self.state.held_back
+            assert exposure(self.state) in {0, WHOLE - held_back, *(s.weight for s in self.state.steps)}
+            assert not held_back or self.state.is_watched
             assert not (self.state.awaits_approval and self.state.phase is not Phase.PAUSED)
 
 

@@ -255,6 +255,21 @@ def test_the_watch_ends_after_its_time():
     watched = state(Phase.PROMOTED, watch_until=90.0)
     assert move(at=watched).waiting_for == "the end of the watch in 30s"
     assert move(at=watched, now=90.0).event is Event.WATCH_ENDED
+    assert move(at=watched, now=90.0, ready=False).event is Event.WATCH_ENDED
+
+
+def test_a_watch_that_holds_back_ends_when_the_challenger_can_take_the_rest():
+    watched = state(Phase.PROMOTED, watch_until=90.0, held_back=200)
+    assert move(at=watched).waiting_for == "the end of the watch in 30s; v2 keeps 2% until then"
+    assert move(at=watched, now=90.0) == Move(
+        Event.WATCH_ENDED, "the watch ended without a FAIL: v3 gets the 2% that v2 kept"
+    )
+    waiting = move(at=watched, now=90.0, ready=False)
+    assert (waiting.event, waiting.waiting_for.partition(":")[0]) == (
+        None,
+        "enough endpoints of v3 that are up",
+    )
+    assert move((FAIL,), at=watched, now=90.0, ready=False).event is Event.FAIL
     assert move(at=state(Phase.PROMOTED)).waiting_for.startswith("nothing")
 
 

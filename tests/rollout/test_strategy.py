@@ -101,6 +101,28 @@ def test_settings_of_the_operator_replace_the_preset():
 
 
 @pytest.mark.parametrize(
+    ("watch", "expected"), [("24h", (86_400.0, 0)), ({"for": "1h", "holdback": "2%"}, (3600.0, 200))]
+)
+def test_a_watch_has_a_holdback_only_where_it_is_written(watch, expected):
+    plan = expand(rollout(watch=watch))
+    assert (plan.watch, plan.holdback) == expected
+
+
+@pytest.mark.parametrize(
+    ("split", "held_back", "after"),
+    [
+        ({"v2": 5000, "v3": 5000}, 200, {"v2": 200, "v3": 9800}),
+        ({"v2": 5000, "v3": 5000}, 1, {"v2": 1, "v3": 9999}),
+        ({"v2": 4000, "v3": 4000, "v9": 2000}, 200, {"v2": 160, "v3": 7840, "v9": 2000}),  # of the traffic of both
+        ({"v2": 100, "v3": 9400, "v9": 500}, 200, {"v2": 100, "v3": 9400, "v9": 500}),  # no customer goes back
+        ({"v2": 200, "v3": 9800}, 0, {"v2": 0, "v3": 10_000}),
+    ],
+)  # fmt: skip
+def test_the_holdback_is_a_part_of_what_both_have(split, held_back, after):
+    assert split_for_step(split, "v2", "v3", WHOLE - held_back, held_back) == after
+
+
+@pytest.mark.parametrize(
     ("check", "title"),
     [
         ("{metric: error_rate, max: 1%}", "error_rate <= 1%"),

@@ -10,7 +10,7 @@ import re
 from functools import cached_property
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
@@ -24,6 +24,7 @@ from crossfade.config.section import (
     Flag,
     Name,
     OneOrMany,
+    OrDuration,
     OrFalse,
     OrFlag,
     Period,
@@ -35,8 +36,9 @@ from crossfade.config.section import (
     at_most,
     spelled,
 )
-from crossfade.scale import READINGS_KEPT, RECENT_KEPT
+from crossfade.scale import READINGS_KEPT, RECENT_KEPT, WHOLE
 
+_LARGEST_HOLDBACK = WHOLE // 2  # more than that is a step, not a holdback
 _IN_A_ROW = 2  # results of a Prometheus query beyond the limit: one may be a bad scrape
 
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
@@ -199,6 +201,24 @@ class FuseConfig(Section):
     )
 
 
+def _holdback(weight: int) -> int:
+    if weight > _LARGEST_HOLDBACK:
+        most, given = (units.percent(value / WHOLE) for value in (_LARGEST_HOLDBACK, weight))
+        raise BadValue(f"must be at most {most}, not {given}")
+    return weight
+
+
+class WatchConfig(Section):
+    """The time after a promote, and what the former champion keeps in it so that comparison goes on."""
+
+    for_: Period = Field(alias="for", description="how long after a promotion a failed check rolls back")
+    holdback: Annotated[Weight, AfterValidator(_holdback)] = Field(
+        default=0,
+        description="the share of the traffic that the former champion keeps until the watch ends, at most 50%",
+        json_schema_extra={"default": "0%"},
+    )
+
+
 class RolloutConfig(Section):
     """One attempt to make a challenger the champion."""
 
@@ -219,7 +239,10 @@ class RolloutConfig(Section):
     on_undecided: Literal["pause", "abort", "advance"] = Field(
         default="pause", description="the action when a check is still undecided after max_step_time"
     )
-    watch: Duration = Field(default=0.0, description="how long after a promotion a failed check rolls back")
+    watch: Annotated[WatchConfig | float, OrDuration(WatchConfig)] = Field(
+        default=0.0,
+        description="how long after a promotion a failed check rolls back; or with a holdback for the former champion",
+    )
     cut_after: Duration | None = Field(
         default=None,
         description="how long requests in flight to the challenger may go on after an abort or rollback; "

@@ -145,6 +145,26 @@ def _steps_not_rising(document: Document) -> Iterator[Problem]:
             before = (weight, mirror)
 
 
+def _holdback_beside_steps(document: Document) -> Iterator[Problem]:
+    """A customer that the challenger has had does not go back for a holdback, so the last step must leave it."""
+    for loc, rollout in document.each("routes", "*", "rollout", "*"):
+        watch, steps = rollout.child("watch"), rollout.child("steps")
+        last = steps.elements[-1] if steps and steps.elements else None
+        try:
+            kept = _weight_at(watch, "holdback") if watch else 0
+            if last:
+                weight = _weight_at(last, "weight")
+            else:
+                weight = WHOLE if _text_at(rollout, "strategy") == "blue_green" else 0
+        except BadValue:
+            continue
+        if kept > WHOLE - weight:
+            message = "must be no more than the last step leaves the champion"
+            if not rollout.has_variables:
+                message += f", which is {units.percent((WHOLE - weight) / WHOLE)}"
+            yield document.problem((*loc, "watch", "holdback"), message)
+
+
 def _weight_at(step: Node, key: str) -> int:
     """The weight at this key, out of 10 000. Raises BadValue."""
     found = step.child(key)
@@ -275,6 +295,7 @@ ROLLOUT_RULES = (
     _concurrent_rollouts,
     _mirror_to_split_backend,
     _steps_not_rising,
+    _holdback_beside_steps,
     _mirror_steps_without_check,
     _queries_without_server,
     _comparison_without_decisions,

@@ -193,6 +193,27 @@ class OrFlag:
         return {"anyOf": [{"type": "boolean"}, handler(schema), VARIABLE]}
 
 
+class OrDuration:
+    """Marks a section that may be written as a duration instead; the model has the seconds then."""
+
+    def __init__(self, section: type[Section]) -> None:
+        self.section = section
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_wrap_validator_function(
+            lambda value, read: read(value) if isinstance(value, dict | Section) else units.seconds(value),
+            handler.generate_schema(self.section),
+            serialization=plain_serializer_function_ser_schema(
+                lambda value: value.model_dump() if isinstance(value, Section) else value
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [AS_NUMBER, AS_DURATION, handler(schema), VARIABLE]}
+
+
 class Secret:
     """Marks a field whose value is shown to nobody."""
 

@@ -31,7 +31,7 @@ from crossfade.rollout.machine import (
     mirrored,
 )
 from crossfade.rollout.other_rollouts import held_by
-from crossfade.rollout.strategy import split_for_step
+from crossfade.rollout.strategy import split_for_step, state_with_split
 from crossfade.routing.ledger import Ledger, moved, restore, reweigh
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import Cell
@@ -112,7 +112,9 @@ def _latched_after(latched: dict[str, str], after: RolloutState) -> dict[str, st
 
 def change_of_split(route: RouteRuntime, weights: dict[str, int], cause: Cause) -> Change:
     """An operator's split; it stays until the file's own split changes."""
-    record = replace(route.record, ledger=reweigh(route.record.ledger, weights, route.record.salt))
+    old = route.record
+    states = {name: state_with_split(state, weights) for name, state in old.rollouts.items()}
+    record = replace(old, ledger=reweigh(old.ledger, weights, old.salt), rollouts=states)
     draft = draft_of(record.name, "split", cause, (route.record, record), {})
     return Change(route, "", record, opened(route.evidence, route.record, record), draft, True)
 
@@ -166,9 +168,9 @@ def split_after(
         return None
     if entered is None and _has_no_others(split, others):
         return home
-    if entered is not None and entered == active_step(before):
+    if entered is not None and entered == active_step(before) and exposure(after) == exposure(before):
         return None
-    return split_for_step(split, after.champion, after.challenger, exposure(after))
+    return split_for_step(split, after.champion, after.challenger, exposure(after), after.held_back)
 
 
 def _has_no_others(split: Mapping[str, int], others: Iterable[str]) -> bool:

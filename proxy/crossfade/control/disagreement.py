@@ -13,6 +13,8 @@ from crossfade.control.edits import split_words
 from crossfade.control.store import RouteRecord
 from crossfade.control.views import Disagreement
 from crossfade.rollout.machine import Phase
+from crossfade.rollout.strategy import split_for_step
+from crossfade.scale import WHOLE
 
 
 def disagreements(route: RouteConfig, record: RouteRecord) -> list[Disagreement]:
@@ -22,7 +24,7 @@ def disagreements(route: RouteConfig, record: RouteRecord) -> list[Disagreement]
     if any(state.is_running for state in record.rollouts.values()) and record.home is not None:
         wanted, held = _without_challengers(route, record), _with_share(record.home.weights)
     else:
-        wanted, held = _with_share(route.split), _with_share(record.ledger.weights)
+        wanted, held = _with_share(route.split), _with_share(_without_holdback(record))
     if wanted != held:
         out.append(Disagreement("split", split_words(wanted), split_words(held), written(held)))
     for state in promoted:
@@ -41,6 +43,15 @@ def restart_needed(started_with: Config, config: Config) -> list[str]:
 
 def _with_share(weights: Mapping[str, int]) -> dict[str, int]:
     return {name: weight for name, weight in sorted(weights.items()) if weight}
+
+
+def _without_holdback(record: RouteRecord) -> dict[str, int]:
+    """The weights after the watch: a promoted challenger is the champion, and gets what a watch holds back."""
+    weights = record.ledger.weights
+    for state in record.rollouts.values():
+        if state.held_back:
+            weights = split_for_step(weights, state.champion, state.challenger, WHOLE)
+    return weights
 
 
 def _without_challengers(route: RouteConfig, record: RouteRecord) -> dict[str, int]:

@@ -84,6 +84,9 @@ def plan_edits(before: Plan, after: Plan) -> list[str]:
         for name in _TIMES
         if getattr(before, name) != getattr(after, name)
     ]
+    if before.holdback != after.holdback:
+        holdbacks = (percent(plan.holdback / WHOLE) for plan in (before, after))
+        out.append(f"holdback: {' → '.join(holdbacks)}")
     out += _step_edits(before.steps, after.steps)
     out += _check_edits(before.checks, after.checks)
     if before.fuse != after.fuse:

@@ -24,8 +24,8 @@ from crossfade.control.store import RouteRecord
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under
-from crossfade.rollout.strategy import expand, split_for_step
-from crossfade.rollout.verdict import duration
+from crossfade.rollout.strategy import expand, split_for_step, state_with_split
+from crossfade.rollout.verdict import duration, percent
 from crossfade.routing.ledger import Ledger, new_ledger, restore, reweigh, salt_of
 from crossfade.scale import WHOLE
 
@@ -175,7 +175,7 @@ class RouteEdit:
     # ── rollouts that end, and what follows for the split ────────────────────────────────────────
 
     def _end(self, name: str) -> None:
-        """A promoted challenger keeps the traffic. Of a running one the champion gets the buckets back."""
+        """A promoted challenger keeps the traffic, and gets what a watch held back. Of a running one the champion gets the buckets back."""
         record, state = self.record, self.record.rollouts[name]
         rollouts = {other: kept for other, kept in record.rollouts.items() if other != name}
         ledger, back = (
@@ -186,6 +186,9 @@ class RouteEdit:
             ledger = restore(record.home, ledger) if record.home.slots != ledger.slots else ledger
         elif back:
             ledger = home_of(ledger, state.champion, [name], self.salt)
+        elif state.held_back:
+            whole = split_for_step(ledger.weights, state.champion, name, WHOLE)
+            ledger = reweigh(ledger, whole, self.salt)
         reason = self._end_reason(state)
         after = replace(record, ledger=ledger, rollouts=rollouts)
         if not rollouts:
@@ -196,6 +199,8 @@ class RouteEdit:
         where = f"{state.challenger} was in step {state.step + 1} of {len(state.steps)}"
         if state.phase is Phase.PROMOTED:
             where = f"{state.challenger} was promoted and stays the champion"
+            if state.held_back:
+                where += f"; it gets the {percent(state.held_back / WHOLE)} that {state.champion} kept"
         elif state.has_failed:
             where = f"{state.challenger} was {state.phase.replace('_', ' ')}"
         if state.challenger in self.restarted:
@@ -229,7 +234,8 @@ class RouteEdit:
             to = running[0].champion
         else:
             ledger, to = reweigh(record.ledger, self.route.split, self.salt), "the file's split"
-        after = replace(record, ledger=ledger, home=home)
+        states = {name: state_with_split(state, ledger.weights) for name, state in record.rollouts.items()}
+        after = replace(record, ledger=ledger, home=home, rollouts=states)
         self._decide(after, "split", f"{', '.join(lost)} is no longer in the file: its share goes to {to}")
 
     def _first_of_split(self) -> str:
@@ -239,20 +245,27 @@ class RouteEdit:
         """The file's split was edited. Running challengers keep their weight; what failed gets nothing."""
         record, split = self.record, dict(self.route.split)
         states = [state for state in record.rollouts.values() if state.challenger in self.plans]
-        on_trial = [state for state in states if state.phase is not Phase.PROMOTED]
-        for state in on_trial:
+        # A promoted challenger that the file gives all of it gets the rest when its watch has ended.
+        by_rollout = [
+            state
+            for state in states
+            if state.phase is not Phase.PROMOTED or (state.held_back and not split.get(state.champion))
+        ]
+        for state in by_rollout:
             share = split.pop(state.challenger, 0)
             split[state.champion] = split.get(state.champion, 0) + share
-        home = reweigh(record.home, split, self.salt) if record.home is not None and on_trial else record.home
-        for state in on_trial:
-            split = split_for_step(split, state.champion, state.challenger, exposure(state))
+        home = (
+            reweigh(record.home, split, self.salt) if record.home is not None and by_rollout else record.home
+        )
+        for state in by_rollout:
+            split = split_for_step(split, state.champion, state.challenger, exposure(state), state.held_back)
         now = {name: weight for name, weight in record.ledger.weights.items() if weight}
         wanted = {name: weight for name, weight in split.items() if weight}
         ledger = record.ledger if wanted == now else reweigh(record.ledger, split, self.salt)
         words = f"split: {split_words(self.before.split)} → {split_words(self.route.split)}"
         kept = [
             f"{s.challenger} stays at {split_words({s.challenger: exposure(s)}).split()[-1]}"
-            for s in on_trial
+            for s in by_rollout
             if exposure(s)
         ]
         words += (
@@ -270,8 +283,9 @@ class RouteEdit:
                 latched = self.record.latched | {after.content: reason}
                 record = replace(self.record, rollouts=self.record.rollouts | {name: after}, latched=latched)
                 self._decide(record, "rollback", reason, name)
-            elif state.is_watched and weights.get(name) != WHOLE:
-                states = self.record.rollouts | {name: replace(state, watch_until=None)}
+            elif state.is_watched and weights.get(name) != exposure(state):
+                ended = replace(state, watch_until=None, held_back=0)
+                states = self.record.rollouts | {name: ended}
                 self.record = replace(self.record, rollouts=states)
 
     # ── rollouts that go on ──────────────────────────────────────────────────────────────────────
@@ -279,7 +293,9 @@ class RouteEdit:
     def _edit_plan(self, name: str) -> None:
         record, state, plan = self.record, self.record.rollouts[name], self.plans[name]
         former = self.before.plans.get(name)
-        compared = former or replace(plan, steps=state.steps, watch=state.watch, strategy=state.strategy)
+        compared = former or replace(
+            plan, steps=state.steps, watch=state.watch, strategy=state.strategy, holdback=state.holdback
+        )
         after = state_under(plan, state)
         after = replace(
             after,
@@ -287,6 +303,11 @@ class RouteEdit:
             identity=identity_of(state.champion, name, self.config),
         )
         words = plan_edits(compared, plan)
+        if state.is_watched and state.holdback != after.holdback:
+            kept = percent(state.held_back / WHOLE)
+            words.append(
+                f"this holdback is of the next attempt: {state.champion} keeps {kept} until the watch ends"
+            )
         if state.phase is Phase.PROMOTED and state.content != after.content:
             words.append(f"{name} is {after.content} now; it was promoted and keeps the traffic")
         if not words:
@@ -347,6 +368,7 @@ class RouteEdit:
             patience_from=self.now,
             since_at=self.at,
             content=model_of(plan.challenger, self.config),
+            holdback=plan.holdback,
         )
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────

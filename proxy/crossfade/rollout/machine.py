@@ -1,8 +1,8 @@
 """The rollout machine: a table (phase, event) → transition. Only its transitions set a phase.
 
 Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, STEP_TIMEOUT
-(the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`) or an operator's
-resume or promote. A pair that is not in the table raises. An aborted or rolled back rollout leaves its phase only by `retry` or
+(the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`), WATCH_ENDED (the operator
+wrote how long `watch` holds back) or an operator's resume or promote. A pair that is not in the table raises. An aborted or rolled back rollout leaves its phase only by `retry` or
 `restart`.
 """
 
@@ -71,7 +71,8 @@ class RolloutState(msgspec.Struct, frozen=True):
     `begun`: the challenger has had its first traffic of this attempt. `reason`: of the last transition.
     `asked_at`: when the approval was asked for. `no_way_back`: its last event says so. `identity`: champion and challenger, each by
     name and version; `content`: the challenger alone. `weight`: what the challenger has out of 10 000 where no step has it, after
-    an edit of the steps.
+    an edit of the steps. `holdback`: what the plan holds back for the champion in a watch, out of 10 000; `held_back`: what it
+    holds back in this watch, which an edit of the plan does not change.
     """
 
     route: str
@@ -96,6 +97,8 @@ class RolloutState(msgspec.Struct, frozen=True):
     since_at: float = 0.0
     asked_at: float = 0.0
     weight: int | None = None
+    holdback: int = 0
+    held_back: int = 0
 
     @property
     def is_running(self) -> bool:
@@ -130,7 +133,7 @@ def exposure(state: RolloutState) -> int:
             kept = state.steps[state.step].weight if state.weight is None else state.weight
             return kept if state.begun else 0
         case Phase.PROMOTED:
-            return WHOLE
+            return WHOLE - state.held_back
         case Phase.ABORTED | Phase.ROLLED_BACK:
             return 0
 
@@ -201,6 +204,7 @@ def _resume(state: RolloutState, now: float) -> RolloutState:
 
 
 def _promote(state: RolloutState, now: float) -> RolloutState:
+    """A challenger that has more than the holdback leaves keeps it: no customer goes back but by a rollback."""
     until = now + state.watch if state.watch > 0 else None
     return replace(
         state,
@@ -209,6 +213,7 @@ def _promote(state: RolloutState, now: float) -> RolloutState:
         weight=None,
         since=now,
         watch_until=until,
+        held_back=min(state.holdback, WHOLE - exposure(state)) if until is not None else 0,
         awaits_approval=False,
     )
 
@@ -216,7 +221,7 @@ def _promote(state: RolloutState, now: float) -> RolloutState:
 def _end_watch(state: RolloutState, now: float) -> RolloutState:
     if not state.is_watched:
         raise NotAllowedError("the rollout is not being watched")
-    return replace(state, watch_until=None)
+    return replace(state, watch_until=None, held_back=0)
 
 
 def _abort(state: RolloutState, now: float) -> RolloutState:
@@ -224,7 +229,7 @@ def _abort(state: RolloutState, now: float) -> RolloutState:
 
 
 def _rollback(state: RolloutState, now: float) -> RolloutState:
-    return replace(state, phase=Phase.ROLLED_BACK, since=now, watch_until=None)
+    return replace(state, phase=Phase.ROLLED_BACK, since=now, watch_until=None, held_back=0)
 
 
 def _fail_watch(state: RolloutState, now: float) -> RolloutState:
@@ -246,6 +251,7 @@ def _retry(state: RolloutState, now: float) -> RolloutState:
         patience_from=now,
         awaits_approval=False,
         watch_until=None,
+        held_back=0,
     )
 
 

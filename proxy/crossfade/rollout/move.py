@@ -15,7 +15,8 @@ from typing import NamedTuple
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance
 from crossfade.rollout.other_rollouts import NO_OTHERS, OtherPhases, held_by
 from crossfade.rollout.plan import Plan
-from crossfade.rollout.verdict import Finding, Verdict, duration
+from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.scale import WHOLE
 from crossfade.stats.sequential import bound
 
 
@@ -80,7 +81,7 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROGRESSING:
             return _start_move(plan, state, facts, now)
         case Phase.PROMOTED:
-            return _watch_move(state, now)
+            return _watch_move(state, facts, now)
         case Phase.PAUSED if state.awaits_approval:
             return _approval_move(plan, state, facts, now)
         case Phase.PAUSED:
@@ -117,12 +118,23 @@ def _approval_move(plan: Plan, state: RolloutState, facts: Facts, now: float) ->
     return Move(Event.APPROVAL_TIMEOUT, f"{reason}; `then` is {step.approval_then}")
 
 
-def _watch_move(state: RolloutState, now: float) -> Move:
+def _watch_move(state: RolloutState, facts: Facts, now: float) -> Move:
+    """The end of a watch that holds back gives the challenger more, so it needs endpoints that are up, as each rise does."""
     if state.watch_until is None:
         return Move(None, waiting_for="nothing: the rollout is complete")
-    if now >= state.watch_until:
+    kept = percent(state.held_back / WHOLE)
+    if now < state.watch_until:
+        until_then = f"; {state.champion} keeps {kept} until then" if state.held_back else ""
+        return Move(
+            None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}{until_then}"
+        )
+    if not state.held_back:
         return Move(Event.WATCH_ENDED, "the watch ended without a FAIL")
-    return Move(None, waiting_for=f"the end of the watch in {duration(state.watch_until - now)}")
+    gets = f"{state.challenger} gets the {kept} that {state.champion} kept"
+    if not facts.ready:
+        missing = f"enough endpoints of {state.challenger} that are up"
+        return Move(None, waiting_for=f"{missing}: the watch is over, and {gets}")
+    return Move(Event.WATCH_ENDED, f"the watch ended without a FAIL: {gets}")
 
 
 def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Move:

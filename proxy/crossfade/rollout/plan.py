@@ -55,7 +55,10 @@ class Fuse(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What a rollout does, without open defaults. Times are seconds. The promote follows the last step."""
+    """What a rollout does, without open defaults. Times are seconds. The promote follows the last step.
+
+    `holdback`: what the former champion keeps during the watch, out of 10 000.
+    """
 
     strategy: str
     champion: str
@@ -69,3 +72,4 @@ class Plan(msgspec.Struct, frozen=True):
     warm_up: float
     alpha: float
     advance_early: float | None = None
+    holdback: int = 0

@@ -1,7 +1,8 @@
 """A plan that is edited while its rollout runs: the state and the evidence go on under the new plan (law 13).
 
 Rule: the challenger keeps its weight, whatever the steps are now. The rollout stands at the step that has this weight, else at
-the nearest one below it. What would lower the weight is refused: that is an abort, a split or another attempt.
+the nearest one below it. What would lower the weight is refused: that is an abort, a split or another attempt. A holdback
+that is edited during a watch holds for the next attempt: in this watch the former champion keeps what it has until the end.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ class NotInPlace(Exception):
 
 def state_under(plan: Plan, state: RolloutState) -> RolloutState:
     """The state under another plan; no traffic moves. Raises NotInPlace."""
-    out = replace(state, strategy=plan.strategy, steps=plan.steps, watch=plan.watch)
+    out = replace(state, strategy=plan.strategy, steps=plan.steps, watch=plan.watch, holdback=plan.holdback)
     if state.phase is Phase.PROMOTED:
-        until = state.since + plan.watch if state.is_watched and plan.watch > 0 else None
+        # A watch that holds back ends by its event, which gives the challenger the rest.
+        goes_on = state.is_watched and (plan.watch > 0 or state.held_back > 0)
+        until = state.since + plan.watch if goes_on else None
         return replace(out, step=min(state.step, len(plan.steps) - 1), watch_until=until)
     if not state.is_running or not state.begun:
         return replace(out, step=min(state.step, len(plan.steps) - 1))

@@ -7,6 +7,7 @@ preview for testers). Only this module of rollout/ imports the configuration's m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from msgspec.structs import replace
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import SHARES
-from crossfade.rollout.machine import Step
+from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Check, Fuse, Plan
 from crossfade.scale import WHOLE
 
@@ -82,6 +83,7 @@ def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
     if preset.approval or not steps[-1].weight:
         steps = (*steps[:-1], replace(steps[-1], approval=True))
     fuse = rollout.fuse
+    watch, holdback = _watch_of(rollout)
     return Plan(
         strategy=rollout.strategy,
         champion=rollout.champion,
@@ -91,11 +93,18 @@ def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
         fuse=Fuse(fuse.consecutive_errors, fuse.error_share, fuse.of_last) if fuse else None,
         max_step_time=rollout.max_step_time,
         on_undecided=rollout.on_undecided,
-        watch=rollout.watch,
+        watch=watch,
         warm_up=rollout.warm_up,
         alpha=rollout.alpha,
         advance_early=rollout.advance_early,
+        holdback=holdback,
     )
+
+
+def _watch_of(rollout: RolloutConfig) -> tuple[float, int]:
+    """(seconds, holdback)."""
+    watch = rollout.watch
+    return (watch, 0) if isinstance(watch, float) else (watch.for_, watch.holdback)
 
 
 def _steps_of(rollout: RolloutConfig) -> tuple[Step, ...]:
@@ -127,9 +136,22 @@ def checks_for_step(plan: Plan, step: int) -> tuple[Check, ...]:
     return tuple(c for c in plan.checks if not c.is_live) if plan.steps[step].mirror else ()
 
 
-def split_for_step(split: dict[str, int], champion: str, challenger: str, weight: int) -> dict[str, int]:
-    """The challenger gets `weight`, or what the other backends leave if that is less; the champion gets the rest."""
+def split_for_step(
+    split: dict[str, int], champion: str, challenger: str, weight: int, held_back: int = 0
+) -> dict[str, int]:
+    """The challenger gets `weight`, or what the other backends leave if that is less; the champion gets the rest.
+
+    `held_back`: the part of what both have, out of 10 000, that the champion keeps; no more than it has.
+    """
     others = {name: w for name, w in split.items() if name not in (champion, challenger)}
     room = WHOLE - sum(others.values())
-    given = min(weight, room)
+    kept = min(room * held_back // WHOLE, split.get(champion, 0))
+    given = min(weight, room - kept)
     return {**others, champion: room - given, challenger: given}
+
+
+def state_with_split(state: RolloutState, split: Mapping[str, int]) -> RolloutState:
+    """The state after an operator's split. A split without the holdback of a watch ends the holdback."""
+    theirs, ours = split.get(state.champion, 0), split.get(state.challenger, 0)
+    keeps = theirs == (theirs + ours) * state.held_back // WHOLE
+    return state if keeps else replace(state, held_back=0)
