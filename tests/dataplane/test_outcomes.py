@@ -85,8 +85,8 @@ def test_usual_exchanges_give_the_same_counts_as_their_outcomes() -> None:
     fields = assigned_fields()
     assigned: AssignedBackend = fields["assigned"]
     recorder = Recorder()
-    recorder.usual(assigned, BEGAN, ENDED, ENDED, None)
-    recorder.usual(assigned, BEGAN, 100.25, ENDED, 7)
+    recorder.usual(assigned, BEGAN, ENDED, ENDED, None, None)
+    recorder.usual(assigned, BEGAN, 100.25, ENDED, 7, None)
     (usual,) = recorder.table.cells.values()
     expected, _ = recorded(outcome(first_byte_at=ENDED, **fields), outcome(key=7, **fields))
     assert usual == expected

@@ -84,7 +84,7 @@ class RouteRuntime:
         rollouts = self.rollouts.values()
         mirrors = tuple(mirror for rollout in rollouts for mirror in rollout.mirrors)
         cuts = tuple(cut for rollout in rollouts for cut in rollout.cuts)
-        return Trial(mirrors, cuts, self.limits, self.record.salt)
+        return Trial(mirrors, cuts, self.limits, self.record.salt, self.is_guarded)
 
     @property
     def limits(self) -> Limits:

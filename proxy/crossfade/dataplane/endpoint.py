@@ -54,6 +54,7 @@ class EndpointState(Pool):
         self.spec = spec
         self.addresses = addresses  # its own first, then spare ones; empty for a unix socket
         self.authority = spec.authority.encode("ascii")
+        self.label: str | None = None  # in counts by endpoint; None while the backend has no other endpoint
         self.in_flight = 0
         self.up = spec.up
         self.retired = False  # no longer configured: requests in flight finish, no new one begins
@@ -200,10 +201,18 @@ class BackendState:
                 if spec.up and not state.up:
                     state.health.end_ejection(now)
                 state.up = spec.up
+                state.label = spec.authority if len(found.usual) == 1 else f"{spec.authority} ({address})"
                 self.endpoints[key] = state
+        if not self.has_several:
+            for state in self.endpoints.values():
+                state.label = None
         for state in known.values():
             state.retire()
         self.refresh(now)
+
+    @property
+    def has_several(self) -> bool:
+        return len(self.endpoints) > 1
 
     def refresh(self, now: float) -> None:
         """End ejections that are due, and increase the shares of a slow start."""
@@ -231,7 +240,7 @@ class BackendState:
     def tend(self, now: float) -> None:
         """Called with each sweep of the clients: refresh, and start a name look-up if one is due."""
         self.now = now
-        if len(self.endpoints) > 1:
+        if self.has_several:
             self.refresh(now)
         if now >= self.look_at and (self.looking is None or self.looking.done()):
             names = sorted({e.host for e in self.spec.endpoints if dial.is_name(e.host)})

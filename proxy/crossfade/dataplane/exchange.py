@@ -131,6 +131,8 @@ class Exchange(ExchangeState):
         if avoid is not None:
             choices = [e for e in choices if e is not avoid] or choices
         if not choices or backend.in_flight >= backend.max_in_flight:
+            if self.endpoint is None and backend.has_several:
+                self.asked_before = ""
             self.on_upstream_failed(Stage.OVERLOAD if choices else Stage.NO_ENDPOINT)
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
@@ -306,6 +308,7 @@ class Exchange(ExchangeState):
 
     def fall_back(self, stage: Stage, code: int) -> None:
         assert self.fallback is not None
+        self.asked_before = self.asked
         self.fell_back = True
         self.fallback_stage, self.code = stage, code
         self.attempts = 0
@@ -383,7 +386,7 @@ class Exchange(ExchangeState):
                 outcome = self.outcome(now)
                 plane.recorder.record(outcome, assigned)
             else:
-                plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key)
+                plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key, self.endpoint)
                 if self.route.reader is not None:
                     outcome = self.outcome(now)
                     plane.recorder.observe(outcome, assigned)

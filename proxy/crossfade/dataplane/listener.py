@@ -28,6 +28,7 @@ from crossfade.http1.forwarded import TrustedProxies
 from crossfade.routing.rate import RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import AccessLog, Snapshot
+from crossfade.stats.counts import Counts, Waiting
 
 SWEEP = 0.05  # seconds between checks of the deadlines of exchanges
 HANDSHAKE = 10.0  # seconds for a TLS handshake with a client
@@ -181,6 +182,32 @@ class DataPlane(Plane):
         if self.access_log is not None:
             await self.access_log.closed()
         await asyncio.sleep(0)
+
+    # ── reports ───────────────────────────────────────────────────────────────────────────────
+
+    def take(self) -> Counts:
+        """All counts since the last call, and the requests that wait now."""
+        counts = self.recorder.take()
+        if self.router.is_guarded:
+            counts.waiting = self.waiting()
+        return counts
+
+    def waiting(self) -> Waiting:
+        """Requests of guarded routes without a first byte from a backend, except those whose client still sends."""
+        out: Waiting = {}
+        for exchange in self.active:
+            assigned = exchange.assigned
+            if (
+                assigned is None
+                or not assigned.guarded
+                or exchange.first_byte_at
+                or not exchange.request_done
+            ):
+                continue
+            route, backend, _, _, second = assigned.cell_of(exchange.started)
+            seconds = out.setdefault(route, {}).setdefault(backend, {})
+            seconds[second] = seconds.get(second, 0) + 1
+        return out
 
     def in_flight(self) -> dict[str, int]:
         return {name: backend.in_flight for name, backend in self.backends.items()}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
 from crossfade.dataplane.observe import longer
+from crossfade.dataplane.outcome import CopyOutcome
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
@@ -74,6 +75,7 @@ class MirrorCopy(Owner):
         self.route = exchange.route
         self.key = exchange.key
         self.body = exchange.whole_body()
+        self.routed_at = exchange.started
         self.started = monotonic()
         self.deadline = self.started + state.backend.first_byte_timeout
         self.upstream: Upstream | None = None
@@ -169,7 +171,18 @@ class MirrorCopy(Owner):
             return
         if outcome in ("sent", "failed"):  # a dropped copy says nothing about the backend
             seconds = monotonic() - self.started
-            mirrors.recorder.shadow(self.route, self.key, name, self.status, seconds, self.failed)
+            mirrors.recorder.shadow(
+                CopyOutcome(
+                    self.route,
+                    self.key,
+                    name,
+                    self.routed_at,
+                    seconds,
+                    self.status,
+                    self.failed,
+                    self.endpoint.label,
+                )
+            )
 
 
 class Mirrors:

@@ -43,6 +43,20 @@ class Outcome(msgspec.Struct, frozen=True):
     retried: tuple[Stage, ...] = ()  # the stages that were retried
     fallback_stage: Stage | None = None  # the stage that led to the fallback
     answer: ResponseHead | None = None  # the head that went to the client
+    asked: str | None = None  # of the assigned backend's endpoints the last one; None where it has only one
+
+
+class CopyOutcome(msgspec.Struct, frozen=True):
+    """The facts of a mirrored copy that has ended."""
+
+    route: CompiledRoute
+    key: int | None
+    backend: str
+    routed_at: float  # when the copied request was
+    seconds: float
+    status: int
+    failed: Stage | None  # the stage at which there was no whole answer
+    endpoint: str | None  # None where the backend has only one
 
 
 def is_failure(status: int, stages: tuple[Stage, ...]) -> bool:

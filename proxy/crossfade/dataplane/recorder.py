@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.observe import AnswerLog
+from crossfade.dataplane.panel import KEYS_KEPT, Panel
+from crossfade.dataplane.run import Run
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
 from crossfade.stats.counts import (
     ANY_SECOND,
     ERROR,
     REJECTED,
+    REQUESTS,
+    SHADOW,
     UNREADABLE,
     Cell,
     CellKey,
     Counts,
     CountsTable,
     Events,
+    outcome_of,
 )
 from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from crossfade.dataplane.outcome import Outcome
+    from crossfade.dataplane.endpoint import EndpointState
+    from crossfade.dataplane.outcome import CopyOutcome, Outcome
     from crossfade.dataplane.state import ExchangeState
     from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
-KEYS_KEPT = 4096  # hashes of keys with an event, per report, route and kind, both backends together
 Timed = tuple[tuple[str, float], ...]
 
 
@@ -52,32 +58,26 @@ def events_of(cell: Cell, what: str) -> Events:
     return events
 
 
-class Run:
-    """Consecutive usual exchanges: answered with 200 by the assigned backend, on a route without latency limits.
-
-    `seconds`: durations of the exchanges whose answer came in one piece. For the others, `first_bytes` holds
-    the time to the first byte and `ends` the duration.
-    """
-
-    __slots__ = ("ends", "first_bytes", "seconds", "unkeyed")
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.first_bytes: list[float] = []
-        self.ends: list[float] = []
-        self.unkeyed = 0
+def count_at(cell: Cell, endpoint: str, what: str, n: int = 1) -> None:
+    counted = cell.by_endpoint.get(endpoint)
+    if counted is None:
+        cell.by_endpoint[endpoint] = counted = {}
+    counted[what] = counted.get(what, 0) + n
 
 
 class Recorder:
     """Counts each exchange when it ends.
 
     The durations of usual exchanges are collected in a run, and a run is counted at once. This happens before
-    another outcome of the same backend is recorded, which keeps the order, and at each sweep, which keeps runs short.
+    another outcome of the same cell is recorded, which keeps the order, and at each sweep, which keeps runs short.
     """
 
     def __init__(self) -> None:
         self.counts = CountsTable()
         self.runs: dict[AssignedBackend, Run] = {}
+        self.other_runs: dict[CellKey, Run] = {}  # on guarded routes, of other seconds than those in `runs`
+        self.panels: dict[str, Panel] = {}  # by route
+        self.named = 0  # keys named since the panels were last fitted
         self.keys_kept: dict[tuple[str, str], int] = {}
         self.answers = AnswerLog()
         self.pairs_begun: dict[str, int] = {}
@@ -92,7 +92,9 @@ class Recorder:
         self.keys_kept.clear()
         self.pairs_begun.clear()
         self.dropped("observations", self.answers.begin_report())
-        return self.table.take()
+        self.flush()
+        self.fit_panels()
+        return self.counts.take()
 
     def take_observations(self) -> list[Observation]:
         """The observations since the last call. Call it together with `take`."""
@@ -105,12 +107,24 @@ class Recorder:
         return cell
 
     def usual(
-        self, assigned: AssignedBackend, started: float, first_byte: float, ended: float, key: int | None
+        self,
+        assigned: AssignedBackend,
+        started: float,
+        first_byte: float,
+        ended: float,
+        key: int | None,
+        endpoint: EndpointState | None,
     ) -> None:
         """Add one usual exchange to the run of its backend. Times are those of the monotonic clock."""
         run = self.runs.get(assigned)
-        if run is None:
-            self.runs[assigned] = run = Run()
+        if assigned.guarded:
+            if run is None or started < run.since or started >= run.until:
+                run = self.change_run(assigned, run, started)
+            run.keys.append(key or 0)
+            if endpoint is not None and endpoint.label is not None:
+                run.endpoints.append(endpoint.label)
+        elif run is None:
+            self.runs[assigned] = run = Run(assigned.cell, False)
         if first_byte == ended:
             run.seconds.append(ended - started)
         else:
@@ -119,6 +133,14 @@ class Recorder:
         if key is None:
             run.unkeyed += 1
 
+    def change_run(self, assigned: AssignedBackend, before: Run | None, started: float) -> Run:
+        """The run of the second of `started`, in the place of that of another second."""
+        if before is not None:
+            self.other_runs[before.cell] = before
+        cell = assigned.cell_of(started)
+        self.runs[assigned] = run = self.other_runs.pop(cell, None) or Run(cell, True)
+        return run
+
     def record(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         """Count the outcome under the assigned backend, even if the fallback answered.
 
@@ -126,16 +148,23 @@ class Recorder:
         """
         run = self.runs.pop(assigned, None)
         if run is not None:
-            self.flush_run(assigned, run)
+            self.flush_run(run)
+        if self.other_runs:
+            run = self.other_runs.pop(assigned.cell_of(outcome.started_at), None)
+            if run is not None:
+                self.flush_run(run)
         self.record_one(outcome, assigned)
 
     def flush(self) -> None:
-        runs, self.runs = self.runs, {}
-        for assigned, run in runs.items():
-            self.flush_run(assigned, run)
+        runs = [*self.runs.values(), *self.other_runs.values()]
+        self.runs, self.other_runs = {}, {}
+        for run in runs:
+            self.flush_run(run)
+        if self.named > KEYS_KEPT:
+            self.fit_panels()
 
-    def flush_run(self, assigned: AssignedBackend, run: Run) -> None:
-        cell = self.cell(assigned.cell)
+    def flush_run(self, run: Run) -> None:
+        cell = self.cell(run.cell)
         durations = Histogram.of(run.seconds)
         cell.duration.merge(durations)
         cell.first_byte.merge(durations)
@@ -148,10 +177,30 @@ class Recorder:
         cell.codes[200] = cell.codes.get(200, 0) + n
         cell.responses[200] = cell.responses.get(200, 0) + n
         cell.unkeyed += run.unkeyed
-        cell.recent = (cell.recent + [0] * n)[-RECENT_KEPT:]
+        outcomes = [0] * n
+        if run.guarded:
+            outcomes = [key & -2 for key in run.keys[-RECENT_KEPT:]]
+            cell.keys.hashes.extend(filter(None, run.keys) if run.unkeyed else run.keys)
+            self.named += n - run.unkeyed
+            for endpoint, asked in Counter(run.endpoints).items():
+                count_at(cell, endpoint, REQUESTS, asked)
+        cell.recent = (cell.recent + outcomes)[-RECENT_KEPT:]
+
+    def fit_panels(self) -> None:
+        """Bound the keys of each route that has named some."""
+        if not self.named:
+            return
+        self.named = 0
+        cells = Counts(list(self.counts.cells.values())).by_route()
+        for route in cells:
+            if any(cell.keys.hashes for cell in cells[route]):
+                panel = self.panels.get(route)
+                if panel is None:
+                    self.panels[route] = panel = Panel()
+                panel.fit(cells[route])
 
     def record_one(self, outcome: Outcome, assigned: AssignedBackend) -> None:
-        cell = self.cell(assigned.cell)
+        cell = self.cell(assigned.cell_of(outcome.started_at))
         cell.requests += 1
         status, code = outcome.status, outcome.code or outcome.status
         cell.codes[code] = cell.codes.get(code, 0) + 1
@@ -181,9 +230,23 @@ class Recorder:
         if outcome.route is not None and outcome.route.reader is not None:
             self.observe(outcome, assigned)
         recent = cell.recent
-        recent.append(int(outcome.blamed))
+        if assigned.guarded:
+            self.name(cell, outcome.key, outcome.asked, outcome.blamed)
+            recent.append(outcome_of(outcome.key, outcome.blamed))
+        else:
+            recent.append(int(outcome.blamed))
         if len(recent) > RECENT_KEPT:
             del recent[0]
+
+    def name(self, cell: Cell, key: int | None, endpoint: str | None, blamed: bool) -> None:
+        """Count one request by its key and by its endpoint."""
+        if key is not None:
+            cell.keys.hashes.append(key)
+            self.named += 1
+        if endpoint is not None:
+            count_at(cell, endpoint, REQUESTS)
+            if blamed:
+                count_at(cell, endpoint, ERROR)
 
     def count_stages(self, outcome: Outcome, cell: Cell) -> None:
         for stage in outcome.stages:
@@ -198,7 +261,7 @@ class Recorder:
 
     def observe(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         """Read the answer, on a route that has a reader."""
-        cell = self.cell(assigned.cell)
+        cell = self.cell(assigned.cell_of(outcome.started_at))
         unread = self.answers.add(outcome, assigned, cell)
         if unread:
             self.dropped(unread, 1)
@@ -210,7 +273,7 @@ class Recorder:
         """Count the latency limits that the exchange has exceeded, except those that a sweep has already counted."""
         for title, _ in limits[: outcome.early]:
             events_of(cell, title).early -= 1
-        self.pass_limits(cell, limits, outcome.key, seconds, outcome.slow)
+        self.pass_limits(cell, limits, outcome.key, outcome.asked, seconds, outcome.slow)
 
     def sweep(self, exchanges: Iterable[ExchangeState], now: float) -> None:
         """Count an exchange as slow as soon as it exceeds a latency limit (statistics 1.2).
@@ -225,17 +288,25 @@ class Recorder:
             if passed == len(limits) or now - exchange.started <= limits[passed][1]:
                 continue
             if exchange.request_done and not exchange.client_stalls:
-                cell = self.cell(assigned.cell)
+                cell = self.cell(assigned.cell_of(exchange.started))
+                asked = exchange.asked if assigned.guarded else None
                 seconds = now - exchange.started
-                exchange.slow = self.pass_limits(cell, limits, exchange.key, seconds, passed)
+                exchange.slow = self.pass_limits(cell, limits, exchange.key, asked, seconds, passed)
                 exchange.early = exchange.slow
                 for title, _ in limits[passed : exchange.slow]:
                     events_of(cell, title).early += 1
 
-    def pass_limits(self, cell: Cell, limits: Timed, key: int | None, seconds: float, passed: int) -> int:
-        """Count the limits exceeded after `seconds`; the first `passed` are already counted. Returns the new total."""
+    def pass_limits(
+        self, cell: Cell, limits: Timed, key: int | None, endpoint: str | None, seconds: float, passed: int
+    ) -> int:
+        """Count the limits exceeded after `seconds`; the first `passed` are already counted. Returns the new total.
+
+        `endpoint`: to count them under too; its request may be counted later.
+        """
         while passed < len(limits) and seconds > limits[passed][1]:
             self.event(cell, limits[passed][0], key)
+            if endpoint is not None:
+                count_at(cell, endpoint, limits[passed][0])
             passed += 1
         return passed
 
@@ -259,22 +330,19 @@ class Recorder:
         else:
             self.dropped("event_keys", 1)
 
-    def shadow(
-        self,
-        route: CompiledRoute,
-        key: int | None,
-        backend: str,
-        status: int,
-        seconds: float,
-        failed: Stage | None,
-    ) -> None:
+    def shadow(self, copy: CopyOutcome) -> None:
         """Count the answer to a mirrored copy. The role `shadow` keeps it apart from what clients saw.
 
-        `failed`: the stage at which there was no whole answer.
+        Its second is that of the request, as those of the champion are with which it is compared.
         """
-        cell = self.cell((route.spec.name, backend, "shadow", route.version, ANY_SECOND))
-        if failed is not None or status in route.error_statuses:
-            kind = failed or str(status)
+        route, key, status, backend = copy.route, copy.key, copy.status, copy.backend
+        guarded = route.spec.guarded
+        second = int(copy.routed_at) if guarded else ANY_SECOND
+        cell = self.cell((route.spec.name, backend, SHADOW, route.version, second))
+        endpoint = copy.endpoint if guarded else None
+        blamed = copy.failed is not None or status in route.error_statuses
+        if blamed:
+            kind = copy.failed or str(status)
             cell.errors += 1
             cell.faults[kind] = cell.faults.get(kind, 0) + 1
             self.keyed_event(cell, ERROR, key)
@@ -282,12 +350,12 @@ class Recorder:
             kind = str(status)
             cell.rejections[kind] = cell.rejections.get(kind, 0) + 1
             self.keyed_event(cell, REJECTED, key)
-        for title, limit in route.limits.get(backend, ()):
-            if seconds > limit:
-                self.event(cell, title, key)
+        self.pass_limits(cell, route.limits.get(backend, ()), key, endpoint, copy.seconds, 0)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
-        cell.duration.add(seconds)
+        cell.duration.add(copy.seconds)
+        if guarded:
+            self.name(cell, key, endpoint, blamed)
 
     def may_pair(self, route: str, most: int) -> bool:
         """Take one pair of this report's limit `most`. False if none is left."""
@@ -297,7 +365,7 @@ class Recorder:
 
     def paired(self, route: CompiledRoute, challenger: str, pair: Pair) -> None:
         """Count two decisions on one request. The control plane decides which pair of a key counts."""
-        cell = self.cell((route.spec.name, challenger, "shadow", route.version, ANY_SECOND))
+        cell = self.cell((route.spec.name, challenger, SHADOW, route.version, ANY_SECOND))
         if pair.key is None:
             cell.pairs.add(*pair[1:])
         else:

@@ -30,6 +30,7 @@ class ExchangeState(Owner):
     answering: BackendState  # who has the request now: the assigned backend, or the fallback
     fallback: BackendState | None
     endpoint: EndpointState | None
+    asked_before: str | None  # `asked`, as it was when the fallback took the request or no endpoint was left
     upstream: Upstream | None
     body: bytes  # its first part; `more` has the others while a connection is opened or a retry is possible
     more: list[bytes] | None
@@ -68,7 +69,7 @@ class ExchangeState(Owner):
         self.body = self.trailers = self.answer_trailers = self.said = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.fallback_stage
-        ) = None
+        ) = self.asked_before = None
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
         self.request_done = self.client_stalls = False
@@ -80,6 +81,13 @@ class ExchangeState(Owner):
 
     def on_deadline(self, now: float) -> None:
         raise NotImplementedError
+
+    @property
+    def asked(self) -> str | None:
+        """The endpoint of the assigned backend that was asked last; empty if none was. None where it has only one."""
+        if self.endpoint is None or self.fell_back:
+            return self.asked_before
+        return self.endpoint.label
 
     def outcome(self, ended_at: float) -> Outcome:
         answered_by, endpoint = "", b""
@@ -111,6 +119,7 @@ class ExchangeState(Owner):
             self.retried,
             self.fallback_stage,
             self.answer,
+            self.asked if self.assigned is not None and self.assigned.guarded else None,
         )
 
     def whole_body(self) -> bytes:

@@ -23,7 +23,7 @@ from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.merging import merge_old, share_to_open
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
-from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell
+from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
@@ -200,6 +200,7 @@ def _kept_fields(cell: Cell) -> Cell:
         responses={},
         fallbacks={},
         retries={},
+        keys=Keys(),
     )
 
 

@@ -20,6 +20,7 @@ from crossfade.routing.match import body_test, head_test
 from crossfade.routing.override import read_token
 from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
+from crossfade.stats.counts import ANY_SECOND, CellKey
 
 KEPT_KEYS = 4096
 OF_THE_CLIENT = frozenset(
@@ -36,15 +37,26 @@ def statuses_of(errors: tuple[tuple[int, int], ...]) -> tuple[frozenset[int], fr
 
 
 class AssignedBackend:
-    """A backend that a route can assign, with its role. Outcomes are counted under `cell`."""
+    """A backend that a route can assign, with its role. Outcomes are counted under `cell`.
 
-    __slots__ = ("backend", "cell", "limits", "role")
+    `guarded`: a rollout's tests read its outcomes, so each second of routing has its own cell.
+    """
+
+    __slots__ = ("backend", "cell", "guarded", "limits", "role")
 
     def __init__(self, spec: Route, backend: str, role: Role) -> None:
         self.backend = backend
         self.role = role
-        self.cell = (spec.name, backend, role, spec.ledger.version, 0)
+        self.cell: CellKey = (spec.name, backend, role, spec.ledger.version, ANY_SECOND)
+        self.guarded = spec.guarded and role != TESTER
         self.limits = spec.limits.get(backend, ())
+
+    def cell_of(self, started: float) -> CellKey:
+        """The cell of a request that was routed at this time of the monotonic clock."""
+        if not self.guarded:
+            return self.cell
+        route, backend, role, version, _ = self.cell
+        return route, backend, role, version, int(started)
 
 
 # The backend, and the hash of the sticky key; None if the bucket was unkeyed at random.
@@ -160,6 +172,7 @@ class Router:
             compiled = partial(OverridableRoute, snapshot, clock)
         self.routes = tuple(compiled(route) for route in snapshot.routes)
         self.has_latency_limits = any(route.limits for route in self.routes)
+        self.is_guarded = any(route.spec.guarded for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path

@@ -137,13 +137,15 @@ class Cut(msgspec.Struct, frozen=True):
 class Trial(NamedTuple):
     """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits.
 
-    `salt`: of a route that was renamed and keeps the hash of its sticky keys.
+    `salt`: of a route that was renamed and keeps the hash of its sticky keys. `guarded`: a FAIL still ends a rollout, so
+    workers count what its tests need: seconds, keys and endpoints.
     """
 
     mirrors: tuple[Mirror, ...] = ()
     cuts: tuple[Cut, ...] = ()
     limits: Limits = _NO_LIMITS
     salt: bytes | None = None
+    guarded: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -168,6 +170,7 @@ class Route(msgspec.Struct, frozen=True):
     limits: Limits = {}
     prediction: Prediction | None = None
     errors: tuple[tuple[int, int], ...] = ((500, 599),)
+    guarded: bool = False  # a rollout of it can still fail
 
 
 class AccessLog(msgspec.Struct, frozen=True):
@@ -282,6 +285,7 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
         prediction=_compile_prediction(route.prediction),
         errors=route.errors.ranges,
+        guarded=trial.guarded,
     )
 
 

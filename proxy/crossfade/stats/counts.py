@@ -100,7 +100,9 @@ class Cell(msgspec.Struct):
     `faults`: errors by kind, a status or a stage; `rejections`: answers that refuse the request, by status. `read`: exchanges looked at for a prediction, answered or not; `answers`:
     of these, its own with 2xx; of these, `unreadable` say no prediction, and `scoreless` have no score or were not read.
     `second`: of the monotonic clock, in which the requests were routed. `recent`: the latest outcomes in order (`outcome_of`).
-    `by_endpoint`: requests and events by kind, of the endpoint that was asked last.
+    `keys`: of the requests that are not abandoned; above 4096 for a route and report a sample by the hash of the key.
+    `by_endpoint`: requests that are not abandoned, and events by kind, of the endpoint of this backend that was asked
+    last (empty: none); only where it has several. A slow answer that counts early comes before its request here too.
     """
 
     route: str
@@ -202,6 +204,16 @@ class Cell(msgspec.Struct):
 WaitingBy = Mapping[str, Mapping[int, int]]
 NONE_WAITING: WaitingBy = {}
 Waiting = dict[str, dict[str, dict[int, int]]]
+
+
+def sum_of_waiting(each: Iterable[Waiting]) -> Waiting:
+    """Of several workers."""
+    out: Waiting = {}
+    for waiting in each:
+        for route, backends in waiting.items():
+            for backend, seconds in backends.items():
+                add_up(out.setdefault(route, {}).setdefault(backend, {}), seconds)
+    return out
 
 
 class MirrorCount(msgspec.Struct):

@@ -14,7 +14,7 @@ from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.snapshot import Snapshot
-from crossfade.stats.counts import Counts
+from crossfade.stats.counts import Counts, sum_of_waiting
 from crossfade.workers.succession import Succession
 from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker, status_of
@@ -49,7 +49,12 @@ class DirectSeam:
 
     def take(self) -> Counts:
         self.observations.add(self.plane.recorder.take_observations())
-        return self.plane.recorder.take()
+        counts = self.plane.take()
+        if self.succession is not None:
+            counts.waiting = sum_of_waiting(
+                [counts.waiting, *(link.waiting for link in self.succession.leaving.links)]
+            )
+        return counts
 
     def workers(self) -> list[WorkerStatus]:
         return [status_of(self.plane, 0)]

@@ -17,7 +17,7 @@ import msgspec
 from crossfade.control.background import Background
 from crossfade.control.seam import WorkerStatus
 from crossfade.routing.snapshot import Snapshot
-from crossfade.stats.counts import CountsTable
+from crossfade.stats.counts import CountsTable, Waiting
 from crossfade.workers.messages import UPWARD, Drain, Publish, Report, read_frame, write_frame
 
 log = logging.getLogger("crossfade.workers")
@@ -40,6 +40,7 @@ class WorkerLink:
         self.leaving = False  # it was told by a signal to end
         self.draining = False  # we told it to drain
         self.ended = False
+        self.waiting: Waiting = {}  # of its latest report
         self.changed = asyncio.Event()
 
     async def read(self, take: Callable[[WorkerLink, Report], None]) -> None:
@@ -56,6 +57,7 @@ class WorkerLink:
             self.kill()
         finally:
             self.ended = True
+            self.waiting = {}
             self.status.up = False
             self.changed.set()
             self.writer.close()
@@ -67,6 +69,7 @@ class WorkerLink:
     def note(self, report: Report) -> None:
         self.silent, self.heard = 0.0, True
         self.leaving = self.leaving or report.leaving
+        self.waiting = report.counts.waiting
         self.status = msgspec.structs.replace(
             self.status,
             up=report.generation > 0,

@@ -23,7 +23,7 @@ from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
-from crossfade.stats.counts import Counts, CountsTable
+from crossfade.stats.counts import Counts, CountsTable, sum_of_waiting
 from crossfade.workers.link import LeavingWorkers, WorkerLink
 from crossfade.workers.messages import (
     Drain,
@@ -261,7 +261,9 @@ class WorkerPool:
             link.tell(Renew())
 
     def take(self) -> Counts:
-        return self.table.take()
+        counts = self.table.take()
+        counts.waiting = sum_of_waiting(link.waiting for link in self.all_links())
+        return counts
 
     def workers(self) -> list[WorkerStatus]:
         return [link.status for _, link in sorted(self.links.items())]

@@ -184,7 +184,7 @@ class Worker:
             write_frame(self.writer, Report(0, Counts(), 0, 0.0, {}))
             return
         at = status_of(self.plane, 0)
-        counts, observations = self.plane.recorder.take(), self.plane.recorder.take_observations()
+        counts, observations = self.plane.take(), self.plane.recorder.take_observations()
         report = Report(
             at.generation, counts, at.connections, at.loop_lag, at.in_flight, observations, self.is_leaving
         )
