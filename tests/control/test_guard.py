@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from crossfade.control.replay import replayed
 from crossfade.control.seam import WorkerStatus
 
-from .harness import CANARY, Harness
+from .harness import CANARY, Harness, rows_of
 
 
 def lag(harness: Harness, seconds: float) -> None:
@@ -143,6 +144,55 @@ async def test_the_fuse_does_not_act_on_a_past_outage_of_both_backends():
         harness.add_counts("v2", 300, 0, "champion")
         await harness.tick()
     assert (harness.rollout.phase, harness.rollout.weight) == ("progressing", 0.05)
+
+
+FUSED = CANARY.replace("      checks:", "      fuse: {consecutive_errors: 5}\n      checks:")
+FUSED = FUSED.replace("max: 5%", "max: 90%").replace(
+    "max_increase: 2%", "max_increase: 90%"
+)  # the fuse alone
+
+
+async def report(harness: Harness, second: int, errors: int, champion: int, waiting: int) -> None:
+    """One tick with failed requests of the challenger, answered ones of the champion, and others that wait."""
+    for name, n, bad in (("v3", errors, errors), ("v2", champion, 0)):
+        if n:
+            harness.add_counts(name, n, bad)
+            harness.seam.counts.cells[-1].second = second
+    harness.seam.counts.waiting = {"churn": {"v2": {second: waiting}}}
+    await harness.tick(seconds=0.25)
+
+
+async def test_the_fuse_holds_while_the_champions_requests_of_the_same_second_wait():
+    harness = Harness()
+    await harness.load(FUSED)
+    await harness.run(3)
+    await report(harness, 100, 5, 0, 12)
+    for _ in range(20):
+        await report(harness, 100, 0, 0, 12)
+    fuse = harness.rollout.verdicts[0]
+    assert (fuse.check, fuse.verdict, harness.rollout.phase) == ("fuse", "VOID", "progressing")
+    assert "the champion has 12 requests of the same seconds that have not been answered yet" in fuse.reason
+    await report(harness, 100, 0, 12, 0)
+    assert (harness.rollout.phase, harness.weights) == ("aborted", {"v2": 10_000})
+    last = (await harness.decisions())[-1]
+    assert last.reason.startswith("fuse: 5 errors in a row; the limit is 5")
+    assert replayed(rows_of([last])).replayed == 1
+    assert not replayed(rows_of(await harness.decisions())).differences
+
+
+async def test_failures_of_the_champion_that_come_later_show_a_common_cause():
+    harness = Harness()
+    await harness.load(FUSED)
+    await harness.run(3)
+    await report(harness, 100, 5, 0, 12)
+    await report(harness, 100, 0, 0, 12)
+    harness.add_counts("v2", 12, 12)
+    harness.seam.counts.cells[-1].second = 100
+    await harness.tick(seconds=5.0)
+    assert "a common cause" in harness.rollout.verdicts[0].reason
+    await harness.run(1)
+    assert "fuse" not in {v.check for v in harness.rollout.verdicts}
+    assert harness.rollout.phase == "progressing"
 
 
 async def test_errors_of_an_outage_of_both_backends_do_not_add_up_with_later_ones():

@@ -158,8 +158,8 @@ async def test_a_decision_keeps_the_input_of_its_evaluation():
     )
     stratum = given.evidence.strata[0]
     assert stratum.marks and stratum.challenger.duration.count == stratum.challenger.requests > 0
-    since = given.challenger.ticks[0][0]
-    assert sum(len(outcomes) for at, outcomes in given.champion.ticks if at < since) == 0
+    since = given.challenger.ticks[0].at
+    assert sum(len(tick.outcomes) for tick in given.champion.ticks if tick.at < since) == 0
     assert len(msgspec.json.encode(last)) < 20_000
 
 

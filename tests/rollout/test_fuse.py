@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
+from crossfade.rollout.fuse import Came, evaluate_fuse, next_reached
 from crossfade.rollout.guard import is_failing
 from crossfade.rollout.plan import Fuse
+from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.verdict import Verdict
-from crossfade.scale import RECENT_KEPT
-from crossfade.stats.counts import outcome_of
+from crossfade.stats.counts import key_of, outcome_of
 
 FUSE = Fuse(consecutive_errors=5, error_share=0.5, of_last=20)
 
@@ -84,17 +84,6 @@ def test_the_champion_is_compared_over_the_whole_time_of_the_challengers_errors(
     assert finding.verdict is Verdict.VOID
 
 
-@given(st.lists(st.text("x.", max_size=300), max_size=20), st.integers(1, RECENT_KEPT))
-def test_last_returns_the_latest_outcomes_however_they_are_divided_into_ticks(ticks, n):
-    outcomes, _ = recent(*ticks).last(n)
-    assert outcomes == [o == "x" for o in "".join(ticks)][-n:]
-
-
-def test_old_outcomes_are_dropped():
-    long = recent(*["." * 100] * 50)
-    assert sum(len(o) for _, o in long.ticks) < RECENT_KEPT + 100
-
-
 def test_outcomes_with_a_key_are_read_by_their_lowest_bit():
     """A key's hash is a large number, which is no number of errors."""
     well, badly = RecentOutcomes(), RecentOutcomes()
@@ -108,3 +97,137 @@ def test_outcomes_with_a_key_are_read_by_their_lowest_bit():
     assert common is not None
     assert common.verdict is Verdict.VOID
     assert (is_failing(badly, 1.0), is_failing(well, 1.0)) == (True, False)
+
+
+FIRST, LAST, NOW = 100, 101, 50.0  # seconds of the monotonic clock, and served time
+ROW = RecentOutcomes()
+ROW.add([1, 1], NOW, FIRST)
+ROW.add([1, 1, 1], NOW, LAST)
+
+
+def at_seconds(outcomes: dict[int, str], at: float = NOW) -> list[Tick]:
+    return [Tick(at, [int(o == "x") for o in text], second) for second, text in outcomes.items()]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "came", "verdict"),
+    [
+        ({}, {}, Verdict.FAIL),
+        ({99: 50, 103: 50}, {}, Verdict.FAIL),  # of other seconds
+        ({102: 50}, {}, Verdict.FAIL),  # only of the second after
+        ({100: 1}, {}, Verdict.FAIL),  # one failure would show no common cause
+        ({100: 1, 102: 1}, {}, Verdict.VOID),
+        ({101: 12}, {}, Verdict.VOID),
+        ({101: 12}, {101: "." * 12}, Verdict.VOID),
+        ({101: 12}, {101: "." * 13}, Verdict.FAIL),  # more have ended well since
+        ({101: 12}, {102: "." * 13}, Verdict.FAIL),
+        ({101: 12}, {99: "." * 99}, Verdict.VOID),  # routed before
+        ({101: 12, 102: 3}, {101: "." * 13}, Verdict.VOID),
+        ({101: 12}, {101: "." * 13 + "xxx"}, Verdict.VOID),  # a common cause after all
+        ({}, {101: "xxx"}, Verdict.VOID),
+        ({}, {99: "xxx"}, Verdict.FAIL),
+    ],
+)
+def test_the_fuse_holds_while_the_champions_requests_of_the_same_seconds_wait(waiting, came, verdict):
+    recents = (ROW, RecentOutcomes())
+    reached = next_reached(None, FUSE, recents, Came((), {101: 12}, NOW))
+    assert reached is not None
+    assert reached.is_held
+    reached = next_reached(reached, FUSE, recents, Came(at_seconds(came), waiting, NOW + 1), horizon=60.0)
+    finding = evaluate_fuse(FUSE, *recents, reached)
+    assert finding is not None
+    assert finding.verdict is verdict
+
+
+def test_a_held_fuse_says_what_it_waits_for_and_decides_at_the_horizon():
+    recents, came = (ROW, RecentOutcomes()), Came((), {100: 2, 101: 9, 102: 1}, NOW)
+    reached = next_reached(None, FUSE, recents, came)
+    held = evaluate_fuse(FUSE, *recents, reached)
+    assert held is not None
+    assert held.reason == (
+        "5 errors in a row; the limit is 5; the champion has 12 requests of the same seconds that have not been "
+        "answered yet, so the cause may be common"
+    )
+    for seconds, verdict in ((59.0, Verdict.VOID), (60.0, Verdict.FAIL)):
+        reached = next_reached(reached, FUSE, recents, came._replace(now=NOW + seconds), horizon=60.0)
+        decided = evaluate_fuse(FUSE, *recents, reached)
+        assert decided is not None
+        assert decided.verdict is verdict
+
+
+def test_a_limit_that_nobody_could_act_on_is_forgotten_when_the_challenger_has_recovered():
+    recents = (ROW, RecentOutcomes())
+    reached = next_reached(None, FUSE, recents, Came((), {}, NOW))
+    assert next_reached(reached, FUSE, recents, Came((), {101: 99}, NOW + 1)) is reached
+    recovered = RecentOutcomes([*ROW.ticks, Tick(NOW + 1, [0], LAST)])
+    assert next_reached(reached, FUSE, (recovered, recents[1]), Came((), {}, NOW + 1)) is None
+
+
+def test_a_held_fuse_keeps_the_limit_though_the_challenger_has_recovered():
+    reached = next_reached(None, FUSE, (ROW, RecentOutcomes()), Came((), {101: 9}, NOW))
+    recovered = (RecentOutcomes([*ROW.ticks, Tick(NOW + 1, [0] * 20, LAST)]), RecentOutcomes())
+    reached = next_reached(reached, FUSE, recovered, Came((), {101: 9}, NOW + 1))
+    assert reached is not None
+    assert reached.is_held
+    reached = next_reached(reached, FUSE, recovered, Came((), {}, NOW + 2))
+    finding = evaluate_fuse(FUSE, *recovered, reached)
+    assert finding is not None
+    assert finding.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "fails"),
+    [
+        ("a!b!c!d!e!", True),
+        ("a!b!c!d!d!", False),  # four keys
+        ("a!a!a!a!a!a!a!a!a!a!", False),
+        ("a!a.b!c!d!e!", False),  # the latest outcome of a key counts
+        ("e.a.a!b!c!d!e!", True),
+        ("a!a!-.-!", False),
+        ("a!-!-!-!a!-!", True),
+    ],
+)
+def test_a_key_counts_once_with_its_latest_outcome(outcomes, fails):
+    """A letter is a key, `-` none; `!` is an error."""
+    pairs = zip(
+        outcomes.replace("----", "-.-.-.-")[::2], outcomes.replace("----", "-.-.-.-")[1::2], strict=False
+    )
+    made = RecentOutcomes()
+    made.add([outcome_of(None if key == "-" else ord(key) << 8, said == "!") for key, said in pairs], 1.0)
+    finding = evaluate_fuse(FUSE, made, HEALTHY)
+    assert (finding is not None) == fails
+    if finding and "a" in outcomes and "-" not in outcomes:
+        assert finding.reason == "5 errors in a row (each key counted once); the limit is 5"
+
+
+OUTCOMES = st.lists(
+    st.builds(outcome_of, st.one_of(st.none(), st.sampled_from([2, 4, 6, 8, 1 << 40])), st.booleans())
+)
+
+
+@given(OUTCOMES, st.data(), st.integers(1, 6), st.integers(2, 8))
+def test_a_key_that_repeats_its_outcome_trips_nothing_that_it_does_not_trip_once(outcomes, data, n, of_last):
+    """Repeats right after the latest outcome of the key, which keep the order of the units."""
+    fuse = Fuse(n, 0.5, of_last)
+    at = data.draw(st.integers(0, len(outcomes)))
+    times = data.draw(st.integers(0, 30))
+    keyed = [one for one in outcomes[:at] if key_of(one)]
+    repeated = [*outcomes[:at], *keyed[-1:] * times, *outcomes[at:]]
+    assume(not keyed or keyed[-1] == outcomes[at - 1])
+    once, often = RecentOutcomes(), RecentOutcomes()
+    once.add(outcomes, 0.0)
+    often.add(repeated, 0.0)
+    assert evaluate_fuse(fuse, once, HEALTHY) == evaluate_fuse(fuse, often, HEALTHY)
+    reverse = evaluate_fuse(fuse, HEALTHY_ROW, once), evaluate_fuse(fuse, HEALTHY_ROW, often)
+    assert reverse[0] == reverse[1]  # nor does it excuse more
+
+
+HEALTHY_ROW = recent("xxxxxxxx")
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), st.integers(2, 8), st.integers(2, 8))
+def test_one_key_alone_never_trips_the_fuse_nor_makes_the_champion_fail(bad, n, of_last):
+    one = RecentOutcomes()
+    one.add([outcome_of(1 << 30, b) for b in bad], 1.0)
+    assert evaluate_fuse(Fuse(n, 0.5, of_last), one, HEALTHY) is None
+    assert not is_failing(one, 1.0)

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.guard import (
     CHAMPION,
     FALLBACKS,
@@ -23,6 +22,7 @@ from crossfade.rollout.guard import (
     is_failing,
 )
 from crossfade.rollout.machine import Event, RolloutState
+from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import Cell

@@ -11,11 +11,13 @@ import pytest
 from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import RecentOutcomes
+from crossfade.rollout.fuse import Came, next_reached
 from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import expand
+from crossfade.stats.counts import is_bad, outcome_of
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pairs
@@ -62,8 +64,9 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
                 for _ in range(n):
                     made.scores.add(other.random())
                     made.kpis.setdefault("conversion", Moments()).add(float(other.random() < 0.1))
-                made.recent = [int(rng.random() < 0.4) for _ in range(n)]
-                recent.add(made.recent, 1000.0 * step + tick)
+                keys = [None if rng.random() < 0.5 else rng.getrandbits(6) << 50 for _ in range(n)]
+                made.recent = [outcome_of(key, rng.random() < 0.4) for key in keys]
+                recent.add(made.recent, 1000.0 * step + tick, 5000 * (step + 1) + tick)
                 cells.append(made)
             gather(evidence, cells, plan_used.checks)
     phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
@@ -71,6 +74,7 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
         "r", "canary", "v2", "v3", "i", plan_used.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True
     )
     state = msgspec.structs.replace(state, step=rng.randint(0, 1), watch_until=9e9)
+    came = Came((), dict.fromkeys(range(4990, 15020), 9) if rng.random() < 0.5 else {}, 0.0)
     return EvaluationInput(
         plan_used,
         state,
@@ -80,6 +84,7 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
         rng.choice([0.0, 0.3]),
         True,
         warming=rng.random() < 0.2,
+        reached=next_reached(None, plan_used.fuse, recents, came) if plan_used.fuse else None,
     )
 
 
@@ -100,10 +105,19 @@ def test_fields_that_change_no_verdict_are_left_out():
     given = random_input(random.Random(3), plan(checks=CHECKS[:2]))
     kept = decode_inputs(encode_inputs(given))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
-    since = kept.challenger.ticks[0][0]
-    assert sum(len(outcomes) for _, outcomes in kept.challenger.ticks) == 20
-    assert kept.champion.ticks == [tick for tick in given.champion.ticks if tick[0] >= since]
-    assert sum(len(outcomes) for _, outcomes in given.champion.ticks) > 20
+    assert len(kept.challenger.last(99).units) == 20
+    since = max(kept.challenger.ticks[0].at, kept.champion.ticks[0].at)
+    assert since > given.champion.ticks[0].at
+    assert bad_by_second(kept.champion, since) == bad_by_second(given.champion, since)
+    assert sum(len(tick.outcomes) for tick in given.champion.ticks) > 20
+    assert (
+        max(one for recent in (kept.challenger, kept.champion) for t in recent.ticks for one in t.outcomes)
+        < 200
+    )
+
+
+def bad_by_second(recent: RecentOutcomes, since: float = 0.0) -> dict[int, list[bool]]:
+    return {tick.second: list(map(is_bad, tick.outcomes)) for tick in recent.ticks if tick.at >= since}
 
 
 def test_earlier_steps_are_kept_if_the_present_step_has_no_comparable_stratum():

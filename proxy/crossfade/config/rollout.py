@@ -191,13 +191,13 @@ class FuseConfig(Section):
     """A hard limit for gross failure that acts within seconds, without statistics."""
 
     consecutive_errors: Annotated[Count, at_most(RECENT_KEPT)] = Field(
-        default=10, description="the fuse trips at this many errors in a row"
+        default=10, description="the fuse trips at this many errors in a row; a sticky key counts once"
     )
     error_share: Annotated[Share, POSITIVE] = Field(
         default=0.5, description="the fuse trips at this share of errors among the last requests"
     )
     of_last: Annotated[Count, at_most(RECENT_KEPT)] = Field(
-        default=20, description="the number of last requests for error_share"
+        default=20, description="the number of last requests for error_share; a sticky key counts once"
     )
 
 

@@ -10,11 +10,12 @@ from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
-from crossfade.rollout.fuse import FUSE, RecentOutcomes
+from crossfade.rollout.fuse import FUSE, HORIZON, Came, Reached, next_reached
 from crossfade.rollout.guard import RECOVERY, SATURATED, is_failing
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
@@ -26,6 +27,7 @@ class RolloutRuntime:
 
     plan: Plan
     judged: EvaluationInput
+    horizon = HORIZON
 
     def __init__(self) -> None:
         self.challenger_recent = RecentOutcomes()
@@ -37,6 +39,7 @@ class RolloutRuntime:
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.external: dict[str, Reading] = {}  # by query of a check
+        self.reached: Reached | None = None  # the fuse's limit that was reached
         self.waiting = NONE_WAITING  # requests without a first byte yet, by backend and second of routing
 
     def update(
@@ -59,7 +62,7 @@ class RolloutRuntime:
         # Of a promoted challenger the file may name another champion by now.
         self.plan = replace(expand(config, predicts), champion=state.champion)
         if not evidence.strata:
-            self.challenger_recent = RecentOutcomes()
+            self._forget_outcomes()
         fix_limits(evidence, self.plan.checks)
         self.evaluate()
 
@@ -114,26 +117,39 @@ class RolloutRuntime:
         cells = [self._own_events(cell) for cell in cells if cell.role != TESTER]
         if is_failing(self.champion_recent, now):
             self.sick_at = now
-            self.challenger_recent = RecentOutcomes()  # the first errors of the outage do not count either
+            self._forget_outcomes()  # the first errors of the outage do not count either
         recovering = now - self.sick_at < RECOVERY
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or recovering
         if not self.warming:
             gather(self.evidence, cells, self.plan.checks)
+        self._follow_outcomes([cell for cell in cells if cell.role != SHADOW], now, recovering)
+        if cells or self.reached:
+            self.evaluate()
+            is_held = self.reached is not None and self.reached.is_held
+            if not is_held and any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
+                # Drop the outage for good: the champion, with more traffic, forgets its part of it sooner.
+                self._forget_outcomes()
+
+    def _follow_outcomes(self, cells: Sequence[Cell], now: float, recovering: bool) -> None:
+        """Add one tick's outcomes in order, and see whether they reach a limit of the fuse."""
         versions = {s.version for s in self.evidence.strata}
         for cell in cells:
-            if cell.role == SHADOW:
-                continue
             if cell.backend == self.plan.challenger and cell.ledger_version in versions:
                 if not recovering:
-                    self.challenger_recent.add(cell.recent, now)
+                    self.challenger_recent.add(cell.recent, now, cell.second)
             elif cell.backend == self.plan.champion:
-                self.champion_recent.add(cell.recent, now)
-        if cells:
-            self.evaluate()
-            if any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
-                # Drop the outage for good: the champion, with more traffic, forgets its part of it sooner.
-                self.challenger_recent = RecentOutcomes()
+                self.champion_recent.add(cell.recent, now, cell.second)
+        came = Came(
+            [Tick(now, cell.recent, cell.second) for cell in cells if cell.backend == self.plan.champion],
+            self.waiting.get(self.plan.champion, {}),
+            now,
+        )
+        recents, fuse = (self.challenger_recent, self.champion_recent), self.plan.fuse
+        self.reached = next_reached(self.reached, fuse, recents, came, self.horizon) if fuse else None
+
+    def _forget_outcomes(self) -> None:
+        self.challenger_recent, self.reached = RecentOutcomes(), None
 
     def restart_warm_up(self, backend: str, now: float) -> None:
         """An endpoint of this backend is up again, and cold like a new one."""
@@ -176,6 +192,7 @@ class RolloutRuntime:
             external=self.external,
             warming=self.warming,
             other_phases=self.other_phases,
+            reached=self.reached,
         )
         self.verdicts = evaluate(self.judged)
 

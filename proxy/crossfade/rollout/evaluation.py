@@ -13,11 +13,12 @@ from crossfade.rollout.checks import evaluate_checks
 from crossfade.rollout.evidence import Evidence, requests_not_abandoned, side_totals
 from crossfade.rollout.external import Reading, evaluate_external
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.fuse import RecentOutcomes, evaluate_fuse
+from crossfade.rollout.fuse import Reached, evaluate_fuse
 from crossfade.rollout.guard import PROXY, GuardInput, evaluate_guard, void_excused_failures
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import checks_for_step
 from crossfade.rollout.verdict import Finding
 
@@ -27,6 +28,7 @@ class EvaluationInput(msgspec.Struct):
 
     `home_down`: backends that would get traffic if the rollout ended now, and that are down.
     `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
+    `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
     """
 
     plan: Plan
@@ -41,6 +43,7 @@ class EvaluationInput(msgspec.Struct):
     warming: bool = False
     other_phases: dict[str, Phase] = {}
     home_down: tuple[str, ...] = ()
+    reached: Reached | None = None
 
     @property
     def step(self) -> int:
@@ -72,7 +75,7 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     if len(measured) < len(checks):
         external = [c for c in checks if c.metric == "prometheus"]
         findings += evaluate_external(external, given.external, given.state.since)
-    fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion)
+    fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion, given.reached)
     if fuse:
         fuse = _with_faults(fuse, given.evidence, step, len(plan.steps))
     fuse_findings = (

@@ -1,87 +1,180 @@
-"""The fuse: hard limits on the latest outcomes, for gross failure; it acts within a tick and without statistics.
+"""The fuse: hard limits on the latest outcomes, for gross failure; it acts within a second or two and without statistics.
 
-Rule: it looks at the challenger's latest outcomes in order. If the champion failed at least half as often over the
-same time, the cause is common and the result is VOID instead of FAIL (law 6).
+Rule: it looks at the latest outcomes of the challenger in order, each key once. If the champion failed at least half as often
+over the same time, the cause is common and the result is VOID instead of FAIL (law 6).
+
+In a shared outage the challenger may fail at once while the champion's requests hang until their time-out. So from the moment
+in which a limit is reached, the fuse holds while of the champion's requests of the same seconds, and of the second after them,
+at least as many are waiting as have ended well since. A healthy champion answers, so that is over within a tick or two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
+from crossfade.rollout.recent import RecentOutcomes, Row, Tick, count_bad, is_keyed, units_of
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
-from crossfade.scale import RECENT_KEPT
-from crossfade.stats.counts import is_bad
+from crossfade.stats.counts import ANY_SECOND
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse
 
 FUSE = "fuse"  # the check name of its finding
+HORIZON = 60.0  # seconds that the fuse waits for the champion at most, if its time-outs are not known
+Waiting = Mapping[
+    int, int
+]  # how many of the champion's requests have no first byte yet, by the second of routing
 
 
-class RecentOutcomes(msgspec.Struct):
-    """The latest outcomes of one backend by tick (served time, outcomes), oldest first; an outcome is an `outcome_of`."""
+class Reached(msgspec.Struct, frozen=True):
+    """A limit that the challenger's latest outcomes reached, and what the champion did at that time.
 
-    ticks: list[tuple[float, list[int]]] = msgspec.field(default_factory=list)
+    `n` and `share`: units and their share of errors. `at`: served time of the latest of them; `first` to `last`: the seconds in
+    which their requests were routed, ANY_SECOND if that is not known. Of the champion: `ended`, outcomes over the same time;
+    `routed`, those of the same seconds and the second after, with those that came later; `well`, how many came later and are no
+    errors; `waiting` and `after`, requests without an answer of the same seconds, and of the second after. `late`: the fuse has
+    waited long enough.
+    """
 
-    def add(self, outcomes: list[int], now: float) -> None:
-        """Add the outcomes of one tick; ticks before the latest RECENT_KEPT outcomes are dropped."""
-        if not outcomes:
-            return
-        self.ticks.append((now, outcomes))
-        kept = sum(len(o) for _, o in self.ticks)
-        while kept - len(self.ticks[0][1]) >= RECENT_KEPT:
-            kept -= len(self.ticks.pop(0)[1])
+    text: str
+    n: int
+    share: float
+    at: float
+    first: int
+    last: int
+    ended: list[int]
+    routed: list[int]
+    well: int = 0
+    waiting: int = 0
+    after: int = 0
+    late: bool = False
 
-    def last(self, n: int, since: float = 0.0) -> tuple[list[int], float]:
-        """The latest outcomes, at most n, of ticks from `since` on, and the time of the oldest of these ticks."""
-        out: list[int] = []
-        oldest = since
-        for at, outcomes in reversed(self.ticks):
-            if at < since or len(out) >= n:
-                break
-            out = outcomes + out
-            oldest = at
-        return out[-n:], oldest
+    @property
+    def common(self) -> list[int]:
+        """Outcomes of the champion that show a common cause, or none.
 
-    def during(self, since: float, until: float) -> list[int]:
-        """The outcomes of the ticks from `since` to `until`, both included."""
-        return [one for at, outcomes in self.ticks if since <= at <= until for one in outcomes]
+        Only outcomes of the same time count: after an outage of both, the challenger may get no requests, and later
+        outcomes of the champion would hide it. An outage begins and ends within a tick, so both the whole time
+        and its worst run are compared.
+        """
+        ended = units_of(self.ended)
+        for other in (ended, _worst_run(ended, self.n), _worst_run(units_of(self.routed), self.n)):
+            bad = count_bad(other)
+            if bad >= MIN_CHAMPION_ERRORS and bad / len(other) >= self.share / 2:
+                return other
+        return []
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the champion's requests that are waiting may yet show a common cause."""
+        if self.late or not self.waiting or self.common:
+            return False
+        enough = self.waiting + self.after + count_bad(units_of(self.routed)) >= MIN_CHAMPION_ERRORS
+        return enough and self.waiting + self.after >= self.well
 
 
-def count_bad(outcomes: Iterable[int]) -> int:
-    return sum(map(is_bad, outcomes))
+def evaluate_fuse(
+    fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes, reached: Reached | None = None
+) -> Finding | None:
+    """FAIL if a limit is reached, VOID if it is but the cause is or may be common, None otherwise."""
+    reached = reached or reach(fuse, challenger, champion)
+    if reached is None:
+        return None
+    verdict, text, common = Verdict.FAIL, reached.text, reached.common
+    if common:
+        verdict = Verdict.VOID
+        text += (
+            f"; the champion failed {count_bad(common)} of {len(common)} over the same time: a common cause"
+        )
+    elif reached.is_held:
+        verdict = Verdict.VOID
+        text += (
+            f"; the champion has {reached.waiting + reached.after} requests of the same seconds that have not "
+            "been answered yet, so the cause may be common"
+        )
+    return Finding(FUSE, verdict, text, reached.n, reached.share)
 
 
-def evaluate_fuse(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes) -> Finding | None:
-    """FAIL if a limit is reached, VOID if it is reached but the cause is common, None otherwise."""
-    row, began = challenger.last(fuse.consecutive_errors)
-    if len(row) == fuse.consecutive_errors and count_bad(row) == len(row):
-        text = f"{len(row)} errors in a row; the limit is {fuse.consecutive_errors}"
-        return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
-    row, began = challenger.last(fuse.of_last)
-    if len(row) == fuse.of_last and count_bad(row) >= fuse.error_share * len(row):
-        text = f"{count_bad(row)} of the last {len(row)} requests failed; the limit is {percent(fuse.error_share)}"
-        return _limit_finding(row, (began, challenger.ticks[-1][0]), champion, text)
+def reach(
+    fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes, waiting: Waiting | None = None
+) -> Reached | None:
+    """The limit that the challenger's latest outcomes reach now."""
+    row = challenger.last(fuse.consecutive_errors)
+    if row.bad == fuse.consecutive_errors:
+        text = f"{row.bad} errors in a row{_once(row)}; the limit is {fuse.consecutive_errors}"
+        return _reached(row, text, champion, waiting or {})
+    row = challenger.last(fuse.of_last)
+    if len(row.units) == fuse.of_last and row.bad >= fuse.error_share * fuse.of_last:
+        text = f"{row.bad} of the last {len(row.units)} requests failed{_once(row)}; the limit is {percent(fuse.error_share)}"
+        return _reached(row, text, champion, waiting or {})
     return None
 
 
-def _limit_finding(row: list[int], span: tuple[float, float], champion: RecentOutcomes, text: str) -> Finding:
-    """The finding for a limit that `row` reached; `span`: the ticks of its first and last outcome."""
-    began, ended = span
-    share = count_bad(row) / len(row)
-    # Only outcomes of the same time count: after an outage of both, the challenger may get no requests, and later
-    # outcomes of the champion would hide it. An outage begins and ends within a tick, so both the whole time
-    # and its worst run are compared.
-    during = champion.during(began, ended)
-    for other in (during, _worst_run(during, len(row))):
-        if count_bad(other) < MIN_CHAMPION_ERRORS or count_bad(other) / len(other) < share / 2:
-            continue
-        text += f"; the champion failed {count_bad(other)} of {len(other)} over the same time: a common cause"
-        return Finding(FUSE, Verdict.VOID, text, len(row), share)
-    return Finding(FUSE, Verdict.FAIL, text, len(row), share)
+class Came(NamedTuple):
+    """What one tick brought of the champion: outcomes, requests without an answer, and the served time."""
+
+    ticks: Sequence[Tick]
+    waiting: Waiting
+    now: float
+
+
+def next_reached(
+    reached: Reached | None,
+    fuse: Fuse,
+    recents: tuple[RecentOutcomes, RecentOutcomes],
+    came: Came,
+    horizon: float = HORIZON,
+) -> Reached | None:
+    """`reached` after another tick. `recents`: of (challenger, champion), with the outcomes of the tick.
+
+    `horizon`: seconds after which nothing is waited for. A limit on which nobody could act is forgotten once the challenger
+    has recovered.
+    """
+    if reached is not None and reached.is_held:
+        return _later(reached, came, horizon)
+    present = reach(fuse, *recents, came.waiting)
+    return present if reached is None or present is None else reached
+
+
+def _later(reached: Reached, came: Came, horizon: float) -> Reached:
+    if reached.first == ANY_SECOND:
+        return reached
+    span = range(reached.first, reached.last + 2)
+    more = [one for tick in came.ticks if tick.second in span for one in tick.outcomes]
+    return replace(
+        reached,
+        routed=reached.routed + more,
+        well=reached.well + len(more) - count_bad(more),
+        waiting=sum(came.waiting.get(second, 0) for second in span[:-1]),
+        after=came.waiting.get(span[-1], 0),
+        late=came.now - reached.at >= horizon,
+    )
+
+
+def _once(row: Row) -> str:
+    return " (each key counted once)" if is_keyed(row.units) else ""
+
+
+def _reached(row: Row, text: str, champion: RecentOutcomes, waiting: Waiting) -> Reached:
+    seconds = [tick.second for tick in row.ticks]
+    first, last = min(seconds), max(seconds)
+    latest, oldest = row.ticks[0].at, row.ticks[-1].at
+    made = Reached(
+        text,
+        len(row.units),
+        row.bad / len(row.units),
+        latest,
+        first,
+        last,
+        ended=champion.during(oldest, latest),
+        routed=champion.routed(first, last + 1) if first != ANY_SECOND else [],
+    )
+    return _later(made, Came((), waiting, latest), inf)
 
 
 def _worst_run(outcomes: list[int], n: int) -> list[int]:
@@ -89,7 +182,7 @@ def _worst_run(outcomes: list[int], n: int) -> list[int]:
     bad = most = count_bad(outcomes[:n])
     at = 0
     for end in range(n, len(outcomes)):
-        bad += is_bad(outcomes[end]) - is_bad(outcomes[end - n])
+        bad += (outcomes[end] & 1) - (outcomes[end - n] & 1)
         if bad > most:
             most, at = bad, end - n + 1
     return outcomes[at : at + n]

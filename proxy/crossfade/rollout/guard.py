@@ -18,12 +18,12 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crossfade.rollout.evidence import Evidence, side_totals
-from crossfade.rollout.fuse import RecentOutcomes, count_bad
 from crossfade.rollout.increases import rejected_increase, unreadable_increase
 from crossfade.rollout.merging import by_share
 from crossfade.rollout.plan import Check
+from crossfade.rollout.recent import RecentOutcomes, Row, is_keyed
 from crossfade.rollout.strata import Stratum
-from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import REJECTED, UNREADABLE
 from crossfade.stats.sequential import bound
@@ -36,7 +36,7 @@ SATURATED = 0.2  # lag of a worker's event loop, seconds
 _MIN_REQUESTS = 50  # before a share of requests is compared with a limit
 _MAX_FALLBACK_SHARE = 0.1  # share of a side's requests in a step that another backend answered
 _MAX_UNKEYED_SHARE = 0.5  # share of a step's requests on a sticky route
-CHAMPION_OUTCOMES = 20  # latest outcomes of the champion that show whether it is failing
+CHAMPION_OUTCOMES = 20  # latest outcomes of the champion that show whether it is failing, each key once
 _FAILING_SHARE = 0.5
 _SAME_TIME = (
     10.0  # the champion's outcomes count if at most so many seconds older than the challenger's latest
@@ -139,18 +139,17 @@ def _saturated_proxy(lag: float) -> GuardFinding | None:
 
 
 def _failing_champion(challenger: RecentOutcomes, champion: RecentOutcomes) -> GuardFinding | None:
-    """Half of the champion's latest outcomes are errors, at the time of the challenger's latest outcome if it has any."""
+    """The champion is failing at the time of the challenger's latest outcome if it has any."""
     ticks = challenger.ticks or champion.ticks
     if not ticks:
         return None
-    latest, _ = champion.last(CHAMPION_OUTCOMES, ticks[-1][0] - _SAME_TIME)
-    bad = count_bad(latest)
-    if len(latest) < CHAMPION_OUTCOMES or bad < _FAILING_SHARE * CHAMPION_OUTCOMES:
+    latest = champion.last(CHAMPION_OUTCOMES, ticks[-1].at - _SAME_TIME)
+    if not _is_failing(latest):
         return None
-    text = f"the champion is failing: {bad} of its last {CHAMPION_OUTCOMES} requests failed"
-    return GuardFinding(
-        Finding(CHAMPION, Verdict.VOID, text, CHAMPION_OUTCOMES, bad / CHAMPION_OUTCOMES), True
-    )
+    n = len(latest.units)
+    once = " (each key counted once)" if is_keyed(latest.units) else ""
+    text = f"the champion is failing: {latest.bad} of its last {n} requests failed{once}"
+    return GuardFinding(Finding(CHAMPION, Verdict.VOID, text, n, latest.bad / n), True)
 
 
 def is_failing(champion: RecentOutcomes, now: float) -> bool:
@@ -158,8 +157,13 @@ def is_failing(champion: RecentOutcomes, now: float) -> bool:
 
     It depends on earlier ticks only, so it is independent of the side of each request that is left out.
     """
-    latest, _ = champion.last(CHAMPION_OUTCOMES, now - _SAME_TIME)
-    return len(latest) == CHAMPION_OUTCOMES and count_bad(latest) >= _FAILING_SHARE * CHAMPION_OUTCOMES
+    return _is_failing(champion.last(CHAMPION_OUTCOMES, now - _SAME_TIME))
+
+
+def _is_failing(latest: Row) -> bool:
+    """A champion with few keys has fewer units than CHAMPION_OUTCOMES; one key alone shows nothing."""
+    enough = latest.requests >= CHAMPION_OUTCOMES and latest.bad >= MIN_CHAMPION_ERRORS
+    return enough and latest.bad >= _FAILING_SHARE * len(latest.units)
 
 
 def _warming_up(challenger: str) -> GuardFinding:

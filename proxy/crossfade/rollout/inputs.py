@@ -1,7 +1,8 @@
 """The inputs of a decision as the journal keeps them: all that the verdicts and the move depend on, and no more.
 
 Rule: what is left out changes no verdict. Left out are status codes, first-byte times, the champion's distributions (their counts stay),
-durations where no check is of latency, and outcomes in order beyond those that the fuse and the guard look back on.
+durations where no check is of latency, and outcomes in order beyond those that the fuse and the guard look back on. Keys of
+outcomes are numbers 1, 2, 3 … instead of their hashes.
 Reading ignores unknown fields and gives missing ones their defaults. Records of earlier formats are migrated first (control/migrations.py).
 """
 
@@ -15,9 +16,10 @@ from msgspec.structs import replace
 
 from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.fuse import RecentOutcomes
+from crossfade.rollout.fuse import Reached
 from crossfade.rollout.guard import CHAMPION_OUTCOMES
-from crossfade.stats.counts import Cell
+from crossfade.rollout.recent import RecentOutcomes, Row, Tick, units_of
+from crossfade.stats.counts import Cell, is_bad, key_of
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.scores import Scores
 
@@ -26,9 +28,15 @@ def encode_inputs(given: EvaluationInput) -> dict[str, Any]:
     """Every key is a string, as in JSON, so that decoding gives equal values."""
     fuse = given.plan.fuse
     kept = max(CHAMPION_OUTCOMES, fuse.consecutive_errors if fuse else 0, fuse.of_last if fuse else 0)
-    challenger = _latest(given.challenger, kept)
+    challenger = _latest(given.challenger.last(kept))
     champion = _champion_outcomes(given.champion, challenger, kept)
-    needed = replace(given, evidence=_needed_evidence(given), challenger=challenger, champion=champion)
+    needed = replace(
+        given,
+        evidence=_needed_evidence(given),
+        challenger=_numbered(challenger),
+        champion=_numbered(champion),
+        reached=given.reached and _needed_reached(given.reached),
+    )
     out: dict[str, Any] = msgspec.to_builtins(needed, str_keys=True)
     return out
 
@@ -70,17 +78,40 @@ def _needed_cell(cell: Cell, metrics: set[str]) -> Cell:
 
 def _champion_outcomes(champion: RecentOutcomes, challenger: RecentOutcomes, kept: int) -> RecentOutcomes:
     """The champion's last outcomes, or all since the challenger's first kept one, whichever are more."""
-    since = challenger.ticks[0][0] if challenger.ticks else inf
-    same_time = RecentOutcomes([tick for tick in champion.ticks if tick[0] >= since])
-    return max(_latest(champion, kept), same_time, key=lambda recent: sum(len(o) for _, o in recent.ticks))
+    since = challenger.ticks[0].at if challenger.ticks else inf
+    same_time = RecentOutcomes([tick for tick in champion.ticks if tick.at >= since])
+    return max(
+        _latest(champion.last(kept)), same_time, key=lambda recent: sum(len(t.outcomes) for t in recent.ticks)
+    )
 
 
-def _latest(recent: RecentOutcomes, kept: int) -> RecentOutcomes:
-    """The last `kept` outcomes, in their ticks."""
-    out: list[tuple[float, list[int]]] = []
-    for at, outcomes in reversed(recent.ticks):
-        if kept <= 0:
-            break
-        out.insert(0, (at, outcomes[-kept:]))
-        kept -= len(outcomes)
+def _latest(row: Row) -> RecentOutcomes:
+    """The outcomes in which the row was found, in their ticks."""
+    out: list[Tick] = []
+    left = row.requests
+    for tick in row.ticks:
+        out.insert(0, replace(tick, outcomes=tick.outcomes[-left:]))
+        left -= len(tick.outcomes)
     return RecentOutcomes(out)
+
+
+def _numbered(recent: RecentOutcomes) -> RecentOutcomes:
+    """With a number in place of each key's hash: a record says whose outcomes belong together, and is shorter."""
+    numbers: dict[int, int] = {0: 0}
+    return RecentOutcomes(
+        [
+            replace(
+                tick,
+                outcomes=[
+                    2 * numbers.setdefault(key_of(one), len(numbers)) + is_bad(one) for one in tick.outcomes
+                ],
+            )
+            for tick in recent.ticks
+        ]
+    )
+
+
+def _needed_reached(reached: Reached) -> Reached:
+    """Each unit once, so that keys are not needed any more."""
+    ended, routed = ([int(is_bad(one)) for one in units_of(part)] for part in (reached.ended, reached.routed))
+    return replace(reached, ended=ended, routed=routed)
