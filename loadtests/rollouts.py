@@ -7,7 +7,6 @@ request counts under the version and second of its routing, in the look after it
 from __future__ import annotations
 
 from collections import Counter
-from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +26,10 @@ from loadtests.traffic import P99, Bools, Floats, Position, Requests, Traffic, W
 
 CHAMPION, CHALLENGER = "v2", "v3"
 START = 1000  # seconds on the monotonic clock
-BLOCK = 10  # seconds: requests of one cell are of one block
+BLOCK = 10  # seconds: the requests of one cell are of one block at most
 BEFORE = 20_000  # durations of the champion before the rollout
+CHAMPION_SHAPE = 5.0  # its scores are Beta(2, 5)
+CALM, NEAR = 3, 3.0  # looks are so many times longer while all evidence is so many nats below its bound
 PANEL = 1000  # keyed requests of one side and look, about, whose keys are reported
 SETTINGS: dict[str, Any] = {
     "strategy": "canary",
@@ -77,7 +78,7 @@ class Rollout:
     def __init__(self, world: World, rng: np.random.Generator) -> None:
         self.world = world
         self.config = RolloutConfig.model_validate(SETTINGS | world.settings)
-        plan = expand(self.config, world.scored)
+        plan = expand(self.config, world.scored > 0)
         self.holds = sum(step.hold for step in plan.steps)
         self.horizon = world.horizon or 2.5 * self.holds + plan.watch
         self.traffic = Traffic(world, rng, START + self.horizon)
@@ -91,7 +92,6 @@ class Rollout:
         self.version, self.before, self.entered = 1, 0.0, float(START)
         self.requests = self.requests_before = 0
         self.late: list[Late] = []
-        self.takes_waiting = "waiting" in signature(self.runtime.gather).parameters
         self.update()
 
     def durations_before(self) -> Histogram:
@@ -99,7 +99,7 @@ class Rollout:
 
     def update(self) -> None:
         self.runtime.update(
-            self.config, self.state, self.evidence, self.world.customers > 0, {}, self.world.scored
+            self.config, self.state, self.evidence, self.world.customers > 0, {}, self.world.scored > 0
         )
 
     @property
@@ -115,10 +115,16 @@ class Rollout:
         now = START
         self.move(now)
         while now < START + self.horizon and not self.is_over:
-            end = min(now + self.world.look, START + int(self.horizon) + 1)
+            end = now + self.world.look * (CALM if self.is_calm else 1)
             self.look(now, end)
             now = end
         return self.result(now - START)
+
+    @property
+    def is_calm(self) -> bool:
+        """No check is near a FAIL, so that looks may be fewer: a FAIL is seen a little later."""
+        near = [v.evidence - v.bound for v in self.runtime.verdicts if v.evidence is not None and v.bound]
+        return max(near, default=0.0) < -NEAR
 
     @property
     def is_over(self) -> bool:
@@ -132,8 +138,7 @@ class Rollout:
         if begin - START < self.onset:
             self.requests_before = self.requests
         cells = self.cells_of(requests, end)
-        more = {"waiting": self.waiting()} if self.takes_waiting else {}
-        self.runtime.gather(cells, float(end), **more)
+        self.runtime.gather(cells, float(end), self.waiting())
         self.move(end)
 
     def waiting(self) -> dict[str, dict[int, int]]:
@@ -184,14 +189,14 @@ class Rollout:
         return cells
 
     def grouped(self, requests: Requests, chosen: Bools, second: int | None = None) -> list[Cell]:
-        """One cell for each side and block, with the block's first second, or with this second."""
-        limits = self.runtime.limits
-        blocks = np.floor(requests.at / BLOCK).astype(np.int64)
+        """One cell for each side and block or look, with its first second, or with this second."""
+        limits, length = self.runtime.limits, min(BLOCK, self.world.look)
+        blocks = np.floor(requests.at / length).astype(np.int64)
         cells = []
         for here, backend in ((True, CHALLENGER), (False, CHAMPION)):
             side = chosen & (requests.here == here)
             for block in np.unique(blocks[side]):
-                at = int(block) * BLOCK if second is None else second
+                at = int(block) * length if second is None else second
                 rows = np.flatnonzero(side & (blocks == block))
                 cells.append(self.cell(backend, at, requests, rows, dict(limits.get(backend, ()))))
         return cells
@@ -228,22 +233,24 @@ class Rollout:
             cell.keys = panel_of(keys)
         cell.by_endpoint = by_endpoint(f"{backend}-", endpoint, kinds)
         if self.world.scored:
-            self.add_scores(cell, requests.scoreless[rows])
+            shape = self.world.scored if backend == CHALLENGER else CHAMPION_SHAPE
+            self.add_scores(cell, requests.scoreless[rows], shape)
         return cell
 
-    def add_scores(self, cell: Cell, scoreless: Floats) -> None:
+    def add_scores(self, cell: Cell, scoreless: Floats, shape: float) -> None:
         rng = self.traffic.rng
         lost = rng.random(len(scoreless)) < scoreless
         cell.read = cell.answers = len(scoreless)
         cell.scoreless = int(lost.sum())
-        for score in rng.beta(2.0, 5.0, len(scoreless) - cell.scoreless).tolist():
+        for score in rng.beta(2.0, shape, len(scoreless) - cell.scoreless).tolist():
             cell.scores.add_to(bucket_of_score(score))
 
 
 def histogram_of(seconds: Floats) -> Histogram:
-    buckets, counts = np.unique(((np.log(seconds) - LOG_UNIT) * PER_LOG).astype(np.int64), return_counts=True)
+    counts = np.bincount(((np.log(seconds) - LOG_UNIT) * PER_LOG).astype(np.int64))
+    buckets = np.flatnonzero(counts)
     return Histogram(
-        dict(zip(buckets.tolist(), counts.tolist(), strict=True)), len(seconds), float(seconds.sum())
+        dict(zip(buckets.tolist(), counts[buckets].tolist(), strict=True)), len(seconds), float(seconds.sum())
     )
 
 

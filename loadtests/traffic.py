@@ -59,7 +59,7 @@ class World:
     `customers`: sticky keys; 0 if each request draws its side. `skew`: exponent of the customers' shares of the traffic.
     `tail`: index of Pareto durations; 0 for lognormal ones. `look`: seconds between two looks. `runs`: how many are simulated,
     as a share of those asked for. `onset`: seconds after the begin from which a fault counts, for delays; negative: before
-    the end of the last step. `scored`: answers have scores.
+    the end of the last step. `scored`: the challenger's scores are Beta(2, scored), the champion's Beta(2, 5); 0 without scores.
     """
 
     name: str
@@ -73,7 +73,7 @@ class World:
     look: int = 10
     runs: float = 1.0
     onset: float = 0.0
-    scored: bool = False
+    scored: float = 0.0
     horizon: float = 0.0  # seconds; 0: two and a half times the holds
 
 

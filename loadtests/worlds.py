@@ -1,154 +1,220 @@
-"""Simulated traffic: counts of a champion and a challenger for each look, with known true values.
+"""The worlds of the simulated rollouts: in HEALTHY ones the challenger is as good as the champion, in FAULTY ones it is not.
 
-Rule: all randomness comes from the given generator, so one seed gives one run. Each request goes to the challenger
-with the probability of its share, and its outcome depends only on the world.
+Rule: limits are those that an operator would write for the usual values of the world, not for its accidents. The name
+seeds the random generator, so another name gives other runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from crossfade.stats.histogram import LOG_UNIT, PER_LOG
-
-LOOK = 100  # requests, of both sides together, between two looks
-WINDOW = 1000  # requests of one interval, for rivals that decide by intervals
-MEDIAN, SPREAD = 0.05, 0.5  # of the lognormal answer times, seconds
-P90, P99 = (MEDIAN * float(np.exp(SPREAD * z)) for z in (1.281552, 2.326348))
-CHAMPION_BETA = (2.0, 5.0)  # the champion's scores are Beta(2, 5)
-HIGH = 0.510316  # the 90th percentile of the champion's scores
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-
-
-class World(NamedTuple):
-    """`base` and `shares`: error rate and challenger's share in equal parts of the run, one step each.
-
-    `worse`: from request `onset` on, the factor on the challenger's error rate, or on its durations above p90 in
-    a `timed` world. `outages`: number of bursts in which half of all requests fail. `room`: the absolute limit of the
-    check divided by the healthy value. `customers`: number of sticky keys, of which a few cause all errors; 0 if
-    requests are independent. `scored`: the challenger's scores are Beta(2, scored); 0 without scores.
-    The name seeds the random generator, so another name gives other runs.
-    """
-
-    name: str
-    base: tuple[float, ...] = (0.01,)
-    shares: tuple[float, ...] = (0.05,)
-    worse: float = 1.0
-    onset: int = 0
-    outages: int = 0
-    timed: bool = False
-    room: float = 1.0
-    customers: int = 0
-    scored: float = 0.0
-
-
-NULLS = (
-    World("errors 1 %"),
-    World("errors 0.1 %", base=(0.001,)),
-    World("shared outages", outages=5),
-    World("drift on a ramp", base=(0.005, 0.01, 0.02, 0.03), shares=(0.01, 0.05, 0.25, 0.5)),
-    World("few customers, all errors", customers=5000),
-    World("latency", timed=True),
-    World("scores", scored=5.0),
-)
-ALTERNATIVES = (
-    World("1→2 %", worse=2.0, room=1.5),
-    World("1→5 %", worse=5.0, room=1.5),
-    World("late 1→5 %", worse=5.0, onset=50_000, room=1.5),
-    World("p99 ×1.5", worse=1.5, timed=True, room=1.1),
-    World("scores 0.17 apart", scored=3.5),
+from loadtests.traffic import (
+    P99,
+    World,
+    cold_start,
+    episodes,
+    errors,
+    late_errors,
+    of_day,
+    pauses,
+    poison,
+    slower,
+    without_score,
 )
 
-
-class Traffic(NamedTuple):
-    """One row for each look: requests (`n`, `rest_n`) and events (`x`, `rest_x`) of challenger and champion.
-
-    Events are errors, answers above the true p99 (timed world) or high scores (scored world). `times`: histogram
-    bucket of each request (timed). `failed`: customers whose requests failed. `scores`: of each request (scored).
-    """
-
-    step: Ints
-    n: Ints
-    x: Ints
-    rest_n: Ints
-    rest_x: Ints
-    times: list[tuple[Ints, Ints]]
-    quantiles: tuple[Floats, Floats]  # of each window: p99 in seconds, or p90 of scores
-    failed: Sequence[tuple[Ints, Ints]] = ()
-    scores: Sequence[tuple[Floats, Floats]] = ()
+HOUR = 3600.0
 
 
-def traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
-    step = np.arange(looks) * len(world.shares) // looks
-    share = np.array(world.shares)[step]
-    base = np.array(world.base)[step]
-    faulty = np.arange(looks) * LOOK >= world.onset
-    n = rng.binomial(LOOK, share)
-    rest_n = LOOK - n
-    if world.timed:
-        return timed_traffic(world, step, (n, rest_n), faulty, rng)
-    if world.customers:
-        return customer_traffic(world, looks, rng)
-    if world.scored:
-        return scored_traffic(world, step, (n, rest_n), rng)
-    for at in rng.integers(0, max(looks - 10, 1), world.outages):
-        base[at : at + 10] = 0.5
-    x = rng.binomial(n, np.minimum(np.where(faulty, base * world.worse, base), 1))
-    no_quantiles = np.zeros(0)
-    return Traffic(step, n, x, rest_n, rng.binomial(rest_n, base), [], (no_quantiles, no_quantiles))
+def ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms"
 
 
-def customer_traffic(world: World, looks: int, rng: np.random.Generator) -> Traffic:
-    """Each request draws a customer. Requests of every 50th customer fail with 50 times the base rate, others never."""
-    on_trial = rng.random(world.customers) < world.shares[0]
-    fails = np.where(np.arange(world.customers) % 50 == 0, 50 * world.base[0], 0.0)
-    who = rng.integers(0, world.customers, (looks, LOOK))
-    bad = rng.random((looks, LOOK)) < fails[who]
-    ours = on_trial[who]
-    n, x, y = (np.asarray(a.sum(axis=1), dtype=np.int64) for a in (ours, bad & ours, bad & ~ours))
-    failed = [(w[b & o], w[b & ~o]) for w, b, o in zip(who, bad, ours, strict=True)]
-    no_quantiles = np.zeros(0)
-    return Traffic(
-        np.zeros(looks, dtype=np.int64), n, x, LOOK - n, y, [], (no_quantiles, no_quantiles), failed
+def plan(holds: tuple[str, str, str], *checks: Mapping[str, Any], **keys: Any) -> dict[str, Any]:
+    """A ramp 5 → 25 → 50 % with these holds and checks."""
+    weights = ("5%", "25%", "50%")
+    steps = [{"weight": w, "hold": hold} for w, hold in zip(weights, holds, strict=True)]
+    return {"steps": steps, "checks": list(checks)} | keys
+
+
+def error_max(limit: str) -> dict[str, Any]:
+    return {"metric": "error_rate", "max": limit}
+
+
+def error_increase(limit: str) -> dict[str, Any]:
+    return {"metric": "error_rate", "max_increase": limit}
+
+
+def p99_max(times: float) -> dict[str, Any]:
+    return {"metric": "latency", "quantile": 0.99, "max": ms(times * P99)}
+
+
+def p99_ratio(limit: float) -> dict[str, Any]:
+    return {"metric": "latency", "quantile": 0.99, "max_ratio": limit}
+
+
+SHORT = ("10m", "10m", "20m")
+TWENTY, FORTY = ("20m", "20m", "20m"), ("40m", "40m", "40m")
+ERRORS = (error_max("2%"), error_increase("0.5%"))
+ALL = (*ERRORS, p99_max(1.5), p99_ratio(1.25))
+
+
+def with_pauses(an_hour: float, ours: int, theirs: int) -> World:
+    return World(
+        f"pauses of 1 s, {an_hour:.0f} an hour, {ours} v {theirs}",
+        (errors(0.005), pauses(an_hour, 1.0, (ours, theirs))),
+        plan(TWENTY, p99_ratio(1.1)),
+        endpoints=(ours, theirs),
     )
 
 
-def scored_traffic(world: World, step: Ints, sizes: tuple[Ints, Ints], rng: np.random.Generator) -> Traffic:
-    drawn, high, quantiles = [], [], []
-    for size, shape in zip(sizes, (world.scored, CHAMPION_BETA[1]), strict=True):
-        scores = rng.beta(CHAMPION_BETA[0], shape, int(size.sum()))
-        ends = np.cumsum(size)[:-1]
-        look = np.repeat(np.arange(len(size)), size)
-        drawn.append(np.split(scores, ends))
-        high.append(np.bincount(look, weights=scores > HIGH, minlength=len(size)).astype(np.int64))
-        quantiles.append(by_window(scores, ends, 0.9))
-    pairs = list(zip(drawn[0], drawn[1], strict=True))
-    return Traffic(step, sizes[0], high[0], sizes[1], high[1], [], (quantiles[0], quantiles[1]), (), pairs)
+def outage(lag: float) -> World:
+    return World(
+        f"shared outage of 20 s, champion's failures {lag:.0f} s later",
+        (errors(0.005), episodes(2 * HOUR / 3, 20, fails=1.0, lag=lag)),
+        plan(SHORT, *ERRORS),
+        look=1,
+        runs=0.5,
+    )
 
 
-def by_window(values: Floats, ends: Ints, q: float) -> Floats:
-    parts = np.split(values, ends[WINDOW // LOOK - 1 :: WINDOW // LOOK])
-    return np.array([np.quantile(part, q) if len(part) else 0.0 for part in parts])
+def at_rate(name: str, rate: float, **keys: Any) -> World:
+    return World(name, (errors(0.005),), rate=rate, **keys)
 
 
-def timed_traffic(
-    world: World, step: Ints, sizes: tuple[Ints, Ints], faulty: NDArray[np.bool_], rng: np.random.Generator
-) -> Traffic:
-    seconds, buckets, slow, quantiles = [], [], [], []
-    for size, worse in zip(sizes, (world.worse, 1.0), strict=True):
-        drawn = MEDIAN * np.exp(SPREAD * rng.standard_normal(int(size.sum())))
-        look = np.repeat(np.arange(len(size)), size)
-        seconds.append(np.where((drawn > P90) & faulty[look], drawn * worse, drawn))
-        ends = np.cumsum(size)[:-1]
-        indices = ((np.log(seconds[-1]) - LOG_UNIT) * PER_LOG).astype(np.int64)
-        buckets.append(np.split(indices, ends))
-        slow.append(np.bincount(look, weights=seconds[-1] > P99, minlength=len(size)).astype(np.int64))
-        quantiles.append(by_window(seconds[-1], ends, 0.99))
-    n, rest_n = sizes
-    pairs = list(zip(buckets[0], buckets[1], strict=True))
-    return Traffic(step, n, slow[0], rest_n, slow[1], pairs, (quantiles[0], quantiles[1]))
+DAY = World(
+    "a day: load curve, blips, pauses",
+    (
+        errors(0.004),
+        episodes(3 * HOUR, (2, 20), fails=(0.05, 0.5)),
+        episodes(4 * HOUR, (10, 60), factor=(1.3, 2.0)),
+        pauses(6.0, (0.2, 3.0), (2, 2)),
+    ),
+    plan(("4h", "8h", "12h"), *ERRORS, p99_max(1.5), p99_ratio(1.1)),
+    rate=of_day(20.0, 0.6),
+    endpoints=(2, 2),
+    look=20,
+    runs=0.25,
+)
+
+HEALTHY = (
+    World("errors 0.5 %, independent", (errors(0.005),)),
+    World(
+        "errors 1 %, at the limits",
+        (errors(0.01),),
+        plan(SHORT, error_max("1%"), error_increase("0%")),
+    ),
+    DAY,
+    World(
+        "`max: 1%`, one hour at 1.5 % on both",
+        (errors(0.005), episodes(2 * HOUR, HOUR, fails=0.015)),
+        plan(FORTY, error_max("1%")),
+        rate=50.0,
+        look=20,
+        runs=0.5,
+    ),
+    World(
+        "`max: 5%`, 60 s at 20 % on both in two hours",
+        (errors(0.01), episodes(2 * HOUR, 60, fails=0.2)),
+        plan(FORTY, error_max("5%")),
+        rate=50.0,
+        runs=0.5,
+    ),
+    World(
+        "p99 `max` 1.25 × usual, both 1.8 × slower for 60 s twice an hour",
+        (errors(0.005), episodes(HOUR / 2, 60, factor=1.8)),
+        plan(TWENTY, p99_max(1.25)),
+    ),
+    *(with_pauses(10, *sides) for sides in ((1, 1), (3, 1), (3, 3))),
+    *(with_pauses(1, *sides) for sides in ((1, 1), (3, 1), (3, 3), (1, 6), (6, 1))),
+    World(
+        "one sticky customer, 17 % of the traffic, fails on either",
+        (errors(0.005), poison(1.0, first=1)),
+        plan(SHORT, error_increase("0.5%")),
+        customers=200,
+        skew=1.0,
+    ),
+    World(
+        "one sticky customer of 200 fails on either",
+        (errors(0.001), poison(1.0, first=1)),
+        plan(SHORT, *ERRORS),
+        customers=200,
+    ),
+    World(
+        "five sticky customers of 500, 10 % of the traffic, fail on either",
+        (errors(0.001), poison(1.0, first=5)),
+        plan(SHORT, error_increase("0.5%")),
+        customers=500,
+        skew=0.5,
+    ),
+    outage(5),
+    outage(20),
+    World(
+        "40 % of the challenger's answers without a score",
+        (errors(0.005), without_score(0.4)),
+        plan(SHORT, {"metric": "score_divergence", "max_ratio": 1.5}),
+        scored=5.0,
+        rate=20.0,
+    ),
+    World(
+        "cold start: 10 % errors for 20 s of added traffic, `warm_up: 60s`",
+        (errors(0.005), cold_start(0.1, 20)),
+        plan(SHORT, *ERRORS, warm_up="60s"),
+        look=5,
+    ),
+    World(
+        "heavy-tailed durations (Pareto 1.5)",
+        (errors(0.005),),
+        plan(SHORT, *ERRORS, p99_ratio(1.25)),
+        tail=1.5,
+    ),
+    World("50 customers", (errors(0.005), poison(0.05, every=10)), customers=50, skew=0.5),
+    World("20 000 customers", (errors(0.002), poison(0.5, every=100)), customers=20_000, skew=0.5),
+    at_rate(
+        "5 requests a minute",
+        5 / 60,
+        settings=plan(("1h", "1h", "2h"), *ALL),
+        look=60,
+        horizon=24 * HOUR,
+    ),
+    at_rate("10 requests a second", 10.0),
+    at_rate("1 000 requests a second", 1000.0, runs=0.1),
+)
+
+FAULTY = (
+    World("1→2 %", (errors(0.01, 0.02),)),
+    World("1→5 %", (errors(0.01, 0.05),)),
+    World("1→2 %, 10 a second", (errors(0.01, 0.02),), rate=10.0),
+    World("1→5 %, 1 000 customers", (errors(0.01, 0.05),), customers=1000),
+    World("twice `max: 2%`, champion at 1 %", (errors(0.01, 0.04),), plan(TWENTY, error_max("2%"))),
+    World("p99 × 1.5", (errors(0.005), slower(1.5, above=P99 * 0.6))),
+    *(
+        World(
+            f"1→{percent} % in the last 10 min of 4 h at 5 %",
+            (errors(0.01), late_errors(percent / 100, 600)),
+            {"steps": [{"weight": "5%", "hold": "4h"}], "checks": list(ERRORS)},
+            rate=20.0,
+            look=20,
+            onset=-600.0,
+            runs=0.5,
+        )
+        for percent in (5, 10)
+    ),
+    World(
+        "1→2 %, `advance_early: 5%`, 1 point allowed, 10 a second",
+        (errors(0.01, 0.02),),
+        plan(("2h", "2h", "2h"), error_increase("1%"), advance_early="5%"),
+        rate=10.0,
+        look=30,
+        runs=0.25,
+    ),
+    World(
+        "1→2.2 %, `advance_early: 5%`, 1 point allowed, 500 customers",
+        (errors(0.01, 0.022),),
+        plan(("2h", "2h", "2h"), error_increase("1%"), advance_early="5%"),
+        rate=10.0,
+        customers=500,
+        look=30,
+        runs=0.25,
+    ),
+)

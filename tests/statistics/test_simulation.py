@@ -1,89 +1,139 @@
-"""The simulation with few runs and fixed seeds, and the page that shows the full run."""
+"""The simulated rollouts with few runs and fixed seeds, and the page that shows the full run."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from crossfade.stats.counts import ERROR, REQUESTS
+from crossfade.stats.histogram import bucket_of
 from loadtests import rivals, simulate
-from loadtests.worlds import ALTERNATIVES, LOOK, NULLS, Traffic, World, traffic
+from loadtests.binomial import clopper_pearson
+from loadtests.rollouts import CHALLENGER, START, Result, Rollout
+from loadtests.simulated_page import MARKERS, page
+from loadtests.traffic import Position, Requests, Traffic, World, episodes, errors, pauses, poison
+from loadtests.worlds import FAULTY, HEALTHY, error_increase, error_max, p99_ratio, plan
 
-ROOT = Path(__file__).parents[2]
-FIGURES = json.loads((ROOT / "loadtests/results/statistics.json").read_text())
-OURS = {
-    "`max_increase: 0`",
-    "`max`",
-    "`max_ratio: 1.1`",
-    "`score_divergence max: 0.1`",
-    "`score_divergence max_ratio: 1.5`",
-    simulate.TWO_SAMPLE,
-}
-(CUSTOMERS,) = (world for world in NULLS if world.customers)
+QUICK = plan(("60s", "60s", "60s"), error_max("2%"), error_increase("0.5%"), p99_ratio(1.25))
 
 
-@pytest.mark.parametrize("world", NULLS, ids=lambda world: world.name)
-def test_a_healthy_challenger_is_not_aborted(world):
-    """Two of 12 at α = 1 % have a probability of less than 1 %."""
-    found = simulate.runs_of(world, 12, 30_000)
-    assert OURS & found.keys()
-    for name in OURS & found.keys():
-        assert sum(at is not None for at in found[name]) < 2, name
+def drawn(world: World, begin: int = START, length: int = 10, weight: float = 0.5, seed: int = 1) -> Requests:
+    traffic = Traffic(world, np.random.default_rng(seed), START + 1000.0)
+    return traffic.draw(begin, begin + length, Position(weight, weight / 2, float(START), 1000.0))
 
 
-def test_a_challenger_at_its_limit_beside_a_better_champion_is_not_aborted():
-    """The boundary of the one-sample test, without a common cause."""
-    world = World("at the limit", base=(0.01,), worse=2.0, room=2.0)
-    found = simulate.runs_of(world, 20, 30_000)
-    assert sum(at is not None for at in found["`max`"]) < 2
+def run(world: World, seed: int = 1) -> Result:
+    return Rollout(world, np.random.default_rng(seed)).run()
 
 
-@pytest.mark.parametrize("world", ALTERNATIVES[1:], ids=lambda world: world.name)
-def test_a_faulty_challenger_is_aborted_after_its_fault_began(world):
-    found = simulate.runs_of(world, 5, 100_000)
-    for name in OURS & found.keys():
-        assert all(at is not None and at > world.onset for at in found[name]), name
-
-
-def test_flagger_like_counting_aborts_healthy_challengers():
-    found = simulate.runs_of(NULLS[0], 10, 60_000)
-    assert simulate.rate(found["Flagger-like counting"]) > 0.5
-
-
-def test_the_same_seed_gives_the_same_run():
-    runs = [simulate.runs_of(NULLS[3], 2, 10_000) for _ in range(2)]
-    assert runs[0] == runs[1]
-
-
-@pytest.mark.parametrize("world", [*NULLS, *ALTERNATIVES], ids=lambda world: world.name)
+@pytest.mark.parametrize("world", [*HEALTHY, *FAULTY], ids=lambda world: world.name)
 def test_traffic_matches_its_world(world):
-    simulated = traffic(world, 400, np.random.default_rng(1))
-    assert (simulated.n + simulated.rest_n == LOOK).all()
-    assert (simulated.x <= simulated.n).all() and (simulated.rest_x <= simulated.rest_n).all()
-    assert set(simulated.step) == set(range(len(world.shares)))
-    share = simulated.n.sum() / (400 * LOOK)
-    assert share == pytest.approx(np.mean(world.shares), rel=0.15)
-    assert [len(pair) for pair in simulated.times] == [2] * (400 if world.timed else 0)
+    found = drawn(world, weight=0.25, length=60)
+    rate = world.rate(np.array([float(START)]))[0] if callable(world.rate) else world.rate
+    assert len(found.at) == pytest.approx(60 * rate, abs=6 + 12 * np.sqrt(rate) + 20 * rate)
+    assert (found.here == (found.bucket < 0.25)).all()
+    assert (found.added == found.here & (found.bucket >= 0.125)).all()
+    assert (found.customer >= 0).all() == (world.customers > 0)
+    assert (found.endpoint < np.where(found.here, *world.endpoints)).all()
+    assert ((found.fails >= 0) & (found.fails <= 1)).all() and (found.seconds > 0).all()
 
 
-def traffic_with_errors(x: list[int]) -> Traffic:
-    """Ten requests of the challenger and 90 of the champion at each look; the champion without errors."""
-    n = np.full(len(x), 10)
-    no_quantiles = np.zeros(0)
-    zeros = np.zeros(len(x), dtype=np.int64)
-    return Traffic(zeros, n, np.array(x), n * 9, zeros, [], (no_quantiles, no_quantiles))
+def test_a_customer_keeps_its_side_and_the_first_is_the_busiest():
+    found = drawn(World("", customers=20, skew=1.0), length=30)
+    for who in range(20):
+        assert len(set(found.here[found.customer == who])) <= 1
+    assert np.bincount(found.customer, minlength=20).argmax() == 0
 
 
-def test_rivals_abort_where_computed_by_hand():
-    healthy, world = traffic_with_errors([0] * 100), NULLS[0]
-    assert [rival(world, healthy) for rival in rivals.RIVALS.values()] == [None] * 4
-    faulty = traffic_with_errors([0] * 20 + [3] * 100)
-    assert rivals.naive_z(world, faulty) == 20
-    assert rivals.argo(world, faulty) == 59  # intervals 3, 4, 5 and 6 are over the limit
-    assert rivals.flagger(world, faulty) == 69
-    assert rivals.mann_whitney(world, faulty) == 99
+def test_an_episode_hits_both_sides_and_a_lag_only_the_champion():
+    found = drawn(World("", (episodes(1e9, 1e9, fails=0.5, factor=2.0, lag=7.0),)), begin=START)
+    assert set(found.fails) <= {0.0, 0.5}
+    late = drawn(World("", (episodes(100.0, 100.0, fails=0.5, lag=7.0),)))
+    assert set(late.lag[late.here]) == {0.0} and set(late.lag[~late.here & (late.fails > 0)]) == {7.0}
+
+
+def test_what_comes_to_an_endpoint_in_a_pause_waits_for_its_end():
+    world = World("", (pauses(3600.0, 1.0, (1, 1)),), endpoints=(1, 1))
+    seconds = drawn(world, length=60).seconds
+    assert 0.02 < (seconds > 0.5).mean() < 0.9 and seconds.max() < 1 + 2.0
+    assert (drawn(World(""), length=60).seconds < 1.0).all()
+
+
+def test_the_chosen_customers_fail_on_either_side():
+    found = drawn(World("", (poison(1.0, every=4),), customers=40))
+    assert (found.bad == (found.customer % 4 == 2)).all()
+
+
+def test_cells_have_every_request_once_with_its_endpoint_and_limits():
+    world = World("", (errors(0.1),), QUICK, customers=50)
+    rollout = Rollout(world, np.random.default_rng(3))
+    rollout.move(START)
+    requests = rollout.traffic.draw(START, START + 20, Position(0.5, 0.0, START, 60.0))
+    requests.bad[:] = requests.fails > 0
+    cells = rollout.cells_of(requests, START + 20)
+    assert len(cells) == 4 and {cell.second for cell in cells} == {START, START + 10}
+    assert sum(cell.requests for cell in cells) == sum(cell.errors for cell in cells) == len(requests.at)
+    for cell in cells:
+        assert sum(of[REQUESTS] for of in cell.by_endpoint.values()) == cell.requests == cell.duration.count
+        assert sum(of[ERROR] for of in cell.by_endpoint.values()) == cell.errors == cell.events[ERROR].n
+        for title, limit in rollout.runtime.limits[cell.backend]:
+            slow = cell.events[title].n if title in cell.events else 0
+            assert slow == pytest.approx(cell.duration.above(bucket_of(limit * 0.999)), abs=1)
+
+
+def test_a_failure_that_is_known_late_comes_later_with_its_second_and_waits_until_then():
+    world = World("", (episodes(1.0, 1e9, fails=1.0, lag=5.0),), QUICK, look=1)
+    rollout = Rollout(world, np.random.default_rng(3))
+    rollout.move(START)
+    requests = rollout.traffic.draw(START + 10, START + 11, Position(0.5, 0.0, START, 60.0))
+    now = rollout.cells_of(requests, START + 11)
+    assert {cell.backend for cell in now} == {CHALLENGER}
+    waiting = rollout.waiting()
+    assert waiting == {"v2": {START + 10: int((~requests.here).sum())}}
+    nothing = rollout.traffic.draw(START + 15, START + 15, Position(0.5, 0.0, START, 60.0))
+    (late,) = rollout.cells_of(nothing, START + 16)
+    assert (late.second, late.errors, late.backend) == (START + 10, int((~requests.here).sum()), "v2")
+    assert not rollout.waiting()
+
+
+def test_a_rollout_goes_through_its_steps_and_each_gets_a_stratum_with_its_share():
+    rollout = Rollout(World("quick", (errors(0.002),), QUICK), np.random.default_rng(1))
+    assert rollout.run().end == "promoted"
+    assert [(s.step, s.share) for s in rollout.evidence.strata][:3] == [(0, 0.05), (1, 0.25), (2, 0.5)]
+    assert rollout.state.step == len(rollout.state.steps) - 1
+
+
+def test_a_challenger_that_fails_often_is_aborted_with_its_check_and_reason():
+    found = run(World("bad", (errors(0.002, 0.2),), QUICK))
+    assert found.end == "aborted" and 0 < found.requests < 2000
+    assert any(check.startswith("error_rate") for check in found.checks) and "failed" in found.why
+
+
+def test_a_rollout_without_requests_waits_until_the_horizon():
+    found = run(World("idle", (), QUICK, rate=0.0, horizon=300.0))
+    assert (found.end, found.requests) == ("waiting", 0)
+    assert simulate.subject(found.why) == "100 more requests on v3"
+
+
+@pytest.mark.parametrize("world", [*HEALTHY, *FAULTY], ids=lambda world: world.name)
+def test_each_world_runs_and_the_same_seed_gives_the_same_run(world):
+    """A short part of each world: the first two minutes."""
+    short = replace(world, horizon=120.0)
+    first, again = run(short), run(short)
+    assert first == again and first.end in ("waiting", "aborted")
+
+
+def test_rivals_abort_a_challenger_that_fails_and_not_one_that_never_does():
+    bad = World("bad", (errors(0.01, 0.3),), plan(("15m", "1m", "1m"), error_max("2%")))
+    found = rivals.Rivals(bad, np.random.default_rng(1)).run()
+    assert found.keys() == set(rivals.RIVALS)
+    assert found[rivals.ARGO].at == 240 and found[rivals.FLAGGER].at == 300  # the 4th and the 5th interval
+    assert found[rivals.KAYENTA].at == 600  # the tenth
+    good = World("good", (), plan(("15m", "1m", "1m"), error_max("2%")))
+    assert rivals.Rivals(good, np.random.default_rng(1)).run() == {}
 
 
 def test_rank_z_by_hand():
@@ -92,52 +142,47 @@ def test_rank_z_by_hand():
     assert z == pytest.approx(4 / np.sqrt(9 / 12 * (7 - 6 / 30)))
 
 
-def test_delays_leave_out_runs_aborted_before_the_onset():
-    world = World("late", onset=500)
-    assert simulate.delays(world, [100, 700, 900, None]) == {"median": 400, "p90": None, "early": 0.25}
+def test_z_by_hand():
+    """12 of 100 against 4 of 100: 0.08/√(0.08 · 0.92 · 2/100)."""
+    sums = np.array([[100.0, 12.0, 0.0], [100.0, 4.0, 0.0]])
+    assert rivals.z_of(sums, 1) == pytest.approx(0.08 / np.sqrt(0.08 * 0.92 * 0.02))
 
 
-def test_the_page_shows_the_figures_of_the_full_run():
-    text = (ROOT / "docs/statistics.md").read_text()
-    assert simulate.page(FIGURES) in text
-    assert simulate.rewritten(text, FIGURES) == text
+@pytest.mark.parametrize(
+    ("k", "n", "interval"),
+    [(0, 400, (0, 0.0091798)), (8, 60, (0.0593644, 0.2459222)), (60, 60, (0.9403705, 1))],
+)
+def test_clopper_pearson(k, n, interval):
+    """Of no event, 1 − (α/2)^(1/n); the second is of scipy's beta quantiles."""
+    assert clopper_pearson(k, n) == pytest.approx(interval, abs=1e-6)
 
 
-def test_the_full_run_keeps_alpha_in_every_world_and_is_near_the_wald_bound():
-    """The tolerance is three standard errors above α."""
-    alpha, runs = FIGURES["alpha"], FIGURES["runs"]["null"]
-    worst = alpha + 3 * (alpha * (1 - alpha) / runs) ** 0.5
-    assert FIGURES["false_aborts"].keys() == {world.name for world in NULLS}
-    for name in (world.name for world in NULLS):
-        found = FIGURES["false_aborts"][name]
-        assert OURS & found.keys()
-        assert all(found[method] <= worst for method in OURS & found.keys()), name
-    for name in ("1→2 %", "1→5 %"):
-        assert FIGURES["delays"][name][simulate.TWO_SAMPLE]["median"] <= 1.3 * FIGURES["wald"][name]
+def result(end: str, at: float, requests: int, onset: float = 0.0) -> Result:
+    return Result(end, at, requests, 0, ("error_rate",), "error_rate (VOID: 3 of 4)", onset, 100)
+
+
+def test_delays_count_from_the_onset_and_leave_out_runs_aborted_before_it():
+    ends = [
+        ("aborted", 30.0, 90),
+        ("aborted", 120.0, 400),
+        ("aborted", 180.0, 500),
+        ("promoted", 900.0, 9000),
+    ]
+    found = simulate.summary([result(*end, onset=60.0) for end in ends])
+    assert (found["aborted"], found["early"], found["promoted"]) == (3, 1, 1)
+    assert found["requests"] == [400, None] and found["minutes"] == [2.0, None]
+    assert simulate.summary([result("waiting", 9.0, 9)])["waits"] == {"error_rate (VOID)": 1}
 
 
 def test_the_command_writes_the_figures_and_the_page(tmp_path, capsys):
-    page = tmp_path / "page.md"
-    page.write_text("before\n" + "\n".join(simulate.MARKERS) + "\nafter\n")
-    options = ["--nulls", "1", "--alternatives", "1", "--horizon", "2000"]
-    assert simulate.main([*options, "--json", str(tmp_path / "f.json"), "--page", str(page)]) == 0
-    figures = json.loads((tmp_path / "f.json").read_text())
-    assert (
-        page.read_text()
-        == f"before\n{simulate.MARKERS[0]}\n{simulate.page(figures)}\n{simulate.MARKERS[1]}\nafter\n"
-    )
-    assert simulate.page(figures) in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("share", "requests"), [(0.05, "2.5k"), (0.25, "0.7k")])
-def test_the_wald_bounds_that_the_page_states(share, requests):
-    assert simulate.thousands_of(simulate.wald(World("", shares=(share,), worse=5.0))) == requests
-
-
-def test_in_the_world_of_customers_a_few_cause_all_errors():
-    """Half of the requests of 100 customers fail, and none of the others. A side may have more or fewer of the 100."""
-    simulated = traffic(CUSTOMERS, 3000, np.random.default_rng(2))
-    rate = (simulated.x.sum() + simulated.rest_x.sum()) / (3000 * LOOK)
-    assert rate == pytest.approx(0.01, rel=0.05)
-    errors = [traffic(CUSTOMERS, 1000, np.random.default_rng(seed)).x.sum() for seed in range(8)]
-    assert np.std(errors) > 2 * np.sqrt(np.mean(errors))  # far more variance than independent requests have
+    file, text = tmp_path / "f.json", tmp_path / "page.md"
+    text.write_text("before\n" + "\n".join(MARKERS) + "\nafter\n")
+    options = ["--runs", "1", "--jobs", "1", "--json", str(file), "--page", str(text)]
+    assert simulate.main([*options, "--only", "1→5 %, 1 000", "--only", "twice `max"]) == 0
+    figures = json.loads(file.read_text())
+    assert len(figures["faulty"]) == 2 and not figures["healthy"]
+    assert simulate.main([*options, "--only", "p99 × 1.5"]) == 0
+    figures = json.loads(file.read_text())
+    assert len(figures["faulty"]) == 3  # the others stay
+    assert text.read_text() == f"before\n{MARKERS[0]}\n{page(figures)}\n{MARKERS[1]}\nafter\n"
+    assert page(figures) in capsys.readouterr().out

@@ -1,0 +1,80 @@
+"""The tables of the simulated rollouts, for docs/statistics.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from loadtests.binomial import clopper_pearson
+from loadtests.rivals import RIVALS
+
+MARKERS = ("<!-- simulation: begin -->", "<!-- simulation: end -->")
+
+
+def page(result: dict[str, Any]) -> str:
+    """Two Markdown tables."""
+    healthy, faulty = result["healthy"], result["faulty"]
+    return "\n".join(
+        [
+            f"**The challenger is as good as the champion** (α = {result['alpha']:.0%} for the whole rollout):",
+            "",
+            *table(
+                ["world", "false aborts (95 % interval)", "promoted", "waits", *RIVALS],
+                [[name, *healthy_cells(found)] for name, found in healthy.items()],
+            ),
+            "",
+            "**The challenger is worse** (times from the begin of the fault, median and p90 over all runs):",
+            "",
+            *table(
+                ["world", "aborted", "promoted", "its requests until then", "minutes", *RIVALS],
+                [[name, *faulty_cells(found)] for name, found in faulty.items()],
+            ),
+        ]
+    )
+
+
+def healthy_cells(found: dict[str, Any]) -> list[str]:
+    low, high = clopper_pearson(found["aborted"], found["runs"])
+    aborts = f"{found['aborted']} of {found['runs']} ({low:.1%} to {high:.1%})"
+    others = [share(found["rivals"][name]["aborted"], found["runs"]) for name in RIVALS]
+    return [aborts, share(found["promoted"], found["runs"]), share(found["waiting"], found["runs"]), *others]
+
+
+def faulty_cells(found: dict[str, Any]) -> list[str]:
+    runs = found["runs"]
+    low, high = clopper_pearson(found["promoted"], runs)
+    promoted = f"{found['promoted']} of {runs} ({low:.1%} to {high:.1%})"
+    times = [pair(found["requests"], "{:.0f}"), pair(found["minutes"], "{:.1f}")]
+    others = [rival_cell(found["rivals"][name], runs) for name in RIVALS]
+    return [share(found["aborted"], runs) + before(found["early"], runs), promoted, *times, *others]
+
+
+def rival_cell(found: dict[str, Any], runs: int) -> str:
+    minutes = found["minutes"][0]
+    text = share(found["aborted"], runs) + before(found["early"], runs)
+    return f"{text}, {minutes:.1f} min" if minutes is not None else text
+
+
+def before(early: int, runs: int) -> str:
+    """How many were aborted before the fault."""
+    return f" ({share(early, runs)} before the fault)" if early else ""
+
+
+def share(count: int, runs: int) -> str:
+    return f"{count / runs:.0%}" if count in (0, runs) else f"{count / runs:.1%}"
+
+
+def pair(quantiles: Sequence[float | None], form: str) -> str:
+    median, p90 = ("–" if value is None else form.format(value) for value in quantiles)
+    return f"{median} ({p90})"
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body)]
+
+
+def rewritten(text: str, result: dict[str, Any]) -> str:
+    """The page with new tables between the markers."""
+    before_it, _, rest = text.partition(MARKERS[0])
+    _, _, after = rest.partition(MARKERS[1])
+    return f"{before_it}{MARKERS[0]}\n{page(result)}\n{MARKERS[1]}{after}"
