@@ -162,3 +162,26 @@ def test_quantiles_equals_single_calls_of_quantile(values, qs):
     ordered = sorted(values)
     for q, found in zip(qs, filled.quantiles(qs), strict=True):
         assert found == pytest.approx(ordered[int(q * (len(values) - 1))], rel=0.02)
+
+
+def test_durations_are_taken_away_where_they_lie():
+    times = [0.01] * 60 + [0.02] * 30 + [0.5] * 10
+    low, high = bucket_of(0.1), bucket_of(0.015)
+    left = Histogram.of(times).without(40, [(low, 8), (high, 20)])
+    assert left.count == 60
+    assert (left.above(low), left.above(high)) == (2, 40 - 20)
+    assert 0 < left.total < sum(times)
+
+
+@given(
+    st.lists(st.floats(1e-5, 100), max_size=50),
+    st.integers(0, 80),
+    st.lists(st.tuples(st.integers(0, 900), st.integers(0, 80))),
+)
+def test_never_more_durations_are_taken_away_than_there_are(times, n, above):
+    before = Histogram.of(times)
+    left = before.without(n, above)
+    assert all(0 < k <= before.buckets[b] for b, k in left.buckets.items())
+    assert left.count == sum(left.buckets.values()) and left.total >= 0
+    if n >= max([count for _, count in above], default=0):
+        assert left.count == max(before.count - n, 0) or above

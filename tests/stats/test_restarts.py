@@ -143,3 +143,10 @@ def test_gaps_between_marks_grow_and_marks_end_after_a_million_trials():
         if is_mark_due(trials, last, used):
             last, used = trials, used + 1
     assert trials > 1_000_000
+
+
+@given(split_counts, st.integers(0, SLOTS))
+def test_the_wealth_of_marks_that_were_given_up_is_lost(counts, spent):
+    found = log_e_worse_restarted([counts], 1.0, [()], spent)
+    left = (exp(log_e_worse([counts], 1.0)) + (SLOTS - spent) / SLOTS) / 2
+    assert found == pytest.approx(log(left))

@@ -114,7 +114,7 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
     )
     yield gauge(
         "crossfade_endpoint_up",
-        "1 if the endpoint passes its probes.",
+        "1 if the endpoint passes its probes and no evidence of a rollout has ejected it.",
         ["backend", "endpoint"],
         [((b.name, e.url), e.up) for b in view.backends for e in b.endpoints],
     )

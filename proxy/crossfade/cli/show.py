@@ -91,11 +91,23 @@ def _step_of(rollout: Value) -> str:
 
 
 def _endpoint_rows(backend: Value) -> list[list[str]]:
-    down = "DOWN, panic" if backend["panic"] else "DOWN"
     return [
-        [backend["name"], backend["version"] or "-", endpoint["url"], "up" if endpoint["up"] else down]
+        [
+            backend["name"],
+            backend["version"] or "-",
+            endpoint["url"],
+            _endpoint_state(endpoint, backend["panic"]),
+        ]
         for endpoint in backend["endpoints"]
     ]
+
+
+def _endpoint_state(endpoint: Value, panic: bool) -> str:
+    if endpoint["up"]:
+        return "up"
+    if endpoint["ejected"]:
+        return f"EJECTED: {endpoint['ejected']}"
+    return "DOWN, panic" if panic else "DOWN"
 
 
 def show_split(route: Value) -> None:

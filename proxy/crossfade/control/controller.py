@@ -22,6 +22,7 @@ from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
+from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled
 from crossfade.control.publisher import Publisher
@@ -74,6 +75,7 @@ class Controller:
         self.feed = Feed()
         self.seam = seam
         self.publisher = Publisher(self.state, seam, workers)
+        self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
         self.store_was_ok = True
@@ -93,6 +95,7 @@ class Controller:
         self._take_lag()
         self._take_readings(served)
         self._gather(counts, served)
+        self.health.look(now)
         changes = [change for route in self._unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])
         for change in changes:
@@ -310,22 +313,9 @@ class Controller:
         self.feed.publish(StatusChange(self.state.wall, "config", None, error))
 
     def endpoints_changed(self, down: Endpoints, now: float, seen_up: Endpoints | None = None) -> None:
-        """`seen_up`: endpoints that passed a probe at least once."""
-        state = self.state
-        state.seen_up = state.seen_up if seen_up is None else seen_up
-        if down == state.down:
-            return
-        served = self.read_clock(now)
-        before, state.down = state.down, down
-        for _, rollout in state.rollouts():
-            for name, _ in before - down:
-                rollout.restart_warm_up(name, served)
-        self.publisher.publish()
-        self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
-        for name in state.new_panics(before):
-            log.warning(
-                "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
-            )
+        """`down`: endpoints that fail their probes; `seen_up`: those that passed one at least once."""
+        self.read_clock(now)
+        self.health.probed(down, now, seen_up)
 
     async def set_split(
         self, route: str, weights: Mapping[str, float], actor: str, now: float, force: bool = False

@@ -12,6 +12,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.control.views import LoadedChange
+from crossfade.rollout.instances import BadEndpoint
 from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
@@ -49,7 +50,9 @@ class ControllerState:
         self.totals = CountsTable()  # since the start; ledger versions are summed
         self.window = Window()
         self.decision_to_traffic = Histogram()  # seconds from a decision until every worker serves by it
-        self.down: Endpoints = frozenset()
+        self.failing: Endpoints = frozenset()  # endpoints that fail their probes
+        self.ejected: dict[tuple[str, str], BadEndpoint] = {}  # and those that evidence has ejected
+        self.down: Endpoints = frozenset()  # both
         self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
         self.generation = 0
         self.started = 0.0  # served time
@@ -127,16 +130,30 @@ class ControllerState:
     def endpoints_detail(self, before: Endpoints) -> str:
         """What has changed since these were the endpoints that are down."""
         fell, rose = sorted(self.down - before), sorted(before - self.down)
-        changes = [f"{endpoint} of {backend} is down" for backend, endpoint in fell]
+        changes = [
+            f"{endpoint} of {backend} is {self._fault((backend, endpoint))}" for backend, endpoint in fell
+        ]
         changes += [f"{endpoint} of {backend} is up" for backend, endpoint in rose]
         changes += [
             f"no endpoint of {backend} passes its probes (panic)" for backend in self.new_panics(before)
         ]
         return "; ".join(changes)
 
+    def _fault(self, endpoint: tuple[str, str]) -> str:
+        return f"ejected: {self.ejected[endpoint]}" if endpoint in self.ejected else "down"
+
     def new_panics(self, before: Endpoints) -> list[str]:
         """Backends in panic that were not when these were the endpoints that are down."""
         return sorted({backend for backend, _ in self.down - before if self.in_panic(backend)})
+
+    def endpoint_names(self, backend: str) -> list[str]:
+        config = self.config.config.backends.get(backend)
+        return [] if config is None else [e.name for e in config.endpoints]
+
+    def serves(self, backend: str, endpoint: str) -> bool:
+        """Whether the endpoint is up and, where it is probed, has passed a probe."""
+        config, name = self.config.config.backends[backend], (backend, endpoint)
+        return name not in self.down and (config.health is None or name in self.seen_up)
 
     def up_share(self, backend: str) -> float:
         """The share of its endpoints that are up and, where they are probed, have passed a probe.
@@ -146,9 +163,7 @@ class ControllerState:
         config = self.config.config.backends.get(backend)
         if config is None:
             return 0.0
-        names = [(backend, e.name) for e in config.endpoints]
-        up = sum(n not in self.down and (config.health is None or n in self.seen_up) for n in names)
-        return up / len(names)
+        return sum(self.serves(backend, e.name) for e in config.endpoints) / len(config.endpoints)
 
     def so_far(self, route: str, backend: str) -> Cell:
         """The backend's counts since the start; the evidence of a new attempt begins with the champion's."""

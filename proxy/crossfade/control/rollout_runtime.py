@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -11,7 +12,8 @@ from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
 from crossfade.rollout.fuse import FUSE, HORIZON, Came, Reached, next_reached
-from crossfade.rollout.guard import RECOVERY, SATURATED, is_failing
+from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, is_failing, proven_instances
+from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.plan import Plan
@@ -19,7 +21,9 @@ from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
-from crossfade.stats.counts import ERROR, NONE_WAITING, SHADOW, Cell, WaitingBy
+from crossfade.stats.counts import ERROR, NONE_WAITING, REQUESTS, SHADOW, Cell, WaitingBy
+
+T = TypeVar("T")
 
 
 class RolloutRuntime:
@@ -99,10 +103,25 @@ class RolloutRuntime:
 
     def _own_events(self, cell: Cell) -> Cell:
         """The champion's cell with the events of this rollout's limits only, without the suffix."""
-        if not cell.events or cell.backend != self.plan.champion:
+        if cell.backend != self.plan.champion or not (cell.events or cell.by_endpoint):
             return cell
-        own = {kind: met for kind, met in cell.events.items() if kind == ERROR or kind.endswith(self._suffix)}
-        return replace(cell, events={kind.removesuffix(self._suffix): met for kind, met in own.items()})
+        by_endpoint = {endpoint: self._own(counts) for endpoint, counts in cell.by_endpoint.items()}
+        return replace(cell, events=self._own(cell.events), by_endpoint=by_endpoint)
+
+    def _own(self, by_kind: dict[str, T]) -> dict[str, T]:
+        suffix = self._suffix
+        own = (ERROR, REQUESTS)
+        return {
+            kind.removesuffix(suffix): value
+            for kind, value in by_kind.items()
+            if kind in own or kind.endswith(suffix)
+        }
+
+    def bad_instances(self) -> list[BadEndpoint]:
+        """What the guard's findings of bad endpoints are about."""
+        if all(found.check != INSTANCE for found in self.verdicts):
+            return []
+        return proven_instances(self.evidence, self.judged.step)
 
     def gather(self, cells: Sequence[Cell], now: float, waiting: WaitingBy = NONE_WAITING) -> None:
         """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.

@@ -245,7 +245,10 @@ def _backend_view(
     state: ControllerState,
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
-    endpoints = [EndpointView(e.url, (name, e.name) not in state.down) for e in config.endpoints]
+    endpoints = [
+        EndpointView(e.url, (name, e.name) not in state.down, str(state.ejected.get((name, e.name), "")))
+        for e in config.endpoints
+    ]
     in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)
     return BackendView(name, endpoints, in_flight, config.version, state.in_panic(name))
 

@@ -76,8 +76,11 @@ class RouteView(msgspec.Struct):
 
 
 class EndpointView(msgspec.Struct):
+    """`ejected`: why the evidence of a rollout has taken it out; "" if it has not."""
+
     url: str
     up: bool
+    ejected: str = ""
 
 
 class BackendView(msgspec.Struct):

@@ -15,12 +15,13 @@ from crossfade.rollout.external import Reading, evaluate_external
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.fuse import Reached, evaluate_fuse
 from crossfade.rollout.guard import PROXY, GuardInput, evaluate_guard, void_excused_failures
+from crossfade.rollout.instances import only_endpoint
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
-from crossfade.rollout.plan import Plan
+from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import checks_for_step
-from crossfade.rollout.verdict import Finding
+from crossfade.rollout.verdict import Finding, Verdict
 
 
 class EvaluationInput(msgspec.Struct):
@@ -72,6 +73,9 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     )
     guard = evaluate_guard(given.evidence, step, guard_input)
     findings = evaluate_checks(plan, given.evidence, step)
+    findings = tuple(
+        _with_instances(*each, given.evidence, step) for each in zip(measured, findings, strict=True)
+    )
     if len(measured) < len(checks):
         external = [c for c in checks if c.metric == "prometheus"]
         findings += evaluate_external(external, given.external, given.state.since)
@@ -88,6 +92,19 @@ def _with_faults(fuse: Finding, evidence: Evidence, step: int, steps: int) -> Fi
     """The fuse sees outcomes in order and no kinds, so its reason gets those of the step."""
     kinds = tally(side_totals(evidence.of_step(step))[0].faults)
     return replace(fuse, reason=f"{fuse.reason} ({where(step, steps)}: {kinds})") if kinds else fuse
+
+
+def _with_instances(check: Check, finding: Finding, evidence: Evidence, step: int) -> Finding:
+    """Says which endpoints do not count, and where "this instance is bad" and "this model is bad" are one sentence."""
+    if check.metric not in ("error_rate", "latency"):
+        return finding
+    reason = finding.reason
+    if evidence.ejected:
+        reason += f"; without {', '.join(bad.name for bad in evidence.ejected)}, ejected by evidence"
+    only = only_endpoint(evidence.of_step(step)) if finding.verdict is Verdict.FAIL else None
+    if only is not None:
+        reason += f"; {only} is its only endpoint, so the instance may be bad instead of the model"
+    return replace(finding, reason=reason)
 
 
 def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:

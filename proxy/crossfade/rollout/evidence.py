@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
+from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import merge_old, share_to_open
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
@@ -111,6 +112,11 @@ class Evidence(msgspec.Struct):
         first = self.since.get(check.title)
         return self if first is None else replace(self, strata=[s for s in self.strata if s.version >= first])
 
+    def limits_of(self, backend: str) -> dict[str, float]:
+        """Seconds by title of a latency check."""
+        side = 0 if backend == self.challenger else 1
+        return {title: limit[side] for title, limit in self.limits.items()}
+
     def of_step(self, step: int) -> list[Stratum]:
         return [s for s in self.strata if s.step == step]
 
@@ -162,13 +168,16 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
 def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str]) -> None:
     """Add the cell of the challenger or of the champion to its side of the stratum."""
     here = cell.backend == evidence.challenger
+    ejected = [bad.endpoint for bad in evidence.ejected if bad.backend == cell.backend]
     if cell.by_endpoint:
-        evidence.instances.setdefault(cell.backend, Group()).add(cell.second, cell.by_endpoint)
+        known = {name: counts for name, counts in cell.by_endpoint.items() if name not in ejected}
+        evidence.instances.setdefault(cell.backend, Group()).add(cell.second, known)
     for kind in kinds:
         events = stratum.events.setdefault(kind, EventCounts())
         side = events.challenger if here else events.champion
-        side.add(*_count_events(evidence, stratum.step, cell, kind))
-    (stratum.challenger if here else stratum.champion).merge(_kept_fields(cell))
+        side.add(*less(EventCount(*_count_events(evidence, stratum.step, cell, kind)), cell, kind, ejected))
+    kept = other_endpoints(_kept_fields(cell), ejected, evidence.limits_of(cell.backend))
+    (stratum.challenger if here else stratum.champion).merge(kept)
     _bin_scores(evidence.levels, stratum, cell.scores, here)
 
 

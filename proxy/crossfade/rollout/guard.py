@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from crossfade.rollout.evidence import Evidence, side_totals
 from crossfade.rollout.increases import rejected_increase, unreadable_increase
+from crossfade.rollout.instances import SIDES, BadEndpoint, kinds_by_endpoint, proven_bad
 from crossfade.rollout.merging import by_share
 from crossfade.rollout.plan import Check
 from crossfade.rollout.recent import RecentOutcomes, Row, is_keyed
@@ -51,6 +52,7 @@ RECOVERY = 10.0  # seconds after an outage in which one side may recover before 
 PROXY, CHAMPION, RATIO = "guard: proxy", "guard: champion", "guard: sample ratio"
 WARMING_UP = "guard: warm-up"
 FALLBACKS, UNKEYED = "guard: fallbacks", "guard: unkeyed"
+INSTANCE = "guard: instance"
 
 
 class GuardInput(NamedTuple):
@@ -87,6 +89,7 @@ def evaluate_guard(evidence: Evidence, step: int, guard_input: GuardInput) -> tu
         *_fallbacks(strata, evidence),
         _unkeyed(strata) if guard_input.sticky else None,
         *_unasked(evidence, step, guard_input),
+        *(GuardFinding(_instance(bad), False) for bad in proven_instances(evidence, step)),
     ]
     return tuple(each for each in found if each is not None)
 
@@ -108,6 +111,24 @@ def _unasked(evidence: Evidence, step: int, guard_input: GuardInput) -> list[Gua
             void = replace(found, verdict=Verdict.VOID, reason=f"{found.reason}; {advice}")
             out.append(GuardFinding(void, False))
     return out
+
+
+def proven_instances(evidence: Evidence, step: int) -> list[BadEndpoint]:
+    """Endpoints of either side that are bad while the side's others are not, and that still count."""
+    strata = evidence.of_step(step)
+    return [
+        bad
+        for side in SIDES
+        for bad in proven_bad(strata, evidence.instances, kinds_by_endpoint(strata, side), side)
+    ]
+
+
+def _instance(bad: BadEndpoint) -> Finding:
+    text = (
+        f"only endpoint {bad.name} is bad: {bad}; it is not ejected, because its backend has `eject: false` or "
+        f"less than min_up of the endpoints would be left"
+    )
+    return Finding(INSTANCE, Verdict.VOID, text, bad.n, bad.x / bad.n)
 
 
 def void_excused_failures(findings: Sequence[Finding], guard: Sequence[GuardFinding]) -> tuple[Finding, ...]:

@@ -45,6 +45,10 @@ class BadEndpoint(msgspec.Struct, frozen=True):
     rest_x: int
     rest_n: int
 
+    @property
+    def name(self) -> str:
+        return f"{self.endpoint} of {self.backend}"
+
     def __str__(self) -> str:
         """As `42 of 300 requests failed there (14%), 3 of 900 at its other endpoints`."""
         what = "requests failed" if self.kind == ERROR else f"requests were too slow for {self.kind!r}"
@@ -137,14 +141,16 @@ def cell_of(stratum: Stratum, side: Side) -> Cell:
 
 def only_endpoint(strata: Iterable[Stratum], side: Side = "challenger") -> str | None:
     """The one endpoint that had all requests that are counted by endpoint."""
-    names = {name for s in strata for name, c in cell_of(s, side).by_endpoint.items() if c.get(REQUESTS)}
+    names = {
+        name for s in strata for name, c in cell_of(s, side).by_endpoint.items() if name and c.get(REQUESTS)
+    }
     return names.pop() if len(names) == 1 else None
 
 
 def _table(strata: Iterable[Stratum], kind: str, side: Side) -> dict[str, list[Member]]:
     """By endpoint its counts in each stratum."""
     cells = [cell_of(stratum, side) for stratum in strata]
-    names = {name for cell in cells for name in cell.by_endpoint}
+    names = {name for cell in cells for name in cell.by_endpoint if name}  # "": no endpoint was asked
     return {name: [_member(cell.by_endpoint.get(name, {}), kind) for cell in cells] for name in sorted(names)}
 
 

@@ -77,6 +77,32 @@ class Histogram(msgspec.Struct):
         """How many durations lie in buckets above this one. Exact, because bucket edges are fixed."""
         return sum(n for b, n in self.buckets.items() if b > bucket)
 
+    def without(self, n: int, above: Iterable[tuple[int, int]]) -> Histogram:
+        """Less `n` durations; for each (bucket, count) of `above`, so many of them lie in buckets above this one.
+
+        Between two of these buckets, the same part is taken from each bucket.
+        """
+        out, taken, high = Histogram(dict(self.buckets), self.count, self.total), 0, inf
+        for low, count in [*sorted(above, reverse=True), (-1, n)]:
+            within = sorted(b for b in out.buckets if low < b <= high)
+            out._take_evenly(within, count - taken)
+            taken, high = max(taken, count), min(high, low)
+        return out
+
+    def _take_evenly(self, buckets: Sequence[int], n: int) -> None:
+        every = sum(self.buckets[b] for b in buckets)
+        n = max(min(n, every), 0)
+        seen = taken = 0
+        for bucket in buckets:
+            seen += self.buckets[bucket]
+            fewer = seen * n // every - taken
+            taken += fewer
+            self.buckets[bucket] -= fewer
+            self.count -= fewer
+            self.total = max(self.total - fewer * upper_edge(bucket), 0.0)
+            if not self.buckets[bucket]:
+                del self.buckets[bucket]
+
     def cumulative(self, edges: Iterable[float]) -> list[tuple[float, int]]:
         """(edge in seconds, count at or below it) for ascending edges, then inf: the buckets of a Prometheus histogram."""
         items = sorted(self.buckets.items())

@@ -77,8 +77,8 @@ def _restarted(
     """
     start = log_mean_exp(sum_logs(strata)) if strata else 0.0
     used = sum(map(len, marks)) + spent
-    if not used:
-        return _log_half_sum(start, 0.0)
+    if used == spent:
+        return _log_half_sum(start, -inf, (SLOTS - used) / SLOTS)
     since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the later strata
     for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
         later = [a + b for a, b in zip(later, logs, strict=True)]

@@ -1,0 +1,116 @@
+"""Which endpoints are out: those that fail their probes, and those that a rollout's evidence has ejected.
+
+An endpoint is ejected where a guarded rollout has proven that it is bad and that the backend's other endpoints are not
+(rollout.instances), if min_up of the backend's endpoints stay up (law 15). From then on the evidence leaves it out
+(rollout.ejection), and its name is in that evidence. So it is stored with the evidence, and a restart of the proxy ejects it again.
+
+It comes back when the evidence ends (another attempt, or the end of the rollout), when the file no longer names it, and when it has
+been restarted: its probes failed and then passed. While no other endpoint of its backend is up, it serves all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.publisher import Publisher
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.subscription import Feed
+from crossfade.control.views import StatusChange
+from crossfade.rollout.ejection import leave_out, take_back
+from crossfade.rollout.instances import BadEndpoint
+
+log = logging.getLogger("crossfade.control")
+
+Ejected = dict[tuple[str, str], BadEndpoint]
+
+
+class EndpointHealth:
+    """Finds what is out, and publishes it when that changes."""
+
+    def __init__(self, state: ControllerState, publisher: Publisher, feed: Feed) -> None:
+        self.state, self.publisher, self.feed = state, publisher, feed
+        self.restarted: Endpoints = frozenset()  # ejected endpoints whose probes failed and then passed
+
+    def probed(self, failing: Endpoints, now: float, seen_up: Endpoints | None) -> None:
+        """`failing`: endpoints that fail their probes; `seen_up`: those that passed one at least once."""
+        state = self.state
+        state.seen_up = state.seen_up if seen_up is None else seen_up
+        self.restarted |= (state.failing - failing) & state.ejected.keys()
+        state.failing = failing
+        self._take_back()
+        self._apply(now)
+
+    def look(self, now: float) -> None:
+        """Eject what the evidence has proven, and take back what is no longer ejected."""
+        self._take_back()
+        for rollout in self._guarded():
+            for bad in rollout.bad_instances():
+                if self._may_eject(bad):
+                    leave_out(rollout.evidence, bad)
+                    rollout.evaluate()
+        self._apply(now)
+
+    def _guarded(self) -> Iterable[RolloutRuntime]:
+        """Of routes whose evidence is not being written."""
+        for route, rollout in self.state.rollouts():
+            if rollout.state.is_guarded and not route.lock.locked():
+                yield rollout
+
+    def _take_back(self) -> None:
+        for rollout in self._guarded():
+            for bad in rollout.evidence.ejected:
+                name = (bad.backend, bad.endpoint)
+                if name in self.restarted or bad.endpoint not in self.state.endpoint_names(bad.backend):
+                    take_back(rollout.evidence, *name)
+        self.restarted &= self._ejected().keys()
+
+    def _ejected(self) -> Ejected:
+        """By the evidence of guarded rollouts."""
+        return {
+            (bad.backend, bad.endpoint): bad
+            for _, rollout in self.state.rollouts()
+            if rollout.state.is_guarded
+            for bad in rollout.evidence.ejected
+        }
+
+    def _may_eject(self, bad: BadEndpoint) -> bool:
+        """The endpoints that stay up are min_up of all, and one at least."""
+        config = self.state.config.config.backends.get(bad.backend)
+        names = self.state.endpoint_names(bad.backend)
+        if config is None or config.eject is None or bad.endpoint not in names:
+            return False
+        out = {*self._ejected(), (bad.backend, bad.endpoint)}
+        left = [n for n in names if (bad.backend, n) not in out and self.state.serves(bad.backend, n)]
+        return bool(left) and len(left) >= config.min_up * len(names)
+
+    def _apply(self, now: float) -> None:
+        state = self.state
+        before = state.down
+        wanted = self._ejected()
+        state.ejected = {
+            (backend, endpoint): bad
+            for (backend, endpoint), bad in wanted.items()
+            if any(
+                (backend, name) not in state.failing and (backend, name) not in wanted
+                for name in state.endpoint_names(backend)
+            )
+        }
+        state.down = state.failing | state.ejected.keys()
+        if state.down != before:
+            self._tell(before, now)
+
+    def _tell(self, before: Endpoints, now: float) -> None:
+        state = self.state
+        for _, rollout in state.rollouts():
+            for name, _ in before - state.down:
+                rollout.restart_warm_up(name, state.served)
+        self.publisher.publish()
+        self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
+        for endpoint in sorted((state.down - before) & state.ejected.keys()):
+            log.warning("endpoint %s is ejected: %s", state.ejected[endpoint].name, state.ejected[endpoint])
+        for name in state.new_panics(before):
+            log.warning(
+                "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
+            )
