@@ -133,10 +133,10 @@ async def test_backends_and_status():
     harness.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), harness.now)
     status = shown(harness.views.status(harness.now))
     assert status["backends"][:2] == [
-        {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True}], "in_flight": 1, "version": None,
-         "panic": False},
-        {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False}], "in_flight": 0, "version": None,
-         "panic": True},
+        {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True, "ejected": ""}], "in_flight": 1,
+         "version": None, "panic": False},
+        {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False, "ejected": ""}], "in_flight": 0,
+         "version": None, "panic": True},
     ]  # fmt: skip
     assert status["uptime"] == 8.0
     assert status["generation"] == harness.controller.state.generation == status["workers"][0]["generation"]
