@@ -7,11 +7,11 @@ import pytest
 from crossfade.rollout.ejection import leave_out, take_back
 from crossfade.rollout.evaluation import EvaluationInput, evaluate
 from crossfade.rollout.evidence import Evidence, event_totals, split_counts
-from crossfade.rollout.fuse import RecentOutcomes
 from crossfade.rollout.guard import INSTANCE, GuardInput, evaluate_guard, proven_instances
 from crossfade.rollout.instances import bad_endpoints
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.verdict import Verdict
 from crossfade.stats.counts import ERROR, REJECTED, REQUESTS, Cell
 from crossfade.stats.sequential import SplitCounts
