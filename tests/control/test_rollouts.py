@@ -193,6 +193,24 @@ async def test_a_paused_challenger_still_has_traffic_and_can_still_fail():
     assert (harness.rollout.phase, harness.weights) == ("aborted", {"v2": 10_000})
 
 
+async def test_workers_count_for_the_tests_as_long_as_a_rollout_can_fail():
+    harness = Harness()
+    await harness.load()
+    assert harness.route.guarded
+    for _ in range(100):
+        await harness.tick(400)
+        assert harness.route.guarded == ("watch_ended" not in await harness.actions())
+    assert not harness.route.guarded
+
+
+async def test_workers_stop_counting_for_the_tests_after_an_abort():
+    harness = Harness()
+    await harness.load()
+    await harness.tick(400)
+    await harness.controller.command("churn", Verb.ABORT, "ann", harness.now)
+    assert not harness.route.guarded
+
+
 async def test_a_fail_during_the_watch_rolls_back_to_the_identical_map():
     harness = Harness()
     await harness.load()

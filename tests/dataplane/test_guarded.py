@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.dataplane import panel
+from crossfade.dataplane import recorder as recorder_module
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.recorder import Recorder
 from crossfade.errors import Stage
@@ -31,7 +32,6 @@ from crossfade.stats.counts import (
     key_of,
     outcome_of,
 )
-from tests.build import interpreted
 from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, answering, each, silent
 from tests.dataplane.wire import Message, Wire, get, ok, post, wait_until
@@ -126,7 +126,6 @@ async def test_a_copy_counts_in_the_second_of_its_request(harness: Harness) -> N
     assert list(cells["v4"].by_endpoint.values()) == [{REQUESTS: 1, ERROR: 1}]
 
 
-@interpreted
 async def test_above_the_limit_of_a_report_a_sample_of_the_keys_is_kept(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +323,26 @@ async def test_a_slow_answer_counts_in_the_second_of_its_routing_early_and_at_it
     (late,) = take(harness)
     assert (late.key, late.events) == (early.key, {"p99": Events(early=-1)})
     assert late.by_endpoint == {endpoint: {REQUESTS: 1}}
+
+
+def test_without_a_control_process_the_number_of_cells_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "CELLS_KEPT", 8)
+    (assigned,) = CompiledRoute(route("v2", **GUARDED)).assignable
+    recorder = Recorder()
+
+    def count(first: int, last: int) -> list[Cell]:
+        for second in range(first, last):
+            recorder.usual(assigned, second + 0.5, second + 0.75, second + 0.75, 7, None)
+            recorder.flush()
+            assert len(recorder.counts.cells) <= 8
+        return recorder.take().cells
+
+    cells = count(200, 224)
+    assert [(cell.second, cell.requests) for cell in cells] == [(200, 10), (210, 10), (220, 4)]
+    assert sum(len(cell.keys.hashes) for cell in cells) == 24
+    cells = count(200, 10_000)
+    assert sum(cell.requests for cell in cells) == 9_800
+    assert [cell.second for cell in count(231, 233)] == [231, 232], "the next report is exact again"
 
 
 # ── cells by second and cells without ─────────────────────────────────────────────────────────────

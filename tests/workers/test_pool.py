@@ -217,6 +217,39 @@ async def test_a_report_is_the_worker_s_status_and_its_counts_add_up(stage: Stag
     assert stage.pool.take().cells == []
 
 
+def waiting(**requests: int) -> Counts:
+    """A report's requests without a first byte, by backend, all routed in second 7."""
+    return Counts(waiting={"r": {backend: {7: n} for backend, n in requests.items()}})
+
+
+async def test_waiting_requests_are_those_of_the_latest_report_of_each_worker(stage: Stage) -> None:
+    first, second = await serving(stage)
+    first.report(2, waiting(v2=5))
+    first.report(3, waiting(v2=2, v3=1))
+    second.report(3, waiting(v2=1))
+    await wait_until(lambda: [s.generation for s in stage.pool.workers()] == [3, 3], "both are heard")
+    together = {"r": {"v2": {7: 3}, "v3": {7: 1}}}
+    assert stage.pool.take().waiting == together
+    assert stage.pool.take().waiting == together, "a state, until another report"
+    assert CountsTable().take().waiting == {}
+    first.report(4)
+    await wait_until(lambda: stage.pool.workers()[0].generation == 4, "it is heard")
+    assert stage.pool.take().waiting == {"r": {"v2": {7: 1}}}
+
+
+async def test_no_request_waits_at_a_worker_that_has_ended(stage: Stage) -> None:
+    first, second = await serving(stage)
+    first.report(2, waiting(v2=5))
+    second.report(2, waiting(v2=1), leaving=True)
+    await stage.has_started(3)
+    await wait_until(lambda: stage.pool.take().waiting == {"r": {"v2": {7: 6}}}, "also one that leaves waits")
+    second.end(0)
+    await wait_until(lambda: stage.pool.take().waiting == {"r": {"v2": {7: 5}}}, "it has ended")
+    first.end(1)
+    await stage.restarted(0, 1)
+    assert stage.pool.take().waiting == {}
+
+
 async def test_it_finds_the_package_that_runs_here(stage: Stage) -> None:
     """Whatever lies in the working directory, or is in PYTHONPATH."""
     await stage.has_started(2)

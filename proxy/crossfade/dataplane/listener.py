@@ -188,8 +188,7 @@ class DataPlane(Plane):
     def take(self) -> Counts:
         """All counts since the last call, and the requests that wait now."""
         counts = self.recorder.take()
-        if self.router.is_guarded:
-            counts.waiting = self.waiting()
+        counts.waiting = self.waiting()
         return counts
 
     def waiting(self) -> Waiting:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crossfade.stats.counts import KEY_BITS, Cell
+from crossfade.stats.counts import KEY_BITS, Cell, Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 KEYS_KEPT = 4096  # hashes per report and route, one for each request
 
@@ -47,3 +47,24 @@ class Panel:
                 keys.hashes = [key for key in keys.hashes if not key >> shift]
             kept += len(keys.hashes)
         return kept
+
+
+class Panels:
+    """By route. `named`: how many hashes were added to cells since the last `fit`."""
+
+    def __init__(self) -> None:
+        self.named = 0
+        self.by_route: dict[str, Panel] = {}
+
+    def fit(self, cells: Iterable[Cell]) -> None:
+        """Bound the keys of each route that names some. `cells`: of this report."""
+        if not self.named:
+            return
+        self.named = 0
+        by_route = Counts(list(cells)).by_route()
+        for route in by_route:
+            if any(cell.keys.hashes for cell in by_route[route]):
+                panel = self.by_route.get(route)
+                if panel is None:
+                    self.by_route[route] = panel = Panel()
+                panel.fit(by_route[route])

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.observe import AnswerLog
-from crossfade.dataplane.panel import KEYS_KEPT, Panel
+from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
+CELLS_KEPT = 4096  # in a report; above that, cells of several seconds become one
+FINEST, COARSEST = 10, 1_000_000  # seconds
 Timed = tuple[tuple[str, float], ...]
 
 
@@ -76,8 +78,8 @@ class Recorder:
         self.counts = CountsTable()
         self.runs: dict[AssignedBackend, Run] = {}
         self.other_runs: dict[CellKey, Run] = {}  # on guarded routes, of other seconds than those in `runs`
-        self.panels: dict[str, Panel] = {}  # by route
-        self.named = 0  # keys named since the panels were last fitted
+        self.panels = Panels()
+        self.grain = FINEST  # how many seconds become one cell where there are too many cells
         self.keys_kept: dict[tuple[str, str], int] = {}
         self.answers = AnswerLog()
         self.pairs_begun: dict[str, int] = {}
@@ -93,7 +95,8 @@ class Recorder:
         self.pairs_begun.clear()
         self.dropped("observations", self.answers.begin_report())
         self.flush()
-        self.fit_panels()
+        self.panels.fit(self.counts.cells.values())
+        self.grain = FINEST
         return self.counts.take()
 
     def take_observations(self) -> list[Observation]:
@@ -160,8 +163,7 @@ class Recorder:
         self.runs, self.other_runs = {}, {}
         for run in runs:
             self.flush_run(run)
-        if self.named > KEYS_KEPT:
-            self.fit_panels()
+        self.bound()
 
     def flush_run(self, run: Run) -> None:
         cell = self.cell(run.cell)
@@ -181,23 +183,19 @@ class Recorder:
         if run.guarded:
             outcomes = [key & -2 for key in run.keys[-RECENT_KEPT:]]
             cell.keys.hashes.extend(filter(None, run.keys) if run.unkeyed else run.keys)
-            self.named += n - run.unkeyed
+            self.panels.named += n - run.unkeyed
             for endpoint, asked in Counter(run.endpoints).items():
                 count_at(cell, endpoint, REQUESTS, asked)
         cell.recent = (cell.recent + outcomes)[-RECENT_KEPT:]
 
-    def fit_panels(self) -> None:
-        """Bound the keys of each route that has named some."""
-        if not self.named:
-            return
-        self.named = 0
-        cells = Counts(list(self.counts.cells.values())).by_route()
-        for route in cells:
-            if any(cell.keys.hashes for cell in cells[route]):
-                panel = self.panels.get(route)
-                if panel is None:
-                    self.panels[route] = panel = Panel()
-                panel.fit(cells[route])
+    def bound(self) -> None:
+        """Where no control process takes the counts, keep what they hold within limits."""
+        if self.panels.named > KEYS_KEPT:
+            self.panels.fit(self.counts.cells.values())
+        if len(self.counts.cells) > CELLS_KEPT and self.grain <= COARSEST:
+            self.counts.join_seconds(self.grain)
+            if len(self.counts.cells) > CELLS_KEPT // 2:
+                self.grain *= 10
 
     def record_one(self, outcome: Outcome, assigned: AssignedBackend) -> None:
         cell = self.cell(assigned.cell_of(outcome.started_at))
@@ -242,7 +240,7 @@ class Recorder:
         """Count one request by its key and by its endpoint."""
         if key is not None:
             cell.keys.hashes.append(key)
-            self.named += 1
+            self.panels.named += 1
         if endpoint is not None:
             count_at(cell, endpoint, REQUESTS)
             if blamed:

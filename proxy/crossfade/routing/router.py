@@ -172,7 +172,6 @@ class Router:
             compiled = partial(OverridableRoute, snapshot, clock)
         self.routes = tuple(compiled(route) for route in snapshot.routes)
         self.has_latency_limits = any(route.limits for route in self.routes)
-        self.is_guarded = any(route.spec.guarded for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path
