@@ -83,7 +83,17 @@ class Rollout:
         self.horizon = world.horizon or 2.5 * self.holds + plan.watch
         self.traffic = Traffic(world, rng, START + self.horizon)
         self.state = RolloutState(
-            "r", "canary", CHAMPION, CHALLENGER, "i", plan.steps, plan.watch, START, START, START
+            "r",
+            "canary",
+            CHAMPION,
+            CHALLENGER,
+            "i",
+            plan.steps,
+            plan.watch,
+            START,
+            START,
+            START,
+            holdback=plan.holdback,
         )
         self.runtime = RolloutRuntime()
         self.evidence = Evidence.begin(
@@ -133,7 +143,10 @@ class Rollout:
     def look(self, begin: int, end: int) -> None:
         """The requests of these seconds, then one judgement and its move."""
         step = self.state.steps[self.state.step]
-        requests = self.traffic.draw(begin, end, Position(self.weight, self.before, self.entered, step.hold))
+        position = Position(
+            self.weight, self.before, self.entered, step.hold, self.state.phase is Phase.PROMOTED
+        )
+        requests = self.traffic.draw(begin, end, position)
         self.requests += int(requests.here.sum())
         if begin - START < self.onset:
             self.requests_before = self.requests

@@ -58,8 +58,11 @@ def figures_of(pool: ProcessPoolExecutor, world: World, runs: int) -> dict[str, 
     count = max(1, ceil(runs * world.runs))
     chunk = max(1, count // 40)
     results = list(pool.map(rollout, [world.name] * count, range(count), chunksize=chunk))
+    found = {"runs": count} | summary(results)
+    if "watch" in world.settings:
+        return found | {"rivals": None}  # they do not watch
     others = list(pool.map(rivals, [world.name] * count, range(count), chunksize=chunk))
-    return {"runs": count} | summary(results) | {"rivals": summary_of_rivals(others, results[0].onset)}
+    return found | {"rivals": summary_of_rivals(others, results[0].onset)}
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from loadtests.binomial import clopper_pearson
@@ -36,7 +36,7 @@ def page(result: dict[str, Any]) -> str:
 def healthy_cells(found: dict[str, Any]) -> list[str]:
     low, high = clopper_pearson(found["aborted"], found["runs"])
     aborts = f"{found['aborted']} of {found['runs']} ({low:.1%} to {high:.1%})"
-    others = [share(found["rivals"][name]["aborted"], found["runs"]) for name in RIVALS]
+    others = rival_cells(found, lambda rival, runs: share(rival["aborted"], runs))
     return [aborts, share(found["promoted"], found["runs"]), share(found["waiting"], found["runs"]), *others]
 
 
@@ -45,8 +45,14 @@ def faulty_cells(found: dict[str, Any]) -> list[str]:
     low, high = clopper_pearson(found["promoted"], runs)
     promoted = f"{found['promoted']} of {runs} ({low:.1%} to {high:.1%})"
     times = [pair(found["requests"], "{:.0f}"), pair(found["minutes"], "{:.1f}")]
-    others = [rival_cell(found["rivals"][name], runs) for name in RIVALS]
+    others = rival_cells(found, rival_cell)
     return [share(found["aborted"], runs) + before(found["early"], runs), promoted, *times, *others]
+
+
+def rival_cells(found: dict[str, Any], cell: Callable[[dict[str, Any], int], str]) -> list[str]:
+    if found["rivals"] is None:
+        return ["–"] * len(RIVALS)
+    return [cell(found["rivals"][name], found["runs"]) for name in RIVALS]
 
 
 def rival_cell(found: dict[str, Any], runs: int) -> str:

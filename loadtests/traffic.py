@@ -44,6 +44,7 @@ class Requests:
     seconds: Floats
     lag: Floats
     scoreless: Floats  # the probability that an answer has no score
+    watched: bool = False  # the challenger is promoted
     bad: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
@@ -85,6 +86,7 @@ class Position:
     before: float
     entered: float
     hold: float
+    watched: bool = False
 
 
 class Traffic:
@@ -128,6 +130,7 @@ class Traffic:
             self.durations(n),
             np.zeros(n),
             np.zeros(n),
+            position.watched,
         )
         for effect in self.effects:
             effect(out)
@@ -157,6 +160,25 @@ def late_errors(share: float, last: float) -> EffectOf:
 
     def effect(requests: Requests) -> None:
         requests.fails[requests.here & (requests.left < last)] = share
+
+    return lambda rng, horizon: effect
+
+
+def errors_in_watch(share: float) -> EffectOf:
+    """The challenger's failures once it is promoted."""
+
+    def effect(requests: Requests) -> None:
+        if requests.watched:
+            requests.fails[requests.here] = share
+
+    return lambda rng, horizon: effect
+
+
+def bad_endpoint(share: float, endpoint: int = 0) -> EffectOf:
+    """One endpoint of the challenger fails more often than the others."""
+
+    def effect(requests: Requests) -> None:
+        requests.fails[requests.here & (requests.endpoint == endpoint)] = share
 
     return lambda rng, horizon: effect
 

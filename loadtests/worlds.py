@@ -11,10 +11,13 @@ from typing import Any
 
 from loadtests.traffic import (
     P99,
+    EffectOf,
     World,
+    bad_endpoint,
     cold_start,
     episodes,
     errors,
+    errors_in_watch,
     late_errors,
     of_day,
     pauses,
@@ -97,8 +100,18 @@ DAY = World(
     runs=0.25,
 )
 
+
+def watched(name: str, watch: Any, *effects: EffectOf) -> World:
+    """The watch is the world: the step before it is short."""
+    checks = [error_max("5%"), error_increase("0.5%")]
+    settings = {"steps": [{"weight": "50%", "hold": "10m"}], "checks": checks, "watch": watch}
+    return World(name, effects, settings, rate=50.0, look=20, onset=600.0, runs=0.5)
+
+
+HOLDBACK = {"for": "4h", "holdback": "2%"}
 HEALTHY = (
     World("errors 0.5 %, independent", (errors(0.005),)),
+    World("errors 0.1 %", (errors(0.001),), plan(SHORT, error_max("0.5%"), error_increase("0.1%"))),
     World(
         "errors 1 %, at the limits",
         (errors(0.01),),
@@ -150,6 +163,17 @@ HEALTHY = (
     outage(5),
     outage(20),
     World(
+        "scores alike",
+        (errors(0.005),),
+        plan(
+            SHORT,
+            {"metric": "score_divergence", "max": 0.1},
+            {"metric": "score_divergence", "max_ratio": 1.5},
+        ),
+        scored=5.0,
+        rate=20.0,
+    ),
+    World(
         "40 % of the challenger's answers without a score",
         (errors(0.005), without_score(0.4)),
         plan(SHORT, {"metric": "score_divergence", "max_ratio": 1.5}),
@@ -170,6 +194,25 @@ HEALTHY = (
     ),
     World("50 customers", (errors(0.005), poison(0.05, every=10)), customers=50, skew=0.5),
     World("20 000 customers", (errors(0.002), poison(0.5, every=100)), customers=20_000, skew=0.5),
+    watched(
+        "watch of 4 h, `holdback: 2%`, 60 s at 20 % on both each hour",
+        HOLDBACK,
+        errors(0.01),
+        episodes(HOUR, 60, fails=0.2),
+    ),
+    watched(
+        "watch of 4 h without a holdback, 60 s at 20 % on both each hour",
+        "4h",
+        errors(0.01),
+        episodes(HOUR, 60, fails=0.2),
+    ),
+    World(
+        "one of the challenger's 4 endpoints fails 10 %",
+        (errors(0.005), bad_endpoint(0.1)),
+        plan(SHORT, error_increase("0.5%")),
+        endpoints=(4, 4),
+        horizon=1.2 * 2400,
+    ),
     at_rate(
         "5 requests a minute",
         5 / 60,
@@ -188,6 +231,13 @@ FAULTY = (
     World("1→5 %, 1 000 customers", (errors(0.01, 0.05),), customers=1000),
     World("twice `max: 2%`, champion at 1 %", (errors(0.01, 0.04),), plan(TWENTY, error_max("2%"))),
     World("p99 × 1.5", (errors(0.005), slower(1.5, above=P99 * 0.6))),
+    World(
+        "scores 0.17 apart",
+        (errors(0.005),),
+        plan(SHORT, {"metric": "score_divergence", "max": 0.1}),
+        scored=3.5,
+        rate=20.0,
+    ),
     *(
         World(
             f"1→{percent} % in the last 10 min of 4 h at 5 %",
@@ -216,5 +266,11 @@ FAULTY = (
         customers=500,
         look=30,
         runs=0.25,
+    ),
+    watched(
+        "1→4 % after the promote, watch of 4 h, `holdback: 2%`", HOLDBACK, errors(0.01), errors_in_watch(0.04)
+    ),
+    watched(
+        "1→4 % after the promote, watch of 4 h without a holdback", "4h", errors(0.01), errors_in_watch(0.04)
     ),
 )
