@@ -43,12 +43,15 @@ class Instances(Harness):
     def __init__(self, store: Store | None = None) -> None:
         super().__init__(store)
         self.bad: dict[str, float] = {}  # share of errors, by endpoint
+        self.asked: dict[str, list[str]] = {}  # by backend, what workers call its endpoints
 
     async def load(self, yaml: str = ROUTE, head: str = head(), actor: str = "file") -> None:
         await super().load(yaml, head, actor)
 
     def up(self, backend: str) -> list[str]:
-        return [e.authority for e in self.seam.published[-1].backends[backend].endpoints if e.up]
+        published = self.seam.published[-1].backends[backend]
+        names = self.asked.get(backend) or [e.authority for e in published.endpoints if e.up]
+        return [name for name in names if name not in published.out]
 
     def add_counts(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
         cell = Cell("churn", backend, role, self.route.ledger.version, second=int(self.now))
@@ -191,3 +194,16 @@ async def test_after_a_restart_of_the_proxy_the_endpoint_is_still_ejected():
     await again.load()
     await again.tick()
     assert again.up("v3") == OTHERS
+
+
+async def test_of_a_name_with_several_addresses_one_address_is_ejected():
+    harness = Instances()
+    addresses = [f"model:8000 (10.0.0.{i})" for i in (1, 2, 3)]
+    await harness.load(head=HEAD.replace("http://127.0.0.1:9003", "http://model:8000"))
+    harness.asked = {"v3": addresses}
+    harness.bad = {addresses[2]: 0.3}
+    await harness.run(120)
+    backend = harness.seam.published[-1].backends["v3"]
+    assert backend.out == (addresses[2],) and backend.endpoints[0].up
+    view = next(b for b in harness.views.status(harness.now).backends if b.name == "v3")
+    assert view.endpoints[0].up and view.endpoints[0].ejected.startswith(f"{addresses[2]}: ")

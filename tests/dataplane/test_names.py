@@ -12,7 +12,7 @@ import pytest
 
 from crossfade import dial
 from crossfade.dial import Addresses, look_up
-from crossfade.routing.snapshot import Endpoint
+from crossfade.routing.snapshot import Endpoint, instance_name
 from tests.dataplane.plane import Harness, route, settle
 from tests.dataplane.scripted import Conversation, ScriptedBackend, answering, each
 from tests.dataplane.wire import Message, get, ok, post, wait_until
@@ -79,6 +79,22 @@ async def test_each_address_of_a_name_is_an_endpoint(harness: Harness, resolver:
     harness.use(route("v2"))
     await resolver.next_lookup()
     assert set(await count_bodies(harness, 60)) == {b"one", b"two"}
+
+
+async def test_an_address_that_is_out_gets_no_requests_while_there_is_another(
+    harness: Harness, resolver: Resolver
+) -> None:
+    one = listening(harness, "127.0.0.1", 0, "one")
+    listening(harness, "127.0.0.2", one.port, "two")
+    resolver.known["model"] = Addresses(("127.0.0.1", "127.0.0.2"))
+    out = (instance_name(f"model:{one.port}", "127.0.0.2"),)
+    harness.replica("v2", named_endpoint(one.port), resolve=0.01, out=out)
+    harness.use(route("v2"))
+    await resolver.next_lookup()
+    assert await count_bodies(harness) == {b"one": 20}
+    resolver.known["model"] = Addresses(("127.0.0.2",))
+    await resolver.next_lookup()
+    assert await count_bodies(harness) == {b"two": 20}
 
 
 async def test_an_address_added_later_has_slow_start_and_the_first_addresses_have_none(

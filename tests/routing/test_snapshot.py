@@ -20,6 +20,8 @@ from crossfade.routing.snapshot import (
     Sticky,
     Tls,
     compile_snapshot,
+    endpoint_of,
+    instance_name,
 )
 from tests.routing.requests import request
 
@@ -108,6 +110,27 @@ def test_an_endpoint_is_down_for_its_own_backend_only(loaded, ledgers):
     compiled = compile_snapshot(loaded, ledgers, {}, {("churn-v3", "churn-v2:8000")}, 1)
     assert all(e.up for backend in compiled.backends.values() for e in backend.endpoints)
     assert compiled.backends["churn-v2"].max_in_flight == 512
+
+
+def test_one_address_of_an_endpoint_can_be_out(loaded, ledgers):
+    out = instance_name("churn-v2:8000", "10.0.0.3")
+    backends = compile_snapshot(loaded, ledgers, {}, {("churn-v2", out)}, 1).backends
+    assert backends["churn-v2"].out == (out,) and backends["churn-v3"].out == ()
+    assert all(e.up for e in backends["churn-v2"].endpoints)
+
+
+@pytest.mark.parametrize(
+    ("instance", "endpoint"),
+    [
+        ("m:80 (10.0.0.3)", "m:80"),
+        ("m:80", "m:80"),
+        ("[::1]:80", "[::1]:80"),
+        ("unix:///run/m (1).sock", "unix:///run/m (1).sock"),
+        ("https://m:443 (fe80::1)", "https://m:443"),
+    ],
+)
+def test_an_instance_has_the_name_of_its_endpoint(instance, endpoint):
+    assert endpoint_of(instance) == endpoint
 
 
 @pytest.mark.parametrize(("workers", "each"), [(0, 512), (1, 512), (2, 256), (3, 171), (512, 1), (1000, 1)])

@@ -103,10 +103,10 @@ def _endpoint_rows(backend: Value) -> list[list[str]]:
 
 
 def _endpoint_state(endpoint: Value, panic: bool) -> str:
+    if endpoint["ejected"]:
+        return f"{'up, in part' if endpoint['up'] else ''} EJECTED: {endpoint['ejected']}".strip()
     if endpoint["up"]:
         return "up"
-    if endpoint["ejected"]:
-        return f"EJECTED: {endpoint['ejected']}"
     return "DOWN, panic" if panic else "DOWN"
 
 

@@ -13,6 +13,7 @@ from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.instances import BadEndpoint
+from crossfade.routing.snapshot import endpoint_of
 from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
@@ -150,10 +151,18 @@ class ControllerState:
         config = self.config.config.backends.get(backend)
         return [] if config is None else [e.name for e in config.endpoints]
 
-    def serves(self, backend: str, endpoint: str) -> bool:
-        """Whether the endpoint is up and, where it is probed, has passed a probe."""
-        config, name = self.config.config.backends[backend], (backend, endpoint)
-        return name not in self.down and (config.health is None or name in self.seen_up)
+    def serves(self, backend: str, instance: str) -> bool:
+        """Whether the endpoint, or one address of it, is up; where it is probed, it has passed a probe."""
+        config, endpoint = self.config.config.backends[backend], (backend, endpoint_of(instance))
+        up = endpoint not in self.down and (backend, instance) not in self.down
+        return up and (config.health is None or endpoint in self.seen_up)
+
+    def ejected_of(self, backend: str, endpoint: str) -> str:
+        """Why the endpoint is ejected, or some of its addresses; "" if none is."""
+        found = [
+            bad for (of, name), bad in self.ejected.items() if of == backend and endpoint_of(name) == endpoint
+        ]
+        return "; ".join(str(bad) if bad.endpoint == endpoint else f"{bad.endpoint}: {bad}" for bad in found)
 
     def up_share(self, backend: str) -> float:
         """The share of its endpoints that are up and, where they are probed, have passed a probe.

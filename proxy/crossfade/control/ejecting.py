@@ -20,6 +20,7 @@ from crossfade.control.subscription import Feed
 from crossfade.control.views import StatusChange
 from crossfade.rollout.ejection import leave_out, take_back
 from crossfade.rollout.instances import BadEndpoint
+from crossfade.routing.snapshot import endpoint_of
 
 log = logging.getLogger("crossfade.control")
 
@@ -47,7 +48,7 @@ class EndpointHealth:
         self._take_back()
         for rollout in self._guarded():
             for bad in rollout.bad_instances():
-                if self._may_eject(bad):
+                if self._may_eject(rollout, bad):
                     leave_out(rollout.evidence, bad)
                     rollout.evaluate()
         self._apply(now)
@@ -62,7 +63,7 @@ class EndpointHealth:
         for rollout in self._guarded():
             for bad in rollout.evidence.ejected:
                 name = (bad.backend, bad.endpoint)
-                if name in self.restarted or bad.endpoint not in self.state.endpoint_names(bad.backend):
+                if name in self.restarted or not self._is_named(bad):
                     take_back(rollout.evidence, *name)
         self.restarted &= self._ejected().keys()
 
@@ -75,15 +76,20 @@ class EndpointHealth:
             for bad in rollout.evidence.ejected
         }
 
-    def _may_eject(self, bad: BadEndpoint) -> bool:
-        """The endpoints that stay up are min_up of all, and one at least."""
+    def _is_named(self, bad: BadEndpoint) -> bool:
+        return endpoint_of(bad.endpoint) in self.state.endpoint_names(bad.backend)
+
+    def _may_eject(self, rollout: RolloutRuntime, bad: BadEndpoint) -> bool:
+        """The endpoints that stay up are min_up of all, and one at least. Of a name, each address that had requests counts."""
         config = self.state.config.config.backends.get(bad.backend)
-        names = self.state.endpoint_names(bad.backend)
-        if config is None or config.eject is None or bad.endpoint not in names:
+        if config is None or config.eject is None or not self._is_named(bad):
             return False
+        known = rollout.instances_of(bad.backend)
+        names = self.state.endpoint_names(bad.backend)
+        every = [one for name in names for one in _addresses(name, known) or [name]]
         out = {*self._ejected(), (bad.backend, bad.endpoint)}
-        left = [n for n in names if (bad.backend, n) not in out and self.state.serves(bad.backend, n)]
-        return bool(left) and len(left) >= config.min_up * len(names)
+        left = [one for one in every if (bad.backend, one) not in out and self.state.serves(bad.backend, one)]
+        return bool(left) and len(left) >= config.min_up * len(every)
 
     def _apply(self, now: float) -> None:
         state = self.state
@@ -114,3 +120,7 @@ class EndpointHealth:
             log.warning(
                 "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
             )
+
+
+def _addresses(endpoint: str, instances: Iterable[str]) -> list[str]:
+    return [one for one in instances if one != endpoint and endpoint_of(one) == endpoint]

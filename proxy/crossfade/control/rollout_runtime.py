@@ -13,7 +13,7 @@ from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
 from crossfade.rollout.fuse import FUSE, HORIZON, Came, Reached, next_reached
 from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, is_failing, proven_instances
-from crossfade.rollout.instances import BadEndpoint
+from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.plan import Plan
@@ -122,6 +122,11 @@ class RolloutRuntime:
         if all(found.check != INSTANCE for found in self.verdicts):
             return []
         return proven_instances(self.evidence, self.judged.step)
+
+    def instances_of(self, backend: str) -> set[str]:
+        """The endpoints of champion or challenger that had requests in this step."""
+        side: Side = "challenger" if backend == self.challenger else "champion"
+        return endpoints_of(self.evidence.of_step(self.judged.step), side)
 
     def gather(self, cells: Sequence[Cell], now: float, waiting: WaitingBy = NONE_WAITING) -> None:
         """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.

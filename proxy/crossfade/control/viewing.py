@@ -246,7 +246,7 @@ def _backend_view(
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
     endpoints = [
-        EndpointView(e.url, (name, e.name) not in state.down, str(state.ejected.get((name, e.name), "")))
+        EndpointView(e.url, (name, e.name) not in state.down, state.ejected_of(name, e.name))
         for e in config.endpoints
     ]
     in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)

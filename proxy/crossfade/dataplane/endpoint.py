@@ -23,7 +23,7 @@ from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
-from crossfade.routing.snapshot import Backend, Endpoint, Tls
+from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -198,10 +198,11 @@ class BackendState:
             for address in found.usual:
                 key = (*what, address)
                 state = known.pop(key, None) or EndpointState(self, spec, (address, *found.spare), began)
-                if spec.up and not state.up:
+                label = spec.name if len(found.usual) == 1 else instance_name(spec.name, address)
+                up = spec.up and label not in self.spec.out
+                if up and not state.up:
                     state.health.end_ejection(now)
-                state.up = spec.up
-                state.label = spec.authority if len(found.usual) == 1 else f"{spec.authority} ({address})"
+                state.up, state.label = up, label
                 self.endpoints[key] = state
         if not self.has_several:
             for state in self.endpoints.values():

@@ -139,11 +139,16 @@ def cell_of(stratum: Stratum, side: Side) -> Cell:
     return stratum.challenger if side == "challenger" else stratum.champion
 
 
-def only_endpoint(strata: Iterable[Stratum], side: Side = "challenger") -> str | None:
-    """The one endpoint that had all requests that are counted by endpoint."""
-    names = {
+def endpoints_of(strata: Iterable[Stratum], side: Side) -> set[str]:
+    """The endpoints that had requests; of a host name with several addresses each address."""
+    return {
         name for s in strata for name, c in cell_of(s, side).by_endpoint.items() if name and c.get(REQUESTS)
     }
+
+
+def only_endpoint(strata: Iterable[Stratum], side: Side = "challenger") -> str | None:
+    """The one endpoint that had all requests that are counted by endpoint."""
+    names = endpoints_of(strata, side)
     return names.pop() if len(names) == 1 else None
 
 

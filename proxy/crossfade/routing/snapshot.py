@@ -43,6 +43,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     tls: bool = False
     path: str = ""
 
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+        return self.url if self.tls or self.path else self.authority
+
+
+def instance_name(endpoint: str, address: str) -> str:
+    """Of one address of an endpoint whose host name has several."""
+    return f"{endpoint} ({address})"
+
+
+def endpoint_of(instance: str) -> str:
+    """The name of its endpoint."""
+    return instance.rpartition(" (")[0] or instance if instance.endswith(")") else instance
+
 
 class Tls(msgspec.Struct, frozen=True):
     """TLS to `https://` endpoints. `stamp` is a hash of the files: a changed file makes an unequal Tls."""
@@ -65,7 +80,7 @@ class Eject(msgspec.Struct, frozen=True):
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """Timeouts are in seconds. `max_in_flight` is per worker."""
+    """Timeouts are in seconds. `max_in_flight` is per worker. `out`: addresses of endpoints that are up, and that get nothing."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -78,6 +93,7 @@ class Backend(msgspec.Struct, frozen=True):
     eject: Eject | None = None
     slow_start: float = 0.0
     resolve: float = 10.0
+    out: tuple[str, ...] = ()
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -206,7 +222,7 @@ def compile_snapshot(
     workers: int = 1,
     trials: Mapping[str, Trial] = _NO_TRIALS,
 ) -> Snapshot:
-    """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs that fail probes."""
+    """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs, or one address of an endpoint."""
     config = loaded.config
     return Snapshot(
         generation=generation,
@@ -248,6 +264,7 @@ def compile_backend(
         eject=None if eject is None else Eject(eject.after, eject.time, eject.max_share, eject.statuses),
         slow_start=backend.slow_start,
         resolve=backend.resolve,
+        out=tuple(sorted(one for of, one in down if of == name and one != endpoint_of(one))),
     )
 
 
