@@ -56,63 +56,9 @@ async def test_a_wrong_sample_ratio_holds_the_rollout():
     assert "the sample ratio is wrong" in harness.rollout.waiting_for
 
 
-WARMING = CANARY.replace("min_requests: 50", "min_requests: 50\n      warm_up: 5s")
-
-
 def evidence_of(harness: Harness) -> int:
     evidence = harness.controller.state.routes["churn"].evidence["v3"]
     return sum(s.challenger.requests + s.champion.requests for s in evidence.strata)
-
-
-async def test_requests_during_warm_up_count_for_no_check():
-    harness = Harness()
-    await harness.load(WARMING)
-    await harness.run(1, 0)
-    await harness.run(3, 0)  # without a request nothing warms up
-    harness.error_share, harness.latency = {"v3": 0.4}, {"v3": 3.0}
-    await harness.run(5)
-    assert (harness.rollout.phase, evidence_of(harness)) == ("progressing", 0)
-    assert harness.rollout.verdicts[0].check == "guard: warm-up"
-    harness.error_share, harness.latency = {}, {}
-    await harness.run(1)
-    assert evidence_of(harness) == 400
-    assert harness.rollout.verdicts[0].check == "error_rate <= 5%"
-    await harness.run(20)
-    assert harness.rollout.step == 1
-    assert evidence_of(harness) > 8000  # only the first step had a warm-up
-
-
-async def test_the_fuse_acts_during_warm_up_and_no_step_is_passed():
-    harness = Harness()
-    await harness.load(WARMING)
-    harness.error_share = {"v3": 0.4}
-    await harness.run(3)
-    assert harness.rollout.phase == "progressing"
-    harness.error_share = {"v3": 0.9}
-    await harness.tick(400)
-    assert harness.rollout.phase == "aborted"
-    forever = Harness()
-    await forever.load(WARMING.replace("warm_up: 5s", "warm_up: 1h"))
-    await forever.run(200)
-    assert (forever.rollout.step, forever.rollout.phase) == (0, "paused")
-
-
-async def test_warm_up_begins_again_when_an_endpoint_is_up_again():
-    harness = Harness()
-    await harness.load(WARMING)
-    await harness.run(7)
-    before = evidence_of(harness)
-    assert before > 0
-    for name, port in (("v4", 9004), ("v2", 9002)):
-        harness.controller.endpoints_changed(frozenset({(name, f"127.0.0.1:{port}")}), harness.now)
-        harness.controller.endpoints_changed(frozenset(), harness.now)
-        await harness.run(4)
-        if name == "v4":  # a backend that has nothing to do with it
-            assert evidence_of(harness) == before + 1600
-            before += 1600
-    assert evidence_of(harness) == before
-    await harness.run(2)
-    assert evidence_of(harness) > before
 
 
 async def test_an_outage_of_both_backends_leaves_little_evidence():

@@ -250,7 +250,7 @@ class RolloutConfig(Section):
     )
     warm_up: Duration = Field(
         default=0.0,
-        description="how long after the challenger's first request, and after a backend returns, only the fuse is evaluated",
+        description="how long after each rise of the challenger's traffic, and after a backend returns, requests count for the fuse only",
     )
     checks: Annotated[tuple[CheckConfig, ...], OneOrMany()] = Field(
         default=(), description="checks that must pass at each step"

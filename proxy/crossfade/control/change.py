@@ -179,7 +179,10 @@ def _has_no_others(split: Mapping[str, int], others: Iterable[str]) -> bool:
 
 
 def opened(evidence: EvidenceBy, before: RouteRecord | None, record: RouteRecord) -> EvidenceBy:
-    """With a new stratum in each rollout that has traffic, if the ledger is another than before. Older strata are shared, not copied."""
+    """With a new stratum in each rollout that has traffic, if the ledger is another than before. Older strata are shared, not copied.
+
+    What a rise adds to a challenger's traffic is cold, so its warm-up begins again.
+    """
     if before is not None and before.ledger.version == record.ledger.version:
         return evidence
     out = dict(evidence)
@@ -190,7 +193,15 @@ def opened(evidence: EvidenceBy, before: RouteRecord | None, record: RouteRecord
             ours, theirs = weights.get(name, 0), weights.get(state.champion, 0)
             out[name] = replace(evidence[name], strata=list(evidence[name].strata))
             out[name].open(record.name, record.ledger.version, step, ours / (ours + theirs) if ours else 0.0)
+            if before is None or _load(record, name) > _load(before, name):
+                out[name].warm_until = None
     return out
+
+
+def _load(record: RouteRecord, challenger: str) -> int:
+    """The part of the route's requests that the challenger gets, out of 10 000. Copies warm it as live requests do."""
+    state = record.rollouts.get(challenger)
+    return max(record.ledger.weights.get(challenger, 0), mirrored(state) if state else 0)
 
 
 def draft_of(

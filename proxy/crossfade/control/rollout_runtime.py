@@ -21,7 +21,7 @@ from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
-from crossfade.stats.counts import ERROR, NONE_WAITING, REQUESTS, SHADOW, Cell, WaitingBy
+from crossfade.stats.counts import ANY_SECOND, ERROR, NONE_WAITING, REQUESTS, SHADOW, Cell, WaitingBy
 
 T = TypeVar("T")
 
@@ -42,6 +42,7 @@ class RolloutRuntime:
         self.is_ready = self.warming = False
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
+        self.skipped = ANY_SECOND  # the last second of routing whose requests were left out of the evidence
         self.external: dict[str, Reading] = {}  # by query of a check
         self.reached: Reached | None = None  # the fuse's limit that was reached
         self.waiting = NONE_WAITING  # requests without a first byte yet, by backend and second of routing
@@ -132,8 +133,8 @@ class RolloutRuntime:
         """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.
 
         During warm-up, and while the champion is sick or recovers, counts do not enter the evidence. Skipped
-        counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. The
-        fuse skips an outage of the champion too: the backend that recovers second is not to blame.
+        counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. So are
+        requests that were routed meanwhile and end later: these are the slow ones. The fuse skips an outage of the champion too: the backend that recovers second is not to blame.
         """
         self.waiting = waiting
         if not self.state.is_guarded:
@@ -145,8 +146,11 @@ class RolloutRuntime:
         recovering = now - self.sick_at < RECOVERY
         if cells:
             self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or recovering
-        if not self.warming:
-            gather(self.evidence, cells, self.plan.checks)
+        if self.warming:
+            self.skipped = max([self.skipped, *(cell.second for cell in cells)])
+        else:
+            counted = [cell for cell in cells if not ANY_SECOND < cell.second <= self.skipped]
+            gather(self.evidence, counted, self.plan.checks)
         self._follow_outcomes([cell for cell in cells if cell.role != SHADOW], now, recovering)
         if cells or self.reached:
             self.evaluate()

@@ -61,7 +61,9 @@ class Evidence(msgspec.Struct):
     limits: dict[str, Limit] = msgspec.field(default_factory=dict)  # by the check's title
     limits_from: int = 0
     firsts: dict[int, dict[str, FirstEvents]] = msgspec.field(default_factory=dict)
-    warm_until: float | None = None  # served time; None before the challenger's first request
+    warm_until: float | None = (
+        None  # served time; None before the first request of traffic that is new to the challenger
+    )
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
     before: dict[str, EventCount] = msgspec.field(default_factory=dict)
@@ -100,10 +102,12 @@ class Evidence(msgspec.Struct):
         self.firsts.setdefault(step, {})
 
     def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
-        """Whether it is less than `warm_up` seconds since the challenger's first request; `now`: served time."""
-        if self.warm_until is None:
-            versions = {s.version for s in self.strata}
-            if any(c.backend == self.challenger and c.ledger_version in versions for c in cells):
+        """Whether it is less than `warm_up` seconds since the challenger's first request, or since its first after it got more
+        traffic; `now`: served time. Requests in flight from before that are not of its new traffic.
+        """
+        if self.warm_until is None and self.strata:
+            version = self.strata[-1].version
+            if any(c.backend == self.challenger and c.ledger_version == version for c in cells):
                 self.warm_until = now + warm_up
         return self.warm_until is not None and now < self.warm_until
 

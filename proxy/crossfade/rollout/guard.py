@@ -58,7 +58,8 @@ INSTANCE = "guard: instance"
 class GuardInput(NamedTuple):
     """`lag`: the longest lag of a worker's event loop, seconds; `sticky`: the route has a sticky key.
 
-    `warming`: the latest counts were left out, because one of the backends has just started or recovered. `metrics`: of the
+    `warming`: the latest counts were left out, because the challenger has just got more traffic, or one of the backends has just started
+    or recovered. `metrics`: of the
     plan's checks; `steps`: how many the plan has.
     """
 
@@ -188,7 +189,10 @@ def _is_failing(latest: Row) -> bool:
 
 
 def _warming_up(challenger: str) -> GuardFinding:
-    text = f"warm-up: {challenger} or the champion has just started, or has just recovered from an outage of both"
+    text = (
+        f"warm-up: {challenger} has just got more traffic, or it or the champion has just started or recovered "
+        "from an outage of both"
+    )
     return GuardFinding(Finding(WARMING_UP, Verdict.VOID, text), False)
 
 
