@@ -134,7 +134,8 @@ class RolloutRuntime:
 
         During warm-up, and while the champion is sick or recovers, counts do not enter the evidence. Skipped
         counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. So are
-        requests that were routed meanwhile and end later: these are the slow ones. The fuse skips an outage of the champion too: the backend that recovers second is not to blame.
+        requests that were routed meanwhile and end later: these are the slow ones. The fuse skips an outage of the
+        champion too: the backend that recovers second is not to blame.
         """
         self.waiting = waiting
         if not self.state.is_guarded:
