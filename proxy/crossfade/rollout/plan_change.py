@@ -1,7 +1,8 @@
 """A plan that is edited while its rollout runs: the state and the evidence go on under the new plan (law 13).
 
 Rule: the challenger keeps its weight, whatever the steps are now. The rollout stands at the step that has this weight, else at
-the nearest one below it. What would lower the weight is refused: that is an abort, a split or another attempt. A holdback
+the nearest one below it. A lower weight of the step that it stands at is refused: that is an abort, a split or another attempt.
+Where no step has the challenger's weight any more, no step's weight is the challenger's, so none of them lowers it. A holdback
 that is edited during a watch holds for the next attempt: in this watch the former champion keeps what it has until the end.
 """
 
@@ -46,7 +47,8 @@ def _step_at(steps: Sequence[Step], state: RolloutState, weight: int, mirror: in
     same = [i for i, step in enumerate(steps) if (step.weight, step.mirror) == (weight, mirror)]
     if same:
         return min(same, key=lambda i: abs(i - state.step))
-    is_lowered = len(steps) == len(state.steps) and 0 < steps[state.step].weight < weight
+    is_same_step = state.weight is None and len(steps) == len(state.steps)
+    is_lowered = is_same_step and 0 < steps[state.step].weight < weight
     below = [i for i, step in enumerate(steps) if step.weight <= weight and (step.weight > 0) == (weight > 0)]
     if is_lowered or not below:
         has = f"{state.challenger} is at {percent(weight / WHOLE)}"
