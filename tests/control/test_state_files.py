@@ -17,7 +17,7 @@ from crossfade.control.state_files import LostError, StateFiles
 from crossfade.control.store import Store
 from crossfade.control.views import StatusChange, Verb
 
-from .harness import Harness
+from .harness import BOTH, CANARY, HEADING, Harness, rollout_entry, with_rollouts
 from .make_golden import GOLDEN
 
 ALL = ("", "-wal", "-shm")
@@ -158,6 +158,55 @@ async def test_a_rollout_goes_on_at_its_step_when_the_state_was_deleted(store, p
     assert (again.rollout.step, again.route.ledger) == (1, harness.route.ledger)
     await again.run(15)
     assert again.rollout.phase == "promoted"
+    assert replayed(journal(again.store)).differences == []
+
+
+MOVING = """
+  - name: moving
+    match: {path: /moving}
+    split: {v2: 50%, v4: 50%}
+"""
+
+
+async def started_again(harness: Harness, path: Path, yaml: str) -> Harness:
+    again = Harness(Store.open(f"sqlite:{path}"))
+    again.now = harness.now
+    await again.load(yaml)
+    return again
+
+
+async def test_a_route_out_of_the_file_is_restored_as_one_and_comes_back(store, path):
+    """Found by a soak: the database was away for a while, just when the route was out of the file."""
+    harness = Harness(store)
+    await harness.load(CANARY + MOVING)
+    await harness.load(CANARY)
+    away = path.with_suffix(".away")
+    path.rename(away)
+    await harness.run(2)
+    away.rename(path)
+    again = await started_again(harness, path, CANARY)
+    restored = [(d.route, d.to) for d in await again.decisions("moving") if d.action == "restore"]
+    assert restored == [("moving", {})]
+    await again.load(CANARY + MOVING)
+    assert again.views.route("moving").split == {"v2": 0.5, "v4": 0.5}
+    assert replayed(journal(again.store)).differences == []
+
+
+@pytest.mark.parametrize("later", [HEADING, with_rollouts(rollout_entry("v3", "5%", "30%"))])
+async def test_what_a_backup_says_of_other_rollouts_is_over_when_the_state_is_restored(store, path, later):
+    """The journal of the backup goes on with the state in force, in which these rollouts had ended."""
+    harness = Harness(store)
+    await harness.load(BOTH)
+    await harness.run(4)
+    store.connection.execute(f"VACUUM INTO '{path}.backup'")
+    await harness.load(later)
+    delete(path)
+    os.rename(f"{path}.backup", path)
+    await harness.run(2)
+    again = await started_again(harness, path, later)
+    await again.load(BOTH)
+    await again.run(4)
+    assert [rollout.phase for rollout in again.views.rollouts(again.now)] == ["progressing"] * 2
     assert replayed(journal(again.store)).differences == []
 
 

@@ -43,12 +43,20 @@ RESTORE = (
 
 
 def restored(records: list[tuple[RouteRecord, EvidenceBy]], cause: Cause) -> list[Entry]:
-    """The whole state, for a journal that begins anew: a decision for each rollout, and for each route without one."""
-    return [
-        Entry(draft_of(record.name, RESTORE, cause, (None, record), {}, challenger), record, evidence)
-        for record, evidence in records
-        for challenger in record.rollouts or [""]
-    ]
+    """The whole state, for a journal that begins anew: a decision for each rollout, and for each route without one.
+
+    A route that is not in the file stands nowhere, and comes back from there.
+    """
+    entries = []
+    for record, evidence in records:
+        if record.left_at is not None:
+            away = cause._replace(reason=f"{cause.reason}; the route is not in the file")
+            entries.append(Entry(draft_of(record.name, RESTORE, away, (None, None), {}), record, evidence))
+            continue
+        for challenger in record.rollouts or [""]:
+            draft = draft_of(record.name, RESTORE, cause, (None, record), {}, challenger)
+            entries.append(Entry(draft, record, evidence))
+    return entries
 
 
 def undone(change: Change) -> Entry:

@@ -153,7 +153,7 @@ def examined(row: Row) -> Examined:
 
 def joined(examinations: Iterable[Examined], anchor: Anchor = _START) -> Report:
     """Of all records in order: adds what each of them must have from the one before it."""
-    report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, anchor.id > 0)
+    report, previous_hash, ends = Report(pruned=anchor.id), anchor.hash, _Ends({}, {}, set(), anchor.id > 0)
     for id_, decision, computed, given, differences in examinations:
         report.decisions += 1
         report.replayed += computed
@@ -194,10 +194,14 @@ _Part = dict[str, Any]
 
 
 class _Ends(NamedTuple):
-    """Where the decisions so far have left each route, and each challenger's rollout on it."""
+    """Where the decisions so far have left each route, and each challenger's rollout on it.
+
+    `restored`: the routes that the latest decisions have restored, where those are the last so far.
+    """
 
     routes: dict[str, _Part]
     rollouts: dict[tuple[str, str], _Part]
+    restored: set[str]
     pruned: bool  # then the first decision of each route and rollout may begin anywhere
 
     def pairs(self, decision: _Record) -> _Pairs:
@@ -215,13 +219,25 @@ class _Ends(NamedTuple):
     def move(self, decision: _Record) -> None:
         end, route = decision.to, decision.route
         self.routes[route] = _part(end, _OF_ROUTE)
+        if not end or self._is_first_restored(decision):
+            self._forget_rollouts(route)
         if "challenger" in end:
             self.rollouts[route, end["challenger"]] = _part(end, _OF_ROLLOUT)
-        elif not end:
-            for key in [key for key in self.rollouts if key[0] == route]:
-                del self.rollouts[key]
         else:
             self.rollouts.pop((route, decision.from_.get("challenger", "")), None)
+
+    def _is_first_restored(self, decision: _Record) -> bool:
+        """Of the route. A route is restored by a decision for each of its rollouts; it has no other ones."""
+        if decision.action != RESTORE:
+            self.restored.clear()
+            return False
+        is_first = decision.route not in self.restored
+        self.restored.add(decision.route)
+        return is_first
+
+    def _forget_rollouts(self, route: str) -> None:
+        for key in [key for key in self.rollouts if key[0] == route]:
+            del self.rollouts[key]
 
 
 _OF_ROUTE, _OF_ROLLOUT = ("split", "ledger_version"), ("phase", "step", "attempt")
