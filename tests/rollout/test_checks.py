@@ -88,8 +88,8 @@ def test_before_the_first_request_a_check_is_undecided(question):
     )  # a step not yet begun
 
 
-def test_at_full_weight_comparisons_use_the_step_before():
-    made = challenger(400, 60)
+def test_at_full_weight_comparisons_use_the_step_before_where_little_is_known_of_the_past():
+    made = challenger(400, 60, (400, 4))
     made.open("r", 3, 1, 1.0)
     gather(made, [cell("v3", 1000, 0, version=3)], ())
     assert evaluate_check(INCREASE, made, CheckContext(1, 100, 0.002, 0.01)).verdict is FAIL

@@ -131,6 +131,6 @@ def test_the_watch_after_a_canary_is_compared_with_the_champion_so_far():
     finding = evaluate_check(REJECTED, made, CONTEXT._replace(step=1, steps=1))
     assert finding.verdict is Verdict.FAIL
     assert finding.reason.startswith(
-        "150 of 300 requests (50%) were rejected in the watch: 150 × HTTP 404; the limit is "
+        "150 of 300 requests (50%) were rejected in the watch: 150 × HTTP 404; nobody is left to compare with, so the limit is "
     )
     assert "from 40 of the champion's 4000 requests before" in finding.reason

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from crossfade.rollout.plan import Check
 
 MIN_FOR_QUANTILE = 500  # values of the champion before its quantiles are used as thresholds or cuts
+_IN_BUCKET = 0.999  # of a bucket's upper edge: a duration in the bucket
 _SCORE = "score"  # kind of event: the first score of a key in a step
 _PAIR = "pair"  # kind of event: the first pair of a key in a step
 
@@ -51,7 +52,8 @@ class Evidence(msgspec.Struct):
     `baseline`: all durations of the champion. `limits`: by check, the seconds above which an answer is slow, fixed when
     the baseline had `limits_from` durations. `firsts`: by step and kind of event, the keys that had such an event.
     `predicted`: scores of the champion until they fixed `levels`, the cuts of the score bins. `before`: by kind, events of
-    the champion while the challenger had no live traffic, for challengers that never share the traffic with it.
+    the champion while the challenger had no live traffic, for challengers that have all of it; by title of a latency check, its
+    answers above its own limit when that was fixed.
     """
 
     champion: str
@@ -81,7 +83,7 @@ class Evidence(msgspec.Struct):
         return out
 
     def add_before(self, cell: Cell) -> None:
-        for kind in (REJECTED, UNREADABLE):
+        for kind in (ERROR, REJECTED, UNREADABLE):
             every, n = _counted(cell, kind)
             if n:
                 self.before.setdefault(kind, EventCount()).add(every, every, n)
@@ -284,6 +286,9 @@ def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
         elif check.metric == "latency" and known >= MIN_FOR_QUANTILE:
             kept = None if due else evidence.limits.get(check.title)
             limits[check.title] = kept or limit_of(evidence.baseline, check)
+            if kept is None:
+                slow = evidence.baseline.above(bucket_of(limits[check.title].champion * _IN_BUCKET))
+                evidence.before[check.title] = EventCount(slow, slow, known)
     if due:
         evidence.limits_from = known
     evidence.limits = limits

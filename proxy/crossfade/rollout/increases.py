@@ -1,8 +1,7 @@
 """Checks of events against the champion at the same time: errors, rejections, unreadable answers.
 
 The proxy tossed the coin, so what clients do wrong falls on both sides alike: more on one side is the model's doing.
-A challenger that has all of the traffic (blue_green, a last step of 100 %, the watch) is compared with the champion's
-share before, of which an upper limit is taken: that share is an estimate, and it may have changed since.
+A challenger that has all of the traffic is compared with the champion's share before (rollout.past).
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from crossfade.rollout.evidence import (
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
+from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import EventCount, Stratum
 from crossfade.rollout.verdict import Finding, percent
@@ -35,10 +35,7 @@ from crossfade.rollout.verdict_rule import (
 from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell
 from crossfade.stats.differences import gain_increase, log_e_increase, log_e_within
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
-from crossfade.stats.sequential import LARGEST_SHARE, bound, gain_above, ratio_interval, wilson
-
-_UNKNOWN = 20  # requests added to what is known of the champion before, half of them with an event
-_Z_BEFORE = 2.576  # of the upper limit of its share: 99.5 %
+from crossfade.stats.sequential import bound, gain_above, ratio_interval, wilson
 
 
 class Kind(NamedTuple):
@@ -56,6 +53,8 @@ _UNREADABLE = Kind(UNREADABLE, "got an answer without a prediction", lambda cell
 
 def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most the champion's, at the same time, plus `max_increase`."""
+    if is_alone(evidence, context.step) and _before(evidence, ERROR).n >= MIN_BEFORE:
+        return _increase_since_before(check, evidence, context, _ERRORS)
     strata = evidence.comparable(context.step)
     return _increase(check, strata, context, _ERRORS) if strata else incomparable(check, evidence, context)
 
@@ -71,12 +70,10 @@ def unreadable_increase(check: Check, evidence: Evidence, context: CheckContext)
 
 
 def _increase_or_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
-    present = evidence.of_step(context.step)
     strata = evidence.comparable(context.step)
-    has_all = any(s.share == 1 for s in present) and not any(s.compares for s in present)
-    if strata and not has_all:
+    if strata and not is_alone(evidence, context.step):
         return _increase(check, strata, context, kind)
-    return _increase_since_before(check, evidence, present, context, kind)
+    return _increase_since_before(check, evidence, context, kind)
 
 
 def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, kind: Kind) -> Finding:
@@ -133,26 +130,28 @@ def _late_text(here: Share, rest: Share, share: float, kind: Kind, allowed: floa
     )
 
 
-def _increase_since_before(
-    check: Check, evidence: Evidence, strata: Sequence[Stratum], context: CheckContext, kind: Kind
-) -> Finding:
+def _before(evidence: Evidence, event: str) -> Share:
+    """Of the champion, alone and beside the challenger."""
+    alone, shared = evidence.before.get(event, EventCount()), [s for s in evidence.strata if s.compares]
+    _, beside = event_totals(shared, event)
+    return Share(alone.all + beside.all, alone.n + beside.n)
+
+
+def _increase_since_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
     """H0: the share is at most the upper limit of the champion's share before, plus `max_increase`."""
-    alone, shared = evidence.before.get(kind.event, EventCount()), [s for s in evidence.strata if s.compares]
-    _, beside = event_totals(shared, kind.event)
-    before = Share(alone.all + beside.all, alone.n + beside.n)
-    _, most = wilson(before.x + _UNKNOWN // 2, before.n + _UNKNOWN, _Z_BEFORE)
-    allowed = min(most + check.limit, LARGEST_SHARE)
+    strata, before = evidence.of_step(context.step), _before(evidence, kind.event)
+    allowed = most_before(before, check.limit)
     ours, _ = event_totals(strata, kind.event)
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
     log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
-    text = (
-        f"{_failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))}; the limit is "
-        f"{percent(allowed)}, from {before.x} of the champion's {before.n} requests before"
-    )
+    failed = _failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))
+    text = f"{failed}; {limit_text(allowed, before)}"
     within = here.value <= allowed
-    if within and log_e >= bound(context.alpha):
-        part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
-        text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
+    if log_e >= bound(context.alpha):
+        if within:
+            part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
+            text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
+        text += SAME_LOOK
     result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
     return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n), True))

@@ -14,6 +14,7 @@ from crossfade.rollout.evidence import (
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
+from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
@@ -123,6 +124,8 @@ def _limit_result(here: Share, rest: Share, limit: float, log_e: float, prove: b
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger exceeds `max_ratio` times a quantile of the champion at most as often as the champion exceeds it."""
+    if is_alone(evidence, context.step) and {check.title} <= evidence.limits.keys() & evidence.before.keys():
+        return _latency_since_before(check, evidence, context)
     strata = evidence.comparable(context.step)
     if not strata:
         return incomparable(check, evidence, context)
@@ -161,6 +164,34 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
     return decide(check, context, result, Wording(text, here.n, ours / theirs, between, True))
+
+
+def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
+    """H0: at most as many answers take longer than `max_ratio` times the champion's quantile as took longer than it before."""
+    strata = evidence.of_step(context.step)
+    limit = evidence.limits[check.title]
+    counted = evidence.before[check.title]
+    before = Share(counted.all, counted.n)
+    allowed = most_before(before, 0.0)
+    ours, _ = event_totals(strata, check.title)
+    here = Share(ours.all, ours.n)
+    counts, marks = split_counts(strata, check.title), marked_counts(strata, check.title)
+    log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
+    within = here.value <= allowed
+    text = (
+        f"{here.x} of {here.n} requests ({percent(here.value)}) took longer than {duration(limit.challenger)} "
+        f"{where(context.step, context.steps)}, which is {check.limit:.3g} times the champion's {check.subject} before; "
+        f"{limit_text(allowed, before)}"
+    )
+    if log_e >= bound(context.alpha):
+        if within:
+            late = _late_part(strata, check.title, allowed)
+            text = f"{percent(late.value)} of the latest {late.n} requests took longer than that (all in all: {text})"
+        text += SAME_LOOK
+    times = side_totals(strata)[0].duration
+    ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
+    result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
+    return decide(check, context, result, Wording(text, here.n, ratio, None, True))
 
 
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
