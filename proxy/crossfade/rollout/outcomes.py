@@ -167,12 +167,14 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
 
 
 def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
-    """H0: at most as many answers take longer than `max_ratio` times the champion's quantile as took longer than it before."""
+    """H0: no more answers take longer than `max_ratio` times the champion's quantile than may by the quantile, or than took longer
+    than the quantile itself before.
+    """
     strata = evidence.of_step(context.step)
     limit = evidence.limits[check.title]
     counted = evidence.before[check.title]
     before = Share(counted.all, counted.n)
-    allowed = most_before(before, 0.0)
+    allowed = max(most_before(before, 0.0), 1 - (check.quantile or 0.0))
     ours, _ = event_totals(strata, check.title)
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, check.title), marked_counts(strata, check.title)
