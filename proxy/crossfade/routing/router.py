@@ -37,26 +37,31 @@ def statuses_of(errors: tuple[tuple[int, int], ...]) -> tuple[frozenset[int], fr
 
 
 class AssignedBackend:
-    """A backend that a route can assign, with its role. Outcomes are counted under `cell`.
+    """A backend that a route can assign, with its role. Outcomes are counted under `cell_of` their start.
 
-    `guarded`: a rollout's tests read its outcomes, so each second of routing has its own cell.
+    `guarded`: a rollout's tests read its outcomes, so each second of routing has its own cell. `cell`: the latest one,
+    of requests that started in [`since`, `until`).
     """
 
-    __slots__ = ("backend", "cell", "guarded", "limits", "role")
+    __slots__ = ("backend", "cell", "guarded", "limits", "role", "since", "until")
 
     def __init__(self, spec: Route, backend: str, role: Role) -> None:
         self.backend = backend
         self.role = role
         self.cell: CellKey = (spec.name, backend, role, spec.ledger.version, ANY_SECOND)
         self.guarded = spec.guarded and role != TESTER
+        self.since = 0.0
+        self.until = 0.0 if self.guarded else float("inf")
         self.limits = spec.limits.get(backend, ())
 
     def cell_of(self, started: float) -> CellKey:
         """The cell of a request that was routed at this time of the monotonic clock."""
-        if not self.guarded:
-            return self.cell
-        route, backend, role, version, _ = self.cell
-        return route, backend, role, version, int(started)
+        if started < self.since or started >= self.until:
+            route, backend, role, version, _ = self.cell
+            second = int(started)
+            self.since, self.until = float(second), second + 1.0
+            self.cell = (route, backend, role, version, second)
+        return self.cell
 
 
 # The backend, and the hash of the sticky key; None if the bucket was unkeyed at random.
