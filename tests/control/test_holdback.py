@@ -265,3 +265,53 @@ async def test_a_fail_without_a_way_back_keeps_the_holdback():
     await harness.tick(2000)
     assert (harness.rollout.phase, harness.weights) == ("rolled_back", {"v2": 10_000})
     await assert_replayed(harness)
+
+
+# ── without a holdback: the champion's past ──────────────────────────────────────────────────────
+
+BLUE_GREEN = (
+    HEADING
+    + """    rollout:
+      strategy: blue_green
+      champion: v2
+      challenger: v3
+      steps: [{weight: 0%}, {weight: 100%, hold: 60s}]
+      min_requests: 50
+      watch: 60s
+      fuse: false
+      checks: [{metric: error_rate, max_increase: 2%}, {metric: latency, quantile: p90, max_ratio: 1.5}]
+"""
+)
+
+
+@pytest.mark.parametrize(("share", "phase"), [(0.0, "promoted"), (0.01, "promoted"), (0.06, "rolled_back")])
+async def test_a_watch_without_a_holdback_compares_with_the_champion_s_past(share: float, phase: str):
+    harness = await promoted(yaml=written(", watch: 60s"))
+    assert harness.weights == ONLY_V3
+    harness.error_share = {"v3": share}
+    await harness.run(50, 2000)
+    assert harness.rollout.phase == phase
+    if phase == "rolled_back":
+        reason = (await harness.decisions())[-1].reason
+        assert "failed in the watch; nobody is left to compare with, so the limit is " in reason
+    else:
+        assert harness.rollout.verdicts[0].verdict == "PASS"
+    await assert_replayed(harness)
+
+
+@pytest.mark.parametrize(
+    ("errors", "seconds", "phase"),
+    [(0.0, 0.05, "progressing"), (0.06, 0.05, "aborted"), (0.0, 0.2, "aborted")],
+)
+async def test_blue_green_compares_with_the_champion_s_past(errors: float, seconds: float, phase: str):
+    harness = Harness()
+    await harness.load(BLUE_GREEN)
+    await harness.run(5, 2000)
+    await harness.controller.command("churn", Verb.RESUME, "api:kim", harness.now)
+    assert harness.weights == ONLY_V3
+    harness.error_share, harness.latency = {"v3": errors}, {"v3": seconds}
+    await harness.run(30, 2000)
+    assert harness.rollout.phase == phase
+    verdicts = {finding.verdict for finding in harness.rollout.verdicts}
+    assert verdicts == {"PASS"} if phase == "progressing" else "FAIL" in verdicts
+    await assert_replayed(harness)
