@@ -43,7 +43,8 @@ def challenger(n: int, errors: int = 0, champion: tuple[int, int] = (2000, 0)):
         (200, 3, (2000, 0), UNDECIDED),  # above the limit, but not significantly
         (200, 15, (2000, 0), FAIL),
         (20, 8, (2000, 0), FAIL),  # a FAIL needs no min_requests
-        (200, 15, (2000, 25), VOID),  # the champion is over the limit too
+        (200, 15, (2000, 25), FAIL),  # the champion is over the limit too, but the challenger is worse
+        (200, 15, (2000, 130), VOID),  # and here it is not: a common cause
         (200, 15, (2000, 20), FAIL),
         (200, 15, (10, 1), FAIL),  # one error of the champion shows no common cause
         (200, 2, (2000, 500), PASS),
@@ -192,8 +193,11 @@ def test_reasons_contain_the_value_the_comparison_and_the_limit():
     assert evaluate_check(RATIO, compared([0.2] * 100), CONTEXT).reason.startswith(
         "p90 latency is 200ms over 400 answers in step 1 of 1 against the champion's 100ms, 2 times; allowed is 1.5 times"
     )
-    void = evaluate_check(MAX, challenger(200, 15, (2000, 40)), CONTEXT).reason
-    assert void.endswith("; the champion is over the limit too (2%): a common cause")
+    void = evaluate_check(MAX, challenger(200, 15, (2000, 130)), CONTEXT).reason
+    assert void.endswith(
+        "the limit is 1 in 500, but 130 of the champion's 2000 requests (6.5%) did too at the same time: a common cause, "
+        "as long as the challenger is not proven to be worse (no evidence)"
+    )
 
 
 def test_findings_contain_their_numbers():

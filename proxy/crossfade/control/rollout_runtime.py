@@ -12,17 +12,29 @@ from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
 from crossfade.rollout.fuse import FUSE, HORIZON, Came, Reached, next_reached
-from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, is_failing, proven_instances
+from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, fails_too, is_failing, proven_instances
 from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
+from crossfade.rollout.pending import Pending, ripe
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
-from crossfade.stats.counts import ANY_SECOND, ERROR, NONE_WAITING, REQUESTS, SHADOW, Cell, WaitingBy
+from crossfade.stats.counts import (
+    ANY_SECOND,
+    ERROR,
+    NONE_WAITING,
+    REJECTED,
+    REQUESTS,
+    SHADOW,
+    UNREADABLE,
+    Cell,
+    WaitingBy,
+)
 
+PLAIN_EVENTS = (ERROR, REJECTED, UNREADABLE, REQUESTS)  # kinds that depend on no limit of a rollout
 T = TypeVar("T")
 
 
@@ -43,6 +55,8 @@ class RolloutRuntime:
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.skipped = ANY_SECOND  # the last second of routing whose requests were left out of the evidence
+        self.void_at = float("-inf")  # when the fuse last found a common cause
+        self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check
         self.reached: Reached | None = None  # the fuse's limit that was reached
         self.waiting = NONE_WAITING  # requests without a first byte yet, by backend and second of routing
@@ -111,11 +125,10 @@ class RolloutRuntime:
 
     def _own(self, by_kind: dict[str, T]) -> dict[str, T]:
         suffix = self._suffix
-        own = (ERROR, REQUESTS)
         return {
             kind.removesuffix(suffix): value
             for kind, value in by_kind.items()
-            if kind in own or kind.endswith(suffix)
+            if kind in PLAIN_EVENTS or kind.endswith(suffix)
         }
 
     def bad_instances(self) -> list[BadEndpoint]:
@@ -132,32 +145,39 @@ class RolloutRuntime:
     def gather(self, cells: Sequence[Cell], now: float, waiting: WaitingBy = NONE_WAITING) -> None:
         """Add one tick's counts of the route to the evidence, and to the recent outcomes for the fuse.
 
-        During warm-up, and while the champion is sick or recovers, counts do not enter the evidence. Skipped
-        counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased. So are
-        requests that were routed meanwhile and end later: these are the slow ones. The fuse skips an outage of the
-        champion too: the backend that recovers second is not to blame.
+        During warm-up, and while both backends fail or recover, counts do not enter the evidence. Skipped
+        counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased: an outage
+        of the champion alone counts, as one of the challenger alone does. So are requests that were routed meanwhile
+        and end later: these are the slow ones. The fuse skips every outage of the champion: the backend that recovers
+        second is not to blame.
         """
         self.waiting = waiting
         if not self.state.is_guarded:
             return
         cells = [self._own_events(cell) for cell in cells if cell.role != TESTER]
         if is_failing(self.champion_recent, now):
-            self.sick_at = now
+            fails = fails_too(self.challenger_recent, now) or now - self.void_at < RECOVERY
+            self.sick_at, self.is_shared = now, self.is_shared or fails
             self._forget_outcomes()  # the first errors of the outage do not count either
         recovering = now - self.sick_at < RECOVERY
+        self.is_shared = self.is_shared and recovering
         if cells:
-            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or recovering
+            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or self.is_shared
         if self.warming:
             self.skipped = max([self.skipped, *(cell.second for cell in cells)])
+            entering: Sequence[Cell] = ()
         else:
-            counted = [cell for cell in cells if not ANY_SECOND < cell.second <= self.skipped]
+            entering = [cell for cell in cells if not ANY_SECOND < cell.second <= self.skipped]
+        counted = self._ripe(entering, now)
+        if counted:
             gather(self.evidence, counted, self.plan.checks)
         self._follow_outcomes([cell for cell in cells if cell.role != SHADOW], now, recovering)
-        if cells or self.reached:
+        if cells or counted or self.reached:
             self.evaluate()
             is_held = self.reached is not None and self.reached.is_held
             if not is_held and any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
                 # Drop the outage for good: the champion, with more traffic, forgets its part of it sooner.
+                self.void_at = now
                 self._forget_outcomes()
 
     def _follow_outcomes(self, cells: Sequence[Cell], now: float, recovering: bool) -> None:
@@ -179,6 +199,15 @@ class RolloutRuntime:
 
     def _forget_outcomes(self) -> None:
         self.challenger_recent, self.reached = RecentOutcomes(), None
+
+    def _ripe(self, cells: Sequence[Cell], now: float) -> list[Cell]:
+        """What counts from now on: the champion has answered all that was routed at the same time."""
+        evidence = self.evidence
+        evidence.pending += [Pending(now, cell) for cell in cells]
+        counted, evidence.pending = ripe(
+            evidence.pending, now, self.waiting.get(self.plan.champion, {}), self.horizon
+        )
+        return counted
 
     def restart_warm_up(self, backend: str, now: float) -> None:
         """An endpoint of this backend is up again, and cold like a new one."""

@@ -21,11 +21,15 @@ from msgspec.structs import replace
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.leaving_out import less, other_endpoints
-from crossfade.rollout.merging import merge_old, share_to_open
+from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
+from crossfade.rollout.panel import Panel
+from crossfade.rollout.pending import Pending
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
-from crossfade.stats.counts import ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
+from crossfade.stats.blocks import BLOCK, Blocks
+from crossfade.stats.counts import ANY_SECOND, ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
+from crossfade.stats.keyed import KeyedEvents, Sizes
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
 from crossfade.stats.sequential import SplitCounts
@@ -74,6 +78,8 @@ class Evidence(msgspec.Struct):
         default_factory=dict
     )  # by backend, its endpoints in blocks of time
     ejected: list[BadEndpoint] = msgspec.field(default_factory=list)  # what came from these does not count
+    pending: list[Pending] = msgspec.field(default_factory=list)  # in the order in which they came
+    panels: dict[int, Panel] = msgspec.field(default_factory=dict)  # by ledger version
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -102,6 +108,7 @@ class Evidence(msgspec.Struct):
         self.strata.append(Stratum(version, step, share, champion, challenger))
         self.firsts = {s: kinds for s, kinds in self.firsts.items() if s >= step - 1}
         self.firsts.setdefault(step, {})
+        self.panels = {s.version: self.panels.get(s.version, Panel()) for s in self.strata[-NEWEST:]}
 
     def is_warming(self, cells: Iterable[Cell], now: float, warm_up: float) -> bool:
         """Whether it is less than `warm_up` seconds since the challenger's first request, or since its first after it got more
@@ -178,13 +185,42 @@ def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[
     if cell.by_endpoint:
         known = {name: counts for name, counts in cell.by_endpoint.items() if name not in ejected}
         evidence.instances.setdefault(cell.backend, Group()).add(cell.second, known)
+    kinds = tuple(kinds)
     for kind in kinds:
         events = stratum.events.setdefault(kind, EventCounts())
         side = events.challenger if here else events.champion
-        side.add(*less(EventCount(*_count_events(evidence, stratum.step, cell, kind)), cell, kind, ejected))
+        first, every, n = less(
+            EventCount(*_count_events(evidence, stratum.step, cell, kind)), cell, kind, ejected
+        )
+        side.add(first, every, n)
+        _add_block(stratum, kind, cell.second, (every, n), here)
+    _add_keys(evidence, stratum, cell, kinds, here)
     kept = other_endpoints(_kept_fields(cell), ejected, evidence.limits_of(cell.backend))
     (stratum.challenger if here else stratum.champion).merge(kept)
     _bin_scores(evidence.levels, stratum, cell.scores, here)
+
+
+def _add_block(stratum: Stratum, kind: str, second: int, counted: tuple[int, int], here: bool) -> None:
+    """All events count here, also those of one key: whether keys are few is the question of another gate."""
+    if second == ANY_SECOND or not (here or stratum.compares):
+        return
+    x, n = counted
+    w = stratum.share if stratum.compares else 0.0
+    stratum.blocks.setdefault(kind, Blocks()).add(second // BLOCK, (1 - w) * x if here else -w * x, n, x)
+
+
+def _add_keys(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str], here: bool) -> None:
+    panel = evidence.panels.get(stratum.version)
+    if panel is not None and cell.keys.hashes:
+        panel.add(cell, here, kinds, stratum.keys)
+    side = stratum.unkeyed.challenger if here else stratum.unkeyed.champion
+    n = min(cell.unkeyed, requests_not_abandoned(cell))
+    side.sizes.merge(Sizes(n, n, n))
+    for kind in kinds:
+        events = cell.events.get(kind)
+        x = _counted(cell, kind)[0] - (events.keyed if events else 0)
+        if x:
+            side.events.setdefault(kind, KeyedEvents()).merge(KeyedEvents(x, x, x))
 
 
 def _kinds_of(checks: Iterable[Check], cells: Iterable[Cell]) -> list[str]:
@@ -215,6 +251,7 @@ def _kept_fields(cell: Cell) -> Cell:
         responses={},
         fallbacks={},
         retries={},
+        second=ANY_SECOND,
         keys=Keys(),
     )
 
@@ -308,7 +345,8 @@ def _set_mark(stratum: Stratum, used: int) -> bool:
     due = is_mark_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
     if due:
         counts = {kind: events.split_counts(stratum.share) for kind, events in stratum.events.items()}
-        stratum.marks.append(Mark(n, counts))
+        blocks = {kind: replace(found.closed) for kind, found in stratum.blocks.items()}
+        stratum.marks.append(Mark(n, counts, blocks))
     return due
 
 

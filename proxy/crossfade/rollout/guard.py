@@ -182,6 +182,12 @@ def is_failing(champion: RecentOutcomes, now: float) -> bool:
     return _is_failing(champion.last(CHAMPION_OUTCOMES, now - _SAME_TIME))
 
 
+def fails_too(challenger: RecentOutcomes, now: float) -> bool:
+    """Whether half of its latest outcomes are errors, at a time when the champion is failing; it may have few."""
+    latest = challenger.last(CHAMPION_OUTCOMES, now - _SAME_TIME)
+    return latest.bad > 0 and latest.bad >= _FAILING_SHARE * len(latest.units)
+
+
 def _is_failing(latest: Row) -> bool:
     """A champion with few keys has fewer units than CHAMPION_OUTCOMES; one key alone shows nothing."""
     enough = latest.requests >= CHAMPION_OUTCOMES and latest.bad >= MIN_CHAMPION_ERRORS

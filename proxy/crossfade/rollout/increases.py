@@ -18,6 +18,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
+from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
@@ -34,8 +35,16 @@ from crossfade.rollout.verdict_rule import (
 )
 from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell
 from crossfade.stats.differences import gain_increase, log_e_increase, log_e_within
+from crossfade.stats.keyed import log_e_keys_within
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
+<<<<<<< HEAD
 from crossfade.stats.sequential import bound, gain_above, ratio_interval, wilson
+=======
+from crossfade.stats.sequential import LARGEST_SHARE, SplitCounts, bound, gain_above, ratio_interval, wilson
+
+_UNKNOWN = 20  # requests added to what is known of the champion before, half of them with an event
+_Z_BEFORE = 2.576  # of the upper limit of its share: 99.5 %
+>>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
 
 
 class Kind(NamedTuple):
@@ -98,10 +107,27 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
         low, _ = ratio_interval(counts, context.alpha)
         if low > 1:
             text += f"; at least {low:.3g} times as likely"
-    proof = log_e_within(counts, allowed) if context.prove else None
+    proof = _proof(strata, counts, kind.event, check.limit, context)
     gain = gain_increase(strata[-1].share, p, q, allowed)
-    result = TestResult(min(here.n, rest.n), log_e, gain, within, proof=proof)
+    result = TestResult(
+        min(here.n, rest.n),
+        log_e,
+        gain,
+        within,
+        proof=proof,
+        gates=lambda: comparison_gates(strata, kind.event, allowed, context.alpha),
+    )
     return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest), True))
+
+
+def _proof(
+    strata: Sequence[Stratum], counts: Sequence[SplitCounts], kind: str, margin: float, context: CheckContext
+) -> float | None:
+    """Where requests have sticky keys only a test with the key as the unit proves that the limit is kept."""
+    if not context.prove:
+        return None
+    splits = keyed_splits(strata, kind)
+    return log_e_keys_within(splits, margin, context.alpha) if splits else log_e_within(counts, margin)
 
 
 def _failed(here: Share, kind: Kind, cell: Cell, place: str) -> str:
@@ -148,10 +174,23 @@ def _increase_since_before(check: Check, evidence: Evidence, context: CheckConte
     failed = _failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))
     text = f"{failed}; {limit_text(allowed, before)}"
     within = here.value <= allowed
+<<<<<<< HEAD
     if log_e >= bound(context.alpha):
         if within:
             part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
             text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
         text += SAME_LOOK
     result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
+=======
+    if within and log_e >= bound(context.alpha):
+        part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
+        text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
+    result = TestResult(
+        here.n,
+        log_e,
+        gain_above(here.value, allowed),
+        within,
+        gates=lambda: limit_gates(strata, kind.event, allowed, context.alpha),
+    )
+>>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
     return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n), True))

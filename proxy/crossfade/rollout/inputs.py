@@ -60,6 +60,8 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
         evidence,
         strata=strata,
         firsts={},
+        pending=[],
+        panels={},
         baseline=Histogram(count=evidence.baseline.count),
         predicted=Scores(count=evidence.predicted.count),
     )

@@ -23,7 +23,9 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from crossfade.rollout.panel import KeySums
 from crossfade.rollout.strata import EventCounts, Mark, Stratum
+from crossfade.stats.blocks import Blocks
 from crossfade.stats.counts import Cell
 from crossfade.stats.scores import ScoreBins, add_bins
 from crossfade.stats.sequential import SplitCounts
@@ -88,6 +90,9 @@ def _sum(one: Stratum, other: Stratum) -> Stratum:
         [*one.marks, *(_behind(one, mark) for mark in other.marks)],
         _sum_of_bins(one.bins, other.bins),
         one.spent + other.spent,
+        _sum_of_blocks(one.blocks, other.blocks),
+        _sum_of_keys(one.keys, other.keys),
+        _sum_of_keys(one.unkeyed, other.unkeyed),
     )
 
 
@@ -107,13 +112,36 @@ def _sum_of_events(one: EventCounts | None, other: EventCounts | None) -> EventC
     return out
 
 
+def _sum_of_blocks(one: dict[str, Blocks], other: dict[str, Blocks]) -> dict[str, Blocks]:
+    """The open block is that of the later stratum."""
+    out = {}
+    for kind in {**one, **other}:
+        before, after = one.get(kind, Blocks()), other.get(kind, Blocks())
+        closed = replace(before.sums)
+        closed.merge(after.closed)
+        out[kind] = replace(after, closed=closed)
+    return out
+
+
+def _sum_of_keys(one: KeySums, other: KeySums) -> KeySums:
+    out = KeySums()
+    out.merge(one)
+    out.merge(other)
+    return out
+
+
 def _behind(before: Stratum, mark: Mark) -> Mark:
     """The mark of a stratum, in the sum of this stratum and the one before."""
     counts = {
         kind: _plus(found, before.events[kind].split_counts(before.share)) if kind in before.events else found
         for kind, found in mark.counts.items()
     }
-    return Mark(mark.n + before.challenger.requests - before.challenger.abandoned, counts)
+    blocks = {}
+    for kind, found in mark.blocks.items():
+        blocks[kind] = replace(found)
+        if kind in before.blocks:
+            blocks[kind].merge(before.blocks[kind].sums)
+    return Mark(mark.n + before.challenger.requests - before.challenger.abandoned, counts, blocks)
 
 
 def _plus(one: SplitCounts, other: SplitCounts) -> SplitCounts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
@@ -13,11 +15,12 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
+from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
-from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.rollout.verdict_rule import (
     CheckContext,
     Share,
@@ -29,9 +32,11 @@ from crossfade.rollout.verdict_rule import (
 )
 from crossfade.stats.counts import ERROR
 from crossfade.stats.histogram import Histogram
+from crossfade.stats.keyed import log_e_keys_below, log_e_keys_within
 from crossfade.stats.restarts import log_e_above_restarted, log_e_worse_restarted
 from crossfade.stats.sequential import (
     LARGEST_SHARE,
+    SplitCounts,
     bound,
     gain_above,
     gain_worse,
@@ -47,18 +52,15 @@ _SMALLEST_SHARE = 1e-6  # used for a limit of 0, which cannot be tested
 def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger's error rate is at most `max`; one-sample, statistics 1.1."""
     limit = check.limit
-    challenger, champion = side_totals(evidence.of_step(context.step))
-    n, x = requests_not_abandoned(challenger), challenger.errors
     strata = evidence.of_step(context.step)
-    log_e = _log_e_above_share(strata, ERROR, limit)
-    result = _limit_result(
-        Share(x, n), Share(champion.errors, requests_not_abandoned(champion)), limit, log_e, context.prove
-    )
+    challenger, _ = side_totals(strata)
+    n, x = requests_not_abandoned(challenger), challenger.errors
+    result = _limit_result(strata, ERROR, Share(x, n), limit, context)
     kinds = tally(challenger.faults)
     text = f"{x} of {n} requests ({percent(share(x, n))}) failed {where(context.step, context.steps)}"
     text += f": {kinds}" if kinds else ""
     text += f"; the limit is {percent(limit)}"
-    if result.within and log_e >= bound(context.alpha):
+    if result.within and result.evidence >= bound(context.alpha):
         late = _late_part(strata, ERROR, limit)
         text = f"{percent(late.value)} of the latest {late.n} requests failed; the limit is {percent(limit)} (all in all: {text})"
     return decide(check, context, result, Wording(text, n, share(x, n), wilson(x, n), True))
@@ -71,15 +73,9 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     """
     limit, q = check.limit, check.quantile or 0.0
     strata = evidence.of_step(context.step)
-    ours, theirs = event_totals(strata, check.title)
+    ours, _ = event_totals(strata, check.title)
     times = side_totals(strata)[0].duration
-    result = _limit_result(
-        Share(ours.all, ours.n),
-        Share(theirs.all, theirs.n),
-        1 - q,
-        _log_e_above_share(strata, check.title, 1 - q),
-        context.prove,
-    )
+    result = _limit_result(strata, check.title, Share(ours.all, ours.n), 1 - q, context)
     estimate, interval = _quantile_of(times, q)
     waiting = ours.n - times.count
     text = (
@@ -97,12 +93,7 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     return decide(check, context, result, Wording(text, ours.n, estimate, interval, True))
 
 
-def _log_e_above_share(strata: list[Stratum], kind: str, limit: float) -> float:
-    counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
-    return log_e_above_restarted(counts, _testable(limit), marks, spent_marks(strata))
-
-
-def _late_part(strata: list[Stratum], kind: str, limit: float) -> Share:
+def _late_part(strata: Sequence[Stratum], kind: str, limit: float) -> Share:
     """The challenger's events in the part of the step that a FAIL comes from, where its average keeps the limit."""
     counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
     return loudest_part(counts, marks, lambda some: log_e_above_all(some, _testable(limit))).here
@@ -112,14 +103,31 @@ def _testable(limit: float) -> float:
     return min(max(limit, _SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def _limit_result(here: Share, rest: Share, limit: float, log_e: float, prove: bool) -> TestResult:
-    """The result for an absolute limit of the challenger; `limit`: of the share."""
-    within = here.value <= limit
-    common = not within and rest.x >= MIN_CHAMPION_ERRORS and rest.value > limit
-    excuse = f"the champion is over the limit too ({percent(rest.value)}): a common cause"
-    gain = gain_above(here.value, _testable(limit))
-    proof = log_e_below(here.x, here.n, _testable(limit)) if prove else None
-    return TestResult(here.n, log_e, gain, within, excuse if common else "", proof)
+def _limit_result(
+    strata: Sequence[Stratum], kind: str, here: Share, limit: float, context: CheckContext
+) -> TestResult:
+    """The result for an absolute limit of the challenger's share of events."""
+    p0 = _testable(limit)
+    counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
+    log_e = log_e_above_restarted(counts, p0, marks, spent_marks(strata))
+    return TestResult(
+        here.n,
+        log_e,
+        gain_above(here.value, p0),
+        here.value <= limit,
+        proof=_proof_below(strata, kind, here, p0, context),
+        gates=lambda: limit_gates(strata, kind, p0, context.alpha),
+    )
+
+
+def _proof_below(
+    strata: Sequence[Stratum], kind: str, here: Share, p0: float, context: CheckContext
+) -> float | None:
+    """Where requests have sticky keys only a test with the key as the unit proves that the limit is kept."""
+    if not context.prove:
+        return None
+    splits = keyed_splits(strata, kind)
+    return log_e_keys_below(splits, p0, context.alpha) if splits else log_e_below(here.x, here.n, p0)
 
 
 def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -146,7 +154,8 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title), spent_marks(strata)),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
-        proof=log_e_better(counts, 1.0) if context.prove else None,
+        proof=_proof_better(strata, counts, check.title, context),
+        gates=lambda: comparison_gates(strata, check.title, 0.0, context.alpha),
     )
     if not challenger.count or not champion.count:
         text = f"{here.all} of {here.n} requests exceed the limit, and {rest.all} of the champion's {rest.n}"
@@ -166,6 +175,7 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     return decide(check, context, result, Wording(text, here.n, ours / theirs, between, True))
 
 
+<<<<<<< HEAD
 def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: no more answers take longer than `max_ratio` times the champion's quantile than may by the quantile, or than took longer
     than the quantile itself before.
@@ -194,6 +204,15 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
     ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
     result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
     return decide(check, context, result, Wording(text, here.n, ratio, None, True))
+=======
+def _proof_better(
+    strata: Sequence[Stratum], counts: Sequence[SplitCounts], kind: str, context: CheckContext
+) -> float | None:
+    if not context.prove:
+        return None
+    splits = keyed_splits(strata, kind)
+    return log_e_keys_within(splits, 0.0, context.alpha) if splits else log_e_better(counts, 1.0)
+>>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
 
 
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:

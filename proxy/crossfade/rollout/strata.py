@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from crossfade.rollout.panel import KeySums
+from crossfade.stats.blocks import Blocks, BlockSums
 from crossfade.stats.counts import Cell
 from crossfade.stats.scores import ScoreBins
 from crossfade.stats.sequential import SplitCounts
@@ -35,16 +37,21 @@ class EventCounts(msgspec.Struct):
 
 
 class Mark(msgspec.Struct):
-    """The counts of a stratum at one moment, at `n` requests of the challenger: counts by kind of event."""
+    """The counts of a stratum at one moment, at `n` requests of the challenger: counts by kind of event.
+
+    `blocks`: those closed by then, so a test by blocks begins with the block in which the mark was set.
+    """
 
     n: int
     counts: dict[str, SplitCounts] = msgspec.field(name="tosses")  # the stored name
+    blocks: dict[str, BlockSums] = msgspec.field(default_factory=dict)
 
 
 class Stratum(msgspec.Struct):
     """`share`: the challenger's part of the traffic of champion and challenger together, 0 to 1.
 
-    `spent`: marks that were given up when strata were merged.
+    `spent`: marks that were given up when strata were merged. `blocks`: by kind of event. `keys` and `unkeyed`: of requests
+    with a sticky key, with the key as the unit, and of requests without one.
     """
 
     version: int
@@ -57,6 +64,9 @@ class Stratum(msgspec.Struct):
     marks: list[Mark] = msgspec.field(default_factory=list)
     bins: ScoreBins | None = None
     spent: int = 0
+    blocks: dict[str, Blocks] = msgspec.field(default_factory=dict)
+    keys: KeySums = msgspec.field(default_factory=KeySums)
+    unkeyed: KeySums = msgspec.field(default_factory=KeySums)
 
     @property
     def compares(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple
 
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.faults import evidence_in_words
+from crossfade.rollout.gates import Gate
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sequential import bound, wilson
@@ -35,7 +37,8 @@ class TestResult(NamedTuple):
     """`n`: requests, of the smaller side in a comparison; `evidence`: log e-value; `gain`: its expected growth per request.
 
     `within`: whether the estimate keeps the limit; `excuse`: why the evidence is VOID, empty if it is valid;
-    `proof`: log e-value that the limit is kept, None if there is no such test.
+    `proof`: log e-value that the limit is kept, None if there is no such test. `gates`: what must hold besides, computed
+    when the test is proven.
     """
 
     n: int
@@ -44,6 +47,7 @@ class TestResult(NamedTuple):
     within: bool
     excuse: str = ""
     proof: float | None = None
+    gates: Callable[[], Sequence[Gate]] | None = None
 
 
 class Wording(NamedTuple):
@@ -67,14 +71,14 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
     if result.excuse:
         verdict, cause = Verdict.VOID, f"; {result.excuse}"
     elif result.evidence >= limit:
-        verdict, cause = Verdict.FAIL, f"; {evidence_in_words(result.evidence, limit)}"
+        verdict, cause = _proven(result, limit)
         if result.within and not wording.explained:
             cause = _BY_WEIGHT + cause
     elif missing:
         verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:
         verdict, cause = Verdict.UNDECIDED, f"; not proven yet ({evidence_in_words(result.evidence, limit)})"
-    to_proof = ceil((limit - result.evidence) / result.gain) if result.gain > 0 else 0
+    to_proof = max(ceil((limit - result.evidence) / result.gain), 0) if result.gain > 0 else 0
     eta = min(filter(None, (missing, to_proof)), default=None) if verdict is Verdict.UNDECIDED else None
     has_requests = wording.n > 0 or result.excuse != ""
     return Finding(
@@ -91,6 +95,16 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
         proof=result.proof,
         eta_requests=eta,
     )
+
+
+def _proven(result: TestResult, limit: float) -> tuple[Verdict, str]:
+    """A FAIL, or what holds it back."""
+    cause = f"; {evidence_in_words(result.evidence, limit)}"
+    shut = [gate for gate in (result.gates() if result.gates else ()) if gate.log_e < limit]
+    if not shut:
+        return Verdict.FAIL, cause
+    held = " and ".join(gate.closed for gate in shut)
+    return Verdict.VOID if any(gate.common for gate in shut) else Verdict.UNDECIDED, f"{cause}, but {held}"
 
 
 def incomparable(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
