@@ -37,14 +37,7 @@ from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell
 from crossfade.stats.differences import gain_increase, log_e_increase, log_e_within
 from crossfade.stats.keyed import log_e_keys_within
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
-<<<<<<< HEAD
-from crossfade.stats.sequential import bound, gain_above, ratio_interval, wilson
-=======
-from crossfade.stats.sequential import LARGEST_SHARE, SplitCounts, bound, gain_above, ratio_interval, wilson
-
-_UNKNOWN = 20  # requests added to what is known of the champion before, half of them with an event
-_Z_BEFORE = 2.576  # of the upper limit of its share: 99.5 %
->>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
+from crossfade.stats.sequential import SplitCounts, bound, gain_above, ratio_interval, wilson
 
 
 class Kind(NamedTuple):
@@ -174,17 +167,11 @@ def _increase_since_before(check: Check, evidence: Evidence, context: CheckConte
     failed = _failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))
     text = f"{failed}; {limit_text(allowed, before)}"
     within = here.value <= allowed
-<<<<<<< HEAD
     if log_e >= bound(context.alpha):
         if within:
             part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
             text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
         text += SAME_LOOK
-    result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
-=======
-    if within and log_e >= bound(context.alpha):
-        part = loudest_part(counts, marks, lambda some: log_e_above_all(some, allowed)).here
-        text = f"{percent(part.value)} of the latest {part.n} requests {kind.verb} (all in all: {text})"
     result = TestResult(
         here.n,
         log_e,
@@ -192,5 +179,4 @@ def _increase_since_before(check: Check, evidence: Evidence, context: CheckConte
         within,
         gates=lambda: limit_gates(strata, kind.event, allowed, context.alpha),
     )
->>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
     return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n), True))

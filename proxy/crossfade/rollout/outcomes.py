@@ -175,7 +175,6 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     return decide(check, context, result, Wording(text, here.n, ours / theirs, between, True))
 
 
-<<<<<<< HEAD
 def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: no more answers take longer than `max_ratio` times the champion's quantile than may by the quantile, or than took longer
     than the quantile itself before.
@@ -202,9 +201,16 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
         text += SAME_LOOK
     times = side_totals(strata)[0].duration
     ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
-    result = TestResult(here.n, log_e, gain_above(here.value, allowed), within)
+    result = TestResult(
+        here.n,
+        log_e,
+        gain_above(here.value, allowed),
+        within,
+        gates=lambda: limit_gates(strata, check.title, allowed, context.alpha),
+    )
     return decide(check, context, result, Wording(text, here.n, ratio, None, True))
-=======
+
+
 def _proof_better(
     strata: Sequence[Stratum], counts: Sequence[SplitCounts], kind: str, context: CheckContext
 ) -> float | None:
@@ -212,7 +218,6 @@ def _proof_better(
         return None
     splits = keyed_splits(strata, kind)
     return log_e_keys_within(splits, 0.0, context.alpha) if splits else log_e_better(counts, 1.0)
->>>>>>> 3c18958 (Hold a FAIL back until it is proven by blocks of time, by keys, and against the champion)
 
 
 def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
