@@ -28,7 +28,7 @@ from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
-from crossfade.routing.snapshot import compile_snapshot
+from crossfade.routing.snapshot import Role, Trial, compile_snapshot
 
 YAML = """
 listen: 127.0.0.1:0
@@ -37,6 +37,7 @@ backends:
   v2: {endpoints: [http://127.0.0.1:9002], health: false}
 routes:
   - {name: usual, match: {path: /usual}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
+  - {name: guarded, match: {path: /guarded}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
   - {name: body, match: {path: /body}, sticky: {json: customer_id}, split: {v2: 100%}}
   - name: prediction
     match: {path: /prediction}
@@ -69,6 +70,7 @@ class Case:
 
 CASES = (
     Case("usual", "one piece each way", request("usual"), (WHOLE,)),
+    Case("guarded", "the same, a rollout is guarded", request("guarded"), (WHOLE,)),
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
     Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
@@ -105,7 +107,9 @@ class Bench:
         names = [route.name for route in loaded.config.routes]
         ledgers = {name: new_ledger({"v2": BUCKETS}, salt_of(name)) for name in names}
         self.plane = DataPlane()
-        self.plane.use(compile_snapshot(loaded, ledgers, {name: {"v2": "champion"} for name in names}, (), 1))
+        roles: dict[str, dict[str, Role]] = {name: {"v2": "champion"} for name in names}
+        trials = {"guarded": Trial(guarded=True)}
+        self.plane.use(compile_snapshot(loaded, ledgers, roles, (), 1, trials=trials))
         self.plane.stop_sweeping()
         (endpoint,) = self.plane.backends["v2"].endpoints.values()
         self.upstream, self.client = Upstream(endpoint), Downstream(self.plane)
@@ -121,7 +125,7 @@ class Bench:
             ask(case.request)
             for piece in case.answer:
                 reply(piece)
-        self.plane.recorder.take()
+        self.plane.take()
         self.plane.recorder.take_observations()
 
     def seconds(self, case: Case, count: int) -> float:

@@ -35,7 +35,7 @@ from crossfade.workers.messages import (
 from crossfade.workers.state_lock import StateLock, name_of, socket_of
 from crossfade.workers.worker import Worker, shared_rates, status_of
 from tests.certificates import Authority
-from tests.dataplane.plane import SNAPSHOT
+from tests.dataplane.plane import BACKEND, SNAPSHOT, endpoint, route
 from tests.dataplane.wire import wait_until
 
 
@@ -160,6 +160,22 @@ async def test_each_request_is_reported_once(kept: Kept) -> None:
     kept.tell(Drain(5.0))
     assert await kept.refusals() == 3
     await kept.ended()
+
+
+async def test_a_request_without_a_first_byte_is_in_each_report(kept: Kept) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        v2 = replace(BACKEND, name="v2", endpoints=(endpoint(silent.getsockname()[1]),))
+        guarded = route("v2", guarded=True)
+        await kept.serving()
+        kept.tell(Publish(replace(SNAPSHOT, generation=2, backends={"v2": v2}, routes=(guarded,))))
+        with socket.create_connection(kept.sock.getsockname()) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            while not (waiting := (await kept.report()).counts.waiting):
+                pass
+            assert list(waiting["churn"]["v2"].values()) == [1]
+            assert (await kept.report()).counts.waiting == waiting
+        while (await kept.report()).counts.waiting:
+            pass
 
 
 async def test_it_reports_now_and_then_without_being_asked(kept: Kept) -> None:
