@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.rollout.ejection import leave_out
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState, active_step, advance, exposure
 from crossfade.rollout.strategy import expand
@@ -152,7 +153,18 @@ class Rollout:
             self.requests_before = self.requests
         cells = self.cells_of(requests, end)
         self.runtime.gather(cells, float(end), self.waiting())
+        self.eject()
         self.move(end)
+
+    def eject(self) -> None:
+        """As control/ejecting.py does; min_up is the default, a half."""
+        for bad in self.runtime.bad_instances():
+            here = bad.backend == CHALLENGER
+            size = self.world.endpoints[0 if here else 1]
+            if 2 * (len(self.traffic.up[0 if here else 1]) - 1) >= size:
+                leave_out(self.evidence, bad)
+                self.traffic.eject(here, int(bad.endpoint.rpartition("-")[2]))
+                self.runtime.evaluate()
 
     def waiting(self) -> dict[str, dict[int, int]]:
         out: dict[str, dict[int, int]] = {}
@@ -280,5 +292,5 @@ def by_endpoint(
     out = {f"{prefix}{i}": {REQUESTS: n} for i, n in enumerate(np.bincount(endpoint).tolist()) if n}
     for kind, met in kinds.items():
         for i, n in Counter(endpoint[met].tolist()).items():
-            out[f"{prefix}{i}"][kind.partition(" (")[0]] = n
+            out[f"{prefix}{i}"][kind] = n
     return out

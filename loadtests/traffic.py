@@ -100,6 +100,12 @@ class Traffic:
         self.buckets = rng.random(count)
         weights = np.arange(1, count + 1) ** -world.skew
         self.shares = np.cumsum(weights / weights.sum()) if count else np.zeros(0)
+        self.up = [np.arange(size) for size in world.endpoints]  # of (challenger, champion)
+
+    def eject(self, here: bool, endpoint: int) -> None:
+        """It gets no requests from now on."""
+        side = 0 if here else 1
+        self.up[side] = self.up[side][self.up[side] != endpoint]
 
     def draw(self, begin: int, end: int, position: Position) -> Requests:
         """The requests routed in these seconds."""
@@ -115,7 +121,8 @@ class Traffic:
             customer = np.searchsorted(self.shares, rng.random(n), side="right").clip(0, world.customers - 1)
         bucket = self.buckets[customer] if world.customers else rng.random(n)
         here = bucket < position.weight
-        sizes = np.where(here, world.endpoints[0], world.endpoints[1])
+        place = rng.random(n)
+        ours, theirs = (up[(place * len(up)).astype(np.int64)] for up in self.up)
         age = at - position.entered
         out = Requests(
             at,
@@ -124,7 +131,7 @@ class Traffic:
             here & (bucket >= position.before),
             age,
             position.hold - age,
-            (rng.random(n) * sizes).astype(np.int64),
+            np.where(here, ours, theirs),
             customer,
             np.zeros(n),
             self.durations(n),
