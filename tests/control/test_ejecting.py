@@ -31,7 +31,6 @@ ROUTE = with_rollouts(
         "30%",
         "50%",
         hold="60s",
-        checks="[{metric: error_rate, max: 15%}]",
         more=", watch: 60s, fuse: false",
     )
 )

@@ -158,3 +158,30 @@ def test_a_fail_says_where_an_instance_and_the_model_cannot_be_told_apart():
     assert fail.verdict is Verdict.FAIL
     assert fail.reason.endswith("; a is its only endpoint, so the instance may be bad instead of the model")
     assert "only endpoint" not in findings[SLOW].reason
+
+
+def test_a_fail_is_held_back_as_long_as_it_needs_a_bad_instance():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.5)
+    gather(
+        made, [with_endpoints("v3", 0, a=(200, 400), b=(4, 400), c=(4, 400)), cell("v2", 1200, 12)], CHECKS
+    )
+    findings = {found.check: found for found in evaluate(given(made))}
+    for limit in CHECKS[:2]:
+        found = findings[limit.title]
+        assert found.verdict is not Verdict.FAIL
+        assert (
+            "it may be the instance, not the model: of a of v3 200 of 400 requests failed there"
+            in found.reason
+        )
+
+
+def test_a_fail_that_holds_without_the_bad_instance_is_one():
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.5)
+    gather(
+        made, [with_endpoints("v3", 0, a=(300, 400), b=(80, 400), c=(80, 400)), cell("v2", 1200, 12)], CHECKS
+    )
+    assert bad_endpoints(made.strata, ERROR)
+    findings = {found.check: found.verdict for found in evaluate(given(made))}
+    assert [findings[limit.title] for limit in CHECKS[:2]] == [Verdict.FAIL, Verdict.FAIL]

@@ -24,7 +24,7 @@ routes:
       challenger: v3
       steps: [{{weight: 50%, hold: {hold}}}]
       watch: 1s
-      checks: [{{metric: error_rate, max: 25%}}]
+      checks: [{{metric: error_rate, max: 5%}}, {{metric: error_rate, max_increase: 2%}}]
 """
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.instances import BadEndpoint, Side, cell_of
 from crossfade.rollout.leaving_out import durations_without, leave_out_of
+from crossfade.rollout.panel import Panel
 
 
 def leave_out(evidence: Evidence, bad: BadEndpoint) -> None:
@@ -18,6 +19,9 @@ def leave_out(evidence: Evidence, bad: BadEndpoint) -> None:
         counts = cell_of(stratum, side).by_endpoint.get(bad.endpoint)
         if counts:
             leave_out_of(stratum, bad.endpoint, side, limits)
+            panel = evidence.panels.get(stratum.version)
+            if panel is not None:
+                evidence.panels[stratum.version] = Panel(panel.halvings)
             if side == "champion":
                 evidence.baseline = durations_without(evidence.baseline, counts, limits)
     _forget(evidence, bad.backend, bad.endpoint)

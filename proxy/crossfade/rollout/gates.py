@@ -4,7 +4,8 @@ The tests of `checks` take outcomes as independent given their sides. Real outco
 instance, and a few customers have many of them. So a proven test is a FAIL only if it is proven also
 
 - with blocks of time as the unit (stats.blocks),
-- where requests have sticky keys, with the key as the unit (stats.keyed), and
+- where requests have sticky keys, with the key as the unit (stats.keyed),
+- without the endpoints that are bad while the challenger's others are not (rollout.instances), and
 - for an absolute limit, that the challenger is worse than the champion at the same time (intersection-union: both null
   hypotheses must be rejected, so the level needs no correction). The limit alone is VOID: the cause is common.
 
@@ -13,10 +14,12 @@ Rule: a gate can only hold a FAIL back. It is computed only when the test itself
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from math import log
 from typing import NamedTuple
 
 from crossfade.rollout.faults import odds
+from crossfade.rollout.instances import bad_endpoints, without_endpoints
 from crossfade.rollout.strata import EventCounts, Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.stats.blocks import (
@@ -28,9 +31,10 @@ from crossfade.stats.blocks import (
     of_difference,
     of_share,
 )
+from crossfade.stats.differences import log_e_increase
 from crossfade.stats.keyed import KeyedSplit, log_e_keys_increase
 from crossfade.stats.restarts import log_e_worse_restarted
-from crossfade.stats.sequential import log_e_worse
+from crossfade.stats.sequential import SplitCounts, above_logs, log_e_worse, log_mean_exp, sum_logs
 
 
 class Gate(NamedTuple):
@@ -56,19 +60,36 @@ def comparison_gates(strata: Sequence[Stratum], kind: str, margin: float, alpha:
                 f"few keys have most of them: with each key as one unit, {_so_far(log_e)}; more keys would prove it",
             )
         )
-    return gates
+    return [*gates, *_instance_gate(strata, kind, lambda counts: log_e_increase(counts, margin))]
 
 
 def limit_gates(strata: Sequence[Stratum], kind: str, p0: float, alpha: float) -> list[Gate]:
     """For "at most p0 of the challenger's requests have such an event"."""
     counted = [s for s in strata if kind in s.events]
     compared = [s for s in counted if s.compares and s.events[kind].champion.n]
+    others = _instance_gate(counted, kind, lambda counts: _log_e_above(counts, p0))
     if compared:
-        return [_worse_gate(compared, kind), *comparison_gates(compared, kind, 0.0, alpha)]
-    gates = _block_gate(counted, kind, p0, alpha)
+        return [_worse_gate(compared, kind), *comparison_gates(compared, kind, 0.0, alpha), *others]
+    gates = [*_block_gate(counted, kind, p0, alpha), *others]
     # The challenger has only copies, and the champion all of the traffic.
     beside = [s.events[kind] for s in counted if s.share == 0 and s.events[kind].champion.n]
     return [_worse_than_all(beside), *gates] if beside else gates
+
+
+def _instance_gate(
+    strata: Sequence[Stratum], kind: str, log_e: Callable[[Sequence[SplitCounts]], float]
+) -> list[Gate]:
+    """The test from the start, with half of the wealth: what an endpoint had at the marks is not known."""
+    bad = bad_endpoints(strata, kind)
+    if not bad:
+        return []
+    found = log_e(without_endpoints(strata, kind, [each.endpoint for each in bad])) - log(2)
+    which = "; ".join(f"of {each.name} {each}" for each in bad)
+    return [Gate(found, f"it may be the instance, not the model: {which}; without it, {_so_far(found)}")]
+
+
+def _log_e_above(strata: Sequence[SplitCounts], p0: float) -> float:
+    return log_mean_exp(sum_logs(above_logs(counts.here, counts.n, p0) for counts in strata))
 
 
 def _worse_gate(strata: Sequence[Stratum], kind: str) -> Gate:

@@ -2,8 +2,8 @@
 
 Of a stratum the endpoint's requests, errors and slow answers are taken away from its side. The other side's events and requests are
 scaled down by the same part, so that the share of the traffic, which the tests know, stays as it is. (To scale a count is at
-most as bad for the level as to draw the same part at random: wealth is convex in counts.) Marks are given up, as in
-`merging`, because what the endpoint had at a mark is not known. Rejections, predictions, scores and KPIs are not counted by endpoint
+most as bad for the level as to draw the same part at random: wealth is convex in counts.) What the endpoint had at a mark, in a block or
+for a key is not known: marks are given up, as in `merging`, and blocks and keys are counted from now on. Rejections, predictions, scores and KPIs are not counted by endpoint
 and stay.
 
 What is in flight to the endpoint ends later, and is left out when it comes (`other_endpoints`, `less`).
@@ -16,7 +16,9 @@ from collections.abc import Collection
 from msgspec.structs import replace
 
 from crossfade.rollout.instances import Side, cell_of, kept_part
+from crossfade.rollout.panel import KeySums
 from crossfade.rollout.strata import EventCount, Stratum
+from crossfade.stats.blocks import Blocks
 from crossfade.stats.counts import ERROR, REJECTED, REQUESTS, UNREADABLE, Cell
 from crossfade.stats.histogram import Histogram, bucket_of
 
@@ -37,6 +39,8 @@ def leave_out_of(stratum: Stratum, endpoint: str, side: Side, limits: dict[str, 
         _set(others, round(others.first * kept), round(others.all * kept), round(others.n * kept))
     stratum.spent += len(stratum.marks)
     stratum.marks = []
+    stratum.blocks = {kind: Blocks() for kind in stratum.blocks}
+    stratum.keys, stratum.unkeyed = KeySums(), KeySums()
     remaining = other_endpoints(cell, [endpoint], limits)
     if side == "challenger":
         stratum.challenger = remaining
