@@ -81,7 +81,7 @@ class Rollout:
         self.config = RolloutConfig.model_validate(SETTINGS | world.settings)
         plan = expand(self.config, world.scored > 0)
         self.holds = sum(step.hold for step in plan.steps)
-        self.horizon = world.horizon or 2.5 * self.holds + plan.watch
+        self.horizon = world.horizon or 1.5 * self.holds + plan.watch
         self.traffic = Traffic(world, rng, START + self.horizon)
         self.state = RolloutState(
             "r",

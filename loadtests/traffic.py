@@ -75,7 +75,7 @@ class World:
     runs: float = 1.0
     onset: float = 0.0
     scored: float = 0.0
-    horizon: float = 0.0  # seconds; 0: two and a half times the holds
+    horizon: float = 0.0  # seconds; 0: one and a half times the holds
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def outage(lag: float) -> World:
         f"shared outage of 20 s, champion's failures {lag:.0f} s later",
         (errors(0.005), episodes(2 * HOUR / 3, 20, fails=1.0, lag=lag)),
         plan(SHORT, *ERRORS),
-        look=1,
+        look=2,
         runs=0.5,
     )
 
@@ -211,7 +211,6 @@ HEALTHY = (
         (errors(0.005), bad_endpoint(0.1)),
         plan(SHORT, error_increase("0.5%")),
         endpoints=(4, 4),
-        horizon=1.2 * 2400,
     ),
     at_rate(
         "5 requests a minute",
