@@ -2,6 +2,7 @@
 
     python -m loadtests.simulate                                        prints the tables
     python -m loadtests.simulate --only pauses                          of the worlds with this text in their name
+    python -m loadtests.simulate --kept FILE                            keeps each run, and goes on where it was stopped
     python -m loadtests.simulate --json FILE --page docs/statistics.md  writes them too
 
 Each rollout runs the proxy's own plan, evidence, judgement and moves (loadtests/rollouts.py). A healthy challenger that is aborted
@@ -15,12 +16,13 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from math import ceil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from loadtests.rivals import RIVALS, Abort, Rivals
@@ -33,16 +35,22 @@ ALPHA = 0.01
 SEED = 20_261_127
 WORLDS = {world.name: world for world in (*HEALTHY, *FAULTY)}
 
-Rival = dict[str, Abort]
+
+class Record(msgspec.Struct):
+    """One run of one world: of the rollout, and of the rivals. `rivals`: None in a watch, which they do not have."""
+
+    world: str
+    run: int
+    rollout: Result
+    rivals: dict[str, Abort] | None
 
 
-def rollout(name: str, run: int) -> Result:
+def one(name: str, run: int) -> Record:
     """The same name and number give the same run."""
-    return Rollout(WORLDS[name], generator(name, run)).run()
-
-
-def rivals(name: str, run: int) -> Rival:
-    return Rivals(WORLDS[name], generator(name, run)).run()
+    world = WORLDS[name]
+    found = Rollout(world, generator(name, run)).run()
+    others = None if "watch" in world.settings else Rivals(world, generator(name, run)).run()
+    return Record(name, run, found, others)
 
 
 def generator(name: str, run: int) -> np.random.Generator:
@@ -54,15 +62,41 @@ def new_pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, initializer=os.nice, initargs=(10,))
 
 
-def figures_of(pool: ProcessPoolExecutor, world: World, runs: int) -> dict[str, Any]:
-    count = max(1, ceil(runs * world.runs))
-    chunk = max(1, count // 40)
-    results = list(pool.map(rollout, [world.name] * count, range(count), chunksize=chunk))
-    found = {"runs": count} | summary(results)
-    if "watch" in world.settings:
-        return found | {"rivals": None}  # they do not watch
-    others = list(pool.map(rivals, [world.name] * count, range(count), chunksize=chunk))
-    return found | {"rivals": summary_of_rivals(others, results[0].onset)}
+def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -> list[Record]:
+    """`kept`: a file of the runs so far; those are not simulated again, and each new one is added at once."""
+    found = {(r.world, r.run): r for r in read(kept)}
+    asked = [(world, run) for world in worlds for run in range(max(1, ceil(runs * world.runs)))]
+    asked.sort(key=lambda task: task[1] / task[0].runs)  # so that a part of the work is a part of each world
+    missing = [(world.name, run) for world, run in asked if (world.name, run) not in found]
+    with new_pool(jobs) as pool:
+        for record in pool.map(one, *zip(*missing, strict=True)) if missing else ():
+            found[record.world, record.run] = record
+            if kept:
+                with kept.open("ab") as file:
+                    file.write(msgspec.json.encode(record) + b"\n")
+    return [found[world.name, run] for world, run in asked]
+
+
+def read(kept: Path | None) -> list[Record]:
+    lines = kept.read_bytes().splitlines() if kept and kept.exists() else []
+    return [msgspec.json.decode(line, type=Record) for line in lines]
+
+
+def figures(records: Sequence[Record]) -> dict[str, Any]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.world, []).append(record)
+    out: dict[str, Any] = {"alpha": ALPHA}
+    for kind, worlds in (("healthy", HEALTHY), ("faulty", FAULTY)):
+        out[kind] = {world.name: figures_of(found[world.name]) for world in worlds if world.name in found}
+    return out
+
+
+def figures_of(records: Sequence[Record]) -> dict[str, Any]:
+    results = [record.rollout for record in records]
+    others = [record.rivals for record in records if record.rivals is not None]
+    rivals = summary_of_rivals(others, results[0].onset) if others else None
+    return {"runs": len(records)} | summary(results) | {"rivals": rivals}
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
@@ -97,7 +131,7 @@ def quantiles(found: Sequence[float], count: int) -> list[float | None]:
     return [round(ordered[rank], 1) if 0 <= rank < len(ordered) else None for rank in ranks]
 
 
-def summary_of_rivals(found: Sequence[Rival], onset: float) -> dict[str, Any]:
+def summary_of_rivals(found: Sequence[dict[str, Abort]], onset: float) -> dict[str, Any]:
     out = {}
     for name in RIVALS:
         aborts = [rival[name] for rival in found if name in rival]
@@ -112,21 +146,6 @@ def summary_of_rivals(found: Sequence[Rival], onset: float) -> dict[str, Any]:
     return out
 
 
-def simulate(
-    worlds: Sequence[World], runs: int, jobs: int, progress: Callable[[str], None]
-) -> dict[str, Any]:
-    found = {}
-    with new_pool(jobs) as pool:
-        for world in worlds:
-            found[world.name] = figures_of(pool, world, runs)
-            progress(f"{world.name}: {json.dumps(found[world.name], ensure_ascii=False)}")
-    kinds = {"healthy": HEALTHY, "faulty": FAULTY}
-    return {"alpha": ALPHA} | {
-        kind: {world.name: found[world.name] for world in those if world.name in found}
-        for kind, those in kinds.items()
-    }
-
-
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.simulate", description=__doc__)
     parser.add_argument(
@@ -134,34 +153,19 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--only", action="append", default=[], help="worlds whose name has this text")
-    parser.add_argument("--json", type=Path, help="file for the figures; worlds that are not simulated stay")
+    parser.add_argument("--kept", type=Path, help="file of runs, to go on later with the same code")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--page", type=Path, help="page whose tables are replaced")
     options = parser.parse_args(argv)
-    chosen = [
-        world
-        for world in WORLDS.values()
-        if not options.only or any(text in world.name for text in options.only)
-    ]
-    result = simulate(
-        chosen, options.runs, options.jobs, lambda text: print(text, file=sys.stderr, flush=True)
-    )
-    if options.json:
-        result = joined(options.json, result)
-        options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    texts = options.only or [""]
+    chosen = [world for world in WORLDS.values() if any(text in world.name for text in texts)]
+    result = figures(simulate(chosen, options.runs, options.jobs, options.kept))
     print(page(result))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     if options.page:
         options.page.write_text(rewritten(options.page.read_text(), result))
     return 0
-
-
-def joined(path: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """The figures with those of the file for the worlds that were not simulated now."""
-    old = json.loads(path.read_text()) if path.exists() else {}
-    out = {"alpha": result["alpha"]}
-    for kind, worlds in (("healthy", HEALTHY), ("faulty", FAULTY)):
-        both = old.get(kind, {}) | result[kind]
-        out[kind] = {world.name: both[world.name] for world in worlds if world.name in both}
-    return out
 
 
 if __name__ == "__main__":

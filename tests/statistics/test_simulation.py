@@ -174,15 +174,22 @@ def test_delays_count_from_the_onset_and_leave_out_runs_aborted_before_it():
     assert simulate.summary([result("waiting", 9.0, 9)])["waits"] == {"error_rate (VOID)": 1}
 
 
-def test_the_command_writes_the_figures_and_the_page(tmp_path, capsys):
-    file, text = tmp_path / "f.json", tmp_path / "page.md"
+def test_the_command_writes_the_figures_and_the_page_and_goes_on_with_kept_runs(tmp_path, capsys):
+    file, text, kept = tmp_path / "f.json", tmp_path / "page.md", tmp_path / "runs"
     text.write_text("before\n" + "\n".join(MARKERS) + "\nafter\n")
-    options = ["--runs", "1", "--jobs", "1", "--json", str(file), "--page", str(text)]
-    assert simulate.main([*options, "--only", "1→5 %, 1 000", "--only", "twice `max"]) == 0
+    options = ["--jobs", "1", "--json", str(file), "--page", str(text), "--kept", str(kept)]
+    options += ["--only", "p99 × 1.5", "--only", "twice `max"]
+    assert simulate.main(["--runs", "1", *options]) == 0
+    first = kept.read_text().splitlines()
+    assert len(first) == 2
+    assert simulate.main(["--runs", "2", *options]) == 0
+    assert kept.read_text().splitlines()[:2] == first and len(simulate.read(kept)) == 4
     figures = json.loads(file.read_text())
-    assert len(figures["faulty"]) == 2 and not figures["healthy"]
-    assert simulate.main([*options, "--only", "p99 × 1.5"]) == 0
-    figures = json.loads(file.read_text())
-    assert len(figures["faulty"]) == 3  # the others stay
+    assert [found["runs"] for found in figures["faulty"].values()] == [2, 2] and not figures["healthy"]
     assert text.read_text() == f"before\n{MARKERS[0]}\n{page(figures)}\n{MARKERS[1]}\nafter\n"
     assert page(figures) in capsys.readouterr().out
+
+
+def test_a_watch_has_no_rivals():
+    record = simulate.Record("w", 0, result("promoted", 1.0, 5), None)
+    assert simulate.figures_of([record])["rivals"] is None
