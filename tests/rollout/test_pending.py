@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.rollout.pending import HORIZON, SETTLED, Pending, ripe
+from crossfade.rollout.pending import HORIZON, SETTLED, Pending, Skipped, ripe
 from crossfade.stats.counts import Cell
 
 
@@ -52,3 +52,14 @@ def test_no_cell_is_lost_or_counted_twice(cells, waiting, now):
     )
     assert seconds(counted) == sorted(seconds(counted))
     assert ripe(kept, now + HORIZON, waiting)[1] == []
+
+
+def test_of_a_skipped_second_nothing_counts_whenever_it_ends():
+    cells = [item(second).cell for second in (6, 7, 8, 9)]
+    assert seconds(Skipped(7, 8).entering(cells, False)) == [6, 9]
+    assert seconds(Skipped().entering(cells, False)) == [6, 7, 8, 9]
+    of_any_time = [item(0).cell]
+    assert (Skipped(7, 8).entering(of_any_time, True), Skipped(7, 8).entering(of_any_time, False)) == (
+        [],
+        of_any_time,
+    )

@@ -16,7 +16,7 @@ from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, fails_too, is
 from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
-from crossfade.rollout.pending import Pending, ripe
+from crossfade.rollout.pending import Pending, Skipped, ripe
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
@@ -54,7 +54,8 @@ class RolloutRuntime:
         self.is_ready = self.warming = False
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
-        self.skipped = ANY_SECOND  # the last second of routing whose requests were left out of the evidence
+        self.skipped = Skipped()
+        self.newest = ANY_SECOND  # the last second of routing that was reported
         self.void_at = float("-inf")  # when the fuse last found a common cause
         self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check
@@ -147,9 +148,8 @@ class RolloutRuntime:
 
         During warm-up, and while both backends fail or recover, counts do not enter the evidence. Skipped
         counts are skipped for both backends, for a reason known beforehand, so the comparison stays unbiased: an outage
-        of the champion alone counts, as one of the challenger alone does. So are requests that were routed meanwhile
-        and end later: these are the slow ones. The fuse skips every outage of the champion: the backend that recovers
-        second is not to blame.
+        of the champion alone counts, as one of the challenger alone does. The fuse skips every outage of the champion:
+        the backend that recovers second is not to blame.
         """
         self.waiting = waiting
         if not self.state.is_guarded:
@@ -162,13 +162,8 @@ class RolloutRuntime:
         recovering = now - self.sick_at < RECOVERY
         self.is_shared = self.is_shared and recovering
         if cells:
-            self.warming = self.evidence.is_warming(cells, now, self.plan.warm_up) or self.is_shared
-        if self.warming:
-            self.skipped = max([self.skipped, *(cell.second for cell in cells)])
-            entering: Sequence[Cell] = ()
-        else:
-            entering = [cell for cell in cells if not ANY_SECOND < cell.second <= self.skipped]
-        counted = self._ripe(entering, now)
+            self._skip(cells, self.evidence.is_warming(cells, now, self.plan.warm_up) or self.is_shared)
+        counted = self._ripe(self.skipped.entering(cells, self.warming), now)
         if counted:
             gather(self.evidence, counted, self.plan.checks)
         self._follow_outcomes([cell for cell in cells if cell.role != SHADOW], now, recovering)
@@ -199,6 +194,13 @@ class RolloutRuntime:
 
     def _forget_outcomes(self) -> None:
         self.challenger_recent, self.reached = RecentOutcomes(), None
+
+    def _skip(self, cells: Sequence[Cell], skips: bool) -> None:
+        """Follow which seconds are skipped: by the time of routing, as one side may fail at once and the other late."""
+        newest = max(self.newest, *(cell.second for cell in cells), ANY_SECOND)
+        if skips:
+            self.skipped = Skipped(self.skipped.first if self.warming else self.newest + 1, newest)
+        self.warming, self.newest = skips, newest
 
     def _ripe(self, cells: Sequence[Cell], now: float) -> list[Cell]:
         """What counts from now on: the champion has answered all that was routed at the same time."""

@@ -15,7 +15,7 @@ Rule: a gate can only hold a FAIL back. It is computed only when the test itself
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 from crossfade.rollout.faults import odds
@@ -34,7 +34,7 @@ from crossfade.stats.blocks import (
 from crossfade.stats.differences import log_e_increase
 from crossfade.stats.keyed import KeyedSplit, log_e_keys_increase
 from crossfade.stats.restarts import log_e_worse_restarted
-from crossfade.stats.sequential import SplitCounts, above_logs, log_e_worse, log_mean_exp, sum_logs
+from crossfade.stats.sequential import SplitCounts, above_logs, bound, log_e_worse, log_mean_exp, sum_logs
 
 
 class Gate(NamedTuple):
@@ -127,6 +127,27 @@ def keyed_splits(strata: Sequence[Stratum], kind: str) -> list[KeyedSplit]:
 
 def _so_far(log_e: float) -> str:
     return f"{odds(log_e)} so far" if log_e > 0 else "no evidence"
+
+
+def peak(
+    strata: Sequence[Stratum],
+    kind: str,
+    margin: float,
+    alpha: float,
+    log_e: Callable[[Sequence[SplitCounts]], float],
+) -> float:
+    """The largest log e-value at a mark of the latest stratum, of the half of the wealth that is on the test from the start.
+
+    A key counts once in a step, so on a sticky route the evidence of the first events falls again when most keys have had
+    one. The level holds for the largest value so far (Ville), so the other gates may open later. −∞ without keys, or if the keys prove nothing.
+    """
+    counted = [s for s in strata if kind in s.events]
+    splits = keyed_splits([s for s in counted if s.compares], kind)
+    if not splits or log_e_keys_increase(splits, margin, alpha) < bound(alpha):
+        return -inf  # cheaper to see than the rest, and then no FAIL either
+    before = [s.events[kind].split_counts(s.share) for s in counted[:-1]]
+    marks = [mark.counts[kind] for mark in counted[-1].marks if kind in mark.counts]
+    return max((log_e([*before, mark]) for mark in marks), default=0.0) - log(2)
 
 
 class _Hypothesis(NamedTuple):

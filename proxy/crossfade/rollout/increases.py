@@ -18,7 +18,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates
+from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
@@ -109,6 +109,9 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
         within,
         proof=proof,
         gates=lambda: comparison_gates(strata, kind.event, allowed, context.alpha),
+        peak=lambda: peak(
+            strata, kind.event, allowed, context.alpha, lambda some: log_e_increase(some, allowed)
+        ),
     )
     return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest), True))
 

@@ -15,7 +15,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates
+from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
 from crossfade.rollout.late_part import log_e_above_all, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
@@ -117,6 +117,7 @@ def _limit_result(
         here.value <= limit,
         proof=_proof_below(strata, kind, here, p0, context),
         gates=lambda: limit_gates(strata, kind, p0, context.alpha),
+        peak=lambda: peak(strata, kind, 0.0, context.alpha, lambda some: log_e_above_all(some, p0)),
     )
 
 
@@ -156,6 +157,7 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         bool(challenger.count) and ours <= limit * theirs,
         proof=_proof_better(strata, counts, check.title, context),
         gates=lambda: comparison_gates(strata, check.title, 0.0, context.alpha),
+        peak=lambda: peak(strata, check.title, 0.0, context.alpha, lambda some: log_e_worse(some, 1.0)),
     )
     if not challenger.count or not champion.count:
         text = f"{here.all} of {here.n} requests exceed the limit, and {rest.all} of the champion's {rest.n}"

@@ -9,7 +9,8 @@ The challenger's own late answers enter when they come: to wait for them would l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -26,6 +27,21 @@ class Pending(msgspec.Struct):
 
     at: float
     cell: Cell
+
+
+class Skipped(NamedTuple):
+    """The seconds of routing, from `first` to `last`, of which nothing counts on either side, whenever it ends."""
+
+    first: int = ANY_SECOND + 1
+    last: int = ANY_SECOND
+
+    def entering(self, cells: Sequence[Cell], skips: bool) -> list[Cell]:
+        """The cells that may count. `skips`: those routed at any time may not either."""
+        return [
+            cell
+            for cell in cells
+            if (not skips if cell.second == ANY_SECOND else not self.first <= cell.second <= self.last)
+        ]
 
 
 def ripe(
