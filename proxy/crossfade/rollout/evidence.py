@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
+from crossfade.rollout.latest_marks import is_latest_due, with_latest
 from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
@@ -173,6 +174,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
         marks[stratum.step] += len(stratum.marks) + stratum.spent
     for stratum in evidence.strata:
         marks[stratum.step] += _set_mark(stratum, marks[stratum.step])
+        _set_latest(stratum)
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         evidence.levels = levels_of(evidence.predicted)
@@ -344,10 +346,19 @@ def _set_mark(stratum: Stratum, used: int) -> bool:
     n = requests_not_abandoned(stratum.challenger)
     due = is_mark_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
     if due:
-        counts = {kind: events.split_counts(stratum.share) for kind, events in stratum.events.items()}
         blocks = {kind: replace(found.closed) for kind, found in stratum.blocks.items()}
-        stratum.marks.append(Mark(n, counts, blocks))
+        stratum.marks.append(Mark(n, _present_counts(stratum), blocks))
     return due
+
+
+def _set_latest(stratum: Stratum) -> None:
+    n = requests_not_abandoned(stratum.challenger)
+    if is_latest_due(n, stratum.latest):
+        stratum.latest = with_latest(stratum.latest, Mark(n, _present_counts(stratum)))
+
+
+def _present_counts(stratum: Stratum) -> dict[str, SplitCounts]:
+    return {kind: events.split_counts(stratum.share) for kind, events in stratum.events.items()}
 
 
 def split_counts(strata: Iterable[Stratum], kind: str) -> list[SplitCounts]:
@@ -357,11 +368,16 @@ def split_counts(strata: Iterable[Stratum], kind: str) -> list[SplitCounts]:
 
 def marked_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCounts, ...]]:
     """For each stratum the counts of this kind at each mark; marks from before the check existed have none."""
-    return [
-        tuple([mark.counts[kind] for mark in s.marks if kind in mark.counts])
-        for s in strata
-        if kind in s.events
-    ]
+    return [_counts_at(s.marks, kind) for s in strata if kind in s.events]
+
+
+def latest_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCounts, ...]]:
+    """As `marked_counts`, at the marks near the present."""
+    return [_counts_at(s.latest, kind) for s in strata if kind in s.events]
+
+
+def _counts_at(marks: Iterable[Mark], kind: str) -> tuple[SplitCounts, ...]:
+    return tuple([mark.counts[kind] for mark in marks if kind in mark.counts])
 
 
 def spent_marks(strata: Iterable[Stratum]) -> int:

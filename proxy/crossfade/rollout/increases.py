@@ -12,6 +12,7 @@ from typing import NamedTuple
 from crossfade.rollout.evidence import (
     Evidence,
     event_totals,
+    latest_counts,
     marked_counts,
     side_totals,
     spent_marks,
@@ -19,7 +20,7 @@ from crossfade.rollout.evidence import (
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
-from crossfade.rollout.late_part import log_e_above_all, loudest_part
+from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
 from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import EventCount, Stratum
@@ -36,6 +37,7 @@ from crossfade.rollout.verdict_rule import (
 from crossfade.stats.counts import ERROR, REJECTED, UNREADABLE, Cell
 from crossfade.stats.differences import gain_increase, log_e_increase, log_e_within
 from crossfade.stats.keyed import log_e_keys_within
+from crossfade.stats.latest import log_e_increase_latest
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
 from crossfade.stats.sequential import SplitCounts, bound, gain_above, ratio_interval, wilson
 
@@ -112,6 +114,7 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
         peak=lambda: peak(
             strata, kind.event, allowed, context.alpha, lambda some: log_e_increase(some, allowed)
         ),
+        late=lambda: _late_words(strata, counts, kind, allowed),
     )
     return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest), True))
 
@@ -124,6 +127,12 @@ def _proof(
         return None
     splits = keyed_splits(strata, kind)
     return log_e_keys_within(splits, margin, context.alpha) if splits else log_e_within(counts, margin)
+
+
+def _late_words(strata: Sequence[Stratum], counts: Sequence[SplitCounts], kind: Kind, allowed: float) -> str:
+    latest = latest_counts(strata, kind.event)
+    log_e = log_e_increase_latest(counts, allowed, latest)
+    return late_words(counts, latest, log_e, lambda some: log_e_increase(some, allowed), kind.verb)
 
 
 def _failed(here: Share, kind: Kind, cell: Cell, place: str) -> str:
@@ -181,5 +190,6 @@ def _increase_since_before(check: Check, evidence: Evidence, context: CheckConte
         gain_above(here.value, allowed),
         within,
         gates=lambda: limit_gates(strata, kind.event, allowed, context.alpha),
+        late=lambda: late_words_above(strata, kind.event, allowed, kind.verb),
     )
     return decide(check, context, result, Wording(text, here.n, here.value, wilson(here.x, here.n), True))

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from crossfade.rollout.evidence import latest_counts, split_counts
+from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict_rule import Share
+from crossfade.stats.latest import log_e_above_latest, log_e_worse_latest
 from crossfade.stats.restarts import Marks
-from crossfade.stats.sequential import SplitCounts, above_logs, log_mean_exp, sum_logs
+from crossfade.stats.sequential import SplitCounts, above_logs, bound, log_mean_exp, sum_logs
 
 LogE = Callable[[Sequence[SplitCounts]], float]
+# Chosen by simulation: a healthy challenger seldom reaches it, and a late fault soon does (docs/statistics.md).
+LATE_BOUND = bound(0.1)
 
 
 class LatePart(NamedTuple):
@@ -25,15 +30,48 @@ class LatePart(NamedTuple):
 
 def loudest_part(strata: Sequence[SplitCounts], marks: Sequence[Marks], log_e: LogE) -> LatePart:
     """`marks`: for each stratum, its counts at each mark; `log_e`: of the test without restarts."""
-    starts: list[list[SplitCounts]] = [list(strata)]
+    return _part([list(strata), *_since_marks(strata, marks)], log_e)
+
+
+def _since_marks(strata: Sequence[SplitCounts], marks: Sequence[Marks]) -> list[list[SplitCounts]]:
+    out = []
     for i, counts in enumerate(strata):
         later = list(strata[i + 1 :])
-        starts += [[_since(counts, mark), *later] for mark in marks[i]]
+        out += [[_since(counts, mark), *later] for mark in marks[i]]
+    return out
+
+
+def _part(starts: Sequence[Sequence[SplitCounts]], log_e: LogE) -> LatePart:
     part = max(starts, key=log_e)
     return LatePart(
         Share(sum(c.here for c in part), sum(c.n for c in part)),
         Share(sum(c.rest for c in part), sum(c.rest_n for c in part)),
     )
+
+
+def late_words(
+    strata: Sequence[SplitCounts], marks: Sequence[Marks], latest: float, log_e: LogE, verb: str
+) -> str:
+    """Why the latest part withholds a PASS, or nothing if it does not. `latest`: of stats.latest; `verb`: as `failed`."""
+    if latest < LATE_BOUND:
+        return ""
+    part = _part([*_since_marks(strata, marks), *(strata[i:] for i in range(1, len(strata)))], log_e)
+    beside = f", against {part.rest.x} of the champion's {part.rest.n}" if part.rest.n else ""
+    return (
+        f"but {part.here.x} of the latest {part.here.n} requests {verb}{beside}: a fault may have begun, so it takes more "
+        "requests to pass"
+    )
+
+
+def late_words_above(strata: Sequence[Stratum], kind: str, p0: float, verb: str) -> str:
+    """`late_words` for a limit `p0` of the challenger's share. What comes late on both sides withholds nothing."""
+    counts, marks = split_counts(strata, kind), latest_counts(strata, kind)
+    latest = log_e_above_latest(counts, p0, marks)
+    compared = [s for s in strata if s.compares]
+    if compared and latest >= LATE_BOUND:
+        worse = log_e_worse_latest(split_counts(compared, kind), 1.0, latest_counts(compared, kind))
+        latest = min(latest, worse)
+    return late_words(counts, marks, latest, lambda some: log_e_above_all(some, p0), verb)
 
 
 def log_e_above_all(strata: Sequence[SplitCounts], p0: float) -> float:

@@ -38,7 +38,7 @@ def leave_out_of(stratum: Stratum, endpoint: str, side: Side, limits: dict[str, 
         _set(ours, *less(ours, cell, kind, [endpoint]))
         _set(others, round(others.first * kept), round(others.all * kept), round(others.n * kept))
     stratum.spent += len(stratum.marks)
-    stratum.marks = []
+    stratum.marks, stratum.latest = [], []
     stratum.blocks = {kind: Blocks() for kind in stratum.blocks}
     stratum.keys, stratum.unkeyed = KeySums(), KeySums()
     remaining = other_endpoints(cell, [endpoint], limits)

@@ -8,6 +8,7 @@ from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
     event_totals,
+    latest_counts,
     marked_counts,
     requests_not_abandoned,
     side_totals,
@@ -16,7 +17,7 @@ from crossfade.rollout.evidence import (
 )
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
-from crossfade.rollout.late_part import log_e_above_all, loudest_part
+from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
@@ -33,6 +34,7 @@ from crossfade.rollout.verdict_rule import (
 from crossfade.stats.counts import ERROR
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.keyed import log_e_keys_below, log_e_keys_within
+from crossfade.stats.latest import log_e_worse_latest
 from crossfade.stats.restarts import log_e_above_restarted, log_e_worse_restarted
 from crossfade.stats.sequential import (
     LARGEST_SHARE,
@@ -55,7 +57,7 @@ def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> F
     strata = evidence.of_step(context.step)
     challenger, _ = side_totals(strata)
     n, x = requests_not_abandoned(challenger), challenger.errors
-    result = _limit_result(strata, ERROR, Share(x, n), limit, context)
+    result = _limit_result(strata, ERROR, Share(x, n), limit, context, "failed")
     kinds = tally(challenger.faults)
     text = f"{x} of {n} requests ({percent(share(x, n))}) failed {where(context.step, context.steps)}"
     text += f": {kinds}" if kinds else ""
@@ -75,7 +77,8 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     strata = evidence.of_step(context.step)
     ours, _ = event_totals(strata, check.title)
     times = side_totals(strata)[0].duration
-    result = _limit_result(strata, check.title, Share(ours.all, ours.n), 1 - q, context)
+    slow = f"took longer than {duration(limit)}"
+    result = _limit_result(strata, check.title, Share(ours.all, ours.n), 1 - q, context, slow)
     estimate, interval = _quantile_of(times, q)
     waiting = ours.n - times.count
     text = (
@@ -88,8 +91,8 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
         text += f"; {waiting} more have waited longer than that without an answer"
     if result.evidence >= bound(context.alpha) and estimate <= limit:
         late = _late_part(strata, check.title, 1 - q)
-        slow = f"{percent(late.value)} of the latest {late.n} requests took longer than {duration(limit)}"
-        text = f"{slow}, of which {percent(1 - q)} may (all in all: {text})"
+        latest = f"{percent(late.value)} of the latest {late.n} requests {slow}"
+        text = f"{latest}, of which {percent(1 - q)} may (all in all: {text})"
     return decide(check, context, result, Wording(text, ours.n, estimate, interval, True))
 
 
@@ -104,9 +107,9 @@ def _testable(limit: float) -> float:
 
 
 def _limit_result(
-    strata: Sequence[Stratum], kind: str, here: Share, limit: float, context: CheckContext
+    strata: Sequence[Stratum], kind: str, here: Share, limit: float, context: CheckContext, verb: str
 ) -> TestResult:
-    """The result for an absolute limit of the challenger's share of events."""
+    """The result for an absolute limit of the challenger's share of events. `verb`: as `failed`."""
     p0 = _testable(limit)
     counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
     log_e = log_e_above_restarted(counts, p0, marks, spent_marks(strata))
@@ -118,6 +121,7 @@ def _limit_result(
         proof=_proof_below(strata, kind, here, p0, context),
         gates=lambda: limit_gates(strata, kind, p0, context.alpha),
         peak=lambda: peak(strata, kind, 0.0, context.alpha, lambda some: log_e_above_all(some, p0)),
+        late=lambda: late_words_above(strata, kind, p0, verb),
     )
 
 
@@ -158,6 +162,7 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         proof=_proof_better(strata, counts, check.title, context),
         gates=lambda: comparison_gates(strata, check.title, 0.0, context.alpha),
         peak=lambda: peak(strata, check.title, 0.0, context.alpha, lambda some: log_e_worse(some, 1.0)),
+        late=lambda: _late_words_worse(strata, check),
     )
     if not challenger.count or not champion.count:
         text = f"{here.all} of {here.n} requests exceed the limit, and {rest.all} of the champion's {rest.n}"
@@ -175,6 +180,13 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         )
     between = (interval[0] / theirs, interval[1] / theirs) if interval else None
     return decide(check, context, result, Wording(text, here.n, ours / theirs, between, True))
+
+
+def _late_words_worse(strata: Sequence[Stratum], check: Check) -> str:
+    counts, latest = split_counts(strata, check.title), latest_counts(strata, check.title)
+    log_e = log_e_worse_latest(counts, 1.0, latest)
+    verb = f"exceed {check.limit:.3g} times the champion's {check.subject} so far"
+    return late_words(counts, latest, log_e, lambda some: log_e_worse(some, 1.0), verb)
 
 
 def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
@@ -203,12 +215,14 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
         text += SAME_LOOK
     times = side_totals(strata)[0].duration
     ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
+    slow = f"took longer than {duration(limit.challenger)}"
     result = TestResult(
         here.n,
         log_e,
         gain_above(here.value, allowed),
         within,
         gates=lambda: limit_gates(strata, check.title, allowed, context.alpha),
+        late=lambda: late_words_above(strata, check.title, allowed, slow),
     )
     return decide(check, context, result, Wording(text, here.n, ratio, None, True))
 

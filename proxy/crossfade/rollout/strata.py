@@ -51,7 +51,8 @@ class Stratum(msgspec.Struct):
     """`share`: the challenger's part of the traffic of champion and challenger together, 0 to 1.
 
     `spent`: marks that were given up when strata were merged. `blocks`: by kind of event. `keys` and `unkeyed`: of requests
-    with a sticky key, with the key as the unit, and of requests without one.
+    with a sticky key, with the key as the unit, and of requests without one. `latest`: marks near the present, which no
+    test uses (rollout.latest_marks).
     """
 
     version: int
@@ -67,6 +68,7 @@ class Stratum(msgspec.Struct):
     blocks: dict[str, Blocks] = msgspec.field(default_factory=dict)
     keys: KeySums = msgspec.field(default_factory=KeySums)
     unkeyed: KeySums = msgspec.field(default_factory=KeySums)
+    latest: list[Mark] = msgspec.field(default_factory=list)
 
     @property
     def compares(self) -> bool:

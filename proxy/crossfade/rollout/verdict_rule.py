@@ -39,6 +39,7 @@ class TestResult(NamedTuple):
     `within`: whether the estimate keeps the limit; `excuse`: why the evidence is VOID, empty if it is valid;
     `proof`: log e-value that the limit is kept, None if there is no such test. `gates`: what must hold besides, computed
     when the test is proven. `peak`: the largest log e-value so far, where `evidence` falls as keys have had their event.
+    `late`: what the latest part says against a PASS, in words, empty if it says nothing; asked if the verdict would be a PASS.
     """
 
     n: int
@@ -49,6 +50,7 @@ class TestResult(NamedTuple):
     proof: float | None = None
     gates: Callable[[], Sequence[Gate]] | None = None
     peak: Callable[[], float] | None = None
+    late: Callable[[], str] | None = None
 
 
 class Wording(NamedTuple):
@@ -81,6 +83,8 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
         verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:
         verdict, cause = Verdict.UNDECIDED, f"; not proven yet ({evidence_in_words(result.evidence, limit)})"
+    elif result.late and (said := result.late()):
+        verdict, cause = Verdict.UNDECIDED, f"; {said}"
     to_proof = max(ceil((limit - result.evidence) / result.gain), 0) if result.gain > 0 else 0
     eta = min(filter(None, (missing, to_proof)), default=None) if verdict is Verdict.UNDECIDED else None
     has_requests = wording.n > 0 or result.excuse != ""
