@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
+from crossfade.control.refusal import Refused
 from crossfade.control.replay import journal, replayed
 from crossfade.control.views import Verb
 
@@ -72,3 +75,32 @@ async def test_an_edit_of_the_rollout_that_leaves_its_steps_is_made_after_one_of
     harness.serve(3600)
     await harness.run(3)
     assert harness.weights == {"v2": 7000, "v3": 3000}
+
+
+NEXT_CHAMPION = CANARY.replace("champion: v2", "champion: v4").replace("fallback: v2", "fallback: v4")
+
+
+@pytest.mark.parametrize("verbs", [(Verb.RESTART,), (Verb.ABORT,), (Verb.ROLLBACK, Verb.RETRY)])
+@pytest.mark.parametrize("split", ["v4: 50%, v3: 50%", "v4: 100%"])
+async def test_another_champion_of_a_promoted_challenger_is_followed_by_any_edit_elsewhere(split, verbs):
+    """The next attempt is that of the file."""
+    harness = Harness()
+    await harness.load(CANARY + OTHER)
+    await harness.run(100)
+    assert harness.rollout.phase == "promoted"
+    edited = NEXT_CHAMPION.replace("v2: 100%", split)
+    await harness.load(edited + OTHER)
+    for verb in verbs:
+        with suppress(Refused):  # without a share, the challenger is rolled back already
+            await harness.controller.command("churn", verb, "api:kim", harness.now)
+    decided = len(await harness.decisions("churn"))
+    await harness.load(edited + OTHER_EDITED)
+    assert len(await harness.decisions("churn")) == decided
+    await harness.run(3)
+    decided = len(await harness.decisions("churn"))
+    again = Harness(harness.store)
+    again.now = harness.now
+    await again.load(edited + OTHER)
+    assert len(await again.decisions("churn")) == decided
+    assert again.rollout.champion == "v4"
+    assert replayed(journal(again.store)).differences == []

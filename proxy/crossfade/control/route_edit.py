@@ -297,10 +297,12 @@ class RouteEdit:
             plan, steps=state.steps, watch=state.watch, strategy=state.strategy, holdback=state.holdback
         )
         after = state_under(plan, state)
+        champion = state.champion if state.is_guarded else plan.champion  # that of the next attempt
         after = replace(
             after,
+            champion=champion,
             content=model_of(name, self.config),
-            identity=identity_of(state.champion, name, self.config),
+            identity=identity_of(champion, name, self.config),
         )
         words = plan_edits(compared, plan)
         if state.is_watched and state.holdback != after.holdback:
