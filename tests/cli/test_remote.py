@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from crossfade.cli.show import Value, endpoint_state
 from tests.admin.site import FILE, Site, serving
 from tests.cli.conftest import Shell
 
@@ -35,6 +36,20 @@ async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_a
     assert "routing.yaml:3:1: nonsense" in out
     assert "journal cannot be written" in out
     assert "DOWN" in out
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "panic", "shown"),
+    [
+        ({"up": True, "ejected": ""}, False, "up"),
+        ({"up": False, "ejected": ""}, False, "DOWN"),
+        ({"up": False, "ejected": ""}, True, "DOWN, panic"),
+        ({"up": False, "ejected": "42 of 300"}, False, "EJECTED: 42 of 300"),
+        ({"up": True, "ejected": "one address"}, False, "up, EJECTED in part: one address"),
+    ],
+)
+def test_the_state_of_an_endpoint_is_said(endpoint: Value, panic: bool, shown: str) -> None:
+    assert endpoint_state(endpoint, panic) == shown
 
 
 @pytest.mark.parametrize("words", [("status",), ("why", "churn"), ("pause", "churn"), ("reload",)])

@@ -96,15 +96,15 @@ def _endpoint_rows(backend: Value) -> list[list[str]]:
             backend["name"],
             backend["version"] or "-",
             endpoint["url"],
-            _endpoint_state(endpoint, backend["panic"]),
+            endpoint_state(endpoint, backend["panic"]),
         ]
         for endpoint in backend["endpoints"]
     ]
 
 
-def _endpoint_state(endpoint: Value, panic: bool) -> str:
+def endpoint_state(endpoint: Value, panic: bool) -> str:
     if endpoint["ejected"]:
-        return f"{'up, in part' if endpoint['up'] else ''} EJECTED: {endpoint['ejected']}".strip()
+        return f"{'up, EJECTED in part' if endpoint['up'] else 'EJECTED'}: {endpoint['ejected']}"
     if endpoint["up"]:
         return "up"
     return "DOWN, panic" if panic else "DOWN"

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from crossfade.stats.counts import ANY_SECOND, REQUESTS
+from crossfade.stats.restarts import log_add_exp
 from crossfade.stats.sequential import log_mean_exp
 from crossfade.stats.sums import add_up
 
@@ -53,13 +54,13 @@ class Wealth(msgspec.Struct):
         new = log(_part(self.blocks))
         for name, gained in factors.items():
             before = self.logs.get(name)
-            held = [new] * len(TIMES) if before is None else [_log_add_exp(w, new) for w in before]
+            held = [new] * len(TIMES) if before is None else [log_add_exp(w, new) for w in before]
             self.logs[name] = [w + f for w, f in zip(held, gained, strict=True)]
 
     def log_e(self, name: str) -> float:
         """Log e-value against "this member is like the others"."""
         held = self.logs.get(name)
-        return 0.0 if held is None else _log_add_exp(log_mean_exp(held), -log(log(self.blocks + e)))
+        return 0.0 if held is None else log_add_exp(log_mean_exp(held), -log(log(self.blocks + e)))
 
 
 class Group(msgspec.Struct):
@@ -127,8 +128,3 @@ def _part(block: int) -> float:
     """p_t of the wealth that is bet from this block on; the first is block 1."""
     before = block + e - 1
     return log1p(1 / before) / (log(before) * log(before + 1))
-
-
-def _log_add_exp(a: float, b: float) -> float:
-    high, low = max(a, b), min(a, b)
-    return high + log1p(exp(low - high))

@@ -84,11 +84,11 @@ def _restarted(
         later = [a + b for a, b in zip(later, logs, strict=True)]
         here = [b + c for b, c in zip(later, inverse, strict=True)]
         # The last stratum is mostly the only one. To add to nothing gives the same, but takes a third of an evaluation.
-        since = here if since is _NO_MARKS else list(map(_log_add_exp, since, here))
+        since = here if since is _NO_MARKS else list(map(log_add_exp, since, here))
     return _log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
 
 
-def _log_add_exp(a: float, b: float) -> float:
+def log_add_exp(a: float, b: float) -> float:
     """log(eᵃ + eᵇ)."""
     high, low = max(a, b), min(a, b)
     return high + log1p(exp(low - high)) if high > -inf else high
@@ -123,4 +123,4 @@ def _inverse_increase(marks: Marks, margin: float) -> Logs:
 
 def _add_inverse(inverse: Logs, mark: Logs) -> Logs:
     """log(eˢ + e⁻ˡ) for each alternative: s the inverse sum so far, l the log likelihood ratio at the mark."""
-    return [_log_add_exp(a, -b) for a, b in zip(inverse, mark, strict=True)]
+    return [log_add_exp(a, -b) for a, b in zip(inverse, mark, strict=True)]
