@@ -7,6 +7,7 @@ journal: a verdict needs only its sums (stats.keyed), which are kept in the stra
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -14,10 +15,10 @@ import msgspec
 from crossfade.stats.counts import KEY_BITS, Cell
 from crossfade.stats.keyed import KeyedEvents, KeyedSplit, Sizes
 
-LIMIT = 4096  # keys of both sides together
+LIMIT = 2048  # keys of both sides together; they are saved each second
 
 
-class KeyCounts(msgspec.Struct):
+class KeyCounts(msgspec.Struct, array_like=True):
     """Requests and events, by kind, of one key on one side."""
 
     n: int = 0
@@ -76,12 +77,12 @@ class Panel(msgspec.Struct):
             self._halve_to(cell.keys.halvings, sums)
         side = self.challenger if here else self.champion
         total = sums.challenger if here else sums.champion
-        for key in self._members(cell.keys.hashes):
-            _add_request(side.setdefault(key, KeyCounts()), total)
+        for key, n in Counter(self._members(cell.keys.hashes)).items():
+            _add_requests(_counts_of(side, key), n, total)
         for kind in kinds:
             events = cell.events.get(kind)
             for key in self._members(events.keys) if events else ():
-                _add_event(side.setdefault(key, KeyCounts()), kind, total)
+                _add_event(_counts_of(side, key), kind, total)
         if len(self.challenger) + len(self.champion) > LIMIT:
             self._halve_to(self.halvings + 1, sums)
 
@@ -102,15 +103,22 @@ class Panel(msgspec.Struct):
             setattr(sums, name, total)
 
 
-def _add_request(counted: KeyCounts, total: Side) -> None:
-    sizes = total.sizes
-    if not counted.n:
+def _counts_of(side: dict[int, KeyCounts], key: int) -> KeyCounts:
+    found = side.get(key)
+    if found is None:
+        side[key] = found = KeyCounts()
+    return found
+
+
+def _add_requests(counted: KeyCounts, n: int, total: Side) -> None:
+    before, sizes = counted.n, total.sizes
+    if not before:
         sizes.keys += 1
-    sizes.n += 1
-    sizes.nn += 2 * counted.n + 1
-    counted.n += 1
+    counted.n = before + n
+    sizes.n += n
+    sizes.nn += (2 * before + n) * n
     for kind, x in counted.events.items():
-        total.events[kind].xn += x
+        total.events[kind].xn += x * n
 
 
 def _add_event(counted: KeyCounts, kind: str, total: Side) -> None:
