@@ -156,7 +156,9 @@ def test_a_fail_says_where_an_instance_and_the_model_cannot_be_told_apart():
     findings = {found.check: found for found in evaluate(given(made))}
     fail = findings[CHECKS[0].title]
     assert fail.verdict is Verdict.FAIL
-    assert fail.reason.endswith("; a is its only endpoint, so the instance may be bad instead of the model")
+    assert fail.reason.endswith(
+        "; all of it is from its only endpoint, so the instance may be bad instead of the model"
+    )
     assert "only endpoint" not in findings[SLOW].reason
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from crossfade.rollout.evidence import Evidence, split_counts
 from crossfade.rollout.instances import (
     SIDES,
     BadEndpoint,
     bad_endpoints,
+    has_one_endpoint,
     kinds_by_endpoint,
-    only_endpoint,
     proven_bad,
     without_endpoints,
 )
@@ -109,14 +110,25 @@ def test_to_be_ejected_an_endpoint_must_be_bad_for_some_time():
     assert not proven_bad(lasting.strata, lasting.instances, [ERROR], "champion")
 
 
-def test_kinds_and_the_only_endpoint_are_those_that_are_counted():
+def test_kinds_are_those_that_are_counted():
     one = with_endpoints("v3", a=(1, 10))
     one.by_endpoint["a"]["p90 latency"] = 1
     strata = gathered(one).strata
     assert kinds_by_endpoint(strata, "challenger") == [ERROR, "p90 latency"]
-    assert only_endpoint(strata) == "a"
-    assert only_endpoint(gathered(with_endpoints("v3", a=(1, 10), b=(0, 10))).strata) is None
-    assert only_endpoint(gathered(cell("v3", 10)).strata) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "known"),
+    [
+        (with_endpoints("v3", 7, a=(1, 10)), True),
+        (with_endpoints("v3", 7, a=(1, 10), b=(0, 10)), False),
+        (replace(cell("v3", 10), second=7), True),  # workers count by endpoint where there are several
+        (cell("v3", 10), False),
+        (replace(cell("v2", 10), second=7), False),
+    ],
+)
+def test_whether_a_backend_has_one_endpoint_is_known_from_the_counts(one, known):
+    assert has_one_endpoint(gathered(one).strata, "challenger") is known
 
 
 def test_a_healthy_challenger_hardly_ever_has_a_bad_endpoint():

@@ -15,7 +15,7 @@ from crossfade.rollout.external import Reading, evaluate_external
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.fuse import Reached, evaluate_fuse
 from crossfade.rollout.guard import PROXY, GuardInput, evaluate_guard, void_excused_failures
-from crossfade.rollout.instances import only_endpoint
+from crossfade.rollout.instances import has_one_endpoint
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Check, Plan
@@ -101,9 +101,8 @@ def _with_instances(check: Check, finding: Finding, evidence: Evidence, step: in
     reason = finding.reason
     if evidence.ejected:
         reason += f"; without {', '.join(bad.name for bad in evidence.ejected)}, ejected by evidence"
-    only = only_endpoint(evidence.of_step(step)) if finding.verdict is Verdict.FAIL else None
-    if only is not None:
-        reason += f"; {only} is its only endpoint, so the instance may be bad instead of the model"
+    if finding.verdict is Verdict.FAIL and has_one_endpoint(evidence.of_step(step), "challenger"):
+        reason += "; all of it is from its only endpoint, so the instance may be bad instead of the model"
     return replace(finding, reason=reason)
 
 

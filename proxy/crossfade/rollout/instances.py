@@ -146,10 +146,11 @@ def endpoints_of(strata: Iterable[Stratum], side: Side) -> set[str]:
     }
 
 
-def only_endpoint(strata: Iterable[Stratum], side: Side = "challenger") -> str | None:
-    """The one endpoint that had all requests that are counted by endpoint."""
+def has_one_endpoint(strata: Sequence[Stratum], side: Side) -> bool:
+    """Whether all requests are of one endpoint. Workers count by endpoint where there are several, and seconds always."""
     names = endpoints_of(strata, side)
-    return names.pop() if len(names) == 1 else None
+    timed = any(s.blocks and cell_of(s, side).requests for s in strata)
+    return len(names) == 1 or (not names and timed)
 
 
 def _table(strata: Iterable[Stratum], kind: str, side: Side) -> dict[str, list[Member]]:
