@@ -4,21 +4,22 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),/$(notdir $(PYTHON)))
 PY := $(VENV)/bin/python
 INSTALL := $(VENV)/bin/pip install --quiet --disable-pip-version-check
-# Tests wait more than they compute. CPython's development mode warns of what is left open, which fails a test; what
+# Tests wait more than they compute. CPython's development mode warns of more that is left open, which fails a test; what
 # tests start runs without it, at the speed of every day.
 JOBS ?= 4
+DEV ?= -X dev
 SHARED := -m pytest -n $(JOBS) --dist worksteal
 # By the Python that is named. Exit code 5: ARGS chose no test of this kind.
-define run_tests
-$(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
-$(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
-endef
+run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
+run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-all-pythons test-compiled test-newest coverage mutants soak lint types layers hooks bench lock clean
+.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest coverage mutants soak lint types layers hooks bench lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
-test: $(VENV)/test.ok
-	$(call run_tests,$(PY) -X dev)
+test: test-beside test-alone
+# Those that may run beside others, and those that may not.
+test-beside: $(VENV)/test.ok ; $(call run_beside,$(PY) $(DEV))
+test-alone: $(VENV)/test.ok ; $(call run_alone,$(PY) $(DEV))
 test-all-pythons:
 	for python in $$(.ci/pythons); do echo "== $$python" && $(MAKE) test PYTHON=$$python || exit; done
 # Of the pure packages, by their own tests.
@@ -33,10 +34,11 @@ test-compiled: $(VENV)/compiled/ok
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # In a new environment, of the newest versions that there are today, whatever requirements/ says.
-test-newest:
+test-newest: newest ; $(MAKE) test VENV=$(VENV)/newest DEV=
+newest:
 	rm -rf $(VENV)/newest && $(PYTHON) -m venv $(VENV)/newest && $(PYTHON) -c '$(BUILD)' >$(VENV)/newest/build.in
 	$(VENV)/newest/bin/pip install --quiet --disable-pip-version-check -r $(VENV)/newest/build.in --editable '.[test]'
-	$(call run_tests,$(VENV)/newest/bin/python)
+	touch $(VENV)/newest/test.ok
 lint: $(VENV)/dev.ok
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff check --config proxy/pure.toml proxy && $(VENV)/bin/ruff format --check .
 	$(VENV)/bin/codespell

@@ -169,7 +169,7 @@ class ExposureNeverExceedsTheJournal(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(debug=False)
         store = Store.open("sqlite::memory:")
         store.connection = Disk(store.connection)  # type: ignore[assignment]  # it has what the store uses
         self.harness = Harness(store)

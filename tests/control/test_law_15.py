@@ -150,4 +150,4 @@ async def live(yaml: str, happenings: Sequence[Happening]) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.sampled_from(FILES), HAPPENINGS)
 def test_nobody_is_sent_to_a_backend_that_is_down(yaml: str, happenings: list[Happening]) -> None:
-    asyncio.run(live(yaml, happenings))
+    asyncio.run(live(yaml, happenings), debug=False)

@@ -31,7 +31,7 @@ class NoHoldEndsBeforeItIsServed(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(debug=False)
         self.store = Store.open("sqlite::memory:")
         self.harness = Harness(self.store)
         self.served = self.lost = 0.0

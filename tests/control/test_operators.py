@@ -107,7 +107,7 @@ class Operators(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
+        self.runner = asyncio.Runner(debug=False)
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name, "state.db")
         self.harness = Harness(Store.open(f"sqlite:{self.path}"))

@@ -110,7 +110,7 @@ class Exchanges:
     """An event loop with some data planes in memory."""
 
     def __enter__(self) -> Exchanges:
-        self.runner = asyncio.Runner().__enter__()
+        self.runner = asyncio.Runner(debug=False).__enter__()
         self.memories = self.runner.run(planes())
         return self
 
