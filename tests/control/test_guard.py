@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from crossfade.control.replay import replayed
 from crossfade.control.seam import WorkerStatus
 
-from .harness import CANARY, Harness, rows_of
+from .harness import CANARY, HEAD, NOW, Harness, rows_of
 
 
 def lag(harness: Harness, seconds: float) -> None:
@@ -124,6 +126,29 @@ async def test_the_fuse_holds_while_the_champions_requests_of_the_same_second_wa
     assert last.reason.startswith("fuse: 5 errors in a row; the limit is 5")
     assert replayed(rows_of([last])).replayed == 1
     assert not replayed(rows_of(await harness.decisions())).differences
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "retries", "horizon"),
+    [("", 1, 122.0), ("", 0, 61.0), ("connect: 2s, first_byte: 5s", 1, 14.0), ("total: 30s", 1, 30.0)],
+)
+async def test_the_fuse_waits_as_long_as_the_champions_time_outs_allow(timeouts, retries, horizon):
+    harness = Harness()
+    champion = "v2: {endpoints: [http://127.0.0.1:9002], health: false"
+    await harness.load(
+        FUSED.replace("    fallback: v2", f"    fallback: v2\n    retry: {{attempts: {retries}}}").replace(
+            "120s", "1h"
+        ),
+        HEAD.replace(champion, f"{champion}, timeout: {{{timeouts}}}"),
+    )
+    assert harness.controller.state.rollout("churn", "v3").horizon == horizon
+    await harness.run(3)
+    await report(harness, 100, 5, 0, 12)
+    while harness.rollout.phase == "progressing":
+        await report(harness, 100, 0, 0, 12)
+    waited = harness.now - NOW - 3.25
+    assert harness.rollout.phase == "aborted"
+    assert horizon <= waited <= horizon + 0.5
 
 
 async def test_failures_of_the_champion_that_come_later_show_a_common_cause():

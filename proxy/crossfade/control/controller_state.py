@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from crossfade.config.backend import TimeoutConfig
 from crossfade.config.load import Loaded
 from crossfade.config.model import Config
 from crossfade.control.loading import Held, Reconciled
@@ -13,6 +14,7 @@ from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.instances import BadEndpoint
+from crossfade.rollout.pending import HORIZON
 from crossfade.routing.snapshot import endpoint_of
 from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
@@ -37,6 +39,12 @@ class Names(NamedTuple):
 def names_in(config: Config) -> Names:
     endpoints = ((name, e.url) for name, backend in config.backends.items() for e in backend.endpoints)
     return Names(frozenset(r.name for r in config.routes), frozenset(config.backends), frozenset(endpoints))
+
+
+def _horizon(timeout: TimeoutConfig, retries: int) -> float:
+    """The seconds after which a request has a first byte or has failed, in its last attempt too."""
+    attempts = (timeout.connect + timeout.first_byte) * (1 + retries)
+    return attempts if timeout.total is None else min(attempts, timeout.total)
 
 
 class ControllerState:
@@ -78,6 +86,9 @@ class ControllerState:
             else:
                 route.update(config, record, evidence)
             self.routes[config.name] = route
+            for rollout in route.rollouts.values():
+                champion = loaded.config.backends.get(rollout.state.champion)
+                rollout.horizon = _horizon(champion.timeout, config.retry.attempts) if champion else HORIZON
 
     @property
     def held(self) -> Held:

@@ -11,12 +11,12 @@ from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
-from crossfade.rollout.fuse import FUSE, HORIZON, Came, Reached, next_reached
+from crossfade.rollout.fuse import FUSE, Came, Reached, next_reached
 from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, fails_too, is_failing, proven_instances
 from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
-from crossfade.rollout.pending import Pending, Skipped, ripe
+from crossfade.rollout.pending import HORIZON, Pending, Skipped, ripe
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.strategy import expand
@@ -43,9 +43,9 @@ class RolloutRuntime:
 
     plan: Plan
     judged: EvaluationInput
-    horizon = HORIZON
 
     def __init__(self) -> None:
+        self.horizon = HORIZON  # seconds; no request of the champion waits longer for a first byte
         self.challenger_recent = RecentOutcomes()
         self.champion_recent = RecentOutcomes()
         self.verdicts: tuple[Finding, ...] = ()

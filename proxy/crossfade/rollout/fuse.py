@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from crossfade.rollout.pending import HORIZON
 from crossfade.rollout.recent import RecentOutcomes, Row, Tick, count_bad, is_keyed, units_of
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
 from crossfade.stats.counts import ANY_SECOND
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse
 
 FUSE = "fuse"  # the check name of its finding
-HORIZON = 60.0  # seconds that the fuse waits for the champion at most, if its time-outs are not known
 Waiting = Mapping[
     int, int
 ]  # how many of the champion's requests have no first byte yet, by the second of routing
