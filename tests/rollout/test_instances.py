@@ -13,7 +13,6 @@ from crossfade.rollout.instances import (
     BadEndpoint,
     bad_endpoints,
     has_one_endpoint,
-    kinds_by_endpoint,
     proven_bad,
     without_endpoints,
 )
@@ -101,20 +100,13 @@ def test_of_the_first_events_of_keys_the_same_part_is_taken_away():
 def test_to_be_ejected_an_endpoint_must_be_bad_for_some_time():
     burst = gathered(with_endpoints("v3", second=7, a=(50, 100), b=(0, 100), c=(0, 100)))
     assert bad_endpoints(burst.strata, ERROR)
-    assert not proven_bad(burst.strata, burst.instances, [ERROR], "challenger")
+    assert not proven_bad(burst.strata, burst.instances, "challenger")
     lasting = gathered(
         *(with_endpoints("v3", second=s, a=(3, 10), b=(0, 10), c=(0, 10)) for s in range(7, 70))
     )
-    found = proven_bad(lasting.strata, lasting.instances, [ERROR, "p90 latency"], "challenger")
+    found = proven_bad(lasting.strata, lasting.instances, "challenger")
     assert [each.endpoint for each in found] == ["a"]
-    assert not proven_bad(lasting.strata, lasting.instances, [ERROR], "champion")
-
-
-def test_kinds_are_those_that_are_counted():
-    one = with_endpoints("v3", a=(1, 10))
-    one.by_endpoint["a"]["p90 latency"] = 1
-    strata = gathered(one).strata
-    assert kinds_by_endpoint(strata, "challenger") == [ERROR, "p90 latency"]
+    assert not proven_bad(lasting.strata, lasting.instances, "champion")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ def test_a_member_that_is_the_worst_in_a_dozen_blocks_is_found_and_one_burst_is_
         group.add(second, {"a": {REQUESTS: 10, "error": 3}, "b": {REQUESTS: 10}, "c": {REQUESTS: 10}})
     assert group.log_e("error", "a") > log(3000)
     assert group.log_e("error", "b") < 0
+    assert group.proven("error", 0.001) == {"a"}
+    assert group.proven("error", 1e-12) == group.proven("another kind", 0.001) == set()
     burst = Group()
     burst.add(1, {"a": {REQUESTS: 1000, "error": 1000}, "b": {REQUESTS: 1000}, "c": {REQUESTS: 1000}})
     burst.close()

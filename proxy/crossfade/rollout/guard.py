@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from crossfade.rollout.evidence import Evidence, side_totals
 from crossfade.rollout.increases import rejected_increase, unreadable_increase
-from crossfade.rollout.instances import SIDES, BadEndpoint, kinds_by_endpoint, proven_bad
+from crossfade.rollout.instances import SIDES, BadEndpoint, proven_bad
 from crossfade.rollout.merging import by_share
 from crossfade.rollout.plan import Check
 from crossfade.rollout.recent import RecentOutcomes, Row, is_keyed
@@ -117,11 +117,7 @@ def _unasked(evidence: Evidence, step: int, guard_input: GuardInput) -> list[Gua
 def proven_instances(evidence: Evidence, step: int) -> list[BadEndpoint]:
     """Endpoints of either side that are bad while the side's others are not, and that still count."""
     strata = evidence.of_step(step)
-    return [
-        bad
-        for side in SIDES
-        for bad in proven_bad(strata, evidence.instances, kinds_by_endpoint(strata, side), side)
-    ]
+    return [bad for side in SIDES for bad in proven_bad(strata, evidence.instances, side)]
 
 
 def _instance(bad: BadEndpoint) -> Finding:

@@ -15,7 +15,7 @@ Level: ALPHA over all looks, divided by the number of endpoints. It is not part 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -76,24 +76,16 @@ def bad_endpoints(strata: Sequence[Stratum], kind: str, side: Side = "challenger
     return found if len(found) <= most else []
 
 
-def proven_bad(
-    strata: Sequence[Stratum], groups: dict[str, Group], kinds: Iterable[str], side: Side
-) -> list[BadEndpoint]:
+def proven_bad(strata: Sequence[Stratum], groups: Mapping[str, Group], side: Side) -> list[BadEndpoint]:
     """Of `bad_endpoints`, one finding for each endpoint that was the worst in many blocks of time too; `groups`: by backend."""
+    group = groups.get(cell_of(strata[0], side).backend) if strata else None
     out: dict[str, BadEndpoint] = {}
-    for kind in kinds:
-        for bad in bad_endpoints(strata, kind, side):
-            group = groups.get(bad.backend)
-            if group is not None and group.log_e(kind, bad.endpoint) >= bound(ALPHA / group.size(kind)):
-                out.setdefault(bad.endpoint, bad)
+    if group is not None:
+        for kind in sorted(group.wealth, key=lambda kind: (kind != ERROR, kind)):
+            names = group.proven(kind, ALPHA)
+            found = bad_endpoints(strata, kind, side) if names else []
+            out |= {bad.endpoint: bad for bad in found if bad.endpoint in names - out.keys()}
     return list(out.values())
-
-
-def kinds_by_endpoint(strata: Iterable[Stratum], side: Side) -> list[str]:
-    """The kinds of events that are counted by endpoint; errors first."""
-    counted = [counts for s in strata for counts in cell_of(s, side).by_endpoint.values()]
-    kinds = {kind for counts in counted for kind in counts} - {REQUESTS}
-    return sorted(kinds, key=lambda kind: (kind != ERROR, kind))
 
 
 def without_endpoints(strata: Iterable[Stratum], kind: str, endpoints: Collection[str]) -> list[SplitCounts]:

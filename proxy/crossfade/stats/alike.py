@@ -23,7 +23,7 @@ import msgspec
 
 from crossfade.stats.counts import ANY_SECOND, REQUESTS
 from crossfade.stats.restarts import log_add_exp
-from crossfade.stats.sequential import log_mean_exp
+from crossfade.stats.sequential import bound, log_mean_exp
 from crossfade.stats.sums import add_up
 
 BLOCK = 3  # seconds; a pause of a second is in one block or two
@@ -95,9 +95,15 @@ class Group(msgspec.Struct):
         for wealth in self.wealth.values():
             wealth.logs.pop(name, None)
 
-    def size(self, kind: str) -> int:
-        """How many members have taken part in blocks with events of this kind."""
-        return max(len(self.wealth[kind].logs), 1) if kind in self.wealth else 1
+    def proven(self, kind: str, alpha: float) -> set[str]:
+        """The members that are not like the others, at this level for all members together."""
+        found = self.wealth.get(kind)
+        if found is None or not found.logs:
+            return set()
+        limit = bound(alpha / len(found.logs))
+        # Cheap, as it is asked at each look: the e-value is at most the best alternative's wealth plus 1.
+        near = [name for name, held in found.logs.items() if max(held) > limit - 1]
+        return {name for name in near if found.log_e(name) >= limit}
 
     def log_e(self, kind: str, name: str) -> float:
         found = self.wealth.get(kind)
