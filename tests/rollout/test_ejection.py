@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossfade.rollout.ejection import leave_out, take_back
 from crossfade.rollout.evaluation import EvaluationInput, evaluate
 from crossfade.rollout.evidence import Evidence, event_totals, split_counts
 from crossfade.rollout.guard import INSTANCE, GuardInput, evaluate_guard, proven_instances
-from crossfade.rollout.instances import bad_endpoints
+from crossfade.rollout.instances import BadEndpoint, bad_endpoints, cell_of
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes
@@ -44,7 +48,7 @@ PLAN = Plan("canary", "v2", "v3", STEPS, CHECKS, None, None, "pause", 0.0, 0.0, 
 STATE = RolloutState("r", "canary", "v2", "v3", "i", STEPS, 0.0, 0.0, 0.0, 0.0, begun=True)
 
 
-def given(evidence: Evidence) -> EvaluationInput:
+def given_input(evidence: Evidence) -> EvaluationInput:
     return EvaluationInput(PLAN, STATE, evidence, RecentOutcomes(), RecentOutcomes(), sticky=False)
 
 
@@ -63,16 +67,16 @@ def test_if_all_endpoints_are_bad_alike_no_instance_is():
     for second in range(1, 61):
         gather(made, [with_endpoints("v3", second, a=(3, 10), b=(3, 10), c=(3, 10)), cell("v2", 30)], CHECKS)
     assert proven_instances(made, 0) == []
-    findings = {found.check: found for found in evaluate(given(made))}
+    findings = {found.check: found for found in evaluate(given_input(made))}
     assert findings[CHECKS[0].title].verdict is Verdict.FAIL
 
 
 def test_after_the_ejection_the_model_is_judged_by_the_others():
     made = bad_instance()
-    before = {found.check: found.verdict for found in evaluate(given(made))}
+    before = {found.check: found.verdict for found in evaluate(given_input(made))}
     assert before[CHECKS[0].title] is not Verdict.PASS
     leave_out(made, proven_instances(made, 0)[0])
-    after = evaluate(given(made))
+    after = evaluate(given_input(made))
     assert {found.check: found.verdict for found in after} == {each.title: Verdict.PASS for each in CHECKS}
     assert all(found.reason.endswith("; without a of v3, ejected by evidence") for found in after)
 
@@ -139,7 +143,7 @@ def test_slow_answers_of_an_ejected_endpoint_are_taken_from_the_durations():
     leave_out(made, bad)
     left = made.strata[0].challenger.duration
     assert left.count == 1200 and left.quantile(1.0) == pytest.approx(0.02, rel=0.01)
-    assert all(found.verdict is Verdict.PASS for found in evaluate(given(made)))
+    assert all(found.verdict is Verdict.PASS for found in evaluate(given_input(made)))
 
 
 def test_slow_answers_of_an_ejected_champion_are_taken_from_the_baseline():
@@ -153,7 +157,7 @@ def test_a_fail_says_where_an_instance_and_the_model_cannot_be_told_apart():
     made = Evidence("v2", "v3")
     made.open("r", 2, 0, 0.5)
     gather(made, [with_endpoints("v3", 0, a=(300, 900)), cell("v2", 900)], CHECKS)
-    findings = {found.check: found for found in evaluate(given(made))}
+    findings = {found.check: found for found in evaluate(given_input(made))}
     fail = findings[CHECKS[0].title]
     assert fail.verdict is Verdict.FAIL
     assert fail.reason.endswith(
@@ -168,7 +172,7 @@ def test_a_fail_is_held_back_as_long_as_it_needs_a_bad_instance():
     gather(
         made, [with_endpoints("v3", 0, a=(200, 400), b=(4, 400), c=(4, 400)), cell("v2", 1200, 12)], CHECKS
     )
-    findings = {found.check: found for found in evaluate(given(made))}
+    findings = {found.check: found for found in evaluate(given_input(made))}
     for limit in CHECKS[:2]:
         found = findings[limit.title]
         assert found.verdict is not Verdict.FAIL
@@ -185,5 +189,30 @@ def test_a_fail_that_holds_without_the_bad_instance_is_one():
         made, [with_endpoints("v3", 0, a=(300, 400), b=(80, 400), c=(80, 400)), cell("v2", 1200, 12)], CHECKS
     )
     assert bad_endpoints(made.strata, ERROR)
-    findings = {found.check: found.verdict for found in evaluate(given(made))}
+    findings = {found.check: found.verdict for found in evaluate(given_input(made))}
     assert [findings[limit.title] for limit in CHECKS[:2]] == [Verdict.FAIL, Verdict.FAIL]
+
+
+COUNTS = st.lists(
+    st.fixed_dictionaries({name: st.tuples(st.integers(0, 5), st.integers(5, 9)) for name in "abc"}),
+    max_size=8,
+)
+
+
+@given(COUNTS, COUNTS, st.sampled_from(["v3", "v2"]), st.sampled_from("abc"), st.booleans())
+def test_whatever_is_left_out_counts_stay_possible(before, after, backend, endpoint, timed):
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.3)
+    for second, counts in enumerate([*before, *after], start=1):
+        if second == len(before) + 1:
+            leave_out(made, BadEndpoint(backend, endpoint, ERROR, 1, 2, 0, 2))
+        for name in ("v3", "v2"):
+            gather(made, [with_endpoints(name, second * timed, **counts)], CHECKS)
+    if after:
+        for side in event_totals(made.strata, ERROR):
+            assert 0 <= side.first <= side.all <= side.n
+        left = cell_of(made.strata[0], "challenger" if backend == "v3" else "champion")
+        rest = [x for counts in [*before, *after] for name, x in counts.items() if name != endpoint]
+        assert endpoint not in left.by_endpoint
+        assert (left.errors, left.requests) == (sum(x for x, _ in rest), sum(n for _, n in rest))
+    assert all(isfinite(found.evidence or 0.0) for found in evaluate(given_input(made)))
