@@ -7,8 +7,7 @@ import random
 import pytest
 
 from crossfade.control.replay import journal, replayed
-from crossfade.stats.counts import Cell
-from crossfade.stats.means import Moments
+from crossfade.stats.counts import Cell, Number
 
 from .harness import CANARY, Harness
 
@@ -39,12 +38,14 @@ class HarnessWithScores(Harness):
         cell: Cell = self.seam.counts.cells[-1]
         for _ in range(n):
             cell.scores.add(self.rng.random() ** self.skew.get(backend, 1.0))
-            moments = cell.kpis.setdefault("conversion", Moments())
-            moments.add(float(self.rng.random() < self.rate[backend]))
+            number = Number(
+                float(self.rng.random() < self.rate[backend]), self.rng.getrandbits(64), keyed=False
+            )
+            cell.kpis.setdefault("conversion", []).append(number)
 
 
 DIVERGENCE = "metric: score_divergence, max: 0.1"
-GAIN = "metric: kpi, name: conversion, min_increase: 0"
+GAIN = "metric: kpi, name: conversion, kind: event, min_increase: 0"
 
 
 @pytest.mark.parametrize("check", [DIVERGENCE, "metric: score_divergence, max_ratio: 1.5", GAIN])
@@ -72,7 +73,7 @@ async def test_a_promote_waits_for_evidence_of_the_gain():
     await harness.load(canary_with(GAIN))
     await harness.run(20)
     assert harness.rollout.phase == "progressing"
-    assert "kpi conversion >= champion + 0 (UNDECIDED: conversion is " in harness.rollout.waiting_for
+    assert "kpi conversion (event) >= champion + 0 (UNDECIDED: conversion is " in harness.rollout.waiting_for
     harness.rate["v3"] = 0.6
     await harness.run(20)
     assert harness.rollout.phase == "promoted"

@@ -17,9 +17,8 @@ from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import expand
-from crossfade.stats.counts import is_bad, outcome_of
+from crossfade.stats.counts import Number, is_bad, outcome_of
 from crossfade.stats.histogram import Histogram
-from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pairs
 
 from .counting import cell, check, gather
@@ -31,6 +30,8 @@ CHECKS = (
     check("latency", quantile="p99", max_ratio=1.25),
     check("requests", min=50),
     check("kpi", name="conversion", min_increase=0),
+    check("kpi", name="conversion", kind="event", min_increase=0),
+    check("kpi", name="conversion", range=[0, 2], min=0.05),
     check("score_divergence", max=0.1),
     check("disagreement", max="5%"),
 )
@@ -63,7 +64,8 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
                 made.pairs = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
                 for _ in range(n):
                     made.scores.add(other.random())
-                    made.kpis.setdefault("conversion", Moments()).add(float(other.random() < 0.1))
+                    number = Number(float(other.random() < 0.1), other.getrandbits(6), other.random() < 0.5)
+                    made.kpis.setdefault("conversion", []).append(number)
                 keys = [None if rng.random() < 0.5 else rng.getrandbits(6) << 50 for _ in range(n)]
                 made.recent = [outcome_of(key, rng.random() < 0.4) for key in keys]
                 recent.add(made.recent, 1000.0 * step + tick, 5000 * (step + 1) + tick)
@@ -121,9 +123,7 @@ def bad_by_second(recent: RecentOutcomes, since: float = 0.0) -> dict[int, list[
 
 
 def test_earlier_steps_are_kept_if_the_present_step_has_no_comparable_stratum():
-    given = random_input(
-        random.Random(3), plan([c for c in CHECKS if c.metric not in ("kpi", "disagreement")])
-    )
+    given = random_input(random.Random(3), plan([c for c in CHECKS if c.metric != "disagreement"]))
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
         state = msgspec.structs.replace(given.state, phase=phase, step=step)
         again = decode_inputs(encode_inputs(msgspec.structs.replace(given, state=state)))
@@ -139,10 +139,10 @@ def at_the_second_step(checks) -> EvaluationInput:
 
 @pytest.mark.parametrize("only", CHECKS, ids=lambda only: only.title)
 def test_for_a_single_check_the_strata_that_it_counts_are_kept(only):
-    """A KPI and a disagreement count the earlier steps together with the present one; no other check does."""
+    """A disagreement counts the earlier steps together with the present one; no other check does from strata."""
     given = at_the_second_step([only])
     again = decode_inputs(encode_inputs(given))
-    kept = [0, 1, 2] if only.metric in ("kpi", "disagreement") else [1]
+    kept = [0, 1, 2] if only.metric == "disagreement" else [1]
     assert [s.step for s in again.evidence.strata] == kept
     assert evaluate(again) == evaluate(given)
 
@@ -158,3 +158,12 @@ def test_earlier_steps_are_left_out_if_a_stratum_of_the_present_step_is_comparab
 def test_invalid_inputs_are_refused(value):
     with pytest.raises(msgspec.ValidationError):
         decode_inputs(value)
+
+
+def test_customers_are_no_part_of_a_record():
+    """Feedback of many customers does not make a decision longer."""
+    given = at_the_second_step(CHECKS)
+    assert all(found.customers or found.first.units for found in given.evidence.kpis.values())
+    kept = decode_inputs(encode_inputs(given)).evidence.kpis
+    assert len(kept) == 3
+    assert not any(found.customers or found.first.units for found in kept.values())

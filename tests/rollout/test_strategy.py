@@ -135,6 +135,11 @@ def test_the_holdback_is_a_part_of_what_both_have(split, held_back, after):
         ("{metric: disagreement, max: 5%}", "disagreement <= 5%"),
         ("{metric: kpi, name: conversion, min_increase: 0}", "kpi conversion >= champion + 0"),
         ("{metric: kpi, name: cost, max: -1.5}", "kpi cost <= -1.5"),
+        ("{metric: kpi, name: bought, kind: event, min: 0.1}", "kpi bought (event) >= 0.1"),
+        (
+            "{metric: kpi, name: cost, range: [-1, 5e2], max_increase: 2}",
+            "kpi cost (-1 to 500) <= champion + 2",
+        ),
         ("{metric: prometheus, query: up, max: 0.5}", "prometheus up <= 0.5"),
         ("{metric: prometheus, name: gpu, query: up, min: 1}", "prometheus gpu >= 1"),
     ],

@@ -1,44 +1,61 @@
-"""Means compared while weights grow, at continuous looks: equal sides are not called different, even with heavy tails."""
+"""KPIs while weights grow, at continuous looks: equal sides are not aborted, whatever the customers and the tails are like."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from crossfade.stats.means import MIN_UNITS, Moments, SplitMoments, mean_interval, weighted_difference
+from .kpi_worlds import check_on, conversion, customers, independent, rare, revenue, run, unequal
 
-ALPHA, RUNS, UNITS, LOOK = 0.05, 60, 10_000, 200
-RAMP = ((0.05, 1.0), (0.25, 1.3), (0.5, 1.6))  # share, and the conversion rate relative to the first
-
-
-def values(kind: str, rate: float, rng: np.random.Generator) -> np.ndarray:
-    converts = rng.random(UNITS) < rate
-    return converts * (1.0 if kind == "conversion" else np.exp(3 + 1.5 * rng.standard_normal(UNITS)))
+ALPHA, RUNS, UNITS = 0.05, 15, 3000
 
 
-def ever_differs(kind: str, gain: float, rng: np.random.Generator) -> bool:
-    finished: list[SplitMoments] = []
-    for share, factor in RAMP:
-        now, here = SplitMoments(share, Moments(), Moments()), rng.random(UNITS) < share
-        y = values(kind, 0.04 * factor, rng) * np.where(here, gain, 1.0)
-        sums = [np.cumsum(a) for a in (here, here * y, here * y * y, ~here, ~here * y, ~here * y * y)]
-        for at in range(LOOK - 1, UNITS, LOOK):
-            n, s, q, m, t, r = (float(a[at]) for a in sums)
-            now = SplitMoments(share, Moments(int(n), s, q), Moments(int(m), t, r))
-            low, high = mean_interval(weighted_difference([*finished, now]), ALPHA)
-            if min(n, m) >= MIN_UNITS and not low <= 0 <= high:
-                return True
-        finished.append(now)
-    return False
-
-
-@pytest.mark.parametrize("kind", ["conversion", "revenue"])
-def test_equal_sides_are_not_called_different(kind):
-    """Nine of 60 at α = 5 % have a probability of about 1 %. With the usual variance it was 17."""
+@pytest.mark.parametrize(
+    ("world", "check"),
+    [
+        (customers(n=600), check_on(min_increase=0)),
+        (customers(n=600), check_on(max_increase=0)),
+        (customers(n=600, kind="event"), check_on(min_increase=0, kind="event")),
+        (customers(n=600), check_on(min_increase=0, range=[0, 10])),
+        (independent(revenue, UNITS), check_on(min_increase=0)),
+        (independent(rare, UNITS), check_on(min_increase=0)),
+        (independent(rare, UNITS), check_on(min=1)),
+        (independent(unequal, UNITS), check_on(max_increase=0)),
+        (independent(conversion, UNITS), check_on(min_increase=0, kind="event")),
+    ],
+)
+def test_equal_sides_are_not_aborted(world, check):
+    """Four of 15 at α = 5 % have a probability of 0.5 %. As independent numbers, those of customers gave 41 to 60 %."""
     rng = np.random.default_rng(8)
-    assert sum(ever_differs(kind, 1.0, rng) for _ in range(RUNS)) < 9
+    assert sum(run(world, check, ALPHA, rng).fail > 0 for _ in range(RUNS)) < 4
 
 
-def test_a_gain_is_found():
+def test_numbers_of_customers_taken_as_independent_would_be_aborted():
+    """So the test before can fail: the same numbers, each as a request of its own."""
+    rng, aborted = np.random.default_rng(8), 0
+
+    def as_requests(given, gain):
+        for fed in customers(n=600)(given, gain):
+            yield [f._replace(number=f.number._replace(keyed=False, unit=i)) for i, f in enumerate(fed)]
+
+    for _ in range(8):
+        ends = [
+            run(as_requests, check_on(**{bound: 0}), ALPHA, rng) for bound in ("min_increase", "max_increase")
+        ]
+        aborted += any(end.fail for end in ends)
+    assert aborted >= 3
+
+
+def test_halved_revenue_does_not_pass_as_a_small_loss():
+    """The difference is −0.5 and the limit −0.1: it passed in 54 of 60 runs."""
     rng = np.random.default_rng(9)
-    assert sum(ever_differs("conversion", 1.5, rng) for _ in range(10)) == 10
+    ends = [run(independent(rare), check_on(min_increase=-0.1), ALPHA, rng, 0.5) for _ in range(6)]
+    assert sum(end.passed > 0 for end in ends) == 0
+    assert sum(end.fail > 0 for end in ends) >= 5
+
+
+@pytest.mark.parametrize("more", [{"kind": "event"}, {"range": [0, 1]}, {}])
+def test_a_gain_is_found(more):
+    rng = np.random.default_rng(9)
+    check = check_on(min_increase=0, **more)
+    assert sum(run(independent(conversion), check, ALPHA, rng, 1.6).passed > 0 for _ in range(5)) == 5

@@ -1,16 +1,17 @@
-"""Means of KPI values: moments, the normal mixtures, and the difference with overlap weights."""
+"""Means of KPI values: sums over units, the normal mixtures, and the difference with overlap weights."""
 
 from __future__ import annotations
 
-from math import exp, inf, sqrt
+import random
+from math import exp, inf, log, sqrt
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.stats.means import (
-    Moments,
-    SplitMoments,
+    MeanSums,
+    Unit,
     gain_mean,
     log_e_drift,
     log_e_mean_above,
@@ -19,30 +20,106 @@ from crossfade.stats.means import (
     mean_interval,
     mixture_boundary,
     mixture_rho,
-    weighted_difference,
 )
 from crossfade.stats.sequential import bound
 
-values = st.lists(st.sampled_from([0, 1, 2, 0.25, -1]), max_size=12)
+RHO = 5.0
 
 
-def moments(numbers) -> Moments:
-    out = Moments()
-    for number in numbers:
-        out.add(number)
+def sums_of(numbers: list[tuple[int, bool, float, float]]) -> MeanSums:
+    """Of (unit, here, share, number less the centre)."""
+    out, units = MeanSums(), dict[int, Unit]()
+    for unit, here, share, r in numbers:
+        out.add(units.setdefault(unit, Unit()), here, share, r)
     return out
 
 
-@given(values, values)
-def test_merged_moments_equal_those_of_all_values(a, b):
-    merged = moments(a)
-    merged.merge(moments(b))
-    assert merged == moments(a + b)
+def close(found: MeanSums) -> object:
+    return pytest.approx((found.s, found.observed, found.expected, found.d), abs=1e-9)
 
 
-def test_only_zeros_and_ones_are_binary():
-    assert moments([0, 1, 1]) == Moments(3, 2.0, 2.0, True)
-    assert not moments([0, 0.5]).binary
+def test_reference_values_of_units_with_a_centre_of_earlier_ticks():
+    """Values of an independent calculation: w = ¼, three ticks, the centre is 0.5 at first."""
+    ticks = (((3, 0, 1), (1, 0, 0, 2, 0, 0)), ((5, 0), (0, 1, 0, 0)), ((9, 2), (0, 0, 1, 0, 4)))
+    found, centre, total, n = MeanSums(), 0.5, 0.0, 0
+    for here, rest in ticks:
+        for y in here:
+            found.add(Unit(), True, 0.25, y - centre)
+        for y in rest:
+            found.add(Unit(), False, 0.25, y - centre)
+        total, n = total + sum(here) + sum(rest), n + len(here) + len(rest)
+        centre = total / n
+    assert (found.s, found.observed, found.expected) == pytest.approx(
+        (11.769444, 53.188248, 20.638264), abs=1e-6
+    )
+    assert log_e_mean_above(found, 0.0, 2.0) == pytest.approx(0.231094, abs=1e-6)
+    two_sided = log(2 / (found.v + 2)) / 2 + found.s**2 / (2 * (found.v + 2))
+    assert two_sided == pytest.approx(-0.403826, abs=1e-6)
+    delyon = (found.observed + 2 * found.expected) / 3
+    assert log(2 / (delyon + 2)) / 2 + found.s**2 / (2 * (delyon + 2)) == pytest.approx(0.659161, abs=1e-6)
+    assert found.v >= delyon
+
+
+def test_reference_values_of_customers_with_several_numbers():
+    """Values of an independent calculation: of each customer (here, requests, events), at w = ¼ and the centre 5 %."""
+    customers = [(1, 20, 4), (1, 5, 0), (0, 30, 1), (0, 10, 0), (0, 12, 3), (0, 8, 0), (1, 15, 1), (0, 25, 0)]
+    numbers = [
+        (key, bool(here), 0.25, (i < x) - 0.05)
+        for key, (here, n, x) in enumerate(customers)
+        for i in range(n)
+    ]
+    found = sums_of(numbers)
+    drift = found.s - 0.01 * found.d
+    assert (drift, found.observed, found.expected) == pytest.approx((2.078125, 5.631719, 3.207656), abs=1e-6)
+    assert log_e_mean_above(found, 0.01, 2.0) == pytest.approx(0.050382, abs=1e-6)
+
+
+def test_the_variance_of_customers_that_move_is_that_of_their_position():
+    """Exactly, by the mean over positions: the same customer at the shares 5 %, 25 % and 50 %."""
+    parts = [(0.05, 2.0), (0.25, -1.0), (0.5, 3.0)]
+    found = sums_of([(0, False, share, r) for share, r in parts])
+    positions = [(i + 0.5) / 1000 for i in range(1000)]
+    scores = [sum(((u < share) - share) * r for share, r in parts) for u in positions]
+    assert sum(scores) / 1000 == pytest.approx(0, abs=1e-9)
+    assert found.expected == pytest.approx(sum(z * z for z in scores) / 1000)
+
+
+numbers = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.booleans(), st.sampled_from([0.05, 0.25, 0.5]), st.sampled_from([0, 1, -2.5])
+    ),
+    max_size=12,
+)
+
+
+@given(numbers, st.randoms(use_true_random=False))
+def test_the_order_of_numbers_does_not_matter(given_numbers, rng: random.Random):
+    shuffled = rng.sample(given_numbers, len(given_numbers))
+    found = sums_of(shuffled)
+    assert (found.s, found.observed, found.expected, found.d) == close(sums_of(given_numbers))
+
+
+@given(numbers)
+def test_variances_are_squares_of_what_they_are_of(given_numbers):
+    """Against the plain formulas."""
+    z, r = dict[int, float](), dict[int, dict[float, float]]()
+    for unit, here, share, value in given_numbers:
+        z[unit] = z.get(unit, 0.0) + (here - share) * value
+        of_unit = r.setdefault(unit, {})
+        of_unit[share] = of_unit.get(share, 0.0) + value
+    expected = sum(
+        a * b * (min(v, w) - v * w) for of in r.values() for v, a in of.items() for w, b in of.items()
+    )
+    found = sums_of(given_numbers)
+    assert found.observed == pytest.approx(sum(x * x for x in z.values()), abs=1e-9)
+    assert found.expected == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_mean_of_one_side_is_of_units_too():
+    found = MeanSums()
+    for before, r in ((0.0, 2.0), (2.0, 1.0), (0.0, -1.0)):
+        found.add_alone(before, r)
+    assert (found.s, found.v, found.mean) == pytest.approx((2.0, 9 + 1, 2 / 3))
 
 
 def test_reference_values_of_the_normal_mixtures():
@@ -65,66 +142,58 @@ def test_reference_values_of_the_asymptotic_sequence():
     assert 0 < log_e_drift(1000 * 0.0878827, 1000, one_sided) - bound(0.05) < 0.05
 
 
-def binary(n: int, x: int) -> Moments:
-    return Moments(n, x, x)
+def add_binary(found: MeanSums, share: float, here: tuple[int, int], rest: tuple[int, int]) -> None:
+    """(n, of which 1) on each side, less the mean of both."""
+    m = (here[1] + rest[1]) / (here[0] + rest[0])
+    for side, (n, x) in ((True, here), (False, rest)):
+        for times, r in ((x, 1 - m), (n - x, -m)):
+            z = (1 - share) * r if side else -share * r
+            found.s += times * z
+            found.observed += times * z * z
+            found.expected += times * share * (1 - share) * r * r
+            found.d += times * share * (1 - share)
 
 
 def test_simpson_example_of_two_days_at_different_shares():
-    days = [
-        SplitMoments(0.01, binary(10_000, 230), binary(990_000, 20_000)),
-        SplitMoments(0.5, binary(500_000, 6_000), binary(500_000, 5_000)),
-    ]
-    found = weighted_difference(days)
+    found = MeanSums()
+    add_binary(found, 0.01, (10_000, 230), (990_000, 20_000))
+    add_binary(found, 0.5, (500_000, 6_000), (500_000, 5_000))
     assert found.s == pytest.approx(527.70, abs=1e-6)
     assert found.d == pytest.approx(259_900)
-    assert found.difference == pytest.approx(0.0020304, abs=1e-7)
+    assert found.mean == pytest.approx(0.0020304, abs=1e-7)
     assert found.v == pytest.approx(2942.0231, abs=1e-4)
-    half = mixture_boundary(2942.0231, mixture_rho(2942.0231 / 2, 0.05), 0.05) / found.d
-    low, high = found.difference - half, found.difference + half
-    assert (low, high) == pytest.approx((0.0013915, 0.0026693), abs=1e-7)
-    low, high = mean_interval(found, 0.05)
-    assert 0.001 < low < found.difference < high < 0.003  # of the pooled days it is −0.0046
+    low, high = mean_interval(found, mixture_rho(2942.0231 / 2, 0.05), 0.05)
+    assert (low, high) == pytest.approx((0.0013915, 0.0026693), abs=1e-7)  # of the pooled days it is −0.0046
 
 
-sides = st.builds(
-    SplitMoments, st.sampled_from([0.05, 0.5]), st.builds(moments, values), st.builds(moments, values)
-)
+@given(numbers, st.floats(-2, 2))
+def test_log_e_below_of_negated_values_equals_log_e_above(given_numbers, limit):
+    flipped = [(unit, here, share, -r) for unit, here, share, r in given_numbers]
+    above = log_e_mean_above(sums_of(given_numbers), limit, RHO)
+    assert log_e_mean_below(sums_of(flipped), -limit, RHO) == pytest.approx(above, abs=1e-9)
 
 
-@given(st.lists(sides, max_size=4))
-def test_the_order_of_strata_does_not_matter(strata):
-    assert weighted_difference(reversed(strata)) == pytest.approx(weighted_difference(strata))
+@given(numbers, st.floats(-2, 2), st.floats(0, 2))
+def test_log_e_above_falls_as_the_limit_rises(given_numbers, limit, more):
+    found = sums_of(given_numbers)
+    assert log_e_mean_above(found, limit + more, RHO) <= log_e_mean_above(found, limit, RHO) + 1e-9
 
 
-@given(st.lists(sides, max_size=4), st.floats(-2, 2))
-def test_log_e_below_of_negated_values_equals_log_e_above(strata, limit):
-    flipped = [SplitMoments(s.share, *(Moments(m.n, -m.total, m.squares) for m in s[1:])) for s in strata]
-    above = log_e_mean_above(weighted_difference(strata), limit, 0.01)
-    assert log_e_mean_below(weighted_difference(flipped), -limit, 0.01) == pytest.approx(above, abs=1e-9)
-
-
-@given(st.lists(sides, max_size=4), st.floats(-2, 2), st.floats(0, 2))
-def test_log_e_above_falls_as_the_limit_rises(strata, limit, more):
-    found = weighted_difference(strata)
-    assert log_e_mean_above(found, limit + more, 0.01) <= log_e_mean_above(found, limit, 0.01) + 1e-9
-
-
-def test_constant_values_give_no_evidence():
-    same = weighted_difference([SplitMoments(0.5, moments([1] * 500), moments([1] * 500))])
-    assert mean_interval(same, 0.05) == (-inf, inf)
-    assert log_e_mean_above(same, 0.0, 0.01) == gain_mean(same, 0.0) == 0
-    assert mean_interval(weighted_difference([]), 0.05) == (-inf, inf)
+@pytest.mark.parametrize("found", [MeanSums(), sums_of([(i, i % 2 == 0, 0.5, 0.0) for i in range(50)])])
+def test_constant_values_give_no_evidence(found):
+    assert mean_interval(found, RHO, 0.05) == (-inf, inf)
+    assert log_e_mean_above(found, 0.0, RHO) == gain_mean(found, 0.0, 50) == 0
 
 
 def test_log_e_of_a_higher_mean_grows_as_gain_mean_says():
-    half, whole = (
-        weighted_difference([SplitMoments(0.5, binary(k, k // 5), binary(k, k // 10))])
-        for k in (20_000, 40_000)
-    )
-    low, high = mean_interval(half, 0.01)
-    assert 0.05 < low < half.difference < high < 0.15
-    growth = log_e_mean_above(whole, 0.05, 0.01) - log_e_mean_above(half, 0.05, 0.01)
-    assert growth == pytest.approx(40_000 * gain_mean(whole, 0.05), rel=0.35)
+    half, whole = MeanSums(), MeanSums()
+    add_binary(half, 0.5, (20_000, 4_000), (20_000, 2_000))
+    add_binary(whole, 0.5, (40_000, 8_000), (40_000, 4_000))
+    rho = mixture_rho(half.v, 0.02)
+    low, high = mean_interval(half, rho, 0.01)
+    assert 0.05 < low < half.mean < high < 0.15
+    growth = log_e_mean_above(whole, 0.05, rho) - log_e_mean_above(half, 0.05, rho)
+    assert growth == pytest.approx(40_000 * gain_mean(whole, 0.05, 80_000), rel=0.35)
 
 
 def test_the_one_sided_mixture_has_expectation_one():
@@ -142,3 +211,4 @@ def test_log_phi_is_continuous_where_the_asymptotic_series_begins():
     assert log_phi(-29.99) == pytest.approx(log_phi(-30.01), rel=3e-3)
     assert log_phi(-60) < -1800
     assert log_phi(0) == pytest.approx(-0.6931472)
+    assert log_e_drift(-29.99, 0.0, 1.0) == pytest.approx(log_e_drift(-30.01, 0.0, 1.0), rel=3e-3)

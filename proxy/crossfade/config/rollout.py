@@ -19,10 +19,12 @@ from crossfade.config.section import (
     AS_NUMBER,
     AS_SHARE,
     POSITIVE,
+    VARIABLE,
     Count,
     Duration,
     Flag,
     Name,
+    Number,
     OneOrMany,
     OrDuration,
     OrFalse,
@@ -101,6 +103,20 @@ ReadingShare = Annotated[
 ]
 
 
+def _range(value: object) -> object:
+    """As `[0, 500]`; the rules check the order."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise BadValue(f"must be two numbers, as in [0, 500], not {shown(value)}")
+    return value
+
+
+Range = Annotated[
+    tuple[Number, Number],
+    BeforeValidator(_range),
+    spelled({"type": "array", "items": {"anyOf": [AS_NUMBER, VARIABLE]}}),
+]
+
+
 class CheckConfig(Section):
     """A metric and exactly one bound for it."""
 
@@ -111,6 +127,14 @@ class CheckConfig(Section):
     )
     query: Text | None = Field(
         default=None, description="for prometheus: a PromQL query with one number as its result"
+    )
+    kind: Literal["event", "amount"] | None = Field(
+        default=None,
+        description="for kpi: event if each number is 0 or 1 and a customer counts once, otherwise amount; amount if not given",
+    )
+    range: Range | None = Field(
+        default=None,
+        description="for kpi: the lowest and the highest number that counts; others are moved to these, and the test is exact",
     )
     for_: Annotated[Count, at_most(READINGS_KEPT)] | None = Field(
         default=None,

@@ -6,6 +6,7 @@ Rule: as all rules do, they read the document and skip values that are not valid
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import get_args
 
 from crossfade.config import units
@@ -27,8 +28,12 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "prometheus": ("max", "min"),
 }
 _REQUIRED_KEY = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
-_OPTIONAL_KEYS = {"latency": ("quantile",), "kpi": ("name",), "prometheus": ("query", "name", "for", "of")}
-_OTHER_KEYS = ("quantile", "name", "query", "for", "of")
+_OPTIONAL_KEYS = {
+    "latency": ("quantile",),
+    "kpi": ("name", "kind", "range"),
+    "prometheus": ("query", "name", "for", "of"),
+}
+_OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range")
 
 
 def _champion_is_challenger(document: Document) -> Iterator[Problem]:
@@ -226,6 +231,38 @@ def _unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Itera
             yield document.problem((*loc, key), f'{metric} does not take the key "{key}"', at_key=True)
 
 
+def _unfit_ranges(document: Document) -> Iterator[Problem]:
+    """A limit that no number of the range can break is a slip of the pen."""
+    for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
+        if _text_at(check, "metric") != "kpi":
+            continue
+        is_event = _text_at(check, "kind") == "event"
+        if is_event and "range" in check.given:
+            message = "an event has the range 0 to 1; write kind: amount, or no range"
+            yield document.problem((*loc, "range"), message, at_key=True)
+            continue
+        ends = [Decimal(0), Decimal(1)] if is_event else _numbers_of(check.child("range"))
+        if len(ends) != 2:
+            continue
+        low, high = ends
+        if low >= high:
+            yield document.problem((*loc, "range"), "must be two numbers, the lower first")
+            continue
+        for bound in (bound for bound in check.given if bound in _BOUNDS_OF["kpi"]):
+            least, most = (low - high, high - low) if bound.endswith("increase") else (low, high)
+            found = _numbers_of(check.child(bound))
+            if found and not least < found[0] < most:
+                message = f"must be between {float(least):.10g} and {float(most):.10g}, as numbers from {float(low):.10g} to {float(high):.10g} never break another limit"
+                yield document.problem((*loc, bound), message)
+
+
+def _numbers_of(node: Node | None) -> list[Decimal]:
+    try:
+        return [units.number(element.value) for element in _elements(node)]
+    except BadValue:
+        return []
+
+
 def _queries_without_server(document: Document) -> Iterator[Problem]:
     if document.root.child("prometheus", "url") is not None:
         return
@@ -301,5 +338,6 @@ ROLLOUT_RULES = (
     _comparison_without_decisions,
     _unreadable_without_prediction,
     _unfit_checks,
+    _unfit_ranges,
 )
 assert set(_BOUNDS_OF) == set(get_args(Metric))

@@ -120,18 +120,19 @@ def _tables_4_to_5(connection: sqlite3.Connection) -> None:
 
 
 def _tables_5_to_6(connection: sqlite3.Connection) -> None:
-    """Outcomes in order were booleans. They are numbers from now on, which also have the key."""
+    """Outcomes in order were booleans. They are numbers from now on, which also have the key. No version has had feedback."""
     for route, evidence in connection.execute("SELECT route, evidence FROM route_state").fetchall():
         numbered = msgspec.msgpack.encode(_with_numbers(msgspec.msgpack.decode(evidence)))
         connection.execute("UPDATE route_state SET evidence = ? WHERE route = ?", (numbered, route))
 
 
 def _with_numbers(value: Any) -> Any:
-    """The value with each list of booleans that is named `recent` as a list of numbers."""
+    """The value with each list of booleans that is named `recent` as a list of numbers, and without `kpis`."""
     if isinstance(value, dict):
         return {
             name: [int(bad) for bad in part] if name == "recent" else _with_numbers(part)
             for name, part in value.items()
+            if name != "kpis"
         }
     return [_with_numbers(part) for part in value] if isinstance(value, list) else value
 

@@ -25,6 +25,7 @@ from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
+from crossfade.rollout.kpi_evidence import KpiEvidence, gather_kpis
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
 from crossfade.stats.blocks import BLOCK, Blocks
@@ -74,6 +75,7 @@ class Evidence(msgspec.Struct):
     predicted: Scores = msgspec.field(default_factory=Scores)
     levels: Levels | None = None
     before: dict[str, EventCount] = msgspec.field(default_factory=dict)
+    kpis: dict[str, KpiEvidence] = msgspec.field(default_factory=dict)  # by the check's title
     since: dict[str, int] = {}  # by title of a check that came later: the ledger version from which it counts
     instances: dict[str, Group] = msgspec.field(
         default_factory=dict
@@ -169,6 +171,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
                 _add_side(evidence, stratum, cell, kinds)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
+    gather_kpis(evidence, cells, checks)
     marks = Counter[int]()  # by step, because the strata of a step share the slots
     for stratum in evidence.strata:
         marks[stratum.step] += len(stratum.marks) + stratum.spent
@@ -255,6 +258,7 @@ def _kept_fields(cell: Cell) -> Cell:
         retries={},
         second=ANY_SECOND,
         keys=Keys(),
+        kpis={},
     )
 
 

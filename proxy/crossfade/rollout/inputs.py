@@ -51,7 +51,7 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
     evidence = given.evidence
     metrics = {check.metric for check in given.plan.checks}
     present = evidence.of_step(given.step)
-    earlier = bool(metrics & {"kpi", "disagreement"}) or not any(s.compares for s in present)
+    earlier = "disagreement" in metrics or not any(s.compares for s in present)
     strata = [
         replace(s, champion=_needed_cell(s.champion, metrics), challenger=_needed_cell(s.challenger, metrics))
         for s in (evidence.strata if earlier else present)
@@ -64,6 +64,7 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
         panels={},
         baseline=Histogram(count=evidence.baseline.count),
         predicted=Scores(count=evidence.predicted.count),
+        kpis={title: found.sums() for title, found in evidence.kpis.items()},
     )
 
 

@@ -80,6 +80,7 @@ def evidence_under(
         strata=[_restepped(stratum, moved, gone) for stratum in evidence.strata],
         firsts={step + moved: dict(kinds) for step, kinds in evidence.firsts.items()},
         limits={title: limit for title, limit in evidence.limits.items() if title not in gone},
+        kpis={title: found for title, found in evidence.kpis.items() if title not in gone},
         since=since | dict.fromkeys(came if evidence.strata else (), version),
     )
 

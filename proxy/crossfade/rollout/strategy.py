@@ -38,7 +38,17 @@ def check_of(config: CheckConfig) -> Check:
     limit = getattr(config, config.bound)
     needed, among = config.readings if config.metric == "prometheus" else (1, 1)
     check = Check(
-        config.metric, config.bound, limit, "", config.quantile, config.name, config.query, needed, among
+        config.metric,
+        config.bound,
+        limit,
+        "",
+        config.quantile,
+        config.name,
+        config.query,
+        needed,
+        among,
+        config.kind or "amount",
+        config.range,
     )
     return replace(check, title=_title_of(check))
 
@@ -48,6 +58,10 @@ def _title_of(check: Check) -> str:
     sign = "<=" if check.bound.startswith("max") else ">="
     if check.bound == "max_ratio":
         return f"{check.subject} {sign} {check.limit:.10g} x champion"
+    if check.kind == "event":
+        sign = f"(event) {sign}"
+    elif check.range:
+        sign = f"({check.range[0]:.10g} to {check.range[1]:.10g}) {sign}"
     champion = "champion + " if check.bound.endswith("increase") else ""
     return f"{check.subject} {sign} {champion}{_limit_text(check)}"
 

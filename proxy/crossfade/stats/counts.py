@@ -11,14 +11,14 @@ on each other; and its endpoint, because one bad endpoint is not a bad model.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
+from typing import NamedTuple, Mapping
 
 import msgspec
 from msgspec.structs import replace
 
 from crossfade.scale import RECENT_KEPT
 from crossfade.stats.histogram import Histogram
-from crossfade.stats.means import Moments
 from crossfade.stats.pairs import Pair, Pairs
 from crossfade.stats.scores import Scores
 from crossfade.stats.sums import add_up
@@ -93,6 +93,14 @@ def _beginning(hashes: list[int], halvings: int) -> list[int]:
     return [key for key in hashes if not key >> (KEY_BITS - halvings)]
 
 
+class Number(NamedTuple):
+    """A number from feedback. `unit`: the 64-bit hash of the sticky key (`keyed`), or of the request's id without a key."""
+
+    value: float
+    unit: int
+    keyed: bool = True
+
+
 class Cell(msgspec.Struct):
     """Outcomes of one backend on one route under one ledger version.
 
@@ -132,7 +140,7 @@ class Cell(msgspec.Struct):
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
     keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (hash of the key, bucket)
     keyed_pairs: list[Pair] = msgspec.field(default_factory=list)
-    kpis: dict[str, Moments] = msgspec.field(default_factory=dict)  # values from feedback, by name
+    kpis: dict[str, list[Number]] = msgspec.field(default_factory=dict)  # from feedback, by name
     events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR or a check's title
     second: int = ANY_SECOND
     keys: Keys = msgspec.field(default_factory=Keys)
@@ -191,8 +199,8 @@ class Cell(msgspec.Struct):
         self.keyed_scores = self.keyed_scores + other.keyed_scores
         self.pairs.merge(other.pairs)
         self.keyed_pairs = self.keyed_pairs + other.keyed_pairs
-        for name, moments in other.kpis.items():
-            self.kpis.setdefault(name, Moments()).merge(moments)
+        for name, numbers in other.kpis.items():
+            self.kpis[name] = self.kpis.get(name, []) + numbers
         for what, events in other.events.items():
             self.events.setdefault(what, Events()).merge(events)
         self.keys.merge(other.keys)
