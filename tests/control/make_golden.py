@@ -57,8 +57,7 @@ routes:
         - {metric: latency, quantile: p90, max_ratio: 1.5}
         - {metric: requests, min: 100}
         - {metric: score_divergence, max: 0.2}
-        - {metric: kpi, name: conversion, kind: event, max_increase: 0.5}
-        - {metric: kpi, name: basket, range: [0, 10], max_increase: 5}
+        - {metric: kpi, name: conversion, max_increase: 0.5}
         - {metric: kpi, name: basket, min: 0.5}
         - {metric: prometheus, name: gpu, query: gpu_load, max: 0.9}
   - name: fraud
@@ -140,9 +139,9 @@ class Traffic:
                 cell.scores.add((i * 7 % 10) / 10)
         if route.name == "churn":
             for i in range(n // 2):
-                unit = (i % 99) * 2**40 + int(backend[1:])
-                cell.kpis.setdefault("conversion", []).append(Number(float(i % 5 == 0), unit, False))
-                cell.kpis.setdefault("basket", []).append(Number(1.0 + i % 3, unit))
+                unit = int(self.harness.now * 10) * 2**20 + i * 2**8 + int(backend[1:])
+                cell.kpis.setdefault("conversion", []).append(Number(float(i % 5 == 0), unit, keyed=False))
+                cell.kpis.setdefault("basket", []).append(Number(1.0 + i % 3, unit, keyed=i % 10 == 0))
         keys = [i * 2**40 + route.ledger.version for i in range(n // 100)]
         slow = Events(unkeyed=n // 100, keyed=len(keys), keys=keys)
         cell.events = {title: slow for title, _ in route.limits.get(backend, ())}

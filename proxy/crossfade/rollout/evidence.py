@@ -11,7 +11,7 @@ restarted there and find a late change (stats.restarts).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, log
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +25,7 @@ from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
-from crossfade.rollout.kpi_evidence import KpiEvidence, gather_kpis
+from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
 from crossfade.stats.blocks import BLOCK, Blocks
@@ -171,7 +171,7 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
                 _add_side(evidence, stratum, cell, kinds)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
-    gather_kpis(evidence, cells, checks)
+    gather_kpis(evidence.kpis, _feedback(evidence, cells, strata), checks, evidence.since)
     marks = Counter[int]()  # by step, because the strata of a step share the slots
     for stratum in evidence.strata:
         marks[stratum.step] += len(stratum.marks) + stratum.spent
@@ -181,6 +181,13 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         evidence.levels = levels_of(evidence.predicted)
+
+
+def _feedback(evidence: Evidence, cells: Iterable[Cell], strata: Mapping[int, Stratum]) -> list[Feedback]:
+    names = (evidence.challenger, evidence.champion)
+    found = [c for c in cells if c.kpis and c.backend in names and c.role != SHADOW]
+    compared = [(strata[c.ledger_version], c) for c in found if c.ledger_version in strata]
+    return [Feedback(s, c.backend == evidence.challenger, c) for s, c in compared if s.compares]
 
 
 def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str]) -> None:

@@ -19,19 +19,17 @@ begin with one more zero bit are closed. Their sums stay, and their later number
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.plan import Check
+from crossfade.rollout.strata import Stratum
 from crossfade.stats.bounded import LEVELS, level_of, toss_of
-from crossfade.stats.counts import KEY_BITS, SHADOW, Cell, Number
+from crossfade.stats.counts import KEY_BITS, Cell, Number
 from crossfade.stats.means import LARGEST, PLANNED_UNITS, MeanSums, Unit
-
-if TYPE_CHECKING:
-    from crossfade.rollout.evidence import Evidence
 
 LIMIT = 10_000  # customers remembered for each check
 FIRST_UNITS = 200  # units that fix the scale
@@ -46,7 +44,7 @@ class Fed(NamedTuple):
     share: float
 
 
-class SideNumbers(msgspec.Struct, array_like=True):
+class SideNumbers(msgspec.Struct):
     """Counted numbers of one side, and their customers or requests."""
 
     n: int = 0
@@ -63,7 +61,7 @@ class SideNumbers(msgspec.Struct, array_like=True):
         return self.total / self.n if self.n else 0.0
 
 
-class Coins(msgspec.Struct, array_like=True):
+class Coins(msgspec.Struct):
     """Units whose side a coin of this probability decided, by level: all in one for a mean, 0 and 1 for an event."""
 
     share: float
@@ -71,7 +69,7 @@ class Coins(msgspec.Struct, array_like=True):
     rest: list[int]
 
 
-class Customer(msgspec.Struct, array_like=True):
+class Customer(msgspec.Struct):
     """The interval of its position, how many coins it had, the sums of its numbers, and whether it has counted on a side."""
 
     low: float = 0.0
@@ -249,27 +247,31 @@ def _level_of(check: Check, number: Number, coins: int) -> int:
     return 0 if check.range is None else level_of(number.value, *check.range, toss_of(number.unit, coins))
 
 
-def gather_kpis(evidence: Evidence, cells: Sequence[Cell], checks: Iterable[Check]) -> None:
-    """Add the feedback of one tick, that of earlier requests first, so that the order of the cells says nothing."""
-    strata = {s.version: s for s in evidence.strata if s.compares}
-    names = (evidence.challenger, evidence.champion)
-    compared = [
-        (strata[c.ledger_version], c)
-        for c in cells
-        if c.kpis and c.role != SHADOW and c.ledger_version in strata and c.backend in names
-    ]
-    if not compared:
-        return
-    compared.sort(key=lambda pair: pair[0].version)
+class Feedback(NamedTuple):
+    """A cell with numbers from feedback, of a stratum in which both sides have traffic; `here`: the challenger's."""
+
+    stratum: Stratum
+    here: bool
+    cell: Cell
+
+
+def gather_kpis(
+    kept: dict[str, KpiEvidence],
+    feedback: Sequence[Feedback],
+    checks: Iterable[Check],
+    since: Mapping[str, int],
+) -> None:
+    """Add one tick. Numbers of earlier requests come first, so that the order of the cells says nothing."""
+    feedback = sorted(feedback, key=lambda each: each.stratum.version)
     for check in checks:
         if check.metric != "kpi":
             continue
-        since = evidence.since.get(check.title, 0)
+        first = since.get(check.title, 0)
         fed = [
-            Fed(number, cell.backend == evidence.challenger, stratum.share)
-            for stratum, cell in compared
-            if stratum.version >= since
+            Fed(number, here, stratum.share)
+            for stratum, here, cell in feedback
+            if stratum.version >= first
             for number in cell.kpis.get(check.name or "", ())
         ]
         if fed:
-            evidence.kpis.setdefault(check.title, KpiEvidence()).add(check, fed)
+            kept.setdefault(check.title, KpiEvidence()).add(check, fed)

@@ -11,8 +11,8 @@ on each other; and its endpoint, because one bad endpoint is not a bad model.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from typing import NamedTuple, Mapping
+from collections.abc import Container, Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace

@@ -25,7 +25,7 @@ LARGEST = 1e100  # of a number; its square and sums of squares stay finite
 _FAR = -30.0  # standard deviations beyond which erfc underflows
 
 
-class Unit(msgspec.Struct, array_like=True):
+class Unit(msgspec.Struct):
     """The numbers of one unit: `z` is Σ(A − w)(Y − m), `parts` are (w, Σ(Y − m)) for each share w."""
 
     z: float = 0.0
