@@ -21,11 +21,11 @@ from msgspec.structs import replace
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.latest_marks import is_latest_due, with_latest
+from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
 from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
-from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
 from crossfade.stats.blocks import BLOCK, Blocks
