@@ -20,8 +20,8 @@ from msgspec.structs import replace
 
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
-from crossfade.rollout.latest_marks import is_latest_due, with_latest
 from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
+from crossfade.rollout.latest_marks import is_latest_due, with_latest
 from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel

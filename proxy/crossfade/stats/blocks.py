@@ -17,7 +17,7 @@ assumes that blocks are uncorrelated, and symmetric or many.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import exp, log
+from math import log
 from typing import NamedTuple
 
 import msgspec
@@ -149,7 +149,8 @@ def _squares(each: Drift) -> float:
 def log_e_blocks_restarted(strata: Sequence[Drift], starts: Iterable[Sequence[Drift]], alpha: float) -> float:
     """Half of the wealth from the start, half over the slots of `stats.restarts`. `starts`: the blocks since each mark."""
     later = [log_e_blocks(start, alpha) for start in starts]
-    logs = [log_e_blocks(strata, alpha), *(each - log(SLOTS) for each in later)]
-    unused = max(SLOTS - len(later), 0) / SLOTS
-    top = max(*logs, 0.0)
-    return top + log((sum(exp(each - top) for each in logs) + unused * exp(-top)) / 2)
+    slots = max(SLOTS, len(later))  # callers keep to SLOTS
+    logs = [log_e_blocks(strata, alpha), *(each - log(slots) for each in later)]
+    if len(later) < slots:
+        logs.append(log((slots - len(later)) / slots))
+    return log_mean_exp(logs) + log(len(logs) / 2)

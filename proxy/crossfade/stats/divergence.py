@@ -51,7 +51,7 @@ def log_e_band(strata: Sequence[SplitBins], rho: float) -> float:
     The mean over ranges of two-sample tests in both directions (statistics 1.4). It is not the product, because
     ranges inside the band lose evidence. Ranges are the bins, and the scores up to and above each cut. ρ ≥ 1.
     """
-    return log_mean_exp([_log_e_range(counts, rho) for counts in _bin_ranges(strata)])
+    return log_mean_exp([_log_e_range(counts, rho) for counts in _bin_ranges(strata)] or [0.0])
 
 
 def _log_e_range(counts: Sequence[SplitCounts], rho: float) -> float:

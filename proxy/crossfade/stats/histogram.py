@@ -21,6 +21,7 @@ UNIT = 1e-6  # seconds; shorter durations fall into bucket 0
 LOG_GAMMA = log(GAMMA)
 PER_LOG = 1 / LOG_GAMMA
 LOG_UNIT = log(UNIT)
+_LARGEST_LOG = 700.0  # exp of more than 709 is no number
 
 
 def bucket_of(seconds: float) -> int:
@@ -30,7 +31,7 @@ def bucket_of(seconds: float) -> int:
 
 def upper_edge(bucket: int) -> float:
     """The largest duration, in seconds, in the bucket."""
-    return UNIT * exp((bucket + 1) * LOG_GAMMA)
+    return UNIT * exp(min((bucket + 1) * LOG_GAMMA, _LARGEST_LOG))
 
 
 class Histogram(msgspec.Struct):

@@ -22,6 +22,7 @@ import msgspec
 PLANNED_UNITS = 10_000  # units at which the mixture is tightest
 MIN_UNITS = 100  # units on each side before the normal approximation is used
 LARGEST = 1e100  # of a number; its square and sums of squares stay finite
+_HUGE, _LEAST = 1e150, 1e-300  # a number whose square is still finite, and one that is still exact
 _FAR = -30.0  # standard deviations beyond which erfc underflows
 
 
@@ -103,8 +104,11 @@ def gain_mean(found: MeanSums, limit: float, units: int) -> float:
 
 
 def mixture_rho(v: float, alpha: float) -> float:
-    """ρ of the normal mixture that is tightest at variance v: v/(2 log(1/α) + log(1 + 2 log(1/α))) (Howard et al. 2021)."""
-    return v / (-2 * log(alpha) + log(1 - 2 * log(alpha)))
+    """ρ of the normal mixture that is tightest at variance v: v/(2 log(1/α) + log(1 + 2 log(1/α))) (Howard et al. 2021).
+
+    Above 0 even where v is not.
+    """
+    return max(v / (-2 * log(alpha) + log(1 - 2 * log(alpha))), _LEAST)
 
 
 def log_e_drift(s: float, v: float, rho: float) -> float:
@@ -112,10 +116,11 @@ def log_e_drift(s: float, v: float, rho: float) -> float:
 
     ½log(4ρ/(V + ρ)) + S²/(2(V + ρ)) + log Φ(S/√(V + ρ)), with `rho` of 2α (Howard et al., Ann. Stat. 49(2), 2021).
     """
-    z = s / sqrt(v + rho)
-    if z > _FAR:
-        return (log(4) - log1p(v / rho)) / 2 + z * z / 2 + log_phi(z)
-    return (log(4) - log1p(v / rho)) / 2 - log(-z * sqrt(2 * pi))  # both squares cancel
+    z = min(s / sqrt(v + rho), _HUGE)
+    width = (log(4) - _log_ratio(v, rho)) / 2
+    return (
+        width + z * z / 2 + log_phi(z) if z > _FAR else width - log(-z * sqrt(2 * pi))
+    )  # both squares cancel
 
 
 def log_phi(z: float) -> float:
@@ -128,4 +133,10 @@ def mixture_boundary(v: float, rho: float, alpha: float) -> float:
 
     There the two-sided normal mixture ½log(ρ/(V + ρ)) + S²/(2(V + ρ)) is log(1/α) (Howard et al. 2021).
     """
-    return sqrt(v + rho) * sqrt(log1p(v / rho) - 2 * log(alpha))
+    return sqrt(v + rho) * sqrt(_log_ratio(v, rho) - 2 * log(alpha))
+
+
+def _log_ratio(v: float, rho: float) -> float:
+    """log(1 + V/ρ), also where V/ρ is too large for a number."""
+    ratio = v / rho
+    return log1p(ratio) if ratio < inf else log(v) - log(rho)

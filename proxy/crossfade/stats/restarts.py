@@ -77,15 +77,16 @@ def _restarted(
     """
     start = log_mean_exp(sum_logs(strata)) if strata else 0.0
     used = sum(map(len, marks)) + spent
+    slots = max(SLOTS, used)  # callers keep to SLOTS
     if used == spent:
-        return _log_half_sum(start, -inf, (SLOTS - used) / SLOTS)
+        return _log_half_sum(start, -inf, (slots - used) / slots)
     since, later = _NO_MARKS, [0.0] * POINTS  # log Σ_k L_j since mark k; log L_j of the later strata
     for logs, inverse in zip(reversed(strata), reversed(inverses), strict=True):
         later = [a + b for a, b in zip(later, logs, strict=True)]
         here = [b + c for b, c in zip(later, inverse, strict=True)]
         # The last stratum is mostly the only one. To add to nothing gives the same, but takes a third of an evaluation.
         since = here if since is _NO_MARKS else list(map(log_add_exp, since, here))
-    return _log_half_sum(start, log_mean_exp(since) - log(SLOTS), (SLOTS - used) / SLOTS)
+    return _log_half_sum(start, log_mean_exp(since) - log(slots), (slots - used) / slots)
 
 
 def log_add_exp(a: float, b: float) -> float:
@@ -95,9 +96,10 @@ def log_add_exp(a: float, b: float) -> float:
 
 
 def _log_half_sum(a: float, b: float, plain: float = 0.0) -> float:
-    """log ½(eᵃ + eᵇ + plain)."""
-    top = max(a, b, 0.0)
-    return top + log((exp(a - top) + exp(b - top) + plain * exp(-top)) / 2)
+    """log ½(eᵃ + eᵇ + plain). When all slots are used, `plain` is 0, and a and b may be so small that e⁰ hides both."""
+    rest = log(plain) if plain > 0 else -inf
+    top = max(a, b, rest)
+    return top + log((exp(a - top) + exp(b - top) + exp(rest - top)) / 2)
 
 
 @lru_cache(_CACHED_SUMS)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import exp, fsum, inf, log, log1p, sqrt
+from math import exp, fsum, inf, isinf, log, log1p, sqrt
 from typing import NamedTuple
 
 POINTS = 24
@@ -120,6 +120,8 @@ def sum_logs(logs: Iterable[Logs]) -> Logs:
 
 def log_mean_exp(logs: Sequence[float]) -> float:
     top = max(logs)
+    if isinf(top):
+        return top
     return top + log(fsum(map(exp, [v - top for v in logs])) / len(logs))
 
 

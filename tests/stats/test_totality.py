@@ -1,0 +1,241 @@
+"""Every public function of the statistics is total: no finite input within its stated bounds raises or gives NaN."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from enum import Enum
+from math import isnan
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import crossfade.stats
+from crossfade.stats.alike import Member
+from crossfade.stats.blocks import BlockSums, Drift
+from crossfade.stats.bounded import SplitLevels
+from crossfade.stats.differences import Cut
+from crossfade.stats.divergence import SplitBins
+from crossfade.stats.keyed import KeyedEvents, KeyedSplit, Sizes
+from crossfade.stats.means import LARGEST, MeanSums
+from crossfade.stats.pairs import Pairs
+from crossfade.stats.restarts import SLOTS
+from crossfade.stats.scores import Scores
+from crossfade.stats.sequential import SplitCounts
+
+MODULES = [
+    importlib.import_module(f"crossfade.stats.{found.name}")
+    for found in pkgutil.iter_modules(crossfade.stats.__path__)
+]
+FUNCTIONS = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if inspect.isroutine(inspect.unwrap(value))
+    and value.__module__ == module.__name__
+    and not name.startswith("_")
+}
+
+TINY = 5e-324
+COUNT = st.sampled_from([0, 1, 2, 1000, 2**31, 2**53, 2**62]) | st.integers(0, 2**62)
+OPEN = st.sampled_from([1e-300, 1e-17, 1e-9, 0.05, 0.5, 1 - 1e-9, 1 - 2**-53]) | st.floats(1e-300, 1 - 2**-53)
+CLOSED = st.sampled_from([0.0, 1.0]) | OPEN
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+NUMBER = st.sampled_from([0.0, TINY, -TINY, LARGEST, -LARGEST]) | st.floats(-LARGEST, LARGEST)
+SECONDS = st.sampled_from([0.0, TINY, 1e-6, 1e308]) | st.floats(0, 1e308)
+MARGIN = st.sampled_from([0.0, TINY, 1e-17, 1.0]) | st.floats(0, 1)
+SIGNED = MARGIN | MARGIN.map(lambda m: -m)
+RATIO = st.sampled_from([1e-6, 1.0, 1e6]) | st.floats(1e-6, 1e6)
+ALPHA = st.sampled_from([1e-300, 1e-12, 0.01, 0.49]) | st.floats(1e-300, 0.49)
+RHO = st.sampled_from([1e-100, 1.0, 1e200]) | st.floats(1e-100, 1e200)
+SQUARES = st.sampled_from([0.0, TINY, 1e240]) | st.floats(0, 1e240)
+
+
+@st.composite
+def split_counts(draw: Any) -> SplitCounts:
+    n, m = draw(COUNT), draw(COUNT)
+    return SplitCounts(draw(CLOSED), min(draw(COUNT), n), min(draw(COUNT), m), n, m)
+
+
+SPLITS = st.lists(split_counts(), max_size=4) | st.lists(split_counts(), min_size=100, max_size=120)
+X_OF_N = st.tuples(COUNT, COUNT).map(sorted)
+
+
+@st.composite
+def marked(draw: Any) -> tuple[list[SplitCounts], list[tuple[SplitCounts, ...]], int]:
+    """Strata with all marks that a step may have, or with more, and with marks that were given up."""
+    strata = draw(st.lists(split_counts(), max_size=3))
+    some = st.lists(split_counts(), max_size=3).map(tuple)
+    full = split_counts().map(lambda counts: (counts,) * SLOTS)
+    return strata, [draw(some | full) for _ in strata], draw(st.sampled_from([0, 1, SLOTS, 5 * SLOTS]))
+
+
+LEVELS = st.sampled_from([2, 5, 65])
+
+
+@st.composite
+def levels(draw: Any, n: int | None = None) -> list[int]:
+    size = n or draw(LEVELS)
+    return draw(st.lists(COUNT, min_size=size, max_size=size))
+
+
+@st.composite
+def split_levels(draw: Any, kind: Any = SplitLevels, shares: Any = OPEN, n: int | None = None) -> list[Any]:
+    size = n or draw(LEVELS)
+    return [
+        kind(draw(shares), draw(levels(size)), draw(levels(size))) for _ in range(draw(st.integers(0, 3)))
+    ]
+
+
+@st.composite
+def cuts(draw: Any) -> tuple[list[SplitBins], list[float], float]:
+    return draw(split_levels(SplitBins, n=4)), draw(st.lists(OPEN, min_size=3, max_size=3)), draw(MARGIN)
+
+
+@st.composite
+def pairs(draw: Any) -> Pairs:
+    n = draw(COUNT)
+    changed, twice = min(draw(COUNT), n), min(draw(COUNT), n)
+    noise = min(draw(COUNT), twice)
+    raised = min(draw(COUNT), changed)
+    both = max(min(draw(COUNT), noise, changed), noise + changed - n)
+    chances = draw(st.sampled_from([0.0, 0.05 * n, float(n)]))
+    return Pairs(n, changed, raised, chances, twice, noise, both, changed - raised)
+
+
+@st.composite
+def block_sums(draw: Any) -> BlockSums:
+    out = BlockSums()
+    for _ in range(draw(st.integers(0, 4))):
+        n, w = draw(COUNT), draw(CLOSED)
+        x = min(draw(COUNT), n)
+        out.add(draw(st.sampled_from([(1 - w) * x, -w * x])), n, x)
+    return out
+
+
+@st.composite
+def keyed(draw: Any) -> KeyedSplit:
+    """Sums over customers of one size; their numbers may be huge."""
+    sides = []
+    for _ in range(2):
+        k, n = draw(st.sampled_from([0, 1, 1000, 2**31])), draw(st.sampled_from([0, 1, 2**31]))
+        x = min(draw(COUNT), n)
+        sides.append((Sizes(k, k * n, k * n * n), KeyedEvents(k * x, k * x * x, k * x * n)))
+    (here, ours), (rest, theirs) = sides
+    return KeyedSplit(draw(CLOSED), here, rest, ours, theirs)
+
+
+KEYED = st.lists(keyed(), max_size=3)
+DRIFTS = st.lists(st.builds(Drift, block_sums(), SIGNED, SQUARES), max_size=3)
+SUMS = st.builds(MeanSums, NUMBER, SQUARES, SQUARES, st.floats(0, 2.0**62))
+MEMBERS = st.dictionaries(st.sampled_from("abc"), st.builds(Member, COUNT, COUNT), max_size=3)
+SCORES = st.dictionaries(st.integers(-(2**62), 2**62), st.integers(1, 2**62), max_size=4).map(
+    lambda buckets: Scores(buckets, sum(buckets.values()))
+)
+TABLE = st.dictionaries(st.sampled_from("ab"), COUNT)
+SHARES_OF = st.sampled_from([[0.5, 0.5], [1e-300, 1 - 2**-53], [1e-9, 1 - 1e-9], [0.25, 0.25, 0.5], [1.0]])
+KEY = st.none() | st.integers(0, 2**64 - 1)
+
+CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = {
+    "alike.block_logs": (MEMBERS,),
+    "blocks.log_e_blocks": (DRIFTS, ALPHA),
+    "blocks.log_e_blocks_restarted": (DRIFTS, st.lists(DRIFTS, max_size=3) | st.just([[]] * 3 * SLOTS), ALPHA),
+    "blocks.of_difference": (block_sums(), CLOSED, SIGNED),
+    "blocks.of_share": (block_sums(), CLOSED),
+    "bounded.flipped": (split_levels(),),
+    "bounded.level_of": (FINITE, st.floats(-LARGEST, 0), st.floats(1e-100, LARGEST), st.floats(0, 1)),
+    "bounded.log_e_level_above": (levels(), FINITE),
+    "bounded.log_e_level_increase": (split_levels(), st.floats(0, 1), FINITE),
+    "bounded.toss_of": (st.integers(0, 2**64 - 1), COUNT),
+    "counts.is_bad": (st.integers(0, 2**64 - 1),),
+    "counts.key_of": (st.integers(0, 2**64 - 1),),
+    "counts.sum_of_waiting": (st.lists(st.dictionaries(st.just("r"), st.dictionaries(st.sampled_from("ab"), TABLE)), max_size=3),),
+    "counts.outcome_of": (KEY, st.booleans()),
+    "differences.gain_increase": (CLOSED, CLOSED, CLOSED, MARGIN),
+    "differences.increase_logs": (split_counts(), MARGIN),
+    "differences.log_e_increase": (SPLITS, MARGIN),
+    "differences.log_e_within": (SPLITS, MARGIN),
+    "differences.shift_logs": (st.builds(Cut, OPEN, COUNT, COUNT, COUNT, COUNT), OPEN, MARGIN),
+    "divergence.distance_logs": cuts(),
+    "divergence.ks_distance": st.integers(0, 12).flatmap(lambda n: st.tuples(levels(n), levels(n)) if n else st.just(([], []))),
+    "divergence.log_e_band": (split_levels(SplitBins), st.floats(1, 1e6)),
+    "divergence.log_e_differ": (split_levels(SplitBins),),
+    "divergence.stability_index": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
+    "histogram.bucket_of": (SECONDS,),
+    "histogram.upper_edge": (st.integers(0, 36_000),),
+    "keyed.log_e_keys_below": (KEYED, OPEN, ALPHA),
+    "keyed.log_e_keys_increase": (KEYED, MARGIN, ALPHA),
+    "keyed.log_e_keys_within": (KEYED, MARGIN, ALPHA),
+    "keyed.pooled_rate": (KEYED,),
+    "keyed.sums_of": (KEYED, MARGIN, CLOSED),
+    "means.gain_mean": (SUMS, NUMBER, COUNT),
+    "means.log_e_drift": (NUMBER, SQUARES, RHO),
+    "means.log_e_mean_above": (SUMS, NUMBER, RHO),
+    "means.log_e_mean_below": (SUMS, NUMBER, RHO),
+    "means.log_phi": (st.floats(-1e150, 1e150),),
+    "means.mean_interval": (SUMS, RHO, ALPHA),
+    "means.mixture_boundary": (SQUARES, RHO, ALPHA),
+    "means.mixture_rho": (SQUARES, ALPHA),
+    "pairs.gain_excess": (pairs(), MARGIN),
+    "pairs.log_e_direction": (pairs(),),
+    "pairs.log_e_excess": (pairs(), MARGIN),
+    "restarts.is_mark_due": (COUNT, COUNT, COUNT),
+    "restarts.log_e_above_restarted": st.tuples(marked(), OPEN).map(lambda a: (a[0][0], a[1], *a[0][1:])),
+    "restarts.log_e_increase_restarted": st.tuples(marked(), MARGIN).map(lambda a: (a[0][0], a[1], *a[0][1:])),
+    "restarts.log_e_worse_restarted": st.tuples(marked(), RATIO).map(lambda a: (a[0][0], a[1], *a[0][1:])),
+    "scores.add_bins": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
+    "scores.bucket_of_score": (FINITE,),
+    "scores.levels_of": (SCORES, st.integers(1, 100)),
+    "sequential.above_logs": st.tuples(X_OF_N, OPEN).map(lambda a: (*a[0], a[1])),
+    "sequential.bound": (ALPHA,),
+    "sequential.gain_above": (CLOSED, OPEN),
+    "sequential.gain_worse": (CLOSED, CLOSED, CLOSED, RATIO),
+    "sequential.log_e_above": st.tuples(X_OF_N, OPEN).map(lambda a: (*a[0], a[1])),
+    "sequential.log_e_below": st.tuples(X_OF_N, OPEN).map(lambda a: (*a[0], a[1])),
+    "sequential.log_e_better": (SPLITS, RATIO),
+    "sequential.log_e_worse": (SPLITS, RATIO),
+    "sequential.log_mean_exp": (st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=30),),
+    "sequential.ratio_interval": (st.lists(split_counts(), max_size=2), ALPHA),
+    "sequential.ratio_logs": (split_counts(), RATIO, st.sampled_from([-1, 1])),
+    "sequential.sum_logs": (st.lists(st.lists(st.floats(-1e300, 1e300), min_size=24, max_size=24), max_size=3),),
+    "sequential.wilson": st.tuples(X_OF_N, st.sampled_from([0.0, 1.96, 2.576, 1e3])).map(lambda a: (*a[0], a[1])),
+    "shares.log_e_shares": SHARES_OF.flatmap(
+        lambda shares: st.tuples(st.lists(COUNT, min_size=len(shares), max_size=len(shares)), st.just(shares))
+    ),
+    "sums.add_up": (TABLE, TABLE),
+}  # fmt: skip
+
+
+def floats_in(value: Any) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        yield from floats_in(msgspec.structs.astuple(value))
+    elif isinstance(value, dict):
+        yield from floats_in([*value, *value.values()])
+    elif isinstance(value, list | tuple | set) and not isinstance(value, Enum):
+        for part in value:
+            yield from floats_in(part)
+
+
+def test_every_public_function_has_a_case():
+    assert set(CASES) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_finite_input_raises_or_gives_nan(name: str):
+    case = CASES[name]
+    arguments = st.tuples(*case) if isinstance(case, tuple) else case
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(arguments)
+    def check(given_arguments: Any) -> None:
+        found = FUNCTIONS[name](*given_arguments)
+        assert not any(isnan(number) for number in floats_in(found))
+
+    check()
