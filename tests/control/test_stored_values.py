@@ -59,11 +59,11 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
 
 
 def as_stored(value: Any, later: bool = False) -> Any:
-    """As JSON has it; `later`: each object has one more field, as if a later version had written it."""
+    """As JSON has it; `later`: each struct has one more field, as if a later version had written it."""
     if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.fields(value)
-        out = {f.encode_name: as_stored(getattr(value, f.name), later) for f in fields}
-        return out | {LATER: {"x": [1]}} if later else out
+        out = {f.encode_name: as_stored(getattr(value, f.name), later) for f in msgspec.structs.fields(value)}
+        out |= {LATER: {"x": [1]}} if later else {}
+        return list(out.values()) if value.__struct_config__.array_like else out
     if isinstance(value, dict):
         return {str(key): as_stored(part, later) for key, part in value.items()}
     if isinstance(value, list | tuple | set):
