@@ -38,12 +38,12 @@ def test_numbers_of_customers_taken_as_independent_would_be_aborted():
         for fed in customers(n=600)(given, gain):
             yield [f._replace(number=f.number._replace(keyed=False, unit=i)) for i, f in enumerate(fed)]
 
-    for _ in range(8):
+    for _ in range(20):
         ends = [
             run(as_requests, check_on(**{bound: 0}), ALPHA, rng) for bound in ("min_increase", "max_increase")
         ]
         aborted += any(end.fail for end in ends)
-    assert aborted >= 3
+    assert aborted >= 6  # at α = 5 % one expects 2
 
 
 def test_halved_revenue_does_not_pass_as_a_small_loss():
