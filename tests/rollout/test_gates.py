@@ -91,12 +91,35 @@ def keyed(failing: int, question: Check, seconds: int = 120) -> Evidence:
     return made
 
 
-def test_few_keys_with_all_failures_are_no_fail():
-    few = evaluate_check(INCREASE, keyed(3, INCREASE), CheckContext(0, 100, 0.01, 0.01))
-    assert few.verdict is Verdict.UNDECIDED
-    assert few.evidence is not None
-    if few.evidence >= bound(0.01):
-        assert "few keys have most of them" in few.reason
+def test_keys_that_always_fail_beside_none_of_the_champion_fail_however_few_they_are():
+    no_more = check("error_rate", max_increase=0)
+    found = evaluate_check(no_more, keyed(5, no_more), CheckContext(0, 100, 0.01, 0.01))
+    assert found.verdict is Verdict.FAIL
+
+
+def test_one_key_with_all_failures_is_no_fail():
+    assert (
+        evaluate_check(INCREASE, keyed(1, INCREASE), CheckContext(0, 100, 0.01, 0.01)).verdict
+        is Verdict.UNDECIDED
+    )
+
+
+def test_keys_that_fail_more_often_fail_also_when_each_key_of_both_sides_has_failed_once():
+    """The first events prove nothing any more then."""
+    made = Evidence("v2", "v3")
+    made.open("r", 2, 0, 0.3)
+    keys = [(i + 1) << 40 for i in range(100)]
+    for second in range(1, 301):
+        cells = []
+        for name, own, every in (("v3", keys[:30], 10), ("v2", keys[30:], 50)):
+            bad = [key for i, key in enumerate(own) if (second + i) % every == 0]
+            cells.append(at(Cell("r", name, "challenger", 2, requests=len(own), errors=len(bad)), second))
+            cells[-1].events[ERROR] = Events(keyed=len(bad), keys=bad)
+            cells[-1].keys = Keys(own)
+        rollout_evidence.gather(made, cells, (INCREASE,))
+    first = made.strata[0].events[ERROR]
+    assert (first.challenger.first, first.champion.first) == (30, 70)
+    assert evaluate_check(INCREASE, made, CheckContext(0, 100, 0.01, 0.01)).verdict is Verdict.FAIL
 
 
 def test_on_a_sticky_route_only_keys_prove_that_a_limit_is_kept():

@@ -168,6 +168,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "divergence.stability_index": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
     "histogram.bucket_of": (SECONDS,),
     "histogram.upper_edge": (st.integers(0, 36_000),),
+    "keyed.log_e_keys_above": (KEYED, OPEN, ALPHA),
     "keyed.log_e_keys_below": (KEYED, OPEN, ALPHA),
     "keyed.log_e_keys_increase": (KEYED, MARGIN, ALPHA),
     "keyed.log_e_keys_within": (KEYED, MARGIN, ALPHA),

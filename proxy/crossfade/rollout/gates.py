@@ -1,10 +1,9 @@
 """Gates: what must hold besides the test itself before evidence is a FAIL.
 
-The tests of `checks` take outcomes as independent given their sides. Real outcomes are not: they come in bursts of one
-instance, and a few customers have many of them. So a proven test is a FAIL only if it is proven also
+The tests of `checks` take outcomes as independent given their sides (requests, or keys where requests have sticky ones).
+Real outcomes are not: they come in bursts of one instance. So a proven test is a FAIL only if it is proven also
 
 - with blocks of time as the unit (stats.blocks),
-- where requests have sticky keys, with the key as the unit (stats.keyed),
 - without the endpoints that are bad while the challenger's others are not (rollout.instances), and
 - for an absolute limit, that the challenger is worse than the champion at the same time (intersection-union: both null
   hypotheses must be rejected, so the level needs no correction). The limit alone is VOID: the cause is common.
@@ -15,11 +14,12 @@ Rule: a gate can only hold a FAIL back. It is computed only when the test itself
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from math import inf, log
+from math import log
 from typing import NamedTuple
 
 from crossfade.rollout.faults import odds
 from crossfade.rollout.instances import bad_endpoints, without_endpoints
+from crossfade.rollout.keyed_evidence import with_keys_increase
 from crossfade.rollout.strata import EventCounts, Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.stats.blocks import (
@@ -32,9 +32,8 @@ from crossfade.stats.blocks import (
     of_share,
 )
 from crossfade.stats.differences import log_e_increase
-from crossfade.stats.keyed import KeyedSplit, log_e_keys_increase
 from crossfade.stats.restarts import log_e_worse_restarted
-from crossfade.stats.sequential import SplitCounts, above_logs, bound, log_e_worse, log_mean_exp, sum_logs
+from crossfade.stats.sequential import SplitCounts, above_logs, log_e_worse, log_mean_exp, sum_logs
 
 
 class Gate(NamedTuple):
@@ -50,17 +49,8 @@ class Gate(NamedTuple):
 
 def comparison_gates(strata: Sequence[Stratum], kind: str, margin: float, alpha: float) -> list[Gate]:
     """For "an event of this kind is at most `margin` more likely at the challenger". All strata have both sides."""
-    gates = _block_gate(strata, kind, margin, alpha)
-    splits = keyed_splits(strata, kind)
-    if splits:
-        log_e = log_e_keys_increase(splits, margin, alpha)
-        gates.append(
-            Gate(
-                log_e,
-                f"few keys have most of them: with each key as one unit, {_so_far(log_e)}; more keys would prove it",
-            )
-        )
-    return [*gates, *_instance_gate(strata, kind, lambda counts: log_e_increase(counts, margin))]
+    others = _instance_gate(strata, kind, lambda counts: log_e_increase(counts, margin))
+    return [*_block_gate(strata, kind, margin, alpha), *others]
 
 
 def limit_gates(strata: Sequence[Stratum], kind: str, p0: float, alpha: float) -> list[Gate]:
@@ -69,7 +59,7 @@ def limit_gates(strata: Sequence[Stratum], kind: str, p0: float, alpha: float) -
     compared = [s for s in counted if s.compares and s.events[kind].champion.n]
     others = _instance_gate(counted, kind, lambda counts: _log_e_above(counts, p0))
     if compared:
-        return [_worse_gate(compared, kind), *comparison_gates(compared, kind, 0.0, alpha), *others]
+        return [_worse_gate(compared, kind, alpha), *comparison_gates(compared, kind, 0.0, alpha), *others]
     gates = [*_block_gate(counted, kind, p0, alpha), *others]
     # The challenger has only copies, and the champion all of the traffic.
     beside = [s.events[kind] for s in counted if s.share == 0 and s.events[kind].champion.n]
@@ -92,11 +82,13 @@ def _log_e_above(strata: Sequence[SplitCounts], p0: float) -> float:
     return log_mean_exp(sum_logs(above_logs(counts.here, counts.n, p0) for counts in strata))
 
 
-def _worse_gate(strata: Sequence[Stratum], kind: str) -> Gate:
+def _worse_gate(strata: Sequence[Stratum], kind: str, alpha: float) -> Gate:
     counts = [s.events[kind].split_counts(s.share) for s in strata]
     marks = [tuple(m.counts[kind] for m in s.marks if kind in m.counts) for s in strata]
     log_e = log_e_worse_restarted(counts, 1.0, marks, sum(s.spent for s in strata))
-    return _common_cause(log_e, [s.events[kind] for s in strata])
+    return _common_cause(
+        with_keys_increase(log_e, strata, kind, 0.0, alpha), [s.events[kind] for s in strata]
+    )
 
 
 def _worse_than_all(sides: Sequence[EventCounts]) -> Gate:
@@ -116,38 +108,8 @@ def _common_cause(log_e: float, sides: Sequence[EventCounts]) -> Gate:
     return Gate(log_e, text, True)
 
 
-def keyed_splits(strata: Sequence[Stratum], kind: str) -> list[KeyedSplit]:
-    """Each key as a unit, and each request without a key; empty where no request had a key."""
-    keyed = [s for s in strata if s.keys.challenger.sizes.keys or s.keys.champion.sizes.keys]
-    if not keyed:
-        return []
-    alone = (s.unkeyed.split(s.share, kind) for s in strata)
-    return [*(s.keys.split(s.share, kind) for s in keyed), *(c for c in alone if c.here.n or c.rest.n)]
-
-
 def _so_far(log_e: float) -> str:
     return f"{odds(log_e)} so far" if log_e > 0 else "no evidence"
-
-
-def peak(
-    strata: Sequence[Stratum],
-    kind: str,
-    margin: float,
-    alpha: float,
-    log_e: Callable[[Sequence[SplitCounts]], float],
-) -> float:
-    """The largest log e-value at a mark of the latest stratum, of the half of the wealth that is on the test from the start.
-
-    A key counts once in a step, so on a sticky route the evidence of the first events falls again when most keys have had
-    one. The level holds for the largest value so far (Ville), so the other gates may open later. −∞ without keys, or if the keys prove nothing.
-    """
-    counted = [s for s in strata if kind in s.events]
-    splits = keyed_splits([s for s in counted if s.compares], kind)
-    if not splits or log_e_keys_increase(splits, margin, alpha) < bound(alpha):
-        return -inf  # cheaper to see than the rest, and then no FAIL either
-    before = [s.events[kind].split_counts(s.share) for s in counted[:-1]]
-    marks = [mark.counts[kind] for mark in counted[-1].marks if kind in mark.counts]
-    return max((log_e([*before, mark]) for mark in marks), default=0.0) - log(2)
 
 
 class _Hypothesis(NamedTuple):

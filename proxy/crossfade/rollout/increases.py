@@ -19,7 +19,8 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
+from crossfade.rollout.gates import comparison_gates, limit_gates
+from crossfade.rollout.keyed_evidence import keyed_splits, with_keys_above, with_keys_increase
 from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
 from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
@@ -86,6 +87,7 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
     here, rest = Share(ours.all, ours.n), Share(theirs.all, theirs.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
     log_e = log_e_increase_restarted(counts, allowed, marks, spent_marks(strata))
+    log_e = with_keys_increase(log_e, strata, kind.event, allowed, context.alpha)
     p, q = here.value, rest.value
     within = p <= q + allowed
     challenger, champion = side_totals(strata)
@@ -111,9 +113,6 @@ def _increase(check: Check, strata: Sequence[Stratum], context: CheckContext, ki
         within,
         proof=proof,
         gates=lambda: comparison_gates(strata, kind.event, allowed, context.alpha),
-        peak=lambda: peak(
-            strata, kind.event, allowed, context.alpha, lambda some: log_e_increase(some, allowed)
-        ),
         late=lambda: _late_words(strata, counts, kind, allowed),
     )
     return decide(check, context, result, Wording(text, here.n, p - q, newcombe_interval(here, rest), True))
@@ -176,6 +175,7 @@ def _increase_since_before(check: Check, evidence: Evidence, context: CheckConte
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, kind.event), marked_counts(strata, kind.event)
     log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
+    log_e = with_keys_above(log_e, strata, kind.event, allowed, context.alpha)
     failed = _failed(here, kind, side_totals(strata)[0], where(context.step, context.steps))
     text = f"{failed}; {limit_text(allowed, before)}"
     within = here.value <= allowed

@@ -16,7 +16,8 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.gates import comparison_gates, keyed_splits, limit_gates, peak
+from crossfade.rollout.gates import comparison_gates, limit_gates
+from crossfade.rollout.keyed_evidence import keyed_splits, with_keys_above, with_keys_increase
 from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
@@ -113,6 +114,7 @@ def _limit_result(
     p0 = _testable(limit)
     counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
     log_e = log_e_above_restarted(counts, p0, marks, spent_marks(strata))
+    log_e = with_keys_above(log_e, strata, kind, p0, context.alpha)
     return TestResult(
         here.n,
         log_e,
@@ -120,7 +122,6 @@ def _limit_result(
         here.value <= limit,
         proof=_proof_below(strata, kind, here, p0, context),
         gates=lambda: limit_gates(strata, kind, p0, context.alpha),
-        peak=lambda: peak(strata, kind, 0.0, context.alpha, lambda some: log_e_above_all(some, p0)),
         late=lambda: late_words_above(strata, kind, p0, verb),
     )
 
@@ -154,14 +155,14 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
     ours, interval = _quantile_of(challenger, q)
     theirs, _ = _quantile_of(champion, q)
     counts = split_counts(strata, check.title)
+    log_e = log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title), spent_marks(strata))
     result = TestResult(
         min(here.n, rest.n),
-        log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title), spent_marks(strata)),
+        with_keys_increase(log_e, strata, check.title, 0.0, context.alpha),
         gain_worse(strata[-1].share, share(here.first, here.n), share(rest.first, rest.n), 1.0),
         bool(challenger.count) and ours <= limit * theirs,
         proof=_proof_better(strata, counts, check.title, context),
         gates=lambda: comparison_gates(strata, check.title, 0.0, context.alpha),
-        peak=lambda: peak(strata, check.title, 0.0, context.alpha, lambda some: log_e_worse(some, 1.0)),
         late=lambda: _late_words_worse(strata, check),
     )
     if not challenger.count or not champion.count:
@@ -202,6 +203,7 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
     here = Share(ours.all, ours.n)
     counts, marks = split_counts(strata, check.title), marked_counts(strata, check.title)
     log_e = log_e_above_restarted(counts, allowed, marks, spent_marks(strata))
+    log_e = with_keys_above(log_e, strata, check.title, allowed, context.alpha)
     within = here.value <= allowed
     text = (
         f"{here.x} of {here.n} requests ({percent(here.value)}) took longer than {duration(limit.challenger)} "

@@ -38,7 +38,7 @@ class TestResult(NamedTuple):
 
     `within`: whether the estimate keeps the limit; `excuse`: why the evidence is VOID, empty if it is valid;
     `proof`: log e-value that the limit is kept, None if there is no such test. `gates`: what must hold besides, computed
-    when the test is proven. `peak`: the largest log e-value so far, where `evidence` falls as keys have had their event.
+    when the test is proven.
     `late`: what the latest part says against a PASS, in words, empty if it says nothing; asked if the verdict would be a PASS.
     """
 
@@ -49,7 +49,6 @@ class TestResult(NamedTuple):
     excuse: str = ""
     proof: float | None = None
     gates: Callable[[], Sequence[Gate]] | None = None
-    peak: Callable[[], float] | None = None
     late: Callable[[], str] | None = None
 
 
@@ -77,8 +76,6 @@ def decide(check: Check, context: CheckContext, result: TestResult, wording: Wor
         verdict, cause = _proven(result, limit)
         if result.within and not wording.explained:
             cause = _BY_WEIGHT + cause
-    elif result.peak is not None and result.peak() >= limit and _proven(result, limit)[0] is Verdict.FAIL:
-        verdict, cause = Verdict.FAIL, f"; {evidence_in_words(result.peak(), limit)}"
     elif missing:
         verdict, cause = Verdict.UNDECIDED, f"; {missing} more requests are needed"
     elif not result.within:

@@ -84,11 +84,22 @@ def log_e_keys_within(strata: Sequence[KeyedSplit], margin: float, alpha: float)
     )
 
 
+def log_e_keys_above(strata: Sequence[KeyedSplit], p0: float, alpha: float) -> float:
+    """Log e-value, asymptotically, against "the share of events here is at most p0", keys as the unit."""
+    s, v = _from_share(strata, p0)
+    return _mixture(s, v, p0 * (1 - p0), alpha)
+
+
 def log_e_keys_below(strata: Sequence[KeyedSplit], p0: float, alpha: float) -> float:
     """Log e-value, asymptotically, against "the share of events here is at least p0", keys as the unit."""
+    s, v = _from_share(strata, p0)
+    return _mixture(-s, v, p0 * (1 - p0), alpha)
+
+
+def _from_share(strata: Sequence[KeyedSplit], p0: float) -> tuple[float, float]:
+    """Σ(X − p0·N) of the side under test, and its variance."""
     n, x = sum(c.here.n for c in strata), sum(c.events.x for c in strata)
-    v = max(sum(_squares(c.here, c.events, p0) for c in strata), p0 * (1 - p0) * n)
-    return _mixture(p0 * n - x, v, p0 * (1 - p0), alpha)
+    return x - p0 * n, max(sum(_squares(c.here, c.events, p0) for c in strata), p0 * (1 - p0) * n)
 
 
 class KeyedSums(NamedTuple):
