@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
@@ -16,7 +17,7 @@ from crossfade.rollout.evidence import (
     split_counts,
 )
 from crossfade.rollout.faults import tally, where
-from crossfade.rollout.gates import comparison_gates, limit_gates
+from crossfade.rollout.gates import Gate, comparison_gates, limit_gates
 from crossfade.rollout.keyed_evidence import keyed_splits, with_keys_above, with_keys_increase
 from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
@@ -49,6 +50,12 @@ from crossfade.stats.sequential import (
     wilson,
 )
 
+# Each endpoint has had more requests since the promote, so slower answers are no proof against the model.
+_MORE_LOAD = Gate(
+    -inf,
+    "its endpoints have had more load since the promote, and a holdback would tell that from a slower model",
+    True,
+)
 _SMALLEST_SHARE = 1e-6  # used for a limit of 0, which cannot be tested
 
 
@@ -218,12 +225,13 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
     times = side_totals(strata)[0].duration
     ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
     slow = f"took longer than {duration(limit.challenger)}"
+    more = [_MORE_LOAD] if context.step >= context.steps else []
     result = TestResult(
         here.n,
         log_e,
         gain_above(here.value, allowed),
         within,
-        gates=lambda: limit_gates(strata, check.title, allowed, context.alpha),
+        gates=lambda: [*limit_gates(strata, check.title, allowed, context.alpha), *more],
         late=lambda: late_words_above(strata, check.title, allowed, slow),
     )
     return decide(check, context, result, Wording(text, here.n, ratio, None, True))
