@@ -15,13 +15,13 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crossfade.config.model import Config, RolloutConfig, RouteConfig
-from crossfade.control.adopting import adopted, identity_of, model_of
+from crossfade.control.adopting import adopted, identity_of, model_of, moved_to
 from crossfade.control.applied import Applied, applied_of
 from crossfade.control.change import Cause, home_of
 from crossfade.control.edits import plan_edits, route_edits, split_words
 from crossfade.control.refusal import Refused
 from crossfade.control.store import RouteRecord
-from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure
+from crossfade.rollout.machine import Event, Phase, RolloutState, advance, exposure, later
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under
 from crossfade.rollout.strategy import expand, split_for_step, state_with_split
@@ -98,7 +98,7 @@ class RouteEdit:
     def _come_back(self, left_at: float) -> None:
         """Its rollouts go on; the time without traffic does not count."""
         away = self.now - left_at
-        states = {name: _later(state, away) for name, state in self.record.rollouts.items()}
+        states = {name: later(state, away) for name, state in self.record.rollouts.items()}
         renamed = self.route.renamed_from if self.before.hashed_as and not away else None
         reason = (
             f"goes on from {renamed}"
@@ -222,7 +222,7 @@ class RouteEdit:
         if home is not None and any(w and n not in self.config.backends for n, w in home.weights.items()):
             champion = next(iter(record.rollouts.values())).champion
             there = champion if champion in self.config.backends else self._first_of_split()
-            home = _moved_to(home, there, self.config, self.salt)
+            home = moved_to(home, there, self.config, self.salt)
         if not lost:
             self.record = replace(record, home=home)
             return
@@ -230,7 +230,7 @@ class RouteEdit:
             state for state in record.rollouts.values() if state.is_running or state.phase is Phase.PROMOTED
         ]
         if running and running[0].champion in self.config.backends:
-            ledger = _moved_to(record.ledger, running[0].champion, self.config, self.salt)
+            ledger = moved_to(record.ledger, running[0].champion, self.config, self.salt)
             to = running[0].champion
         else:
             ledger, to = reweigh(record.ledger, self.route.split, self.salt), "the file's split"
@@ -388,19 +388,6 @@ class RouteEdit:
             self._decide(self.record, "edit", f"{'; '.join(words)}; {end}")
 
 
-def _later(state: RolloutState, seconds: float) -> RolloutState:
-    """With all its times later, so that this time does not count."""
-    until = None if state.watch_until is None else state.watch_until + seconds
-    return replace(
-        state,
-        started=state.started + seconds,
-        since=state.since + seconds,
-        patience_from=state.patience_from + seconds,
-        asked_at=state.asked_at + seconds if state.asked_at else 0.0,
-        watch_until=until,
-    )
-
-
 def _has_share(ledger: Ledger, rollouts: Mapping[str, RolloutState]) -> bool:
     """Whether another challenger has buckets."""
     weights = ledger.weights
@@ -409,10 +396,3 @@ def _has_share(ledger: Ledger, rollouts: Mapping[str, RolloutState]) -> bool:
 
 def _goes_on(rollouts: Mapping[str, RolloutState]) -> bool:
     return any(state.is_running or state.phase is Phase.PROMOTED for state in rollouts.values())
-
-
-def _moved_to(ledger: Ledger, backend: str, config: Config, salt: bytes) -> Ledger:
-    """With the buckets of backends that are not in the configuration at this one."""
-    weights = {name: weight for name, weight in ledger.weights.items() if name in config.backends}
-    weights[backend] = weights.get(backend, 0) + WHOLE - sum(weights.values())
-    return reweigh(ledger, weights, salt)

@@ -28,12 +28,11 @@ from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.stats.alike import Group
-from crossfade.stats.blocks import BLOCK, Blocks
 from crossfade.stats.counts import ANY_SECOND, ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
 from crossfade.stats.keyed import KeyedEvents, Sizes
 from crossfade.stats.restarts import is_mark_due
-from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins, levels_of
+from crossfade.stats.scores import Levels, Scores, levels_of
 from crossfade.stats.sequential import SplitCounts
 
 if TYPE_CHECKING:
@@ -205,20 +204,11 @@ def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[
             EventCount(*_count_events(evidence, stratum.step, cell, kind)), cell, kind, ejected
         )
         side.add(first, every, n)
-        _add_block(stratum, kind, cell.second, (every, n), here)
+        stratum.add_block(kind, cell.second, (every, n), here)
     _add_keys(evidence, stratum, cell, kinds, here)
     kept = other_endpoints(_kept_fields(cell), ejected, evidence.limits_of(cell.backend))
     (stratum.challenger if here else stratum.champion).merge(kept)
-    _bin_scores(evidence.levels, stratum, cell.scores, here)
-
-
-def _add_block(stratum: Stratum, kind: str, second: int, counted: tuple[int, int], here: bool) -> None:
-    """All events count here, also those of one key: whether keys are few is the question of another gate."""
-    if second == ANY_SECOND or not (here or stratum.compares):
-        return
-    x, n = counted
-    w = stratum.share if stratum.compares else 0.0
-    stratum.blocks.setdefault(kind, Blocks()).add(second // BLOCK, (1 - w) * x if here else -w * x, n, x)
+    stratum.bin_scores(evidence.levels, cell.scores, here)
 
 
 def _add_keys(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str], here: bool) -> None:
@@ -239,16 +229,6 @@ def _kinds_of(checks: Iterable[Check], cells: Iterable[Cell]) -> list[str]:
     """The kinds of events to count, apart from errors and slow answers. The guard asks about them where no check does."""
     reads = any(check.metric == UNREADABLE for check in checks) or any(cell.read for cell in cells)
     return [REJECTED, UNREADABLE] if reads else [REJECTED]
-
-
-def _bin_scores(levels: Levels | None, stratum: Stratum, scores: Scores, here: bool) -> None:
-    """Add scores to the bins; the levels were fixed before these scores came."""
-    if levels is None or not scores.count:
-        return
-    if stratum.bins is None:
-        stratum.bins = ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
-    side = stratum.bins.here if here else stratum.bins.rest
-    side[:] = add_bins(side, levels.binned(scores))
 
 
 def _kept_fields(cell: Cell) -> Cell:
@@ -358,18 +338,14 @@ def _set_mark(stratum: Stratum, used: int) -> bool:
     due = is_mark_due(n, stratum.marks[-1].n if stratum.marks else 0, used)
     if due:
         blocks = {kind: replace(found.closed) for kind, found in stratum.blocks.items()}
-        stratum.marks.append(Mark(n, _present_counts(stratum), blocks))
+        stratum.marks.append(Mark(n, stratum.present_counts, blocks))
     return due
 
 
 def _set_latest(stratum: Stratum) -> None:
     n = requests_not_abandoned(stratum.challenger)
     if is_latest_due(n, stratum.latest):
-        stratum.latest = with_latest(stratum.latest, Mark(n, _present_counts(stratum)))
-
-
-def _present_counts(stratum: Stratum) -> dict[str, SplitCounts]:
-    return {kind: events.split_counts(stratum.share) for kind, events in stratum.events.items()}
+        stratum.latest = with_latest(stratum.latest, Mark(n, stratum.present_counts))
 
 
 def split_counts(strata: Iterable[Stratum], kind: str) -> list[SplitCounts]:

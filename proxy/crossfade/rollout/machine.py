@@ -122,6 +122,19 @@ class RolloutState(msgspec.Struct, frozen=True):
         return self.step == len(self.steps) - 1
 
 
+def later(state: RolloutState, seconds: float) -> RolloutState:
+    """With all its times later, so that this time does not count."""
+    until = None if state.watch_until is None else state.watch_until + seconds
+    return replace(
+        state,
+        started=state.started + seconds,
+        since=state.since + seconds,
+        patience_from=state.patience_from + seconds,
+        asked_at=state.asked_at + seconds if state.asked_at else 0.0,
+        watch_until=until,
+    )
+
+
 class NotAllowedError(Exception):
     """The phase does not accept this event."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from crossfade.rollout.panel import KeySums
-from crossfade.stats.blocks import Blocks, BlockSums
-from crossfade.stats.counts import Cell
-from crossfade.stats.scores import ScoreBins
+from crossfade.stats.blocks import BLOCK, Blocks, BlockSums
+from crossfade.stats.counts import ANY_SECOND, Cell
+from crossfade.stats.scores import Levels, ScoreBins, Scores, add_bins
 from crossfade.stats.sequential import SplitCounts
 
 
@@ -74,3 +74,24 @@ class Stratum(msgspec.Struct):
     def compares(self) -> bool:
         """Whether both sides get live traffic, so that they can be compared."""
         return 0 < self.share < 1
+
+    @property
+    def present_counts(self) -> dict[str, SplitCounts]:
+        return {kind: events.split_counts(self.share) for kind, events in self.events.items()}
+
+    def add_block(self, kind: str, second: int, counted: tuple[int, int], here: bool) -> None:
+        """`counted`: events and requests. All events, also those of one key, which the tests of keys ask about."""
+        if second == ANY_SECOND or not (here or self.compares):
+            return
+        x, n = counted
+        w = self.share if self.compares else 0.0
+        self.blocks.setdefault(kind, Blocks()).add(second // BLOCK, (1 - w) * x if here else -w * x, n, x)
+
+    def bin_scores(self, levels: Levels | None, scores: Scores, here: bool) -> None:
+        """Add scores to the bins; the levels were fixed before these scores came."""
+        if levels is None or not scores.count:
+            return
+        if self.bins is None:
+            self.bins = ScoreBins(levels.binned(Scores()), levels.binned(Scores()))
+        side = self.bins.here if here else self.bins.rest
+        side[:] = add_bins(side, levels.binned(scores))
