@@ -5,8 +5,9 @@
 
 Each batch has a new proxy with two workers, new processes of the models, and some routes. Routes of one batch share the pauses of the same
 processes, so their outcomes are correlated; batches are not. The load has 200 customers, sticky by a header, and its rate varies
-(loadtests.wavering). Busy processes come and go (loadtests.neighbours). Prints how each rollout ended, what spoke
-most against the challenger, and what a rollout waited for. The exit code is 1 if one was aborted, and 2 if one had no end in time.
+(loadtests.wavering). Busy processes come and go, and each process of the models stands still now and then, at random (loadtests.neighbours).
+Prints how each rollout ended, what spoke most against the challenger, and what a rollout waited for. The exit code is 1 if one was
+aborted, and 2 if one had no end in time.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -23,7 +25,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtests.neighbours import disturb
+from loadtests.neighbours import disturb, pause
 from loadtests.wavering import Load
 from loadtests.work import HEADER
 from tests.scenarios.harness import Model, Proxy, running
@@ -145,8 +147,10 @@ async def batch(number: int, routes: int, options: argparse.Namespace, folder: P
     print(
         f"batch {number}: {routes} routes, {options.endpoints} endpoints for each model, load {os.getloadavg()[0]:.1f}"
     )
-    async with running(*models, proxy), in_background(load.run(), disturb()):
-        await watched(proxy, progress, options.seconds)
+    async with running(*models, proxy):
+        pauses = pause([model.child.pid for model in models], options.pauses)
+        async with in_background(load.run(), disturb(), pauses):
+            await watched(proxy, progress, options.seconds)
     for each in progress:
         print("\n".join(each.lines()), flush=True)
     print(f"answers: {dict(load.answers)}; requests without a connection: {load.left_out}", flush=True)
@@ -166,10 +170,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rollouts", type=int, default=20)
     parser.add_argument("--endpoints", type=int, default=1, help="processes of each model")
+    parser.add_argument("--pauses", type=float, default=3, help="a minute, of each process of the models")
     parser.add_argument("--watch", default="10s", help="of each rollout (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=300, help="limit of a batch of rollouts")
     parser.add_argument("--folder", type=Path, help="where the state of the proxies is kept")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the children too
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as temporary:
         todo = batches(arguments.rollouts, arguments.folder or Path(temporary))

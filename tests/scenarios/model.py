@@ -13,6 +13,7 @@ import sys
 
 import uvloop
 
+_BACKLOG = 1024  # a model that stands still for a second is slow then, and refuses nobody
 HEAD = b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%b"
 
 
@@ -64,7 +65,7 @@ async def main(name: bytes, port: int, errors: float = 0.0, jitter: float = 0.0)
     model = Model(name, errors, jitter)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, model.toggle_errors)
-    server = await loop.create_server(lambda: Connection(model), "127.0.0.1", port)
+    server = await loop.create_server(lambda: Connection(model), "127.0.0.1", port, backlog=_BACKLOG)
     await server.serve_forever()
 
 
