@@ -14,8 +14,6 @@ from msgspec.structs import replace
 from crossfade.config.model import Config
 from crossfade.control.store import RouteRecord
 from crossfade.rollout.machine import RolloutState
-from crossfade.routing.ledger import Ledger, reweigh
-from crossfade.scale import WHOLE
 
 
 def model_of(backend: str, config: Config) -> str:
@@ -51,10 +49,3 @@ def _digest_4(backend: str, config: Config) -> str:
     found = config.backends[backend]
     parts = [backend, found.version, sorted(e.name for e in found.endpoints)]
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def moved_to(ledger: Ledger, backend: str, config: Config, salt: bytes) -> Ledger:
-    """With the buckets of backends that are not in the configuration at this one."""
-    weights = {name: weight for name, weight in ledger.weights.items() if name in config.backends}
-    weights[backend] = weights.get(backend, 0) + WHOLE - sum(weights.values())
-    return reweigh(ledger, weights, salt)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from crossfade.config.model import Config, RolloutConfig, RouteConfig
-from crossfade.control.adopting import adopted, identity_of, model_of, moved_to
+from crossfade.control.adopting import adopted, identity_of, model_of
 from crossfade.control.applied import Applied, applied_of
 from crossfade.control.change import Cause, home_of
 from crossfade.control.edits import plan_edits, route_edits, split_words
@@ -26,7 +26,7 @@ from crossfade.rollout.plan import Plan
 from crossfade.rollout.plan_change import NotInPlace, new_checks, state_under
 from crossfade.rollout.strategy import expand, split_for_step, state_with_split
 from crossfade.rollout.verdict import duration, percent
-from crossfade.routing.ledger import Ledger, new_ledger, restore, reweigh, salt_of
+from crossfade.routing.ledger import Ledger, moved_to, new_ledger, restore, reweigh, salt_of
 from crossfade.scale import WHOLE
 
 RETURN = "return"  # the action of a route that comes back to the file
@@ -222,7 +222,7 @@ class RouteEdit:
         if home is not None and any(w and n not in self.config.backends for n, w in home.weights.items()):
             champion = next(iter(record.rollouts.values())).champion
             there = champion if champion in self.config.backends else self._first_of_split()
-            home = moved_to(home, there, self.config, self.salt)
+            home = moved_to(home, there, self.config.backends, self.salt)
         if not lost:
             self.record = replace(record, home=home)
             return
@@ -230,7 +230,7 @@ class RouteEdit:
             state for state in record.rollouts.values() if state.is_running or state.phase is Phase.PROMOTED
         ]
         if running and running[0].champion in self.config.backends:
-            ledger = moved_to(record.ledger, running[0].champion, self.config, self.salt)
+            ledger = moved_to(record.ledger, running[0].champion, self.config.backends, self.salt)
             to = running[0].champion
         else:
             ledger, to = reweigh(record.ledger, self.route.split, self.salt), "the file's split"

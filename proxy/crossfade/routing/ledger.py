@@ -9,7 +9,7 @@ it is state: it has a version, and the control plane journals it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache, lru_cache
 from hashlib import blake2b
 from itertools import compress, islice
@@ -149,3 +149,10 @@ def moved(before: Ledger, after: Ledger) -> int:
 def _check_weights(weights: Mapping[str, int]) -> None:
     if sum(weights.values()) != BUCKETS or min(weights.values(), default=-1) < 0:
         raise ValueError(f"weights must be at least 0 and add up to {BUCKETS}, not {dict(weights)}")
+
+
+def moved_to(ledger: Ledger, backend: str, known: Container[str], salt: bytes) -> Ledger:
+    """With the buckets of backends that are not known any more at this one."""
+    weights = {name: weight for name, weight in ledger.weights.items() if name in known}
+    weights[backend] = weights.get(backend, 0) + WHOLE - sum(weights.values())
+    return reweigh(ledger, weights, salt)
