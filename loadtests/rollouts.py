@@ -82,6 +82,7 @@ class Rollout:
         plan = expand(self.config, world.scored > 0)
         self.holds = sum(step.hold for step in plan.steps)
         self.horizon = world.horizon or 1.5 * self.holds + plan.watch
+        self.is_timed = any(check.metric == "latency" for check in plan.checks)
         self.traffic = Traffic(world, rng, START + self.horizon)
         self.state = RolloutState(
             "r",
@@ -240,7 +241,7 @@ class Rollout:
         cell = Cell("r", backend, role, self.version, n, failures, second=second)
         cell.codes = {200: n - failures, 500: failures} if failures else {200: n}
         cell.faults = {"500": failures} if failures else {}
-        cell.duration = histogram_of(seconds)
+        cell.duration = histogram_of(seconds) if self.is_timed else Histogram({0: n}, n, 0.0)
         kinds = {ERROR: bad} | {title: seconds > limit for title, limit in limits.items()}
         keys = self.traffic.hashes[requests.customer[rows]] if self.world.customers else None
         last = slice(-RECENT_KEPT, None)
