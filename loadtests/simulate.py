@@ -17,7 +17,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -
     asked.sort(key=lambda task: task[1] / task[0].runs)  # so that a part of the work is a part of each world
     missing = [(world.name, run) for world, run in asked if (world.name, run) not in found]
     with new_pool(jobs) as pool:
-        for record in pool.map(one, *zip(*missing, strict=True)) if missing else ():
+        for done in as_completed([pool.submit(one, *task) for task in missing]):
+            record = done.result()
             found[record.world, record.run] = record
             if kept:
                 with kept.open("ab") as file:

@@ -126,6 +126,23 @@ def test_each_world_runs_and_the_same_seed_gives_the_same_run(world):
     assert first == again and first.end in ("waiting", "aborted")
 
 
+LONG = {world.name for world in HEALTHY if world.runs < 1 or world.horizon}
+
+
+@pytest.mark.parametrize("world", [w for w in HEALTHY if w.name not in LONG], ids=lambda world: world.name)
+def test_a_healthy_challenger_is_not_aborted(world):
+    """One whole rollout of each world that takes less than a second; `python -m loadtests.simulate` runs hundreds of all."""
+    assert Rollout(world, simulate.generator(world.name, 0)).run().end in ("promoted", "waiting")
+
+
+@pytest.mark.parametrize(
+    "name", ["1→2 %", "1→5 %", "twice `max: 2%`, champion at 1 %", "p99 × 1.5", "scores 0.17 apart"]
+)
+def test_a_faulty_challenger_is_aborted(name):
+    found = Rollout(simulate.WORLDS[name], simulate.generator(name, 0)).run()
+    assert found.end == "aborted" and found.checks
+
+
 def test_rivals_abort_a_challenger_that_fails_and_not_one_that_never_does():
     bad = World("bad", (errors(0.01, 0.3),), plan(("15m", "1m", "1m"), error_max("2%")))
     found = rivals.Rivals(bad, np.random.default_rng(1)).run()
