@@ -63,9 +63,9 @@ def new_pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -> list[Record]:
-    """`kept`: a file of the runs so far; those are not simulated again, and each new one is added at once."""
+    """All runs of these worlds. `kept`: a file of the runs so far; each new one is added at once."""
     found = {(r.world, r.run): r for r in read(kept)}
-    asked = [(world, run) for world in worlds for run in range(max(1, ceil(runs * world.runs)))]
+    asked = [(world, run) for world in worlds for run in range(ceil(runs * world.runs))]
     asked.sort(key=lambda task: task[1] / task[0].runs)  # so that a part of the work is a part of each world
     missing = [(world.name, run) for world, run in asked if (world.name, run) not in found]
     with new_pool(jobs) as pool:
@@ -75,7 +75,8 @@ def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -
             if kept:
                 with kept.open("ab") as file:
                     file.write(msgspec.json.encode(record) + b"\n")
-    return [found[world.name, run] for world, run in asked]
+    names = {world.name for world in worlds}
+    return [found[key] for key in sorted(found) if key[0] in names]
 
 
 def read(kept: Path | None) -> list[Record]:
@@ -150,7 +151,10 @@ def summary_of_rivals(found: Sequence[dict[str, Abort]], onset: float) -> dict[s
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m loadtests.simulate", description=__doc__)
     parser.add_argument(
-        "--runs", type=int, default=400, help="rollouts of each world; some worlds take a part"
+        "--runs",
+        type=int,
+        default=400,
+        help="rollouts of each world; some worlds take a part; 0: those that are kept",
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--only", action="append", default=[], help="worlds whose name has this text")

@@ -252,19 +252,21 @@ _FAULTY = (
         for percent in (5, 10)
     ),
     World(
-        "1→2 %, `advance_early: 5%`, 1 point allowed, 10 a second",
+        "1→2 %, 1 point allowed, 10 a second: promoted early by `advance_early: 5%`",
         (errors(0.01, 0.02),),
         plan(("2h", "2h", "2h"), error_increase("1%"), advance_early="5%"),
         rate=10.0,
         look=30,
+        horizon=5.9 * HOUR,
     ),
     World(
-        "1→2.2 %, `advance_early: 5%`, 1 point allowed, 500 customers",
+        "1→2.2 %, 1 point allowed, 500 customers: promoted early by `advance_early: 5%`",
         (errors(0.01, 0.022),),
         plan(("2h", "2h", "2h"), error_increase("1%"), advance_early="5%"),
         rate=10.0,
         customers=500,
         look=30,
+        horizon=5.9 * HOUR,
     ),
     watched(
         "1→4 % after the promote, watch of 4 h, `holdback: 2%`", HOLDBACK, errors(0.01), errors_in_watch(0.04)

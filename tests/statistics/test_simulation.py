@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from crossfade.stats.histogram import bucket_of
 from loadtests import rivals, simulate
 from loadtests.binomial import clopper_pearson
 from loadtests.rollouts import CHALLENGER, START, Result, Rollout
-from loadtests.simulated_page import MARKERS, page
+from loadtests.simulated_page import MARKERS, page, rewritten
 from loadtests.traffic import Position, Requests, Traffic, World, episodes, errors, pauses, poison
 from loadtests.worlds import FAULTY, HEALTHY, error_increase, error_max, p99_ratio, plan
 
+ROOT = Path(__file__).parents[2]
+FIGURES = json.loads((ROOT / "loadtests/results/statistics.json").read_text())
 QUICK = plan(("60s", "60s", "60s"), error_max("2%"), error_increase("0.5%"), p99_ratio(1.25))
 
 
@@ -189,6 +192,30 @@ def test_delays_count_from_the_onset_and_leave_out_runs_aborted_before_it():
     assert (found["aborted"], found["early"], found["promoted"]) == (3, 1, 1)
     assert found["requests"] == [400, None] and found["minutes"] == [2.0, None]
     assert simulate.summary([result("waiting", 9.0, 9)])["waits"] == {"error_rate (VOID)": 1}
+
+
+def test_the_page_shows_the_figures_of_the_full_run():
+    text = (ROOT / "docs/statistics.md").read_text()
+    assert page(FIGURES) in text
+    assert rewritten(text, FIGURES) == text
+
+
+def test_the_full_run_has_every_world():
+    assert list(FIGURES["healthy"]) == [world.name for world in HEALTHY]
+    assert list(FIGURES["faulty"]) == [world.name for world in FAULTY]
+
+
+@pytest.mark.parametrize("name", FIGURES["healthy"])
+def test_the_full_run_keeps_alpha(name):
+    """The rate of false aborts is not proven to be above α, with 97.5 %."""
+    found = FIGURES["healthy"][name]
+    assert clopper_pearson(found["aborted"], found["runs"])[0] <= FIGURES["alpha"]
+
+
+@pytest.mark.parametrize("name", ["1→2 %", "1→2 %, 10 a second", "1→5 %", "twice `max: 2%`, champion at 1 %"])
+def test_the_full_run_promotes_a_challenger_at_twice_the_limit_seldom(name):
+    found = FIGURES["faulty"][name]
+    assert clopper_pearson(found["promoted"], found["runs"])[0] <= 0.05
 
 
 def test_the_command_writes_the_figures_and_the_page_and_goes_on_with_kept_runs(tmp_path, capsys):
