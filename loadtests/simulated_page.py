@@ -26,7 +26,15 @@ def page(result: dict[str, Any]) -> str:
             "**The challenger is worse** (times from the begin of the fault, median and p90 over all runs):",
             "",
             *table(
-                ["world", "aborted", "promoted", "its requests until then", "minutes", *RIVALS],
+                [
+                    "world",
+                    "aborted",
+                    "promoted (95 % interval)",
+                    "waits",
+                    "its requests until then",
+                    "minutes",
+                    *RIVALS,
+                ],
                 [[name, *faulty_cells(found)] for name, found in faulty.items()],
             ),
         ]
@@ -46,7 +54,13 @@ def faulty_cells(found: dict[str, Any]) -> list[str]:
     promoted = f"{found['promoted']} of {runs} ({low:.1%} to {high:.1%})"
     times = [pair(found["requests"], "{:.0f}"), pair(found["minutes"], "{:.1f}")]
     others = rival_cells(found, rival_cell)
-    return [share(found["aborted"], runs) + before(found["early"], runs), promoted, *times, *others]
+    return [
+        share(found["aborted"], runs) + before(found["early"], runs),
+        promoted,
+        share(found["waiting"], runs),
+        *times,
+        *others,
+    ]
 
 
 def rival_cells(found: dict[str, Any], cell: Callable[[dict[str, Any], int], str]) -> list[str]:
