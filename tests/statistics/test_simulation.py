@@ -223,10 +223,10 @@ def test_the_command_writes_the_figures_and_the_page_and_goes_on_with_kept_runs(
     text.write_text("before\n" + "\n".join(MARKERS) + "\nafter\n")
     options = ["--jobs", "1", "--json", str(file), "--page", str(text), "--kept", str(kept)]
     options += ["--only", "p99 × 1.5", "--only", "twice `max"]
-    assert simulate.main(["--runs", "1", *options]) == 0
+    assert simulate.main(["--runs", "4", *options]) == 0
     first = kept.read_text().splitlines()
     assert len(first) == 2
-    assert simulate.main(["--runs", "2", *options]) == 0
+    assert simulate.main(["--runs", "8", *options]) == 0
     assert kept.read_text().splitlines()[:2] == first and len(simulate.read(kept)) == 4
     figures = json.loads(file.read_text())
     assert [found["runs"] for found in figures["faulty"].values()] == [2, 2] and not figures["healthy"]
