@@ -37,7 +37,7 @@ WORLDS = {world.name: world for world in (*HEALTHY, *FAULTY)}
 
 
 class Record(msgspec.Struct):
-    """One run of one world: of the rollout, and of the rivals. `rivals`: None in a watch, which they do not have."""
+    """One run of one world: of the rollout, and of the rivals. `rivals`: None where they have no answer."""
 
     world: str
     run: int
@@ -49,8 +49,13 @@ def one(name: str, run: int) -> Record:
     """The same name and number give the same run."""
     world = WORLDS[name]
     found = Rollout(world, generator(name, run)).run()
-    others = None if "watch" in world.settings else Rivals(world, generator(name, run)).run()
+    others = Rivals(world, generator(name, run)).run() if has_rivals(world) else None
     return Record(name, run, found, others)
+
+
+def has_rivals(world: World) -> bool:
+    """They do not watch after a promote, and do not read scores."""
+    return "watch" not in world.settings and not world.scored
 
 
 def generator(name: str, run: int) -> np.random.Generator:
@@ -97,7 +102,8 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
 def figures_of(records: Sequence[Record]) -> dict[str, Any]:
     results = [record.rollout for record in records]
     others = [record.rivals for record in records if record.rivals is not None]
-    rivals = summary_of_rivals(others, results[0].onset) if others else None
+    compares = others and has_rivals(WORLDS[records[0].world])
+    rivals = summary_of_rivals(others, results[0].onset) if compares else None
     return {"runs": len(records)} | summary(results) | {"rivals": rivals}
 
 

@@ -235,5 +235,6 @@ def test_the_command_writes_the_figures_and_the_page_and_goes_on_with_kept_runs(
 
 
 def test_a_watch_has_no_rivals():
-    record = simulate.Record("w", 0, result("promoted", 1.0, 5), None)
-    assert simulate.figures_of([record])["rivals"] is None
+    world = next(world for world in FAULTY if "watch" in world.settings)
+    record = simulate.Record(world.name, 0, result("promoted", 1.0, 5), None)
+    assert simulate.figures_of([record])["rivals"] is None and not simulate.has_rivals(world)
