@@ -7,10 +7,11 @@ import random
 import pytest
 
 from crossfade.rollout.checks import evaluate_check
-from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.evidence import Evidence, latest_counts
 from crossfade.rollout.plan import Check
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
+from crossfade.stats.counts import ERROR
 from crossfade.stats.histogram import bucket_of
 
 from .counting import cell, check, evidence, gather
@@ -56,6 +57,16 @@ def test_a_few_errors_hold_the_step_until_more_requests_show_that_they_were_chan
     found = [add(made, (24, 0), (216, 2), asked).verdict for _ in range(12)]
     assert found[-1] is PASS
     assert FAIL not in found
+
+
+def test_a_part_with_most_of_the_step_is_not_late():
+    """Of answers that are slow for some moments after the step began, no number of good ones would take the weight."""
+    made = good_step()
+    (stratum,) = made.strata
+    n = stratum.challenger.requests
+    parts = latest_counts(made.strata, ERROR)[0]
+    assert any(mark.n < n / 2 for mark in stratum.latest)
+    assert parts and all(counts.n >= n / 2 for counts in parts)
 
 
 def test_what_comes_late_on_both_sides_withholds_no_absolute_limit():

@@ -3,9 +3,8 @@
 A step has one stratum, or several if another rollout of the route changed weights meanwhile.
 
 Rule: within a stratum the weights do not change, so each request went to the challenger with known probability;
-comparisons never pool strata. A threshold for slow answers is fixed before the answers that it is applied to
-are counted (statistics 1.2). From time to time the counts of a stratum are marked, so that a test can be
-restarted there and find a late change (stats.restarts).
+comparisons never pool strata. A threshold for slow answers is fixed before the answers that it is applied to are counted
+(statistics 1.2). From time to time the counts of a stratum are marked, so that a test can restart there (stats.restarts).
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ def _kinds_of(checks: Iterable[Check], cells: Iterable[Cell]) -> list[str]:
 
 
 def _kept_fields(cell: Cell) -> Cell:
-    """The cell without the fields that the evidence does not keep."""
+    """Without the fields that the evidence does not keep."""
     return replace(
         cell,
         events={},
@@ -359,8 +358,9 @@ def marked_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCount
 
 
 def latest_counts(strata: Iterable[Stratum], kind: str) -> list[tuple[SplitCounts, ...]]:
-    """As `marked_counts`, at the marks near the present."""
-    return [_counts_at(s.latest, kind) for s in strata if kind in s.events]
+    """As `marked_counts`, at the marks near the present. A part with most of a stratum is not late."""
+    counted = ((s, requests_not_abandoned(s.challenger) / 2) for s in strata if kind in s.events)
+    return [_counts_at([mark for mark in s.latest if mark.n >= half], kind) for s, half in counted]
 
 
 def _counts_at(marks: Iterable[Mark], kind: str) -> tuple[SplitCounts, ...]:
