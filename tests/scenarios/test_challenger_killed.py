@@ -23,7 +23,7 @@ async def test_no_request_fails_and_the_rollout_is_aborted(tmp_path: Path, model
         decisions = (await proxy.get("/api/v1/decisions"))["decisions"]
         abort = next(d for d in decisions if d["action"] == "abort")
         assert abort["actor"] == "loop"
-        assert "failed" in abort["reason"]
+        assert "no connection" in abort["reason"]
         print(f"aborted {abort['at'] - killed_at:.2f} s after the kill: {abort['reason']}")
 
 

@@ -42,4 +42,5 @@ async def test_nobody_is_sent_to_a_champion_that_is_down(tmp_path: Path) -> None
             await load.wait_for_answers(200)
             assert load.failures == []
         decisions = (await proxy.get("/api/v1/decisions"))["decisions"]
-        assert [d["action"] for d in decisions][-2:] == ["no_way_back", "rollback"]
+        actions = [d["action"] for d in decisions]
+        assert "no_way_back" in actions and actions[-1] == "rollback"

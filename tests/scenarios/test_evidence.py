@@ -104,11 +104,12 @@ async def test_a_hanging_challenger_is_aborted_before_a_request_times_out(tmp_pa
             await asyncio.sleep(3600)
         return 200
 
+    # A FAIL of an absolute limit says that the challenger is worse than the champion: of a few requests nobody can.
     async with fake_backends(hang) as backends:
         check = "{metric: latency, quantile: p90, max: 300ms}"
         rollout = canary_at_half(check, more="      cut_after: 0s\n")
         proxy = Proxy(tmp_path, backends + rollout)
-        async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
+        async with running(proxy), Load(proxy.url, clients=24, customers=200) as load:
 
             async def aborted() -> bool:
                 return await phase(proxy) == "aborted"

@@ -14,6 +14,7 @@ from crossfade.rollout.external import Reading, following
 from crossfade.rollout.fuse import FUSE, Came, Reached, next_reached
 from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, fails_too, is_failing, proven_instances
 from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
+from crossfade.rollout.lingering import linger
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.pending import HORIZON, Pending, Skipped, ripe
@@ -33,6 +34,7 @@ from crossfade.stats.counts import (
     Cell,
     WaitingBy,
 )
+from crossfade.stats.sums import add_up
 
 PLAIN_EVENTS = (ERROR, REJECTED, UNREADABLE, REQUESTS)  # kinds that depend on no limit of a rollout
 T = TypeVar("T")
@@ -55,7 +57,10 @@ class RolloutRuntime:
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.skipped = Skipped()
-        self.newest = ANY_SECOND  # the last second of routing that was reported
+        self.newest, self.newest_at = (
+            ANY_SECOND,
+            0.0,
+        )  # the last second of routing that was reported, and when
         self.void_at = float("-inf")  # when the fuse last found a common cause
         self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check
@@ -162,12 +167,13 @@ class RolloutRuntime:
         recovering = now - self.sick_at < RECOVERY
         self.is_shared = self.is_shared and recovering
         if cells:
-            self._skip(cells, self.evidence.is_warming(cells, now, self.plan.warm_up) or self.is_shared)
+            self._skip(cells, self.evidence.is_warming(cells, now, self.plan.warm_up) or self.is_shared, now)
         counted = self._ripe(self.skipped.entering(cells, self.warming), now)
         if counted:
             gather(self.evidence, counted, self.plan.checks)
+        waits = self._linger(now)
         self._follow_outcomes([cell for cell in cells if cell.role != SHADOW], now, recovering)
-        if cells or counted or self.reached:
+        if cells or counted or waits or self.reached:
             self.evaluate()
             is_held = self.reached is not None and self.reached.is_held
             if not is_held and any(v.check == FUSE and v.verdict is Verdict.VOID for v in self.verdicts):
@@ -195,11 +201,13 @@ class RolloutRuntime:
     def _forget_outcomes(self) -> None:
         self.challenger_recent, self.reached = RecentOutcomes(), None
 
-    def _skip(self, cells: Sequence[Cell], skips: bool) -> None:
+    def _skip(self, cells: Sequence[Cell], skips: bool, now: float) -> None:
         """Follow which seconds are skipped: by the time of routing, as one side may fail at once and the other late."""
         newest = max(self.newest, *(cell.second for cell in cells), ANY_SECOND)
         if skips:
             self.skipped = Skipped(self.skipped.first if self.warming else self.newest + 1, newest)
+        if newest > self.newest:
+            self.newest_at = now
         self.warming, self.newest = skips, newest
 
     def _ripe(self, cells: Sequence[Cell], now: float) -> list[Cell]:
@@ -253,8 +261,21 @@ class RolloutRuntime:
             warming=self.warming,
             other_phases=self.other_phases,
             reached=self.reached,
+            faults=self._pending_faults(),
         )
         self.verdicts = evaluate(self.judged)
+
+    def _linger(self, now: float) -> bool:
+        if self.newest == ANY_SECOND or not self.evidence.strata:
+            return False
+        return linger(self.evidence, self.newest + int(now - self.newest_at))
+
+    def _pending_faults(self) -> dict[str, int]:
+        out: dict[str, int] = {}
+        for item in self.evidence.pending:
+            if item.cell.faults and item.cell.backend == self.challenger and item.cell.role != SHADOW:
+                add_up(out, item.cell.faults)
+        return out
 
     def next_move(self, ready: bool, home_down: tuple[str, ...], now: float) -> Move:
         """The next move of the rollout. `ready`: the challenger can take traffic."""

@@ -22,13 +22,14 @@ from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import checks_for_step
 from crossfade.rollout.verdict import Finding, Verdict
+from crossfade.stats.sums import add_up
 
 
 class EvaluationInput(msgspec.Struct):
     """All inputs of one evaluation. `ready`: the challenger can take traffic; `lag`: of the workers, seconds.
 
     `home_down`: backends that would get traffic if the rollout ended now, and that are down.
-    `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
+    `faults`: errors of the challenger, by kind, that are not in the evidence yet. `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
     `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
     """
 
@@ -44,6 +45,7 @@ class EvaluationInput(msgspec.Struct):
     warming: bool = False
     other_phases: dict[str, Phase] = {}
     home_down: tuple[str, ...] = ()
+    faults: dict[str, int] = {}
     reached: Reached | None = None
 
     @property
@@ -81,17 +83,21 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
         findings += evaluate_external(external, given.external, given.state.since)
     fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion, given.reached)
     if fuse:
-        fuse = _with_faults(fuse, given.evidence, step, len(plan.steps))
+        fuse = _with_faults(fuse, given, step)
     fuse_findings = (
         void_excused_failures((fuse,), [g for g in guard if g.finding.check == PROXY]) if fuse else ()
     )
     return (*fuse_findings, *(g.finding for g in guard), *void_excused_failures(findings, guard))
 
 
-def _with_faults(fuse: Finding, evidence: Evidence, step: int, steps: int) -> Finding:
-    """The fuse sees outcomes in order and no kinds, so its reason gets those of the step."""
-    kinds = tally(side_totals(evidence.of_step(step))[0].faults)
-    return replace(fuse, reason=f"{fuse.reason} ({where(step, steps)}: {kinds})") if kinds else fuse
+def _with_faults(fuse: Finding, given: EvaluationInput, step: int) -> Finding:
+    """The fuse sees outcomes in order and no kinds, so its reason gets those of the step, with what does not count yet."""
+    faults = dict(side_totals(given.evidence.of_step(step))[0].faults)
+    add_up(faults, given.faults)
+    kinds = tally(faults)
+    if not kinds:
+        return fuse
+    return replace(fuse, reason=f"{fuse.reason} ({where(step, len(given.plan.steps))}: {kinds})")
 
 
 def _with_instances(check: Check, finding: Finding, evidence: Evidence, step: int) -> Finding:

@@ -68,6 +68,7 @@ class Stratum(msgspec.Struct):
     blocks: dict[str, Blocks] = msgspec.field(default_factory=dict)
     keys: KeySums = msgspec.field(default_factory=KeySums)
     unkeyed: KeySums = msgspec.field(default_factory=KeySums)
+    lingered: int = 0  # the last block of time to which requests that wait were added
     latest: list[Mark] = msgspec.field(default_factory=list)
 
     @property
