@@ -26,9 +26,8 @@ from crossfade.config.section import (
     Name,
     Number,
     OneOrMany,
-    OrDuration,
     OrFalse,
-    OrFlag,
+    OrPlain,
     Period,
     Quantile,
     Section,
@@ -36,6 +35,7 @@ from crossfade.config.section import (
     Text,
     Weight,
     at_most,
+    flag,
     spelled,
 )
 from crossfade.scale import READINGS_KEPT, RECENT_KEPT, WHOLE
@@ -201,7 +201,7 @@ class StepConfig(Section):
         json_schema_extra={"default": "0%"},
     )
     hold: Duration = Field(default=0.0, description="the minimum duration of the step")
-    approval: Annotated[ApprovalConfig | bool, OrFlag(ApprovalConfig)] = Field(
+    approval: Annotated[ApprovalConfig | bool, OrPlain(ApprovalConfig, flag, {"type": "boolean"})] = Field(
         default=False,
         description="true: an operator must approve the next step; or with a limit of time",
     )
@@ -263,9 +263,11 @@ class RolloutConfig(Section):
     on_undecided: Literal["pause", "abort", "advance"] = Field(
         default="pause", description="the action when a check is still undecided after max_step_time"
     )
-    watch: Annotated[WatchConfig | float, OrDuration(WatchConfig)] = Field(
-        default=0.0,
-        description="how long after a promotion a failed check rolls back; or with a holdback for the former champion",
+    watch: Annotated[WatchConfig | float, OrPlain(WatchConfig, units.seconds, AS_NUMBER, AS_DURATION)] = (
+        Field(
+            default=0.0,
+            description="how long after a promotion a failed check rolls back; or with a holdback for the former champion",
+        )
     )
     cut_after: Duration | None = Field(
         default=None,

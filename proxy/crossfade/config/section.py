@@ -8,6 +8,7 @@ rules, not by the models.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Annotated, Any
 
@@ -172,15 +173,20 @@ class OrFalse:
         return {"anyOf": [section, {"const": False}, *({"const": word} for word in self.words), VARIABLE]}
 
 
-class OrFlag:
-    """Marks a section that may be written as true or false instead; the model has the boolean then."""
+class OrPlain:
+    """Marks a section that may be written as a plain value instead; the model has that value then.
 
-    def __init__(self, section: type[Section]) -> None:
-        self.section = section
+    `plain`: reads the plain value; `schemas`: how that may be written.
+    """
+
+    def __init__(
+        self, section: type[Section], plain: Callable[[object], object], *schemas: dict[str, Any]
+    ) -> None:
+        self.section, self.plain, self.schemas = section, plain, schemas
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_wrap_validator_function(
-            lambda value, read: read(value) if isinstance(value, dict | Section) else flag(value),
+            lambda value, read: read(value) if isinstance(value, dict | Section) else self.plain(value),
             handler.generate_schema(self.section),
             serialization=plain_serializer_function_ser_schema(
                 lambda value: value.model_dump() if isinstance(value, Section) else value
@@ -190,28 +196,7 @@ class OrFlag:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return {"anyOf": [{"type": "boolean"}, handler(schema), VARIABLE]}
-
-
-class OrDuration:
-    """Marks a section that may be written as a duration instead; the model has the seconds then."""
-
-    def __init__(self, section: type[Section]) -> None:
-        self.section = section
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_wrap_validator_function(
-            lambda value, read: read(value) if isinstance(value, dict | Section) else units.seconds(value),
-            handler.generate_schema(self.section),
-            serialization=plain_serializer_function_ser_schema(
-                lambda value: value.model_dump() if isinstance(value, Section) else value
-            ),
-        )
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"anyOf": [AS_NUMBER, AS_DURATION, handler(schema), VARIABLE]}
+        return {"anyOf": [*self.schemas, handler(schema), VARIABLE]}
 
 
 class Secret:

@@ -146,8 +146,7 @@ def examined(row: Row) -> Examined:
     computed = not given and decision.format >= RULES
     pairs = _record_pairs(row, decision)
     if computed:
-        found = _computed_pairs(decision)
-        pairs |= _without_wording(found) if decision.format < FORMAT else found
+        pairs |= _computed_pairs(decision)
     return Examined(row.id, replace(decision, evidence={}), computed, given, _differences(decision, pairs))
 
 
@@ -285,23 +284,6 @@ def _computed_pairs(decision: _Record) -> _Pairs:
         out["event"] = (str(event), str(move.event))
         out["reason"] = (decision.reason, move.reason)
     return out
-
-
-def _without_wording(pairs: _Pairs) -> _Pairs:
-    """As versions of an earlier format knew it: without reasons, and without fields that came later."""
-    out = {what: pair for what, pair in pairs.items() if what != "reason"}
-    if "to" in out:
-        said, now = out["to"]
-        out["to"] = said, _known_fields(now, said)
-    if "verdicts" in out:
-        said, now = out["verdicts"]
-        known = [_known_fields(v, w) for v, w in zip(now, said, strict=False)] + now[len(said) :]
-        out["verdicts"] = [v | {"reason": ""} for v in said], [v | {"reason": ""} for v in known]
-    return out
-
-
-def _known_fields(now: _Part, said: _Part) -> _Part:
-    return {key: value for key, value in now.items() if key in said}
 
 
 def _as_json(value: Any) -> Any:

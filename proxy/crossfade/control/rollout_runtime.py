@@ -57,10 +57,8 @@ class RolloutRuntime:
         self.home_down: tuple[str, ...] = ()  # backends that would get its traffic, and that are down
         self.sick_at = float("-inf")  # when the champion was last found sick
         self.skipped = Skipped()
-        self.newest, self.newest_at = (
-            ANY_SECOND,
-            0.0,
-        )  # the last second of routing that was reported, and when
+        self.newest = ANY_SECOND  # the last second of routing that was reported
+        self.newest_at = 0.0  # served time at which it was
         self.void_at = float("-inf")  # when the fuse last found a common cause
         self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from math import log
 from typing import NamedTuple
 
+from crossfade.rollout.evidence import marked_counts, spent_marks, split_counts
 from crossfade.rollout.faults import odds
 from crossfade.rollout.instances import bad_endpoints, without_endpoints
 from crossfade.rollout.keyed_evidence import with_keys_increase
@@ -33,7 +34,7 @@ from crossfade.stats.blocks import (
 )
 from crossfade.stats.differences import log_e_increase
 from crossfade.stats.restarts import log_e_worse_restarted
-from crossfade.stats.sequential import SplitCounts, above_logs, log_e_worse, log_mean_exp, sum_logs
+from crossfade.stats.sequential import SplitCounts, log_e_above_all, log_e_worse
 
 
 class Gate(NamedTuple):
@@ -57,7 +58,7 @@ def limit_gates(strata: Sequence[Stratum], kind: str, p0: float, alpha: float) -
     """For "at most p0 of the challenger's requests have such an event"."""
     counted = [s for s in strata if kind in s.events]
     compared = [s for s in counted if s.compares and s.events[kind].champion.n]
-    others = _instance_gate(counted, kind, lambda counts: _log_e_above(counts, p0))
+    others = _instance_gate(counted, kind, lambda counts: log_e_above_all(counts, p0))
     if compared:
         return [_worse_gate(compared, kind, alpha), *comparison_gates(compared, kind, 0.0, alpha), *others]
     gates = [*_block_gate(counted, kind, p0, alpha), *others]
@@ -78,14 +79,9 @@ def _instance_gate(
     return [Gate(found, f"it may be the instance, not the model: {which}; without it, {_so_far(found)}")]
 
 
-def _log_e_above(strata: Sequence[SplitCounts], p0: float) -> float:
-    return log_mean_exp(sum_logs(above_logs(counts.here, counts.n, p0) for counts in strata))
-
-
 def _worse_gate(strata: Sequence[Stratum], kind: str, alpha: float) -> Gate:
-    counts = [s.events[kind].split_counts(s.share) for s in strata]
-    marks = [tuple(m.counts[kind] for m in s.marks if kind in m.counts) for s in strata]
-    log_e = log_e_worse_restarted(counts, 1.0, marks, sum(s.spent for s in strata))
+    counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
+    log_e = log_e_worse_restarted(counts, 1.0, marks, spent_marks(strata))
     return _common_cause(
         with_keys_increase(log_e, strata, kind, 0.0, alpha), [s.events[kind] for s in strata]
     )

@@ -21,7 +21,7 @@ from crossfade.rollout.evidence import (
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.gates import comparison_gates, limit_gates
 from crossfade.rollout.keyed_evidence import keyed_splits, with_keys_above, with_keys_increase
-from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
+from crossfade.rollout.late_part import late_words, late_words_above, loudest_part
 from crossfade.rollout.past import MIN_BEFORE, SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import EventCount, Stratum
@@ -40,7 +40,7 @@ from crossfade.stats.differences import gain_increase, log_e_increase, log_e_wit
 from crossfade.stats.keyed import log_e_keys_within
 from crossfade.stats.latest import log_e_increase_latest
 from crossfade.stats.restarts import log_e_above_restarted, log_e_increase_restarted
-from crossfade.stats.sequential import SplitCounts, bound, gain_above, ratio_interval, wilson
+from crossfade.stats.sequential import SplitCounts, bound, gain_above, log_e_above_all, ratio_interval, wilson
 
 
 class Kind(NamedTuple):

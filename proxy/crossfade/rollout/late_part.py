@@ -14,7 +14,7 @@ from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict_rule import Share
 from crossfade.stats.latest import log_e_above_latest, log_e_worse_latest
 from crossfade.stats.restarts import Marks
-from crossfade.stats.sequential import SplitCounts, above_logs, bound, log_mean_exp, sum_logs
+from crossfade.stats.sequential import SplitCounts, bound, log_e_above_all
 
 LogE = Callable[[Sequence[SplitCounts]], float]
 # Chosen by simulation: a healthy challenger seldom reaches it, and a late fault soon does (docs/statistics.md).
@@ -72,11 +72,6 @@ def late_words_above(strata: Sequence[Stratum], kind: str, p0: float, verb: str)
         worse = log_e_worse_latest(split_counts(compared, kind), 1.0, latest_counts(compared, kind))
         latest = min(latest, worse)
     return late_words(counts, marks, latest, lambda some: log_e_above_all(some, p0), verb)
-
-
-def log_e_above_all(strata: Sequence[SplitCounts], p0: float) -> float:
-    """The one-sample test of the challenger's events over all strata."""
-    return log_mean_exp(sum_logs(above_logs(c.here, c.n, p0) for c in strata))
 
 
 def _since(counts: SplitCounts, mark: SplitCounts) -> SplitCounts:

@@ -19,7 +19,7 @@ from crossfade.rollout.evidence import (
 from crossfade.rollout.faults import tally, where
 from crossfade.rollout.gates import Gate, comparison_gates, limit_gates
 from crossfade.rollout.keyed_evidence import keyed_splits, with_keys_above, with_keys_increase
-from crossfade.rollout.late_part import late_words, late_words_above, log_e_above_all, loudest_part
+from crossfade.rollout.late_part import late_words, late_words_above, loudest_part
 from crossfade.rollout.past import SAME_LOOK, is_alone, limit_text, most_before
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
@@ -44,6 +44,7 @@ from crossfade.stats.sequential import (
     bound,
     gain_above,
     gain_worse,
+    log_e_above_all,
     log_e_below,
     log_e_better,
     log_e_worse,

@@ -22,12 +22,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from crossfade.stats.means import log_e_drift, mixture_rho
+from crossfade.stats.means import log_e_drift_scaled
 from crossfade.stats.restarts import SLOTS
 from crossfade.stats.sequential import log_mean_exp
 
 BLOCK = 5  # seconds
-_SCALES = (50.0, 500.0, 5000.0)  # events at which the mixtures are tightest: a burst has few or thousands
 
 
 class BlockSums(msgspec.Struct):
@@ -136,8 +135,7 @@ def log_e_blocks(strata: Sequence[Drift], alpha: float) -> float:
     if v <= 0:
         return 0.0
     unit = sum(each.noise for each in strata) / max(sum(each.sums.events for each in strata), 1)
-    rhos = [mixture_rho(scale * (unit or 1.0), 2 * alpha) for scale in _SCALES]
-    return log_mean_exp([log_e_drift(s, v, rho) for rho in rhos])
+    return log_e_drift_scaled(s, v, unit or 1.0, alpha)
 
 
 def _squares(each: Drift) -> float:

@@ -19,10 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from crossfade.stats.means import log_e_drift, mixture_rho
-from crossfade.stats.sequential import log_mean_exp
-
-_SCALES = (50.0, 500.0, 5000.0)  # events at which the mixtures are tightest
+from crossfade.stats.means import log_e_drift_scaled
 
 
 class Sizes(msgspec.Struct):
@@ -131,5 +128,4 @@ def _squares(sizes: Sizes, events: KeyedEvents, b: float) -> float:
 def _mixture(s: float, v: float, unit: float, alpha: float) -> float:
     if v <= 0 or unit <= 0:
         return 0.0
-    rhos = [mixture_rho(scale * unit, 2 * alpha) for scale in _SCALES]
-    return log_mean_exp([log_e_drift(s, v, rho) for rho in rhos])
+    return log_e_drift_scaled(s, v, unit, alpha)

@@ -19,10 +19,13 @@ from math import erfc, inf, log, log1p, pi, sqrt
 
 import msgspec
 
+from crossfade.stats.sequential import log_mean_exp
+
 PLANNED_UNITS = 10_000  # units at which the mixture is tightest
 MIN_UNITS = 100  # units on each side before the normal approximation is used
 LARGEST = 1e100  # of a number; its square and sums of squares stay finite
 _HUGE, _LEAST = 1e150, 1e-300  # a number whose square is still finite, and one that is still exact
+_SCALES = (50.0, 500.0, 5000.0)  # events: a burst has few or thousands
 _FAR = -30.0  # standard deviations beyond which erfc underflows
 
 
@@ -121,6 +124,11 @@ def log_e_drift(s: float, v: float, rho: float) -> float:
     return (
         width + z * z / 2 + log_phi(z) if z > _FAR else width - log(-z * sqrt(2 * pi))
     )  # both squares cancel
+
+
+def log_e_drift_scaled(s: float, v: float, unit: float, alpha: float) -> float:
+    """The mean of `log_e_drift` over three mixtures, tightest at 50, 500 and 5000 events; `unit`: the variance that one adds."""
+    return log_mean_exp([log_e_drift(s, v, mixture_rho(scale * unit, 2 * alpha)) for scale in _SCALES])
 
 
 def log_phi(z: float) -> float:

@@ -88,6 +88,11 @@ def log_e_above(x: int, n: int, p0: float) -> float:
     return log_mean_exp(above_logs(x, n, p0))
 
 
+def log_e_above_all(strata: Iterable[SplitCounts], p0: float) -> float:
+    """`log_e_above` of the side under test, over all strata together."""
+    return log_mean_exp(sum_logs(above_logs(counts.here, counts.n, p0) for counts in strata))
+
+
 def above_logs(x: int, n: int, p0: float) -> Logs:
     """Log likelihood ratio for each alternative of `log_e_above`."""
     return [x * hit + (n - x) * miss for hit, miss in _above_terms(p0)]
