@@ -40,6 +40,10 @@ def in_chunks(customer: str) -> bytes:
 KEY_SOURCES = {
     "header": (sticky("header", "X-Customer"), lambda c: get(fields=[b"x-customer: " + c.encode()])),
     "cookie": (sticky("cookie", "who"), lambda c: get(fields=[b"Cookie: a=b; who=" + c.encode()])),
+    "second cookie field": (
+        sticky("cookie", "who"),
+        lambda c: get(fields=[b"Cookie: a=b", b"Cookie: who=" + c.encode()]),
+    ),
     "query": (sticky("query", "who"), lambda c: get(f"/predict?a=b&who={c}")),
     "json": (sticky("json", "customer_id"), lambda c: post(body_of(c))),
     "json in chunks": (sticky("json", "customer_id"), in_chunks),

@@ -27,7 +27,9 @@ def key(*sources: Sticky, target: str = "/", fields: tuple[str, ...] = (), body:
         (("X-Customer-Id: C-7",), b"C-7"),
         (("x-customer-id:  C-7 ",), b"C-7"),
         (("X-Customer-Id: \u00e7",), "\u00e7".encode()),
-        (("X-Customer-Id: 1", "X-Customer-Id: 2"), b"1"),
+        (("X-Customer-Id: 1", "X-Customer-Id: 2"), b"1, 2"),
+        (("X-Customer-Id: 1", "Accept: */*", "x-customer-id: 2", "X-Customer-Id: 3"), b"1, 2, 3"),
+        (("X-Customer-Id: 1, 2",), b"1, 2"),
         (("X-Customer-Id:",), None),
         (("X-Customer: 1",), None),
         (("X-Customer-Id: 1", "Connection: x-customer-id"), None),
@@ -56,6 +58,36 @@ def test_the_key_of_a_cookie(cookies, expected):
     assert cookie_value(cookies, b"sid") == expected
     if cookies is not None:
         assert key(COOKIE, fields=(f"Cookie: {cookies.decode()}",)) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (("Cookie: x=1", "Cookie: sid=u1"), b"u1"),
+        (("Cookie: sid=u1", "Cookie: x=1"), b"u1"),
+        (("Cookie: a=1; b=2", "Accept: */*", "cookie: c=3", "COOKIE: d=4; sid=u1; e=5"), b"u1"),
+        (("Cookie: sid=first", "Cookie: sid=second"), b"first"),
+        (("Cookie:", "Cookie: sid=u1"), b"u1"),
+        (("Cookie: x=1", "X-Cookie: sid=u1", "Cookie: y=2"), None),
+    ],
+)
+def test_all_cookie_fields_are_one_list(fields, expected):
+    """RFC 9113 section 8.2.3: clients of HTTP/2 split cookies, and a proxy in front may forward them so."""
+    assert key(COOKIE, fields=fields) == expected
+
+
+@given(st.lists(st.sampled_from(["a", "b=1", "sid=x", "sid=y"]), min_size=1, max_size=6), st.data())
+def test_a_list_has_one_key_however_it_is_spread_over_fields(values, data):
+    for source, name, separator in ((COOKIE, "Cookie", "; "), (HEADER, "X-Customer-Id", ", ")):
+        fields, part = [], values[:1]
+        for value in values[1:]:
+            if data.draw(st.booleans()):
+                fields.append(separator.join(part))
+                part = []
+            part.append(value)
+        fields.append(separator.join(part))
+        apart = tuple(f"{name}: {field}" for field in fields)
+        assert key(source, fields=apart) == key(source, fields=(f"{name}: {separator.join(values)}",))
 
 
 def test_an_empty_cookie_is_no_key():

@@ -77,6 +77,8 @@ def test_a_condition_on_methods(methods, method, matches):
         (("x-tier", "gold"), ["X-Tier-2: gold"], False),
         (("x-tier", "gold"), [], False),
         (("x-tier", "gold"), ["X-Tier: silver", "X-Tier: gold"], False),
+        (("x-tier", "gold"), ["X-Tier: gold", "X-Tier: silver"], False),
+        (("x-tier", "gold, silver"), ["X-Tier: gold", "X-Tier: silver"], True),
         (("x-tier", "*"), ["X-Tier: anything"], True),
         (("x-tier", "*"), ["X-Tier:"], True),
         (("x-tier", "*"), [], False),

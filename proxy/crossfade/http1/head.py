@@ -138,6 +138,20 @@ class RequestHead:
         at += len(beginning) - 2  # `lower` begins with a CRLF that `block` has not
         return block[at : block.index(b"\r\n", at)]
 
+    def find_list(self, beginning: bytes, separator: bytes) -> bytes | None:
+        """The values of all fields of this name as one list (RFC 9110 section 5.3): a proxy before this one may have joined them."""
+        first = self.find(beginning)
+        if first is None:
+            return None
+        lower, block, values = self.lower, self.block, first
+        at = lower.find(beginning, lower.index(beginning) + len(beginning) + len(first))
+        while at >= 0:
+            at += len(beginning) - 2
+            end = block.index(b"\r\n", at)
+            values += separator + block[at:end]
+            at = lower.find(beginning, end)
+        return values
+
 
 def line_of(name: bytes) -> bytes:
     """The beginning of a line with this lower-cased name in `RequestHead.lower`."""

@@ -1,9 +1,10 @@
 """The sticky key of a request: it keeps one customer on one backend.
 
 A route lists its sources in order; the first source that is present gives the key. A key is bytes, as the
-client spelled them. From JSON, a string gives its UTF-8 text and a number its shortest spelling, so that
-`"42"`, `42` and `42.0` are one customer. If a JSON object has a name twice, the last one counts, as in the
-JSON parsers that models use.
+client spelled them. Several header fields of one name are one list (RFC 9110 section 5.3; of cookies RFC 9113
+section 8.2.3), since a proxy in front may join them. From JSON, a string gives its UTF-8 text and a number its
+shortest spelling, so that `"42"`, `42` and `42.0` are one customer. If a JSON object has a name twice, the last
+one counts, as in the JSON parsers that models use.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ def key_source(sticky: Sticky) -> KeySource:
     match sticky.kind:
         case "header":
             wanted = line_of(name.lower())
-            return lambda head, body, client: head.find(wanted)
+            return lambda head, body, client: head.find_list(wanted, b", ")
         case "cookie":
             cookies = line_of(b"cookie")
-            return lambda head, body, client: cookie_value(head.find(cookies), name)
+            return lambda head, body, client: cookie_value(head.find_list(cookies, b"; "), name)
         case "query":
             return lambda head, body, client: query_value(head.query, name)
         case "json":

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossfade.http1.head import RequestHead
+from crossfade.http1.head import RequestHead, line_of
 from crossfade.routing.key import key_source
 from crossfade.routing.ledger import hash_of
 from crossfade.routing.snapshot import Rate
@@ -30,19 +30,26 @@ SLACK = 1e-6  # seconds; the rounding error of summed floats is less than this
 class RateLimit:
     """A route's limit for each key: `burst` requests at once, one per `token` seconds in the long run."""
 
-    __slots__ = ("burst", "needs_body", "salt", "source", "token")
+    __slots__ = ("burst", "line", "needs_body", "salt", "source", "token")
 
     def __init__(self, rate: Rate, salt: bytes) -> None:
         self.token = 1 / rate.per_second
         self.burst = rate.burst / rate.per_second  # seconds until an empty bucket is full
         self.source = key_source(rate.key)
         self.needs_body = rate.key.kind == "json"
+        self.line = line_of(rate.key.name.lower().encode()) if rate.key.kind == "header" else b""
         self.salt = salt
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes:
-        """The request's key, else the client's address; the prefixes k and a keep the two apart."""
+        """The request's key, else the client's address; the prefixes k and a keep the two apart.
+
+        A header with several fields is no key: a client could add a field with a new value to each request, and so
+        have a new bucket each time, while the model reads the other field.
+        """
         key = self.source(head, body, client)
-        return b"k" + key if key else b"a" + client
+        if not key or (self.line and head.lower.count(self.line) > 1):
+            return b"a" + client
+        return b"k" + key
 
 
 class RateTable:
