@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from random import Random
 from zlib import crc32
 
+from crossfade.errors import RequestRefused, ResponseRefused
 from crossfade.http1.framing import BrokenBody, ChunkedReader, chunks
+from crossfade.http1.head import parse_request, parse_response
+from crossfade.http1.incomplete import check_request, check_response
 from tests.dataplane.plane import mirrored, route, sticky
 from tests.fuzz.memory import Memory, Origin, Script, Trace, answer
 from tests.fuzz.mutations import chunked_bodies, seeds, streams
@@ -31,6 +34,7 @@ from tests.http1.laws import request_or_refusal, response_or_refusal
 
 REFUSALS = {400, 404, 413, 414, 417, 431, 501, 505}
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 ABSOLUTE = re.compile(rb"(?i:https?)://[^/?]*")
 HOP = {b"connection", b"te", b"upgrade"}  # written by the proxy for the next hop
@@ -71,6 +75,44 @@ def request_head(raw: bytes) -> None:
 def response_head(raw: bytes) -> None:
     for method in (b"GET", b"HEAD"):
         response_or_refusal(raw, method)
+
+
+def incomplete_request(raw: bytes) -> None:
+    """A head that is refused before its end is refused as the whole one is. A head that is not may become valid."""
+    for so_far in beginnings(raw):
+        early = refusal_of(check_request, so_far, 100)
+        if early is None:
+            assert not CONTROL.search(so_far.removesuffix(b"\r").replace(b"\r\n", b"")), (
+                "it cannot become valid"
+            )
+        else:
+            late = refusal_of(parse_request, raw)
+            assert isinstance(late, RequestRefused) and isinstance(early, RequestRefused)
+            assert late.status in (early.status, 431)  # the number of fields is known only at the end
+            return
+
+
+def incomplete_response(raw: bytes) -> None:
+    for so_far in beginnings(raw):
+        if refusal_of(check_response, so_far) is not None:
+            assert refusal_of(parse_response, raw, b"GET") is not None
+            return
+        assert not CONTROL.search(so_far.removesuffix(b"\r").replace(b"\r\n", b"")), "it cannot become valid"
+
+
+def beginnings(raw: bytes) -> Iterator[bytes]:
+    """Those of a head, up to where it is complete; an empty line before it is not part of a head."""
+    end = raw.find(b"\r\n\r\n")
+    if end >= 0 and not raw.startswith(b"\r\n"):
+        yield from (raw[:n] for n in range(1, end + 4))
+
+
+def refusal_of(parse: Callable[..., object], *arguments: object) -> Exception | None:
+    try:
+        parse(*arguments)
+    except (RequestRefused, ResponseRefused) as refusal:
+        return refusal
+    return None
 
 
 def chunked_body(raw: bytes) -> None:
@@ -227,6 +269,14 @@ Law = Callable[[Exchanges, bytes], None]
 LAWS: dict[str, tuple[Law, Callable[[], list[bytes]]]] = {
     "request-head": (lambda _, raw: request_head(raw), lambda: seeds("good", "bad")),
     "response-head": (lambda _, raw: response_head(raw), lambda: seeds("good_responses", "bad_responses")),
+    "incomplete-request": (
+        lambda _, raw: incomplete_request(raw[: raw.find(b"\r\n\r\n") + 4]),
+        lambda: seeds("good", "bad"),
+    ),
+    "incomplete-response": (
+        lambda _, raw: incomplete_response(raw[: raw.find(b"\r\n\r\n") + 4]),
+        lambda: seeds("good_responses", "bad_responses"),
+    ),
     "chunks": (lambda _, raw: chunked_body(raw), chunked_bodies),
     "client": (Exchanges.client, lambda: streams("streams", "good", "bad")),
     "origin": (Exchanges.origin, lambda: streams("streams_of_answers", "good_responses", "bad_responses")),

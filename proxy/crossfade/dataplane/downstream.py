@@ -22,6 +22,7 @@ from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
 from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
+from crossfade.http1.incomplete import check_request
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -121,6 +122,15 @@ class Downstream(Client):
             self.refuse(refusal)
 
     def wait_for_head(self, data: bytes) -> None:
+        """Keep the beginning of a head, unless it cannot become a valid one."""
+        if data[:2] == TLS_HELLO:
+            self.refuse(RequestRefused(Stage.PARSE, "This port does not speak TLS."))
+            return
+        try:
+            check_request(data[: self.plane.head_bytes], self.plane.head_count)
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+            return
         if self.half_closed:  # the client sends no more, so the head stays incomplete
             self.close()
             return
@@ -128,9 +138,6 @@ class Downstream(Client):
             uri = b"\r\n" not in data[: self.plane.head_bytes]
             detail = "The request target is too long." if uri else "The header fields are too large."
             self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
-            return
-        if data[:2] == TLS_HELLO:
-            self.refuse(RequestRefused(Stage.PARSE, "This port does not speak TLS."))
             return
         if data and not self.buffer:
             self.deadline = self.plane.now + self.plane.snapshot.head_timeout

@@ -24,13 +24,13 @@ from crossfade.http1.framing import (
     chunks,
 )
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from crossfade.http1.incomplete import check_response
 from crossfade.routing.health import Health
 from crossfade.routing.snapshot import Endpoint
 
 log = logging.getLogger("crossfade.dataplane")
 
 HEAD_LIMIT: Final = 64 * 1024  # bytes of an answer's head; nginx allows 4 to 8 KiB, Envoy 60
-STATUS_START = b"HTTP/1."
 
 
 class Pool:
@@ -123,12 +123,10 @@ class Upstream(Flow):
         start = 0
         while self.owner is owner:
             end = data.find(b"\r\n\r\n", start) + 4
-            if end < 4 or end - start > HEAD_LIMIT:
-                self.buffer = data[start:]
-                if len(self.buffer) > HEAD_LIMIT or not STATUS_START.startswith(self.buffer[:7]):
-                    self.fail(Stage.PROTOCOL)
-                return
             try:
+                if end < 4 or end - start > HEAD_LIMIT:
+                    self.wait_for_head(data[start:])
+                    return
                 head = parse_response(data[start:end], owner.head.start.method)
             except ResponseRefused:
                 self.fail(Stage.PROTOCOL)
@@ -145,6 +143,13 @@ class Upstream(Flow):
                 return
             owner.on_interim(head)
             start = end
+
+    def wait_for_head(self, data: bytes) -> None:
+        """Keep the beginning of a head. Raises ResponseRefused if it cannot become a valid one, or is too long."""
+        if len(data) > HEAD_LIMIT:
+            raise ResponseRefused(f"the response head is longer than {HEAD_LIMIT} bytes")
+        check_response(data)
+        self.buffer = data
 
     def start_body(self, owner: Owner, head: ResponseHead, body: bytes) -> None:
         self.keeps_alive = head.keep_alive

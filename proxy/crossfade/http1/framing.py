@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Set as AbstractSet
 
-from crossfade.http1.headers import LOOSE_LINES, NOTHING
+from crossfade.http1.headers import LOOSE_LINES, NOTHING, TEXT, TOKEN
 from crossfade.http1.trailers import trailer_fields
 
 CHUNK_LINE_LIMIT = 1024  # bytes: size, extensions and CRLF; nginx and Go have similar limits
 TRAILER_LIMIT = 8192  # bytes: all trailer fields and the empty line that ends them
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILERS = re.compile(LOOSE_LINES)
+# Prefixes of both. Bytes that cannot become one are refused when they arrive, not when a timeout ends.
+_CHUNK_LINE_SO_FAR = re.compile(rb"(?:[0-9A-Fa-f]{1,15}[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
+_TRAILERS_SO_FAR = re.compile(LOOSE_LINES + rb"(?:" + TOKEN + rb"++(?::" + TEXT + rb"*+)?)?\r?")
 # RFC 9110 section 6.5.1 forbids these as trailers. Some parsers obey them all the same.
 FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
 LAST_CHUNK = b"0\r\n\r\n"
@@ -69,9 +72,10 @@ class ChunkedReader:
                 position += len(piece)
                 self.remaining -= len(piece)
             elif self.remaining:
-                if len(data) - position < 2:
+                end = data[position : position + 2]
+                if end == b"\r":
                     break
-                if data[position : position + 2] != b"\r\n":
+                if end != b"\r\n":
                     raise BrokenBody("a chunk is longer than its size line says")
                 position += 2
                 self.remaining = 0
@@ -93,6 +97,8 @@ class ChunkedReader:
         if end < 0:
             if len(data) - start >= CHUNK_LINE_LIMIT:
                 raise BrokenBody(f"a chunk size line is longer than {CHUNK_LINE_LIMIT} bytes")
+            if not _CHUNK_LINE_SO_FAR.fullmatch(data, start):
+                raise BrokenBody("a chunk size is not valid")
             return -1
         match = _CHUNK_LINE.fullmatch(data, start, end)
         if match is None or end + 2 - start > CHUNK_LINE_LIMIT:
@@ -112,6 +118,8 @@ class ChunkedReader:
         if end < 0:
             if len(data) - start >= TRAILER_LIMIT:
                 raise BrokenBody(f"the trailers are longer than {TRAILER_LIMIT} bytes")
+            if not _TRAILERS_SO_FAR.fullmatch(data, start):
+                raise BrokenBody("the trailers are not valid")
             return -1
         if end + 4 - start > TRAILER_LIMIT or not _TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")

@@ -20,9 +20,9 @@ from crossfade.http1.headers import (
     CANONICAL_LINES,
     DIGITS,
     HOP_BY_HOP,
-    LOOSE_LINES,
     NOTHING,
     OWN_PREFIX,
+    SPACED_LINES,
     TEXT,
     nominated,
     respell,
@@ -51,11 +51,19 @@ from crossfade.http1.lines import (
 )
 from crossfade.http1.memory import remember
 
-__all__ = ["CHUNKED", "UNTIL_CLOSE", "RequestHead", "ResponseHead", "parse_request", "parse_response"]
+__all__ = [
+    "CHUNKED",
+    "UNTIL_CLOSE",
+    "RequestHead",
+    "ResponseHead",
+    "check_response_head",
+    "parse_request",
+    "parse_response",
+]
 
 _STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
 _RESPONSE = re.compile(_STATUS_LINE + CANONICAL_LINES + rb"\r\n")
-_LOOSE_RESPONSE = re.compile(_STATUS_LINE + LOOSE_LINES + rb"\r\n")
+_LOOSE_RESPONSE = re.compile(_STATUS_LINE + SPACED_LINES + rb"\r\n")
 _BODY_FRAMING = {b"content-length", b"transfer-encoding"}
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 _CONNECTION_OPTIONS = _KEEP_ALIVE | {b"close", b"upgrade"}
@@ -185,8 +193,8 @@ _KEPT_LENGTH = 512  # bytes; heads up to this length are cached
 _RESPONSES: Final[dict[bytes, ResponseHead]] = {}
 
 
-def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
-    """`raw` is a whole head, from the request line to the empty line.
+def parse_request(raw: bytes, max_fields: int = 100, complete: bool = True) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
+    """`raw` is a whole head, from the request line to the empty line; if not `complete`, further fields may follow.
 
     Raises RequestRefused (400, 417, 431, 501, 505).
     """
@@ -218,7 +226,7 @@ def parse_request(raw: bytes, max_fields: int = 100) -> RequestHead:  # noqa: C9
             options = value if options is None else options | value
         elif kind != DROP:
             _read_rare_field(head, kind, value, kept)
-    if host is None and start.is_http11:
+    if host is None and start.is_http11 and complete:
         raise RequestRefused(Stage.PARSE, "The Host field is missing.")
     head.host = start.authority or host  # RFC 9112 section 3.2.2: Host is ignored then
     kept.append(b"")
@@ -270,6 +278,11 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
         head = _read_response(raw, False)
         remember(_RESPONSES, raw, head, _KEPT_HEADS, _KEPT_LENGTH)
     return head
+
+
+def check_response_head(raw: bytes) -> None:
+    """Raises ResponseRefused if `raw`, a whole head, is not valid. Nothing is cached."""
+    _read_response(raw, False)
 
 
 def _read_response(raw: bytes, to_head: bool) -> ResponseHead:

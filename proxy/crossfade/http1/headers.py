@@ -16,6 +16,8 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 TEXT = rb"[^\x00-\x08\x0a-\x1f\x7f]"
 CANONICAL_LINES = rb"((?:" + TOKEN + rb"++: (?![ \t])" + TEXT + rb"*+\r\n)*+)"
 LOOSE_LINES = rb"((?:" + TOKEN + rb"++:" + TEXT + rb"*+\r\n)*+)"
+# Whitespace before the colon: refused in a request, removed from an answer (RFC 9112 section 5.1).
+SPACED_LINES = rb"((?:" + TOKEN + rb"++[ \t]*+:" + TEXT + rb"*+\r\n)*+)"
 DIGITS = re.compile(rb"[0-9]{1,18}")
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@-]{1,128}")
 HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
@@ -50,11 +52,11 @@ OWN_PREFIXES = underscore_variants(OWN_PREFIX)
 
 
 def respell(block: bytes) -> bytes:
-    """The field lines in canonical spelling; the block must match LOOSE_LINES."""
+    """The field lines in canonical spelling; the block must match SPACED_LINES."""
     lines = []
     for line in block.split(b"\r\n")[:-1]:
         name, _, value = line.partition(b":")
-        lines.append(name + b": " + value.strip(b" \t") + b"\r\n")
+        lines.append(name.rstrip(b" \t") + b": " + value.strip(b" \t") + b"\r\n")
     return b"".join(lines)
 
 

@@ -28,9 +28,9 @@ from crossfade.http1.headers import (
 )
 from crossfade.http1.memory import remember
 
-_TARGET = rb"[!\"$-~]"  # no `#`: a target has no fragment (RFC 9112 section 3.2)
-_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + _TARGET + rb"++) HTTP/1\.([01])")
-_OTHER_VERSION = re.compile(TOKEN + rb"++ [!-~]++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
+TARGET = rb"[!\"$-~]"  # no `#`: a target has no fragment (RFC 9112 section 3.2)
+_REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
+_OTHER_VERSION = re.compile(TOKEN + rb"++ " + TARGET + rb"++ HTTP/(?!1\.[01])[0-9]\.[0-9]")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)")
 # CONNECT opens a tunnel; TRACE would show clients the fields that proxies add.
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
