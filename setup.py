@@ -51,6 +51,7 @@ COMPILED = (
     "crossfade.routing.key",
     "crossfade.routing.match",
     "crossfade.routing.rate",
+    "crossfade.routing.rewriting",
     "crossfade.routing.router",
 )
 GROUP = "crossfade"

@@ -137,6 +137,35 @@ async def test_changed_is_called_at_changes_only():
         assert listener.heard == [(frozenset(), name), (name, name), (frozenset(), name)]
 
 
+async def test_a_probe_has_the_host_and_the_fields_of_the_backend_and_its_own_path():
+    seen: list[tuple[str, str, str | None]] = []
+
+    async def health(request: web.Request) -> web.Response:
+        seen.append((request.path, request.host, request.headers.get("Authorization")))
+        return web.Response()
+
+    app = web.Application()
+    app.router.add_get("/ready", health)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    text = f"""
+    listen: 127.0.0.1:0
+    backends:
+      v2:
+        endpoints: [http://127.0.0.1:{runner.addresses[0][1]}/v2/models/churn]
+        health: {{path: /ready, interval: 10ms, timeout: 300ms}}
+        request: {{host: api.example.com, path: {{replace: /infer}}, headers: {{set: {{authorization: Bearer k}}}}}}
+    routes: [{{name: r, split: {{v2: 100%}}}}]
+    """
+    try:
+        async with probing(load(textwrap.dedent(text), "routing.yaml", {})) as (_, listener):
+            await until(lambda: bool(listener.seen))
+    finally:
+        await runner.cleanup()
+    assert set(seen) == {("/ready", "api.example.com", "Bearer k")}
+
+
 @pytest.mark.parametrize("status", [302, 404, 500])
 async def test_only_2xx_is_healthy(status):
     async with Model().serving() as model:

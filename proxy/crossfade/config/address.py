@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address, ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.section import Section
@@ -47,12 +47,16 @@ class ListenConfig(Section):
 
 
 class EndpointConfig(Section):
-    """A TCP address, with or without TLS, or a unix socket, which has a path and no host."""
+    """A TCP address, with or without TLS, or a unix socket, which has a path and no host.
+
+    `base`: the path of its URL, as written; it comes in front of the path of each request.
+    """
 
     host: str = ""
     port: int = 0
     tls: bool = False
     path: str = ""
+    base: str = ""
 
     @property
     def authority(self) -> str:
@@ -62,14 +66,14 @@ class EndpointConfig(Section):
     @property
     def name(self) -> str:
         """Identifies the endpoint within its backend."""
-        return self.url if self.tls or self.path else self.authority
+        return self.url if self.tls or self.path or self.base else self.authority
 
     @property
     def url(self) -> str:
         """The URL in metrics and in the admin API."""
         if self.path:
             return f"unix://{self.path}"
-        return f"{'https' if self.tls else 'http'}://{self.authority}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.base}"
 
 
 def _host_port(host: str, port: int) -> str:
@@ -93,7 +97,7 @@ def listen(value: object) -> ListenConfig:
 
 
 def endpoint(value: object) -> EndpointConfig:
-    """From `http://host:port`, `https://host:port` (default ports 80 and 443) or `unix:///path`."""
+    """From `http://host:port/base`, `https://host:port/base` (default ports 80 and 443) or `unix:///path`."""
     if isinstance(value, EndpointConfig):
         return value
     if not isinstance(value, str):
@@ -108,16 +112,30 @@ def endpoint(value: object) -> EndpointConfig:
         raise BadValue(f"must be http://, https:// or unix://, not {scheme}://")
     if "@" in rest:
         raise BadValue("must not hold a user name or password")
-    bare = rest.removesuffix("/")
-    if re.search(r"[/?#]", bare):
-        kept = re.split(r"[/?#]", bare)[0]
-        raise BadValue("must not have a path or a query; each request has its own", f"{scheme}://{kept}")
-    host, port = _authority(bare)
+    if re.search(r"[?#]", rest):
+        kept = re.split(r"[?#]", rest)[0]
+        raise BadValue("must not have a query; each request has its own", f"{scheme}://{kept}")
+    host, port = _authority(rest.partition("/")[0])
     if not host or port == 0:
         raise BadValue(f"must name a host and a port from 1 to 65535, not {shown(value)}")
     if port is None:
         port = 443 if tls else 80
-    return EndpointConfig(host=host, port=port, tls=tls)
+    return EndpointConfig(host=host, port=port, tls=tls, base=_base(rest.partition("/")[2]))
+
+
+def _base(path: str) -> str:
+    """The path of an endpoint's URL, behind its first slash; empty if there is none."""
+    if re.search(r"[^!-~]", path):
+        hint = quote(path, safe="/%:@!$&'()*+,;=~")
+        raise BadValue(f"must have a percent-encoded path, not {shown(path)}", hint)
+    if has_dot_segments(path):
+        raise BadValue(f'must not hold the segments "." and "..", not {shown(path)}')
+    return f"/{path}" if path else ""
+
+
+def has_dot_segments(path: str) -> bool:
+    """Whether a segment of the path is `.` or `..`, percent-encoded or not."""
+    return any(segment.replace("%2e", ".") in (".", "..") for segment in path.lower().split("/"))
 
 
 def _unix_socket(text: str) -> EndpointConfig:
@@ -159,6 +177,15 @@ def host_name(value: object) -> str:
     if not host or port is not None:
         raise BadValue(f"must be a host name, not {shown(value)}")
     return host
+
+
+def authority(value: object) -> str:
+    """A host with or without a port, as a Host field holds it."""
+    host, port = _authority(value) if isinstance(value, str) else ("", None)
+    if not host:
+        raise BadValue(f"must be a host name, not {shown(value)}")
+    host = f"[{host}]" if ":" in host else host
+    return host if port is None else f"{host}:{port}"
 
 
 def _ipv6(text: str) -> str:

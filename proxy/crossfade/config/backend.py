@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig
 from crossfade.config.match import UrlPath
+from crossfade.config.request import RequestConfig
 from crossfade.config.section import (
     NOT_EMPTY,
     POSITIVE,
@@ -108,7 +109,10 @@ class BackendConfig(Section):
     """One version of a model: a set of interchangeable endpoints."""
 
     endpoints: Annotated[tuple[Endpoint, ...], NOT_EMPTY, OneOrMany()] = Field(
-        description="the endpoints: http://host:port, https://host:port or unix:///path"
+        description="the endpoints: http://host:port, https://host:port or unix:///path; a path of an http URL comes in front of each request's path"
+    )
+    request: RequestConfig | None = Field(
+        default=None, description="how requests to this backend are rewritten; not at all if not given"
     )
     tls: BackendTlsConfig | None = Field(default=None, description="TLS to https:// endpoints")
     version: Text | None = Field(

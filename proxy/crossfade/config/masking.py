@@ -1,7 +1,8 @@
 """A configuration as it may be shown: its text with the secrets as `***`.
 
 Rule: a secret is what a field of the type `SECRET` holds, and the user name, password and query of each URL. A
-variable without a default is shown as it was written, since its name is no secret.
+variable without a default is shown as it was written, since its name is no secret; so is the scheme of credentials
+in front of it, as in `Bearer ${KEY}`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from crossfade.config.problem import without_credentials
 from crossfade.config.section import SECRET
 
 MASK = "***"
+_SCHEMES = re.compile(r"\s*(?:bearer|basic|token|api-?key)?\s*", re.IGNORECASE)  # of an Authorization field
 _QUERY = re.compile(r"[?#].*[^\"']", re.DOTALL)
 
 Place = tuple[str, ...]
@@ -83,5 +85,7 @@ def _without_login(url: str) -> str:
 
 
 def _is_literal(node: Node) -> bool:
-    """Whether more is written than the names of variables."""
-    return bool(literals_of(f"{node.value}"))
+    """Whether more is written than the names of variables, and the scheme in front of one."""
+    written = f"{node.value}"
+    literals = literals_of(written)
+    return bool(literals) and not (literals != written and _SCHEMES.fullmatch(literals))

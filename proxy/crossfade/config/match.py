@@ -85,7 +85,7 @@ def json_scalar(value: object) -> str | int | float | bool:
     return float(value) if units.NUMBER.fullmatch(value) else str(value)
 
 
-def _distinct_fields(value: object) -> object:
+def distinct_fields(value: object) -> object:
     seen: set[str] = set()
     for key in value if isinstance(value, dict) else ():
         name = str(key).lower()
@@ -115,7 +115,7 @@ class MatchConfig(Section):
     methods: Annotated[tuple[Annotated[str, BeforeValidator(method)], ...], OneOrMany()] = Field(
         default=(), description="methods in capitals; all methods if not given"
     )
-    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(_distinct_fields)] = Field(
+    headers: Annotated[dict[FieldName, FieldValue], BeforeValidator(distinct_fields)] = Field(
         default_factory=dict, description='header fields and their values; "*" is any value'
     )
     query: dict[Text, QueryValue] = Field(

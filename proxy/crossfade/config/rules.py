@@ -17,6 +17,7 @@ from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
 from crossfade.config.reach import EarlierRoutes
+from crossfade.config.request_rules import REQUEST_RULES
 from crossfade.config.rollout_rules import ROLLOUT_RULES
 
 _MAX_COMPARED = 100  # listeners; each is compared with all, and more than a few are no configuration
@@ -83,13 +84,16 @@ def _former_names(document: Document) -> Iterator[Problem]:
 
 
 def _repeated_endpoints(document: Document) -> Iterator[Problem]:
-    first: dict[str, int | str] = {}
+    """One address with several paths, or with requests that are rewritten in several ways, may be several models."""
+    first: dict[tuple[str, str], int | str] = {}
     for loc, node, endpoint in _endpoints(document):
-        name = endpoint.path or endpoint.authority
-        if name in first:
-            message = f"{_as_written(node, name)} is already an endpoint of {first[name]}"
+        name = endpoint.path or f"{endpoint.authority}{endpoint.base}"
+        request = document.root.child("backends", str(loc[1]), "request")
+        model = name, "" if request is None else repr(request.plain())
+        if model in first:
+            message = f"{_as_written(node, name)} is already an endpoint of {first[model]}"
             yield document.problem(loc, message, severity="warning")
-        first.setdefault(name, loc[1])
+        first.setdefault(model, loc[1])
 
 
 def _as_written(node: Node, value: str) -> str:
@@ -234,5 +238,6 @@ RULES: tuple[Rule, ...] = (
     _empty_sections,
     _several_path_conditions,
     _unreachable_routes,
+    *REQUEST_RULES,
     *ROLLOUT_RULES,
 )

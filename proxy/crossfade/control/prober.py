@@ -25,14 +25,15 @@ from crossfade.control.keyed_tasks import KeyedTasks
 from crossfade.dial import Addresses
 from crossfade.errors import ResponseRefused
 from crossfade.http1.head import parse_response
-from crossfade.routing.snapshot import Endpoint, Tls, compile_backend
+from crossfade.routing.rewriting import Rewriting
+from crossfade.routing.snapshot import Endpoint, Rewrite, Tls, compile_backend
 
 log = logging.getLogger("crossfade.prober")
 
 JITTER = 0.1  # of the interval, so that probes of many endpoints spread
 HEAD_LIMIT = 64 * 1024
 OWN_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\nUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
+REQUEST = b"GET %b HTTP/1.1\r\nHost: %b\r\n%bUser-Agent: crossfade\r\nConnection: close\r\n\r\n"
 
 Names = frozenset[tuple[str, str]]
 Changed = Callable[[Names, float, Names], None]
@@ -47,6 +48,7 @@ class Target(NamedTuple):
     tls: Tls
     health: HealthConfig
     resolve: float
+    request: Rewrite | None = None
 
     @property
     def name(self) -> tuple[str, str]:
@@ -185,7 +187,7 @@ class Prober:
                 probe = await dial.connect(Probe, target.at, addresses, target.tls, context)
                 if target.health.path is None:
                     return ""
-                probe.transport.write(REQUEST % (target.health.path.encode(), target.at.authority.encode()))
+                probe.transport.write(_request_of(target, target.health.path))
                 status = await probe.status
                 return "" if 200 <= status < 300 else f"answered {status}" if status else "no HTTP answer"
         except OSError as error:
@@ -230,12 +232,19 @@ def _fault_of(error: OSError) -> str:
     return str(error) or "no answer in time"
 
 
+def _request_of(target: Target, path: str) -> bytes:
+    """With the fields and the Host that the backend's requests get; the path is as it is written."""
+    rewriting = Rewriting(target.request or Rewrite(), target.at)
+    host = rewriting.host or target.at.authority.encode()
+    return REQUEST % (path.encode(), host, rewriting.fields_added)
+
+
 def _targets(name: str, loaded: Loaded) -> list[Target]:
     config = loaded.config.backends[name]
     if config.health is None:
         return []
     spec = compile_backend(name, config, (), 1, loaded.stamps.get(name, ""))
     return [
-        Target(name, written.name, at, spec.tls, config.health, config.resolve)
+        Target(name, written.name, at, spec.tls, config.health, config.resolve, spec.request)
         for written, at in zip(config.endpoints, spec.endpoints, strict=True)
     ]

@@ -23,6 +23,7 @@ from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
+from crossfade.routing.rewriting import Rewriting, rewriting_of
 from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
 
 log = logging.getLogger("crossfade.dataplane")
@@ -60,6 +61,7 @@ class EndpointState(Pool):
         self.retired = False  # no longer configured: requests in flight finish, no new one begins
         self.idle: list[Upstream] = []
         self.health = Health(began)
+        self.rewriting: Rewriting | None = None
         self.share = 1.0
         self.logged_error = ""
 
@@ -203,6 +205,7 @@ class BackendState:
                 if up and not state.up:
                     state.health.end_ejection(now)
                 state.up, state.label = up, label
+                state.rewriting = rewriting_of(self.spec.request, spec, state.rewriting)
                 self.endpoints[key] = state
         if not self.has_several:
             for state in self.endpoints.values():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
+from crossfade.routing.router import CompiledRoute
 
 
 class Owner:
     """The connection reads the request from these fields and reports the answer to these methods."""
 
     head: RequestHead
+    route: CompiledRoute
     request_id: bytes
     trace_id: bytes
     forwarded_lines: bytes  # X-Forwarded-* and Forwarded, for the backend

@@ -24,7 +24,6 @@ class ExchangeState(Owner):
 
     client: Client
     started: float
-    route: CompiledRoute
     assigned: AssignedBackend | None  # all counts are under its name
     key: int | None  # the sticky key's hash
     answering: BackendState  # who has the request now: the assigned backend, or the fallback

@@ -26,6 +26,7 @@ from crossfade.http1.framing import (
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 from crossfade.http1.incomplete import check_response
 from crossfade.routing.health import Health
+from crossfade.routing.rewriting import Rewriting
 from crossfade.routing.snapshot import Endpoint
 
 log = logging.getLogger("crossfade.dataplane")
@@ -39,6 +40,7 @@ class Pool:
     spec: Endpoint
     authority: bytes
     health: Health
+    rewriting: Rewriting | None
 
     def answered(self, status: int) -> None:
         raise NotImplementedError
@@ -80,17 +82,22 @@ class Upstream(Flow):
         self.chunked = length == CHUNKED
         if self.chunked:
             body = chunks(body, owner.request_done, owner.trailers)
-        block = head.block
+        line, block = head.start.request_line, head.block
+        named = host = head.host or self.endpoint.authority
+        rewriting = self.endpoint.rewriting
+        if rewriting is not None:
+            line = rewriting.request_line(head.start, owner.route.matched)
+            block = rewriting.fields(block)
+            named = rewriting.host or host
         if head.upgrade is not None or head.takes_trailers:
             block += relay.hop_fields(head.upgrade, head.takes_trailers)
-        host = head.host or self.endpoint.authority
         trace = b""
         if not head.traced:  # not the client's own request id: it may not be valid as a trace id
             own = owner.trace_id
             trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
         framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
         self.transport.write(b"".join((
-            head.start.request_line, host, b"\r\n", block, mark, trace, owner.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
+            line, named, b"\r\n", block, mark, trace, owner.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
             b"\r\nx-request-id: ", owner.request_id, framing, body,
         )))  # fmt: skip
 

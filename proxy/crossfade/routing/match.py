@@ -65,6 +65,11 @@ def _query_test(name: bytes, value: bytes) -> _HeadTest:
     return lambda head: query_value(head.query, name) == value
 
 
+def matched_part(match: Match) -> bytes:
+    """The beginning of the path that the route has matched: what `request: {path: {prefix: …}}` of a backend replaces."""
+    return (match.path or match.prefix or "").encode()
+
+
 def body_test(match: Match) -> Callable[[Any], bool] | None:
     """One function of the decoded body for the conditions on JSON fields; None if there are none."""
     if not match.json:

@@ -16,7 +16,7 @@ from crossfade.http1.memory import remember
 from crossfade.routing.answers import reader_of
 from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
-from crossfade.routing.match import body_test, head_test
+from crossfade.routing.match import body_test, head_test, matched_part
 from crossfade.routing.override import read_token
 from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
@@ -83,6 +83,7 @@ class CompiledRoute:
         "key",
         "keyed",
         "limits",
+        "matched",
         "mirrors",
         "needs_body",
         "only_candidate",
@@ -103,6 +104,7 @@ class CompiledRoute:
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
         self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
+        self.matched = matched_part(spec.match)
         self.needs_body = (
             self.body_test is not None
             or any(s.kind == "json" for s in spec.sticky)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # workers must not import the config models, and pydantic wit
         RateConfig,
         RouteConfig,
     )
+    from crossfade.config.request import RequestConfig
 
 _NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
@@ -33,7 +34,10 @@ _NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """`authority` is the Host field for a request without one. A unix socket has a `path` and no host."""
+    """`authority` is the Host field for a request without one. A unix socket has a `path` and no host.
+
+    `base`: the path in front of the path of each request, as it was written.
+    """
 
     host: str
     port: int
@@ -42,11 +46,12 @@ class Endpoint(msgspec.Struct, frozen=True):
     url: str = ""
     tls: bool = False
     path: str = ""
+    base: str = ""
 
     @property
     def name(self) -> str:
         """As in the configuration."""
-        return self.url if self.tls or self.path else self.authority
+        return self.url if self.tls or self.path or self.base else self.authority
 
 
 def instance_name(endpoint: str, address: str) -> str:
@@ -79,6 +84,17 @@ class Eject(msgspec.Struct, frozen=True):
     statuses: tuple[int, ...]
 
 
+class Rewrite(msgspec.Struct, frozen=True):
+    """How requests to a backend are rewritten (`rewriting`). `host`: `preserve`, `endpoint` or a host."""
+
+    host: str = "preserve"
+    prefix: str | None = None
+    replace: str | None = None
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
 class Backend(msgspec.Struct, frozen=True):
     """Timeouts are in seconds. `max_in_flight` is per worker. `out`: addresses of endpoints that are up, and that get nothing."""
 
@@ -94,6 +110,7 @@ class Backend(msgspec.Struct, frozen=True):
     slow_start: float = 0.0
     resolve: float = 10.0
     out: tuple[str, ...] = ()
+    request: Rewrite | None = None
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -252,7 +269,7 @@ def compile_backend(
     return Backend(
         name=name,
         endpoints=tuple(
-            Endpoint(e.host, e.port, e.authority, (name, e.name) not in down, e.url, e.tls, e.path)
+            Endpoint(e.host, e.port, e.authority, (name, e.name) not in down, e.url, e.tls, e.path, e.base)
             for e in backend.endpoints
         ),
         connect_timeout=backend.timeout.connect,
@@ -265,6 +282,21 @@ def compile_backend(
         slow_start=backend.slow_start,
         resolve=backend.resolve,
         out=tuple(sorted(one for of, one in down if of == name and one != endpoint_of(one))),
+        request=_compile_rewrite(backend.request),
+    )
+
+
+def _compile_rewrite(request: RequestConfig | None) -> Rewrite | None:
+    if request is None:
+        return None
+    headers = request.headers
+    return Rewrite(
+        host=request.host,
+        prefix=request.path.prefix if request.path else None,
+        replace=request.path.replace if request.path else None,
+        set=tuple(headers.set.items()),
+        add=tuple(headers.add.items()),
+        remove=headers.remove,
     )
 
 

@@ -1,0 +1,125 @@
+"""How the requests to one backend are rewritten: host, path and header fields.
+
+Rule: fields that frame a message, that belong to one connection, or that the proxy writes itself cannot be named.
+Values of fields may be secrets, so no message shows them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from crossfade.config import address
+from crossfade.config.match import FieldName, UrlPath, distinct_fields
+from crossfade.config.problem import BadValue, shown
+from crossfade.config.section import AS_TEXT, SECRET, OneOrMany, Section, Written, field_name, text
+
+_OF_A_CONNECTION = "belongs to one connection, and the proxy writes its own"
+_FRAMING = "frames the message, and the proxy writes it from the body it sends"
+_FORWARDED = "says who the client is, and the proxy writes it (see trusted_proxies)"
+_TRACING = "joins logs and traces, and the proxy passes it on or begins it"
+_REFUSED = {
+    "host": 'is set by the key "host" of request',
+    "content-length": _FRAMING,
+    "transfer-encoding": _FRAMING,
+    "expect": "is answered by the proxy",
+    "x-request-id": _TRACING,
+    "traceparent": _TRACING,
+    "sec-websocket-key": "proves a WebSocket's upgrade to the client",
+    **dict.fromkeys(
+        (
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "proxy-authenticate",
+            "proxy-authorization",
+            "te",
+            "upgrade",
+            "http2-settings",
+        ),
+        _OF_A_CONNECTION,
+    ),
+    **dict.fromkeys(("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"), _FORWARDED),
+}
+_OWN_PREFIX = "x-crossfade-"
+_LONGEST_VALUE = 8192  # characters; servers refuse longer lines
+
+
+def _own_field_name(value: object) -> str:
+    """A name that a backend's rewriting may set or remove. WSGI and CGI take `_` for `-`, so both are refused."""
+    name = field_name(value)
+    plain = name.replace("_", "-")
+    why = "is the proxy's own" if plain.startswith(_OWN_PREFIX) else _REFUSED.get(plain)
+    if why is not None:
+        raise BadValue(f"{shown(name)} cannot be rewritten: it {why}")
+    return name
+
+
+def _secret_field_value(value: object) -> str:
+    written = text(value).strip(" \t")
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", written):
+        raise BadValue("must not hold control characters or line ends")
+    if re.search("[\ud800-\udfff]", written) or len(written) > _LONGEST_VALUE:
+        raise BadValue(f"must be UTF-8 of at most {_LONGEST_VALUE} characters")
+    return written
+
+
+def _host(value: object) -> str:
+    if value in ("preserve", "endpoint"):
+        return str(value)
+    try:
+        return address.authority(value)
+    except BadValue as error:
+        raise BadValue(f"must be preserve, endpoint or a host; as a host it {error.message}") from None
+
+
+def _clean_path(value: object) -> str:
+    """A path without the segments `.` and `..`, which a model could resolve to another one."""
+    path: str = text(value)
+    if address.has_dot_segments(path):
+        raise BadValue(f'must not hold the segments "." and "..", not {shown(path)}')
+    return path
+
+
+OwnFieldName = Annotated[FieldName, BeforeValidator(_own_field_name)]
+SecretFieldValue = Annotated[str, BeforeValidator(_secret_field_value), SECRET, Written(AS_TEXT)]
+Fields = Annotated[dict[OwnFieldName, SecretFieldValue], BeforeValidator(distinct_fields)]
+CleanPath = Annotated[UrlPath, BeforeValidator(_clean_path)]
+
+
+class RequestPathConfig(Section):
+    """How the path is rewritten. The path of the endpoint comes in front of the result; the query stays."""
+
+    prefix: CleanPath | None = Field(
+        default=None, description="replaces what the route's path or prefix has matched; / removes it"
+    )
+    replace: CleanPath | None = Field(
+        default=None, description="replaces the whole path; / asks the endpoint's path as it is written"
+    )
+
+
+class RequestHeadersConfig(Section):
+    """Header fields for the backend: removed first, then set, then added."""
+
+    set: Fields = Field(default_factory=dict, description="fields that replace the client's of these names")
+    add: Fields = Field(default_factory=dict, description="fields beside the client's of these names")
+    remove: Annotated[tuple[OwnFieldName, ...], OneOrMany()] = Field(
+        default=(), description="names of the client's fields that the backend does not get"
+    )
+
+
+class RequestConfig(Section):
+    """How requests to the backend are rewritten, also mirrored copies, retries and fallbacks."""
+
+    host: Annotated[str, BeforeValidator(_host)] = Field(
+        default="preserve",
+        description="the Host field: preserve (the client's), endpoint (the endpoint's) or a host",
+    )
+    path: RequestPathConfig | None = Field(
+        default=None, description="how the path is rewritten; as it is if not given"
+    )
+    headers: RequestHeadersConfig = Field(
+        default_factory=RequestHeadersConfig, description="header fields that are set, added and removed"
+    )

@@ -1,0 +1,53 @@
+"""Rules about the rewriting of requests: a backend's keys together with the routes that send to it.
+
+Rule: as in `rules`: they read the document, and skip values that are not valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crossfade.config.document import Document, Node
+from crossfade.config.problem import Problem, listed
+
+_PATH_CHANGES = ("prefix", "replace")
+_MOST = 3  # routes that one message names
+
+
+def _several_path_changes(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("backends", "**", "request", "path"):
+        kinds = [kind for kind in node.given if kind in _PATH_CHANGES]
+        if len(kinds) > 1:
+            message = f"only one of {listed(_PATH_CHANGES)} can be given, and {kinds[0]} is given already"
+            yield document.problem((*loc, kinds[1]), message, at_key=True)
+        elif not node.given:
+            yield document.problem(loc, f"must have the key {listed(_PATH_CHANGES)}", at_key=True)
+
+
+def _prefix_of_nothing(document: Document) -> Iterator[Problem]:
+    """A route with a regular expression has matched the whole path, and no prefix of it."""
+    by_regex: dict[str, list[str]] = {}
+    for _, route in document.each("routes", "*"):
+        if route.child("match", "regex") is not None:
+            for backend in _backends_of(route):
+                name = route.child("name")
+                by_regex.setdefault(backend, []).append((name.text if name else None) or "without a name")
+    for loc, _ in document.each("backends", "**", "request", "path", "prefix"):
+        routes = by_regex.get(f"{loc[1]}")
+        if routes:
+            message = f"the route {listed(routes[:_MOST])} matches by regex, so there is no prefix to replace; use replace"
+            yield document.problem(loc, message, at_key=True)
+
+
+def _backends_of(route: Node) -> set[str]:
+    """The backends that get requests of this route."""
+    split = route.child("split")
+    names = set(split.entries) if split is not None else set()
+    nodes = [route.child("fallback")]
+    mirror, rollout = route.child("mirror"), route.child("rollout")
+    nodes += [each.child("to") for each in (mirror.elements if mirror else ())]
+    nodes += [each.child("challenger") for each in (rollout.elements if rollout else ())]
+    return names | {node.text for node in nodes if node is not None and node.text is not None}
+
+
+REQUEST_RULES = (_several_path_changes, _prefix_of_nothing)

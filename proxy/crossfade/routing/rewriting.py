@@ -1,0 +1,131 @@
+"""How a request is rewritten for the endpoint that is asked: its line, its Host and its other fields.
+
+Rule: the target that the model gets is the endpoint's path, then the client's path as `request.path` changes it, then
+the client's query as it is. All bytes come from a target that was parsed and from a configuration that was checked, so
+the head stays one head. A client cannot leave the endpoint's path: segments `.` and `..` of its path are resolved first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from crossfade.http1.lines import Start
+from crossfade.http1.memory import remember
+from crossfade.routing.snapshot import Endpoint, Rewrite
+
+KEPT_LINES: Final = 4096
+_KEPT_LENGTH: Final = 128  # bytes of a request line
+_DOTS: Final = re.compile(rb"/(?:\.|%2[Ee]){1,2}(?:/|\Z)")
+_DEFAULT_PORTS: Final = {False: 80, True: 443}
+
+
+class Rewriting:
+    """Of one endpoint. `host`: the Host field, None for the client's own. `fields_added` are whole field lines."""
+
+    def __init__(self, spec: Rewrite, endpoint: Endpoint) -> None:
+        self.spec = spec
+        self.endpoint = endpoint
+        self.base = endpoint.base.rstrip("/").encode("ascii")
+        self.prefix = None if spec.prefix is None else spec.prefix.rstrip("/").encode("ascii")
+        self.whole = _whole_path(spec, endpoint)
+        self.keeps_target = not self.base and self.prefix is None and self.whole is None
+        self.host = _host(spec, endpoint)
+        self.replaced = _lines_of({name for name, _ in spec.set}.union(spec.remove))
+        self.fields_added = b"".join(
+            [b"%b: %b\r\n" % (name.encode("ascii"), value.encode()) for name, value in (*spec.set, *spec.add)]
+        )
+        self.lines: dict[bytes, bytes] = {}
+
+    def request_line(self, start: Start, matched: bytes) -> bytes:
+        """As `Start.request_line`. `matched`: the part of the path that the route has matched."""
+        if self.keeps_target:
+            return start.request_line
+        if self.prefix is not None:  # the result depends on the route too
+            return self.compose(start, matched)
+        line = self.lines.get(start.request_line)
+        if line is None:
+            line = self.compose(start, matched)
+            remember(self.lines, start.request_line, line, KEPT_LINES, _KEPT_LENGTH)
+        return line
+
+    def compose(self, start: Start, matched: bytes) -> bytes:
+        if start.target == b"*":  # OPTIONS about the server as a whole: it has no path
+            return start.request_line
+        path = self.path(start.path, matched)
+        return b"%b %b%b HTTP/1.1\r\nHost: " % (start.method, path, start.target[len(start.path) :])
+
+    def path(self, path: bytes, matched: bytes) -> bytes:
+        if self.whole is not None:
+            return self.whole
+        if _DOTS.search(path):
+            path = without_dot_segments(path)
+        if self.prefix is not None:
+            path = self.prefix + behind(path, matched)
+        return self.base + path or b"/"
+
+    def fields(self, block: bytes) -> bytes:
+        """The field lines for the backend, from the client's."""
+        if self.replaced is not None:
+            block = self.replaced.sub(b"", block)
+        return block + self.fields_added
+
+
+def rewriting_of(spec: Rewrite | None, endpoint: Endpoint, known: Rewriting | None) -> Rewriting | None:
+    """None where requests pass as they are; `known`, with its remembered lines, where it is the same."""
+    if spec is None:
+        if not endpoint.base:
+            return None
+        spec = Rewrite()
+    return known if known is not None and known.spec == spec else Rewriting(spec, endpoint)
+
+
+def behind(path: bytes, matched: bytes) -> bytes:
+    """The rest of the path behind the part that the route has matched: empty, or it begins with a slash."""
+    matched = matched.rstrip(b"/")
+    rest = path[len(matched) :]
+    return rest if path.startswith(matched) and rest[:1] in (b"", b"/") else path
+
+
+def without_dot_segments(path: bytes) -> bytes:
+    """RFC 3986 section 5.2.4, for percent-encoded dots too."""
+    kept: list[bytes] = []
+    segments = path.split(b"/")[1:]
+    last = b""
+    for segment in segments:
+        last = segment.lower().replace(b"%2e", b".")
+        if last == b"..":
+            del kept[-1:]
+        elif last != b".":
+            kept.append(segment)
+    end = b"/" if last in (b".", b"..") and kept else b""
+    return b"/" + b"/".join(kept) + end
+
+
+def _whole_path(spec: Rewrite, endpoint: Endpoint) -> bytes | None:
+    """The path of all requests, if it is replaced; `/` stands for the endpoint's path as it is written."""
+    if spec.replace is None:
+        return None
+    if spec.replace == "/" and endpoint.base:
+        return endpoint.base.encode("ascii")
+    return (endpoint.base.rstrip("/") + spec.replace).encode("ascii")
+
+
+def _host(spec: Rewrite, endpoint: Endpoint) -> bytes | None:
+    if spec.host == "preserve":
+        return None
+    if spec.host != "endpoint":
+        return spec.host.encode("ascii")
+    default = not endpoint.path and endpoint.port == _DEFAULT_PORTS[endpoint.tls]  # RFC 9110 section 7.2
+    return (endpoint.authority.removesuffix(f":{endpoint.port}") if default else endpoint.authority).encode(
+        "ascii"
+    )
+
+
+def _lines_of(names: set[str]) -> re.Pattern[bytes] | None:
+    """All field lines of these names; `_` and `-` are the same, as they are for WSGI and CGI."""
+    if not names:
+        return None
+    one = b"|".join(re.escape(name.encode("ascii")).replace(rb"\-", b"-") for name in sorted(names))
+    spelled = re.sub(rb"[-_]", b"[-_]", one)
+    return re.compile(rb"^(?:" + spelled + rb"): [^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
