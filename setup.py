@@ -20,6 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "crossfade.dataplane.backlog",
     "crossfade.dataplane.client",
     "crossfade.dataplane.downstream",
     "crossfade.dataplane.endpoint",

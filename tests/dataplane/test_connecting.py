@@ -157,7 +157,7 @@ async def test_a_large_upload_pauses_the_client_while_connecting(
     uploading = asyncio.create_task(client.pour(post(b"x" * size)))
     await wait_until(lambda: harness.plane.active, "the exchange begins")
     (exchange,) = harness.plane.active
-    await wait_until(lambda: not exchange.client.reading, "the proxy stops reading from the client")
+    await wait_until(lambda: exchange.client.paused, "the proxy stops reading from the client")
     assert exchange.kept < 1024 * 1024
     opening.set()
     assert (await client.answer()).status == 200

@@ -140,7 +140,7 @@ async def test_a_connection_with_an_unsent_part_of_the_upload_is_not_reused(harn
     client = await harness.client()
     uploading = asyncio.create_task(client.pour(post(b"x" * size)))
     await wait_until(
-        lambda: harness.accepted and not harness.accepted[0].client.reading,
+        lambda: harness.accepted and harness.accepted[0].client.paused,
         "the proxy stops reading from the client",
     )
     uploaded.set()

@@ -92,7 +92,7 @@ async def test_a_slow_backend_stops_the_client(harness: Harness, is_chunked: boo
     await wait_until(lambda: harness.plane.active, "the request begins")
     (exchange,) = harness.plane.active
     await wait_until(
-        lambda: exchange.upstream is not None and not exchange.client.reading,
+        lambda: exchange.upstream is not None and exchange.client.paused,
         "the proxy stops reading from the client",
     )
     for _ in range(50):
@@ -130,7 +130,7 @@ async def test_a_large_first_write_to_a_slow_backend_stops_the_client(harness: H
     await wait_until(lambda: harness.plane.active, "the request is routed")
     (exchange,) = harness.plane.active
     await wait_until(
-        lambda: exchange.upstream is not None and not exchange.client.reading,
+        lambda: exchange.upstream is not None and exchange.client.paused,
         "the proxy stops reading from the client",
     )
     assert limit < exchange.kept < SIZE

@@ -187,13 +187,13 @@ async def test_client_bytes_before_the_101_are_held_and_sent_after_it(harness: H
     pouring = asyncio.create_task(client.pour(early[100:]))
     await wait_until(lambda: backend.requests, "the backend has the request")
     (downstream,) = harness.plane.clients
-    await wait_until(lambda: not downstream.reading, "the proxy stops reading from the client")
+    await wait_until(lambda: downstream.paused, "the proxy stops reading from the client")
     assert len(downstream.buffer) < BUFFER_LIMIT
     assert not pouring.done()
     release.set()
     assert (await client.head()).status == 101
     (tunnel,) = harness.plane.tunnels
-    await wait_until(lambda: not tunnel.client.reading, "the proxy stops reading from the client again")
+    await wait_until(lambda: tunnel.client.paused, "the proxy stops reading from the client again")
     for _ in range(50):
         assert tunnel.upstream.transport.get_write_buffer_size() < BUFFER_LIMIT
         await asyncio.sleep(0.001)
@@ -543,7 +543,7 @@ async def test_a_slow_reader_stops_the_sender(harness: Harness, slow: str) -> No
     pouring = asyncio.create_task(client.pour(BIG if slow == "backend" else b""))
     (tunnel,) = harness.plane.tunnels
     sender = tunnel.client if slow == "backend" else tunnel.upstream
-    await wait_until(lambda: not sender.reading, "the proxy stops reading from the sender")
+    await wait_until(lambda: sender.paused, "the proxy stops reading from the sender")
     for _ in range(50):
         for end in (tunnel.client, tunnel.upstream):
             assert end.transport.get_write_buffer_size() < BUFFER_LIMIT

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.errors import RequestRefused, ResponseRefused
-from crossfade.http1.incomplete import check_request, check_response
+from crossfade.http1.incomplete import check_request, check_response, is_check_due
 from tests.fuzz.laws import incomplete_request, incomplete_response
 from tests.http1.corpus import messages, name_of
 from tests.http1.test_corpus import REQUESTS, RESPONSES, mutated
@@ -90,3 +90,29 @@ def test_law_an_early_refusal_of_a_request_is_the_refusal_of_the_whole(raw: byte
 @given(mutated(RESPONSES), st.sampled_from([b"", b"\r\n\r\n"]))
 def test_law_an_early_refusal_of_a_response_is_the_refusal_of_the_whole(raw: bytes, end: bytes):
     incomplete_response(raw + end)
+
+
+def test_a_head_that_comes_byte_by_byte_is_not_checked_for_each_byte():
+    head = bytearray()
+    checks = 0
+    for n, byte in enumerate(HOST + b"X-A: %b\r\n" % (b"x" * 1000) * 60):
+        head.append(byte)
+        checks += is_check_due(head, n)
+    assert checks < 1024 + 10
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\rx", b"\x00", b"x\x7fx", b"x\nx"])
+def test_a_byte_that_no_head_has_is_found_at_once(piece: bytes):
+    head = bytearray(HOST + b"X-A: " + b"x" * 2000)
+    assert not is_check_due(head, len(head) - 1)
+    known = len(head)
+    head += piece
+    assert is_check_due(head, known)
+
+
+def test_a_line_that_ends_between_two_pieces_is_no_fault():
+    head = bytearray(HOST + b"X-A: " + b"x" * 2000)
+    for piece in (b"\r", b"\n", b"\r"):
+        known = len(head)
+        head += piece
+        assert not is_check_due(head, known)

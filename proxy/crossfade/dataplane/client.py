@@ -15,7 +15,7 @@ from crossfade.http1.head import ResponseHead
 class Client(Flow):
     peer: bytes
     forwarded_lines: bytes
-    buffer: bytes  # bytes received after the request
+    buffer: bytearray  # an incomplete head, or bytes received after the request
     writable: bool
     half_closed: bool
     deadline: float

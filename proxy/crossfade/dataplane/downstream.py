@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from time import monotonic
 from typing import Final
 
 from crossfade.dataplane import half_close, relay
+from crossfade.dataplane.backlog import CR, check_beginning, take_body, take_head
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
+from crossfade.dataplane.flow import ALL, ANSWERS, OF_EXCHANGE, PIPELINE
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
-from crossfade.dataplane.state import NEVER, ExchangeState
+from crossfade.dataplane.state import NEVER
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
 from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
-from crossfade.http1.incomplete import check_request
+from crossfade.http1.incomplete import is_check_due
 
 log = logging.getLogger("crossfade.dataplane")
 
-PIPELINE_LIMIT = 64 * 1024  # bytes buffered behind a request before the proxy stops reading from the client
+PIPELINE_LIMIT: Final = 64 * 1024  # bytes behind a request; above it the proxy stops reading from the client
 LINGER = 2.0  # seconds to read and drop a refused upload, so that the client receives the refusal
 DRAIN_IDLE = 1.0  # seconds an idle client may still send a last request during a drain
-EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
-CR: Final = 0x0D
-TLS_HELLO = b"\x16\x03"
 
 
 class Downstream(Client):
@@ -44,7 +42,8 @@ class Downstream(Client):
         self.forwarded_lines = b""
         self.trusts: TrustedProxies | None = None
         self.knows: TrustedProxies | None = None
-        self.buffer = b""
+        self.buffer = bytearray()
+        self.sought = 0  # how far the incomplete head in the buffer was searched for its end
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
@@ -80,17 +79,24 @@ class Downstream(Client):
     def data_received(self, data: bytes) -> None:
         try:
             if self.exchange is None:
-                if not self.lingering:
-                    self.read_head(self.buffer + data if self.buffer else data)
+                if self.buffer:
+                    self.buffer += data
+                    self.read_backlog()
+                elif not self.lingering:
+                    self.read_head(data)
             elif self.reader is not None:
                 self.read_body(self.exchange, self.reader, data)
             else:
-                self.buffer += data
-                if len(self.buffer) > PIPELINE_LIMIT:
-                    self.set_reading(False)
+                self.keep(data)
         except Exception:
             log.exception("internal error: the connection is closed")
             self.give_up()
+
+    def keep(self, data: bytes) -> None:
+        """For later: the data belongs to requests behind the one under way."""
+        self.buffer += data
+        if len(self.buffer) > PIPELINE_LIMIT:
+            self.pause(PIPELINE)
 
     def give_up(self) -> None:
         """After an internal error: answer the exchange under way with an error, and read no further request."""
@@ -101,50 +107,59 @@ class Downstream(Client):
             self.abort()
 
     def read_head(self, data: bytes) -> None:
-        """Start the next request if its head is complete."""
-        if data[0] == CR:  # RFC 9112 section 2.2: ignore empty lines before a request
-            data = EMPTY_LINES.sub(b"", data)
-        plane = self.plane
+        """Start the next request. The usual head comes in one piece."""
         end = data.find(b"\r\n\r\n") + 4
-        if end < 4 or end > plane.head_bytes:
-            self.wait_for_head(data)
+        if end < 4 or end > self.plane.head_bytes or data[0] == CR:
+            self.buffer += data
+            self.read_backlog()
             return
-        if self.knows is not plane.trusted:
-            self.recognise()
         try:
-            head = parse_request(data[:end], plane.head_count)
-            if self.trusts is not None:
-                self.peer, self.forwarded_lines, head.public_host = forwarding_of_proxy(
-                    data[:end], self.address, self.secure, self.trusts
-                )
-            self.start(head, data[end:])
+            self.start(self.parse(data[:end]), data[end:])
         except RequestRefused as refusal:
             self.refuse(refusal)
 
-    def wait_for_head(self, data: bytes) -> None:
-        """Keep the beginning of a head, unless it cannot become a valid one."""
-        if data[:2] == TLS_HELLO:
-            self.refuse(RequestRefused(Stage.PARSE, "This port does not speak TLS."))
+    def read_backlog(self) -> None:
+        """Start the next request if the buffer has its head. Only what belongs to it is taken out."""
+        raw = take_head(self.buffer, self.sought, self.plane.head_bytes)
+        if not raw:
+            self.wait_for_head()
             return
+        self.sought = 0
         try:
-            check_request(data[: self.plane.head_bytes], self.plane.head_count)
+            self.start(self.parse(raw), b"")
+        except RequestRefused as refusal:
+            self.refuse(refusal)
+        self.set_paused(PIPELINE, len(self.buffer) > PIPELINE_LIMIT)
+
+    def parse(self, raw: bytes) -> RequestHead:
+        if self.knows is not self.plane.trusted:
+            self.recognise()
+        head = parse_request(raw, self.plane.head_count)
+        if self.trusts is not None:
+            self.peer, self.forwarded_lines, head.public_host = forwarding_of_proxy(
+                raw, self.address, self.secure, self.trusts
+            )
+        return head
+
+    def wait_for_head(self) -> None:
+        """Keep the beginning of a head in the buffer, unless it cannot become a valid one."""
+        plane, size = self.plane, len(self.buffer)
+        try:
+            if size > plane.head_bytes or is_check_due(self.buffer, self.sought):
+                check_beginning(bytes(self.buffer), plane.head_bytes, plane.head_count)
         except RequestRefused as refusal:
             self.refuse(refusal)
             return
         if self.half_closed:  # the client sends no more, so the head stays incomplete
             self.close()
             return
-        if len(data) > self.plane.head_bytes:
-            uri = b"\r\n" not in data[: self.plane.head_bytes]
-            detail = "The request target is too long." if uri else "The header fields are too large."
-            self.refuse(RequestRefused(Stage.LIMIT, detail, 414 if uri else 431))
-            return
-        if data and not self.buffer:
-            self.deadline = self.plane.now + self.plane.snapshot.head_timeout
-        self.buffer = data
+        self.resume(PIPELINE)
+        if size and not self.sought:
+            self.deadline = plane.now + plane.snapshot.head_timeout
+        self.sought = max(size - 3, min(size, 1))
 
     def start(self, head: RequestHead, rest: bytes) -> None:
-        """Begin an exchange with the part of the body that has arrived. Raises RequestRefused."""
+        """Begin with the part of the body that has arrived, in `rest` or the buffer. Raises RequestRefused."""
         self.deadline = NEVER
         self.keep_alive = head.keep_alive
         self.bodiless = head.start.bodiless
@@ -153,20 +168,19 @@ class Downstream(Client):
         exchange.plane = plane
         length = head.length
         if len(rest) == length:
-            self.buffer = b""
             exchange.begin(rest, True)
             return
         reader = ChunkedReader(head.nominees) if length == CHUNKED else LengthReader(length)
         try:
-            body = reader.feed(rest)
+            body = take_body(self.buffer, reader) if self.buffer else reader.feed(rest)
         except BrokenBody as error:
             raise RequestRefused(Stage.PARSE, "The request's chunks are not valid.") from error
-        self.buffer = reader.surplus
-        if reader.trailers:
-            exchange.trailers = reader.trailers
+        exchange.trailers = reader.trailers
+        if reader.surplus:
+            self.keep(reader.surplus)
         if not reader.done:
             self.reader = reader
-            self.deadline = self.plane.now + self.plane.keep_alive
+            self.deadline = plane.now + plane.keep_alive
         exchange.begin(body, reader.done)
 
     def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
@@ -176,7 +190,7 @@ class Downstream(Client):
             if reader.done:
                 exchange.trailers = reader.trailers
                 self.reader = None
-                self.buffer = reader.surplus
+                self.keep(reader.surplus)
                 self.deadline = NEVER
             if body or reader.done:
                 exchange.on_request_body(body, reader.done)
@@ -218,7 +232,7 @@ class Downstream(Client):
         self.recode = recode
         if recode:
             body = chunks(body, done)
-        names = _backend_fields(exchange) if exchange.fell_back else exchange.answering.name
+        names = exchange.backend_fields() if exchange.fell_back else exchange.answering.name
         self.transport.write(
             b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
             % (start, exchange.request_id, names, body)
@@ -251,13 +265,10 @@ class Downstream(Client):
         exchange = self.exchange
         assert exchange is not None
         self.tunnelled = True  # `self.exchange` stays set, so that a drain waits for this client
-        return relay.switching_head(head, protocol, _backend_fields(exchange), exchange.request_id)
+        return relay.switching_head(head, protocol, exchange.backend_fields(), exchange.request_id)
 
     def refuse(self, refusal: RequestRefused) -> None:
-        """Answer with an error and end the exchange, if there is one.
-
-        If a part of an answer is already out, abort the connection instead.
-        """
+        """Answer with an error and end the exchange, if there is one. If an answer has begun, abort the connection."""
         exchange, self.exchange = self.exchange, None
         failure = refusal.failure
         if exchange is None:
@@ -296,14 +307,14 @@ class Downstream(Client):
             self.close_gently()
             return
         self.bodiless = False
-        plane = self.plane
-        self.deadline = plane.now + (DRAIN_IDLE if plane.hurrying else plane.keep_alive)
-        if self.buffer or not (self.writable and self.reading):
+        self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else self.plane.keep_alive)
+        if self.buffer or self.paused or not self.writable:
             self.go_on()
 
     def go_on(self) -> None:
         """Read the next request when the client reads its answers. Otherwise answers would fill the write buffer."""
-        self.set_reading(self.writable)
+        self.set_paused(ANSWERS, not self.writable)
+        self.resume(OF_EXCHANGE)
         if self.buffer and self.writable:
             self.plane.loop.call_soon(self.read_pipelined)
 
@@ -325,8 +336,8 @@ class Downstream(Client):
         """
         self.lingering = True
         self.reader = None
-        self.buffer = b""
-        self.set_reading(True)
+        self.buffer.clear()
+        self.resume(ALL)
         self.deadline = self.plane.now + LINGER
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -375,7 +386,7 @@ class Downstream(Client):
         """The client sent nothing in time: answer 408 to an incomplete request, close an idle connection."""
         if self.transport.is_closing():
             self.abort()
-        elif self.exchange is not None and (self.exchange.answer is not None or not self.reading):
+        elif self.exchange is not None and (self.exchange.answer is not None or self.paused):
             self.deadline = self.plane.now + self.plane.keep_alive  # the exchange has its own deadline
         elif self.exchange is not None or (self.buffer and self.writable):
             self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
@@ -387,14 +398,3 @@ class Downstream(Client):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.abandon(FAILURES[Stage.CLIENT_LEFT])
-
-
-def _backend_fields(exchange: ExchangeState) -> bytes:
-    """The value of `x-crossfade-backend`, and after a fallback also the line `x-crossfade-assigned`.
-
-    With both names a client can count fallbacks.
-    """
-    answering = exchange.answering.name
-    if not exchange.fell_back or exchange.assigned is None:
-        return answering
-    return b"%b\r\nx-crossfade-assigned: %b" % (answering, exchange.assigned.backend.encode())

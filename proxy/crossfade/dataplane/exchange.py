@@ -17,6 +17,7 @@ from random import random
 from time import monotonic
 
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
+from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
 from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
@@ -92,7 +93,7 @@ class Exchange(ExchangeState):
         self.more.append(data)
         if not self.inspecting and self.kept > self.route.inspect_limit:
             if self.upstream is None:
-                self.client.set_reading(False)
+                self.client.pause(BODY)
             else:
                 self.forget_body()
 
@@ -180,8 +181,10 @@ class Exchange(ExchangeState):
         """Send the request with the part of the body that has arrived."""
         self.upstream = upstream
         body = self.body if self.more is None else self.whole_body()
-        if not self.client.reading:
-            self.client.set_reading(True)
+        if self.client.paused:
+            self.client.resume(OF_EXCHANGE)
+        if self.client_stalls:
+            upstream.pause(PEER)
         upstream.ask(self, body)  # may stop reading from the client again
         if self.request_done:
             self.await_first_byte()
@@ -264,7 +267,7 @@ class Exchange(ExchangeState):
 
         The first-byte timeout also limits how long the backend may stop reading.
         """
-        self.client.set_reading(writable)
+        self.client.set_paused(PEER, not writable)
         if self.answer is None and not self.request_done:
             self.deadline = self.total_deadline
             if not writable:
@@ -277,7 +280,7 @@ class Exchange(ExchangeState):
         """
         self.client_stalls = not writable
         if self.upstream is not None:
-            self.upstream.set_reading(writable)
+            self.upstream.set_paused(PEER, not writable)
         if self.answer is not None:
             self.idle_from_now()
 
@@ -337,7 +340,7 @@ class Exchange(ExchangeState):
         if self.client_stalls:
             self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
-        elif self.upstream is not None and not self.request_done and self.client.reading:
+        elif self.upstream is not None and not self.request_done and not self.client.paused:
             self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # the client is slow (law 6)
         elif now >= self.total_deadline:
             self.on_upstream_failed(Stage.TOTAL)

@@ -121,5 +121,15 @@ class ExchangeState(Owner):
             self.asked if self.assigned is not None and self.assigned.guarded else None,
         )
 
+    def backend_fields(self) -> bytes:
+        """The value of `x-crossfade-backend`, and after a fallback also the line `x-crossfade-assigned`.
+
+        With both names a client can count fallbacks.
+        """
+        answering = self.answering.name
+        if not self.fell_back or self.assigned is None:
+            return answering
+        return b"%b\r\nx-crossfade-assigned: %b" % (answering, self.assigned.backend.encode())
+
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)

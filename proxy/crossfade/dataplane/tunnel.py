@@ -17,7 +17,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
-from crossfade.dataplane.flow import Flow
+from crossfade.dataplane.flow import ALL, PEER, Flow
 from crossfade.http1.head import ResponseHead
 from crossfade.http1.upgrade import grants, requested
 
@@ -69,9 +69,12 @@ class Tunnel:
         """Send `first` to the client, and the client's early bytes to the backend."""
         client = self.exchange.client
         self.touch()
-        early, client.buffer = client.buffer, b""
-        self.client.set_reading(True)
-        self.upstream.set_reading(client.writable)
+        early = bytes(client.buffer)
+        client.buffer.clear()
+        self.client.resume(ALL)
+        self.upstream.resume(ALL)
+        if not client.writable:
+            self.upstream.pause(PEER)
         self.client.transport.write(first)  # each write may pause the other side
         if early:
             self.upstream.transport.write(early)
@@ -128,7 +131,7 @@ class End(Flow):
     def __init__(self, tunnel: Tunnel, former: Flow) -> None:
         self.tunnel = tunnel
         self.transport = former.transport
-        self.reading = former.reading
+        self.paused = former.paused
         self.transport.set_protocol(cast(asyncio.Protocol, self))
 
     def data_received(self, data: bytes) -> None:
@@ -145,11 +148,11 @@ class End(Flow):
 
     def pause_writing(self) -> None:
         if not self.other.done:
-            self.other.set_reading(False)
+            self.other.pause(PEER)
 
     def resume_writing(self) -> None:
         if not self.other.done:
-            self.other.set_reading(True)
+            self.other.resume(PEER)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

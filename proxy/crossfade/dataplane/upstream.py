@@ -12,7 +12,7 @@ import ssl
 from typing import Final
 
 from crossfade.dataplane import relay
-from crossfade.dataplane.flow import Flow
+from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
@@ -24,7 +24,7 @@ from crossfade.http1.framing import (
     chunks,
 )
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
-from crossfade.http1.incomplete import check_response
+from crossfade.http1.incomplete import check_response, is_check_due
 from crossfade.routing.health import Health
 from crossfade.routing.rewriting import Rewriting
 from crossfade.routing.snapshot import Endpoint
@@ -58,7 +58,7 @@ class Upstream(Flow):
     def __init__(self, endpoint: Pool) -> None:
         self.endpoint = endpoint
         self.owner: Owner | None = None
-        self.buffer = b""
+        self.buffer = bytearray()  # an incomplete head
         self.reader: BodyReader | None = None
         self.keeps_alive = True
         self.got_close_notify = False
@@ -118,8 +118,10 @@ class Upstream(Flow):
         try:
             if self.reader is not None:
                 self.read_body(owner, self.reader, data)
+            elif self.buffer:
+                self.read_rest_of_head(owner, data)
             else:
-                self.read_head(owner, self.buffer + data if self.buffer else data)
+                self.read_head(owner, data)
         except Exception:  # else the event loop would close the connection and the client would wait (law 1)
             log.exception("internal error while an answer was read; the exchange fails")
             self.close()
@@ -138,7 +140,6 @@ class Upstream(Flow):
             except ResponseRefused:
                 self.fail(Stage.PROTOCOL)
                 return
-            self.buffer = b""
             if head.status >= 200:
                 self.start_body(owner, head, data[end:])
                 return
@@ -156,7 +157,21 @@ class Upstream(Flow):
         if len(data) > HEAD_LIMIT:
             raise ResponseRefused(f"the response head is longer than {HEAD_LIMIT} bytes")
         check_response(data)
-        self.buffer = data
+        self.buffer += data
+
+    def read_rest_of_head(self, owner: Owner, data: bytes) -> None:
+        """A head in many pieces is not parsed for each of them."""
+        known = len(self.buffer)
+        self.buffer += data
+        if (
+            len(self.buffer) <= HEAD_LIMIT
+            and self.buffer.find(b"\r\n\r\n", max(known - 3, 0)) < 0
+            and not is_check_due(self.buffer, known)
+        ):
+            return
+        data = bytes(self.buffer)
+        self.buffer.clear()
+        self.read_head(owner, data)
 
     def start_body(self, owner: Owner, head: ResponseHead, body: bytes) -> None:
         self.keeps_alive = head.keep_alive
@@ -210,8 +225,8 @@ class Upstream(Flow):
         if self.endpoint.health.failures and self.status < 500:
             self.endpoint.answered(self.status)
         if self.keeps_alive and request_done and not self.transport.get_write_buffer_size():
-            if not self.reading:
-                self.set_reading(True)
+            if self.paused:
+                self.resume(ALL)
             self.endpoint.put(self)
         else:
             self.close()

@@ -2,12 +2,14 @@
 
 Rule: what no further byte can repair is refused when it arrives, not when a timeout ends, and as the whole head would
 be: its complete lines go through the same parser, and its last line must match a prefix of the grammar. So a bare LF,
-a CR without LF and a control character are refused at once.
+a CR without LF and a control character are refused at once. Other faults of a long head in many pieces are found when
+its size has doubled, for each check reads it from its beginning.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from crossfade.errors import RequestRefused, ResponseRefused, Stage
 from crossfade.http1.head import check_response_head, parse_request
@@ -44,6 +46,19 @@ _STATUS_LINE = _prefixes(
 )
 _REQUEST_FIELD = re.compile(rb"(?:%b++(?::%b)?)?\r?" % (TOKEN, _VALUE))
 _RESPONSE_FIELD = re.compile(rb"(?:%b++[ \t]*+(?::%b)?)?\r?" % (TOKEN, _VALUE))
+
+_NEVER_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+_SHORT: Final = 1024  # bytes of a head that is checked with each piece
+
+
+def is_check_due(data: bytearray, known: int) -> bool:
+    """Whether to check the beginning of a head, of which `known` bytes were here before."""
+    size = len(data)
+    return (
+        size < _SHORT
+        or size.bit_length() > known.bit_length()
+        or _NEVER_IN_A_HEAD.search(data, max(known - 1, 0)) is not None
+    )
 
 
 def check_request(data: bytes, max_fields: int) -> None:

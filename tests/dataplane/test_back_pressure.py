@@ -1,0 +1,183 @@
+"""What a worker holds for a client is bounded, whatever the client pipelines and in whatever order both sides read.
+
+The tests assert on bytes, not on time: at most PIPELINE_LIMIT and one read wait behind a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import cast
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossfade import dial
+from crossfade.dataplane.downstream import PIPELINE_LIMIT, Downstream
+from crossfade.dataplane.flow import ALL, ANSWERS, BODY, OF_EXCHANGE, PEER, PIPELINE, Flow
+from crossfade.dataplane.upstream import Upstream
+from crossfade.routing.snapshot import Match
+from tests.dataplane.plane import Harness, route
+from tests.dataplane.scripted import Conversation, each
+from tests.dataplane.wire import Message, Wire, chunked, get, ok, post
+from tests.fuzz.memory import Memory, MemoryTransport, Origin, answer
+
+ONE_READ = 256 * 1024  # bytes; both event loops read no more at once
+LARGEST_PIECE = 50_000
+BOUND = PIPELINE_LIMIT + ONE_READ
+ANSWER = ok(b"v2")
+
+WIDE = b"X-Wide: " + b"x" * 1000
+REQUESTS = {
+    "get": get(fields=[WIDE]),
+    "length": post(bytes(1000)),
+    "chunked": b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + chunked(bytes(500), bytes(500)),
+    "not found": get(fields=[WIDE]).replace(b"GET", b"PUT"),
+}
+
+
+async def pooled(conversation: Conversation, request: Message) -> None:
+    await conversation.send(ANSWER)
+
+
+async def read_answers(client: Wire, count: int) -> None:
+    for _ in range(count):
+        await client.answer()
+
+
+async def watch(harness: Harness, reached: Callable[[], bool]) -> int:
+    """The most bytes that waited behind a request of the only client, looked at in each turn of the loop."""
+    (downstream,) = harness.plane.clients
+    most = 0
+    while not reached():
+        most = max(most, len(downstream.buffer))
+        await asyncio.sleep(0)
+    return most
+
+
+@pytest.mark.parametrize("raw", REQUESTS.values(), ids=REQUESTS)
+async def test_pipelined_requests_wait_in_the_kernel(harness: Harness, raw: bytes) -> None:
+    """Sent as fast as the proxy reads: reading is not resumed behind each answer."""
+    count = 1000
+    harness.backend("v2", each(pooled))
+    harness.use(route("v2", match=Match(methods=("GET", "POST"))))
+    client = await harness.client()
+    await client.send(raw)
+    await client.answer()
+    pouring = asyncio.create_task(client.pour(raw * count))
+    reading = asyncio.create_task(read_answers(client, count))
+    async with asyncio.timeout(60):
+        most = await watch(harness, reading.done)
+    assert most <= BOUND
+    await pouring
+    await reading
+
+
+class Side:
+    """A transport that says whether it is read from."""
+
+    def __init__(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        assert self.reading, "paused twice"
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading, "resumed twice"
+        self.reading = True
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([PIPELINE, BODY, PEER, ANSWERS, OF_EXCHANGE, ALL]))))
+def test_a_connection_is_read_while_no_reason_is_left(events: list[tuple[bool, int]]) -> None:
+    side, flow = Side(), Flow()
+    flow.connection_made(cast(asyncio.Transport, side))
+    left: set[int] = set()
+    for paused, reasons in events:
+        bits = {bit for bit in (PIPELINE, BODY, PEER, ANSWERS) if bit & reasons}
+        left = left | bits if paused else left - bits
+        flow.set_paused(reasons, paused)
+        assert side.reading is (not left)
+
+
+class Storm:
+    """A client and its origins in memory. Each step draws which of them does what."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.memory = Memory(route("v2", inspect_limit=100))
+        self.due: list[Origin] = []
+        self.memory.script = self.due.append
+        self.client = Downstream(self.memory.plane)
+        self.answers = b""
+        self.transport = MemoryTransport(self.client, self.receive)
+        self.unsent = b""
+        self.requests = 0
+        self.stalled: set[Flow] = set()
+
+    def receive(self, data: bytes) -> None:
+        self.answers += data
+
+    async def connect(self, make: Callable[[], Upstream], *where: object) -> Upstream:
+        for _ in range(self.random.randrange(9)):
+            await asyncio.sleep(0)
+        return await self.memory.connect(make)
+
+    def send(self) -> None:
+        if self.transport.reading and not self.transport.closing:
+            size = self.random.choice([1, 100, 5000, LARGEST_PIECE])
+            while len(self.unsent) < size:
+                self.unsent += self.random.choice(list(REQUESTS.values())[:3])
+                self.requests += 1
+            piece, self.unsent = self.unsent[:size], self.unsent[size:]
+            self.transport.protocol.data_received(piece)
+
+    def answer(self) -> None:
+        if self.due:
+            answer(self.due.pop())
+
+    def stall(self) -> None:
+        """The client stops reading, or an origin does; or one that has stopped reads again."""
+        flow = self.random.choice([self.client, *[origin.protocol for origin in self.memory.origins]])
+        if flow in self.stalled:
+            self.stalled.remove(flow)
+            flow.resume_writing()
+        elif not flow.transport.is_closing():
+            self.stalled.add(flow)
+            flow.pause_writing()
+
+    async def end(self) -> None:
+        """All read again, and the client completes its last request."""
+        for flow in self.stalled:
+            flow.resume_writing()
+        while self.client.exchange is not None or self.client.buffer or self.unsent:
+            self.answer()
+            if self.transport.reading:
+                piece, self.unsent = self.unsent, b""
+                self.transport.protocol.data_received(piece) if piece else None
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_in_any_order_of_events_the_backlog_is_bounded_and_the_rest_is_read(seed: int) -> None:
+    storm = Storm(seed)
+    with mock.patch.object(dial, "connect", storm.connect):
+        for _ in range(400):
+            storm.random.choice([storm.send, storm.send, storm.answer, storm.answer, storm.stall])()
+            assert len(storm.client.buffer) <= PIPELINE_LIMIT + LARGEST_PIECE
+            if storm.random.random() < 0.7:
+                await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            await storm.end()
+    assert storm.transport.reading
+    assert storm.answers.count(b"HTTP/1.1 200 OK") == storm.requests
+    storm.transport.close()
+    await asyncio.sleep(0)
+    storm.memory.plane.close_idle(float("inf"))
