@@ -49,6 +49,7 @@ COMPILED = (
     "crossfade.routing.answers",
     "crossfade.routing.balance",
     "crossfade.routing.health",
+    "crossfade.routing.json_path",
     "crossfade.routing.key",
     "crossfade.routing.match",
     "crossfade.routing.rate",
