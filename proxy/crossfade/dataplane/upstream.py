@@ -14,6 +14,7 @@ from typing import Final
 from crossfade.dataplane import relay
 from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
+from crossfade.dataplane.unread import had_end, unread
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
     BodyReader,
@@ -61,11 +62,12 @@ class Upstream(Flow):
         self.buffer = bytearray()  # an incomplete head
         self.reader: BodyReader | None = None
         self.keeps_alive = True
-        self.got_close_notify = False
+        self.got_end = False  # the backend ended its side of the connection in order
         self.status = 0
         self.reused = False
         self.idle_since = 0.0
         self.chunked = False  # whether the request's body is sent in chunks
+        self.streams = False  # whether a part of the body was sent after the head
 
     # ── the request ───────────────────────────────────────────────────────────────────────────
 
@@ -77,6 +79,7 @@ class Upstream(Flow):
         that logs and traces can be joined.
         """
         self.owner = owner
+        self.streams = False
         head = owner.head
         length = len(body) if owner.request_done and not owner.trailers else head.length
         self.chunked = length == CHUNKED
@@ -103,6 +106,7 @@ class Upstream(Flow):
 
     def send(self, data: bytes, done: bool, trailers: bytes) -> None:
         """Send another part of the request's body."""
+        self.streams = not self.transport.is_closing()
         if self.chunked:
             self.transport.write(chunks(data, done, trailers))
         elif data:
@@ -144,7 +148,7 @@ class Upstream(Flow):
                 self.start_body(owner, head, data[end:])
                 return
             if head.status == 101:
-                if not owner.on_switch(head, data[end:]):
+                if self.transport.is_closing() or not owner.on_switch(head, data[end:]):
                     self.fail(Stage.PROTOCOL)
                 elif self.endpoint.health.failures:
                     self.endpoint.answered(101)
@@ -247,22 +251,27 @@ class Upstream(Flow):
     def eof_received(self) -> bool:
         """Over TLS only a close_notify is an end: anyone on the path can end a TCP connection."""
         tls: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
-        if tls is not None:  # asyncio calls this for a FIN without close_notify too, uvloop does not
+        if tls is None:
+            self.got_end = True
+        else:  # asyncio calls this for a FIN without close_notify too, uvloop does not
             with contextlib.suppress(ssl.SSLError):
-                self.got_close_notify = not tls.read(1)  # true after a close_notify (RFC 8446 section 6.1)
+                self.got_end = not tls.read(1)  # true after a close_notify (RFC 8446 section 6.1)
+        if (
+            self.transport.get_write_buffer_size()
+        ):  # no answer can come any more: do not wait until the backend reads
+            self.transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError) and not self.endpoint.spec.tls and (self.streams or not self.reused):
+            self.read_unread()
+            self.got_end = self.got_end or had_end(exc)
         self.endpoint.forget(self)
         owner, reader = self.owner, self.reader
         if owner is None:
             return
         self.owner = self.reader = None
-        if (
-            isinstance(reader, UntilCloseReader)
-            and exc is None
-            and (self.got_close_notify or not self.endpoint.spec.tls)
-        ):
+        if isinstance(reader, UntilCloseReader) and self.got_end:
             owner.on_response_body(b"", True)
         elif reader is not None:
             owner.on_upstream_failed(Stage.BODY)
@@ -274,6 +283,16 @@ class Upstream(Flow):
             owner.on_upstream_failed(Stage.TLS)
         else:
             owner.on_upstream_failed(Stage.STALE if self.reused else Stage.RESET)
+
+    def read_unread(self) -> None:
+        """A write failed: read the answer that may have come before.
+
+        On a reused connection not for a request sent in one piece: those bytes came before the request, such as a 408.
+        """
+        for data in unread(self.transport):
+            if self.owner is None:
+                return
+            self.data_received(data)
 
     def pause_writing(self) -> None:
         if self.owner is not None:
