@@ -6,6 +6,7 @@ import re
 
 from crossfade.errors import RequestRefused, ResponseRefused
 from crossfade.http1.head import RequestHead, ResponseHead, parse_request, parse_response
+from crossfade.http1.lines import Field
 from tests.http1.corpus import serialised_request, serialised_response
 
 # Forwarded lines are in canonical spelling. None is about this hop, the framing or the client.
@@ -31,14 +32,40 @@ def may_be_forwarded(block: bytes, removed: re.Pattern[bytes]) -> bool:
     )
 
 
+LAST: list[Field] = []  # the fields of the head before, as a connection has them
+
+
+def values_of(head: RequestHead) -> dict[str, object]:
+    values = {name: getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "start")}
+    return {
+        **values,
+        "block": head.block,
+        "names": [(f.name, f.value) for f in head.fields],
+        "line": head.start.request_line,
+    }
+
+
+def is_accepted(raw: bytes) -> bool:
+    """On the connection that had the other heads."""
+    try:
+        parse_request(raw, last=LAST)
+    except RequestRefused:
+        return False
+    return True
+
+
 def request_or_refusal(raw: bytes) -> None:
-    """A head that parses to the same values when serialised, or a refusal."""
+    """A head that parses to the same values when serialised, and on a connection that had other heads; or a refusal."""
     try:
         head = parse_request(raw)
     except RequestRefused as refusal:
         assert refusal.status in (400, 417, 431, 501, 505)
+        assert not is_accepted(raw)
+        assert not is_accepted(raw)  # its first lines are those of the last head now
         return
     assert isinstance(head, RequestHead)
+    for _ in range(2):
+        assert values_of(parse_request(raw, last=LAST)) == values_of(head)
     assert may_be_forwarded(head.block, REMOVED_FROM_REQUESTS)
     assert head.length >= -1
     assert head.target[:1] == b"/" or (head.target == b"*" and head.method == b"OPTIONS")

@@ -9,6 +9,7 @@ import pytest
 from crossfade.errors import RequestRefused
 from crossfade.http1 import lines
 from crossfade.http1.head import parse_request
+from crossfade.http1.lines import Field
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +56,50 @@ def test_a_coding_cached_from_http_1_1_is_refused_in_http_1_0() -> None:
     assert parse_request(b"POST / HTTP/1.1\r\n" + fields).expects_continue
     with pytest.raises(RequestRefused):
         parse_request(b"POST / HTTP/1.0\r\n" + fields)
+
+
+# ── the lines of a connection's last request ─────────────────────────────────────────────────
+
+
+def head(*fields: bytes) -> bytes:
+    return b"\r\n".join((b"GET / HTTP/1.1", b"Host: a", *fields, b"", b""))
+
+
+def test_a_line_that_the_connection_repeats_is_read_once() -> None:
+    last: list[Field] = []
+    secret = b"Authorization: Bearer 1"
+    parse_request(head(secret, b"X-A: 1"), last=last)
+    before = list(last)
+    assert parse_request(head(secret, b"X-A: 2"), last=last).field(b"x-a") == b"2"
+    assert [field is other for field, other in zip(last, before, strict=True)] == [True, True, False]
+    assert secret not in lines.FIELDS
+
+
+def test_no_field_of_the_last_request_is_one_of_the_next() -> None:
+    last: list[Field] = []
+    parse_request(head(b"Cookie: a=1", b"X-A: 1", b"X-B: 1"), last=last)
+    assert parse_request(head(b"X-A: 1"), last=last).block == b"X-A: 1\r\n"
+    assert parse_request(head(), last=last).block == b""
+    assert len(last) == 1
+
+
+def test_a_large_head_leaves_nothing_for_comparison() -> None:
+    """Else each idle connection could hold a head of the largest size."""
+    last: list[Field] = []
+    parse_request(head(b"X-A: 1"), last=last)
+    for n in range(90):  # nor can a row of heads, each with the long line one place before
+        long = b"X-Long: " + b"a" * 3000
+        parse_request(head(*[b"X-A: 1"] * (90 - n), long), last=last)
+        assert sum(len(field.raw) for field in last) <= 4096
+    parse_request(head(b"X-A: 1", b"X-Long: " + b"a" * 4096), last=last)
+    assert last == []
+
+
+def test_a_refused_head_leaves_no_line_that_was_not_read() -> None:
+    last: list[Field] = []
+    parse_request(head(b"X-A: 1", b"X-B: 1"), last=last)
+    for bad in (b"X-A : 1", b"Content-Length: x"):
+        for _ in range(2):
+            with pytest.raises(RequestRefused):
+                parse_request(head(b"X-A: 1", bad), last=last)
+    assert parse_request(head(b"X-A: 1", b"X-B: 1"), last=last).block == b"X-A: 1\r\nX-B: 1\r\n"

@@ -59,8 +59,7 @@ def routed(token: str | None, *, now: float | None = 0.0, secret: str = SECRET) 
     )
     head = request("/predict", *([f"X-Crossfade-Override: {token}"] if token else []))
     (found,) = router.candidates(head)
-    backend, _ = found.assign(head, None, b"10.0.0.9", 0.0)
-    return backend.backend
+    return found.assign(head, None, b"10.0.0.9", float).assigned.backend
 
 
 def test_a_token_chooses_the_backend_and_no_token_leaves_it_to_the_split() -> None:

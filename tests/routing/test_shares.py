@@ -51,7 +51,7 @@ def keys() -> list[bytes]:
 
 def assigned(ledger: Ledger, keys: list[bytes]) -> list[str]:
     churn = compiled(ledger)
-    return [churn.assign_key(key)[0].backend for key in keys]
+    return [churn.assign_key(key).assigned.backend for key in keys]
 
 
 def test_keyed_requests_follow_the_weights(keys):
@@ -75,7 +75,7 @@ def test_keyed_requests_follow_the_weights(keys):
 
 def drawn(churn: CompiledRoute, draw: float) -> str:
     """The backend of a request without a key."""
-    return churn.assign(request("/"), None, b"10.0.0.1", draw)[0].backend
+    return churn.assign(request("/"), None, b"10.0.0.1", lambda: draw).assigned.backend
 
 
 def test_unkeyed_requests_follow_the_weights():
@@ -98,11 +98,11 @@ def test_cached_keys_keep_their_backend_and_the_cache_is_bounded():
     churn = compiled(new_ledger(at(1000), SALT))
     keys = [b"customer-%d" % n for n in range(2 * KEPT_KEYS)] + [b"long" * 100]
     head = {key: request("/", "X-Customer-Id: " + key.decode()) for key in keys}
-    first = {key: churn.assign(head[key], None, b"", 0.0) for key in keys}
+    first = {key: churn.assign(head[key], None, b"", float).assigned for key in keys}
     assert len(churn.keyed) <= KEPT_KEYS
     assert b"long" * 100 not in churn.keyed
     for _ in range(2):
-        assert {key: churn.assign(head[key], None, b"", 0.0) for key in keys} == first
+        assert {key: churn.assign(head[key], None, b"", float).assigned for key in keys} == first
 
 
 @pytest.mark.parametrize("form", ["customer-%d", "%d", "%08d", "user%d@example.com", "cust-%d-x", "0000-%d"])
@@ -145,6 +145,6 @@ def test_the_key_is_read_from_the_request():
         request("/a", "X-Customer-Id: C-7", method="GET"),
         request("/b?c", "X-Other: 1", "x-customer-id:  C-7 "),
     ]
-    assert {churn.assign(head, None, b"10.0.0.1", draw)[1] for head in heads for draw in (0.1, 0.9)} == {
-        hash_of(b"C-7", SALT)
-    }
+    draws = [lambda: 0.1, lambda: 0.9]
+    assigned = [churn.assign(head, None, b"10.0.0.1", draw) for head in heads for draw in draws]
+    assert {assignment.key for assignment in assigned} == {hash_of(b"C-7", SALT)}

@@ -24,6 +24,7 @@ from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_c
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
 from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
 from crossfade.http1.incomplete import is_check_due
+from crossfade.http1.lines import Field
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -44,6 +45,7 @@ class Downstream(Client):
         self.knows: TrustedProxies | None = None
         self.buffer = bytearray()
         self.sought = 0  # how far the incomplete head in the buffer was searched for its end
+        self.last_fields: list[Field] = []
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
@@ -134,11 +136,10 @@ class Downstream(Client):
     def parse(self, raw: bytes) -> RequestHead:
         if self.knows is not self.plane.trusted:
             self.recognise()
-        head = parse_request(raw, self.plane.head_count)
+        head = parse_request(raw, self.plane.head_count, self.last_fields)
         if self.trusts is not None:
-            self.peer, self.forwarded_lines, head.public_host = forwarding_of_proxy(
-                raw, self.address, self.secure, self.trusts
-            )
+            named = forwarding_of_proxy(raw, self.address, self.secure, self.trusts)
+            self.peer, self.forwarded_lines, head.public_host = named
         return head
 
     def wait_for_head(self) -> None:
@@ -362,10 +363,7 @@ class Downstream(Client):
             self.go_on()
 
     def eof_received(self) -> bool:
-        """The client sends no more. Its complete requests are still answered, if it is still connected.
-
-        `half_close` finds out whether the client is still connected.
-        """
+        """The client sends no more. Its complete requests are answered, if `half_close` finds it connected."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
         probe = None

@@ -103,7 +103,7 @@ class Exchange(ExchangeState):
         """Choose route, bucket and backend. The exchange reads the snapshot here and never later."""
         plane, head = self.plane, self.head
         content = None
-        if need_body(candidates):
+        if candidates and need_body(candidates):
             content, why = content_of(self, candidates)
             if why:
                 plane.recorder.unread(candidates[0].spec.name, why)
@@ -115,7 +115,9 @@ class Exchange(ExchangeState):
             check_size(self, route)
         if route.rate is not None:
             plane.charge(route.rate, self, content)
-        self.assigned, self.key = route.assign(head, content, self.client.peer, random())
+        assignment = route.assign(head, content, self.client.peer, random)
+        self.assigned = assigned = assignment.assigned
+        self.key = assignment.key
         if route.fallback is not None:
             self.fallback = plane.backends[route.fallback]
         plane.active.add(self)
@@ -123,7 +125,7 @@ class Exchange(ExchangeState):
             validate_upgrade(self)
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
-        self.place(plane.backends[self.assigned.backend])
+        self.place(plane.backends[assigned.backend])
 
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""

@@ -69,7 +69,7 @@ def check_request(data: bytes, max_fields: int) -> None:
             return
         valid = _REQUEST_LINE.fullmatch(data)
     else:
-        parse_request(data[: end + 2] + b"\r\n", max_fields, False)
+        parse_request(data[: end + 2] + b"\r\n", max_fields, complete=False)
         valid = _REQUEST_FIELD.fullmatch(data, end + 2)
     if valid is None:
         raise RequestRefused(Stage.PARSE)

@@ -1,7 +1,8 @@
 """Parses one line of a request head, and caches the result by the line's bytes.
 
 Rule: clients repeat their lines, and a cache look-up costs a tenth of parsing a line. Long lines and
-credentials are not cached. The caches are bounded.
+credentials are not cached: a cached line serves all clients, and the caches outlive the connections. The caches
+are bounded. A connection compares its lines with those of its last request first (`head.parse_request`).
 """
 
 from __future__ import annotations
@@ -69,7 +70,22 @@ CREDENTIALS = frozenset(
 
 _BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 
-Field = tuple[int, Any]  # a kind, and the value that its reader in _READERS returns
+
+class Field:
+    """A field line. `raw` is the line as received, `line` as it goes to the backend, with its CRLF; empty if it does not.
+
+    `name` is lower-cased. `said` is what the reader in _READERS returns for the kind.
+    """
+
+    __slots__ = ("kind", "line", "name", "raw", "said", "value")
+
+    def __init__(self, kind: int, raw: bytes, name: bytes, value: bytes, line: bytes, said: Any) -> None:
+        self.kind = kind
+        self.raw = raw
+        self.name = name
+        self.value = value
+        self.line = line
+        self.said = said
 
 
 class Start:
@@ -145,13 +161,12 @@ def read_field(line: bytes) -> Field:
     value = value.rstrip(b" \t")
     name = spelled.lower()
     kind = KINDS.get(name, PASS)
-    field: Field
     if kind == PASS and name[: len(OWN_PREFIX)] in OWN_PREFIXES:
-        field = (DROP, None)
-    elif kind in (PASS, TRACE):
-        field = (kind, b"%b: %b" % (spelled, value))
+        kind = DROP
+    if kind in (PASS, TRACE):
+        field = Field(kind, line, name, value, b"%b: %b\r\n" % (spelled, value), None)
     else:
-        field = (kind, _READERS[kind](name, value))
+        field = Field(kind, line, name, value, b"", _READERS[kind](name, value))
     if name not in CREDENTIALS:
         remember(FIELDS, line, field, KEPT_LINES, KEPT_LENGTH)
     return field

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from crossfade.http1.head import RequestHead, line_of
+from crossfade.http1.head import RequestHead
 from crossfade.routing.snapshot import Sticky
 
 # From the head, the decoded JSON body (None if there is none) and the client's address to a key.
@@ -37,11 +37,10 @@ def key_source(sticky: Sticky) -> KeySource:
     name = sticky.name.encode()
     match sticky.kind:
         case "header":
-            wanted = line_of(name.lower())
+            wanted = name.lower()
             return lambda head, body, client: head.find_list(wanted, b", ")
         case "cookie":
-            cookies = line_of(b"cookie")
-            return lambda head, body, client: cookie_value(head.find_list(cookies, b"; "), name)
+            return lambda head, body, client: cookie_value(head.find_list(b"cookie", b"; "), name)
         case "query":
             return lambda head, body, client: query_value(head.query, name)
         case "json":

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossfade.http1.head import RequestHead, line_of
+from crossfade.http1.head import RequestHead
 from crossfade.routing.key import key_source
 from crossfade.routing.ledger import hash_of
 from crossfade.routing.snapshot import Rate
@@ -30,14 +30,14 @@ SLACK = 1e-6  # seconds; the rounding error of summed floats is less than this
 class RateLimit:
     """A route's limit for each key: `burst` requests at once, one per `token` seconds in the long run."""
 
-    __slots__ = ("burst", "line", "needs_body", "salt", "source", "token")
+    __slots__ = ("burst", "header", "needs_body", "salt", "source", "token")
 
     def __init__(self, rate: Rate, salt: bytes) -> None:
         self.token = 1 / rate.per_second
         self.burst = rate.burst / rate.per_second  # seconds until an empty bucket is full
         self.source = key_source(rate.key)
         self.needs_body = rate.key.kind == "json"
-        self.line = line_of(rate.key.name.lower().encode()) if rate.key.kind == "header" else b""
+        self.header = rate.key.name.lower().encode() if rate.key.kind == "header" else b""
         self.salt = salt
 
     def key(self, head: RequestHead, body: Any, client: bytes) -> bytes:
@@ -47,7 +47,7 @@ class RateLimit:
         have a new bucket each time, while the model reads the other field.
         """
         key = self.source(head, body, client)
-        if not key or (self.line and head.lower.count(self.line) > 1):
+        if not key or (self.header and head.has_several(self.header)):
             return b"a" + client
         return b"k" + key
 

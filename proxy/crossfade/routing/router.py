@@ -19,9 +19,10 @@ from crossfade.routing.ledger import BUCKETS, hash_of
 from crossfade.routing.match import body_test, head_test, matched_part
 from crossfade.routing.override import read_token
 from crossfade.routing.rate import RateLimit
-from crossfade.routing.snapshot import TESTER, Role, Route, Snapshot
+from crossfade.routing.snapshot import TESTER, Match, Role, Route, Snapshot
 from crossfade.stats.counts import ANY_SECOND, CellKey
 
+Draw = Callable[[], float]
 KEPT_KEYS = 4096
 OF_THE_CLIENT = frozenset(
     {401, 403, 407, 429}
@@ -64,8 +65,14 @@ class AssignedBackend:
         return self.cell
 
 
-# The backend, and the hash of the sticky key; None if the bucket was unkeyed at random.
-Assignment = tuple[AssignedBackend, int | None]
+class Assignment:
+    """The backend, and the hash of the sticky key; None if the bucket was unkeyed at random."""
+
+    __slots__ = ("assigned", "key")
+
+    def __init__(self, assigned: AssignedBackend, key: int | None) -> None:
+        self.assigned = assigned
+        self.key = key
 
 
 class CompiledRoute:
@@ -79,6 +86,7 @@ class CompiledRoute:
         "fallback",
         "has_decision",
         "head_test",
+        "header",
         "inspect_limit",
         "key",
         "keyed",
@@ -87,6 +95,7 @@ class CompiledRoute:
         "mirrors",
         "needs_body",
         "only_candidate",
+        "path_only",
         "rate",
         "reader",
         "rejections",
@@ -101,8 +110,11 @@ class CompiledRoute:
         self.spec = spec
         self.only_candidate: tuple[CompiledRoute, ...] = (self,)
         self.head_test = head_test(spec.match)
+        self.path_only = spec.match.path is not None and spec.match == Match(path=spec.match.path)
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
+        only = spec.sticky[0] if len(spec.sticky) == 1 else None
+        self.header = only.name.lower().encode() if only is not None and only.kind == "header" else b""
         self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
         self.matched = matched_part(spec.match)
         self.needs_body = (
@@ -113,7 +125,9 @@ class CompiledRoute:
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
         self.assignable = tuple(map(partial(AssignedBackend, spec), spec.ledger.backends, spec.roles))
-        self.unkeyed: tuple[Assignment, ...] = tuple((assigned, None) for assigned in self.assignable)
+        self.unkeyed: tuple[Assignment, ...] = tuple(
+            Assignment(assigned, None) for assigned in self.assignable
+        )
         self.keyed: dict[bytes, Assignment] = {}  # by key; a look-up costs a tenth of a hash
         self.salt = spec.salt
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
@@ -123,16 +137,17 @@ class CompiledRoute:
         self.reader = reader_of(spec.prediction)  # None: answers are not read
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
 
-    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
-        """By the first key that is present and not empty, else by the draw; 0 ≤ draw < 1."""
-        key = self.key(head, body, client)
-        if key:
-            return self.keyed.get(key) or self.assign_key(key)
-        return self.unkeyed[self.slots[int(draw * BUCKETS)]]
+    def assign(self, head: RequestHead, body: Any, client: bytes, draw: Draw) -> Assignment:
+        """By the first key that is present and not empty, else by a draw from [0, 1)."""
+        key = head.find_list(self.header, b", ") if self.header else self.key(head, body, client)
+        if not key:
+            return self.unkeyed[self.slots[int(draw() * BUCKETS)]]
+        assignment = self.keyed.get(key)
+        return self.assign_key(key) if assignment is None else assignment
 
     def assign_key(self, key: bytes) -> Assignment:
         hashed = hash_of(key, self.salt)
-        assignment = (self.assignable[self.slots[hashed % BUCKETS]], hashed)
+        assignment = Assignment(self.assignable[self.slots[hashed % BUCKETS]], hashed)
         remember(self.keyed, key, assignment, KEPT_KEYS, _KEPT_LENGTH)
         return assignment
 
@@ -148,14 +163,14 @@ class OverridableRoute(CompiledRoute):
         self.clock = clock
         self.by_backend = {name: AssignedBackend(spec, name, TESTER) for name in snapshot.backends}
 
-    def assign(self, head: RequestHead, body: Any, client: bytes, draw: float) -> Assignment:
+    def assign(self, head: RequestHead, body: Any, client: bytes, draw: Draw) -> Assignment:
         """The token's backend if there is a token, else by the split. Raises RequestRefused."""
         if head.override is None:
             return super().assign(head, body, client, draw)
         backend = read_token(self.snapshot.override_secret, head.override, self.spec.name, self.clock())
         if backend not in self.by_backend:
             raise RequestRefused(Stage.OVERRIDE, "The override token names an unknown backend.")
-        return self.by_backend[backend], None
+        return Assignment(self.by_backend[backend], None)
 
 
 def need_body(candidates: Sequence[CompiledRoute]) -> bool:
@@ -194,7 +209,7 @@ class Router:
         """Routes whose conditions on the head hold, up to the first without conditions on the body."""
         found: Sequence[CompiledRoute] = ()
         for route in self.by_path.get(head.start.path, self.routes_of_other_paths):
-            if route.head_test(head):
+            if route.path_only or route.head_test(head):
                 found = (*found, route) if found else route.only_candidate
                 if route.body_test is None:
                     break
