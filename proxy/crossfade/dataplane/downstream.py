@@ -16,6 +16,7 @@ from crossfade.dataplane.backlog import CR, check_beginning, take_body, take_hea
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.flow import ALL, ANSWERS, OF_EXCHANGE, PIPELINE
+from crossfade.dataplane.lingering import Lingering
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import NEVER
@@ -29,7 +30,6 @@ from crossfade.http1.lines import Field
 log = logging.getLogger("crossfade.dataplane")
 
 PIPELINE_LIMIT: Final = 64 * 1024  # bytes behind a request; above it the proxy stops reading from the client
-LINGER = 2.0  # seconds to read and drop a refused upload, so that the client receives the refusal
 DRAIN_IDLE = 1.0  # seconds an idle client may still send a last request during a drain
 
 
@@ -52,7 +52,7 @@ class Downstream(Client):
         self.recode = False  # whether the proxy frames the answer in its own chunks
         self.keep_alive = True
         self.writable = True
-        self.lingering = False
+        self.lingering: Lingering | None = None
         self.half_closed = False
         self.tunnelled = False
         self.deadline = NEVER
@@ -84,8 +84,12 @@ class Downstream(Client):
                 if self.buffer:
                     self.buffer += data
                     self.read_backlog()
-                elif not self.lingering:
+                elif self.lingering is None:
                     self.read_head(data)
+                elif self.lingering.drop(len(data)):
+                    self.deadline = self.lingering.deadline(self.plane.now)
+                else:
+                    self.close()
             elif self.reader is not None:
                 self.read_body(self.exchange, self.reader, data)
             else:
@@ -331,15 +335,11 @@ class Downstream(Client):
             self.linger()
 
     def linger(self) -> None:
-        """Read and drop what the client still sends, for LINGER seconds.
-
-        Closing with unread data makes the kernel send a reset, and the client could lose the answer.
-        """
-        self.lingering = True
+        self.lingering = Lingering(self.plane.now)
         self.reader = None
         self.buffer.clear()
         self.resume(ALL)
-        self.deadline = self.plane.now + LINGER
+        self.deadline = self.lingering.deadline(self.plane.now)
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
