@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from crossfade.errors import RequestRefused
 from crossfade.routing.key import decode_json
-from crossfade.routing.match import body_test, head_test
+from crossfade.routing.match import LONGEST_PATH, PathExpression, body_test, head_test
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Match
 from tests.routing.requests import request, route, snapshot
@@ -50,6 +51,35 @@ from tests.routing.requests import request, route, snapshot
 )
 def test_a_condition_on_the_path(match, target, matches):
     assert head_test(match)(request(target)) is matches
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("expression", "path"),
+    [
+        ("(a+)+b", b"a" * 4000),
+        ("(?:a|a)*b", b"a" * 4000),
+        ("/.*/a/.*/b/.*/c/.*/d/", b"/a/b/c" * 1200),
+        ("(?:a?){100}a{100}", b"a" * 99),
+        ("(?i)(?:.*a.{60}){1,7}x", b"ab" * 4000),
+    ],
+)
+def test_no_path_makes_an_expression_try_without_end(expression, path):
+    """With a matcher that tries alternatives these take longer than anybody waits."""
+    assert not PathExpression(expression).matches(path)
+
+
+def test_an_expression_is_matched_with_paths_of_a_bounded_length():
+    expression = PathExpression("/a*")
+    assert expression.matches(b"/" + b"a" * (LONGEST_PATH - 1))
+    with pytest.raises(RequestRefused) as refused:
+        expression.matches(b"/" + b"a" * LONGEST_PATH)
+    assert refused.value.status == 414
+
+
+def test_an_expression_gives_the_same_answer_the_second_time():
+    expression = PathExpression("/v[0-9]")
+    assert [expression.matches(path) for path in (b"/v1", b"/vx") * 3] == [True, False] * 3
 
 
 @pytest.mark.parametrize(
