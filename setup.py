@@ -21,6 +21,7 @@ from setuptools.command.build_ext import build_ext
 
 COMPILED = (
     "crossfade.dataplane.backlog",
+    "crossfade.dataplane.capacity",
     "crossfade.dataplane.client",
     "crossfade.dataplane.downstream",
     "crossfade.dataplane.endpoint",
@@ -52,6 +53,7 @@ COMPILED = (
     "crossfade.routing.json_path",
     "crossfade.routing.key",
     "crossfade.routing.match",
+    "crossfade.routing.places",
     "crossfade.routing.rate",
     "crossfade.routing.rewriting",
     "crossfade.routing.router",

@@ -246,7 +246,7 @@ class App:
         """Decide from now on. Raises StoreError or Refused. `generation`: snapshots are numbered above it."""
         store = Store.open(self.loaded.config.state)
         try:
-            self.controller = Controller(store, serving.seam, len(serving.listening))
+            self.controller = Controller(store, serving.seam)
         except StoreError:
             store.close()
             raise

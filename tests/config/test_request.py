@@ -20,7 +20,7 @@ def test_a_rewriting_is_read() -> None:
         "headers: {set: {Authorization: 'Bearer ${KEY}'}, add: {x-a: 1}, remove: [Cookie, x-b]}}"
     )
     config = loaded(written, KEY="k").config
-    compiled = compile_backend("b", config.backends["b"], (), 1, "")
+    compiled = compile_backend("b", config.backends["b"], (), "")
     assert compiled.request == Rewrite(
         host="api.example.com:8443",
         replace="/infer",
@@ -28,12 +28,12 @@ def test_a_rewriting_is_read() -> None:
         add=(("x-a", "1"),),
         remove=("cookie", "x-b"),
     )
-    assert compile_backend("a", config.backends["a"], (), 1, "").request is None
+    assert compile_backend("a", config.backends["a"], (), "").request is None
 
 
 def test_an_endpoint_may_have_a_path() -> None:
     config = loaded(text(backend="b: {endpoints: [http://t:8000/v2/models/b%2Fc/, 'https://h/x']}")).config
-    assert compile_backend("b", config.backends["b"], (), 1, "").endpoints == (
+    assert compile_backend("b", config.backends["b"], (), "").endpoints == (
         Endpoint("t", 8000, "t:8000", url="http://t:8000/v2/models/b%2Fc/", base="/v2/models/b%2Fc/"),
         Endpoint("h", 443, "h:443", url="https://h:443/x", tls=True, base="/x"),
     )

@@ -164,16 +164,17 @@ async def test_clients_are_answered_while_a_copy_waits(harness: Harness) -> None
 
 
 async def test_copies_take_no_connection_and_no_in_flight_place_of_the_split(harness: Harness) -> None:
-    """A backend can be the target of a mirror and serve the split. Copies have their own limit and connections."""
+    """A backend can be the target of a mirror and serve the split. Copies have their own connections, and their own count."""
     harness.backend("v2")
-    harness.backend("v3", silent, max_in_flight=1)
+    harness.backend("v3", silent, max_in_flight=2)
     harness.use(route("v2", name="main", mirrors=mirrored("v3")))
     client = await harness.client()
     for _ in range(3):
         await client.send(get())
         assert (await client.answer()).body == b"v2"
-    await wait_until(lambda: len(harness.backends["v3"].conversations) == 3, "all copies are in flight")
+    await wait_until(lambda: len(harness.backends["v3"].conversations) == 2, "two copies are in flight")
     assert harness.plane.in_flight() == {"v2": 0, "v3": 0}
+    assert harness.mirrors("v3") == {"dropped_in_flight": 1}
 
 
 # ── limits ────────────────────────────────────────────────────────────────────────────────────────

@@ -35,6 +35,7 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
+from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.pool import WorkerPool
 from crossfade.workers.start_error import StartError
 from tests.dataplane.plane import SNAPSHOT
@@ -112,7 +113,9 @@ class Stage:
         self.sockets = [socket.socket() for _ in range(count)]
         listening = [[(sock, Listening(-1))] for sock in self.sockets]
         options = WorkerOptions(-1, [], lock_file="lock")
-        self.pool = WorkerPool(listening, options, self.table, self.leaving, self.note_start, 4.0)
+        self.pool = WorkerPool(
+            listening, options, self.table, self.leaving, self.note_start, 4.0, PlaceKeeper()
+        )
         self.running = asyncio.create_task(self.pool.run())
 
     def note_start(self) -> None:
@@ -149,6 +152,7 @@ class Stage:
         for sock in self.sockets:
             sock.close()
         os.close(self.pool.rates_fd)
+        self.pool.keeper.close()
         await asyncio.sleep(0)
 
 
@@ -182,7 +186,8 @@ async def test_each_worker_is_given_its_seam_its_sockets_and_the_rates(stage: St
         options = worker.options
         assert [at.fd for at in options.listening] == [sock.fileno()]
         assert (options.rates_fd, options.lock_file) == (stage.pool.rates_fd, "lock")
-        assert worker.passed == [options.seam_fd, sock.fileno(), stage.pool.rates_fd]
+        assert worker.passed == [options.seam_fd, sock.fileno(), stage.pool.rates_fd, stage.pool.keeper.fd]
+        assert (options.places_fd, options.workers) == (stage.pool.keeper.fd, 2)
     assert stage.told == [[100], [100, 101]]
 
 
@@ -630,6 +635,7 @@ async def test_a_worker_that_is_killed_leaves_its_socket_to_the_next() -> None:
             LeavingWorkers(table),
             lambda: pids.append([status.pid for status in pool.workers()]),
             5.0,
+            PlaceKeeper(),
         )
         running = asyncio.create_task(pool.run())
         _ = pool.publish(SNAPSHOT)
@@ -646,6 +652,7 @@ async def test_a_worker_that_is_killed_leaves_its_socket_to_the_next() -> None:
         await pool.stop(5.0)
         await running
         os.close(pool.rates_fd)
+        pool.keeper.close()
     assert len({pid for (pid,) in pids}) == 2
 
 

@@ -138,5 +138,6 @@ class BackendConfig(Section):
     )
     timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="timeouts of the backend")
     max_in_flight: Count = Field(
-        default=1024, description="the maximum number of requests in flight; more get 503 at once"
+        default=1024,
+        description="the maximum number of requests in flight, over all workers; more get 503 at once",
     )

@@ -62,9 +62,7 @@ class Controller:
     forward by `monotonic`. `views` is the read side.
     """
 
-    def __init__(
-        self, store: Store, seam: Seam, workers: int = 1, monotonic: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, store: Store, seam: Seam, monotonic: Callable[[], float] = monotonic) -> None:
         self.journal = Journal(store)
         unclaimed = recover(self.journal)
         self.state = ControllerState(
@@ -74,7 +72,7 @@ class Controller:
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()
         self.seam = seam
-        self.publisher = Publisher(self.state, seam, workers)
+        self.publisher = Publisher(self.state, seam)
         self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0

@@ -243,7 +243,7 @@ def _targets(name: str, loaded: Loaded) -> list[Target]:
     config = loaded.config.backends[name]
     if config.health is None:
         return []
-    spec = compile_backend(name, config, (), 1, loaded.stamps.get(name, ""))
+    spec = compile_backend(name, config, (), loaded.stamps.get(name, ""))
     return [
         Target(name, written.name, at, spec.tls, config.health, config.resolve, spec.request)
         for written, at in zip(config.endpoints, spec.endpoints, strict=True)

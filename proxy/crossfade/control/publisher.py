@@ -11,10 +11,9 @@ from crossfade.routing.snapshot import Limits, compile_snapshot
 
 
 class Publisher:
-    def __init__(self, state: ControllerState, seam: Seam, workers: int) -> None:
+    def __init__(self, state: ControllerState, seam: Seam) -> None:
         self.state = state
         self.seam = seam
-        self.workers = workers
         self._limits: dict[str, Limits] = {}  # by route, as published
         self._acknowledged: asyncio.Future[None] | None = None  # of the last snapshot
 
@@ -29,7 +28,6 @@ class Publisher:
             {route.name: route.roles for route in routes},
             self.state.down,
             self.state.generation,
-            self.workers,
             {route.name: route.trial for route in routes},
         )
         self._acknowledged = self.seam.publish(snapshot)

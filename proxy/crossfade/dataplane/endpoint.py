@@ -19,12 +19,14 @@ from time import monotonic
 from msgspec.structs import replace
 
 from crossfade import dial
+from crossfade.dataplane.capacity import Capacity, Load
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.rewriting import Rewriting, rewriting_of
 from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
+from crossfade.shared_places import SharedPlaces
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -149,21 +151,25 @@ class EndpointState(Pool):
             backend.on_ejected(name, self.spec.url)
 
 
-class BackendState:
+class BackendState(Load):
     """A backend in one worker. Create it inside a running event loop."""
 
     now = 0.0  # time of the last `tend`: slightly old, exact enough for idle times
 
-    def __init__(self, spec: Backend, on_ejected: Ejected) -> None:
+    def __init__(
+        self, spec: Backend, on_ejected: Ejected, places: SharedPlaces | None = None, kind: str = ""
+    ) -> None:
+        """`places`: that several workers share; None for a single one. `kind`: before the name, of a limit of its own."""
+        super().__init__()
         self.endpoints: dict[Key, EndpointState] = {}
         self.addresses: dict[str, Addresses] = {}  # by name, from the last successful look-up
-        self.in_flight = 0
         self.on_ejected = on_ejected
         self.context: ssl.SSLContext | None = None
         self.looking: asyncio.Task[None] | None = None
         self.look_at = 0.0
         self.unknown: set[str] = set()  # names whose last look-up failed
         self.spec = spec
+        self.capacity = Capacity(self, places or SharedPlaces(), kind + spec.name)
         self.use(spec)
 
     def use(self, spec: Backend) -> None:
@@ -171,8 +177,7 @@ class BackendState:
             self.context = None
         self.spec = spec
         self.name = spec.name.encode()
-        self.max_in_flight = spec.max_in_flight  # copied: each exchange reads it and the timeouts
-        self.total_timeout = spec.total_timeout
+        self.total_timeout = spec.total_timeout  # copied: each exchange reads the timeouts
         self.first_byte_timeout = spec.first_byte_timeout
         self.idle_timeout = spec.idle_timeout
         if any(endpoint.tls for endpoint in spec.endpoints):
@@ -180,6 +185,7 @@ class BackendState:
                 self.tls_context()
         self.arrange()
         self.tend(monotonic())
+        self.capacity.use(spec)
 
     def tls_context(self) -> ssl.SSLContext:
         """Created once for each Tls. Raises OSError if a file is missing or not valid."""
@@ -189,7 +195,8 @@ class BackendState:
 
     def arrange(self) -> None:
         """Create one endpoint for each address. Those added while others serve get a slow start."""
-        now, known = monotonic(), self.endpoints
+        now = monotonic()
+        known = {key: state for key, state in self.endpoints.items() if not state.retired}
         late = now if known else ALWAYS
         self.endpoints = {}
         for spec in self.spec.endpoints:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from random import random
-from time import monotonic
+from time import monotonic, monotonic_ns
 
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
@@ -133,10 +133,12 @@ class Exchange(ExchangeState):
         choices = backend.available or self.choices_in_panic(backend)
         if avoid is not None:
             choices = [e for e in choices if e is not avoid] or choices
-        if not choices or backend.in_flight >= backend.max_in_flight:
-            if self.endpoint is None and backend.has_several:
-                self.asked_before = ""
-            self.on_upstream_failed(Stage.OVERLOAD if choices else Stage.NO_ENDPOINT)
+        if not choices:
+            self.on_no_place(Stage.NO_ENDPOINT)
+            return
+        if backend.in_flight >= backend.held and not backend.capacity.take():
+            if not backend.capacity.wait(self):
+                self.on_no_place(Stage.OVERLOAD)
             return
         self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
         backend.in_flight += 1
@@ -150,6 +152,29 @@ class Exchange(ExchangeState):
             self.send(upstream)
         else:
             self.plane.spawn(self.open(endpoint))
+
+    def on_place(self) -> None:
+        """It has waited for a place in flight, and now there is one."""
+        self.stop_waiting()
+        try:
+            self.place(self.answering, avoid=self.endpoint if self.attempts else None)
+        except Exception:
+            log.exception("internal error: the exchange is aborted")
+            self.on_upstream_failed(Stage.BUG)
+
+    def on_no_place(self, stage: Stage) -> None:
+        """The request cannot be sent to this backend."""
+        if self.endpoint is None and self.answering.has_several:
+            self.asked_before = ""
+        self.on_upstream_failed(stage)
+
+    def stop_waiting(self) -> None:
+        """The wait is the proxy's time, not the model's: the exchange begins when it ends."""
+        waited = (monotonic_ns() - self.waiting_since) / 1e9
+        self.waiting_since = 0
+        self.waited += waited
+        self.started += waited
+        self.answering.capacity.forget(self)
 
     def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
         """No endpoint passes its probes: the fallback answers. If it cannot, all get requests as if they passed.
@@ -339,7 +364,9 @@ class Exchange(ExchangeState):
 
     def on_deadline(self, now: float) -> None:
         """Called by the sweep when the deadline has passed."""
-        if self.client_stalls:
+        if self.waiting_since:
+            self.on_no_place(Stage.OVERLOAD)
+        elif self.client_stalls:
             self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
         elif self.upstream is not None and not self.request_done and not self.client.paused:
@@ -367,6 +394,10 @@ class Exchange(ExchangeState):
             self.placed = False
             self.endpoint.in_flight -= 1
             self.answering.in_flight -= 1
+            if self.answering.is_exact:
+                self.answering.capacity.give_back()
+        elif self.waiting_since:
+            self.stop_waiting()
         upstream, self.upstream = self.upstream, None
         if upstream is not None and broken and upstream.owner is self:
             upstream.close()

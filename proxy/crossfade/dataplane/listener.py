@@ -28,6 +28,7 @@ from crossfade.http1.forwarded import TrustedProxies
 from crossfade.routing.rate import RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import AccessLog, Snapshot
+from crossfade.shared_places import SharedPlaces
 from crossfade.stats.counts import Counts, Waiting
 
 SWEEP = 0.05  # seconds between checks of the deadlines of exchanges
@@ -39,9 +40,16 @@ CLIENT_SWEEPS = 10  # every tenth sweep checks the deadlines of clients
 class DataPlane(Plane):
     """Serves one snapshot at a time. Call `use` before the first connection is accepted."""
 
-    def __init__(self, rates: RateTable | None = None, recorder: Recorder | None = None) -> None:
-        """`rates`: the rate table that several workers share; None for a single worker."""
-        super().__init__(rates, recorder or Recorder())
+    def __init__(
+        self,
+        rates: RateTable | None = None,
+        recorder: Recorder | None = None,
+        places: SharedPlaces | None = None,
+    ) -> None:
+        """`rates`, `places`: what several workers share; None for a single worker."""
+        super().__init__(rates, recorder or Recorder(), places)
+        if self.places.bell is not None:
+            self.loop.add_reader(self.places.bell.fileno(), self.on_bell)
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.new_client = as_protocol(partial(Downstream, self))
         self.trusted_ranges: tuple[str, ...] = ()
@@ -55,13 +63,15 @@ class DataPlane(Plane):
         """Use this snapshot for all requests from the next one on."""
         router = Router(snapshot, time)
         for name, spec in snapshot.backends.items():
-            known = self.backends.get(name)
+            known = self.backends.get(name) or self.leaving.pop(name, None)
             if known is None:
-                self.backends[name] = BackendState(spec, self.note_ejection)
+                known = BackendState(spec, self.note_ejection, self.places)
             else:
                 known.use(spec)
+            self.backends[name] = known
         for name in self.backends.keys() - snapshot.backends.keys():
-            self.backends.pop(name).retire()
+            self.leaving[name] = gone = self.backends.pop(name)
+            gone.retire()
         self.mirrors.use(snapshot.backends)
         if snapshot.trusted_proxies != self.trusted_ranges:
             self.trust(snapshot.trusted_proxies)
@@ -109,6 +119,7 @@ class DataPlane(Plane):
             self.recorder.sweep(self.active, now)
         if self.access_log is not None:
             self.recorder.dropped("access_log", self.access_log.flush())
+        self.look_at_places()
         self.sweeps += 1
         if self.sweeps % CLIENT_SWEEPS == 0:
             for client in [c for c in self.clients if c.deadline <= now]:
@@ -117,6 +128,22 @@ class DataPlane(Plane):
             self.close_idle(now - IDLE_LIMIT)
             for backend in self.all_backends():
                 backend.tend(now)
+            self.forget_ended()
+
+    def on_bell(self) -> None:
+        """Another worker has given us a place, or wants some back."""
+        self.places.silence()
+        self.look_at_places()
+
+    def look_at_places(self) -> None:
+        for backend in [*self.all_backends(), *self.leaving.values()]:
+            backend.capacity.look()
+
+    def forget_ended(self) -> None:
+        """Backends that are no longer configured, once nothing is in flight there."""
+        self.leaving = {name: b for name, b in self.leaving.items() if not b.capacity.leave()}
+        mirrors = self.mirrors
+        mirrors.leaving = {name: m for name, m in mirrors.leaving.items() if not m.backend.capacity.leave()}
 
     def stop_sweeping(self) -> None:
         if self.sweeper is not None:
@@ -199,6 +226,7 @@ class DataPlane(Plane):
             if (
                 assigned is None
                 or not assigned.guarded
+                or exchange.waiting_since
                 or exchange.first_byte_at
                 or not exchange.request_done
             ):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
     from crossfade.routing.snapshot import Backend, Mirror
+    from crossfade.shared_places import SharedPlaces
 
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # request bodies held for copies to one backend, in one worker
@@ -150,6 +151,8 @@ class MirrorCopy(Owner):
         mirrors.copies.discard(self)
         state.backend.in_flight -= 1
         self.endpoint.in_flight -= 1
+        if state.backend.is_exact:
+            state.backend.capacity.give_back()
         state.bytes_held -= len(self.body)
         upstream, self.upstream = self.upstream, None
         if upstream is not None and upstream.owner is self:
@@ -188,12 +191,16 @@ class MirrorCopy(Owner):
 class Mirrors:
     """All copies of one worker, and the pairs of decisions made from them."""
 
-    def __init__(self, runtime: Runtime, recorder: Recorder, on_ejected: Ejected) -> None:
+    def __init__(
+        self, runtime: Runtime, recorder: Recorder, on_ejected: Ejected, places: SharedPlaces
+    ) -> None:
         self.runtime = runtime
+        self.places = places
         self.recorder = recorder
         self.on_ejected = on_ejected
         self.specs: dict[str, Backend] = {}
         self.states: dict[str, MirrorState] = {}
+        self.leaving: dict[str, MirrorState] = {}  # no longer configured, and with copies in flight
         self.copies: set[MirrorCopy] = set()
         self.comparisons: set[Comparison] = set()
         self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # pairs that wait for the live answer
@@ -204,7 +211,18 @@ class Mirrors:
             if name in specs:
                 self.states[name].backend.use(specs[name])
             else:
-                self.states.pop(name).backend.retire()
+                self.leaving[name] = state = self.states.pop(name)
+                state.backend.retire()
+
+    def state_of(self, to: str, spec: Backend) -> MirrorState:
+        """Copies have places of their own: they take none from requests whose clients wait (law 7)."""
+        state = self.leaving.pop(to, None)
+        if state is None:
+            state = MirrorState(BackendState(spec, self.on_ejected, self.places, "mirror "))
+        else:
+            state.backend.use(spec)
+        self.states[to] = state
+        return state
 
     def send(self, exchange: ExchangeState) -> None:
         """Send copies of the complete request to the mirrors of its route."""
@@ -255,7 +273,7 @@ class Mirrors:
             return "dropped_no_endpoint"
         state = self.states.get(to)
         if state is None:
-            self.states[to] = state = MirrorState(BackendState(spec, self.on_ejected))
+            state = self.state_of(to, spec)
         if exchange.head.upgrade is not None:  # an upgraded connection cannot be copied
             return "dropped_upgrade"
         if exchange.kept > exchange.route.inspect_limit:
@@ -267,6 +285,8 @@ class Mirrors:
             return "dropped_in_flight"
         if state.bytes_held + exchange.kept > BYTES_LIMIT:
             return "dropped_bytes"
+        if backend.in_flight >= backend.held and not backend.capacity.take():
+            return "dropped_in_flight"
         MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
         return ""
 

@@ -23,20 +23,23 @@ from crossfade.http1.forwarded import TrustedProxies
 from crossfade.routing.rate import TABLE_BYTES, RateLimit, RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Snapshot
+from crossfade.shared_places import SharedPlaces
 
 
 class Plane(Runtime):
     snapshot: Snapshot
     router: Router
 
-    def __init__(self, rates: RateTable | None, recorder: Recorder) -> None:
+    def __init__(self, rates: RateTable | None, recorder: Recorder, places: SharedPlaces | None) -> None:
         super().__init__()
+        self.places = places or SharedPlaces()
         self.recorder = recorder
         self.backends: dict[str, BackendState] = {}
+        self.leaving: dict[str, BackendState] = {}  # no longer configured, and with requests in flight
         self.clients: set[Client] = set()
         self.active: set[ExchangeState] = set()
         self.tunnels: set[Tunnel] = set()
-        self.mirrors = Mirrors(self, recorder, self.note_ejection)
+        self.mirrors = Mirrors(self, recorder, self.note_ejection, self.places)
         self.retries = RetryBudget(self.active)
         self.rates = rates or RateTable(memoryview(bytearray(TABLE_BYTES)))
         self.access_log: AccessLogger | None = None

@@ -285,7 +285,7 @@ class Recorder:
             limits, passed = assigned.limits, exchange.slow
             if passed == len(limits) or now - exchange.started <= limits[passed][1]:
                 continue
-            if exchange.request_done and not exchange.client_stalls:
+            if exchange.request_done and not exchange.client_stalls and not exchange.waiting_since:
                 cell = self.cell(assigned.cell_of(exchange.started))
                 asked = exchange.asked if assigned.guarded else None
                 seconds = now - exchange.started

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from crossfade.dataplane.capacity import Waiter
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
 from crossfade.dataplane.outcome import Outcome
-from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NEVER: Final = float("inf")
 
 
-class ExchangeState(Owner):
+class ExchangeState(Waiter):
     """Slots, set in chained assignments: in the interpreter they are faster than class defaults."""
 
     client: Client
@@ -48,13 +48,13 @@ class ExchangeState(Owner):
     ended: bool
     holds_budget: bool  # holds a place in the retry budget
     placed: bool  # whether it is counted in flight
+    waited: float  # seconds for a place in flight; `started` is later by as much
     slow: int  # latency limits of the route that it has exceeded
     early: int  # of these, how many before it ended
     first_byte_at: float
     sent: int  # bytes of the answer's body
     answer: ResponseHead | None  # set once its head has gone to the client
     client_stalls: bool  # the client does not read
-    deadline: float
     total_deadline: float
     compared: bool  # whether mirrored copies are compared with this answer
     said: bytes | None  # the answer's body, where the route has a prediction; None: too large
@@ -76,7 +76,8 @@ class ExchangeState(Owner):
         self.stages = self.retried = self.inspecting = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER
-        self.first_byte_at = 0.0
+        self.first_byte_at = self.waited = 0.0
+        self.waiting_since = 0
 
     def on_deadline(self, now: float) -> None:
         raise NotImplementedError

@@ -119,6 +119,8 @@ class Tunnel:
         self.tunnels.discard(self)
         exchange.endpoint.in_flight -= 1
         exchange.answering.in_flight -= 1
+        if exchange.answering.is_exact:
+            exchange.answering.capacity.give_back()
 
 
 class End(Flow):

@@ -96,7 +96,7 @@ class Rewrite(msgspec.Struct, frozen=True):
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """Timeouts are in seconds. `max_in_flight` is per worker. `out`: addresses of endpoints that are up, and that get nothing."""
+    """Timeouts are in seconds. `max_in_flight` is of all workers together. `out`: addresses of endpoints that are up, and that get nothing."""
 
     name: str
     endpoints: tuple[Endpoint, ...]
@@ -236,7 +236,6 @@ def compile_snapshot(
     roles: Mapping[str, Mapping[str, Role]],
     down: Collection[tuple[str, str]],
     generation: int,
-    workers: int = 1,
     trials: Mapping[str, Trial] = _NO_TRIALS,
 ) -> Snapshot:
     """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs, or one address of an endpoint."""
@@ -244,7 +243,7 @@ def compile_snapshot(
     return Snapshot(
         generation=generation,
         backends={
-            name: compile_backend(name, b, down, workers, loaded.stamps.get(name, ""))
+            name: compile_backend(name, b, down, loaded.stamps.get(name, ""))
             for name, b in config.backends.items()
         },
         routes=tuple(
@@ -263,7 +262,7 @@ def compile_snapshot(
 
 
 def compile_backend(
-    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], workers: int, stamp: str
+    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], stamp: str
 ) -> Backend:
     eject = backend.eject
     return Backend(
@@ -276,7 +275,7 @@ def compile_backend(
         first_byte_timeout=backend.timeout.first_byte,
         idle_timeout=backend.timeout.idle,
         total_timeout=backend.timeout.total,
-        max_in_flight=-(-backend.max_in_flight // max(workers, 1)),
+        max_in_flight=backend.max_in_flight,
         tls=compile_tls(backend.tls, stamp),
         eject=None if eject is None else Eject(eject.after, eject.time, eject.max_share, eject.statuses),
         slow_start=backend.slow_start,

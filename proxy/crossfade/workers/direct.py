@@ -6,6 +6,7 @@ Rule: only that mode imports this module. A control process that has workers nev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Sequence
@@ -15,9 +16,12 @@ from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
+from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
 from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker, status_of
+
+CLEAR_EVERY = 0.5  # seconds
 
 
 class DirectSeam:
@@ -31,12 +35,14 @@ class DirectSeam:
         listening: Sequence[socket.socket] = (),
         credentials: Credentials | None = None,
         succession: Succession | None = None,
+        keeper: PlaceKeeper | None = None,
     ) -> None:
         """`succession`: whose workers end, and where the next holder of the state is found."""
         self.plane = plane
         self.listening = listening
         self.credentials = credentials
         self.succession = succession
+        self.keeper = keeper
         self.ended = asyncio.Event()
         self.observations = LatestObservations()
 
@@ -60,8 +66,13 @@ class DirectSeam:
         return [status_of(self.plane, 0)]
 
     async def run(self) -> None:
-        """Returns at the end: there is nobody to supervise."""
-        await self.ended.wait()
+        """Returns at the end. There is nobody to supervise, but workers of the proxy before leave their places."""
+        while not self.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLEAR_EVERY):
+                    await self.ended.wait()
+            if self.keeper is not None:
+                self.keeper.clear_ended()
 
     async def started(self) -> None:
         """It is, as this process is."""

@@ -53,6 +53,7 @@ class Offer(msgspec.Struct):
     generation: int
     admin: socket.socket
     listening: Sequence[socket.socket]
+    places_fd: int | None = None
 
 
 class Successor:
@@ -116,6 +117,7 @@ class Handover:
             WorkerLink, set[int]
         ] = {}  # with the inodes of their sockets, which ours are to have
         self.gathered: list[socket.socket] = []
+        self.places: int | None = None  # the descriptor of the detached workers' table of places
         self.inherited: set[int] = set()  # inodes of the sockets that our workers have
         self.serving: float | None = None  # seconds for detached workers to finish in, once our workers serve
         self.background = Background()
@@ -158,12 +160,14 @@ class Handover:
                     return
                 async with asyncio.timeout(TIMEOUT):
                     data, descriptors = await local_socket.receive(sock)
-                sockets = [socket.socket(fileno=fd) for fd in descriptors]
                 hello = msgspec.json.decode(data, type=Hello)
+                if hello.what == "detached" and hello.places:
+                    self._keep_places(descriptors.pop())
+                sockets = [socket.socket(fileno=fd) for fd in descriptors]
                 if hello.what == "detached":
                     await self._adopt(hello, sockets, sock)
                 else:
-                    await self._receive_successor(local_socket.pid_of(sock), sock)
+                    await self._receive_successor(local_socket.pid_of(sock), sock, hello.places)
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
             log.warning("hand-over: a connection failed: %r", error)
 
@@ -181,6 +185,13 @@ class Handover:
         else:
             self._drain(link, inodes, self.serving)
             close(sockets)
+
+    def _keep_places(self, fd: int) -> None:
+        """All workers that one proxy has left behind have the same table."""
+        if self.places is None and self.serving is None:
+            self.places = fd
+        else:
+            os.close(fd)
 
     def _drain(self, link: WorkerLink, inodes: set[int], timeout: float) -> None:
         """If our workers do not have all its sockets, it accepts what waits in them."""
@@ -239,7 +250,7 @@ class Handover:
 
     # ── a successor ───────────────────────────────────────────────────────────────────────────
 
-    async def _receive_successor(self, pid: int, sock: socket.socket) -> None:
+    async def _receive_successor(self, pid: int, sock: socket.socket, wants_places: bool) -> None:
         if not self._can_leave() or self.offer is None:
             busy = "another one is taking over" if self.successor else "it is starting or ending"
             local_socket.send(sock, msgspec.json.encode(Refusal(f"the running proxy cannot leave: {busy}")))
@@ -247,7 +258,11 @@ class Handover:
         offer = self.offer()
         sockets = [self.sock, offer.admin, *offer.listening]
         descriptors = [self.lock.fd, *(each.fileno() for each in sockets)]
-        local_socket.send(sock, msgspec.json.encode(Holdings(os.getpid(), offer.generation)), descriptors)
+        holdings = Holdings(os.getpid(), offer.generation)
+        if wants_places and offer.places_fd is not None:
+            holdings.places = True
+            descriptors.append(offer.places_fd)
+        local_socket.send(sock, msgspec.json.encode(holdings), descriptors)
         reader, writer = await asyncio.open_unix_connection(sock=sock.dup())
         serves = False
         try:
@@ -271,6 +286,8 @@ class Handover:
         self.background.cancel()
         self.leaving.close()
         close(self.gathered)
+        if self.places is not None:
+            os.close(self.places)
         self.sock.close()
 
 

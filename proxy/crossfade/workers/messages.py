@@ -80,6 +80,8 @@ class WorkerOptions(msgspec.Struct):
     listening: list[Listening]
     rates_fd: int = -1  # memory shared by all workers: the table of the rate limits
     lock_file: str | None = None
+    places_fd: int = -1  # memory shared by all workers: the table of places in flight
+    workers: int = 1  # how many there are
 
 
 # ── between control processes ─────────────────────────────────────────────────────────────────────
@@ -88,20 +90,24 @@ class WorkerOptions(msgspec.Struct):
 class Hello(msgspec.Struct):
     """To the lock holder: from a detached worker, with its listening sockets, or from a successor.
 
-    `generation`: of the snapshot that the worker serves from.
+    `generation`: of the snapshot that the worker serves from. `places`: a worker sends the descriptor of the table of
+    places behind its sockets; a successor wants that descriptor behind the others.
     """
 
     what: Literal["detached", "successor"]
     pid: int
     generation: int = 0
+    places: bool = False
 
 
 class Holdings(msgspec.Struct, tag=True):
     """To a successor, with these descriptors in this order: the lock, the socket of the holder, the admin socket, the
-    listening sockets. The holder keeps its own until the successor serves. `generation`: of its snapshot."""
+    listening sockets, and with `places` the table of places. The holder keeps its own until the successor serves.
+    `generation`: of its snapshot."""
 
     pid: int
     generation: int
+    places: bool = False
 
 
 class Refusal(msgspec.Struct, tag=True):

@@ -34,6 +34,7 @@ from crossfade.workers.messages import (
     Report,
     WorkerOptions,
 )
+from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.start_error import StartError
 
 log = logging.getLogger("crossfade.workers")
@@ -63,6 +64,7 @@ class WorkerPool:
         leaving: LeavingWorkers,
         on_start: Callable[[], None],
         drain: float,
+        keeper: PlaceKeeper,
     ) -> None:
         """`listening[i]`: the sockets of worker i. `on_start` is called when a worker has started.
 
@@ -71,7 +73,10 @@ class WorkerPool:
         self.listening = listening
         self.rates_fd = os.memfd_create("crossfade-rates")
         os.ftruncate(self.rates_fd, TABLE_BYTES)
-        self.options = msgspec.structs.replace(options, rates_fd=self.rates_fd)
+        self.keeper = keeper
+        self.options = msgspec.structs.replace(
+            options, rates_fd=self.rates_fd, places_fd=keeper.fd, workers=len(listening)
+        )
         self.table = table
         self.leaving = leaving
         self.observations = LatestObservations()
@@ -136,7 +141,7 @@ class WorkerPool:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
                 stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
-                pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd],
+                pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd, self.keeper.fd],
             )  # fmt: skip
             try:
                 streams = await asyncio.open_unix_connection(sock=ours.dup())
@@ -162,6 +167,8 @@ class WorkerPool:
                 return
             await reading
             code = 0 if self.stopping.is_set() else await link.process.wait()
+            if not self.stopping.is_set():
+                self.keeper.clear(pid)
         except asyncio.CancelledError:
             link.kill()
             raise
@@ -183,6 +190,7 @@ class WorkerPool:
         try:
             await reading
             await link.process.wait()
+            self.keeper.clear(link.status.pid)
         finally:
             self.leaving.links.discard(link)
 
@@ -218,6 +226,7 @@ class WorkerPool:
             for link in self.all_links():
                 link.silent += passed
             self.kill_silent()
+            self.keeper.clear_ended()
 
     def all_links(self) -> list[WorkerLink]:
         return list(dict.fromkeys([*self.links.values(), *self.leaving.links]))

@@ -13,6 +13,7 @@ from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
 from crossfade.workers.handover import Offer
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
+from crossfade.workers.place_keeper import PlaceKeeper, joined
 from crossfade.workers.pool import WorkerPool
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
@@ -34,6 +35,7 @@ class Serving:
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
         self.listening = self._listen(config, max(count, 1))
         (self.admin,) = self._bind(config.admin.listen, 1)[0]
+        self.keeper = PlaceKeeper(succession.take_places())
         sockets.close(succession.inherited)  # of addresses that are no longer configured
         self.seam = self._pool(config, counts) if count else self._direct(counts)
 
@@ -58,17 +60,23 @@ class Serving:
     def _pool(self, config: Config, counts: CountsTable) -> WorkerPool:
         options = WorkerOptions(seam_fd=-1, listening=[], lock_file=self.succession.lock_file)
         return WorkerPool(
-            self.listening, options, counts, self.succession.leaving, self.name_workers, config.drain
+            self.listening,
+            options,
+            counts,
+            self.succession.leaving,
+            self.name_workers,
+            config.drain,
+            self.keeper,
         )
 
     def _direct(self, counts: CountsTable) -> DirectSeam:
         from crossfade.dataplane.listener import DataPlane  # here alone: with workers, it is not loaded
         from crossfade.workers.direct import DirectSeam
 
-        plane = DataPlane()
+        plane = DataPlane(None, None, joined(self.keeper.fd, 1))
         plane.recorder.counts = counts
         listening = [sock for sock, _ in self.listening[0]]
-        return DirectSeam(plane, listening, self.credentials, self.succession)
+        return DirectSeam(plane, listening, self.credentials, self.succession, self.keeper)
 
     @property
     def pids(self) -> list[int]:
@@ -85,7 +93,7 @@ class Serving:
     def offer(self) -> Offer:
         """What a successor gets."""
         unique = dict.fromkeys(sock for sock, _ in chain.from_iterable(self.listening))
-        return Offer(self.seam.publish, self.generation, self.admin, list(unique))
+        return Offer(self.seam.publish, self.generation, self.admin, list(unique), self.keeper.fd)
 
     def close_copies(self) -> None:
         """With our copies open, the kernel would queue connections that no worker accepts."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Iterable
 
@@ -39,6 +40,7 @@ class Succession:
         self.on_leave = on_leave
         self.leaving = LeavingWorkers(counts)
         self.inherited: list[socket.socket] = []  # from the proxy before, its workers, or systemd
+        self.places: int | None = None  # the descriptor of the table of places, from the proxy before
         self.background = Background()
 
     async def begin(self, database: str | None, taking_over: bool) -> None:
@@ -51,6 +53,7 @@ class Succession:
         if self.predecessor is not None:
             self.lock = StateLock(database, self.predecessor.lock_fd)
             self.inherited += [self.predecessor.admin, *self.predecessor.listening]
+            self.places = self.predecessor.places
             self.handover = Handover(self.lock, self.predecessor.sock, self.leaving, self.on_leave)
         else:
             self.lock = StateLock(database)
@@ -75,6 +78,11 @@ class Succession:
         else:
             self.handover = Handover(lock, sock, self.leaving, self.on_leave)
             self.inherited += await self.handover.gather()
+            self.places, self.handover.places = self.handover.places, None
+
+    def take_places(self) -> int | None:
+        places, self.places = self.places, None
+        return places
 
     @property
     def lock_file(self) -> str | None:
@@ -153,6 +161,8 @@ class Succession:
 
     def _close(self) -> None:
         sockets.close(self.inherited)
+        if self.places is not None:
+            os.close(self.places)
         self.background.cancel()
         if self.predecessor is not None:
             self.predecessor.close()

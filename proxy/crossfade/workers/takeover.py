@@ -50,6 +50,7 @@ class Predecessor:
         self.pid = holdings.pid
         self.generation = holdings.generation
         self.lock_fd = descriptors[0]
+        self.places = descriptors.pop() if holdings.places else None  # the descriptor of the table of places
         self.sock, self.admin, *self.listening = (socket.socket(fileno=fd) for fd in descriptors[1:])
         for sock in (self.sock, self.admin, *self.listening):
             sock.setblocking(False)
@@ -102,7 +103,7 @@ async def ask(database: str, counts: CountsTable) -> Predecessor | None:
         raise StartError(f"--takeover: cannot connect to {path}: {error}") from error
     with sock:
         try:
-            local_socket.send(sock, msgspec.json.encode(Hello("successor", os.getpid())))
+            local_socket.send(sock, msgspec.json.encode(Hello("successor", os.getpid(), places=True)))
             async with asyncio.timeout(ANSWER_WITHIN):
                 data, descriptors = await local_socket.receive(sock)
         except OSError as error:

@@ -34,6 +34,7 @@ from crossfade.workers.messages import (
     read_frame,
     write_frame,
 )
+from crossfade.workers.place_keeper import joined
 from crossfade.workers.state_lock import is_held, socket_of
 from crossfade.workers.tls import Credentials
 
@@ -53,7 +54,9 @@ def work(options: str) -> int:
 
 
 async def run_worker(options: WorkerOptions) -> None:
-    worker = Worker(DataPlane(shared_rates(options.rates_fd)), options.lock_file, options.listening)
+    places = joined(options.places_fd, options.workers)
+    plane = DataPlane(shared_rates(options.rates_fd), None, places)
+    worker = Worker(plane, options.lock_file, options.listening)
     loop = asyncio.get_running_loop()
     for sign in (
         signal.SIGINT,
@@ -112,7 +115,7 @@ class Worker:
             if not self.plane.listening:  # it has never served, so nobody needs it
                 self.begin_drain(Drain(0.0))
                 return
-        async for reader, writer in holders(self.lock_file, self.hello, self.sockets):
+        async for reader, writer in holders(self.lock_file, self.hello, self.descriptors):
             await self.obey(reader, writer)
         self.begin_drain(Drain(DRAIN))
 
@@ -166,7 +169,13 @@ class Worker:
         return [sock for _, sock, _ in self.plane.listening if sock.fileno() >= 0]
 
     def hello(self) -> Hello:
-        return Hello("detached", os.getpid(), self.plane.snapshot.generation)
+        shares = self.plane.places.fd >= 0
+        return Hello("detached", os.getpid(), self.plane.snapshot.generation, shares)
+
+    def descriptors(self) -> list[int]:
+        """For the next holder: of the sockets, and of the table of places."""
+        places = self.plane.places.fd
+        return [*(sock.fileno() for sock in self.sockets()), *([places] if places >= 0 else [])]
 
     async def report(self) -> None:
         while True:
@@ -201,9 +210,9 @@ class Worker:
 
 
 async def holders(
-    lock_file: str | None, hello: Callable[[], Hello], sockets: Callable[[], Sequence[socket.socket]]
+    lock_file: str | None, hello: Callable[[], Hello], descriptors: Callable[[], Sequence[int]]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection to each holder of the state in turn, which has got copies of the sockets.
+    """A connection to each holder of the state in turn, which has got copies of the descriptors.
 
     Ends when no holder will come: without a lock file, or when the file is empty, as its last holder ended in good
     order.
@@ -211,7 +220,7 @@ async def holders(
     while lock_file is not None and is_held(lock_file):
         try:
             with local_socket.connect_to(socket_of(lock_file)) as sock:
-                local_socket.send(sock, msgspec.json.encode(hello()), [s.fileno() for s in sockets()])
+                local_socket.send(sock, msgspec.json.encode(hello()), descriptors())
                 streams = await asyncio.open_unix_connection(sock=sock.dup())
         except OSError:
             pass
