@@ -239,8 +239,8 @@ class Downstream(Client):
             body = chunks(body, done)
         names = exchange.backend_fields() if exchange.fell_back else exchange.answering.name
         self.transport.write(
-            b"%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
-            % (start, exchange.request_id, names, body)
+            b"%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
+            % (start, b"" if head.dated else self.plane.date, exchange.request_id, names, body)
         )
 
     def answer_body(self, data: bytes, done: bool) -> None:
@@ -258,7 +258,9 @@ class Downstream(Client):
             self.keep_alive = False
         if self.exchange is not None and not self.exchange.head.start.is_http11:
             self.keep_alive = False  # an HTTP/1.0 client may read until the connection closes
-        self.transport.write(relay.problem(refusal, request_id, not self.keep_alive, self.bodiless))
+        self.transport.write(
+            relay.problem(refusal, request_id, self.plane.date, not self.keep_alive, self.bodiless)
+        )
 
     def cut(self) -> None:
         self.abort()

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 from functools import partial
-from time import monotonic, time
+from time import time
 
 from crossfade.dataplane.access_log import AccessLogger
 from crossfade.dataplane.cutting import schedule_cuts
@@ -109,7 +109,8 @@ class DataPlane(Plane):
         """Check all deadlines, and measure the event loop's lag: the delay of this call."""
         self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
         self.loop_lag = max(0.0, self.loop.time() - due)
-        self.now = now = monotonic()
+        self.read_clock()
+        now = self.now
         self.recorder.flush()
         works: list[ExchangeState | MirrorCopy | Tunnel] = [*self.active, *self.mirrors.copies, *self.tunnels]
         for work in works:

@@ -56,8 +56,8 @@ def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, reques
     )  # fmt: skip
 
 
-def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: bool) -> bytes:
-    """The answer for an error of the proxy (RFC 9457). It shows nothing of the request and of the backends."""
+def problem(refusal: RequestRefused, request_id: bytes, date: bytes, close: bool, bodiless: bool) -> bytes:
+    """The answer for an error of the proxy (RFC 9457). `date` is a field line. It shows nothing of the request and of the backends."""
     failure, status = refusal.failure, refusal.status
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(
@@ -74,5 +74,5 @@ def problem(refusal: RequestRefused, request_id: bytes, close: bool, bodiless: b
         lines.append(f"Retry-After: {refusal.retry_after}")
     if close:
         lines.append("Connection: close")
-    head = "\r\n".join(lines).encode("ascii") + b"\r\n\r\n"
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n%b\r\n" % date
     return head if bodiless else head + body

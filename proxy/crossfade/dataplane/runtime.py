@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Iterator
+from email.utils import formatdate
 from itertools import chain, count, repeat
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 LAST_DIGITS = [b"%03x" % n for n in range(4096)]
@@ -18,16 +19,27 @@ def block_of_ids(prefix: bytes, number: int) -> Iterator[bytes]:
 
 
 class Runtime:
-    """`now`: time of the last sweep of deadlines. `hurrying`: a drain with a time limit is in progress."""
+    """`now`: time of the last sweep of deadlines. `hurrying`: a drain with a time limit is in progress.
+
+    `date`: the Date field of that time, for answers without one (RFC 9110 section 6.6.1).
+    """
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.now = monotonic()
+        self.second = 0
+        self.read_clock()
         self.draining = False
         self.hurrying = False
         self.tasks: set[asyncio.Task[None]] = set()
         prefix, blocks = os.urandom(8).hex().encode(), count(int.from_bytes(os.urandom(4), "big"))
         self.ids: Iterator[bytes] = chain.from_iterable(map(block_of_ids, repeat(prefix), blocks))
+
+    def read_clock(self) -> None:
+        self.now = monotonic()
+        second = int(time())
+        if second != self.second:
+            self.second = second
+            self.date = b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
 
     def new_id(self) -> bytes:
         return next(self.ids)

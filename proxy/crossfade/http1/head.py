@@ -66,6 +66,7 @@ __all__ = [
 _STATUS_LINE = rb"HTTP/1\.([01]) ([1-9][0-9][0-9])( " + TEXT + rb"*+)?\r\n"
 _RESPONSE = re.compile(_STATUS_LINE + CANONICAL_LINES + rb"\r\n")
 _LOOSE_RESPONSE = re.compile(_STATUS_LINE + SPACED_LINES + rb"\r\n")
+DATE: Final = 20  # a kind beside those of request fields
 _BODY_FRAMING = {b"content-length", b"transfer-encoding"}
 _KEEP_ALIVE: Final = frozenset({b"keep-alive"})
 _CONNECTION_OPTIONS = _KEEP_ALIVE | {b"close", b"upgrade"}
@@ -74,6 +75,7 @@ _RESPONSE_FIELDS = dict.fromkeys(HOP_BY_HOP, DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
     b"connection": CONNECTION,
+    b"date": DATE,
     b"x-request-id": DROP,
 }
 
@@ -156,12 +158,22 @@ class RequestHead:
 
 
 class ResponseHead:
-    """A response head. `length` is in bytes; -1: chunked, -2: until the connection closes.
+    """A response head. `length` is in bytes; -1: chunked, -2: until the connection closes. `dated`: has a Date field.
 
     `reason` begins with the space that a status line has even without a reason (RFC 9112 section 4).
     """
 
-    __slots__ = ("block", "keep_alive", "length", "nominees", "reason", "spelled", "status", "upgrade")
+    __slots__ = (
+        "block",
+        "dated",
+        "keep_alive",
+        "length",
+        "nominees",
+        "reason",
+        "spelled",
+        "status",
+        "upgrade",
+    )
 
     def __init__(self, status: int, reason: bytes, keep_alive: bool) -> None:
         self.status = status
@@ -172,6 +184,7 @@ class ResponseHead:
             b""  # the head's first bytes for HTTP/1.1 clients that keep alive; filled by relay on first use
         )
         self.length = UNTIL_CLOSE
+        self.dated = False
         self.upgrade: bytes | None = None
         self.nominees: AbstractSet[bytes] = NOTHING
 
@@ -374,9 +387,13 @@ def _read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) 
                 raise ResponseRefused("Transfer-Encoding is not chunked, or the version is HTTP/1.0")
         elif kind == CONNECTION:
             options |= nominated(value)
+        elif kind == DATE:
+            head.dated = True
+            kept.append(line)
         elif name == b"upgrade":
             head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
     kept.append(b"")
     head.block = b"\r\n".join(kept)
     if options or head.upgrade is not None:
         _apply_connection(head, options)
+        head.dated = head.dated and b"date" not in options
