@@ -359,6 +359,17 @@ def unchunked(head: ResponseHead) -> bytes:
     return without(head.block, {b"transfer-encoding"})
 
 
+def _length_of_response(name: bytes, value: bytes, minor: bytes) -> int:
+    """The length that a framing field states; CHUNKED for Transfer-Encoding."""
+    if name == b"content-length":
+        if not DIGITS.fullmatch(value):
+            raise ResponseRefused("Content-Length is not a decimal number")
+        return int(value)
+    if value.lower() != b"chunked" or minor != b"1":
+        raise ResponseRefused("Transfer-Encoding is not chunked, or the version is HTTP/1.0")
+    return CHUNKED
+
+
 def _read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) -> None:
     kept = []
     options: set[bytes] = set()
@@ -375,16 +386,8 @@ def _read_response_fields(head: ResponseHead, lines: list[bytes], minor: bytes) 
             if framed:
                 raise ResponseRefused("the response has more than one Content-Length or Transfer-Encoding")
             framed = True
-            if name == b"content-length":
-                if not DIGITS.fullmatch(value):
-                    raise ResponseRefused("Content-Length is not a decimal number")
-                head.length = int(value)
-                kept.append(line)
-            elif value.lower() == b"chunked" and minor == b"1":
-                head.length = CHUNKED
-                kept.append(line)  # `unchunked` removes it for HTTP/1.0 clients
-            else:
-                raise ResponseRefused("Transfer-Encoding is not chunked, or the version is HTTP/1.0")
+            head.length = _length_of_response(name, value, minor)
+            kept.append(line)  # `unchunked` removes a coding for HTTP/1.0 clients
         elif kind == CONNECTION:
             options |= nominated(value)
         elif kind == DATE:
