@@ -31,6 +31,7 @@ COMPILED = (
     "crossfade.dataplane.listener",
     "crossfade.dataplane.mirror",
     "crossfade.dataplane.observe",
+    "crossfade.dataplane.origin",
     "crossfade.dataplane.outcome",
     "crossfade.dataplane.owner",
     "crossfade.dataplane.panel",

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from unittest import mock
 
 from msgspec.structs import replace
@@ -176,7 +175,6 @@ class Memory:
 
     def __init__(self, *routes: Route) -> None:
         self.plane = DataPlane()
-        self.plane.ids = repeat(b"f" * 32)
         self.origins: list[Origin] = []
         self.script: Script = answer
         self.error_log = ErrorLog()

@@ -17,6 +17,7 @@ from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.flow import ALL, ANSWERS, OF_EXCHANGE, PIPELINE
 from crossfade.dataplane.lingering import Lingering
+from crossfade.dataplane.origin import Origin
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import NEVER
@@ -40,7 +41,8 @@ class Downstream(Client):
         self.plane = plane
         self.address = b""
         self.peer = b""  # client of this request: the peer address, or the client named by a trusted proxy
-        self.forwarded_lines = b""
+        self.about_peer = b""  # the forwarded lines without the request's host
+        self.origin = Origin()
         self.trusts: TrustedProxies | None = None
         self.knows: TrustedProxies | None = None
         self.buffer = bytearray()
@@ -74,7 +76,7 @@ class Downstream(Client):
         """Look up whether the peer is a trusted proxy: once per connection, and again after a change of the list."""
         self.knows = trusted = self.plane.trusted
         self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
-        self.peer, self.forwarded_lines, _ = forwarding_of_client(self.address, self.secure)
+        self.peer, self.about_peer, _ = forwarding_of_client(self.address, self.secure)
 
     # ── bytes from the client ─────────────────────────────────────────────────────────────────
 
@@ -143,7 +145,8 @@ class Downstream(Client):
         head = parse_request(raw, self.plane.head_count, self.last_fields)
         if self.trusts is not None:
             named = forwarding_of_proxy(raw, self.address, self.secure, self.trusts)
-            self.peer, self.forwarded_lines, head.public_host = named
+            self.peer, self.about_peer, head.public_host = named
+        self.forwarded_lines = self.origin.lines_for(self.about_peer, head)
         return head
 
     def wait_for_head(self) -> None:

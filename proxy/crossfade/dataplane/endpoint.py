@@ -23,6 +23,7 @@ from crossfade.dataplane.capacity import Capacity, Load
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
+from crossfade.http1.head import ResponseHead
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.rewriting import Rewriting, rewriting_of
 from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
@@ -64,6 +65,7 @@ class EndpointState(Pool):
         self.idle: list[Upstream] = []
         self.health = Health(began)
         self.rewriting: Rewriting | None = None
+        self.usual_head: ResponseHead | None = None
         self.share = 1.0
         self.logged_error = ""
 

@@ -14,7 +14,9 @@ class Owner:
     route: CompiledRoute
     request_id: bytes
     trace_id: bytes
-    forwarded_lines: bytes  # X-Forwarded-* and Forwarded, for the backend
+    forwarded_lines: (
+        bytes  # X-Forwarded-* and Forwarded, for the backend; up to the host if the head has none
+    )
     request_done: bool
     trailers: bytes  # of the request; set once its body is complete
     answer_trailers: bytes  # set before the call of `on_response_body` with `done`

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from http import HTTPStatus
+from typing import Final
 
 import msgspec
 
@@ -14,12 +14,25 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
-@lru_cache(maxsize=4096)
+_FRAMINGS: Final[dict[int, bytes]] = {}
+_FRAMINGS_KEPT: Final = 4096
+
+
 def framing(length: int) -> bytes:
     """The end of a request's head; `length` is CHUNKED or the body's size in bytes."""
-    if length == CHUNKED:
-        return b"\r\n" + CHUNKED_LINE + b"\r\n"
-    return b"\r\nContent-Length: %d\r\n\r\n" % length
+    known = _FRAMINGS.get(length)
+    if known is not None:
+        return known
+    if len(_FRAMINGS) >= _FRAMINGS_KEPT:
+        _FRAMINGS.clear()
+    chunked = b"\r\n" + CHUNKED_LINE + b"\r\n"
+    _FRAMINGS[length] = spelled = chunked if length == CHUNKED else b"\r\nContent-Length: %d\r\n\r\n" % length
+    return spelled
+
+
+def forwarded(beginning: bytes, host: bytes, public_host: bytes) -> bytes:
+    """The lines that say where a request comes from, and the name of the last one, x-request-id."""
+    return b'%b%b"\r\nX-Forwarded-Host: %b\r\nx-request-id: ' % (beginning, host, public_host)
 
 
 def framing_fields(answer: ResponseHead, knows_chunks: bool, keep_alive: bool) -> bytes:

@@ -42,6 +42,7 @@ class Pool:
     authority: bytes
     health: Health
     rewriting: Rewriting | None
+    usual_head: ResponseHead | None  # of its last answer, if that head is cached
 
     def answered(self, status: int) -> None:
         raise NotImplementedError
@@ -94,15 +95,20 @@ class Upstream(Flow):
             named = rewriting.host or host
         if head.upgrade is not None or head.takes_trailers:
             block += relay.hop_fields(head.upgrade, head.takes_trailers)
-        trace = b""
-        if not head.traced:  # not the client's own request id: it may not be valid as a trace id
-            own = owner.trace_id
-            trace = b"traceparent: 00-%b-%b-00\r\n" % (own, own[16:])
+        if mark:
+            block += mark
+        lines = owner.forwarded_lines
+        if head.host is None:  # they have no host yet
+            lines = relay.forwarded(lines, host, head.public_host or host)
         framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
-        self.transport.write(b"".join((
-            line, named, b"\r\n", block, mark, trace, owner.forwarded_lines, host, b'"\r\nX-Forwarded-Host: ', head.public_host or host,
-            b"\r\nx-request-id: ", owner.request_id, framing, body,
-        )))  # fmt: skip
+        if head.traced:
+            message = b"%b%b\r\n%b%b%b%b%b" % (line, named, block, lines, owner.request_id, framing, body)
+        else:  # not the client's own request id: it may not be valid as a trace id
+            own = owner.trace_id
+            message = b"%b%b\r\n%btraceparent: 00-%b-%b-00\r\n%b%b%b%b" % (
+                line, named, block, own, own[16:], lines, owner.request_id, framing, body,
+            )  # fmt: skip
+        self.transport.write(message)
 
     def send(self, data: bytes, done: bool, trailers: bytes) -> None:
         """Send another part of the request's body."""
@@ -132,7 +138,11 @@ class Upstream(Flow):
             owner.on_upstream_failed(Stage.BUG)
 
     def read_head(self, owner: Owner, data: bytes) -> None:
-        """Read the answer's head, and the 1xx before it."""
+        """Read the answer's head, and the 1xx before it. An endpoint mostly repeats its last head."""
+        usual = self.endpoint.usual_head
+        if usual is not None and data.startswith(usual.raw) and not owner.head.start.bodiless:
+            self.start_body(owner, usual, data[len(usual.raw) :])
+            return
         start = 0
         while self.owner is owner:
             end = data.find(b"\r\n\r\n", start) + 4
@@ -145,6 +155,8 @@ class Upstream(Flow):
                 self.fail(Stage.PROTOCOL)
                 return
             if head.status >= 200:
+                if head.raw:
+                    self.endpoint.usual_head = head
                 self.start_body(owner, head, data[end:])
                 return
             if head.status == 101:

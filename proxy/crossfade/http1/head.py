@@ -160,7 +160,8 @@ class RequestHead:
 class ResponseHead:
     """A response head. `length` is in bytes; -1: chunked, -2: until the connection closes. `dated`: has a Date field.
 
-    `reason` begins with the space that a status line has even without a reason (RFC 9112 section 4).
+    `reason` begins with the space that a status line has even without a reason (RFC 9112 section 4). `raw` is the
+    head as received, if it is cached, else empty.
     """
 
     __slots__ = (
@@ -169,6 +170,7 @@ class ResponseHead:
         "keep_alive",
         "length",
         "nominees",
+        "raw",
         "reason",
         "spelled",
         "status",
@@ -179,7 +181,7 @@ class ResponseHead:
         self.status = status
         self.reason = reason
         self.keep_alive = keep_alive
-        self.block = b""
+        self.block = self.raw = b""
         self.spelled = (
             b""  # the head's first bytes for HTTP/1.1 clients that keep alive; filled by relay on first use
         )
@@ -324,6 +326,8 @@ def parse_response(raw: bytes, method: bytes) -> ResponseHead:
     if head is None:
         head = _read_response(raw, False)
         remember(_RESPONSES, raw, head, _KEPT_HEADS, _KEPT_LENGTH)
+        if len(raw) <= _KEPT_LENGTH:
+            head.raw = raw
     return head
 
 
