@@ -83,6 +83,17 @@ async def test_a_request_without_the_key_uses_the_bucket_of_its_client_address(h
     assert statuses == [200, 429, 200, 200, 429]
 
 
+async def test_ipv6_clients_of_one_network_share_a_bucket(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2", rate=Rate(IP, SLOW, 1)), trusted_proxies=("127.0.0.1/32",))
+    client = await harness.client()
+    statuses = []
+    for address in (b"2001:db8:0:1::1", b"2001:db8:0:1::2", b"2001:db8:0:2::1"):
+        await client.send(get(fields=[b"X-Forwarded-For: " + address]))
+        statuses.append((await client.answer()).status)
+    assert statuses == [200, 429, 200]
+
+
 @pytest.mark.parametrize("trusted", [(), ("127.0.0.1/32",)])
 async def test_a_forged_forwarded_address_gives_no_new_bucket(
     harness: Harness, trusted: tuple[str, ...]

@@ -147,3 +147,23 @@ def test_full_buckets_are_replaced_first():
 )
 def test_a_request_without_the_key_is_limited_by_its_clients_address(source, fields, body, expected):
     assert limit(key=source).key(request("/", *fields), decode_json(body), b"10.0.0.9") == expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "clients", "buckets"),
+    [
+        (64, ["2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"], 2),
+        (56, ["2001:db8::1", "2001:db8:0:ff::1", "2001:db8:0:100::1"], 2),
+        (128, ["2001:db8::1", "2001:db8::2"], 2),
+        (1, ["2001:db8::1", "fe80::1%eth0", "::1"], 2),
+        (64, ["203.0.113.7", "203.0.113.8", "unknown"], 3),
+    ],
+)
+@pytest.mark.parametrize("key", [IP, Sticky("header", "x-key")])
+def test_an_ipv6_client_counts_by_its_network(
+    key: Sticky, prefix: int, clients: list[str], buckets: int
+) -> None:
+    """Where the client's address is the key, and where it stands in for a key that is absent."""
+    limit = RateLimit(Rate(key, 1.0, 1, prefix), b"s")
+    head = request()
+    assert len({limit.key(head, None, client.encode()) for client in clients}) == buckets

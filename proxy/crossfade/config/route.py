@@ -156,6 +156,10 @@ class RateConfig(Section):
         description="requests admitted per second in the long run"
     )
     burst: Count = Field(description="requests admitted at once")
+    ipv6_prefix: Annotated[Count, at_most(128)] = Field(
+        default=64,
+        description="IPv6 clients that have this many bits of the address in common are one client",
+    )
 
 
 class LimitsConfig(Section):

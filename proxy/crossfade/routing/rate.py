@@ -13,6 +13,8 @@ once in all. `now` is in seconds, of a clock that the workers share.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import Any
 
 from crossfade.http1.head import RequestHead
@@ -27,15 +29,24 @@ TABLE_BYTES = _KEYS * ENTRY_BYTES
 SLACK = 1e-6  # seconds; the rounding error of summed floats is less than this
 
 
+@lru_cache(maxsize=4096)
+def network_of(client: bytes, prefix: int) -> bytes:
+    """The network of an IPv6 address. A client gets a whole /64 (RFC 6177), and could use another address each time."""
+    unused = 128 - prefix
+    network = int(IPv6Address(client.decode("ascii"))) >> unused << unused
+    return str(IPv6Address(network)).encode("ascii")
+
+
 class RateLimit:
     """A route's limit for each key: `burst` requests at once, one per `token` seconds in the long run."""
 
-    __slots__ = ("burst", "header", "needs_body", "salt", "source", "token")
+    __slots__ = ("burst", "header", "ipv6_prefix", "needs_body", "salt", "source", "token")
 
     def __init__(self, rate: Rate, salt: bytes) -> None:
         self.token = 1 / rate.per_second
         self.burst = rate.burst / rate.per_second  # seconds until an empty bucket is full
         self.source = key_source(rate.key)
+        self.ipv6_prefix = rate.ipv6_prefix
         self.needs_body = rate.key.kind == "json"
         self.header = rate.key.name.lower().encode() if rate.key.kind == "header" else b""
         self.salt = salt
@@ -46,6 +57,8 @@ class RateLimit:
         A header with several fields is no key: a client could add a field with a new value to each request, and so
         have a new bucket each time, while the model reads the other field.
         """
+        if b":" in client:
+            client = network_of(client, self.ipv6_prefix)
         key = self.source(head, body, client)
         if not key or (self.header and head.has_several(self.header)):
             return b"a" + client

@@ -131,11 +131,15 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """The limit for each key: `per_second` requests in the long run, `burst` at once."""
+    """The limit for each key: `per_second` requests in the long run, `burst` at once.
+
+    `ipv6_prefix`: the bits of an IPv6 client's address that count, where the key is the client's address.
+    """
 
     key: Sticky
     per_second: float
     burst: int
+    ipv6_prefix: int = 64
 
 
 class Prediction(msgspec.Struct, frozen=True):
@@ -355,7 +359,7 @@ def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | Non
 def _compile_rate(rate: RateConfig | None) -> Rate | None:
     if rate is None:
         return None
-    return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst)
+    return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst, rate.ipv6_prefix)
 
 
 def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
