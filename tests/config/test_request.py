@@ -99,6 +99,41 @@ def test_one_address_may_serve_several_models() -> None:
     assert warnings(text(backend="b: {endpoints: http://a:1, request: {path: {replace: /b}}}")) == []
 
 
+def test_fields_of_trusted_proxies() -> None:
+    config = loaded(text(top="trusted_headers: X-Real-IP")).config
+    assert config.trusted_headers == ("x-real-ip",)
+    assert "cf-connecting-ip" in loaded(text()).config.trusted_headers
+    assert loaded(text(top="trusted_headers: []")).config.trusted_headers == ()
+    assert_errors(
+        text(top="trusted_headers: [»X-Forwarded-For, »X_Request_Id]"),
+        'trusted_headers[0]: must not name "x-forwarded-for": it says who the client is, and the proxy writes it (see trusted_proxies)',
+        'trusted_headers[1]: must not name "x_request_id": it joins logs and traces, and the proxy passes it on or begins it',
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "heard"),
+    [
+        ("drain: 1s", False),
+        ("trusted_proxies: 10.0.0.0/8", True),
+        ("trusted_headers: x-client-cert", True),
+        ("trusted_headers: [a, X-Real-Ip]", False),
+    ],
+)
+@pytest.mark.parametrize(
+    ("route", "place"),
+    [
+        ("match: {headers: {X-Real-IP: 10.0.0.1}}", 'routes[0].match.headers.X-Real-IP'),
+        ("sticky: [{cookie: c}, {header: X-Real-IP}]", "routes[0].sticky[1].header"),
+        ("limits: {rate: {key: {header: X-Real-IP}, per_second: 1, burst: 1}}", "routes[0].limits.rate.key.header"),
+    ],
+)  # fmt: skip
+def test_a_field_that_nobody_may_send_gives_a_warning(top: str, heard: bool, route: str, place: str) -> None:
+    found = [warning for warning in warnings(text(top=top, route=route)) if "trusted_headers" in warning]
+    assert len(found) == (0 if heard else 1)
+    assert all(place in warning for warning in found)
+
+
 SECRET = "a-secret-of-24-characters"
 
 

@@ -100,7 +100,8 @@ def test_the_host(keys: dict[str, Any], host: bytes | None) -> None:
     ],
 )  # fmt: skip
 def test_the_fields(keys: dict[str, Any], block: bytes, sent: bytes) -> None:
-    assert rewriting(**keys).fields(block) == sent
+    head = parse_request(b"GET / HTTP/1.1\r\nHost: h\r\n%b\r\n" % block)
+    assert rewriting(**keys).block(head) == sent
 
 
 def test_a_backend_without_rewriting_has_none() -> None:
@@ -136,7 +137,8 @@ def test_law_the_model_gets_one_request_with_the_stated_path(
     except RequestRefused:
         return
     line = made.request_line(start, matched.encode())
-    head = line + b"models\r\n" + made.fields(b"Cookie: c\r\nAuthorization: x\r\nA: 1\r\n") + b"\r\n"
+    client = parse_request(b"GET / HTTP/1.1\r\nHost: h\r\nCookie: c\r\nAuthorization: x\r\nA: 1\r\n\r\n")
+    head = line + b"models\r\n" + made.block(client) + b"\r\n"
     assert head.count(b"\r\n\r\n") == 1
     got = parse_request(head)
     assert (got.method, got.host, got.query, got.length) == (b"POST", b"models", start.query, 0)

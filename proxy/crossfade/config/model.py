@@ -51,6 +51,7 @@ from crossfade.config.section import (
     spelled,
     text,
 )
+from crossfade.config.trusted_headers import TRUSTED_HEADERS, TrustedHeader
 from crossfade.config.units import whole
 
 __all__ = [
@@ -279,6 +280,10 @@ class Config(Section):
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
         Field((), description="address ranges of proxies whose X-Forwarded-* and Forwarded fields are used")
+    )
+    trusted_headers: Annotated[tuple[TrustedHeader, ...], OneOrMany()] = Field(
+        default=TRUSTED_HEADERS,
+        description="fields by which a proxy in front names the client or its TLS connection: passed on from trusted_proxies, removed from all others",
     )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
         default=None, description="one line for each logged request; off if not given"

@@ -47,11 +47,16 @@ _OWN_PREFIX = "x-crossfade-"
 _LONGEST_VALUE = 8192  # characters; servers refuse longer lines
 
 
-def _own_field_name(value: object) -> str:
-    """A name that a backend's rewriting may set or remove. WSGI and CGI take `_` for `-`, so both are refused."""
-    name = field_name(value)
+def refusal_of(name: str) -> str | None:
+    """Why nobody but the proxy may handle this field; None if others may. WSGI and CGI take `_` for `-`, so both count."""
     plain = name.replace("_", "-")
-    why = "is the proxy's own" if plain.startswith(_OWN_PREFIX) else _REFUSED.get(plain)
+    return "is the proxy's own" if plain.startswith(_OWN_PREFIX) else _REFUSED.get(plain)
+
+
+def _own_field_name(value: object) -> str:
+    """A name that a backend's rewriting may set or remove."""
+    name = field_name(value)
+    why = refusal_of(name)
     if why is not None:
         raise BadValue(f"{shown(name)} cannot be rewritten: it {why}")
     return name

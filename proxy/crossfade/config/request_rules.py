@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crossfade.config.document import Document, Node
+from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import Problem, listed
+from crossfade.config.trusted_headers import TRUSTED_HEADERS
 
 _PATH_CHANGES = ("prefix", "replace")
 _MOST = 3  # routes that one message names
@@ -50,4 +51,25 @@ def _backends_of(route: Node) -> set[str]:
     return names | {node.text for node in nodes if node is not None and node.text is not None}
 
 
-REQUEST_RULES = (_several_path_changes, _prefix_of_nothing)
+def _fields_of_nobody(document: Document) -> Iterator[Problem]:
+    """A field that only trusted proxies may send, where there are none, is never there."""
+    trusted, named = document.root.child("trusted_proxies"), document.root.child("trusted_headers")
+    if trusted is not None and trusted.elements:
+        return
+    names = TRUSTED_HEADERS if named is None else [f"{each.text}".lower() for each in named.elements]
+    for loc, name in _fields_read(document):
+        if name.lower() in names:
+            message = f"{name} is removed from all requests, since no proxy in trusted_proxies may send it (see trusted_headers)"
+            yield document.problem(loc, message, severity="warning")
+
+
+def _fields_read(document: Document) -> Iterator[tuple[Loc, str]]:
+    for loc, node in document.each("routes", "*", "match", "headers"):
+        yield from (((*loc, name), name) for name in node.entries)
+    for place in (("sticky", "*", "header"), ("limits", "rate", "key", "header")):
+        for loc, node in document.each("routes", "*", *place):
+            if node.text is not None:
+                yield loc, node.text
+
+
+REQUEST_RULES = (_several_path_changes, _prefix_of_nothing, _fields_of_nobody)

@@ -73,8 +73,9 @@ class Downstream(Client):
             self.close()  # no lingering: it would keep the connection open, and connections are scarce
 
     def recognise(self) -> None:
-        """Look up whether the peer is a trusted proxy: once per connection, and again after a change of the list."""
+        """Look up whether the peer is a trusted proxy: once per connection, and again after a change of whom to trust."""
         self.knows = trusted = self.plane.trusted
+        self.last_fields.clear()
         self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
         self.peer, self.about_peer, _ = forwarding_of_client(self.address, self.secure)
 
@@ -146,6 +147,7 @@ class Downstream(Client):
         if self.trusts is not None:
             named = forwarding_of_proxy(raw, self.address, self.secure, self.trusts)
             self.peer, self.about_peer, head.public_host = named
+            head.fields += head.claims
         self.forwarded_lines = self.origin.lines_for(self.about_peer, head)
         return head
 

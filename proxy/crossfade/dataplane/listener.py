@@ -25,6 +25,7 @@ from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.tunnel import Tunnel
 from crossfade.dial import as_protocol
 from crossfade.http1.forwarded import TrustedProxies
+from crossfade.http1.lines import only_from_trusted
 from crossfade.routing.rate import RateTable
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import AccessLog, Snapshot
@@ -52,7 +53,7 @@ class DataPlane(Plane):
             self.loop.add_reader(self.places.bell.fileno(), self.on_bell)
         self.listening: list[tuple[asyncio.Server, socket.socket, ssl.SSLContext | None]] = []
         self.new_client = as_protocol(partial(Downstream, self))
-        self.trusted_ranges: tuple[str, ...] = ()
+        self.trust_known: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.loop_lag = 0.0
         self.sweeps = 0
         self.sweeper: asyncio.TimerHandle | None = None  # from the first snapshot on
@@ -73,8 +74,10 @@ class DataPlane(Plane):
             self.leaving[name] = gone = self.backends.pop(name)
             gone.retire()
         self.mirrors.use(snapshot.backends)
-        if snapshot.trusted_proxies != self.trusted_ranges:
-            self.trust(snapshot.trusted_proxies)
+        trust = snapshot.trusted_proxies, snapshot.trusted_headers
+        if trust != self.trust_known:
+            self.trust_known = trust
+            self.trust(*trust)
         if snapshot.access_log != (self.access_log and self.access_log.spec):
             self.log_to(snapshot.access_log)
         self.snapshot = snapshot
@@ -86,10 +89,10 @@ class DataPlane(Plane):
         if self.sweeper is None:
             self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)
 
-    def trust(self, ranges: tuple[str, ...]) -> None:
-        """Trust these proxies, on open connections from their next request on."""
-        self.trusted_ranges = ranges
-        self.trusted = TrustedProxies(ranges) if ranges else None
+    def trust(self, ranges: tuple[str, ...], headers: tuple[str, ...]) -> None:
+        """Trust these proxies, and only them with these fields, on open connections from their next request on."""
+        self.trusted = TrustedProxies(ranges)
+        only_from_trusted({name.encode() for name in headers})
 
     def log_to(self, spec: AccessLog | None) -> None:
         if self.access_log is not None:

@@ -86,12 +86,12 @@ class Upstream(Flow):
         self.chunked = length == CHUNKED
         if self.chunked:
             body = chunks(body, owner.request_done, owner.trailers)
-        line, block = head.start.request_line, head.block
         named = host = head.host or self.endpoint.authority
         rewriting = self.endpoint.rewriting
-        if rewriting is not None:
-            line = rewriting.request_line(head.start, owner.route.matched)
-            block = rewriting.fields(block)
+        if rewriting is None:
+            line, block = head.start.request_line, head.block
+        else:
+            line, block = rewriting.request_line(head.start, owner.route.matched), rewriting.block(head)
             named = rewriting.host or host
         if head.upgrade is not None or head.takes_trailers:
             block += relay.hop_fields(head.upgrade, head.takes_trailers)

@@ -32,6 +32,7 @@ from crossfade.http1.headers import (
 from crossfade.http1.lines import (
     BAD_HOST,
     CHUNKED,
+    CLAIM,
     CONNECTION,
     DROP,
     EXPECT,
@@ -101,6 +102,7 @@ class RequestHead:
     traced: bool
     override: bytes | None  # the override token, not verified (see routing.override)
     public_host: bytes | None  # the client's host, if a trusted proxy names one
+    claims: tuple[Field, ...]  # those that only a trusted proxy may send (`lines.only_from_trusted`)
     __slots__ = tuple(__annotations__)
 
     def __init__(self, start: Start) -> None:
@@ -111,6 +113,7 @@ class RequestHead:
         self.length = 0
         self.expects_continue = self.takes_trailers = self.traced = False
         self.nominees = NOTHING
+        self.claims = ()
 
     @property
     def method(self) -> bytes:
@@ -296,6 +299,8 @@ def _read_rare_field(head: RequestHead, field: Field) -> None:
         head.override = value if head.override is None else head.override + b"," + value
     elif kind == TE:
         head.takes_trailers = head.takes_trailers or value
+    elif kind == CLAIM:
+        head.claims = (*head.claims, field)
     elif kind == UPGRADE:
         head.upgrade = value if head.upgrade is None else head.upgrade + b"," + value
 

@@ -52,6 +52,7 @@ TRACE: Final = 7
 UPGRADE: Final = 8
 TE: Final = 9
 OVERRIDE: Final = 10
+CLAIM: Final = 11  # about the client, by a proxy in front (`only_from_trusted`)
 KINDS = dict.fromkeys(HOP_BY_HOP.union(*map(underscore_variants, PROTECTED | FORWARDED)), DROP) | {
     b"content-length": FRAMING,
     b"transfer-encoding": FRAMING,
@@ -121,6 +122,22 @@ KEPT_LINES = 4096
 KEPT_LENGTH = 64
 FIELDS: Final[dict[bytes, Field]] = {}
 STARTS: Final[dict[bytes, Start]] = {}
+CLAIMS: Final[set[bytes]] = set()
+_PLAIN_CLAIMS: Final[set[bytes]] = set()  # with `-` for `_`
+
+
+def only_from_trusted(names: set[bytes]) -> None:
+    """From now on, fields of these lower-cased names are in `RequestHead.claims`, and not in its `fields`.
+
+    For the whole process, which has one data plane.
+    """
+    if names == CLAIMS:
+        return
+    CLAIMS.clear()
+    CLAIMS.update(names)
+    _PLAIN_CLAIMS.clear()
+    _PLAIN_CLAIMS.update([name.replace(b"_", b"-") for name in CLAIMS])
+    FIELDS.clear()
 
 
 def read_start(line: bytes) -> Start:
@@ -163,7 +180,9 @@ def read_field(line: bytes) -> Field:
     kind = KINDS.get(name, PASS)
     if kind == PASS and name[: len(OWN_PREFIX)] in OWN_PREFIXES:
         kind = DROP
-    if kind in (PASS, TRACE):
+    elif kind == PASS and name.replace(b"_", b"-") in _PLAIN_CLAIMS:
+        kind = CLAIM if name in CLAIMS else DROP
+    if kind in (PASS, TRACE, CLAIM):
         field = Field(kind, line, name, value, b"%b: %b\r\n" % (spelled, value), None)
     else:
         field = Field(kind, line, name, value, b"", _READERS[kind](name, value))

@@ -8,8 +8,11 @@ the head stays one head. A client cannot leave the endpoint's path: segments `.`
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Final
 
+from crossfade.http1.head import RequestHead
+from crossfade.http1.headers import underscore_variants
 from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
 from crossfade.routing.snapshot import Endpoint, Rewrite
@@ -31,7 +34,8 @@ class Rewriting:
         self.whole = _whole_path(spec, endpoint)
         self.keeps_target = not self.base and self.prefix is None and self.whole is None
         self.host = _host(spec, endpoint)
-        self.replaced = _lines_of({name for name, _ in spec.set}.union(spec.remove))
+        replaced = [name.encode("ascii") for name in (*spec.remove, *(name for name, _ in spec.set))]
+        self.replaced = frozenset(chain.from_iterable(underscore_variants(plain(name)) for name in replaced))
         self.fields_added = b"".join(
             [b"%b: %b\r\n" % (name.encode("ascii"), value.encode()) for name, value in (*spec.set, *spec.add)]
         )
@@ -64,11 +68,12 @@ class Rewriting:
             path = self.prefix + behind(path, matched)
         return self.base + path or b"/"
 
-    def fields(self, block: bytes) -> bytes:
-        """The field lines for the backend, from the client's."""
-        if self.replaced is not None:
-            block = self.replaced.sub(b"", block)
-        return block + self.fields_added
+    def block(self, head: RequestHead) -> bytes:
+        """The field lines for the backend."""
+        if not self.replaced:
+            return head.block + self.fields_added
+        kept = [field.line for field in head.fields if field.name not in self.replaced]
+        return b"".join(kept) + self.fields_added
 
 
 def rewriting_of(spec: Rewrite | None, endpoint: Endpoint, known: Rewriting | None) -> Rewriting | None:
@@ -122,10 +127,6 @@ def _host(spec: Rewrite, endpoint: Endpoint) -> bytes | None:
     )
 
 
-def _lines_of(names: set[str]) -> re.Pattern[bytes] | None:
-    """All field lines of these names; `_` and `-` are the same, as they are for WSGI and CGI."""
-    if not names:
-        return None
-    one = b"|".join(re.escape(name.encode("ascii")).replace(rb"\-", b"-") for name in sorted(names))
-    spelled = re.sub(rb"[-_]", b"[-_]", one)
-    return re.compile(rb"^(?:" + spelled + rb"): [^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+def plain(name: bytes) -> bytes:
+    """WSGI and CGI take `_` for `-`."""
+    return name.replace(b"_", b"-")

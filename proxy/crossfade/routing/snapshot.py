@@ -230,6 +230,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     head_timeout: float
     keep_alive: float
     trusted_proxies: tuple[str, ...] = ()
+    trusted_headers: tuple[str, ...] = ()  # passed on from those proxies only
     access_log: AccessLog | None = None
     override_secret: str = ""  # empty: tokens are ignored
 
@@ -260,6 +261,7 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         trusted_proxies=config.trusted_proxies,
+        trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
         override_secret=config.override.secret if config.override else "",
     )
