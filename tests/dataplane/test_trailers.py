@@ -10,11 +10,15 @@ from tests.dataplane.wire import Message, get, ok, wait_until
 
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\nConnection: X-Hop\r\n\r\n"
-    b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent_Length: 9\r\nx-crossfade-backend: evil\r\n\r\n"
+    b"5\r\nhello\r\n0\r\nX-Sum:7 \r\nX-Hop: 1\r\nContent_Length: 9\r\n"
+    b"content-length: 9\r\nTransfer-Encoding: gzip\r\nSet-Cookie: a=b\r\nx-crossfade-backend: evil\r\n\r\n"
 )
 ACCEPTS_TRAILERS = get(fields=[b"TE: trailers", b"Connection: TE"])
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\n\r\n"
-UPLOAD = b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Hop: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n"
+UPLOAD = (
+    b"5\r\nhello\r\n0\r\nX-Sum: 7\r\nX-Hop: 1\r\nHost: evil\r\nX-Forwarded-For: 6.6.6.6\r\n"
+    b"Content-Length: 9\r\ntransfer-encoding: chunked\r\nAuthorization: evil\r\n\r\n"
+)
 
 
 @pytest.mark.parametrize("bytewise", [False, True], ids=["whole", "bytewise"])

@@ -10,6 +10,9 @@ import h11
 import httptools
 
 LARGEST = 1 << 20
+FRAMING_TRAILER = re.compile(
+    rb"(\r\n0+[ \t]*(?:;[^\r\n]*)?\r\n(?:[!-9;-~]+:[^\r\n]*\r\n)*?)(?i:(content-length|transfer-encoding)):"
+)
 SPACES = re.compile(rb"(?<=\r\n)([^\s:]+)[ \t]+:")
 # Fields that the proxy writes itself.
 OWN = {b"content-length", b"transfer-encoding", b"x-request-id", b"traceparent"}
@@ -35,7 +38,23 @@ class Refused(AssertionError):
 
 
 def next_message(raw: bytes) -> tuple[Parsed | None, bytes]:
-    """The first request in these bytes, and the bytes after it; None if it is incomplete. Raises Refused."""
+    """The first request in these bytes, and the bytes after it; None if it is incomplete. Raises Refused.
+
+    h11 reads framing fields in trailers; the proxy drops them (RFC 9110 section 6.5.1).
+    """
+    try:
+        return read_message(raw)
+    except Refused:
+        renamed = raw
+        while found := FRAMING_TRAILER.search(renamed):
+            renamed = renamed[: found.start(2)] + b"x" * len(found[2]) + renamed[found.end(2) :]
+        if renamed == raw:
+            raise
+        parsed, rest = read_message(renamed)
+        return parsed, raw[len(raw) - len(rest) :]
+
+
+def read_message(raw: bytes) -> tuple[Parsed | None, bytes]:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=LARGEST)
     connection.receive_data(raw)
     parsed = None

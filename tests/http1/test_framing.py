@@ -71,6 +71,8 @@ GOOD = {
         b"",
         b"next",
     ),
+    "trailer-that-frames": (b"5\r\nhello\r\n0\r\nX-Sum: 1\r\ncontent-LENGTH: 9\r\n\r\n", b"hello", b""),
+    "trailer-of-a-coding": (b"0\r\nTransfer-Encoding:chunked\r\n\r\n", b"", b""),
     "surplus": (b"5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n", b"hello", b"GET / HTTP/1.1\r\n\r\n"),
     "surplus-behind-trailers": (b"0\r\nX: 1\r\n\r\n\r\n", b"", b"\r\n"),
 }
@@ -126,8 +128,6 @@ BAD = {
     "trailer-with-nul": b"0\r\nX-Sum: \x00\r\n\r\n",
     "trailer-with-bare-lf": b"0\r\nX-Sum: 1\nX: 2\r\n\r\n",
     "next-request-for-a-trailer": b"0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "trailer-that-frames": b"0\r\nX-Sum: 1\r\ncontent-LENGTH: 9\r\n\r\n",
-    "trailer-of-a-coding": b"0\r\nTransfer-Encoding:chunked\r\n\r\n",
     "trailers-too-long": b"0\r\nX: " + b"y" * (TRAILER_LIMIT - 6) + b"\r\n\r\n",
     "trailers-without-end": b"0\r\n" + b"X: y\r\n" * TRAILER_LIMIT,
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.http1.framing import FRAMING_TRAILER, ChunkedReader, chunks
+from crossfade.http1.framing import ChunkedReader, chunks
 from crossfade.http1.headers import CANONICAL_LINES
 from crossfade.http1.trailers import NEVER_TRAILERS, trailer_fields
 
@@ -63,7 +63,6 @@ def test_law_a_reader_gives_the_same_trailers_in_any_pieces(
     lines: list[tuple[bytes, bytes, bytes]], data: st.DataObject
 ):
     block = b"".join(b"%b:%b%b\r\n" % line for line in lines)
-    assume(not FRAMING_TRAILER.search(block))
     raw = b"5\r\nhello\r\n0\r\n" + block + b"\r\nnext"
     cut = data.draw(st.integers(0, len(raw) - 5))
     reader = ChunkedReader({b"etag"})

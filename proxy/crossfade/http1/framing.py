@@ -20,8 +20,6 @@ _TRAILERS = re.compile(LOOSE_LINES)
 # Prefixes of both. Bytes that cannot become one are refused when they arrive, not when a timeout ends.
 _CHUNK_LINE_SO_FAR = re.compile(rb"(?:[0-9A-Fa-f]{1,15}[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r?)?")
 _TRAILERS_SO_FAR = re.compile(LOOSE_LINES + rb"(?:" + TOKEN + rb"++(?::" + TEXT + rb"*+)?)?\r?")
-# RFC 9110 section 6.5.1 forbids these as trailers. Some parsers obey them all the same.
-FRAMING_TRAILER = re.compile(rb"(?im:^(?:content-length|transfer-encoding):)")
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -123,8 +121,6 @@ class ChunkedReader:
             return -1
         if end + 4 - start > TRAILER_LIMIT or not _TRAILERS.fullmatch(data, start, end + 2):
             raise BrokenBody("the trailers are not valid")
-        if FRAMING_TRAILER.search(data, start, end):
-            raise BrokenBody("Content-Length or Transfer-Encoding as a trailer")
         self.trailers = trailer_fields(data[start : end + 2], self.nominated)
         self.done = True
         return end + 4
