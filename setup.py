@@ -48,6 +48,7 @@ COMPILED = (
     "crossfade.http1.headers",
     "crossfade.http1.lines",
     "crossfade.http1.memory",
+    "crossfade.paths",
     "crossfade.routing.answers",
     "crossfade.routing.balance",
     "crossfade.routing.health",

@@ -33,6 +33,9 @@ def rollout(split: str, roles: str, more: str = "") -> str:
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
+        (whole(ALL_USED.replace("path: /all", "path: »//all//x")), 'routes[0].match.path: can never match, since paths.merge_slashes is true; did you mean "/all/x"?'),
+        (whole(ALL_USED.replace("path: /all", "prefix: »/all%2Fx")), "routes[0].match.prefix: a slash or backslash that is encoded is matched only with paths: {encoded_slashes: keep}"),
+        (whole(ALL_USED.replace("path: /all", "prefix: »/all%5Cx"), listen=":80\npaths: {encoded_slashes: refuse}"), "routes[0].match.prefix: a slash or backslash that is encoded is matched only with paths: {encoded_slashes: keep}"),
         (whole(listen="':80'\nstate: »'redis://:pw@h'"), "state: redis is not supported yet: write sqlite:PATH"),
         (whole(listen="[':80', »'127.0.0.1:80']"), "listen[1]: 127.0.0.1:80 overlaps with the listener 0.0.0.0:80"),
         (whole(listen=":9901", admin="{listen: »'127.0.0.1:9901'}"), "admin.listen: 127.0.0.1:9901 overlaps with the listener 0.0.0.0:9901"),
@@ -278,3 +281,9 @@ def test_trusting_every_address_gives_a_warning(top: str, place: str):
 
 def test_trusting_half_of_all_addresses_gives_no_warning():
     assert warnings(text(top="trusted_proxies: [10.0.0.0/8, 0.0.0.0/1]")) == []
+
+
+def test_the_policy_for_paths_allows_what_it_matches():
+    policy = "paths: {merge_slashes: false, encoded_slashes: keep}"
+    route = ALL_USED.replace("path: /all", "path: //all%2Fx")
+    assert errors(whole(route, listen=f":80\n{policy}")) == []

@@ -33,6 +33,7 @@ from crossfade.config.section import (
     text,
     token,
 )
+from crossfade.paths import BadPath, normalised
 from crossfade.regex import BadExpression, compiled
 
 StickyKind = Literal["header", "cookie", "query", "json", "client_ip"]
@@ -48,6 +49,18 @@ def _url_path(value: object) -> str:
     if re.search(r"[^!-~]", path):
         hint = quote(path, safe="/%:@!$&'()*+,;=~")
         raise BadValue(f"must be percent-encoded as it is in a request, not {shown(value)}", hint)
+    return path
+
+
+def _route_path(value: object) -> str:
+    """A path as requests' paths are compared with it: in another spelling it would match nothing."""
+    path = _url_path(value)
+    try:
+        usual = normalised(path.encode()).decode()
+    except BadPath as error:
+        raise BadValue(f"must be a path that all servers read alike: {error}") from None
+    if usual != path:
+        raise BadValue(f"must be in the spelling that requests are matched in, not {shown(value)}", usual)
     return path
 
 
@@ -91,6 +104,7 @@ def distinct_fields(value: object) -> object:
 
 
 UrlPath = Annotated[str, BeforeValidator(_url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
+RoutePath = Annotated[str, BeforeValidator(_route_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
 Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
 JsonPath = Annotated[str, BeforeValidator(_json_path)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
@@ -102,8 +116,8 @@ JsonScalar = Annotated[str | int | float | bool, PlainValidator(json_scalar), Wr
 class MatchConfig(Section):
     """The requests that the route matches. All conditions must hold."""
 
-    path: UrlPath | None = Field(default=None, description="the whole path")
-    prefix: UrlPath | None = Field(
+    path: RoutePath | None = Field(default=None, description="the whole path")
+    prefix: RoutePath | None = Field(
         default=None, description="the first segments of the path: /v2 matches /v2 and /v2/x, not /v20"
     )
     regex: Regex | None = Field(default=None, description="a regular expression of RE2 for the whole path")

@@ -216,6 +216,19 @@ class AccessLogConfig(Section):
     )
 
 
+class PathsConfig(Section):
+    """The spelling of paths. Routes are matched with the normalised path; backends get the path as it was sent."""
+
+    merge_slashes: Flag = Field(
+        default=True, description="true: routes take //predict for /predict; false: for another path"
+    )
+    encoded_slashes: Literal["refuse_if_ambiguous", "keep", "refuse"] = Field(
+        default="refuse_if_ambiguous",
+        description="paths with %2F, %5C or a backslash: refuse_if_ambiguous answers 400 where the path decoded has other "
+        "routes, keep matches them encoded, refuse answers 400 always",
+    )
+
+
 class ServerLimits(Section):
     """Limits of a client that apply before a route is found."""
 
@@ -293,6 +306,7 @@ class Config(Section):
         description="lets testers with a token choose a backend; tokens are ignored if not given",
     )
     limits: ServerLimits = Field(default_factory=ServerLimits, description="limits of a client")
+    paths: PathsConfig = Field(default_factory=PathsConfig, description="the spelling of paths")
     backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(
         description="the versions of models by name"
     )

@@ -28,6 +28,7 @@ from crossfade.http1.headers import (
     underscore_variants,
 )
 from crossfade.http1.memory import remember
+from crossfade.paths import BadPath, spelled
 
 TARGET = rb"[!\"$-~]"  # no `#`: a target has no fragment (RFC 9112 section 3.2)
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb"++) (" + TARGET + rb"++) HTTP/1\.([01])")
@@ -90,7 +91,10 @@ class Field:
 
 
 class Start:
-    """A request line. `target` is in origin-form or `*`; `authority` comes from a target in absolute-form."""
+    """A request line. `target` is in origin-form or `*`; `authority` comes from a target in absolute-form.
+
+    `spelled` is None for a plain path; for another one, the path in the spelling that routes are matched with.
+    """
 
     __slots__ = (
         "authority",
@@ -101,6 +105,7 @@ class Start:
         "path",
         "query",
         "request_line",
+        "spelled",
         "states_length",
         "target",
     )
@@ -115,6 +120,7 @@ class Start:
         self.states_length = method in _BODY_METHODS
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
+        self.spelled = None if target == b"*" else spelled(self.path)
         self.request_line = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it goes to the backend
 
 
@@ -149,7 +155,10 @@ def read_start(line: bytes) -> Start:
         raise RequestRefused(Stage.PARSE)
     method, target, minor = match.groups()
     target, authority = _read_target(method, target)
-    start = Start(method, target, minor, authority)
+    try:
+        start = Start(method, target, minor, authority)
+    except BadPath as error:
+        raise RequestRefused(Stage.PARSE, str(error)) from None
     remember(STARTS, line, start, KEPT_LINES, KEPT_LENGTH)
     return start
 

@@ -20,26 +20,27 @@ from crossfade.routing.snapshot import Match
 LONGEST_PATH: Final = 8192  # bytes that an expression is matched with; the head's limit is larger
 _KEPT_PATHS: Final = 4096
 _KEPT_LENGTH: Final = 64
-_HeadTest = Callable[[RequestHead], bool]
+# The head, and the path as it is matched: for a path that is not plain, not as it was sent.
+_HeadTest = Callable[[RequestHead, bytes], bool]
 
 
 def head_test(match: Match) -> _HeadTest:
     """One function for the conditions on path, method, headers and query."""
     tests: list[_HeadTest] = []
     if match.path is not None:
-        path = match.path.encode()
-        tests.append(lambda head: head.start.path == path)
+        wanted = match.path.encode()
+        tests.append(lambda head, path: path == wanted)
     if match.prefix is not None:
         tests.append(_prefix_test(match.prefix.encode()))
     if match.regex is not None:
         expression = PathExpression(match.regex)
-        tests.append(lambda head: expression.matches(head.start.path))
+        tests.append(lambda head, path: expression.matches(path))
     if match.methods:
         methods = frozenset(m.encode() for m in match.methods)
-        tests.append(lambda head: head.method in methods)
+        tests.append(lambda head, path: head.method in methods)
     tests += [_header_test(name.encode(), value.encode()) for name, value in match.headers]
     tests += [_query_test(name.encode(), value.encode()) for name, value in match.query]
-    return reduce(_both, tests) if tests else lambda head: True
+    return reduce(_both, tests) if tests else lambda head, path: True
 
 
 class PathExpression:
@@ -64,30 +65,30 @@ class PathExpression:
 
 
 def _both(first: _HeadTest, second: _HeadTest) -> _HeadTest:
-    return lambda head: first(head) and second(head)
+    return lambda head, path: first(head, path) and second(head, path)
 
 
 def _prefix_test(prefix: bytes) -> _HeadTest:
     """A prefix ends at a path segment: `/v2` matches `/v2` and `/v2/x`, not `/v20` (as in Gateway API)."""
     if prefix.endswith(b"/"):
-        return lambda head: head.start.path.startswith(prefix)
+        return lambda head, path: path.startswith(prefix)
     below = prefix + b"/"
-    return lambda head: head.start.path == prefix or head.start.path.startswith(below)
+    return lambda head, path: path == prefix or path.startswith(below)
 
 
 def _header_test(name: bytes, value: bytes) -> _HeadTest:
     if name == b"host":
         host = value.lower()  # RFC 9110 section 4.2.3: hosts are case-insensitive
-        return lambda head: head.host is not None and (host == b"*" or head.host.lower() == host)
+        return lambda head, path: head.host is not None and (host == b"*" or head.host.lower() == host)
     if value == b"*":
-        return lambda head: head.field(name) is not None
-    return lambda head: head.find_list(name, b", ") == value
+        return lambda head, path: head.field(name) is not None
+    return lambda head, path: head.find_list(name, b", ") == value
 
 
 def _query_test(name: bytes, value: bytes) -> _HeadTest:
     if value == b"*":
-        return lambda head: query_value(head.query, name) is not None
-    return lambda head: query_value(head.query, name) == value
+        return lambda head, path: query_value(head.query, name) is not None
+    return lambda head, path: query_value(head.query, name) == value
 
 
 def matched_part(match: Match) -> bytes:

@@ -15,6 +15,7 @@ from crossfade.http1.head import RequestHead
 from crossfade.http1.headers import underscore_variants
 from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
+from crossfade.paths import KEEP, BadPath, readings
 from crossfade.routing.snapshot import Endpoint, Rewrite
 
 KEPT_LINES: Final = 4096
@@ -56,7 +57,10 @@ class Rewriting:
     def compose(self, start: Start, matched: bytes) -> bytes:
         if start.target == b"*":  # OPTIONS about the server as a whole: it has no path
             return start.request_line
-        path = self.path(start.path, matched)
+        path = start.path
+        if self.prefix is not None and start.spelled is not None:
+            path = _as_matched(path, start.spelled, matched)
+        path = self.path(path, matched)
         return b"%b %b%b HTTP/1.1\r\nHost: " % (start.method, path, start.target[len(start.path) :])
 
     def path(self, path: bytes, matched: bytes) -> bytes:
@@ -90,6 +94,18 @@ def behind(path: bytes, matched: bytes) -> bytes:
     matched = matched.rstrip(b"/")
     rest = path[len(matched) :]
     return rest if path.startswith(matched) and rest[:1] in (b"", b"/") else path
+
+
+def _as_matched(path: bytes, spelled: bytes, matched: bytes) -> bytes:
+    """The reading of the path that begins with what the route has matched; routes are not matched with the bytes as sent."""
+    for merge_slashes in (False, True):
+        try:
+            reading = readings(spelled, merge_slashes, KEEP)[0]
+        except BadPath:
+            continue
+        if behind(reading, matched) is not reading or not matched.rstrip(b"/"):
+            return reading
+    return path
 
 
 def without_dot_segments(path: bytes) -> bytes:

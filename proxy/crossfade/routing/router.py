@@ -13,6 +13,7 @@ from typing import Any
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.head import RequestHead
 from crossfade.http1.memory import remember
+from crossfade.paths import BadPath, readings
 from crossfade.routing.answers import reader_of
 from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
@@ -205,12 +206,37 @@ class Router:
         """The routes that can match this exact path, in file order; None: any path that no route names."""
         return tuple(r for r in self.routes if r.spec.match.path in (None, path))
 
-    def candidates(self, head: RequestHead) -> Sequence[CompiledRoute]:
-        """Routes whose conditions on the head hold, up to the first without conditions on the body."""
+    def candidates(self, head: RequestHead, path: bytes = b"") -> Sequence[CompiledRoute]:
+        """Routes whose conditions on the head hold, up to the first without conditions on the body.
+
+        `path`: in place of the head's. Raises RequestRefused.
+        """
+        if not path:
+            start = head.start
+            path = start.path if start.spelled is None else self.path_of(head, start.spelled)
         found: Sequence[CompiledRoute] = ()
-        for route in self.by_path.get(head.start.path, self.routes_of_other_paths):
-            if route.path_only or route.head_test(head):
+        for route in self.by_path.get(path, self.routes_of_other_paths):
+            if route.path_only or route.head_test(head, path):
                 found = (*found, route) if found else route.only_candidate
                 if route.body_test is None:
                     break
         return found
+
+    def path_of(self, head: RequestHead, spelled: bytes) -> bytes:
+        """The path that routes are matched with, for a path that is not plain.
+
+        Raises RequestRefused if the servers behind the proxy may read it as a path of other routes: such a request would
+        get past the limits of the route that its path has there.
+        """
+        snapshot = self.snapshot
+        try:
+            path, *others = readings(spelled, snapshot.merge_slashes, snapshot.encoded_slashes)
+        except BadPath as error:
+            raise RequestRefused(Stage.PARSE, str(error)) from None
+        if others:
+            candidates = list(self.candidates(head, path))
+            if any(list(self.candidates(head, other)) != candidates for other in others):
+                raise RequestRefused(
+                    Stage.PARSE, "The path can be read in several ways, which have different routes."
+                )
+        return path

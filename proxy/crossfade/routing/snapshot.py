@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from crossfade.paths import REFUSE_IF_AMBIGUOUS
 from crossfade.routing.ledger import Ledger, salt_of
 
 if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
@@ -233,6 +234,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     trusted_headers: tuple[str, ...] = ()  # passed on from those proxies only
     access_log: AccessLog | None = None
     override_secret: str = ""  # empty: tokens are ignored
+    merge_slashes: bool = True
+    encoded_slashes: str = REFUSE_IF_AMBIGUOUS
 
 
 def compile_snapshot(
@@ -264,6 +267,8 @@ def compile_snapshot(
         trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
         override_secret=config.override.secret if config.override else "",
+        merge_slashes=config.paths.merge_slashes,
+        encoded_slashes=config.paths.encoded_slashes,
     )
 
 
