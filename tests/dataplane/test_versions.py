@@ -107,19 +107,6 @@ async def test_interim_answers_that_arrive_byte_by_byte_are_relayed(harness: Har
     assert (await client.answer()).body == b"done"
 
 
-async def test_the_proxy_answers_expect_and_does_not_forward_it(harness: Harness) -> None:
-    backend = harness.backend("v2")
-    harness.use(route("v2"))
-    client = await harness.client()
-    head = post(b"hello", fields=[b"Expect: 100-continue"]).removesuffix(b"hello")
-    await client.send(head)
-    assert (await client.head()).head == b"HTTP/1.1 100 Continue\r\n\r\n"
-    await client.send(b"hello")
-    assert (await client.answer()).body == b"v2"
-    assert backend.requests[0].body == b"hello"
-    assert backend.requests[0].field("expect") is None
-
-
 async def test_expect_with_a_body_that_has_arrived_gets_no_100(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2"))

@@ -68,6 +68,7 @@ class EndpointState(Pool):
         self.usual_head: ResponseHead | None = None
         self.share = 1.0
         self.logged_error = ""
+        self.expect_from = 0.0  # since when it may get Expect: 100-continue (see `expectation`)
 
     def take(self) -> Upstream | None:
         """The most recently used open connection, so that surplus ones reach the idle limit and are closed."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from random import random
 from time import monotonic, monotonic_ns
 
+from crossfade.dataplane import expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
 from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
@@ -57,8 +58,8 @@ class Exchange(ExchangeState):
             self.inspecting = candidates
         if not self.inspecting:
             self.decide(candidates)
-        if self.head.expects_continue and not done and not self.ended:
-            self.client.answer_continue()  # only after routing: the body of a refused request is not read
+        elif self.head.expects_continue:
+            expectation.tell_client(self)
 
     def on_request_body(self, data: bytes, done: bool) -> None:
         """Take the next part of the body. Raises RequestRefused if the body exceeds its limit before it was sent."""
@@ -71,6 +72,8 @@ class Exchange(ExchangeState):
                 self.decide(self.plane.router.candidates(self.head))  # uses the current snapshot
             return
         check_size(self, self.route)
+        if self.expecting:
+            expectation.end_wait(self)
         if self.replayable:
             self.hold(data)
         if self.upstream is not None:
@@ -212,6 +215,8 @@ class Exchange(ExchangeState):
             self.client.resume(OF_EXCHANGE)
         if self.client_stalls:
             upstream.pause(PEER)
+        if self.head.expects_continue:
+            expectation.prepare(self)
         upstream.ask(self, body)  # may stop reading from the client again
         if self.request_done:
             self.await_first_byte()
@@ -241,9 +246,11 @@ class Exchange(ExchangeState):
         return True
 
     def on_interim(self, head: ResponseHead) -> None:
-        """Forward 1xx responses to the client, except 100: the proxy sends its own 100."""
+        """Forward 1xx responses to the client; a 100 only if the client waits for it."""
         if head.status != 100:
             self.client.answer_interim(head)
+        elif self.expecting:
+            expectation.tell_client(self)
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         """Relay the head and the part of the body that came with it.
@@ -364,6 +371,9 @@ class Exchange(ExchangeState):
 
     def on_deadline(self, now: float) -> None:
         """Called by the sweep when the deadline has passed."""
+        if self.expecting and self.answer is None and now < self.total_deadline:
+            expectation.on_deadline(self)
+            return
         if self.waiting_since:
             self.on_no_place(Stage.OVERLOAD)
         elif self.client_stalls:

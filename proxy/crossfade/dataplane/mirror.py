@@ -66,6 +66,7 @@ class MirrorCopy(Owner):
         self.state = state
         self.endpoint = endpoint
         self.request_done = True
+        self.expecting = False
         self.trailers = self.answer_trailers = b""
         self.head = exchange.head
         self.request_id, self.trace_id, self.forwarded_lines = (

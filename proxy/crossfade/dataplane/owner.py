@@ -18,6 +18,7 @@ class Owner:
         bytes  # X-Forwarded-* and Forwarded, for the backend; up to the host if the head has none
     )
     request_done: bool
+    expecting: bool  # Expect: 100-continue is forwarded; no part of the body is sent before the 100
     trailers: bytes  # of the request; set once its body is complete
     answer_trailers: bytes  # set before the call of `on_response_body` with `done`
     __slots__ = tuple(__annotations__)

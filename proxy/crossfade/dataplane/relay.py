@@ -11,6 +11,7 @@ from crossfade.errors import RequestRefused
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+EXPECTATION = b"Expect: 100-continue\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 

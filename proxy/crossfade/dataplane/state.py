@@ -43,6 +43,7 @@ class ExchangeState(Waiter):
     fell_back: bool
     code: int  # what the assigned backend said before the fallback answered
     fallback_stage: Stage | None
+    continued: bool  # the client got a 100 (Continue)
     blamed: bool
     abandoned: bool
     ended: bool
@@ -71,7 +72,7 @@ class ExchangeState(Waiter):
         ) = self.asked_before = None
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
-        self.request_done = self.client_stalls = False
+        self.request_done = self.expecting = self.continued = self.client_stalls = False
         self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = 0
         self.stages = self.retried = self.inspecting = ()
         self.compared = False

@@ -95,6 +95,8 @@ class Upstream(Flow):
             named = rewriting.host or host
         if head.upgrade is not None or head.takes_trailers:
             block += relay.hop_fields(head.upgrade, head.takes_trailers)
+        if owner.expecting:
+            block += relay.EXPECTATION
         if mark:
             block += mark
         lines = owner.forwarded_lines
