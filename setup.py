@@ -41,6 +41,7 @@ COMPILED = (
     "crossfade.dataplane.run",
     "crossfade.dataplane.runtime",
     "crossfade.dataplane.state",
+    "crossfade.dataplane.tally",
     "crossfade.dataplane.tunnel",
     "crossfade.dataplane.upstream",
     "crossfade.http1.framing",

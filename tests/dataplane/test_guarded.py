@@ -371,7 +371,8 @@ def recorded(made: list[Outcome], guarded: bool, timed: bool) -> Counts:
     recorder = Recorder()
     for i, one in enumerate(made):
         outcome = replace(one, route=compiled, assigned=assigned)
-        if timed or outcome.stages:
+        slow = one.ended_at - one.started_at > assigned.first_limit or one.slow > 0
+        if outcome.stages or slow:
             recorder.record(outcome, assigned)
         else:
             recorder.usual(assigned, one.started_at, one.first_byte_at, one.ended_at, one.key, None)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from crossfade.routing.router import CompiledRoute
     from crossfade.routing.snapshot import Mirror
 
-BEGUN = 256  # pairs begun per report and route, in one worker
+BEGUN = 640  # pairs begun per report and route, in one worker
 MAX_WAITING_PAIRS = 1024  # pairs that wait for an answer, in one worker
 PATIENCE = 60.0  # seconds from the request until an incomplete pair is dropped
 

@@ -428,12 +428,15 @@ class Exchange(ExchangeState):
             plane.recorder.refused(self.status, self.stages[-1])
         else:
             plane.active.discard(self)
-            if self.status != 200 or self.stages or assigned.limits:
+            if self.status != 200 or self.stages or now - self.started > assigned.first_limit or self.slow:
                 outcome = self.outcome(now)
                 plane.recorder.record(outcome, assigned)
             else:
                 plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key, self.endpoint)
-                if self.route.reader is not None:
+                route = self.route
+                if route.reader is not None and (
+                    self.compared or plane.recorder.answers.has_room(route.spec.name)
+                ):
                     outcome = self.outcome(now)
                     plane.recorder.observe(outcome, assigned)
         if plane.access_log is not None and plane.access_log.wants(self.status, self.stages):

@@ -1,6 +1,6 @@
 """Reads answers after the client has them: scores and unreadable answers for the counts, and observations.
 
-Limits: 64 KiB per answer; 256 exchanges and 64 observations per route, worker and report, all backends
+Limits: 64 KiB per answer; 640 exchanges and 160 observations per route, worker and report, all backends
 together, in order of arrival. So a skip does not depend on the backend, and the comparison stays unbiased.
 Each skipped answer is counted with its reason. The fallback's answer gives an observation, but no score for
 the assigned backend. A compressed answer is not read, so it is not unreadable either.
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crossfade.stats.counts import Cell
 
 LARGEST = 65_536  # bytes; a larger answer is not read
-READ = 256  # exchanges per route, worker and report
-OBSERVED = 64  # observations per route, worker and report
+READ = 640  # exchanges per route, worker and report
+OBSERVED = 160  # observations per route, worker and report
 LARGEST_INT = 2**63  # a report can carry integers below this limit
 
 
@@ -41,6 +41,7 @@ class AnswerLog:
         self.observed: dict[str, int] = {}
         self.observations: list[Observation] = []
         self.dropped = 0  # observations above the limit
+        self.passed = 0  # answers above the limit that were not looked at
 
     def begin_report(self) -> int:
         """Reset the limits per report. Returns the number of dropped observations."""
@@ -48,6 +49,17 @@ class AnswerLog:
         self.observed.clear()
         dropped, self.dropped = self.dropped, 0
         return dropped
+
+    def has_room(self, route: str) -> bool:
+        """Whether the next answer of the route is read. If not, it is counted here."""
+        if self.read.get(route, 0) < READ:
+            return True
+        self.passed += 1
+        return False
+
+    def take_passed(self) -> int:
+        passed, self.passed = self.passed, 0
+        return passed
 
     def take(self) -> list[Observation]:
         taken, self.observations = self.observations, []

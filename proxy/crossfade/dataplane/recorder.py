@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from crossfade.dataplane.observe import AnswerLog
 from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
+from crossfade.dataplane.tally import histogram_of
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
 from crossfade.stats.counts import (
@@ -23,7 +24,6 @@ from crossfade.stats.counts import (
     CountsTable,
     Events,
 )
-from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -162,17 +162,18 @@ class Recorder:
         self.runs, self.other_runs = {}, {}
         for run in runs:
             self.flush_run(run)
+        self.dropped("answers", self.answers.take_passed())
         self.bound()
 
     def flush_run(self, run: Run) -> None:
         cell = self.cell(run.cell)
-        durations = Histogram.of(run.seconds)
+        durations = histogram_of(run.seconds)
         cell.duration.merge(durations)
         cell.first_byte.merge(durations)
         n = durations.count
         if run.ends:
-            cell.duration.merge(Histogram.of(run.ends))
-            cell.first_byte.merge(Histogram.of(run.first_bytes))
+            cell.duration.merge(histogram_of(run.ends))
+            cell.first_byte.merge(histogram_of(run.first_bytes))
             n += len(run.ends)
         cell.requests += n
         cell.codes[200] = cell.codes.get(200, 0) + n

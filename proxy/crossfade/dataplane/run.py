@@ -6,7 +6,7 @@ from crossfade.stats.counts import CellKey
 
 
 class Run:
-    """Usual exchanges: answered with 200 by the assigned backend, on a route without latency limits.
+    """Usual exchanges: answered with 200 by the assigned backend, within the first latency limit of the route.
 
     `seconds`: durations of the exchanges whose answer came in one piece. For the others, `first_bytes` holds
     the time to the first byte and `ends` the duration. On a guarded route, all were routed in the same second,

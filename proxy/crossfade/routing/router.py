@@ -45,7 +45,7 @@ class AssignedBackend:
     of requests that started in [`since`, `until`).
     """
 
-    __slots__ = ("backend", "cell", "guarded", "limits", "role", "since", "until")
+    __slots__ = ("backend", "cell", "first_limit", "guarded", "limits", "role", "since", "until")
 
     def __init__(self, spec: Route, backend: str, role: Role) -> None:
         self.backend = backend
@@ -55,6 +55,7 @@ class AssignedBackend:
         self.since = 0.0
         self.until = 0.0 if self.guarded else float("inf")
         self.limits = spec.limits.get(backend, ())
+        self.first_limit = self.limits[0][1] if self.limits else float("inf")
 
     def cell_of(self, started: float) -> CellKey:
         """The cell of a request that was routed at this time of the monotonic clock."""

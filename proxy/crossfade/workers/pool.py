@@ -1,6 +1,6 @@
 """Starts and replaces the workers, in the control process. It is the controller's seam.
 
-A worker that dies or hangs is replaced. Its counts since its last report, 0.1 s before, are lost, and nothing else;
+A worker that dies or hangs is replaced. Its counts since its last report, at most 0.25 s before, are lost, and nothing else;
 restarts are counted. A worker that gets SIGTERM serves until its replacement serves. Where no worker can be started
 (no descriptors, no processes), the others serve on, and the start is tried again and again.
 """

@@ -40,7 +40,7 @@ from crossfade.workers.tls import Credentials
 
 log = logging.getLogger("crossfade.workers")
 
-REPORT_EVERY = 0.1  # seconds
+REPORT_EVERY = 0.25  # seconds, as the control process's tick: more often, the fuse would not act earlier
 DRAIN = 30.0  # seconds for requests in flight, without a control process
 LEAVE_AFTER = 30.0  # seconds after a signal, where the control process does not react
 RETRY_AFTER = 0.1  # seconds between two attempts to connect to the next holder of the state
