@@ -14,6 +14,7 @@ from typing import Any
 INSTALL = "pip install 'crossfade[regex]'"
 LONGEST = 1000  # characters of an expression
 LARGEST = 1000  # instructions of its program: a repeat such as x{1,200} makes many of few characters
+LARGEST_WITH_GROUPS = 200
 _MEMORY = 1024 * 1024  # bytes for the automaton of one expression, in each worker
 _LOOK_AROUND = ("(?=", "(?!", "(?<=", "(?<!")
 
@@ -22,8 +23,11 @@ class BadExpression(ValueError):
     """The expression cannot be used; the message says why."""
 
 
-def compiled(expression: str) -> Any:
-    """An object with `fullmatch`, for bytes. Raises BadExpression."""
+def compiled(expression: str, captures: bool = False) -> Any:
+    """An object with `fullmatch`, for bytes. Raises BadExpression.
+
+    `captures`: a match tells its groups. That takes another search, so the expression must be smaller.
+    """
     try:
         import re2
     except ImportError:
@@ -32,7 +36,7 @@ def compiled(expression: str) -> Any:
         raise BadExpression(f"must be at most {LONGEST} characters of ASCII")
     options = re2.Options()
     options.encoding = re2.Options.Encoding.LATIN1  # a byte is a character
-    options.never_capture = True
+    options.never_capture = not captures
     options.max_mem = _MEMORY
     options.log_errors = False  # to stderr
     try:
@@ -42,9 +46,10 @@ def compiled(expression: str) -> Any:
         raise BadExpression(
             f"must be a regular expression of RE2: {_explained(reason, expression)}"
         ) from None
-    if pattern.programsize > LARGEST:
+    largest = LARGEST_WITH_GROUPS if captures else LARGEST
+    if pattern.programsize > largest:
         raise BadExpression(
-            f"must compile to at most {LARGEST} instructions, not {pattern.programsize}: repeats such as {{1,200}} cost most"
+            f"must compile to at most {largest} instructions, not {pattern.programsize}: repeats such as {{1,200}} cost most"
         )
     return pattern
 

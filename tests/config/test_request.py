@@ -54,8 +54,14 @@ def test_an_endpoint_may_have_a_path() -> None:
         ("{path: {replace: »'/a b'}}", 'path.replace: must be percent-encoded as it is in a request, not "/a b"; did you mean "/a%20b"?'),
         ("{path: {replace: »\"/a\\r\\nX: y\"}}", 'path.replace: must be percent-encoded as it is in a request, not "/a??X: y"; did you mean "/a%0D%0AX:%20y"?'),
         ("{path: {prefix: »/v2/%2E./x}}", 'path.prefix: must not hold the segments "." and "..", not "/v2/%2E./x"'),
-        ("{path: {prefix: /a, »replace: /b}}", "path.replace: only one of prefix or replace can be given, and prefix is given already"),
-        ("{»path: {}}", "path: must have the key prefix or replace"),
+        ("{path: {prefix: /a, »replace: /b}}", "path.replace: only one of prefix, replace or regex can be given, and prefix is given already"),
+        ("{»path: {}}", "path: must have the key prefix, replace or regex"),
+        ("{path: {regex: {pattern: »'(?=a)', substitution: /a}}}", "path.regex.pattern: must be a regular expression of RE2: look-ahead and look-behind are not supported: (?= at position 0"),
+        ("{path: {regex: {pattern: »'x{1,300}', substitution: /a}}}", "path.regex.pattern: must compile to at most 200 instructions, not 603: repeats such as {1,200} cost most"),
+        ("{path: {regex: {pattern: '/(.*)', substitution: »'\\1'}}}", 'path.regex.substitution: must begin with "/", not be "\\1"; did you mean "/\\1"?'),
+        ("{path: {regex: {pattern: '/(.*)', substitution: »'/\\1\\2'}}}", "path.regex.substitution: names the group \\2, and the pattern has 1"),
+        ("{path: {regex: {pattern: '/(.*)', substitution: »'/\\n'}}}", "path.regex.substitution: must name groups as \\1 to \\9, and hold no other backslash"),
+        ("{path: {regex: {pattern: '/(.*)', substitution: »'/../\\1?x'}}}", 'path.regex.substitution: must be a percent-encoded path without "?", "#" and the segments "." and "..", not "/../\\1?x"'),
         ("{headers: {set: {»Host: a}}}", 'headers.set.Host: "host" cannot be rewritten: it is set by the key "host" of request'),
         ("{headers: {add: {»Content-Length: 1}}}", 'headers.add.Content-Length: "content-length" cannot be rewritten: it frames the message, and the proxy writes it from the body it sends'),
         ("{headers: {remove: »Transfer_Encoding}}", 'headers.remove: "transfer_encoding" cannot be rewritten: it frames the message, and the proxy writes it from the body it sends'),
@@ -88,7 +94,7 @@ def test_paths_of_endpoints_that_are_refused(url: str, message: str) -> None:
 def test_a_prefix_needs_a_route_that_matches_one() -> None:
     assert_errors(
         backend("{path: {»prefix: /v2}}", "match: {regex: /x/.*}"),
-        "backends.b.request.path.prefix: the route r matches by regex, so there is no prefix to replace; use replace",
+        "backends.b.request.path.prefix: the route r matches by regex, so there is no prefix to replace; use replace or regex",
     )
     assert errors(backend("{path: {prefix: /v2}}", "match: {prefix: /x}")) == []
 

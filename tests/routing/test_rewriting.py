@@ -53,10 +53,17 @@ def target(made: Rewriting, target: str, matched: str = "") -> str:
         ("", {"prefix": "/"}, "/churn", "/churn?x", "/?x"),
         (BASE, {"prefix": "/"}, "/churn", "/churn?x", f"{BASE}?x"),
         (BASE, {"prefix": "/x"}, "/churn", "/churn/y", f"{BASE}/x/y"),
+        ("", {"regex": (r"/v1/(\w+)/(.*)", r"/\2/of/\1")}, "", "/v1/churn/infer?x", "/infer/of/churn?x"),
+        (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/v1/infer", f"{BASE}/infer"),
+        (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/v2/infer", f"{BASE}/v2/infer"),
+        (BASE, {"regex": (r"/v1/(a)?(.*)", r"/\1\2")}, "", "/v1/b", f"{BASE}/b"),
+        ("", {"regex": (r"/(.*)", r"/x/\1")}, "", "/%70redict/a%2fb", "/x/predict/a%2Fb"),
         # a client cannot leave the path of the endpoint
         (BASE, {}, "", "/../other/infer", f"{BASE}/other/infer"),
         (BASE, {}, "", "/a/%2e%2E/..%2Fb/.", f"{BASE}/..%2Fb/"),
         (BASE, {}, "", "/..", f"{BASE}/"),
+        (BASE, {"regex": (r"/(.)a(.)", r"/\1\2/x")}, "", "/.a.", f"{BASE}/x"),
+        (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/v1/../../other", f"{BASE}/other"),
         (BASE, {"prefix": "/x"}, "/churn", "/churn/../../y", f"{BASE}/x/y"),
         ("", {}, "", "/a/../b", "/a/../b"),  # nothing is rewritten, so nothing is
     ],

@@ -14,7 +14,17 @@ from pydantic import BeforeValidator, Field
 from crossfade.config import address
 from crossfade.config.match import FieldName, UrlPath, distinct_fields
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.section import AS_TEXT, SECRET, OneOrMany, Section, Written, field_name, text
+from crossfade.config.section import (
+    AS_TEXT,
+    NOT_EMPTY,
+    SECRET,
+    OneOrMany,
+    Section,
+    Written,
+    field_name,
+    text,
+)
+from crossfade.regex import BadExpression, compiled
 
 _OF_A_CONNECTION = "belongs to one connection, and the proxy writes its own"
 _FRAMING = "frames the message, and the proxy writes it from the body it sends"
@@ -43,6 +53,7 @@ _REFUSED = {
     ),
     **dict.fromkeys(("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"), _FORWARDED),
 }
+GROUP = re.compile(r"\\([1-9])")  # in a substitution
 _OWN_PREFIX = "x-crossfade-"
 _LONGEST_VALUE = 8192  # characters; servers refuse longer lines
 
@@ -88,10 +99,44 @@ def _clean_path(value: object) -> str:
     return path
 
 
+def _substitution(value: object) -> str:
+    """A path in which `\\1` to `\\9` stand for groups of the pattern."""
+    written = text(value)
+    literal = GROUP.sub("x", written)
+    if "\\" in literal:
+        raise BadValue(r"must name groups as \1 to \9, and hold no other backslash")
+    if not written.startswith("/"):
+        raise BadValue(f'must begin with "/", not be {shown(written)}', f"/{written}")
+    if re.search(r"[?#]|[^!-~]", literal) or address.has_dot_segments(literal):
+        raise BadValue(
+            f'must be a percent-encoded path without "?", "#" and the segments "." and "..", not {shown(written)}'
+        )
+    return written
+
+
+def _pattern(value: object) -> str:
+    try:
+        compiled(text(value), captures=True)
+    except BadExpression as error:
+        raise BadValue(str(error)) from None
+    return text(value)
+
+
 OwnFieldName = Annotated[FieldName, BeforeValidator(_own_field_name)]
 SecretFieldValue = Annotated[str, BeforeValidator(_secret_field_value), SECRET, Written(AS_TEXT)]
 Fields = Annotated[dict[OwnFieldName, SecretFieldValue], BeforeValidator(distinct_fields)]
 CleanPath = Annotated[UrlPath, BeforeValidator(_clean_path)]
+
+
+class RequestPathRegexConfig(Section):
+    """A path that the pattern matches becomes the substitution; any other path stays as it is."""
+
+    pattern: Annotated[str, BeforeValidator(_pattern), NOT_EMPTY] = Field(
+        description="a regular expression of RE2 for the whole path"
+    )
+    substitution: Annotated[str, BeforeValidator(_substitution)] = Field(
+        description="the new path; \\1 to \\9 stand for the groups of the pattern"
+    )
 
 
 class RequestPathConfig(Section):
@@ -102,6 +147,9 @@ class RequestPathConfig(Section):
     )
     replace: CleanPath | None = Field(
         default=None, description="replaces the whole path; / asks the endpoint's path as it is written"
+    )
+    regex: RequestPathRegexConfig | None = Field(
+        default=None, description="replaces the paths that a regular expression matches"
     )
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import Problem, listed
+from crossfade.config.request import GROUP
 from crossfade.config.trusted_headers import TRUSTED_HEADERS
+from crossfade.regex import BadExpression, compiled
 
-_PATH_CHANGES = ("prefix", "replace")
+_PATH_CHANGES = ("prefix", "replace", "regex")
 _MOST = 3  # routes that one message names
 
 
@@ -36,8 +38,23 @@ def _prefix_of_nothing(document: Document) -> Iterator[Problem]:
     for loc, _ in document.each("backends", "**", "request", "path", "prefix"):
         routes = by_regex.get(f"{loc[1]}")
         if routes:
-            message = f"the route {listed(routes[:_MOST])} matches by regex, so there is no prefix to replace; use replace"
+            message = f"the route {listed(routes[:_MOST])} matches by regex, so there is no prefix to replace; use replace or regex"
             yield document.problem(loc, message, at_key=True)
+
+
+def _groups_of_the_pattern(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("backends", "**", "request", "path", "regex"):
+        pattern, substitution = node.child("pattern"), node.child("substitution")
+        if pattern is None or substitution is None:
+            continue
+        try:
+            groups = compiled(pattern.text or "", captures=True).groups
+        except BadExpression:
+            continue
+        named = max((int(found) for found in GROUP.findall(substitution.text or "")), default=0)
+        if named > groups:
+            message = f"names the group \\{named}, and the pattern has {groups}"
+            yield document.problem((*loc, "substitution"), message)
 
 
 def _backends_of(route: Node) -> set[str]:
@@ -72,4 +89,4 @@ def _fields_read(document: Document) -> Iterator[tuple[Loc, str]]:
                 yield loc, node.text
 
 
-REQUEST_RULES = (_several_path_changes, _prefix_of_nothing, _fields_of_nobody)
+REQUEST_RULES = (_several_path_changes, _prefix_of_nothing, _groups_of_the_pattern, _fields_of_nobody)

@@ -16,6 +16,8 @@ from crossfade.http1.headers import underscore_variants
 from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
 from crossfade.paths import KEEP, BadPath, readings
+from crossfade.regex import compiled
+from crossfade.routing.match import LONGEST_PATH
 from crossfade.routing.snapshot import Endpoint, Rewrite
 
 KEPT_LINES: Final = 4096
@@ -33,7 +35,8 @@ class Rewriting:
         self.base = endpoint.base.rstrip("/").encode("ascii")
         self.prefix = None if spec.prefix is None else spec.prefix.rstrip("/").encode("ascii")
         self.whole = _whole_path(spec, endpoint)
-        self.keeps_target = not self.base and self.prefix is None and self.whole is None
+        self.expression = None if spec.regex is None else Substitution(*spec.regex)
+        self.keeps_target = not self.base and (spec.prefix, spec.replace, spec.regex) == (None, None, None)
         self.host = _host(spec, endpoint)
         replaced = [name.encode("ascii") for name in (*spec.remove, *(name for name, _ in spec.set))]
         self.replaced = frozenset(chain.from_iterable(underscore_variants(plain(name)) for name in replaced))
@@ -58,8 +61,11 @@ class Rewriting:
         if start.target == b"*":  # OPTIONS about the server as a whole: it has no path
             return start.request_line
         path = start.path
-        if self.prefix is not None and start.spelled is not None:
-            path = _as_matched(path, start.spelled, matched)
+        if start.spelled is not None:
+            if self.prefix is not None:
+                path = _as_matched(path, start.spelled, matched)
+            elif self.expression is not None:
+                path = _reading(start.spelled, False) or path
         path = self.path(path, matched)
         return b"%b %b%b HTTP/1.1\r\nHost: " % (start.method, path, start.target[len(start.path) :])
 
@@ -70,6 +76,8 @@ class Rewriting:
             path = without_dot_segments(path)
         if self.prefix is not None:
             path = self.prefix + behind(path, matched)
+        elif self.expression is not None:
+            path = self.expression.path(path)
         return self.base + path or b"/"
 
     def block(self, head: RequestHead) -> bytes:
@@ -78,6 +86,27 @@ class Rewriting:
             return head.block + self.fields_added
         kept = [field.line for field in head.fields if field.name not in self.replaced]
         return b"".join(kept) + self.fields_added
+
+
+class Substitution:
+    """Of paths that an expression matches; `parts` are literal bytes and numbers of groups."""
+
+    def __init__(self, pattern: str, substitution: str) -> None:
+        self.pattern = compiled(pattern, captures=True)
+        pieces = re.split(r"\\([1-9])", substitution)
+        self.literals = [piece.encode("ascii") for piece in pieces[::2]]
+        self.groups = [int(number) for number in pieces[1::2]]
+
+    def path(self, path: bytes) -> bytes:
+        """A path that is not matched stays, and one that is too long to be matched in a short time."""
+        found = self.pattern.fullmatch(path) if len(path) <= LONGEST_PATH else None
+        if found is None:
+            return path
+        parts = [self.literals[0]]
+        for number, literal in zip(self.groups, self.literals[1:], strict=True):
+            parts += [found.group(number) or b"", literal]
+        made = b"".join(parts)
+        return without_dot_segments(made) if _DOTS.search(made) else made
 
 
 def rewriting_of(spec: Rewrite | None, endpoint: Endpoint, known: Rewriting | None) -> Rewriting | None:
@@ -99,13 +128,19 @@ def behind(path: bytes, matched: bytes) -> bytes:
 def _as_matched(path: bytes, spelled: bytes, matched: bytes) -> bytes:
     """The reading of the path that begins with what the route has matched; routes are not matched with the bytes as sent."""
     for merge_slashes in (False, True):
-        try:
-            reading = readings(spelled, merge_slashes, KEEP)[0]
-        except BadPath:
+        reading = _reading(spelled, merge_slashes)
+        if reading is None:
             continue
         if behind(reading, matched) is not reading or not matched.rstrip(b"/"):
             return reading
     return path
+
+
+def _reading(spelled: bytes, merge_slashes: bool) -> bytes | None:
+    try:
+        return readings(spelled, merge_slashes, KEEP)[0]
+    except BadPath:
+        return None
 
 
 def without_dot_segments(path: bytes) -> bytes:

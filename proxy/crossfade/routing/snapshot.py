@@ -86,7 +86,10 @@ class Eject(msgspec.Struct, frozen=True):
 
 
 class Rewrite(msgspec.Struct, frozen=True):
-    """How requests to a backend are rewritten (`rewriting`). `host`: `preserve`, `endpoint` or a host."""
+    """How requests to a backend are rewritten (`rewriting`). `host`: `preserve`, `endpoint` or a host.
+
+    `regex`: a pattern for whole paths, and what replaces them.
+    """
 
     host: str = "preserve"
     prefix: str | None = None
@@ -94,6 +97,7 @@ class Rewrite(msgspec.Struct, frozen=True):
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
+    regex: tuple[str, str] | None = None
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -299,11 +303,13 @@ def compile_backend(
 def _compile_rewrite(request: RequestConfig | None) -> Rewrite | None:
     if request is None:
         return None
-    headers = request.headers
+    headers, path = request.headers, request.path
+    regex = path.regex if path else None
     return Rewrite(
         host=request.host,
-        prefix=request.path.prefix if request.path else None,
-        replace=request.path.replace if request.path else None,
+        prefix=path.prefix if path else None,
+        replace=path.replace if path else None,
+        regex=(regex.pattern, regex.substitution) if regex else None,
         set=tuple(headers.set.items()),
         add=tuple(headers.add.items()),
         remove=headers.remove,
