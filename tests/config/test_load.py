@@ -63,7 +63,12 @@ def test_every_optional_key_has_a_default():
         trusted_proxies=(),
         access_log=None,
         limits=ServerLimits(
-            head_bytes=32_768, head_count=100, connections=10_000, head_timeout=10.0, keep_alive=75.0
+            head_bytes=32_768,
+            head_count=100,
+            connections=10_000,
+            head_timeout=10.0,
+            keep_alive=75.0,
+            held_bytes=67_108_864,
         ),
         backends={
             "a": BackendConfig(
@@ -91,7 +96,9 @@ def test_every_optional_key_has_a_default():
                 feedback=None,
                 retry=RetryConfig(attempts=1, budget=0.2, pure=False),
                 upgrades=("websocket",),
-                limits=LimitsConfig(body=None, rate=None, inspect=65_536),
+                limits=LimitsConfig(
+                    body=None, rate=None, inspect=1_048_576, beyond_inspect="refuse", replay=65_536
+                ),
                 rollout=(),
                 notify=(),
             ),
@@ -128,9 +135,9 @@ def test_every_optional_key_has_a_default():
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies", ("10.0.0.0/8",)),
         ("trusted_proxies: ['::1', 10.0.0.0/8]", "trusted_proxies", ("::1/128", "10.0.0.0/8")),
         (
-            "limits: {head_bytes: 8KiB, keep_alive: 5}",
+            "limits: {head_bytes: 8KiB, keep_alive: 5, held_bytes: 1GiB}",
             "limits",
-            ServerLimits(head_bytes=8192, keep_alive=5.0),
+            ServerLimits(head_bytes=8192, keep_alive=5.0, held_bytes=2**30),
         ),
     ],
 )
@@ -217,6 +224,11 @@ def test_a_key_of_a_backend_is_read(written: str, key: str, value: object):
         ),
         ("upgrades: []", "upgrades", ()),
         ("upgrades: WebSocket", "upgrades", ("websocket",)),
+        (
+            "limits: {inspect: 4MiB, beyond_inspect: absent, replay: 1MiB}",
+            "limits",
+            LimitsConfig(inspect=4 * 2**20, beyond_inspect="absent", replay=2**20),
+        ),
         ("limits: {body: 10MiB, inspect: 0}", "limits", LimitsConfig(body=10 * 2**20, inspect=0)),
         (
             "limits: {rate: {key: client_ip, per_second: 0.5, burst: 2}}",

@@ -54,7 +54,7 @@ def route(split: str | Mapping[str, int], name: str = "churn", **options: Any) -
         name=name, match=Match(), sticky=(), ledger=ledger,
         roles=tuple(roles.get(backend, "member") for backend in ledger.backends), salt=salt,
         fallback=None, mirrors=(), retry_attempts=1, retry_budget=0.2, pure=False,
-        body_limit=None, inspect_limit=64 * 1024, upgrades=(b"websocket",),
+        body_limit=None, inspect_limit=1024 * 1024, upgrades=(b"websocket",),
     )  # fmt: skip
     return replace(default, **options)
 
@@ -225,6 +225,7 @@ class Harness:
             set(),
         )
         assert plane.tunnels == set()
+        assert plane.held_bytes == 0
         assert plane.mirrors.comparisons == set()
         assert plane.retries.taken == 0
         states = [*plane.backends.values(), *(mirror.backend for mirror in plane.mirrors.states.values())]

@@ -112,7 +112,7 @@ class Storm:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.memory = Memory(route("v2", inspect_limit=100))
+        self.memory = Memory(route("v2", replay_limit=100))
         self.due: list[Origin] = []
         self.memory.script = self.due.append
         self.client = Downstream(self.memory.plane)

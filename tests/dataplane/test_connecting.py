@@ -228,7 +228,7 @@ async def test_an_upload_too_large_to_repeat_gets_the_error_of_the_first_backend
 
     harness.backend("v3", script)
     fallback = harness.backend("v2")
-    harness.use(route("v3", fallback="v2", pure=True, inspect_limit=10))
+    harness.use(route("v3", fallback="v2", pure=True, replay_limit=10))
     client = await harness.client()
     await client.send(post(b"x" * 100)[:-1])
     await wait_until(

@@ -301,9 +301,9 @@ async def test_no_retry_with_zero_retry_attempts(harness: Harness) -> None:
         assert (await client.answer()).status == status
 
 
-async def test_a_body_over_the_inspect_limit_is_not_repeated(harness: Harness) -> None:
+async def test_a_body_over_the_replay_limit_is_not_repeated(harness: Harness) -> None:
     backend = harness.backend("v2", closing_on_the_second_request(1))
-    harness.use(route("v2", pure=True, inspect_limit=10))
+    harness.use(route("v2", pure=True, replay_limit=10))
     client = await harness.client()
     await client.send(RAW)
     await client.answer()

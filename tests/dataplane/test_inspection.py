@@ -16,7 +16,8 @@ from tests.dataplane.wire import chunked, get, post, wait_until
 
 LIMIT = 256  # bytes
 READABLE = b'{"model": {"name": "new"}, "customer_id": "c1"}'
-TOO_LARGE = READABLE[:-1] + b', "padding": "' + b"x" * LIMIT + b'"}'
+LONG = READABLE[:-1] + b', "padding": "' + b"x" * LIMIT + b'"}'
+TOO_LARGE = b'{"padding": "' + b"x" * LIMIT + b'", ' + READABLE[1:]
 HEAD = b"POST /predict HTTP/1.1\r\nHost: models\r\n"
 NEW = (("model.name", "new"),)
 
@@ -38,6 +39,8 @@ UNREAD = {
 READ = {
     "whole": post(READABLE),
     "in chunks": chunked_post(READABLE),
+    "longer than the limit": post(LONG),
+    "longer than the limit, in chunks": chunked_post(LONG),
     "at the limit": post(READABLE + b" " * (LIMIT - len(READABLE))),
     "leading whitespace": post(b"\r\n " + READABLE),
     "escaped character": post(READABLE.replace(b"new", rb"n\u0065w")),
@@ -50,7 +53,8 @@ def unread_counts(harness: Harness) -> dict[str, int]:
 
 
 async def serve_two_routes(harness: Harness, **options: Any) -> None:
-    """Route `new` matches bodies with the model name `new`. Route `rest` matches all others."""
+    """Route `new` matches bodies with the model name `new`, if it is within the limit. Route `rest` matches all others."""
+    options.setdefault("absent_beyond", True)
     for name in ("v2", "v3"):
         harness.backend(name)
     harness.use(
@@ -84,7 +88,7 @@ async def test_a_body_that_cannot_be_parsed_has_no_key_and_is_forwarded_unchange
     harness: Harness, raw: bytes, reason: str
 ) -> None:
     backend = harness.backend("v2")
-    harness.use(route("v2", sticky=sticky("json", "customer_id"), inspect_limit=LIMIT))
+    harness.use(route("v2", sticky=sticky("json", "customer_id"), inspect_limit=LIMIT, absent_beyond=True))
     client = await harness.client()
     await client.send(raw)
     assert (await client.answer()).status == 200

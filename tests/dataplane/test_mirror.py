@@ -108,7 +108,7 @@ async def test_a_failing_mirror_does_not_affect_the_client(
     """The client gets its answer before the copy ends."""
     harness.backend("v2")
     harness.backend("v4", script, first_byte_timeout=SHORT, idle_timeout=SHORT)
-    harness.use(route("v2", mirrors=mirrored("v4"), inspect_limit=8 * 1024 * 1024))
+    harness.use(route("v2", mirrors=mirrored("v4"), replay_limit=8 * 1024 * 1024))
     client = await harness.client()
     await client.send(post(BODY * 1000))
     assert (await client.answer()).body == b"v2"
@@ -222,13 +222,13 @@ async def test_bytes_held_are_limited(harness: Harness, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("excess", [0, 1])
-async def test_bodies_over_the_inspect_limit_are_not_copied(
+async def test_bodies_over_the_replay_limit_are_not_copied(
     harness: Harness, is_chunked: bool, pieces: int, excess: int
 ) -> None:
     """The limit holds for each framing and number of pieces."""
     harness.backend("v2")
     harness.backend("v4")
-    harness.use(route("v2", mirrors=mirrored("v4"), inspect_limit=len(BODY)))
+    harness.use(route("v2", mirrors=mirrored("v4"), replay_limit=len(BODY)))
     client = await harness.client()
     body = BODY + b"x" * excess
     raw = CHUNKED_HEAD + chunked(body) if is_chunked else post(body)
@@ -243,12 +243,18 @@ async def test_bodies_over_the_inspect_limit_are_not_copied(
     assert [r.body for r in harness.backends["v4"].requests] == ([] if excess else [body])
 
 
-async def test_the_inspect_limit_of_the_matched_route_counts_for_copies(harness: Harness) -> None:
+async def test_the_replay_limit_of_the_matched_route_counts_for_copies(harness: Harness) -> None:
     """The body is over the inspect limit of another route. The matched route still copies the whole body."""
     backend = harness.backend("v2")
     harness.backend("v4")
     harness.use(
-        route("v2", name="small", match=Match(json=(("a", 1),)), inspect_limit=len(BODY) // 2),
+        route(
+            "v2",
+            name="small",
+            match=Match(json=(("a", 1),)),
+            inspect_limit=len(BODY) // 2,
+            absent_beyond=True,
+        ),
         route("v2", name="large", mirrors=mirrored("v4")),
     )
     client = await harness.client()

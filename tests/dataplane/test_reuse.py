@@ -136,7 +136,7 @@ async def test_a_connection_with_an_unsent_part_of_the_upload_is_not_reused(harn
 
     uploaded = asyncio.Event()
     backend = harness.backend("v2", script, receive_buffer=16 * 1024)
-    harness.use(route("v2", inspect_limit=size))
+    harness.use(route("v2", replay_limit=size))
     client = await harness.client()
     uploading = asyncio.create_task(client.pour(post(b"x" * size)))
     await wait_until(
@@ -166,9 +166,9 @@ async def test_a_connection_with_unsent_bytes_in_its_write_buffer_is_not_reused(
 
     complete, answered = asyncio.Event(), asyncio.Event()
     backend = harness.backend("v2", script, receive_buffer=16 * 1024)
-    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=size))
+    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=2 * size))
     client = await harness.client()
-    uploading = asyncio.create_task(client.pour(post(b"x" * size)))
+    uploading = asyncio.create_task(client.pour(post(b'{"x": "%b", "id": 1}' % (b"x" * size))))
     await wait_until(
         lambda: harness.accepted and harness.accepted[0].request_done, "the upload is complete at the proxy"
     )

@@ -129,7 +129,7 @@ async def test_laws_hold_under_random_faults(harness: Harness, seed: int, pure: 
     all_specs = dict(harness.specs)
     seen: Counter[int] = Counter()
     trial = route(
-        {"v2": 5000, "v3": 5000}, fallback="v2", pure=pure, mirrors=mirrored("v4", 5000), inspect_limit=20_000
+        {"v2": 5000, "v3": 5000}, fallback="v2", pure=pure, mirrors=mirrored("v4", 5000), replay_limit=20_000
     )
     harness.use(trial)
     async with asyncio.TaskGroup() as tasks:

@@ -123,10 +123,10 @@ async def test_a_large_first_write_to_a_slow_backend_stops_the_client(harness: H
         await asyncio.Event().wait()
 
     harness.backend("v2", script, receive_buffer=SMALL_BUFFER)
-    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=limit))
+    harness.use(route("v2", sticky=sticky("json", "id"), inspect_limit=limit, absent_beyond=True))
     client = await harness.client(send_buffer=SMALL_BUFFER)
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
-    pouring = asyncio.create_task(client.pour(chunked(BIG)))
+    pouring = asyncio.create_task(client.pour(chunked(b'"' + b"x" * SIZE)))
     await wait_until(lambda: harness.plane.active, "the request is routed")
     (exchange,) = harness.plane.active
     await wait_until(

@@ -184,7 +184,7 @@ async def test_laws_hold_under_random_faults_and_features(
         harness.another_endpoint(name, random_behaviour(rng))
     trial = route(
         {"v2": 5000, "v3": 5000}, fallback="v2", pure=True, mirrors=mirrored("v4", 5000),
-        inspect_limit=20_000, sticky=sticky("header", "x-customer"),
+        replay_limit=20_000, sticky=sticky("header", "x-customer"),
         rate=Rate(Sticky("header", "x-customer"), per_second=50, burst=5),
     )  # fmt: skip
     log = AccessLog(str(tmp_path / "access.log"), 1.0, False)

@@ -27,7 +27,7 @@ from tests.routing.requests import request
 
 FILE = """
 listen: 127.0.0.1:0
-limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s}
+limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s, held_bytes: 1MiB}
 backends:
   churn-v2:
     endpoints: [https://churn-v2:8000, "http://[::1]:8001", unix:///run/churn.sock]
@@ -52,7 +52,7 @@ routes:
     fallback: churn-v2
     mirror: {to: churn-v4, sample: 12.5%, noise: 5%}
     retry: {attempts: 2, budget: 10%, pure: true}
-    limits: {body: 10MiB, inspect: 4KiB, rate: {key: {header: X-Key}, per_second: 0.5, burst: 3}}
+    limits: {body: 10MiB, inspect: 4KiB, beyond_inspect: absent, replay: 2KiB, rate: {key: {header: X-Key}, per_second: 0.5, burst: 3}}
   - name: rest
     match: {prefix: /v2}
     split: {churn-v2: 1}
@@ -82,6 +82,7 @@ def test_limits_are_compiled(compiled):
     assert compiled.generation == 7
     assert (compiled.head_bytes, compiled.head_count, compiled.connections) == (16_384, 50, 200)
     assert (compiled.head_timeout, compiled.keep_alive) == (5.0, 30.0)
+    assert compiled.held_bytes == 1024**2
 
 
 def test_backends_are_compiled(compiled):
@@ -157,6 +158,7 @@ def test_routes_are_compiled(compiled, ledgers):
         True,
     )
     assert (churn.body_limit, churn.inspect_limit) == (10 * 1024**2, 4096)
+    assert (churn.absent_beyond, churn.replay_limit) == (True, 2048)
     assert churn.rate == Rate(Sticky("header", "x-key"), 0.5, 3)
     assert churn.ledger == ledgers["churn"]
     assert churn.salt == salt_of("churn")

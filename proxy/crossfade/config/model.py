@@ -237,6 +237,10 @@ class ServerLimits(Section):
     connections: Count = Field(default=10_000, description="the maximum number of connections of a worker")
     head_timeout: Period = Field(default=10.0, description="how long a request head may take")
     keep_alive: Period = Field(default=75.0, description="how long an idle connection is kept")
+    held_bytes: Size = Field(
+        default=67_108_864,
+        description="bodies above 64 KiB that wait for their route, in all, in one worker; above it: 503",
+    )
 
 
 class PrometheusConfig(Section):

@@ -170,8 +170,16 @@ class LimitsConfig(Section):
         default=None, description="the rate limit for each key; no limit if not given"
     )
     inspect: Size = Field(
+        default=1_048_576,
+        description="how much of a body is searched for the JSON fields of conditions and keys",
+    )
+    beyond_inspect: Literal["refuse", "absent"] = Field(
+        default="refuse",
+        description="a JSON field that is not in that part: refuse answers 413, absent routes as if there were none",
+    )
+    replay: Size = Field(
         default=65_536,
-        description="bodies up to this size can be read for JSON conditions and keys, and kept for a retry",
+        description="bodies up to this size are kept for a retry or the fallback, and mirrored",
     )
 
 

@@ -19,7 +19,7 @@ from time import monotonic, monotonic_ns
 from crossfade.dataplane import expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
-from crossfade.dataplane.inspection import check_size, content_of, inspect_limit
+from crossfade.dataplane.inspection import Inspection, check_size, content_of
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
@@ -49,14 +49,9 @@ class Exchange(ExchangeState):
         candidates = self.plane.router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
-        # A body above the inspect limit is routed like a body without JSON.
-        if (
-            not done
-            and need_body(candidates)
-            and max(len(body), self.head.length) <= inspect_limit(candidates)
-        ):
-            self.inspecting = candidates
-        if not self.inspecting:
+        if not done and need_body(candidates):
+            self.inspection = Inspection(self.plane, candidates)
+        if self.inspection is None or self.inspection.learn(self, body):
             self.decide(candidates)
         elif self.head.expects_continue:
             expectation.tell_client(self)
@@ -65,12 +60,13 @@ class Exchange(ExchangeState):
         """Take the next part of the body. Raises RequestRefused if the body exceeds its limit before it was sent."""
         self.request_done = done
         self.kept += len(data)
-        if self.inspecting:
+        if self.inspection is not None and self.assigned is None:
             self.hold(data)
-            if done or self.kept > inspect_limit(self.inspecting):
-                self.inspecting = ()
+            if self.inspection.learn(self, data):
                 self.decide(self.plane.router.candidates(self.head))  # uses the current snapshot
             return
+        if self.inspection is not None:
+            self.inspection.watch(data)
         check_size(self, self.route)
         if self.expecting:
             expectation.end_wait(self)
@@ -88,13 +84,13 @@ class Exchange(ExchangeState):
     def hold(self, data: bytes) -> None:
         """Keep a part of the body for inspection or replay.
 
-        Above the inspect limit: stop reading from the client if there is no upstream connection yet.
+        Above the replay limit: stop reading from the client if there is no upstream connection yet.
         Otherwise drop the kept body, so that the request cannot be replayed.
         """
         if self.more is None:
             self.more = []
         self.more.append(data)
-        if not self.inspecting and self.kept > self.route.inspect_limit:
+        if self.assigned is not None and self.kept > self.route.replay_limit:
             if self.upstream is None:
                 self.client.pause(BODY)
             else:
@@ -107,7 +103,7 @@ class Exchange(ExchangeState):
         plane, head = self.plane, self.head
         content = None
         if candidates and need_body(candidates):
-            content, why = content_of(self, candidates)
+            content, why = content_of(plane, self, candidates)
             if why:
                 plane.recorder.unread(candidates[0].spec.name, why)
             candidates = matching(candidates, content)
@@ -220,7 +216,7 @@ class Exchange(ExchangeState):
         upstream.ask(self, body)  # may stop reading from the client again
         if self.request_done:
             self.await_first_byte()
-        elif self.kept > self.route.inspect_limit:
+        if self.kept > self.route.replay_limit and (not self.request_done or self.inspection is not None):
             self.forget_body()
 
     def forget_body(self) -> None:
@@ -228,6 +224,8 @@ class Exchange(ExchangeState):
         self.replayable = False
         self.body = b""
         self.more = None
+        if self.inspection is not None:
+            self.inspection.release()
 
     def await_first_byte(self) -> None:
         """Start the first-byte timeout: the proxy now waits for the backend."""
@@ -422,6 +420,8 @@ class Exchange(ExchangeState):
             now = monotonic()
         plane, assigned = self.plane, self.assigned
         outcome: Outcome | None = None
+        if self.inspection is not None:
+            self.inspection.release()
         if self.holds_budget:
             plane.retries.give_back()
         if assigned is None:

@@ -277,7 +277,7 @@ class Mirrors:
             state = self.state_of(to, spec)
         if exchange.head.upgrade is not None:  # an upgraded connection cannot be copied
             return "dropped_upgrade"
-        if exchange.kept > exchange.route.inspect_limit:
+        if exchange.kept > exchange.route.replay_limit:
             return "dropped_body_size"
         backend = state.backend
         if not backend.available:

@@ -45,6 +45,7 @@ class Plane(Runtime):
         self.access_log: AccessLogger | None = None
         self.trusted: TrustedProxies | None = None
         self.head_bytes = self.head_count = 0
+        self.held_bytes = 0  # of bodies above 64 KiB that wait for their route
         self.keep_alive = 0.0
 
     def charge(self, limit: RateLimit, exchange: ExchangeState, content: Any) -> None:

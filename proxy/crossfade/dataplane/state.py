@@ -11,10 +11,10 @@ from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
-from crossfade.routing.router import AssignedBackend, CompiledRoute
+from crossfade.routing.router import AssignedBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from crossfade.dataplane.inspection import Inspection
 
 NEVER: Final = float("inf")
 
@@ -33,9 +33,9 @@ class ExchangeState(Waiter):
     upstream: Upstream | None
     body: bytes  # its first part; `more` has the others while a connection is opened or a retry is possible
     more: list[bytes] | None
-    kept: int  # bytes of the body received; above the inspect limit they are not kept for a retry
+    kept: int  # bytes of the body received; above the replay limit they are not kept for a retry
     replayable: bool
-    inspecting: Sequence[CompiledRoute]  # candidate routes that need the body; empty once a route is chosen
+    inspection: Inspection | None  # of a body that is not complete, or long, on a route that reads it
     attempts: int
     stages: tuple[Stage, ...]
     retried: tuple[Stage, ...]  # of these, the ones that were retried
@@ -68,13 +68,13 @@ class ExchangeState(Waiter):
         self.forwarded_lines = client.forwarded_lines
         self.body = self.trailers = self.answer_trailers = self.said = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
-            self.fallback_stage
-        ) = self.asked_before = None
+            self.inspection
+        ) = self.fallback_stage = self.asked_before = None
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
         self.request_done = self.expecting = self.continued = self.client_stalls = False
         self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = 0
-        self.stages = self.retried = self.inspecting = ()
+        self.stages = self.retried = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER
         self.first_byte_at = self.waited = 0.0

@@ -4,13 +4,14 @@
     scan.feed(part)          # any number of times; the parts may be cut anywhere
     scan.end()               # the body is complete
     scan.found               # all paths have a value
+    scan.stop()              # search no further
     scan.value(("model",))   # as the decoder gives it; None: absent, or no single value
     scan.span(("model",))    # (start, end) in bytes of the body, quotes included; None: absent
 
-Rule: until all paths are found, the scan accepts what the decoder (msgspec) accepts and finds what the decoder finds;
+Rule: until the values are final, the scan accepts what the decoder (msgspec) accepts and finds what the decoder finds;
 of a name that an object has twice, the last one counts. If the JSON is not valid, nothing is found (`invalid`).
 
-The values are final once all paths are found: the body can go on to a backend. A later second occurrence of a name
+The values are `final` once all paths are found, or at `stop`: the body can go on to a backend. A later second occurrence of a name
 on a path would give the model another value than the proxy has used. So the rest of the body is scanned for
 such names alone, and leniently, as lenient models read it; `repeated` says that there is one. The caller then ends
 the request.
@@ -53,6 +54,7 @@ _LONGEST_ESCAPE: Final = 12  # bytes: two \uXXXX for one character
 _QUOTE: Final = 0x22
 _BACKSLASH: Final = 0x5C
 _BRACKET: Final = 0x5B
+_SCALAR_STARTS: Final = b"-0123456789tfn"
 _SPACE_BYTES: Final = b" \t\r\n"
 
 _HEX = rb"[0-9a-fA-F]"
@@ -137,6 +139,7 @@ class JsonScan:
     __slots__ = (
         "at",
         "began",
+        "final",
         "found",
         "here",
         "indexes",
@@ -166,7 +169,7 @@ class JsonScan:
         self.values: list[Any] = [None] * n
         self.spans: list[tuple[int, int] | None] = [None] * n
         self.left = n  # paths without a value so far
-        self.found = n == 0
+        self.found = self.final = n == 0
         self.invalid = self.repeated = False
         self.refused_beyond = 0  # see `value`
         self.state = _VALUE
@@ -218,6 +221,13 @@ class JsonScan:
                 place = self.read_scalar(data, place, base)
             else:
                 place = self.read_token(data, place, base)
+
+    def stop(self) -> None:
+        """Search no further: what was found so far is final."""
+        self.final = True
+        if not self.is_name or self.state == _SCALAR:
+            self.keeps = False
+            self.parts.clear()
 
     def end(self) -> None:
         """The body is complete."""
@@ -277,7 +287,7 @@ class JsonScan:
     def begin_value(self, data: bytes, place: int, base: int, byte: int) -> int:
         if byte == _QUOTE:
             self.is_name = False
-            self.keeps = not self.found and self.is_wanted()
+            self.keeps = not self.final and self.is_wanted()
             return self.begin_string(data, place, base)
         if byte == 0x7B:
             self.open(_OBJECT, base + place)
@@ -285,10 +295,12 @@ class JsonScan:
             self.open(_ARRAY, base + place)
         elif byte == 0x5D and self.state == _FIRST_VALUE:
             self.close(base + place + 1)
+        elif not self.final and byte not in _SCALAR_STARTS:
+            self.fail()
         else:
             self.state = _SCALAR
             self.began = base + place
-            self.keeps = not self.found
+            self.keeps = not self.final
             return place
         return place + 1
 
@@ -310,7 +322,7 @@ class JsonScan:
 
     def read_string(self, data: bytes, place: int, base: int) -> int:
         """Read a string up to its end, or to the end of the part."""
-        strict = not self.found
+        strict = not self.final
         text = (_STRICT_TEXT if strict else _LENIENT_TEXT).match(data, place)
         end = place if text is None else text.end()
         part, size = data[place:end], len(data)
@@ -364,7 +376,7 @@ class JsonScan:
 
     def read_scalar(self, data: bytes, place: int, base: int) -> int:
         """Read a number, `true`, `false` or `null`. It ends before the byte that cannot be part of it."""
-        scalar = (_LENIENT_SCALAR if self.found else _STRICT_SCALAR).match(data, place)
+        scalar = (_LENIENT_SCALAR if self.final else _STRICT_SCALAR).match(data, place)
         end = place if scalar is None else scalar.end()
         if self.keeps:
             self.parts.append(data[place:end])
@@ -375,7 +387,7 @@ class JsonScan:
     def end_scalar(self, end: int) -> None:
         token = self.token()
         value = None
-        if self.found:
+        if self.final:
             if end == self.began:
                 self.fail()
                 return
@@ -434,11 +446,11 @@ class JsonScan:
         node = tree.children[self.nodes[-1]].get(name, _UNWATCHED)
         if node < 0:
             return
-        if self.found:
-            self.repeated = True
-            self.state = _ENDED
-            return
         if self.seen[node]:
+            if self.final:
+                self.repeated = True
+                self.state = _ENDED
+                return
             self.forget(node)
         self.seen[node] = 1
         self.here = node
@@ -455,22 +467,22 @@ class JsonScan:
     def end_value(self, value: Any, end: int) -> None:
         """Behind a string or a scalar."""
         self.state = _COMMA if self.kinds else _NOTHING
-        if self.here >= 0 and not self.found:
+        if self.here >= 0 and not self.final:
             index = self.tree.wanted[self.here]
             if index >= 0:
                 self.find(index, value, self.began, end)
 
     def find(self, index: int, value: Any, start: int, end: int) -> None:
-        if not self.found:
+        if not self.final:
             self.values[index], self.spans[index] = value, (start, end)
             self.left -= 1
-            self.found = not self.left
+            self.found = self.final = not self.left
 
     def fail(self) -> int:
-        """The JSON is not valid. What was found before all paths were found does not count."""
+        """The JSON is not valid. Values that are not final do not count."""
         self.state = _ENDED
         self.invalid = True
-        if not self.found:
+        if not self.final:
             self.values = [None] * len(self.values)
             self.spans = [None] * len(self.spans)
         return 0

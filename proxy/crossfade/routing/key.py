@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from crossfade.http1.head import RequestHead
+from crossfade.routing.json_path import JsonScan
 from crossfade.routing.snapshot import Sticky
 
 # From the head, the decoded JSON body (None if there is none) and the client's address to a key.
@@ -82,7 +83,9 @@ _INDEX = re.compile("0|[1-9][0-9]{0,8}")
 
 
 def json_field(body: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of object names and array indexes from 0, or None."""
+    """The value at a path of object names and array indexes from 0, or None. `body`: decoded, or a scan that has the path."""
+    if isinstance(body, JsonScan):
+        return body.value(path)
     for step in path:
         if isinstance(body, dict):
             body = body.get(step)

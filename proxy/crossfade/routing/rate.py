@@ -40,14 +40,13 @@ def network_of(client: bytes, prefix: int) -> bytes:
 class RateLimit:
     """A route's limit for each key: `burst` requests at once, one per `token` seconds in the long run."""
 
-    __slots__ = ("burst", "header", "ipv6_prefix", "needs_body", "salt", "source", "token")
+    __slots__ = ("burst", "header", "ipv6_prefix", "salt", "source", "token")
 
     def __init__(self, rate: Rate, salt: bytes) -> None:
         self.token = 1 / rate.per_second
         self.burst = rate.burst / rate.per_second  # seconds until an empty bucket is full
         self.source = key_source(rate.key)
         self.ipv6_prefix = rate.ipv6_prefix
-        self.needs_body = rate.key.kind == "json"
         self.header = rate.key.name.lower().encode() if rate.key.kind == "header" else b""
         self.salt = salt
 

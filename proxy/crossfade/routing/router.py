@@ -38,6 +38,13 @@ def statuses_of(errors: tuple[tuple[int, int], ...]) -> tuple[frozenset[int], fr
     return failed, frozenset(range(400, 600)) - failed - OF_THE_CLIENT
 
 
+def paths_of(spec: Route) -> tuple[tuple[str, ...], ...]:
+    """The JSON paths of the route's conditions and keys."""
+    keys = spec.sticky if spec.rate is None else (*spec.sticky, spec.rate.key)
+    names = [*(name for name, _ in spec.match.json), *(key.name for key in keys if key.kind == "json")]
+    return tuple(tuple(name.split(".")) for name in names)
+
+
 class AssignedBackend:
     """A backend that a route can assign, with its role. Outcomes are counted under `cell_of` their start.
 
@@ -81,6 +88,7 @@ class CompiledRoute:
     """A route with its conditions and key sources compiled to functions."""
 
     __slots__ = (
+        "absent_beyond",
         "assignable",
         "body_limit",
         "body_test",
@@ -90,6 +98,7 @@ class CompiledRoute:
         "head_test",
         "header",
         "inspect_limit",
+        "json_paths",
         "key",
         "keyed",
         "limits",
@@ -101,6 +110,7 @@ class CompiledRoute:
         "rate",
         "reader",
         "rejections",
+        "replay_limit",
         "salt",
         "slots",
         "spec",
@@ -119,11 +129,8 @@ class CompiledRoute:
         self.header = only.name.lower().encode() if only is not None and only.kind == "header" else b""
         self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
         self.matched = matched_part(spec.match)
-        self.needs_body = (
-            self.body_test is not None
-            or any(s.kind == "json" for s in spec.sticky)
-            or (self.rate is not None and self.rate.needs_body)
-        )
+        self.json_paths = paths_of(spec)
+        self.needs_body = bool(self.json_paths)
         self.slots = spec.ledger.slots
         self.version = spec.ledger.version
         self.assignable = tuple(map(partial(AssignedBackend, spec), spec.ledger.backends, spec.roles))
@@ -133,6 +140,7 @@ class CompiledRoute:
         self.keyed: dict[bytes, Assignment] = {}  # by key; a look-up costs a tenth of a hash
         self.salt = spec.salt
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
+        self.replay_limit, self.absent_beyond = spec.replay_limit, spec.absent_beyond
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.limits = spec.limits
         self.error_statuses, self.rejections = statuses_of(spec.errors)

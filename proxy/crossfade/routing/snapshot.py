@@ -205,7 +205,7 @@ class Route(msgspec.Struct, frozen=True):
     retry_budget: float
     pure: bool
     body_limit: int | None
-    inspect_limit: int
+    inspect_limit: int  # bytes of the body that are looked at
     upgrades: tuple[bytes, ...]  # protocols that clients may switch to, lower-cased
     cuts: tuple[Cut, ...] = ()
     rate: Rate | None = None
@@ -213,6 +213,8 @@ class Route(msgspec.Struct, frozen=True):
     prediction: Prediction | None = None
     errors: tuple[tuple[int, int], ...] = ((500, 599),)
     guarded: bool = False  # a rollout of it can still fail
+    replay_limit: int = 65_536  # bytes of a body that is kept to be sent again, or copied
+    absent_beyond: bool = False  # whether a JSON field that is not within `inspect_limit` is taken for absent
 
 
 class AccessLog(msgspec.Struct, frozen=True):
@@ -240,6 +242,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     override_secret: str = ""  # empty: tokens are ignored
     merge_slashes: bool = True
     encoded_slashes: str = REFUSE_IF_AMBIGUOUS
+    held_bytes: int = 67_108_864  # of bodies that wait for their route, in one worker
 
 
 def compile_snapshot(
@@ -267,6 +270,7 @@ def compile_snapshot(
         connections=config.limits.connections,
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
+        held_bytes=config.limits.held_bytes,
         trusted_proxies=config.trusted_proxies,
         trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
@@ -344,6 +348,8 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         pure=route.retry.pure,
         body_limit=route.limits.body,
         inspect_limit=route.limits.inspect,
+        replay_limit=route.limits.replay,
+        absent_beyond=route.limits.beyond_inspect == "absent",
         cuts=trial.cuts,
         rate=_compile_rate(route.limits.rate),
         limits=trial.limits,
