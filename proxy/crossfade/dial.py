@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from crossfade.files import PEM_LIMIT, held_open, read_regular
 from crossfade.routing.snapshot import Endpoint, Tls, compile_tls
+from crossfade.unread import WholeInput
 
 if TYPE_CHECKING:  # the workers must not import the config models and pydantic with them
     from crossfade.config.model import BackendTlsConfig
@@ -82,14 +83,28 @@ async def _open_tcp(
     make: Callable[[], P], host: str, port: int, context: ssl.SSLContext | None, name: str | None
 ) -> P:
     loop = asyncio.get_running_loop()
-    protocol: P
+    protocol: Any
     try:
-        _, protocol = await loop.create_connection(
-            as_protocol(make), host, port, ssl=context, server_hostname=name
-        )
+        transport, protocol = await loop.create_connection(as_protocol(make), host, port)
+        if context is not None:
+            await _start_tls(transport, protocol, context, name)
     except UnicodeError as error:  # such as a label of more than 63 characters
         raise OSError(_INVALID_NAME) from error
-    return protocol
+    result: P = protocol
+    return result
+
+
+async def _start_tls(
+    transport: asyncio.Transport, protocol: Any, context: ssl.SSLContext, name: str | None
+) -> None:
+    """The handshake; then the protocol is told of its TLS transport."""
+    loop = asyncio.get_running_loop()
+    over_tls = await loop.start_tls(transport, protocol, context, server_hostname=name)
+    if over_tls is None or transport.is_closing():  # the peer closed, or sent data, before any request
+        transport.abort()
+        raise ConnectionResetError("closed after the TLS handshake")
+    transport.set_protocol(WholeInput(transport))
+    protocol.connection_made(over_tls)
 
 
 def as_protocol(make: Callable[[], object]) -> Callable[[], Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -14,7 +17,9 @@ from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import ResponseHead, parse_request
+from crossfade.routing.snapshot import Endpoint, Tls
 from tests.build import interpreted
+from tests.certificates import Authority
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation
 from tests.dataplane.wire import Wire
@@ -93,6 +98,33 @@ async def test_an_early_answer_reaches_the_client(
     assert got == {status: UPLOADS}
     cell = await harness.cell("v2")
     assert cell.failures == ({"status": UPLOADS} if status == 503 else {}), "the model is not blamed"
+
+
+def answer_over_tls(listener: socket.socket, context: ssl.SSLContext) -> None:
+    """In a thread of its own, as a model is a process of its own: it closes while the proxy is writing."""
+    with contextlib.suppress(OSError):
+        while True:
+            plain, _ = listener.accept()
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(4096)
+                connection.sendall(TOO_BIG)
+
+
+async def test_an_early_answer_over_tls_reaches_the_client(harness: Harness, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        Thread(target=answer_over_tls, args=(listener, authority.server("127.0.0.1")), daemon=True).start()
+        at = Endpoint("127.0.0.1", port, f"127.0.0.1:{port}", True, f"https://127.0.0.1:{port}", tls=True)
+        harness.replica("v2", at, tls=Tls(ca=authority.file))
+        harness.use(route("v2"))
+        for _ in range(UPLOADS):
+            client = await harness.client()
+            assert await upload(client) == 413
+            client.close()
+        assert (await harness.cell("v2")).failures == {}
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 class Recorded(Owner):

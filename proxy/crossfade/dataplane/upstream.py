@@ -14,7 +14,6 @@ from typing import Final
 from crossfade.dataplane import relay
 from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
-from crossfade.dataplane.unread import had_end, unread
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
     BodyReader,
@@ -29,6 +28,7 @@ from crossfade.http1.incomplete import check_response, is_check_due
 from crossfade.routing.health import Health
 from crossfade.routing.rewriting import Rewriting
 from crossfade.routing.snapshot import Endpoint
+from crossfade.unread import had_end, unread
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -114,7 +114,9 @@ class Upstream(Flow):
 
     def send(self, data: bytes, done: bool, trailers: bytes) -> None:
         """Send another part of the request's body."""
-        self.streams = not self.transport.is_closing()
+        if self.transport.is_closing():
+            return
+        self.streams = True
         if self.chunked:
             self.transport.write(chunks(data, done, trailers))
         elif data:

@@ -12,12 +12,13 @@ import asyncio
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 _PIECE = 64 * 1024
 _PIECES = 256  # 16 MiB; receive buffers are smaller, unless the system is configured otherwise
 
 
-def unread(transport: asyncio.Transport) -> Iterator[bytes]:
+def unread(transport: asyncio.BaseTransport) -> Iterator[bytes]:
     """What has arrived and was not read. Call it from `connection_lost`."""
     sock = transport.get_extra_info("socket")
     try:
@@ -36,3 +37,40 @@ def had_end(error: OSError) -> bool:
     Linux reports EPIPE for a reset after a FIN, and ECONNRESET for any other (tcp_reset in net/ipv4/tcp_input.c).
     """
     return sys.platform == "linux" and isinstance(error, BrokenPipeError)
+
+
+class WholeInput(asyncio.BufferedProtocol):
+    """Between a TCP connection and the event loop's TLS protocol: gives that one the unread bytes before the end."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.tls: Any = transport.get_protocol()
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return self.tls.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.tls.buffer_updated(nbytes)
+
+    def eof_received(self) -> Any:
+        return self.tls.eof_received()
+
+    def pause_writing(self) -> None:
+        self.tls.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.tls.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError):
+            for data in unread(self.transport):
+                self.pass_on(data)
+        self.tls.connection_lost(exc)
+
+    def pass_on(self, data: bytes) -> None:
+        while data:
+            room = self.tls.get_buffer(len(data))
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            self.tls.buffer_updated(size)
+            data = data[size:]
