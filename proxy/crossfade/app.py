@@ -15,10 +15,9 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import uvloop
 from aiohttp import web
@@ -38,15 +37,16 @@ from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
+from crossfade.workers.ending import TICK, Ending
 from crossfade.workers.handover import Successor
 from crossfade.workers.serving import Serving, credentials_of
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
+from crossfade.workers.takeover import rehearse
 from crossfade.workers.tls import Credentials
 
 log = logging.getLogger("crossfade")
 
-TICK = 0.25  # seconds between two ticks of the health loop
 RESUME_AGAIN = 5.0  # seconds, where the state cannot be opened after a successor failed
 WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
 
@@ -92,10 +92,11 @@ class App:
         self.store: Store | None = None
         self.supervising: asyncio.Future[None] | None = None
         self.loaded_fingerprint = b""
-        self.stopping = asyncio.Event()  # decide no more
+        self.ending = Ending()
+        self.stopping = self.ending.stopping
         self.hang_up = asyncio.Event()  # a SIGHUP came
         self.succession = Succession(self.counts, self.stopping.set)
-        self.is_told_to_stop = False
+        self.drained: asyncio.Future[None] | None = None
         self.reloading = asyncio.Lock()
         self.is_ready = False  # its workers have served
         self.is_left = False  # to a successor
@@ -151,6 +152,8 @@ class App:
                     log.info("%s", change.reason)
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
+            if self.serving is not None:
+                self.serving.seam.drain = loaded.config.drain.timeout
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
         await self.controller.publisher.served()
 
@@ -178,7 +181,7 @@ class App:
             log.error("configuration not reloaded, the old one stays: %s", error)
 
     def ready(self) -> tuple[bool, str]:
-        if self.stopping.is_set():
+        if self.ending.is_told or self.stopping.is_set():
             return False, "draining"
         if not self.is_ready:
             return False, "starting"
@@ -190,37 +193,26 @@ class App:
 
     async def run(self) -> None:
         """A start that fails, or is stopped by a signal, leaves everything as it was (law 16)."""
-        self.catch_signals()
+        self.ending.catch_signals(self.on_told_to_end)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.hang_up.set)
         self.credentials = credentials_of(self.loaded.config)
         self.loaded_fingerprint = self.fingerprint()
         try:
-            if await self.unless_stopped(self.start()) and self.serving is not None:
+            if await self.ending.unless_stopped(self.start()) and self.serving is not None:
                 await self.serve(self.serving)
         finally:
             await self.end()
         if self.supervising is not None and (failed := self.supervising.exception()) is not None:
             raise StartError(f"the workers are no longer supervised: {failed!r}")
 
-    def catch_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, self.hang_up.set)
-
-    def stop(self) -> None:
-        self.is_told_to_stop = True
-        self.stopping.set()
-
-    async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Whether the work was done. A signal cancels it."""
-        working, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self.stopping.wait())
-        try:
-            await asyncio.wait((working, stopped), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopped.cancel()
-            working.cancel()  # does nothing where it has ended
-        await asyncio.wait((working,))
-        return not working.cancelled() and working.result() is None
+    def on_told_to_end(self) -> float:
+        """By a signal. Returns the seconds in which this proxy serves on."""
+        self.succession.admit_nobody()
+        if not self.is_ready or self.serving is None:
+            return 0.0
+        systemd.notify("STOPPING=1\nSTATUS=draining")
+        self.serving.seam.close_after_answers()
+        return self.loaded.config.drain.delay
 
     async def start(self) -> None:
         """Bind all and start the workers; only then the proxy before leaves the state to this one."""
@@ -265,14 +257,11 @@ class App:
     async def serve(self, serving: Serving) -> None:
         """Until a signal ends it, or a successor serves."""
         await self.decide(serving)
-        while not self.is_told_to_stop and self.succession.successor is not None:
+        while self.drained is None and self.succession.successor is not None:
             self.is_left = await self.hand_over(serving, self.succession.successor)
-            if self.is_left:
+            if self.is_left or not await self.resume(serving):
                 return
-            if await self.resume(serving):
-                await self.decide(serving)
-        systemd.notify("STOPPING=1\nSTATUS=draining")
-        log.info("draining")
+            await self.decide(serving)
 
     async def hand_over(self, serving: Serving, successor: Successor) -> bool:
         """Leave the state to the successor, then the workers, once its own serve. Whether it got so far."""
@@ -293,18 +282,20 @@ class App:
     async def resume(self, serving: Serving) -> bool:
         """The successor has ended before its workers served. Whether this process is to decide again."""
         log.error("the successor ended before its workers served; this proxy goes on")
-        while not self.is_told_to_stop:
+        while True:
             self.stopping.clear()
             try:
                 await self.open_state(serving, serving.generation)
             except (StoreError, Refused) as error:
                 log.error("nothing is decided, the workers serve on: %s", error)
                 await self.close_state()
-                await _wait_for(self.stopping, RESUME_AGAIN)
+                if self.ending.is_told or await _wait_for(self.stopping, RESUME_AGAIN):
+                    return False
             else:
                 self.succession.go_on(serving.pids)
+                if self.ending.is_told:
+                    self.stopping.set()
                 return True
-        return False
 
     async def end(self) -> None:
         """Workers end before the lock is released; but a start that failed first frees the state."""
@@ -320,13 +311,22 @@ class App:
             self.succession.end()
 
     async def end_serving(self, serving: Serving, supervising: asyncio.Future[None]) -> None:
-        serving.close_copies()
         if self.is_left:
+            serving.close_copies()
             await asyncio.wait([supervising], timeout=1.0)
             await serving.seam.serve_detached()
         else:
-            await serving.seam.stop(self.loaded.config.drain)
+            await self.drain(serving, lambda: None)
             await asyncio.wait([supervising])
+
+    async def drain(self, serving: Serving, tick: Callable[[], None]) -> None:
+        """Returns when all workers have ended; the admin API answers meanwhile."""
+        if self.drained is None:
+            log.info("draining")
+            serving.close_copies()
+            timeout = 0.0 if self.ending.at_once.is_set() else self.loaded.config.drain.timeout
+            self.drained = asyncio.ensure_future(serving.seam.stop(timeout))
+        await self.ending.wait(self.drained, tick, serving.seam.hurry)
 
     async def decide(self, serving: Serving) -> None:
         """Prober, poller, admin API and health loop, until a signal or a successor ends them."""
@@ -341,9 +341,11 @@ class App:
         try:
             await AdminSite(runner, serving.admin.dup()).start()
             if not self.is_ready:
-                self.succession.serving(config.drain, serving.pids, serving.offer)
+                self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
                 self.announce(serving, runner)
             await self.run_loop()
+            if self.succession.successor is None:
+                await self.drain(serving, lambda: self.controller.tick(time.time()))
         finally:
             await self.prober.close()
             await self.poller.close()
@@ -381,14 +383,6 @@ class App:
                 previous, seen = seen, await asyncio.to_thread(self.fingerprint)
                 if seen == previous and seen not in (self.loaded_fingerprint, b""):
                     await self.try_reload("file")
-
-
-def rehearse(state: str) -> None:
-    """Raises StoreError if this version cannot use the state: then the running proxy stays."""
-    path = path_of(state)
-    if path is not None and os.path.exists(path):
-        with contextlib.closing(Store.read(path)) as store:
-            store.records()
 
 
 async def _wait_for(event: asyncio.Event, seconds: float) -> bool:

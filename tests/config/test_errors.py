@@ -23,6 +23,8 @@ from tests.config.sample import assert_errors, errors, loaded, rollout, text
         ("state: »sqlite:sqlite:/a/b.db", 'state: must be sqlite:PATH or redis://HOST:PORT; did you mean "sqlite:/a/b.db"?'),
         ("drain: »soon", 'drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not "soon"'),
         ("drain:»", "drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not empty"),
+        ("drain: {delay: »soon}", 'drain.delay: must be a duration such as 250ms, 2s, 24h or 1m30s, not "soon"'),
+        ("drain: {»dely: 5s}", 'drain.dely: unknown key "dely"; did you mean "delay"?'),
         ("drain: »[1s]", "drain: must be a duration such as 250ms, 2s, 24h or 1m30s, not a list"),
         ("»tls: {cert: c}", 'tls: the key "key" is missing'),
         ("tls: {cert: c, key: »''}", "tls.key: must not be empty"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.app import TICK
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, first_broken, seal
 from crossfade.control.database import StoreError, keep_copy
@@ -20,6 +19,7 @@ from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.routing.ledger import new_ledger, reweigh, salt_of
 from crossfade.stats.counts import Cell
+from crossfade.workers.ending import TICK
 
 SALT = salt_of("r")
 

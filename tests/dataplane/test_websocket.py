@@ -85,3 +85,22 @@ async def test_a_server_may_refuse_an_upgrade(
     await client.send(get("/elsewhere", [b"Connection: Upgrade", b"Upgrade: websocket"]))
     answer = await client.answer()
     assert (answer.status, answer.body) == (200, b"v2")
+
+
+async def test_at_the_end_of_a_drain_both_sides_get_1001(
+    harness: Harness, model: WebSocketModel, session: aiohttp.ClientSession
+) -> None:
+    async with session.ws_connect(f"http://127.0.0.1:{harness.port}/chat") as ws:
+        assert await ws.receive_str() == "v2"
+        await ws.send_bytes(bytes(70_000))
+        assert await ws.receive_bytes() == bytes(70_000)
+        draining = asyncio.create_task(harness.plane.drain(1000.0))
+        await wait_until(lambda: harness.plane.draining, "the drain has begun")
+        await ws.send_str("the drain waits")
+        assert await ws.receive_str() == "the drain waits"
+        harness.plane.end_drain_within(0.9)
+        message = await ws.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+    await wait_until(lambda: model.codes, "the server has the close code")
+    assert model.codes == [1001]
+    await draining

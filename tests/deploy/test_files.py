@@ -119,8 +119,9 @@ def test_ports_are_published_only_on_loopback() -> None:
 
 
 def test_the_grace_period_of_the_proxy_is_longer_than_its_drain() -> None:
-    drain = yaml.safe_load((ROOT / "config/routing.yaml").read_text()).get("drain", "30s")
-    assert seconds(PROJECT["services"]["proxy"]["stop_grace_period"]) > seconds(drain)
+    drain = yaml.safe_load((ROOT / "config/routing.yaml").read_text())["drain"]
+    grace = seconds(PROJECT["services"]["proxy"]["stop_grace_period"])
+    assert grace > seconds(drain["delay"]) + seconds(drain["timeout"])
 
 
 def test_mounted_files_exist() -> None:

@@ -60,7 +60,9 @@ async def test_websockets_survive_reloads_and_last_until_the_end_of_a_drain(
                 await kept.send_str(f"draining {n}")
                 assert await kept.receive_str() == f"draining {n}"
                 await asyncio.sleep(0.3)
-            assert (await kept.receive()).type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+            message = await kept.receive()
+            assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+            await wait_until(lambda: model.codes == [1000, 1001], "the close code at the model")
             assert await proxy.child.wait() == 0, proxy.output
 
 

@@ -25,6 +25,7 @@ from crossfade.workers import pool as pool_module
 from crossfade.workers.link import LeavingWorkers
 from crossfade.workers.messages import (
     DOWNWARD,
+    Closing,
     Drain,
     Listening,
     Publish,
@@ -86,7 +87,7 @@ class Played:
         told = Report(generation, counts or Counts(), connections, 0.5, load, leaving=leaving)
         write_frame(self.writer, told)
 
-    async def order(self) -> Publish | Drain | Release | Renew:
+    async def order(self) -> Publish | Closing | Drain | Release | Renew:
         return DOWNWARD.decode(await read_frame(self.reader))
 
     def end(self, code: int) -> None:
@@ -551,6 +552,56 @@ async def test_at_the_end_one_that_is_leaving_is_told_to_drain_too(stage: Stage)
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_before_the_end_answers_close_and_none_is_started_for_one_that_wants_to_leave(
+    stage: Stage,
+) -> None:
+    """A service manager sends TERM to all processes at once, and the delay of the drain has just begun."""
+    first, second = await serving(stage)
+    stage.pool.close_after_answers()
+    for worker in (first, second):
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Closing()
+        worker.report(leaving=True)
+    await wait_until(lambda: all(link.leaving for link in stage.pool.links.values()), "they want to leave")
+    first.end(1)
+    await wait_until(lambda: len(stage.started) == 3, "one that died is replaced all the same")
+    third = stage.started[2]
+    assert await third.order() == Publish(SNAPSHOT)
+    assert await third.order() == Closing()
+    stopping = asyncio.create_task(stage.pool.stop(3.0))
+    for worker in (second, third):
+        assert await worker.order() == Drain(3.0)
+        worker.end(0)
+    await stopping
+    await stage.running
+    assert len(stage.started) == 3
+
+
+async def test_after_a_second_signal_nobody_has_the_time_to_finish(stage: Stage) -> None:
+    first, second = await serving(stage)
+    stopping = asyncio.create_task(stage.pool.stop(1000.0))
+    for worker in (first, second):
+        assert await worker.order() == Publish(SNAPSHOT)
+        assert await worker.order() == Drain(1000.0)
+    stage.pool.hurry()
+    for worker in (first, second):
+        assert await worker.order() == Drain(0.0)
+        worker.end(0)
+    await stopping
+    await stage.running
+
+
+async def test_who_hangs_at_a_second_signal_is_killed(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "GRACE", 0.05)
+    workers = await serving(stage)
+    stopping = asyncio.create_task(stage.pool.stop(1000.0))
+    await wait_until(stage.pool.stopping.is_set, "it stops")
+    stage.pool.hurry()
+    await stopping
+    assert [worker.kills for worker in workers] == [1, 1]
+    await stage.running
 
 
 async def test_a_worker_that_is_silent_while_it_drains_is_not_killed_before_its_time(

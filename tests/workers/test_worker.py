@@ -23,6 +23,7 @@ from crossfade.workers.link import LeavingWorkers
 from crossfade.workers.messages import (
     UPWARD,
     Certificate,
+    Closing,
     Drain,
     Listening,
     Publish,
@@ -56,7 +57,7 @@ class Kept:
         self.reader, self.writer = await asyncio.open_unix_connection(sock=ours)
         self.running = asyncio.create_task(self.worker.run(theirs))
 
-    def tell(self, order: Publish | Drain | Release | Renew) -> None:
+    def tell(self, order: Publish | Closing | Drain | Release | Renew) -> None:
         write_frame(self.writer, order)
 
     async def report(self) -> Report:
@@ -194,12 +195,17 @@ async def test_a_drain_ends_it_with_the_last_counts_told(kept: Kept, monkeypatch
     assert kept.worker.sockets() == [], "it listens no more"
 
 
-async def test_the_first_order_to_drain_is_the_one_that_counts(kept: Kept) -> None:
+@pytest.mark.parametrize("orders", [(0.0, 1000.0), (1000.0, 0.0)])
+async def test_of_two_orders_to_drain_the_earliest_end_counts(
+    kept: Kept, orders: tuple[float, float]
+) -> None:
     await kept.serving()
-    kept.worker.begin_drain(Drain(1.0))
-    kept.worker.begin_drain(Drain(2.0))
-    assert kept.worker.drain.result() == Drain(1.0)
-    await kept.ended()
+    with socket.create_connection(kept.sock.getsockname()) as client:
+        client.send(b"GET / HTTP/1.1")  # an incomplete request
+        await wait_until(lambda: kept.plane.clients, "it is connected")
+        for seconds in orders:
+            kept.worker.begin_drain(Drain(seconds))
+        await kept.ended()
 
 
 async def test_while_it_drains_it_serves_what_is_decided_now(kept: Kept) -> None:
@@ -238,10 +244,25 @@ async def test_told_by_a_signal_to_end_it_serves_until_it_is_told_to_drain(
     await kept.ended()
 
 
-async def test_where_nobody_answers_a_signal_ends_it(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "LEAVE_AFTER", 0.05)
+async def test_told_by_a_signal_to_end_it_drains_when_its_control_process_dies(kept: Kept) -> None:
+    """Until then that one has copies of the sockets, and clients would wait in a queue that nobody accepts from."""
     await kept.serving()
     kept.worker.leave()
+    while not (await kept.report()).leaving:
+        pass
+    assert not kept.worker.drain.done()
+    kept.writer.close()
+    await kept.ended()
+
+
+async def test_before_the_end_it_is_told_so_and_accepts(kept: Kept) -> None:
+    await kept.serving()
+    kept.tell(Closing())
+    await wait_until(lambda: kept.plane.draining, "it is told")
+    for _ in range(2):
+        assert b"404" in await kept.ask()
+    assert not kept.worker.drain.done()
+    kept.tell(Drain(0.0))
     await kept.ended()
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, PrivateAttr
 
-from crossfade.config import address
+from crossfade.config import address, units
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfig, HealthConfig, TimeoutConfig
 from crossfade.config.match import MatchConfig, StickyConfig
@@ -32,7 +32,9 @@ from crossfade.config.route import (
     RouteConfig,
 )
 from crossfade.config.section import (
+    AS_DURATION,
     AS_INTEGER,
+    AS_NUMBER,
     NOT_EMPTY,
     SECRET,
     Count,
@@ -41,6 +43,7 @@ from crossfade.config.section import (
     Name,
     OneOrMany,
     OrFalse,
+    OrPlain,
     Period,
     Section,
     Share,
@@ -62,6 +65,7 @@ __all__ = [
     "BackendTlsConfig",
     "CheckConfig",
     "Config",
+    "DrainConfig",
     "EjectConfig",
     "EndpointConfig",
     "ErrorsConfig",
@@ -194,6 +198,20 @@ class JournalConfig(Section):
     )
 
 
+class DrainConfig(Section):
+    """How the proxy ends after a TERM."""
+
+    delay: Duration = Field(
+        default=5.0,
+        description="how long it serves on after a TERM while /readyz says 503, so that load balancers look elsewhere",
+    )
+    timeout: Duration = Field(default=30.0, description="how long requests in flight may take after that")
+
+
+def _timeout_alone(value: object) -> DrainConfig:
+    return DrainConfig(delay=0.0, timeout=units.seconds(value))
+
+
 class MetricsConfig(Section):
     """The page of metrics for Prometheus."""
 
@@ -286,8 +304,9 @@ class Config(Section):
     journal: JournalConfig = Field(
         default_factory=JournalConfig, description="how long decisions are kept; all are if not given"
     )
-    drain: Duration = Field(
-        default=30.0, description="how long requests in flight may take when the proxy stops"
+    drain: Annotated[DrainConfig, OrPlain(DrainConfig, _timeout_alone, AS_NUMBER, AS_DURATION)] = Field(
+        default_factory=DrainConfig,
+        description="how the proxy ends after a TERM; a duration alone is its timeout, without a delay",
     )
     metrics: MetricsConfig = Field(
         default_factory=MetricsConfig, description="the page of metrics for Prometheus"

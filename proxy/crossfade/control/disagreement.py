@@ -33,7 +33,7 @@ def disagreements(route: RouteConfig, record: RouteRecord) -> list[Disagreement]
     return out
 
 
-RESTART_KEYS = ("listen", "tls", "admin", "workers", "state", "drain")
+RESTART_KEYS = ("listen", "tls", "admin", "workers", "state")
 
 
 def restart_needed(started_with: Config, config: Config) -> list[str]:

@@ -240,7 +240,7 @@ class Exchange(ExchangeState):
         tunnel = Tunnel(self, self.plane, self.plane.tunnels)
         first = self.client.become_tunnel(head, self.head.upgrade or b"")
         self.finish()
-        tunnel.open(first + rest)
+        tunnel.open(first, rest)
         return True
 
     def on_interim(self, head: ResponseHead) -> None:

@@ -35,6 +35,7 @@ from crossfade.stats.counts import Counts, Waiting
 SWEEP = 0.05  # seconds between checks of the deadlines of exchanges
 HANDSHAKE = 10.0  # seconds for a TLS handshake with a client
 BACKLOG = 4096  # connections waiting to be accepted
+PARTING = 1.0  # seconds before the end of a drain in which both sides of a WebSocket may answer a Close
 CLIENT_SWEEPS = 10  # every tenth sweep checks the deadlines of clients
 
 
@@ -55,6 +56,7 @@ class DataPlane(Plane):
         self.new_client = as_protocol(partial(Downstream, self))
         self.trust_known: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self.loop_lag = 0.0
+        self.drain_end = float("inf")  # of the loop's clock
         self.sweeps = 0
         self.sweeper: asyncio.TimerHandle | None = None  # from the first snapshot on
 
@@ -190,17 +192,19 @@ class DataPlane(Plane):
             self.stop_accepting()
         for server, _, _ in self.listening:
             server.close()
-        end = self.loop.time() + timeout
+        self.end_drain_within(timeout)
         await asyncio.sleep(0)
-        while (self.clients or self.tunnels or self.tasks) and self.loop.time() < end:
+        while (self.clients or self.tunnels or self.tasks) and self.loop.time() < self.drain_end:
+            if self.loop.time() >= self.drain_end - PARTING:
+                self.part_tunnels()
             await asyncio.sleep(0.02)
+        self.part_tunnels()
         for client in [c for c in self.clients if c.is_idle()]:
             client.close()
         await asyncio.sleep(0)
+        await self.end_tunnels()
         for client in list(self.clients):
             client.abort()
-        for tunnel in list(self.tunnels):
-            tunnel.cut()  # a tunnel can outlive its client while its backend does not read
         self.mirrors.end()
         for task in self.tasks:
             task.cancel()
@@ -213,6 +217,20 @@ class DataPlane(Plane):
         if self.access_log is not None:
             await self.access_log.closed()
         await asyncio.sleep(0)
+
+    def end_drain_within(self, seconds: float) -> None:
+        """The earliest end counts."""
+        self.drain_end = min(self.drain_end, self.loop.time() + seconds)
+
+    def part_tunnels(self) -> None:
+        for tunnel in list(self.tunnels):
+            tunnel.part()
+
+    async def end_tunnels(self) -> None:
+        for tunnel in list(self.tunnels):
+            tunnel.end_drain()
+        while self.tunnels:
+            await asyncio.sleep(0)
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 

@@ -13,8 +13,9 @@ LAST_DIGITS: Final = [b"%03x" % n for n in range(4096)]
 
 
 class Runtime:
-    """`now`: time of the last sweep of deadlines. `hurrying`: a drain with a time limit is in progress.
+    """`now`: time of the last sweep of deadlines. `draining`: answers close their connections, for the proxy will end.
 
+    `hurrying`: a drain with a time limit is in progress.
     `date`: the Date field of that time, for answers without one (RFC 9110 section 6.6.1).
     """
 

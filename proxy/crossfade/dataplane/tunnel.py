@@ -7,6 +7,7 @@ closes: early bytes are frames of the new protocol and must never be read as a r
 The exchange has its outcome at the 101, and its duration ends there: the length of a conversation does
 not measure a model's latency. The tunnel counts as in flight at its endpoint until it ends. A reload does
 not end it. It ends with the drain, or when neither side has sent a byte for the backend's idle timeout.
+At the end of a drain both sides of a WebSocket get a Close 1001 between two frames; other tunnels are reset.
 Each side may close its half (RFC 6455 section 7.1.1: the server closes first). A reset of one side resets
 the other, so that a truncated message does not look complete.
 """
@@ -18,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from crossfade.dataplane.flow import ALL, PEER, Flow
+from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, PROTOCOL, Frames, close_to_backend
 from crossfade.http1.head import ResponseHead
 from crossfade.http1.upgrade import grants, requested
 
@@ -57,25 +59,31 @@ class Tunnel:
         all_of_them.add(self)
         self.idle_timeout = exchange.answering.idle_timeout
         self.ended = False
+        self.parting = False  # both sides are told that the proxy ends
         client, upstream = exchange.client, exchange.upstream
         self.client = End(self, client)
         self.upstream = End(self, upstream)
         self.client.other, self.upstream.other = self.upstream, self.client
+        if exchange.head.upgrade == PROTOCOL:
+            self.client.frames, self.upstream.frames = Frames(), Frames()
         upstream.owner = None
         exchange.upstream = None
         exchange.placed = False
 
-    def open(self, first: bytes) -> None:
-        """Send `first` to the client, and the client's early bytes to the backend."""
+    def open(self, head: bytes, rest: bytes) -> None:
+        """Send the 101 and what came behind it to the client, and the client's early bytes to the backend."""
         client = self.exchange.client
         self.touch()
         early = bytes(client.buffer)
         client.buffer.clear()
+        if self.client.frames is not None and self.upstream.frames is not None:
+            self.client.frames.read(early)
+            self.upstream.frames.read(rest)
         self.client.resume(ALL)
         self.upstream.resume(ALL)
         if not client.writable:
             self.upstream.pause(PEER)
-        self.client.transport.write(first)  # each write may pause the other side
+        self.client.transport.write(head + rest)  # each write may pause the other side
         if early:
             self.upstream.transport.write(early)
         if client.half_closed:
@@ -91,6 +99,23 @@ class Tunnel:
         """Reset one side; `on_lost` then resets the other."""
         self.touch()
         (self.upstream if self.client.lost else self.client).abort()
+
+    def part(self) -> None:
+        """Tell both sides of a WebSocket that the proxy ends: in each direction when its current frame has ended."""
+        if not self.parting and self.client.frames is not None:
+            self.parting = True
+            self.upstream.part(CLOSE_TO_CLIENT)
+            self.client.part(close_to_backend())
+
+    def end_drain(self) -> None:
+        """The drain is over: close a side that was told so, and reset one that was not."""
+        for end in (self.client, self.upstream):
+            if end.lost:
+                continue
+            if end.other.is_muted and not end.transport.get_write_buffer_size():
+                end.transport.abort()  # the system still sends what it has, and a FIN
+            else:
+                end.abort()
 
     def on_end(self) -> bool:
         """A side has closed its half. Returns whether the other side may continue."""
@@ -109,7 +134,7 @@ class Tunnel:
             self.exchange.client.connection_lost(None)
         if end.other.lost:
             self.end()
-        elif not (end.done and end.other.done):
+        elif not (end.done and end.other.done) and not (self.parting and end.has_said_all()):
             end.other.abort()
 
     def end(self) -> None:
@@ -132,17 +157,56 @@ class End(Flow):
 
     def __init__(self, tunnel: Tunnel, former: Flow) -> None:
         self.tunnel = tunnel
+        self.frames: Frames | None = None  # that it sends; None if it speaks no WebSocket
+        self.farewell = b""  # the Close that follows its current frame to the other side
+        self.is_muted = False  # that Close is sent, and nothing may follow it
         self.transport = former.transport
         self.paused = former.paused
         self.transport.set_protocol(cast(asyncio.Protocol, self))
 
     def data_received(self, data: bytes) -> None:
         self.tunnel.touch()
+        if self.frames is not None:
+            data = self.follow(self.frames, data)
+            if not data:
+                return
         self.other.transport.write(data)
+
+    def follow(self, frames: Frames, data: bytes) -> bytes:
+        """Returns what goes to the other side."""
+        if not self.farewell:
+            frames.read(data)
+            return data
+        if self.is_muted:
+            frames.read(data)
+            data = b""
+        else:
+            end = frames.read(data, True)
+            if frames.is_between() and not frames.has_closed:
+                frames.read(data[end:])
+                data = data[:end] + self.farewell
+                self.is_muted = True
+        if frames.has_closed and self.other.is_muted:  # both have said Close (RFC 6455 section 7.1.1)
+            self.transport.close()
+        return b"" if self.other.transport.is_closing() else data
+
+    def part(self, farewell: bytes) -> None:
+        """Send it to the other side behind the frame that is under way."""
+        assert self.frames is not None
+        self.farewell = farewell
+        if self.has_said_all() or not self.frames.is_between() or self.other.transport.is_closing():
+            return
+        self.is_muted = True
+        self.other.transport.write(farewell)
+
+    def has_said_all(self) -> bool:
+        return self.done or self.is_muted or (self.frames is not None and self.frames.has_closed)
 
     def eof_received(self) -> bool:
         self.tunnel.touch()
         self.done = True
+        if self.tunnel.parting:
+            return False
         goes_on = self.tunnel.on_end()
         if goes_on:
             self.other.transport.write_eof()

@@ -28,6 +28,7 @@ class DirectSeam:
     """It has the life of a `WorkerPool`: `started`, `ready`, then `stop` or `release`."""
 
     snapshot: Snapshot | None = None
+    drain = 0.0  # of a pool: for workers that are replaced
 
     def __init__(
         self,
@@ -86,9 +87,15 @@ class DirectSeam:
     def renew(self) -> None:
         """The credentials are the control process's own, which has read them again."""
 
+    def close_after_answers(self) -> None:
+        self.plane.draining = True
+
     async def stop(self, timeout: float) -> None:
         self.ended.set()
         await self.plane.drain(timeout)
+
+    def hurry(self) -> None:
+        self.plane.end_drain_within(0.0)
 
     async def release(self) -> None:
         """The plane serves on: see `serve_detached`."""

@@ -23,10 +23,14 @@ class Publish(msgspec.Struct, tag=True):
     snapshot: Snapshot
 
 
+class Closing(msgspec.Struct, tag=True):
+    """The proxy will end: answers close their connections from now on. Accepting goes on."""
+
+
 class Drain(msgspec.Struct, tag=True):
     """Finish the requests in flight within `timeout` seconds, then end. Snapshots that come meanwhile are used.
 
-    `inherited`: another worker already accepts from the same sockets.
+    `inherited`: another worker already accepts from the same sockets. Of several orders the earliest end counts.
     """
 
     timeout: float
@@ -136,8 +140,8 @@ FROM_SUCCESSOR: msgspec.msgpack.Decoder[Leave | Publish | Serving] = msgspec.msg
 )
 FROM_HOLDER: msgspec.msgpack.Decoder[Left] = msgspec.msgpack.Decoder(Left)
 ENCODER = msgspec.msgpack.Encoder()
-DOWNWARD: msgspec.msgpack.Decoder[Publish | Drain | Release | Renew] = msgspec.msgpack.Decoder(
-    Publish | Drain | Release | Renew
+DOWNWARD: msgspec.msgpack.Decoder[Publish | Closing | Drain | Release | Renew] = msgspec.msgpack.Decoder(
+    Publish | Closing | Drain | Release | Renew
 )
 UPWARD: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 

@@ -26,6 +26,7 @@ from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable, sum_of_waiting
 from crossfade.workers.link import LeavingWorkers, WorkerLink
 from crossfade.workers.messages import (
+    Closing,
     Drain,
     Listening,
     Publish,
@@ -45,6 +46,7 @@ RESPAWN_AFTER = (
     0.2  # seconds between the end of a worker and the start of the next; twice as long each time that fails
 )
 RESPAWN_AT_LEAST_EVERY = 10.0
+GRACE = 2.0  # seconds for a worker whose drain is over to end by itself
 
 
 def _worker_environment() -> dict[str, str]:
@@ -88,6 +90,8 @@ class WorkerPool:
         self.killed: WorkerLink | None = None  # because it hangs; until its replacement serves
         self.snapshot: Snapshot | None = None
         self.drain = drain
+        self.closing = False  # the proxy will end, and none is started for one that is leaving
+        self.patience: asyncio.Timeout | None = None  # of `stop`
         self.stopping = asyncio.Event()
         self.background = Background()
 
@@ -152,6 +156,8 @@ class WorkerPool:
         link = WorkerLink(status, streams, process)
         if self.snapshot is not None:
             link.tell(Publish(self.snapshot))
+        if self.closing:
+            link.tell(Closing())
         return link
 
     async def follow(self, link: WorkerLink) -> None:
@@ -160,7 +166,7 @@ class WorkerPool:
         reading = self.background.task(link.read(self.take_report))
         number, pid = link.name
         try:
-            await link.until(lambda: link.leaving)
+            await link.until(lambda: link.leaving and not self.closing)
             if link.leaving and not link.ended:
                 log.info("worker %d (pid %d) was told to end; starting another", number, pid)
                 self.background.spawn(self.leave(link, reading))
@@ -298,19 +304,35 @@ class WorkerPool:
         except TimeoutError:
             raise StartError(f"the workers do not serve after {START:g} s") from None
 
+    def close_after_answers(self) -> None:
+        """Answers close their connections from now on, so that clients go elsewhere; `stop` follows.
+
+        A service manager sends TERM to workers too. They serve on, and none is started in their place.
+        """
+        self.closing = True
+        for link in self.all_links():
+            link.tell(Closing())
+
     async def stop(self, timeout: float) -> None:
         """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them."""
         self.stopping.set()
         links = [link for link in self.all_links() if link.process is not None]
         for link in links:
             link.tell(Drain(timeout))
-        ends = [link.process.wait() for link in links if link.process is not None]
+        ends = asyncio.gather(*[link.process.wait() for link in links if link.process is not None])
         try:
-            async with asyncio.timeout(timeout + 2):
-                await asyncio.gather(*ends)
+            async with asyncio.timeout(timeout + GRACE) as self.patience:
+                await ends
         except TimeoutError:
             for link in links:
                 link.kill()
+
+    def hurry(self) -> None:
+        """`stop` waits for no request any more."""
+        for link in self.all_links():
+            link.tell(Drain(0.0))
+        if self.patience is not None and not self.patience.expired():
+            self.patience.reschedule(asyncio.get_running_loop().time() + GRACE)
 
     async def release(self) -> None:
         """Leave the workers to a successor. Returns when their last reports have arrived."""

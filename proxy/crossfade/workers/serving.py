@@ -65,7 +65,7 @@ class Serving:
             counts,
             self.succession.leaving,
             self.name_workers,
-            config.drain,
+            config.drain.timeout,
             self.keeper,
         )
 

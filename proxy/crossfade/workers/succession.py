@@ -94,6 +94,11 @@ class Succession:
         """That asked this proxy to leave."""
         return self.handover.successor if self.handover is not None else None
 
+    def admit_nobody(self) -> None:
+        """This proxy ends: nobody can take over any more. One that has been asked to leave still leaves."""
+        if self.handover is not None:
+            self.handover.offer = None
+
     def go_on(self, pids: Iterable[int]) -> None:
         """The successor has failed: what it got is ours alone again."""
         assert self.handover is not None

@@ -14,6 +14,8 @@ import socket
 import msgspec
 
 from crossfade.control.background import Background
+from crossfade.control.database import path_of
+from crossfade.control.store import Store
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import local_socket
@@ -114,3 +116,11 @@ async def ask(database: str, counts: CountsTable) -> Predecessor | None:
             raise StartError(f"--takeover: {answer.reason}")
         streams = await asyncio.open_unix_connection(sock=sock.dup())
     return Predecessor(answer, descriptors, streams, counts)
+
+
+def rehearse(state: str) -> None:
+    """Raises StoreError if this version cannot use the state: then the running proxy stays."""
+    path = path_of(state)
+    if path is not None and os.path.exists(path):
+        with contextlib.closing(Store.read(path)) as store:
+            store.records()

@@ -23,6 +23,7 @@ from crossfade.stats.counts import Counts
 from crossfade.workers import local_socket
 from crossfade.workers.messages import (
     DOWNWARD,
+    Closing,
     Drain,
     Hello,
     Listening,
@@ -42,7 +43,6 @@ log = logging.getLogger("crossfade.workers")
 
 REPORT_EVERY = 0.25  # seconds, as the control process's tick: more often, the fuse would not act earlier
 DRAIN = 30.0  # seconds for requests in flight, without a control process
-LEAVE_AFTER = 30.0  # seconds after a signal, where the control process does not react
 RETRY_AFTER = 0.1  # seconds between two attempts to connect to the next holder of the state
 
 
@@ -96,17 +96,22 @@ class Worker:
         await self.close_seam()
 
     def begin_drain(self, drain: Drain) -> None:
-        if not self.drain.done():
+        if self.drain.done():
+            self.plane.end_drain_within(drain.timeout)
+        else:
             self.drain.set_result(drain)
 
     def leave(self) -> None:
-        """By a signal: the control process starts another worker, and then tells this one to drain."""
+        """By a signal: the control process starts another worker, and then tells this one to drain.
+
+        It serves until then, however long that takes: the control process has copies of its sockets, so clients
+        would go on to connect, and nobody would accept.
+        """
         if self.writer is None or not self.plane.listening:
             self.begin_drain(Drain(DRAIN))
             return
         self.is_leaving = True
         self.write_report()
-        asyncio.get_running_loop().call_later(LEAVE_AFTER, self.begin_drain, Drain(DRAIN))
 
     async def follow(self, seam: socket.socket | None) -> None:
         """Follow the control process; after its end serve without one, until the next one connects."""
@@ -137,10 +142,14 @@ class Worker:
                 await self.apply(message)
         self.writer = None  # nobody would read a last report, so its counts are kept for the next holder
         writer.close()
+        if self.is_leaving:  # nobody will start another, and nobody else has its sockets
+            self.begin_drain(Drain(DRAIN))
 
-    async def apply(self, message: Publish | Drain | Renew) -> None:
+    async def apply(self, message: Publish | Closing | Drain | Renew) -> None:
         if isinstance(message, Drain):
             self.begin_drain(message)
+        elif isinstance(message, Closing):
+            self.plane.draining = True
         elif isinstance(message, Renew):
             self.renew()
         else:
