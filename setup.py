@@ -44,6 +44,7 @@ COMPILED = (
     "crossfade.dataplane.tally",
     "crossfade.dataplane.tunnel",
     "crossfade.dataplane.upstream",
+    "crossfade.dataplane.waiting",
     "crossfade.dataplane.websocket",
     "crossfade.http1.framing",
     "crossfade.http1.head",

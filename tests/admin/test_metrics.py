@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 from crossfade.admin.rollout_metrics import ACTIONS
 from crossfade.config.model import BUCKETS
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts, MirrorCount
+from crossfade.stats.histogram import Histogram
 from crossfade.stats.observation import Observation
 from tests.admin.site import Site
 from tests.control.harness import BOTH, CANARY, HEAD
@@ -33,6 +34,9 @@ NAMES = {
     "crossfade_first_byte_seconds",
     "crossfade_upstream_failures_total",
     "crossfade_in_flight",
+    "crossfade_queue_length",
+    "crossfade_queued_total",
+    "crossfade_queue_wait_seconds",
     "crossfade_mirrors_total",
     "crossfade_refused_total",
     "crossfade_unread_bodies_total",
@@ -307,6 +311,18 @@ async def test_counters_of_rare_things_are_0_from_the_start(site: Site) -> None:
 
 def test_each_verb_of_an_operator_is_an_action_that_begins_at_0() -> None:
     assert {str(verb) for verb in Verb} <= set(ACTIONS)
+
+
+async def test_queues_are_summed_over_workers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = [
+        WorkerStatus(n, n, up, 1, 0, 0.0, {}, 0, {"v2": QueueStatus(n, {"sent": 2}, Histogram.of([0.5]))})
+        for n, up in ((1, True), (2, True), (3, False))
+    ]
+    monkeypatch.setattr(site.harness.seam, "workers", lambda: workers)
+    samples = await samples_of(site)
+    assert at(samples, "queue_length", backend="v2") == 3, "those of a worker that died do not wait"
+    assert at(samples, "queued_total", backend="v2", outcome="sent") == 6
+    assert at(samples, "queue_wait_seconds_count", backend="v2") == 3
 
 
 async def test_processes_have_the_usual_metrics(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

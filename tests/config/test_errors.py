@@ -64,6 +64,9 @@ def test_errors_at_the_top_level(top: str, expected: str):
         ("b: {endpoints: 'http://b', health: {»intervall: 1s}}", 'backends.b.health.intervall: unknown key "intervall"; did you mean "interval"?'),
         ("b: {endpoints: 'http://b', timeout: {»conect: 1s}}", 'backends.b.timeout.conect: unknown key "conect"; did you mean "connect"?'),
         ("b: {endpoints: 'http://b', max_in_flight: »0}", "backends.b.max_in_flight: must be at least 1, not 0"),
+        ("b: {endpoints: 'http://b', queue: {»maxi: 1}}", 'backends.b.queue.maxi: unknown key "maxi"; did you mean "max"?'),
+        ("b: {endpoints: 'http://b', queue: {max: »0}}", "backends.b.queue.max: must be at least 1, not 0"),
+        ("b: {endpoints: 'http://b', queue: {timeout: »0s}}", "backends.b.queue.timeout: must be more than 0"),
         ("b: {endpoints: 'http://b', version: »[1]}", "backends.b.version: must be text, not a list"),
     ],
 )  # fmt: skip

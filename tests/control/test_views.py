@@ -134,9 +134,9 @@ async def test_backends_and_status():
     status = shown(harness.views.status(harness.now))
     assert status["backends"][:2] == [
         {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True, "ejected": ""}], "in_flight": 1,
-         "version": None, "panic": False},
+         "version": None, "panic": False, "queued": 0},
         {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False, "ejected": ""}], "in_flight": 0,
-         "version": None, "panic": True},
+         "version": None, "panic": True, "queued": 0},
     ]  # fmt: skip
     assert status["uptime"] == 8.0
     assert status["generation"] == harness.controller.state.generation == status["workers"][0]["generation"]

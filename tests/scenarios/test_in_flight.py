@@ -169,6 +169,55 @@ async def test_workers_whose_control_process_died_share_the_limit_with_the_next(
         assert gpu.most == 4
 
 
+QUEUE = "    queue: {max: 20, timeout: 30s}\n"
+
+
+async def queue_length(proxy: Proxy) -> int:
+    return int((await proxy.get("/api/v1/backends/gpu"))["queued"])
+
+
+async def test_what_waits_is_served_whichever_worker_gives_its_place_back(tmp_path: Path, gpu: Gpu) -> None:
+    proxy = Proxy(tmp_path, limited(gpu, 2, QUEUE), 3)
+    async with running(proxy):
+        asking = Asking(proxy, 30)
+        await wait_until(lambda: asking.ended() == 8, "eight find no room in the queue")
+
+        async def are_waiting() -> bool:
+            return await queue_length(proxy) == 20
+
+        await wait_until(are_waiting, "20 wait")
+        gpu.open.set()
+        assert await asking.statuses() == {200: 22, 503: 8}
+        assert gpu.most == 2
+
+        async def are_counted() -> bool:
+            metrics = (await proxy.call("GET", "/metrics"))[1]
+            counted = 'crossfade_queued_total{backend="gpu",outcome="sent"} 20.0' in metrics
+            return counted and 'crossfade_queue_wait_seconds_count{backend="gpu"} 20.0' in metrics
+
+        await wait_until(are_counted, "their waits are counted")
+
+
+async def test_places_of_a_worker_that_is_killed_go_to_those_that_wait(tmp_path: Path, gpu: Gpu) -> None:
+    proxy = Proxy(tmp_path, limited(gpu, 6, QUEUE), 3)
+    async with running(proxy):
+        asking = Asking(proxy, 18)
+        await wait_until(lambda: gpu.total == 6, "six are at the model")
+
+        async def are_waiting() -> bool:
+            return await queue_length(proxy) == 12
+
+        await wait_until(are_waiting, "the others wait")
+        status = await proxy.get("/api/v1/status")
+        os.kill(status["workers"][0]["pid"], signal.SIGKILL)
+        await wait_until(lambda: asking.ended(), "its clients are cut")
+        await wait_until(lambda: gpu.here == 6, "all places are in use again")
+        gpu.open.set()
+        statuses = await asking.statuses()
+        assert set(statuses) <= {200, 0}
+        assert gpu.most == 6
+
+
 async def test_a_reload_changes_the_limit(tmp_path: Path, gpu: Gpu) -> None:
     proxy = Proxy(tmp_path, limited(gpu, 2), 3)
     async with running(proxy):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import Metric
 
-from crossfade.admin.families import Labels, counter, histogram
+from crossfade.admin.families import Labels, counter, gauge, histogram
 from crossfade.control.views import MetricsView, TrafficView
 from crossfade.errors import FAILURES, Fallback, Source
 from crossfade.stats.counts import SHADOW, Cell
@@ -64,6 +64,31 @@ def of_traffic(view: MetricsView) -> Iterator[Metric]:
         "How often a worker ejected an endpoint that kept failing.",
         ["backend", "endpoint"],
         traffic.ejections.items(),
+    )
+
+
+def of_queues(view: MetricsView) -> Iterator[Metric]:
+    """Requests that waited for a place in flight."""
+    kept = {b.name for b in view.backends}
+    queues = [((name,), queue) for name, queue in view.queues.items() if name in kept]
+    yield gauge(
+        "crossfade_queue_length",
+        "Requests that wait for a place in flight.",
+        ["backend"],
+        [((b.name,), b.queued) for b in view.backends],
+    )
+    yield counter(
+        "crossfade_queued",
+        "Requests that have waited for a place in flight, by how the wait ended: sent, timeout, client_left and others.",
+        ["backend", "outcome"],
+        (((*labels, outcome), n) for labels, queue in queues for outcome, n in queue.outcomes.items()),
+    )
+    yield histogram(
+        "crossfade_queue_wait_seconds",
+        "Seconds that requests have waited for a place in flight, whatever came of it.",
+        ["backend"],
+        ((labels, queue.waits) for labels, queue in queues),
+        view.buckets,
     )
 
 

@@ -68,6 +68,13 @@ class TimeoutConfig(Section):
     )
 
 
+class QueueConfig(Section):
+    """Where requests wait for a place in flight, in the place of a 503 at once."""
+
+    max: Count = Field(default=100, description="the maximum number of requests that wait, over all workers")
+    timeout: Period = Field(default=2.0, description="how long a request may wait; then it gets 503")
+
+
 class BackendTlsConfig(Section):
     """TLS to `https://` endpoints; the files are PEM."""
 
@@ -139,5 +146,9 @@ class BackendConfig(Section):
     timeout: TimeoutConfig = Field(default_factory=TimeoutConfig, description="timeouts of the backend")
     max_in_flight: Count = Field(
         default=1024,
-        description="the maximum number of requests in flight, over all workers; more get 503 at once",
+        description="the maximum number of requests in flight, over all workers; more get 503 at once, or wait",
+    )
+    queue: QueueConfig | None = Field(
+        default=None,
+        description="where requests above max_in_flight wait; if not given they get 503 at once",
     )

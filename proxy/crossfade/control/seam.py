@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -10,10 +12,42 @@ import msgspec
 from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
+from crossfade.stats.histogram import Histogram
+
+
+class QueueStatus(msgspec.Struct):
+    """Of one backend: requests that wait for a place in flight now, and those that have waited, by outcome.
+
+    The outcome is `sent`, or the stage that ended the wait.
+    """
+
+    length: int = 0
+    outcomes: dict[str, int] = {}
+    waits: Histogram = msgspec.field(default_factory=Histogram)  # seconds, whatever the outcome
+
+    def plus(self, other: QueueStatus) -> QueueStatus:
+        """Of two workers, or of a worker and the one in whose place it is."""
+        waits = Histogram()
+        for each in (self, other):
+            waits.merge(each.waits)
+        outcomes = Counter(self.outcomes) + Counter(other.outcomes)
+        return QueueStatus(self.length + other.length, dict(outcomes), waits)
+
+
+def sum_of_queues(each: Iterable[Mapping[str, QueueStatus]]) -> dict[str, QueueStatus]:
+    """By backend."""
+    out: dict[str, QueueStatus] = {}
+    for queues in each:
+        for name, queue in queues.items():
+            out[name] = out.get(name, QueueStatus()).plus(queue)
+    return out
 
 
 class WorkerStatus(msgspec.Struct):
-    """`generation`: of the snapshot in use. `loop_lag` in seconds. `in_flight` by backend."""
+    """`generation`: of the snapshot in use. `loop_lag` in seconds. `in_flight` and `queues` by backend.
+
+    `queues` counts from the start of the first worker in its place.
+    """
 
     worker: int
     pid: int
@@ -23,6 +57,7 @@ class WorkerStatus(msgspec.Struct):
     loop_lag: float
     in_flight: dict[str, int]
     restarts: int = 0  # workers that died or hung in its place before
+    queues: dict[str, QueueStatus] = {}
 
 
 class Seam(Protocol):

@@ -19,7 +19,7 @@ from crossfade.control.receivers import prepared_load
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
-from crossfade.control.seam import Seam, WorkerStatus
+from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
 from crossfade.control.served_clock import MIN_GAP, Gap
 from crossfade.control.views import (
     BackendNumbers,
@@ -92,6 +92,7 @@ class Views:
             splits=[_split_view(route) for route in state.routes.values()],
             differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},
             backends=self.backends(),
+            queues=sum_of_queues(worker.queues for worker in self.seam.workers()),
             rollouts=self.rollouts(now),
             decisions=self.journal.decided,
             decision_to_traffic=state.decision_to_traffic,
@@ -249,8 +250,10 @@ def _backend_view(
         EndpointView(e.url, (name, e.name) not in state.down, state.ejected_of(name, e.name))
         for e in config.endpoints
     ]
-    in_flight = sum(w.in_flight.get(name, 0) for w in workers if w.up)
-    return BackendView(name, endpoints, in_flight, config.version, state.in_panic(name))
+    up = [worker for worker in workers if worker.up]
+    in_flight = sum(worker.in_flight.get(name, 0) for worker in up)
+    queued = sum(worker.queues[name].length for worker in up if name in worker.queues)
+    return BackendView(name, endpoints, in_flight, config.version, state.in_panic(name), queued)
 
 
 def _rollout_view(

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.stats.counts import Cell
 from crossfade.stats.histogram import Histogram
 
@@ -84,13 +84,17 @@ class EndpointView(msgspec.Struct):
 
 
 class BackendView(msgspec.Struct):
-    """`panic`: no endpoint passes its probes, so all get the requests that no fallback can answer."""
+    """`panic`: no endpoint passes its probes, so all get the requests that no fallback can answer.
+
+    `queued`: requests that wait for a place in flight.
+    """
 
     name: str
     endpoints: list[EndpointView]
     in_flight: int
     version: str | None
     panic: bool
+    queued: int = 0
 
 
 class VerdictView(msgspec.Struct):
@@ -279,6 +283,7 @@ class MetricsView(msgspec.Struct):
     splits: list[SplitView]
     differing: Mapping[str, int]  # by route: keys that the file and the state disagree about
     backends: list[BackendView]
+    queues: Mapping[str, QueueStatus]  # by backend
     rollouts: list[RolloutView]
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
     decision_to_traffic: Histogram  # seconds

@@ -64,6 +64,9 @@ class Line(msgspec.Struct):
     bytes_out: int = 0
     first_byte: float | None = None
     duration: float = 0.0
+    queued: float | msgspec.UnsetType = (
+        msgspec.UNSET
+    )  # the wait for a place in flight, before the duration begins
 
 
 ENCODE = msgspec.json.Encoder().encode
@@ -73,7 +76,7 @@ def line_of(outcome: Outcome, query: bool) -> Line:
     request, assigned, route = outcome.request, outcome.assigned, outcome.route
     duration = outcome.ended_at - outcome.started_at
     line = Line(
-        datetime.fromtimestamp(time() - duration, UTC),
+        datetime.fromtimestamp(time() - duration - outcome.queued, UTC),
         outcome.request_id.decode("ascii"),
         outcome.client.decode("ascii"),
         request.method[:LONGEST_METHOD].decode("ascii"),
@@ -85,6 +88,8 @@ def line_of(outcome: Outcome, query: bool) -> Line:
     line.bytes_in = outcome.bytes_in
     line.bytes_out = outcome.bytes_out
     line.duration = round(duration, 6)
+    if outcome.queued:
+        line.queued = round(outcome.queued, 6)
     if assigned is None or route is None:
         return line
     line.route = route.spec.name

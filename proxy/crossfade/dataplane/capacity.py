@@ -16,9 +16,9 @@ from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.owner import Owner
-from crossfade.errors import Stage
 from crossfade.routing.places import RECALLED, share_of
 from crossfade.shared_places import SharedPlaces
+from crossfade.stats.histogram import Histogram
 
 if TYPE_CHECKING:
     from crossfade.routing.snapshot import Backend
@@ -49,15 +49,30 @@ class Waiter(Owner):
         """It may be sent."""
         raise NotImplementedError
 
-    def on_no_place(self, stage: Stage) -> None:
-        """It cannot be sent."""
+    def on_backend_down(self) -> None:
+        """No endpoint passes its probes."""
+        raise NotImplementedError
+
+    def give_up_waiting(self, outcome: str) -> None:
+        """It is refused. `outcome`: how its wait ended, as the metrics name it."""
         raise NotImplementedError
 
 
 class Capacity:
     """Of one backend in one worker. The caller of `take` and `give_back` changes `in_flight` itself."""
 
-    __slots__ = ("backend", "is_serving", "limit", "queue", "queue_max", "queue_timeout", "shared", "slot")
+    __slots__ = (
+        "backend",
+        "is_serving",
+        "limit",
+        "outcomes",
+        "queue",
+        "queue_max",
+        "queue_timeout",
+        "shared",
+        "slot",
+        "waits",
+    )
 
     def __init__(self, backend: Load, shared: SharedPlaces, name: str) -> None:
         self.backend = backend
@@ -65,6 +80,8 @@ class Capacity:
         self.queue: deque[Waiter] = deque()
         self.queue_max = 0
         self.queue_timeout = 0.0
+        self.outcomes: dict[str, int] = {}  # of waits: `sent`, or why they ended
+        self.waits = Histogram()  # seconds
         self.is_serving = False
         self.shared = shared
         try:
@@ -78,10 +95,10 @@ class Capacity:
         """The limits of this snapshot, from the next request on."""
         changed = spec.max_in_flight != self.limit
         self.limit = spec.max_in_flight
+        self.queue_max, self.queue_timeout = spec.queue_max, spec.queue_timeout
         if changed:
             self.end_far()
             self.settle()
-        self.look()
 
     # ── requests that come and go ─────────────────────────────────────────────────────────────
 
@@ -150,7 +167,8 @@ class Capacity:
         elif self.queue:
             self.settle()
             if self.queue and not self.queue_max and not table.has_far(slot):
-                self.refuse(Stage.OVERLOAD)
+                for exchange in list(self.queue):
+                    exchange.give_up_waiting("full")
         elif table.held(slot, row) != backend.in_flight:
             self.settle()
         else:
@@ -190,17 +208,14 @@ class Capacity:
             self.settle()
         return True
 
-    def forget(self, exchange: Waiter) -> None:
+    def forget(self, exchange: Waiter, seconds: float, outcome: str) -> None:
         """It waits no more."""
-        if exchange in self.queue:
+        self.waits.add(seconds)
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+        if outcome != "sent" and exchange in self.queue:
             self.queue.remove(exchange)
             if not self.is_serving:
                 self.settle()
-
-    def refuse(self, stage: Stage) -> None:
-        """All that wait here."""
-        for exchange in list(self.queue):
-            exchange.on_no_place(stage)
 
     def leave(self) -> bool:
         """The backend is no longer configured. Whether all has ended, and the table knows it here no more."""

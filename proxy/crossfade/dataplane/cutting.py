@@ -45,7 +45,9 @@ def _belongs_to(exchange: ExchangeState, route: str, backend: str, version: int)
 
 
 def _cut(exchanges: Iterable[ExchangeState], tunnels: Iterable[Tunnel], backend: str) -> None:
-    for exchange in exchanges:
+    for exchange in sorted(
+        exchanges, key=lambda x: not x.waiting_since
+    ):  # else they get the places of the others
         if (
             not exchange.ended and exchange.answering.spec.name == backend
         ):  # an answer of the fallback continues

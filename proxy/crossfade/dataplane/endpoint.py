@@ -189,6 +189,7 @@ class BackendState(Load):
         self.arrange()
         self.tend(monotonic())
         self.capacity.use(spec)
+        self.look()
 
     def tls_context(self) -> ssl.SSLContext:
         """Created once for each Tls. Raises OSError if a file is missing or not valid."""
@@ -276,6 +277,13 @@ class BackendState(Load):
         if addresses != self.addresses:
             self.addresses = addresses
             self.arrange()
+
+    def look(self) -> None:
+        """At each sweep, after each bell and with each snapshot: serve or refuse the requests that wait."""
+        self.capacity.look()
+        if self.capacity.queue and not self.available:
+            for exchange in list(self.capacity.queue):
+                exchange.on_backend_down()
 
     def warn_once(self, name: str, error: BaseException) -> None:
         """Log the first of consecutive failures for each name."""

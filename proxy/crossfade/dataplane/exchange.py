@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from random import random
-from time import monotonic, monotonic_ns
+from time import monotonic
 
 from crossfade.dataplane import expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
@@ -24,9 +24,10 @@ from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry
-from crossfade.dataplane.state import NEVER, ExchangeState
+from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
+from crossfade.dataplane.waiting import WaitingState
 from crossfade.errors import FAILURES, Failure, RequestRefused, Stage
 from crossfade.http1.head import ResponseHead
 from crossfade.routing.balance import pick
@@ -35,7 +36,7 @@ from crossfade.routing.router import CompiledRoute, matching, need_body
 log = logging.getLogger("crossfade.dataplane")
 
 
-class Exchange(ExchangeState):
+class Exchange(WaitingState):
     plane: Plane  # set by the code that creates the exchange
     __slots__ = tuple(__annotations__)
 
@@ -151,29 +152,6 @@ class Exchange(ExchangeState):
             self.send(upstream)
         else:
             self.plane.spawn(self.open(endpoint))
-
-    def on_place(self) -> None:
-        """It has waited for a place in flight, and now there is one."""
-        self.stop_waiting()
-        try:
-            self.place(self.answering, avoid=self.endpoint if self.attempts else None)
-        except Exception:
-            log.exception("internal error: the exchange is aborted")
-            self.on_upstream_failed(Stage.BUG)
-
-    def on_no_place(self, stage: Stage) -> None:
-        """The request cannot be sent to this backend."""
-        if self.endpoint is None and self.answering.has_several:
-            self.asked_before = ""
-        self.on_upstream_failed(stage)
-
-    def stop_waiting(self) -> None:
-        """The wait is the proxy's time, not the model's: the exchange begins when it ends."""
-        waited = (monotonic_ns() - self.waiting_since) / 1e9
-        self.waiting_since = 0
-        self.waited += waited
-        self.started += waited
-        self.answering.capacity.forget(self)
 
     def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
         """No endpoint passes its probes: the fallback answers. If it cannot, all get requests as if they passed.
@@ -373,7 +351,7 @@ class Exchange(ExchangeState):
             expectation.on_deadline(self)
             return
         if self.waiting_since:
-            self.on_no_place(Stage.OVERLOAD)
+            self.give_up_waiting("timeout")
         elif self.client_stalls:
             self.client.cut()
             self.abandon(FAILURES[Stage.CLIENT_LEFT])
@@ -405,7 +383,7 @@ class Exchange(ExchangeState):
             if self.answering.is_exact:
                 self.answering.capacity.give_back()
         elif self.waiting_since:
-            self.stop_waiting()
+            self.stop_waiting(self.stages[-1] if self.stages else Stage.CUT)
         upstream, self.upstream = self.upstream, None
         if upstream is not None and broken and upstream.owner is self:
             upstream.close()

@@ -143,7 +143,7 @@ class DataPlane(Plane):
 
     def look_at_places(self) -> None:
         for backend in [*self.all_backends(), *self.leaving.values()]:
-            backend.capacity.look()
+            backend.look()
 
     def forget_ended(self) -> None:
         """Backends that are no longer configured, once nothing is in flight there."""
@@ -199,6 +199,7 @@ class DataPlane(Plane):
                 self.part_tunnels()
             await asyncio.sleep(0.02)
         self.part_tunnels()
+        self.refuse_waiting()
         for client in [c for c in self.clients if c.is_idle()]:
             client.close()
         await asyncio.sleep(0)
@@ -216,6 +217,7 @@ class DataPlane(Plane):
             backend.stop_looking()
         if self.access_log is not None:
             await self.access_log.closed()
+        self.leave_places()
         await asyncio.sleep(0)
 
     def end_drain_within(self, seconds: float) -> None:
@@ -231,6 +233,15 @@ class DataPlane(Plane):
             tunnel.end_drain()
         while self.tunnels:
             await asyncio.sleep(0)
+
+    def refuse_waiting(self) -> None:
+        for exchange in [x for x in self.active if x.waiting_since]:
+            exchange.give_up_waiting("drain")
+
+    def leave_places(self) -> None:
+        if self.places.bell is not None:
+            self.loop.remove_reader(self.places.bell.fileno())
+        self.places.close()
 
     # ── reports ───────────────────────────────────────────────────────────────────────────────
 

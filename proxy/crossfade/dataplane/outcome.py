@@ -44,6 +44,7 @@ class Outcome(msgspec.Struct, frozen=True):
     fallback_stage: Stage | None = None  # the stage that led to the fallback
     answer: ResponseHead | None = None  # the head that went to the client
     asked: str | None = None  # of the assigned backend's endpoints the last one; None where it has only one
+    queued: float = 0.0  # seconds that it waited for a place in flight, before `started_at`
 
 
 class CopyOutcome(msgspec.Struct, frozen=True):

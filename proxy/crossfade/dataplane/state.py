@@ -121,6 +121,7 @@ class ExchangeState(Waiter):
             self.fallback_stage,
             self.answer,
             self.asked if self.assigned is not None and self.assigned.guarded else None,
+            self.waited,
         )
 
     def backend_fields(self) -> bytes:

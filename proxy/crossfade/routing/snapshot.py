@@ -115,6 +115,8 @@ class Backend(msgspec.Struct, frozen=True):
     slow_start: float = 0.0
     resolve: float = 10.0
     out: tuple[str, ...] = ()
+    queue_max: int = 0  # requests that may wait for a place in flight, over all workers
+    queue_timeout: float = 0.0
     request: Rewrite | None = None
 
 
@@ -300,6 +302,8 @@ def compile_backend(
         slow_start=backend.slow_start,
         resolve=backend.resolve,
         out=tuple(sorted(one for of, one in down if of == name and one != endpoint_of(one))),
+        queue_max=0 if backend.queue is None else backend.queue.max,
+        queue_timeout=0.0 if backend.queue is None else backend.queue.timeout,
         request=_compile_rewrite(backend.request),
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from crossfade.control.background import Background
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import WorkerStatus, sum_of_queues
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import CountsTable, Waiting
 from crossfade.workers.messages import UPWARD, Drain, Publish, Report, read_frame, write_frame
@@ -35,6 +35,7 @@ class WorkerLink:
         self.status = status
         self.reader, self.writer = streams
         self.process = process
+        self.queues_before = status.queues  # of the workers in its place before
         self.silent = 0.0  # seconds
         self.heard = False  # it has reported at least once
         self.leaving = False  # it was told by a signal to end
@@ -77,6 +78,7 @@ class WorkerLink:
             connections=report.connections,
             loop_lag=report.loop_lag,
             in_flight=report.in_flight,
+            queues=sum_of_queues((self.queues_before, report.queues)),
         )
         self.changed.set()
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from crossfade.control.seam import QueueStatus
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 from crossfade.stats.observation import Observation
@@ -59,6 +60,7 @@ class Report(msgspec.Struct, tag=True):
     in_flight: dict[str, int]
     observations: list[Observation] = []
     leaving: bool = False
+    queues: dict[str, QueueStatus] = {}  # since the worker's start
 
 
 class Certificate(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from crossfade.control.background import Background
 from crossfade.control.observations import LatestObservations
@@ -76,9 +77,7 @@ class WorkerPool:
         self.rates_fd = os.memfd_create("crossfade-rates")
         os.ftruncate(self.rates_fd, TABLE_BYTES)
         self.keeper = keeper
-        self.options = msgspec.structs.replace(
-            options, rates_fd=self.rates_fd, places_fd=keeper.fd, workers=len(listening)
-        )
+        self.options = replace(options, rates_fd=self.rates_fd, places_fd=keeper.fd, workers=len(listening))
         self.table = table
         self.leaving = leaving
         self.observations = LatestObservations()
@@ -140,8 +139,8 @@ class WorkerPool:
     async def start(self, number: int) -> WorkerLink:
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            listening = [msgspec.structs.replace(at, fd=sock.fileno()) for sock, at in self.listening[number]]
-            options = msgspec.structs.replace(self.options, seam_fd=theirs.fileno(), listening=listening)
+            listening = [replace(at, fd=sock.fileno()) for sock, at in self.listening[number]]
+            options = replace(self.options, seam_fd=theirs.fileno(), listening=listening)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
                 stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
@@ -152,7 +151,9 @@ class WorkerPool:
             except BaseException:
                 process.kill()
                 raise
-        status = WorkerStatus(number, process.pid, False, 0, 0, 0.0, {}, self.restarts[number])
+        before = self.links.get(number)
+        queues = {} if before is None else {n: replace(q, length=0) for n, q in before.status.queues.items()}
+        status = WorkerStatus(number, process.pid, False, 0, 0, 0.0, {}, self.restarts[number], queues)
         link = WorkerLink(status, streams, process)
         if self.snapshot is not None:
             link.tell(Publish(self.snapshot))

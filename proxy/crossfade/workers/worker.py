@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import uvloop
 
-from crossfade.control.seam import WorkerStatus
+from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.log_lines import log_to_stderr
 from crossfade.routing.rate import TABLE_BYTES, RateTable
@@ -204,7 +204,14 @@ class Worker:
         at = status_of(self.plane, 0)
         counts, observations = self.plane.take(), self.plane.recorder.take_observations()
         report = Report(
-            at.generation, counts, at.connections, at.loop_lag, at.in_flight, observations, self.is_leaving
+            at.generation,
+            counts,
+            at.connections,
+            at.loop_lag,
+            at.in_flight,
+            observations,
+            self.is_leaving,
+            at.queues,
         )
         write_frame(self.writer, report)
 
@@ -247,4 +254,15 @@ def status_of(plane: DataPlane, worker: int) -> WorkerStatus:
         len(plane.clients),
         plane.loop_lag,
         plane.in_flight(),
+        queues=queues_of(plane),
     )
+
+
+def queues_of(plane: DataPlane) -> dict[str, QueueStatus]:
+    """Of the backends at which a request has waited for a place in flight."""
+    capacities = {name: backend.capacity for name, backend in plane.backends.items()}
+    return {
+        name: QueueStatus(len(c.queue), c.outcomes, c.waits)
+        for name, c in capacities.items()
+        if c.outcomes or c.queue
+    }
