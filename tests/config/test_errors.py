@@ -34,6 +34,7 @@ from tests.config.sample import assert_errors, errors, loaded, rollout, text
         ("limits: {head_count: »0}", "limits.head_count: must be at least 1, not 0"),
         ("limits: {head_bytes: »0}", "limits.head_bytes: must be at least 1, not 0"),
         ("limits: {keep_alive: »0s}", "limits.keep_alive: must be more than 0"),
+        ("traceparent: »always", 'traceparent: must be pass or begin, not "always"'),
         ("»access_log: ", "access_log: must be a mapping or false, not empty"),
         ("access_log: »on", 'access_log: must be a mapping, not "on"'),
         ("access_log: {to: »''}", "access_log.to: must not be empty"),

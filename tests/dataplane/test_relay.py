@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tests.dataplane.plane import Harness, route
+from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, answering, closing, each
-from tests.dataplane.wire import Message, chunked, get, ok, post
+from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
 
 BODY = bytes(range(256)) * 3
 
@@ -199,14 +199,50 @@ async def test_a_missing_or_malformed_request_id_is_replaced(harness: Harness, s
     assert re.fullmatch(rb"[0-9a-f]{32}", ids[0] or b"")
 
 
-async def test_a_missing_traceparent_is_added(harness: Harness) -> None:
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_the_traceparent_of_a_client_is_passed_on(harness: Harness, begins: bool) -> None:
+    backend = harness.backend("v2")
+    harness.use(route("v2"), begins_traces=begins)
+    client = await harness.client()
+    await client.send(get(fields=[b"traceparent: " + TRACE, b"tracestate: a=b"]))
+    await client.answer()
+    assert backend.requests[0].all("traceparent") == [TRACE]
+    assert backend.requests[0].all("tracestate") == [b"a=b"]
+
+
+async def test_no_trace_is_begun_by_default(harness: Harness) -> None:
+    """The model's own sampler decides, as without a proxy."""
     backend = harness.backend("v2")
     harness.use(route("v2"))
     client = await harness.client()
     await client.send(get())
     await client.answer()
+    assert backend.requests[0].all("traceparent") == []
+
+
+async def test_a_trace_that_the_proxy_begins_is_sampled_and_shared_with_copies(harness: Harness) -> None:
+    backend, copies = harness.backend("v2"), harness.backend("v3")
+    harness.use(route("v2", mirrors=mirrored("v3")), begins_traces=True)
+    client = await harness.client()
+    await client.send(get(fields=[b"x-request-id: not-a-trace-id"]))
+    await client.answer()
+    await wait_until(lambda: copies.requests)
     (trace,) = backend.requests[0].all("traceparent")
-    assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", trace)
+    assert re.fullmatch(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-01", trace)
+    assert copies.requests[0].all("traceparent") == [trace]
+
+
+async def test_a_reload_changes_whether_traces_are_begun(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    client = await harness.client()
+    for begins in (False, True, False):
+        harness.use(route("v2"), begins_traces=begins)
+        await client.send(get())
+        await client.answer()
+        assert len(backend.requests[-1].all("traceparent")) == begins
 
 
 async def test_an_early_complete_answer_ends_both_connections(harness: Harness) -> None:

@@ -321,6 +321,10 @@ class Config(Section):
         default=TRUSTED_HEADERS,
         description="fields by which a proxy in front names the client or its TLS connection: passed on from trusted_proxies, removed from all others",
     )
+    traceparent: Literal["pass", "begin"] = Field(
+        default="pass",
+        description="pass: a client's traceparent goes to the model, and none is added; begin: a request without one gets one, sampled",
+    )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
         default=None, description="one line for each logged request; off if not given"
     )

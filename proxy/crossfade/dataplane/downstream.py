@@ -174,8 +174,11 @@ class Downstream(Client):
         self.keep_alive = head.keep_alive
         self.bodiless = head.start.bodiless
         plane = self.plane
-        self.exchange = exchange = Exchange(self, head, monotonic(), plane.new_id())
+        own_id = plane.new_id()
+        self.exchange = exchange = Exchange(self, head, monotonic(), own_id)
         exchange.plane = plane
+        if plane.begins_traces and not head.traced:
+            exchange.trace_id = own_id  # not the client's request id: it may not be valid as a trace id
         length = head.length
         if len(rest) == length:
             exchange.begin(rest, True)

@@ -84,9 +84,10 @@ class DataPlane(Plane):
             self.log_to(snapshot.access_log)
         self.snapshot = snapshot
         self.router = router
-        self.head_bytes = snapshot.head_bytes  # these three are copied here because each request reads them
+        self.head_bytes = snapshot.head_bytes  # these four are copied here because each request reads them
         self.head_count = snapshot.head_count
         self.keep_alive = snapshot.keep_alive
+        self.begins_traces = snapshot.begins_traces
         schedule_cuts(self, snapshot)
         if self.sweeper is None:
             self.sweeper = self.loop.call_later(SWEEP, self.sweep, self.loop.time() + SWEEP)

@@ -47,6 +47,7 @@ class Plane(Runtime):
         self.head_bytes = self.head_count = 0
         self.held_bytes = 0  # of bodies above 64 KiB that wait for their route
         self.keep_alive = 0.0
+        self.begins_traces = False
 
     def charge(self, limit: RateLimit, exchange: ExchangeState, content: Any) -> None:
         """Count the request against its key's rate limit. Raises RequestRefused when the limit is reached."""

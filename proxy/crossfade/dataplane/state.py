@@ -64,9 +64,8 @@ class ExchangeState(Waiter):
     def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
         self.client, self.head, self.started = client, head, now
         self.request_id = head.request_id or own_id
-        self.trace_id = own_id
         self.forwarded_lines = client.forwarded_lines
-        self.body = self.trailers = self.answer_trailers = self.said = b""
+        self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
         ) = self.fallback_stage = self.asked_before = None

@@ -75,9 +75,8 @@ class Upstream(Flow):
     def ask(self, owner: Owner, body: bytes, mark: bytes = b"") -> None:
         """Send a request: its head, written from the parsed one (design 3.4), and the part of its body that is here.
 
-        The proxy adds `mark`, the Forwarded fields and, if there is none, a traceparent. That one is not sampled,
-        since the proxy records no spans (W3C trace context 2.2); its id is the request id that the proxy made, so
-        that logs and traces can be joined.
+        The proxy adds `mark`, the Forwarded fields and, if `owner` has a trace id, a traceparent with it. That one is
+        sampled (flag 01): 00 would make samplers that follow their parent, the usual ones, record nothing.
         """
         self.owner = owner
         self.streams = False
@@ -103,11 +102,11 @@ class Upstream(Flow):
         if head.host is None:  # they have no host yet
             lines = relay.forwarded(lines, host, head.public_host or host)
         framing = relay.framing(length) if length or head.start.states_length else b"\r\n\r\n"
-        if head.traced:
+        own = owner.trace_id
+        if not own:
             message = b"%b%b\r\n%b%b%b%b%b" % (line, named, block, lines, owner.request_id, framing, body)
-        else:  # not the client's own request id: it may not be valid as a trace id
-            own = owner.trace_id
-            message = b"%b%b\r\n%btraceparent: 00-%b-%b-00\r\n%b%b%b%b" % (
+        else:
+            message = b"%b%b\r\n%btraceparent: 00-%b-%b-01\r\n%b%b%b%b" % (
                 line, named, block, own, own[16:], lines, owner.request_id, framing, body,
             )  # fmt: skip
         self.transport.write(message)

@@ -245,6 +245,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     merge_slashes: bool = True
     encoded_slashes: str = REFUSE_IF_AMBIGUOUS
     held_bytes: int = 67_108_864  # of bodies that wait for their route, in one worker
+    begins_traces: bool = False  # whether a request without traceparent gets one
 
 
 def compile_snapshot(
@@ -273,6 +274,7 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         held_bytes=config.limits.held_bytes,
+        begins_traces=config.traceparent == "begin",
         trusted_proxies=config.trusted_proxies,
         trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
