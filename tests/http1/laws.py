@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from crossfade.errors import RequestRefused, ResponseRefused
-from crossfade.http1.head import RequestHead, ResponseHead, parse_request, parse_response
-from crossfade.http1.lines import Field
+from crossfade.http1.head import LastHead, RequestHead, ResponseHead, parse_request, parse_response
 from tests.http1.corpus import serialised_request, serialised_response
 
 # Forwarded lines are in canonical spelling. None is about this hop, the framing or the client.
@@ -32,7 +31,7 @@ def may_be_forwarded(block: bytes, removed: re.Pattern[bytes]) -> bool:
     )
 
 
-LAST: list[Field] = []  # the fields of the head before, as a connection has them
+LAST = LastHead()  # the fields of the head before, as a connection has them
 
 
 def values_of(head: RequestHead) -> dict[str, object]:

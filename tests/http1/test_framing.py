@@ -257,3 +257,13 @@ def test_until_close_is_never_done(pieces):
     assert [reader.feed(piece) for piece in pieces] == pieces
     assert not reader.done
     assert reader.surplus == b""
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 255, 256, 257, 4095, 4096, 4097, 65_535, 65_536])
+def test_a_piece_that_is_one_chunk_is_read_as_in_other_pieces(size: int) -> None:
+    payload = (b"ab\r\n" * size)[:size]
+    event = chunk(payload)
+    for first in (event, event.upper(), b"0" + event, event[:-2] + b"xx", event[:-1], event + b"\r\n"):
+        data = first + LAST_CHUNK
+        assert outcome([first, LAST_CHUNK]) == outcome([*byte_by_byte(data[:9]), data[9:]])
+    assert read([event, event, LAST_CHUNK + b"GET"]) == (payload * 2, True, b"GET")

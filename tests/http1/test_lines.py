@@ -8,8 +8,7 @@ import pytest
 
 from crossfade.errors import RequestRefused
 from crossfade.http1 import lines
-from crossfade.http1.head import parse_request
-from crossfade.http1.lines import Field
+from crossfade.http1.head import LastHead, parse_request
 
 
 @pytest.fixture(autouse=True)
@@ -66,37 +65,37 @@ def head(*fields: bytes) -> bytes:
 
 
 def test_a_line_that_the_connection_repeats_is_read_once() -> None:
-    last: list[Field] = []
+    last = LastHead()
     secret = b"Authorization: Bearer 1"
     parse_request(head(secret, b"X-A: 1"), last=last)
-    before = list(last)
+    before = list(last.fields)
     assert parse_request(head(secret, b"X-A: 2"), last=last).field(b"x-a") == b"2"
-    assert [field is other for field, other in zip(last, before, strict=True)] == [True, True, False]
+    assert [field is other for field, other in zip(last.fields, before, strict=True)] == [True, True, False]
     assert secret not in lines.FIELDS
 
 
 def test_no_field_of_the_last_request_is_one_of_the_next() -> None:
-    last: list[Field] = []
+    last = LastHead()
     parse_request(head(b"Cookie: a=1", b"X-A: 1", b"X-B: 1"), last=last)
     assert parse_request(head(b"X-A: 1"), last=last).block == b"X-A: 1\r\n"
     assert parse_request(head(), last=last).block == b""
-    assert len(last) == 1
+    assert len(last.fields) == 1
 
 
 def test_a_large_head_leaves_nothing_for_comparison() -> None:
     """Else each idle connection could hold a head of the largest size."""
-    last: list[Field] = []
+    last = LastHead()
     parse_request(head(b"X-A: 1"), last=last)
     for n in range(90):  # nor can a row of heads, each with the long line one place before
         long = b"X-Long: " + b"a" * 3000
         parse_request(head(*[b"X-A: 1"] * (90 - n), long), last=last)
-        assert sum(len(field.raw) for field in last) <= 4096
+        assert sum(len(field.raw) for field in last.fields) <= 4096
     parse_request(head(b"X-A: 1", b"X-Long: " + b"a" * 4096), last=last)
-    assert last == []
+    assert last.start is None and last.fields == []
 
 
 def test_a_refused_head_leaves_no_line_that_was_not_read() -> None:
-    last: list[Field] = []
+    last = LastHead()
     parse_request(head(b"X-A: 1", b"X-B: 1"), last=last)
     for bad in (b"X-A : 1", b"Content-Length: x"):
         for _ in range(2):

@@ -24,9 +24,8 @@ from crossfade.dataplane.state import NEVER
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
-from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead, parse_request
+from crossfade.http1.head import CHUNKED, LastHead, RequestHead, ResponseHead, parse_request
 from crossfade.http1.incomplete import is_check_due
-from crossfade.http1.lines import Field
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -47,7 +46,7 @@ class Downstream(Client):
         self.knows: TrustedProxies | None = None
         self.buffer = bytearray()
         self.sought = 0  # how far the incomplete head in the buffer was searched for its end
-        self.last_fields: list[Field] = []
+        self.last_head = LastHead()
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
         self.bodiless = False
@@ -75,7 +74,7 @@ class Downstream(Client):
     def recognise(self) -> None:
         """Look up whether the peer is a trusted proxy: once per connection, and again after a change of whom to trust."""
         self.knows = trusted = self.plane.trusted
-        self.last_fields.clear()
+        self.last_head.clear()
         self.trusts = trusted if trusted is not None and trusted.is_trusted(self.address) else None
         self.peer, self.about_peer, _ = forwarding_of_client(self.address, self.secure)
 
@@ -143,7 +142,7 @@ class Downstream(Client):
     def parse(self, raw: bytes) -> RequestHead:
         if self.knows is not self.plane.trusted:
             self.recognise()
-        head = parse_request(raw, self.plane.head_count, self.last_fields)
+        head = parse_request(raw, self.plane.head_count, self.last_head)
         if self.trusts is not None:
             named = forwarding_of_proxy(raw, self.address, self.secure, self.trusts)
             self.peer, self.about_peer, head.public_host = named

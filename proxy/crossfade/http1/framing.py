@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from crossfade.http1.headers import LOOSE_LINES, NOTHING, TEXT, TOKEN
 from crossfade.http1.trailers import trailer_fields
@@ -27,9 +28,35 @@ class BrokenBody(Exception):
     """The chunked body does not match the grammar; the rest of the connection cannot be parsed."""
 
 
+_SIZE_LINES: Final[dict[int, bytes]] = {}  # by the size of a chunk's data
+_SIZE_LINES_OF_PIECES: Final[dict[int, bytes]] = {}
+_LINES_KEPT: Final = 4096
+
+
+def size_line(size: int) -> bytes:
+    line = _SIZE_LINES.get(size)
+    if line is None:
+        if len(_SIZE_LINES) >= _LINES_KEPT:
+            _SIZE_LINES.clear()
+        _SIZE_LINES[size] = line = b"%x\r\n" % size
+    return line
+
+
+def size_line_of_piece(length: int) -> bytes:
+    """The size line of a piece of this length that is one chunk, with its line and its CRLF; empty if there is none."""
+    line = _SIZE_LINES_OF_PIECES.get(length)
+    if line is None:
+        lines = [b"%x\r\n" % (length - 4 - digits) for digits in range(1, 9) if length - 4 - digits > 0]
+        fitting = [line for line in lines if len(line) + int(line, 16) + 2 == length]
+        if len(_SIZE_LINES_OF_PIECES) >= _LINES_KEPT:
+            _SIZE_LINES_OF_PIECES.clear()
+        _SIZE_LINES_OF_PIECES[length] = line = fitting[0] if fitting else b""
+    return line
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk with the data, which must not be empty: an empty chunk would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
+    return b"%b%b\r\n" % (size_line(len(data)), data)
 
 
 def chunks(data: bytes, done: bool, trailers: bytes = b"") -> bytes:
@@ -57,7 +84,11 @@ class ChunkedReader:
         self.surplus = b""
 
     def feed(self, data: bytes) -> bytes:
-        """The payload in the data. Raises BrokenBody."""
+        """The payload in the data. Raises BrokenBody. An event of a stream is mostly one piece, and one chunk."""
+        if self.remaining == 0 and not self.buffer:
+            line = size_line_of_piece(len(data))
+            if line and data.startswith(line) and data.endswith(b"\r\n"):
+                return data[len(line) : -2]
         if self.buffer:
             data = self.buffer + data
             self.buffer = b""

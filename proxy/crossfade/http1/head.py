@@ -57,6 +57,7 @@ from crossfade.http1.memory import remember
 __all__ = [
     "CHUNKED",
     "UNTIL_CLOSE",
+    "LastHead",
     "RequestHead",
     "ResponseHead",
     "check_response_head",
@@ -200,52 +201,75 @@ _KEPT_LENGTH = 512  # bytes; heads up to this length are cached
 _RESPONSES: Final[dict[bytes, ResponseHead]] = {}
 
 
+class LastHead:
+    """The lines of a connection's last request, for comparison with those of the next: most are the same."""
+
+    __slots__ = ("fields", "start")
+
+    def __init__(self) -> None:
+        self.start: Start | None = None
+        self.fields: list[Field] = []
+
+    def clear(self) -> None:
+        self.start = None
+        self.fields.clear()
+
+
 _COMPARED_BYTES: Final = 4096  # of a head; the lines of a longer one are not kept for comparison
 
 
 def parse_request(
-    raw: bytes, max_fields: int = 100, last: list[Field] | None = None, complete: bool = True
+    raw: bytes, max_fields: int = 100, last: LastHead | None = None, complete: bool = True
 ) -> RequestHead:
     """`raw` is a whole head, from the request line to the empty line; if not `complete`, further fields may follow.
 
-    `last` holds the fields of the connection's last request, and those of this one afterwards. They hold
-    credentials as long as the connection lives (docs/threat-model.md), and no other connection sees them.
-    Raises RequestRefused (400, 417, 431, 501, 505).
+    `last` is the connection's last head, and this one afterwards. It holds credentials as long as the connection
+    lives (docs/threat-model.md), and no other connection sees it. Raises RequestRefused (400, 417, 431, 501, 505).
     """
     if raw[-4:] != b"\r\n\r\n":
         raise RequestRefused(Stage.PARSE)
-    lines = raw.split(b"\r\n")
-    if len(lines) > max_fields + 3:  # the request line, and two empty elements after the last field
-        raise RequestRefused(Stage.LIMIT, f"The request has more than {max_fields} header fields.", 431)
-    first = lines[0]
-    start = STARTS.get(first)
-    if start is None:
-        start = read_start(first)
     if last is None:
-        last = []
+        last = LastHead()
     elif len(raw) > _COMPARED_BYTES:
         last.clear()
-        last = []
-    _read_lines(lines, len(lines) - 2, last)
-    return _request_of(start, last, complete)
+        last = LastHead()
+    start = last.start
+    if start is None or not raw.startswith(start.raw):
+        line = raw[: raw.find(b"\r\n")]
+        cached = STARTS.get(line)
+        last.start = start = read_start(line) if cached is None else cached
+    _read_fields(raw, len(start.raw), last.fields, max_fields)
+    return _request_of(start, last.fields, complete)
 
 
-def _read_lines(lines: list[bytes], end: int, last: list[Field]) -> None:
-    """Replace the fields in `last` by those of `lines`, from the second line up to `end`."""
+def _read_fields(raw: bytes, position: int, last: list[Field], max_fields: int) -> None:
+    """Replace the fields in `last` by those that begin at `position`. A line like the one before is compared, not read."""
     known = len(last)
-    if known >= end:
-        known = end - 1
-        del last[known:]
-    for n in range(1, end):
-        line = lines[n]
-        if n <= known:
-            if last[n - 1].raw == line:
+    n = 0
+    end = len(raw) - 2  # of the last field; the empty line follows
+    while position < end:
+        if n < known:
+            field = last[n]
+            size = len(field.raw)
+            if raw[position : position + size] == field.raw:
+                position += size
+                n += 1
                 continue
-            cached = FIELDS.get(line)
-            last[n - 1] = read_field(line) if cached is None else cached
+        elif n >= max_fields:
+            detail = f"The request has more than {max_fields} header fields."
+            raise RequestRefused(Stage.LIMIT, detail, 431)
+        after = raw.find(b"\r\n", position)
+        line = raw[position:after]
+        cached = FIELDS.get(line)
+        field = read_field(line) if cached is None else cached
+        if n < known:
+            last[n] = field
         else:
-            cached = FIELDS.get(line)
-            last.append(read_field(line) if cached is None else cached)
+            last.append(field)
+        position = after + 2
+        n += 1
+    if n < known:
+        del last[n:]
 
 
 def _request_of(start: Start, fields: list[Field], complete: bool) -> RequestHead:  # noqa: C901 - one flat loop, the hot one

@@ -74,7 +74,7 @@ _BODY_METHODS = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
 class Field:
-    """A field line. `raw` is the line as received, `line` as it goes to the backend, with its CRLF; empty if it does not.
+    """A field line. `raw` is the line as received with its CRLF, `line` as it goes to the backend, with its CRLF; empty if it does not.
 
     `name` is lower-cased. `said` is what the reader in _READERS returns for the kind.
     """
@@ -104,6 +104,7 @@ class Start:
         "minor",
         "path",
         "query",
+        "raw",
         "request_line",
         "spelled",
         "states_length",
@@ -121,6 +122,7 @@ class Start:
         self.authority = authority
         self.path, _, self.query = target.partition(b"?")
         self.spelled = None if target == b"*" else spelled(self.path)
+        self.raw = b""  # the line as received, with its CRLF
         self.request_line = b"%b %b HTTP/1.1\r\nHost: " % (method, target)  # as it goes to the backend
 
 
@@ -159,6 +161,7 @@ def read_start(line: bytes) -> Start:
         start = Start(method, target, minor, authority)
     except BadPath as error:
         raise RequestRefused(Stage.PARSE, str(error)) from None
+    start.raw = line + b"\r\n"
     remember(STARTS, line, start, KEPT_LINES, KEPT_LENGTH)
     return start
 
@@ -192,9 +195,9 @@ def read_field(line: bytes) -> Field:
     elif kind == PASS and name.replace(b"_", b"-") in _PLAIN_CLAIMS:
         kind = CLAIM if name in CLAIMS else DROP
     if kind in (PASS, TRACE, CLAIM):
-        field = Field(kind, line, name, value, b"%b: %b\r\n" % (spelled, value), None)
+        field = Field(kind, line + b"\r\n", name, value, b"%b: %b\r\n" % (spelled, value), None)
     else:
-        field = Field(kind, line, name, value, b"", _READERS[kind](name, value))
+        field = Field(kind, line + b"\r\n", name, value, b"", _READERS[kind](name, value))
     if name not in CREDENTIALS:
         remember(FIELDS, line, field, KEPT_LINES, KEPT_LENGTH)
     return field
