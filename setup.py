@@ -58,6 +58,7 @@ COMPILED = (
     "crossfade.routing.json_path",
     "crossfade.routing.key",
     "crossfade.routing.match",
+    "crossfade.routing.own_answers",
     "crossfade.routing.places",
     "crossfade.routing.rate",
     "crossfade.routing.rewriting",

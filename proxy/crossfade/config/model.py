@@ -281,6 +281,11 @@ class Config(Section):
         """The scalars that hold the value of a variable; whoever shows a value leaves these out."""
         return self._from_variables
 
+    @property
+    def split_routes(self) -> tuple[RouteConfig, ...]:
+        """The routes whose requests go to backends: only these have a ledger and a state."""
+        return tuple(route for route in self.routes if not route.answers_itself)
+
     def knowing(self, from_variables: Iterable[str]) -> Config:
         made = self.model_copy()
         made._from_variables = frozenset(from_variables)

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address, split, units
 from crossfade.config.match import JsonPath, MatchConfig, RateKey, StickyKey
+from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfig, ResponseConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import RolloutConfig
 from crossfade.config.section import (
@@ -212,7 +213,19 @@ class RouteConfig(Section):
         default=(), description="the keys that keep a caller on one backend; the first one present counts"
     )
     split: Split = Field(
-        description="the weight of each backend: percentages that add up to 100%, or plain weights"
+        default_factory=dict,
+        description="the weight of each backend: percentages that add up to 100%, or plain weights; "
+        "each route has one of split, redirect and respond",
+    )
+    redirect: RedirectConfig | None = Field(
+        default=None, description="in place of split: clients are sent elsewhere"
+    )
+    respond: RespondConfig | None = Field(default=None, description="in place of split: one answer for all")
+    cors: CorsConfig | None = Field(
+        default=None, description="which web pages may call the route; none if not given"
+    )
+    response: ResponseConfig = Field(
+        default_factory=ResponseConfig, description="what is changed in the answers of the route"
     )
     fallback: Name | None = Field(
         default=None, description="the backend that answers if the assigned one fails before its first byte"
@@ -238,6 +251,11 @@ class RouteConfig(Section):
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
         default=(), description="webhooks for decisions"
     )
+
+    @property
+    def answers_itself(self) -> bool:
+        """Whether the proxy answers: the route has no backends."""
+        return self.redirect is not None or self.respond is not None
 
     @property
     def predicts(self) -> bool:

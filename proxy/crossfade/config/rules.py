@@ -15,6 +15,7 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
+from crossfade.config.own_answer_rules import OWN_ANSWER_RULES
 from crossfade.config.path_rules import PATH_RULES
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
 from crossfade.config.reach import EarlierRoutes
@@ -240,6 +241,7 @@ RULES: tuple[Rule, ...] = (
     _several_path_conditions,
     _unreachable_routes,
     *PATH_RULES,
+    *OWN_ANSWER_RULES,
     *REQUEST_RULES,
     *ROLLOUT_RULES,
 )

@@ -46,6 +46,7 @@ from crossfade.control.views import (
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.rollout.move import Move
+from crossfade.routing.snapshot import OWN
 from crossfade.stats.counts import Counts
 from crossfade.stats.window import ANY_VERSION
 
@@ -301,7 +302,7 @@ class Controller:
         """
         names = names_in(self.state.config.config)
         kept, self.names = names.joined(self.names), names
-        self.state.totals.keep(kept.routes, kept.backends, kept.endpoints)
+        self.state.totals.keep(kept.routes, kept.backends | {OWN}, kept.endpoints)
         self.seam.observations.keep(kept.routes)
         self.journal.keep_counts(kept.routes)
 

@@ -54,7 +54,7 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: s
     """
     left = dict(held)
     routes, entries, refused = [], list[Entry](), list[str]()
-    for route in config.routes:
+    for route in config.split_routes:
         before = _record_for(route, left, cause, entries)
         edit = RouteEdit(config, route, before[0] if before else None, cause)
         try:

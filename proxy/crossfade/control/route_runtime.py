@@ -10,7 +10,7 @@ from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.machine import Phase
-from crossfade.routing.snapshot import Limits, Role, Trial
+from crossfade.routing.snapshot import OWN, Limits, Role, Trial
 from crossfade.stats.counts import NONE_WAITING, Cell, WaitingBy
 
 
@@ -49,7 +49,7 @@ class RouteRuntime:
         Also without counts: those that were held back may enter the evidence now.
         """
         if cells:
-            self.deferred.extend(cells)
+            self.deferred.extend(cell for cell in cells if cell.backend != OWN)
         if self.lock.locked():
             return
         cells, self.deferred = self.deferred, []

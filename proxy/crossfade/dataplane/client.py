@@ -17,6 +17,7 @@ class Client(Flow):
     forwarded_lines: bytes
     buffer: bytearray  # an incomplete head, or bytes received after the request
     writable: bool
+    problem_fields: bytes  # field lines that the route of this request adds to an error
     half_closed: bool
     deadline: float
 
@@ -47,6 +48,10 @@ class Client(Flow):
 
     def refuse(self, refusal: RequestRefused) -> None:
         """End the exchange, with an answer of the proxy if none has begun."""
+        raise NotImplementedError
+
+    def answer_own(self, head: ResponseHead, body: bytes) -> None:
+        """A whole answer that the proxy makes, and the configuration describes."""
         raise NotImplementedError
 
     def cut(self) -> None:

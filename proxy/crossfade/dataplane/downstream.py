@@ -53,6 +53,7 @@ class Downstream(Client):
         self.recode = False  # whether the proxy frames the answer in its own chunks
         self.keep_alive = True
         self.writable = True
+        self.problem_fields = b""
         self.lingering: Lingering | None = None
         self.half_closed = False
         self.tunnelled = False
@@ -266,7 +267,24 @@ class Downstream(Client):
         if self.exchange is not None and not self.exchange.head.start.is_http11:
             self.keep_alive = False  # an HTTP/1.0 client may read until the connection closes
         self.transport.write(
-            relay.problem(refusal, request_id, self.plane.date, not self.keep_alive, self.bodiless)
+            relay.problem(
+                refusal,
+                request_id,
+                self.plane.date + self.problem_fields,
+                not self.keep_alive,
+                self.bodiless,
+            )
+        )
+
+    def answer_own(self, head: ResponseHead, body: bytes) -> None:
+        exchange = self.exchange
+        assert exchange is not None
+        if self.reader is not None or self.plane.draining:
+            self.keep_alive = False
+        start = relay.beginning(head, exchange.head.start.is_http11, self.keep_alive)
+        self.transport.write(
+            b"%b%bx-request-id: %b\r\n\r\n%b"
+            % (start, self.plane.date, exchange.request_id, b"" if self.bodiless else body)
         )
 
     def cut(self) -> None:
@@ -321,6 +339,7 @@ class Downstream(Client):
             self.close_gently()
             return
         self.bodiless = False
+        self.problem_fields = b""
         self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else self.plane.keep_alive)
         if self.buffer or self.paused or not self.writable:
             self.go_on()

@@ -47,7 +47,10 @@ class Exchange(WaitingState):
         self.body = body
         self.kept = len(body)
         self.request_done = done
-        candidates = self.plane.router.candidates(self.head)
+        router = self.plane.router
+        if router.has_cors and self.head.start.method == b"OPTIONS" and self.answer_preflight():
+            return
+        candidates = router.candidates(self.head)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         if not done and need_body(candidates):
@@ -111,10 +114,18 @@ class Exchange(WaitingState):
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         self.route = route = candidates[0]
+        if route.answer_fields is not None:
+            self.client.problem_fields = route.answer_fields.of_problem(head)
         if route.body_limit is not None:
             check_size(self, route)
         if route.rate is not None:
             plane.charge(route.rate, self, content)
+        if route.own_answer is not None:
+            answer = route.own_answer.head(head)
+            if route.answer_fields is not None:
+                answer = route.answer_fields.edited(answer, head)
+            self.answer_itself(answer, route.own_answer.body)
+            return
         assignment = route.assign(head, content, self.client.peer, random)
         self.assigned = assigned = assignment.assigned
         self.key = assignment.key
@@ -126,6 +137,27 @@ class Exchange(WaitingState):
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
         self.place(plane.backends[assigned.backend])
+
+    def answer_preflight(self) -> bool:
+        """Answer a browser that asks whether a page of another origin may call the route (CORS)."""
+        route = self.plane.router.preflight_route(self.head)
+        if route is None or route.cors is None:
+            return False
+        self.route = route
+        self.answer_itself(route.cors.preflight(self.head), b"")
+        return True
+
+    def answer_itself(self, head: ResponseHead, body: bytes) -> None:
+        """The whole answer, of a route without backends."""
+        if self.head.upgrade is not None:
+            self.client.expect_no_other_request()
+        self.assigned = self.route.own
+        self.status = head.status
+        self.first_byte_at = now = monotonic()
+        self.sent = 0 if self.head.start.bodiless else len(body)
+        self.client.answer_own(head, body)
+        self.answer = head
+        self.finish(now)
 
     def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
@@ -239,6 +271,8 @@ class Exchange(WaitingState):
                 self.leave(not done)
                 self.fall_back(Stage.STATUS, head.status)
                 return
+        if self.route.answer_fields is not None:
+            head = self.route.answer_fields.edited(head, self.head)
         self.status = head.status
         self.first_byte_at = now = monotonic()
         self.sent = len(body)

@@ -70,8 +70,8 @@ def switching_head(answer: ResponseHead, protocol: bytes, backend: bytes, reques
     )  # fmt: skip
 
 
-def problem(refusal: RequestRefused, request_id: bytes, date: bytes, close: bool, bodiless: bool) -> bytes:
-    """The answer for an error of the proxy (RFC 9457). `date` is a field line. It shows nothing of the request and of the backends."""
+def problem(refusal: RequestRefused, request_id: bytes, fields: bytes, close: bool, bodiless: bool) -> bytes:
+    """The answer for an error of the proxy (RFC 9457). `fields` are lines, of Date and of the route. It shows nothing of the request and of the backends."""
     failure, status = refusal.failure, refusal.status
     title = HTTPStatus(status).phrase
     body = msgspec.json.encode(
@@ -88,5 +88,5 @@ def problem(refusal: RequestRefused, request_id: bytes, date: bytes, close: bool
         lines.append(f"Retry-After: {refusal.retry_after}")
     if close:
         lines.append("Connection: close")
-    head = "\r\n".join(lines).encode("ascii") + b"\r\n%b\r\n" % date
+    head = "\r\n".join(lines).encode("ascii") + b"\r\n%b\r\n" % fields
     return head if bodiless else head + body

@@ -63,7 +63,7 @@ class Rewriting:
         path = start.path
         if start.spelled is not None:
             if self.prefix is not None:
-                path = _as_matched(path, start.spelled, matched)
+                path = as_matched(path, start.spelled, matched)
             elif self.expression is not None:
                 path = _reading(start.spelled, False) or path
         path = self.path(path, matched)
@@ -125,7 +125,7 @@ def behind(path: bytes, matched: bytes) -> bytes:
     return rest if path.startswith(matched) and rest[:1] in (b"", b"/") else path
 
 
-def _as_matched(path: bytes, spelled: bytes, matched: bytes) -> bytes:
+def as_matched(path: bytes, spelled: bytes, matched: bytes) -> bytes:
     """The reading of the path that begins with what the route has matched; routes are not matched with the bytes as sent."""
     for merge_slashes in (False, True):
         reading = _reading(spelled, merge_slashes)

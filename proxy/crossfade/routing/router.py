@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+import msgspec
+
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.head import RequestHead
 from crossfade.http1.memory import remember
@@ -19,8 +21,9 @@ from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
 from crossfade.routing.match import body_test, head_test, matched_part
 from crossfade.routing.override import read_token
+from crossfade.routing.own_answers import CompiledAnswer, CompiledCors, answer_fields
 from crossfade.routing.rate import RateLimit
-from crossfade.routing.snapshot import TESTER, Match, Role, Route, Snapshot
+from crossfade.routing.snapshot import OWN, TESTER, Match, Role, Route, Snapshot
 from crossfade.stats.counts import ANY_SECOND, CellKey
 
 Draw = Callable[[], float]
@@ -58,7 +61,7 @@ class AssignedBackend:
         self.backend = backend
         self.role = role
         self.cell: CellKey = (spec.name, backend, role, spec.ledger.version, ANY_SECOND)
-        self.guarded = spec.guarded and role != TESTER
+        self.guarded = spec.guarded and role != TESTER and backend != OWN
         self.since = 0.0
         self.until = 0.0 if self.guarded else float("inf")
         self.limits = spec.limits.get(backend, ())
@@ -89,9 +92,11 @@ class CompiledRoute:
 
     __slots__ = (
         "absent_beyond",
+        "answer_fields",
         "assignable",
         "body_limit",
         "body_test",
+        "cors",
         "error_statuses",
         "fallback",
         "has_decision",
@@ -106,6 +111,8 @@ class CompiledRoute:
         "mirrors",
         "needs_body",
         "only_candidate",
+        "own",
+        "own_answer",
         "path_only",
         "rate",
         "reader",
@@ -146,6 +153,17 @@ class CompiledRoute:
         self.error_statuses, self.rejections = statuses_of(spec.errors)
         self.reader = reader_of(spec.prediction)  # None: answers are not read
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
+        self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
+        self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
+        self.cors = CompiledCors(spec.cors) if spec.cors is not None else None
+        self.answer_fields = answer_fields(spec, self.cors)  # None: answers pass as they are
+
+    def preflight_test(self, head: RequestHead, path: bytes, wanted: bytes) -> bool:
+        match = self.spec.match
+        if match.methods and wanted not in [method.encode() for method in match.methods]:
+            return False
+        of_host = tuple(field for field in match.headers if field[0] == "host")
+        return head_test(msgspec.structs.replace(match, methods=(), headers=of_host))(head, path)
 
     def assign(self, head: RequestHead, body: Any, client: bytes, draw: Draw) -> Assignment:
         """By the first key that is present and not empty, else by a draw from [0, 1)."""
@@ -210,6 +228,7 @@ class Router:
             if path is not None and path.encode() not in self.by_path:
                 self.by_path[path.encode()] = self.routes_of_path(path)
         self.routes_of_other_paths = self.routes_of_path(None)
+        self.has_cors = any(route.cors is not None for route in self.routes)
 
     def routes_of_path(self, path: str | None) -> tuple[CompiledRoute, ...]:
         """The routes that can match this exact path, in file order; None: any path that no route names."""
@@ -230,6 +249,28 @@ class Router:
                 if route.body_test is None:
                     break
         return found
+
+    def preflight_route(self, head: RequestHead) -> CompiledRoute | None:
+        """The route whose CORS answers this request; None if it is no preflight, or goes the usual way.
+
+        A browser asks before it sends the request itself: with that request's path and query, but without its method,
+        its body, and fields other than Host. So conditions on these are not tested.
+        """
+        wanted = head.field(b"access-control-request-method")
+        if wanted is None or head.field(b"origin") is None:
+            return None
+        start = head.start
+        path = start.path if start.spelled is None else self.path_of(head, start.spelled)
+        for route in self.by_path.get(path, self.routes_of_other_paths):
+            if route.preflight_test(head, path, wanted):
+                return route if route.cors is not None else None
+            if (
+                route.cors is None
+                and route.body_test is None
+                and (route.path_only or route.head_test(head, path))
+            ):
+                return None  # a route for OPTIONS itself
+        return None
 
     def path_of(self, head: RequestHead, spelled: bytes) -> bytes:
         """The path that routes are matched with, for a path that is not plain.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
-from crossfade.routing.ledger import Ledger, salt_of
+from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
     from crossfade.config.load import Loaded
@@ -25,10 +25,13 @@ if TYPE_CHECKING:  # workers must not import the config models, and pydantic wit
         RateConfig,
         RouteConfig,
     )
+    from crossfade.config.own_answer import CorsConfig
     from crossfade.config.request import RequestConfig
 
+_NO_LEDGER = Ledger(("",), bytes(BUCKETS), 0)
 _NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
+OWN = ""  # in place of a backend's name, for what the proxy answers itself
 TESTER: Role = "tester"  # chosen by an override token, so in no statistics of a rollout
 Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: (title of the check, seconds), rising
 _NO_LIMITS: Limits = {}
@@ -217,6 +220,37 @@ class Route(msgspec.Struct, frozen=True):
     guarded: bool = False  # a rollout of it can still fail
     replay_limit: int = 65_536  # bytes of a body that is kept to be sent again, or copied
     absent_beyond: bool = False  # whether a JSON field that is not within `inspect_limit` is taken for absent
+    own_answer: OwnAnswer | None = None  # in place of a split
+    cors: Cors | None = None
+    fields_set: tuple[tuple[str, str], ...] = ()  # header fields of answers
+    fields_removed: tuple[str, ...] = ()
+
+
+class OwnAnswer(msgspec.Struct, frozen=True):
+    """An answer of the proxy. With a `scheme`, `host`, `path` or `prefix` it is a redirect, and has a Location field."""
+
+    status: int
+    body: bytes = b""
+    fields: tuple[tuple[str, str], ...] = ()
+    scheme: str | None = None
+    host: str | None = None
+    path: str | None = None
+    prefix: str | None = None
+
+    @property
+    def redirects(self) -> bool:
+        return (self.scheme, self.host, self.path, self.prefix) != (None, None, None, None)
+
+
+class Cors(msgspec.Struct, frozen=True):
+    """Lists that hold `*` allow everything. `max_age` is in seconds."""
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age: int | None = None
 
 
 class AccessLog(msgspec.Struct, frozen=True):
@@ -265,7 +299,12 @@ def compile_snapshot(
             for name, b in config.backends.items()
         },
         routes=tuple(
-            _compile_route(r, ledgers[r.name], roles.get(r.name, {}), trials.get(r.name, Trial()))
+            _compile_route(
+                r,
+                _NO_LEDGER if r.answers_itself else ledgers[r.name],
+                roles.get(r.name, {}),
+                trials.get(r.name, Trial()),
+            )
             for r in config.routes
         ),
         head_bytes=config.limits.head_bytes,
@@ -363,6 +402,39 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         prediction=_compile_prediction(route.prediction),
         errors=route.errors.ranges,
         guarded=trial.guarded,
+        own_answer=_compile_own_answer(route),
+        cors=None if route.cors is None else _compile_cors(route.cors, match.methods),
+        fields_set=tuple(route.response.headers.set.items()),
+        fields_removed=route.response.headers.remove,
+    )
+
+
+def _compile_own_answer(route: RouteConfig) -> OwnAnswer | None:
+    redirect, respond = route.redirect, route.respond
+    if redirect is not None:
+        return OwnAnswer(
+            redirect.status,
+            scheme=redirect.scheme,
+            host=redirect.host,
+            path=redirect.path,
+            prefix=redirect.prefix,
+        )
+    if respond is None:
+        return None
+    body = respond.body.encode()
+    of_body = (("content-type", respond.content_type),) if body else ()
+    fields = tuple(field for field in respond.headers.items() if not body or field[0] != "content-type")
+    return OwnAnswer(respond.status, body, (*of_body, *fields))
+
+
+def _compile_cors(cors: CorsConfig, methods: tuple[str, ...]) -> Cors:
+    return Cors(
+        cors.origins,
+        cors.methods or methods or ("GET", "HEAD", "POST"),
+        cors.headers,
+        cors.expose,
+        cors.credentials,
+        None if cors.max_age is None else int(cors.max_age),
     )
 
 

@@ -1,0 +1,80 @@
+"""Rules about routes that the proxy answers itself, and about answers for other origins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crossfade.config.document import Document
+from crossfade.config.problem import Problem, Severity, listed
+
+_WAYS = ("split", "redirect", "respond")
+_ACTS = ("scheme", "host", "path", "prefix")
+_OF_BACKENDS = ("sticky", "fallback", "mirror", "errors", "prediction", "feedback", "retry", "upgrades")
+_OF_STATE = ("rollout", "renamed_from")
+_WITH_CREDENTIALS = ("origins", "methods", "headers", "expose")
+
+
+def _one_way_to_answer(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        given = [way for way in _WAYS if route.child(way) is not None]
+        if not given and route.given:
+            yield document.problem(loc, f"one of the keys {listed(_WAYS)} is missing", at_key=True)
+        for other in given[1:]:
+            message = f"only one of {listed(_WAYS)} can be given, and {given[0]} is given already"
+            yield document.problem((*loc, other), message, at_key=True)
+        if given and given[0] != "split":
+            message = f"has no effect: the route has no backend, since the proxy answers by {given[0]}"
+            for key in (*_OF_BACKENDS, *_OF_STATE):
+                if (
+                    route.child(key) is not None
+                ):  # a warning: an edit for an hour need not delete the other keys
+                    severity: Severity = "error" if key in _OF_STATE else "warning"
+                    yield document.problem((*loc, key), message, at_key=True, severity=severity)
+
+
+def _redirects_to_themselves(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        redirect = route.child("redirect")
+        if redirect is None or redirect.text is not None:
+            continue
+        place = (*loc, "redirect")
+        given = [key for key in _ACTS if redirect.child(key) is not None]
+        if not given:
+            message = f"must have one of the keys {listed(_ACTS)}, or it leads to itself"
+            yield document.problem(place, message, at_key=True)
+        if "path" in given and "prefix" in given:
+            message = "only one of path or prefix can be given, and path is given already"
+            yield document.problem((*place, "prefix"), message, at_key=True)
+        elif "prefix" in given and route.child("match", "regex") is not None:
+            message = "the route matches by regex, so there is no prefix to replace; use path"
+            yield document.problem((*place, "prefix"), message, at_key=True)
+
+
+def _bodies_that_are_never_sent(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("routes", "*", "respond"):
+        status = node.child("status")
+        if status is not None and status.text in ("204", "205", "304") and node.child("body") is not None:
+            yield document.problem(
+                (*loc, "body"), f"an answer with status {status.text} has no body", at_key=True
+            )
+
+
+def _credentials_for_all(document: Document) -> Iterator[Problem]:
+    """Browsers refuse it (Fetch standard, section 3.2.5), and who would reflect the origin instead opens the route to any page."""
+    for loc, node in document.each("routes", "*", "cors"):
+        credentials = node.child("credentials")
+        if credentials is None or str(credentials.value).lower() != "true":
+            continue
+        for key in _WITH_CREDENTIALS:
+            named = node.child(key)
+            if named is not None and any(each.text == "*" for each in named.elements):
+                message = "must not be * together with credentials: name each one"
+                yield document.problem((*loc, key), message)
+
+
+OWN_ANSWER_RULES = (
+    _one_way_to_answer,
+    _redirects_to_themselves,
+    _bodies_that_are_never_sent,
+    _credentials_for_all,
+)
