@@ -59,10 +59,10 @@ class CompiledAnswer:
     def head(self, request: RequestHead) -> ResponseHead:
         block = self.block
         if self.redirects:
-            block = b"Location: %b\r\n%b" % (self.location(request), block)
+            block = b"Location: %b\r\n%b" % (self.target(request), block)
         return new_head(self.spec.status, self.reason, block, len(self.body))
 
-    def location(self, request: RequestHead) -> bytes:
+    def target(self, request: RequestHead) -> bytes:
         spec, start = self.spec, request.start
         path = self.path(request)
         query = start.target[len(start.path) :]
