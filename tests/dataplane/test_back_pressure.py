@@ -83,6 +83,9 @@ class Side:
     def __init__(self) -> None:
         self.reading = True
 
+    def get_extra_info(self, name: str) -> None:
+        return None
+
     def is_closing(self) -> bool:
         return False
 

@@ -35,6 +35,12 @@ class NoSocket:
     def setsockopt(self, *_: object) -> None:
         pass
 
+    def getsockopt(self, *_: object) -> bytes:
+        raise OSError
+
+    def fileno(self) -> int:
+        return -1
+
 
 class MemoryTransport(asyncio.Transport):
     """Passes writes to `on_write`. connection_lost is called in a later turn of the loop."""

@@ -21,6 +21,7 @@ from crossfade.dataplane.origin import Origin
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import NEVER
+from crossfade.dataplane.taking import Taking
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
@@ -55,8 +56,7 @@ class Downstream(Client):
         self.writable = True
         self.problem_fields = b""
         self.lingering: Lingering | None = None
-        self.half_closed = False
-        self.tunnelled = False
+        self.half_closed = self.tunnelled = False
         self.deadline = NEVER
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -380,11 +380,13 @@ class Downstream(Client):
 
     def pause_writing(self) -> None:
         self.writable = False
+        self.taking = Taking(self.transport, self.plane.now)
         if self.exchange is not None:
             self.exchange.on_client_writable(False)
 
     def resume_writing(self) -> None:
         self.writable = True
+        self.taking = None
         if self.exchange is not None:
             self.exchange.on_client_writable(True)
         else:
@@ -394,14 +396,9 @@ class Downstream(Client):
         """The client sends no more. Its complete requests are answered, if `half_close` finds it connected."""
         if self.exchange is None and (not self.buffer or self.lingering):
             return False
-        probe = None
-        if self.reader is None and self.transport.can_write_eof():
-            probe = half_close.probe_bytes(self.exchange, self.recode)
-        if probe is None:
+        if self.reader is not None or not half_close.probe(self, self.exchange, self.recode):
             self.abort()
             return False
-        if probe:
-            self.transport.write(probe)
         self.half_closed = True
         if self.exchange is None and self.writable:
             self.read_pipelined()
@@ -410,11 +407,17 @@ class Downstream(Client):
 
     def on_deadline(self) -> None:
         """The client sent nothing in time: answer 408 to an incomplete request, close an idle connection."""
-        if self.transport.is_closing():
+        plane, closing = self.plane, self.transport.is_closing()
+        incomplete = self.exchange is not None or (self.buffer and self.writable)
+        may_read = not incomplete and (closing or not (self.lingering or plane.hurrying))  # its last answer
+        wait = self.next_look(plane.now, plane.keep_alive) if may_read else 0.0
+        if wait:
+            self.deadline = plane.now + wait
+        elif closing:
             self.abort()
         elif self.exchange is not None and (self.exchange.answer is not None or self.paused):
-            self.deadline = self.plane.now + self.plane.keep_alive  # the exchange has its own deadline
-        elif self.exchange is not None or (self.buffer and self.writable):
+            self.deadline = plane.now + plane.keep_alive  # the exchange has its own deadline
+        elif incomplete:
             self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
         else:
             self.close()

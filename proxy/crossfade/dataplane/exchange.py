@@ -19,6 +19,7 @@ from time import monotonic
 from crossfade.dataplane import expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
+from crossfade.dataplane.idle import end_of, first_look, idle_deadline
 from crossfade.dataplane.inspection import Inspection, check_size, content_of
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
@@ -304,23 +305,21 @@ class Exchange(WaitingState):
             self.idle_from_now()
 
     def idle_from_now(self) -> None:
-        self.deadline = min(self.plane.now + self.answering.idle_timeout, self.total_deadline)
+        self.deadline = idle_deadline(self, self.plane.now)
 
     def on_upstream_writable(self, writable: bool) -> None:
         """Back-pressure: stop reading from the client while the backend does not read.
 
-        The first-byte timeout also limits how long the backend may stop reading.
+        The first-byte timeout also limits how long the backend may take nothing.
         """
         self.client.set_paused(PEER, not writable)
         if self.answer is None and not self.request_done:
-            self.deadline = self.total_deadline
-            if not writable:
-                self.await_first_byte()
+            self.deadline = self.total_deadline if writable else first_look(self)
 
     def on_client_writable(self, writable: bool) -> None:
         """Back-pressure: stop reading from the backend while the client does not read.
 
-        The backend's idle timeout also limits how long the client may stop reading.
+        The backend's idle timeout also limits how long the client may take nothing.
         """
         self.client_stalls = not writable
         if self.upstream is not None:
@@ -386,15 +385,15 @@ class Exchange(WaitingState):
             return
         if self.waiting_since:
             self.give_up_waiting("timeout")
-        elif self.client_stalls:
+            return
+        stage = end_of(self, now)
+        if stage is Stage.CLIENT_LEFT:
             self.client.cut()
-            self.abandon(FAILURES[Stage.CLIENT_LEFT])
-        elif self.upstream is not None and not self.request_done and not self.client.paused:
-            self.client.refuse(RequestRefused(Stage.HEAD_TIMEOUT))  # the client is slow (law 6)
-        elif now >= self.total_deadline:
-            self.on_upstream_failed(Stage.TOTAL)
-        else:
-            self.on_upstream_failed(Stage.FIRST_BYTE if self.answer is None else Stage.BODY)
+            self.abandon(FAILURES[stage])
+        elif stage is Stage.HEAD_TIMEOUT:
+            self.client.refuse(RequestRefused(stage))
+        elif stage is not None:
+            self.on_upstream_failed(stage)
 
     def abandon(self, failure: Failure, status: int = 0) -> None:
         """Stop: the client disconnected or its request is refused. Never blames the backend (law 6)."""

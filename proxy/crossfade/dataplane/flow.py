@@ -12,12 +12,15 @@ import socket
 import struct
 from typing import Final
 
+from crossfade.dataplane.taking import LOOKS, Taking, waiting
+
 PIPELINE: Final = 1  # requests wait behind the one under way
 BODY: Final = 2  # it is kept until a backend is connected
 PEER: Final = 4  # the other side of the relay does not read
 ANSWERS: Final = 8  # the client does not read its answers
 OF_EXCHANGE: Final = BODY | PEER
 ALL: Final = PIPELINE | BODY | PEER | ANSWERS
+HIGH_WATER: Final = 64 * 1024  # bytes in a transport above which the other side is not read
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
@@ -30,10 +33,14 @@ class Flow:
 
     transport: asyncio.Transport
     paused: int
+    taking: Taking | None  # set while the peer does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.paused = 0
+        self.taking = None
+        if transport.get_extra_info("ssl_object") is not None:
+            transport.set_write_buffer_limits(HIGH_WATER)  # event loops take eight times as much over TLS
 
     def pause(self, reason: int) -> None:
         before = self.paused
@@ -52,6 +59,20 @@ class Flow:
             self.pause(reason)
         else:
             self.resume(reason)
+
+    def next_look(self, now: float, patience: float) -> float:
+        """Seconds until the next look at what the peer takes; 0: nothing waits, or it took nothing for `patience`.
+
+        Called when a deadline has passed.
+        """
+        if not waiting(self.transport):
+            taking, self.taking = self.taking, None
+            return patience if taking is not None and taking.look(now) else 0.0
+        if self.taking is None:
+            self.taking = Taking(self.transport, now)
+        else:
+            self.taking.look(now)
+        return min(max(self.taking.moved_at + patience - now, 0.0), patience / LOOKS)
 
     def abort(self) -> None:
         """Reset the connection: a peer that reads until the end must not take a truncated message for a complete one."""

@@ -44,6 +44,14 @@ def probe_bytes(exchange: ExchangeState | None, recode: bool) -> bytes | None:
     return LEADING_ZERO if recode else b""
 
 
+def probe(client: Flow, exchange: ExchangeState | None, recode: bool) -> bool:
+    """Send the probe. Returns False where none is possible."""
+    data = probe_bytes(exchange, recode) if client.transport.can_write_eof() else None
+    if data:
+        client.transport.write(data)
+    return data is not None
+
+
 def watch_for_reset(client: Flow, loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(CHECK_INTERVAL, _check, client, loop)
 

@@ -34,6 +34,7 @@ from crossfade.stats.counts import Counts, Waiting
 
 SWEEP = 0.05  # seconds between checks of the deadlines of exchanges
 HANDSHAKE = 10.0  # seconds for a TLS handshake with a client
+SHUTDOWN = 86400.0  # seconds to close a TLS connection; clients that read slowly have their own deadline
 BACKLOG = 4096  # connections waiting to be accepted
 PARTING = 1.0  # seconds before the end of a drain in which both sides of a WebSocket may answer a Close
 CLIENT_SWEEPS = 10  # every tenth sweep checks the deadlines of clients
@@ -103,9 +104,13 @@ class DataPlane(Plane):
         self.access_log = None if spec is None else AccessLogger(spec)
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
-        handshake_timeout = HANDSHAKE if tls is not None else None
         server = await self.loop.create_server(
-            self.new_client, sock=sock, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake_timeout
+            self.new_client,
+            sock=sock,
+            ssl=tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE if tls is not None else None,
+            ssl_shutdown_timeout=SHUTDOWN if tls is not None else None,
         )
         self.listening.append((server, sock, tls))
 

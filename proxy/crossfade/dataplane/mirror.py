@@ -123,10 +123,10 @@ class MirrorCopy(Owner):
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
         self.status = head.status
-        self.deadline = self.runtime.now + self.state.backend.idle_timeout
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
+        self.deadline = self.runtime.now + self.state.backend.idle_timeout
         if self.comparison is not None:
             self.said = longer(self.said, data)
         if done:
@@ -142,6 +142,11 @@ class MirrorCopy(Owner):
         """No back-pressure: the body is complete, and BYTES_LIMIT already bounds it."""
 
     def on_deadline(self, now: float) -> None:
+        backend, upstream = self.state.backend, self.upstream
+        wait = upstream.next_look(now, backend.first_byte_timeout) if upstream is not None else 0.0
+        if wait:
+            self.deadline = now + wait
+            return
         self.on_upstream_failed(Stage.FIRST_BYTE)
 
     def end(self, outcome: str) -> None:

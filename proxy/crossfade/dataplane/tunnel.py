@@ -6,7 +6,7 @@ closes: early bytes are frames of the new protocol and must never be read as a r
 
 The exchange has its outcome at the 101, and its duration ends there: the length of a conversation does
 not measure a model's latency. The tunnel counts as in flight at its endpoint until it ends. A reload does
-not end it. It ends with the drain, or when neither side has sent a byte for the backend's idle timeout.
+not end it. It ends with the drain, or when neither side has sent or taken a byte for the idle timeout.
 At the end of a drain both sides of a WebSocket get a Close 1001 between two frames; other tunnels are reset.
 Each side may close its half (RFC 6455 section 7.1.1: the server closes first). A reset of one side resets
 the other, so that a truncated message does not look complete.
@@ -19,6 +19,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, cast
 
 from crossfade.dataplane.flow import ALL, PEER, Flow
+from crossfade.dataplane.taking import LOOKS, Taking
 from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, PROTOCOL, Frames, close_to_backend
 from crossfade.http1.head import ResponseHead
 from crossfade.http1.upgrade import grants, requested
@@ -93,7 +94,13 @@ class Tunnel:
         self.deadline = self.runtime.now + self.idle_timeout
 
     def on_deadline(self, now: float) -> None:
-        self.cut()
+        wait = max(
+            self.client.next_look(now, self.idle_timeout), self.upstream.next_look(now, self.idle_timeout)
+        )
+        if wait:
+            self.deadline = now + wait
+        else:
+            self.cut()
 
     def cut(self) -> None:
         """Reset one side; `on_lost` then resets the other."""
@@ -162,6 +169,7 @@ class End(Flow):
         self.is_muted = False  # that Close is sent, and nothing may follow it
         self.transport = former.transport
         self.paused = former.paused
+        self.taking = former.taking
         self.transport.set_protocol(cast(asyncio.Protocol, self))
 
     def data_received(self, data: bytes) -> None:
@@ -213,10 +221,14 @@ class End(Flow):
         return goes_on
 
     def pause_writing(self) -> None:
+        self.taking = Taking(self.transport, monotonic())
+        self.tunnel.deadline = self.taking.moved_at + self.tunnel.idle_timeout / LOOKS
         if not self.other.done:
             self.other.pause(PEER)
 
     def resume_writing(self) -> None:
+        self.taking = None
+        self.tunnel.touch()
         if not self.other.done:
             self.other.resume(PEER)
 

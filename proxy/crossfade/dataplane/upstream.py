@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
+from time import monotonic
 from typing import Final
 
 from crossfade.dataplane import relay
 from crossfade.dataplane.flow import ALL, Flow
 from crossfade.dataplane.owner import Owner
+from crossfade.dataplane.taking import Taking
 from crossfade.errors import ResponseRefused, Stage
 from crossfade.http1.framing import (
     BodyReader,
@@ -310,10 +312,12 @@ class Upstream(Flow):
             self.data_received(data)
 
     def pause_writing(self) -> None:
+        self.taking = Taking(self.transport, monotonic())
         if self.owner is not None:
             self.owner.on_upstream_writable(False)
 
     def resume_writing(self) -> None:
+        self.taking = None
         if self.owner is not None:
             self.owner.on_upstream_writable(True)
 
