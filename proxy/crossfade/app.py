@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
 from crossfade.workers.takeover import rehearse
 from crossfade.workers.tls import Credentials
+from crossfade.workers.tls_files import Renewal, TlsFiles
 
 log = logging.getLogger("crossfade")
 
@@ -96,6 +98,8 @@ class App:
         self.stopping = self.ending.stopping
         self.hang_up = asyncio.Event()  # a SIGHUP came
         self.succession = Succession(self.counts, self.stopping.set)
+        self.tls_files = TlsFiles(lambda: self.loaded, self.use_renewal, self.refuse_renewal)
+        self.renewal_error = ""  # the latest
         self.drained: asyncio.Future[None] | None = None
         self.reloading = asyncio.Lock()
         self.is_ready = False  # its workers have served
@@ -115,17 +119,10 @@ class App:
         return load(text, str(self.path), os.environ, examine, self.loaded)
 
     def fingerprint(self) -> bytes:
-        """A hash of the files' contents: editors and mounts replace files in too many ways to trust times or inodes."""
+        """A hash of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
         with contextlib.suppress(OSError):
-            contents = (read_regular(str(path), CONFIG_LIMIT) for path in self._watched_files())
-            return blake2b(b"".join(contents)).digest()
+            return blake2b(read_regular(str(self.path), CONFIG_LIMIT)).digest()
         return b""
-
-    def _watched_files(self) -> list[Path]:
-        """The configuration and the certificate files."""
-        files = self.credentials.files if self.credentials else None
-        names = (files.cert, files.key, files.client_ca) if files else ()
-        return [self.path, *(Path(name) for name in names if name)]
 
     async def reload(self, actor: str, force: bool = False) -> None:
         """Load the file as it is now. Raises ConfigError or Refused; then nothing has changed."""
@@ -136,7 +133,8 @@ class App:
             except ConfigError as error:
                 self.controller.refuse_config(str(error))
                 raise
-            self.renew_tls()
+            if self.serving is not None:
+                self.serving.renew_tls()
             try:
                 await self.controller.load(loaded, actor, time.time(), force)
             except Refused as error:
@@ -157,17 +155,19 @@ class App:
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
         await self.controller.publisher.served()
 
-    def renew_tls(self) -> None:
-        """New connections get the certificate that is in the files now. If it cannot be used, the old one stays."""
-        if self.credentials is None:
-            return
-        try:
-            self.credentials.renew()
-        except OSError as error:
-            log.error("TLS certificate not renewed, the old one stays: %s", error)
-        else:
-            if self.serving is not None:
-                self.serving.seam.renew()
+    def use_renewal(self, renewal: Renewal) -> None:
+        """The files of the configuration in force have changed, and can be used."""
+        log.info("TLS files have changed: new connections use what they hold now")
+        if self.serving is not None:
+            self.serving.renew_tls()
+        self.loaded = replace(self.loaded, stamps=renewal.stamps)
+        self.controller.renew(renewal.stamps, self.renewal_error)
+        self.prober.configure(self.loaded)
+
+    def refuse_renewal(self, renewal: Renewal) -> None:
+        self.renewal_error = "TLS files not renewed, the old ones stay: " + "; ".join(renewal.faults)
+        log.error("%s", self.renewal_error)
+        self.controller.refuse_config(self.renewal_error)
 
     async def try_reload(self, actor: str) -> None:
         """A reload without a caller: problems go to the log, and the old configuration stays."""
@@ -364,14 +364,17 @@ class App:
     async def run_loop(self) -> None:
         """Tick and follow the configuration until a signal or a successor ends it."""
         async with asyncio.TaskGroup() as tasks:
-            following = tasks.create_task(self.follow_configuration())
+            following = [
+                tasks.create_task(each) for each in (self.follow_configuration(), self.tls_files.follow())
+            ]
             while not self.stopping.is_set():
                 self.controller.tick(time.time())
                 await _wait_for(self.stopping, TICK)
-            following.cancel()
+            for task in following:
+                task.cancel()
 
     async def follow_configuration(self) -> None:
-        """Reload after a SIGHUP or a change of the files. Ticks go on meanwhile."""
+        """Reload after a SIGHUP or a change of the file. Ticks go on meanwhile."""
         seen = self.loaded_fingerprint
         while True:
             if await _wait_for(self.hang_up, WATCH):

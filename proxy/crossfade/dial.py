@@ -134,8 +134,8 @@ def load_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> Non
 # ── checks of the files of a configuration ───────────────────────────────────────────────────────────────
 
 
-def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
-    """A hash of the files' contents, and by key what is wrong with a file."""
+def stamp_of(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    """A hash of the files' contents, and by key why a file cannot be read."""
     faults: dict[str, str] = {}
     stamp = blake2b(digest_size=16)
     for key in ("ca", "cert", "key"):
@@ -144,9 +144,14 @@ def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
             stamp.update(b"%b\0" % (read_regular(path, PEM_LIMIT) if path else b""))
         except OSError as error:
             faults[key] = f"cannot be read: {error.strerror}"
-    if not faults:
-        faults = _unusable_files(compile_tls(written))
+            stamp.update(faults[key].encode())
     return stamp.hexdigest(), faults
+
+
+def examine(written: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+    """A hash of the files' contents, and by key what is wrong with a file."""
+    stamp, faults = stamp_of(written)
+    return stamp, faults or _unusable_files(compile_tls(written))
 
 
 def _unusable_files(tls: Tls) -> dict[str, str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from crossfade.config.document import Document, Loc, Mark, Reference
 from crossfade.config.masking import MASK, masked, secret_places
@@ -48,7 +48,7 @@ class Loaded:
     @property
     def tls_files(self) -> set[str]:
         """The files that its backends and its listeners name."""
-        return {path for _, tls in _tls_sections(self.config) for path in _files_of(tls)}
+        return {path for section in tls_sections(self.config) for path in _files_of(section.files)}
 
 
 def load(
@@ -95,24 +95,39 @@ def _examine_tls_files(
 ) -> tuple[dict[str, str], list[Problem]]:
     """A stamp of the TLS files by backend, and the problems with the files. `known`: no other file is opened."""
     stamps, problems = {}, []
-    for name, tls in _tls_sections(config) if config else ():
-        place: Loc = ("backends", name, "tls") if name else ("tls",)
-        if known is not None and not known >= set(_files_of(tls)):
+    for section in tls_sections(config) if config else ():
+        if known is not None and not known >= set(_files_of(section.files)):
             message = "the files are not opened: a text that comes through the admin API gets only those read that the configuration in force names"
-            problems.append(document.problem(place, message, at_key=True, severity="warning"))
+            problems.append(document.problem(section.place, message, at_key=True, severity="warning"))
             continue
-        stamps[name], faults = examine(tls)
-        keys = {} if name else {"ca": "client_ca"}
-        problems += [document.problem((*place, keys.get(key, key)), fault) for key, fault in faults.items()]
+        stamps[section.name], faults = examine(section.files)
+        problems += [document.problem(section.place_of(key), fault) for key, fault in faults.items()]
     return stamps, problems
 
 
-def _tls_sections(config: Config) -> list[tuple[str, BackendTlsConfig]]:
-    """Of the backends by name, and of the listener, named ""."""
-    out = [(name, backend.tls) for name, backend in config.backends.items() if backend.tls is not None]
+class TlsSection(NamedTuple):
+    """The TLS files of a backend, or of the listeners, which have no name."""
+
+    name: str
+    place: Loc
+    files: BackendTlsConfig
+
+    def place_of(self, key: str) -> Loc:
+        """Of a key of `files` in the document."""
+        return (*self.place, "client_ca" if key == "ca" and not self.name else key)
+
+
+def tls_sections(config: Config) -> list[TlsSection]:
+    out = [
+        TlsSection(name, ("backends", name, "tls"), backend.tls)
+        for name, backend in config.backends.items()
+        if backend.tls is not None
+    ]
     mine = config.tls
-    files = None if mine is None else BackendTlsConfig(ca=mine.client_ca, cert=mine.cert, key=mine.key)
-    return out if files is None else [("", files), *out]
+    if mine is not None:
+        files = BackendTlsConfig(ca=mine.client_ca, cert=mine.cert, key=mine.key)
+        out.insert(0, TlsSection("", ("tls",), files))
+    return out
 
 
 def _files_of(tls: BackendTlsConfig) -> list[str]:

@@ -311,6 +311,12 @@ class Controller:
         self.state.config_ok, self.state.last_reload_error = False, error
         self.feed.publish(StatusChange(self.state.wall, "config", None, error))
 
+    def renew(self, stamps: Mapping[str, str], error: str) -> None:
+        """The TLS files hold other things: workers read them. `error`: of a renewal before, which this one mends."""
+        self.state.renew(stamps, error)
+        self.publisher.publish()
+        self.feed.publish(StatusChange(self.state.wall, "config", None, "TLS files renewed"))
+
     def endpoints_changed(self, down: Endpoints, now: float, seen_up: Endpoints | None = None) -> None:
         """`down`: endpoints that fail their probes; `seen_up`: those that passed one at least once."""
         self.read_clock(now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from crossfade.config.backend import TimeoutConfig
@@ -89,6 +91,12 @@ class ControllerState:
             for rollout in route.rollouts.values():
                 champion = loaded.config.backends.get(rollout.state.champion)
                 rollout.horizon = _horizon(champion.timeout, config.retry.attempts) if champion else HORIZON
+
+    def renew(self, stamps: Mapping[str, str], error: str) -> None:
+        """`stamps` of the TLS files; `error` is not one any more."""
+        self.config = replace(self.config, stamps=stamps)
+        if error and self.last_reload_error == error:
+            self.config_ok, self.last_reload_error = True, ""
 
     @property
     def held(self) -> Held:

@@ -168,6 +168,7 @@ class BackendState(Load):
         self.addresses: dict[str, Addresses] = {}  # by name, from the last successful look-up
         self.on_ejected = on_ejected
         self.context: ssl.SSLContext | None = None
+        self.is_renewed = False  # `context` is of files that have changed since
         self.looking: asyncio.Task[None] | None = None
         self.look_at = 0.0
         self.unknown: set[str] = set()  # names whose last look-up failed
@@ -177,7 +178,9 @@ class BackendState(Load):
 
     def use(self, spec: Backend) -> None:
         if spec.tls != self.spec.tls:
-            self.context = None
+            self.is_renewed = True
+            if replace(spec.tls, stamp="") != replace(self.spec.tls, stamp=""):
+                self.context = None
         self.spec = spec
         self.name = spec.name.encode()
         self.total_timeout = spec.total_timeout  # copied: each exchange reads the timeouts
@@ -192,9 +195,18 @@ class BackendState(Load):
         self.look()
 
     def tls_context(self) -> ssl.SSLContext:
-        """Created once for each Tls. Raises OSError if a file is missing or not valid."""
-        if self.context is None:
-            self.context = dial.tls_context(self.spec.tls)
+        """Created once for each Tls. Raises OSError if a file is missing or not valid.
+
+        Files that have changed again since the control process read them, and cannot be used, change nothing.
+        """
+        if self.context is None or self.is_renewed:
+            try:
+                self.context = dial.tls_context(self.spec.tls)
+            except OSError as error:
+                if self.context is None:
+                    raise
+                log.error("TLS of %s not renewed, the old one stays: %s", self.spec.name, error)
+            self.is_renewed = False
         return self.context
 
     def arrange(self) -> None:

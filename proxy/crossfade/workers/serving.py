@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from itertools import chain
@@ -21,6 +22,9 @@ from crossfade.workers.tls import Credentials
 
 if TYPE_CHECKING:
     from crossfade.workers.direct import DirectSeam
+
+
+log = logging.getLogger("crossfade")
 
 
 class Serving:
@@ -89,6 +93,17 @@ class Serving:
     def generation(self) -> int:
         """Of the snapshot in use."""
         return self.seam.snapshot.generation if self.seam.snapshot is not None else 0
+
+    def renew_tls(self) -> None:
+        """New connections of clients get the certificate that is in the files now. If it cannot be used, the old one stays."""
+        if self.credentials is None:
+            return
+        try:
+            self.credentials.renew()
+        except OSError as error:
+            log.error("TLS certificate not renewed, the old one stays: %s", error)
+        else:
+            self.seam.renew()
 
     def offer(self) -> Offer:
         """What a successor gets."""
