@@ -1,4 +1,4 @@
--- The requests of wrk, from the arguments METHOD PATH BODY after `--`: those of a thousand customers in turn,
+-- The requests of wrk, from the arguments METHOD PATH BODY [close] after `--`: those of a thousand customers in turn,
 -- built in advance. At the end it prints one line of JSON (times in microseconds).
 local customers = 1000
 local requests, last = {}, 0
@@ -6,6 +6,7 @@ local requests, last = {}, 0
 function init(args)
   local method, path, body = args[1], args[2], args[3]
   if body == "" then body = nil end
+  if args[4] == "close" then wrk.headers["Connection"] = "close" end
   wrk.headers["Content-Type"] = "application/json"
   for n = 1, customers do
     wrk.headers["X-Customer-Id"] = "customer-" .. n

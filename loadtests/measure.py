@@ -43,7 +43,7 @@ def start_origins(cores: Cores, folder: Path, stack: ExitStack) -> Origins:
 def start(proxy: MeasuredProxy, cores: Cores, folder: Path, stack: ExitStack) -> Target:
     log = folder / "output.log"
     process = stack.enter_context(child(proxy.argv, cores.proxy, log))
-    wait_until_answering(process, proxy.port, log)
+    wait_until_answering(process, proxy.port, log, proxy.secure)
     return Target(proxy.name, proxy.port, process.pid)
 
 

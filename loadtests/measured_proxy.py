@@ -27,6 +27,7 @@ class MeasuredProxy:
     argv: list[str]
     check: list[str]
     sticky: bool = True
+    secure: bool = False  # it speaks TLS
 
 
 def program(name: str) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 START_TIMEOUT = 20.0
@@ -75,20 +76,25 @@ def _signal_group(group: int, number: signal.Signals) -> bool:
     return True
 
 
-def wait_until_answering(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait_until_answering(
+    process: subprocess.Popen[bytes], port: int, log: Path, secure: bool = False
+) -> None:
     """Waits until a GET is answered with 200. Raises BenchError with the output of the process."""
     deadline = time.monotonic() + START_TIMEOUT
     while True:
         with suppress(OSError, HTTPException):
-            if _status_of(port) == 200:
+            if _status_of(port, secure) == 200:
                 return
         if process.poll() is not None or time.monotonic() > deadline:
             raise BenchError(f"{process.args!r} does not answer on port {port}:\n{log.read_text()[-_SHOWN:]}")
         time.sleep(0.05)
 
 
-def _status_of(port: int) -> int:
+def _status_of(port: int, secure: bool) -> int:
     connection = HTTPConnection("127.0.0.1", port, timeout=2)
+    if secure:
+        unverified = ssl._create_unverified_context()  # the certificate is of this run
+        connection = HTTPSConnection("127.0.0.1", port, timeout=2, context=unverified)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status

@@ -20,7 +20,7 @@ from loadtests.ports import free_ports
 from loadtests.work import HEADER
 
 # `make .venv/compiled/ok` installs the package with the compiled data plane there.
-_COMPILED = Path(sys.prefix) / "compiled"
+COMPILED = Path(sys.prefix) / "compiled"
 
 
 def crossfade(
@@ -55,7 +55,7 @@ routes:
 """)
     command = [sys.executable, "-P", "-m", "crossfade"]  # -P: do not import from the current directory
     if compiled:
-        command = ["env", f"PYTHONPATH={_COMPILED}", *command]
+        command = ["env", f"PYTHONPATH={COMPILED}", *command]
     return MeasuredProxy(
         "crossfade, compiled" if compiled else "crossfade",
         version("crossfade"),
@@ -65,7 +65,10 @@ routes:
     )
 
 
-def nginx(folder: Path, origins: Origins) -> MeasuredProxy:
+def nginx(
+    folder: Path, origins: Origins, more: str = "", tls: tuple[str, str] | None = None
+) -> MeasuredProxy:
+    """`more`: further lines of the server; `tls`: its certificate and key."""
     (port,) = free_ports(1)
     file = folder / "nginx.conf"
     # A worker of a root nginx without `user` has no access to this folder.
@@ -91,7 +94,9 @@ http {{
   split_clients "$http_{HEADER.lower().replace("-", "_")}" $origin {{ 10% b; * a; }}
   {upstreams}
   server {{
-    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port}{" ssl" if tls else ""};
+    {f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else ""}
+    {more}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
@@ -104,7 +109,8 @@ http {{
 }}
 """)
     command = [path_of("nginx"), "-p", str(folder), "-e", "stderr", "-c", str(file)]
-    return MeasuredProxy("nginx", printed_version([path_of("nginx"), "-v"]), port, command, [*command, "-t"])
+    version = printed_version([path_of("nginx"), "-v"])
+    return MeasuredProxy("nginx", version, port, command, [*command, "-t"], secure=tls is not None)
 
 
 def haproxy(folder: Path, origins: Origins) -> MeasuredProxy:
@@ -170,5 +176,5 @@ _PROGRAMS = ("nginx", "haproxy", "envoy", "traefik", "caddy")
 
 def is_present(name: str) -> bool:
     if name == "compiled":
-        return (_COMPILED / "ok").exists()
+        return (COMPILED / "ok").exists()
     return name not in _PROGRAMS or program(name) is not None

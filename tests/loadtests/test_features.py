@@ -1,0 +1,38 @@
+"""Each row has a valid configuration with its feature, and the table says what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossfade.config.load import load
+from loadtests.features import ROWS, Found, Row, Sample, crossfade, load_of, render
+from tests.certificates import Authority
+
+ORIGINS = {"a": 1, "b": 2, "c": 3}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_the_configuration_of_each_row_is_valid(row: Row, tmp_path: Path) -> None:
+    proxy = crossfade(row, tmp_path, ORIGINS, Authority(tmp_path).files("127.0.0.1"), tmp_path)
+    file = tmp_path / "features.yaml"
+    loaded = load(file.read_text(), str(file), {})
+    (route,) = loaded.config.routes
+    assert bool(route.rollout) == (row.name == "rollout")
+    assert bool(route.mirror) == (row.name in ("mirror", "compared"))
+    assert (route.prediction is not None) == (row.name in ("prediction", "compared"))
+    assert (loaded.config.access_log is not None) == (row.name == "access_log")
+    assert proxy.secure == (loaded.config.tls is not None)
+    assert str(proxy.port) in " ".join(load_of(row, proxy.port, 1))
+
+
+def test_a_ratio_is_of_the_same_start() -> None:
+    row = Row("plain", "a title", 0.95)
+    theirs = [Sample(20.0, 1.0, 0), Sample(40.0, 1.0, 0), Sample(10.0, 1.0, 1)]
+    ours = [Sample(18.0, 0.9, 0), Sample(40.0, 0.9, 0), Sample(9.2, 0.9, 0)]
+    assert Found(row, theirs, ours).ratios == [0.9, 1.0, 0.92]
+    line = render([Found(row, theirs, ours)]).splitlines()[-1]
+    assert [cell.strip() for cell in line.split("|")[1:-1]] == [
+        *("plain", "a title", "20.0", "18.0", "0.92", "0.90", "1.00", "0.95", "reached", "90%", "1")
+    ]
