@@ -53,7 +53,11 @@ class WholeInput(asyncio.BufferedProtocol):
         self.tls.buffer_updated(nbytes)
 
     def eof_received(self) -> Any:
-        return self.tls.eof_received()
+        """No answer can come any more: do not wait until the peer reads the rest of a request."""
+        goes_on = self.tls.eof_received()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        return goes_on
 
     def pause_writing(self) -> None:
         self.tls.pause_writing()

@@ -9,7 +9,7 @@ import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.build import interpreted
 from tests.certificates import Authority
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation
-from tests.dataplane.wire import Wire
+from tests.dataplane.wire import GUARD, Wire
 
 SIZE = 3 * 1024 * 1024
 UPLOADS = 20
@@ -125,6 +125,36 @@ async def test_an_early_answer_over_tls_reaches_the_client(harness: Harness, tmp
             client.close()
         assert (await harness.cell("v2")).failures == {}
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def end_over_tls(listener: socket.socket, context: ssl.SSLContext, done: Event) -> None:
+    plain, _ = listener.accept()
+    with contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as connection:
+        connection.recv(4096)
+        connection.shutdown(socket.SHUT_WR)
+        done.wait(6 * GUARD)
+
+
+async def test_a_backend_that_ends_without_an_answer_is_not_waited_for_over_tls(
+    harness: Harness, tmp_path: Path
+) -> None:
+    authority, done = Authority(tmp_path), Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        context = authority.server("127.0.0.1")
+        Thread(target=end_over_tls, args=(listener, context, done), daemon=True).start()
+        at = Endpoint("127.0.0.1", port, f"127.0.0.1:{port}", True, f"https://127.0.0.1:{port}", tls=True)
+        harness.replica("v2", at, tls=Tls(ca=authority.file), first_byte_timeout=3600.0)
+        harness.use(route("v2"))
+        client = await harness.client()
+        await client.send(
+            b"POST /predict HTTP/1.1\r\nHost: models\r\nContent-Length: %d\r\n\r\n" % (4 * SIZE)
+        )
+        pouring = asyncio.create_task(client.pour(b"z" * (4 * SIZE)))
+        answer = await client.answer()
+        assert answer.status == 502
+        pouring.cancel()
+        done.set()
 
 
 class Recorded(Owner):
