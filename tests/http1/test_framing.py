@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from itertools import pairwise
 
 import pytest
@@ -267,3 +268,25 @@ def test_a_piece_that_is_one_chunk_is_read_as_in_other_pieces(size: int) -> None
         data = first + LAST_CHUNK
         assert outcome([first, LAST_CHUNK]) == outcome([*byte_by_byte(data[:9]), data[9:]])
     assert read([event, event, LAST_CHUNK + b"GET"]) == (payload * 2, True, b"GET")
+
+
+@pytest.mark.parametrize(
+    "line, allowed", [(b"1", 9999), (b"1;" + b"e" * 12, 9999), (b"1;" + b"e" * 1000, 16)]
+)
+def test_the_length_of_size_lines_is_bounded_by_the_payload(line: bytes, allowed: int):
+    """Short extensions pass. 300 MiB of long ones around 0.3 MiB of payload do not."""
+    reader = ChunkedReader()
+    taken = 0
+    with contextlib.suppress(BrokenBody):
+        while taken < 9999:
+            assert reader.feed(line + b"\r\nx\r\n") == b"x"
+            taken += 1
+    assert taken == allowed
+
+
+def test_payload_pays_for_extensions():
+    """Signatures of chunks, as object stores send them, are short beside their payload."""
+    reader = ChunkedReader()
+    line = b"10000;chunk-signature=" + b"a" * 64
+    for _ in range(1000):
+        assert len(reader.feed(line + b"\r\n" + bytes(65536) + b"\r\n")) == 65536

@@ -15,6 +15,10 @@ from crossfade.http1.headers import LOOSE_LINES, NOTHING, TEXT, TOKEN
 from crossfade.http1.trailers import trailer_fields
 
 CHUNK_LINE_LIMIT = 1024  # bytes: size, extensions and CRLF; nginx and Go have similar limits
+# Bytes of size lines in a message, beyond 16 for each chunk and twice its payload: else many short extensions pass any
+# limit of the payload (CVE-2023-39326, whose mending in Go has these numbers).
+CHUNK_EXCESS_LIMIT = 16_384
+CHUNK_ALLOWANCE = 16
 TRAILER_LIMIT = 8192  # bytes: all trailer fields and the empty line that ends them
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILERS = re.compile(LOOSE_LINES)
@@ -73,13 +77,14 @@ class ChunkedReader:
     removed too (RFC 9110 section 7.6.1).
     """
 
-    __slots__ = ("buffer", "done", "nominated", "remaining", "surplus", "trailers")
+    __slots__ = ("buffer", "done", "excess", "nominated", "remaining", "surplus", "trailers")
 
     def __init__(self, nominated: AbstractSet[bytes] = NOTHING) -> None:
         self.nominated = nominated
         self.trailers = b""
         self.buffer = b""
         self.remaining = 0  # bytes left of the current chunk and its CRLF; 0: a size line is next
+        self.excess = 0  # bytes of size lines beyond what their chunks allow
         self.done = False
         self.surplus = b""
 
@@ -135,6 +140,9 @@ class ChunkedReader:
         size = int(match[1], 16)
         if size:
             self.remaining = size + 2
+            self.excess = max(0, self.excess + end + 2 - start - CHUNK_ALLOWANCE - 2 * size)
+            if self.excess > CHUNK_EXCESS_LIMIT:
+                raise BrokenBody("the chunk extensions are longer than the payload allows")
             return end + 2
         return self.read_trailers(data, end + 2)
 
