@@ -22,6 +22,7 @@ from setuptools.command.build_ext import build_ext
 COMPILED = (
     "crossfade.dataplane.backlog",
     "crossfade.dataplane.capacity",
+    "crossfade.dataplane.awaiting",
     "crossfade.dataplane.client",
     "crossfade.dataplane.downstream",
     "crossfade.dataplane.endpoint",
@@ -48,6 +49,7 @@ COMPILED = (
     "crossfade.dataplane.upstream",
     "crossfade.dataplane.waiting",
     "crossfade.dataplane.websocket",
+    "crossfade.dataplane.writing",
     "crossfade.http1.framing",
     "crossfade.http1.head",
     "crossfade.http1.headers",
@@ -57,6 +59,7 @@ COMPILED = (
     "crossfade.routing.answers",
     "crossfade.routing.balance",
     "crossfade.routing.health",
+    "crossfade.routing.json_fields",
     "crossfade.routing.json_path",
     "crossfade.routing.key",
     "crossfade.routing.match",

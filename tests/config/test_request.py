@@ -17,7 +17,8 @@ def backend(keys: str, route: str = "fallback: a") -> str:
 def test_a_rewriting_is_read() -> None:
     written = backend(
         "{host: API.example.com:8443, path: {replace: /infer}, "
-        "headers: {set: {Authorization: 'Bearer ${KEY}'}, add: {x-a: 1}, remove: [Cookie, x-b]}}"
+        "headers: {set: {Authorization: 'Bearer ${KEY}'}, add: {x-a: 1}, remove: [Cookie, x-b]}, "
+        "json: {model: 'churn-\"3', a.b: 7, c: '7', d: true}}"
     )
     config = loaded(written, KEY="k").config
     compiled = compile_backend("b", config.backends["b"], (), "")
@@ -27,6 +28,7 @@ def test_a_rewriting_is_read() -> None:
         set=(("authorization", "Bearer k"),),
         add=(("x-a", "1"),),
         remove=("cookie", "x-b"),
+        json=(("model", '"churn-\\"3"'), ("a.b", "7"), ("c", '"7"'), ("d", "true")),
     )
     assert compile_backend("a", config.backends["a"], (), "").request is None
 
@@ -62,6 +64,9 @@ def test_an_endpoint_may_have_a_path() -> None:
         ("{path: {regex: {pattern: '/(.*)', substitution: »'/\\1\\2'}}}", "path.regex.substitution: names the group \\2, and the pattern has 1"),
         ("{path: {regex: {pattern: '/(.*)', substitution: »'/\\n'}}}", "path.regex.substitution: must name groups as \\1 to \\9, and hold no other backslash"),
         ("{path: {regex: {pattern: '/(.*)', substitution: »'/../\\1?x'}}}", 'path.regex.substitution: must be a percent-encoded path without "?", "#" and the segments "." and "..", not "/../\\1?x"'),
+        ("{json: {»a..b: 1}}", 'json["a..b"]: must be keys joined by dots, as in customer.id, not "a..b"'),
+        ("{json: {a: »[1]}}", "json.a: must be text, a number, true or false, not a list"),
+        ("{json: {a: 1, »a.b: 1}}", 'json["a.b"]: a.b is within a, which is replaced too'),
         ("{headers: {set: {»Host: a}}}", 'headers.set.Host: "host" cannot be rewritten: it is set by the key "host" of request'),
         ("{headers: {add: {»Content-Length: 1}}}", 'headers.add.Content-Length: "content-length" cannot be rewritten: it frames the message, and the proxy writes it from the body it sends'),
         ("{headers: {remove: »Transfer_Encoding}}", 'headers.remove: "transfer_encoding" cannot be rewritten: it frames the message, and the proxy writes it from the body it sends'),

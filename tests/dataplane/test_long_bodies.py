@@ -215,7 +215,7 @@ async def test_bodies_that_wait_for_their_route_have_a_limit_in_all(harness: Har
     await second.send(body[:180_000])
     answer = await second.answer()
     assert (answer.status, answer.error, answer.field("retry-after")) == (503, b"internal/overload", b"1")
-    assert b"Too many long request bodies wait for their route." in answer.body
+    assert b"Too many long request bodies are held." in answer.body
     assert unread(harness) == {"churn:no_room": 1}
     part = post(back(1000), CHAT)
     await short.send(part[:800])

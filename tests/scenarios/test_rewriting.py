@@ -33,6 +33,7 @@ backends:
       host: {HOST}
       path: {{replace: /chat/completions}}
       headers: {{set: {{authorization: "Bearer ${{MODELS_KEY}}"}}, remove: cookie}}
+      json: {{model: churn-3}}
 routes:
   - name: churn
     match: {{path: /predict, methods: [POST]}}
@@ -46,7 +47,9 @@ async def ask(session: aiohttp.ClientSession, proxy: Proxy, times: int) -> Count
     seen: Counter[tuple[int, str]] = Counter()
     for n in range(times):
         headers = {"Cookie": f"session={n}", "Authorization": "Bearer of-the-client"}
-        async with session.post(f"{proxy.url}/predict?n=1", json={"x": n}, headers=headers) as response:
+        async with session.post(
+            f"{proxy.url}/predict?n=1", json={"x": n, "model": "of-the-client"}, headers=headers
+        ) as response:
             answer = await response.json()
             seen[response.status, answer.get("by", "")] += 1
     return seen
@@ -69,6 +72,8 @@ async def test_one_split_over_servers_that_want_other_paths(
             await wait_until(lambda: copies.total() == 100, "all copies")
             assert copies == {("/v1/chat/completions?n=1", 200): 100}
             assert sorted(body["x"] for body in servers["hosted"].bodies) == list(range(100))
+            assert {body["model"] for body in servers["hosted"].bodies} == {"churn-3"}
+            assert {body["model"] for body in servers["tf"].bodies} == {"of-the-client"}
             assert KEY not in str(await proxy.get("/api/v1/config"))
             assert KEY not in await proxy.get("/metrics")
             await proxy.stop()

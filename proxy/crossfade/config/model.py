@@ -257,7 +257,7 @@ class ServerLimits(Section):
     keep_alive: Period = Field(default=75.0, description="how long an idle connection is kept")
     held_bytes: Size = Field(
         default=67_108_864,
-        description="bodies above 64 KiB that wait for their route, in all, in one worker; above it: 503",
+        description="bodies above 64 KiB that wait for their route or for a rewriting, in all, in one worker; above it: 503",
     )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address
-from crossfade.config.match import FieldName, UrlPath, distinct_fields
+from crossfade.config.match import FieldName, JsonPath, UrlPath, distinct_fields, json_scalar
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.section import (
     AS_TEXT,
@@ -122,6 +122,14 @@ def _pattern(value: object) -> str:
     return text(value)
 
 
+def _json_value(value: object) -> str | int | float | bool:
+    scalar = json_scalar(value)
+    if isinstance(scalar, str) and re.search("[\ud800-\udfff]", scalar):
+        raise BadValue("must be UTF-8")
+    return scalar
+
+
+NewJsonValue = Annotated[str | int | float | bool, PlainValidator(_json_value), Written(AS_TEXT)]
 OwnFieldName = Annotated[FieldName, BeforeValidator(_own_field_name)]
 SecretFieldValue = Annotated[str, BeforeValidator(_secret_field_value), SECRET, Written(AS_TEXT)]
 Fields = Annotated[dict[OwnFieldName, SecretFieldValue], BeforeValidator(distinct_fields)]
@@ -175,4 +183,9 @@ class RequestConfig(Section):
     )
     headers: RequestHeadersConfig = Field(
         default_factory=RequestHeadersConfig, description="header fields that are set, added and removed"
+    )
+    json_fields: dict[JsonPath, NewJsonValue] = Field(
+        default_factory=dict,
+        alias="json",
+        description="fields of a JSON body and their new values; a path is names and array indexes joined by dots",
     )

@@ -57,6 +57,15 @@ def _groups_of_the_pattern(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "substitution"), message)
 
 
+def _fields_within_fields(document: Document) -> Iterator[Problem]:
+    for loc, node in document.each("backends", "**", "request", "json"):
+        for path in node.entries:
+            outer = next((other for other in node.entries if path.startswith(f"{other}.")), None)
+            if outer is not None:
+                message = f"{path} is within {outer}, which is replaced too"
+                yield document.problem((*loc, path), message, at_key=True)
+
+
 def _backends_of(route: Node) -> set[str]:
     """The backends that get requests of this route."""
     split = route.child("split")
@@ -89,4 +98,10 @@ def _fields_read(document: Document) -> Iterator[tuple[Loc, str]]:
                 yield loc, node.text
 
 
-REQUEST_RULES = (_several_path_changes, _prefix_of_nothing, _groups_of_the_pattern, _fields_of_nobody)
+REQUEST_RULES = (
+    _several_path_changes,
+    _prefix_of_nothing,
+    _groups_of_the_pattern,
+    _fields_within_fields,
+    _fields_of_nobody,
+)

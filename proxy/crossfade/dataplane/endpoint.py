@@ -25,6 +25,7 @@ from crossfade.dial import Addresses
 from crossfade.errors import Stage
 from crossfade.http1.head import ResponseHead
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
+from crossfade.routing.json_fields import JsonFields, json_fields
 from crossfade.routing.rewriting import Rewriting, rewriting_of
 from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
 from crossfade.shared_places import SharedPlaces
@@ -183,6 +184,9 @@ class BackendState(Load):
                 self.context = None
         self.spec = spec
         self.name = spec.name.encode()
+        request = spec.request
+        self.json: JsonFields | None = None if request is None else json_fields(request.json)
+        self.demands = request is not None and (self.json is not None or request.regex is not None)
         self.total_timeout = spec.total_timeout  # copied: each exchange reads the timeouts
         self.first_byte_timeout = spec.first_byte_timeout
         self.idle_timeout = spec.idle_timeout

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from random import random
 from time import monotonic
 
-from crossfade.dataplane import expectation
+from crossfade.dataplane import awaiting, expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
 from crossfade.dataplane.idle import end_of, first_look, idle_deadline
@@ -77,7 +77,10 @@ class Exchange(WaitingState):
             expectation.end_wait(self)
         if self.replayable:
             self.hold(data)
-        if self.upstream is not None:
+        if self.awaits_body:
+            if awaiting.may_send(self.plane, self, self.answering):
+                self.place(self.answering)
+        elif self.upstream is not None:
             self.upstream.send(data, done, self.trailers)
             if self.answer is not None:
                 self.idle_from_now()
@@ -95,7 +98,7 @@ class Exchange(WaitingState):
         if self.more is None:
             self.more = []
         self.more.append(data)
-        if self.assigned is not None and self.kept > self.route.replay_limit:
+        if self.assigned is not None and self.kept > self.route.replay_limit and not self.awaits_body:
             if self.upstream is None:
                 self.client.pause(BODY)
             else:
@@ -137,7 +140,9 @@ class Exchange(WaitingState):
             validate_upgrade(self)
         if self.request_done and route.mirrors:
             plane.mirrors.send(self)
-        self.place(plane.backends[assigned.backend])
+        backend = plane.backends[assigned.backend]
+        if not backend.demands or awaiting.may_send(plane, self, backend):
+            self.place(backend)
 
     def answer_preflight(self) -> bool:
         """Answer a browser that asks whether a page of another origin may call the route (CORS)."""
@@ -358,6 +363,7 @@ class Exchange(WaitingState):
         self.fell_back = True
         self.fallback_stage, self.code = stage, code
         self.attempts = 0
+        awaiting.stop_waiting(self.plane, self)
         self.place(self.fallback)
 
     def blame(self, failure: Failure) -> None:
@@ -433,6 +439,8 @@ class Exchange(WaitingState):
         outcome: Outcome | None = None
         if self.inspection is not None:
             self.inspection.release()
+        if self.awaits_body:
+            awaiting.stop_waiting(plane, self)
         if self.holds_budget:
             plane.retries.give_back()
         if assigned is None:

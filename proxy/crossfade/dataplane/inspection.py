@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WHOLE: Final = 65_536  # bytes
 _DEEP: Final = 100  # arrays and objects in one another that the decoder reads in any case
 _REPEATED: Final = "The body has a JSON field that decides its route more than once."
-_NO_ROOM: Final = "Too many long request bodies wait for their route."
+NO_ROOM: Final = "Too many long request bodies are held."
 
 
 class Inspection:
@@ -104,7 +104,7 @@ class Inspection:
             return
         if self.plane.held_bytes + more > self.plane.snapshot.held_bytes:
             self.plane.recorder.unread(self.candidates[0].spec.name, "no_room")
-            raise RequestRefused(Stage.OVERLOAD, _NO_ROOM)
+            raise RequestRefused(Stage.OVERLOAD, NO_ROOM)
         self.plane.held_bytes += more
         self.held += more
 

@@ -18,6 +18,7 @@ from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import CopyOutcome
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
+from crossfade.dataplane.writing import is_writable
 from crossfade.errors import Stage
 from crossfade.http1.head import ResponseHead
 from crossfade.routing.balance import pick
@@ -35,7 +36,11 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # request bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
-COPY_IMPOSSIBLE = ("dropped_upgrade", "dropped_body_size")  # for the request's sake, not the challenger's
+COPY_IMPOSSIBLE = (
+    "dropped_upgrade",
+    "dropped_body_size",
+    "dropped_not_writable",
+)  # for the request's sake, not the challenger's
 
 
 class MirrorState:
@@ -285,6 +290,8 @@ class Mirrors:
         if exchange.kept > exchange.route.replay_limit:
             return "dropped_body_size"
         backend = state.backend
+        if backend.demands and not is_writable(exchange, backend):
+            return "dropped_not_writable"
         if not backend.available:
             return "dropped_no_endpoint"
         if backend.in_flight >= IN_FLIGHT_LIMIT:

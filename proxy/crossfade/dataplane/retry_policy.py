@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sized
 from typing import TYPE_CHECKING
 
+from crossfade.dataplane.writing import is_writable
 from crossfade.errors import UNSENT, Failure, Fallback, Stage
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RetryBudget
     """Whether the fallback may answer: once, before the first byte, and not in place of itself."""
     if failure.fallback is Fallback.NEVER or exchange.fell_back or not exchange.replayable:
         return False
-    if exchange.fallback in (None, exchange.answering):
+    fallback = exchange.fallback
+    if fallback is None or fallback is exchange.answering:
+        return False
+    if fallback.demands and not is_writable(exchange, fallback):
         return False
     return failure.fallback is Fallback.ALWAYS or (exchange.route.spec.pure and take_budget(exchange, budget))
 

@@ -35,6 +35,8 @@ class ExchangeState(Waiter):
     more: list[bytes] | None
     kept: int  # bytes of the body received; above the replay limit they are not kept for a retry
     replayable: bool
+    awaits_body: bool  # it is sent to `answering` when its body is complete (`writing`)
+    held: int  # bytes of it that count in `plane.held_bytes` meanwhile
     inspection: Inspection | None  # of a body that is not complete, or long, on a route that reads it
     attempts: int
     stages: tuple[Stage, ...]
@@ -71,8 +73,10 @@ class ExchangeState(Waiter):
         ) = self.fallback_stage = self.asked_before = None
         self.replayable = True
         self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
-        self.request_done = self.expecting = self.continued = self.client_stalls = False
-        self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = 0
+        self.awaits_body = self.request_done = self.expecting = self.continued = self.client_stalls = False
+        self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = (
+            self.held
+        ) = 0
         self.stages = self.retried = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER

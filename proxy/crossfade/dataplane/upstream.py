@@ -83,12 +83,14 @@ class Upstream(Flow):
         self.owner = owner
         self.streams = False
         head = owner.head
+        rewriting = self.endpoint.rewriting
+        if rewriting is not None and rewriting.json is not None and owner.request_done:
+            body = rewriting.json.rewritten(head, body)
         length = len(body) if owner.request_done and not owner.trailers else head.length
         self.chunked = length == CHUNKED
         if self.chunked:
             body = chunks(body, owner.request_done, owner.trailers)
         named = host = head.host or self.endpoint.authority
-        rewriting = self.endpoint.rewriting
         if rewriting is None:
             line, block = head.start.request_line, head.block
         else:

@@ -17,6 +17,7 @@ from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
 from crossfade.paths import KEEP, BadPath, readings
 from crossfade.regex import compiled
+from crossfade.routing.json_fields import DIGESTS, json_fields
 from crossfade.routing.match import LONGEST_PATH
 from crossfade.routing.snapshot import Endpoint, Rewrite
 
@@ -27,7 +28,10 @@ _DEFAULT_PORTS: Final = {False: 80, True: 443}
 
 
 class Rewriting:
-    """Of one endpoint. `host`: the Host field, None for the client's own. `fields_added` are whole field lines."""
+    """Of one endpoint. `host`: the Host field, None for the client's own. `fields_added` are whole field lines.
+
+    `json`: what is replaced in bodies. Digests of the client's body are removed then.
+    """
 
     def __init__(self, spec: Rewrite, endpoint: Endpoint) -> None:
         self.spec = spec
@@ -43,6 +47,9 @@ class Rewriting:
         self.fields_added = b"".join(
             [b"%b: %b\r\n" % (name.encode("ascii"), value.encode()) for name, value in (*spec.set, *spec.add)]
         )
+        self.json = json_fields(spec.json)
+        if self.json is not None:
+            self.replaced |= DIGESTS
         self.lines: dict[bytes, bytes] = {}
 
     def request_line(self, start: Start, matched: bytes) -> bytes:

@@ -91,7 +91,7 @@ class Eject(msgspec.Struct, frozen=True):
 class Rewrite(msgspec.Struct, frozen=True):
     """How requests to a backend are rewritten (`rewriting`). `host`: `preserve`, `endpoint` or a host.
 
-    `regex`: a pattern for whole paths, and what replaces them.
+    `regex`: a pattern for whole paths, and what replaces them. `json`: paths in the body, and the JSON texts of their values.
     """
 
     host: str = "preserve"
@@ -101,6 +101,7 @@ class Rewrite(msgspec.Struct, frozen=True):
     add: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
     regex: tuple[str, str] | None = None
+    json: tuple[tuple[str, str], ...] = ()
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -362,6 +363,9 @@ def _compile_rewrite(request: RequestConfig | None) -> Rewrite | None:
         set=tuple(headers.set.items()),
         add=tuple(headers.add.items()),
         remove=headers.remove,
+        json=tuple(
+            (path, msgspec.json.encode(value).decode()) for path, value in request.json_fields.items()
+        ),
     )
 
 
