@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import subprocess
 import sys
+import threading
 
 import pytest
 import uvloop
@@ -43,9 +46,41 @@ def test_a_traceback_has_its_lines() -> None:
     assert text.startswith("INFO crossfade: it failed\nTraceback")
 
 
+SAYING = {
+    "an uncaught error": (
+        "raise ValueError('of ours')",
+        "CRITICAL crossfade: the process ends with an error",
+    ),
+    "an error in a thread": (
+        "import threading; t = threading.Thread(target=int, args='x', name='access-log'); t.start(); t.join()",
+        "CRITICAL crossfade: the thread access-log ends with an error",
+    ),
+    "a warning": (
+        "import warnings; warnings.warn('old')",
+        "WARNING py.warnings: <string>:1: UserWarning: old",
+    ),
+    "an error that is ignored": (
+        "import types; A = type('A', (), {'__del__': lambda self: 1 / 0}); A()",
+        "ERROR crossfade: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "said"), SAYING.values(), ids=SAYING)
+def test_what_python_itself_says_has_a_time_and_a_level(code: str, said: str) -> None:
+    script = f"from crossfade.log_lines import log_to_stderr; log_to_stderr(); {code}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    first = done.stderr.splitlines()[0]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ ", first), done.stderr
+    assert said in first
+
+
 def test_each_process_logs_in_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker too: what a backend's certificate says is in its log."""
     made: list[logging.Handler] = []
+    for place, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(place, name, getattr(place, name))  # and afterwards as it was
+    monkeypatch.setattr(logging, "captureWarnings", lambda capture: None)
     monkeypatch.setattr(logging, "basicConfig", lambda level, handlers: made.extend(handlers))
     monkeypatch.setattr(uvloop, "run", lambda work: work.close())
     assert work('{"seam_fd": 0, "listening": []}') == 0

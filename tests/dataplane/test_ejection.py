@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from time import monotonic
 
 import pytest
 
@@ -176,3 +177,50 @@ async def test_failed_copies_eject_an_endpoint_of_a_mirror(harness: Harness) -> 
         assert await count_statuses(harness, 1) == {200: 1}
         await harness.quiet()
     assert len(bad.requests) == 3
+
+
+async def test_a_retry_goes_to_an_ejected_endpoint_rather_than_to_the_one_that_failed(
+    harness: Harness,
+) -> None:
+    """All others are ejected, and have recovered meanwhile: their probes pass."""
+    good = harness.backend("v2", eject=EJECT)
+    refusing = harness.refusing("absent")
+    harness.replica("v2", harness.specs.pop("absent").endpoints[0])
+    harness.use(route("v2"))
+    state = harness.plane.backends["v2"]
+    recovered = next(e for e in state.endpoints.values() if e.spec.port == good.port)
+    recovered.health.eject(EJECT, monotonic())
+    state.choose_available()
+    assert [e.spec.port for e in state.available] == [refusing.port]
+    assert await count_statuses(harness, 2) == {200: 2}
+    assert (await harness.cell("v2")).retries == {"connect": 2}
+
+
+async def test_a_second_retry_goes_to_an_endpoint_that_has_not_failed_yet(harness: Harness) -> None:
+    """Not back to the first one, which failed too."""
+    for name in ("one", "two"):
+        harness.refusing(name)
+        harness.replica("v2", harness.specs.pop(name).endpoints[0], eject=None)
+    good = harness.another_endpoint("v2")
+    harness.use(route("v2", retry_attempts=2))
+    assert await count_statuses(harness, 30) == {200: 30}
+    assert len(good.requests) == 30
+
+
+async def test_a_retry_on_a_fresh_connection_does_not_go_to_an_ejected_endpoint(harness: Harness) -> None:
+    """A stale connection is no failure of its endpoint."""
+
+    async def once(conversation: Conversation) -> None:
+        await conversation.request()
+        await conversation.send(ok(b"good"))
+        await conversation.request()
+        conversation.close()
+
+    good = harness.backend("v2", once, eject=EJECT)
+    bad = harness.another_endpoint("v2")
+    harness.use(route("v2", pure=True))
+    state = harness.plane.backends["v2"]
+    next(e for e in state.endpoints.values() if e.spec.port == bad.port).health.eject(EJECT, monotonic())
+    state.choose_available()
+    assert await count_statuses(harness, 6) == {200: 6}
+    assert (len(bad.requests), len(good.conversations) > 3) == (0, True)

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
+from crossfade.dataplane.listener import DataPlane
 from crossfade.routing.ledger import reweigh, salt_of
 from crossfade.routing.snapshot import Mirror
+from crossfade.workers.worker import status_of
 from tests.dataplane.plane import Harness, endpoint, mirrored, route, settle, sticky
 from tests.dataplane.scripted import Conversation, ScriptedBackend, each, naming, silent
 from tests.dataplane.wire import GUARD, Ended, Message, Wire, get, more, ok, post, wait_until
@@ -386,3 +388,10 @@ async def test_an_error_answer_during_a_drain_closes_the_connection(harness: Har
     answer = await client.answer()
     assert (answer.status, answer.field("connection")) == (502, b"close")
     await drain
+
+
+async def test_before_the_first_snapshot_a_sweep_and_a_report_find_nothing() -> None:
+    plane = DataPlane()
+    plane.sweep(plane.loop.time())
+    assert (status_of(plane, 0).generation, plane.in_flight(), plane.take().cells) == (0, {}, [])
+    await plane.drain(0)

@@ -24,7 +24,7 @@ from crossfade.dataplane.inspection import Inspection, check_size, content_of
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
-from crossfade.dataplane.retry_policy import may_fall_back, may_retry
+from crossfade.dataplane.retry_policy import may_fall_back, may_retry, retry_choices
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
@@ -165,12 +165,12 @@ class Exchange(WaitingState):
         self.answer = head
         self.finish(now)
 
-    def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
+    def place(self, backend: BackendState) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
         self.answering = backend
         choices = backend.available or self.choices_in_panic(backend)
-        if avoid is not None:
-            choices = [e for e in choices if e is not avoid] or choices
+        if self.tried:
+            choices = retry_choices(self, self.stages[-1]) or choices
         if not choices:
             self.on_no_place(Stage.NO_ENDPOINT)
             return
@@ -349,7 +349,9 @@ class Exchange(WaitingState):
             self.attempts += 1
             self.stages += (stage,)
             self.retried += (stage,)
-            self.place(self.answering, avoid=self.endpoint)
+            if self.endpoint is not None:
+                self.tried += (self.endpoint,)
+            self.place(self.answering)
         else:
             self.blame(failure)
             if may_fall_back(self, failure, self.plane.retries):
@@ -364,6 +366,7 @@ class Exchange(WaitingState):
         self.fallback_stage, self.code = stage, code
         self.attempts = 0
         awaiting.stop_waiting(self.plane, self)
+        self.tried = ()
         self.place(self.fallback)
 
     def blame(self, failure: Failure) -> None:

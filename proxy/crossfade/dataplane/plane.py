@@ -7,6 +7,7 @@ the steps of an exchange.
 from __future__ import annotations
 
 from math import ceil
+from time import time
 from typing import Any
 
 from crossfade.dataplane.access_log import AccessLogger
@@ -25,13 +26,25 @@ from crossfade.routing.router import Router
 from crossfade.routing.snapshot import Snapshot
 from crossfade.shared_places import SharedPlaces
 
+NOTHING = Snapshot(
+    generation=0,
+    backends={},
+    routes=(),
+    head_bytes=0,
+    head_count=0,
+    connections=0,
+    head_timeout=0.0,
+    keep_alive=0.0,
+)
+
 
 class Plane(Runtime):
-    snapshot: Snapshot
-    router: Router
+    """It serves nothing before the first snapshot, whose generation is above 0."""
 
     def __init__(self, rates: RateTable | None, recorder: Recorder, places: SharedPlaces | None) -> None:
         super().__init__()
+        self.snapshot = NOTHING
+        self.router = Router(NOTHING, time)
         self.places = places or SharedPlaces()
         self.recorder = recorder
         self.backends: dict[str, BackendState] = {}

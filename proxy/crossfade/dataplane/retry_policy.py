@@ -14,6 +14,7 @@ from crossfade.dataplane.writing import is_writable
 from crossfade.errors import UNSENT, Failure, Fallback, Stage
 
 if TYPE_CHECKING:
+    from crossfade.dataplane.endpoint import EndpointState
     from crossfade.dataplane.state import ExchangeState
 
 FLOOR = 10  # retries and fallbacks that are always allowed at a time (linkerd: 10 a second)
@@ -44,15 +45,28 @@ def may_retry(exchange: ExchangeState, failure: Failure, budget: RetryBudget) ->
     spec = exchange.route.spec
     if exchange.attempts >= spec.retry_attempts:
         return False
-    # This failure may have ejected the endpoint, so the number of available endpoints is not enough to know.
-    answering = exchange.answering
-    choices = answering.available or answering.last_resort
-    elsewhere = any(other is not exchange.endpoint for other in choices)
+    elsewhere = bool(retry_choices(exchange, failure.stage))
     if failure.stage in UNSENT:
         return elsewhere
     if failure.stage is Stage.RESET and not elsewhere:  # this was a fresh connection to the only endpoint
         return False
     return (spec.pure or exchange.head.method in SAFE_METHODS) and take_budget(exchange, budget)
+
+
+def retry_choices(exchange: ExchangeState, stage: Stage) -> list[EndpointState]:
+    """The other endpoints for one more attempt, the best ones only; none if there is no other.
+
+    An ejected endpoint that passes its probes is better than one that has just failed this request: it may have
+    recovered. But a stale connection is a race and says nothing of its endpoint.
+    """
+    answering, last, tried = exchange.answering, exchange.endpoint, exchange.tried
+    available = answering.available or answering.last_resort
+    others = [e for e in available if e is not last]
+    untried = [e for e in others if e not in tried]
+    if untried or stage is Stage.STALE:
+        return untried or others
+    ejected = [e for e in answering.in_service() if e is not last and e not in tried]
+    return ejected or others
 
 
 def may_fall_back(exchange: ExchangeState, failure: Failure, budget: RetryBudget) -> bool:

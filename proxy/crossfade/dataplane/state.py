@@ -41,6 +41,9 @@ class ExchangeState(Waiter):
     attempts: int
     stages: tuple[Stage, ...]
     retried: tuple[Stage, ...]  # of these, the ones that were retried
+    tried: tuple[
+        EndpointState, ...
+    ]  # endpoints of the backend that is asked now, which failed; the last one is last
     status: int
     fell_back: bool
     code: int  # what the assigned backend said before the fallback answered
@@ -77,7 +80,7 @@ class ExchangeState(Waiter):
         self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = (
             self.held
         ) = 0
-        self.stages = self.retried = ()
+        self.stages = self.retried = self.tried = ()
         self.compared = False
         self.deadline = self.total_deadline = NEVER
         self.first_byte_at = self.waited = 0.0

@@ -19,7 +19,7 @@ log = logging.getLogger("crossfade.dataplane")
 class WaitingState(ExchangeState):
     __slots__ = ()
 
-    def place(self, backend: BackendState, avoid: EndpointState | None = None) -> None:
+    def place(self, backend: BackendState) -> None:
         raise NotImplementedError
 
     def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
@@ -29,7 +29,7 @@ class WaitingState(ExchangeState):
         """It has a place."""
         self.stop_waiting("sent")
         try:
-            self.place(self.answering, avoid=self.endpoint if self.attempts else None)
+            self.place(self.answering)
         except Exception:
             log.exception("internal error: the exchange is aborted")
             self.on_upstream_failed(Stage.BUG)
