@@ -15,6 +15,7 @@ import logging
 from collections.abc import Sequence
 from random import random
 from time import monotonic
+from typing import Any
 
 from crossfade.dataplane import awaiting, expectation
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
@@ -111,9 +112,7 @@ class Exchange(WaitingState):
         plane, head = self.plane, self.head
         content = None
         if candidates and need_body(candidates):
-            content, why = content_of(plane, self, candidates)
-            if why:
-                plane.recorder.unread(candidates[0].spec.name, why)
+            content = self.content(candidates)
             candidates = matching(candidates, content)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -143,6 +142,13 @@ class Exchange(WaitingState):
         backend = plane.backends[assigned.backend]
         if not backend.demands or awaiting.may_send(plane, self, backend):
             self.place(backend)
+
+    def content(self, candidates: Sequence[CompiledRoute]) -> Any:
+        """The decoded body, or None."""
+        content, why = content_of(self.plane, self, candidates)
+        if why:
+            self.plane.recorder.unread(candidates[0].spec.name, why)
+        return content
 
     def answer_preflight(self) -> bool:
         """Answer a browser that asks whether a page of another origin may call the route (CORS)."""
