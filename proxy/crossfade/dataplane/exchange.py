@@ -108,7 +108,7 @@ class Exchange(WaitingState):
     # ── routing and sending ───────────────────────────────────────────────────────────────────
 
     def decide(self, candidates: Sequence[CompiledRoute]) -> None:
-        """Choose route, bucket and backend. The exchange reads the snapshot here and never later."""
+        """Choose the route. The exchange reads the snapshot here and never later."""
         plane, head = self.plane, self.head
         content = None
         if candidates and need_body(candidates):
@@ -128,7 +128,12 @@ class Exchange(WaitingState):
             if route.answer_fields is not None:
                 answer = route.answer_fields.edited(answer, head)
             self.answer_itself(answer, route.own_answer.body)
-            return
+        else:
+            self.assign(route, content)
+
+    def assign(self, route: CompiledRoute, content: Any) -> None:
+        """Choose bucket and backend."""
+        plane, head = self.plane, self.head
         assignment = route.assign(head, content, self.client.peer, random)
         self.assigned = assigned = assignment.assigned
         self.key = assignment.key
