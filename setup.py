@@ -30,6 +30,7 @@ COMPILED = (
     "crossfade.dataplane.flow",
     "crossfade.dataplane.idle",
     "crossfade.dataplane.inspection",
+    "crossfade.dataplane.least_rate",
     "crossfade.dataplane.listener",
     "crossfade.dataplane.mirror",
     "crossfade.dataplane.observe",

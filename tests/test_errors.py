@@ -54,6 +54,7 @@ def test_a_request_that_may_have_been_sent_is_repeated_on_pure_routes_only(failu
         (Stage.PARSE, 400),
         (Stage.LIMIT, 413),
         (Stage.HEAD_TIMEOUT, 408),
+        (Stage.MIN_RATE, 408),
         (Stage.CLIENT_LEFT, LEFT),
         (Stage.NO_ROUTE, 404),
         (Stage.OVERLOAD, 503),

@@ -20,6 +20,7 @@ class Stage(StrEnum):
     PARSE = "parse"
     LIMIT = "limits"
     HEAD_TIMEOUT = "head_timeout"
+    MIN_RATE = "min_rate"  # the body came too slowly
     CLIENT_LEFT = "client_left"
     NO_ROUTE = "no_route"
     OVERLOAD = "overload"
@@ -68,6 +69,7 @@ FAILURES: dict[Stage, Failure] = {
         Failure(Source.DOWNSTREAM, Stage.PARSE, 400, detail="The request could not be parsed."),
         Failure(Source.DOWNSTREAM, Stage.LIMIT, 413, detail="The request is larger than the limit."),
         Failure(Source.DOWNSTREAM, Stage.HEAD_TIMEOUT, 408, detail="The request did not arrive in time."),
+        Failure(Source.DOWNSTREAM, Stage.MIN_RATE, 408, detail="The body of the request came too slowly."),
         Failure(Source.DOWNSTREAM, Stage.CLIENT_LEFT, 499),
         Failure(Source.INTERNAL, Stage.NO_ROUTE, 404, detail="No route matches this request."),
         Failure(

@@ -69,6 +69,8 @@ def test_every_optional_key_has_a_default():
             connections=10_000,
             head_timeout=10.0,
             keep_alive=75.0,
+            min_rate=240,
+            min_rate_grace=60.0,
             held_bytes=67_108_864,
         ),
         backends={
@@ -138,9 +140,11 @@ def test_every_optional_key_has_a_default():
         ("trusted_proxies: 10.0.0.0/8", "trusted_proxies", ("10.0.0.0/8",)),
         ("trusted_proxies: ['::1', 10.0.0.0/8]", "trusted_proxies", ("::1/128", "10.0.0.0/8")),
         (
-            "limits: {head_bytes: 8KiB, keep_alive: 5, held_bytes: 1GiB}",
+            "limits: {head_bytes: 8KiB, keep_alive: 5, min_rate: 1KiB, min_rate_grace: 1m30s, held_bytes: 1GiB}",
             "limits",
-            ServerLimits(head_bytes=8192, keep_alive=5.0, held_bytes=2**30),
+            ServerLimits(
+                head_bytes=8192, keep_alive=5.0, min_rate=1024, min_rate_grace=90.0, held_bytes=2**30
+            ),
         ),
     ],
 )

@@ -27,7 +27,7 @@ from tests.routing.requests import request
 
 FILE = """
 listen: 127.0.0.1:0
-limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s, held_bytes: 1MiB}
+limits: {head_bytes: 16KiB, head_count: 50, connections: 200, head_timeout: 5s, keep_alive: 30s, min_rate: 1KiB, min_rate_grace: 20s, held_bytes: 1MiB}
 backends:
   churn-v2:
     endpoints: [https://churn-v2:8000, "http://[::1]:8001", unix:///run/churn.sock]
@@ -83,6 +83,7 @@ def test_limits_are_compiled(compiled):
     assert (compiled.head_bytes, compiled.head_count, compiled.connections) == (16_384, 50, 200)
     assert (compiled.head_timeout, compiled.keep_alive) == (5.0, 30.0)
     assert compiled.held_bytes == 1024**2
+    assert (compiled.min_rate, compiled.min_rate_grace) == (1024, 20.0)
 
 
 def test_backends_are_compiled(compiled):

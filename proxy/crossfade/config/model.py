@@ -255,6 +255,15 @@ class ServerLimits(Section):
     connections: Count = Field(default=10_000, description="the maximum number of connections of a worker")
     head_timeout: Period = Field(default=10.0, description="how long a request head may take")
     keep_alive: Period = Field(default=75.0, description="how long an idle connection is kept")
+    min_rate: Size = Field(
+        default=240,
+        description="the least rate of a client, in bytes a second: a body that comes slower gets 408, an answer that "
+        "is taken slower is cut off; 0: no limit",
+    )
+    min_rate_grace: Period = Field(
+        default=60.0,
+        description="the time over which min_rate is measured, and within which it may be broken",
+    )
     held_bytes: Size = Field(
         default=67_108_864,
         description="bodies above 64 KiB that wait for their route or for a rewriting, in all, in one worker; above it: 503",

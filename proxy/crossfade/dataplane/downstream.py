@@ -16,6 +16,7 @@ from crossfade.dataplane.backlog import CR, check_beginning, take_body, take_hea
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.flow import ALL, ANSWERS, OF_EXCHANGE, PIPELINE
+from crossfade.dataplane.least_rate import LeastRate
 from crossfade.dataplane.lingering import Lingering
 from crossfade.dataplane.origin import Origin
 from crossfade.dataplane.owner import Owner
@@ -50,6 +51,7 @@ class Downstream(Client):
         self.last_head = LastHead()
         self.exchange: Exchange | None = None
         self.reader: ChunkedReader | LengthReader | None = None
+        self.body_rate: LeastRate | None = None
         self.bodiless = False
         self.recode = False  # whether the proxy frames the answer in its own chunks
         self.keep_alive = True
@@ -171,6 +173,7 @@ class Downstream(Client):
     def start(self, head: RequestHead, rest: bytes) -> None:
         """Begin with the part of the body that has arrived, in `rest` or the buffer. Raises RequestRefused."""
         self.deadline = NEVER
+        self.taking = None  # of the answer before
         self.keep_alive = head.keep_alive
         self.bodiless = head.start.bodiless
         plane = self.plane
@@ -193,11 +196,16 @@ class Downstream(Client):
             self.keep(reader.surplus)
         if not reader.done:
             self.reader = reader
-            self.deadline = plane.now + plane.keep_alive
+            self.body_rate = plane.least_rate(plane.now, 0)
+            self.wait_for_body()
         exchange.begin(body, reader.done)
 
+    def wait_for_body(self) -> None:
+        end, rate = self.plane.now + self.plane.keep_alive, self.body_rate
+        self.deadline = end if rate is None or end < rate.end else rate.end
+
     def read_body(self, exchange: Exchange, reader: ChunkedReader | LengthReader, data: bytes) -> None:
-        self.deadline = self.plane.now + self.plane.keep_alive
+        self.wait_for_body()
         try:
             body = reader.feed(data)
             if reader.done:
@@ -380,7 +388,7 @@ class Downstream(Client):
 
     def pause_writing(self) -> None:
         self.writable = False
-        self.taking = Taking(self.transport, self.plane.now)
+        self.taking = self.watch(self.plane.now)
         if self.exchange is not None:
             self.exchange.on_client_writable(False)
 
@@ -391,6 +399,11 @@ class Downstream(Client):
             self.exchange.on_client_writable(True)
         else:
             self.go_on()
+
+    def watch(self, now: float) -> Taking:
+        taking = Taking(self.transport, now)
+        taking.rate = self.plane.least_rate(now, taking.taken)
+        return taking
 
     def eof_received(self) -> bool:
         """The client sends no more. Its complete requests are answered, if `half_close` finds it connected."""
@@ -407,7 +420,7 @@ class Downstream(Client):
 
     def on_deadline(self) -> None:
         """The client sent nothing in time: answer 408 to an incomplete request, close an idle connection."""
-        plane, closing = self.plane, self.transport.is_closing()
+        plane, closing, rate = self.plane, self.transport.is_closing(), self.body_rate
         incomplete = self.exchange is not None or (self.buffer and self.writable)
         may_read = not incomplete and (closing or not (self.lingering or plane.hurrying))  # its last answer
         wait = self.next_look(plane.now, plane.keep_alive) if may_read else 0.0
@@ -417,6 +430,11 @@ class Downstream(Client):
             self.abort()
         elif self.exchange is not None and (self.exchange.answer is not None or self.paused):
             self.deadline = plane.now + plane.keep_alive  # the exchange has its own deadline
+        elif self.exchange is not None and rate is not None and plane.now >= rate.end:
+            if rate.is_kept(plane.now, self.exchange.kept, self.pauses):
+                self.wait_for_body()
+            else:
+                self.refuse(RequestRefused(Stage.MIN_RATE))
         elif incomplete:
             self.refuse(RequestRefused(Stage.HEAD_TIMEOUT))
         else:

@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import Final
 
-from crossfade.dataplane.taking import LOOKS, Taking, waiting
+from crossfade.dataplane.taking import Taking, waiting
 
 PIPELINE: Final = 1  # requests wait behind the one under way
 BODY: Final = 2  # it is kept until a backend is connected
@@ -33,11 +33,12 @@ class Flow:
 
     transport: asyncio.Transport
     paused: int
+    pauses: int  # how often reading was paused
     taking: Taking | None  # set while the peer does not read
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        self.paused = 0
+        self.paused = self.pauses = 0
         self.taking = None
         if transport.get_extra_info("ssl_object") is not None:
             transport.set_write_buffer_limits(HIGH_WATER)  # event loops take eight times as much over TLS
@@ -46,6 +47,7 @@ class Flow:
         before = self.paused
         self.paused = before | reason
         if not before and not self.transport.is_closing():
+            self.pauses += 1
             self.transport.pause_reading()
 
     def resume(self, reasons: int) -> None:
@@ -69,10 +71,14 @@ class Flow:
             taking, self.taking = self.taking, None
             return patience if taking is not None and taking.look(now) else 0.0
         if self.taking is None:
-            self.taking = Taking(self.transport, now)
+            self.taking = self.watch(now)
         else:
             self.taking.look(now)
-        return min(max(self.taking.moved_at + patience - now, 0.0), patience / LOOKS)
+        return self.taking.next_look(now, patience)
+
+    def watch(self, now: float) -> Taking:
+        """Begin to watch what the peer takes, for it does not read."""
+        return Taking(self.transport, now)
 
     def abort(self) -> None:
         """Reset the connection: a peer that reads until the end must not take a truncated message for a complete one."""

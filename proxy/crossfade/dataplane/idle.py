@@ -28,7 +28,10 @@ def end_of(exchange: ExchangeState, now: float) -> Stage | None:
 
 def idle_deadline(exchange: ExchangeState, now: float) -> float:
     wait = exchange.answering.idle_timeout
-    return min(now + (wait / LOOKS if exchange.client_stalls else wait), exchange.total_deadline)
+    taking = exchange.client.taking
+    if exchange.client_stalls and taking is not None:
+        wait = taking.interval(wait)
+    return min(now + wait, exchange.total_deadline)
 
 
 def first_look(exchange: ExchangeState) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 from crossfade.dataplane.access_log import AccessLogger
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState
+from crossfade.dataplane.least_rate import LeastRate
 from crossfade.dataplane.mirror import Mirrors
 from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.retry_policy import RetryBudget
@@ -61,6 +62,13 @@ class Plane(Runtime):
         self.held_bytes = 0  # of bodies above 64 KiB that wait for their route
         self.keep_alive = 0.0
         self.begins_traces = False
+
+    def least_rate(self, now: float, amount: int) -> LeastRate | None:
+        """A measurement that begins now; None if there is no least rate."""
+        snapshot = self.snapshot
+        if not snapshot.min_rate:
+            return None
+        return LeastRate(snapshot.min_rate, snapshot.min_rate_grace, now, amount)
 
     def charge(self, limit: RateLimit, exchange: ExchangeState, content: Any) -> None:
         """Count the request against its key's rate limit. Raises RequestRefused when the limit is reached."""

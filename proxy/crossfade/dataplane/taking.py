@@ -14,6 +14,8 @@ import termios
 from fcntl import ioctl
 from typing import Final
 
+from crossfade.dataplane.least_rate import LeastRate
+
 LOOKS: Final = 4  # looks in the time after which a peer that takes nothing is given up
 BYTES_ACKED: Final = 120  # offset of tcpi_bytes_acked in Linux's struct tcp_info, since 4.1
 INFO_SIZE: Final = 128
@@ -48,6 +50,7 @@ class Taking:
         self.transport = transport
         self.taken = taken(transport)
         self.moved_at = now  # when it was last seen to take any
+        self.rate: LeastRate | None = None
 
     def look(self, now: float) -> bool:
         """Whether the peer has taken any since the last look."""
@@ -56,3 +59,14 @@ class Taking:
             return False
         self.moved_at = now
         return True
+
+    def next_look(self, now: float, patience: float) -> float:
+        """Seconds until then; 0: it took nothing for `patience`, or too little."""
+        wait = min(self.moved_at + patience - now, self.interval(patience))
+        if wait <= 0 or (self.rate is not None and not self.rate.is_kept(now, self.taken)):
+            return 0.0
+        return wait
+
+    def interval(self, patience: float) -> float:
+        wait = patience / LOOKS
+        return wait if self.rate is None else min(wait, self.rate.window)

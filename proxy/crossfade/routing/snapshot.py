@@ -280,6 +280,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     merge_slashes: bool = True
     encoded_slashes: str = REFUSE_IF_AMBIGUOUS
     held_bytes: int = 67_108_864  # of bodies that wait for their route, in one worker
+    min_rate: int = 0  # bytes a second that a client must send or take; 0: no limit
+    min_rate_grace: float = 60.0
     begins_traces: bool = False  # whether a request without traceparent gets one
 
 
@@ -314,6 +316,8 @@ def compile_snapshot(
         head_timeout=config.limits.head_timeout,
         keep_alive=config.limits.keep_alive,
         held_bytes=config.limits.held_bytes,
+        min_rate=config.limits.min_rate,
+        min_rate_grace=config.limits.min_rate_grace,
         begins_traces=config.traceparent == "begin",
         trusted_proxies=config.trusted_proxies,
         trusted_headers=config.trusted_headers,
