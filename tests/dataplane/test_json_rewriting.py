@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from crossfade.routing.snapshot import Rewrite
-from tests.dataplane.plane import Harness, mirrored, route, sticky
+from tests.dataplane.plane import Harness, mirrored, route, settle, sticky
 from tests.dataplane.scripted import ScriptedBackend, answering
 from tests.dataplane.wire import Message, chunked, get, post, wait_until
 
@@ -139,6 +139,7 @@ async def test_a_mirror_gets_its_own_body(harness: Harness) -> None:
         (post(b'{"model":1', fields=[TYPE]), 400, "This model's requests are rewritten, and the body is not valid JSON."),
         (post(b'{"model":1,"MODEL":2}', fields=[TYPE]), 400, "The JSON field model is in the body more than once."),
         (post(b"\x1f\x8b", fields=[TYPE, b"Content-Encoding: gzip"]), 415, "This model's requests are rewritten, so the body must have no Content-Encoding."),
+        (post(b"\x1f\x8b" * 5000, fields=[b"Content-Type: audio/wav", b"Content-Encoding: gzip"]), 415, "This model's requests are rewritten, so the body must have no Content-Encoding."),
         (post(b"{" + b" " * 5000 + b"}", fields=[TYPE]), 413, "The request is larger than the limit up to which this model's requests are rewritten."),
         (in_chunks(b"{", b" " * 5000, b"}"), 413, "The request is larger than the limit up to which this model's requests are rewritten."),
     ],
@@ -165,7 +166,7 @@ async def test_what_cannot_be_written_is_refused_with_the_reason(
         get("/v1/models"),
         post(b""),
         post(b"--x\r\n" + b"y" * 10_000, fields=[b"Content-Type: multipart/form-data; boundary=x"]),
-        post(b"z" * 10_000, fields=[b"Content-Type: audio/wav", b"Content-Encoding: gzip"]),
+        post(b"z" * 10_000, fields=[b"Content-Type: audio/wav", b"Content-Encoding: identity"]),
     ],
 )
 async def test_what_is_no_json_passes_as_it_comes(harness: Harness, raw: bytes) -> None:
@@ -246,4 +247,31 @@ async def test_what_waits_is_bounded_in_all(harness: Harness) -> None:
     )
     first.close()
     await wait_until(lambda: harness.plane.held_bytes == 0, "the first body is dropped")
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("parts", [(b" ", b'{"model": "old"}'), (b"\n{", b'"model": "old"}')])
+async def test_the_kind_of_a_body_is_not_guessed_from_too_little(
+    harness: Harness, parts: tuple[bytes, ...]
+) -> None:
+    """Whatever its type says, and however it is cut."""
+    backend = rewriting(harness, "v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    raw = post(b"".join(parts), fields=[b"Content-Type: text/plain"])
+    head = raw[: -len(b"".join(parts))]
+    for piece in (head, *parts):
+        await client.send(piece)
+        await wait_until(lambda: harness.plane.active, "the request has begun")
+        await settle()
+    assert (await client.answer()).status == 200
+    assert json.loads(backend.requests[0].body) == {"model": "new"}
+
+
+async def test_a_mark_of_another_encoding_is_seen_in_pieces(harness: Harness) -> None:
+    backend = rewriting(harness, "v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send_bytewise(post(b'\xef\xbb\xbf{"model": 1}', fields=[b"Content-Type: text/plain"]))
+    assert (await client.answer()).status == 400
     assert backend.requests == []

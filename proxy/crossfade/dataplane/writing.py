@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from crossfade.dataplane.endpoint import BackendState
 from crossfade.errors import RequestRefused, Stage
-from crossfade.routing.json_fields import is_json
+from crossfade.routing.json_fields import coded_body, is_coded, is_json, shows_kind
 from crossfade.routing.match import LONGEST_PATH
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ TOO_LARGE: Final = "The request is larger than the limit up to which this model'
 
 
 def must_wait(exchange: ExchangeState, backend: BackendState) -> bool:
-    """Whether more of the body must come first. Its first byte may say that it is no JSON."""
-    if exchange.request_done or backend.json is None:
+    """Whether more of the body must come first. Its first bytes may say that it is no JSON."""
+    if exchange.request_done or backend.json is None or is_coded(exchange.head):
         return False
-    return not exchange.kept or is_json(exchange.head, exchange.body or exchange.whole_body())
+    beginning = exchange.whole_body()
+    return not shows_kind(beginning) or is_json(exchange.head, beginning)
 
 
 def refusal_of(exchange: ExchangeState, backend: BackendState) -> RequestRefused | None:
@@ -32,7 +33,11 @@ def refusal_of(exchange: ExchangeState, backend: BackendState) -> RequestRefused
     request = backend.spec.request
     if request is not None and request.regex is not None and len(exchange.head.path) > LONGEST_PATH:
         return RequestRefused(Stage.LIMIT, "The path is too long.", 414)
-    if backend.json is None or not exchange.request_done:
+    if backend.json is None:
+        return None
+    if is_coded(exchange.head) and (exchange.kept or not exchange.request_done):
+        return coded_body()
+    if not exchange.request_done:  # it is no JSON
         return None
     if exchange.kept > exchange.route.inspect_limit:
         if is_json(exchange.head, exchange.whole_body()):

@@ -29,6 +29,8 @@ _STARTS_OF_OTHER_CODINGS: Final = (
     b"\x00",
 )  # UTF-8 with a mark, UTF-16, UTF-32
 
+_LONGEST_MARK: Final = 3  # bytes
+
 
 class JsonFields:
     """Of one backend: paths, and the JSON texts of their values."""
@@ -38,12 +40,12 @@ class JsonFields:
 
     def refusal(self, head: RequestHead, body: bytes) -> RequestRefused | None:
         """Why the request cannot be rewritten; None if it can, or need not. `body` is complete."""
-        if not body or not is_json(head, body):
+        if not body:
             return None
-        coding = head.find_list(b"content-encoding", b", ")
-        if coding is not None and coding.strip().lower() not in (b"", b"identity"):
-            detail = "This model's requests are rewritten, so the body must have no Content-Encoding."
-            return RequestRefused(Stage.PARSE, detail, 415)
+        if is_coded(head):
+            return coded_body()
+        if not is_json(head, body):
+            return None
         content = decode_json(body)
         if content is None and body.strip(_SPACE) != b"null":
             return RequestRefused(
@@ -68,8 +70,23 @@ def json_fields(fields: tuple[tuple[str, str], ...]) -> JsonFields | None:
     return JsonFields(fields) if fields else None
 
 
+def coded_body() -> RequestRefused:
+    detail = "This model's requests are rewritten, so the body must have no Content-Encoding."
+    return RequestRefused(Stage.PARSE, detail, 415)
+
+
+def is_coded(head: RequestHead) -> bool:
+    coding = head.find_list(b"content-encoding", b", ")
+    return coding is not None and coding.strip().lower() not in (b"", b"identity")
+
+
+def shows_kind(beginning: bytes) -> bool:
+    """Whether this much of a body is enough for `is_json`."""
+    return len(beginning.lstrip(_SPACE)) >= _LONGEST_MARK
+
+
 def is_json(head: RequestHead, beginning: bytes) -> bool:
-    """Whether the model may read the body as JSON. Some read any body so; `beginning` is not empty."""
+    """Whether the model may read the body as JSON. Some read any body so."""
     if beginning.lstrip(_SPACE)[:1] == b"{" or beginning.startswith(_STARTS_OF_OTHER_CODINGS):
         return True
     media = (head.field(b"content-type") or b"").partition(b";")[0].strip().lower()
