@@ -15,7 +15,7 @@ import pytest
 
 from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, Script
-from tests.dataplane.wire import Ended, Message, Wire, chunked, more, ok, wait_until
+from tests.dataplane.wire import Ended, Message, Wire, chunked, ok, reached, wait_until
 
 CLIENTS = 8
 REQUESTS = 25  # per client
@@ -136,7 +136,7 @@ async def test_laws_hold_under_random_faults(harness: Harness, seed: int, pure: 
         for number in range(CLIENTS):
             tasks.create_task(client_session(harness, number, Random(f"{seed} {number}"), seen))
         for n in range(20):
-            await more(seen, CLIENTS)
+            await reached(seen, CLIENTS * (n + 1))
             harness.specs = {k: v for k, v in all_specs.items() if k != "v4" or n % 2}
             harness.use(trial if n % 2 else route("v2", pure=pure))
     await wait_until(lambda: not harness.plane.clients, "all client connections are closed")

@@ -20,7 +20,7 @@ from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_cut_after import taken_back
 from tests.dataplane.test_storm import BEHAVIOURS, GOOD_BEHAVIOURS, STRAY, echo, in_pieces
 from tests.dataplane.test_tunnel import ANSWER_101, UPGRADE_FIELDS
-from tests.dataplane.wire import Ended, Message, Wire, chunked, get, more, wait_until
+from tests.dataplane.wire import Ended, Message, Wire, chunked, get, reached, wait_until
 
 CLIENTS = 8
 REQUESTS = 20  # per client
@@ -195,7 +195,7 @@ async def test_laws_hold_under_random_faults_and_features(
         for number in range(CLIENTS):
             tasks.create_task(client_session(harness, number, Random(f"{seed} {number}"), seen))
         for n in range(10):
-            await more(seen, CLIENTS)
+            await reached(seen, CLIENTS * (n + 1))
             trusted = ("127.0.0.1/32",) if n % 2 else ()
             harness.use(
                 cut_route if n % 2 else trial, access_log=log if n % 3 else None, trusted_proxies=trusted

@@ -205,6 +205,14 @@ async def more(seen: Counter[Any], count: int) -> None:
     await wait_until(lambda: seen.total() >= goal, f"{count} more")
 
 
+async def reached(seen: Counter[Any], total: int) -> None:
+    """Wait until the counter has this total. For a count that ends: `more` again and again asks for more than it reaches.
+
+    A poll finds more than it waited for, above all where the data plane is fast or the machine busy.
+    """
+    await wait_until(lambda: seen.total() >= total, f"{total} in all")
+
+
 async def at_once(condition: Callable[[], object]) -> None:
     """As `wait_until`, but checks in each turn of the loop: for a condition that holds only briefly."""
     async with asyncio.timeout(GUARD):
