@@ -24,6 +24,7 @@ COMPILED = (
     "crossfade.dataplane.capacity",
     "crossfade.dataplane.awaiting",
     "crossfade.dataplane.client",
+    "crossfade.dataplane.content",
     "crossfade.dataplane.downstream",
     "crossfade.dataplane.endpoint",
     "crossfade.dataplane.exchange",
@@ -41,6 +42,7 @@ COMPILED = (
     "crossfade.dataplane.plane",
     "crossfade.dataplane.recorder",
     "crossfade.dataplane.relay",
+    "crossfade.dataplane.room",
     "crossfade.dataplane.run",
     "crossfade.dataplane.runtime",
     "crossfade.dataplane.state",
@@ -69,6 +71,7 @@ COMPILED = (
     "crossfade.routing.rate",
     "crossfade.routing.rewriting",
     "crossfade.routing.router",
+    "crossfade.routing.visitor",
 )
 GROUP = "crossfade"
 LIBRARY = f"{GROUP}__mypyc"  # mypyc's name for the shared library

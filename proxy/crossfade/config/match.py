@@ -6,14 +6,15 @@ Rule: names of header fields become lower-case here. A JSON value keeps the type
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from crossfade.config import units
+from crossfade.config.assign import AssignConfig
 from crossfade.config.document import Plain
 from crossfade.config.problem import BadValue, UnknownKey, listed, shown
 from crossfade.config.section import (
@@ -36,7 +37,7 @@ from crossfade.config.section import (
 from crossfade.paths import BadPath, normalised
 from crossfade.regex import BadExpression, compiled
 
-StickyKind = Literal["header", "cookie", "query", "json", "client_ip"]
+StickyKind = Literal["header", "cookie", "query", "json", "client_ip", "assign"]
 STICKY_KINDS: tuple[StickyKind, ...] = get_args(StickyKind)
 
 
@@ -138,22 +139,30 @@ class MatchConfig(Section):
 
 
 class StickyConfig(Section):
-    """The source of a sticky key; `name` is empty for client_ip."""
+    """The source of a sticky key; `name` is empty for client_ip. Of `assign` it is the cookie's; the rest is no part of the key."""
 
     kind: StickyKind
     name: str = ""
+    assign: AssignConfig | None = Field(default=None, exclude=True)
 
 
-_STICKY_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        **{kind: AS_TEXT for kind in STICKY_KINDS if kind != "client_ip"},
-        "client_ip": {"anyOf": [{"const": True}, VARIABLE]},
-    },
-    "additionalProperties": False,
-    "minProperties": 1,
-    "maxProperties": 1,
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(STICKY_KINDS, AS_TEXT),
+    "client_ip": {"anyOf": [{"const": True}, VARIABLE]},
+    "assign": AssignConfig.model_json_schema(by_alias=True),
 }
+_REQUEST_KINDS = tuple(kind for kind in STICKY_KINDS if kind != "assign")
+
+
+def _schema_of(kinds: Iterable[str]) -> dict[str, Any]:
+    """Of a mapping with one of these keys."""
+    return {
+        "type": "object",
+        "properties": {kind: _SCHEMAS[kind] for kind in kinds},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
 
 
 def _sticky(value: object) -> StickyConfig:
@@ -168,10 +177,30 @@ def _sticky(value: object) -> StickyConfig:
     if len(value) != 1:
         raise BadValue(f"must have one key of {listed(STICKY_KINDS)}; write several keys as a list")
     kind = next(iter(value))
+    if kind == "assign":
+        return _assigned(value[kind])
     try:
         return StickyConfig(kind=kind, name=_sticky_name(kind, value[kind]))
     except BadValue as error:
         raise _errors_at_keys((kind, error)) from None
+
+
+def _assigned(value: object) -> StickyConfig:
+    try:
+        assign = AssignConfig.model_validate(value)
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(
+            "mapping", [_below("assign", e) for e in error.errors()]
+        ) from None
+    return StickyConfig(kind="assign", name=assign.cookie, assign=assign)
+
+
+def _below(key: str, error: ErrorDetails) -> InitErrorDetails:
+    """The same error, one level further down."""
+    details = InitErrorDetails(type=error["type"], loc=(key, *error["loc"]), input=error["input"])
+    if "ctx" in error:
+        details["ctx"] = error["ctx"]
+    return details
 
 
 def _sticky_name(kind: StickyKind, value: object) -> str:
@@ -196,8 +225,13 @@ def _errors_at_keys(*errors: tuple[str, BadValue]) -> ValidationError:
 
 def _rate_key(value: object) -> StickyConfig:
     """As a sticky key; the word `client_ip` is accepted too."""
+    if isinstance(value, Mapping) and "assign" in value:
+        message = "must not be assign: a client that drops the cookie would have no limit"
+        raise _errors_at_keys(("assign", BadValue(message)))
     return _sticky({"client_ip": True} if value == "client_ip" else value)
 
 
-StickyKey = Annotated[StickyConfig, BeforeValidator(_sticky), Written(_STICKY_SCHEMA)]
-RateKey = Annotated[StickyConfig, BeforeValidator(_rate_key), spelled({"const": "client_ip"}, _STICKY_SCHEMA)]
+StickyKey = Annotated[StickyConfig, BeforeValidator(_sticky), Written(_schema_of(STICKY_KINDS))]
+RateKey = Annotated[
+    StickyConfig, BeforeValidator(_rate_key), spelled({"const": "client_ip"}, _schema_of(_REQUEST_KINDS))
+]

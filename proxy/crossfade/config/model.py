@@ -346,6 +346,10 @@ class Config(Section):
         default=None,
         description="lets testers with a token choose a backend; tokens are ignored if not given",
     )
+    cookie_secrets: Annotated[tuple[SigningSecret, ...], OneOrMany()] = Field(
+        default=(),
+        description="sign the cookies of sticky: assign; the first signs, all are accepted; the state has one if not given",
+    )
     limits: ServerLimits = Field(default_factory=ServerLimits, description="limits of a client")
     paths: PathsConfig = Field(default_factory=PathsConfig, description="the spelling of paths")
     backends: Annotated[dict[Name, BackendConfig], NOT_EMPTY] = Field(

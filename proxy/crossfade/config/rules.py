@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.assign_rules import ASSIGN_RULES
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
@@ -240,6 +241,7 @@ RULES: tuple[Rule, ...] = (
     _empty_sections,
     _several_path_conditions,
     _unreachable_routes,
+    *ASSIGN_RULES,
     *PATH_RULES,
     *OWN_ANSWER_RULES,
     *REQUEST_RULES,

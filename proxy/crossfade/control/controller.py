@@ -66,9 +66,8 @@ class Controller:
     def __init__(self, store: Store, seam: Seam, monotonic: Callable[[], float] = monotonic) -> None:
         self.journal = Journal(store)
         unclaimed = recover(self.journal)
-        self.state = ControllerState(
-            store.clock(), unclaimed
-        )  # read behind the spool, which has served times too
+        # The clock is read behind the spool, which has served times too.
+        self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret())
         self.monotonic = monotonic
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()

@@ -54,7 +54,10 @@ class ControllerState:
 
     config: Loaded
 
-    def __init__(self, clock: ServedClock, unclaimed: Held) -> None:
+    def __init__(self, clock: ServedClock, unclaimed: Held, cookie_secret: str = "") -> None:
+        self.cookie_secret = (
+            cookie_secret  # signs the cookies of `sticky: assign` where the configuration has no secret
+        )
         self.unclaimed = unclaimed  # of routes that are not in the configuration
         self.clock = clock
         self.routes: dict[str, RouteRuntime] = {}  # in the order of the file

@@ -29,6 +29,7 @@ class Publisher:
             self.state.down,
             self.state.generation,
             {route.name: route.trial for route in routes},
+            self.state.cookie_secret,
         )
         self._acknowledged = self.seam.publish(snapshot)
         if decided is not None:

@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from secrets import token_hex
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -216,6 +217,26 @@ class Store:
                 self.connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
+
+    def cookie_secret(self) -> str:
+        """It signs cookies where the configuration has no secret. Made when a state is first used.
+
+        If it cannot be written, the next start has another one: then visitors are assigned anew.
+        """
+        try:
+            find = "SELECT value FROM meta WHERE name = 'cookie_secret'"
+            found = self.connection.execute(find).fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot read the secret of cookies: {error}") from error
+        if found:
+            return text(found[0])
+        made = token_hex(32)
+        try:
+            with self._atomic_write():
+                self.connection.execute("INSERT INTO meta VALUES ('cookie_secret', ?)", (made,))
+        except StoreError as error:
+            log.error("the secret of assigned cookies is not kept: %s", error)
+        return made
 
     def clock(self) -> ServedClock:
         """As it was last written; new if no version that knows served time has written yet."""

@@ -253,7 +253,7 @@ class Downstream(Client):
         self.recode = recode
         if recode:
             body = chunks(body, done)
-        names = exchange.backend_fields() if exchange.fell_back else exchange.answering.name
+        names = exchange.backend_fields() if exchange.has_more_fields else exchange.answering.name
         self.transport.write(
             b"%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
             % (start, b"" if head.dated else self.plane.date, exchange.request_id, names, body)

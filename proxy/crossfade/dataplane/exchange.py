@@ -18,10 +18,11 @@ from time import monotonic
 from typing import Any
 
 from crossfade.dataplane import awaiting, expectation
+from crossfade.dataplane.content import check_size, content_of
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
 from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
 from crossfade.dataplane.idle import end_of, first_look, idle_deadline
-from crossfade.dataplane.inspection import Inspection, check_size, content_of
+from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.plane import Plane
@@ -56,8 +57,8 @@ class Exchange(WaitingState):
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
         if not done and need_body(candidates):
-            self.inspection = Inspection(self.plane, candidates)
-        if self.inspection is None or self.inspection.learn(self, body):
+            self.inspection = Inspection(self.plane, self.head, candidates)
+        if self.inspection is None or self.inspection.learn(body, done):
             self.decide(candidates)
         elif self.head.expects_continue:
             expectation.tell_client(self)
@@ -68,7 +69,7 @@ class Exchange(WaitingState):
         self.kept += len(data)
         if self.inspection is not None and self.assigned is None:
             self.hold(data)
-            if self.inspection.learn(self, data):
+            if self.inspection.learn(data, done):
                 self.decide(self.plane.router.candidates(self.head))  # uses the current snapshot
             return
         if self.inspection is not None:
@@ -137,6 +138,8 @@ class Exchange(WaitingState):
         assignment = route.assign(head, content, self.client.peer, random)
         self.assigned = assigned = assignment.assigned
         self.key = assignment.key
+        if assignment.visitor is not None:
+            self.give_cookie(assignment.visitor)
         if route.fallback is not None:
             self.fallback = plane.backends[route.fallback]
         plane.active.add(self)
@@ -373,7 +376,7 @@ class Exchange(WaitingState):
     def fall_back(self, stage: Stage, code: int) -> None:
         assert self.fallback is not None
         self.asked_before = self.asked
-        self.fell_back = True
+        self.fell_back = self.has_more_fields = True
         self.fallback_stage, self.code = stage, code
         self.attempts = 0
         awaiting.stop_waiting(self.plane, self)

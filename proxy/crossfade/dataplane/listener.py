@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from functools import partial
@@ -65,7 +66,7 @@ class DataPlane(Plane):
 
     def use(self, snapshot: Snapshot) -> None:
         """Use this snapshot for all requests from the next one on."""
-        router = Router(snapshot, time)
+        router = Router(snapshot, time, os.urandom)
         for name, spec in snapshot.backends.items():
             known = self.backends.get(name) or self.leaving.pop(name, None)
             if known is None:

@@ -17,7 +17,7 @@ from crossfade.dataplane.least_rate import LeastRate
 from crossfade.dataplane.mirror import Mirrors
 from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.retry_policy import RetryBudget
-from crossfade.dataplane.runtime import Runtime
+from crossfade.dataplane.room import Room
 from crossfade.dataplane.state import ExchangeState
 from crossfade.dataplane.tunnel import Tunnel
 from crossfade.errors import RequestRefused, Stage
@@ -39,7 +39,7 @@ NOTHING = Snapshot(
 )
 
 
-class Plane(Runtime):
+class Plane(Room):
     """It serves nothing before the first snapshot, whose generation is above 0."""
 
     def __init__(self, rates: RateTable | None, recorder: Recorder, places: SharedPlaces | None) -> None:
@@ -59,7 +59,6 @@ class Plane(Runtime):
         self.access_log: AccessLogger | None = None
         self.trusted: TrustedProxies | None = None
         self.head_bytes = self.head_count = 0
-        self.held_bytes = 0  # of bodies above 64 KiB that wait for their route
         self.keep_alive = 0.0
         self.begins_traces = False
 
@@ -76,6 +75,9 @@ class Plane(Runtime):
         wait = self.rates.charge(limit, key, exchange.started)
         if wait:
             raise RequestRefused(Stage.RATE, retry_after=ceil(wait))
+
+    def count_unread(self, route: str, reason: str) -> None:
+        self.recorder.unread(route, reason)
 
     def note_ejection(self, backend: str, endpoint: str) -> None:
         self.recorder.ejected(backend, endpoint)

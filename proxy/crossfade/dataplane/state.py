@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from crossfade.dataplane.capacity import Waiter
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
+from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.head import RequestHead, ResponseHead
 from crossfade.routing.router import AssignedBackend
-
-if TYPE_CHECKING:
-    from crossfade.dataplane.inspection import Inspection
 
 NEVER: Final = float("inf")
 
@@ -46,6 +44,8 @@ class ExchangeState(Waiter):
     ]  # endpoints of the backend that is asked now, which failed; the last one is last
     status: int
     fell_back: bool
+    has_more_fields: bool  # whether the proxy adds other fields to the answer than the usual ones
+    set_cookie: bytes
     code: int  # what the assigned backend said before the fallback answered
     fallback_stage: Stage | None
     continued: bool  # the client got a 100 (Continue)
@@ -70,12 +70,14 @@ class ExchangeState(Waiter):
         self.client, self.head, self.started = client, head, now
         self.request_id = head.request_id or own_id
         self.forwarded_lines = client.forwarded_lines
-        self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = b""
+        self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = self.set_cookie = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
         ) = self.fallback_stage = self.asked_before = None
         self.replayable = True
-        self.fell_back = self.blamed = self.abandoned = self.ended = self.holds_budget = self.placed = False
+        self.fell_back = self.has_more_fields = self.blamed = self.abandoned = self.ended = (
+            self.holds_budget
+        ) = self.placed = False
         self.awaits_body = self.request_done = self.expecting = self.continued = self.client_stalls = False
         self.kept = self.attempts = self.slow = self.early = self.status = self.code = self.sent = (
             self.held
@@ -130,15 +132,22 @@ class ExchangeState(Waiter):
             self.waited,
         )
 
-    def backend_fields(self) -> bytes:
-        """The value of `x-crossfade-backend`, and after a fallback also the line `x-crossfade-assigned`.
+    def give_cookie(self, visitor: bytes) -> None:
+        """The answer of the backend gives the client this id as its sticky key."""
+        visits = self.route.visits
+        if visits is not None:
+            self.set_cookie = visits.field(visitor, self.forwarded_lines)
+            self.has_more_fields = True
 
-        With both names a client can count fallbacks.
+    def backend_fields(self) -> bytes:
+        """The value of `x-crossfade-backend`, and the lines behind it where `has_more_fields`.
+
+        After a fallback `x-crossfade-assigned`: with both names a client can count fallbacks. The cookie of a sticky key.
         """
-        answering = self.answering.name
-        if not self.fell_back or self.assigned is None:
-            return answering
-        return b"%b\r\nx-crossfade-assigned: %b" % (answering, self.assigned.backend.encode())
+        value = self.answering.name
+        if self.fell_back and self.assigned is not None:
+            value += b"\r\nx-crossfade-assigned: " + self.assigned.backend.encode()
+        return value + b"\r\n" + self.set_cookie if self.set_cookie else value
 
     def whole_body(self) -> bytes:
         return self.body if self.more is None else self.body + b"".join(self.more)

@@ -26,7 +26,7 @@ KeySource = Callable[[RequestHead, Any, bytes], bytes | None]
 
 def first_key(sticky: Sequence[Sticky]) -> KeySource:
     """A source that gives the first key that is present and not empty."""
-    sources = [key_source(s) for s in sticky]
+    sources = [key_source(s) for s in sticky if s.assigned is None]
     if len(sources) == 1:
         return sources[0]
     return lambda head, body, client: next(
@@ -49,6 +49,8 @@ def key_source(sticky: Sticky) -> KeySource:
             return lambda head, body, client: json_key(body, path)
         case "client_ip":
             return lambda head, body, client: client
+        case "assign":  # not in the request: the router assigns it where nothing else is there
+            return lambda head, body, client: None
 
 
 def cookie_value(cookies: bytes | None, name: bytes) -> bytes | None:

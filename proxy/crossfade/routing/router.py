@@ -24,6 +24,7 @@ from crossfade.routing.override import read_token
 from crossfade.routing.own_answers import CompiledAnswer, CompiledCors, answer_fields
 from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import OWN, TESTER, Match, Role, Route, Snapshot
+from crossfade.routing.visitor import ID_BYTES, VisitorCookie, visitor_of
 from crossfade.stats.counts import ANY_SECOND, CellKey
 
 Draw = Callable[[], float]
@@ -78,13 +79,17 @@ class AssignedBackend:
 
 
 class Assignment:
-    """The backend, and the hash of the sticky key; None if the bucket was unkeyed at random."""
+    """The backend, and the hash of the sticky key; None if the bucket was unkeyed at random.
 
-    __slots__ = ("assigned", "key")
+    `visitor`: an id that the answer's cookie gives to the client.
+    """
 
-    def __init__(self, assigned: AssignedBackend, key: int | None) -> None:
+    __slots__ = ("assigned", "key", "visitor")
+
+    def __init__(self, assigned: AssignedBackend, key: int | None, visitor: bytes | None = None) -> None:
         self.assigned = assigned
         self.key = key
+        self.visitor = visitor
 
 
 class CompiledRoute:
@@ -123,16 +128,19 @@ class CompiledRoute:
         "spec",
         "unkeyed",
         "version",
+        "visits",
     )
 
     def __init__(self, spec: Route) -> None:
         self.spec = spec
+        self.visits: Visits | None = None
         self.only_candidate: tuple[CompiledRoute, ...] = (self,)
         self.head_test = head_test(spec.match)
         self.path_only = spec.match.path is not None and spec.match == Match(path=spec.match.path)
         self.body_test = body_test(spec.match)
         self.key = first_key(spec.sticky)
-        only = spec.sticky[0] if len(spec.sticky) == 1 else None
+        given = [sticky for sticky in spec.sticky if sticky.assigned is None]
+        only = given[0] if len(given) == 1 else None
         self.header = only.name.lower().encode() if only is not None and only.kind == "header" else b""
         self.rate = RateLimit(spec.rate, spec.salt) if spec.rate is not None else None
         self.matched = matched_part(spec.match)
@@ -169,6 +177,8 @@ class CompiledRoute:
         """By the first key that is present and not empty, else by a draw from [0, 1)."""
         key = head.find_list(self.header, b", ") if self.header else self.key(head, body, client)
         if not key:
+            if self.visits is not None:
+                return self.assign_visitor(self.visits, head)
             return self.unkeyed[self.slots[int(draw() * BUCKETS)]]
         assignment = self.keyed.get(key)
         return self.assign_key(key) if assignment is None else assignment
@@ -178,6 +188,39 @@ class CompiledRoute:
         assignment = Assignment(self.assignable[self.slots[hashed % BUCKETS]], hashed)
         remember(self.keyed, key, assignment, KEPT_KEYS, _KEPT_LENGTH)
         return assignment
+
+    def assign_visitor(self, visits: Visits, head: RequestHead) -> Assignment:
+        """By the id in the client's cookie, else by a new one.
+
+        A new id counts as no key: a client that keeps no cookies has another one with each request, and would look like
+        many customers with one request each, whose assignment was not drawn anew.
+        """
+        visit = visits.cookie.visit(head, visits.clock())
+        if visit is None:
+            visitor = visitor_of(visits.random_bytes(ID_BYTES))
+            hashed = hash_of(visitor, self.salt)
+            return Assignment(self.assignable[self.slots[hashed % BUCKETS]], None, visitor)
+        assignment = self.keyed.get(visit.visitor) or self.assign_key(visit.visitor)
+        if visit.renews:
+            return Assignment(assignment.assigned, assignment.key, visit.visitor)
+        return assignment
+
+
+class Visits:
+    """How a route assigns ids: its cookie, the wall clock and the source of random bytes."""
+
+    __slots__ = ("clock", "cookie", "random_bytes")
+
+    def __init__(
+        self, cookie: VisitorCookie, clock: Callable[[], float], random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.cookie = cookie
+        self.clock = clock
+        self.random_bytes = random_bytes
+
+    def field(self, visitor: bytes, forwarded: bytes) -> bytes:
+        """The Set-Cookie field."""
+        return self.cookie.field(visitor, self.clock(), forwarded)
 
 
 class OverridableRoute(CompiledRoute):
@@ -214,13 +257,24 @@ def matching(candidates: Iterable[CompiledRoute], body: Any) -> list[CompiledRou
 class Router:
     """All routes of a snapshot. Routes are indexed by exact path, then by_backend in file order."""
 
-    def __init__(self, snapshot: Snapshot, clock: Callable[[], float] | None = None) -> None:
-        """`clock` gives seconds since the epoch; it is read for requests with an override token only."""
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        clock: Callable[[], float] | None = None,
+        random_bytes: Callable[[int], bytes] | None = None,
+    ) -> None:
+        """`clock` gives seconds since the epoch; it is read for requests with an override token or an assigned key only."""
         self.snapshot = snapshot
         compiled: Callable[[Route], CompiledRoute] = CompiledRoute
         if snapshot.override_secret and clock is not None:
             compiled = partial(OverridableRoute, snapshot, clock)
         self.routes = tuple(compiled(route) for route in snapshot.routes)
+        if clock is not None and random_bytes is not None and snapshot.cookie_secrets:
+            for route in self.routes:
+                for sticky in route.spec.sticky:
+                    if sticky.assigned is not None:
+                        cookie = VisitorCookie(sticky.assigned, snapshot.cookie_secrets)
+                        route.visits = Visits(cookie, clock, random_bytes)
         self.has_latency_limits = any(route.limits for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
+from crossfade.routing.assigned import Assigned, compile_assigned
 from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
@@ -137,8 +138,9 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Sticky(msgspec.Struct, frozen=True):
-    kind: Literal["header", "cookie", "query", "json", "client_ip"]
+    kind: Literal["header", "cookie", "query", "json", "client_ip", "assign"]
     name: str = ""
+    assigned: Assigned | None = None
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -283,6 +285,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     min_rate: int = 0  # bytes a second that a client must send or take; 0: no limit
     min_rate_grace: float = 60.0
     begins_traces: bool = False  # whether a request without traceparent gets one
+    cookie_secrets: tuple[str, ...] = ()
 
 
 def compile_snapshot(
@@ -292,8 +295,9 @@ def compile_snapshot(
     down: Collection[tuple[str, str]],
     generation: int,
     trials: Mapping[str, Trial] = _NO_TRIALS,
+    cookie_secret: str = "",
 ) -> Snapshot:
-    """`ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs, or one address of an endpoint."""
+    """`cookie_secret`: of the state, used where the configuration has none. `ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs, or one address of an endpoint."""
     config = loaded.config
     return Snapshot(
         generation=generation,
@@ -319,6 +323,7 @@ def compile_snapshot(
         min_rate=config.limits.min_rate,
         min_rate_grace=config.limits.min_rate_grace,
         begins_traces=config.traceparent == "begin",
+        cookie_secrets=config.cookie_secrets or (cookie_secret,) * bool(cookie_secret),
         trusted_proxies=config.trusted_proxies,
         trusted_headers=config.trusted_headers,
         access_log=_compile_access_log(config.access_log),
@@ -390,7 +395,7 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
             query=tuple(match.query.items()),
             json=tuple(match.json_fields.items()),
         ),
-        sticky=tuple(Sticky(s.kind, s.name) for s in route.sticky),
+        sticky=tuple(Sticky(s.kind, s.name, compile_assigned(s.assign)) for s in route.sticky),
         ledger=ledger,
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=trial.salt or salt_of(route.name),
