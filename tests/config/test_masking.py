@@ -32,6 +32,7 @@ def test_the_secrets_of_the_format() -> None:
         ("admin", "token"),
         ("backends", "**", "request", "headers", "add", "**"),
         ("backends", "**", "request", "headers", "set", "**"),
+        ("cookie_secrets", "*"),
         ("override", "secret"),
         ("routes", "*", "notify", "*", "webhook"),
     }

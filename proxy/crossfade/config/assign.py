@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.section import Period, Section, at_least, at_most, flag, spelled, text, token
+from crossfade.config.section import Period, Section, flag, spelled, text, token
 
 _LONGEST_AGE = 400 * 86_400.0  # seconds; browsers keep no cookie for longer (RFC 6265bis section 5.5)
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z0-9-]*[A-Za-z0-9]")
@@ -24,6 +24,12 @@ def _secure(value: object) -> str:
         return "true" if flag(value) else "false"
     except BadValue as error:
         raise BadValue(f"must be auto, true or false, not {shown(value)}", error.suggestion) from None
+
+
+def _age(seconds: float) -> float:
+    if not 1 <= seconds <= _LONGEST_AGE:
+        raise BadValue("must be from 1s to 400d: browsers keep no cookie for longer")
+    return seconds
 
 
 def _domain(value: object) -> str:
@@ -47,7 +53,7 @@ class AssignConfig(Section):
     """A signed random id in a cookie that the proxy sets; it is the key of clients that have no other."""
 
     cookie: Annotated[str, BeforeValidator(token)] = Field(description="the name of the cookie")
-    max_age: Annotated[Period, at_least(1), at_most(_LONGEST_AGE)] = Field(
+    max_age: Annotated[Period, AfterValidator(_age)] = Field(
         default=30 * 86_400.0,
         description="how long an id is valid; it is renewed when half of that is over",
         json_schema_extra={"default": "30d"},

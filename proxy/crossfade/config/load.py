@@ -169,8 +169,11 @@ def _hide(values: Any, place: tuple[str, ...]) -> None:
     """Replace what is at this place (`*` is each element of a list, `**` each entry of a mapping)."""
     part, *below = place
     if isinstance(values, list):
-        for element in values:
-            _hide(element, tuple(below))
+        for index, element in enumerate(values):
+            if below:
+                _hide(element, tuple(below))
+            else:
+                values[index] = MASK
     elif isinstance(values, dict):
         for key in list(values) if part == "**" else [part]:
             if below:

@@ -143,7 +143,7 @@ class StickyConfig(Section):
 
     kind: StickyKind
     name: str = ""
-    assign: AssignConfig | None = Field(default=None, exclude=True)
+    assign: AssignConfig | None = None
 
 
 _SCHEMAS: dict[str, dict[str, Any]] = {

@@ -42,6 +42,8 @@ class Applied(msgspec.Struct, frozen=True):
 def applied_of(route: RouteConfig, config: Config, hashed_as: str) -> Applied:
     """What this file says of the route."""
     settings = settings_of(route, _ELSEWHERE, config.from_variables)
+    for key in settings["sticky"]:
+        key.pop("assign")  # how its cookie is set is no part of the key: an edit of that moves nobody
     for rollout in route.rollout:
         if rollout.cut_after is not None:
             settings[f"cut_after of {rollout.challenger}"] = rollout.cut_after

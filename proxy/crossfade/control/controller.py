@@ -67,7 +67,7 @@ class Controller:
         self.journal = Journal(store)
         unclaimed = recover(self.journal)
         # The clock is read behind the spool, which has served times too.
-        self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret())
+        self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret)
         self.monotonic = monotonic
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from crossfade.config.model import Config
+from crossfade.config.model import Config, LimitsConfig
 from crossfade.config.units import percent
 from crossfade.control.applied import Applied, settings_of
 from crossfade.rollout.machine import Step
@@ -15,6 +15,8 @@ from crossfade.scale import WHOLE
 
 _TIMES = ("watch", "warm_up", "max_step_time")
 _PLAIN = ("strategy", "champion", "on_undecided", "alpha", "advance_early")
+
+_FORMER_INSPECT = 65_536  # bytes
 
 
 def split_words(weights: dict[str, int]) -> str:
@@ -32,7 +34,18 @@ def route_edits(before: Applied, after: Applied, begun: Collection[str] = ()) ->
         if name in before.versions and name not in begun and before.versions[name] != version
     ]
     out += [f"restart of {name}: yes → no" for name in before.restarted if name not in after.restarted]
-    return out + list(_setting_edits(before.settings, after.settings))
+    return out + list(_setting_edits(_with_new_limits(before.settings), after.settings))
+
+
+def _with_new_limits(settings: dict[str, Any]) -> dict[str, Any]:
+    """States of before `limits.replay` have other limits by default. What is the default now is no edit."""
+    limits = settings.get("limits")
+    if not isinstance(limits, dict) or "replay" in limits:
+        return settings
+    defaults = LimitsConfig().model_dump(mode="json")
+    if limits.get("inspect") == _FORMER_INSPECT:
+        limits = {**limits, "inspect": defaults["inspect"]}
+    return {**settings, "limits": {**defaults, **limits}}
 
 
 def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:

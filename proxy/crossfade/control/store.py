@@ -100,6 +100,22 @@ def evidence_rows(evidence: Mapping[str, EvidenceBy]) -> list[tuple[bytes, str]]
     return [(msgspec.msgpack.encode(e), route) for route, e in evidence.items()]
 
 
+def _kept_secret(store: Store) -> str:
+    """Made when a state is first used. If it cannot be written, the next start makes another, and visitors are assigned anew."""
+    try:
+        clause = "SELECT value FROM meta WHERE name = 'cookie_secret'"
+        found = store.connection.execute(clause).fetchone()
+        if found:
+            return text(found[0])
+        made = token_hex(32)
+        with store.connection:
+            store.connection.execute("INSERT INTO meta VALUES ('cookie_secret', ?)", (made,))
+    except sqlite3.Error as error:
+        log.error("%s: the secret of assigned cookies is not kept: %s", store.name, error)
+        return token_hex(32)
+    return made
+
+
 class Store:
     """Use `Store.open`. Every method raises StoreError.
 
@@ -119,6 +135,7 @@ class Store:
         self.reader = reader
         self.name = name
         self.files = files
+        self.cookie_secret = ""  # signs the cookies of `sticky: assign` where the configuration has no secret
         self.lost = ""  # why nothing is written any more
         self.closed = False
         self.write_thread = DiskThread("crossfade-store")
@@ -130,14 +147,17 @@ class Store:
         path = path_of(state) or IN_MEMORY
         connection = connect(path)
         if path == IN_MEMORY:
-            return cls(connection, connection, path)
-        reader = reader_of(path)
-        try:
-            return cls(connection, reader, path, StateFiles(path))
-        except (LostError, OSError) as error:
-            reader.close()
-            connection.close()
-            raise StoreError(f"{path}: cannot be used as the state: {error}") from error
+            store = cls(connection, connection, path)
+        else:
+            reader = reader_of(path)
+            try:
+                store = cls(connection, reader, path, StateFiles(path))
+            except (LostError, OSError) as error:
+                reader.close()
+                connection.close()
+                raise StoreError(f"{path}: cannot be used as the state: {error}") from error
+        store.cookie_secret = _kept_secret(store)
+        return store
 
     @classmethod
     def read(cls, path: str) -> Store:
@@ -217,26 +237,6 @@ class Store:
                 self.connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
-
-    def cookie_secret(self) -> str:
-        """It signs cookies where the configuration has no secret. Made when a state is first used.
-
-        If it cannot be written, the next start has another one: then visitors are assigned anew.
-        """
-        try:
-            find = "SELECT value FROM meta WHERE name = 'cookie_secret'"
-            found = self.connection.execute(find).fetchone()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.name}: cannot read the secret of cookies: {error}") from error
-        if found:
-            return text(found[0])
-        made = token_hex(32)
-        try:
-            with self._atomic_write():
-                self.connection.execute("INSERT INTO meta VALUES ('cookie_secret', ?)", (made,))
-        except StoreError as error:
-            log.error("the secret of assigned cookies is not kept: %s", error)
-        return made
 
     def clock(self) -> ServedClock:
         """As it was last written; new if no version that knows served time has written yet."""
