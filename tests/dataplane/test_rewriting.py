@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crossfade.routing.snapshot import Match, Rewrite
 from tests.dataplane.plane import Harness, mirrored, route
-from tests.dataplane.scripted import ScriptedBackend, answering, closing
+from tests.dataplane.scripted import Conversation, ScriptedBackend, answering, closing
 from tests.dataplane.test_tunnel import ANSWER_101, UPGRADE_FIELDS, echo, upgrading
 from tests.dataplane.wire import chunked, get, ok, post, wait_until
 
@@ -240,3 +240,41 @@ async def test_the_answer_names_the_backend_and_no_path_of_it(harness: Harness) 
     answer = await client.answer()
     assert answer.backend == "v2"
     assert b"secret" not in answer.head
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+async def test_trailers_cannot_bring_back_what_is_replaced(harness: Harness, bytewise: bool) -> None:
+    """Nor what only a trusted proxy may send."""
+    raw_trailers = b""
+
+    async def script(conversation: Conversation) -> None:
+        nonlocal raw_trailers
+        await conversation.head()
+        raw_trailers = await conversation.until(b"x-kept: 1\r\n\r\n")
+        await conversation.send(ok(b"x"))
+        await conversation.watch()
+
+    harness.backend("v2", script)
+    rewrite(harness, "v2", request=Rewrite(set=(("x-api-key", "k"),)))
+    harness.use(route("v2"), trusted_headers=("x-real-ip",))
+    client = await harness.client()
+    body = chunked(b"hello").removesuffix(b"\r\n")
+    fields = (
+        b"X-Api-Key: mine\r\nx_api_key: mine\r\nX-Real-IP: 6.6.6.6\r\nX_Real_IP: 6.6.6.6\r\nx-kept: 1\r\n\r\n"
+    )
+    raw = b"POST / HTTP/1.1\r\nHost: models\r\nTransfer-Encoding: chunked\r\n\r\n" + body + fields
+    await (client.send_bytewise(raw) if bytewise else client.send(raw))
+    assert (await client.answer()).status == 200
+    assert raw_trailers.endswith(b"\r\n0\r\nx-kept: 1\r\n\r\n")
+
+
+async def test_a_path_that_is_too_long_for_the_pattern_is_refused(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    rewrite(harness, "v2", request=Rewrite(regex=("/v1/(.*)", r"/\1")))
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(get("/v1/" + "x" * 100))
+    assert (await client.answer()).status == 200
+    await client.send(get("/v1/" + "x" * 9000))
+    assert (await client.answer()).status == 414
+    assert [len(request.first.split()[1]) for request in backend.requests] == [101]

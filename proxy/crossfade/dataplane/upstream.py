@@ -28,7 +28,7 @@ from crossfade.http1.framing import (
 from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 from crossfade.http1.incomplete import check_response, is_check_due
 from crossfade.routing.health import Health
-from crossfade.routing.rewriting import Rewriting
+from crossfade.routing.rewriting import Rewriting, without_replaced
 from crossfade.routing.snapshot import Endpoint
 from crossfade.unread import had_end, unread
 
@@ -89,7 +89,7 @@ class Upstream(Flow):
         length = len(body) if owner.request_done and not owner.trailers else head.length
         self.chunked = length == CHUNKED
         if self.chunked:
-            body = chunks(body, owner.request_done, owner.trailers)
+            body = chunks(body, owner.request_done, without_replaced(owner.trailers, rewriting))
         named = host = head.host or self.endpoint.authority
         if rewriting is None:
             line, block = head.start.request_line, head.block
@@ -121,7 +121,7 @@ class Upstream(Flow):
             return
         self.streams = True
         if self.chunked:
-            self.transport.write(chunks(data, done, trailers))
+            self.transport.write(chunks(data, done, without_replaced(trailers, self.endpoint.rewriting)))
         elif data:
             self.transport.write(data)
 

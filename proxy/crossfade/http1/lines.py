@@ -148,6 +148,11 @@ def only_from_trusted(names: set[bytes]) -> None:
     FIELDS.clear()
 
 
+def is_claim(name: bytes) -> bool:
+    """Whether only trusted proxies may send a field of this lower-cased name, or one that WSGI takes for the same."""
+    return name.replace(b"_", b"-") in _PLAIN_CLAIMS
+
+
 def read_start(line: bytes) -> Start:
     """Raises RequestRefused (400, 501, 505)."""
     match = _REQUEST_LINE.fullmatch(line)
@@ -192,7 +197,7 @@ def read_field(line: bytes) -> Field:
     kind = KINDS.get(name, PASS)
     if kind == PASS and name[: len(OWN_PREFIX)] in OWN_PREFIXES:
         kind = DROP
-    elif kind == PASS and name.replace(b"_", b"-") in _PLAIN_CLAIMS:
+    elif kind == PASS and is_claim(name):
         kind = CLAIM if name in CLAIMS else DROP
     if kind in (PASS, TRACE, CLAIM):
         field = Field(kind, line + b"\r\n", name, value, b"%b: %b\r\n" % (spelled, value), None)

@@ -1,7 +1,8 @@
 """Trailers: which fields are forwarded after a chunked body (RFC 9110 section 6.5).
 
 Rule: no field that frames, routes, authenticates, controls or describes the message, no field of one
-hop, and none that this proxy sets: a receiver that merges trailers into the head would obey them.
+hop, none that only trusted proxies may send, and none that this proxy sets: a receiver that merges trailers
+into the head would obey them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from crossfade.http1.headers import (
     underscore_variants,
     without,
 )
+from crossfade.http1.lines import is_claim
 
 # The classes of RFC 9110 section 6.5.1. The lists of Go and Node are shorter.
 _REQUEST_MODIFIERS = {
@@ -41,5 +43,5 @@ NEVER_TRAILERS = frozenset[bytes]().union(
 def trailer_fields(block: bytes, nominated: AbstractSet[bytes]) -> bytes:
     """The trailers to forward, respelled. The block matches LOOSE_LINES; `nominated` names are lower-case."""
     names = {line.partition(b":")[0].lower() for line in block.split(b"\r\n")}
-    own = {name for name in names if name[: len(OWN_PREFIX)] in OWN_PREFIXES}
+    own = {name for name in names if name[: len(OWN_PREFIX)] in OWN_PREFIXES or is_claim(name)}
     return respell(without(block, NEVER_TRAILERS | nominated | own))

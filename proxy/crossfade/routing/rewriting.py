@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Final
 
 from crossfade.http1.head import RequestHead
-from crossfade.http1.headers import underscore_variants
+from crossfade.http1.headers import underscore_variants, without
 from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
 from crossfade.paths import KEEP, BadPath, readings
@@ -114,6 +114,11 @@ class Substitution:
             parts += [found.group(number) or b"", literal]
         made = b"".join(parts)
         return without_dot_segments(made) if _DOTS.search(made) else made
+
+
+def without_replaced(trailers: bytes, rewriting: Rewriting | None) -> bytes:
+    """A server may merge trailers into the head: the client's cannot bring back what is replaced there."""
+    return trailers if rewriting is None or not trailers else without(trailers, rewriting.replaced)
 
 
 def rewriting_of(spec: Rewrite | None, endpoint: Endpoint, known: Rewriting | None) -> Rewriting | None:
