@@ -23,10 +23,9 @@ from crossfade.dataplane.capacity import Capacity, Load
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
-from crossfade.http1.head import ResponseHead
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.json_fields import JsonFields, json_fields
-from crossfade.routing.rewriting import Rewriting, rewriting_of
+from crossfade.routing.rewriting import rewriting_of
 from crossfade.routing.snapshot import Backend, Endpoint, Tls, instance_name
 from crossfade.shared_places import SharedPlaces
 
@@ -65,8 +64,8 @@ class EndpointState(Pool):
         self.retired = False  # no longer configured: requests in flight finish, no new one begins
         self.idle: list[Upstream] = []
         self.health = Health(began)
-        self.rewriting: Rewriting | None = None
-        self.usual_head: ResponseHead | None = None
+        self.rewriting = None
+        self.usual_head = None
         self.share = 1.0
         self.logged_error = ""
         self.expect_from = 0.0  # since when it may get Expect: 100-continue (see `expectation`)
