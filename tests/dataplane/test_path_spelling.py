@@ -85,3 +85,26 @@ async def test_a_prefix_is_replaced_in_the_path_that_was_matched(harness: Harnes
     await client.send(get(spelling.decode()))
     assert (await client.answer()).status == 200
     assert v2.requests[0].first.replace(b"//", b"/") == b"GET /base/infer/x%2Fy/ HTTP/1.1"
+
+
+@pytest.mark.timeout(30)
+async def test_one_path_does_not_stop_the_worker(harness: Harness):
+    harness.backend("v2")
+    harness.use(route("v2", match=Match(regex="/(a+)+b"), name="costly"), route("v2", name="rest"))
+    client = await harness.client()
+    for target in ("/" + "a" * 4000, "/aab", "/" + "%61" * 20 + "%62"):
+        await client.send(get(target))
+        assert (await client.answer()).status == 200
+    assert (await harness.cell("v2", "costly")).requests == 2
+    assert (await harness.cell("v2", "rest")).requests == 1
+
+
+async def test_a_path_that_is_too_long_for_an_expression_gets_414(harness: Harness):
+    harness.backend("v2")
+    harness.use(route("v2", match=Match(path="/short")), route("v2", match=Match(regex="/a+"), name="regex"))
+    client = await harness.client()
+    await client.send(get("/" + "a" * 8191))
+    assert (await client.answer()).status == 200
+    await client.send(get("/" + "a" * 8192))
+    answer = await client.answer()
+    assert (answer.status, answer.error) == (414, b"downstream/limits")
