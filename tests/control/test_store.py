@@ -212,3 +212,15 @@ def test_the_files_of_the_state_are_for_their_owner_only(tmp_path, path, before)
         assert modes(tmp_path) == {"state.db": 0o600, "state.db.copy": 0o600}
     finally:
         os.umask(mask)
+
+
+def test_the_secret_of_cookies_is_made_once_and_kept(path, tmp_path):
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        made = store.cookie_secret
+        assert len(made) == 64
+    with closing(Store.open(f"sqlite:{path}")) as store:
+        assert store.cookie_secret == made
+    with closing(Store.open(f"sqlite:{tmp_path}/other.db")) as store:
+        assert store.cookie_secret not in (made, "")
+    with closing(Store.open("sqlite::memory:")) as store:
+        assert len(store.cookie_secret) == 64

@@ -106,10 +106,9 @@ def _kept_secret(store: Store) -> str:
         clause = "SELECT value FROM meta WHERE name = 'cookie_secret'"
         found = store.connection.execute(clause).fetchone()
         if found:
-            return text(found[0])
+            return str(found[0])
         made = token_hex(32)
-        with store.connection:
-            store.connection.execute("INSERT INTO meta VALUES ('cookie_secret', ?)", (made,))
+        store.connection.execute("INSERT INTO meta VALUES ('cookie_secret', ?)", (made,))
     except sqlite3.Error as error:
         log.error("%s: the secret of assigned cookies is not kept: %s", store.name, error)
         return token_hex(32)
