@@ -43,7 +43,7 @@ async def test_route_shows_the_split_as_fractions(site: Site) -> None:
 
 async def test_backend_shows_its_endpoints(site: Site) -> None:
     backend = await site.get("/api/v1/backends/v2")
-    assert backend["endpoints"] == [{"url": "http://127.0.0.1:9002", "up": True, "ejected": ""}]
+    assert backend["endpoints"] == [{"url": "http://127.0.0.1:9002", "up": True, "ejected": "", "weight": 1}]
     assert backend["in_flight"] == 1
     assert backend in (await site.get("/api/v1/backends"))["backends"]
 

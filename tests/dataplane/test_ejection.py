@@ -7,6 +7,7 @@ from collections import Counter
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
 from crossfade.routing.snapshot import Eject
 from tests.dataplane.plane import Harness, mirrored, route
@@ -224,3 +225,60 @@ async def test_a_retry_on_a_fresh_connection_does_not_go_to_an_ejected_endpoint(
     state.choose_available()
     assert await count_statuses(harness, 6) == {200: 6}
     assert (len(bad.requests), len(good.conversations) > 3) == (0, True)
+
+
+# ── weights ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def weighing(harness: Harness, *weights: int) -> None:
+    """Serve with these weights of v2's endpoints, in their order."""
+    spec = harness.specs["v2"]
+    endpoints = tuple(replace(e, weight=w) for e, w in zip(spec.endpoints, weights, strict=True))
+    harness.specs["v2"] = replace(spec, endpoints=endpoints)
+    harness.use(route("v2"))
+
+
+async def test_requests_follow_the_weights_of_the_endpoints(harness: Harness) -> None:
+    first = harness.backend("v2", slow_start=0.0)
+    second = harness.another_endpoint("v2")
+    weighing(harness, 3, 1)
+    assert await count_statuses(harness, 200) == {200: 200}
+    assert 120 < len(first.requests) < 180
+    before = len(first.requests), len(second.requests)
+    weighing(harness, 0, 1)
+    assert await count_statuses(harness, 20) == {200: 20}
+    assert (len(first.requests), len(second.requests)) == (before[0], before[1] + 20)
+    weighing(harness, 1, 0)
+    assert await count_statuses(harness, 20) == {200: 20}
+    assert len(first.requests) == before[0] + 20
+
+
+async def test_another_weight_keeps_the_connections(harness: Harness) -> None:
+    backend = harness.backend("v2")
+    harness.another_endpoint("v2")
+    weighing(harness, 1, 0)
+    client = await harness.client()
+    for weight in (1, 2):
+        weighing(harness, weight, 0)
+        await client.send(get())
+        assert (await client.answer()).status == 200
+    assert (len(backend.conversations), len(backend.requests)) == (1, 2)
+
+
+async def test_an_endpoint_without_a_weight_gets_nothing_in_a_panic(harness: Harness) -> None:
+    up = harness.backend("v2")
+    other = harness.another_endpoint("v2")
+    weighing(harness, 0, 1)
+    spec = harness.specs["v2"]
+    harness.specs["v2"] = replace(spec, endpoints=(spec.endpoints[0], replace(spec.endpoints[1], up=False)))
+    harness.use(route("v2"))
+    assert await count_statuses(harness, 4) == {200: 4}
+    assert (len(up.requests), len(other.requests)) == (0, 4)
+
+
+async def test_a_weighted_endpoint_that_fails_is_ejected(harness: Harness) -> None:
+    harness.backend("v2", eject=EJECT)
+    harness.another_endpoint("v2", UNAVAILABLE)
+    weighing(harness, 1, 5)
+    counts = await count_statuses(harness, 40)
+    assert counts[503] == 3

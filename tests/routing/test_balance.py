@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossfade.routing.balance import pick
+from crossfade.routing.balance import pick, pick_by_weight
 
 DRAWS = st.floats(0, 1, exclude_max=True)
 
@@ -19,6 +20,7 @@ class Endpoint:
     name: int
     in_flight: int = 0
     share: float = 1.0
+    weight: int = 1
 
 
 class RecordingEndpoint:
@@ -94,3 +96,55 @@ def test_the_busiest_of_many_is_never_picked():
     endpoints = [Endpoint(i) for i in range(5)]
     endpoints[3].in_flight = 1
     assert all(pick(endpoints, draw).name != 3 for draw in evenly(1000))
+
+
+# ── weights ───────────────────────────────────────────────────────────────────────────────────────
+
+WEIGHTS = st.lists(st.integers(1, 20), min_size=2, max_size=6)
+
+
+@given(WEIGHTS)
+@settings(max_examples=30, deadline=None)
+def test_idle_endpoints_are_picked_by_weight(weights: list[int]) -> None:
+    endpoints = [Endpoint(i, weight=weight) for i, weight in enumerate(weights)]
+    draws = evenly(2_000)
+    picks = Counter(pick_by_weight(endpoints, draw).name for draw in draws)
+    for i, weight in enumerate(weights):
+        assert abs(picks[i] / len(draws) - weight / sum(weights)) < 0.002
+
+
+@given(WEIGHTS, st.integers(1, 64), st.integers(0, 2**32))
+@settings(max_examples=20, deadline=None)
+def test_long_run_shares_are_those_of_the_weights_at_any_load(
+    weights: list[int], load: int, seed: int
+) -> None:
+    """`load` requests at a time, which all take equally long."""
+    endpoints = [Endpoint(i, weight=weight) for i, weight in enumerate(weights)]
+    random, running, picks = Random(seed), deque[Endpoint](), Counter[int]()
+    rounds = 3000
+    for _ in range(rounds):
+        if len(running) == load:
+            running.popleft().in_flight -= 1
+        picked = pick_by_weight(endpoints, random.random())
+        picked.in_flight += 1
+        running.append(picked)
+        picks[picked.name] += 1
+    for i, weight in enumerate(weights):
+        expected = weight / sum(weights)
+        assert abs(picks[i] / rounds - expected) < 0.12
+
+
+@given(WEIGHTS, DRAWS)
+def test_an_endpoint_with_too_much_in_flight_for_its_weight_gets_nothing(
+    weights: list[int], draw: float
+) -> None:
+    endpoints = [Endpoint(i, in_flight=10 * weight, weight=weight) for i, weight in enumerate(weights)]
+    busy = pick_by_weight(endpoints, draw)
+    busy.in_flight += 25
+    assert pick_by_weight(endpoints, draw) is not busy
+
+
+@given(WEIGHTS, DRAWS)
+def test_a_slow_start_gives_the_rest_to_the_other(weights: list[int], draw: float) -> None:
+    endpoints = [Endpoint(i, weight=weight, share=0.0 if i == 0 else 1.0) for i, weight in enumerate(weights)]
+    assert pick_by_weight(endpoints, draw) is not endpoints[0]

@@ -49,7 +49,8 @@ class ListenConfig(Section):
 class EndpointConfig(Section):
     """A TCP address, with or without TLS, or a unix socket, which has a path and no host.
 
-    `base`: the path of its URL, as written; it comes in front of the path of each request.
+    `base`: the path of its URL, as written; it comes in front of the path of each request. `weight`: its part of the
+    backend's requests, beside the weights of the other endpoints.
     """
 
     host: str = ""
@@ -57,6 +58,7 @@ class EndpointConfig(Section):
     tls: bool = False
     path: str = ""
     base: str = ""
+    weight: int = 1
 
     @property
     def authority(self) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig
@@ -21,6 +21,7 @@ from crossfade.config.section import (
     Flag,
     OneOrMany,
     OrFalse,
+    OrPlain,
     Period,
     Section,
     Share,
@@ -31,10 +32,35 @@ from crossfade.config.section import (
     at_most,
 )
 
-Endpoint = Annotated[
+Url = Annotated[
     EndpointConfig,
     BeforeValidator(address.endpoint),
     Written({"type": "string", "pattern": r"^(https?|unix)://|\$\{"}),
+]
+
+
+class WeightedEndpointConfig(Section):
+    """An endpoint with a weight; the URL alone has weight 1."""
+
+    url: Url = Field(description="http://host:port, https://host:port or unix:///path")
+    weight: Annotated[Whole, at_least(0), at_most(1000)] = Field(
+        default=1,
+        description="its part of the backend's requests, beside the weights of the other endpoints; 0: no new ones",
+    )
+
+
+def _weighted(value: EndpointConfig | WeightedEndpointConfig) -> EndpointConfig:
+    if isinstance(value, EndpointConfig):
+        return value
+    return value.url.model_copy(update={"weight": value.weight})
+
+
+Endpoint = Annotated[
+    EndpointConfig,
+    OrPlain(
+        WeightedEndpointConfig, address.endpoint, {"type": "string", "pattern": r"^(https?|unix)://|\$\{"}
+    ),
+    AfterValidator(_weighted),
 ]
 HostName = Annotated[str, BeforeValidator(address.host_name)]
 ServerError = Annotated[Whole, at_least(500), at_most(599)]

@@ -106,10 +106,26 @@ def _as_written(node: Node, value: str) -> str:
 
 def _endpoints(document: Document) -> Iterator[tuple[Loc, Node, EndpointConfig]]:
     for loc, node in document.each("backends", "**", "endpoints", "*"):
+        if loc[-1] == "weight":  # of a single endpoint that is not in a list
+            continue
+        url = node.child("url")
         try:
-            yield loc, node, address.endpoint(node.value)
+            yield (
+                (loc, node, address.endpoint(node.value))
+                if url is None
+                else ((*loc, "url"), url, address.endpoint(url.value))
+            )
         except BadValue:
             continue
+
+
+def _weights_of_nothing(document: Document) -> Iterator[Problem]:
+    """A backend whose endpoints all have weight 0 answers nothing."""
+    for loc, node in document.each("backends", "**", "endpoints"):
+        entries = list(node.value) if isinstance(node.value, list) else [node]
+        weights = [entry.child("weight") for entry in entries]
+        if weights and all(weight is not None and weight.value == "0" for weight in weights):
+            yield document.problem(loc, "must have one with a weight above 0")
 
 
 def _unused_tls(document: Document) -> Iterator[Problem]:
@@ -232,6 +248,7 @@ RULES: tuple[Rule, ...] = (
     _repeated_route_names,
     _former_names,
     _repeated_endpoints,
+    _weights_of_nothing,
     _unused_tls,
     _state_in_redis,
     _overlapping_listeners,

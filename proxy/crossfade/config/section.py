@@ -186,7 +186,7 @@ class OrPlain:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return no_info_wrap_validator_function(
-            lambda value, read: read(value) if isinstance(value, dict | Section) else self.plain(value),
+            lambda value, read: read(value) if isinstance(value, dict | self.section) else self.plain(value),
             handler.generate_schema(self.section),
             serialization=plain_serializer_function_ser_schema(
                 lambda value: value.model_dump() if isinstance(value, Section) else value

@@ -148,7 +148,9 @@ class ControllerState:
     def in_panic(self, backend: str) -> bool:
         """Whether no endpoint passes its probes: then all get the requests that no fallback can answer."""
         config = self.config.config.backends.get(backend)
-        return config is not None and all((backend, e.name) in self.down for e in config.endpoints)
+        return config is not None and all(
+            (backend, e.name) in self.down for e in config.endpoints if e.weight
+        )
 
     def endpoints_detail(self, before: Endpoints) -> str:
         """What has changed since these were the endpoints that are down."""
@@ -189,12 +191,13 @@ class ControllerState:
     def up_share(self, backend: str) -> float:
         """The share of its endpoints that are up and, where they are probed, have passed a probe.
 
-        0 for a backend that is not in the configuration.
+        Those with weight 0 do not count. 0 for a backend that is not in the configuration.
         """
         config = self.config.config.backends.get(backend)
         if config is None:
             return 0.0
-        return sum(self.serves(backend, e.name) for e in config.endpoints) / len(config.endpoints)
+        endpoints = [e for e in config.endpoints if e.weight]
+        return sum(self.serves(backend, e.name) for e in endpoints) / max(len(endpoints), 1)
 
     def so_far(self, route: str, backend: str) -> Cell:
         """The backend's counts since the start; the evidence of a new attempt begins with the champion's."""

@@ -78,6 +78,12 @@ def backend_edits(before: Config, after: Config) -> list[str]:
             old, new = ([e.url for e in b.endpoints] for b in (former, backend))
             words = [f"endpoint {url} is gone" for url in old if url not in new]
             words += [f"endpoint {url} is new" for url in new if url not in old]
+            weights = {e.url: e.weight for e in former.endpoints}
+            words += [
+                f"endpoint {e.url}: weight {weights[e.url]} → {e.weight}"
+                for e in backend.endpoints
+                if weights.get(e.url, e.weight) != e.weight
+            ]
             elsewhere = {"endpoints", "version"}
             was = settings_of(former, elsewhere, before.from_variables)
             now = settings_of(backend, elsewhere, after.from_variables)

@@ -247,7 +247,7 @@ def _backend_view(
     workers: Iterable[WorkerStatus],
 ) -> BackendView:
     endpoints = [
-        EndpointView(e.url, (name, e.name) not in state.down, state.ejected_of(name, e.name))
+        EndpointView(e.url, (name, e.name) not in state.down, state.ejected_of(name, e.name), e.weight)
         for e in config.endpoints
     ]
     up = [worker for worker in workers if worker.up]

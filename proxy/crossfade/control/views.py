@@ -76,11 +76,12 @@ class RouteView(msgspec.Struct):
 
 
 class EndpointView(msgspec.Struct):
-    """`ejected`: why the evidence of a rollout has taken it out; "" if it has not."""
+    """`ejected`: why the evidence of a rollout has taken it out; "" if it has not. `weight` 0: it gets no new requests."""
 
     url: str
     up: bool
     ejected: str = ""
+    weight: int = 1
 
 
 class BackendView(msgspec.Struct):

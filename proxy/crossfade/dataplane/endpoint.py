@@ -23,6 +23,7 @@ from crossfade.dataplane.capacity import Capacity, Load
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
+from crossfade.routing.balance import pick, pick_by_weight
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.json_fields import JsonFields, json_fields
 from crossfade.routing.rewriting import rewriting_of
@@ -61,6 +62,7 @@ class EndpointState(Pool):
         self.label: str | None = None  # in counts by endpoint; None while the backend has no other endpoint
         self.in_flight = 0
         self.up = spec.up
+        self.weight = spec.weight
         self.retired = False  # no longer configured: requests in flight finish, no new one begins
         self.idle: list[Upstream] = []
         self.health = Health(began)
@@ -173,6 +175,7 @@ class BackendState(Load):
         self.look_at = 0.0
         self.unknown: set[str] = set()  # names whose last look-up failed
         self.spec = spec
+        self.has_weights = False  # that differ
         self.capacity = Capacity(self, places or SharedPlaces(), kind + spec.name)
         self.use(spec)
 
@@ -220,7 +223,7 @@ class BackendState(Load):
         self.endpoints = {}
         for spec in self.spec.endpoints:
             found = self.addresses.get(spec.host, Addresses((spec.host,)))
-            what = (replace(spec, up=True), self.spec.tls if spec.tls else None)
+            what = (replace(spec, up=True, weight=1), self.spec.tls if spec.tls else None)
             unresolved = known.get((*what, spec.host))  # the endpoint used before the first look-up
             began = unresolved.health.began if unresolved else late
             for address in found.usual:
@@ -228,9 +231,9 @@ class BackendState(Load):
                 state = known.pop(key, None) or EndpointState(self, spec, (address, *found.spare), began)
                 label = spec.name if len(found.usual) == 1 else instance_name(spec.name, address)
                 up = spec.up and label not in self.spec.out
-                if up and not state.up:
+                if (up and not state.up) or (spec.weight and not state.weight):
                     state.health.end_ejection(now)
-                state.up, state.label = up, label
+                state.up, state.label, state.weight = up, label, spec.weight
                 state.rewriting = rewriting_of(self.spec.request, spec, state.rewriting)
                 self.endpoints[key] = state
         if not self.has_several:
@@ -238,6 +241,7 @@ class BackendState(Load):
                 state.label = None
         for state in known.values():
             state.retire()
+        self.has_weights = len({state.weight for state in self.endpoints.values() if state.weight}) > 1
         self.refresh(now)
 
     @property
@@ -252,8 +256,8 @@ class BackendState(Load):
         self.choose_available()
 
     def in_service(self) -> list[EndpointState]:
-        """The endpoints that pass their probes; all of them in a panic, when none does."""
-        everyone = list(self.endpoints.values())
+        """The endpoints that pass their probes; all of them in a panic, when none does. None without a weight."""
+        everyone = [e for e in self.endpoints.values() if e.weight]
         return [e for e in everyone if e.up] or everyone
 
     def choose_available(self) -> None:
@@ -266,6 +270,10 @@ class BackendState(Load):
         panic = not (serving and serving[0].up)
         self.available: list[EndpointState] = [] if panic else chosen
         self.last_resort: list[EndpointState] = chosen if panic else []
+
+    def picked(self, draw: float) -> EndpointState:
+        """One of those available, of which there is one at least."""
+        return pick_by_weight(self.available, draw) if self.has_weights else pick(self.available, draw)
 
     def tend(self, now: float) -> None:
         """Called with each sweep of the clients: refresh, and start a name look-up if one is due."""

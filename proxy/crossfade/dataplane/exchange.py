@@ -33,7 +33,7 @@ from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.waiting import WaitingState
 from crossfade.errors import FAILURES, Failure, RequestRefused, Stage
 from crossfade.http1.head import ResponseHead
-from crossfade.routing.balance import pick
+from crossfade.routing.balance import pick, pick_by_weight
 from crossfade.routing.router import CompiledRoute, matching, need_body
 
 log = logging.getLogger("crossfade.dataplane")
@@ -192,7 +192,13 @@ class Exchange(WaitingState):
             if not backend.capacity.wait(self):
                 self.on_no_place(Stage.OVERLOAD)
             return
-        self.endpoint = endpoint = choices[0] if len(choices) == 1 else pick(choices, random())
+        if len(choices) == 1:
+            endpoint = choices[0]
+        elif backend.has_weights:
+            endpoint = pick_by_weight(choices, random())
+        else:
+            endpoint = pick(choices, random())
+        self.endpoint = endpoint
         backend.in_flight += 1
         endpoint.in_flight += 1
         self.placed = True

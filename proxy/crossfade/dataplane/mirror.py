@@ -21,7 +21,6 @@ from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.writing import is_writable
 from crossfade.errors import Stage
 from crossfade.http1.head import ResponseHead
-from crossfade.routing.balance import pick
 from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import TESTER
 
@@ -300,7 +299,7 @@ class Mirrors:
             return "dropped_bytes"
         if backend.in_flight >= backend.held and not backend.capacity.take():
             return "dropped_in_flight"
-        MirrorCopy(self, state, exchange, pick(backend.available, random()), comparison, second).begin()
+        MirrorCopy(self, state, exchange, backend.picked(random()), comparison, second).begin()
         return ""
 
     def on_live(self, exchange: ExchangeState, outcome: Outcome) -> None:

@@ -41,7 +41,7 @@ _NO_LIMITS: Limits = {}
 class Endpoint(msgspec.Struct, frozen=True):
     """`authority` is the Host field for a request without one. A unix socket has a `path` and no host.
 
-    `base`: the path in front of the path of each request, as it was written.
+    `base`: the path in front of the path of each request, as it was written. `weight` 0: no new requests.
     """
 
     host: str
@@ -52,6 +52,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     tls: bool = False
     path: str = ""
     base: str = ""
+    weight: int = 1
 
     @property
     def name(self) -> str:
@@ -340,7 +341,17 @@ def compile_backend(
     return Backend(
         name=name,
         endpoints=tuple(
-            Endpoint(e.host, e.port, e.authority, (name, e.name) not in down, e.url, e.tls, e.path, e.base)
+            Endpoint(
+                e.host,
+                e.port,
+                e.authority,
+                (name, e.name) not in down,
+                e.url,
+                e.tls,
+                e.path,
+                e.base,
+                e.weight,
+            )
             for e in backend.endpoints
         ),
         connect_timeout=backend.timeout.connect,
