@@ -40,11 +40,10 @@ from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.ending import TICK, Ending
 from crossfade.workers.handover import Successor
-from crossfade.workers.serving import Serving, credentials_of
+from crossfade.workers.serving import AllCredentials, Serving, credentials_of
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
 from crossfade.workers.takeover import rehearse
-from crossfade.workers.tls import Credentials
 from crossfade.workers.tls_files import Renewal, TlsFiles
 
 log = logging.getLogger("crossfade")
@@ -89,7 +88,7 @@ class App:
         self.taking_over = taking_over
         self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.loaded = self.read()
-        self.credentials: Credentials | None = None
+        self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
         self.supervising: asyncio.Future[None] | None = None
@@ -353,9 +352,8 @@ class App:
 
     def announce(self, serving: Serving, runner: web.AppRunner) -> None:
         self.is_ready = True
-        scheme = "https" if self.loaded.config.tls else "http"
-        for host, port in serving.addresses:
-            log.info("listening on %s://%s:%d", scheme, host, port)
+        for address in serving.addresses:
+            log.info("listening on %s://%s:%d", *address)
         log.info("admin on http://%s:%d", *runner.addresses[0][:2])
         for warning in self.loaded.warnings:
             log.warning("%s", warning)

@@ -61,7 +61,7 @@ def test_the_configuration_of_docker_compose():
     found = loaded(CONFIG / "routing.yaml", **env)
     config = found.config
     assert found.warnings == ()
-    assert [at.authority for at in config.listen] == ["127.0.0.1:0"]
+    assert [at.authority for at, _ in config.listeners] == ["127.0.0.1:0"]
     assert (config.admin.listen.authority, config.admin.token) == ("0.0.0.0:9901", "s3cret")
     assert config.state == "sqlite:/var/lib/crossfade/crossfade.db"
     assert [b.endpoints[0].authority for b in config.backends.values()] == [

@@ -98,7 +98,7 @@ async def test_a_certificate_is_renewed_without_a_restart(
         assert await asyncio.to_thread(certificate_name, proxy.port) == "first"
         (tmp_path / "served.pem").write_text("no certificate")
         await wait_until(
-            lambda: "configuration not reloaded, the old one stays" in proxy.output,
+            lambda: "TLS files not renewed, the old ones stay: tls.key: " in proxy.output,
             "the log line about the invalid certificate",
         )
         assert await asyncio.to_thread(certificate_name, proxy.port) == "first"

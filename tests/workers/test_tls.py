@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from crossfade.workers.certificate import names_of
 from crossfade.workers.messages import Certificate
 from crossfade.workers.tls import Credentials, context_of
 from tests.certificates import Authority
@@ -202,3 +208,96 @@ def test_a_ca_that_cannot_be_read_is_named(authority: Authority, tmp_path: Path,
     cert, key = authority.files("localhost")
     with pytest.raises(OSError, match=f"cannot use {missing}: "):
         context_of(Certificate(cert, key, str(missing)))
+
+
+# ── several certificates ──────────────────────────────────────────────────────────────────────────
+
+
+def several(authority: Authority, *hosts: tuple[str, ...]) -> Certificate:
+    first, *others = [authority.files(*names) for names in hosts]
+    return Certificate(*first, others=tuple(others))
+
+
+def names_shown(side: ssl.SSLObject) -> list[str]:
+    found: Any = side.getpeercert()
+    return [str(value) for kind, value in found["subjectAltName"] if kind == "DNS"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("asked", "shown_for"),
+    [
+        ("a.test", "a.test"),
+        ("b.test", "b.test"),
+        ("C.test", "b.test"),  # its second name
+        ("x.wild.test", "*.wild.test"),
+        ("own.wild.test", "own.wild.test"),  # an exact name wins
+        ("x.y.wild.test", "a.test"),  # a wildcard is for one label
+        ("wild.test", "a.test"),
+        ("unknown.test", "a.test"),
+        (None, "a.test"),
+    ],
+)
+def test_the_name_that_a_client_asks_for_chooses_the_certificate(
+    authority: Authority, version: ssl.TLSVersion, asked: str | None, shown_for: str
+) -> None:
+    hosts = [("a.test",), ("b.test", "c.test"), ("*.wild.test",), ("own.wild.test",)]
+    server = Credentials(several(authority, *hosts)).context
+    asking = client(authority, version=version)
+    asking.check_hostname = False
+    assert names_shown(connected(server, asking, asked))[0] == shown_for
+
+
+def test_each_of_several_certificates_is_renewed_or_none(authority: Authority) -> None:
+    files = several(authority, ("a.test",), ("b.test",))
+    credentials = Credentials(files)
+    server, asking = credentials.context, client(authority)
+    before = {name: shown(connected(server, asking, name)) for name in ("a.test", "b.test")}
+    cert, key = files.others[0]
+    content = Path(cert).read_bytes()
+    replaced(files, *authority.files("a.test"))
+    Path(cert).write_bytes(content[:200])
+    with pytest.raises(OSError, match=f"cannot use {cert} with {key}"):
+        credentials.renew()
+    assert {name: shown(connected(server, asking, name)) for name in before} == before
+    Path(cert).write_bytes(content)
+    credentials.renew()
+    after = {name: shown(connected(server, asking, name)) for name in before}
+    assert (after["a.test"] != before["a.test"], after["b.test"] == before["b.test"]) == (True, True)
+
+
+def test_a_certificate_that_no_client_would_get_is_refused(authority: Authority) -> None:
+    files = several(authority, ("a.test",), ("10.0.0.1",))
+    with pytest.raises(OSError, match="names no host"):
+        Credentials(files)
+
+
+def test_all_certificates_ask_for_the_same_client_certificates(
+    authority: Authority, others: Authority
+) -> None:
+    files = replace(several(authority, ("a.test",), ("b.test",)), client_ca=others.file)
+    server = Credentials(files).context
+    for name in ("a.test", "b.test"):
+        connected(server, client(authority, *others.files("client")), name)
+        with pytest.raises(ssl.SSLError):
+            connected(server, client(authority), name)
+
+
+@given(st.binary(max_size=400), st.integers(0, 2000), st.integers(0, 2000))
+def test_whatever_is_in_a_file_its_names_are_read_or_there_are_none(
+    noise: bytes, start: int, end: int
+) -> None:
+    """Mutations of a certificate, in PEM form again."""
+    der = ssl.PEM_cert_to_DER_cert(SAMPLE.decode())
+    mutated = der[: start % len(der)] + noise + der[end % len(der) :]
+    for name in names_of(ssl.DER_cert_to_PEM_cert(mutated).encode()):
+        assert name == name.lower()
+    names_of(noise)
+    names_of(SAMPLE[: start % len(SAMPLE)] + noise)
+
+
+SAMPLE = trustme.CA().issue_cert("a.test", "*.b.test", "10.0.0.1").cert_chain_pems[0].bytes()
+
+
+def test_the_names_of_a_certificate_are_those_that_openssl_finds() -> None:
+    assert names_of(SAMPLE) == ("a.test", "*.b.test")

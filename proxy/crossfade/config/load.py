@@ -7,14 +7,14 @@ The text and the environment are arguments: no file and no environment is read h
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from crossfade.config.document import Document, Loc, Mark, Reference
 from crossfade.config.masking import MASK, masked, secret_places
-from crossfade.config.model import BackendTlsConfig, Config
+from crossfade.config.model import BackendTlsConfig, Config, ListenerConfig, TlsConfig
 from crossfade.config.pending import not_acted_on
 from crossfade.config.problem import MAX_PROBLEMS, ConfigError, Problem, place_of
 from crossfade.config.reader import read
@@ -94,13 +94,14 @@ def _examine_tls_files(
     document: Document, config: Config | None, examine: Examine, known: set[str] | None
 ) -> tuple[dict[str, str], list[Problem]]:
     """A stamp of the TLS files by backend, and the problems with the files. `known`: no other file is opened."""
-    stamps, problems = {}, []
+    stamps, problems = dict[str, str](), list[Problem]()
     for section in tls_sections(config) if config else ():
         if known is not None and not known >= set(_files_of(section.files)):
             message = "the files are not opened: a text that comes through the admin API gets only those read that the configuration in force names"
             problems.append(document.problem(section.place, message, at_key=True, severity="warning"))
             continue
-        stamps[section.name], faults = examine(section.files)
+        stamp, faults = examine(section.files)
+        stamps[section.name] = stamps.get(section.name, "") + stamp
         problems += [document.problem(section.place_of(key), fault) for key, fault in faults.items()]
     return stamps, problems
 
@@ -123,11 +124,23 @@ def tls_sections(config: Config) -> list[TlsSection]:
         for name, backend in config.backends.items()
         if backend.tls is not None
     ]
-    mine = config.tls
-    if mine is not None:
-        files = BackendTlsConfig(ca=mine.client_ca, cert=mine.cert, key=mine.key)
-        out.insert(0, TlsSection("", ("tls",), files))
-    return out
+    return [*_of_listeners(config), *out]
+
+
+def _of_listeners(config: Config) -> Iterator[TlsSection]:
+    """One for each certificate, so that each fault has its place."""
+    own = [
+        (("listen", n, "tls"), at.tls) for n, at in enumerate(config.listen) if isinstance(at, ListenerConfig)
+    ]
+    places: list[tuple[Loc, TlsConfig | None]] = [(("tls",), config.tls), *own]
+    for place, tls in places:
+        if tls is None:
+            continue
+        for n, (cert, key) in enumerate(tls.pairs):
+            at = (*place, "certificates", n) if tls.certificates else place
+            yield TlsSection("", at, BackendTlsConfig(cert=cert, key=key))
+        if tls.client_ca is not None:
+            yield TlsSection("", place, BackendTlsConfig(ca=tls.client_ca))
 
 
 def _files_of(tls: BackendTlsConfig) -> list[str]:

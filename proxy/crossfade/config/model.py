@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Pri
 from crossfade.config import address, units
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfig, HealthConfig, TimeoutConfig
+from crossfade.config.listener import CertificateConfig, Listen, Listener, ListenerConfig, TlsConfig
 from crossfade.config.match import MatchConfig, StickyConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
@@ -49,7 +50,6 @@ from crossfade.config.section import (
     Share,
     Size,
     Text,
-    Written,
     at_least,
     spelled,
     text,
@@ -63,6 +63,7 @@ __all__ = [
     "ApprovalConfig",
     "BackendConfig",
     "BackendTlsConfig",
+    "CertificateConfig",
     "CheckConfig",
     "Config",
     "DrainConfig",
@@ -74,6 +75,7 @@ __all__ = [
     "HealthConfig",
     "LimitsConfig",
     "ListenConfig",
+    "ListenerConfig",
     "MatchConfig",
     "MetricsConfig",
     "MirrorConfig",
@@ -119,29 +121,10 @@ def _state(value: object) -> str:
     return written
 
 
-Listen = Annotated[
-    ListenConfig,
-    BeforeValidator(address.listen),
-    Written({"type": "string", "pattern": r":[0-9]+$|\$\{"}),
-]
 # The types of single fields.
 Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), spelled({"const": "auto"}, AS_INTEGER)]
 State = Annotated[str, BeforeValidator(_state)]
 Quantity = Annotated[Size, at_least(1)]
-
-
-class TlsConfig(Section):
-    """TLS of clients' connections; the files are PEM."""
-
-    cert: Text = Field(description="the file with the certificate and its chain")
-    key: Text = Field(description="the file with its private key")
-    client_ca: Text | None = Field(
-        default=None,
-        description="the file with the CAs of client certificates; if given, clients are asked for one",
-    )
-    client_auth: Literal["required", "optional"] = Field(
-        default="required", description="required: clients without a certificate are refused"
-    )
 
 
 def _secret(value: object) -> str:
@@ -286,6 +269,16 @@ class Config(Section):
     _from_variables: frozenset[str] = PrivateAttr(default=frozenset())
 
     @property
+    def listeners(self) -> list[tuple[ListenConfig, TlsConfig | None]]:
+        """Each address with the TLS of its clients."""
+        return [
+            (at, self.tls)
+            if isinstance(at, ListenConfig)
+            else (at.address, at.tls if at.has_own_tls else self.tls)
+            for at in self.listen
+        ]
+
+    @property
     def from_variables(self) -> frozenset[str]:
         """The scalars that hold the value of a variable; whoever shows a value leaves these out."""
         return self._from_variables
@@ -300,10 +293,12 @@ class Config(Section):
         made._from_variables = frozenset(from_variables)
         return made
 
-    listen: Annotated[tuple[Listen, ...], NOT_EMPTY, OneOrMany()] = Field(
-        description="the addresses for clients: host:port, or a list"
+    listen: Annotated[tuple[Listener, ...], NOT_EMPTY, OneOrMany()] = Field(
+        description="the addresses for clients: host:port, {address, tls}, or a list of them"
     )
-    tls: TlsConfig | None = Field(default=None, description="TLS of clients' connections")
+    tls: TlsConfig | None = Field(
+        default=None, description="TLS of clients' connections, for listeners without their own"
+    )
     admin: AdminConfig = Field(
         default_factory=AdminConfig, description="the admin API, metrics and dashboard"
     )

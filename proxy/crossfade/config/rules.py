@@ -14,6 +14,7 @@ from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.assign_rules import ASSIGN_RULES
 from crossfade.config.document import Document, Loc, Node
+from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
 from crossfade.config.own_answer_rules import OWN_ANSWER_RULES
@@ -150,7 +151,7 @@ def _overlapping_listeners(document: Document) -> Iterator[Problem]:
 
 
 def _listeners(document: Document) -> Iterator[tuple[Loc, Node, ListenConfig]]:
-    for place in (("listen", "*"), ("admin", "listen")):
+    for place in (("listen", "*"), ("listen", "*", "address"), ("admin", "listen")):
         for loc, node in document.each(*place):
             try:
                 yield loc, node, address.listen(node.value)
@@ -252,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     _unused_tls,
     _state_in_redis,
     _overlapping_listeners,
+    *LISTENER_RULES,
     _admin_without_token,
     _masked_secrets,
     _everybody_trusted,

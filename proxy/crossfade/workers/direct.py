@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import ssl
 from collections.abc import Sequence
 
 from crossfade.control.observations import LatestObservations
@@ -18,7 +19,6 @@ from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
-from crossfade.workers.tls import Credentials
 from crossfade.workers.worker import Worker, status_of
 
 CLEAR_EVERY = 0.5  # seconds
@@ -33,15 +33,13 @@ class DirectSeam:
     def __init__(
         self,
         plane: DataPlane,
-        listening: Sequence[socket.socket] = (),
-        credentials: Credentials | None = None,
+        listening: Sequence[tuple[socket.socket, ssl.SSLContext | None]] = (),
         succession: Succession | None = None,
         keeper: PlaceKeeper | None = None,
     ) -> None:
         """`succession`: whose workers end, and where the next holder of the state is found."""
         self.plane = plane
         self.listening = listening
-        self.credentials = credentials
         self.succession = succession
         self.keeper = keeper
         self.ended = asyncio.Event()
@@ -80,8 +78,7 @@ class DirectSeam:
 
     async def ready(self) -> None:
         """Returns when it listens."""
-        context = self.credentials.context if self.credentials is not None else None
-        for sock in self.listening:
+        for sock, context in self.listening:
             await self.plane.listen(sock, context)
 
     def renew(self) -> None:

@@ -64,12 +64,13 @@ class Report(msgspec.Struct, tag=True):
 
 
 class Certificate(msgspec.Struct, frozen=True):
-    """PEM files of one listener."""
+    """PEM files of one listener. `others`: (certificate, key) for the hosts that the certificate names."""
 
     cert: str
     key: str
     client_ca: str | None = None
     client_required: bool = True  # False: a client may connect without a certificate
+    others: tuple[tuple[str, str], ...] = ()
 
 
 class Listening(msgspec.Struct):

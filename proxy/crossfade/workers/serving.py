@@ -9,7 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from crossfade.config.address import ListenConfig
-from crossfade.config.model import Config
+from crossfade.config.model import Config, TlsConfig
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
 from crossfade.workers.handover import Offer
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("crossfade")
 
+AllCredentials = dict[Certificate, Credentials]
+
 
 class Serving:
     """All is bound when it is made, and nothing serves yet. Raises StartError."""
 
     def __init__(
-        self, config: Config, credentials: Credentials | None, succession: Succession, counts: CountsTable
+        self, config: Config, credentials: AllCredentials, succession: Succession, counts: CountsTable
     ) -> None:
         self.credentials = credentials
         self.succession = succession
-        self.addresses: list[tuple[str, int]] = []  # that clients connect to
+        self.addresses: list[tuple[str, str, int]] = []  # that clients connect to: scheme, host, port
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
         self.listening = self._listen(config, max(count, 1))
         (self.admin,) = self._bind(config.admin.listen, 1)[0]
@@ -45,11 +47,11 @@ class Serving:
 
     def _listen(self, config: Config, workers: int) -> list[list[tuple[socket.socket, Listening]]]:
         """For each worker its listening sockets."""
-        tls = self.credentials.files if self.credentials else None
         found: list[list[tuple[socket.socket, Listening]]] = [[] for _ in range(workers)]
-        for address in config.listen:
+        for address, written in config.listeners:
             each = self._bind(address, workers)
-            self.addresses.append(each[0][0].getsockname()[:2])
+            tls = None if written is None else files_of(written)
+            self.addresses.append(("https" if tls else "http", *each[0][0].getsockname()[:2]))
             for mine, socks in zip(found, each, strict=True):
                 mine += [(sock, Listening(sock.fileno(), tls)) for sock in socks]
         return found
@@ -79,8 +81,10 @@ class Serving:
 
         plane = DataPlane(None, None, joined(self.keeper.fd, 1))
         plane.recorder.counts = counts
-        listening = [sock for sock, _ in self.listening[0]]
-        return DirectSeam(plane, listening, self.credentials, self.succession, self.keeper)
+        listening = [
+            (sock, self.credentials[at.tls].context if at.tls else None) for sock, at in self.listening[0]
+        ]
+        return DirectSeam(plane, listening, self.succession, self.keeper)
 
     @property
     def pids(self) -> list[int]:
@@ -96,10 +100,9 @@ class Serving:
 
     def renew_tls(self) -> None:
         """New connections of clients get the certificate that is in the files now. If it cannot be used, the old one stays."""
-        if self.credentials is None:
-            return
         try:
-            self.credentials.renew()
+            for credentials in self.credentials.values():
+                credentials.renew()
         except OSError as error:
             log.error("TLS certificate not renewed, the old one stays: %s", error)
         else:
@@ -115,13 +118,17 @@ class Serving:
         sockets.close(sock for sock, _ in chain.from_iterable(self.listening))
 
 
-def credentials_of(config: Config) -> Credentials | None:
+def credentials_of(config: Config) -> AllCredentials:
     """Loaded in the control process too, so that bad files are found before a worker starts. Raises StartError."""
-    tls = config.tls
-    if tls is None:
-        return None
-    files = Certificate(tls.cert, tls.key, tls.client_ca, tls.client_auth == "required")
     try:
-        return Credentials(files)
+        return {
+            files: Credentials(files)
+            for files in {files_of(tls): None for _, tls in config.listeners if tls is not None}
+        }
     except OSError as error:
         raise StartError(f"tls: {error}") from error
+
+
+def files_of(tls: TlsConfig) -> Certificate:
+    (cert, key), *others = tls.pairs
+    return Certificate(cert, key, tls.client_ca, tls.client_auth == "required", tuple(others))

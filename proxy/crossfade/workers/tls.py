@@ -10,9 +10,39 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from msgspec.structs import replace
+
 from crossfade.dial import load_certificate
-from crossfade.files import PEM_LIMIT, held_open
+from crossfade.files import PEM_LIMIT, held_open, read_regular
+from crossfade.workers.certificate import names_of
 from crossfade.workers.messages import Certificate
+from crossfade.workers.plain_http import HandshakeContext
+
+
+class Contexts:
+    """A context for each certificate; the first is for clients that name no host, or an unknown one."""
+
+    def __init__(self, files: Certificate) -> None:
+        self.default = context_of(files)
+        self.by_name: dict[str, ssl.SSLContext] = {}
+        if not files.others:
+            return
+        pairs = [(self.default, files.cert)]
+        pairs += [(context_of(replace(files, cert=cert, key=key)), cert) for cert, key in files.others]
+        for context, cert in pairs:
+            names = names_of(read_regular(cert, PEM_LIMIT))
+            if not names and context is not self.default:
+                raise OSError(f"no client would get {cert}: it names no host (subjectAltName)")
+            for name in names:
+                self.by_name.setdefault(name, context)  # the first in the file wins
+
+    def of(self, name: str | None) -> ssl.SSLContext:
+        """A wildcard stands for one label (RFC 6125 section 6.4.3)."""
+        if name is None or not self.by_name:
+            return self.default
+        host = name.lower().removesuffix(".")
+        found = self.by_name.get(host) or self.by_name.get(f"*.{host.partition('.')[2]}")
+        return found or self.default
 
 
 class Credentials:
@@ -20,22 +50,24 @@ class Credentials:
 
     def __init__(self, files: Certificate) -> None:
         self.files = files
-        self.context = self.current = context_of(files)
+        self.current = Contexts(files)
+        self.context = self.current.default
         # Called in every handshake, also without SNI.
-        self.context.sni_callback = self._use_current
+        self.context.sni_callback = self._choose
 
-    def _use_current(self, sock: Any, name: str | None, context: ssl.SSLContext) -> None:
-        if self.current is not context:
-            sock.context = self.current
+    def _choose(self, sock: Any, name: str | None, context: ssl.SSLContext) -> None:
+        chosen = self.current.of(name)
+        if chosen is not context:
+            sock.context = chosen
 
     def renew(self) -> None:
-        """Read the files again. Raises OSError if they cannot be used; then the old certificate stays."""
-        self.current = context_of(self.files)
+        """Read the files again. Raises OSError if they cannot be used; then the old certificates stay."""
+        self.current = Contexts(self.files)
 
 
 def context_of(files: Certificate) -> ssl.SSLContext:
     """Raises OSError (SSLError is one), whose message names the files."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = HandshakeContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:

@@ -26,7 +26,8 @@ class Renewal(NamedTuple):
 def read(loaded: Loaded, examine: Examine) -> Renewal:
     renewal = Renewal({}, [])
     for section in tls_sections(loaded.config):
-        renewal.stamps[section.name], found = examine(section.files)
+        stamp, found = examine(section.files)
+        renewal.stamps[section.name] = renewal.stamps.get(section.name, "") + stamp
         renewal.faults.extend(
             f"{'.'.join(map(str, section.place_of(key)))}: {fault}" for key, fault in found.items()
         )
