@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Callable
 from typing import cast
 from unittest import mock
@@ -20,9 +21,9 @@ from crossfade.dataplane.downstream import PIPELINE_LIMIT, Downstream
 from crossfade.dataplane.flow import ALL, ANSWERS, BODY, OF_EXCHANGE, PEER, PIPELINE, Flow
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.snapshot import Match
-from tests.dataplane.plane import Harness, route
+from tests.dataplane.plane import Harness, connecting_slowly, route
 from tests.dataplane.scripted import Conversation, each
-from tests.dataplane.wire import Message, Wire, chunked, get, ok, post
+from tests.dataplane.wire import Message, Wire, chunked, get, ok, post, wait_until
 from tests.fuzz.memory import Memory, MemoryTransport, Origin, answer
 
 ONE_READ = 256 * 1024  # bytes; both event loops read no more at once
@@ -184,3 +185,23 @@ async def test_in_any_order_of_events_the_backlog_is_bounded_and_the_rest_is_rea
     storm.transport.close()
     await asyncio.sleep(0)
     storm.memory.plane.close_idle(float("inf"))
+
+
+async def test_a_body_in_small_parts_is_kept_without_a_multiple_of_its_length(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part would be an object of its own, with more overhead than bytes."""
+    connecting = connecting_slowly(monkeypatch)
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await wait_until(lambda: harness.plane.active, "the exchange waits for a connection")
+    (exchange,) = harness.plane.active
+    await client.send_bytewise(chunked(bytes(2)).removesuffix(b"0\r\n\r\n") * 200)
+    await wait_until(lambda: exchange.kept == 400, "the body is here")
+    assert isinstance(exchange.more, bytearray)
+    assert sys.getsizeof(exchange.more) < 1000
+    connecting.set()
+    await client.send(b"0\r\n\r\n")
+    assert (await client.answer()).status == 200

@@ -98,8 +98,8 @@ class Exchange(WaitingState):
         Otherwise drop the kept body, so that the request cannot be replayed.
         """
         if self.more is None:
-            self.more = []
-        self.more.append(data)
+            self.more = bytearray()
+        self.more += data
         if self.assigned is not None and self.kept > self.route.replay_limit and not self.awaits_body:
             if self.upstream is None:
                 self.client.pause(BODY)

@@ -30,7 +30,7 @@ class ExchangeState(Waiter):
     asked_before: str | None  # `asked`, as it was when the fallback took the request or no endpoint was left
     upstream: Upstream | None
     body: bytes  # its first part; `more` has the others while a connection is opened or a retry is possible
-    more: list[bytes] | None
+    more: bytearray | None  # no list: many parts of a few bytes take many times their length
     kept: int  # bytes of the body received; above the replay limit they are not kept for a retry
     replayable: bool
     awaits_body: bool  # it is sent to `answering` when its body is complete (`writing`)
@@ -150,4 +150,4 @@ class ExchangeState(Waiter):
         return value + b"\r\n" + self.set_cookie if self.set_cookie else value
 
     def whole_body(self) -> bytes:
-        return self.body if self.more is None else self.body + b"".join(self.more)
+        return self.body if self.more is None else self.body + self.more
