@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crossfade.routing.snapshot import Rewrite
+from crossfade.routing.ledger import BUCKETS
+from crossfade.routing.snapshot import Cut, Rewrite
 from tests.dataplane.plane import Harness, mirrored, route, settle, sticky
 from tests.dataplane.scripted import ScriptedBackend, answering
+from tests.dataplane.test_cut_after import taken_back
 from tests.dataplane.wire import Message, chunked, get, post, wait_until
 
 NEW = Rewrite(json=(("model", '"new"'),))
@@ -275,3 +277,25 @@ async def test_a_mark_of_another_encoding_is_seen_in_pieces(harness: Harness) ->
     await client.send_bytewise(post(b'\xef\xbb\xbf{"model": 1}', fields=[b"Content-Type: text/plain"]))
     assert (await client.answer()).status == 400
     assert backend.requests == []
+
+
+@pytest.mark.parametrize("fallback", [None, "v2", "v4"])
+async def test_a_cut_while_the_body_comes(harness: Harness, fallback: str | None) -> None:
+    """A fallback without `json` takes the request as the client sends it; one with `json` would have to wait, and is not asked."""
+    v2, v3, v4 = harness.backend("v2"), rewriting(harness, "v3"), rewriting(harness, "v4")
+    split = route({"v2": 0, "v3": BUCKETS}, fallback=fallback, pure=True)
+    harness.use(split)
+    client = await harness.client()
+    raw = post(BODY, fields=[TYPE])
+    await client.send(raw[:-5])
+    await wait_until(lambda: harness.plane.active, "the route is chosen")
+    harness.use(taken_back(split, Cut("v3", 0.01)))
+    if fallback == "v2":
+        await wait_until(lambda: v2.conversations, "the fallback is asked")
+        await client.send(raw[-5:])
+        answer = await client.answer()
+        assert (answer.status, answer.body, v2.requests[0].body) == (200, b"v2", BODY)
+    else:
+        answer = await client.answer()
+        assert (answer.status, answer.error) == (503, b"internal/cut")
+    assert v3.requests == v4.requests == []
