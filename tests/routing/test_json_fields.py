@@ -25,6 +25,10 @@ MODEL = JsonFields((("model", '"new"'),))
         ({"model": '"new"'}, b'{"mod\\u0065l":{"a":[1,2]},"x":1.50}', b'{"mod\\u0065l":"new","x":1.50}'),
         ({"model": '"new"'}, b'{"x":"model"}', b'{"model":"new","x":"model"}'),
         ({"model": '"new"'}, b' \n{ } ', b' \n{"model":"new" } '),
+        ({"model": '"new"'}, b'{"x":"\\"model\\": 1","model":"\\\\\\""}', b'{"x":"\\"model\\": 1","model":"new"}'),
+        ({"model": '"new"'}, b'{"x":["model"],"y":{"model":1},"model":-1.5e+3}', b'{"x":["model"],"y":{"model":1},"model":"new"}'),
+        ({"model": '"new"'}, b'{"x":{"model":1}}', b'{"model":"new","x":{"model":1}}'),
+        ({"model": '"x"', "x": '"model"'}, b'{"model":1,"x":2}', b'{"model":"x","x":"model"}'),
         ({"model": "7"}, b'{"model":null}', b'{"model":7}'),
         ({"model": '"new"'}, b'[{"model":"a"}]', b'[{"model":"a"}]'),
         ({"model": '"new"'}, b'"model"', b'"model"'),
@@ -119,3 +123,13 @@ def test_law_the_model_reads_the_value_and_all_else_as_sent(
     within[path[-1]] = value
     assert json.loads(sent) == wanted
     assert replacing.rewritten(JSON, sent) == sent
+
+
+def test_another_request_may_come_between_check_and_use() -> None:
+    replacing = JsonFields((("model", '"new"'),))
+    first, second = b'{"model":1,"n":1}', b'{"n":2}'
+    assert replacing.refusal(JSON, first) is replacing.refusal(JSON, second) is None
+    assert replacing.rewritten(JSON, first) == b'{"model":"new","n":1}'
+    assert replacing.rewritten(JSON, second) == b'{"model":"new","n":2}'
+    assert replacing.rewritten(JSON, second) == b'{"model":"new","n":2}'
+    assert (replacing.checked, replacing.made) == (b"", b"")

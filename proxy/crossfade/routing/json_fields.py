@@ -7,6 +7,7 @@ name that comes twice, one that differs in case only, JSON that is not valid, a 
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ _STARTS_OF_OTHER_CODINGS: Final = (
     b"\x00",
 )  # UTF-8 with a mark, UTF-16, UTF-32
 
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_SCALAR_BEHIND: Final = re.compile(rb'[ \t\r\n]*:[ \t\r\n]*("(?:[^"\\]|\\.)*+"|[-+.0-9A-Za-z]++)')
 _LONGEST_MARK: Final = 3  # bytes
 
 
@@ -37,6 +40,7 @@ class JsonFields:
 
     def __init__(self, fields: tuple[tuple[str, str], ...]) -> None:
         self.fields = [(tuple(path.split(".")), text.encode()) for path, text in fields]
+        self.checked = self.made = b""  # the last body without a refusal, and what is made of it
 
     def refusal(self, head: RequestHead, body: bytes) -> RequestRefused | None:
         """Why the request cannot be rewritten; None if it can, or need not. `body` is complete."""
@@ -51,18 +55,24 @@ class JsonFields:
             return RequestRefused(
                 Stage.PARSE, "This model's requests are rewritten, and the body is not valid JSON."
             )
-        for path, _ in self.fields:
-            if _has_similar(content, path) or _scan(body, (path,)).repeated:
+        made: bytes | None = body
+        for path, value in self.fields:
+            made = None if _has_similar(content, path) else with_value(made or body, content, path, value)
+            if made is None:
                 detail = f"The JSON field {'.'.join(path)} is in the body more than once."
                 return RequestRefused(Stage.PARSE, detail)
+        self.checked, self.made = body, made or body
         return None
 
     def rewritten(self, head: RequestHead, body: bytes) -> bytes:
         """The body for the model. `body` is complete and has no refusal."""
-        if body and is_json(head, body):
-            for path, value in self.fields:
-                body = with_value(body, path, value)
-        return body
+        if not body or not is_json(head, body):
+            return body
+        if body != self.checked:  # another request came between
+            self.refusal(head, body)
+        made = self.made
+        self.checked = self.made = b""  # nothing of a client's body is kept
+        return made
 
 
 @lru_cache(maxsize=1024)
@@ -93,24 +103,54 @@ def is_json(head: RequestHead, beginning: bytes) -> bool:
     return not media or media == b"application/json" or media.endswith(b"+json")
 
 
-def with_value(body: bytes, path: Path, value: bytes) -> bytes:
-    """With this value at the path; unchanged where there is no object for it."""
-    span = _scan(body, (path,)).span(path)
+def with_value(body: bytes, content: Any, path: Path, value: bytes) -> bytes | None:
+    """With this value at the path; unchanged where there is no object for it. None: it is there more than once.
+
+    `content`: the decoded body, but for fields that are replaced already.
+    """
+    if len(path) == 1 and isinstance(content, dict):
+        quick = _quickly(body, content, path[0], value)
+        if quick:
+            return quick
+    scan = _scan(body, (path,))
+    if scan.repeated:
+        return None
+    span = scan.span(path)
     if span is not None:
         return body[: span[0]] + value + body[span[1] :]
     ancestors = tuple(path[:n] for n in range(1, len(path)))
-    scan = _scan(body, ancestors)
     start, depth = len(body) - len(body.lstrip(_SPACE)), 0
-    for ancestor in ancestors:
-        found = scan.span(ancestor)
-        if found is None:
-            break
-        start, depth = found[0], len(ancestor)
+    if ancestors:
+        scan = _scan(body, ancestors)
+        for ancestor in ancestors:
+            found = scan.span(ancestor)
+            if found is None:
+                break
+            start, depth = found[0], len(ancestor)
+    return _with_member(body, start, path[depth:], value)
+
+
+def _quickly(body: bytes, content: dict[str, Any], name: str, value: bytes) -> bytes:
+    """The usual case without a scan, which costs 100 times as much: the name is nowhere else in the body. Empty if it may be."""
+    if _PLAIN_NAME.fullmatch(name) is None or b"\\u00" in body:  # an escape may spell it
+        return b""
+    token = b'"%b"' % name.encode("ascii")
+    times = body.count(token)
+    if times == 0 and name not in content:
+        return _with_member(body, len(body) - len(body.lstrip(_SPACE)), (name,), value)
+    if times != 1 or name not in content:
+        return b""
+    found = _SCALAR_BEHIND.match(body, body.index(token) + len(token))
+    return b"" if found is None else body[: found.start(1)] + value + body[found.end(1) :]
+
+
+def _with_member(body: bytes, start: int, names: Path, value: bytes) -> bytes:
+    """With a member at the front of the object that begins at `start`, if one does."""
     if body[start : start + 1] != b"{":
         return body
     at = start + 1
     comma = b"" if body[at:].lstrip(_SPACE)[:1] == b"}" else b","
-    return body[:at] + _member(path[depth:], value) + comma + body[at:]
+    return body[:at] + _member(names, value) + comma + body[at:]
 
 
 def _member(names: Path, value: bytes) -> bytes:
