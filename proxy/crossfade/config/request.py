@@ -34,7 +34,7 @@ _REFUSED = {
     "host": 'is set by the key "host" of request',
     "content-length": _FRAMING,
     "transfer-encoding": _FRAMING,
-    "expect": "is answered by the proxy",
+    "expect": "is passed on or answered by the proxy",
     "x-request-id": _TRACING,
     "traceparent": _TRACING,
     "sec-websocket-key": "proves a WebSocket's upgrade to the client",
