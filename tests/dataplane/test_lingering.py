@@ -46,7 +46,10 @@ async def send_until_it_fails(client: Wire, pause: float, seconds: float = 60.0)
             await asyncio.sleep(pause)
 
 
-async def test_a_client_that_sends_on_gets_the_answer(harness: Harness) -> None:
+async def test_a_client_that_sends_on_gets_the_answer(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "WHOLE", 3600.0)
     client = await refused_upload(harness)
     await send_until_it_fails(client, SILENCE / 8, SILENCE * 2)
     await expect_413(client)
@@ -94,16 +97,18 @@ class SlowBody:
             yield b"z" * 65536
 
 
-async def test_http_client_sends_all_and_then_gets_the_answer(harness: Harness) -> None:
+async def test_http_client_sends_all_and_then_gets_the_answer(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client that fails most: it looks for no answer before it has sent all."""
+    monkeypatch.setattr(lingering, "SILENCE", 30.0)
+    monkeypatch.setattr(lingering, "WHOLE", 60.0)
     harness.backend("v2")
     harness.use(route("v2", body_limit=MiB))
 
     def post() -> int:
-        client = http.client.HTTPConnection("127.0.0.1", harness.port, timeout=10)
-        client.request("POST", "/predict", SlowBody(3 * MiB), {"Content-Length": str(3 * MiB)})
-        status = client.getresponse().status
-        client.close()
-        return status
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", harness.port, timeout=10)) as client:
+            client.request("POST", "/predict", SlowBody(3 * MiB), {"Content-Length": str(3 * MiB)})
+            return client.getresponse().status
 
     assert await asyncio.to_thread(post) == 413
