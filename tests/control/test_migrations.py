@@ -266,9 +266,10 @@ def test_a_format_that_was_never_in_use_is_refused(path):
 
 def test_the_file_names_the_version_that_wrote_it_last(path):
     with closing(Store.open(f"sqlite:{path}")) as store:
-        store.connection.execute("UPDATE meta SET value = '0.0.1'")
+        store.connection.execute("UPDATE meta SET value = '0.0.1' WHERE name = 'version'")
     with closing(Store.open(f"sqlite:{path}")) as store:
-        assert store.connection.execute("SELECT * FROM meta").fetchall() == [("version", migrations.VERSION)]
+        found = store.connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchall()
+        assert found == [(migrations.VERSION,)]
 
 
 # ── records ───────────────────────────────────────────────────────────────────────────────────────

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from typing import Any
 
-from crossfade.config.model import Config, LimitsConfig
+from crossfade.config.model import Config, RouteConfig
 from crossfade.config.units import percent
 from crossfade.control.applied import Applied, settings_of
 from crossfade.rollout.machine import Step
@@ -34,18 +35,29 @@ def route_edits(before: Applied, after: Applied, begun: Collection[str] = ()) ->
         if name in before.versions and name not in begun and before.versions[name] != version
     ]
     out += [f"restart of {name}: yes → no" for name in before.restarted if name not in after.restarted]
-    return out + list(_setting_edits(_with_new_limits(before.settings), after.settings))
+    return out + list(_setting_edits(_with_new_keys(before.settings, after.settings), after.settings))
 
 
-def _with_new_limits(settings: dict[str, Any]) -> dict[str, Any]:
-    """States of before `limits.replay` have other limits by default. What is the default now is no edit."""
+@cache
+def _defaults() -> dict[str, Any]:
+    """The settings of a route that says nothing."""
+    route = RouteConfig.model_validate({"name": "r", "split": {"b": "100%"}})
+    return settings_of(route, set(), frozenset())
+
+
+def _with_new_keys(settings: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """States of earlier versions do not have the keys that came later, and have another default of `limits.inspect`.
+
+    What is the default now is no edit of the file.
+    """
+    defaults = _defaults()
+    new = {key: value for key, value in defaults.items() if key in after and key not in settings}
     limits = settings.get("limits")
-    if not isinstance(limits, dict) or "replay" in limits:
-        return settings
-    defaults = LimitsConfig().model_dump(mode="json")
-    if limits.get("inspect") == _FORMER_INSPECT:
-        limits = {**limits, "inspect": defaults["inspect"]}
-    return {**settings, "limits": {**defaults, **limits}}
+    if isinstance(limits, dict) and "replay" not in limits:
+        if limits.get("inspect") == _FORMER_INSPECT:
+            limits = {**limits, "inspect": defaults["limits"]["inspect"]}
+        new["limits"] = {**defaults["limits"], **limits}
+    return {**settings, **new}
 
 
 def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
