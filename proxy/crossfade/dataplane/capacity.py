@@ -126,8 +126,14 @@ class Capacity:
 
     def settle(self) -> None:
         """Tell the table what this worker uses and who waits; serve those that have got a place."""
-        backend, shared, queue = self.backend, self.shared, self.queue
         self.is_serving = True
+        try:
+            self.serve()
+        finally:
+            self.is_serving = False
+
+    def serve(self) -> None:
+        backend, shared, queue = self.backend, self.shared, self.queue
         while True:
             shared.lock(self.slot + 1)
             since = queue[0].waiting_since if queue else 0
@@ -141,7 +147,6 @@ class Capacity:
                 break
             while queue and backend.in_flight < backend.held:
                 queue.popleft().on_place()
-        self.is_serving = False
 
     # ── shares in advance ─────────────────────────────────────────────────────────────────────
 
