@@ -205,3 +205,46 @@ async def test_a_body_in_small_parts_is_kept_without_a_multiple_of_its_length(
     connecting.set()
     await client.send(b"0\r\n\r\n")
     assert (await client.answer()).status == 200
+
+
+async def test_requests_behind_a_slow_upload_wait_in_the_kernel(harness: Harness) -> None:
+    """The backend does not read the upload, and the client pipelines behind it."""
+    reading = asyncio.Event()
+    upload = bytes(4 * 1024 * 1024)
+
+    async def script(conversation: Conversation) -> None:
+        await reading.wait()
+        await each(pooled)(conversation)
+
+    harness.backend("v2", script, receive_buffer=64 * 1024)
+    harness.use(route("v2"))
+    client = await harness.client()
+    pouring = asyncio.create_task(client.pour(post(upload) + REQUESTS["get"] * 500))
+    await wait_until(lambda: harness.plane.clients, "the client is connected")
+    (downstream,) = harness.plane.clients
+    for _ in range(50):
+        assert len(downstream.buffer) <= BOUND
+        await asyncio.sleep(0.002)
+    reading.set()
+    answers = asyncio.create_task(read_answers(client, 501))
+    async with asyncio.timeout(60):
+        assert await watch(harness, answers.done) <= BOUND
+    await pouring
+    await answers
+
+
+async def test_one_connection_takes_turns_with_others(harness: Harness) -> None:
+    """While one client floods, each request of another waits for few of the flood."""
+    harness.backend("v2", each(pooled))
+    harness.use(route("v2"))
+    flood, other = await harness.client(), await harness.client()
+    pouring = asyncio.create_task(flood.pour(get() * 600))
+    reading = asyncio.create_task(read_answers(flood, 600))
+    cells = harness.plane.recorder.table
+    for _ in range(20):
+        before = cells.of("churn", "v2").requests
+        await other.send(get())
+        assert (await other.answer()).status == 200
+        assert cells.of("churn", "v2").requests - before < 200
+    await pouring
+    await reading
