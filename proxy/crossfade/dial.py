@@ -125,6 +125,42 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
+class Resumption(ssl.SSLContext):
+    """The context of a backend for one of its endpoints: a new connection resumes the TLS session of an earlier one.
+
+    Event loops ask a context for the object that makes the handshake. Replicas may not know each other's sessions, so
+    each endpoint has its own. Files that change make another context, so nothing is resumed that they would not allow.
+    """
+
+    shared: ssl.SSLContext
+    session: ssl.SSLSession | None = None
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.shared.wrap_bio(incoming, outgoing, server_side, server_hostname, self.session)
+
+    def keep(self, used: ssl.SSLObject) -> None:
+        """The session of a connection that has received bytes: with TLS 1.3 its ticket comes behind the handshake.
+
+        One that was resumed stays in use until the endpoint makes a full handshake: Python copies a session with its
+        certificates, which takes a third of a handshake's time.
+        """
+        if used.context is self.shared and not used.session_reused:
+            self.session = used.session
+
+
+def resuming(shared: ssl.SSLContext) -> Resumption:
+    made = Resumption(ssl.PROTOCOL_TLS_CLIENT)
+    made.shared = shared
+    return made
+
+
 def load_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
     """Raises OSError (ssl.SSLError is a subclass) if a file cannot be read or used."""
     with held_open(cert, PEM_LIMIT) as chain, held_open(key or cert, PEM_LIMIT) as private:

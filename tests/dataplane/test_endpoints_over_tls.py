@@ -8,6 +8,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+import trustme
 
 from crossfade.routing.snapshot import Endpoint, Tls
 from tests.certificates import Authority
@@ -299,3 +300,51 @@ async def test_an_answer_until_close_is_complete_only_after_close_notify(
             assert b"half an ans" in raw
             assert b"\r\n0\r\n" not in raw
             assert cell.failures == {"body": 1}
+
+
+# ── sessions ──────────────────────────────────────────────────────────────────────────────────────
+
+CLOSING = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nv2"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_new_connection_resumes_the_session_of_the_one_before(
+    harness: Harness, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    """Of the same endpoint: another replica does not know it."""
+    models = [TlsModel("v2", authority.server("127.0.0.1")) for _ in range(2)]
+    for model in models:
+        assert model.context is not None
+        model.context.maximum_version = version
+        model.answer = CLOSING
+    async with models[0].serving() as one, models[1].serving() as other:
+        harness.replica("v2", over_tls(one), tls=Tls(ca=authority.file))
+        harness.replica("v2", over_tls(other))
+        harness.use(route("v2"))
+        for _ in range(30):
+            assert (await answer_to(harness)).body == b"v2"
+        for model in models:
+            assert model.context is not None
+            assert model.connections > 1
+            assert model.context.session_stats()["hits"] == model.connections - 1
+
+
+async def test_after_a_renewal_no_session_is_resumed(harness: Harness, authority: Authority) -> None:
+    """It would skip the verification by the CA that is in the file now."""
+    model = TlsModel("v2", authority.server("127.0.0.1"))
+    model.answer = CLOSING
+    async with model.serving() as port:
+        for stamp in ("first", "second"):
+            harness.specs.pop("v2", None)
+            harness.replica("v2", over_tls(port), tls=Tls(ca=authority.file, stamp=stamp))
+            harness.use(route("v2"))
+            for _ in range(2):
+                assert (await answer_to(harness)).body == b"v2"
+        assert model.context is not None
+        assert model.context.session_stats()["hits"] == 2
+        trustme.CA().cert_pem.write_to_path(authority.file)
+        harness.specs.pop("v2")
+        harness.replica("v2", over_tls(port), tls=Tls(ca=authority.file, stamp="third"))
+        harness.use(route("v2"))
+        answer = await answer_to(harness)
+        assert (answer.status, answer.field("x-crossfade-error")) == REFUSED

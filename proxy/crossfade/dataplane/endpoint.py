@@ -70,6 +70,7 @@ class EndpointState(Pool):
         self.usual_head = None
         self.share = 1.0
         self.logged_error = ""
+        self.resumption: dial.Resumption | None = None  # over TLS, from the first connection on
         self.expect_from = 0.0  # since when it may get Expect: 100-continue (see `expectation`)
 
     def take(self) -> Upstream | None:
@@ -97,7 +98,7 @@ class EndpointState(Pool):
         backend = self.backend
         try:
             async with asyncio.timeout(timeout):
-                context = backend.tls_context() if self.spec.tls else None
+                context = self.tls_context() if self.spec.tls else None
                 upstream = await dial.connect(
                     lambda: Upstream(self), self.spec, self.addresses, backend.spec.tls, context
                 )
@@ -108,6 +109,18 @@ class EndpointState(Pool):
             raise
         self.logged_error = ""
         return upstream
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Raises OSError if a file is missing or not valid."""
+        shared = self.backend.tls_context()
+        if self.resumption is None or self.resumption.shared is not shared:
+            self.resumption = dial.resuming(shared)
+        return self.resumption
+
+    def keep_session(self, upstream: Upstream) -> None:
+        used = upstream.transport.get_extra_info("ssl_object")
+        if used is not None and self.resumption is not None:
+            self.resumption.keep(used)
 
     def warn_once(self, error: OSError) -> None:
         """Log each reason once, until a connection succeeds."""

@@ -55,6 +55,10 @@ class Pool:
     def forget(self, upstream: Upstream) -> None:
         raise NotImplementedError
 
+    def keep_session(self, upstream: Upstream) -> None:
+        """Its TLS session, for the next connection."""
+        raise NotImplementedError
+
 
 class Upstream(Flow):
     """The sender of a request is the `owner` until the answer is complete."""
@@ -245,6 +249,8 @@ class Upstream(Flow):
 
     def release(self, request_done: bool) -> None:
         """Put the connection into the pool, or close it."""
+        if not self.reused and self.endpoint.spec.tls:
+            self.endpoint.keep_session(self)
         if self.endpoint.health.failures and self.status < 500:
             self.endpoint.answered(self.status)
         if self.keeps_alive and request_done and not self.transport.get_write_buffer_size():
