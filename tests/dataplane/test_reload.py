@@ -243,6 +243,35 @@ async def test_a_drain_lets_requests_finish(harness: Harness) -> None:
     assert not harness.plane.clients
 
 
+async def test_a_drain_lets_an_upload_finish(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
+    client = await harness.client()
+    whole = post(b"x" * 100_000)
+    await client.send(whole[:50_000])
+    await wait_until(lambda: harness.plane.active, "the request is under way")
+    drain = await begin_drain(harness)
+    await client.send(whole[50_000:])
+    answer = await client.answer()
+    assert (answer.status, answer.field("connection")) == (200, b"close")
+    assert await client.rest() == (b"", "closed")
+    await drain
+
+
+async def test_told_that_the_proxy_will_end_it_accepts_and_closes_after_answers(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.use(route("v2"))
+    before = await harness.client()
+    await before.send(get())
+    assert (await before.answer()).field("connection") is None
+    harness.plane.draining = True
+    for client in (before, await harness.client()):
+        await client.send(get())
+        answer = await client.answer()
+        assert (answer.status, answer.field("connection")) == (200, b"close")
+        assert await client.rest() == (b"", "closed")
+
+
 async def test_a_drain_refuses_new_connections(harness: Harness) -> None:
     harness.backend("v2")
     harness.use(route("v2"))
