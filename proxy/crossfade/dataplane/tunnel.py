@@ -168,7 +168,7 @@ class End(Flow):
         self.farewell = b""  # the Close that follows its current frame to the other side
         self.is_muted = False  # that Close is sent, and nothing may follow it
         self.transport = former.transport
-        self.paused = former.paused
+        self.paused, self.pauses = former.paused, former.pauses
         self.taking = former.taking
         self.transport.set_protocol(cast(asyncio.Protocol, self))
 
