@@ -27,10 +27,10 @@ coverage: $(VENV)/test.ok ; $(PY) $(SHARED) --cov --cov-report=term-missing:skip
 # For the night, not in CI: the changes to a pure file that no test notices. make mutants FILES=proxy/crossfade/rollout/move.py,
 # or SINCE=a revision: the pure files that have changed since (main, if nothing is said). Some seconds for each change.
 mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SINCE)) $(FILES)
-# What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler.
+# What holds of the data plane whoever runs it, and the scenarios, for the compiled one, as `pip install .` makes it where there is a C compiler.
 test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python -m crossfade version | grep compiled
-	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers $(ARGS)
+	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers tests/scenarios -m 'not alone' $(ARGS)
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # In a new environment, of the newest versions that there are today, whatever requirements/ says.
