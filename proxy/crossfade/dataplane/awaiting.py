@@ -1,7 +1,7 @@
 """Requests that wait for the rest of their body, since their backend gets it rewritten.
 
 Rule: what is held in a worker is limited (`limits.held_bytes`, as for bodies that wait for their route), and the body by
-the inspect limit of its route.
+the inspect limit of its route. It is held until it is sent: also while the request waits for a place in flight.
 """
 
 from __future__ import annotations
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 
 def may_send(plane: Plane, exchange: ExchangeState, backend: BackendState) -> bool:
     """Whether the request can be sent now; else it waits for its body. Raises RequestRefused."""
-    stop_waiting(plane, exchange)
     if must_wait(exchange, backend):
         if max(exchange.kept, exchange.head.length) > exchange.route.inspect_limit:
             raise RequestRefused(Stage.LIMIT, TOO_LARGE)
         exchange.answering = backend
-        wait(plane, exchange)
+        hold(plane, exchange)
         if exchange.head.expects_continue and not exchange.kept and not exchange.continued:
             expectation.tell_client(exchange)
         return False
+    exchange.awaits_body = False
     refusal = refusal_of(exchange, backend)
     if refusal is not None:
         raise refusal
     return True
 
 
-def wait(plane: Plane, exchange: ExchangeState) -> None:
+def hold(plane: Plane, exchange: ExchangeState) -> None:
     """Count what is held of the body (`limits.held_bytes`). Raises RequestRefused if there is no room."""
     exchange.awaits_body = True
+    release(plane, exchange)
     if exchange.inspection is not None:
         exchange.inspection.release()
     more = max(exchange.kept - WHOLE, 0)
@@ -49,7 +50,7 @@ def wait(plane: Plane, exchange: ExchangeState) -> None:
     exchange.held = more
 
 
-def stop_waiting(plane: Plane, exchange: ExchangeState) -> None:
+def release(plane: Plane, exchange: ExchangeState) -> None:
+    """The body is sent, or dropped."""
     plane.held_bytes -= exchange.held
     exchange.held = 0
-    exchange.awaits_body = False

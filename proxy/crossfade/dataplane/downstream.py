@@ -11,7 +11,7 @@ import logging
 from time import monotonic
 from typing import Final
 
-from crossfade.dataplane import half_close, relay
+from crossfade.dataplane import expectation, half_close, relay
 from crossfade.dataplane.backlog import CR, check_beginning, take_body, take_head
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
@@ -195,10 +195,18 @@ class Downstream(Client):
         if reader.surplus:
             self.keep(reader.surplus)
         if not reader.done:
+            if self.half_closed:  # half an upload is no request
+                self.leave_unbegun(exchange)
+                return
             self.reader = reader
             self.body_rate = plane.least_rate(plane.now, 0)
             self.wait_for_body()
         exchange.begin(body, reader.done)
+
+    def leave_unbegun(self, exchange: Exchange) -> None:
+        self.exchange = None
+        exchange.abandon(FAILURES[Stage.CLIENT_LEFT])
+        self.close()
 
     def wait_for_body(self) -> None:
         end, rate = self.plane.now + self.plane.keep_alive, self.body_rate
@@ -224,6 +232,9 @@ class Downstream(Client):
 
     def answer_continue(self) -> None:
         self.transport.write(relay.CONTINUE)
+        if self.reader is not None and self.exchange is not None:  # the client's time begins
+            self.body_rate = self.plane.least_rate(self.plane.now, self.exchange.kept)
+            self.wait_for_body()
 
     def answer_interim(self, head: ResponseHead) -> None:
         if self.exchange is not None and self.exchange.head.start.is_http11:
@@ -428,7 +439,9 @@ class Downstream(Client):
             self.deadline = plane.now + wait
         elif closing:
             self.abort()
-        elif self.exchange is not None and (self.exchange.answer is not None or self.paused):
+        elif self.exchange is not None and (
+            self.exchange.answer is not None or self.paused or expectation.is_unanswered(self.exchange)
+        ):
             self.deadline = plane.now + plane.keep_alive  # the exchange has its own deadline
         elif self.exchange is not None and rate is not None and plane.now >= rate.end:
             if rate.is_kept(plane.now, self.exchange.kept, self.pauses):

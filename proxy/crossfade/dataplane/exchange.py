@@ -80,9 +80,9 @@ class Exchange(WaitingState):
         if self.replayable:
             self.hold(data)
         if self.awaits_body:
-            if awaiting.may_send(self.plane, self, self.answering):
-                self.place(self.answering)
-        elif self.upstream is not None:
+            self.await_body(done)
+            return
+        if self.upstream is not None:
             self.upstream.send(data, done, self.trailers)
             if self.answer is not None:
                 self.idle_from_now()
@@ -90,6 +90,13 @@ class Exchange(WaitingState):
                 self.await_first_byte()
         if done and self.route.mirrors:
             self.plane.mirrors.send(self)
+
+    def await_body(self, done: bool) -> None:
+        """Send the request once the backend can get it rewritten."""
+        if done and self.route.mirrors:  # before the exchange can end
+            self.plane.mirrors.send(self)
+        if awaiting.may_send(self.plane, self, self.answering):
+            self.place(self.answering)
 
     def hold(self, data: bytes) -> None:
         """Keep a part of the body for inspection or replay.
@@ -227,10 +234,10 @@ class Exchange(WaitingState):
         try:
             upstream = await endpoint.connect(self.answering.spec.connect_timeout)
         except OSError as error:
-            if self.endpoint is endpoint and not self.ended:
+            if self.placed and self.endpoint is endpoint and not self.ended:
                 self.on_upstream_failed(connect_failure(error))
             return
-        if self.ended or self.endpoint is not endpoint:  # aborted, or moved to the fallback
+        if not self.placed or self.endpoint is not endpoint:  # ended, or moved to the fallback or its queue
             endpoint.put(upstream)
             return
         try:
@@ -252,7 +259,11 @@ class Exchange(WaitingState):
         upstream.ask(self, body)  # may stop reading from the client again
         if self.request_done:
             self.await_first_byte()
-        if self.kept > self.route.replay_limit and (not self.request_done or self.inspection is not None):
+        if self.held:
+            awaiting.release(self.plane, self)
+        if self.kept > self.route.replay_limit and (
+            not self.request_done or self.inspection is not None or self.more is not None
+        ):
             self.forget_body()
 
     def forget_body(self) -> None:
@@ -360,6 +371,7 @@ class Exchange(WaitingState):
         If a part of the answer is already out, abort the client's connection instead.
         """
         failure = FAILURES[stage]
+        self.expecting = False
         if self.endpoint is not None:
             self.endpoint.failed(stage)
         self.leave(broken=True)
@@ -382,10 +394,10 @@ class Exchange(WaitingState):
     def fall_back(self, stage: Stage, code: int) -> None:
         assert self.fallback is not None
         self.asked_before = self.asked
+        self.expecting = self.awaits_body = False
         self.fell_back = self.has_more_fields = True
         self.fallback_stage, self.code = stage, code
         self.attempts = 0
-        awaiting.stop_waiting(self.plane, self)
         self.tried = ()
         self.place(self.fallback)
 
@@ -462,8 +474,8 @@ class Exchange(WaitingState):
         outcome: Outcome | None = None
         if self.inspection is not None:
             self.inspection.release()
-        if self.awaits_body:
-            awaiting.stop_waiting(plane, self)
+        if self.held:
+            awaiting.release(plane, self)
         if self.holds_budget:
             plane.retries.give_back()
         if assigned is None:

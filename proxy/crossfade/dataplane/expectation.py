@@ -38,6 +38,11 @@ def tell_client(exchange: ExchangeState) -> None:
     end_wait(exchange)
 
 
+def is_unanswered(exchange: ExchangeState) -> bool:
+    """Whether the client waits to be told that it may send its body."""
+    return exchange.head.expects_continue and not exchange.continued and not exchange.kept
+
+
 def end_wait(exchange: ExchangeState) -> None:
     """The body comes, or the client knows that it may."""
     if exchange.expecting:

@@ -55,4 +55,5 @@ class WaitingState(ExchangeState):
         self.waiting_since = 0
         self.waited += waited
         self.started += waited
+        self.total_deadline += waited
         self.answering.capacity.forget(self, waited, outcome)
