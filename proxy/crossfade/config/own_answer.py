@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from crossfade.config import address, units
 from crossfade.config.match import FieldName, UrlPath, distinct_fields
 from crossfade.config.problem import BadValue, shown
-from crossfade.config.request import refusal_of
+from crossfade.config.request import refusal_of, sent_field_value
 from crossfade.config.section import (
     AS_INTEGER,
     AS_TEXT,
@@ -32,7 +32,6 @@ from crossfade.config.section import (
 
 REDIRECTS = (301, 302, 303, 307, 308)
 _LONGEST_BODY = 65_536  # bytes: each worker holds it, and each report of a configuration shows it
-_LONGEST_VALUE = 8192  # characters; clients refuse longer lines
 _FRAMING = ("trailer", "date", "upgrade", "te")
 _ORIGIN = re.compile(
     r"(https?)://(\*\.)?([a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?"
@@ -47,15 +46,6 @@ def _answer_field(value: object) -> str:
     if why is not None:
         raise BadValue(f"{shown(name)} of an answer cannot be changed: it {why}")
     return name
-
-
-def _answer_value(value: object) -> str:
-    written = text(value).strip(" \t")
-    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", written):
-        raise BadValue("must not hold control characters or line ends")
-    if re.search("[\ud800-\udfff]", written) or len(written) > _LONGEST_VALUE:
-        raise BadValue(f"must be UTF-8 of at most {_LONGEST_VALUE} characters")
-    return written
 
 
 def _redirect_status(value: object) -> int:
@@ -114,7 +104,7 @@ def _host(value: object) -> str:
 
 
 AnswerField = Annotated[FieldName, BeforeValidator(_answer_field)]
-AnswerValue = Annotated[str, BeforeValidator(_answer_value), Written(AS_TEXT)]
+AnswerValue = Annotated[str, BeforeValidator(sent_field_value), Written(AS_TEXT)]
 AnswerFields = Annotated[dict[AnswerField, AnswerValue], BeforeValidator(distinct_fields)]
 RedirectStatus = Annotated[int, BeforeValidator(_redirect_status), spelled(AS_INTEGER)]
 Status = Annotated[int, BeforeValidator(_status), spelled(AS_INTEGER)]

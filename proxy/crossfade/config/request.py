@@ -55,7 +55,7 @@ _REFUSED = {
 }
 GROUP = re.compile(r"\\([1-9])")  # in a substitution
 _OWN_PREFIX = "x-crossfade-"
-_LONGEST_VALUE = 8192  # characters; servers refuse longer lines
+_LONGEST_VALUE = 8192  # characters; servers and clients refuse longer lines
 
 
 def refusal_of(name: str) -> str | None:
@@ -73,7 +73,8 @@ def _own_field_name(value: object) -> str:
     return name
 
 
-def _secret_field_value(value: object) -> str:
+def sent_field_value(value: object) -> str:
+    """A value that the proxy writes into heads, of requests or of answers."""
     written = text(value).strip(" \t")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", written):
         raise BadValue("must not hold control characters or line ends")
@@ -131,7 +132,7 @@ def _json_value(value: object) -> str | int | float | bool:
 
 NewJsonValue = Annotated[str | int | float | bool, PlainValidator(_json_value), Written(AS_TEXT)]
 OwnFieldName = Annotated[FieldName, BeforeValidator(_own_field_name)]
-SecretFieldValue = Annotated[str, BeforeValidator(_secret_field_value), SECRET, Written(AS_TEXT)]
+SecretFieldValue = Annotated[str, BeforeValidator(sent_field_value), SECRET, Written(AS_TEXT)]
 Fields = Annotated[dict[OwnFieldName, SecretFieldValue], BeforeValidator(distinct_fields)]
 CleanPath = Annotated[UrlPath, BeforeValidator(_clean_path)]
 
