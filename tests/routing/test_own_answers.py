@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -46,6 +46,7 @@ CHANGES = st.sampled_from(
 
 
 @given(PATHS, CHANGES, st.sampled_from([Match(), Match(prefix="/"), Match(prefix="/a"), Match(path="/a")]))
+@example(b"/\\", OwnAnswer(302, prefix="/"), Match(prefix="/a"))
 def test_a_redirect_without_a_host_stays_on_the_host(path: bytes, change: OwnAnswer, match: Match):
     try:
         head = request(path.decode())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossfade.config.request import _REFUSED
@@ -13,7 +14,8 @@ from crossfade.errors import RequestRefused
 from crossfade.http1.head import parse_request
 from crossfade.http1.headers import FORWARDED, HOP_BY_HOP, PROTECTED
 from crossfade.http1.lines import Start, read_start
-from crossfade.routing.rewriting import Rewriting, behind, rewriting_of, without_dot_segments
+from crossfade.paths import BadPath, spelled, without_dots
+from crossfade.routing.rewriting import Rewriting, rewriting_of, without_dot_segments
 from crossfade.routing.snapshot import Endpoint, Rewrite
 
 BASE = "/v2/models/churn"
@@ -134,6 +136,7 @@ QUERIES = st.sampled_from(["", "?", "?a=b", "?/../x", "?a?b"])
 @given(
     PATHS, QUERIES, st.sampled_from(["", *("/v2", "/v2/m/")]), st.none() | CONFIGURED, st.booleans(), PATHS
 )
+@example("/\\", "", "", "/", False, "/")  # a redirect or a model could take it for //
 def test_law_the_model_gets_one_request_with_the_stated_path(
     path: str, query: str, base: str, change: str | None, whole: bool, matched: str
 ) -> None:
@@ -155,6 +158,23 @@ def test_law_the_model_gets_one_request_with_the_stated_path(
         assert without_dot_segments(got.path).startswith(base.rstrip("/").encode())
 
 
+def as_routes_read(path: str) -> list[str]:
+    """A path that is not plain, in the usual spelling and with merged slashes; empty if it is plain, or is refused."""
+    try:
+        usual = spelled(path.encode())
+        readings = [] if usual is None else [usual, re.sub(b"//+", b"/", usual)]
+        return [without_dots(reading).decode() for reading in readings]
+    except BadPath:
+        return []
+
+
+def behind(path: str, matched: str) -> str | None:
+    """What comes behind the matched part; None where the path does not begin with it."""
+    matched = matched.rstrip("/")
+    rest = path.removeprefix(matched)
+    return rest if path.startswith(matched) and rest[:1] in ("", "/") else None
+
+
 def stated(path: str, base: str, keys: dict[str, str], matched: str) -> str:
     """docs/rewriting.md, in other words."""
     if keys.get("replace") == "/" and base:
@@ -163,10 +183,12 @@ def stated(path: str, base: str, keys: dict[str, str], matched: str) -> str:
         return base.rstrip("/") + keys["replace"]
     if not base and not keys:
         return path
+    readings = as_routes_read(path)
     if any(segment.lower().replace("%2e", ".") in (".", "..") for segment in path.split("/")):
         path = without_dot_segments(path.encode()).decode()
     if "prefix" in keys:
-        path = keys["prefix"].rstrip("/") + behind(path.encode(), matched.encode()).decode()
+        rests = [behind(reading, matched) for reading in (*readings, path)]
+        path = keys["prefix"].rstrip("/") + next((rest for rest in rests if rest is not None), path)
     return (base.rstrip("/") + path) or "/"
 
 

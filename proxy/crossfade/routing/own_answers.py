@@ -87,7 +87,7 @@ class CompiledAnswer:
                 path = as_matched(path, start.spelled, self.matched)
             if spec.prefix is not None:
                 path = spec.prefix.rstrip("/").encode("ascii") + behind(path, self.matched)
-        return b"/" + path.lstrip(b"/")
+        return b"/" + path.lstrip(b"/\\")  # browsers take // and /\ for the beginning of a host
 
 
 class CompiledCors:
