@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, Frames, close_to_backend
+from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, MOST_FRAMES, Frames, close_to_backend
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import Conversation, Script
 from tests.dataplane.test_tunnel import UPGRADE_REQUEST, open_tunnel, upgrading
@@ -68,6 +68,18 @@ def test_however_the_bytes_are_cut_it_is_known_where_frames_end(
         at = cut
         assert reading.is_between() is (at in ends)
         assert not reading.has_closed
+
+
+def test_very_many_frames_in_one_read_are_not_followed() -> None:
+    """Empty frames of two bytes kept a worker busy until it was taken for hung, and killed."""
+    reading, usual = Frames(), Frames()
+    assert usual.read(frame(b"x" * 60) * MOST_FRAMES) == 62 * MOST_FRAMES
+    assert usual.is_between()
+    assert reading.read(bytes(256 * 1024)) == 256 * 1024
+    assert not reading.is_between()
+    assert reading.read(frame(b"", CLOSE), True) == 2
+    assert not reading.is_between()
+    assert not reading.has_closed
 
 
 @given(FRAMES.filter(bool), st.data())

@@ -130,12 +130,11 @@ def check_against_the_decoder(paths: tuple[Path, ...], body: bytes, where: list[
 def fault_of(body: bytes) -> int:
     """Where a decoder of another make stops; the end if it takes what ours refuses, such as NaN."""
     try:
-        text = body.decode()
-        json.loads(text)
+        json.loads(body.decode())
     except UnicodeDecodeError as error:
         return error.start
     except json.JSONDecodeError as error:
-        return len(text[: error.pos].encode())
+        return len(error.doc[: error.pos].encode())
     return len(body)
 
 

@@ -14,6 +14,7 @@ GOING_AWAY: Final = b"\x03\xe9"  # 1001 (section 7.4.1)
 CLOSE_TO_CLIENT: Final = b"\x88\x02" + GOING_AWAY
 CLOSE: Final = 0x8  # opcode
 LONGEST_HEAD: Final = 14
+MOST_FRAMES: Final = 1000  # of one read; 256 KiB of empty ones would keep the worker for a fifth of a second
 
 
 def close_to_backend() -> bytes:
@@ -23,27 +24,35 @@ def close_to_backend() -> bytes:
 
 
 class Frames:
-    """`has_closed`: a Close has begun, which is the last frame of its direction."""
+    """`has_closed`: a Close has begun, which is the last frame of its direction.
+
+    `is_followed`: whether it is known where frames end. It is not any more after a read with very many frames.
+    """
 
     def __init__(self) -> None:
         self.head = b""  # of a frame whose head is incomplete
         self.left = 0  # bytes of the payload of the current frame that are to come
         self.has_closed = False
+        self.is_followed = True
 
     def is_between(self) -> bool:
         """Whether the last byte read was the last one of a frame."""
-        return not self.left and not self.head
+        return self.is_followed and not self.left and not self.head
 
     def read(self, data: bytes, only_one: bool = False) -> int:
         """Returns how many bytes were read: all, or with `only_one` up to the end of the current frame."""
-        at, end = 0, len(data)
+        at, end, frames = 0, len(data), 0
         while at < end:
+            if frames > MOST_FRAMES or not self.is_followed:
+                self.is_followed = False
+                return end
             if self.left:
                 step = min(self.left, end - at)
                 self.left -= step
                 at += step
             else:
                 at = self.read_head(data, at)
+                frames += 1
             if only_one and self.is_between():
                 break
         return at
