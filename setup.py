@@ -20,10 +20,12 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 COMPILED = (
+    "crossfade.dataplane.access_log",
     "crossfade.dataplane.backlog",
     "crossfade.dataplane.capacity",
     "crossfade.dataplane.awaiting",
     "crossfade.dataplane.client",
+    "crossfade.dataplane.comparison",
     "crossfade.dataplane.content",
     "crossfade.dataplane.downstream",
     "crossfade.dataplane.endpoint",
@@ -33,6 +35,7 @@ COMPILED = (
     "crossfade.dataplane.inspection",
     "crossfade.dataplane.least_rate",
     "crossfade.dataplane.listener",
+    "crossfade.dataplane.log_line",
     "crossfade.dataplane.mirror",
     "crossfade.dataplane.observe",
     "crossfade.dataplane.origin",

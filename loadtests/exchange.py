@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
+import os
 import pstats
 import sys
 import tempfile
@@ -24,17 +25,20 @@ from statistics import median
 
 from crossfade.config.load import load
 from crossfade.dataplane import exchange
+from crossfade.dataplane.access_log import AccessLogger
 from crossfade.dataplane.downstream import Downstream
+from crossfade.dataplane.endpoint import BackendState
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
-from crossfade.routing.snapshot import Role, Trial, compile_snapshot
+from crossfade.routing.snapshot import AccessLog, Role, Trial, compile_snapshot
 
 YAML = """
 listen: 127.0.0.1:0
 state: "sqlite::memory:"
 backends:
   v2: {endpoints: [http://127.0.0.1:9002], health: false}
+  v3: {endpoints: [http://127.0.0.1:9003], health: false}
 routes:
   - {name: usual, match: {path: /usual}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
   - {name: guarded, match: {path: /guarded}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
@@ -43,6 +47,17 @@ routes:
     match: {path: /prediction}
     sticky: {header: X-Customer-Id}
     split: {v2: 100%}
+    prediction: {score: churn_probability, decision: 0.5}
+  - name: mirror
+    match: {path: /mirror}
+    sticky: {header: X-Customer-Id}
+    split: {v2: 100%}
+    mirror: [{to: v3, sample: 100%}]
+  - name: compared
+    match: {path: /compared}
+    sticky: {header: X-Customer-Id}
+    split: {v2: 100%}
+    mirror: [{to: v3, sample: 100%, noise: 0%}]
     prediction: {score: churn_probability, decision: 0.5}
 """
 BODY = b'{"customer_id": "c-1042", "features": [' + b", ".join(b"0.25" for _ in range(26)) + b"]}"
@@ -66,6 +81,8 @@ class Case:
     title: str
     request: bytes
     answer: tuple[bytes, ...]  # as it comes in
+    is_copied: bool = False
+    is_logged: bool = False
 
 
 CASES = (
@@ -74,6 +91,9 @@ CASES = (
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
     Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
+    Case("mirror", "mirrored", request("mirror"), (WHOLE,), is_copied=True),
+    Case("compared", "mirrored and compared", request("compared"), (WHOLE,), is_copied=True),
+    Case("logged", "with a line in the access log", request("usual"), (WHOLE,), is_logged=True),
 )
 
 
@@ -98,8 +118,17 @@ class MemoryTransport(asyncio.Transport):
         raise AssertionError("the proxy closed a connection")
 
 
+def pooled(backend: BackendState) -> Upstream:
+    """A connection in the pool of the backend's one endpoint."""
+    (endpoint,) = backend.endpoints.values()
+    upstream = Upstream(endpoint)
+    upstream.connection_made(MemoryTransport())
+    endpoint.put(upstream)
+    return upstream
+
+
 class Bench:
-    """One data plane with one client and one pooled connection. Make it inside a running loop."""
+    """One data plane with one client, and a pooled connection to each backend. Make it inside a running loop."""
 
     def __init__(self) -> None:
         with tempfile.TemporaryDirectory() as place:
@@ -111,20 +140,27 @@ class Bench:
         trials = {"guarded": Trial(guarded=True)}
         self.plane.use(compile_snapshot(loaded, ledgers, roles, (), 1, trials=trials))
         self.plane.stop_sweeping()
-        (endpoint,) = self.plane.backends["v2"].endpoints.values()
-        self.upstream, self.client = Upstream(endpoint), Downstream(self.plane)
+        self.client = Downstream(self.plane)
         self.client_side = MemoryTransport({"peername": ("127.0.0.1", 1)})
-        self.upstream.connection_made(MemoryTransport())
         self.client.connection_made(self.client_side)
-        endpoint.put(self.upstream)
+        self.upstream = pooled(self.plane.backends["v2"])
+        mirrors = self.plane.mirrors
+        self.shadow = pooled(mirrors.state_of("v3", mirrors.specs["v3"]).backend)
+        self.log = AccessLogger(AccessLog(os.devnull, 1.0, False))
+
+    def exchange(self, case: Case) -> None:
+        self.client.data_received(case.request)
+        for piece in case.answer:
+            self.upstream.data_received(piece)
+        if case.is_copied:
+            self.shadow.data_received(WHOLE)
 
     def run(self, case: Case, count: int) -> None:
         """So many exchanges, one after the other, and the report of them."""
-        ask, reply = self.client.data_received, self.upstream.data_received
+        self.plane.access_log = self.log if case.is_logged else None
         for _ in range(count):
-            ask(case.request)
-            for piece in case.answer:
-                reply(piece)
+            self.exchange(case)
+        self.log.flush()
         self.plane.take()
         self.plane.recorder.take_observations()
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from crossfade.dataplane import access_log
+from crossfade.dataplane import access_log, log_file
+from crossfade.dataplane.log_line import LONGEST_TARGET
 from crossfade.errors import RequestRefused, Stage
 from crossfade.routing.snapshot import AccessLog, Rate, Sticky
 from tests.dataplane.plane import Harness, route, sticky
@@ -68,7 +69,7 @@ async def test_query_strings_are_logged_if_configured(harness: Harness, file: Pa
         await client.answer()
     first, second = await lines(file, 2)
     assert first["target"] == '/predict?a=1&b=%22"\\'
-    assert second["target"] == "/" + "x" * (access_log.LONGEST_TARGET - 1)
+    assert second["target"] == "/" + "x" * (LONGEST_TARGET - 1)
     assert (first["keyed"], first["client"]) == (False, "127.0.0.1")
 
 
@@ -252,7 +253,7 @@ async def test_an_unwritable_file_loses_lines_and_no_requests(
     await wait_until(lambda: lost_lines(harness) == 20, "all lost lines are counted")
     await ask(harness, 1)
     await wait_until(lambda: lost_lines(harness) == 21)
-    messages = [record for record in caplog.records if record.name == access_log.log.name]
+    messages = [record for record in caplog.records if record.name == log_file.log.name]
     assert len(messages) == 1, "one log message"
 
 
@@ -285,7 +286,7 @@ async def test_an_unread_pipe_loses_lines_and_no_requests(
 
 def test_lines_written_after_a_full_disk_are_whole(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that was cut off ends with a line feed before the next line."""
-    log_file = access_log.LogFile(str(file))
+    written = log_file.LogFile(str(file))
     write = os.write
     room = 25
 
@@ -298,17 +299,17 @@ def test_lines_written_after_a_full_disk_are_whole(file: Path, monkeypatch: pyte
         return count
 
     monkeypatch.setattr(os, "write", write_while_room)
-    assert log_file.write([b'{"a": 1}\n', b'{"a": 2}\n', b'{"a": 3}\n', b'{"a": 4}\n']) == 2
+    assert written.write([b'{"a": 1}\n', b'{"a": 2}\n', b'{"a": 3}\n', b'{"a": 4}\n']) == 2
     room = 10_000
-    assert log_file.write([b'{"a": 5}\n']) == 1
-    os.close(log_file.fd)
+    assert written.write([b'{"a": 5}\n']) == 1
+    os.close(written.fd)
     assert file.read_bytes() == b'{"a": 1}\n{"a": 2}\n{"a": 3\n{"a": 5}\n'
 
 
 def test_pieces_hold_whole_lines():
     batch = [b"%d" % n * 30 + b"\n" for n in range(9)]
-    found = list(access_log.pieces(batch, 100))
+    found = list(log_file.pieces(batch, 100))
     assert b"".join(found) == b"".join(batch)
     assert [piece.count(b"\n") for piece in found] == [3, 3, 3]
-    assert list(access_log.pieces([b"x" * 500 + b"\n"], 100)) == [b"x" * 500 + b"\n"]
-    assert list(access_log.pieces([], 100)) == []
+    assert list(log_file.pieces([b"x" * 500 + b"\n"], 100)) == [b"x" * 500 + b"\n"]
+    assert list(log_file.pieces([], 100)) == []

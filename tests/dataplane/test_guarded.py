@@ -358,10 +358,13 @@ def exchanges(draw: st.DrawFn) -> Outcome:
     bad, left = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
     status, stages = (200, ()) if not bad and not left else (502, (Stage.CONNECT,))
     early = draw(st.integers(0, 2))
-    return Outcome(
-        b"abc", b"10.0.0.1", Start(b"POST", b"/", b"1"), started, ended, status, stages, ended if not bad else 0.0,
-        key=draw(KEYS), blamed=bad, abandoned=left, slow=early, early=early, asked=draw(st.sampled_from([None, "", "a:1"])),
-    )  # fmt: skip
+    outcome = Outcome(b"abc", b"10.0.0.1", Start(b"POST", b"/", b"1"), started, ended, status)
+    outcome.stages = stages
+    outcome.first_byte_at = ended if not bad else 0.0
+    outcome.key, outcome.asked = draw(KEYS), draw(st.sampled_from([None, "", "a:1"]))
+    outcome.blamed, outcome.abandoned = bad, left
+    outcome.slow = outcome.early = early
+    return outcome
 
 
 def recorded(made: list[Outcome], guarded: bool, timed: bool) -> Counts:
@@ -369,13 +372,14 @@ def recorded(made: list[Outcome], guarded: bool, timed: bool) -> Counts:
     compiled = CompiledRoute(route("v2", guarded=guarded, **limits))
     (assigned,) = compiled.assignable
     recorder = Recorder()
-    for i, one in enumerate(made):
-        outcome = replace(one, route=compiled, assigned=assigned)
-        slow = one.ended_at - one.started_at > assigned.first_limit or one.slow > 0
+    for i, outcome in enumerate(made):
+        outcome.route, outcome.assigned = compiled, assigned
+        slow = outcome.ended_at - outcome.started_at > assigned.first_limit or outcome.slow > 0
         if outcome.stages or slow:
             recorder.record(outcome, assigned)
         else:
-            recorder.usual(assigned, one.started_at, one.first_byte_at, one.ended_at, one.key, None)
+            times = outcome.started_at, outcome.first_byte_at, outcome.ended_at
+            recorder.usual(assigned, *times, outcome.key, None)
         if i % 5 == 4:
             recorder.flush()
     return recorder.take()

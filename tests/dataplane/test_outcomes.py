@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossfade.dataplane import observe
-from crossfade.dataplane.access_log import ENCODE, line_of
 from crossfade.dataplane.comparison import Comparison
+from crossfade.dataplane.log_line import LONGEST_TARGET, LineWriter
 from crossfade.dataplane.outcome import Outcome, is_failure
 from crossfade.dataplane.recorder import Recorder
 from crossfade.errors import Stage
@@ -39,7 +41,11 @@ def assigned_fields(**options: Any) -> dict[str, Any]:
 
 
 def outcome(status: int = 200, first_byte_at: float = 100.25, **fields: Any) -> Outcome:
-    return Outcome(b"abc", b"10.0.0.1", POST, BEGAN, ENDED, status, first_byte_at=first_byte_at, **fields)
+    made = Outcome(b"abc", b"10.0.0.1", POST, BEGAN, ENDED, status)
+    made.first_byte_at = first_byte_at
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
 
 
 def recorded(*outcomes: Outcome) -> tuple[Cell, Recorder]:
@@ -155,11 +161,18 @@ def test_a_route_without_a_prediction_gives_no_observations() -> None:
 
 # ── the access log ────────────────────────────────────────────────────────────────────────────────
 
+NOON = datetime(2026, 11, 27, 12, 0, 0, 750_000, tzinfo=UTC).timestamp()
+
+
+def logged(made: Outcome, query: bool = False) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(LineWriter(query).line(made, NOON))
+    return line
+
 
 def test_a_line_has_the_fields_of_the_outcome() -> None:
     failed = outcome(502, key=7, stages=(Stage.CONNECT,), bytes_in=5, bytes_out=4, **assigned_fields())
-    line = json.loads(ENCODE(line_of(failed, query=False)))
-    assert abs(datetime.fromisoformat(line.pop("time")) - datetime.now(UTC)) < timedelta(minutes=1)
+    line = logged(failed)
+    assert datetime.fromisoformat(line.pop("time")) == datetime(2026, 11, 27, 12, 0, 0, 250_000, tzinfo=UTC)
     assert line == {
         "request_id": "abc", "client": "10.0.0.1", "method": "POST", "target": "/predict", "route": "churn",
         "backend": "v2", "role": "champion", "ledger_version": 1, "keyed": True, "answered_by": "v2",
@@ -169,13 +182,34 @@ def test_a_line_has_the_fields_of_the_outcome() -> None:
 
 
 def test_the_line_of_a_request_without_a_backend_has_no_backend() -> None:
-    line = line_of(outcome(404, 0.0, stages=(Stage.NO_ROUTE,)), query=True)
-    assert (line.target, line.route, line.backend, line.answered_by) == (
-        POST.target.decode(),
-        None,
-        None,
-        None,
-    )
+    line = logged(outcome(404, 0.0, stages=(Stage.NO_ROUTE,)), query=True)
+    assert line["target"] == POST.target.decode()
+    absent = ("route", "backend", "role", "ledger_version", "keyed", "answered_by", "endpoint", "first_byte")
+    assert [line[name] for name in absent] == [None] * len(absent)
+
+
+def test_only_a_request_that_waited_has_the_time_in_the_queue() -> None:
+    assert "queued" not in logged(outcome(**assigned_fields()))
+    waited = logged(outcome(queued=1.5, **assigned_fields()))
+    assert (waited["queued"], waited["time"]) == (1.5, "2026-11-27T11:59:58.750000Z")
+
+
+@given(
+    st.text(st.characters(codec="ascii", min_codepoint=33, exclude_characters="#%\x7f")), st.floats(0, 1e6)
+)
+def test_any_target_and_any_duration_can_be_read_again(target: str, seconds: float) -> None:
+    request = Start(b"GET", b"/" + target.encode(), b"1")
+    made = Outcome(b"abc", b"10.0.0.1", request, 0.0, seconds, 200)
+    line = logged(made, query=True)
+    assert line["target"] == ("/" + target)[:LONGEST_TARGET]
+    assert line["duration"] == pytest.approx(seconds, abs=1e-6)
+    assert datetime.fromisoformat(line["time"]).timestamp() == pytest.approx(NOON - seconds, abs=2e-6)
+
+
+def test_a_line_follows_the_clock_into_the_next_second_and_back() -> None:
+    writer, made = LineWriter(query=False), Outcome(b"abc", b"10.0.0.1", POST, 0.0, 0.0, 200)
+    times = [json.loads(writer.line(made, NOON + after))["time"][-10:] for after in (-0.25, 0.25, -0.5)]
+    assert times == ["00.500000Z", "01.000000Z", "00.250000Z"]
 
 
 @pytest.mark.parametrize(

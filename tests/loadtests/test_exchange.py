@@ -17,11 +17,13 @@ def test_the_command_prints_a_cost_for_each_case(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize("case", exchange.CASES, ids=lambda case: case.name)
 async def test_each_exchange_is_answered_with_200_and_the_connection_kept(case: exchange.Case) -> None:
     bench = exchange.Bench()
-    for piece in [case.request, *case.answer] * 2:
-        (bench.client if piece is case.request else bench.upstream).data_received(piece)
-    (cell,) = bench.plane.recorder.table.cells.values()
+    for _ in range(2):
+        bench.exchange(case)
+    cell, *shadows = bench.plane.recorder.table.cells.values()
+    assert [shadow.requests for shadow in shadows] == ([2] if case.is_copied else [])
     assert (cell.requests, cell.codes, cell.errors) == (2, {200: 2}, 0)
-    assert cell.route == ("usual" if case.name == "chunks" else case.name)
-    assert len(cell.keyed_scores) == (2 if case.name == "prediction" else 0)
+    assert cell.route == ("usual" if case.name in ("chunks", "logged") else case.name)
+    assert len(cell.keyed_scores) == (2 if case.name in ("prediction", "compared") else 0)
+    assert sum(len(shadow.keyed_pairs) for shadow in shadows) == (2 if case.name == "compared" else 0)
     assert bench.client_side.written > 2 * len(exchange.ANSWER_BODY)
     assert not bench.plane.active

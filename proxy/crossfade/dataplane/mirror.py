@@ -46,6 +46,7 @@ class MirrorState:
     """One backend as a target of copies."""
 
     def __init__(self, backend: BackendState) -> None:
+        self.name = backend.spec.name
         self.backend = backend  # separate from the split's BackendState: the mirror has its own connections
         self.bytes_held = 0
 
@@ -167,35 +168,35 @@ class MirrorCopy(Owner):
         upstream, self.upstream = self.upstream, None
         if upstream is not None and upstream.owner is self:
             upstream.close()
-        name = state.backend.spec.name
-        mirrors.recorder.mirrored(self.route.spec.name, name, outcome)
         if self.comparison is not None:
-            status = self.status if outcome == "sent" else 0
-            if self.second:
-                self.comparison.on_second(status, self.said)
-            elif outcome in ("sent", "failed"):
-                self.comparison.on_copy(status, self.said)
-            elif outcome == "dropped_drain":
-                self.comparison.drop("pair_drain")
-            else:
-                self.comparison.lose(True, "pair_room")
-            mirrors.forget_if_ended(self.comparison)
+            self.tell(self.comparison, outcome)
+        self.record(outcome)
+
+    def tell(self, comparison: Comparison, outcome: str) -> None:
+        status = self.status if outcome == "sent" else 0
         if self.second:
+            comparison.on_second(status, self.said)
+        elif outcome in ("sent", "failed"):
+            comparison.on_copy(status, self.said)
+        elif outcome == "dropped_drain":
+            comparison.drop("pair_drain")
+        else:
+            comparison.lose(True, "pair_room")
+        self.mirrors.forget_if_ended(comparison)
+
+    def record(self, outcome: str) -> None:
+        """A dropped copy, and an answer of the champion to a second request, say nothing about the backend."""
+        recorder, shadow = self.mirrors.recorder, self.route.shadows.get(self.state.name)
+        if self.second or shadow is None or outcome not in ("sent", "failed"):
+            recorder.mirrored(self.route.spec.name, self.state.name, outcome)
             return
-        if outcome in ("sent", "failed"):  # a dropped copy says nothing about the backend
-            seconds = monotonic() - self.started
-            mirrors.recorder.shadow(
-                CopyOutcome(
-                    self.route,
-                    self.key,
-                    name,
-                    self.routed_at,
-                    seconds,
-                    self.status,
-                    self.failed,
-                    self.endpoint.label,
-                )
-            )
+        copy = CopyOutcome(self.route, shadow, self.key, self.routed_at, monotonic() - self.started)
+        copy.status, copy.failed, copy.endpoint = self.status, self.failed, self.endpoint.label
+        if copy.is_usual:
+            recorder.usual_copy(copy)
+        else:
+            recorder.mirrored(self.route.spec.name, self.state.name, outcome)
+            recorder.shadow(copy)
 
 
 class Mirrors:

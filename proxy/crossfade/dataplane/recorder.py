@@ -118,15 +118,11 @@ class Recorder:
         endpoint: EndpointState | None,
     ) -> None:
         """Add one usual exchange to the run of its backend. Times are those of the monotonic clock."""
-        run = self.runs.get(assigned)
-        if assigned.guarded:
-            if run is None or started < run.since or started >= run.until:
-                run = self.change_run(assigned, run, started)
+        run = self.run_of(assigned, started)
+        if run.guarded:
             run.keys.append(key or 0)
             if endpoint is not None and endpoint.label is not None:
                 run.endpoints.append(endpoint.label)
-        elif run is None:
-            self.runs[assigned] = run = Run(assigned.cell, False)
         if first_byte == ended:
             run.seconds.append(ended - started)
         else:
@@ -134,6 +130,26 @@ class Recorder:
             run.ends.append(ended - started)
         if key is None:
             run.unkeyed += 1
+
+    def usual_copy(self, copy: CopyOutcome) -> None:
+        """Add a copy that was answered as usual to the run of its mirror."""
+        run = self.run_of(copy.shadow, copy.routed_at)
+        run.seconds.append(copy.seconds)
+        if run.guarded:
+            run.keys.append(copy.key or 0)
+            if copy.endpoint is not None:
+                run.endpoints.append(copy.endpoint)
+        if copy.key is None:
+            run.unkeyed += 1
+
+    def run_of(self, assigned: AssignedBackend, started: float) -> Run:
+        run = self.runs.get(assigned)
+        if assigned.guarded:
+            if run is None or started < run.since or started >= run.until:
+                run = self.change_run(assigned, run, started)
+        elif run is None:
+            self.runs[assigned] = run = Run(assigned.cell, False)
+        return run
 
     def change_run(self, assigned: AssignedBackend, before: Run | None, started: float) -> Run:
         """The run of the second of `started`, in the place of that of another second."""
@@ -169,8 +185,11 @@ class Recorder:
         cell = self.cell(run.cell)
         durations = histogram_of(run.seconds)
         cell.duration.merge(durations)
-        cell.first_byte.merge(durations)
         n = durations.count
+        if cell.role == SHADOW:
+            self.flush_copies(run, cell, n)
+            return
+        cell.first_byte.merge(durations)
         if run.ends:
             cell.duration.merge(histogram_of(run.ends))
             cell.first_byte.merge(histogram_of(run.first_bytes))
@@ -182,11 +201,22 @@ class Recorder:
         outcomes = [0] * n
         if run.guarded:
             outcomes = [key & -2 for key in run.keys[-RECENT_KEPT:]]
-            cell.keys.hashes.extend(filter(None, run.keys) if run.unkeyed else run.keys)
-            self.panels.named += n - run.unkeyed
-            for endpoint, asked in Counter(run.endpoints).items():
-                count_at(cell, endpoint, REQUESTS, asked)
+            self.name_all(run, cell, n)
         cell.recent = (cell.recent + outcomes)[-RECENT_KEPT:]
+
+    def flush_copies(self, run: Run, cell: Cell, n: int) -> None:
+        cell.requests += n
+        cell.codes[200] = cell.codes.get(200, 0) + n
+        if run.guarded:
+            self.name_all(run, cell, n)
+        self.mirrored(cell.route, cell.backend, "sent", n)
+
+    def name_all(self, run: Run, cell: Cell, n: int) -> None:
+        """Count the requests of the run by their keys and by their endpoints."""
+        cell.keys.hashes.extend(filter(None, run.keys) if run.unkeyed else run.keys)
+        self.panels.named += n - run.unkeyed
+        for endpoint, asked in Counter(run.endpoints).items():
+            count_at(cell, endpoint, REQUESTS, asked)
 
     def bound(self) -> None:
         """Where no control process takes the counts, keep what they hold within limits."""
@@ -334,11 +364,9 @@ class Recorder:
 
         Its second is that of the request, as those of the champion are with which it is compared.
         """
-        route, key, status, backend = copy.route, copy.key, copy.status, copy.backend
-        guarded = route.spec.guarded
-        second = int(copy.routed_at) if guarded else ANY_SECOND
-        cell = self.cell((route.spec.name, backend, SHADOW, route.version, second))
-        endpoint = copy.endpoint if guarded else None
+        route, shadow, key, status = copy.route, copy.shadow, copy.key, copy.status
+        cell = self.cell(shadow.cell_of(copy.routed_at))
+        endpoint = copy.endpoint if shadow.guarded else None
         blamed = copy.failed is not None or status in route.error_statuses
         if blamed:
             kind = copy.failed or str(status)
@@ -349,11 +377,11 @@ class Recorder:
             kind = str(status)
             cell.rejections[kind] = cell.rejections.get(kind, 0) + 1
             self.keyed_event(cell, REJECTED, key)
-        self.pass_limits(cell, route.limits.get(backend, ()), key, endpoint, copy.seconds, 0)
+        self.pass_limits(cell, shadow.limits, key, endpoint, copy.seconds, 0)
         cell.requests += 1
         cell.codes[status] = cell.codes.get(status, 0) + 1
         cell.duration.add(copy.seconds)
-        if guarded:
+        if shadow.guarded:
             self.name(cell, key, endpoint, blamed)
 
     def may_pair(self, route: str, most: int) -> bool:
@@ -370,9 +398,9 @@ class Recorder:
         else:
             cell.keyed_pairs.append(pair)
 
-    def mirrored(self, route: str, backend: str, outcome: str) -> None:
+    def mirrored(self, route: str, backend: str, outcome: str, n: int = 1) -> None:
         key = (route, backend, outcome)
-        self.counts.mirrors[key] = self.counts.mirrors.get(key, 0) + 1
+        self.counts.mirrors[key] = self.counts.mirrors.get(key, 0) + n
 
     def ejected(self, backend: str, endpoint: str) -> None:
         key = (backend, endpoint)

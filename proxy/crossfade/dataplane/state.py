@@ -99,38 +99,23 @@ class ExchangeState(Waiter):
         return self.endpoint.label
 
     def outcome(self, ended_at: float) -> Outcome:
-        answered_by, endpoint = "", b""
-        if self.answer is not None and self.endpoint is not None:
-            answered_by, endpoint = self.answering.spec.name, self.endpoint.authority
-        return Outcome(
-            self.request_id,
-            self.client.peer,
-            self.head.start,
-            self.started,
-            ended_at,
-            self.status,
-            self.stages,
-            self.first_byte_at,
-            self.kept,
-            self.sent,
-            self.route if self.assigned is not None else None,
-            self.assigned,
-            self.key,
-            answered_by,
-            endpoint,
-            self.fell_back,
-            self.blamed,
-            self.abandoned,
-            self.slow,
-            self.early,
-            self.said,
-            self.code or self.status,
-            self.retried,
-            self.fallback_stage,
-            self.answer,
-            self.asked if self.assigned is not None and self.assigned.guarded else None,
-            self.waited,
+        made = Outcome(
+            self.request_id, self.client.peer, self.head.start, self.started, ended_at, self.status
         )
+        if self.answer is not None and self.endpoint is not None:
+            made.answered_by, made.endpoint = self.answering.spec.name, self.endpoint.authority
+        if self.assigned is not None:
+            made.route, made.assigned = self.route, self.assigned
+            if self.assigned.guarded:
+                made.asked = self.asked
+        made.stages, made.retried, made.fallback_stage = self.stages, self.retried, self.fallback_stage
+        made.first_byte_at, made.queued = self.first_byte_at, self.waited
+        made.bytes_in, made.bytes_out = self.kept, self.sent
+        made.key, made.said, made.answer = self.key, self.said, self.answer
+        made.fell_back, made.blamed, made.abandoned = self.fell_back, self.blamed, self.abandoned
+        made.slow, made.early = self.slow, self.early
+        made.code = self.code or self.status
+        return made
 
     def give_cookie(self, visitor: bytes) -> None:
         """The answer of the backend gives the client this id as its sticky key."""

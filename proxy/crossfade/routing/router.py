@@ -25,7 +25,7 @@ from crossfade.routing.own_answers import CompiledAnswer, CompiledCors, answer_f
 from crossfade.routing.rate import RateLimit
 from crossfade.routing.snapshot import OWN, TESTER, Match, Role, Route, Snapshot
 from crossfade.routing.visitor import ID_BYTES, VisitorCookie, visitor_of
-from crossfade.stats.counts import ANY_SECOND, CellKey
+from crossfade.stats.counts import ANY_SECOND, SHADOW, CellKey
 
 Draw = Callable[[], float]
 KEPT_KEYS = 4096
@@ -53,15 +53,16 @@ class AssignedBackend:
     """A backend that a route can assign, with its role. Outcomes are counted under `cell_of` their start.
 
     `guarded`: a rollout's tests read its outcomes, so each second of routing has its own cell. `cell`: the latest one,
-    of requests that started in [`since`, `until`).
+    of requests that started in [`since`, `until`). `logged`: how the access log names it, kept there.
     """
 
-    __slots__ = ("backend", "cell", "first_limit", "guarded", "limits", "role", "since", "until")
+    __slots__ = ("backend", "cell", "first_limit", "guarded", "limits", "logged", "role", "since", "until")
 
     def __init__(self, spec: Route, backend: str, role: Role) -> None:
         self.backend = backend
         self.role = role
         self.cell: CellKey = (spec.name, backend, role, spec.ledger.version, ANY_SECOND)
+        self.logged = b""
         self.guarded = spec.guarded and role != TESTER and backend != OWN
         self.since = 0.0
         self.until = 0.0 if self.guarded else float("inf")
@@ -111,7 +112,6 @@ class CompiledRoute:
         "json_paths",
         "key",
         "keyed",
-        "limits",
         "matched",
         "mirrors",
         "needs_body",
@@ -124,6 +124,7 @@ class CompiledRoute:
         "rejections",
         "replay_limit",
         "salt",
+        "shadows",
         "slots",
         "spec",
         "unkeyed",
@@ -157,7 +158,7 @@ class CompiledRoute:
         self.body_limit, self.inspect_limit = spec.body_limit, spec.inspect_limit
         self.replay_limit, self.absent_beyond = spec.replay_limit, spec.absent_beyond
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
-        self.limits = spec.limits
+        self.shadows = {mirror.to: AssignedBackend(spec, mirror.to, SHADOW) for mirror in spec.mirrors}
         self.error_statuses, self.rejections = statuses_of(spec.errors)
         self.reader = reader_of(spec.prediction)  # None: answers are not read
         self.has_decision = spec.prediction is not None and spec.prediction.has_decision
@@ -275,7 +276,7 @@ class Router:
                     if sticky.assigned is not None:
                         cookie = VisitorCookie(sticky.assigned, snapshot.cookie_secrets)
                         route.visits = Visits(cookie, clock, random_bytes)
-        self.has_latency_limits = any(route.limits for route in self.routes)
+        self.has_latency_limits = any(route.spec.limits for route in self.routes)
         self.by_path: dict[bytes, tuple[CompiledRoute, ...]] = {}
         for route in self.routes:
             path = route.spec.match.path

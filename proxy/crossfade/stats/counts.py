@@ -12,7 +12,7 @@ on each other; and its endpoint, because one bad endpoint is not a bad model.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ ERROR = "error"  # kinds of events
 REJECTED = "rejected"
 UNREADABLE = "unreadable"
 REQUESTS = "requests"  # in counts by endpoint, beside the kinds of events
-SHADOW = "shadow"  # the role of mirrored copies
+SHADOW: Final = "shadow"  # the role of mirrored copies
 ANY_SECOND = 0  # the second of a cell whose requests were routed at any time
 
 
