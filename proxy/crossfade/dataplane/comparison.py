@@ -35,8 +35,6 @@ class Comparison:
     second answer differs; None until that is known.
     """
 
-    live: PredictedClass | None = None
-    copied: PredictedClass | None = None
     has_live = False
     has_copy = False
     second: bool | None = None
@@ -51,6 +49,10 @@ class Comparison:
         mirror: Mirror,
         now: float,
     ) -> None:
+        self.live: PredictedClass | None = (
+            None  # here: mypyc leaves such a union unset in the body of a class
+        )
+        self.copied: PredictedClass | None = None
         self.recorder = recorder
         self.route = route
         self.key = key
