@@ -79,6 +79,9 @@ class Workers:
     def workers(self) -> list[WorkerStatus]:
         return []
 
+    def leaving_workers(self) -> list[WorkerStatus]:
+        return []
+
 
 def _new_counts(controller: Controller, n: int, routes: Sequence[str], with_errors: bool) -> Counts:
     """n requests on each of these routes, 10 % of them on the challenger."""

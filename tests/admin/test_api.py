@@ -43,7 +43,16 @@ async def test_route_shows_the_split_as_fractions(site: Site) -> None:
 
 async def test_backend_shows_its_endpoints(site: Site) -> None:
     backend = await site.get("/api/v1/backends/v2")
-    assert backend["endpoints"] == [{"url": "http://127.0.0.1:9002", "up": True, "ejected": "", "weight": 1}]
+    assert backend["endpoints"] == [
+        {
+            "url": "http://127.0.0.1:9002",
+            "up": True,
+            "ejected": "",
+            "weight": 1,
+            "drained": False,
+            "in_flight": None,
+        }
+    ]
     assert backend["in_flight"] == 1
     assert backend in (await site.get("/api/v1/backends"))["backends"]
 
@@ -337,3 +346,20 @@ async def test_responses_are_not_cached(site: Site) -> None:
     async with site.session.get(site.url + "/api/v1/status") as response:
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_an_endpoint_is_drained_by_its_url(site: Site) -> None:
+    place = "/api/v1/backends/v4/endpoints/http:%2F%2F127.0.0.1:9004"
+    refused = await site.ask("POST", f"{place}/drain", 409)
+    assert refused["type"] == "urn:crossfade:problem:last-endpoint"
+    drained = await site.ask("POST", f"{place}/drain?force=true", json={"reason": "new GPU"})
+    assert (drained["url"], drained["drained"], drained["up"]) == ("http://127.0.0.1:9004", True, True)
+    last = (await site.get("/api/v1/decisions"))["decisions"][-1]
+    assert (last["action"], last["reason"], last["route"]) == ("drain", "new GPU", "")
+    async with site.session.get(f"{site.url}/metrics") as answer:
+        page = await answer.text()
+    assert 'crossfade_endpoint_drained{backend="v4",endpoint="http://127.0.0.1:9004"} 1' in page
+    assert 'crossfade_endpoint_up{backend="v4",endpoint="http://127.0.0.1:9004"} 1' in page
+    back = await site.ask("POST", "/api/v1/backends/v4/endpoints/127.0.0.1:9004/undrain")
+    assert not back["drained"]
+    await site.ask("POST", "/api/v1/backends/v4/endpoints/127.0.0.1:9005/drain", 404)

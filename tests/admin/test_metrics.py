@@ -53,6 +53,7 @@ NAMES = {
     "crossfade_check_verdict",
     "crossfade_check_eta_requests",
     "crossfade_decisions_total",
+    "crossfade_endpoint_drained",
     "crossfade_endpoint_ejections_total",
     "crossfade_endpoint_up",
     "crossfade_backend_panic",

@@ -41,11 +41,18 @@ async def test_status_reports_a_bad_reload_a_failed_journal_and_endpoints_that_a
 @pytest.mark.parametrize(
     ("endpoint", "panic", "shown"),
     [
-        ({"up": True, "ejected": ""}, False, "up"),
-        ({"up": False, "ejected": ""}, False, "DOWN"),
-        ({"up": False, "ejected": ""}, True, "DOWN, panic"),
-        ({"up": False, "ejected": "42 of 300"}, False, "EJECTED: 42 of 300"),
-        ({"up": True, "ejected": "one address"}, False, "up, EJECTED in part: one address"),
+        ({"up": True, "ejected": "", "drained": False}, False, "up"),
+        ({"up": False, "ejected": "", "drained": False}, False, "DOWN"),
+        ({"up": False, "ejected": "", "drained": False}, True, "DOWN, panic"),
+        ({"up": False, "ejected": "42 of 300", "drained": False}, False, "EJECTED: 42 of 300"),
+        ({"up": True, "ejected": "", "drained": True, "in_flight": 3}, False, "drained, 3 in flight"),
+        ({"up": False, "ejected": "", "drained": True, "in_flight": 0}, False, "drained, 0 in flight; DOWN"),
+        (
+            {"up": True, "ejected": "", "drained": True, "in_flight": None},
+            False,
+            "drained, in flight not known yet",
+        ),
+        ({"up": True, "ejected": "one address", "drained": False}, False, "up, EJECTED in part: one address"),
     ],
 )
 def test_the_state_of_an_endpoint_is_said(endpoint: Value, panic: bool, shown: str) -> None:
@@ -269,3 +276,33 @@ async def test_a_server_that_is_not_the_admin_api_exits_with_3(
         result = await Shell(capsys, url).run_with_admin("status")
     assert result.code == 3
     assert url in result.err
+
+
+async def test_the_last_endpoint_is_drained_with_force_and_comes_back(site: Site, shell: Shell) -> None:
+    place = "v4", "127.0.0.1:9004"
+    refused = await shell.run_with_admin("drain", *place)
+    assert (refused.code, "the last available endpoint of v4" in refused.err) == (1, True)
+    assert "crossfade why" not in refused.err
+    assert (await shell.run_with_admin("drain", *place, "--force")).out.startswith(
+        "v4 127.0.0.1:9004: drained, "
+    )
+    assert "drained, " in (await shell.run_with_admin("status")).out
+    assert (await shell.run_with_admin("undrain", *place)).out == "v4 127.0.0.1:9004: up\n"
+
+
+async def test_drain_waits_until_nothing_is_in_flight(site: Site, shell: Shell) -> None:
+    words = "drain", "v4", "http://127.0.0.1:9004", "--force", "--wait"
+    site.harness.seam.in_flight_at = {"v4": {"127.0.0.1:9004": 2}}
+    late = await shell.run_with_admin(*words, "1ms")
+    assert (late.code, "drained, 2 in flight" in late.out) == (5, True)
+    waiting = asyncio.create_task(shell.run_with_admin(*words, "20s", "--json"))
+    await asyncio.sleep(0.1)
+    site.harness.seam.in_flight_at = {"v4": {"127.0.0.1:9004": 0}}
+    ended = await waiting
+    assert (ended.code, ended.json["in_flight"]) == (0, 0)
+    assert (await shell.run_with_admin(*words, "soon")).code == 2
+
+
+async def test_unknown_endpoints_have_their_exit_code(site: Site, shell: Shell) -> None:
+    result = await shell.run_with_admin("drain", "v4", "127.0.0.1:9005")
+    assert (result.code, "did you mean 127.0.0.1:9004?" in result.err) == (4, True)

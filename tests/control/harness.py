@@ -102,6 +102,8 @@ class FakeSeam:
         self.on_publish: Callable[[Snapshot], None] = lambda snapshot: None
         self.acknowledging = True
         self.unacknowledged: list[asyncio.Future[None]] = []
+        self.in_flight_at: dict[str, dict[str, int]] = {}
+        self.replaced: list[WorkerStatus] = []
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.on_publish(snapshot)
@@ -123,7 +125,10 @@ class FakeSeam:
 
     def workers(self) -> list[WorkerStatus]:
         generation = self.published[-1].generation if self.published else 0
-        return [WorkerStatus(0, 1, True, generation, 3, 0.0, {"v2": 1})]
+        return [WorkerStatus(0, 1, True, generation, 3, 0.0, {"v2": 1}, in_flight_at=self.in_flight_at)]
+
+    def leaving_workers(self) -> list[WorkerStatus]:
+        return self.replaced
 
 
 class Harness:

@@ -133,9 +133,9 @@ async def test_backends_and_status():
     harness.controller.endpoints_changed(frozenset({("v3", "127.0.0.1:9003")}), harness.now)
     status = shown(harness.views.status(harness.now))
     assert status["backends"][:2] == [
-        {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True, "ejected": "", "weight": 1}], "in_flight": 1,
+        {"name": "v2", "endpoints": [{"url": "http://127.0.0.1:9002", "up": True, "ejected": "", "weight": 1, "drained": False, "in_flight": None}], "in_flight": 1,
          "version": None, "panic": False, "queued": 0},
-        {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False, "ejected": "", "weight": 1}], "in_flight": 0,
+        {"name": "v3", "endpoints": [{"url": "http://127.0.0.1:9003", "up": False, "ejected": "", "weight": 1, "drained": False, "in_flight": None}], "in_flight": 0,
          "version": None, "panic": True, "queued": 0},
     ]  # fmt: skip
     assert status["uptime"] == 8.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from time import monotonic
@@ -282,3 +283,20 @@ async def test_a_weighted_endpoint_that_fails_is_ejected(harness: Harness) -> No
     weighing(harness, 1, 5)
     counts = await count_statuses(harness, 40)
     assert counts[503] == 3
+
+
+async def test_an_endpoint_that_loses_its_weight_loses_its_idle_connections(harness: Harness) -> None:
+    harness.backend("v2")
+    harness.another_endpoint("v2")
+    weighing(harness, 1, 0)
+    assert await count_statuses(harness, 2) == {200: 2}
+    state = next(iter(harness.plane.backends["v2"].endpoints.values()))
+    assert state.idle
+    weighing(harness, 0, 1)
+    await asyncio.sleep(0)
+    assert not [upstream for upstream in state.idle if not upstream.transport.is_closing()]
+    name = state.spec.name
+    assert harness.plane.in_flight_at() == {"v2": {name: 0}}
+    state.in_flight += 1
+    assert harness.plane.in_flight_at() == {"v2": {name: 1}}
+    state.in_flight -= 1

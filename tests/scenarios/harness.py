@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +169,23 @@ class Model(Process):
 class Load:
     """Clients that send one request after another over keep-alive connections until `stopping` is set.
 
-    `assigned`: for each customer the assigned backends, in the order of the answers.
+    `answers`: by model. `backends`: the backend of each model, where they have different names. `assigned`: for each customer
+    the assigned backends, in the order of the answers.
     """
 
-    def __init__(self, url: str, clients: int = 8, customers: int = 500, pause: float = 0.002) -> None:
+    def __init__(
+        self,
+        url: str,
+        clients: int = 8,
+        customers: int = 500,
+        pause: float = 0.002,
+        backends: Mapping[str, str] | None = None,
+    ) -> None:
         self.url = url
         self.clients = clients
         self.customers = customers
         self.pause = pause
+        self.backends = backends or {}
         self.answers: Counter[str] = Counter()
         self.failures: list[str] = []
         self.assigned: dict[int, list[str]] = {}
@@ -206,8 +215,8 @@ class Load:
                 ) as response:
                     text = await response.text()
                     backend = response.headers.get("x-crossfade-backend", "")
-                    if response.status == 200 and text == backend:
-                        self.answers[backend] += 1
+                    if response.status == 200 and self.backends.get(text, text) == backend:
+                        self.answers[text] += 1
                         assigned = response.headers.get("x-crossfade-assigned", backend)
                         self.assigned.setdefault(customer, []).append(assigned)
                     else:

@@ -75,6 +75,9 @@ class PipeSeam:
     def workers(self) -> list[WorkerStatus]:
         return []
 
+    def leaving_workers(self) -> list[WorkerStatus]:
+        return []
+
 
 async def run_controller(state: str, seed: int, fd: int) -> None:
     generator = random.Random(seed)

@@ -26,6 +26,7 @@ from crossfade.admin.problems import answer_problems, problem
 from crossfade.admin.process_metrics import read_processes
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
+from crossfade.control.draining import DRAIN
 from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import Invalid
 from crossfade.control.views import Verb
@@ -76,6 +77,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.put(f"{v1}/routes/{{route}}/split", api.set_split),
             web.get(f"{v1}/backends", api.backends),
             web.get(f"{v1}/backends/{{backend}}", api.backend),
+            web.post(f"{v1}/backends/{{backend}}/endpoints/{{endpoint}}/{{verb:drain|undrain}}", api.drain),
             web.get(f"{v1}/rollouts", api.rollouts),
             web.get(f"{v1}/rollouts/{{route}}", api.rollout),
             web.post(f"{v1}/rollouts/{{route}}/{{verb:{'|'.join(Verb)}}}", api.command),
@@ -163,11 +165,17 @@ class AdminApi:
             self.views.rollout(request.match_info["route"], time.time(), _challenger_in(request))
         )
 
+    async def drain(self, request: web.Request) -> web.Response:
+        reason, drains = await _reason_in(request), self.controller.drains
+        backend, endpoint, verb = (request.match_info[name] for name in ("backend", "endpoint", "verb"))
+        if verb == DRAIN:
+            await drains.drain(backend, endpoint, actor_of(request), reason, _force_in(request))
+        else:
+            await drains.undrain(backend, endpoint, actor_of(request), reason)
+        return _json_response(self.views.endpoint(backend, endpoint))
+
     async def command(self, request: web.Request) -> web.Response:
-        given = await _json_of(request, Reason, Reason())
-        reason = printable(" ".join(given.reason.split()))
-        if len(reason) > openapi.MAX_REASON:
-            raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
+        reason = await _reason_in(request)
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
         actor, challenger, force = actor_of(request), _challenger_in(request), _force_in(request)
         view = await self.controller.command(route, verb, actor, time.time(), reason, challenger, force)
@@ -237,6 +245,15 @@ async def _json_of(request: web.Request, kind: Any, default: Any = None) -> Any:
         raise Invalid(f"The body is not valid: {error}.") from None
     except msgspec.DecodeError as error:
         raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
+
+
+async def _reason_in(request: web.Request) -> str:
+    """Of the body, on one line; "" without one."""
+    given = await _json_of(request, Reason, Reason())
+    reason = printable(" ".join(given.reason.split()))
+    if len(reason) > openapi.MAX_REASON:
+        raise Invalid(f"The reason is longer than {openapi.MAX_REASON} characters.")
+    return reason
 
 
 def _challenger_in(request: web.Request) -> str | None:

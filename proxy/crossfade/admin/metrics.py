@@ -119,6 +119,12 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         ["backend", "endpoint"],
         [((b.name, e.url), e.up) for b in view.backends for e in b.endpoints],
     )
+    yield gauge(
+        "crossfade_endpoint_drained",
+        "1 while the endpoint gets no new requests because an operator has drained it.",
+        ["backend", "endpoint"],
+        [((b.name, e.url), e.drained) for b in view.backends for e in b.endpoints],
+    )
 
     yield gauge(
         "crossfade_backend_panic",

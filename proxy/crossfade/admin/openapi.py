@@ -11,6 +11,7 @@ import msgspec
 
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.control import views
+from crossfade.control.draining import DRAIN, UNDRAIN
 
 SHOWN = (
     views.StatusView,
@@ -152,6 +153,19 @@ PATHS: dict[str, Any] = {
     },
     "/api/v1/backends": {"get": operation("All backends", many("backends", "BackendView"))},
     "/api/v1/backends/{backend}": {"get": operation("One backend", ref("BackendView"), in_path("backend"))},
+    "/api/v1/backends/{backend}/endpoints/{endpoint}/{verb}": {
+        "post": operation(
+            "No new requests for an endpoint, or requests again; the response comes when all workers do so",
+            ref("EndpointView"),
+            in_path("backend"),
+            in_path("endpoint")
+            | {"description": "its name or its URL, percent-encoded: http:%2F%2F10.0.0.2:8000"},
+            in_path("verb", [DRAIN, UNDRAIN]),
+            in_query("force", "boolean", default=False)
+            | {"description": "true: also the last available endpoint; without it the answer is then 409"},
+            body=REASON,
+        )
+    },
     "/api/v1/rollouts": {"get": operation("All rollouts", many("rollouts", "RolloutView"))},
     "/api/v1/rollouts/{route}": {
         "get": operation("The rollout of a route", ref("RolloutView"), ROUTE, CHALLENGER)

@@ -16,15 +16,16 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from crossfade.config.problem import ConfigError
-from crossfade.control.refusal import ControlError, Invalid, Refused, UnknownName
+from crossfade.control.refusal import ControlError, Invalid, LastEndpoint, Refused, UnknownName
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
 KINDS: dict[type[ControlError], tuple[str, str]] = {
-    UnknownName: ("unknown-name", "No such route, backend or rollout"),
+    UnknownName: ("unknown-name", "No such route, backend, endpoint or rollout"),
     Refused: ("refused", "Not possible now"),
+    LastEndpoint: ("last-endpoint", "The last endpoint of its backend"),
     Invalid: ("invalid", "The request is not valid"),
 }
 

@@ -112,6 +112,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     )
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
+    _add_drain(commands, admin)
     _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")
@@ -122,6 +123,30 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
         admin,
     )
+
+
+def _add_drain(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    drain = add(
+        commands,
+        "drain",
+        remote.drain,
+        "send no new requests to an endpoint, so that it can be stopped",
+        admin,
+    )
+    drain.add_argument("--force", action="store_true", help="also the last available endpoint of its backend")
+    drain.add_argument(
+        "--wait",
+        metavar="TIMEOUT",
+        default="",
+        help="return when nothing is in flight there any more, or after this time with exit code 5, such as 60s",
+    )
+    undrain = add(commands, "undrain", remote.undrain, "send requests to a drained endpoint again", admin)
+    for command in (drain, undrain):
+        command.add_argument("backend", metavar="BACKEND")
+        command.add_argument(
+            "endpoint", metavar="ENDPOINT", help="its name or URL, as `crossfade status` shows it"
+        )
+        command.add_argument("--reason", default="", help="for the journal")
 
 
 def _add_force(command: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ from crossfade.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, USAGE, Comma
 
 TIMEOUT = 60.0  # seconds; the answer to a new split comes when all workers have it
 _NO_QUERY: Mapping[str, str | None] = {}
+_LAST_ENDPOINT_TYPE = "urn:crossfade:problem:last-endpoint"
 _UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
 
 
@@ -112,7 +113,11 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
 
         detail = "\n".join([detail, *(str(Problem(**fields)) for fields in problems)])
     if problem.get("type") == _UNKNOWN_NAME_TYPE:
-        return CommandFailed(UNKNOWN_NAME, detail, "`crossfade status` lists the routes and backends.")
+        return CommandFailed(
+            UNKNOWN_NAME, detail, "`crossfade status` lists the routes, backends and endpoints."
+        )
+    if problem.get("type") == _LAST_ENDPOINT_TYPE:
+        return CommandFailed(INVALID, detail)
     return CommandFailed(INVALID, detail, _ADVICE.get(status, ""))
 
 

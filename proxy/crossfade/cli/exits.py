@@ -7,6 +7,7 @@ INVALID = 1  # refused, or not valid
 USAGE = 2
 UNREACHABLE = 3
 UNKNOWN_NAME = 4
+TIMED_OUT = 5
 
 EPILOG = """\
 exit codes:
@@ -14,7 +15,8 @@ exit codes:
   1  refused, or the configuration is not valid
   2  the command line is wrong
   3  the admin API cannot be reached
-  4  no route or backend has this name
+  4  no route, backend or endpoint has this name
+  5  the time of --wait is over
 """
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from crossfade.cli.client import AdminClient
-from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
+from crossfade.cli.exits import INVALID, OK, TIMED_OUT, UNKNOWN_NAME, USAGE, CommandFailed
 from crossfade.cli.output import print_json
+
+POLL_EVERY = 0.2  # seconds
 
 
 def status(arguments: Namespace) -> int:
@@ -61,6 +64,54 @@ def command(arguments: Namespace) -> int:
     query = {"challenger": arguments.challenger, "force": _force_of(arguments)}
     answer = _client(arguments).post("rollouts", arguments.route, arguments.verb, body=body, query=query)
     return _finish(arguments, answer, show_rollout)
+
+
+def drain(arguments: Namespace) -> int:
+    """With --wait it returns when nothing is in flight at the endpoint; TIMED_OUT if that takes too long."""
+    from crossfade.cli.show import show_endpoint
+
+    patience = _seconds_of(arguments.wait)
+    end = time.monotonic() + patience
+    admin, place = _client(arguments), f"{arguments.backend} {arguments.endpoint}"
+    endpoint = _drained(arguments, admin, "drain", {"force": _force_of(arguments)})
+    while patience and endpoint["in_flight"] != 0:
+        if not endpoint["drained"]:
+            raise CommandFailed(INVALID, f"{place} is no longer drained")
+        if time.monotonic() >= end:
+            _finish(arguments, endpoint, lambda endpoint: show_endpoint(place, endpoint))
+            return TIMED_OUT
+        time.sleep(POLL_EVERY)
+        found = admin.get("backends", arguments.backend)["endpoints"]
+        gone = endpoint | {"drained": False}
+        endpoint = next((e for e in found if e["url"] == endpoint["url"]), gone)
+    return _finish(arguments, endpoint, lambda endpoint: show_endpoint(place, endpoint))
+
+
+def undrain(arguments: Namespace) -> int:
+    from crossfade.cli.show import show_endpoint
+
+    endpoint = _drained(arguments, _client(arguments), "undrain", {})
+    place = f"{arguments.backend} {arguments.endpoint}"
+    return _finish(arguments, endpoint, lambda endpoint: show_endpoint(place, endpoint))
+
+
+def _drained(arguments: Namespace, admin: AdminClient, verb: str, query: dict[str, str | None]) -> Any:
+    body = {"reason": arguments.reason} if arguments.reason else None
+    return admin.post(
+        "backends", arguments.backend, "endpoints", arguments.endpoint, verb, body=body, query=query
+    )
+
+
+def _seconds_of(wait: str) -> float:
+    from crossfade.config.problem import BadValue
+    from crossfade.config.units import seconds
+
+    if not wait:
+        return 0.0
+    try:
+        return seconds(wait)
+    except BadValue as error:
+        raise CommandFailed(USAGE, f"--wait {wait}: {error}") from None
 
 
 def _force_of(arguments: Namespace) -> str | None:

@@ -102,7 +102,21 @@ def _endpoint_rows(backend: Value) -> list[list[str]]:
     ]
 
 
+def show_endpoint(place: str, endpoint: Value) -> None:
+    print_text(f"{place}: {endpoint_state(endpoint, False)}")
+
+
 def endpoint_state(endpoint: Value, panic: bool) -> str:
+    """With what is in flight there if it gets no new requests: at 0 it can be stopped."""
+    state = _state_by_probes(endpoint, panic)
+    if not endpoint["drained"]:
+        return state
+    n = endpoint["in_flight"]
+    left = "in flight not known yet" if n is None else f"{n} in flight"
+    return f"drained, {left}" if state == "up" else f"drained, {left}; {state}"
+
+
+def _state_by_probes(endpoint: Value, panic: bool) -> str:
     if endpoint["ejected"]:
         return f"{'up, EJECTED in part' if endpoint['up'] else 'EJECTED'}: {endpoint['ejected']}"
     if endpoint["up"]:

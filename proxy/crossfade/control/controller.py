@@ -20,8 +20,9 @@ from msgspec.structs import replace
 from crossfade.config.load import Loaded
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
-from crossfade.control.controller_state import ControllerState, Endpoints, Names, names_in
+from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
+from crossfade.control.draining import NO_ROUTE, Drains, forgotten
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.journal import Journal
 from crossfade.control.loading import Reconciled
@@ -33,7 +34,7 @@ from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.served_clock import advance
 from crossfade.control.split_request import requested_weights
-from crossfade.control.store import EvidenceBy, Store
+from crossfade.control.store import Endpoints, EvidenceBy, Store
 from crossfade.control.subscription import Feed
 from crossfade.control.viewing import Views
 from crossfade.control.views import (
@@ -67,7 +68,7 @@ class Controller:
         self.journal = Journal(store)
         unclaimed = recover(self.journal)
         # The clock is read behind the spool, which has served times too.
-        self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret)
+        self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret, store.drained())
         self.monotonic = monotonic
         self.views = Views(self.state, self.journal, seam)
         self.feed = Feed()
@@ -81,6 +82,9 @@ class Controller:
         self.names = Names()  # in the configuration
         self._loading = asyncio.Lock()
         self._background = Background()
+        self.drains = Drains(
+            self.state, self.journal, self.publisher, self.health, self.feed, self._loading, self._tell
+        )
         self._closed = False
 
     # ── the health loop ───────────────────────────────────────────────────────────────────────
@@ -237,14 +241,14 @@ class Controller:
     def _tell(self, decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
-            log.log(
-                level, "%s: %s by %s: %s", decision.route, decision.action, decision.actor, decision.reason
-            )
+            place = decision.route or decision.to["backend"]
+            log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
             self.feed.publish(decision)
 
     async def idle(self) -> None:
         """Returns when nothing is being decided or written."""
         await self._background.idle()
+        await self.drains.idle()
         await self.journal.idle()
 
     async def close(self) -> None:
@@ -255,6 +259,7 @@ class Controller:
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._background.idle()
+                await self.drains.idle()
         await self.journal.close(self._guarded_evidence(), self.state.clock)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
@@ -274,7 +279,8 @@ class Controller:
                 await locks.enter_async_context(route.lock)
             cause = Cause(actor, "", self.read_clock(now), loaded.hash, now, loaded.config.backends)
             prepared = prepared_load(self.state, loaded, cause, force, loaded.source)
-            decisions = await self.journal.write_first(prepared.entries) if prepared.entries else []
+            entries = prepared.entries + forgotten(self.state.drained, loaded.config, cause)
+            decisions = await self.journal.write_first(entries) if entries else []
             if decisions is None:
                 raise Refused(f"the configuration is not loaded: {self.journal.error}")
             self.state.last_changes = prepared.changes
@@ -303,7 +309,7 @@ class Controller:
         kept, self.names = names.joined(self.names), names
         self.state.totals.keep(kept.routes, kept.backends | {OWN}, kept.endpoints)
         self.seam.observations.keep(kept.routes)
-        self.journal.keep_counts(kept.routes)
+        self.journal.keep_counts(kept.routes | {NO_ROUTE})
 
     def refuse_config(self, error: str) -> None:
         """A reload failed: the configuration stays, and status has the error."""

@@ -14,6 +14,7 @@ from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.served_clock import Gap, ServedClock
+from crossfade.control.store import Endpoints
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.pending import HORIZON
@@ -22,7 +23,7 @@ from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
 
-Endpoints = frozenset[tuple[str, str]]  # (backend, endpoint)
+_NONE = Endpoints()
 
 
 class Names(NamedTuple):
@@ -43,6 +44,16 @@ def names_in(config: Config) -> Names:
     return Names(frozenset(r.name for r in config.routes), frozenset(config.backends), frozenset(endpoints))
 
 
+def drained_in(config: Config, drained: Endpoints) -> Endpoints:
+    """Those that this configuration names."""
+    return frozenset(
+        (name, e.name)
+        for name, backend in config.backends.items()
+        for e in backend.endpoints
+        if (name, e.name) in drained
+    )
+
+
 def _horizon(timeout: TimeoutConfig, retries: int) -> float:
     """The seconds after which a request has a first byte or has failed, in its last attempt too."""
     attempts = (timeout.connect + timeout.first_byte) * (1 + retries)
@@ -54,7 +65,13 @@ class ControllerState:
 
     config: Loaded
 
-    def __init__(self, clock: ServedClock, unclaimed: Held, cookie_secret: str = "") -> None:
+    def __init__(
+        self,
+        clock: ServedClock,
+        unclaimed: Held,
+        cookie_secret: str = "",
+        drained: Endpoints = _NONE,
+    ) -> None:
         self.cookie_secret = (
             cookie_secret  # signs the cookies of `sticky: assign` where the configuration has no secret
         )
@@ -67,6 +84,7 @@ class ControllerState:
         self.failing: Endpoints = frozenset()  # endpoints that fail their probes
         self.ejected: dict[tuple[str, str], BadEndpoint] = {}  # and those that evidence has ejected
         self.down: Endpoints = frozenset()  # both
+        self.drained = drained  # by operators
         self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
         self.generation = 0
         self.started = 0.0  # served time
@@ -80,6 +98,7 @@ class ControllerState:
     def accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
         """Use this configuration from now on; `now`: wall time."""
         self.config, self.config_ok = loaded, True
+        self.drained = drained_in(loaded.config, self.drained)
         self.started_with = self.started_with or loaded.config
         self.last_reload_at, self.last_reload_error = now, ""
         self.started = self.started or self.served
@@ -147,10 +166,8 @@ class ControllerState:
 
     def in_panic(self, backend: str) -> bool:
         """Whether no endpoint passes its probes: then all get the requests that no fallback can answer."""
-        config = self.config.config.backends.get(backend)
-        return config is not None and all(
-            (backend, e.name) in self.down for e in config.endpoints if e.weight
-        )
+        serving = self.serving_endpoints(backend)
+        return bool(serving) and all((backend, name) in self.down for name in serving)
 
     def endpoints_detail(self, before: Endpoints) -> str:
         """What has changed since these were the endpoints that are down."""
@@ -175,11 +192,17 @@ class ControllerState:
         config = self.config.config.backends.get(backend)
         return [] if config is None else [e.name for e in config.endpoints]
 
+    def serving_endpoints(self, backend: str) -> list[str]:
+        """Those that get new requests while they are up: with a weight, and not drained."""
+        config = self.config.config.backends.get(backend)
+        endpoints = [] if config is None else config.endpoints
+        return [e.name for e in endpoints if e.weight and (backend, e.name) not in self.drained]
+
     def serves(self, backend: str, instance: str) -> bool:
-        """Whether the endpoint, or one address of it, is up; where it is probed, it has passed a probe."""
+        """Whether the endpoint, or one address of it, is up and not drained; where it is probed, it has passed a probe."""
         config, endpoint = self.config.config.backends[backend], (backend, endpoint_of(instance))
-        up = endpoint not in self.down and (backend, instance) not in self.down
-        return up and (config.health is None or endpoint in self.seen_up)
+        out = endpoint in self.down or endpoint in self.drained or (backend, instance) in self.down
+        return not out and (config.health is None or endpoint in self.seen_up)
 
     def ejected_of(self, backend: str, endpoint: str) -> str:
         """Why the endpoint is ejected, or some of its addresses; "" if none is."""
@@ -191,7 +214,7 @@ class ControllerState:
     def up_share(self, backend: str) -> float:
         """The share of its endpoints that are up and, where they are probed, have passed a probe.
 
-        Those with weight 0 do not count. 0 for a backend that is not in the configuration.
+        Those with weight 0 do not count; drained ones count as not up. 0 for a backend that is not in the configuration.
         """
         config = self.config.config.backends.get(backend)
         if config is None:

@@ -5,7 +5,7 @@ An endpoint is ejected where a guarded rollout has proven that it is bad and tha
 (rollout.ejection), and its name is in that evidence. So it is stored with the evidence, and a restart of the proxy ejects it again.
 
 It comes back when the evidence ends (another attempt, or the end of the rollout), when the file no longer names it, and when it has
-been restarted: its probes failed and then passed. While no other endpoint of its backend is up, it serves all the same.
+been restarted: its probes failed and then passed. While no other endpoint of its backend is up and takes requests, it serves all the same.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from crossfade.control.controller_state import ControllerState, Endpoints
+from crossfade.control.controller_state import ControllerState
 from crossfade.control.publisher import Publisher
 from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.control.store import Endpoints
 from crossfade.control.subscription import Feed
 from crossfade.control.views import StatusChange
 from crossfade.rollout.ejection import leave_out, take_back
@@ -100,7 +101,7 @@ class EndpointHealth:
             for (backend, endpoint), bad in wanted.items()
             if any(
                 (backend, name) not in state.failing and (backend, name) not in wanted
-                for name in state.endpoint_names(backend)
+                for name in state.serving_endpoints(backend)
             )
         }
         state.down = state.failing | state.ejected.keys()

@@ -1,11 +1,9 @@
 """Writing decisions down: before they act where exposure rises, after where it falls (law 3).
 
-Rule: the store is written in one thread, one transaction at a time and in the order of the decisions, so
-that no fsync stops the event loop. A decision that has acted and is not on disk yet is owed: it is written
-with the next transaction that succeeds, and until then `ok` is False. If the database does not take it at once,
-it is spooled beside the database, so that it survives a crash (`spool`, `recovery`). A decision that must be on
-disk first, and cannot be written, is not decided. While one is being written, the decisions behind it wait for
-their number and hash, as they depend on whether it succeeds.
+Rule: the store is written in one thread, one transaction at a time, in the order of the decisions; no fsync stops the
+event loop. A decision that has acted and is not on disk yet is owed: it is written with the next transaction that succeeds,
+and until then `ok` is False; it is spooled beside the database, so that it survives a crash (`spool`, `recovery`). One that
+must be on disk first, and cannot be written, is not decided; meanwhile the decisions behind it wait for number and hash.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
 from crossfade.control.store import (
     Batch,
+    Endpoints,
     EvidenceBy,
     RouteRecord,
     Store,
@@ -52,11 +51,12 @@ Tell = Callable[[Sequence[Decision]], None]
 
 
 class Entry(msgspec.Struct):
-    """A decision without number and hash, with the state that it leads to; no record means the route is gone."""
+    """A decision without number and hash, and the state behind it. No record: the route is gone. `drained`: all endpoints that are."""
 
     draft: Decision
     record: RouteRecord | None
     evidence: EvidenceBy = {}
+    drained: Endpoints | None = None
 
 
 class Sealed(NamedTuple):
@@ -282,12 +282,13 @@ class Journal:
     def _batch(self, sealed: Sequence[Sealed]) -> Batch:
         """Encoded before the thread writes: evidence changes meanwhile."""
         latest = {entry.draft.route: entry for _, entry in sealed}
-        first = sealed[0].decision
+        first, drained = sealed[0].decision, [e.drained for _, e in sealed if e.drained is not None]
         return batch_of(
             [decision for decision, _ in sealed],
             [(e.record, e.evidence) for e in latest.values() if e.record is not None],
-            [name for name, e in latest.items() if e.record is None],
+            [name for name, e in latest.items() if e.record is None and e.drained is None],
             (first.id - 1, first.previous_hash),
+            drained[-1] if drained else None,
         )
 
     async def _attempt(self, write: Callable[..., None], *what: object) -> bool:

@@ -7,7 +7,7 @@ from time import monotonic
 
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.seam import Seam
-from crossfade.routing.snapshot import Limits, compile_snapshot
+from crossfade.routing.snapshot import Limits, compile_snapshot, with_drained
 
 
 class Publisher:
@@ -31,6 +31,8 @@ class Publisher:
             {route.name: route.trial for route in routes},
             self.state.cookie_secret,
         )
+        if self.state.drained:
+            snapshot = with_drained(snapshot, self.state.drained)
         self._acknowledged = self.seam.publish(snapshot)
         if decided is not None:
             took = self.state.decision_to_traffic

@@ -104,7 +104,11 @@ def _allowed_by_file(
 def _down_in(state: ControllerState, config: Config, route: ReconciledRoute) -> str:
     before = state.routes.get(route.record.name) or state.routes.get(route.route.renamed_from or "")
     names = growing(before.record.ledger.weights, route.record.ledger.weights) if before else []
-    down = [n for n in names if all((n, e.name) in state.down for e in config.backends[n].endpoints)]
+    down = [
+        n
+        for n in names
+        if all((n, e.name) in state.down | state.drained for e in config.backends[n].endpoints)
+    ]
     return "; ".join(f"no endpoint of {name} is up" for name in down)
 
 

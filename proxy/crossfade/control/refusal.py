@@ -21,6 +21,10 @@ class Refused(ControlError):
     status = 409
 
 
+class LastEndpoint(Refused):
+    """No other endpoint of the backend would get its requests."""
+
+
 class Invalid(ControlError):
     """Values that are not valid, such as weights that are all zero."""
 

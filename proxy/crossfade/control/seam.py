@@ -46,7 +46,8 @@ def sum_of_queues(each: Iterable[Mapping[str, QueueStatus]]) -> dict[str, QueueS
 class WorkerStatus(msgspec.Struct):
     """`generation`: of the snapshot in use. `loop_lag` in seconds. `in_flight` and `queues` by backend.
 
-    `queues` counts from the start of the first worker in its place.
+    `queues` counts from the start of the first worker in its place. `in_flight_at`: by backend and endpoint, of endpoints
+    that get no new requests, mirrored copies included.
     """
 
     worker: int
@@ -58,6 +59,7 @@ class WorkerStatus(msgspec.Struct):
     in_flight: dict[str, int]
     restarts: int = 0  # workers that died or hung in its place before
     queues: dict[str, QueueStatus] = {}
+    in_flight_at: dict[str, dict[str, int]] = {}
 
 
 class Seam(Protocol):
@@ -70,6 +72,9 @@ class Seam(Protocol):
         """The counts of all workers since the last call."""
 
     def workers(self) -> list[WorkerStatus]: ...
+
+    def leaving_workers(self) -> list[WorkerStatus]:
+        """Those that others have replaced, and that end when nothing is in flight there."""
 
 
 def acknowledged() -> asyncio.Future[None]:

@@ -39,8 +39,8 @@ from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 log = logging.getLogger("crossfade.store")
 
-
 EvidenceBy = dict[str, Evidence]  # by challenger
+Endpoints = frozenset[tuple[str, str]]  # (backend, endpoint)
 
 
 class RouteRecord(msgspec.Struct, frozen=True):
@@ -69,12 +69,13 @@ class RouteRecord(msgspec.Struct, frozen=True):
 
 
 class Batch(NamedTuple):
-    """The rows of one transaction, encoded. `head`: id and hash of the decision that must be the last before it."""
+    """The rows of one transaction, encoded. `head`: id and hash of the decision that must be the last before it; `drained`: None if that stays."""
 
     decisions: list[tuple[object, ...]]
     states: list[tuple[object, ...]]
     removed: list[tuple[str]]
     head: tuple[int, str] | None
+    drained: tuple[str] | None = None
 
 
 def batch_of(
@@ -82,12 +83,14 @@ def batch_of(
     records: Iterable[tuple[RouteRecord, EvidenceBy]],
     removed: Iterable[str] = (),
     head: tuple[int, str] | None = None,
+    drained: Endpoints | None = None,
 ) -> Batch:
     return Batch(
         [(d.id, d.at, d.route, d.hash, text_of(d)) for d in decisions],
         [row_of(record, evidence) for record, evidence in records],
         [(name,) for name in removed],
         head,
+        None if drained is None else (text(sorted(drained)),),
     )
 
 
@@ -189,6 +192,8 @@ class Store:
                 batch.states,
             )
             self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
+            if batch.drained is not None:
+                self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('drained', ?)", batch.drained)
         self.look()
 
     @contextmanager
@@ -261,6 +266,13 @@ class Store:
                 for name in ("", *msgspec.json.decode(held, type=dict[str, Any]))
             ]
             pruning.prune(self.connection, before, rollouts)
+
+    def drained(self) -> Endpoints:
+        try:
+            found = self.reader.execute("SELECT value FROM meta WHERE name = 'drained'").fetchone()
+            return msgspec.json.decode(found[0], type=Endpoints) if found else Endpoints()
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the drained endpoints: {error}") from error
 
     def anchor(self) -> Anchor:
         """Up to which decision the journal was pruned."""

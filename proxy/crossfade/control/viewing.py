@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -12,6 +12,7 @@ from crossfade.config.problem import Problem
 from crossfade.control.change import Cause
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
+from crossfade.control.draining import found_endpoint, left_in_flight
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
@@ -152,7 +153,12 @@ class Views:
         config = self.state.config.config.backends.get(name)
         if config is None:
             raise UnknownName(f"no backend is called {name}")
-        return _backend_view(name, config, self.state, self.seam.workers())
+        return _backend_view(name, config, self.state, self.seam.workers(), self.seam.leaving_workers())
+
+    def endpoint(self, backend: str, endpoint: str) -> EndpointView:
+        """By its name or URL."""
+        of, view = found_endpoint(self.state.config.config, backend, endpoint), self.backend(backend)
+        return next(e for e in view.endpoints if e.url == of.url)
 
     def rollouts(self, now: float) -> list[RolloutView]:
         return [_rollout_view(route, rollout, now, self.state) for route, rollout in self.state.rollouts()]
@@ -244,13 +250,22 @@ def _backend_view(
     name: str,
     config: BackendConfig,
     state: ControllerState,
-    workers: Iterable[WorkerStatus],
+    workers: Sequence[WorkerStatus],
+    leaving: Sequence[WorkerStatus],
 ) -> BackendView:
+    serving = state.serving_endpoints(name)
+    up = [worker for worker in workers if worker.up]
     endpoints = [
-        EndpointView(e.url, (name, e.name) not in state.down, state.ejected_of(name, e.name), e.weight)
+        EndpointView(
+            e.url,
+            (name, e.name) not in state.down,
+            state.ejected_of(name, e.name),
+            e.weight,
+            (name, e.name) in state.drained,
+            None if e.name in serving else left_in_flight(name, e.name, (*up, *leaving)),
+        )
         for e in config.endpoints
     ]
-    up = [worker for worker in workers if worker.up]
     in_flight = sum(worker.in_flight.get(name, 0) for worker in up)
     queued = sum(worker.queues[name].length for worker in up if name in worker.queues)
     return BackendView(name, endpoints, in_flight, config.version, state.in_panic(name), queued)

@@ -76,12 +76,17 @@ class RouteView(msgspec.Struct):
 
 
 class EndpointView(msgspec.Struct):
-    """`ejected`: why the evidence of a rollout has taken it out; "" if it has not. `weight` 0: it gets no new requests."""
+    """`ejected`: why the evidence of a rollout has taken it out; "" if it has not. `weight` 0, or `drained`: it gets no new requests.
+
+    `in_flight`: what it still has, mirrored copies included, if it gets no new requests; null until all workers have told.
+    """
 
     url: str
     up: bool
     ejected: str = ""
     weight: int = 1
+    drained: bool = False
+    in_flight: int | None = None
 
 
 class BackendView(msgspec.Struct):
@@ -163,7 +168,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
-    apply left out. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
+    apply left out. `route` is "" for `drain` and `undrain`, which say `{backend, endpoint, drained}`. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
     backends were down for it when an operator forced it. `backends`: those on trial or with traffic, before or after.
     """
 

@@ -82,7 +82,7 @@ class EndpointState(Pool):
         return None
 
     def put(self, upstream: Upstream) -> None:
-        if self.retired:
+        if self.retired or not self.weight:
             upstream.close()
             return
         upstream.idle_since = self.backend.now
@@ -180,6 +180,7 @@ class BackendState(Load):
         """`places`: that several workers share; None for a single one. `kind`: before the name, of a limit of its own."""
         super().__init__()
         self.endpoints: dict[Key, EndpointState] = {}
+        self.retired: list[EndpointState] = []  # with requests in flight
         self.addresses: dict[str, Addresses] = {}  # by name, from the last successful look-up
         self.on_ejected = on_ejected
         self.context: ssl.SSLContext | None = None
@@ -247,6 +248,8 @@ class BackendState(Load):
                 if (up and not state.up) or (spec.weight and not state.weight):
                     state.health.end_ejection(now)
                 state.up, state.label, state.weight = up, label, spec.weight
+                if not spec.weight:
+                    state.close_idle(float("inf"))
                 state.rewriting = rewriting_of(self.spec.request, spec, state.rewriting)
                 self.endpoints[key] = state
         if not self.has_several:
@@ -254,6 +257,7 @@ class BackendState(Load):
                 state.label = None
         for state in known.values():
             state.retire()
+        self.retired = [state for state in (*self.retired, *known.values()) if state.in_flight]
         self.has_weights = len({state.weight for state in self.endpoints.values() if state.weight}) > 1
         self.refresh(now)
 
@@ -267,6 +271,16 @@ class BackendState(Load):
             endpoint.health.end_ejection_if_due(now)
             endpoint.share = share(endpoint.health, self.spec.slow_start, now)
         self.choose_available()
+
+    def in_flight_at(self) -> dict[str, int]:
+        """By endpoint, of those that get no new requests."""
+        out = {spec.name: 0 for spec in self.spec.endpoints if not spec.weight}
+        if out:
+            for state in (*self.endpoints.values(), *self.retired):
+                name = state.spec.name
+                if name in out:
+                    out[name] += state.in_flight
+        return out
 
     def in_service(self) -> list[EndpointState]:
         """The endpoints that pass their probes; all of them in a panic, when none does. None without a weight."""

@@ -289,3 +289,14 @@ class DataPlane(Plane):
 
     def in_flight(self) -> dict[str, int]:
         return {name: backend.in_flight for name, backend in self.backends.items()}
+
+    def in_flight_at(self) -> dict[str, dict[str, int]]:
+        """By backend and endpoint, of endpoints that get no new requests; with mirrored copies."""
+        out: dict[str, dict[str, int]] = {}
+        for backend in self.all_backends():
+            found = backend.in_flight_at()
+            if found:
+                sums = out.setdefault(backend.spec.name, {})
+                for endpoint, n in found.items():
+                    sums[endpoint] = sums.get(endpoint, 0) + n
+        return out

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
 from crossfade.routing.assigned import Assigned, compile_assigned
@@ -332,6 +333,16 @@ def compile_snapshot(
         merge_slashes=config.paths.merge_slashes,
         encoded_slashes=config.paths.encoded_slashes,
     )
+
+
+def with_drained(snapshot: Snapshot, drained: Collection[tuple[str, str]]) -> Snapshot:
+    """(backend, endpoint) pairs; they get no new requests."""
+    backends = dict(snapshot.backends)
+    for name in {name for name, _ in drained}:
+        found = backends[name].endpoints
+        endpoints = tuple(replace(e, weight=0) if (name, e.name) in drained else e for e in found)
+        backends[name] = replace(backends[name], endpoints=endpoints)
+    return replace(snapshot, backends=backends)
 
 
 def compile_backend(

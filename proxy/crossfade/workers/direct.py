@@ -64,6 +64,9 @@ class DirectSeam:
     def workers(self) -> list[WorkerStatus]:
         return [status_of(self.plane, 0)]
 
+    def leaving_workers(self) -> list[WorkerStatus]:
+        return [link.status for link in self.succession.leaving.links] if self.succession else []
+
     async def run(self) -> None:
         """Returns at the end. There is nobody to supervise, but workers of the proxy before leave their places."""
         while not self.ended.is_set():

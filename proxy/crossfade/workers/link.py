@@ -79,6 +79,7 @@ class WorkerLink:
             loop_lag=report.loop_lag,
             in_flight=report.in_flight,
             queues=sum_of_queues((self.queues_before, report.queues)),
+            in_flight_at=report.in_flight_at,
         )
         self.changed.set()
 

@@ -61,6 +61,9 @@ class Report(msgspec.Struct, tag=True):
     observations: list[Observation] = []
     leaving: bool = False
     queues: dict[str, QueueStatus] = {}  # since the worker's start
+    in_flight_at: dict[
+        str, dict[str, int]
+    ] = {}  # by backend and endpoint, of endpoints that get no new requests
 
 
 class Certificate(msgspec.Struct, frozen=True):

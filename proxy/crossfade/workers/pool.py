@@ -284,6 +284,10 @@ class WorkerPool:
     def workers(self) -> list[WorkerStatus]:
         return [link.status for _, link in sorted(self.links.items())]
 
+    def leaving_workers(self) -> list[WorkerStatus]:
+        ours = list(self.links.values())
+        return [link.status for link in self.leaving.links if link not in ours]
+
     # ── start and end ─────────────────────────────────────────────────────────────────────────
 
     async def started(self) -> None:

@@ -212,6 +212,7 @@ class Worker:
             observations,
             self.is_leaving,
             at.queues,
+            at.in_flight_at,
         )
         write_frame(self.writer, report)
 
@@ -255,6 +256,7 @@ def status_of(plane: DataPlane, worker: int) -> WorkerStatus:
         plane.loop_lag,
         plane.in_flight(),
         queues=queues_of(plane),
+        in_flight_at=plane.in_flight_at(),
     )
 
 
