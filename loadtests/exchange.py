@@ -30,8 +30,9 @@ from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.endpoint import BackendState
 from crossfade.dataplane.listener import DataPlane
 from crossfade.dataplane.upstream import Upstream
+from crossfade.routing.compiling import Trial, compile_snapshot
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
-from crossfade.routing.snapshot import AccessLog, Role, Trial, compile_snapshot
+from crossfade.routing.snapshot import AccessLog, Role
 
 YAML = """
 listen: 127.0.0.1:0

@@ -16,7 +16,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from crossfade.files import PEM_LIMIT, held_open, read_regular
-from crossfade.routing.snapshot import Endpoint, Tls, compile_tls
+from crossfade.routing.compiling import compile_tls
+from crossfade.routing.snapshot import Endpoint, Tls
 from crossfade.unread import WholeInput
 
 if TYPE_CHECKING:  # the workers must not import the config models and pydantic with them

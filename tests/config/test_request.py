@@ -6,7 +6,8 @@ import pytest
 
 from crossfade.config.load import load
 from crossfade.config.problem import ConfigError
-from crossfade.routing.snapshot import Endpoint, Rewrite, compile_backend
+from crossfade.routing.compiling import compile_backend
+from crossfade.routing.snapshot import Endpoint, Rewrite
 from tests.config.sample import assert_errors, errors, loaded, text, warnings
 
 

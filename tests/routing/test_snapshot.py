@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from crossfade.config.load import Loaded, load
+from crossfade.routing.compiling import compile_snapshot
 from crossfade.routing.ledger import Ledger, new_ledger, reweigh, salt_of
 from crossfade.routing.router import Router
 from crossfade.routing.snapshot import (
@@ -19,7 +20,6 @@ from crossfade.routing.snapshot import (
     Snapshot,
     Sticky,
     Tls,
-    compile_snapshot,
     endpoint_of,
     instance_name,
 )

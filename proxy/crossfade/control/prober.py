@@ -25,8 +25,9 @@ from crossfade.control.keyed_tasks import KeyedTasks
 from crossfade.dial import Addresses
 from crossfade.errors import ResponseRefused
 from crossfade.http1.head import parse_response
+from crossfade.routing.compiling import compile_backend
 from crossfade.routing.rewriting import Rewriting
-from crossfade.routing.snapshot import Endpoint, Rewrite, Tls, compile_backend
+from crossfade.routing.snapshot import Endpoint, Rewrite, Tls
 
 log = logging.getLogger("crossfade.prober")
 

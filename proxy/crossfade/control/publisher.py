@@ -7,7 +7,8 @@ from time import monotonic
 
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.seam import Seam
-from crossfade.routing.snapshot import Limits, compile_snapshot, with_drained
+from crossfade.routing.compiling import compile_snapshot
+from crossfade.routing.snapshot import Limits, with_drained
 
 
 class Publisher:

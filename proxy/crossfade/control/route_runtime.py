@@ -10,7 +10,8 @@ from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.machine import Phase
-from crossfade.routing.snapshot import OWN, Limits, Role, Trial
+from crossfade.routing.compiling import Trial
+from crossfade.routing.snapshot import OWN, Limits, Role
 from crossfade.stats.counts import NONE_WAITING, Cell, WaitingBy
 
 

@@ -1,42 +1,24 @@
 """The snapshot: the immutable compiled configuration that a worker serves from until the next one comes.
 
-Rule: values only, no behaviour, so that a snapshot can be sent to the workers as bytes. `compile_snapshot`
-makes it from the configuration, the state of the rollouts (ledgers and roles) and the prober's results
-(endpoints that are down). A worker builds its Router once per snapshot.
+Rule: values only, no behaviour, so that a snapshot can be sent to the workers as bytes. `compiling` makes it from the
+configuration. A worker builds its Router once per snapshot.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
-from crossfade.routing.assigned import Assigned, compile_assigned
-from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
+from crossfade.routing.assigned import Assigned
+from crossfade.routing.ledger import Ledger
 
-if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
-    from crossfade.config.load import Loaded
-    from crossfade.config.model import (
-        AccessLogConfig,
-        BackendConfig,
-        BackendTlsConfig,
-        PredictionConfig,
-        RateConfig,
-        RouteConfig,
-    )
-    from crossfade.config.own_answer import CorsConfig
-    from crossfade.config.request import RequestConfig
-
-_NO_LEDGER = Ledger(("",), bytes(BUCKETS), 0)
-_NO_TRIALS: Mapping[str, Trial] = {}
 Role = Literal["champion", "challenger", "shadow", "member", "tester"]
 OWN = ""  # in place of a backend's name, for what the proxy answers itself
 TESTER: Role = "tester"  # chosen by an override token, so in no statistics of a rollout
 Limits = dict[str, tuple[tuple[str, float], ...]]  # by backend: (title of the check, seconds), rising
-_NO_LIMITS: Limits = {}
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -186,20 +168,6 @@ class Cut(msgspec.Struct, frozen=True):
     after: float
 
 
-class Trial(NamedTuple):
-    """What a rollout adds to its route: mirrors to the challenger, cuts of its exchanges, latency limits.
-
-    `salt`: of a route that was renamed and keeps the hash of its sticky keys. `guarded`: a FAIL still ends a rollout, so
-    workers count what its tests need: seconds, keys and endpoints.
-    """
-
-    mirrors: tuple[Mirror, ...] = ()
-    cuts: tuple[Cut, ...] = ()
-    limits: Limits = _NO_LIMITS
-    salt: bytes | None = None
-    guarded: bool = False
-
-
 class Route(msgspec.Struct, frozen=True):
     """`roles[i]` is the role of `ledger.backends[i]`; `limits` are latency limits; `errors`: ranges of statuses."""
 
@@ -290,51 +258,6 @@ class Snapshot(msgspec.Struct, frozen=True):
     cookie_secrets: tuple[str, ...] = ()
 
 
-def compile_snapshot(
-    loaded: Loaded,
-    ledgers: Mapping[str, Ledger],
-    roles: Mapping[str, Mapping[str, Role]],
-    down: Collection[tuple[str, str]],
-    generation: int,
-    trials: Mapping[str, Trial] = _NO_TRIALS,
-    cookie_secret: str = "",
-) -> Snapshot:
-    """`cookie_secret`: of the state, used where the configuration has none. `ledgers`, `roles` and `trials` are by route name; `down` are (backend, endpoint) pairs, or one address of an endpoint."""
-    config = loaded.config
-    return Snapshot(
-        generation=generation,
-        backends={
-            name: compile_backend(name, b, down, loaded.stamps.get(name, ""))
-            for name, b in config.backends.items()
-        },
-        routes=tuple(
-            _compile_route(
-                r,
-                _NO_LEDGER if r.answers_itself else ledgers[r.name],
-                roles.get(r.name, {}),
-                trials.get(r.name, Trial()),
-            )
-            for r in config.routes
-        ),
-        head_bytes=config.limits.head_bytes,
-        head_count=config.limits.head_count,
-        connections=config.limits.connections,
-        head_timeout=config.limits.head_timeout,
-        keep_alive=config.limits.keep_alive,
-        held_bytes=config.limits.held_bytes,
-        min_rate=config.limits.min_rate,
-        min_rate_grace=config.limits.min_rate_grace,
-        begins_traces=config.traceparent == "begin",
-        cookie_secrets=config.cookie_secrets or (cookie_secret,) * bool(cookie_secret),
-        trusted_proxies=config.trusted_proxies,
-        trusted_headers=config.trusted_headers,
-        access_log=_compile_access_log(config.access_log),
-        override_secret=config.override.secret if config.override else "",
-        merge_slashes=config.paths.merge_slashes,
-        encoded_slashes=config.paths.encoded_slashes,
-    )
-
-
 def with_drained(snapshot: Snapshot, drained: Collection[tuple[str, str]]) -> Snapshot:
     """(backend, endpoint) pairs; they get no new requests."""
     backends = dict(snapshot.backends)
@@ -343,162 +266,3 @@ def with_drained(snapshot: Snapshot, drained: Collection[tuple[str, str]]) -> Sn
         endpoints = tuple(replace(e, weight=0) if (name, e.name) in drained else e for e in found)
         backends[name] = replace(backends[name], endpoints=endpoints)
     return replace(snapshot, backends=backends)
-
-
-def compile_backend(
-    name: str, backend: BackendConfig, down: Collection[tuple[str, str]], stamp: str
-) -> Backend:
-    eject = backend.eject
-    return Backend(
-        name=name,
-        endpoints=tuple(
-            Endpoint(
-                e.host,
-                e.port,
-                e.authority,
-                (name, e.name) not in down,
-                e.url,
-                e.tls,
-                e.path,
-                e.base,
-                e.weight,
-            )
-            for e in backend.endpoints
-        ),
-        connect_timeout=backend.timeout.connect,
-        first_byte_timeout=backend.timeout.first_byte,
-        idle_timeout=backend.timeout.idle,
-        total_timeout=backend.timeout.total,
-        max_in_flight=backend.max_in_flight,
-        tls=compile_tls(backend.tls, stamp),
-        eject=None if eject is None else Eject(eject.after, eject.time, eject.max_share, eject.statuses),
-        slow_start=backend.slow_start,
-        resolve=backend.resolve,
-        out=tuple(sorted(one for of, one in down if of == name and one != endpoint_of(one))),
-        queue_max=0 if backend.queue is None else backend.queue.max,
-        queue_timeout=0.0 if backend.queue is None else backend.queue.timeout,
-        request=_compile_rewrite(backend.request),
-    )
-
-
-def _compile_rewrite(request: RequestConfig | None) -> Rewrite | None:
-    if request is None:
-        return None
-    headers, path = request.headers, request.path
-    regex = path.regex if path else None
-    return Rewrite(
-        host=request.host,
-        prefix=path.prefix if path else None,
-        replace=path.replace if path else None,
-        regex=(regex.pattern, regex.substitution) if regex else None,
-        set=tuple(headers.set.items()),
-        add=tuple(headers.add.items()),
-        remove=headers.remove,
-        json=tuple(
-            (path, msgspec.json.encode(value).decode()) for path, value in request.json_fields.items()
-        ),
-    )
-
-
-def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
-    return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
-
-
-def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
-    match = route.match
-    return Route(
-        name=route.name,
-        match=Match(
-            path=match.path,
-            prefix=match.prefix,
-            regex=match.regex,
-            methods=match.methods,
-            headers=tuple(match.headers.items()),
-            query=tuple(match.query.items()),
-            json=tuple(match.json_fields.items()),
-        ),
-        sticky=tuple(Sticky(s.kind, s.name, compile_assigned(s.assign)) for s in route.sticky),
-        ledger=ledger,
-        roles=tuple(roles.get(name, "member") for name in ledger.backends),
-        salt=trial.salt or salt_of(route.name),
-        fallback=route.fallback,
-        mirrors=_merged_mirrors((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
-        retry_attempts=route.retry.attempts,
-        retry_budget=route.retry.budget,
-        pure=route.retry.pure,
-        body_limit=route.limits.body,
-        inspect_limit=route.limits.inspect,
-        replay_limit=route.limits.replay,
-        absent_beyond=route.limits.beyond_inspect == "absent",
-        cuts=trial.cuts,
-        rate=_compile_rate(route.limits.rate),
-        limits=trial.limits,
-        upgrades=tuple(protocol.encode() for protocol in route.upgrades),
-        prediction=_compile_prediction(route.prediction),
-        errors=route.errors.ranges,
-        guarded=trial.guarded,
-        own_answer=_compile_own_answer(route),
-        cors=None if route.cors is None else _compile_cors(route.cors, match.methods),
-        fields_set=tuple(route.response.headers.set.items()),
-        fields_removed=route.response.headers.remove,
-    )
-
-
-def _compile_own_answer(route: RouteConfig) -> OwnAnswer | None:
-    redirect, respond = route.redirect, route.respond
-    if redirect is not None:
-        return OwnAnswer(
-            redirect.status,
-            scheme=redirect.scheme,
-            host=redirect.host,
-            path=redirect.path,
-            prefix=redirect.prefix,
-        )
-    if respond is None:
-        return None
-    body = respond.body.encode()
-    of_body = (("content-type", respond.content_type),) if body else ()
-    fields = tuple(field for field in respond.headers.items() if not body or field[0] != "content-type")
-    return OwnAnswer(respond.status, body, (*of_body, *fields))
-
-
-def _compile_cors(cors: CorsConfig, methods: tuple[str, ...]) -> Cors:
-    return Cors(
-        cors.origins,
-        cors.methods or methods or ("GET", "HEAD", "POST"),
-        cors.headers,
-        cors.expose,
-        cors.credentials,
-        None if cors.max_age is None else int(cors.max_age),
-    )
-
-
-def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
-    if access_log is None:
-        return None
-    return AccessLog(access_log.to, access_log.sample, access_log.query)
-
-
-def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
-    """None if there is no path to read, or the protocol is not JSON."""
-    if prediction is None or not prediction.is_read:
-        return None
-    score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
-    segment = tuple(tuple(path.split(".")) for path in prediction.segment)
-    return Prediction(score, label, prediction.decision if score else None, segment)
-
-
-def _compile_rate(rate: RateConfig | None) -> Rate | None:
-    if rate is None:
-        return None
-    return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst, rate.ipv6_prefix)
-
-
-def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
-    """One mirror for each backend, with the larger shares, so that no backend gets two copies of a request."""
-    out: dict[str, Mirror] = {}
-    for mirror in mirrors:
-        known = out.get(mirror.to, mirror)
-        most = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
-        out[mirror.to] = Mirror(mirror.to, *most)
-    return tuple(mirror for mirror in out.values() if mirror.sample)
