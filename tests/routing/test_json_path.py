@@ -10,8 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossfade.errors import RequestRefused
-from crossfade.routing.json_path import JsonScan, Path, tree_of
+from crossfade.routing.json_path import JsonScan
 from crossfade.routing.key import decode_json, json_field
+from crossfade.routing.path_values import Path, tree_of
 
 MISSING = object()
 NAMES = ["a", "b", "c", "ab", "0", "1", "é", "\U0001f600", ""]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from crossfade.dataplane.inspection import WHOLE, Inspection, inspect_limit, paths_of, unreadable
 from crossfade.dataplane.room import Room
 from crossfade.errors import RequestRefused, Stage
-from crossfade.routing.json_path import JsonScan, tree_of
+from crossfade.routing.json_path import JsonScan
 from crossfade.routing.key import decode_json
+from crossfade.routing.path_values import tree_of
 from crossfade.routing.router import CompiledRoute
 
 if TYPE_CHECKING:

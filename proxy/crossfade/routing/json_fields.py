@@ -15,8 +15,9 @@ import msgspec
 
 from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.head import RequestHead
-from crossfade.routing.json_path import JsonScan, Path, tree_of
+from crossfade.routing.json_path import JsonScan
 from crossfade.routing.key import decode_json, json_field
+from crossfade.routing.path_values import Path, tree_of
 
 DIGESTS: Final = frozenset(
     {b"content-digest", b"repr-digest", b"digest", b"content-md5"}
