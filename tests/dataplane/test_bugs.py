@@ -9,7 +9,7 @@ import pytest
 from crossfade.dataplane.downstream import Downstream
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.upstream import Upstream
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from tests.build import interpreted
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.wire import get

@@ -16,7 +16,8 @@ import pytest
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
-from crossfade.http1.head import ResponseHead, parse_request
+from crossfade.http1.request_head import parse_request
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.snapshot import Endpoint, Tls
 from tests.build import interpreted
 from tests.certificates import Authority

@@ -16,8 +16,9 @@ from zlib import crc32
 
 from crossfade.errors import RequestRefused, ResponseRefused
 from crossfade.http1.framing import BrokenBody, ChunkedReader, chunks
-from crossfade.http1.head import parse_request, parse_response
 from crossfade.http1.incomplete import check_request, check_response
+from crossfade.http1.request_head import parse_request
+from crossfade.http1.response_head import parse_response
 from tests.dataplane.plane import mirrored, route, sticky
 from tests.fuzz.memory import Memory, Origin, Script, Trace, answer
 from tests.fuzz.mutations import chunked_bodies, seeds, streams

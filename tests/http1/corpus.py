@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crossfade.http1.head import CHUNKED, RequestHead, ResponseHead
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.request_head import RequestHead
+from crossfade.http1.response_head import ResponseHead
 
 CORPUS = Path(__file__).parent.parent / "corpus"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from crossfade.errors import RequestRefused, ResponseRefused
-from crossfade.http1.head import LastHead, RequestHead, ResponseHead, parse_request, parse_response
+from crossfade.http1.request_head import LastHead, RequestHead, parse_request
+from crossfade.http1.response_head import ResponseHead, parse_response
 from tests.http1.corpus import serialised_request, serialised_response
 
 # Forwarded lines are in canonical spelling. None is about this hop, the framing or the client.

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossfade.errors import RequestRefused, ResponseRefused
-from crossfade.http1.head import parse_request, parse_response
+from crossfade.http1.request_head import parse_request
+from crossfade.http1.response_head import parse_response
 from tests.http1.corpus import messages, name_of, serialised_request, serialised_response
 from tests.http1.laws import request_or_refusal, response_or_refusal
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import CHUNKED, RequestHead, parse_request
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.request_head import RequestHead, parse_request
 
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", min_size=1, max_size=12)
 VALUES = st.text(

@@ -8,7 +8,7 @@ import pytest
 
 from crossfade.errors import RequestRefused
 from crossfade.http1 import lines
-from crossfade.http1.head import LastHead, parse_request
+from crossfade.http1.request_head import LastHead, parse_request
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response, unchunked
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.response_head import UNTIL_CLOSE, ResponseHead, parse_response, unchunked
 
 
 def parsed(*fields: bytes, line: bytes = b"HTTP/1.1 200 OK", method: bytes = b"POST") -> ResponseHead:

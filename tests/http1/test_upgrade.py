@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.http1.head import parse_request, parse_response
+from crossfade.http1.request_head import parse_request
+from crossfade.http1.response_head import parse_response
 from crossfade.http1.upgrade import grants, requested
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 section 1.3, with its accept value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossfade.http1.head import RequestHead, parse_request
+from crossfade.http1.request_head import RequestHead, parse_request
 from crossfade.routing.ledger import BUCKETS, Ledger, new_ledger, salt_of
 from crossfade.routing.snapshot import Match, Route, Snapshot, Sticky
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.errors import RequestRefused
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.key import decode_json
 from crossfade.routing.match import LONGEST_PATH, PathExpression, body_test, head_test
 from crossfade.routing.router import Router

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crossfade.errors import RequestRefused
-from crossfade.http1.head import parse_response
+from crossfade.http1.response_head import parse_response
 from crossfade.routing.own_answers import AnswerFields, CompiledAnswer, CompiledCors
 from crossfade.routing.snapshot import Cors, Match, OwnAnswer
 from tests.routing.requests import request, route

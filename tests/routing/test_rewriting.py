@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from crossfade.config.request import _REFUSED
 from crossfade.errors import RequestRefused
-from crossfade.http1.head import parse_request
 from crossfade.http1.headers import FORWARDED, HOP_BY_HOP, PROTECTED
 from crossfade.http1.lines import Start, read_start
+from crossfade.http1.request_head import parse_request
 from crossfade.paths import BadPath, spelled, without_dots
 from crossfade.routing.rewriting import Rewriting, rewriting_of, without_dot_segments
 from crossfade.routing.snapshot import Endpoint, Rewrite

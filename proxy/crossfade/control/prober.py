@@ -24,7 +24,7 @@ from crossfade.config.model import HealthConfig
 from crossfade.control.keyed_tasks import KeyedTasks
 from crossfade.dial import Addresses
 from crossfade.errors import ResponseRefused
-from crossfade.http1.head import parse_response
+from crossfade.http1.response_head import parse_response
 from crossfade.routing.compiling import compile_backend
 from crossfade.routing.rewriting import Rewriting
 from crossfade.routing.snapshot import Endpoint, Rewrite, Tls

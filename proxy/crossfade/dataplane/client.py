@@ -9,7 +9,7 @@ from __future__ import annotations
 from crossfade.dataplane.flow import Flow
 from crossfade.dataplane.owner import Owner
 from crossfade.errors import RequestRefused
-from crossfade.http1.head import ResponseHead
+from crossfade.http1.response_head import ResponseHead
 
 
 class Client(Flow):

@@ -26,8 +26,10 @@ from crossfade.dataplane.taking import Taking
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
 from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
-from crossfade.http1.head import CHUNKED, LastHead, RequestHead, ResponseHead, parse_request
 from crossfade.http1.incomplete import is_check_due
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.request_head import LastHead, RequestHead, parse_request
+from crossfade.http1.response_head import ResponseHead
 
 log = logging.getLogger("crossfade.dataplane")
 

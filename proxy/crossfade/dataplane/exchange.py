@@ -32,7 +32,7 @@ from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.waiting import WaitingState
 from crossfade.errors import FAILURES, Failure, RequestRefused, Stage
-from crossfade.http1.head import ResponseHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.balance import pick, pick_by_weight
 from crossfade.routing.router import CompiledRoute, matching, need_body
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from crossfade.dataplane.room import Room
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.json_path import JsonScan
 from crossfade.routing.path_values import Path, tree_of
 from crossfade.routing.router import CompiledRoute, need_body

@@ -20,7 +20,7 @@ from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.writing import is_writable
 from crossfade.errors import Stage
-from crossfade.http1.head import ResponseHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import TESTER
 

@@ -17,7 +17,7 @@ from crossfade.stats.scores import bucket_of_score
 
 if TYPE_CHECKING:
     from crossfade.dataplane.outcome import Outcome
-    from crossfade.http1.head import ResponseHead
+    from crossfade.http1.response_head import ResponseHead
     from crossfade.routing.answers import AnswerReader, PredictedClass
     from crossfade.routing.router import AssignedBackend, CompiledRoute
     from crossfade.stats.counts import Cell

@@ -7,7 +7,7 @@ trusted proxy names is another one.
 from __future__ import annotations
 
 from crossfade.dataplane import relay
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 
 
 class Origin:

@@ -8,8 +8,8 @@ exchange.
 from __future__ import annotations
 
 from crossfade.errors import FAILURES, Source, Stage
-from crossfade.http1.head import ResponseHead
 from crossfade.http1.lines import Start
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.router import AssignedBackend, CompiledRoute
 
 

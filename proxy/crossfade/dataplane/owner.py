@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from crossfade.errors import Stage
-from crossfade.http1.head import RequestHead, ResponseHead
+from crossfade.http1.request_head import RequestHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.router import CompiledRoute
 
 

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from crossfade.errors import RequestRefused
-from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, unchunked
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.response_head import UNTIL_CLOSE, ResponseHead, unchunked
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECTATION = b"Expect: 100-continue\r\n"

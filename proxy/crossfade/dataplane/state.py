@@ -11,7 +11,8 @@ from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
-from crossfade.http1.head import RequestHead, ResponseHead
+from crossfade.http1.request_head import RequestHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.router import AssignedBackend
 
 NEVER: Final = float("inf")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 from crossfade.dataplane.flow import ALL, PEER, Flow
 from crossfade.dataplane.taking import LOOKS, Taking
 from crossfade.dataplane.websocket import CLOSE_TO_CLIENT, PROTOCOL, Frames, close_to_backend
-from crossfade.http1.head import ResponseHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.http1.upgrade import grants, requested
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from crossfade.http1.framing import (
     UntilCloseReader,
     chunks,
 )
-from crossfade.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 from crossfade.http1.incomplete import check_response, is_check_due
+from crossfade.http1.lines import CHUNKED
+from crossfade.http1.response_head import UNTIL_CLOSE, ResponseHead, parse_response
 from crossfade.routing.health import Health
 from crossfade.routing.rewriting import Rewriting, without_replaced
 from crossfade.routing.snapshot import Endpoint

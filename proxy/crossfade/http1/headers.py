@@ -41,6 +41,8 @@ PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"x-req
 FORWARDED = frozenset({b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 OWN_PREFIX = b"x-crossfade-"
 NOTHING: Final[frozenset[bytes]] = frozenset()
+KEEP_ALIVE: Final = frozenset({b"keep-alive"})
+CONNECTION_OPTIONS: Final = KEEP_ALIVE | {b"close", b"upgrade"}  # that name no field
 
 
 def underscore_variants(name: bytes) -> frozenset[bytes]:
@@ -63,6 +65,11 @@ def respell(block: bytes) -> bytes:
 def nominated(connection: bytes) -> set[bytes]:
     """The lower-cased options of a Connection field value, less the protected names."""
     return members(connection) - PROTECTED
+
+
+def stays_open(options: AbstractSet[bytes], otherwise: bool) -> bool:
+    """Whether the connection stays open by its Connection options. `close` wins. `otherwise`: by the version alone."""
+    return b"close" not in options and (otherwise or b"keep-alive" in options)
 
 
 def members(value: bytes) -> set[bytes]:

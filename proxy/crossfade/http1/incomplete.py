@@ -12,9 +12,10 @@ import re
 from typing import Final
 
 from crossfade.errors import RequestRefused, ResponseRefused, Stage
-from crossfade.http1.head import check_response_head, parse_request
 from crossfade.http1.headers import TEXT, TOKEN
 from crossfade.http1.lines import TARGET
+from crossfade.http1.request_head import parse_request
+from crossfade.http1.response_head import check_response_head
 
 
 def _prefixes(*parts: bytes) -> re.Pattern[bytes]:

@@ -12,7 +12,8 @@ import hashlib
 import re
 from collections.abc import Collection
 
-from crossfade.http1.head import RequestHead, ResponseHead
+from crossfade.http1.request_head import RequestHead
+from crossfade.http1.response_head import ResponseHead
 
 _WEBSOCKET = b"websocket"
 _KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64 (RFC 6455 section 4.1)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.json_path import JsonScan
 from crossfade.routing.key import decode_json, json_field
 from crossfade.routing.path_values import Path, tree_of

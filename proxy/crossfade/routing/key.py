@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.json_path import JsonScan
 from crossfade.routing.snapshot import Sticky
 

@@ -11,8 +11,8 @@ from functools import reduce
 from typing import Any, Final
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import RequestHead
 from crossfade.http1.memory import remember
+from crossfade.http1.request_head import RequestHead
 from crossfade.regex import compiled
 from crossfade.routing.key import json_field, query_value
 from crossfade.routing.snapshot import Match

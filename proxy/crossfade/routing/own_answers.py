@@ -10,8 +10,9 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from crossfade.http1.head import RequestHead, ResponseHead
 from crossfade.http1.headers import without
+from crossfade.http1.request_head import RequestHead
+from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.match import matched_part
 from crossfade.routing.rewriting import as_matched, behind
 from crossfade.routing.snapshot import Cors, OwnAnswer, Route

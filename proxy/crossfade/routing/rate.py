@@ -17,7 +17,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from typing import Any
 
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.key import key_source
 from crossfade.routing.ledger import hash_of
 from crossfade.routing.snapshot import Rate

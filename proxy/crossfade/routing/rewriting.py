@@ -11,10 +11,10 @@ import re
 from itertools import chain
 from typing import Final
 
-from crossfade.http1.head import RequestHead
 from crossfade.http1.headers import underscore_variants, without
 from crossfade.http1.lines import Start
 from crossfade.http1.memory import remember
+from crossfade.http1.request_head import RequestHead
 from crossfade.paths import KEEP, BadPath, readings
 from crossfade.regex import compiled
 from crossfade.routing.json_fields import DIGESTS, json_fields

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import RequestHead
 from crossfade.http1.memory import remember
+from crossfade.http1.request_head import RequestHead
 from crossfade.paths import BadPath, readings
 from crossfade.routing.answers import reader_of
 from crossfade.routing.key import first_key

@@ -14,7 +14,7 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 from typing import Final
 
-from crossfade.http1.head import RequestHead
+from crossfade.http1.request_head import RequestHead
 from crossfade.routing.assigned import Assigned
 
 ID_BYTES: Final = 12

@@ -13,7 +13,7 @@ from http import HTTPStatus
 import msgspec
 
 from crossfade.errors import RequestRefused, Stage
-from crossfade.http1.head import parse_request
+from crossfade.http1.request_head import parse_request
 
 HEAD_LIMIT = 8192  # bytes of a plain request's head; a longer one gets 400
 DROP_LIMIT = 65_536  # bytes read and dropped behind the answer, so that the client receives it
