@@ -6,6 +6,7 @@ configuration. A worker builds its Router once per snapshot.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
