@@ -89,15 +89,15 @@ async def test_the_reason_of_an_abort_says_what_failed_and_where():
     harness = Harness()
     await harness.load()
     await harness.tick()
-    harness.add_counts("v3", 20, 14)
-    harness.seam.counts.cells[-1].faults = {"500": 9, "first_byte_timeout": 5}
+    harness.add_counts("v3", 20, 17)
+    harness.seam.counts.cells[-1].faults = {"500": 12, "first_byte_timeout": 5}
     await harness.tick()
     why = await harness.views.why("churn")
     assert why.decision is not None
-    assert "fuse: 14 of the last 20 requests failed; the limit is 50% " in why.decision.reason
-    assert "(in step 1 of 2: 9 × HTTP 500, 5 × first-byte timeout)" in why.decision.reason
+    assert "fuse: 17 of the last 20 requests failed; the limit is 50% " in why.decision.reason
+    assert "(in step 1 of 2: 12 × HTTP 500, 5 × first-byte timeout)" in why.decision.reason
     assert (
-        "14 of 20 requests (70%) failed in step 1 of 2: 9 × HTTP 500, 5 × first-byte timeout"
+        "17 of 20 requests (85%) failed in step 1 of 2: 12 × HTTP 500, 5 × first-byte timeout"
         in why.decision.reason
     )
     assert "; proven at " in why.decision.reason

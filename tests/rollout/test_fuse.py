@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crossfade.rollout.fuse import Came, evaluate_fuse, next_reached
+from crossfade.rollout.fuse import PROVEN, Came, Reached, evaluate_fuse, next_reached, reach
 from crossfade.rollout.guard import is_failing
 from crossfade.rollout.plan import Fuse
 from crossfade.rollout.recent import RecentOutcomes, Tick
@@ -71,7 +73,7 @@ def test_the_reason_contains_the_observed_value_and_the_limit():
     ],
 )
 def test_the_finding_is_void_if_the_champion_fails_at_the_same_time(champion, void):
-    finding = evaluate_fuse(FUSE, recent(".", "xxxxx"), champion)
+    finding = evaluate_fuse(FUSE, recent(".", "x" * 100), champion)
     assert finding is not None
     assert finding.verdict is (Verdict.VOID if void else Verdict.FAIL)
     assert ("a common cause" in finding.reason) == void
@@ -99,6 +101,7 @@ def test_outcomes_with_a_key_are_read_by_their_lowest_bit():
     assert (is_failing(badly, 1.0), is_failing(well, 1.0)) == (True, False)
 
 
+HELD = Fuse(consecutive_errors=5, error_share=0.1, of_last=20)
 FIRST, LAST, NOW = 100, 101, 50.0  # seconds of the monotonic clock, and served time
 ROW = RecentOutcomes()
 ROW.add([1, 1], NOW, FIRST)
@@ -130,47 +133,47 @@ def at_seconds(outcomes: dict[int, str], at: float = NOW) -> list[Tick]:
 )
 def test_the_fuse_holds_while_the_champions_requests_of_the_same_seconds_wait(waiting, came, verdict):
     recents = (ROW, RecentOutcomes())
-    reached = next_reached(None, FUSE, recents, Came((), {101: 12}, NOW))
+    reached = next_reached(None, HELD, recents, Came((), {101: 12}, NOW))
     assert reached is not None
     assert reached.is_held
-    reached = next_reached(reached, FUSE, recents, Came(at_seconds(came), waiting, NOW + 1), horizon=60.0)
-    finding = evaluate_fuse(FUSE, *recents, reached)
+    reached = next_reached(reached, HELD, recents, Came(at_seconds(came), waiting, NOW + 1), horizon=60.0)
+    finding = evaluate_fuse(HELD, *recents, reached)
     assert finding is not None
     assert finding.verdict is verdict
 
 
 def test_a_held_fuse_says_what_it_waits_for_and_decides_at_the_horizon():
     recents, came = (ROW, RecentOutcomes()), Came((), {100: 2, 101: 9, 102: 1}, NOW)
-    reached = next_reached(None, FUSE, recents, came)
-    held = evaluate_fuse(FUSE, *recents, reached)
+    reached = next_reached(None, HELD, recents, came)
+    held = evaluate_fuse(HELD, *recents, reached)
     assert held is not None
     assert held.reason == (
         "5 errors in a row; the limit is 5; the champion has 12 requests of the same seconds that have not been "
         "answered yet, so the cause may be common"
     )
     for seconds, verdict in ((59.0, Verdict.VOID), (60.0, Verdict.FAIL)):
-        reached = next_reached(reached, FUSE, recents, came._replace(now=NOW + seconds), horizon=60.0)
-        decided = evaluate_fuse(FUSE, *recents, reached)
+        reached = next_reached(reached, HELD, recents, came._replace(now=NOW + seconds), horizon=60.0)
+        decided = evaluate_fuse(HELD, *recents, reached)
         assert decided is not None
         assert decided.verdict is verdict
 
 
 def test_a_limit_that_nobody_could_act_on_is_forgotten_when_the_challenger_has_recovered():
     recents = (ROW, RecentOutcomes())
-    reached = next_reached(None, FUSE, recents, Came((), {}, NOW))
-    assert next_reached(reached, FUSE, recents, Came((), {101: 99}, NOW + 1)) is reached
+    reached = next_reached(None, HELD, recents, Came((), {}, NOW))
+    assert next_reached(reached, HELD, recents, Came((), {101: 99}, NOW + 1)) is reached
     recovered = RecentOutcomes([*ROW.ticks, Tick(NOW + 1, [0], LAST)])
-    assert next_reached(reached, FUSE, (recovered, recents[1]), Came((), {}, NOW + 1)) is None
+    assert next_reached(reached, HELD, (recovered, recents[1]), Came((), {}, NOW + 1)) is None
 
 
 def test_a_held_fuse_keeps_the_limit_though_the_challenger_has_recovered():
-    reached = next_reached(None, FUSE, (ROW, RecentOutcomes()), Came((), {101: 9}, NOW))
+    reached = next_reached(None, HELD, (ROW, RecentOutcomes()), Came((), {101: 9}, NOW))
     recovered = (RecentOutcomes([*ROW.ticks, Tick(NOW + 1, [0] * 20, LAST)]), RecentOutcomes())
-    reached = next_reached(reached, FUSE, recovered, Came((), {101: 9}, NOW + 1))
+    reached = next_reached(reached, HELD, recovered, Came((), {101: 9}, NOW + 1))
     assert reached is not None
     assert reached.is_held
-    reached = next_reached(reached, FUSE, recovered, Came((), {}, NOW + 2))
-    finding = evaluate_fuse(FUSE, *recovered, reached)
+    reached = next_reached(reached, HELD, recovered, Came((), {}, NOW + 2))
+    finding = evaluate_fuse(HELD, *recovered, reached)
     assert finding is not None
     assert finding.verdict is Verdict.FAIL
 
@@ -231,3 +234,81 @@ def test_one_key_alone_never_trips_the_fuse_nor_makes_the_champion_fail(bad, n, 
     one.add([outcome_of(1 << 30, b) for b in bad], 1.0)
     assert evaluate_fuse(Fuse(n, 0.5, of_last), one, HEALTHY) is None
     assert not is_failing(one, 1.0)
+
+
+# ── a limit that chance may reach ─────────────────────────────────────────────────────────────────
+
+
+def at_random(rng: random.Random, n: int, share: float) -> list[int]:
+    return [int(rng.random() < share) for _ in range(n)]
+
+
+def is_tripped(rng: random.Random, each_tick: tuple[int, int], shares: tuple[float, float]) -> int:
+    """In how many ticks of a quarter of a second the fuse trips, or 240; `each_tick`, `shares`: of (challenger, champion)."""
+    challenger, champion, reached = RecentOutcomes(), RecentOutcomes(), None
+    for tick in range(40 + 240):
+        begun = tick >= 40
+        challenger.add(at_random(rng, each_tick[0], shares[0] if begun else 0.01), float(tick), tick)
+        champion.add(at_random(rng, each_tick[1], shares[1] if begun else 0.01), float(tick), tick)
+        reached = next_reached(reached, DEFAULT, (challenger, champion), Came((), {}, float(tick)))
+        finding = evaluate_fuse(DEFAULT, challenger, champion, reached)
+        if finding is not None and finding.verdict is Verdict.FAIL:
+            return tick - 40
+    return 240
+
+
+DEFAULT = Fuse(consecutive_errors=10, error_share=0.5, of_last=20)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.4])
+@pytest.mark.parametrize("each_tick", [(6, 6), (12, 1), (1, 12), (60, 60)], ids=str)
+def test_a_minute_in_which_both_fail_alike_does_not_trip_the_fuse(each_tick, share):
+    """Without the comparison over the same time, 10 of some 20 requests failed by chance in 8 of 40 such minutes."""
+    rng = random.Random(12)
+    assert [is_tripped(rng, each_tick, (share, share)) for _ in range(10)] == [240] * 10
+
+
+@pytest.mark.parametrize("each_tick", [(6, 6), (12, 1), (2, 24), (60, 60), (6, 0)], ids=str)
+def test_a_challenger_that_fails_alone_trips_the_fuse_within_seconds(each_tick):
+    rng = random.Random(13)
+    ticks = [is_tripped(rng, each_tick, (1.0, 0.01)) for _ in range(10)]
+    assert max(ticks) <= max(20 / each_tick[0], 4)
+    assert max(is_tripped(rng, each_tick, (0.7, 0.01)) for _ in range(10)) < 40
+
+
+def test_without_anybody_to_compare_with_a_share_below_the_limit_does_not_trip_the_fuse():
+    rng = random.Random(14)
+    assert [is_tripped(rng, (12, 0), (0.25, 0.0)) for _ in range(10)] == [240] * 10
+
+
+def test_a_limit_that_is_not_proven_holds_with_the_reason_and_is_looked_at_anew():
+    challenger, champion = recent("x." * 10), recent("." * 19 + "x")
+    reached = next_reached(None, DEFAULT, (challenger, champion), Came((), {}, 0.0))
+    assert reached is not None
+    finding = evaluate_fuse(DEFAULT, challenger, champion, reached)
+    assert finding is not None
+    assert (finding.verdict, finding.reason) == (
+        Verdict.VOID,
+        "10 of the last 20 requests failed; the limit is 50%; with what the champion did over the same time, chance shows so much "
+        "once in 598 looks: more requests will tell",
+    )
+    challenger.add([1] * 100, 1.0)
+    champion.add([0] * 100, 1.0)
+    later = next_reached(reached, DEFAULT, (challenger, champion), Came((), {}, 1.0))
+    assert later is not None
+    assert later.is_proven
+    assert next_reached(later, DEFAULT, (challenger, champion), Came((), {}, 2.0)) is later
+
+
+@given(OUTCOMES, OUTCOMES, st.floats(0.1, 1.0))
+def test_the_fuse_only_fails_what_is_proven(outcomes, others, share):
+    challenger, champion = RecentOutcomes(), RecentOutcomes()
+    challenger.add(outcomes, 0.0)
+    champion.add(others, 0.0)
+    fuse = Fuse(3, share, 4)
+    found = reach(fuse, challenger, champion)
+    finding = evaluate_fuse(fuse, challenger, champion)
+    assert (finding is None) == (found is None)
+    if finding is not None and finding.verdict is Verdict.FAIL:
+        assert isinstance(found, Reached)
+        assert found.chance <= PROVEN

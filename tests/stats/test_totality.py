@@ -43,6 +43,7 @@ FUNCTIONS = {
 
 TINY = 5e-324
 COUNT = st.sampled_from([0, 1, 2, 1000, 2**31, 2**53, 2**62]) | st.integers(0, 2**62)
+SOME = st.integers(0, 1000)
 OPEN = st.sampled_from([1e-300, 1e-17, 1e-9, 0.05, 0.5, 1 - 1e-9, 1 - 2**-53]) | st.floats(1e-300, 1 - 2**-53)
 CLOSED = st.sampled_from([0.0, 1.0]) | OPEN
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -152,6 +153,10 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "bounded.log_e_level_above": (levels(), FINITE),
     "bounded.log_e_level_increase": (split_levels(), st.floats(0, 1), FINITE),
     "bounded.toss_of": (st.integers(0, 2**64 - 1), COUNT),
+    "exact.chance_of_share": SOME.flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n), OPEN)),
+    "exact.chance_of_split": st.tuples(SOME, SOME).flatmap(
+        lambda n: st.tuples(st.integers(0, n[0]), st.just(n[0]), st.integers(0, n[1]), st.just(n[1]))
+    ),
     "counts.is_bad": (st.integers(0, 2**64 - 1),),
     "counts.key_of": (st.integers(0, 2**64 - 1),),
     "counts.sum_of_waiting": (st.lists(st.dictionaries(st.just("r"), st.dictionaries(st.sampled_from("ab"), TABLE)), max_size=3),),

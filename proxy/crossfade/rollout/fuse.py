@@ -3,6 +3,10 @@
 Rule: it looks at the latest outcomes of the challenger in order, each key once. If the champion failed at least half as often
 over the same time, the cause is common and the result is VOID instead of FAIL (law 6).
 
+A limit that is reached in a second may be reached by chance: where 20 % of all requests fail on any model, some 20 requests in a row have 10
+errors. So the fuse trips only if the champion, over the same time, failed so much less that chance does it once in 100 000 looks. Where
+the champion has no outcomes, the challenger must have failed more often than half of the share by the same measure.
+
 In a shared outage the challenger may fail at once while the champion's requests hang until their time-out. So from the moment
 in which a limit is reached, the fuse holds while of the champion's requests of the same seconds, and of the second after them,
 at least as many are waiting as have ended well since. A healthy champion answers, so that is over within a tick or two.
@@ -21,11 +25,16 @@ from crossfade.rollout.pending import HORIZON
 from crossfade.rollout.recent import RecentOutcomes, Row, Tick, count_bad, is_keyed, units_of
 from crossfade.rollout.verdict import MIN_CHAMPION_ERRORS, Finding, Verdict, percent
 from crossfade.stats.counts import ANY_SECOND
+from crossfade.stats.exact import chance_of_share, chance_of_split
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Fuse
 
 FUSE = "fuse"  # the check name of its finding
+PROVEN = (
+    1e-5  # the largest chance of a look; at four looks a second, an hour of a common cause has 14 400 of them
+)
+_COMPARABLE = 3  # units of the champion from which it is compared with
 Waiting = Mapping[
     int, int
 ]  # how many of the champion's requests have no first byte yet, by the second of routing
@@ -38,7 +47,7 @@ class Reached(msgspec.Struct, frozen=True):
     which their requests were routed, ANY_SECOND if that is not known. Of the champion: `ended`, outcomes over the same time;
     `routed`, those of the same seconds and the second after, with those that came later; `well`, how many came later and are no
     errors; `waiting` and `after`, requests without an answer of the same seconds, and of the second after. `late`: the fuse has
-    waited long enough.
+    waited long enough. `chance`: that a common cause shows so many errors of the challenger, and so few of the champion.
     """
 
     text: str
@@ -53,6 +62,11 @@ class Reached(msgspec.Struct, frozen=True):
     waiting: int = 0
     after: int = 0
     late: bool = False
+    chance: float = 0.0
+
+    @property
+    def is_proven(self) -> bool:
+        return self.chance <= PROVEN
 
     @property
     def common(self) -> list[int]:
@@ -97,6 +111,12 @@ def evaluate_fuse(
             f"; the champion has {reached.waiting + reached.after} requests of the same seconds that have not "
             "been answered yet, so the cause may be common"
         )
+    elif not reached.is_proven:
+        verdict = Verdict.VOID
+        text += (
+            f"; with what the champion did over the same time, chance shows so much once in {1 / reached.chance:.0f} looks: "
+            "more requests will tell"
+        )
     return Finding(FUSE, verdict, text, reached.n, reached.share)
 
 
@@ -107,11 +127,11 @@ def reach(
     row = challenger.last(fuse.consecutive_errors)
     if row.bad == fuse.consecutive_errors:
         text = f"{row.bad} errors in a row{_once(row)}; the limit is {fuse.consecutive_errors}"
-        return _reached(row, text, champion, waiting or {})
+        return _reached(fuse, row, text, challenger, champion, waiting or {})
     row = challenger.last(fuse.of_last)
     if len(row.units) == fuse.of_last and row.bad >= fuse.error_share * fuse.of_last:
         text = f"{row.bad} of the last {len(row.units)} requests failed{_once(row)}; the limit is {percent(fuse.error_share)}"
-        return _reached(row, text, champion, waiting or {})
+        return _reached(fuse, row, text, challenger, champion, waiting or {})
     return None
 
 
@@ -133,12 +153,16 @@ def next_reached(
     """`reached` after another tick. `recents`: of (challenger, champion), with the outcomes of the tick.
 
     `horizon`: seconds after which nothing is waited for. A limit on which nobody could act is forgotten once the challenger
-    has recovered.
+    has recovered, and one that is not proven is looked at anew.
     """
     if reached is not None and reached.is_held:
-        return _later(reached, came, horizon)
+        later = _later(reached, came, horizon)
+        if later.is_proven or not later.late:
+            return later
+        present = reach(fuse, *recents)  # with what came while it was held
+        return present and replace(present, late=True)
     present = reach(fuse, *recents, came.waiting)
-    return present if reached is None or present is None else reached
+    return reached if reached is not None and present is not None and reached.is_proven else present
 
 
 def _later(reached: Reached, came: Came, horizon: float) -> Reached:
@@ -146,9 +170,12 @@ def _later(reached: Reached, came: Came, horizon: float) -> Reached:
         return reached
     span = range(reached.first, reached.last + 2)
     more = [one for tick in came.ticks if tick.second in span for one in tick.outcomes]
+    routed = units_of(reached.routed + more)
+    here = round(reached.share * reached.n)
     return replace(
         reached,
         routed=reached.routed + more,
+        chance=min(reached.chance, chance_of_split(here, reached.n, count_bad(routed), len(routed))),
         well=reached.well + len(more) - count_bad(more),
         waiting=sum(came.waiting.get(second, 0) for second in span[:-1]),
         after=came.waiting.get(span[-1], 0),
@@ -160,7 +187,27 @@ def _once(row: Row) -> str:
     return " (each key counted once)" if is_keyed(row.units) else ""
 
 
-def _reached(row: Row, text: str, champion: RecentOutcomes, waiting: Waiting) -> Reached:
+def _chance(fuse: Fuse, challenger: RecentOutcomes, champion: RecentOutcomes) -> float:
+    """The least over the latest ticks and over longer times."""
+    rows = list(challenger.growing(min(fuse.consecutive_errors, fuse.of_last)))
+    now = challenger.ticks[-1].at
+    if len(units_of(champion.during(challenger.ticks[0].at, now))) < _COMPARABLE:
+        return min([chance_of_share(row.bad, len(row.units), fuse.error_share / 2) for row in rows])
+    found = []
+    for row in rows:
+        rest = units_of(champion.during(row.ticks[-1].at, now))
+        found.append(chance_of_split(row.bad, len(row.units), count_bad(rest), len(rest)))
+    return min(found)
+
+
+def _reached(
+    fuse: Fuse,
+    row: Row,
+    text: str,
+    challenger: RecentOutcomes,
+    champion: RecentOutcomes,
+    waiting: Waiting,
+) -> Reached:
     seconds = [tick.second for tick in row.ticks]
     first, last = min(seconds), max(seconds)
     latest, oldest = row.ticks[0].at, row.ticks[-1].at
@@ -173,6 +220,7 @@ def _reached(row: Row, text: str, champion: RecentOutcomes, waiting: Waiting) ->
         last,
         ended=champion.during(oldest, latest),
         routed=champion.routed(first, last + 1) if first != ANY_SECOND else [],
+        chance=_chance(fuse, challenger, champion),
     )
     return _later(made, Came((), waiting, latest), inf)
 

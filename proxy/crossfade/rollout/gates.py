@@ -25,6 +25,7 @@ from crossfade.rollout.strata import EventCounts, Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.stats.blocks import (
     BLOCK,
+    RUN,
     Blocks,
     BlockSums,
     Drift,
@@ -122,7 +123,7 @@ class _Hypothesis(NamedTuple):
     def drifting(self, sums: BlockSums) -> Drift:
         if self.stratum.compares:
             return of_difference(sums, self.stratum.share, self.limit)
-        return of_share(sums, self.limit)
+        return of_share(sums, self.limit, RUN if self.stratum.share == 1 else 1)
 
 
 def _block_gate(strata: Sequence[Stratum], kind: str, limit: float, alpha: float) -> list[Gate]:
@@ -131,8 +132,11 @@ def _block_gate(strata: Sequence[Stratum], kind: str, limit: float, alpha: float
     if not tested:
         return []
     log_e = log_e_blocks_restarted([h.drifting(h.blocks.sums) for h in tested], _starts(tested), alpha)
+    alone = f" and up to {RUN} of them as one event, as nobody is left to compare with" * (
+        strata[-1].share == 1
+    )
     bursts = (
-        f"they came in bursts: with {BLOCK} seconds as one unit, {_so_far(log_e)}; "
+        f"they came in bursts: with {BLOCK} seconds as one unit{alone}, {_so_far(log_e)}; "
         f"the same at more times would prove it"
     )
     return [Gate(log_e, bursts)]

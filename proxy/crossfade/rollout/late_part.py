@@ -18,7 +18,7 @@ from crossfade.stats.sequential import SplitCounts, bound, log_e_above_all
 
 LogE = Callable[[Sequence[SplitCounts]], float]
 # Chosen by simulation: a healthy challenger seldom reaches it, and a late fault soon does (docs/statistics.md).
-LATE_BOUND = bound(0.1)
+LATE_BOUND = bound(0.3)
 
 
 class LatePart(NamedTuple):

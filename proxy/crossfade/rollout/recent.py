@@ -6,7 +6,7 @@ its latest outcome counts. So one customer whose requests fail on any model show
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -66,6 +66,16 @@ class RecentOutcomes(msgspec.Struct):
                 if _is_new(outcome, seen):
                     units.append(outcome)
         return Row(units[::-1], requests, ticks)
+
+    def growing(self, n: int) -> Iterator[Row]:
+        """The latest units of whole ticks: n at least, then twice as many as before, and in the end all."""
+        row, seen = Row([], 0, []), set[int]()
+        for tick in reversed(self.ticks):
+            new = [outcome for outcome in reversed(tick.outcomes) if _is_new(outcome, seen)]
+            row = Row(new[::-1] + row.units, row.requests + len(tick.outcomes), [*row.ticks, tick])
+            if len(row.units) >= n or tick is self.ticks[0]:
+                yield row
+                n = 2 * len(row.units)
 
     def during(self, since: float, until: float) -> list[int]:
         """The outcomes of the ticks from `since` to `until`, both included."""

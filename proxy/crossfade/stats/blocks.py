@@ -10,6 +10,10 @@ has mean at most 0 while the margin is kept, whatever happens to both sides at o
 by the one-sided normal mixture (Howard et al. 2021), V = max(Σ(Z − Z̄)² + Z̄², w(1 − w)·events), Z̄ the mean of the blocks.
 Σ(Z − Z̄)² alone is 0 after one block; + Z̄² makes one burst worth half a nat, and a fault that stays is proven after a few blocks.
 
+Where one side has all of the traffic, Z = x − p0·n, and what happens to every model at once counts against this one. Such
+causes last longer than a pause of one instance: RUN blocks in a row may be one event, so V is RUN times as large. A burst of up
+to RUN blocks is then worth at most RUN / 2 nats, before the price of the restarts.
+
 Rule: this is a gate on top of a valid test, so it can only lower the number of false FAILs. It is no proof by itself: it
 assumes that blocks are uncorrelated, and symmetric or many.
 """
@@ -27,6 +31,7 @@ from crossfade.stats.restarts import SLOTS
 from crossfade.stats.sequential import log_mean_exp
 
 BLOCK = 5  # seconds
+RUN = 12  # blocks of one burst at most, where nobody is there to compare with: a minute
 
 
 class BlockSums(msgspec.Struct):
@@ -106,11 +111,15 @@ class Blocks(msgspec.Struct):
 
 
 class Drift(NamedTuple):
-    """Blocks of one stratum, their `drift` under the hypothesis, and the `noise`: the least variance that they can have."""
+    """Blocks of one stratum, their `drift` under the hypothesis, and the `noise`: the least variance that they can have.
+
+    `run`: how many blocks in a row may be one event.
+    """
 
     sums: BlockSums
     drift: float
     noise: float
+    run: int = 1
 
 
 def of_difference(sums: BlockSums, share: float, margin: float) -> Drift:
@@ -118,9 +127,9 @@ def of_difference(sums: BlockSums, share: float, margin: float) -> Drift:
     return Drift(sums, share * (1 - share) * margin, share * (1 - share) * sums.events)
 
 
-def of_share(sums: BlockSums, p0: float) -> Drift:
+def of_share(sums: BlockSums, p0: float, run: int = 1) -> Drift:
     """For "at most p0 of the requests here have an event"; D is x where only one side has traffic."""
-    return Drift(sums, p0, p0 * (1 - p0) * sums.n)
+    return Drift(sums, p0, p0 * (1 - p0) * sums.n, run)
 
 
 def log_e_blocks(strata: Sequence[Drift], alpha: float) -> float:
@@ -131,7 +140,7 @@ def log_e_blocks(strata: Sequence[Drift], alpha: float) -> float:
     s = sum(each.sums.d - each.drift * each.sums.n for each in strata)
     squares = sum(_squares(each) for each in strata)
     spread = squares - s * s / k + s * s / (k * k)
-    v = max(spread, sum(each.noise for each in strata))
+    v = max(spread, sum(each.noise for each in strata)) * max(each.run for each in strata)
     if v <= 0:
         return 0.0
     unit = sum(each.noise for each in strata) / max(sum(each.sums.events for each in strata), 1)
