@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 _DEEP: Final = 100  # arrays and objects in one another that the decoder reads in any case
 
 
-def content_of(room: Room, exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> tuple[Any, str]:
-    """What gives the values of JSON fields to `json_field`, and ""; or None and the reason why the body was not read."""
+def content_of(room: Room, exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> Any:
+    """What gives the values of JSON fields to `json_field`. None if there is no body, or it was not read; the latter is counted."""
+    content, why = _read(room, exchange, candidates)
+    if why:
+        room.count_unread(candidates[0].spec.name, why)
+    return content
+
+
+def _read(room: Room, exchange: ExchangeState, candidates: Sequence[CompiledRoute]) -> tuple[Any, str]:
+    """What was read, and ""; or None and the reason why it was not."""
     inspection = exchange.inspection
     if inspection is None and exchange.kept > min(WHOLE, inspect_limit(candidates)):  # it came in one piece
         exchange.inspection = inspection = Inspection(room, exchange.head, candidates)

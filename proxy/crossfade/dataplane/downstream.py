@@ -11,9 +11,8 @@ import logging
 from time import monotonic
 from typing import Final
 
-from crossfade.dataplane import expectation, half_close, relay
+from crossfade.dataplane import expectation, half_close
 from crossfade.dataplane.backlog import CR, check_beginning, take_body, take_head
-from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
 from crossfade.dataplane.flow import ALL, ANSWERS, OF_EXCHANGE, PIPELINE
 from crossfade.dataplane.least_rate import LeastRate
@@ -21,15 +20,15 @@ from crossfade.dataplane.lingering import Lingering
 from crossfade.dataplane.origin import Origin
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.plane import Plane
+from crossfade.dataplane.response_writer import ResponseWriter
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.taking import Taking
 from crossfade.errors import FAILURES, RequestRefused, Stage
 from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_client, forwarding_of_proxy
-from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader, chunks
+from crossfade.http1.framing import BrokenBody, ChunkedReader, LengthReader
 from crossfade.http1.incomplete import is_check_due
 from crossfade.http1.lines import CHUNKED
 from crossfade.http1.request_head import LastHead, RequestHead, parse_request
-from crossfade.http1.response_head import ResponseHead
 
 log = logging.getLogger("crossfade.dataplane")
 
@@ -37,7 +36,7 @@ PIPELINE_LIMIT: Final = 64 * 1024  # bytes behind a request; above it the proxy 
 DRAIN_IDLE = 1.0  # seconds an idle client may still send a last request during a drain
 
 
-class Downstream(Client):
+class Downstream(ResponseWriter):
     """One client connection. `deadline`: until when the client must send a head or its next request."""
 
     def __init__(self, plane: Plane) -> None:
@@ -51,8 +50,8 @@ class Downstream(Client):
         self.buffer = bytearray()
         self.sought = 0  # how far the incomplete head in the buffer was searched for its end
         self.last_head = LastHead()
-        self.exchange: Exchange | None = None
-        self.reader: ChunkedReader | LengthReader | None = None
+        self.exchange = None
+        self.reader = None
         self.body_rate: LeastRate | None = None
         self.bodiless = False
         self.recode = False  # whether the proxy frames the answer in its own chunks
@@ -230,95 +229,16 @@ class Downstream(Client):
         except RequestRefused as refusal:
             self.refuse(refusal)
 
-    # ── answers ───────────────────────────────────────────────────────────────────────────────
+    # ── end of an answer ──────────────────────────────────────────────────────────────────────
 
     def answer_continue(self) -> None:
-        self.transport.write(relay.CONTINUE)
+        super().answer_continue()
         if self.reader is not None and self.exchange is not None:  # the client's time begins
             self.body_rate = self.plane.least_rate(self.plane.now, self.exchange.kept)
             self.wait_for_body()
 
-    def answer_interim(self, head: ResponseHead) -> None:
-        if self.exchange is not None and self.exchange.head.start.is_http11:
-            self.transport.write(relay.interim_head(head))
-
-    def answer(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        """Write the head and the part of the body that has arrived.
-
-        Equal answers share one parsed head, so the serialized start of the head is cached there.
-        """
-        exchange = self.exchange
-        assert exchange is not None
-        knows_chunks = exchange.head.start.is_http11
-        recode = False
-        if head.length < 0:
-            recode = knows_chunks
-            if not knows_chunks:
-                self.keep_alive = False
-        if self.reader is not None or self.plane.draining:
-            self.keep_alive = False
-        if self.keep_alive and knows_chunks:
-            start = head.spelled
-            if not start:
-                head.spelled = start = relay.beginning(head, True, True)
-        else:
-            start = relay.beginning(head, knows_chunks, self.keep_alive)
-        self.recode = recode
-        if recode:
-            body = chunks(body, done)
-        names = exchange.backend_fields() if exchange.has_more_fields else exchange.answering.name
-        self.transport.write(
-            b"%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
-            % (start, b"" if head.dated else self.plane.date, exchange.request_id, names, body)
-        )
-
-    def answer_body(self, data: bytes, done: bool) -> None:
-        if self.recode:
-            data = chunks(data, done)
-        if data:
-            self.transport.write(data)
-
-    def answer_trailers(self, trailers: bytes) -> None:
-        if self.recode:
-            self.transport.write(chunks(b"", True, trailers))
-
-    def answer_problem(self, refusal: RequestRefused, request_id: bytes) -> None:
-        if self.reader is not None or self.plane.draining:
-            self.keep_alive = False
-        if self.exchange is not None and not self.exchange.head.start.is_http11:
-            self.keep_alive = False  # an HTTP/1.0 client may read until the connection closes
-        self.transport.write(
-            relay.problem(
-                refusal,
-                request_id,
-                self.plane.date + self.problem_fields,
-                not self.keep_alive,
-                self.bodiless,
-            )
-        )
-
-    def answer_own(self, head: ResponseHead, body: bytes) -> None:
-        exchange = self.exchange
-        assert exchange is not None
-        if self.reader is not None or self.plane.draining:
-            self.keep_alive = False
-        start = relay.beginning(head, exchange.head.start.is_http11, self.keep_alive)
-        self.transport.write(
-            b"%b%bx-request-id: %b\r\n\r\n%b"
-            % (start, self.plane.date, exchange.request_id, b"" if self.bodiless else body)
-        )
-
     def cut(self) -> None:
         self.abort()
-
-    def expect_no_other_request(self) -> None:
-        self.keep_alive = False
-
-    def become_tunnel(self, head: ResponseHead, protocol: bytes) -> bytes:
-        exchange = self.exchange
-        assert exchange is not None
-        self.tunnelled = True  # `self.exchange` stays set, so that a drain waits for this client
-        return relay.switching_head(head, protocol, exchange.backend_fields(), exchange.request_id)
 
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer with an error and end the exchange, if there is one. If an answer has begun, abort the connection."""

@@ -17,15 +17,14 @@ from random import random
 from time import monotonic
 from typing import Any
 
-from crossfade.dataplane import awaiting, expectation
+from crossfade.dataplane import awaiting, expectation, kept_body, own_answers
 from crossfade.dataplane.content import check_size, content_of
 from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_failure
-from crossfade.dataplane.flow import BODY, OF_EXCHANGE, PEER
-from crossfade.dataplane.idle import end_of, first_look, idle_deadline
+from crossfade.dataplane.flow import OF_EXCHANGE, PEER
+from crossfade.dataplane.idle import end_of
 from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.observe import longer
-from crossfade.dataplane.outcome import Outcome
-from crossfade.dataplane.plane import Plane
+from crossfade.dataplane.recording import record
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry, retry_choices
 from crossfade.dataplane.state import NEVER
 from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
@@ -40,8 +39,7 @@ log = logging.getLogger("crossfade.dataplane")
 
 
 class Exchange(WaitingState):
-    plane: Plane  # set by the code that creates the exchange
-    __slots__ = tuple(__annotations__)
+    __slots__ = ()
 
     # ── request from the client ───────────────────────────────────────────────────────────────
 
@@ -51,7 +49,8 @@ class Exchange(WaitingState):
         self.kept = len(body)
         self.request_done = done
         router = self.plane.router
-        if router.has_cors and self.head.start.method == b"OPTIONS" and self.answer_preflight():
+        if router.has_cors and self.head.start.method == b"OPTIONS" and own_answers.preflight(self, router):
+            self.finish(self.first_byte_at)
             return
         candidates = router.candidates(self.head)
         if not candidates:
@@ -68,7 +67,7 @@ class Exchange(WaitingState):
         self.request_done = done
         self.kept += len(data)
         if self.inspection is not None and self.assigned is None:
-            self.hold(data)
+            kept_body.hold(self, data)
             if self.inspection.learn(data, done):
                 self.decide(self.plane.router.candidates(self.head))  # uses the current snapshot
             return
@@ -78,7 +77,7 @@ class Exchange(WaitingState):
         if self.expecting:
             expectation.end_wait(self)
         if self.replayable:
-            self.hold(data)
+            kept_body.hold(self, data)
         if self.awaits_body:
             self.await_body(done)
             return
@@ -98,21 +97,6 @@ class Exchange(WaitingState):
         if awaiting.may_send(self.plane, self, self.answering):
             self.place(self.answering)
 
-    def hold(self, data: bytes) -> None:
-        """Keep a part of the body for inspection or replay.
-
-        Above the replay limit: stop reading from the client if there is no upstream connection yet.
-        Otherwise drop the kept body, so that the request cannot be replayed.
-        """
-        if self.more is None:
-            self.more = bytearray()
-        self.more += data
-        if self.assigned is not None and self.kept > self.route.replay_limit and not self.awaits_body:
-            if self.upstream is None:
-                self.client.pause(BODY)
-            else:
-                self.forget_body()
-
     # ── routing and sending ───────────────────────────────────────────────────────────────────
 
     def decide(self, candidates: Sequence[CompiledRoute]) -> None:
@@ -120,7 +104,7 @@ class Exchange(WaitingState):
         plane, head = self.plane, self.head
         content = None
         if candidates and need_body(candidates):
-            content = self.content(candidates)
+            content = content_of(plane, self, candidates)
             candidates = matching(candidates, content)
         if not candidates:
             raise RequestRefused(Stage.NO_ROUTE)
@@ -132,10 +116,8 @@ class Exchange(WaitingState):
         if route.rate is not None:
             plane.charge(route.rate, self, content)
         if route.own_answer is not None:
-            answer = route.own_answer.head(head)
-            if route.answer_fields is not None:
-                answer = route.answer_fields.edited(answer, head)
-            self.answer_itself(answer, route.own_answer.body)
+            own_answers.respond(self, route, route.own_answer)
+            self.finish(self.first_byte_at)
         else:
             self.assign(route, content)
 
@@ -157,34 +139,6 @@ class Exchange(WaitingState):
         backend = plane.backends[assigned.backend]
         if not backend.demands or awaiting.may_send(plane, self, backend):
             self.place(backend)
-
-    def content(self, candidates: Sequence[CompiledRoute]) -> Any:
-        """The decoded body, or None."""
-        content, why = content_of(self.plane, self, candidates)
-        if why:
-            self.plane.recorder.unread(candidates[0].spec.name, why)
-        return content
-
-    def answer_preflight(self) -> bool:
-        """Answer a browser that asks whether a page of another origin may call the route (CORS)."""
-        route = self.plane.router.preflight_route(self.head)
-        if route is None or route.cors is None:
-            return False
-        self.route = route
-        self.answer_itself(route.cors.preflight(self.head), b"")
-        return True
-
-    def answer_itself(self, head: ResponseHead, body: bytes) -> None:
-        """The whole answer, of a route without backends."""
-        if self.head.upgrade is not None:
-            self.client.expect_no_other_request()
-        self.assigned = self.route.own
-        self.status = head.status
-        self.first_byte_at = now = monotonic()
-        self.sent = 0 if self.head.start.bodiless else len(body)
-        self.client.answer_own(head, body)
-        self.answer = head
-        self.finish(now)
 
     def place(self, backend: BackendState) -> None:
         """Choose an endpoint of the backend, and send on a pooled connection or open a new one."""
@@ -217,17 +171,6 @@ class Exchange(WaitingState):
             self.send(upstream)
         else:
             self.plane.spawn(self.open(endpoint))
-
-    def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
-        """No endpoint passes its probes: the fallback answers. If it cannot, all get requests as if they passed.
-
-        Probes can fail where requests would not, and a 503 is the one answer that is wrong for certain (Envoy: panic threshold).
-        """
-        plane, fallback = self.plane, self.fallback
-        if fallback is None or not fallback.available:
-            return backend.last_resort
-        may = may_fall_back(self, FAILURES[Stage.NO_ENDPOINT], plane.retries)
-        return [] if may else backend.last_resort
 
     async def open(self, endpoint: EndpointState) -> None:
         """Slow path: open a new connection. Meanwhile the client may send more of the body or disconnect."""
@@ -264,20 +207,7 @@ class Exchange(WaitingState):
         if self.kept > self.route.replay_limit and (
             not self.request_done or self.inspection is not None or self.more is not None
         ):
-            self.forget_body()
-
-    def forget_body(self) -> None:
-        """Drop the kept body. The request cannot be replayed after this."""
-        self.replayable = False
-        self.body = b""
-        self.more = None
-        if self.inspection is not None:
-            self.inspection.release()
-
-    def await_first_byte(self) -> None:
-        """Start the first-byte timeout: the proxy now waits for the backend."""
-        deadline = monotonic() + self.answering.first_byte_timeout
-        self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
+            kept_body.forget(self)
 
     # ── response from the backend ─────────────────────────────────────────────────────────────
 
@@ -338,29 +268,6 @@ class Exchange(WaitingState):
         if done:
             self.finish()
         else:
-            self.idle_from_now()
-
-    def idle_from_now(self) -> None:
-        self.deadline = idle_deadline(self, self.plane.now)
-
-    def on_upstream_writable(self, writable: bool) -> None:
-        """Back-pressure: stop reading from the client while the backend does not read.
-
-        The first-byte timeout also limits how long the backend may take nothing.
-        """
-        self.client.set_paused(PEER, not writable)
-        if self.answer is None and not self.request_done:
-            self.deadline = self.total_deadline if writable else first_look(self)
-
-    def on_client_writable(self, writable: bool) -> None:
-        """Back-pressure: stop reading from the backend while the client does not read.
-
-        The backend's idle timeout also limits how long the client may take nothing.
-        """
-        self.client_stalls = not writable
-        if self.upstream is not None:
-            self.upstream.set_paused(PEER, not writable)
-        if self.answer is not None:
             self.idle_from_now()
 
     # ── failures ──────────────────────────────────────────────────────────────────────────────
@@ -450,14 +357,7 @@ class Exchange(WaitingState):
     def leave(self, broken: bool) -> None:
         """Release the endpoint. `broken`: close the connection if this exchange still owns it."""
         self.deadline = NEVER
-        if self.placed and self.endpoint is not None:
-            self.placed = False
-            self.endpoint.in_flight -= 1
-            self.answering.in_flight -= 1
-            if self.answering.is_exact:
-                self.answering.capacity.give_back()
-        elif self.waiting_since:
-            self.stop_waiting(self.stages[-1] if self.stages else Stage.CUT)
+        self.give_place_back()
         upstream, self.upstream = self.upstream, None
         if upstream is not None and broken and upstream.owner is self:
             upstream.close()
@@ -470,31 +370,14 @@ class Exchange(WaitingState):
         self.leave(broken=True)
         if not now:
             now = monotonic()
-        plane, assigned = self.plane, self.assigned
-        outcome: Outcome | None = None
+        plane = self.plane
         if self.inspection is not None:
             self.inspection.release()
         if self.held:
             awaiting.release(plane, self)
         if self.holds_budget:
             plane.retries.give_back()
-        if assigned is None:
-            plane.recorder.refused(self.status, self.stages[-1])
-        else:
-            plane.active.discard(self)
-            if self.status != 200 or self.stages or now - self.started > assigned.first_limit or self.slow:
-                outcome = self.outcome(now)
-                plane.recorder.record(outcome, assigned)
-            else:
-                plane.recorder.usual(assigned, self.started, self.first_byte_at, now, self.key, self.endpoint)
-                route = self.route
-                if route.reader is not None and (
-                    self.compared or plane.recorder.answers.has_room(route.spec.name)
-                ):
-                    outcome = self.outcome(now)
-                    plane.recorder.observe(outcome, assigned)
-        if plane.access_log is not None and plane.access_log.wants(self.status, self.stages):
-            plane.access_log.exchange(outcome or self.outcome(now))
+        outcome = record(plane, self, now)
         self.client.on_end(self)
         if self.compared and outcome is not None:
             plane.mirrors.on_live(self, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from crossfade.dataplane.cell_counts import count_at, events_of, fault_of, is_rejection
 from crossfade.dataplane.observe import AnswerLog
 from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
@@ -22,7 +23,6 @@ from crossfade.stats.counts import (
     CellKey,
     Counts,
     CountsTable,
-    Events,
 )
 
 if TYPE_CHECKING:
@@ -38,32 +38,6 @@ if TYPE_CHECKING:
 CELLS_KEPT = 4096  # in a report; above that, cells of several seconds become one
 FINEST, COARSEST = 10, 1_000_000  # seconds
 Timed = tuple[tuple[str, float], ...]
-
-
-def fault_of(outcome: Outcome, code: int) -> str:
-    """The kind of an error: the status of a complete answer, else the stage at which there was none."""
-    stage = outcome.fallback_stage or (outcome.stages[-1] if outcome.stages else Stage.STATUS)
-    return str(code) if stage is Stage.STATUS else stage
-
-
-def is_rejection(outcome: Outcome, code: int) -> bool:
-    """Whether the assigned backend itself answered so, and the route counts this status as a rejection."""
-    answered = outcome.answered_by != "" and not outcome.fell_back
-    return answered and outcome.route is not None and code in outcome.route.rejections
-
-
-def events_of(cell: Cell, what: str) -> Events:
-    events = cell.events.get(what)
-    if events is None:
-        cell.events[what] = events = Events()
-    return events
-
-
-def count_at(cell: Cell, endpoint: str, what: str, n: int = 1) -> None:
-    counted = cell.by_endpoint.get(endpoint)
-    if counted is None:
-        cell.by_endpoint[endpoint] = counted = {}
-    counted[what] = counted.get(what, 0) + n
 
 
 class Recorder:

@@ -10,20 +10,29 @@ import logging
 from time import monotonic_ns
 
 from crossfade.dataplane.endpoint import BackendState, EndpointState
-from crossfade.dataplane.state import ExchangeState
-from crossfade.errors import Stage
+from crossfade.dataplane.pace import PacedState
+from crossfade.dataplane.retry_policy import may_fall_back
+from crossfade.errors import FAILURES, Stage
 
 log = logging.getLogger("crossfade.dataplane")
 
 
-class WaitingState(ExchangeState):
+class WaitingState(PacedState):
     __slots__ = ()
 
     def place(self, backend: BackendState) -> None:
         raise NotImplementedError
 
     def choices_in_panic(self, backend: BackendState) -> list[EndpointState]:
-        raise NotImplementedError
+        """No endpoint passes its probes: the fallback answers. If it cannot, all get requests as if they passed.
+
+        Probes can fail where requests would not, and a 503 is the one answer that is wrong for certain (Envoy: panic threshold).
+        """
+        plane, fallback = self.plane, self.fallback
+        if fallback is None or not fallback.available:
+            return backend.last_resort
+        may = may_fall_back(self, FAILURES[Stage.NO_ENDPOINT], plane.retries)
+        return [] if may else backend.last_resort
 
     def on_place(self) -> None:
         """It has a place."""
@@ -57,3 +66,14 @@ class WaitingState(ExchangeState):
         self.started += waited
         self.total_deadline += waited
         self.answering.capacity.forget(self, waited, outcome)
+
+    def give_place_back(self) -> None:
+        """The place in flight, or the one among those that wait for it."""
+        if self.placed and self.endpoint is not None:
+            self.placed = False
+            self.endpoint.in_flight -= 1
+            self.answering.in_flight -= 1
+            if self.answering.is_exact:
+                self.answering.capacity.give_back()
+        elif self.waiting_since:
+            self.stop_waiting(self.stages[-1] if self.stages else Stage.CUT)
