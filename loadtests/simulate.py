@@ -3,10 +3,12 @@
     python -m loadtests.simulate                                        prints the tables
     python -m loadtests.simulate --only pauses                          of the worlds with this text in their name
     python -m loadtests.simulate --kept FILE                            keeps each run, and goes on where it was stopped
+    python -m loadtests.simulate --kept FILE --also CODE                counts kept runs of this older code too
     python -m loadtests.simulate --json FILE --page docs/statistics.md  writes them too
 
 Each rollout runs the proxy's own plan, evidence, judgement and moves (loadtests/rollouts.py). A healthy challenger that is aborted
-or rolled back is a false abort; α is that of the whole rollout.
+or rolled back is a false abort; α is that of the whole rollout. A kept run has the name of the code that decided it; runs of
+other code are not counted, and are made again.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from loadtests.deciding_code import deciding_code
 from loadtests.rivals import RIVALS, Abort, Rivals
 from loadtests.rollouts import Result, Rollout
 from loadtests.simulated_page import page, rewritten
@@ -33,16 +36,21 @@ from loadtests.worlds import FAULTY, HEALTHY
 
 ALPHA = 0.01
 SEED = 20_261_127
+CODE = deciding_code()
 WORLDS = {world.name: world for world in (*HEALTHY, *FAULTY)}
 
 
 class Record(msgspec.Struct):
-    """One run of one world: of the rollout, and of the rivals. `rivals`: None where they have no answer."""
+    """One run of one world: of the rollout, and of the rivals.
+
+    `rivals`: None where they have no answer. `code`: of loadtests.deciding_code; "" in files from before it was kept.
+    """
 
     world: str
     run: int
     rollout: Result
     rivals: dict[str, Abort] | None
+    code: str = ""
 
 
 def one(name: str, run: int) -> Record:
@@ -50,7 +58,7 @@ def one(name: str, run: int) -> Record:
     world = WORLDS[name]
     found = Rollout(world, generator(name, run)).run()
     others = Rivals(world, generator(name, run)).run() if has_rivals(world) else None
-    return Record(name, run, found, others)
+    return Record(name, run, found, others, CODE)
 
 
 def has_rivals(world: World) -> bool:
@@ -67,9 +75,11 @@ def new_pool(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(jobs, initializer=os.nice, initargs=(10,))
 
 
-def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -> list[Record]:
-    """All runs of these worlds. `kept`: a file of the runs so far; each new one is added at once."""
-    found = {(r.world, r.run): r for r in read(kept)}
+def simulate(
+    worlds: Sequence[World], runs: int, jobs: int, kept: Path | None, also: Sequence[str] = ()
+) -> list[Record]:
+    """All runs of these worlds. `kept`: a file of the runs so far; each new one is added at once. `also`: codes that count too."""
+    found = read(kept, also)
     asked = [(world, run) for world in worlds for run in range(ceil(runs * world.runs))]
     asked.sort(key=lambda task: task[1] / task[0].runs)  # so that a part of the work is a part of each world
     missing = [(world.name, run) for world, run in asked if (world.name, run) not in found]
@@ -84,9 +94,12 @@ def simulate(worlds: Sequence[World], runs: int, jobs: int, kept: Path | None) -
     return [found[key] for key in sorted(found) if key[0] in names]
 
 
-def read(kept: Path | None) -> list[Record]:
+def read(kept: Path | None, also: Sequence[str] = ()) -> dict[tuple[str, int], Record]:
+    """The kept runs of the present code, and where there is none, of the older codes."""
     lines = kept.read_bytes().splitlines() if kept and kept.exists() else []
-    return [msgspec.json.decode(line, type=Record) for line in lines]
+    records = [msgspec.json.decode(line, type=Record) for line in lines]
+    of_old = {(r.world, r.run): r for r in records if r.code in also}
+    return of_old | {(r.world, r.run): r for r in records if r.code == CODE}
 
 
 def figures(records: Sequence[Record]) -> dict[str, Any]:
@@ -164,13 +177,14 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--only", action="append", default=[], help="worlds whose name has this text")
-    parser.add_argument("--kept", type=Path, help="file of runs, to go on later with the same code")
+    parser.add_argument("--kept", type=Path, help="file of runs, to go on later")
+    parser.add_argument("--also", action="append", default=[], help="older code whose kept runs count too")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--page", type=Path, help="page whose tables are replaced")
     options = parser.parse_args(argv)
     texts = options.only or [""]
     chosen = [world for world in WORLDS.values() if any(text in world.name for text in texts)]
-    result = figures(simulate(chosen, options.runs, options.jobs, options.kept))
+    result = figures(simulate(chosen, options.runs, options.jobs, options.kept, options.also))
     print(page(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

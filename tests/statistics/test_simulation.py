@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from crossfade.stats.counts import ERROR, REQUESTS
 from crossfade.stats.histogram import bucket_of
 from loadtests import rivals, simulate
 from loadtests.binomial import clopper_pearson
+from loadtests.deciding_code import deciding_code, name_of
 from loadtests.rollouts import CHALLENGER, START, Result, Rollout
 from loadtests.simulated_page import MARKERS, page, rewritten
 from loadtests.traffic import Position, Requests, Traffic, World, episodes, errors, pauses, poison
@@ -232,6 +234,24 @@ def test_the_command_writes_the_figures_and_the_page_and_goes_on_with_kept_runs(
     assert [found["runs"] for found in figures["faulty"].values()] == [2, 2] and not figures["healthy"]
     assert text.read_text() == f"before\n{MARKERS[0]}\n{page(figures)}\n{MARKERS[1]}\nafter\n"
     assert page(figures) in capsys.readouterr().out
+
+
+def test_kept_runs_of_other_code_count_only_if_asked_for(tmp_path):
+    kept, world = tmp_path / "runs", next(world for world in FAULTY if world.name == "p99 × 1.5")
+    old = simulate.Record(world.name, 0, result("promoted", 1.0, 5), None, "0a1b")
+    kept.write_bytes(msgspec.json.encode(old) + b"\n")
+    assert [r.rollout.end for r in simulate.simulate([world], 0, 1, kept, ["0a1b"])] == ["promoted"]
+    assert not simulate.simulate([world], 0, 1, kept)
+    assert [r.rollout.end for r in simulate.simulate([world], 1, 1, kept)] == ["aborted"]
+    assert [r.code for r in simulate.read(kept, ["0a1b"]).values()] == [simulate.CODE]
+    kept.write_bytes(kept.read_bytes().replace(b',"code":"0a1b"', b""))
+    assert len(simulate.read(kept)) == 1
+
+
+def test_the_name_of_the_code_is_that_of_what_decides():
+    first = name_of(["LIMIT = 3  # nats\n"])
+    assert first == name_of(["LIMIT = (\n    3\n)\n"]) and first != name_of(["LIMIT = 10\n"])
+    assert deciding_code() == simulate.CODE
 
 
 def test_a_watch_has_no_rivals():
