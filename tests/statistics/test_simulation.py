@@ -140,6 +140,25 @@ def test_a_healthy_challenger_is_not_aborted(world):
     assert Rollout(world, simulate.generator(world.name, 0)).run().end in ("promoted", "waiting")
 
 
+WATCH = "watch of 4 h{} 60 s at 20 % on both each hour"
+LATE = "1→5 % in the last 10 min of 4 h at 5 %"
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "end"),
+    [
+        (WATCH.format(", `holdback: 2%`,"), 98, "promoted"),  # the fuse: 10 of 20 failed by chance
+        (WATCH.format(" without a holdback,"), 26, "promoted"),  # the fuse
+        (WATCH.format(" without a holdback,"), 62, "promoted"),  # a minute's burst counted as 12
+        (LATE, 0, "aborted"),  # passed at less than 10 to 1 against it
+        (LATE, 15, "aborted"),
+    ],
+)
+def test_runs_that_ended_wrong_end_right(name, number, end):
+    world = simulate.WORLDS[name]
+    assert Rollout(world, simulate.generator(name, number)).run().end == end
+
+
 @pytest.mark.parametrize(
     "name", ["1→2 %", "1→5 %", "twice `max: 2%`, champion at 1 %", "p99 × 1.5", "scores 0.17 apart"]
 )

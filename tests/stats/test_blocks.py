@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.stats.blocks import (
+    RUN,
     Blocks,
     BlockSums,
     log_e_blocks,
@@ -61,6 +62,21 @@ def test_a_margin_is_allowed():
 def test_blocks_of_one_side_are_tested_against_a_share():
     busy, usual = sums([(5, 0, 100)] * 20, 0.0), sums([(1, 0, 100)] * 20, 0.0)
     assert log_e_blocks([of_share(busy, 0.01)], ALPHA) > 7 > 0 > log_e_blocks([of_share(usual, 0.01)], ALPHA)
+
+
+def test_a_minute_without_anybody_to_compare_with_is_one_burst_and_a_fault_that_stays_is_proven():
+    """50 requests a second, 1 % usually, the limit 1.5 %; a minute of 20 % on every model used to be proof."""
+    calm = [(2, 0, 250), (3, 0, 250)] * 60
+    minute = [(50, 0, 250)] * RUN
+
+    def since_burst(blocks: list[tuple[int, int, int]], run: int) -> float:
+        drift = of_share(sums(blocks, 0.0), 0.015, run)
+        return log_e_blocks_restarted([of_share(sums(calm + blocks, 0.0), 0.015, run)], [[drift]], ALPHA)
+
+    assert since_burst(minute, 1) > -log(ALPHA) > 1 > since_burst(minute, RUN)
+    assert since_burst(minute * 2 + calm, RUN) < 1
+    stays = next(k for k in range(1, 200) if since_burst([(12, 0, 250)] * k, RUN) >= -log(ALPHA))
+    assert RUN < stays <= 4 * RUN  # 1 → 5 % is proven within minutes
 
 
 def test_no_block_is_no_evidence():
