@@ -95,7 +95,7 @@ http {{
   {upstreams}
   server {{
     listen 127.0.0.1:{port}{" ssl" if tls else ""};
-    {f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]};" if tls else ""}
+    {f"ssl_certificate {tls[0]}; ssl_certificate_key {tls[1]}; ssl_protocols TLSv1.2 TLSv1.3;" if tls else ""}
     {more}
     proxy_http_version 1.1;
     proxy_set_header Connection "";

@@ -135,6 +135,10 @@ def test_a_session_can_be_resumed_where_clients_show_no_certificate(
     assert connected(server, asking, session=first.session).session_reused
 
 
+def test_a_handshake_makes_one_ticket(authority: Authority) -> None:
+    assert context_of(listener(authority)).num_tickets == 1
+
+
 @pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_no_session_is_resumed_where_clients_show_certificates(

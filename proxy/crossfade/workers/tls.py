@@ -70,6 +70,9 @@ def context_of(files: Certificate) -> ssl.SSLContext:
     context = HandshakeContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    context.num_tickets = (
+        1  # OpenSSL makes 2, each a seventh of a handshake; the next connection uses one, and gets one
+    )
     try:
         load_certificate(context, files.cert, files.key)
     except OSError as error:
