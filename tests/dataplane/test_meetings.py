@@ -215,3 +215,31 @@ async def test_half_of_a_pipelined_upload_is_no_request(harness: Harness) -> Non
     assert (rest.count(b"HTTP/1.1 200"), how) == (1, "closed")
     await harness.quiet()
     assert harness.plane.in_flight() == {"v2": 0}
+
+
+async def test_a_backend_that_a_reload_removed_keeps_its_places_while_a_request_may_fall_back_to_it(
+    harness: Harness,
+) -> None:
+    """Its places would be of another backend by then, and the request would take one of those."""
+    released = asyncio.Event()
+
+    async def fails_later(conversation: Conversation) -> None:
+        await conversation.request()
+        await released.wait()
+        conversation.close()
+
+    harness.backend("v2", fails_later)
+    harness.backend("v3", max_in_flight=1)
+    harness.use(route("v2", fallback="v3", pure=True))
+    client = await harness.client()
+    await client.send(get())
+    await wait_until(lambda: harness.plane.active, "the request is under way")
+    del harness.specs["v3"]
+    harness.use(route("v2"))
+    harness.plane.forget_ended()
+    assert list(harness.plane.leaving) == ["v3"]
+    released.set()
+    await client.answer()
+    await wait_until(lambda: not harness.plane.active)
+    harness.plane.forget_ended()
+    assert not harness.plane.leaving

@@ -164,8 +164,10 @@ class DataPlane(Plane):
             backend.look()
 
     def forget_ended(self) -> None:
-        """Backends that are no longer configured, once nothing is in flight there."""
-        self.leaving = {name: b for name, b in self.leaving.items() if not b.capacity.leave()}
+        """Backends that are no longer configured, once nothing is in flight there, and no exchange may go there yet."""
+        if self.leaving:
+            named = {e.fallback for e in self.active} | {e.answering for e in self.active if e.awaits_body}
+            self.leaving = {n: b for n, b in self.leaving.items() if b in named or not b.capacity.leave()}
         mirrors = self.mirrors
         mirrors.leaving = {name: m for name, m in mirrors.leaving.items() if not m.backend.capacity.leave()}
 
