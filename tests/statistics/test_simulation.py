@@ -159,6 +159,12 @@ def test_runs_that_ended_wrong_end_right(name, number, end):
     assert Rollout(world, simulate.generator(name, number)).run().end == end
 
 
+def test_the_end_of_a_step_does_not_delay_a_healthy_rollout_with_few_customers():
+    """Each customer of the champion has had its first slow answer, so the late part has those of the challenger alone."""
+    found = Rollout(simulate.WORLDS["50 customers"], simulate.generator("50 customers", 9)).run()
+    assert found.end == "promoted" and found.at == 2400  # the sum of the holds; 3360 where 10 to 3 held it
+
+
 @pytest.mark.parametrize(
     "name", ["1→2 %", "1→5 %", "twice `max: 2%`, champion at 1 %", "p99 × 1.5", "scores 0.17 apart"]
 )

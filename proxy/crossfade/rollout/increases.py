@@ -129,9 +129,8 @@ def _proof(
 
 
 def _late_words(strata: Sequence[Stratum], counts: Sequence[SplitCounts], kind: Kind, allowed: float) -> str:
-    latest = latest_counts(strata, kind.event)
-    log_e = log_e_increase_latest(counts, allowed, latest)
-    return late_words(counts, latest, log_e, lambda some: log_e_increase(some, allowed), kind.verb)
+    log_e = log_e_increase_latest(counts, allowed, latest_counts(strata, kind.event))
+    return late_words(strata, kind.event, log_e, lambda some: log_e_increase(some, allowed), kind.verb)
 
 
 def _failed(here: Share, kind: Kind, cell: Cell, place: str) -> str:

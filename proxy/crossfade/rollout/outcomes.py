@@ -195,7 +195,7 @@ def _late_words_worse(strata: Sequence[Stratum], check: Check) -> str:
     counts, latest = split_counts(strata, check.title), latest_counts(strata, check.title)
     log_e = log_e_worse_latest(counts, 1.0, latest)
     verb = f"exceed {check.limit:.3g} times the champion's {check.subject} so far"
-    return late_words(counts, latest, log_e, lambda some: log_e_worse(some, 1.0), verb)
+    return late_words(strata, check.title, log_e, lambda some: log_e_worse(some, 1.0), verb)
 
 
 def _latency_since_before(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
