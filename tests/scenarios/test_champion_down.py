@@ -11,7 +11,7 @@ ABORT = "/api/v1/rollouts/churn/abort"
 
 
 async def test_nobody_is_sent_to_a_champion_that_is_down(tmp_path: Path) -> None:
-    models = {"v2": Model("v2"), "v3": Model("v3", errors=0.05)}
+    models = {"v2": Model("v2"), "v3": Model("v3", errors=0.7)}
     proxy = Proxy(tmp_path, routing(models, canary("[{weight: 1%, hold: 1h}]", "      watch: 1h\n")))
 
     async def v2_is_down() -> bool:
