@@ -8,8 +8,9 @@ import time
 import pytest
 
 from crossfade.dataplane import expectation
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import BUCKETS
-from crossfade.routing.snapshot import Cut, Prediction, Rewrite
+from crossfade.routing.snapshot import Cut, Rewrite
 from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, each
 from tests.dataplane.test_cut_after import taken_back

@@ -18,8 +18,9 @@ from crossfade.dataplane.outcome import Outcome, is_failure
 from crossfade.dataplane.recorder import Recorder
 from crossfade.errors import Stage
 from crossfade.http1.lines import Start
+from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.router import AssignedBackend, CompiledRoute
-from crossfade.routing.snapshot import Mirror, Prediction
+from crossfade.routing.snapshot import Mirror
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.observation import Observation
 from crossfade.stats.pairs import Pairs
@@ -29,7 +30,9 @@ from tests.dataplane.plane import route
 
 POST = Start(b"POST", b"/predict?token=secret", b"1")
 BEGAN, ENDED = 100.0, 100.5
-PREDICTION = Prediction(("p",), ("class",), segment=(("country",), ("plan", "name")))
+PREDICTION = Prediction(
+    ("p",), ("class",), segment=(SegmentSource("answer", "country"), SegmentSource("answer", "plan.name"))
+)
 ANSWER = b'{"p": 0.25, "class": "low", "country": "DE", "plan": {"name": "pro"}}'
 
 

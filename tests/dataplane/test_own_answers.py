@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import hash_of, salt_of
-from crossfade.routing.snapshot import Prediction
 from crossfade.stats.counts import REJECTED, UNREADABLE, Cell, Events
 from tests.build import interpreted
 from tests.dataplane.plane import Harness, mirrored, route, sticky

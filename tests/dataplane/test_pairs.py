@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from crossfade.dataplane import comparison, observe
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
-from crossfade.routing.snapshot import Mirror, Prediction
+from crossfade.routing.snapshot import Mirror
 from crossfade.stats.counts import Cell
 from crossfade.stats.pairs import Pair, Pairs
 from tests.dataplane.plane import Harness, mirrored, route, sticky

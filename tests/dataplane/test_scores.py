@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from crossfade.dataplane import observe
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import hash_of, salt_of
-from crossfade.routing.snapshot import Prediction
 from crossfade.stats.counts import Cell
 from crossfade.stats.scores import Scores, bucket_of_score
 from tests.dataplane.plane import Harness, route, sticky

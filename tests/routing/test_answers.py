@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.answers import LONGEST_LABEL, AnswerReader, reader_of
-from crossfade.routing.snapshot import Prediction
 
 SCORE, LABEL = Prediction(score=("out", "p")), Prediction(label=("out", "class"))
 
@@ -25,7 +25,9 @@ def test_a_route_that_asks_nothing_of_its_answers_has_no_reader() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'"out"', b'{"out": 1}'])
 def test_an_answer_that_cannot_be_read_says_nothing(body: bytes) -> None:
-    both = reader(Prediction(("out", "p"), ("out", "class"), segment=(("out", "country"),)))
+    both = reader(
+        Prediction(("out", "p"), ("out", "class"), segment=(SegmentSource("answer", "out.country"),))
+    )
     content = both.read(body)
     assert (both.score(content), both.label(content), both.decision(content)) == (None, None, None)
     assert both.segment(content) == ("",)
@@ -79,7 +81,7 @@ def test_the_decision_is_yes_from_the_threshold_on(score: object, decision: bool
 
 def test_a_segment_is_the_text_of_its_fields() -> None:
     fields = ("country", "adult", "age", "rate", "tags", "long", "absent")
-    segments = reader(Prediction(segment=tuple((field,) for field in fields)))
+    segments = reader(Prediction(segment=tuple(SegmentSource("answer", field) for field in fields)))
     content = {
         "country": "çe", "adult": False, "age": 42, "rate": 0.5, "tags": ["x"], "long": "x" * (LONGEST_LABEL + 1)
     }  # fmt: skip

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.key import decode_json, json_field
-from crossfade.routing.snapshot import Prediction
 
 LARGEST_SCORE = 1e300  # what is not below it, as NaN is not, is no score
 LONGEST_LABEL = 256  # characters; of a segment's value too
@@ -52,7 +52,7 @@ class JsonReader(AnswerReader):
         self.score_path = prediction.score
         self.label_path = prediction.label
         self.threshold = prediction.decision
-        self.segment_paths = prediction.segment
+        self.segment_paths = [source.path if source.kind == "answer" else () for source in prediction.segment]
 
     def read(self, body: bytes) -> Any:
         return decode_json(body)
@@ -85,7 +85,9 @@ class JsonReader(AnswerReader):
         return None if score is None else score >= self.threshold
 
     def segment(self, content: Any) -> tuple[str, ...]:
-        return tuple([segment_value(json_field(content, path)) for path in self.segment_paths])
+        return tuple(
+            [segment_value(json_field(content, path)) if path else "" for path in self.segment_paths]
+        )
 
 
 def segment_value(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.assigned import compile_assigned
 from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 from crossfade.routing.snapshot import (
@@ -24,7 +25,6 @@ from crossfade.routing.snapshot import (
     Match,
     Mirror,
     OwnAnswer,
-    Prediction,
     Rate,
     Rewrite,
     Role,
@@ -251,7 +251,7 @@ def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | Non
     if prediction is None or not prediction.is_read:
         return None
     score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
-    segment = tuple(tuple(path.split(".")) for path in prediction.segment)
+    segment = tuple(SegmentSource("answer", path) for path in prediction.segment)
     return Prediction(score, label, prediction.decision if score else None, segment)
 
 

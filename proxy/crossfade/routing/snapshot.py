@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.assigned import Assigned
 from crossfade.routing.ledger import Ledger
 
@@ -138,20 +139,6 @@ class Rate(msgspec.Struct, frozen=True):
     per_second: float
     burst: int
     ipv6_prefix: int = 64
-
-
-class Prediction(msgspec.Struct, frozen=True):
-    """JSON paths to the score, the label and the segment in an answer. The decision is yes from the score `decision` on."""
-
-    score: tuple[str, ...] = ()
-    label: tuple[str, ...] = ()
-    decision: float | None = None
-    segment: tuple[tuple[str, ...], ...] = ()
-
-    @property
-    def has_decision(self) -> bool:
-        """Whether an answer gives a decision that can be compared."""
-        return bool(self.label) or self.decision is not None
 
 
 class Mirror(msgspec.Struct, frozen=True):
