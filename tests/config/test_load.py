@@ -32,6 +32,7 @@ from crossfade.config.model import (
     RateConfig,
     RetryConfig,
     RouteConfig,
+    SegmentConfig,
     ServerLimits,
     StepConfig,
     StickyConfig,
@@ -220,7 +221,24 @@ def test_a_key_of_a_backend_is_read(written: str, key: str, value: object):
         (
             "prediction: {score: p.x, decision: 0.5, segment: s}",
             "prediction",
-            PredictionConfig(score="p.x", decision=0.5, segment=("s",)),
+            PredictionConfig(score="p.x", decision=0.5, segment=(SegmentConfig(kind="answer", name="s"),)),
+        ),
+        (
+            "prediction: {label: l, segment: [country, {json: a.plan}, {header: X-Tenant}, {query: tier}], "
+            "ignore: id, redact: [name, a.0], sample: 12.5%}",
+            "prediction",
+            PredictionConfig(
+                label="l",
+                segment=(
+                    SegmentConfig(kind="answer", name="country"),
+                    SegmentConfig(kind="json", name="a.plan"),
+                    SegmentConfig(kind="header", name="x-tenant"),
+                    SegmentConfig(kind="query", name="tier"),
+                ),
+                ignore=("id",),
+                redact=("name", "a.0"),
+                sample=1250,
+            ),
         ),
         ("prediction: {protocol: oip_v2}", "prediction", PredictionConfig(protocol="oip_v2")),
         ("feedback: {horizon: 7d}", "feedback", FeedbackConfig(horizon=604_800.0)),

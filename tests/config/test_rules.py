@@ -185,6 +185,22 @@ def test_warnings_of_several_values(written: str, expected: str):
     assert warnings(bare) == [f"{places[0]}: warning: {expected}"]
 
 
+@pytest.mark.parametrize("protocol", ["auto", "oip_v2", "kserve_v1", "mlflow", "openai"])
+def test_other_protocols_than_json_decide_without_paths(protocol: str):
+    checks = "checks: [{metric: disagreement, max: 5%}, {metric: unreadable, max_increase: 1%}]"
+    rollout = f"{{strategy: canary, champion: a, challenger: b, {checks}}}"
+    prediction = f"prediction: {{protocol: {protocol}, decision: 0.5}}"
+    assert (
+        errors(
+            whole(
+                f"{{name: r, match: {{path: /p}}, split: {{a: 1}}, mirror: {{to: b, noise: 5%}}, {prediction}, rollout: {rollout}}}",
+                ALL_USED,
+            )
+        )
+        == []
+    )
+
+
 def routes(*matches: str) -> str:
     """Routes r0, r1, … in lines 5, 6, …; a match may be preceded by a mark, or be one alone."""
     return whole(

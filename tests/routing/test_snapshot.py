@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from crossfade.config.load import Loaded, load
+from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.compiling import compile_snapshot
 from crossfade.routing.ledger import Ledger, new_ledger, reweigh, salt_of
 from crossfade.routing.router import Router
@@ -52,6 +53,7 @@ routes:
     fallback: churn-v2
     mirror: {to: churn-v4, sample: 12.5%, noise: 5%}
     retry: {attempts: 2, budget: 10%, pure: true}
+    prediction: {protocol: oip_v2, label: risk, decision: 0.25, segment: [country, {json: a.plan}, {header: X-Tenant}, {query: tier}], ignore: [id, a.b], redact: name, sample: 12.5%}
     limits: {body: 10MiB, inspect: 4KiB, beyond_inspect: absent, replay: 2KiB, rate: {key: {header: X-Key}, per_second: 0.5, burst: 3}}
   - name: rest
     match: {prefix: /v2}
@@ -106,6 +108,24 @@ def test_backends_are_compiled(compiled):
     )
     assert list(compiled.backends) == ["churn-v2", "churn-v3", "churn-v4"]
     assert compiled.backends["churn-v3"].total_timeout is None
+
+
+def test_a_prediction_is_compiled(compiled):
+    assert compiled.routes[0].prediction == Prediction(
+        label=("risk",),
+        decision=0.25,
+        segment=(
+            SegmentSource("answer", "country"),
+            SegmentSource("json", "a.plan"),
+            SegmentSource("header", "x-tenant"),
+            SegmentSource("query", "tier"),
+        ),
+        protocol="oip_v2",
+        ignore=(("id",), ("a", "b")),
+        redact=(("name",),),
+        sample=1250,
+    )
+    assert compiled.routes[1].prediction is None
 
 
 def test_an_endpoint_is_down_for_its_own_backend_only(loaded, ledgers):

@@ -74,7 +74,7 @@ def regex(value: object) -> str:
     return expression
 
 
-def _json_path(value: object) -> str:
+def json_path(value: object) -> str:
     """Names, or array indexes from 0, from the root of a JSON body, joined by dots."""
     if not all(text(value).split(".")):
         raise BadValue(f"must be keys joined by dots, as in customer.id, not {shown(value)}")
@@ -107,7 +107,7 @@ def distinct_fields(value: object) -> object:
 UrlPath = Annotated[str, BeforeValidator(_url_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
 RoutePath = Annotated[str, BeforeValidator(_route_path), Written({"type": "string", "pattern": r"^/|\$\{"})]
 Regex = Annotated[str, BeforeValidator(regex), NOT_EMPTY]
-JsonPath = Annotated[str, BeforeValidator(_json_path)]
+JsonPath = Annotated[str, BeforeValidator(json_path)]
 FieldName = Annotated[str, BeforeValidator(field_name)]
 FieldValue = Annotated[str, BeforeValidator(field_value), Written(AS_TEXT)]
 QueryValue = Annotated[FieldValue, NOT_EMPTY]
@@ -173,7 +173,7 @@ def _sticky(value: object) -> StickyConfig:
         raise BadValue(f"must be a mapping such as {{header: X-Customer-Id}}, not {shown(value)}")
     unknown = [key for key in value if key not in STICKY_KINDS]
     if unknown:
-        raise _errors_at_keys(*((key, UnknownKey(key, STICKY_KINDS)) for key in unknown))
+        raise errors_at_keys(*((key, UnknownKey(key, STICKY_KINDS)) for key in unknown))
     if len(value) != 1:
         raise BadValue(f"must have one key of {listed(STICKY_KINDS)}; write several keys as a list")
     kind = next(iter(value))
@@ -182,7 +182,7 @@ def _sticky(value: object) -> StickyConfig:
     try:
         return StickyConfig(kind=kind, name=_sticky_name(kind, value[kind]))
     except BadValue as error:
-        raise _errors_at_keys((kind, error)) from None
+        raise errors_at_keys((kind, error)) from None
 
 
 def _assigned(value: object) -> StickyConfig:
@@ -209,13 +209,13 @@ def _sticky_name(kind: StickyKind, value: object) -> str:
             raise BadValue("must be true; leave out the key otherwise")
         return ""
     if kind == "json":
-        return _json_path(value)
+        return json_path(value)
     if kind == "query":
         return str(not_empty(text(value)))
     return field_name(value) if kind == "header" else token(value)
 
 
-def _errors_at_keys(*errors: tuple[str, BadValue]) -> ValidationError:
+def errors_at_keys(*errors: tuple[str, BadValue]) -> ValidationError:
     """The errors at these keys of the mapping being validated."""
     details = [
         InitErrorDetails(type="value_error", loc=(k,), input=None, ctx={"error": e}) for k, e in errors
@@ -227,7 +227,7 @@ def _rate_key(value: object) -> StickyConfig:
     """As a sticky key; the word `client_ip` is accepted too."""
     if isinstance(value, Mapping) and "assign" in value:
         message = "must not be assign: a client that drops the cookie would have no limit"
-        raise _errors_at_keys(("assign", BadValue(message)))
+        raise errors_at_keys(("assign", BadValue(message)))
     return _sticky({"client_ip": True} if value == "client_ip" else value)
 
 

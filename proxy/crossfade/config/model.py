@@ -19,15 +19,15 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfig, HealthConfig, TimeoutConfig
 from crossfade.config.listener import CertificateConfig, Listen, Listener, ListenerConfig, TlsConfig
 from crossfade.config.match import MatchConfig, StickyConfig
+from crossfade.config.mirror import MirrorConfig
+from crossfade.config.prediction import PredictionConfig, SegmentConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
 from crossfade.config.route import (
     ErrorsConfig,
     FeedbackConfig,
     LimitsConfig,
-    MirrorConfig,
     NotifyConfig,
-    PredictionConfig,
     RateConfig,
     RetryConfig,
     RouteConfig,
@@ -87,6 +87,7 @@ __all__ = [
     "RetryConfig",
     "RolloutConfig",
     "RouteConfig",
+    "SegmentConfig",
     "ServerLimits",
     "StepConfig",
     "StickyConfig",

@@ -35,6 +35,9 @@ class Pending(NamedTuple):
 PENDING = (
     Pending(("routes", "*", "prediction", "protocol"), _is_other_than("json")),
     Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
+    Pending(("routes", "*", "prediction", "ignore")),
+    Pending(("routes", "*", "prediction", "redact")),
+    Pending(("routes", "*", "prediction", "sample"), _is_other_than("100%", "1")),
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"), lambda node: node.text == "kpi", _HOLDS

@@ -15,6 +15,11 @@ from crossfade.regex import BadExpression, compiled
 
 _PATH_CHANGES = ("prefix", "replace", "regex")
 _MOST = 3  # routes that one message names
+_HEADERS_READ = (
+    ("sticky", "*", "header"),
+    ("limits", "rate", "key", "header"),
+    ("prediction", "segment", "*", "header"),
+)
 
 
 def _several_path_changes(document: Document) -> Iterator[Problem]:
@@ -92,7 +97,7 @@ def _fields_of_nobody(document: Document) -> Iterator[Problem]:
 def _fields_read(document: Document) -> Iterator[tuple[Loc, str]]:
     for loc, node in document.each("routes", "*", "match", "headers"):
         yield from (((*loc, name), name) for name in node.entries)
-    for place in (("sticky", "*", "header"), ("limits", "rate", "key", "header")):
+    for place in _HEADERS_READ:
         for loc, node in document.each("routes", "*", *place):
             if node.text is not None:
                 yield loc, node.text

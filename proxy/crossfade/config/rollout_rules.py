@@ -277,11 +277,13 @@ def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
         given = prediction.given if prediction else ()
-        if "decision" in given and "score" not in given:
+        is_json = prediction is None or _text_at(prediction, "protocol") in (None, "json")
+        decides = not is_json or bool({"decision", "label"} & set(given))
+        if is_json and "decision" in given and "score" not in given:
             message = 'needs the key "score" too: the number that is compared with the decision'
             yield document.problem((*loc, "prediction", "decision"), message, at_key=True)
         for index, mirror in enumerate(_elements(route.child("mirror"))):
-            if _text_at(mirror, "noise") not in (None, "0", "0%") and not {"decision", "label"} & set(given):
+            if _text_at(mirror, "noise") not in (None, "0", "0%") and not decides:
                 message = "has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                 place = (*loc, "mirror", index, "noise")
                 yield document.problem(place, message, at_key=True, severity="warning")
@@ -290,7 +292,7 @@ def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
                 if _text_at(check, "metric") != "disagreement":
                     continue
                 place = (*loc, "rollout", at, "checks", index, "metric")
-                if not {"decision", "label"} & set(given):
+                if not decides:
                     message = "disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
                     yield document.problem(place, message)
                 elif not _mirrors_challenger(route, rollout):
@@ -301,7 +303,10 @@ def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
 def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
-        if {"score", "label"} & set(prediction.given if prediction else ()):
+        if prediction is not None and (
+            {"score", "label"} & set(prediction.given)
+            or _text_at(prediction, "protocol") not in (None, "json")
+        ):
             continue
         for at, rollout in enumerate(_elements(route.child("rollout"))):
             for index, check in enumerate(_elements(rollout.child("checks"))):

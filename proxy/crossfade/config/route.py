@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address, split, units
-from crossfade.config.match import JsonPath, MatchConfig, RateKey, StickyKey
+from crossfade.config.match import MatchConfig, RateKey, StickyKey
+from crossfade.config.mirror import MirrorConfig
 from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfig, ResponseConfig
+from crossfade.config.prediction import PredictionConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.rollout import RolloutConfig
 from crossfade.config.section import (
@@ -31,18 +33,15 @@ from crossfade.config.section import (
     Section,
     Share,
     Size,
-    Weight,
     Whole,
     at_least,
     at_most,
     spelled,
     token,
 )
-from crossfade.scale import WHOLE
 
 _MIN_RATE = 0.00001  # requests a second: about one a day
 
-Protocol = Literal["json", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
 
 # A value is a split.Term until `split.weights` has seen the whole split; then it is the int declared here.
@@ -74,45 +73,6 @@ Statuses = Annotated[
     BeforeValidator(_statuses),
     spelled(AS_INTEGER, {"type": "string", "pattern": "^([45]xx|[45][0-9][0-9])$"}),
 ]
-
-
-class MirrorConfig(Section):
-    """A copy of each sampled request; the client never sees the copy's answer or waits for it."""
-
-    to: Name = Field(description="the backend that gets the copies")
-    sample: Weight = Field(
-        default=WHOLE,
-        description="the share of requests that is copied",
-        json_schema_extra={"default": "100%"},
-    )
-    noise: Weight = Field(
-        default=0,
-        description="the share of the mirrored requests that is also sent to the champion a second time, to measure "
-        "its noise; it adds this much traffic, and must be 0 for requests with side effects",
-        json_schema_extra={"default": "0%"},
-    )
-
-
-class PredictionConfig(Section):
-    """How to read a prediction from an answer: JSON paths, or a protocol."""
-
-    protocol: Protocol = Field(default="json", description="the protocol of the answers")
-    score: JsonPath | None = Field(default=None, description="the path to the predicted number")
-    label: JsonPath | None = Field(
-        default=None,
-        description="the path to the predicted class; it is the decision if `decision` is not given",
-    )
-    decision: Number | None = Field(
-        default=None, description="the threshold: the decision is yes if the score is at least this"
-    )
-    segment: Annotated[tuple[JsonPath, ...], OneOrMany()] = Field(
-        default=(), description="the paths to the values that reports are split by"
-    )
-
-    @property
-    def is_read(self) -> bool:
-        """Whether answers are read: other protocols are not supported yet."""
-        return self.protocol == "json" and bool(self.score or self.label)
 
 
 class ErrorsConfig(Section):

@@ -247,12 +247,23 @@ def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
 
 
 def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
-    """None if there is no path to read, or the protocol is not JSON."""
+    """None if nothing is to be read."""
     if prediction is None or not prediction.is_read:
         return None
-    score, label = (tuple(path.split(".")) if path else () for path in (prediction.score, prediction.label))
-    segment = tuple(SegmentSource("answer", path) for path in prediction.segment)
-    return Prediction(score, label, prediction.decision if score else None, segment)
+    return Prediction(
+        score=_path(prediction.score),
+        label=_path(prediction.label),
+        decision=prediction.decision,
+        segment=tuple(SegmentSource(source.kind, source.name) for source in prediction.segment),
+        protocol=prediction.protocol,
+        ignore=tuple(_path(path) for path in prediction.ignore),
+        redact=tuple(_path(path) for path in prediction.redact),
+        sample=prediction.sample,
+    )
+
+
+def _path(written: str | None) -> tuple[str, ...]:
+    return tuple(written.split(".")) if written else ()
 
 
 def _compile_rate(rate: RateConfig | None) -> Rate | None:
