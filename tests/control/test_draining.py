@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from crossfade.control.refusal import LastEndpoint, Refused, UnknownName
@@ -152,3 +154,98 @@ async def test_what_is_left_in_flight_is_known_when_all_workers_have_told() -> N
     harness.seam.replaced[0].in_flight_at = {"v3": {FIRST: 3}}
     assert left() == 5
     assert harness.controller.views.endpoint("v3", SECOND).in_flight is None
+
+
+# ── min_up ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_min_up(share: str, *more: str) -> str:
+    """v3 with two endpoints, and these."""
+    endpoints = ", ".join([f"http://{FIRST}", f"http://{SECOND}", *more])
+    return HEAD.replace(
+        "v3: {endpoints: [http://127.0.0.1:9003]", f"v3: {{min_up: {share}, endpoints: [{endpoints}]"
+    )
+
+
+async def test_a_rollout_waits_while_min_up_is_not_met_without_the_drained_endpoint() -> None:
+    harness = await started(head=with_min_up("100%"))
+    await drain(harness)
+    await harness.run(5)
+    assert await harness.actions() == ["start", "drain"]
+    with pytest.raises(
+        Refused, match="only 50% of the endpoints of v3 are up, which is less than its min_up"
+    ):
+        await harness.controller.command("churn", Verb.PROMOTE, "alice", harness.now)
+    await harness.controller.drains.undrain("v3", FIRST, "alice")
+    await harness.run(2)
+    assert (await harness.actions())[2:] == ["undrain", "begin"]
+
+
+async def test_a_drain_in_a_step_stops_no_step_but_the_next_rise() -> None:
+    harness = await started(head=with_min_up("100%"))
+    await harness.run(2)
+    await drain(harness)
+    await harness.run(30)
+    assert (await harness.actions(), harness.weights["v3"]) == (["start", "begin", "drain"], 500)
+    await harness.controller.drains.undrain("v3", FIRST, "alice")
+    await harness.run(30)
+    assert harness.weights["v3"] > 500
+
+
+async def test_min_up_is_met_by_the_endpoints_that_are_left() -> None:
+    harness = await started(head=with_min_up("50%"))
+    await drain(harness)
+    await harness.run(3)
+    assert await harness.actions() == ["start", "drain", "begin"]
+
+
+@pytest.mark.parametrize("drained", [FIRST, "127.0.0.1:9023"])
+async def test_an_endpoint_without_a_weight_counts_neither_way(drained: str) -> None:
+    """It does not count for `min_up`, drained or not; and it is no other endpoint that would get the requests."""
+    head = with_min_up("100%", '{url: "http://127.0.0.1:9023", weight: 0}')
+    harness = await started(head=head)
+    await drain(harness, drained)
+    assert harness.controller.state.up_share("v3") == (0.5 if drained == FIRST else 1.0)
+    if drained == FIRST:
+        with pytest.raises(LastEndpoint):
+            await drain(harness, SECOND)
+
+
+async def test_a_reload_sends_nobody_to_a_backend_whose_endpoints_are_drained_or_have_no_weight() -> None:
+    head = TWO.replace("http://127.0.0.1:9013", '{url: "http://127.0.0.1:9013", weight: 0}')
+    harness = Harness()
+    await harness.load(
+        "routes:\n  - {name: churn, match: {path: /predict}, split: {v2: 100%, v3: 0%}}\n", head
+    )
+    await drain(harness, force=True)
+    with pytest.raises(Refused, match="no endpoint of v3 is up"):
+        await harness.load(
+            "routes:\n  - {name: churn, match: {path: /predict}, split: {v2: 50%, v3: 50%}}\n", head
+        )
+
+
+# ── panic ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_backend_is_in_panic_when_all_that_are_not_drained_fail_their_probes() -> None:
+    harness = await started()
+    await drain(harness)
+    harness.controller.endpoints_changed(Endpoints({("v3", SECOND)}), harness.now)
+    state = harness.controller.state
+    assert (state.in_panic("v3"), state.is_up("v3"), weights(harness)) == (True, False, [0, 1])
+    harness.controller.endpoints_changed(Endpoints({("v3", FIRST)}), harness.now)
+    assert (state.in_panic("v3"), state.is_up("v3"), weights(harness)) == (False, True, [0, 1])
+
+
+async def test_a_drain_that_leaves_only_failing_endpoints_is_a_panic_that_the_log_has(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    harness = await started()
+    harness.controller.endpoints_changed(Endpoints({("v3", SECOND)}), harness.now)
+    with caplog.at_level(logging.WARNING):
+        await drain(harness, force=True)
+    assert harness.controller.state.in_panic("v3")
+    assert "no endpoint of v3 passes its probes" in caplog.text
+    caplog.clear()
+    await harness.controller.drains.undrain("v3", FIRST, "alice")
+    assert not harness.controller.state.in_panic("v3")

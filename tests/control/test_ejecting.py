@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from crossfade.control.refusal import LastEndpoint
 from crossfade.control.store import Store
 from crossfade.control.views import StatusChange, Verb
 from crossfade.rollout.guard import INSTANCE
@@ -49,7 +50,7 @@ class Instances(Harness):
 
     def up(self, backend: str) -> list[str]:
         published = self.seam.published[-1].backends[backend]
-        names = self.asked.get(backend) or [e.authority for e in published.endpoints if e.up]
+        names = self.asked.get(backend) or [e.authority for e in published.endpoints if e.up and e.weight]
         return [name for name in names if name not in published.out]
 
     def add_counts(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
@@ -206,3 +207,59 @@ async def test_of_a_name_with_several_addresses_one_address_is_ejected():
     assert backend.out == (addresses[2],) and backend.endpoints[0].up
     view = next(b for b in harness.views.status(harness.now).backends if b.name == "v3")
     assert view.endpoints[0].up and view.endpoints[0].ejected.startswith(f"{addresses[2]}: ")
+
+
+# ── with endpoints that get no new requests ───────────────────────────────────────────────────────
+
+
+async def once_guilty(head: str, *drained: str) -> Instances:
+    """BAD is proven to be bad while these endpoints of v3 are drained."""
+    harness = Instances()
+    await harness.load(head=head)
+    await harness.run(20)
+    for endpoint in drained:
+        await harness.controller.drains.drain("v3", endpoint, "alice")
+    harness.bad = {BAD: 0.2}
+    await harness.run(90, 300)
+    return harness
+
+
+async def test_a_drained_endpoint_counts_against_min_up_of_those_that_stay() -> None:
+    harness = await once_guilty(head(", min_up: 50%"), "127.0.0.1:9003")
+    assert BAD in harness.up("v3"), "one of three would be left, which is less than half"
+    [reason] = harness.instance_findings
+    assert reason.startswith(f"only endpoint {BAD} of v3 is bad: ")
+    await harness.controller.drains.undrain("v3", "127.0.0.1:9003", "alice")
+    await harness.until("v3", OTHERS)
+
+
+async def test_where_min_up_allows_it_a_bad_one_is_ejected_beside_a_drained_one() -> None:
+    harness = await once_guilty(head(", min_up: 30%"), "127.0.0.1:9003")
+    assert BAD not in harness.up("v3")
+    with pytest.raises(LastEndpoint):
+        await harness.controller.drains.drain("v3", "127.0.0.1:9013", "alice")
+    await harness.controller.drains.drain("v3", "127.0.0.1:9013", "alice", force=True)
+    assert BAD in harness.up("v3"), "it serves all the same while no other endpoint gets requests"
+
+
+@pytest.mark.parametrize(("min_up", "is_ejected"), [("60%", False), ("50%", True)])
+async def test_an_endpoint_without_a_weight_does_not_count_for_min_up(min_up: str, is_ejected: bool) -> None:
+    """Of the two that get requests one would be left."""
+    without = '{url: "http://127.0.0.1:9013", weight: 0}'
+    harness = await once_guilty(head(f", min_up: {min_up}").replace("http://127.0.0.1:9013", without))
+    assert (BAD not in harness.up("v3")) == is_ejected
+
+
+async def test_the_last_one_with_a_weight_is_not_ejected() -> None:
+    """Its evidence would be left out, and nothing would be left to judge the model by."""
+    harness = await once_guilty(head(", min_up: 100%"))
+    assert harness.instance_findings
+    changed = head()
+    for port in (9003, 9013):
+        changed = changed.replace(
+            f"http://127.0.0.1:{port}", f'{{url: "http://127.0.0.1:{port}", weight: 0}}'
+        )
+    await harness.load(head=changed)
+    await harness.run(150)
+    assert harness.up("v3") == [BAD]
+    assert not harness.controller.state.rollout("churn", "v3").evidence.ejected

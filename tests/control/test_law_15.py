@@ -56,11 +56,17 @@ class Split(NamedTuple):
     force: bool
 
 
+class Drained(NamedTuple):
+    """Of a backend, by an operator and by force where that is needed: these, and no others."""
+
+    endpoints: frozenset[tuple[str, str]]
+
+
 class Restarted(NamedTuple):
-    """The proxy starts again: no endpoint was probed yet."""
+    """The proxy starts again: no endpoint was probed yet. What is drained stays so."""
 
 
-Happening = Probed | Served | Commanded | Split | Restarted
+Happening = Probed | Served | Commanded | Split | Drained | Restarted
 
 BACKENDS = st.sampled_from(tuple(ENDPOINTS))
 DOWN = st.one_of(
@@ -80,6 +86,7 @@ HAPPENINGS = st.lists(
             st.sampled_from((False, False, True)),
         ),
         st.builds(Split, st.dictionaries(BACKENDS, st.sampled_from((1.0, 3.0)), min_size=1), st.booleans()),
+        st.builds(Drained, DOWN),
         st.builds(Restarted),
     ),
     max_size=12,
@@ -93,6 +100,7 @@ class World:
         self.yaml, self.store = yaml, Store.open("sqlite::memory:")
         self.down: frozenset[tuple[str, str]] = frozenset()
         self.seen_up: frozenset[tuple[str, str]] = frozenset()
+        self.drained: frozenset[tuple[str, str]] = frozenset()
         self.forced = self.is_split = False  # of what happens now
         self.weights: dict[str, int] = {}
 
@@ -109,9 +117,15 @@ class World:
             return
         for backend in growing(before, self.weights):
             names = [(backend, endpoint) for endpoint in ENDPOINTS[backend]]
-            up = [name for name in names if name in self.seen_up - self.down]
+            up = [name for name in names if name in self.seen_up - self.down - self.drained]
             needed = 0.0 if self.is_split or backend == "v2" else 0.5  # `min_up`, for a rise of a challenger
-            assert up and len(up) / len(names) >= needed, (backend, before, self.weights, self.down)
+            assert up and len(up) / len(names) >= needed, (
+                backend,
+                before,
+                self.weights,
+                self.down,
+                self.drained,
+            )
 
     async def happen(self, happening: Happening) -> None:
         harness = self.harness
@@ -122,6 +136,13 @@ class World:
             case Served(ticks, failing):
                 harness.error_share = dict.fromkeys(failing, 0.5)
                 await harness.run(ticks, 200)
+            case Drained(endpoints):
+                for name in endpoints:
+                    await harness.controller.drains.drain(*name, "api:kim", force=True)
+                self.drained |= endpoints
+                for name in self.drained - endpoints:
+                    await harness.controller.drains.undrain(*name, "api:kim")
+                self.drained = endpoints
             case Restarted():
                 await harness.controller.idle()
                 await self.start(harness.now)

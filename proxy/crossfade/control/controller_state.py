@@ -192,11 +192,13 @@ class ControllerState:
         config = self.config.config.backends.get(backend)
         return [] if config is None else [e.name for e in config.endpoints]
 
+    def weighted_endpoints(self, backend: str) -> list[str]:
+        config = self.config.config.backends.get(backend)
+        return [] if config is None else [e.name for e in config.endpoints if e.weight]
+
     def serving_endpoints(self, backend: str) -> list[str]:
         """Those that get new requests while they are up: with a weight, and not drained."""
-        config = self.config.config.backends.get(backend)
-        endpoints = [] if config is None else config.endpoints
-        return [e.name for e in endpoints if e.weight and (backend, e.name) not in self.drained]
+        return [name for name in self.weighted_endpoints(backend) if (backend, name) not in self.drained]
 
     def serves(self, backend: str, instance: str) -> bool:
         """Whether the endpoint, or one address of it, is up and not drained; where it is probed, it has passed a probe."""
@@ -216,11 +218,8 @@ class ControllerState:
 
         Those with weight 0 do not count; drained ones count as not up. 0 for a backend that is not in the configuration.
         """
-        config = self.config.config.backends.get(backend)
-        if config is None:
-            return 0.0
-        endpoints = [e for e in config.endpoints if e.weight]
-        return sum(self.serves(backend, e.name) for e in endpoints) / max(len(endpoints), 1)
+        names = self.weighted_endpoints(backend)
+        return sum(self.serves(backend, name) for name in names) / max(len(names), 1)
 
     def so_far(self, route: str, backend: str) -> Cell:
         """The backend's counts since the start; the evidence of a new attempt begins with the champion's."""

@@ -34,6 +34,7 @@ class EndpointHealth:
     def __init__(self, state: ControllerState, publisher: Publisher, feed: Feed) -> None:
         self.state, self.publisher, self.feed = state, publisher, feed
         self.restarted: Endpoints = frozenset()  # ejected endpoints whose probes failed and then passed
+        self.panics: frozenset[str] = frozenset()  # backends, as the log has them
 
     def probed(self, failing: Endpoints, now: float, seen_up: Endpoints | None) -> None:
         """`failing`: endpoints that fail their probes; `seen_up`: those that passed one at least once."""
@@ -81,12 +82,12 @@ class EndpointHealth:
         return endpoint_of(bad.endpoint) in self.state.endpoint_names(bad.backend)
 
     def _may_eject(self, rollout: RolloutRuntime, bad: BadEndpoint) -> bool:
-        """The endpoints that stay up are min_up of all, and one at least. Of a name, each address that had requests counts."""
+        """The endpoints that stay up are min_up of those with a weight, and one at least. Of a name, each address that had requests counts."""
         config = self.state.config.config.backends.get(bad.backend)
         if config is None or config.eject is None or not self._is_named(bad):
             return False
         known = rollout.instances_of(bad.backend)
-        names = self.state.endpoint_names(bad.backend)
+        names = self.state.weighted_endpoints(bad.backend)
         every = [one for name in names for one in _addresses(name, known) or [name]]
         out = {*self._ejected(), (bad.backend, bad.endpoint)}
         left = [one for one in every if (bad.backend, one) not in out and self.state.serves(bad.backend, one)]
@@ -107,6 +108,7 @@ class EndpointHealth:
         state.down = state.failing | state.ejected.keys()
         if state.down != before:
             self._tell(before, now)
+        self._log_panics()
 
     def _tell(self, before: Endpoints, now: float) -> None:
         state = self.state
@@ -117,10 +119,15 @@ class EndpointHealth:
         self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
         for endpoint in sorted((state.down - before) & state.ejected.keys()):
             log.warning("endpoint %s is ejected: %s", state.ejected[endpoint].name, state.ejected[endpoint])
-        for name in state.new_panics(before):
+
+    def _log_panics(self) -> None:
+        """A drain and a reload can begin one too."""
+        panics = frozenset(filter(self.state.in_panic, self.state.config.config.backends))
+        for name in sorted(panics - self.panics):
             log.warning(
                 "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
             )
+        self.panics = panics
 
 
 def _addresses(endpoint: str, instances: Iterable[str]) -> list[str]:

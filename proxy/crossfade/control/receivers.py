@@ -107,7 +107,7 @@ def _down_in(state: ControllerState, config: Config, route: ReconciledRoute) -> 
     down = [
         n
         for n in names
-        if all((n, e.name) in state.down | state.drained for e in config.backends[n].endpoints)
+        if all((n, e.name) in state.down | state.drained for e in config.backends[n].endpoints if e.weight)
     ]
     return "; ".join(f"no endpoint of {name} is up" for name in down)
 
