@@ -38,7 +38,9 @@ def wanted(file: Path) -> list[Requirement]:
     if file.stem == "build":
         return [Requirement(line) for line in PYPROJECT["build-system"]["requires"]]
     found = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
-    queue = [Requirement(f"crossfade[{file.stem.replace('run', 'regex')}]")]  # images have each feature
+    queue = [
+        Requirement(f"crossfade[{file.stem.replace('run', 'regex,encodings')}]")
+    ]  # images have each feature
     for requirement in queue:
         if requirement.name == "crossfade":
             queue += [Requirement(line) for extra in requirement.extras for line in extras[extra]]
