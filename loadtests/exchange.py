@@ -53,12 +53,12 @@ routes:
     match: {path: /mirror}
     sticky: {header: X-Customer-Id}
     split: {v2: 100%}
-    mirror: [{to: v3, sample: 100%}]
+    mirror: [{to: v3, sample: 100%, safe: true}]
   - name: compared
     match: {path: /compared}
     sticky: {header: X-Customer-Id}
     split: {v2: 100%}
-    mirror: [{to: v3, sample: 100%, noise: 0%}]
+    mirror: [{to: v3, sample: 100%, noise: 0%, safe: true}]
     prediction: {score: churn_probability, decision: 0.5}
 """
 BODY = b'{"customer_id": "c-1042", "features": [' + b", ".join(b"0.25" for _ in range(26)) + b"]}"

@@ -52,7 +52,7 @@ _ROLLOUT = """\
         - {metric: latency, quantile: p99, max_ratio: 1.25}
         - {metric: rejected, max_increase: 1%}
 """
-_MIRROR = "    mirror: [{to: c, sample: 100%}]\n"
+_MIRROR = "    mirror: [{to: c, sample: 100%, safe: true}]\n"
 _PREDICTION = "    prediction: {score: churn_probability}\n"
 _DECISION = "    prediction: {score: churn_probability, decision: 0.5}\n"
 

@@ -33,7 +33,7 @@ def crossfade(
     compiled: bool = False,
 ) -> MeasuredProxy:
     """The options are for comparisons of crossfade with itself; `mirrored` mirrors all requests to `c`."""
-    mirror = "mirror: [{to: c, sample: 100%}]" if mirrored else ""
+    mirror = "mirror: [{to: c, sample: 100%, safe: true}]" if mirrored else ""
     third = f"c: {{endpoints: [http://127.0.0.1:{origins['c']}]}}" if mirrored else ""
     port, admin = free_ports(2)
     file = folder / "bench.yaml"

@@ -30,9 +30,13 @@ def text(
 
 
 def rollout(**keys: str) -> str:
-    """A rollout in one line, for the slot `route`."""
+    """A rollout in one line, for the slot `route`, and that its requests may be mirrored."""
     given = {"strategy": "canary", "champion": "a", "challenger": "b"} | keys
-    return "rollout: {" + ", ".join(f"{key}: {value}" for key, value in given.items()) + "}"
+    return (
+        "rollout: {"
+        + ", ".join(f"{key}: {value}" for key, value in given.items())
+        + "}\n    retry: {pure: true}"
+    )
 
 
 def loaded(written: str, **env: str) -> Loaded:

@@ -151,7 +151,7 @@ def test_errors_of_a_split(split: str, expected: str):
         ("match: {query: {a: »''}}", "routes[0].match.query.a: must not be empty"),
         ("match: {json: {a: »[1]}}", "routes[0].match.json.a: must be text, a number, true or false, not a list"),
         ("match: {»json_fields: {a: 1}}", 'routes[0].match.json_fields: unknown key "json_fields"'),
-        ("mirror: {to: b, »sampel: 1}", 'routes[0].mirror.sampel: unknown key "sampel"; did you mean "sample"?'),
+        ("mirror: {to: b, safe: true, »sampel: 1}", 'routes[0].mirror.sampel: unknown key "sampel"; did you mean "sample"?'),
         ("mirror: [{to: b, sample: »5}]", 'routes[0].mirror[0].sample: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
         ("mirror: [»{sample: 5%}]", 'routes[0].mirror[0]: the key "to" is missing'),
         ("prediction: {protocol: »oip}", 'routes[0].prediction.protocol: must be json, auto, oip_v2, kserve_v1, mlflow or openai, not "oip"; did you mean "oip_v2"?'),
@@ -265,13 +265,13 @@ routes:
   - name: r
     split: {chrun-v2: 100%}
     fallback: Churn-V3
-    mirror: [{to: churn_v3}, {to: other}]
+    mirror: [{to: churn_v3, safe: true}, {to: other, safe: true}]
 """
     assert errors(written) == [
         '7:13: routes[0].split.chrun-v2: no backend is named "chrun-v2"; did you mean "churn-v2"?',
         '8:15: routes[0].fallback: no backend is named "Churn-V3"; did you mean "churn-v3"?',
         '9:19: routes[0].mirror[0].to: no backend is named "churn_v3"; did you mean "churn-v3"?',
-        '9:35: routes[0].mirror[1].to: no backend is named "other"',
+        '9:47: routes[0].mirror[1].to: no backend is named "other"',
     ]
 
 
@@ -399,7 +399,11 @@ def test_a_query_needs_a_server():
 def with_rollouts(*entries: str) -> str:
     """A route with these rollouts; there are backends `a`, `b`, `c` and `d`."""
     backends = "b: {endpoints: http://b:1}\n  c: {endpoints: http://c:1}\n  d: {endpoints: http://d:1}"
-    return text(backend=backends, split="{a: 1}", route=f"fallback: d\n    rollout: [{', '.join(entries)}]")
+    return text(
+        backend=backends,
+        split="{a: 1}",
+        route=f"retry: {{pure: true}}\n    fallback: d\n    rollout: [{', '.join(entries)}]",
+    )
 
 
 def entry(challenger: str, steps: str = "steps: [{weight: 1%}, {weight: 40%}]", champion: str = "a") -> str:

@@ -212,9 +212,9 @@ def test_a_key_of_a_backend_is_read(written: str, key: str, value: object):
             ),
         ),
         ("fallback: b", "fallback", "b"),
-        ("mirror: {to: b}", "mirror", (MirrorConfig(to="b", sample=10_000, noise=0),)),
+        ("mirror: {to: b, safe: true}", "mirror", (MirrorConfig(to="b", sample=10_000, noise=0, safe=True),)),
         (
-            "mirror: [{to: b, sample: 0.5%, noise: 0.01}]",
+            "mirror: [{to: b, sample: 0.5%, noise: 0.01}]\n    match: {methods: [GET, HEAD]}",
             "mirror",
             (MirrorConfig(to="b", sample=50, noise=100),),
         ),

@@ -88,7 +88,7 @@ DECISIONS = "prediction: {score: s, decision: 0.5}"
     ("route", "expected"),
     [
         (
-            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: b}}, prediction: {{score: s}}, rollout: {DISAGREEMENT}}}}}",
+            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: b, safe: true}}, prediction: {{score: s}}, rollout: {DISAGREEMENT}}}}}",
             "rollout.checks.metric: disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
         ),
         (
@@ -105,11 +105,11 @@ def test_comparisons_need_decisions(route: str, expected: str):
     ("route", "expected"),
     [
         (
-            "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c}, {to: b, »noise: 5%}], prediction: {score: s}}",
+            "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c, safe: true}, {to: b, safe: true, »noise: 5%}], prediction: {score: s}}",
             "mirror[1].noise: has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
         ),
         (
-            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: c}}, {DECISIONS}, rollout: {DISAGREEMENT}}}}}",
+            f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: c, safe: true}}, {DECISIONS}, rollout: {DISAGREEMENT}}}}}",
             "rollout.checks.metric: no decisions are compared, since no request is mirrored to the challenger",
         ),
     ],
@@ -122,10 +122,10 @@ def test_decisions_that_are_not_compared_give_a_warning(route: str, expected: st
 @pytest.mark.parametrize(
     "checks",
     [
-        f", mirror: {{to: b, noise: 5%}}, rollout: {DISAGREEMENT}}}",
-        f", mirror: [{{to: b, sample: 0%, noise: 5%}}], rollout: {DISAGREEMENT}}}",
-        f", rollout: {DISAGREEMENT}, steps: [{{mirror: 1%}}, {{weight: 1%}}]}}",
-        f", rollout: {DISAGREEMENT.replace('canary', 'shadow')}}}",
+        f", mirror: {{to: b, safe: true, noise: 5%}}, rollout: {DISAGREEMENT}}}",
+        f", mirror: [{{to: b, safe: true, sample: 0%, noise: 5%}}], rollout: {DISAGREEMENT}}}",
+        f", retry: {{pure: true}}, rollout: {DISAGREEMENT}, steps: [{{mirror: 1%}}, {{weight: 1%}}]}}",
+        f", retry: {{pure: true}}, rollout: {DISAGREEMENT.replace('canary', 'shadow')}}}",
     ],
 )
 def test_decisions_that_are_compared_give_no_warning(checks: str):
@@ -146,8 +146,8 @@ def test_decisions_that_are_compared_give_no_warning(checks: str):
         whole(admin="{listen: 'localhost:1'}"),
         whole("{name: r, match: {path: null, prefix: /x}, split: {a: 1, b: 1, c: 1}}"),
         whole(rollout("a: 90%, b: 10%", "champion: a, challenger: b", ", fallback: c")),
-        whole(rollout("a: 1", "champion: a, challenger: b", ", mirror: {to: c}")),
-        whole("{name: r, split: {a: 1}, mirror: {to: b}, fallback: c}"),
+        whole(rollout("a: 1", "champion: a, challenger: b", ", mirror: {to: c, safe: true}")),
+        whole("{name: r, split: {a: 1}, mirror: {to: b, safe: true}, fallback: c}"),
     ],
 )
 def test_valid_configurations_give_no_warning(written: str):
@@ -159,7 +159,7 @@ def test_valid_configurations_give_no_warning(written: str):
     ("written", "expected"),
     [
         (
-            whole("{name: r, split: {a: 1}, mirror: {to: b}}", c="»c: {endpoints: http://c}"),
+            whole("{name: r, split: {a: 1}, mirror: {to: b, safe: true}}", c="»c: {endpoints: http://c}"),
             "backends.c: no route uses this backend",
         ),
         (
@@ -175,7 +175,7 @@ def test_valid_configurations_give_no_warning(written: str):
             "backends.c.endpoints[1]: a:80 is already an endpoint of a",
         ),
         (
-            whole("{name: r, split: {a: 1, b: 1}, mirror: [{to: c}, {to: »b}]}"),
+            whole("{name: r, split: {a: 1, b: 1}, mirror: [{to: c, safe: true}, {to: »b, safe: true}]}"),
             'routes[0].mirror[1].to: "b" is in the split too, so it gets some requests twice',
         ),
     ],
@@ -193,7 +193,7 @@ def test_other_protocols_than_json_decide_without_paths(protocol: str):
     assert (
         errors(
             whole(
-                f"{{name: r, match: {{path: /p}}, split: {{a: 1}}, mirror: {{to: b, noise: 5%}}, {prediction}, rollout: {rollout}}}",
+                f"{{name: r, match: {{path: /p}}, split: {{a: 1}}, mirror: {{to: b, safe: true, noise: 5%}}, {prediction}, rollout: {rollout}}}",
                 ALL_USED,
             )
         )

@@ -62,6 +62,7 @@ routes:
         - {metric: prometheus, name: gpu, query: gpu_load, max: 0.9}
   - name: fraud
     match: {path: /fraud}
+    retry: {pure: true}
     split: {v2: 100%}
     prediction: {label: class}
     rollout:

@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from crossfade.control import loading
+from crossfade.control.applied import applied_of
+from crossfade.control.edits import route_edits
 from crossfade.control.refusal import Refused
 from crossfade.control.replay import replayed
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 
-from .harness import CANARY, HEAD, HEADING, Harness, rollout_entry, rows_of, with_rollouts
+from .harness import CANARY, HEAD, HEADING, Harness, loaded, rollout_entry, rows_of, with_rollouts
 
 TWO = (
     CANARY
@@ -107,6 +110,30 @@ async def test_a_plan_is_edited_in_place(old, new, words):
     await harness.load(CANARY.replace(old, new, 1))
     assert await harness.actions() == [*actions, "edit"]  # the same file once more says nothing
     await assert_replayed(harness)
+
+
+def test_keys_that_a_state_of_before_does_not_have_are_no_edit():
+    config = loaded(
+        CANARY.replace(
+            "fallback: v2",
+            "mirror: {to: v4, sample: 5%, safe: true}\n    prediction: {score: p, segment: [plan, tier]}",
+        )
+    ).config
+    now = applied_of(config.routes[0], config, "churn")
+    prediction = {
+        "protocol": "json",
+        "score": "p",
+        "label": None,
+        "decision": None,
+        "segment": ["plan", "tier"],
+    }
+    mirror = [{"to": "v4", "sample": 500, "noise": 0}]
+    then = replace(now, settings=now.settings | {"prediction": prediction, "mirror": mirror})
+    assert route_edits(then, now) == [
+        "mirror: to v4 sample 500 noise 0 safe no → to v4 sample 500 noise 0 safe yes"
+    ]
+    then = replace(then, settings=then.settings | {"mirror": now.settings["mirror"]})
+    assert route_edits(then, now) == []
 
 
 @pytest.mark.parametrize(

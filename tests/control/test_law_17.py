@@ -194,6 +194,7 @@ async def test_a_shadow_that_rejects_its_copies_is_held():
     harness = Answers()
     await harness.load(
         with_checks("[{metric: error_rate, max: 5%}]", "[{mirror: 100%, hold: 5s}, {weight: 50%, hold: 5s}]")
+        + "    retry: {pure: true}\n"
     )
     harness.rejecting = {"v3": 1.0}
     await harness.tick()

@@ -316,7 +316,9 @@ async def test_a_snapshot_has_the_mirrors_and_cuts_of_all_rollouts():
         for name in ("v3", "v4")
     ]
     harness = Harness()
-    await harness.load(with_rollouts(*shadows))
+    await harness.load(
+        with_rollouts(*shadows).replace("fallback: v2", "fallback: v2\n    retry: {pure: true}")
+    )
     await harness.run(2)
     assert (harness.mirrors, harness.weights) == ({"v3": 1000, "v4": 1000}, {"v2": 10_000})
     await say(harness, Verb.ABORT, "v4")

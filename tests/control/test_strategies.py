@@ -42,6 +42,7 @@ SHADOW = """
 routes:
   - name: churn
     match: {path: /predict}
+    retry: {pure: true}
     split: {v2: 100%}
     rollout:
       strategy: shadow
@@ -132,7 +133,7 @@ async def test_a_mirror_of_the_file_is_not_added_to_that_of_the_step():
 PREVIEWED = BLUE_GREEN.replace(
     "      min_requests",
     "      steps: [{weight: 0%, hold: 10s}, {mirror: 50%, hold: 5s}, {weight: 100%, hold: 5s}]\n      min_requests",
-)
+).replace("    rollout:", "    retry: {pure: true}\n    rollout:")
 
 
 async def test_blue_green_waits_for_approval_warms_up_and_promotes():

@@ -13,7 +13,7 @@ from crossfade.stats.counts import Cell, MirrorCount
 
 from .harness import CANARY, HEAD, Harness
 
-MIRRORED = CANARY.replace("fallback: v2", "fallback: v2\n    mirror: [{to: v4, sample: 25%}]")
+MIRRORED = CANARY.replace("fallback: v2", "fallback: v2\n    mirror: [{to: v4, sample: 25%, safe: true}]")
 
 
 def shown(view: object) -> dict[str, Any]:

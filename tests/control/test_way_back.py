@@ -144,6 +144,7 @@ async def test_a_rollout_without_traffic_ends_whoever_is_down():
     mirrored = with_rollouts(
         rollout_entry("v3", "5%").replace("steps: [", "steps: [{mirror: 10%, hold: 10s}, ")
     )
+    mirrored = mirrored.replace("fallback: v2", "fallback: v2\n    retry: {pure: true}")
     await harness.load(mirrored)
     await harness.tick()
     down(harness, "v2")

@@ -36,6 +36,7 @@ backends:
 routes:
   - name: churn
     split: {{v2: 100%}}
+    retry: {{pure: true}}
     rollout:
       strategy: canary
       champion: v2

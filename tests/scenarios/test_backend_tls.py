@@ -68,7 +68,7 @@ def routing(models: dict[str, tuple[SecureModel, int]], ca: Path, more: str = ""
     )
     return (
         f"backends:\n{backends}"
-        "routes: [{name: churn, match: {prefix: /}, split: {v2: 100%}, mirror: [{to: v4, sample: 100%}]}]\n"
+        "routes: [{name: churn, match: {prefix: /}, split: {v2: 100%}, mirror: [{to: v4, sample: 100%, safe: true}]}]\n"
     )
 
 

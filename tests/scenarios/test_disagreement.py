@@ -17,7 +17,7 @@ STICKY = "    sticky: {json: customer_id}\n"
 SHADOW = """\
     split: {v2: 100%}
     prediction: {score: out.p, decision: 0.5}
-    mirror: {to: v3, sample: 0%, noise: NOISE}
+    mirror: {to: v3, sample: 0%, noise: NOISE, safe: true}
     rollout:
       strategy: shadow
       champion: v2

@@ -60,7 +60,7 @@ async def test_one_split_over_servers_that_want_other_paths(
 ) -> None:
     monkeypatch.setenv("MODELS_KEY", KEY)
     async with model_servers() as servers, aiohttp.ClientSession() as session:
-        split = "    split: {triton: 50%, tf: 50%}\n    mirror: {to: hosted}\n"
+        split = "    split: {triton: 50%, tf: 50%}\n    mirror: {to: hosted, safe: true}\n"
         proxy = Proxy(tmp_path, config(servers, split))
         async with running(proxy):
             await wait_until(lambda: all_up(proxy), "all probes succeed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from crossfade.config.section import Name, Section, Weight
+from crossfade.config.section import Flag, Name, Section, Weight
 from crossfade.scale import WHOLE
 
 
@@ -22,4 +22,8 @@ class MirrorConfig(Section):
         description="the share of the mirrored requests that is also sent to the champion a second time, to measure "
         "its noise; it adds this much traffic, and must be 0 for requests with side effects",
         json_schema_extra={"default": "0%"},
+    )
+    safe: Flag = Field(
+        default=False,
+        description="true: copies change nothing, also of requests with POST and other methods that are not safe",
     )

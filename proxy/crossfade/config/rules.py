@@ -17,6 +17,7 @@ from crossfade.config.document import Document, Loc, Node
 from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
+from crossfade.config.mirror_rules import MIRROR_RULES
 from crossfade.config.own_answer_rules import OWN_ANSWER_RULES
 from crossfade.config.path_rules import PATH_RULES
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
@@ -264,5 +265,6 @@ RULES: tuple[Rule, ...] = (
     *PATH_RULES,
     *OWN_ANSWER_RULES,
     *REQUEST_RULES,
+    *MIRROR_RULES,
     *ROLLOUT_RULES,
 )

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from typing import Any
 
-from crossfade.config.model import Config, RouteConfig
+from crossfade.config.model import Config, MirrorConfig, PredictionConfig, RouteConfig
+from crossfade.config.section import Section
 from crossfade.config.units import percent
 from crossfade.control.applied import Applied, settings_of
 from crossfade.rollout.machine import Step
@@ -57,7 +58,28 @@ def _with_new_keys(settings: dict[str, Any], after: dict[str, Any]) -> dict[str,
         if limits.get("inspect") == _FORMER_INSPECT:
             limits = {**limits, "inspect": defaults["limits"]["inspect"]}
         new["limits"] = {**defaults["limits"], **limits}
+    prediction = settings.get("prediction")
+    if isinstance(prediction, dict):
+        new["prediction"] = {
+            **_defaults_of(PredictionConfig()),
+            **prediction,
+            "segment": _sources(prediction),
+        }
+    without_keys = _defaults_of(MirrorConfig(to="b"))
+    new["mirror"] = [{**without_keys, **mirror} for mirror in settings.get("mirror", [])]
     return {**settings, **new}
+
+
+def _defaults_of(section: Section) -> dict[str, Any]:
+    return settings_of(section, set(), frozenset())
+
+
+def _sources(prediction: dict[str, Any]) -> list[Any]:
+    """Segments were paths in the answer once."""
+    return [
+        {"kind": "answer", "name": source} if isinstance(source, str) else source
+        for source in prediction.get("segment", [])
+    ]
 
 
 def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
