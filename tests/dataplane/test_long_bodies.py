@@ -49,6 +49,11 @@ def two_models(harness: Harness, **options: Any) -> None:
     )
 
 
+async def read_part(conversation: Conversation) -> None:
+    await conversation.head()
+    await conversation.watch()
+
+
 async def send_in(client: Wire, data: bytes, piece: int) -> None:
     for start in range(0, len(data), piece):
         await client.send(data[start : start + piece])
@@ -263,6 +268,24 @@ async def test_a_reload_to_a_route_without_fields_takes_a_body_that_is_under_way
     assert harness.backends["v2"].requests[0].body == back(100_000)
 
 
+async def test_a_reload_to_a_route_without_fields_ends_the_search_of_a_body(harness: Harness) -> None:
+    """No route reads the field any more, so it may come twice; and nothing of the body is kept for the search."""
+    backend = harness.backend("v2", read_part)
+    harness.use(route("v2", match=LARGE))
+    client = await harness.client()
+    body = back(150_000)[:-1] + b', "model": "large-2"}'
+    raw = post(body, CHAT)
+    await client.send(raw[:90_000])
+    await wait_until(lambda: harness.plane.held_bytes > 0)
+    harness.use(route("v2"))
+    await client.send(raw[90_000:120_000])
+    await wait_until(lambda: backend.conversations and b"www" in backend.conversations[0].received)
+    (exchange,) = harness.plane.active
+    assert exchange.inspection is None or exchange.inspection.parts == []
+    await client.send(raw[120_000:])
+    await wait_until(lambda: backend.conversations[0].received.endswith(body[-120:]), "all of it is sent")
+
+
 @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
 async def test_a_body_above_the_limit_of_all_routes_is_refused_before_its_field_is_found(
     harness: Harness, is_chunked: bool
@@ -297,10 +320,6 @@ async def test_a_short_body_that_is_deeper_than_the_decoder_goes_is_read(harness
 
 
 async def test_a_long_body_that_is_not_json_goes_on_at_once(harness: Harness) -> None:
-    async def read_part(conversation: Conversation) -> None:
-        await conversation.head()
-        await conversation.watch()
-
     backend = harness.backend("v2", read_part)
     harness.use(route("v2", sticky=sticky("json", "user")))
     client = await harness.client()

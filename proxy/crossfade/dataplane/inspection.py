@@ -67,6 +67,8 @@ class Inspection:
         if self.router is not self.room.router:  # a reload: other routes may read other fields
             candidates = self.room.router.candidates(self.head)
             if not candidates or not need_body(candidates):
+                self.parts.clear()
+                self.scan.end()  # a field that comes again is no matter of these routes
                 return True
             self.prepare(candidates)
         self.check_sizes()
