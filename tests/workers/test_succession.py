@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import handover, local_socket
+from crossfade.workers.handover import Offer
 from crossfade.workers.start_error import StartError
 from crossfade.workers.state_lock import name_of
 from crossfade.workers.succession import Succession
@@ -66,6 +68,19 @@ async def test_an_end_in_good_order_tells_all_workers_to_end(database: str, stop
     await succession.begin(database, taking_over=False)
     succession.end()
     assert named(database) == []
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+async def test_who_is_told_to_end_as_it_begins_to_serve_admits_nobody(database: str, is_told: bool) -> None:
+    succession = new()
+    await succession.begin(database, taking_over=False)
+    assert succession.handover is not None
+    if is_told:
+        succession.admit_nobody()
+    with socket.socket() as sock:
+        succession.serving(1.0, [], lambda: Offer(lambda _: None, 1, sock, [sock]))
+    assert (succession.handover.offer is None) == is_told
+    succession.end()
 
 
 async def test_without_a_running_proxy_a_takeover_is_a_start(

@@ -41,6 +41,7 @@ class Succession:
         self.leaving = LeavingWorkers(counts)
         self.inherited: list[socket.socket] = []  # from the proxy before, its workers, or systemd
         self.places: int | None = None  # the descriptor of the table of places, from the proxy before
+        self.admits = True  # a successor, once our workers serve
         self.background = Background()
 
     async def begin(self, database: str | None, taking_over: bool) -> None:
@@ -96,6 +97,7 @@ class Succession:
 
     def admit_nobody(self) -> None:
         """This proxy ends: nobody can take over any more. One that has been asked to leave still leaves."""
+        self.admits = False
         if self.handover is not None:
             self.handover.offer = None
 
@@ -138,7 +140,7 @@ class Succession:
         if self.predecessor is not None:
             self.predecessor.serving()
         self.handover.release(drain, offer().listening)
-        self.handover.offer = offer
+        self.handover.offer = offer if self.admits else None
         self.name_workers(pids)
         self.background.spawn(self.handover.end_missing())
 
