@@ -60,6 +60,14 @@ def target(made: Rewriting, target: str, matched: str = "") -> str:
         (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/v2/infer", f"{BASE}/v2/infer"),
         (BASE, {"regex": (r"/v1/(a)?(.*)", r"/\1\2")}, "", "/v1/b", f"{BASE}/b"),
         ("", {"regex": (r"/(.*)", r"/x/\1")}, "", "/%70redict/a%2fb", "/x/predict/a%2Fb"),
+        # matched in the normalised spelling; what is not matched stays as it is
+        ("", {"regex": (r"/v1/(.*)", r"/\1")}, "", "/%762/%61b?%61", "/%762/%61b?%61"),
+        (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/v2/%61%2fb", f"{BASE}/v2/%61%2fb"),
+        (BASE, {"regex": (r"/v1/(.*)", r"/\1")}, "", "/%61/./../v2/%61", f"{BASE}/v2/%61"),
+        ("", {"regex": (r"/%61(.*)", r"/x\1")}, "", "/%61b", "/%61b"),
+        ("", {"regex": (r"/v1/(.*)", r"/\1")}, "", "/./v1/%61", "/a"),
+        ("", {"regex": (r"/v1/(.*)", r"/\1")}, "", "//v1/a", "//v1/a"),
+        ("", {"regex": (r"/+v1/(.*)", r"/\1")}, "", "//v1/%61//b", "/a//b"),
         # a client cannot leave the path of the endpoint
         (BASE, {}, "", "/../other/infer", f"{BASE}/other/infer"),
         (BASE, {}, "", "/a/%2e%2E/..%2Fb/.", f"{BASE}/..%2Fb/"),

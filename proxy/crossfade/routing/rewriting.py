@@ -67,25 +67,27 @@ class Rewriting:
     def compose(self, start: Start, matched: bytes) -> bytes:
         if start.target == b"*":  # OPTIONS about the server as a whole: it has no path
             return start.request_line
-        path = start.path
-        if start.spelled is not None:
-            if self.prefix is not None:
-                path = as_matched(path, start.spelled, matched)
-            elif self.expression is not None:
-                path = _reading(start.spelled, False) or path
-        path = self.path(path, matched)
+        path = self.path(start, matched)
         return b"%b %b%b HTTP/1.1\r\nHost: " % (start.method, path, start.target[len(start.path) :])
 
-    def path(self, path: bytes, matched: bytes) -> bytes:
+    def path(self, start: Start, matched: bytes) -> bytes:
         if self.whole is not None:
             return self.whole
-        if _DOTS.search(path):
-            path = without_dot_segments(path)
+        path = start.path
         if self.prefix is not None:
-            path = self.prefix + behind(path, matched)
-        elif self.expression is not None:
-            path = self.expression.path(path)
+            if start.spelled is not None:
+                path = as_matched(path, start.spelled, matched)
+            path = self.prefix + behind(_resolved(path), matched)
+        else:
+            path = self.substituted(start) or _resolved(path)
         return self.base + path or b"/"
+
+    def substituted(self, start: Start) -> bytes | None:
+        """None where no expression matches the path in its normalised spelling."""
+        if self.expression is None:
+            return None
+        reading = start.path if start.spelled is None else _reading(start.spelled, False)
+        return None if reading is None else self.expression.path(reading)
 
     def block(self, head: RequestHead) -> bytes:
         """The field lines for the backend."""
@@ -104,16 +106,15 @@ class Substitution:
         self.literals = [piece.encode("ascii") for piece in pieces[::2]]
         self.groups = [int(number) for number in pieces[1::2]]
 
-    def path(self, path: bytes) -> bytes:
-        """A path that is not matched stays, and one that is too long to be matched in a short time."""
+    def path(self, path: bytes) -> bytes | None:
+        """None for a path that is not matched, and for one that is too long to be matched in a short time."""
         found = self.pattern.fullmatch(path) if len(path) <= LONGEST_PATH else None
         if found is None:
-            return path
+            return None
         parts = [self.literals[0]]
         for number, literal in zip(self.groups, self.literals[1:], strict=True):
             parts += [found.group(number) or b"", literal]
-        made = b"".join(parts)
-        return without_dot_segments(made) if _DOTS.search(made) else made
+        return _resolved(b"".join(parts))
 
 
 def without_replaced(trailers: bytes, rewriting: Rewriting | None) -> bytes:
@@ -153,6 +154,10 @@ def _reading(spelled: bytes, merge_slashes: bool) -> bytes | None:
         return readings(spelled, merge_slashes, KEEP)[0]
     except BadPath:
         return None
+
+
+def _resolved(path: bytes) -> bytes:
+    return without_dot_segments(path) if _DOTS.search(path) else path
 
 
 def without_dot_segments(path: bytes) -> bytes:
