@@ -6,10 +6,13 @@ from typing import Any
 
 from crossfade.routing.assigned import Assigned
 from crossfade.routing.ledger import BUCKETS
-from crossfade.routing.snapshot import Sticky
+from crossfade.routing.snapshot import Match, Rate, Sticky
 from tests.dataplane.plane import Harness, route
 from tests.dataplane.scripted import closing
-from tests.dataplane.wire import Message, Wire, get, ok
+from tests.dataplane.test_cors import APP, CORS, preflight, with_origin
+from tests.dataplane.test_own_routes import PAGE, own
+from tests.dataplane.test_tunnel import UPGRADE_REQUEST, upgrading, watch
+from tests.dataplane.wire import Message, Wire, get, ok, post
 
 ASSIGN = Sticky("assign", "cf_id", Assigned("cf_id", 86_400.0))
 HALVES = {"v2": BUCKETS // 2, "v3": BUCKETS // 2}
@@ -129,3 +132,46 @@ async def test_the_cookie_is_secure_where_a_trusted_proxy_says_https(harness: Ha
         await client.send(get(fields=[b"X-Forwarded-For: 203.0.113.7", b"X-Forwarded-Proto: " + scheme]))
         (field,) = (await client.answer()).all("set-cookie")
         assert field.endswith(end)
+
+
+async def test_a_preflight_gets_no_cookie_and_the_request_behind_it_does(harness: Harness) -> None:
+    """A browser sends no cookies with a preflight, and keeps none of its answer (Fetch standard, section 3.2)."""
+    serve(harness, cors=CORS)
+    client = await harness.client()
+    await client.send(preflight())
+    first = await client.answer()
+    assert (first.status, first.field("access-control-allow-origin")) == (204, APP.encode())
+    assert first.all("set-cookie") == []
+    await client.send(post(b"{}", fields=with_origin()))
+    answer = await client.answer()
+    assert answer.field("access-control-allow-credentials") == b"true"
+    given_cookie(answer)
+
+
+async def test_answers_of_the_proxy_itself_give_no_cookie(harness: Harness) -> None:
+    """No backend was assigned, so there is nothing to come back to."""
+    serve(harness)
+    page = own(PAGE, match=Match(path="/page"), sticky=(ASSIGN,), name="page")
+    limited = route(HALVES, sticky=(ASSIGN,), body_limit=3, rate=Rate(Sticky("client_ip"), 0.001, 1))
+    harness.use(page, limited, cookie_secrets=("a secret for this test",))
+    client = await harness.client()
+    for raw, status, cookies in (
+        (get("/page"), 503, 0),
+        (get(), 200, 1),
+        (get(), 429, 0),
+        (post(b"long"), 413, 0),
+    ):
+        await client.send(raw)
+        answer = await client.answer()
+        assert (answer.status, len(answer.all("set-cookie"))) == (status, cookies)
+
+
+async def test_a_websocket_gets_the_cookie_with_its_101(harness: Harness) -> None:
+    for name in ("v2", "v3"):
+        harness.backend(name, upgrading(watch))
+    serve(harness)
+    client = await harness.client()
+    await client.send(UPGRADE_REQUEST)
+    answer = await client.head()
+    assert answer.status == 101
+    given_cookie(answer)
