@@ -151,6 +151,7 @@ async def test_requests_that_wait_in_a_queue_are_answered_across_a_takeover(
         "routes: [{name: churn, match: {prefix: /}, split: {v2: 100%}}]\n",
         workers,
     )
+    proxy.file.write_text(proxy.file.read_text().replace("drain: 5s", "drain: 60s"))
 
     async def ask() -> int:
         async with (
