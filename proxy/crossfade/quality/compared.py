@@ -44,3 +44,4 @@ class Compared(msgspec.Struct, frozen=True):
     champion: str = ""
     challenger: str = ""
     copy_failed: bool = False  # the challenger's answer is an error
+    decided: bool = True  # the champion's answer says a decision; if not, `changed` says nothing

@@ -8,12 +8,30 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import fsum, log1p
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from crossfade.stats.differences import STAKES
+from crossfade.stats.distances import Distances
+from crossfade.stats.paired_latency import PairedLatency
+from crossfade.stats.segments import SegmentPairs, Segments, add_segment, merge_segments
 from crossfade.stats.sequential import CACHED, SplitCounts, log_e_worse, log_mean_exp
+
+
+class Measured(NamedTuple):
+    """What a pair tells beside its decisions.
+
+    `distance`: level of the distance between champion and challenger (stats.distances), None if it was not measured;
+    `noise_distance`: between the champion's two answers. `segments`: (source, value). `buckets`: of the durations of the copy
+    and of the champion's second answer, if both are known. `decided`: whether the champion's answer says a decision.
+    """
+
+    distance: int | None = None
+    noise_distance: int | None = None
+    segments: tuple[tuple[str, str], ...] = ()
+    buckets: tuple[int, int] | None = None
+    decided: bool = True
 
 
 class Pair(NamedTuple):
@@ -32,12 +50,13 @@ class Pair(NamedTuple):
     noise: bool | None
     missing: bool = False
     lost: bool | None = None
+    measured: Measured | None = None
 
 
 class Pairs(msgspec.Struct):
     """Counts of pairs; merging is addition.
 
-    `changed`: the challenger's decision differs from the champion's. Of these, `raised`: yes instead of no, and
+    `n`: pairs of decisions; all counts but `distances` and `latency` are of these. `changed`: the challenger's decision differs from the champion's. Of these, `raised`: yes instead of no, and
     `lowered`: no instead of yes, and `missing`: no decision. `chances`: the sum over all pairs of the probability that the champion is asked
     twice. `twice`: how often it was. `noise`: how often it then disagreed with itself. `both`: how often then the
     challenger disagreed with the champion's first answer as well. Not in `n`: pairs that `lost` the challenger's answer, and
@@ -55,6 +74,9 @@ class Pairs(msgspec.Struct):
     missing: int = 0
     lost: int = 0
     champion_lost: int = 0
+    distances: Distances = msgspec.field(default_factory=Distances)
+    segments: Segments = msgspec.field(default_factory=dict)
+    latency: PairedLatency = msgspec.field(default_factory=PairedLatency)
 
     def add(
         self,
@@ -64,6 +86,7 @@ class Pairs(msgspec.Struct):
         noise: bool | None = None,
         missing: bool = False,
         lost: bool | None = None,
+        measured: Measured | None = None,
     ) -> None:
         """Add one pair; arguments are the fields of `Pair`.
 
@@ -73,6 +96,13 @@ class Pairs(msgspec.Struct):
             self.lost += lost
             self.champion_lost += not lost
             return
+        if measured is not None:
+            self.distances.add(measured.distance, measured.noise_distance, chance)
+            self.latency.add(measured.buckets)
+            if not measured.decided:
+                return
+            for source, value in measured.segments:
+                add_segment(self.segments, source, value, SegmentPairs.of(changed, chance, noise))
         self.n += 1
         self.missing += missing
         self.changed += changed
@@ -96,6 +126,9 @@ class Pairs(msgspec.Struct):
         self.missing += other.missing
         self.lost += other.lost
         self.champion_lost += other.champion_lost
+        self.distances.merge(other.distances)
+        merge_segments(self.segments, other.segments)
+        self.latency.merge(other.latency)
 
     @property
     def chance(self) -> float:
@@ -103,7 +136,19 @@ class Pairs(msgspec.Struct):
         return self.chances / self.n if self.n else 0.0
 
 
-def log_e_excess(pairs: Pairs, margin: float) -> float:
+class Changes(Protocol):
+    """Counts of pairs, as of all or of those of one segment; the fields are those of `Pairs`."""
+
+    n: int
+    changed: int
+    noise: int
+    both: int
+
+    @property
+    def chance(self) -> float: ...
+
+
+def log_e_excess(pairs: Changes, margin: float) -> float:
     """Log e-value against "the share of changed decisions is at most the champion's noise plus `margin`".
 
     With D = 1 for a changed decision, B = 1 with known probability ν for asking twice, N = 1 for noise:
@@ -121,7 +166,7 @@ def log_e_excess(pairs: Pairs, margin: float) -> float:
     return log_mean_exp([fsum(n * term for n, term in zip(counts, some, strict=True)) for some in factors])
 
 
-def gain_excess(pairs: Pairs, margin: float) -> float:
+def gain_excess(pairs: Changes, margin: float) -> float:
     """Expected growth of the log e-value in nats per pair, at the present shares and the best stake; 0 if there is none."""
     if not pairs.n or pairs.chance <= 0:
         return 0.0
