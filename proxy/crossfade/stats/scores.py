@@ -14,7 +14,7 @@ import msgspec
 from crossfade.stats.histogram import PER_LOG
 from crossfade.stats.sums import add_up
 
-_LINEAR_BUCKETS = 200  # buckets between 0 and 1; above 1 each bucket is 2 % wide, like those of durations
+LINEAR_BUCKETS = 200  # buckets between 0 and 1; above 1 each bucket is 2 % wide, like those of durations
 _BINS = 10
 
 
@@ -22,7 +22,7 @@ def bucket_of_score(score: float) -> int:
     """The bucket of a score, any finite number; it never falls as the score rises. Negative scores mirror positive ones."""
     if score < 0:
         return -1 - bucket_of_score(-score)
-    return int(score * _LINEAR_BUCKETS) if score < 1 else _LINEAR_BUCKETS + int(log(score) * PER_LOG)
+    return int(score * LINEAR_BUCKETS) if score < 1 else LINEAR_BUCKETS + int(log(score) * PER_LOG)
 
 
 class Scores(msgspec.Struct):
