@@ -163,7 +163,7 @@ class Bench:
             self.exchange(case)
         self.log.flush()
         self.plane.take()
-        self.plane.recorder.take_observations()
+        self.plane.recorder.samples.take()
 
     def seconds(self, case: Case, count: int) -> float:
         """CPU of one exchange."""

@@ -1,4 +1,4 @@
-"""`crossfade` and `python -m crossfade`: runs the command line, or becomes a worker of a running proxy."""
+"""`crossfade` and `python -m crossfade`: runs the command line, or becomes a worker or the observer of a running proxy."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ def main(argv: list[str] | None = None) -> int:
         from crossfade.workers.worker import work
 
         return work(arguments[1])
+    if arguments[:1] == ["observer"]:
+        from crossfade.observer.process import observe
+
+        return observe(arguments[1])
     from crossfade.cli import main as run_command
 
     return run_command(arguments)

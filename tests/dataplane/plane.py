@@ -22,10 +22,14 @@ from crossfade.dataplane.outcome import Outcome
 from crossfade.dataplane.recorder import Recorder
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
+from crossfade.observer.observing import Observer
+from crossfade.quality.samples import encode
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
 from crossfade.routing.router import AssignedBackend
 from crossfade.routing.snapshot import Backend, Endpoint, Match, Mirror, Role, Route, Snapshot, Sticky
 from crossfade.stats.counts import Cell
+from crossfade.stats.observation import Observation
+from crossfade.workers.observer_process import routes_of
 from tests.build import COMPILED, REASON
 from tests.dataplane.scripted import Script, ScriptedBackend, naming
 from tests.dataplane.wire import KERNEL_BUFFER, Wire, connect, wait_until
@@ -96,6 +100,7 @@ class Harness:
     def __init__(self) -> None:
         self.recorder = Recorder() if COMPILED else CountingRecorder()
         self.plane = DataPlane(None, self.recorder)
+        self.observer = Observer()
         self.seen: list[Exchange] = []
         self.outcomes: Counter[Exchange] = Counter()  # how many outcomes each recorded
         self.backends: dict[str, ScriptedBackend] = {}
@@ -192,13 +197,23 @@ class Harness:
         """All exchanges so far, in order."""
         return self.seen if isinstance(self.recorder, CountingRecorder) else pytest.skip(REASON)
 
+    def read_answers(self) -> list[Observation]:
+        """Read what was sampled since the last call, as the observer does; the counts join those of the plane."""
+        self.observer.use(routes_of(self.plane.snapshot))
+        samples = self.recorder.samples.take()
+        observed = self.observer.observe(encode(samples), len(samples))
+        self.recorder.counts.add(observed.counts)
+        return observed.observations
+
     async def cell(self, backend: str, route: str = "churn") -> Cell:
         """The counts of one backend's answers to clients, read once nothing is under way."""
         await self.quiet()
+        self.read_answers()
         return self.plane.recorder.table.of(route, backend)
 
     async def shadow(self, backend: str) -> Cell | None:
         await self.quiet()
+        self.read_answers()
         table = self.plane.recorder.table
         return next((c for c in table.cells.values() if (c.backend, c.role) == (backend, "shadow")), None)
 

@@ -6,13 +6,10 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.dataplane import observe
-from crossfade.dataplane.comparison import Comparison
 from crossfade.dataplane.log_line import LONGEST_TARGET, LineWriter
 from crossfade.dataplane.outcome import Outcome, is_failure
 from crossfade.dataplane.recorder import Recorder
@@ -20,12 +17,7 @@ from crossfade.errors import Stage
 from crossfade.http1.lines import Start
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.router import AssignedBackend, CompiledRoute
-from crossfade.routing.snapshot import Mirror
 from crossfade.stats.counts import ERROR, Cell, Events
-from crossfade.stats.observation import Observation
-from crossfade.stats.pairs import Pairs
-from crossfade.stats.scores import bucket_of_score
-from tests.build import interpreted
 from tests.dataplane.plane import route
 
 POST = Start(b"POST", b"/predict?token=secret", b"1")
@@ -101,67 +93,6 @@ def test_usual_exchanges_give_the_same_counts_as_their_outcomes() -> None:
     assert usual == expected
 
 
-# ── observations ──────────────────────────────────────────────────────────────────────────────────
-
-
-def test_an_observation_has_the_values_of_the_answer_and_the_join_key() -> None:
-    cell, recorder = recorded(outcome(key=7, said=ANSWER, **assigned_fields(prediction=PREDICTION)))
-    (observation,) = recorder.take_observations()
-    assert abs(observation.at - datetime.now(UTC).timestamp()) < 60
-    assert msgspec.structs.replace(observation, at=0.0) == Observation(
-        "abc", 0.0, "churn", "v2", "v2", 1, 7, 0.25, "low", ("DE", "pro")
-    )
-    assert cell.keyed_scores == [(7, bucket_of_score(0.25))]
-
-
-def test_a_fallback_answer_is_observed_and_its_score_is_not_counted() -> None:
-    fields = assigned_fields(prediction=PREDICTION) | {
-        "fell_back": True,
-        "answered_by": "v1",
-        "stages": (Stage.CONNECT,),
-    }
-    cell, recorder = recorded(outcome(said=ANSWER, **fields))
-    (observation,) = recorder.take_observations()
-    assert (observation.backend, observation.answered_by, cell.scores.count) == ("v2", "v1", 0)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "said", "reason"),
-    [
-        (PREDICTION, b"[]", "unreadable"),
-        (PREDICTION, None, "body_size"),
-        (Prediction(label=("class",)), None, "body_size"),
-        (Prediction(label=("class",)), b"[]", "unreadable"),
-        (Prediction(label=("class",)), b'{"class": 99999999999999999999}', ""),
-    ],
-)
-def test_an_answer_without_a_score_or_label_gives_no_observation(
-    prediction: Prediction, said: bytes | None, reason: str
-) -> None:
-    _, recorder = recorded(outcome(said=said, **assigned_fields(prediction=prediction)))
-    assert recorder.take_observations() == []
-    assert recorder.take().dropped == ({reason: 1} if reason else {})
-
-
-@interpreted
-def test_observations_per_route_and_report_are_limited_and_drops_are_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(observe, "OBSERVED", 2)
-    one = outcome(said=ANSWER, **assigned_fields(prediction=PREDICTION))
-    cell, recorder = recorded(*[one] * 5)
-    assert cell.scores.count == 5
-    assert (len(recorder.take_observations()), recorder.take().dropped) == (2, {"observations": 3})
-    assert one.assigned is not None
-    recorder.record(one, one.assigned)
-    assert (len(recorder.take_observations()), recorder.take().dropped) == (1, {})
-
-
-def test_a_route_without_a_prediction_gives_no_observations() -> None:
-    _, recorder = recorded(outcome(said=ANSWER, **assigned_fields()))
-    assert (recorder.take_observations(), recorder.take().dropped) == ([], {})
-
-
 # ── the access log ────────────────────────────────────────────────────────────────────────────────
 
 NOON = datetime(2026, 11, 27, 12, 0, 0, 750_000, tzinfo=UTC).timestamp()
@@ -229,46 +160,3 @@ def test_only_failures_of_a_model_or_of_the_proxy_are_failures(
     status: int, stages: tuple[Stage, ...], failed: bool
 ) -> None:
     assert is_failure(status, stages) is failed
-
-
-# ── the comparison ────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("fields", "pairs", "dropped"),
-    [
-        ({}, 1, {}),
-        ({"status": 404}, 0, {"pair_status": 1}),
-        ({"fell_back": True}, 0, {"pair_status": 1}),
-        ({"blamed": True}, 0, {"pair_status": 1}),
-    ],
-)
-def test_a_pair_needs_a_decision_in_the_answer_of_the_champion(
-    fields: dict[str, Any], pairs: int, dropped: dict[str, int]
-) -> None:
-    recorder = Recorder()
-    live = outcome(
-        **assigned_fields(prediction=Prediction(("p",), decision=0.5)) | {"said": b'{"p": 0.4}'} | fields
-    )
-    assert live.route is not None
-    comparison = Comparison(recorder, live.route, None, "v2", Mirror("v3", 10_000), 0.0)
-    comparison.on_copy(200, b'{"p": 0.6}')
-    comparison.on_live(live)
-    comparison.join()
-    recorded_pairs = [cell.pairs for cell in recorder.table.cells.values()]
-    assert recorded_pairs == [Pairs(n=1, changed=1, raised=1)] * pairs
-    assert recorder.table.dropped == dropped
-
-
-@pytest.mark.parametrize(("said", "reason"), [(None, "pair_body_size"), (b"{}", "pair_decision")])
-def test_a_decision_of_the_challenger_alone_is_a_lost_answer_of_the_champion(
-    said: bytes | None, reason: str
-) -> None:
-    recorder = Recorder()
-    live = outcome(**assigned_fields(prediction=Prediction(("p",), decision=0.5)) | {"said": said})
-    assert live.route is not None
-    comparison = Comparison(recorder, live.route, None, "v2", Mirror("v3", 10_000), 0.0)
-    comparison.on_live(live)
-    comparison.on_copy(200, b'{"p": 0.6}')
-    assert [cell.pairs for cell in recorder.table.cells.values()] == [Pairs(champion_lost=1)]
-    assert recorder.table.dropped == {reason: 1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crossfade.dataplane import observe
+from crossfade.dataplane import sampling, tee
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import hash_of, salt_of
 from crossfade.stats.counts import Cell
@@ -77,7 +77,7 @@ async def test_an_answer_without_a_score_is_counted_as_dropped(harness: Harness,
 async def test_an_answer_above_the_size_limit_is_not_read(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe, "LARGEST", 20)
+    monkeypatch.setattr(tee, "LARGEST", 20)
     cell = await cell_after(harness, answering(ok(b'{"out": {"p": 0.25}, "more": 1}')), **WITH_PREDICTION)
     assert (cell.scores, dropped(harness)) == (Scores(), {"body_size": 1})
 
@@ -85,7 +85,7 @@ async def test_an_answer_above_the_size_limit_is_not_read(
 async def test_the_answers_read_between_two_reports_are_limited(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observe, "READ", 3)
+    monkeypatch.setattr(sampling, "READ", 3)
     cell = await cell_after(harness, answering(ok(b'{"out": {"p": 0.25}}')), times=5, **WITH_PREDICTION)
     assert (cell.scores.count, harness.plane.recorder.take().dropped) == (3, {"answers": 2})
     await harness.wires[-1].send(get())

@@ -13,7 +13,7 @@ OURS = {"r": {"v2": {7: 1}}}
 
 def plane() -> Any:
     """Of a process with one request under way."""
-    recorder = SimpleNamespace(take_observations=list)
+    recorder = SimpleNamespace(samples=SimpleNamespace(take=list), counts=SimpleNamespace(add=list))
     return SimpleNamespace(take=lambda: Counts(waiting=OURS), recorder=recorder)
 
 

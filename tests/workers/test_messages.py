@@ -10,7 +10,6 @@ import pytest
 import uvloop
 
 from crossfade.stats.counts import Cell, Counts
-from crossfade.stats.observation import Observation
 from crossfade.workers.messages import (
     DOWNWARD,
     ENCODER,
@@ -64,16 +63,9 @@ async def test_a_report_arrives_with_its_counts() -> None:
     assert UPWARD.decode(await read_frame(reader_of(framed(REPORT)))) == REPORT
 
 
-def test_observations_come_up_beside_the_counts() -> None:
-    labels: list[bool | int | float | str | None] = [None, True, -3, 0.5, "low", 2**63 - 1]
-    seen = [
-        Observation("abc", 1.5, "churn", "v2", "v1", 3, 2**64 - 1, 0.25, label, ("DE", ""))
-        for label in labels
-    ]
-    report = msgspec.structs.replace(REPORT, observations=seen)
-    arrived = UPWARD.decode(ENCODER.encode(report))
-    assert arrived == report
-    assert [type(o.label) for o in arrived.observations] == [type(label) for label in labels]
+def test_samples_come_up_beside_the_counts_and_nobody_reads_them_on_the_way() -> None:
+    report = msgspec.structs.replace(REPORT, samples=b"\xff\x00", sampled=3)
+    assert UPWARD.decode(ENCODER.encode(report)) == report
 
 
 async def test_frames_may_come_in_pieces_or_several_at_once() -> None:

@@ -23,10 +23,10 @@ from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_fa
 from crossfade.dataplane.flow import OF_EXCHANGE, PEER
 from crossfade.dataplane.idle import end_of
 from crossfade.dataplane.inspection import Inspection
-from crossfade.dataplane.observe import longer
 from crossfade.dataplane.recording import record
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry, retry_choices
 from crossfade.dataplane.state import NEVER
+from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.waiting import WaitingState
@@ -243,8 +243,12 @@ class Exchange(WaitingState):
         self.status = head.status
         self.first_byte_at = now = monotonic()
         self.sent = len(body)
-        if self.route.reader is not None:
-            self.said = longer(self.said, body)
+        if self.route.reads:
+            if done:
+                self.said = body
+            else:
+                self.tee = Tee(head, self.started)
+                self.tee.add(body, now)
         if self.answer_trailers:
             self.client.answer(head, body, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -258,8 +262,8 @@ class Exchange(WaitingState):
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.sent += len(data)
-        if self.route.reader is not None:
-            self.said = longer(self.said, data)
+        if self.tee is not None:
+            self.tee.add(data, monotonic())
         if self.answer_trailers:
             self.client.answer_body(data, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -377,7 +381,7 @@ class Exchange(WaitingState):
             awaiting.release(plane, self)
         if self.holds_budget:
             plane.retries.give_back()
-        outcome = record(plane, self, now)
+        record(plane, self, now)
         self.client.on_end(self)
-        if self.compared and outcome is not None:
-            plane.mirrors.on_live(self, outcome)
+        if self.compared:
+            plane.mirrors.on_live(self, now)

@@ -12,20 +12,21 @@ from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, Comparison
+from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, NO_ANSWER, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
-from crossfade.dataplane.observe import longer
 from crossfade.dataplane.outcome import CopyOutcome
 from crossfade.dataplane.owner import Owner
+from crossfade.dataplane.sampling import raw_answer
+from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.writing import is_writable
 from crossfade.errors import Stage
 from crossfade.http1.response_head import ResponseHead
+from crossfade.quality.answer import RawAnswer
 from crossfade.routing.ledger import BUCKETS
 from crossfade.routing.snapshot import TESTER
 
 if TYPE_CHECKING:
-    from crossfade.dataplane.outcome import Outcome
     from crossfade.dataplane.recorder import Recorder
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
@@ -91,7 +92,9 @@ class MirrorCopy(Owner):
         self.ended = False
         self.comparison = comparison
         self.second = second
-        self.said: bytes | None = b""  # the answer's body, kept for a comparison; None: too large
+        self.answer: ResponseHead | None = None
+        self.said = b""  # the answer's body, kept for a comparison where it came in one part
+        self.tee: Tee | None = None  # else, what is kept of it
 
     def begin(self) -> None:
         self.mirrors.copies.add(self)
@@ -127,13 +130,18 @@ class MirrorCopy(Owner):
         return False
 
     def on_response(self, head: ResponseHead, body: bytes, done: bool) -> None:
-        self.status = head.status
+        self.status, self.answer = head.status, head
+        if self.comparison is not None:
+            if done:
+                self.said = body
+            else:
+                self.tee = Tee(head, self.started)
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.deadline = self.runtime.now + self.state.backend.idle_timeout
-        if self.comparison is not None:
-            self.said = longer(self.said, data)
+        if self.tee is not None:
+            self.tee.add(data, self.runtime.now)
         if done:
             self.end("sent")
 
@@ -173,16 +181,20 @@ class MirrorCopy(Owner):
         self.record(outcome)
 
     def tell(self, comparison: Comparison, outcome: str) -> None:
-        status = self.status if outcome == "sent" else 0
+        answer = self.raw_answer() if outcome == "sent" else NO_ANSWER
         if self.second:
-            comparison.on_second(status, self.said)
+            comparison.on_second(answer)
         elif outcome in ("sent", "failed"):
-            comparison.on_copy(status, self.said)
+            comparison.on_copy(answer)
         elif outcome == "dropped_drain":
             comparison.drop("pair_drain")
         else:
             comparison.lose(True, "pair_room")
         self.mirrors.forget_if_ended(comparison)
+
+    def raw_answer(self) -> RawAnswer:
+        block = self.answer.block if self.answer is not None else b""
+        return raw_answer(self.status, block, self.said, self.tee, monotonic() - self.started, False)
 
     def record(self, outcome: str) -> None:
         """A dropped copy, and an answer of the champion to a second request, say nothing about the backend."""
@@ -262,7 +274,13 @@ class Mirrors:
             self.recorder.dropped("pairs", 1)
             return None
         comparison = Comparison(
-            self.recorder, exchange.route, exchange.key, assigned.backend, mirror, self.runtime.now
+            self.recorder,
+            exchange.route,
+            exchange.key,
+            assigned.backend,
+            mirror,
+            exchange.started,
+            self.runtime.now,
         )
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
@@ -303,11 +321,13 @@ class Mirrors:
         MirrorCopy(self, state, exchange, backend.picked(random()), comparison, second).begin()
         return ""
 
-    def on_live(self, exchange: ExchangeState, outcome: Outcome) -> None:
+    def on_live(self, exchange: ExchangeState, now: float) -> None:
         """Compare the live answer, which the client has now, with the answers to the copies."""
         for comparison in self.waiting.pop(exchange, ()):
-            if comparison.on_live(outcome) and self.copy(exchange, comparison.champion, comparison, True):
-                comparison.second = True
+            if comparison.on_live(exchange, now) and self.copy(
+                exchange, comparison.champion, comparison, True
+            ):
+                comparison.second = NO_ANSWER
             comparison.join()
             self.forget_if_ended(comparison)
 

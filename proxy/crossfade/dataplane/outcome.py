@@ -1,6 +1,6 @@
 """Outcome: the facts of an exchange that has ended.
 
-Rule: readers of ended exchanges (recorder, access log, comparison) read the outcome and nothing else of the
+Rule: readers of ended exchanges (recorder, access log) read the outcome and nothing else of the
 exchange. `Exchange.finish` creates it once, and only if a reader needs more than the duration of a usual
 exchange.
 """
@@ -33,7 +33,6 @@ class Outcome:
     abandoned: bool = False  # the client disconnected, or was refused; blames no backend
     slow: int = 0  # latency limits of the route that were counted as exceeded while the exchange ran
     early: int = 0  # how many of these are still counted as early
-    said: bytes | None = b""  # the answer's body if the route reads answers; None: too large to keep
     code: int = 0  # what the assigned backend said; the failure's status if it said nothing
     retried: tuple[Stage, ...] = ()  # the stages that were retried
     fallback_stage: Stage | None = None  # the stage that led to the fallback

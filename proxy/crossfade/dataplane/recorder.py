@@ -6,9 +6,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.cell_counts import count_at, events_of, fault_of, is_rejection
-from crossfade.dataplane.observe import AnswerLog
 from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
+from crossfade.dataplane.sampling import Samples
 from crossfade.dataplane.tally import histogram_of
 from crossfade.errors import Stage
 from crossfade.scale import RECENT_KEPT
@@ -18,7 +18,6 @@ from crossfade.stats.counts import (
     REJECTED,
     REQUESTS,
     SHADOW,
-    UNREADABLE,
     Cell,
     CellKey,
     Counts,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from crossfade.dataplane.outcome import CopyOutcome, Outcome
     from crossfade.dataplane.state import ExchangeState
     from crossfade.routing.router import AssignedBackend, CompiledRoute
-    from crossfade.stats.observation import Observation
     from crossfade.stats.pairs import Pair
 
 CELLS_KEPT = 4096  # in a report; above that, cells of several seconds become one
@@ -54,7 +52,7 @@ class Recorder:
         self.panels = Panels()
         self.grain = FINEST  # how many seconds become one cell where there are too many cells
         self.keys_kept: dict[tuple[str, str], int] = {}
-        self.answers = AnswerLog()
+        self.samples = Samples()
         self.pairs_begun: dict[str, int] = {}
 
     @property
@@ -66,15 +64,10 @@ class Recorder:
         """All counts since the last call. The limits per report start again."""
         self.keys_kept.clear()
         self.pairs_begun.clear()
-        self.dropped("observations", self.answers.begin_report())
         self.flush()
         self.panels.fit(self.counts.cells.values())
         self.grain = FINEST
         return self.counts.take()
-
-    def take_observations(self) -> list[Observation]:
-        """The observations since the last call. Call it together with `take`."""
-        return self.answers.take()
 
     def cell(self, key: CellKey) -> Cell:
         cell = self.counts.cells.get(key)
@@ -152,7 +145,7 @@ class Recorder:
         self.runs, self.other_runs = {}, {}
         for run in runs:
             self.flush_run(run)
-        self.dropped("answers", self.answers.take_passed())
+        self.dropped("answers", self.samples.take_passed())
         self.bound()
 
     def flush_run(self, run: Run) -> None:
@@ -230,8 +223,6 @@ class Recorder:
             cell.first_byte.add(outcome.first_byte_at - outcome.started_at)
         if assigned.limits:
             self.time(outcome, cell, assigned.limits, seconds)
-        if outcome.route is not None and outcome.route.reader is not None:
-            self.observe(outcome, assigned)
         said = int(blamed)
         if assigned.guarded:
             self.name(cell, key, outcome.asked, blamed)
@@ -261,16 +252,6 @@ class Recorder:
             cell.fell_back += 1
         if why is not None:
             cell.fallbacks[why] = cell.fallbacks.get(why, 0) + 1
-
-    def observe(self, outcome: Outcome, assigned: AssignedBackend) -> None:
-        """Read the answer, on a route that has a reader."""
-        cell = self.cell(assigned.cell_of(outcome.started_at))
-        unread = self.answers.add(outcome, assigned, cell)
-        if unread:
-            self.dropped(unread, 1)
-            if unread == UNREADABLE:
-                cell.unreadable += 1
-                self.keyed_event(cell, UNREADABLE, outcome.key)
 
     def time(self, outcome: Outcome, cell: Cell, limits: Timed, seconds: float) -> None:
         """Count the latency limits that the exchange has exceeded, except those that a sweep has already counted."""

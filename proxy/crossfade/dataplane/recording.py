@@ -10,8 +10,8 @@ from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import ExchangeState
 
 
-def record(plane: Plane, exchange: ExchangeState, now: float) -> Outcome | None:
-    """Returns the outcome, if one was made for the counts. An exchange without a route is a refusal."""
+def record(plane: Plane, exchange: ExchangeState, now: float) -> None:
+    """An exchange without a route is a refusal."""
     assigned, recorder = exchange.assigned, plane.recorder
     outcome: Outcome | None = None
     if assigned is None:
@@ -24,10 +24,7 @@ def record(plane: Plane, exchange: ExchangeState, now: float) -> Outcome | None:
             recorder.record(outcome, assigned)
         else:
             recorder.usual(assigned, started, exchange.first_byte_at, now, exchange.key, exchange.endpoint)
-            route = exchange.route
-            if route.reader is not None and (exchange.compared or recorder.answers.has_room(route.spec.name)):
-                outcome = exchange.outcome(now)
-                recorder.observe(outcome, assigned)
+        if exchange.route.reads and not exchange.abandoned:
+            recorder.samples.answer(exchange, assigned, now)
     if plane.access_log is not None and plane.access_log.wants(exchange.status, exchange.stages):
         plane.access_log.exchange(outcome or exchange.outcome(now))
-    return outcome

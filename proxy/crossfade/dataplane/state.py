@@ -9,6 +9,7 @@ from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
 from crossfade.dataplane.inspection import Inspection
 from crossfade.dataplane.outcome import Outcome
+from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.request_head import RequestHead
@@ -64,7 +65,8 @@ class ExchangeState(Waiter):
     client_stalls: bool  # the client does not read
     total_deadline: float
     compared: bool  # whether mirrored copies are compared with this answer
-    said: bytes | None  # the answer's body, where the route has a prediction; None: too large
+    said: bytes  # the answer's body, where the route reads answers and it came in one part
+    tee: Tee | None  # else, what is kept of it
     __slots__ = tuple(__annotations__)
 
     def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
@@ -74,7 +76,7 @@ class ExchangeState(Waiter):
         self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = self.set_cookie = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
-        ) = self.fallback_stage = self.asked_before = None
+        ) = self.tee = self.fallback_stage = self.asked_before = None
         self.replayable = True
         self.fell_back = self.has_more_fields = self.blamed = self.abandoned = self.ended = (
             self.holds_budget
@@ -112,7 +114,7 @@ class ExchangeState(Waiter):
         made.stages, made.retried, made.fallback_stage = self.stages, self.retried, self.fallback_stage
         made.first_byte_at, made.queued = self.first_byte_at, self.waited
         made.bytes_in, made.bytes_out = self.kept, self.sent
-        made.key, made.said, made.answer = self.key, self.said, self.answer
+        made.key, made.answer = self.key, self.answer
         made.fell_back, made.blamed, made.abandoned = self.fell_back, self.blamed, self.abandoned
         made.slow, made.early = self.slow, self.early
         made.code = self.code or self.status

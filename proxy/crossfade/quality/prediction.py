@@ -44,6 +44,15 @@ class Prediction(msgspec.Struct, frozen=True):
         return bool(self.label) or self.decision is not None or self.protocol != "json"
 
     @property
+    def expects_score(self) -> bool:
+        """Whether an answer without a score says too little."""
+        return bool(self.score) or self.decision is not None
+
+    @property
     def wants_body(self) -> bool:
         """Whether a segment is found in the body of the request."""
         return any(source.kind == "json" for source in self.segment)
+
+    @property
+    def wants_head(self) -> bool:
+        return any(source.kind == "header" for source in self.segment)

@@ -16,7 +16,7 @@ from crossfade.errors import RequestRefused, Stage
 from crossfade.http1.memory import remember
 from crossfade.http1.request_head import RequestHead
 from crossfade.paths import BadPath, readings
-from crossfade.routing.answers import reader_of
+from crossfade.quality.prediction import Prediction
 from crossfade.routing.key import first_key
 from crossfade.routing.ledger import BUCKETS, hash_of
 from crossfade.routing.match import body_test, head_test, matched_part
@@ -114,22 +114,26 @@ class CompiledRoute:
         "keyed",
         "matched",
         "mirrors",
+        "name",
         "needs_body",
         "only_candidate",
         "own",
         "own_answer",
         "path_only",
         "rate",
-        "reader",
+        "reads",
         "rejections",
         "replay_limit",
         "salt",
+        "sample",
         "shadows",
         "slots",
         "spec",
         "unkeyed",
         "version",
         "visits",
+        "wants_body",
+        "wants_head",
     )
 
     def __init__(self, spec: Route) -> None:
@@ -160,8 +164,11 @@ class CompiledRoute:
         self.fallback, self.mirrors = spec.fallback, spec.mirrors
         self.shadows = {mirror.to: AssignedBackend(spec, mirror.to, SHADOW) for mirror in spec.mirrors}
         self.error_statuses, self.rejections = statuses_of(spec.errors)
-        self.reader = reader_of(spec.prediction)  # None: answers are not read
-        self.has_decision = spec.prediction is not None and spec.prediction.has_decision
+        self.name = spec.name
+        prediction = spec.prediction or Prediction()
+        self.reads = spec.prediction is not None  # whether the observer reads answers
+        self.sample, self.has_decision = prediction.sample, self.reads and prediction.has_decision
+        self.wants_body, self.wants_head = prediction.wants_body, prediction.wants_head
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
         self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
         self.cors = CompiledCors(spec.cors) if spec.cors is not None else None

@@ -15,8 +15,12 @@ from collections.abc import Sequence
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
+from crossfade.observer.messages import Observed
+from crossfade.observer.observing import Observer
+from crossfade.quality.samples import encode
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
+from crossfade.workers.observer_process import ObserverProcess, routes_of
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
 from crossfade.workers.worker import Worker, status_of
@@ -36,24 +40,33 @@ class DirectSeam:
         listening: Sequence[tuple[socket.socket, ssl.SSLContext | None]] = (),
         succession: Succession | None = None,
         keeper: PlaceKeeper | None = None,
+        observer: ObserverProcess | None = None,
     ) -> None:
-        """`succession`: whose workers end, and where the next holder of the state is found."""
+        """`succession`: whose workers end, and where the next holder of the state is found. `observer`: None: it reads
+        answers itself, in `take`.
+        """
         self.plane = plane
         self.listening = listening
         self.succession = succession
         self.keeper = keeper
         self.ended = asyncio.Event()
         self.observations = LatestObservations()
+        self.observer = observer or InlineObserver()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
         self.plane.use(snapshot)
+        self.observer.use(snapshot)
         if self.succession is not None:
             self.succession.leaving.publish(snapshot)
         return acknowledged()
 
     def take(self) -> Counts:
-        self.observations.add(self.plane.recorder.take_observations())
+        samples = self.plane.recorder.samples.take()
+        self.observer.read(encode(samples), len(samples))
+        observed = self.observer.take()
+        self.observations.add(observed.observations)
+        self.plane.recorder.counts.add(observed.counts)
         counts = self.plane.take()
         if self.succession is not None:
             counts.waiting = sum_of_waiting(
@@ -69,12 +82,17 @@ class DirectSeam:
 
     async def run(self) -> None:
         """Returns at the end. There is nobody to supervise, but workers of the proxy before leave their places."""
-        while not self.ended.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CLEAR_EVERY):
-                    await self.ended.wait()
-            if self.keeper is not None:
-                self.keeper.clear_ended()
+        observing = asyncio.ensure_future(self.observer.run())
+        try:
+            while not self.ended.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(CLEAR_EVERY):
+                        await self.ended.wait()
+                if self.keeper is not None:
+                    self.keeper.clear_ended()
+            await observing
+        finally:
+            observing.cancel()
 
     async def started(self) -> None:
         """It is, as this process is."""
@@ -92,6 +110,7 @@ class DirectSeam:
 
     async def stop(self, timeout: float) -> None:
         self.ended.set()
+        self.observer.stop()
         await self.plane.drain(timeout)
 
     def hurry(self) -> None:
@@ -100,6 +119,7 @@ class DirectSeam:
     async def release(self) -> None:
         """The plane serves on: see `serve_detached`."""
         self.ended.set()
+        self.observer.stop()
         self.plane.recorder.flush()
 
     async def serve_detached(self) -> None:
@@ -107,3 +127,28 @@ class DirectSeam:
         worker = Worker(self.plane, self.succession.lock_file if self.succession else None)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.leave)
         await worker.run(None)
+
+
+class InlineObserver:
+    """It reads answers in the control process. For tests, which want what was read at once."""
+
+    def __init__(self) -> None:
+        self.observer = Observer()
+        self.observed = Observed()
+
+    def use(self, snapshot: Snapshot) -> None:
+        self.observer.use(routes_of(snapshot))
+
+    def read(self, samples: bytes, n: int) -> None:
+        if n:
+            self.observed.add(self.observer.observe(samples, n))
+
+    def take(self) -> Observed:
+        taken, self.observed = self.observed, Observed()
+        return taken
+
+    async def run(self) -> None:
+        """It is no process."""
+
+    def stop(self) -> None:
+        """It has nothing to end."""

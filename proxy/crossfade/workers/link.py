@@ -131,7 +131,7 @@ class LeavingWorkers:
 
     def _add(self, link: WorkerLink, report: Report) -> None:
         self.counts.add(report.counts)
-        self.counts.drop("observations", len(report.observations))
+        self.counts.drop("observations", report.sampled)
 
     def publish(self, snapshot: Snapshot) -> list[WorkerLink]:
         """The workers that it was sent to."""

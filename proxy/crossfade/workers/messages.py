@@ -15,7 +15,6 @@ import msgspec
 from crossfade.control.seam import QueueStatus
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
-from crossfade.stats.observation import Observation
 
 FRAME = struct.Struct(">I")
 
@@ -47,7 +46,7 @@ class Renew(msgspec.Struct, tag=True):
 
 
 class Report(msgspec.Struct, tag=True):
-    """The state of a worker; `counts` and `observations` since its last report.
+    """The state of a worker; since its last report `counts`, and `sampled` encoded `samples` (`quality.samples`).
 
     `generation` is 0 while it has no snapshot, and so does not serve. `leaving`: it was told by a signal to end; it
     serves until it is told to drain.
@@ -58,7 +57,8 @@ class Report(msgspec.Struct, tag=True):
     connections: int
     loop_lag: float
     in_flight: dict[str, int]
-    observations: list[Observation] = []
+    samples: bytes = b""
+    sampled: int = 0
     leaving: bool = False
     queues: dict[str, QueueStatus] = {}  # since the worker's start
     in_flight_at: dict[

@@ -14,7 +14,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -36,6 +35,8 @@ from crossfade.workers.messages import (
     Report,
     WorkerOptions,
 )
+from crossfade.workers.observer_process import ObserverProcess
+from crossfade.workers.package_path import environment
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.start_error import StartError
 
@@ -48,12 +49,6 @@ RESPAWN_AFTER = (
 )
 RESPAWN_AT_LEAST_EVERY = 10.0
 GRACE = 2.0  # seconds for a worker whose drain is over to end by itself
-
-
-def _worker_environment() -> dict[str, str]:
-    """Python finds the package that runs here, whatever is in the working directory."""
-    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 class WorkerPool:
@@ -81,6 +76,7 @@ class WorkerPool:
         self.table = table
         self.leaving = leaving
         self.observations = LatestObservations()
+        self.observer = ObserverProcess()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
         self.restarts = [0] * len(listening)
@@ -100,6 +96,7 @@ class WorkerPool:
         """Supervise each worker until `stop` or `release`. Cancelling it kills the workers; an error of its own does not."""
         tasks = [asyncio.ensure_future(self.supervise(n)) for n in range(len(self.listening))]
         tasks.append(asyncio.ensure_future(self.watch()))
+        tasks.append(asyncio.ensure_future(self.observer.run()))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         except asyncio.CancelledError:
@@ -143,7 +140,7 @@ class WorkerPool:
             options = replace(self.options, seam_fd=theirs.fileno(), listening=listening)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "crossfade", "worker", msgspec.json.encode(options).decode(),
-                stdin=asyncio.subprocess.DEVNULL, env=_worker_environment(),
+                stdin=asyncio.subprocess.DEVNULL, env=environment(),
                 pass_fds=[theirs.fileno(), *(at.fd for at in listening), self.rates_fd, self.keeper.fd],
             )  # fmt: skip
             try:
@@ -204,7 +201,7 @@ class WorkerPool:
     def take_report(self, link: WorkerLink, report: Report) -> None:
         number = link.status.worker
         self.table.add(report.counts)
-        self.observations.add(report.observations)
+        self.observer.read(report.samples, report.sampled)
         if report.generation and self.links.get(number) is link and not link.leaving:
             if self.failures[number]:
                 log.info("worker %d serves again", number)
@@ -261,6 +258,7 @@ class WorkerPool:
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         self.snapshot = snapshot
+        self.observer.use(snapshot)
         links = list(self.links.values())
         for link in links:
             link.tell(Publish(snapshot))
@@ -277,6 +275,9 @@ class WorkerPool:
             link.tell(Renew())
 
     def take(self) -> Counts:
+        observed = self.observer.take()
+        self.table.add(observed.counts)
+        self.observations.add(observed.observations)
         counts = self.table.take()
         counts.waiting = sum_of_waiting(link.waiting for link in self.all_links())
         return counts
@@ -321,6 +322,7 @@ class WorkerPool:
     async def stop(self, timeout: float) -> None:
         """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them."""
         self.stopping.set()
+        self.observer.stop()
         links = [link for link in self.all_links() if link.process is not None]
         for link in links:
             link.tell(Drain(timeout))
@@ -342,6 +344,7 @@ class WorkerPool:
     async def release(self) -> None:
         """Leave the workers to a successor. Returns when their last reports have arrived."""
         self.stopping.set()
+        self.observer.stop()
         links = list(self.all_links())
         for link in links:
             link.tell(Release())

@@ -78,13 +78,14 @@ class Serving:
     def _direct(self, counts: CountsTable) -> DirectSeam:
         from crossfade.dataplane.listener import DataPlane  # here alone: with workers, it is not loaded
         from crossfade.workers.direct import DirectSeam
+        from crossfade.workers.observer_process import ObserverProcess
 
         plane = DataPlane(None, None, joined(self.keeper.fd, 1))
         plane.recorder.counts = counts
         listening = [
             (sock, self.credentials[at.tls].context if at.tls else None) for sock, at in self.listening[0]
         ]
-        return DirectSeam(plane, listening, self.succession, self.keeper)
+        return DirectSeam(plane, listening, self.succession, self.keeper, ObserverProcess())
 
     @property
     def pids(self) -> list[int]:

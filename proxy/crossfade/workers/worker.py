@@ -17,6 +17,7 @@ import uvloop
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.dataplane.listener import DataPlane
 from crossfade.log_lines import log_to_stderr
+from crossfade.quality.samples import encode
 from crossfade.routing.rate import TABLE_BYTES, RateTable
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
@@ -202,14 +203,15 @@ class Worker:
             write_frame(self.writer, Report(0, Counts(), 0, 0.0, {}))
             return
         at = status_of(self.plane, 0)
-        counts, observations = self.plane.take(), self.plane.recorder.take_observations()
+        counts, samples = self.plane.take(), self.plane.recorder.samples.take()
         report = Report(
             at.generation,
             counts,
             at.connections,
             at.loop_lag,
             at.in_flight,
-            observations,
+            encode(samples) if samples else b"",
+            len(samples),
             self.is_leaving,
             at.queues,
             at.in_flight_at,

@@ -1,0 +1,90 @@
+"""Samples for the observer: which exchanges it gets, and their bytes. Nothing is read here.
+
+Limits: READ exchanges of each route, worker and report, and BYTES of all routes together, in order of arrival. What
+comes when a limit is reached is passed over, whichever backend it is of, so the comparison stays unbiased. Each
+answer that is passed over is counted.
+"""
+
+from __future__ import annotations
+
+from random import random
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from crossfade.dataplane.tee import LARGEST, Tee, whole
+from crossfade.quality.answer import RawAnswer
+from crossfade.quality.samples import AnswerSample, Asked
+from crossfade.routing.ledger import BUCKETS
+
+if TYPE_CHECKING:
+    from crossfade.dataplane.state import ExchangeState
+    from crossfade.routing.router import AssignedBackend
+
+READ = 640  # exchanges of a route, in a worker's report
+BYTES = 4_194_304  # of answers and requests, in a worker's report
+
+
+class Samples:
+    """Samples since the last report."""
+
+    def __init__(self) -> None:
+        self.read: dict[str, int] = {}  # exchanges, by route
+        self.size = 0
+        self.waiting: list[Any] = []
+        self.passed = 0  # answers above a limit
+
+    def take(self) -> list[Any]:
+        """The samples since the last call. The limits start again."""
+        taken, self.waiting = self.waiting, []
+        self.read.clear()
+        self.size = 0
+        return taken
+
+    def take_passed(self) -> int:
+        passed, self.passed = self.passed, 0
+        return passed
+
+    def answer(self, exchange: ExchangeState, assigned: AssignedBackend, now: float) -> None:
+        """Sample an exchange that has ended. One takes room whether it was answered or not."""
+        route = exchange.route
+        if route.sample < BUCKETS and random() * BUCKETS >= route.sample:
+            return
+        answered, read = exchange.status // 100 == 2, self.read.get(route.name, 0)
+        if read >= READ or self.size > BYTES:
+            self.passed += answered
+            return
+        self.read[route.name] = read + 1
+        by = ""
+        if exchange.answer is not None and exchange.endpoint is not None:
+            by = exchange.answering.spec.name
+        raw = answer_of(exchange, now) if answered else None
+        own = answered and not exchange.fell_back
+        self.add(AnswerSample(assigned.cell_of(exchange.started), asked_of(exchange), by, own, raw), raw)
+
+    def add(self, sample: Any, raw: RawAnswer | None) -> None:
+        self.waiting.append(sample)
+        if raw is not None and raw.body is not None:
+            self.size += len(raw.body)
+
+
+def asked_of(exchange: ExchangeState) -> Asked:
+    route, head = exchange.route, exchange.head
+    body = exchange.whole_body() if route.wants_body and exchange.kept <= LARGEST else None
+    block = head.block if route.wants_head else b""
+    return Asked(exchange.request_id, time(), head.start.target, exchange.key, block, body)
+
+
+def answer_of(exchange: ExchangeState, now: float) -> RawAnswer:
+    """The answer that the client got."""
+    head, tee = exchange.answer, exchange.tee
+    block = head.block if head is not None else b""
+    return raw_answer(exchange.status, block, exchange.said, tee, now - exchange.started, exchange.blamed)
+
+
+def raw_answer(
+    status: int, block: bytes, said: bytes, tee: Tee | None, seconds: float, broken: bool
+) -> RawAnswer:
+    """`said`: the body of an answer without a tee."""
+    if tee is not None:
+        return tee.answer(status, block, seconds, broken)
+    return whole(status, block, said, seconds)

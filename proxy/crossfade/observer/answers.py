@@ -1,0 +1,134 @@
+"""Counts and observations of answers to clients.
+
+Rule: an answer counts once as a request, whatever rows it has: one row, drawn by the request's id, stands for them. The
+fallback's answer gives an observation, and counts for no backend. An answer that the proxy could not keep or unpack is
+no fault of the backend.
+"""
+
+from __future__ import annotations
+
+from crossfade.quality.answer import Answer, Decision, Row, decision_of, score_of
+from crossfade.quality.comparing import row_of
+from crossfade.quality.prediction import Prediction
+from crossfade.quality.reading import read_answer
+from crossfade.quality.samples import AnswerSample, Asked, CellKey
+from crossfade.quality.segments import segment_values
+from crossfade.stats.counts import ERROR, UNREADABLE, Cell, CountsTable, Events, outcome_of
+from crossfade.stats.observation import Observation
+from crossfade.stats.scores import bucket_of_score
+
+OBSERVED = 160  # observations of a route, for each report of a worker
+KEYS_KEPT = 4096  # keys of events of a route and kind, for each report of a worker
+NOT_READ = ("encoding", "size")  # reasons that are no fault of the backend
+LARGEST_INT = 2**63  # a message can carry integers below this limit
+
+
+class AnswerCounts:
+    """`begin` for each report, then `add` for each sample."""
+
+    def __init__(self, table: CountsTable) -> None:
+        self.table = table
+        self.observations: list[Observation] = []
+        self.observed: dict[str, int] = {}  # by route
+        self.keys_kept: dict[tuple[str, str], int] = {}
+
+    def begin(self) -> None:
+        self.observed.clear()
+        self.keys_kept.clear()
+
+    def take(self) -> list[Observation]:
+        taken, self.observations = self.observations, []
+        return taken
+
+    def add(self, sample: AnswerSample, prediction: Prediction) -> None:
+        cell, raw = self.cell(sample.cell), sample.answer
+        cell.read += 1
+        if raw is None:
+            return
+        own = sample.own and not raw.broken
+        cell.answers += own
+        if raw.body is None:
+            cell.scoreless += own and prediction.expects_score
+            self.table.drop("body_size", 1)
+            return
+        answer = read_answer(raw, sample.asked.target, prediction)
+        row = row_of(answer.rows, sample.asked.request_id)
+        self.observe(sample, prediction, answer, row)
+        if own:
+            self.count(cell, sample.asked.key, prediction, answer, score_of(row))
+
+    def cell(self, key: CellKey) -> Cell:
+        cell = self.table.cells.get(key)
+        if cell is None:
+            self.table.cells[key] = cell = Cell.of(key)
+        return cell
+
+    def count(
+        self, cell: Cell, key: int | None, prediction: Prediction, answer: Answer, score: float | None
+    ) -> None:
+        """Count the score of the assigned backend's own answer, or why it says none."""
+        if score is None:
+            cell.scoreless += prediction.expects_score
+        elif key is None:
+            cell.scores.add(score)
+        else:
+            cell.keyed_scores.append((key, bucket_of_score(score)))
+        if answer.error:
+            self.add_error(cell, key, answer.error)
+        elif answer.unread in NOT_READ:
+            self.table.drop(answer.unread, 1)
+        elif answer.unread:
+            self.table.drop(UNREADABLE, 1)
+            cell.unreadable += 1
+            self.add_event(cell, UNREADABLE, key)
+
+    def add_error(self, cell: Cell, key: int | None, kind: str) -> None:
+        """An error inside an answer with status 200. The worker has counted its request, as one that succeeded."""
+        cell.errors += 1
+        cell.faults[kind] = cell.faults.get(kind, 0) + 1
+        cell.recent.append(outcome_of(key, True))
+        self.add_event(cell, ERROR, key)
+
+    def add_event(self, cell: Cell, what: str, key: int | None) -> None:
+        """Without a key, the cell's own number of such events has it."""
+        if key is None:
+            return
+        events = cell.events.setdefault(what, Events())
+        events.keyed += 1
+        kept = self.keys_kept.get((cell.route, what), 0)
+        if kept < KEYS_KEPT:
+            self.keys_kept[cell.route, what] = kept + 1
+            events.keys.append(key)
+        else:
+            self.table.drop("event_keys", 1)
+
+    def observe(self, sample: AnswerSample, prediction: Prediction, answer: Answer, row: Row) -> None:
+        score, label = score_of(row), storable(decision_of(row, None))
+        if score is None and label is None:
+            return
+        route, backend, _, version, _ = sample.cell
+        n = self.observed.get(route, 0)
+        self.observed[route] = n + 1
+        if n >= OBSERVED:
+            self.table.drop("observations", 1)
+            return
+        asked = sample.asked
+        segment = segments(prediction, answer, asked)
+        self.observations.append(
+            Observation(
+                asked.request_id.decode("ascii", "replace"), asked.at, route, backend, sample.answered_by,
+                version, asked.key, score, label, segment,
+            )
+        )  # fmt: skip
+
+
+def segments(prediction: Prediction, answer: Answer, asked: Asked) -> tuple[str, ...]:
+    if not prediction.segment:
+        return ()
+    return segment_values(prediction, answer, asked.target, asked.head, asked.body)
+
+
+def storable(label: Decision | None) -> Decision | None:
+    if isinstance(label, int) and not -LARGEST_INT <= label < LARGEST_INT:
+        return None
+    return label

@@ -1,0 +1,63 @@
+"""The messages between the control process and the observer: msgpack, each with its length before it."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+from crossfade.quality.prediction import Prediction
+from crossfade.stats.counts import Counts, CountsTable
+from crossfade.stats.observation import Observation
+
+FRAME = struct.Struct(">I")
+
+
+class Use(msgspec.Struct, frozen=True, tag=True):
+    """How the answers of each route are read from now on."""
+
+    routes: dict[str, Prediction]
+
+
+class Batch(msgspec.Struct, frozen=True, tag=True):
+    """Samples of one worker's report, encoded (`quality.samples`)."""
+
+    samples: bytes
+    n: int
+
+
+class Observed(msgspec.Struct):
+    """What `n` samples said. Adding up is merging."""
+
+    n: int = 0
+    counts: Counts = msgspec.field(default_factory=Counts)
+    observations: list[Observation] = msgspec.field(default_factory=list)
+
+    def add(self, other: Observed) -> None:
+        table = CountsTable()
+        table.add(self.counts)
+        table.add(other.counts)
+        self.n += other.n
+        self.counts = table.take()
+        self.observations = self.observations + other.observations
+
+
+TO_OBSERVER: msgspec.msgpack.Decoder[Use | Batch] = msgspec.msgpack.Decoder(Use | Batch)
+FROM_OBSERVER: msgspec.msgpack.Decoder[Observed] = msgspec.msgpack.Decoder(Observed)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def framed(message: msgspec.Struct) -> bytes:
+    data = _ENCODER.encode(message)
+    return FRAME.pack(len(data)) + data
+
+
+def read_frame(file: BinaryIO) -> bytes | None:
+    """None at the end."""
+    size = file.read(FRAME.size)
+    if len(size) < FRAME.size:
+        return None
+    (length,) = FRAME.unpack(size)
+    data = file.read(length)
+    return data if len(data) == length else None

@@ -1,0 +1,58 @@
+"""The observer: samples in, counts and observations out. No I/O; its state is how each route's answers are read.
+
+Rule: whatever an answer holds, the next one is read; what cannot be read is counted with its reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from crossfade.observer.answers import AnswerCounts
+from crossfade.observer.messages import Observed
+from crossfade.observer.pairs import PairCounts
+from crossfade.quality.prediction import Prediction
+from crossfade.quality.samples import PairSample, Sample, decode
+from crossfade.stats.counts import CountsTable
+
+log = logging.getLogger("crossfade.observer")
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.routes: Mapping[str, Prediction] = {}
+        self.table = CountsTable()
+        self.answers = AnswerCounts(self.table)
+        self.pairs = PairCounts(self.table)
+
+    def use(self, routes: Mapping[str, Prediction]) -> None:
+        self.routes = routes
+
+    def observe(self, data: bytes, n: int) -> Observed:
+        """`data`: `n` encoded samples of one report, whose limits of what is kept begin again."""
+        self.answers.begin()
+        try:
+            for sample in decode(data):
+                self._observe(sample)
+        except msgspec.MsgspecError as error:
+            log.error("samples cannot be read: %s", error)
+            self.table.drop("samples", n)
+        return Observed(n, self.table.take(), self.answers.take())
+
+    def _observe(self, sample: Sample) -> None:
+        is_pair = isinstance(sample, PairSample)
+        route = (sample.shadow if isinstance(sample, PairSample) else sample.cell)[0]
+        prediction = self.routes.get(route)
+        if prediction is None:  # a reload took it away
+            self.table.drop("pairs" if is_pair else "answers", 1)
+            return
+        try:
+            if isinstance(sample, PairSample):
+                self.pairs.add(sample, prediction)
+            else:
+                self.answers.add(sample, prediction)
+        except Exception:  # a fault of ours in one answer must not end the reading of others
+            log.exception("an answer of route %s cannot be read", route)
+            self.table.drop("samples", 1)

@@ -1,0 +1,69 @@
+"""Samples: what workers pass on to the observer, as bytes that nobody has read yet.
+
+Rule: which exchanges are sampled depends neither on the backend nor on what it answered, so that a comparison of what
+is read stays unbiased.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crossfade.quality.answer import RawAnswer
+
+CellKey = tuple[str, str, str, int, int]  # route, backend, role, ledger version, second (stats.counts)
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True):
+    """The request of a sample. `head` and `body` only where a segment is found there."""
+
+    request_id: bytes
+    at: float  # seconds since the epoch, by the worker's clock, when it ended
+    target: bytes
+    key: int | None  # the sticky key's hash
+    head: bytes = b""
+    body: bytes | None = None
+
+
+class AnswerSample(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
+    """One exchange of a route that reads answers. `cell`: what it is counted in.
+
+    `answer` is None where the client got no status of 2xx. `own`: it is the assigned backend's own answer, and complete.
+    """
+
+    cell: CellKey
+    asked: Asked
+    answered_by: str
+    own: bool
+    answer: RawAnswer | None
+
+
+class PairSample(msgspec.Struct, frozen=True, array_like=True, tag="pair"):
+    """The champion's answer to a client and the challenger's answer to the copy.
+
+    `shadow`: the cell of the copy. `chance`: the probability with which the champion is asked twice. `second`: its second
+    answer; None: it was not asked twice.
+    """
+
+    shadow: CellKey
+    champion: str
+    asked: Asked
+    chance: float
+    live: RawAnswer
+    copy: RawAnswer
+    second: RawAnswer | None = None
+
+
+Sample = AnswerSample | PairSample
+_DECODER: msgspec.msgpack.Decoder[list[Sample]] = msgspec.msgpack.Decoder(list[Sample])
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+def encode(samples: list[Any]) -> bytes:
+    return _ENCODER.encode(samples)
+
+
+def decode(data: bytes) -> list[Sample]:
+    """Raises msgspec.MsgspecError."""
+    return _DECODER.decode(data)
