@@ -18,6 +18,7 @@ from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts, MirrorCount
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.observation import Observation
+from crossfade.stats.streams import Streams, StreamValues
 from tests.admin.site import Site
 from tests.control.harness import BOTH, CANARY, HEAD
 
@@ -32,6 +33,14 @@ NAMES = {
     "crossfade_bad_answers_total",
     "crossfade_request_duration_seconds",
     "crossfade_first_byte_seconds",
+    "crossfade_first_token_seconds",
+    "crossfade_token_gap_seconds",
+    "crossfade_tokens_per_second",
+    "crossfade_tokens_total",
+    "crossfade_output_length_tokens",
+    "crossfade_streams_total",
+    "crossfade_stream_stalls_total",
+    "crossfade_finish_reasons_total",
     "crossfade_upstream_failures_total",
     "crossfade_in_flight",
     "crossfade_queue_length",
@@ -148,6 +157,27 @@ async def test_dropped_observations_and_unread_bodies_are_counted(site: Site) ->
     assert at(samples, "observations_dropped_total", reason="access_log") == 14
     assert at(samples, "unread_bodies_total", route="churn", reason="too_large") == 2
     assert at(samples, "unread_bodies_total", route="churn", reason="encoded") == 1
+
+
+async def test_streams_are_counted_by_backend(site: Site) -> None:
+    streams = Streams(stalls=3, finish={"stop": 1, "length": 1}, tokens=150, prompt_tokens=20)
+    streams.add(StreamValues(None, False, 0.2, 0.02, 40.0, 100.0))
+    streams.add(StreamValues(None, True, 0.4, 0.02, None, None))
+    streams.token_gap.add(0.02)
+    cell = Cell("churn", "v2", "champion", 1, requests=2, streams=streams)
+    site.harness.controller.state.totals.add(Counts([cell]))
+    samples, labels = await samples_of(site), {"route": "churn", "backend": "v2", "role": "champion"}
+    assert at(samples, "first_token_seconds_count", **labels) == 2
+    assert at(samples, "first_token_seconds_bucket", le="0.2", **labels) == 1
+    assert at(samples, "token_gap_seconds_count", **labels) == 1
+    assert at(samples, "tokens_per_second_sum", **labels) == 40
+    assert at(samples, "output_length_tokens_bucket", le="100.0", **labels) == 1
+    assert at(samples, "streams_total", end="broken", **labels) == 1
+    assert at(samples, "streams_total", end="complete", **labels) == 1
+    assert at(samples, "stream_stalls_total", **labels) == 3
+    assert at(samples, "finish_reasons_total", reason="length", **labels) == 1
+    assert at(samples, "tokens_total", kind="output", **labels) == 150
+    assert at(samples, "tokens_total", kind="prompt", **labels) == 20
 
 
 async def test_observations_are_counted_by_route(site: Site) -> None:

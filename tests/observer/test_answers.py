@@ -11,6 +11,7 @@ from crossfade.observer.messages import Observed
 from crossfade.observer.observing import Observer
 from crossfade.quality.answer import Answer, RawAnswer
 from crossfade.quality.prediction import Prediction, SegmentSource
+from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import AnswerSample, Asked, Sample, encode
 from crossfade.stats.counts import ERROR, UNREADABLE, Cell, Events
 from crossfade.stats.observation import Observation
@@ -133,7 +134,7 @@ def test_a_sample_of_a_route_that_is_gone_is_dropped() -> None:
 def test_a_sample_that_breaks_our_code_ends_no_other(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    right = answers.read_answer
+    right = read_answer
 
     def broken(raw: RawAnswer, target: bytes, prediction: Prediction) -> Answer:
         if raw.body == b"[]":

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from crossfade.admin.families import counter, gauge
 from crossfade.admin.rollout_metrics import of_decisions, of_rollouts
-from crossfade.admin.traffic_metrics import of_losses, of_queues, of_traffic
+from crossfade.admin.traffic_metrics import of_losses, of_queues, of_streams, of_traffic
 from crossfade.control.views import MetricsView
 
 
@@ -41,6 +41,7 @@ class _ViewCollector(Collector):
         yield from _of_process(view)
         yield from of_traffic(view)
         yield from of_losses(view.traffic)
+        yield from of_streams(view)
         yield from of_queues(view)
         yield from _of_routes(view)
         yield from of_rollouts(view.rollouts)

@@ -16,11 +16,14 @@ from crossfade.admin.families import Labels, counter, gauge, histogram
 from crossfade.control.views import MetricsView, TrafficView
 from crossfade.errors import FAILURES, Fallback, Source
 from crossfade.stats.counts import SHADOW, Cell
+from crossfade.stats.streams import FIRST_TOKEN, OUTPUT_LENGTH, TOKEN_GAP, TOKENS_PER_SECOND
 
 _UPSTREAM = tuple(f.stage for f in FAILURES.values() if f.source is Source.UPSTREAM)
 _FALLBACKS = tuple(f.stage for f in FAILURES.values() if f.fallback is not Fallback.NEVER)
 _RETRIES = tuple(f.stage for f in FAILURES.values() if f.retries_endpoint)
 _BY_BACKEND = ["route", "backend", "role"]
+_RATES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)  # tokens a second
+_LENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)  # tokens
 
 
 def of_traffic(view: MetricsView) -> Iterator[Metric]:
@@ -64,6 +67,63 @@ def of_traffic(view: MetricsView) -> Iterator[Metric]:
         "How often a worker ejected an endpoint that kept failing.",
         ["backend", "endpoint"],
         traffic.ejections.items(),
+    )
+
+
+def of_streams(view: MetricsView) -> Iterator[Metric]:
+    """What streamed answers took and said; those that were sampled."""
+    streams = [
+        ((cell.route, cell.backend, cell.role), cell.streams) for cell in view.traffic.cells if cell.streams
+    ]
+    for name, text, measure, edges in (
+        (
+            "crossfade_first_token_seconds",
+            "Seconds from the request to the first piece of content.",
+            FIRST_TOKEN,
+            view.buckets,
+        ),
+        (
+            "crossfade_token_gap_seconds",
+            "Seconds between two pieces of content of a stream.",
+            TOKEN_GAP,
+            view.buckets,
+        ),
+        ("crossfade_tokens_per_second", "Tokens a second of a stream.", TOKENS_PER_SECOND, _RATES),
+        ("crossfade_output_length_tokens", "Tokens of a streamed answer.", OUTPUT_LENGTH, _LENGTHS),
+    ):
+        found = [(labels, each.values(measure)) for labels, each in streams]
+        yield histogram(name, text, _BY_BACKEND, found, edges)
+    yield counter(
+        "crossfade_streams",
+        "Streamed answers, by how they ended: complete, or broken behind the first piece of content.",
+        [*_BY_BACKEND, "end"],
+        [
+            ((*labels, end), n)
+            for labels, each in streams
+            for end, n in (("complete", each.n - each.broken), ("broken", each.broken))
+        ],
+    )
+    yield counter(
+        "crossfade_stream_stalls",
+        "Gaps of a second or more between two pieces of content.",
+        _BY_BACKEND,
+        [(labels, each.stalls) for labels, each in streams],
+    )
+    yield counter(
+        "crossfade_finish_reasons",
+        "Why texts ended, as the model says.",
+        [*_BY_BACKEND, "reason"],
+        [((*labels, why), n) for labels, each in streams for why, n in each.finish.items()],
+    )
+    yield counter(
+        "crossfade_tokens",
+        "Tokens that models say they used.",
+        [*_BY_BACKEND, "kind"],
+        [
+            ((*labels, kind), n)
+            for labels, each in streams
+            for kind, n in (("output", each.tokens), ("prompt", each.prompt_tokens))
+        ],
     )
 
 

@@ -52,11 +52,23 @@ Metric = Literal[
     "requests",
     "score_divergence",
     "disagreement",
+    "first_token",
+    "token_gap",
+    "tokens_per_second",
+    "output_length",
+    "stream_broken",
     "kpi",
     "prometheus",
 ]
-SHARES = ("error_rate", "rejected", "unreadable", "disagreement")  # metrics that are shares of requests
-Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase"]
+SHARES = (
+    "error_rate",
+    "rejected",
+    "unreadable",
+    "disagreement",
+    "stream_broken",
+)  # metrics that are shares of requests
+TIMES = ("latency", "first_token", "token_gap")  # metrics in seconds
+Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase", "min_ratio"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
 
 
@@ -64,7 +76,7 @@ def _read_bound(value: Any, info: ValidationInfo) -> object:
     """A bound in the unit of its metric; in any unit if the metric is not valid."""
     if value is None:
         return None
-    if info.field_name == "max_ratio":
+    if info.field_name in ("max_ratio", "min_ratio"):
         return units.number(value)
     metric = info.data.get("metric")
     return _in_any_unit(value) if metric is None else _in_unit_of(metric, value)
@@ -73,7 +85,7 @@ def _read_bound(value: Any, info: ValidationInfo) -> object:
 def _in_unit_of(metric: Metric, value: object) -> object:
     if metric in SHARES:
         return units.share(value)
-    if metric == "latency":
+    if metric in TIMES:
         return units.seconds(value)
     return units.whole(value) if metric == "requests" else units.number(value)
 
@@ -121,7 +133,9 @@ class CheckConfig(Section):
     """A metric and exactly one bound for it."""
 
     metric: Metric = Field(description="the metric")
-    quantile: Quantile | None = Field(default=None, description="for latency: p50, p99, p99.9")
+    quantile: Quantile | None = Field(
+        default=None, description="for latency and values of streams: p50, p99, p99.9"
+    )
     name: Text | None = Field(
         default=None, description="for kpi: its name; for prometheus: a title for the query"
     )
@@ -157,6 +171,7 @@ class CheckConfig(Section):
     min_increase: BoundValue = Field(
         default=None, description="the smallest required increase over the champion"
     )
+    min_ratio: BoundValue = Field(default=None, description="the smallest required ratio to the champion")
 
     read_bounds = field_validator(*BOUNDS, mode="before")(_read_bound)
 

@@ -24,12 +24,18 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "requests": ("min",),
     "score_divergence": ("max", "max_ratio"),
     "disagreement": ("max",),
+    "first_token": ("max", "max_ratio"),
+    "token_gap": ("max", "max_ratio"),
+    "tokens_per_second": ("min", "min_ratio"),
+    "output_length": ("max", "max_ratio", "min", "min_ratio"),
+    "stream_broken": ("max", "max_increase"),
     "kpi": ("min_increase", "min", "max_increase", "max"),
     "prometheus": ("max", "min"),
 }
-_REQUIRED_KEY = {"latency": "quantile", "kpi": "name", "prometheus": "query"}
+_WITH_QUANTILE = ("latency", "first_token", "token_gap", "tokens_per_second", "output_length")
+_REQUIRED_KEY = {**dict.fromkeys(_WITH_QUANTILE, "quantile"), "kpi": "name", "prometheus": "query"}
 _OPTIONAL_KEYS = {
-    "latency": ("quantile",),
+    **dict.fromkeys(_WITH_QUANTILE, ("quantile",)),
     "kpi": ("name", "kind", "range"),
     "prometheus": ("query", "name", "for", "of"),
 }

@@ -7,8 +7,8 @@ no fault of the backend.
 
 from __future__ import annotations
 
-from crossfade.quality.answer import Answer, Decision, Row, decision_of, score_of
-from crossfade.quality.comparing import row_of
+from crossfade.quality.answer import Answer, Decision, Row, StreamTimes, decision_of, score_of
+from crossfade.quality.comparing import drawn, row_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import AnswerSample, Asked, CellKey
@@ -16,6 +16,7 @@ from crossfade.quality.segments import segment_values
 from crossfade.stats.counts import ERROR, UNREADABLE, Cell, CountsTable, Events, outcome_of
 from crossfade.stats.observation import Observation
 from crossfade.stats.scores import bucket_of_score
+from crossfade.stats.streams import Streams, StreamValues
 
 OBSERVED = 160  # observations of a route, for each report of a worker
 KEYS_KEPT = 4096  # keys of events of a route and kind, for each report of a worker
@@ -54,6 +55,8 @@ class AnswerCounts:
         answer = read_answer(raw, sample.asked.target, prediction)
         row = row_of(answer.rows, sample.asked.request_id)
         self.observe(sample, prediction, answer, row)
+        if answer.stream is not None and sample.own:
+            add_stream(cell, sample.asked, answer, answer.stream)
         if own:
             self.count(cell, sample.asked.key, prediction, answer, score_of(row))
 
@@ -126,6 +129,32 @@ def segments(prediction: Prediction, answer: Answer, asked: Asked) -> tuple[str,
     if not prediction.segment:
         return ()
     return segment_values(prediction, answer, asked.target, asked.head, asked.body)
+
+
+def add_stream(cell: Cell, asked: Asked, answer: Answer, times: StreamTimes) -> None:
+    """Its length is in tokens, as the model counts them, else in pieces of content."""
+    cell.streams = streams = cell.streams or Streams()
+    length = answer.tokens
+    if length is None and times.first_token is not None:
+        length = len(times.gaps) + 1
+    gap = times.gaps[drawn(asked.request_id, len(times.gaps))] if times.gaps else None
+    values = StreamValues(
+        asked.key,
+        times.broken,
+        times.first_token,
+        gap,
+        times.tokens_per_second,
+        None if times.broken else length,
+    )
+    streams.add(values)
+    for each in times.gaps:
+        streams.token_gap.add(each)
+    streams.stalls += times.stalls
+    streams.tokens += answer.tokens or 0
+    streams.prompt_tokens += answer.prompt_tokens or 0
+    for why in answer.finish:
+        streams.finish[why] = streams.finish.get(why, 0) + 1
+    cell.stream_values.append(values)
 
 
 def storable(label: Decision | None) -> Decision | None:

@@ -27,8 +27,15 @@ from crossfade.rollout.predictions import (
     score_divergence_max,
     score_divergence_ratio,
 )
+from crossfade.rollout.streams import (
+    stream_broken_increase,
+    stream_broken_max,
+    stream_limit,
+    stream_ratio,
+)
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
+from crossfade.stats.streams import MEASURES
 
 CheckFunction = Callable[[Check, Evidence, CheckContext], Finding]
 _TESTS: dict[tuple[str, str], CheckFunction] = {
@@ -41,6 +48,10 @@ _TESTS: dict[tuple[str, str], CheckFunction] = {
     ("score_divergence", "max"): score_divergence_max,
     ("score_divergence", "max_ratio"): score_divergence_ratio,
     ("disagreement", "max"): disagreement_max,
+    **{(measure, bound): stream_limit for measure in MEASURES for bound in ("max", "min")},
+    **{(measure, bound): stream_ratio for measure in MEASURES for bound in ("max_ratio", "min_ratio")},
+    ("stream_broken", "max"): stream_broken_max,
+    ("stream_broken", "max_increase"): stream_broken_increase,
     ("kpi", "max_increase"): kpi_increase,
     ("kpi", "min_increase"): kpi_increase,
     ("kpi", "max"): kpi_limit,

@@ -26,6 +26,7 @@ from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
 from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
+from crossfade.rollout.stream_events import StreamLimit, fixed_limits, stream_kinds, with_stream_events
 from crossfade.stats.alike import Group
 from crossfade.stats.counts import ANY_SECOND, ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
 from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
@@ -33,6 +34,7 @@ from crossfade.stats.keyed import KeyedEvents, Sizes
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, Scores, levels_of
 from crossfade.stats.sequential import SplitCounts
+from crossfade.stats.streams import STREAM, Streams
 
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Check
@@ -81,6 +83,9 @@ class Evidence(msgspec.Struct):
     ejected: list[BadEndpoint] = msgspec.field(default_factory=list)  # what came from these does not count
     pending: list[Pending] = msgspec.field(default_factory=list)  # in the order in which they came
     panels: dict[int, Panel] = msgspec.field(default_factory=dict)  # by ledger version
+    streamed: Streams = msgspec.field(default_factory=Streams)  # all of the champion
+    stream_limits: dict[str, StreamLimit] = {}  # by kind of event
+    stream_limits_from: int = 0  # streams of the champion when they were fixed
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -151,10 +156,11 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
     checks = tuple(checks)
     strata = {s.version: s for s in evidence.strata}
     cells = tuple(cells)
-    kinds = (ERROR, *_kinds_of(checks, cells), *evidence.limits)
+    kinds = (ERROR, *_kinds_of(checks, cells), *evidence.limits, *stream_kinds(checks))
     for cell in cells:
         stratum = strata.get(cell.ledger_version)
         cell = _with_first_scores(evidence, stratum.step if stratum else None, cell)
+        cell = with_stream_events(cell, checks, evidence.stream_limits, cell.backend == evidence.challenger)
         if stratum is not None and cell.backend == evidence.challenger:
             _add_first_pairs(evidence, stratum.step, cell)
             if (cell.role == SHADOW) == (stratum.share == 0):
@@ -163,6 +169,8 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
                 stratum.challenger.pairs.merge(cell.pairs)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
+            if cell.streams is not None:
+                evidence.streamed.merge(cell.streams)
             if stratum is None or not stratum.compares:
                 evidence.add_before(cell)
             if stratum is not None:
@@ -245,6 +253,7 @@ def _kept_fields(cell: Cell) -> Cell:
         second=ANY_SECOND,
         keys=Keys(),
         kpis={},
+        stream_values=[],
     )
 
 
@@ -296,6 +305,8 @@ def _counted(cell: Cell, kind: str) -> tuple[int, int]:
     if kind == UNREADABLE:
         return cell.unreadable, cell.read
     events = cell.events.get(kind)
+    if kind.startswith(STREAM):
+        return (events.n, events.asked) if events else (0, 0)
     every, n = (events.n, events.early) if events else (0, 0)
     return every, n + cell.duration.count
 
@@ -321,6 +332,11 @@ def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
     if due:
         evidence.limits_from = known
     evidence.limits = limits
+    streams = evidence.streamed.n
+    due = streams >= 2 * evidence.stream_limits_from
+    evidence.stream_limits = fixed_limits(evidence.stream_limits, evidence.streamed, checks, due)
+    if due:
+        evidence.stream_limits_from = streams
 
 
 def limit_of(baseline: Histogram, check: Check) -> Limit:

@@ -66,15 +66,15 @@ def error_rate_increase(check: Check, evidence: Evidence, context: CheckContext)
 
 def rejected_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: the challenger rejects at most `max_increase` more of the requests than the champion."""
-    return _increase_or_before(check, evidence, context, _REJECTIONS)
+    return increase_or_before(check, evidence, context, _REJECTIONS)
 
 
 def unreadable_increase(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: at most `max_increase` more of the challenger's answers than of the champion's say no prediction."""
-    return _increase_or_before(check, evidence, context, _UNREADABLE)
+    return increase_or_before(check, evidence, context, _UNREADABLE)
 
 
-def _increase_or_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
+def increase_or_before(check: Check, evidence: Evidence, context: CheckContext, kind: Kind) -> Finding:
     strata = evidence.comparable(context.step)
     if strata and not is_alone(evidence, context.step):
         return _increase(check, strata, context, kind)

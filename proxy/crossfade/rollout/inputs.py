@@ -22,6 +22,7 @@ from crossfade.rollout.recent import RecentOutcomes, Row, Tick, units_of
 from crossfade.stats.counts import Cell, is_bad, key_of
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.scores import Scores
+from crossfade.stats.streams import MEASURES
 
 
 def encode_inputs(given: EvaluationInput) -> dict[str, Any]:
@@ -76,6 +77,7 @@ def _needed_cell(cell: Cell, metrics: set[str]) -> Cell:
         first_byte=Histogram(),
         recent=[],
         duration=cell.duration if "latency" in metrics else Histogram(),
+        streams=cell.streams if metrics & {*MEASURES} else None,
     )
 
 

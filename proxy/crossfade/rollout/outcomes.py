@@ -66,7 +66,7 @@ def error_rate_max(check: Check, evidence: Evidence, context: CheckContext) -> F
     strata = evidence.of_step(context.step)
     challenger, _ = side_totals(strata)
     n, x = requests_not_abandoned(challenger), challenger.errors
-    result = _limit_result(strata, ERROR, Share(x, n), limit, context, "failed")
+    result = limit_result(strata, ERROR, Share(x, n), limit, context, "failed")
     kinds = tally(challenger.faults)
     text = f"{x} of {n} requests ({percent(share(x, n))}) failed {where(context.step, context.steps)}"
     text += f": {kinds}" if kinds else ""
@@ -87,8 +87,8 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
     ours, _ = event_totals(strata, check.title)
     times = side_totals(strata)[0].duration
     slow = f"took longer than {duration(limit)}"
-    result = _limit_result(strata, check.title, Share(ours.all, ours.n), 1 - q, context, slow)
-    estimate, interval = _quantile_of(times, q)
+    result = limit_result(strata, check.title, Share(ours.all, ours.n), 1 - q, context, slow)
+    estimate, interval = quantile_of(times, q)
     waiting = ours.n - times.count
     text = (
         f"{check.subject} is {duration(estimate)} over {times.count} answers "
@@ -115,7 +115,7 @@ def _testable(limit: float) -> float:
     return min(max(limit, _SMALLEST_SHARE), LARGEST_SHARE)
 
 
-def _limit_result(
+def limit_result(
     strata: Sequence[Stratum], kind: str, here: Share, limit: float, context: CheckContext, verb: str
 ) -> TestResult:
     """The result for an absolute limit of the challenger's share of events. `verb`: as `failed`."""
@@ -160,8 +160,8 @@ def latency_ratio(check: Check, evidence: Evidence, context: CheckContext) -> Fi
         return Finding(check.title, Verdict.UNDECIDED, reason)
     limit, q = check.limit, check.quantile or 0.0
     challenger, champion = (side.duration for side in side_totals(strata))
-    ours, interval = _quantile_of(challenger, q)
-    theirs, _ = _quantile_of(champion, q)
+    ours, interval = quantile_of(challenger, q)
+    theirs, _ = quantile_of(champion, q)
     counts = split_counts(strata, check.title)
     log_e = log_e_worse_restarted(counts, 1.0, marked_counts(strata, check.title), spent_marks(strata))
     result = TestResult(
@@ -224,7 +224,7 @@ def _latency_since_before(check: Check, evidence: Evidence, context: CheckContex
             text = f"{percent(late.value)} of the latest {late.n} requests took longer than that (all in all: {text})"
         text += SAME_LOOK
     times = side_totals(strata)[0].duration
-    ratio = _quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
+    ratio = quantile_of(times, check.quantile or 0.0)[0] / limit.champion if times.count else None
     slow = f"took longer than {duration(limit.challenger)}"
     more = [_MORE_LOAD] if context.step >= context.steps else []
     result = TestResult(
@@ -256,7 +256,7 @@ def requests_min(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     return Finding(check.title, verdict, reason, n, float(n), eta_requests=max(needed - n, 0) or None)
 
 
-def _quantile_of(durations: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
+def quantile_of(durations: Histogram, q: float) -> tuple[float, tuple[float, float] | None]:
     """The quantile in seconds, and the quantiles at Wilson's interval of its rank."""
     if not durations.count:
         return 0.0, None

@@ -11,12 +11,13 @@ from typing import Literal
 import msgspec
 
 from crossfade.rollout.machine import Step
+from crossfade.stats.streams import MEASURES, STREAM, STREAM_BROKEN
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question asked of the evidence: a metric and one bound.
 
-    `bound`: max, min, max_increase, max_ratio or min_increase; `limit`: its value. `title`: the name of the verdict, under which
+    `bound`: max, min, max_increase, min_increase, max_ratio or min_ratio; `limit`: its value. `title`: the name of the verdict, under which
     evidence is kept too. `name` and `query` are of KPIs and Prometheus queries. `needed` of the last `among` results of a
     query beyond the limit are a FAIL (1 of 1 up to format 4). `kind` and `range` are of KPIs: whether its numbers are events (0 or 1)
     or amounts, and the range into which an amount is moved.
@@ -45,10 +46,24 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.metric in ("kpi", "score_divergence") or self.bound not in ("max", "min")
 
     @property
+    def is_least(self) -> bool:
+        """Whether values below the limit are the bad ones."""
+        return self.bound.startswith("min")
+
+    @property
+    def event(self) -> str:
+        """The kind of event that a check of latency or of streams counts."""
+        if self.metric == STREAM_BROKEN:
+            return self.metric
+        return f"{STREAM} {self.title}" if self.metric in MEASURES else self.title
+
+    @property
     def subject(self) -> str:
         """What is measured: `p99 latency`, `kpi conversion`, `error_rate`."""
         if self.metric == "latency" and self.quantile is not None:
             return f"p{self.quantile * 100:.10g} latency"
+        if self.quantile is not None:
+            return f"p{self.quantile * 100:.10g} {self.metric}"
         if self.metric in ("kpi", "prometheus"):
             return f"{self.metric} {self.name or self.query}"
         return self.metric

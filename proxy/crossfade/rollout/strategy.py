@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
-from crossfade.config.rollout import SHARES
+from crossfade.config.rollout import SHARES, TIMES
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Check, Fuse, Plan
 from crossfade.scale import WHOLE
@@ -56,7 +56,7 @@ def check_of(config: CheckConfig) -> Check:
 def _title_of(check: Check) -> str:
     """As `error_rate <= 1%`, `p99 latency <= 1.25 x champion`. Evidence is kept under it: another title loses evidence."""
     sign = "<=" if check.bound.startswith("max") else ">="
-    if check.bound == "max_ratio":
+    if check.bound in ("max_ratio", "min_ratio"):
         return f"{check.subject} {sign} {check.limit:.10g} x champion"
     if check.kind == "event":
         sign = f"(event) {sign}"
@@ -69,7 +69,7 @@ def _title_of(check: Check) -> str:
 def _limit_text(check: Check) -> str:
     if check.metric in SHARES:
         return units.percent(check.limit)
-    return units.span(check.limit) if check.metric == "latency" else f"{check.limit:.10g}"
+    return units.span(check.limit) if check.metric in TIMES else f"{check.limit:.10g}"
 
 
 # With live traffic on both sides a limit relative to the champion, otherwise an absolute one.

@@ -21,6 +21,7 @@ from crossfade.scale import RECENT_KEPT
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.pairs import Pair, Pairs
 from crossfade.stats.scores import Scores
+from crossfade.stats.streams import Streams, StreamValues
 from crossfade.stats.sums import add_up
 
 KEY_BITS = 64  # of a key's hash
@@ -38,13 +39,14 @@ class Events(msgspec.Struct):
 
     `unkeyed`: slow answers to requests without a sticky key (other events without a key are counted in the cell). `keyed`:
     events of requests with a key; `keys`: their hashes, as many as the report had room for. `early`: events counted before
-    their request ended, less those whose request has ended since.
+    their request ended, less those whose request has ended since. `asked`: of events of streams, how many streams there were.
     """
 
     unkeyed: int = 0
     keyed: int = 0
     early: int = 0
     keys: list[int] = msgspec.field(default_factory=list)
+    asked: int = 0
 
     @property
     def n(self) -> int:
@@ -55,6 +57,7 @@ class Events(msgspec.Struct):
         self.keyed += other.keyed
         self.early += other.early
         self.keys = self.keys + other.keys
+        self.asked += other.asked
 
 
 def outcome_of(key: int | None, bad: bool) -> int:
@@ -145,6 +148,8 @@ class Cell(msgspec.Struct):
     second: int = ANY_SECOND
     keys: Keys = msgspec.field(default_factory=Keys)
     by_endpoint: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    streams: Streams | None = None  # where answers were streamed
+    stream_values: list[StreamValues] = msgspec.field(default_factory=list)  # for tests
 
     @classmethod
     def of(cls, key: CellKey) -> Cell:
@@ -173,6 +178,7 @@ class Cell(msgspec.Struct):
             second=ANY_SECOND,
             keys=Keys(),
             by_endpoint={},
+            stream_values=[],
         )
 
     def merge(self, other: Cell) -> None:
@@ -206,6 +212,10 @@ class Cell(msgspec.Struct):
         self.keys.merge(other.keys)
         for endpoint, counted in other.by_endpoint.items():
             add_up(self.by_endpoint.setdefault(endpoint, {}), counted)
+        if other.streams is not None:
+            self.streams = self.streams or Streams()
+            self.streams.merge(other.streams)
+            self.stream_values = self.stream_values + other.stream_values
 
 
 # Requests without a first byte yet: by backend and second of routing, and these by route.
