@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gzip import compress
 from typing import Any
 
 import pytest
@@ -164,8 +165,6 @@ BOTH = Prediction(("p",), ("class",), decision=0.5)
     ("prediction", "body", "unreadable", "scoreless"),
     [
         (SCORE, b'{"p": 0.3}', 0, 0),
-        (SCORE, b'{"p": null}', 1, 1),
-        (SCORE, b'{"p": NaN}', 1, 1),
         (SCORE, b'{"p": "0.3"}', 1, 1),
         (SCORE, b'{"score": 0.3}', 1, 1),
         (SCORE, b"0.3", 1, 1),
@@ -200,7 +199,26 @@ async def test_a_rejection_or_an_error_is_not_unreadable_as_well(harness: Harnes
     assert (cell.read, cell.answers, cell.unreadable, cell.scoreless) == (1, 0, 0, 0)
 
 
-async def test_a_compressed_answer_is_lost_and_not_unreadable(harness: Harness) -> None:
-    cell = await asked(harness, saying(200, b"\x1f\x8b??", b"Content-Encoding: gzip\r\n"), prediction=SCORE)
-    assert (cell.answers, cell.unreadable, cell.scoreless) == (1, 0, 1)
-    assert harness.plane.recorder.table.dropped == {"encoded": 1}
+@pytest.mark.parametrize("body", [b'{"p": null}', b'{"p": NaN}', b'{"p": 1e999}'])
+async def test_an_answer_with_no_number_where_one_belongs_is_an_error(harness: Harness, body: bytes) -> None:
+    cell = await asked(harness, saying(200, body), prediction=SCORE)
+    assert (cell.errors, cell.faults, cell.unreadable) == (1, {"not_a_number": 1}, 0)
+    assert (cell.requests, cell.codes, cell.scoreless) == (1, {200: 1}, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "unreadable", "scoreless", "dropped"),
+    [
+        (compress(b'{"p": 0.3}'), b"gzip", 0, 0, {}),
+        (b"\x1f\x8b??", b"gzip", 1, 1, {"unreadable": 1}),
+        (b"??", b"x-unknown", 0, 1, {"encoding": 1}),
+    ],
+    ids=["gzip", "not gzip", "unknown"],
+)
+async def test_a_compressed_answer_is_read_and_lost_where_the_proxy_does_not_know_the_coding(
+    harness: Harness, body: bytes, coding: bytes, unreadable: int, scoreless: int, dropped: dict[str, int]
+) -> None:
+    answer = saying(200, body, b"Content-Encoding: " + coding + b"\r\n")
+    cell = await asked(harness, answer, prediction=SCORE)
+    assert (cell.answers, cell.unreadable, cell.scoreless) == (1, unreadable, scoreless)
+    assert harness.plane.recorder.table.dropped == dropped

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crossfade.dataplane import comparison, tee
+from crossfade.dataplane import comparison, kept_answer
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
 from crossfade.routing.snapshot import Mirror
@@ -183,7 +183,7 @@ async def test_a_challenger_that_gives_no_decision_has_changed_it(
     assert await uncounted(harness, ok_bodies(YES), challenger) == (Pairs(n=1, changed=1, missing=1), {})
 
 
-LONG = YES + b" " * tee.LARGEST
+LONG = YES + b" " * kept_answer.LARGEST
 
 
 @pytest.mark.parametrize(

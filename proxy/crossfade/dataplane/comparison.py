@@ -5,7 +5,7 @@ challenger rejects the copy or fails, that is its answer. An answer that the pro
 for the copy) is counted as lost, with the side that lost it.
 Whether the champion is asked twice, to measure its noise, is an independent random draw (stats.pairs). The second
 request is sent after the client has its answer. A second answer that never comes is an answer without a decision.
-Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that `tee` keeps (for
+Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that `kept_answer` keeps (for
 copies, their number in flight is bounded).
 """
 

@@ -23,10 +23,10 @@ from crossfade.dataplane.endpoint import BackendState, EndpointState, connect_fa
 from crossfade.dataplane.flow import OF_EXCHANGE, PEER
 from crossfade.dataplane.idle import end_of
 from crossfade.dataplane.inspection import Inspection
+from crossfade.dataplane.kept_answer import KeptAnswer
 from crossfade.dataplane.recording import record
 from crossfade.dataplane.retry_policy import may_fall_back, may_retry, retry_choices
 from crossfade.dataplane.state import NEVER
-from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.tunnel import Tunnel, is_granted, validate_upgrade
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.waiting import WaitingState
@@ -247,8 +247,8 @@ class Exchange(WaitingState):
             if done:
                 self.said = body
             else:
-                self.tee = Tee(head, self.started)
-                self.tee.add(body, now)
+                self.kept_answer = KeptAnswer(head, self.started)
+                self.kept_answer.add(body, now)
         if self.answer_trailers:
             self.client.answer(head, body, False)
             self.client.answer_trailers(self.answer_trailers)
@@ -262,8 +262,8 @@ class Exchange(WaitingState):
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.sent += len(data)
-        if self.tee is not None:
-            self.tee.add(data, monotonic())
+        if self.kept_answer is not None:
+            self.kept_answer.add(data, monotonic())
         if self.answer_trailers:
             self.client.answer_body(data, False)
             self.client.answer_trailers(self.answer_trailers)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, NO_ANSWER, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
+from crossfade.dataplane.kept_answer import KeptAnswer
 from crossfade.dataplane.outcome import CopyOutcome
 from crossfade.dataplane.owner import Owner
 from crossfade.dataplane.sampling import raw_answer
-from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.upstream import Upstream
 from crossfade.dataplane.writing import is_writable
 from crossfade.errors import Stage
@@ -94,7 +94,7 @@ class MirrorCopy(Owner):
         self.second = second
         self.answer: ResponseHead | None = None
         self.said = b""  # the answer's body, kept for a comparison where it came in one part
-        self.tee: Tee | None = None  # else, what is kept of it
+        self.kept_answer: KeptAnswer | None = None  # else, what is kept of it
 
     def begin(self) -> None:
         self.mirrors.copies.add(self)
@@ -135,13 +135,13 @@ class MirrorCopy(Owner):
             if done:
                 self.said = body
             else:
-                self.tee = Tee(head, self.started)
+                self.kept_answer = KeptAnswer(head, self.started)
         self.on_response_body(body, done)
 
     def on_response_body(self, data: bytes, done: bool) -> None:
         self.deadline = self.runtime.now + self.state.backend.idle_timeout
-        if self.tee is not None:
-            self.tee.add(data, self.runtime.now)
+        if self.kept_answer is not None:
+            self.kept_answer.add(data, self.runtime.now)
         if done:
             self.end("sent")
 
@@ -194,7 +194,7 @@ class MirrorCopy(Owner):
 
     def raw_answer(self) -> RawAnswer:
         block = self.answer.block if self.answer is not None else b""
-        return raw_answer(self.status, block, self.said, self.tee, monotonic() - self.started, False)
+        return raw_answer(self.status, block, self.said, self.kept_answer, monotonic() - self.started, False)
 
     def record(self, outcome: str) -> None:
         """A dropped copy, and an answer of the champion to a second request, say nothing about the backend."""

@@ -11,7 +11,7 @@ from random import random
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from crossfade.dataplane.tee import LARGEST, Tee, whole
+from crossfade.dataplane.kept_answer import LARGEST, KeptAnswer, whole
 from crossfade.quality.answer import RawAnswer
 from crossfade.quality.samples import AnswerSample, Asked
 from crossfade.routing.ledger import BUCKETS
@@ -76,15 +76,15 @@ def asked_of(exchange: ExchangeState) -> Asked:
 
 def answer_of(exchange: ExchangeState, now: float) -> RawAnswer:
     """The answer that the client got."""
-    head, tee = exchange.answer, exchange.tee
+    head, kept = exchange.answer, exchange.kept_answer
     block = head.block if head is not None else b""
-    return raw_answer(exchange.status, block, exchange.said, tee, now - exchange.started, exchange.blamed)
+    return raw_answer(exchange.status, block, exchange.said, kept, now - exchange.started, exchange.blamed)
 
 
 def raw_answer(
-    status: int, block: bytes, said: bytes, tee: Tee | None, seconds: float, broken: bool
+    status: int, block: bytes, said: bytes, kept: KeptAnswer | None, seconds: float, broken: bool
 ) -> RawAnswer:
-    """`said`: the body of an answer without a tee."""
-    if tee is not None:
-        return tee.answer(status, block, seconds, broken)
+    """`said`: the body of an answer that came in one part; of another, what is `kept`."""
+    if kept is not None:
+        return kept.answer(status, block, seconds, broken)
     return whole(status, block, said, seconds)

@@ -8,8 +8,8 @@ from crossfade.dataplane.capacity import Waiter
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.endpoint import BackendState, EndpointState
 from crossfade.dataplane.inspection import Inspection
+from crossfade.dataplane.kept_answer import KeptAnswer
 from crossfade.dataplane.outcome import Outcome
-from crossfade.dataplane.tee import Tee
 from crossfade.dataplane.upstream import Upstream
 from crossfade.errors import Stage
 from crossfade.http1.request_head import RequestHead
@@ -66,7 +66,7 @@ class ExchangeState(Waiter):
     total_deadline: float
     compared: bool  # whether mirrored copies are compared with this answer
     said: bytes  # the answer's body, where the route reads answers and it came in one part
-    tee: Tee | None  # else, what is kept of it
+    kept_answer: KeptAnswer | None  # else, what is kept of it
     __slots__ = tuple(__annotations__)
 
     def __init__(self, client: Client, head: RequestHead, now: float, own_id: bytes) -> None:
@@ -76,7 +76,7 @@ class ExchangeState(Waiter):
         self.body = self.trailers = self.answer_trailers = self.said = self.trace_id = self.set_cookie = b""
         self.assigned = self.key = self.fallback = self.endpoint = self.upstream = self.more = self.answer = (
             self.inspection
-        ) = self.tee = self.fallback_stage = self.asked_before = None
+        ) = self.kept_answer = self.fallback_stage = self.asked_before = None
         self.replayable = True
         self.fell_back = self.has_more_fields = self.blamed = self.abandoned = self.ended = (
             self.holds_budget

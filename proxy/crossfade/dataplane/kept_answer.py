@@ -1,7 +1,7 @@
 """What is kept of an answer while it passes to the client, for the observer. Nothing is read here.
 
 Rule: of an answer at most LARGEST bytes are kept, and of an event stream its first STREAMED bytes, with the time at
-which each part came. The usual answer is complete in one part, and needs no tee.
+which each part came. The usual answer is complete in one part, and needs no KeptAnswer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ STREAMED = 262_144  # bytes of an event stream
 PIECES = 4096  # parts of an event stream whose times are kept
 
 
-class Tee:
+class KeptAnswer:
     def __init__(self, head: ResponseHead, asked_at: float) -> None:
         """`asked_at`: when the request was sent, by the monotonic clock."""
         self.asked_at = asked_at
-        self.streams = b"text/event-stream" in head.block.lower()
+        self.streams = head.block.lower().find(b"text/event-stream") >= 0
         self.limit = STREAMED if self.streams else LARGEST
         self.parts: list[bytes] = []
         self.pieces: list[tuple[int, float]] = []
