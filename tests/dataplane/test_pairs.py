@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crossfade.dataplane import comparison, kept_answer
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
 from crossfade.routing.snapshot import Mirror
 from crossfade.stats.counts import Cell
+from crossfade.stats.distances import Distances
+from crossfade.stats.paired_latency import PairedLatency
 from crossfade.stats.pairs import Pair, Pairs
 from tests.dataplane.plane import Harness, mirrored, route, sticky
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
@@ -57,6 +60,11 @@ async def compared(
     return await harness.shadow("v3") or Cell("churn", "v3", "shadow", 1)
 
 
+def decisions(cell: Cell) -> Pairs:
+    """The pairs without what is measured beside the decisions."""
+    return replace(cell.pairs, distances=Distances(), segments={}, latency=PairedLatency())
+
+
 def dropped(harness: Harness) -> dict[str, int]:
     return harness.plane.recorder.table.dropped
 
@@ -72,7 +80,7 @@ def dropped(harness: Harness) -> dict[str, int]:
 )
 async def test_decisions_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
     cell = await compared(harness, ok_bodies(live), ok_bodies(copied))
-    assert (cell.pairs, cell.keyed_pairs, dropped(harness)) == (expected, [], {})
+    assert (decisions(cell), cell.keyed_pairs, dropped(harness)) == (expected, [], {})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ async def test_decisions_are_compared(harness: Harness, live: bytes, copied: byt
 async def test_labels_are_compared(harness: Harness, live: bytes, copied: bytes, expected: Pairs) -> None:
     champion, challenger = (ok_bodies(b'{"class": %b}' % label) for label in (live, copied))
     cell = await compared(harness, champion, challenger, prediction=LABEL)
-    assert (cell.pairs, dropped(harness)) == (expected, {})
+    assert (decisions(cell), dropped(harness)) == (expected, {})
 
 
 @pytest.mark.parametrize("script", [answering(IN_CHUNKS), closing(b"HTTP/1.1 200 OK\r\n\r\n" + YES)])
@@ -99,8 +107,10 @@ async def test_copies_answered_in_any_framing_are_read(harness: Harness, script:
 async def test_a_pair_of_a_sticky_request_has_the_hash_of_its_key(harness: Harness) -> None:
     cell = await compared(harness, ok_bodies(YES), ok_bodies(NO), 2, sticky=sticky("header", "x-customer"))
     key = hash_of(b"ann", salt_of("churn"))
-    assert cell.pairs == Pairs()
-    assert cell.keyed_pairs == [Pair(key, True, False, 0.0, None)] * 2
+    assert decisions(cell) == Pairs()
+    assert [pair._replace(measured=None) for pair in cell.keyed_pairs] == [
+        Pair(key, True, False, 0.0, None)
+    ] * 2
 
 
 @pytest.mark.parametrize("first", ["v2", "v3"])
@@ -144,7 +154,7 @@ async def uncounted(harness: Harness, champion: Script, challenger: Script) -> t
     cell = await harness.shadow("v3")
     assert cell is not None
     assert cell.requests == 1
-    return cell.pairs, {reason: n for reason, n in dropped(harness).items() if reason.startswith("pair")}
+    return decisions(cell), {reason: n for reason, n in dropped(harness).items() if reason.startswith("pair")}
 
 
 @pytest.mark.parametrize(
@@ -208,13 +218,13 @@ async def test_an_invalid_label_of_the_challenger_is_a_changed_decision(
     cell = await compared(
         harness, ok_bodies(b'{"class": 1}'), ok_bodies(b'{"class": %b}' % label), prediction=LABEL
     )
-    assert (cell.pairs, dropped(harness)) == (Pairs(n=1, changed=1, missing=1), {})
+    assert (decisions(cell), dropped(harness)) == (Pairs(n=1, changed=1, missing=1), {})
 
 
 async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None:
     harness.backend("v4", ok_bodies(YES))
     options: dict[str, Any] = {"fallback": "v4", "pure": True, "mirrors": mirrored("v3")}
-    assert (await compared(harness, FAILING, ok_bodies(YES), **options)).pairs == Pairs()
+    assert decisions(await compared(harness, FAILING, ok_bodies(YES), **options)) == Pairs()
     assert dropped(harness) == {"pair_status": 1}
 
 
@@ -242,7 +252,7 @@ async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harnes
     assert (await harness.cell("v3")).requests and (await harness.cell("v4")).requests
     shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert (shadow.requests, shadow.pairs, dropped(harness)) == (20, Pairs(), {})
+    assert (shadow.requests, decisions(shadow), dropped(harness)) == (20, Pairs(), {})
 
 
 async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harness) -> None:
@@ -251,7 +261,7 @@ async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harnes
     await ask(harness)
     shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert (shadow.requests, shadow.pairs, dropped(harness)) == (1, Pairs(), {})
+    assert (shadow.requests, decisions(shadow), dropped(harness)) == (1, Pairs(), {})
 
 
 @pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "score only"])
@@ -259,7 +269,7 @@ async def test_without_a_decision_there_are_no_pairs(harness: Harness, predictio
     cell = await compared(
         harness, ok_bodies(YES), ok_bodies(NO), prediction=prediction, mirrors=noise_mirror()
     )
-    assert (cell.pairs, cell.requests, dropped(harness)) == (Pairs(), 1, {})
+    assert (decisions(cell), cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
     (exchange,) = harness.accepted
     assert not exchange.compared
@@ -283,7 +293,7 @@ async def test_the_champion_s_second_answer_is_compared_with_its_first(
 ) -> None:
     """A second answer that cannot be read counts as noise of the champion."""
     cell = await compared(harness, ok_bodies(YES, second), ok_bodies(challenger), mirrors=noise_mirror())
-    assert (cell.pairs, dropped(harness)) == (expected, {})
+    assert (decisions(cell), dropped(harness)) == (expected, {})
     live, again = harness.backends["v2"].requests
     assert (live.first, live.body) == (again.first, again.body)
     assert (live.field("x-crossfade-mirror"), again.field("x-crossfade-mirror")) == (None, b"1")
@@ -304,7 +314,7 @@ async def test_a_failed_second_answer_counts_as_noise(harness: Harness, second: 
         conversation.close()
 
     cell = await compared(harness, once, ok_bodies(YES), mirrors=noise_mirror())
-    assert (cell.pairs, dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
+    assert (decisions(cell), dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
 
 
 async def test_a_second_request_that_is_dropped_counts_as_noise(
@@ -317,7 +327,7 @@ async def test_a_second_request_that_is_dropped_counts_as_noise(
 
     cell = await compared(harness, each(filling), ok_bodies(YES), mirrors=noise_mirror())
     assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_in_flight": 1}, {})
-    assert cell.pairs == Pairs(n=1, chances=1, twice=1, noise=1)
+    assert decisions(cell) == Pairs(n=1, chances=1, twice=1, noise=1)
 
 
 async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:
@@ -330,14 +340,14 @@ async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:
         assert (await client.answer()).body == YES
     shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert shadow.pairs == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
+    assert decisions(shadow) == Pairs(n=20, changed=20, lowered=20, chances=20, twice=20)
 
 
 async def test_a_share_of_requests_is_asked_twice(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     draws = iter([0.3, 0.1, 0.24, 0.9])
     monkeypatch.setattr(comparison, "random", lambda: next(draws))
     cell = await compared(harness, ok_bodies(YES), ok_bodies(YES), 4, mirrors=noise_mirror(BUCKETS // 4))
-    assert cell.pairs == Pairs(n=4, chances=1.0, twice=2)
+    assert decisions(cell) == Pairs(n=4, chances=1.0, twice=2)
     assert len(harness.backends["v2"].requests) == 6
 
 
@@ -393,7 +403,7 @@ async def test_waiting_pairs_are_bounded(harness: Harness, monkeypatch: pytest.M
     assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pairs": 3})
     shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert shadow.pairs == Pairs(n=2, changed=2, missing=2)
+    assert decisions(shadow) == Pairs(n=2, changed=2, missing=2)
 
 
 @pytest.mark.parametrize("hangs", ["v2", "v3", "second"])
@@ -421,7 +431,7 @@ async def test_a_waiting_pair_is_given_up_after_a_time_limit(
     )
     harness.read_answers()
     cells = harness.plane.recorder.table.cells.values()
-    pairs = [cell.pairs for cell in cells if cell.role == "shadow"]
+    pairs = [decisions(cell) for cell in cells if cell.role == "shadow"]
     if hangs == "second":
         assert (pairs, dropped(harness)) == ([Pairs(n=1, chances=1, twice=1, noise=1)], {})
     else:
@@ -439,4 +449,4 @@ async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
     assert (harness.plane.mirrors.comparisons, dropped(harness)) == (set(), {"pair_room": 1})
     shadow = await harness.shadow("v3")
     assert shadow is not None
-    assert shadow.pairs == Pairs(lost=1)
+    assert decisions(shadow) == Pairs(lost=1)

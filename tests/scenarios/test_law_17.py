@@ -44,27 +44,35 @@ async def test_a_challenger_of_client_errors_is_aborted_by_the_preset(tmp_path: 
             assert (await proxy.split())["v2"] == 1.0
 
 
-async def test_a_challenger_without_scores_is_aborted_by_the_preset(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("instead", "reason"),
+    [("?", "unreadable <= champion + 1%: "), (None, "not a number")],
+    ids=["text", "null"],
+)
+async def test_a_challenger_without_scores_is_aborted_by_the_preset(
+    tmp_path: Path, instead: str | None, reason: str
+) -> None:
+    """A text is no prediction; null where a number belongs is an error of the backend, for the fuse too."""
     generator = random.Random(5)
 
-    def scored(backend: str, customer: int) -> float | None:
-        return None if backend == "v3" and generator.random() < 0.5 else generator.random()
+    def scored(backend: str, customer: int) -> float | str | None:
+        return instead if backend == "v3" and generator.random() < 0.5 else generator.random()
 
     async with fake_backends(always_200, scored) as backends:  # type: ignore[arg-type]
         proxy = Proxy(tmp_path, backends + preset(PREDICTION))
         async with running(proxy), Load(proxy.url):
-            assert (await aborted(proxy)).startswith("unreadable <= champion + 1%: ")
+            assert reason in await aborted(proxy)
 
 
 async def test_what_is_left_of_the_scores_is_not_compared(tmp_path: Path) -> None:
     generator = random.Random(6)
 
-    def scored(backend: str, customer: int) -> float:
-        return float("nan") if backend == "v3" and generator.random() < 0.5 else generator.random()
+    def scored(backend: str, customer: int) -> float | str:
+        return "?" if backend == "v3" and generator.random() < 0.5 else generator.random()
 
     check = "score_divergence <= 0.2"
     written = preset(PREDICTION).replace("checks: []", "checks: [{metric: score_divergence, max: 0.2}]")
-    async with fake_backends(always_200, scored) as backends:
+    async with fake_backends(always_200, scored) as backends:  # type: ignore[arg-type]
         proxy = Proxy(tmp_path, backends.replace(STICKY, "") + written)
         async with running(proxy), Load(proxy.url):
 

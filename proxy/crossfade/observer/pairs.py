@@ -1,52 +1,91 @@
-"""Counts of pairs: the champion's answer beside the challenger's to one request.
-
-Rule (law 17): where the champion decides and the challenger does not (a rejection, an unreadable answer, nothing), it has
-changed the decision. Where the challenger alone decides, the champion's answer is lost.
-"""
+"""Counts of pairs: the champion's answer beside the challenger's to one request. `quality.comparing` compares them."""
 
 from __future__ import annotations
 
-from crossfade.quality.answer import Answer, Decision, RawAnswer, decision_of
-from crossfade.quality.comparing import row_of
+from crossfade.observer.answers import segments
+from crossfade.quality.answer import Answer, RawAnswer
+from crossfade.quality.compared import Compared
+from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import CellKey, PairSample
+from crossfade.quality.spread import Spreads
 from crossfade.stats.counts import ANY_SECOND, Cell, CountsTable
 from crossfade.stats.pairs import Pair
 
-NOTHING = Answer()
+NO_ANSWER = Answer(unread="status")
 
 
 class PairCounts:
     def __init__(self, table: CountsTable) -> None:
         self.table = table
+        self.spreads: dict[tuple[str, str], Spreads] = {}  # by route and champion
 
     def add(self, sample: PairSample, prediction: Prediction) -> None:
-        asked = sample.asked
+        live, copy = self.read(sample, sample.live, prediction), self.read(sample, sample.copy, prediction)
+        second = None if sample.second is None else self.read(sample, sample.second, prediction)
+        spreads = self.spreads.setdefault((sample.shadow[0], sample.champion), Spreads())
+        facts = facts_of(sample, segments(prediction, live, sample.asked), spreads)
+        compared = compare(prediction, facts, live, copy, second)
+        spreads.add(live.rows)  # behind the comparison: a spread comes from earlier answers
+        if copy.error:
+            self.add_error(sample, copy.error)
+        if isinstance(compared, NoPair):
+            self.table.drop(compared.reason, 1)
+            lost = lost_pair(compared, sample.asked.key)
+            if lost is not None:
+                self.count(sample.shadow, lost)
+        else:
+            self.count(sample.shadow, pair_of(compared, sample.chance, names_of(prediction)))
+            self.keep(sample, compared)
 
-        def decision(raw: RawAnswer) -> Decision | None:
-            answer = read_answer(raw, asked.target, prediction) if raw.status == 200 else NOTHING
-            return decision_of(row_of(answer.rows, asked.request_id), prediction.decision)
+    def read(self, sample: PairSample, raw: RawAnswer, prediction: Prediction) -> Answer:
+        """An answer to a copy counts with status 200 alone, as that to the client does."""
+        return read_answer(raw, sample.asked.target, prediction) if raw.status == 200 else NO_ANSWER
 
-        live, copied = decision(sample.live), decision(sample.copy)
-        if live is None:
-            self.table.drop("pair_decision", 1)
-            if copied is not None:
-                self.count(sample.shadow, Pair(asked.key, False, None, 0.0, None, False, False))
-            return
-        second = None if sample.second is None else decision(sample.second) != live
-        raised = copied if isinstance(copied, bool) and isinstance(live, bool) else None
-        self.count(
-            sample.shadow, Pair(asked.key, copied != live, raised, sample.chance, second, copied is None)
-        )
+    def add_error(self, sample: PairSample, kind: str) -> None:
+        """An error inside the challenger's answer. The worker has counted the copy, as one that succeeded."""
+        cell = self.cell(sample.shadow)
+        cell.errors += 1
+        cell.faults[kind] = cell.faults.get(kind, 0) + 1
 
     def count(self, shadow: CellKey, pair: Pair) -> None:
         """The control plane decides which pair of a key counts."""
-        key = (*shadow[:4], ANY_SECOND)
-        cell = self.table.cells.get(key)
-        if cell is None:
-            self.table.cells[key] = cell = Cell.of(key)
+        cell = self.cell((*shadow[:4], ANY_SECOND))
         if pair.key is None:
             cell.pairs.add(*pair[1:])
         else:
             cell.keyed_pairs.append(pair)
+
+    def cell(self, key: CellKey) -> Cell:
+        cell = self.table.cells.get(key)
+        if cell is None:
+            self.table.cells[key] = cell = Cell.of(key)
+        return cell
+
+    def keep(self, sample: PairSample, compared: Compared) -> None:
+        """For the report."""
+
+
+def facts_of(sample: PairSample, values: tuple[str, ...], spreads: Spreads) -> Facts:
+    second = sample.second
+    answered = sample.copy.status > 0
+    return Facts(
+        sample.asked.request_id.decode("ascii", "replace"),
+        sample.asked.at,
+        sample.asked.key,
+        sample.live.seconds,
+        sample.copy.seconds if answered else None,
+        second.seconds if second is not None and second.status else None,
+        values,
+        spreads.known,
+        sample.copy.status == 0 or sample.copy.status >= 500,
+    )
+
+
+def names_of(prediction: Prediction) -> tuple[str, ...]:
+    """Of the sources of segments: `country`, `json plan`, `header x-tenant`."""
+    return tuple(
+        source.name if source.kind == "answer" else f"{source.kind} {source.name}"
+        for source in prediction.segment
+    )

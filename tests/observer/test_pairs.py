@@ -1,0 +1,76 @@
+"""What one sampled pair adds to the counts of the copy's backend."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from crossfade.quality.answer import RawAnswer
+from crossfade.quality.prediction import Prediction, SegmentSource
+from crossfade.quality.samples import Asked, PairSample
+from crossfade.stats.counts import Cell
+from crossfade.stats.pairs import Pairs
+from tests.observer.test_answers import observed
+
+DECISION = Prediction(("p",), decision=0.5)
+SHADOW = ("churn", "v3", "shadow", 1, 17)
+
+
+def raw(body: bytes = b"", status: int = 200, seconds: float = 0.1) -> RawAnswer:
+    return RawAnswer(status, b"", body, seconds)
+
+
+def pair(live: bytes, copy: RawAnswer, second: RawAnswer | None = None, chance: float = 0.5) -> PairSample:
+    asked = Asked(b"abc", 1.5, b"/predict", None, b"x-tenant: a\r\n")
+    return PairSample(SHADOW, "v2", asked, chance, raw(live), copy, second)
+
+
+def cells(*samples: PairSample, prediction: Prediction = DECISION) -> dict[int, Cell]:
+    return {cell.second: cell for cell in observed(*samples, prediction=prediction).counts.cells}
+
+
+def test_a_changed_decision_is_counted_in_the_cell_of_no_second() -> None:
+    found = cells(pair(b'{"p": 0.6}', raw(b'{"p": 0.4}'), raw(b'{"p": 0.6}')))
+    assert list(found) == [0]
+    pairs = found[0].pairs
+    assert (pairs.n, pairs.changed, pairs.lowered, pairs.twice, pairs.noise) == (1, 1, 1, 1, 0)
+    assert pairs.distances.twice == 1 and pairs.latency.both
+
+
+def test_a_rejection_of_the_copy_is_a_changed_decision() -> None:
+    (cell,) = cells(pair(b'{"p": 0.6}', raw(status=404))).values()
+    assert (cell.pairs.changed, cell.pairs.missing) == (1, 1)
+
+
+def test_an_error_inside_the_challenger_s_answer_counts_as_its_error() -> None:
+    found = cells(pair(b'{"p": 0.6}', raw(b'{"p": null}')))
+    assert (found[17].errors, found[17].faults, found[0].pairs.missing) == (1, {"not_a_number": 1}, 1)
+
+
+def test_an_answer_of_the_champion_that_cannot_be_unpacked_is_lost() -> None:
+    coded = RawAnswer(200, b"content-encoding: x-unknown\r\n", b"??")
+    found = observed(replace(pair(b"", raw(b'{"p": 0.4}')), live=coded), prediction=DECISION)
+    assert found.counts.dropped == {"pair_encoding": 1}
+    assert found.counts.cells[0].pairs == Pairs(champion_lost=1)
+
+
+def test_a_second_answer_that_never_came_is_noise_and_has_no_latency() -> None:
+    (cell,) = cells(pair(b'{"p": 0.6}', raw(b'{"p": 0.6}'), RawAnswer(0))).values()
+    assert (cell.pairs.noise, cell.pairs.latency.both) == (1, {})
+
+
+def test_pairs_are_counted_by_segment_of_answer_and_request() -> None:
+    sources = (SegmentSource("answer", "country"), SegmentSource("header", "X-Tenant"))
+    prediction = replace(DECISION, segment=sources)
+    (cell,) = cells(pair(b'{"p": 0.6, "country": "DE"}', raw(b'{"p": 0.4}')), prediction=prediction).values()
+    assert {source: list(values) for source, values in cell.pairs.segments.items()} == {
+        "country": ["DE"],
+        "header X-Tenant": ["a"],
+    }
+
+
+def test_numbers_are_compared_in_the_champion_s_spread_of_earlier_answers() -> None:
+    prediction = Prediction(("p",))
+    earlier = [pair(b'{"p": %d}' % n, raw(b'{"p": %d}' % n)) for n in range(100, 200)]
+    (cell,) = cells(*earlier, pair(b'{"p": 150}', raw(b'{"p": 153}')), prediction=prediction).values()
+    assert cell.pairs.distances.mean * 101 == pytest.approx(3 / 29, abs=0.02)
