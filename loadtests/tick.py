@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from crossfade.config.load import load
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -66,6 +67,7 @@ class Workers:
 
     def __init__(self) -> None:
         self.observations = LatestObservations()
+        self.comparisons = Comparisons()
         self.counts = Counts()
         self.now = NOW
 

@@ -10,6 +10,7 @@ import msgspec
 
 from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row, text_of
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -97,6 +98,7 @@ class FakeSeam:
 
     def __init__(self) -> None:
         self.observations = LatestObservations()
+        self.comparisons = Comparisons()
         self.published: list[Snapshot] = []
         self.counts = Counts()
         self.on_publish: Callable[[Snapshot], None] = lambda snapshot: None

@@ -74,3 +74,11 @@ def test_numbers_are_compared_in_the_champion_s_spread_of_earlier_answers() -> N
     earlier = [pair(b'{"p": %d}' % n, raw(b'{"p": %d}' % n)) for n in range(100, 200)]
     (cell,) = cells(*earlier, pair(b'{"p": 150}', raw(b'{"p": 153}')), prediction=prediction).values()
     assert cell.pairs.distances.mean * 101 == pytest.approx(3 / 29, abs=0.02)
+
+
+def test_a_pair_is_in_the_table_of_its_route_champion_and_challenger() -> None:
+    found = observed(pair(b'{"p": 0.6}', raw(b'{"p": 0.4}')), pair(b"{}", raw(b"{}")), prediction=DECISION)
+    (table,) = found.pairs
+    assert (table.route, table.champion, table.challenger) == ("churn", "v2", "v3")
+    assert (table.table.sums.n, table.table.sums.changed, table.table.decided) == (1, 1, 1)
+    assert table.table.dropped == {"pair_decision": 1}

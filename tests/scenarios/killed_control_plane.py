@@ -18,6 +18,7 @@ import time
 from contextlib import closing, suppress
 
 from crossfade.config.load import load
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
 from crossfade.control.observations import LatestObservations
 from crossfade.control.refusal import Refused
@@ -57,6 +58,7 @@ def exposure_of(snapshot: Snapshot) -> tuple[int, int]:
 class PipeSeam:
     def __init__(self, fd: int) -> None:
         self.observations = LatestObservations()
+        self.comparisons = Comparisons()
         self.fd = fd
         self.snapshot: Snapshot | None = None
 

@@ -5,6 +5,7 @@ Rule: nothing is decided by it. A comparison is of one champion and one challeng
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Container
 
 import msgspec
@@ -23,6 +24,9 @@ class Comparison(msgspec.Struct):
     since: float
     until: float
     table: ComparisonTable = msgspec.field(default_factory=ComparisonTable)
+
+
+log = logging.getLogger("crossfade.control")
 
 
 class Comparisons:
@@ -54,6 +58,18 @@ class Comparisons:
         held = self.by_route.get(route, {})
         if challenger in held:
             held[challenger] = Comparison(route, held[challenger].champion, challenger, now, now)
+
+    def restore(self, saved: bytes | None) -> None:
+        """What was saved with the state. Nothing is decided by it, so a start does not fail where it cannot be read."""
+        if saved is None:
+            return
+        try:
+            found = Comparisons.from_bytes(saved)
+        except msgspec.MsgspecError as error:
+            log.error("saved comparisons cannot be read, and start empty: %s", error)
+            return
+        for route, held in found.by_route.items():
+            self.by_route[route] = held | self.by_route.get(route, {})
 
     def to_bytes(self) -> bytes:
         return msgspec.msgpack.encode([each for held in self.by_route.values() for each in held.values()])

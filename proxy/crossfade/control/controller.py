@@ -54,6 +54,7 @@ from crossfade.stats.window import ANY_VERSION
 log = logging.getLogger("crossfade.control")
 
 EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
+COMPARISONS_INTERVAL = 10.0  # seconds between two savings of the comparisons
 CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 T = TypeVar("T")
@@ -77,6 +78,9 @@ class Controller:
         self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
+        self.comparisons_saved_at = 0.0
+        self.comparisons_saved = b""
+        seam.comparisons.restore(store.comparisons())
         self.store_was_ok = True
         self.store_was_lost = False
         self.names = Names()  # in the configuration
@@ -106,6 +110,7 @@ class Controller:
         if self.publisher.has_other_limits:
             self.publisher.publish()
         self._save_evidence()
+        self._save_comparisons()
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
 
@@ -198,8 +203,16 @@ class Controller:
 
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
+            self._begin_comparison(change)
             change.route.update(change.route.config, change.record, change.evidence)
             self._update_waiting(change.route)
+
+    def _begin_comparison(self, change: Change) -> None:
+        """Another attempt of a challenger begins with an empty comparison."""
+        before = change.route.record.rollouts.get(change.challenger)
+        after = change.record.rollouts.get(change.challenger)
+        if before is not None and after is not None and before.attempt != after.attempt:
+            self.seam.comparisons.begin(change.route.name, change.challenger, self.state.wall)
 
     def _update_waiting(self, route: RouteRuntime) -> None:
         """Find what each rollout waits for now, not only at the next tick."""
@@ -222,6 +235,14 @@ class Controller:
             self.journal.save_evidence(guarded, self.state.clock)
         else:
             self.journal.look()
+
+    def _save_comparisons(self) -> None:
+        if self.state.served - self.comparisons_saved_at >= COMPARISONS_INTERVAL:
+            self.comparisons_saved_at = self.state.served
+            comparisons = self.seam.comparisons.to_bytes()
+            if comparisons != self.comparisons_saved:
+                self.comparisons_saved = comparisons
+                self.journal.save_comparisons(comparisons)
 
     def _guarded_evidence(self) -> dict[str, EvidenceBy]:
         return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
@@ -260,7 +281,7 @@ class Controller:
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._background.idle()
                 await self.drains.idle()
-        await self.journal.close(self._guarded_evidence(), self.state.clock)
+        await self.journal.close(self._guarded_evidence(), self.state.clock, self.seam.comparisons.to_bytes())
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
@@ -309,6 +330,7 @@ class Controller:
         kept, self.names = names.joined(self.names), names
         self.state.totals.keep(kept.routes, kept.backends | {OWN}, kept.endpoints)
         self.seam.observations.keep(kept.routes)
+        self.seam.comparisons.keep(kept.routes)
         self.journal.keep_counts(kept.routes | {NO_ROUTE})
 
     def refuse_config(self, error: str) -> None:

@@ -323,6 +323,11 @@ class Journal:
                 self._write(self.store.save_evidence, evidence_rows(evidence), clock_row(clock))
             )
 
+    def save_comparisons(self, comparisons: bytes) -> None:
+        """In the background; skipped while a transaction is being written."""
+        if not self._transaction.locked() and not self.owed:
+            self._background.spawn(self._write(self.store.save_comparisons, comparisons))
+
     def prune(self, wall: float, keep: float | None) -> None:
         """Delete what is older than `keep` seconds, in the background and from time to time."""
         if keep is None or not self.ok or self._transaction.locked() or monotonic() < self._prune_at:
@@ -344,13 +349,17 @@ class Journal:
         """Returns when nothing is being written."""
         await self._background.idle()
 
-    async def close(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
+    async def close(
+        self, evidence: Mapping[str, EvidenceBy], clock: ServedClock, comparisons: bytes = b""
+    ) -> None:
         """Try once more to write what is owed, and save the evidence. A disk that hangs is not waited for without end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self.idle()
                 if await self._write_owed():
                     await self._write(self.store.save_evidence, evidence_rows(evidence), clock_row(clock))
+                    if comparisons:
+                        await self._write(self.store.save_comparisons, comparisons)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._spool_rest()

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
@@ -64,6 +65,7 @@ class WorkerStatus(msgspec.Struct):
 
 class Seam(Protocol):
     observations: LatestObservations
+    comparisons: Comparisons
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         """Send it to every worker. The future ends when all that live serve from it; nobody has to await it."""

@@ -242,6 +242,19 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
 
+    def save_comparisons(self, comparisons: bytes) -> None:
+        """Without a sync."""
+        self.look()
+        with self._atomic_write():
+            self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('comparisons', ?)", (comparisons,))
+
+    def comparisons(self) -> bytes | None:
+        try:
+            found = self.reader.execute("SELECT value FROM meta WHERE name = 'comparisons'").fetchone()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self.name}: cannot read the comparisons: {error}") from error
+        return bytes(found[0]) if found else None
+
     def clock(self) -> ServedClock:
         """As it was last written; new if no version that knows served time has written yet."""
         try:

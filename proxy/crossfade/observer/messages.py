@@ -8,6 +8,7 @@ from typing import BinaryIO
 import msgspec
 
 from crossfade.quality.prediction import Prediction
+from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.stats.observation import Observation
 
@@ -27,12 +28,22 @@ class Batch(msgspec.Struct, frozen=True, tag=True):
     n: int
 
 
+class Pairs(msgspec.Struct, frozen=True):
+    """What pairs of one route, champion and challenger said."""
+
+    route: str
+    champion: str
+    challenger: str
+    table: ComparisonTable
+
+
 class Observed(msgspec.Struct):
     """What `n` samples said. Adding up is merging."""
 
     n: int = 0
     counts: Counts = msgspec.field(default_factory=Counts)
     observations: list[Observation] = msgspec.field(default_factory=list)
+    pairs: list[Pairs] = msgspec.field(default_factory=list)
 
     def add(self, other: Observed) -> None:
         table = CountsTable()
@@ -41,6 +52,7 @@ class Observed(msgspec.Struct):
         self.n += other.n
         self.counts = table.take()
         self.observations = self.observations + other.observations
+        self.pairs = self.pairs + other.pairs
 
 
 TO_OBSERVER: msgspec.msgpack.Decoder[Use | Batch] = msgspec.msgpack.Decoder(Use | Batch)

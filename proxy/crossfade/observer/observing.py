@@ -39,7 +39,7 @@ class Observer:
         except msgspec.MsgspecError as error:
             log.error("samples cannot be read: %s", error)
             self.table.drop("samples", n)
-        return Observed(n, self.table.take(), self.answers.take())
+        return Observed(n, self.table.take(), self.answers.take(), self.pairs.take())
 
     def _observe(self, sample: Sample) -> None:
         is_pair = isinstance(sample, PairSample)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from crossfade.observer.answers import segments
+from crossfade.observer.messages import Pairs
 from crossfade.quality.answer import Answer, RawAnswer
-from crossfade.quality.compared import Compared
 from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import CellKey, PairSample
 from crossfade.quality.spread import Spreads
+from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import ANY_SECOND, Cell, CountsTable
 from crossfade.stats.pairs import Pair
 
@@ -20,6 +21,11 @@ class PairCounts:
     def __init__(self, table: CountsTable) -> None:
         self.table = table
         self.spreads: dict[tuple[str, str], Spreads] = {}  # by route and champion
+        self.tables: dict[tuple[str, str, str], ComparisonTable] = {}  # by route, champion and challenger
+
+    def take(self) -> list[Pairs]:
+        taken, self.tables = self.tables, {}
+        return [Pairs(*names, table) for names, table in taken.items()]
 
     def add(self, sample: PairSample, prediction: Prediction) -> None:
         live, copy = self.read(sample, sample.live, prediction), self.read(sample, sample.copy, prediction)
@@ -32,12 +38,13 @@ class PairCounts:
             self.add_error(sample, copy.error)
         if isinstance(compared, NoPair):
             self.table.drop(compared.reason, 1)
+            self.table_of(sample).drop(compared.reason)
             lost = lost_pair(compared, sample.asked.key)
             if lost is not None:
                 self.count(sample.shadow, lost)
         else:
             self.count(sample.shadow, pair_of(compared, sample.chance, names_of(prediction)))
-            self.keep(sample, compared)
+            self.table_of(sample).add(compared, sample.chance)
 
     def read(self, sample: PairSample, raw: RawAnswer, prediction: Prediction) -> Answer:
         """An answer to a copy counts with status 200 alone, as that to the client does."""
@@ -63,8 +70,9 @@ class PairCounts:
             self.table.cells[key] = cell = Cell.of(key)
         return cell
 
-    def keep(self, sample: PairSample, compared: Compared) -> None:
-        """For the report."""
+    def table_of(self, sample: PairSample) -> ComparisonTable:
+        route, challenger = sample.shadow[:2]
+        return self.tables.setdefault((route, sample.champion, challenger), ComparisonTable())
 
 
 def facts_of(sample: PairSample, values: tuple[str, ...], spreads: Spreads) -> Facts:

@@ -11,7 +11,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Sequence
+from time import time
 
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
@@ -20,7 +22,7 @@ from crossfade.observer.observing import Observer
 from crossfade.quality.samples import encode
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
-from crossfade.workers.observer_process import ObserverProcess, routes_of
+from crossfade.workers.observer_process import ObserverProcess, add_pairs, routes_of
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
 from crossfade.workers.worker import Worker, status_of
@@ -51,6 +53,7 @@ class DirectSeam:
         self.keeper = keeper
         self.ended = asyncio.Event()
         self.observations = LatestObservations()
+        self.comparisons = Comparisons()
         self.observer = observer or InlineObserver()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
@@ -66,6 +69,7 @@ class DirectSeam:
         self.observer.read(encode(samples), len(samples))
         observed = self.observer.take()
         self.observations.add(observed.observations)
+        add_pairs(self.comparisons, observed, time())
         self.plane.recorder.counts.add(observed.counts)
         counts = self.plane.take()
         if self.succession is not None:

@@ -15,6 +15,7 @@ from asyncio.subprocess import DEVNULL, Process
 
 import msgspec
 
+from crossfade.control.comparisons import Comparisons
 from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, framed
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.snapshot import Snapshot
@@ -34,6 +35,12 @@ DROPPED = "observer"  # the reason, in the counts
 def routes_of(snapshot: Snapshot) -> dict[str, Prediction]:
     """Those whose answers are read."""
     return {route.name: route.prediction for route in snapshot.routes if route.prediction is not None}
+
+
+def add_pairs(comparisons: Comparisons, observed: Observed, now: float) -> None:
+    """`now`: wall time."""
+    for each in observed.pairs:
+        comparisons.add(each.route, each.challenger, each.champion, each.table, now)
 
 
 class ObserverProcess:

@@ -14,11 +14,13 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from time import time
 
 import msgspec
 from msgspec.structs import replace
 
 from crossfade.control.background import Background
+from crossfade.control.comparisons import Comparisons
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
@@ -35,7 +37,7 @@ from crossfade.workers.messages import (
     Report,
     WorkerOptions,
 )
-from crossfade.workers.observer_process import ObserverProcess
+from crossfade.workers.observer_process import ObserverProcess, add_pairs
 from crossfade.workers.package_path import environment
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.start_error import StartError
@@ -76,6 +78,7 @@ class WorkerPool:
         self.table = table
         self.leaving = leaving
         self.observations = LatestObservations()
+        self.comparisons = Comparisons()
         self.observer = ObserverProcess()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
@@ -278,6 +281,7 @@ class WorkerPool:
         observed = self.observer.take()
         self.table.add(observed.counts)
         self.observations.add(observed.observations)
+        add_pairs(self.comparisons, observed, time())
         counts = self.table.take()
         counts.waiting = sum_of_waiting(link.waiting for link in self.all_links())
         return counts

@@ -1,0 +1,84 @@
+"""Comparisons are saved with the state, and begin anew with another attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from crossfade.control import controller
+from crossfade.control.store import Store
+from crossfade.control.views import Verb
+from crossfade.quality.compared import Compared
+from crossfade.quality.table import ComparisonTable
+from tests.control.harness import NOW, Harness
+
+CHANGED = Compared("abc", NOW, None, True, None, 0.5)
+
+
+def table() -> ComparisonTable:
+    made = ComparisonTable()
+    made.add(CHANGED, 0.0)
+    return made
+
+
+def pairs(harness: Harness) -> list[int]:
+    return [each.table.sums.n for each in harness.seam.comparisons.of("churn")]
+
+
+async def running(store: Store) -> Harness:
+    harness = Harness(store)
+    await harness.load()
+    await harness.tick()
+    return harness
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "killed"])
+async def test_a_start_goes_on_with_the_comparisons_of_the_one_before(tmp_path: Path, closed: bool) -> None:
+    state = f"sqlite:{tmp_path}/state.db"
+    harness = await running(Store.open(state))
+    harness.seam.comparisons.add("churn", "v3", "v2", table(), NOW)
+    if closed:
+        await harness.controller.close()
+    else:
+        await harness.tick(seconds=controller.COMPARISONS_INTERVAL)
+    harness.store.close()
+    after = await running(Store.open(state))
+    assert pairs(after) == [1]
+    after.seam.comparisons.add("churn", "v3", "v2", table(), NOW)
+    assert pairs(after) == [2]
+    await after.controller.close()
+    after.store.close()
+
+
+async def test_saved_comparisons_that_cannot_be_read_fail_no_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = f"sqlite:{tmp_path}/state.db"
+    store = Store.open(state)
+    await asyncio.to_thread(store.save_comparisons, b"\xc1")
+    harness = await running(store)
+    assert pairs(harness) == []
+    assert "saved comparisons cannot be read" in caplog.text
+    await harness.controller.close()
+    store.close()
+
+
+async def test_another_attempt_begins_with_an_empty_comparison() -> None:
+    harness = await running(Store.open("sqlite::memory:"))
+    harness.seam.comparisons.add("churn", "v3", "v2", table(), NOW)
+    await harness.controller.command("churn", Verb.ABORT, "ann", harness.wall)
+    assert pairs(harness) == [1], "the ended attempt can be looked at"
+    await harness.controller.command("churn", Verb.RETRY, "ann", harness.wall)
+    assert pairs(harness) == [0]
+
+
+async def test_comparisons_of_a_route_that_is_gone_are_forgotten_at_the_load_after_the_next() -> None:
+    harness = await running(Store.open("sqlite::memory:"))
+    harness.seam.comparisons.add("churn", "v3", "v2", table(), NOW)
+    other = "\nroutes:\n  - name: other\n    match: {path: /o}\n    split: {v2: 100%}\n"
+    await harness.load(other)
+    assert pairs(harness) == [1]
+    await harness.load(other)
+    assert pairs(harness) == []
