@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from tests.scenarios.conftest import routing
-from tests.scenarios.harness import Load, Model, Process, Proxy, running, wait_until
+from tests.scenarios.harness import TIMEOUT, Load, Model, Process, Proxy, running, wait_until
 from tests.scenarios.test_proxy_killed import alive
-from tests.scenarios.test_succession import HALF, workers_of
+from tests.scenarios.test_succession import HALF, children_of, workers_of
 
 
 def has_the_state(pid: int) -> bool:
@@ -26,15 +26,26 @@ def has_the_state(pid: int) -> bool:
 
 
 async def left(proxy: Proxy) -> asyncio.subprocess.Process:
-    """The first proxy. It has left the state to its successor, which is `proxy.child`, and is stopped before it serves."""
+    """The first proxy. It has left the state to its successor, which is `proxy.child`, and is stopped before it serves.
+
+    One of the two is always stopped, so the successor cannot get from `Leave` to `Serving`.
+    """
     first = proxy.child
     proxy.module = ("crossfade", "run", "--takeover", str(proxy.file))
     await Process.start(proxy)
-    async with asyncio.timeout(60):
+    second = proxy.child
+    await wait_until(lambda: children_of(second.pid), "it has the sockets, and starts its workers")
+    second.send_signal(signal.SIGSTOP)
+    async with asyncio.timeout(TIMEOUT):
         while has_the_state(first.pid):
-            await asyncio.sleep(0.001)
-    proxy.child.send_signal(signal.SIGSTOP)
+            first.send_signal(signal.SIGSTOP)
+            second.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.2)
+            second.send_signal(signal.SIGSTOP)
+            first.send_signal(signal.SIGCONT)
+            await asyncio.sleep(0.2)
     assert first.returncode is None, proxy.output
+    assert "hand-over done" not in proxy.output
     return first
 
 
