@@ -16,9 +16,9 @@ import msgspec
 
 from crossfade.quality.compared import Compared
 from crossfade.quality.kept_names import REST, rank_of, to_let_go
-from crossfade.quality.pair_sums import PairSums
+from crossfade.quality.pair_sums import WIDTH, PairSums
 from crossfade.quality.score_buckets import ScoreBuckets
-from crossfade.stats.bounded import LEVELS, level_of, toss_of
+from crossfade.stats.bounded import level_of, toss_of
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.sums import add_up
 
@@ -33,7 +33,6 @@ MOST_SLICES: Final = 200
 MOST_KEYS: Final = 256
 LONGEST_NAME: Final = 256  # characters of a label, segment, field or reason
 LONGEST_SHOWN: Final = 2048  # characters of an answer, or of a request's id
-WIDTH: Final = LEVELS + 1
 _PARTS: Final = 1 << 20  # of a second
 _LONGEST: Final = 1e6  # seconds
 _LATEST: Final = 1 << 40  # seconds since the epoch
@@ -65,7 +64,7 @@ Item = TypeVar("Item", int, Point, WorstPair)
 
 
 class ComparisonTable(msgspec.Struct):
-    """`rows`: of all answers of the champion; of these `rows_changed`. `decided`: pairs in which the champion gave a decision.
+    """`rows`: of all answers of the champion; of these `rows_changed`.
 
     `keyed`: pairs with a sticky key; `keys`: the lowest hashes of these keys, which tell how many there are. `confusion`: by the
     champion's and the challenger's decision, empty for none. `segments`: by the place of the source in `prediction.segment`, and
@@ -77,7 +76,6 @@ class ComparisonTable(msgspec.Struct):
     sums: PairSums = msgspec.field(default_factory=PairSums)
     rows: int = 0
     rows_changed: int = 0
-    decided: int = 0
     copy_errors: int = 0
     first_at: float | None = None
     last_at: float | None = None
@@ -104,7 +102,6 @@ class ComparisonTable(msgspec.Struct):
         self.sums.add(pair, chance)
         self.rows += pair.rows
         self.rows_changed += pair.rows_changed
-        self.decided += pair.decided
         self.copy_errors += pair.copy_failed
         self.first_at = at if self.first_at is None else min(self.first_at, at)
         self.last_at = at if self.last_at is None else max(self.last_at, at)
@@ -130,7 +127,6 @@ class ComparisonTable(msgspec.Struct):
         self.sums.merge(other.sums)
         self.rows += other.rows
         self.rows_changed += other.rows_changed
-        self.decided += other.decided
         self.copy_errors += other.copy_errors
         self.first_at = _one_of(min, self.first_at, other.first_at)
         self.last_at = _one_of(max, self.last_at, other.last_at)
