@@ -80,5 +80,5 @@ def test_a_pair_is_in_the_table_of_its_route_champion_and_challenger() -> None:
     found = observed(pair(b'{"p": 0.6}', raw(b'{"p": 0.4}')), pair(b"{}", raw(b"{}")), prediction=DECISION)
     (table,) = found.pairs
     assert (table.route, table.champion, table.challenger) == ("churn", "v2", "v3")
-    assert (table.table.sums.n, table.table.sums.changed, table.table.decided) == (1, 1, 1)
+    assert (table.table.sums.n, table.table.sums.changed, table.table.sums.decided) == (1, 1, 1)
     assert table.table.dropped == {"pair_decision": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,8 +27,8 @@ def by_value(found: ComparisonSummary) -> dict[str, bool]:
     return {segment.value: segment.flagged for segment in found.segments if segment.by == "plan"}
 
 
-def pair(champion: str, challenger: str, **more) -> Compared:
-    known = {
+def pair(champion: str, challenger: str, **more: Any) -> Compared:
+    known: dict[str, Any] = {
         "request_id": f"{champion}{challenger}",
         "at": BEGUN,
         "key": None,
@@ -45,6 +46,20 @@ def summary_of(pairs: list[Compared], chance: float = 0.0) -> ComparisonSummary:
     for each in pairs:
         table.add(each, chance)
     return summary(table, SUBJECT)
+
+
+def test_limits_are_those_of_what_is_measured():
+    subject = Subject("churn", "v2", "v4", 0, 1, changed_limit=0.05, distance_limit=0.1, segment_limit=None)
+    decided = summary(table_of(World(), 9), subject)
+    undecided = summary(table_of(World(decides=False), 9), subject)
+    assert (decided.measure, decided.limit, decided.segment_limit) == ("decision", 0.05, 0.05)
+    assert (undecided.measure, undecided.limit, undecided.segment_limit) == ("distance", 0.1, 0.1)
+
+
+def test_segments_below_their_limit_are_not_flagged():
+    table = table_of(World(shift=0.15), 3000)
+    found = summary(table, msgspec.structs.replace(SUBJECT, segment_limit=0.5))
+    assert not any(segment.flagged for segment in found.segments)
 
 
 def test_an_empty_table_says_that_nothing_is_known():

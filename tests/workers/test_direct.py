@@ -13,7 +13,9 @@ OURS = {"r": {"v2": {7: 1}}}
 
 def plane() -> Any:
     """Of a process with one request under way."""
-    recorder = SimpleNamespace(samples=SimpleNamespace(take=list), counts=SimpleNamespace(add=lambda counts: None))
+    recorder = SimpleNamespace(
+        samples=SimpleNamespace(take=list), counts=SimpleNamespace(add=lambda counts: None)
+    )
     return SimpleNamespace(take=lambda: Counts(waiting=OURS), recorder=recorder)
 
 

@@ -31,6 +31,7 @@ from crossfade.control.migrations import VERSION
 from crossfade.control.refusal import Invalid
 from crossfade.control.views import Verb
 from crossfade.log_lines import printable
+from crossfade.quality.summary import summary
 
 MAX_BODY = 1 << 20
 DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
@@ -82,6 +83,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.get(f"{v1}/rollouts/{{route}}", api.rollout),
             web.post(f"{v1}/rollouts/{{route}}/{{verb:{'|'.join(Verb)}}}", api.command),
             web.get(f"{v1}/rollouts/{{route}}/why", api.why),
+            web.get(f"{v1}/comparisons/{{route}}", api.comparison),
             web.get(f"{v1}/decisions", api.decisions),
             web.get(f"{v1}/events", api.streams.answer, allow_head=False),
             web.get(f"{v1}/config", api.config),
@@ -183,6 +185,10 @@ class AdminApi:
 
     async def why(self, request: web.Request) -> web.Response:
         return _json_response(await self.views.why(request.match_info["route"], _challenger_in(request)))
+
+    async def comparison(self, request: web.Request) -> web.Response:
+        table, subject = self.views.comparison(request.match_info["route"], _challenger_in(request))
+        return _json_response(await asyncio.to_thread(summary, table, subject))
 
     async def decisions(self, request: web.Request) -> web.Response:
         route = request.query.get("route")

@@ -12,6 +12,7 @@ import msgspec
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
+from crossfade.quality.comparison_summary import ComparisonSummary
 
 SHOWN = (
     views.StatusView,
@@ -21,6 +22,7 @@ SHOWN = (
     views.WhyView,
     views.Decision,
     views.LoadedChange,
+    ComparisonSummary,
 )
 MAX_REASON = 500  # characters
 DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
@@ -185,6 +187,14 @@ PATHS: dict[str, Any] = {
     "/api/v1/rollouts/{route}/why": {
         "get": operation(
             "The last decision, its evidence, and what would change it", ref("WhyView"), ROUTE, CHALLENGER
+        )
+    },
+    "/api/v1/comparisons/{route}": {
+        "get": operation(
+            "What mirrored pairs of answers say: the challenger's answers beside the champion's to the same requests",
+            ref("ComparisonSummary"),
+            ROUTE,
+            CHALLENGER | {"description": "names the comparison; required where the route has several"},
         )
     },
     "/api/v1/decisions": {

@@ -10,6 +10,7 @@ from crossfade.config.load import Loaded
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
 from crossfade.control.change import Cause
+from crossfade.control.compared_subject import chosen, copy_of, subject_of
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.draining import found_endpoint, left_in_flight
@@ -40,6 +41,8 @@ from crossfade.control.views import (
     VerdictView,
     WhyView,
 )
+from crossfade.quality.comparison_summary import Subject
+from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import evidence_in_words, where
 from crossfade.rollout.machine import RolloutState, Step, active_step
@@ -175,6 +178,14 @@ class Views:
         verdicts, changes = _verdict_views(rollout), would_change(rollout)
         now = _now_text(rollout, self.state.served)
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now)
+
+    def comparison(self, route: str, challenger: str | None = None) -> tuple[ComparisonTable, Subject]:
+        """A copy of the table. Raises Refused when there are several and no challenger is named."""
+        at = self.state.route(route)
+        found = chosen(route, self.seam.comparisons.of(route), challenger)
+        rollout = at.rollouts.get(found.challenger)
+        checks = () if rollout is None else rollout.plan.checks
+        return copy_of(found.table), subject_of(found, at.config, checks)
 
     async def page(self, route: str | None, after: int | None, limit: int) -> list[Record]:
         """Decisions as they are stored: in order, those above `after`, or the last ones; fewer where they are large."""

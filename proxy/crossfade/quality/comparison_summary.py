@@ -6,6 +6,7 @@ Rule: a number that is not known is null. All intervals hold at all looks togeth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -14,9 +15,9 @@ from crossfade.quality.score_summary import ScoreSummary
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """`sources`: of segments, as `prediction.segment` names them. `threshold`: from which score on an answer decides yes.
+    """`sources`: of segments, in the order of `prediction.segment`. `threshold`: from which score on an answer decides yes.
 
-    `limit`: the excess from which on a segment differs too much.
+    Limits are those of the rollout's checks: of the excess of changed decisions, of distance, and of the worst segment.
     """
 
     route: str
@@ -26,7 +27,9 @@ class Subject(msgspec.Struct, frozen=True):
     until: float
     sources: Sequence[str] = ()
     threshold: float | None = None
-    limit: float = 0.0
+    changed_limit: float | None = None
+    distance_limit: float | None = None
+    segment_limit: float | None = None
 
 
 class Confusion(msgspec.Struct):
@@ -125,7 +128,8 @@ class KeySummary(msgspec.Struct):
 
 
 class ComparisonSummary(msgspec.Struct):
-    """`measure`: decision, or distance where answers say no decision. `noise_pairs`: in which the champion was asked twice.
+    """`measure`: distance where answers say no decision. `limit`: of the excess of it, by the rollout's checks. `segment_limit`: segments
+    are flagged above it; without a check of segments it is the limit of all, or 0. `noise_pairs`: in which the champion was asked twice.
 
     `copy_errors`: copies that the challenger answered with an error. `rows`: of all answers; a batch has several.
     """
@@ -143,8 +147,9 @@ class ComparisonSummary(msgspec.Struct):
     rows_changed: int
     copy_errors: int
     keys: KeySummary
-    measure: str
-    limit: float
+    measure: Literal["decision", "distance"]
+    limit: float | None
+    segment_limit: float
     threshold: float | None
     decisions: Decisions
     distance: DistanceSummary

@@ -45,6 +45,8 @@ _BINS: Final = 40  # of a histogram of durations
 def summary(table: ComparisonTable, of: Subject) -> ComparisonSummary:
     sums = table.sums
     by_decision = sums.decided > 0
+    limit = of.changed_limit if by_decision else of.distance_limit
+    segment_limit = (limit or 0.0) if of.segment_limit is None else of.segment_limit
     return ComparisonSummary(
         route=of.route,
         champion=of.champion,
@@ -60,13 +62,14 @@ def summary(table: ComparisonTable, of: Subject) -> ComparisonSummary:
         copy_errors=table.copy_errors,
         keys=KeySummary(table.keyed, distinct_keys(table.keys)),
         measure="decision" if by_decision else "distance",
-        limit=of.limit,
+        limit=limit,
+        segment_limit=segment_limit,
         threshold=of.threshold,
         decisions=_decisions(table),
         distance=_distance(table),
         scores=scores_of(table, ALPHA),
         latency=LatencySummary(_durations(table.live), _durations(table.second), _durations(table.copies)),
-        segments=_segments(table, of, by_decision),
+        segments=_segments(table, of.sources, segment_limit, by_decision),
         fields=_fields(table),
         over_time=_moments(table, by_decision),
         worst=_worst(table, of.sources),
@@ -168,15 +171,17 @@ def _durations(found: Histogram) -> Durations:
     )
 
 
-def _segments(table: ComparisonTable, of: Subject, by_decision: bool) -> list[SegmentSummary]:
+def _segments(
+    table: ComparisonTable, sources: Sequence[str], limit: float, by_decision: bool
+) -> list[SegmentSummary]:
     """The ones with most pairs first, in which order they do not depend on what is tested."""
     named: list[tuple[str, str, PairSums]] = []
     for place, values in sorted(table.segments.items()):
-        by = of.sources[place] if place < len(of.sources) else f"segment {place + 1}"
+        by = sources[place] if place < len(sources) else f"segment {place + 1}"
         named += [(by, value, sums) for value, sums in _most_frequent(values)]
     named.sort(key=lambda each: (-each[2].n, each[0], each[1]))
     logs = [
-        sums.log_e_changed(of.limit) if by_decision else sums.log_e_distance(of.limit, ALPHA)
+        sums.log_e_changed(limit) if by_decision else sums.log_e_distance(limit, ALPHA)
         for _, _, sums in named
     ]
     out = []
