@@ -60,6 +60,18 @@ def cpu_seconds(root: int) -> float:
     return sum(_own_seconds(pid) + alive[pid].children_ticks / ticks for pid in process_tree(root, alive))
 
 
+def worker_seconds(root: int) -> float:
+    """Of those descendants of a crossfade that are its workers."""
+    return sum(_own_seconds(pid) for pid in process_tree(root, processes()) if _is_worker(pid))
+
+
+def _is_worker(pid: int) -> bool:
+    try:
+        return b"worker" in (_PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False  # the process has ended
+
+
 def _own_seconds(pid: int) -> float:
     """CPU time of all threads, also of ended ones. The clock id is that of clock_getcpuclockid(3)."""
     try:

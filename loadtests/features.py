@@ -2,7 +2,7 @@
 
 For each row, nginx (`split_clients`, no access log) and crossfade do the same small POST, each started anew, one right
 after the other; a row's figure is the ratio of their CPU time for a request (for a stream: for an event). The table has
-the median of all starts, and the least and the largest. The origins are nginx processes with constant answers, so that
+the median of all starts, and the least and the largest; "worker" is what the worker alone takes of it. The origins are nginx processes with constant answers, so that
 the proxy's core is the limit; `busy` says whether it was. The features are only crossfade's: nginx does without.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from loadtests.accounting import cpu_seconds
+from loadtests.accounting import cpu_seconds, worker_seconds
 from loadtests.generators import paced, run_generator
 from loadtests.measure import start, start_origins
 from loadtests.measured_proxy import MeasuredProxy, Origins, path_of
@@ -54,6 +54,7 @@ _ROLLOUT = """\
 """
 _MIRROR = "    mirror: [{to: c, sample: 100%, safe: true}]\n"
 _PREDICTION = "    prediction: {score: churn_probability}\n"
+_SAMPLED = "    prediction: {score: churn_probability, sample: 10%}\n"
 _DECISION = "    prediction: {score: churn_probability, decision: 0.5}\n"
 
 
@@ -79,6 +80,7 @@ ROWS = (
     Row("headers", "beside nginx that adds the same headers", 0.82, nginx=_SAME_HEADERS),
     Row("rollout", "a rollout with checks of errors and latency", 0.97, route=_ROLLOUT),
     Row("prediction", "a prediction is read from answers", 1.0, route=_PREDICTION),
+    Row("sampled", "a prediction is read from a tenth of the answers", 1.0, route=_SAMPLED),
     Row("mirror", "all requests mirrored", 1.5, route=_MIRROR),
     Row("compared", "all requests mirrored, decisions compared", 1.6, route=_MIRROR + _DECISION),
     Row("access_log", "access log of all requests", 1.4, top="access_log: {to: FOLDER/access.log}\n"),
@@ -94,11 +96,12 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """CPU time in µs for a request, or for an event of a stream; `busy`: of the proxy's core."""
+    """CPU time in µs for a request, or for an event of a stream; `busy`: of the proxy's core; `worker`: of `cpu`, the worker's."""
 
     cpu: float
     busy: float
     errors: int
+    worker: float = 0.0
 
 
 @dataclass(slots=True)
@@ -179,11 +182,13 @@ def measure(row: Row, proxy: MeasuredProxy, folder: Path, seconds: int, cores: C
         target = start(proxy, cores, folder, stack)
         assert target.pid is not None
         run_generator(load_of(row, proxy.port, 1), 1, cores.load)
-        before = cpu_seconds(target.pid)
+        before, worker = cpu_seconds(target.pid), worker_seconds(target.pid)
         found = run_generator(load_of(row, proxy.port, seconds), seconds, cores.load)
         cpu = cpu_seconds(target.pid) - before
+        worker = worker_seconds(target.pid) - worker
     parts = EVENTS if row.work == "sse" else 1
-    return Sample(cpu / found.requests / parts * 1e6, cpu / found.seconds, found.errors)
+    each = 1e6 / found.requests / parts
+    return Sample(cpu * each, cpu / found.seconds, found.errors, worker * each)
 
 
 def run(rows: Sequence[Row], starts: int, seconds: int, compiled: Path) -> list[Found]:
@@ -213,7 +218,22 @@ def run(rows: Sequence[Row], starts: int, seconds: int, compiled: Path) -> list[
 
 
 def render(found: Sequence[Found]) -> str:
-    rows = [["row", "", "nginx µs", "crossfade µs", "÷ nginx", "least", "most", "goal", "", "busy", "failed"]]
+    rows = [
+        [
+            "row",
+            "",
+            "nginx µs",
+            "crossfade µs",
+            "÷ nginx",
+            "least",
+            "most",
+            "goal",
+            "",
+            "busy",
+            "failed",
+            "worker µs",
+        ]
+    ]
     for each in found:
         ratios = each.ratios
         ratio = median(ratios)
@@ -230,6 +250,7 @@ def render(found: Sequence[Found]) -> str:
                 "reached" if ratio <= each.row.goal else "missed",
                 f"{median(s.busy for s in each.ours):.0%}",
                 str(sum(s.errors for s in (*each.ours, *each.nginx))),
+                f"{median(s.worker for s in each.ours):.1f}",
             ]
         )
     return "\n".join(aligned(rows))

@@ -21,7 +21,7 @@ def test_the_configuration_of_each_row_is_valid(row: Row, tmp_path: Path) -> Non
     (route,) = loaded.config.routes
     assert bool(route.rollout) == (row.name == "rollout")
     assert bool(route.mirror) == (row.name in ("mirror", "compared"))
-    assert (route.prediction is not None) == (row.name in ("prediction", "compared"))
+    assert (route.prediction is not None) == (row.name in ("prediction", "sampled", "compared"))
     assert (loaded.config.access_log is not None) == (row.name == "access_log")
     assert proxy.secure == (loaded.config.tls is not None)
     assert str(proxy.port) in " ".join(load_of(row, proxy.port, 1))
@@ -30,9 +30,9 @@ def test_the_configuration_of_each_row_is_valid(row: Row, tmp_path: Path) -> Non
 def test_a_ratio_is_of_the_same_start() -> None:
     row = Row("plain", "a title", 0.95)
     theirs = [Sample(20.0, 1.0, 0), Sample(40.0, 1.0, 0), Sample(10.0, 1.0, 1)]
-    ours = [Sample(18.0, 0.9, 0), Sample(40.0, 0.9, 0), Sample(9.5, 0.9, 0)]
+    ours = [Sample(18.0, 0.9, 0, 17.0), Sample(40.0, 0.9, 0, 39.0), Sample(9.5, 0.9, 0, 9.0)]
     assert Found(row, theirs, ours).ratios == [0.9, 1.0, 0.95]
     line = render([Found(row, theirs, ours)]).splitlines()[-1]
     assert [cell.strip() for cell in line.split("|")[1:-1]] == [
-        *("plain", "a title", "20.0", "18.0", "0.95", "0.90", "1.00", "0.95", "reached", "90%", "1")
+        *("plain", "a title", "20.0", "18.0", "0.95", "0.90", "1.00", "0.95", "reached", "90%", "1", "17.0")
     ]
