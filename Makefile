@@ -14,7 +14,7 @@ run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
 run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/quality tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest coverage mutants soak lint types layers hooks bench features lock clean
+.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers hooks bench features lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: test-beside test-alone
 # Those that may run beside others, and those that may not.
@@ -33,6 +33,12 @@ test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers tests/scenarios -m 'not alone' $(ARGS)
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
+# Model servers that tests/servers starts, each in an environment of its own: what they require contradicts each other.
+servers: $(VENV)/servers/mlserver.ok $(VENV)/servers/mlflow.ok
+$(VENV)/servers/%.ok: $(VENV)/bin/python tests/servers/%.txt
+	$(PYTHON) -m venv $(@D)/$*
+	$(@D)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/servers/$*.txt
+	touch $@
 # In a new environment, of the newest versions that there are today, whatever requirements/ says.
 test-newest: newest ; $(MAKE) test VENV=$(VENV)/newest DEV=
 newest:
@@ -72,6 +78,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra regex --extra encodings --constraints $(VENV)/lock/all.txt --output-file requirements/run.txt
 	for extra in models test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
 	  --constraints $(VENV)/lock/all.txt --output-file requirements/$$extra.txt || exit; done
+	for server in mlserver mlflow; do $(COMPILE) tests/servers/$$server.in --output-file tests/servers/$$server.txt || exit; done
 
 clean: ; rm -rf .venv build *.egg-info
 
