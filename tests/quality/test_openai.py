@@ -113,3 +113,10 @@ def test_an_embedding_of_one_number() -> None:
 def test_a_usage_of_other_types_is_not_known(usage: Any) -> None:
     answer = read({"choices": [{"text": "x"}], "usage": usage}, OPENAI)
     assert (answer.prompt_tokens, answer.tokens, answer.unread) == (None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("reason", "named"), [("content_filter", "content_filter"), ("x" * 99, "other"), ("", ""), (7, "")]
+)
+def test_finish_reasons_are_few(reason: Any, named: str) -> None:
+    assert read(chat({"content": "x"}, reason=reason), OPENAI).finish == (named,)

@@ -10,17 +10,30 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from crossfade.quality.answer import RawAnswer
-from tests.scenarios.harness import Proxy, running
+from tests.scenarios.harness import Proxy, running, wait_until
 
 
 class Tap:
     """`answers`: target and answer of each request, in order; one comes a moment after the client has it."""
 
-    def __init__(self, upstream: str) -> None:
-        self.upstream = upstream
+    def __init__(self, proxy: Proxy) -> None:
+        self.proxy = proxy
         self.answers: asyncio.Queue[tuple[bytes, RawAnswer]] = asyncio.Queue()
+
+    async def counted(self, n: int, name: str, **labels: str) -> None:
+        """Waits until the proxy's metric has this value: its observer reads a moment after the client."""
+        samples: list[Sample] = []
+
+        async def is_there() -> bool:
+            families = text_string_to_metric_families(await self.proxy.get("/metrics"))
+            samples[:] = [each for family in families for each in family.samples if each.name == name]
+            return n == sum(each.value for each in samples if labels.items() <= each.labels.items())
+
+        await wait_until(is_there, lambda: f"{name} {labels} is {n}: {samples}")
 
     async def pass_on(self, request: web.Request) -> web.StreamResponse:
         begin = time.monotonic()
@@ -32,7 +45,7 @@ class Tap:
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
-                request.method, self.upstream + request.path_qs, data=await request.read(), headers=fields
+                request.method, self.proxy.url + request.path_qs, data=await request.read(), headers=fields
             ) as answer,
         ):
             response = web.StreamResponse(status=answer.status)
@@ -62,7 +75,7 @@ async def tapped(folder: Path, port: int) -> AsyncIterator[tuple[Tap, str]]:
     )
     proxy = Proxy(folder, config, workers=1)
     async with running(proxy):
-        tap = Tap(proxy.url)
+        tap = Tap(proxy)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", tap.pass_on)
         runner = web.AppRunner(app)

@@ -16,6 +16,7 @@ from tests.scenarios.harness import free_port
 from tests.servers.environments import serving, write_model
 from tests.servers.tapping import Tap, tapped
 
+pytestmark = pytest.mark.timeout(900)  # it takes such servers long to start on a busy machine
 ROWS = [[0.0, 0.0], [1.0, 1.0]]  # the model says no to the first one, and yes to the second one
 
 
@@ -82,6 +83,7 @@ async def test_mlserver(tmp_path: Path, mlserver: int, target: str) -> None:
                 assert decision_of((shares,), None) == decision
             declared = Prediction(score=("predict_proba",), label=("predict",), protocol="oip_v2")
             assert [output.kind for output in read_answer(raw, sent, declared).rows[0]] == ["vector", "label"]
+        await tap.counted(2, "crossfade_observations_total")
         sent, raw = await ask(tap, f"{url}/v2/models/nothing/infer", infer_request(ROWS))
         assert read_answer(raw, sent, Prediction(protocol="auto")).unread == "status"
 
@@ -101,3 +103,5 @@ async def test_mlflow(tmp_path: Path, mlflow: int) -> None:
             assert [row[0].kind for row in answer.rows] == ["vector", "vector"]
             assert [decision_of(row, None) for row in answer.rows] == [0, 1]
             assert [decision_of(row, 0.5) for row in answer.rows] == [False, True]
+        await tap.counted(len(bodies), "crossfade_observations_total")
+        await tap.counted(0, "crossfade_bad_answers_total")

@@ -44,6 +44,7 @@ async def test_a_chat(client: tuple[Any, Tap]) -> None:
     assert (answer.finish, answer.prompt_tokens, answer.tokens) == (("stop",), 7, 5)
     await openai_client.chat.completions.create(model="empty", messages=ASKED)
     assert (await last(tap)).error == "empty"
+    await tap.counted(1, "crossfade_bad_answers_total", kind="errors")
 
 
 async def test_a_streamed_chat(client: tuple[Any, Tap]) -> None:
@@ -61,6 +62,10 @@ async def test_a_streamed_chat(client: tuple[Any, Tap]) -> None:
     assert answer.stream.first_token >= PAUSE * 0.9
     assert len(answer.stream.gaps) == len(WORDS) - 1
     assert not answer.stream.broken
+    await tap.counted(1, "crossfade_streams_total", end="complete")
+    await tap.counted(1, "crossfade_finish_reasons_total", reason="stop")
+    await tap.counted(len(WORDS), "crossfade_tokens_total", kind="output")
+    await tap.counted(1, "crossfade_first_token_seconds_count")
 
 
 async def test_a_stream_that_fails(client: tuple[Any, Tap]) -> None:
@@ -73,6 +78,8 @@ async def test_a_stream_that_fails(client: tuple[Any, Tap]) -> None:
     assert (answer.error, answer.unread) == ("sse_error", "broken")
     assert answer.stream is not None
     assert answer.stream.broken
+    await tap.counted(1, "crossfade_streams_total", end="broken")
+    await tap.counted(1, "crossfade_bad_answers_total", kind="errors")
 
 
 async def test_completions_and_embeddings(client: tuple[Any, Tap]) -> None:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode
-from typing import Any
+from typing import Any, Final
 
 from crossfade.quality.answer import Answer, Output
 from crossfade.quality.json_document import says_error
 from crossfade.quality.outputs import LONGEST_VECTOR, MOST_ROWS, RowBuilder, vector_of
 from crossfade.quality.unreadable import EMPTY, ERROR_MEMBER, SHAPE, SIZE, TYPE, Problem
 
-LONGEST_REASON = 64  # characters of a finish reason
+# OpenAI's, then those of other servers with this API (vLLM, Text Generation Inference, Anthropic's).
+REASONS: Final = frozenset(
+    {
+        *("stop", "length", "content_filter", "tool_calls", "function_call"),
+        *("abort", "error", "eos_token", "stop_sequence", "end_turn", "max_tokens"),
+    }
+)
 
 
 def is_openai(document: Any) -> bool:
@@ -73,8 +79,10 @@ def place_of(item: dict[str, Any], otherwise: int) -> int:
 
 
 def reason_of(reason: Any) -> str:
-    """Empty where the server says none, as it does before the end of a stream."""
-    return reason[:LONGEST_REASON] if isinstance(reason, str) else ""
+    """Empty where the server says none, as it does before the end of a stream. Unknown ones are one, so that they are few."""
+    if not isinstance(reason, str) or not reason:
+        return ""
+    return reason if reason in REASONS else "other"
 
 
 def message_text(message: dict[str, Any]) -> str:
