@@ -43,6 +43,7 @@ backends:
 routes:
   - {name: usual, match: {path: /usual}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
   - {name: guarded, match: {path: /guarded}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
+  - {name: rollout, match: {path: /rollout}, sticky: {header: X-Customer-Id}, split: {v2: 100%}}
   - {name: body, match: {path: /body}, sticky: {json: customer_id}, split: {v2: 100%}}
   - name: prediction
     match: {path: /prediction}
@@ -66,6 +67,8 @@ ANSWER_BODY = b'{"churn_probability": 0.25, "risk_level": "low", "model": "churn
 ANSWER_FIELDS = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\ncontent-type: application/json\r\n"
 WHOLE = ANSWER_FIELDS + b"content-length: %d\r\n\r\n%b" % (len(ANSWER_BODY), ANSWER_BODY)
 HEAD_OF_CHUNKED = ANSWER_FIELDS + b"transfer-encoding: chunked\r\n\r\n"
+LARGE = ANSWER_FIELDS + b"content-length: 100000\r\n\r\n" + b"x" * 32_000
+PIECES = (b"x" * 34_000, b"x" * 34_000)
 CHUNKS = (b"%x\r\n%b\r\n" % (len(ANSWER_BODY), ANSWER_BODY), b"0\r\n\r\n")
 
 
@@ -84,14 +87,18 @@ class Case:
     answer: tuple[bytes, ...]  # as it comes in
     is_copied: bool = False
     is_logged: bool = False
+    is_new: bool = False  # the client's connection
 
 
 CASES = (
     Case("usual", "one piece each way", request("usual"), (WHOLE,)),
     Case("guarded", "the same, a rollout is guarded", request("guarded"), (WHOLE,)),
+    Case("rollout", "the same, with limits of latency", request("rollout"), (WHOLE,)),
+    Case("connection", "a new connection of the client", request("usual"), (WHOLE,), is_new=True),
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
     Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
+    Case("large", "an answer of 100 kB", request("usual"), (LARGE, *PIECES)),
     Case("mirror", "mirrored", request("mirror"), (WHOLE,), is_copied=True),
     Case("compared", "mirrored and compared", request("compared"), (WHOLE,), is_copied=True),
     Case("logged", "with a line in the access log", request("usual"), (WHOLE,), is_logged=True),
@@ -138,18 +145,25 @@ class Bench:
         ledgers = {name: new_ledger({"v2": BUCKETS}, salt_of(name)) for name in names}
         self.plane = DataPlane()
         roles: dict[str, dict[str, Role]] = {name: {"v2": "champion"} for name in names}
-        trials = {"guarded": Trial(guarded=True)}
+        limits = {"v2": (("latency", 30.0), ("slowest", 60.0))}
+        trials = {"guarded": Trial(guarded=True), "rollout": Trial(guarded=True, limits=limits)}
         self.plane.use(compile_snapshot(loaded, ledgers, roles, (), 1, trials=trials))
         self.plane.stop_sweeping()
-        self.client = Downstream(self.plane)
-        self.client_side = MemoryTransport({"peername": ("127.0.0.1", 1)})
-        self.client.connection_made(self.client_side)
+        self.client = self.connected()
         self.upstream = pooled(self.plane.backends["v2"])
         mirrors = self.plane.mirrors
         self.shadow = pooled(mirrors.state_of("v3", mirrors.specs["v3"]).backend)
         self.log = AccessLogger(AccessLog(os.devnull, 1.0, False))
 
+    def connected(self) -> Downstream:
+        client = Downstream(self.plane)
+        client.connection_made(MemoryTransport({"peername": ("127.0.0.1", 1)}))
+        return client
+
     def exchange(self, case: Case) -> None:
+        if case.is_new:
+            self.client.connection_lost(None)
+            self.client = self.connected()
         self.client.data_received(case.request)
         for piece in case.answer:
             self.upstream.data_received(piece)
