@@ -32,7 +32,7 @@ from crossfade.dataplane.listener import DataPlane
 from crossfade.dataplane.upstream import Upstream
 from crossfade.routing.compiling import Trial, compile_snapshot
 from crossfade.routing.ledger import BUCKETS, new_ledger, salt_of
-from crossfade.routing.snapshot import AccessLog, Role
+from crossfade.routing.snapshot import AccessLog, Limits, Role
 
 YAML = """
 listen: 127.0.0.1:0
@@ -93,7 +93,7 @@ class Case:
 CASES = (
     Case("usual", "one piece each way", request("usual"), (WHOLE,)),
     Case("guarded", "the same, a rollout is guarded", request("guarded"), (WHOLE,)),
-    Case("rollout", "the same, with limits of latency", request("rollout"), (WHOLE,)),
+    Case("rollout", "the same, with latency limits", request("rollout"), (WHOLE,)),
     Case("connection", "a new connection of the client", request("usual"), (WHOLE,), is_new=True),
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
@@ -145,10 +145,11 @@ class Bench:
         ledgers = {name: new_ledger({"v2": BUCKETS}, salt_of(name)) for name in names}
         self.plane = DataPlane()
         roles: dict[str, dict[str, Role]] = {name: {"v2": "champion"} for name in names}
-        limits = {"v2": (("latency", 30.0), ("slowest", 60.0))}
+        limits: Limits = {"v2": (("latency", 30.0), ("slowest", 60.0))}
         trials = {"guarded": Trial(guarded=True), "rollout": Trial(guarded=True, limits=limits)}
         self.plane.use(compile_snapshot(loaded, ledgers, roles, (), 1, trials=trials))
         self.plane.stop_sweeping()
+        self.client_side = MemoryTransport({"peername": ("127.0.0.1", 1)})
         self.client = self.connected()
         self.upstream = pooled(self.plane.backends["v2"])
         mirrors = self.plane.mirrors
@@ -157,7 +158,7 @@ class Bench:
 
     def connected(self) -> Downstream:
         client = Downstream(self.plane)
-        client.connection_made(MemoryTransport({"peername": ("127.0.0.1", 1)}))
+        client.connection_made(self.client_side)
         return client
 
     def exchange(self, case: Case) -> None:

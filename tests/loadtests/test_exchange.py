@@ -22,7 +22,7 @@ async def test_each_exchange_is_answered_with_200_and_the_connection_kept(case: 
     cell, *shadows = bench.plane.recorder.table.cells.values()
     assert [shadow.requests for shadow in shadows] == ([2] if case.is_copied else [])
     assert (cell.requests, cell.codes, cell.errors) == (2, {200: 2}, 0)
-    assert cell.route == ("usual" if case.name in ("chunks", "logged") else case.name)
+    assert cell.route == ("usual" if case.name in ("chunks", "connection", "large", "logged") else case.name)
     assert len(cell.keyed_scores) == (2 if case.name in ("prediction", "compared") else 0)
     assert sum(len(shadow.keyed_pairs) for shadow in shadows) == (2 if case.name == "compared" else 0)
     assert bench.client_side.written > 2 * len(exchange.ANSWER_BODY)

@@ -162,6 +162,8 @@ async def stage(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     monkeypatch.setattr(pool_module, "RESPAWN_AFTER", 0.0)
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("HOME", "/home")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     made = Stage()
     monkeypatch.setattr(asyncio, "create_subprocess_exec", made.spawn)
     yield made
@@ -263,6 +265,13 @@ async def test_it_finds_the_package_that_runs_here(stage: Stage) -> None:
     assert first == str(Path(crossfade.__file__).parents[1])
     assert rest == ["/elsewhere"]
     assert stage.environments[0]["HOME"] == os.environ["HOME"]
+
+
+async def test_reads_over_tls_map_no_memory_unless_the_operator_wants_it(stage: Stage) -> None:
+    await stage.has_started(2)
+    given = stage.environments[0]
+    assert int(given["MALLOC_MMAP_THRESHOLD_"]) > 256 * 1024  # what the event loop asks for
+    assert given["MALLOC_TRIM_THRESHOLD_"] == "1"  # the operator's
 
 
 # ── acknowledgements ──────────────────────────────────────────────────────────────────────────────
