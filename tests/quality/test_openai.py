@@ -120,3 +120,12 @@ def test_a_usage_of_other_types_is_not_known(usage: Any) -> None:
 )
 def test_finish_reasons_are_few(reason: Any, named: str) -> None:
     assert read(chat({"content": "x"}, reason=reason), OPENAI).finish == (named,)
+
+
+def test_declared_paths_lead_into_the_document() -> None:
+    prediction = declared("openai", label="choices.0.message.content")
+    assert values(read(chat({"content": "spam"}), prediction)) == [
+        [("label", "spam", "choices.0.message.content")]
+    ]
+    assert read(chat({"content": "spam"}), declared("auto", label="category")).unread == "missing"
+    assert read(chat({"content": ""}), prediction).error == "empty"

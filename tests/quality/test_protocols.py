@@ -46,11 +46,18 @@ def test_the_protocol_of_a_path(target: bytes, protocol: str) -> None:
         ({"data": [{"embedding": [1.0, 2.0]}]}, [[("embedding", (1.0, 2.0))]]),
         ({"p": 0.5}, []),
         ([0.5], []),
+        ({"data": []}, []),
+        ({"outputs": []}, []),
     ],
 )
 def test_the_shape_decides(target: bytes, body: Any, rows: Any) -> None:
     answer = read(body, declared("auto"), target)
     assert (values(answer), answer.unread, answer.error) == (rows, "", "")
+
+
+def test_what_is_empty_is_of_the_protocol_of_its_path() -> None:
+    assert read({"choices": []}, declared("auto"), b"/v1/completions").error == "empty"
+    assert read({"choices": []}, declared("auto")).error == ""
 
 
 def test_a_list_is_mlflow_by_its_path() -> None:

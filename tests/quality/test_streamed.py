@@ -65,6 +65,25 @@ def test_a_whole_chat(protocol: Any) -> None:
     assert answer.stream == StreamTimes(1.0, (1.0,), 1, 4.0, False)
 
 
+def test_the_document_is_that_of_a_whole_answer() -> None:
+    first = data({"id": "1", "model": "m", "object": "chat.completion.chunk", "choices": []})
+    prediction = declared("auto", label="choices.0.message.content")
+    answer = read([first, delta("sp"), delta("am"), STOP, USAGE, DONE], prediction)
+    message = {"role": "assistant", "content": "spam"}
+    assert answer.document == {
+        "id": "1",
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+    }
+    assert values(answer) == [[("label", "spam", "choices.0.message.content")]]
+    text = data({"choices": [{"index": 0, "text": "a", "finish_reason": None}]})
+    assert read([text, DONE]).document == {
+        "choices": [{"index": 0, "text": "a", "finish_reason": None}],
+        "usage": None,
+    }
+
+
 def test_completions_and_several_choices() -> None:
     chunks = [(1, "b"), (0, "a"), (1, "B"), (0, "A")]
     parts = [

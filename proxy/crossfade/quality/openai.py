@@ -10,9 +10,14 @@ import struct
 from base64 import b64decode
 from typing import Any, Final
 
+import msgspec
+
 from crossfade.quality.answer import Answer, Output
 from crossfade.quality.json_document import says_error
+from crossfade.quality.json_paths import read_paths
 from crossfade.quality.outputs import LONGEST_VECTOR, MOST_ROWS, RowBuilder, vector_of
+from crossfade.quality.prediction import Prediction
+from crossfade.quality.predictions import declarations
 from crossfade.quality.unreadable import EMPTY, ERROR_MEMBER, SHAPE, SIZE, TYPE, Problem
 
 # OpenAI's, then those of other servers with this API (vLLM, Text Generation Inference, Anthropic's).
@@ -33,7 +38,7 @@ def is_openai(document: Any) -> bool:
     return isinstance(data, list) and all(isinstance(each, dict) and "embedding" in each for each in data)
 
 
-def read_openai(document: Any) -> Answer:
+def read_openai(document: Any, prediction: Prediction) -> Answer:
     if says_error(document):
         return Answer(error=ERROR_MEMBER.error, document=document)
     if not is_openai(document):
@@ -47,7 +52,17 @@ def read_openai(document: Any) -> Answer:
             builder.add([_embedding(each["embedding"])])
     prompt, tokens = usage_of(document.get("usage"))
     rows = tuple(builder.rows)
-    return Answer(rows, builder.error, builder.unread, document, finish, prompt, tokens)
+    answer = Answer(rows, builder.error, builder.unread, document, finish, prompt, tokens)
+    return with_declared(answer, prediction)
+
+
+def with_declared(answer: Answer, prediction: Prediction) -> Answer:
+    """Outputs of this API have no names, so declared names are paths: a text that is a label has one."""
+    if not declarations(prediction) or answer.error or answer.document is None:
+        return answer
+    found = read_paths(answer.document, prediction)
+    unread = answer.unread or found.unread
+    return msgspec.structs.replace(answer, rows=found.rows, error=found.error, unread=unread)
 
 
 def _read_choices(choices: list[Any], builder: RowBuilder) -> tuple[str, ...]:

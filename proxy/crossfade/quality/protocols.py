@@ -53,16 +53,16 @@ def _read_named(protocol: Protocol, document: Any, prediction: Prediction, packe
         case "mlflow":
             return read_mlflow(document, prediction)
         case "openai":
-            return read_openai(document)
+            return read_openai(document, prediction)
         case "json" | "auto":
             return read_paths(document, prediction)
 
 
 def recognised(document: Any, target: bytes) -> Protocol:
     by_path = protocol_of_path(target)
-    if is_oip(document):
+    if is_oip(document) and (document["outputs"] or by_path == "oip_v2"):
         return "oip_v2"
-    if is_openai(document):
+    if is_openai(document) and (by_path == "openai" or document.get("choices") or document.get("data")):
         return "openai"
     if by_path == "mlflow" and (
         isinstance(document, list) or (isinstance(document, dict) and "error_code" in document)

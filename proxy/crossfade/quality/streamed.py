@@ -14,6 +14,7 @@ from crossfade.quality.encodings import unpack
 from crossfade.quality.event_stream import Event, Events, events_of
 from crossfade.quality.json_document import decode, says_error
 from crossfade.quality.json_paths import read_paths
+from crossfade.quality.openai import with_declared
 from crossfade.quality.openai_stream import Completion
 from crossfade.quality.outputs import RowBuilder
 from crossfade.quality.prediction import Prediction
@@ -32,7 +33,7 @@ def read_stream(raw: RawAnswer, body: bytes, coding: str, prediction: Prediction
     arrivals = Arrivals(ends, [seconds for _, seconds in raw.pieces], raw.seconds)
     stream = _Stream(events_of(content), arrivals)
     if stream.is_completion or prediction.protocol == "openai":
-        return stream.completed(raw.cut, raw.broken)
+        return with_declared(stream.completed(raw.cut, raw.broken), prediction)
     return stream.other(raw.cut, raw.broken, prediction)
 
 
@@ -98,7 +99,7 @@ class _Stream:
             tuple(builder.rows),
             builder.error,
             builder.unread,
-            None,
+            completion.document() if ended else None,
             completion.reasons(),
             completion.prompt_tokens,
             completion.tokens,
