@@ -20,7 +20,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 PACKAGE = Path("proxy/crossfade")
-PURE = ("config", "errors.py", "http1", "rollout", "routing", "stats")
+PURE = ("config", "errors.py", "http1", "quality", "rollout", "routing", "stats")
 COPY = Path(".venv/mutants")
 
 # Changes worth a run. The others (`a < b` to `a is b`, `a - b` to `a ** b`, `X | None` in a type) say nothing new.
