@@ -208,7 +208,7 @@ def test_errors_of_a_route(route: str, expected: str):
         ("watch: {for: 24h, holdback: »0.001%}", 'routes[0].rollout.watch.holdback: must be a multiple of 0.01%, "0.001%" is finer'),
         ("watch: {for: 24h, »holdbck: 2%}", 'routes[0].rollout.watch.holdbck: unknown key "holdbck"; did you mean "holdback"?'),
         ("steps: [{weight: 99%}], watch: {for: 24h, holdback: »2%}", "routes[0].rollout.watch.holdback: must be no more than the last step leaves the champion, which is 1%"),
-        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, first_token, token_gap, tokens_per_second, output_length, stream_broken, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
+        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, first_token, token_gap, tokens_per_second, output_length, stream_broken, distance, segment_divergence, shadow_latency, shadow_errors, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
         ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
         ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
         ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is given already; write a second check"),

@@ -84,6 +84,12 @@ DISAGREEMENT = "{strategy: canary, champion: a, challenger: b, checks: {metric: 
 DECISIONS = "prediction: {score: s, decision: 0.5}"
 
 
+def paired(check: str, keys: str, noise: str = ", noise: 5%") -> str:
+    rollout = f"{{strategy: canary, champion: a, challenger: b, checks: {{metric: »{check}}}}}"
+    mirror = f"mirror: {{to: b, safe: true{noise}}}"
+    return f"{{name: r, match: {{path: /}}, split: {{a: 1}}, {mirror}, {keys}, rollout: {rollout}}}"
+
+
 @pytest.mark.parametrize(
     ("route", "expected"),
     [
@@ -95,6 +101,22 @@ DECISIONS = "prediction: {score: s, decision: 0.5}"
             "{name: r, match: {path: /}, split: {a: 1, b: 1}, prediction: {label: l, »decision: 0.5}}",
             'prediction.decision: needs the key "score" too: the number that is compared with the decision',
         ),
+        (
+            paired("distance, max: 0.05", "retry: {pure: true}"),
+            "rollout.checks.metric: distance needs answers that are read; write prediction: {score: …} or prediction: {protocol: auto}",
+        ),
+        (
+            paired("segment_divergence, max: 5%", "prediction: {score: s, segment: [s]}"),
+            "rollout.checks.metric: segment_divergence needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
+        ),
+        (
+            paired("segment_divergence, max: 5%", DECISIONS),
+            "rollout.checks.metric: segment_divergence needs segments; write segment: […] in the prediction of the route",
+        ),
+        (
+            paired("shadow_latency, quantile: p99, max_ratio: 1.25", DECISIONS, noise=""),
+            "rollout.checks.metric: shadow_latency needs second answers of the champion; write mirror: {to: …, sample: …, noise: …} for the challenger",
+        ),
     ],
 )
 def test_comparisons_need_decisions(route: str, expected: str):
@@ -105,12 +127,12 @@ def test_comparisons_need_decisions(route: str, expected: str):
     ("route", "expected"),
     [
         (
-            "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c, safe: true}, {to: b, safe: true, »noise: 5%}], prediction: {score: s}}",
-            "mirror[1].noise: has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}",
+            "{name: r, match: {path: /}, split: {a: 1}, mirror: [{to: c, safe: true}, {to: b, safe: true, »noise: 5%}]}",
+            "mirror[1].noise: has no effect without answers that are read; write prediction: {score: …, decision: …} or prediction: {label: …}",
         ),
         (
             f"{{name: r, match: {{path: /}}, split: {{a: 1}}, mirror: {{to: c, safe: true}}, {DECISIONS}, rollout: {DISAGREEMENT}}}}}",
-            "rollout.checks.metric: no decisions are compared, since no request is mirrored to the challenger",
+            "rollout.checks.metric: nothing is compared, since no request is mirrored to the challenger",
         ),
     ],
 )

@@ -56,7 +56,7 @@ def test_an_answer_of_the_champion_that_cannot_be_unpacked_is_lost() -> None:
 
 def test_a_second_answer_that_never_came_is_noise_and_has_no_latency() -> None:
     (cell,) = cells(pair(b'{"p": 0.6}', raw(b'{"p": 0.6}'), RawAnswer(0))).values()
-    assert (cell.pairs.noise, cell.pairs.latency.both) == (1, {})
+    assert (cell.pairs.noise, cell.pairs.latency.both) == (1, [])
 
 
 def test_pairs_are_counted_by_segment_of_answer_and_request() -> None:

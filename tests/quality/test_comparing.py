@@ -181,16 +181,17 @@ def test_what_people_see_is_short() -> None:
 
 def test_a_pair_for_the_tests() -> None:
     sources = (SegmentSource("json", "country"), SegmentSource("header", "X-Tenant"))
-    facts = Facts("r-1", key=9, segments=("de", ""), copy_seconds=0.2, second_seconds=0.1)
+    facts = replace(FACTS, key=9, segments=("de", ""), copy_seconds=0.2, second_seconds=0.1)
     found = compared(score(0.25), score(0.75), score(0.25), facts=facts)
     pair = pair_of(found, 0.5, [source.name for source in sources])
     assert pair[:7] == Pair(9, True, True, 0.5, False)[:7]
     assert pair.measured is not None
     assert (pair.measured.distance, pair.measured.noise_distance) == (LEVELS // 2, 0)
     assert pair.measured.segments == (("country", "de"), ("X-Tenant", ""))
-    assert pair.measured.buckets is not None
-    assert pair.measured.buckets[0] - pair.measured.buckets[1] == 35  # 1.02^35 = 2
-    assert measured_of(compared(score(0.5), score(0.5))).buckets is None
+    assert pair.measured.durations is not None
+    when, copy, second = pair.measured.durations
+    assert (when, copy - second) == (5, 35)  # 1.02^35 = 2
+    assert measured_of(compared(score(0.5), score(0.5))).durations is None
 
 
 @given(st.integers(0, 200).map(lambda n: n / 1000))

@@ -11,14 +11,13 @@ from crossfade.rollout import evidence as rollout_evidence
 from crossfade.rollout.evidence import (
     MIN_FOR_QUANTILE,
     Evidence,
-    Limit,
     fix_limits,
-    limit_of,
     marked_counts,
     requests_not_abandoned,
     split_counts,
     sum_cells,
 )
+from crossfade.rollout.limits import Limit, limit_of
 from crossfade.rollout.strata import EventCount
 from crossfade.stats.counts import ERROR, Events
 from crossfade.stats.histogram import GAMMA

@@ -14,12 +14,12 @@ from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import Came, next_reached
 from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import Phase, RolloutState
-from crossfade.rollout.plan import Plan
+from crossfade.rollout.plan import OF_COPIES, Plan
 from crossfade.rollout.recent import RecentOutcomes
 from crossfade.rollout.strategy import expand
 from crossfade.stats.counts import Number, is_bad, outcome_of
 from crossfade.stats.histogram import Histogram
-from crossfade.stats.pairs import Pairs
+from crossfade.stats.pairs import Measured, Pairs
 
 from .counting import cell, check, gather
 
@@ -34,6 +34,10 @@ CHECKS = (
     check("kpi", name="conversion", range=[0, 2], min=0.05),
     check("score_divergence", max=0.1),
     check("disagreement", max="5%"),
+    check("distance", max=0.05),
+    check("segment_divergence", max="5%"),
+    check("shadow_latency", quantile="p50", max_ratio=1.25),
+    check("shadow_errors", max="1%"),
 )
 
 
@@ -42,6 +46,22 @@ def plan(checks=CHECKS, **fuse: float) -> Plan:
     given = {"strategy": "canary", "champion": "v2", "challenger": "v3", "steps": steps}
     made = expand(RolloutConfig.model_validate(given | ({"fuse": fuse} if fuse else {})))
     return msgspec.structs.replace(made, checks=tuple(checks))
+
+
+def random_pairs(n: int, rng: random.Random, tick: int) -> Pairs:
+    made = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
+    for _ in range(n):
+        again = rng.randint(0, 9) if rng.random() < 0.25 else None
+        durations = None if again is None else (tick, rng.randint(500, 520), rng.randint(500, 520))
+        segments = (("plan", rng.choice("zxcvb")), ("country", rng.choice("qwert")))
+        made.add(
+            rng.random() < 0.2,
+            None,
+            0.25,
+            None if again is None else again > 7,
+            measured=Measured(rng.randint(0, 20), again, segments, durations),
+        )
+    return made
 
 
 def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
@@ -61,7 +81,7 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
                 times = [rng.lognormvariate(-3, 0.5) for _ in range(n)]
                 made = cell(name, n, sum(rng.random() < 0.02 for _ in range(n)), step, times)
                 made.codes, made.fell_back, made.unkeyed = {200: n}, n // 9, n // 2
-                made.pairs = Pairs(n, n // 5, n // 9, n / 20, n // 20, 1, 1)
+                made.pairs = random_pairs(n, other, tick)
                 for _ in range(n):
                     made.scores.add(other.random())
                     number = Number(float(other.random() < 0.1), other.getrandbits(6), other.random() < 0.5)
@@ -107,6 +127,9 @@ def test_fields_that_change_no_verdict_are_left_out():
     given = random_input(random.Random(3), plan(checks=CHECKS[:2]))
     kept = decode_inputs(encode_inputs(given))
     assert all(not s.challenger.duration.buckets and not s.champion.recent for s in kept.evidence.strata)
+    pairs = [s.challenger.pairs for s in kept.evidence.strata]
+    assert all(not p.distances.counts and not p.segments and not p.latency.copies for p in pairs)
+    assert kept.evidence.again.durations.count and not kept.evidence.again.durations.buckets
     assert len(kept.challenger.last(99).units) == 20
     since = max(kept.challenger.ticks[0].at, kept.champion.ticks[0].at)
     assert since > given.champion.ticks[0].at
@@ -123,7 +146,7 @@ def bad_by_second(recent: RecentOutcomes, since: float = 0.0) -> dict[int, list[
 
 
 def test_earlier_steps_are_kept_if_the_present_step_has_no_comparable_stratum():
-    given = random_input(random.Random(3), plan([c for c in CHECKS if c.metric != "disagreement"]))
+    given = random_input(random.Random(3), plan([c for c in CHECKS if c.metric not in OF_COPIES]))
     for phase, step, kept in ((Phase.PROGRESSING, 1, [1]), (Phase.PROMOTED, 1, [0, 1, 2])):
         state = msgspec.structs.replace(given.state, phase=phase, step=step)
         again = decode_inputs(encode_inputs(msgspec.structs.replace(given, state=state)))
@@ -139,10 +162,10 @@ def at_the_second_step(checks) -> EvaluationInput:
 
 @pytest.mark.parametrize("only", CHECKS, ids=lambda only: only.title)
 def test_for_a_single_check_the_strata_that_it_counts_are_kept(only):
-    """A disagreement counts the earlier steps together with the present one; no other check does from strata."""
+    """Checks of copies may count those of an earlier step; no other check does from strata."""
     given = at_the_second_step([only])
     again = decode_inputs(encode_inputs(given))
-    kept = [0, 1, 2] if only.metric == "disagreement" else [1]
+    kept = [0, 1, 2] if only.metric in OF_COPIES else [1]
     assert [s.step for s in again.evidence.strata] == kept
     assert evaluate(again) == evaluate(given)
 

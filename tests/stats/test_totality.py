@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 import crossfade.stats
 from crossfade.stats.alike import Member
 from crossfade.stats.blocks import BlockSums, Drift
+from crossfade.stats.bounded import LEVELS as LEVELS_OF_BOUNDED
 from crossfade.stats.bounded import SplitLevels
 from crossfade.stats.differences import Cut
+from crossfade.stats.distances import Distances
 from crossfade.stats.divergence import SplitBins
 from crossfade.stats.keyed import KeyedEvents, KeyedSplit, Sizes
 from crossfade.stats.means import LARGEST, MeanSums
 from crossfade.stats.pairs import Pairs
 from crossfade.stats.restarts import SLOTS
 from crossfade.stats.scores import Scores
+from crossfade.stats.segments import SegmentPairs
 from crossfade.stats.sequential import SplitCounts
 
 MODULES = [
@@ -110,6 +113,26 @@ def pairs(draw: Any) -> Pairs:
 
 
 @st.composite
+def distances(draw: Any) -> Distances:
+    """The champion is asked twice with any chance, and may be far from itself where it was."""
+    code = st.integers(0, LEVELS_OF_BOUNDED).map(lambda level: level * (LEVELS_OF_BOUNDED + 1))
+    counts = draw(st.dictionaries(code, st.integers(1, 2**62), max_size=4))
+    n, chance = sum(counts.values()), draw(st.sampled_from([0.0, 1e-4, 0.05, 1.0]))
+    twice = (
+        draw(st.dictionaries(st.integers(1, LEVELS_OF_BOUNDED), st.integers(1, 2**30), max_size=3))
+        if chance
+        else {}
+    )
+    more = sum(twice.values())
+    return Distances(counts | twice, chance * (n + more), more)
+
+
+SEGMENT = st.builds(SegmentPairs, SOME, SOME, st.floats(0, 1000), SOME, SOME, SOME, SOME)
+SEGMENTS = st.dictionaries(st.sampled_from("ab"), st.dictionaries(st.sampled_from("cd"), SEGMENT), max_size=2)
+LOGS = st.lists(st.floats(-1e300, 1e300), max_size=30)
+
+
+@st.composite
 def block_sums(draw: Any) -> BlockSums:
     out = BlockSums()
     for _ in range(draw(st.integers(0, 4))):
@@ -166,6 +189,10 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "differences.log_e_increase": (SPLITS, MARGIN),
     "differences.log_e_within": (SPLITS, MARGIN),
     "differences.shift_logs": (st.builds(Cut, OPEN, COUNT, COUNT, COUNT, COUNT), OPEN, MARGIN),
+    "distances.distance_interval": (distances(), ALPHA),
+    "distances.distance_level": (CLOSED, st.floats(0, 1)),
+    "distances.gain_distance": (distances(), MARGIN),
+    "distances.log_e_distance": (distances(), MARGIN),
     "divergence.distance_logs": cuts(),
     "divergence.ks_distance": st.integers(0, 12).flatmap(lambda n: st.tuples(levels(n), levels(n)) if n else st.just(([], []))),
     "divergence.log_e_band": (split_levels(SplitBins), st.floats(1, 1e6)),
@@ -191,6 +218,8 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "means.mean_interval": (SUMS, RHO, ALPHA),
     "means.mixture_boundary": (SQUARES, RHO, ALPHA),
     "means.mixture_rho": (SQUARES, ALPHA),
+    "paired_latency.bucket_for": (SECONDS | st.just(float("inf")),),
+    "paired_latency.is_slow": (st.integers(0, 36_000), SECONDS),
     "pairs.gain_excess": (pairs(), MARGIN),
     "pairs.log_e_direction": (pairs(),),
     "pairs.log_e_excess": (pairs(), MARGIN),
@@ -202,6 +231,12 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "scores.add_bins": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
     "scores.bucket_of_score": (FINITE,),
     "scores.levels_of": (SCORES, st.integers(1, 100)),
+    "segments.add_segment": (SEGMENTS, st.text(), st.text(), SEGMENT),
+    "segments.flagged": (LOGS, ALPHA),
+    "segments.in_order": (SEGMENTS,),
+    "segments.log_e_segments": (LOGS,),
+    "segments.merge_segments": (SEGMENTS, SEGMENTS),
+    "segments.weighted": (st.floats(-1e300, 1e300), st.integers(1, 808)),
     "sequential.above_logs": st.tuples(X_OF_N, OPEN).map(lambda a: (*a[0], a[1])),
     "sequential.bound": (ALPHA,),
     "sequential.gain_above": (CLOSED, OPEN),

@@ -57,6 +57,10 @@ Metric = Literal[
     "tokens_per_second",
     "output_length",
     "stream_broken",
+    "distance",
+    "segment_divergence",
+    "shadow_latency",
+    "shadow_errors",
     "kpi",
     "prometheus",
 ]
@@ -66,6 +70,8 @@ SHARES = (
     "unreadable",
     "disagreement",
     "stream_broken",
+    "segment_divergence",
+    "shadow_errors",
 )  # metrics that are shares of requests
 TIMES = ("latency", "first_token", "token_gap")  # metrics in seconds
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase", "min_ratio"]

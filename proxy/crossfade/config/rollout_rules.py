@@ -29,10 +29,21 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "tokens_per_second": ("min", "min_ratio"),
     "output_length": ("max", "max_ratio", "min", "min_ratio"),
     "stream_broken": ("max", "max_increase"),
+    "distance": ("max",),
+    "segment_divergence": ("max",),
+    "shadow_latency": ("max_ratio",),
+    "shadow_errors": ("max",),
     "kpi": ("min_increase", "min", "max_increase", "max"),
     "prometheus": ("max", "min"),
 }
-_WITH_QUANTILE = ("latency", "first_token", "token_gap", "tokens_per_second", "output_length")
+_WITH_QUANTILE = (
+    "latency",
+    "shadow_latency",
+    "first_token",
+    "token_gap",
+    "tokens_per_second",
+    "output_length",
+)
 _REQUIRED_KEY = {**dict.fromkeys(_WITH_QUANTILE, "quantile"), "kpi": "name", "prometheus": "query"}
 _OPTIONAL_KEYS = {
     **dict.fromkeys(_WITH_QUANTILE, ("quantile",)),
@@ -198,8 +209,10 @@ def _mirror_steps_without_check(document: Document) -> Iterator[Problem]:
 
 
 def _applies_to_copies(check: Node) -> bool:
-    live = _text_at(check, "metric") in ("kpi", "score_divergence")
-    return not live and any(key in check.given for key in ("max", "min"))
+    metric = _text_at(check, "metric")
+    if metric == "shadow_latency":
+        return "max_ratio" in check.given
+    return metric not in ("kpi", "score_divergence") and any(key in check.given for key in ("max", "min"))
 
 
 def _unfit_checks(document: Document) -> Iterator[Problem]:
@@ -278,34 +291,6 @@ def _queries_without_server(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "metric"), message)
 
 
-def _comparison_without_decisions(document: Document) -> Iterator[Problem]:
-    """Noise and disagreement need decisions in the answers, and disagreement needs mirrored requests."""
-    for loc, route in document.each("routes", "*"):
-        prediction = route.child("prediction")
-        given = prediction.given if prediction else ()
-        is_json = prediction is None or _text_at(prediction, "protocol") in (None, "json")
-        decides = not is_json or bool({"decision", "label"} & set(given))
-        if is_json and "decision" in given and "score" not in given:
-            message = 'needs the key "score" too: the number that is compared with the decision'
-            yield document.problem((*loc, "prediction", "decision"), message, at_key=True)
-        for index, mirror in enumerate(_elements(route.child("mirror"))):
-            if _text_at(mirror, "noise") not in (None, "0", "0%") and not decides:
-                message = "has no effect without decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
-                place = (*loc, "mirror", index, "noise")
-                yield document.problem(place, message, at_key=True, severity="warning")
-        for at, rollout in enumerate(_elements(route.child("rollout"))):
-            for index, check in enumerate(_elements(rollout.child("checks"))):
-                if _text_at(check, "metric") != "disagreement":
-                    continue
-                place = (*loc, "rollout", at, "checks", index, "metric")
-                if not decides:
-                    message = "disagreement needs decisions; write prediction: {score: …, decision: …} or prediction: {label: …}"
-                    yield document.problem(place, message)
-                elif not _mirrors_challenger(route, rollout):
-                    message = "no decisions are compared, since no request is mirrored to the challenger"
-                    yield document.problem(place, message, severity="warning")
-
-
 def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
@@ -319,13 +304,6 @@ def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
                 if _text_at(check, "metric") == "unreadable":
                     message = "unreadable needs a prediction; write prediction: {score: …} or prediction: {label: …}"
                     yield document.problem((*loc, "rollout", at, "checks", index, "metric"), message)
-
-
-def _mirrors_challenger(route: Node, rollout: Node) -> bool:
-    steps, challenger = rollout.child("steps"), _text_at(rollout, "challenger")
-    mirrors = [_text_at(mirror, "to") for mirror in _elements(route.child("mirror"))]
-    preset = steps is None and _text_at(rollout, "strategy") == "shadow"
-    return preset or challenger in mirrors or any(step.child("mirror") for step in _elements(steps))
 
 
 def _elements(node: Node | None) -> Sequence[Node]:
@@ -346,7 +324,6 @@ ROLLOUT_RULES = (
     _holdback_beside_steps,
     _mirror_steps_without_check,
     _queries_without_server,
-    _comparison_without_decisions,
     _unreadable_without_prediction,
     _unfit_checks,
     _unfit_ranges,

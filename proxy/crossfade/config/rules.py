@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.assign_rules import ASSIGN_RULES
+from crossfade.config.comparison_rules import COMPARISON_RULES
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
@@ -267,4 +268,5 @@ RULES: tuple[Rule, ...] = (
     *REQUEST_RULES,
     *MIRROR_RULES,
     *ROLLOUT_RULES,
+    *COMPARISON_RULES,
 )

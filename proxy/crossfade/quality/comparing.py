@@ -169,7 +169,7 @@ def pair_of(compared: Compared, chance: float, sources: Sequence[str] = ()) -> P
         distance_level(compared.distance, toss_of(unit, 0)),
         None if noise is None else distance_level(noise, toss_of(unit, 1)),
         tuple(zip(sources, compared.segments, strict=False)),
-        None if copy is None or second is None else (bucket_for(copy), bucket_for(second)),
+        None if copy is None or second is None else (int(compared.at), bucket_for(copy), bucket_for(second)),
         compared.decided,
     )
     raised = compared.raised

@@ -7,6 +7,7 @@ independent; `keys` says of how many customers the pairs are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log
 from typing import Final
 
 from crossfade.quality.comparison_summary import (
@@ -184,8 +185,9 @@ def _segments(
         sums.log_e_changed(limit) if by_decision else sums.log_e_distance(limit, ALPHA)
         for _, _, sums in named
     ]
+    weighted = [log_e - log(len(logs)) for log_e in logs]  # all segments alike: this is one moment
     out = []
-    for (by, value, sums), is_flagged in zip(named, flagged(logs, ALPHA), strict=True):
+    for (by, value, sums), is_flagged in zip(named, flagged(weighted, ALPHA), strict=True):
         excess = sums.changed_excess(ALPHA) if by_decision else sums.distance_excess(ALPHA)
         out.append(
             SegmentSummary(

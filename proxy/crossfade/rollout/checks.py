@@ -21,12 +21,14 @@ from crossfade.rollout.outcomes import (
     latency_ratio,
     requests_min,
 )
+from crossfade.rollout.paired import distance_max, segment_divergence_max
 from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.predictions import (
     disagreement_max,
     score_divergence_max,
     score_divergence_ratio,
 )
+from crossfade.rollout.shadows import shadow_errors_max, shadow_latency_ratio
 from crossfade.rollout.streams import (
     stream_broken_increase,
     stream_broken_max,
@@ -48,6 +50,10 @@ _TESTS: dict[tuple[str, str], CheckFunction] = {
     ("score_divergence", "max"): score_divergence_max,
     ("score_divergence", "max_ratio"): score_divergence_ratio,
     ("disagreement", "max"): disagreement_max,
+    ("distance", "max"): distance_max,
+    ("segment_divergence", "max"): segment_divergence_max,
+    ("shadow_latency", "max_ratio"): shadow_latency_ratio,
+    ("shadow_errors", "max"): shadow_errors_max,
     **{(measure, bound): stream_limit for measure in MEASURES for bound in ("max", "min")},
     **{(measure, bound): stream_ratio for measure in MEASURES for bound in ("max_ratio", "min_ratio")},
     ("stream_broken", "max"): stream_broken_max,

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, log
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
+from crossfade.rollout.copies import SecondAnswers, with_first_pairs
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
 from crossfade.rollout.latest_marks import is_latest_due, with_latest
 from crossfade.rollout.leaving_out import less, other_endpoints
+from crossfade.rollout.limits import Limit, limit_of
 from crossfade.rollout.merging import NEWEST, merge_old, share_to_open
 from crossfade.rollout.panel import Panel
 from crossfade.rollout.pending import Pending
@@ -29,7 +30,7 @@ from crossfade.rollout.strata import EventCount, EventCounts, Mark, Stratum
 from crossfade.rollout.stream_events import StreamLimit, fixed_limits, stream_kinds, with_stream_events
 from crossfade.stats.alike import Group
 from crossfade.stats.counts import ANY_SECOND, ERROR, REJECTED, SHADOW, UNREADABLE, Cell, Keys
-from crossfade.stats.histogram import LOG_GAMMA, Histogram, bucket_of, upper_edge
+from crossfade.stats.histogram import Histogram, bucket_of
 from crossfade.stats.keyed import KeyedEvents, Sizes
 from crossfade.stats.restarts import is_mark_due
 from crossfade.stats.scores import Levels, Scores, levels_of
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
 MIN_FOR_QUANTILE = 500  # values of the champion before its quantiles are used as thresholds or cuts
 _IN_BUCKET = 0.999  # of a bucket's upper edge: a duration in the bucket
 _SCORE = "score"  # kind of event: the first score of a key in a step
-_PAIR = "pair"  # kind of event: the first pair of a key in a step
-
-
-class Limit(NamedTuple):
-    """The duration in seconds above which an answer of each side is slow."""
-
-    challenger: float
-    champion: float
 
 
 class Evidence(msgspec.Struct):
@@ -86,6 +79,7 @@ class Evidence(msgspec.Struct):
     streamed: Streams = msgspec.field(default_factory=Streams)  # all of the champion
     stream_limits: dict[str, StreamLimit] = {}  # by kind of event
     stream_limits_from: int = 0  # streams of the champion when they were fixed
+    again: SecondAnswers = msgspec.field(default_factory=SecondAnswers)  # of the champion
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -162,11 +156,14 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
         cell = _with_first_scores(evidence, stratum.step if stratum else None, cell)
         cell = with_stream_events(cell, checks, evidence.stream_limits, cell.backend == evidence.challenger)
         if stratum is not None and cell.backend == evidence.challenger:
-            _add_first_pairs(evidence, stratum.step, cell)
+            kinds_of_step = evidence.firsts.get(stratum.step)
+            cell = with_first_pairs(cell, kinds_of_step)
+            cell = stratum.copies.with_durations(cell, evidence.again)
             if (cell.role == SHADOW) == (stratum.share == 0):
                 _add_side(evidence, stratum, cell, kinds)
             else:
                 stratum.challenger.pairs.merge(cell.pairs)
+                stratum.copies.count_beside_live(cell, kinds_of_step)
         elif cell.backend == evidence.champion and cell.role != SHADOW:
             evidence.baseline.merge(cell.duration)
             if cell.streams is not None:
@@ -274,17 +271,6 @@ def _with_first_scores(evidence: Evidence, step: int | None, cell: Cell) -> Cell
     return replace(cell, scores=scores)
 
 
-def _add_first_pairs(evidence: Evidence, step: int, cell: Cell) -> None:
-    """Add the first pair of each key in the step to the pairs without a key; later pairs of a key often repeat it."""
-    kinds = evidence.firsts.get(step)
-    if not cell.keyed_pairs or kinds is None:
-        return
-    firsts = kinds.setdefault(_PAIR, FirstEvents())
-    for pair in cell.keyed_pairs:
-        if pair.key is not None and firsts.count([pair.key]):
-            cell.pairs.add(*pair[1:])
-
-
 def _count_events(evidence: Evidence, step: int, cell: Cell, kind: str) -> tuple[int, int, int]:
     """(Events that tests count, all events, requests): tests count events without a key and the first of each key."""
     events = cell.events.get(kind)
@@ -332,19 +318,12 @@ def fix_limits(evidence: Evidence, checks: Iterable[Check]) -> None:
     if due:
         evidence.limits_from = known
     evidence.limits = limits
+    evidence.again.fix(checks)
     streams = evidence.streamed.n
     due = streams >= 2 * evidence.stream_limits_from
     evidence.stream_limits = fixed_limits(evidence.stream_limits, evidence.streamed, checks, due)
     if due:
         evidence.stream_limits_from = streams
-
-
-def limit_of(baseline: Histogram, check: Check) -> Limit:
-    """For the champion its quantile, for the challenger max_ratio times that, each rounded up to a bucket edge."""
-    value = baseline.quantile(check.quantile or 0.0)
-    assert value is not None  # callers have MIN_FOR_QUANTILE durations
-    bucket = bucket_of(value)
-    return Limit(upper_edge(bucket + ceil(log(check.limit or 1.0) / LOG_GAMMA - 1e-9)), upper_edge(bucket))
 
 
 def _set_mark(stratum: Stratum, used: int) -> bool:

@@ -65,7 +65,7 @@ def limit_gates(strata: Sequence[Stratum], kind: str, p0: float, alpha: float) -
     gates = [*_block_gate(counted, kind, p0, alpha), *others]
     # The challenger has only copies, and the champion all of the traffic.
     beside = [s.events[kind] for s in counted if s.share == 0 and s.events[kind].champion.n]
-    return [_worse_than_all(beside), *gates] if beside else gates
+    return [worse_than_all(beside), *gates] if beside else gates
 
 
 def _instance_gate(
@@ -88,7 +88,7 @@ def _worse_gate(strata: Sequence[Stratum], kind: str, alpha: float) -> Gate:
     )
 
 
-def _worse_than_all(sides: Sequence[EventCounts]) -> Gate:
+def worse_than_all(sides: Sequence[EventCounts]) -> Gate:
     """A copy is one more request, so the challenger should have the events of its part of all requests and copies."""
     counts = [
         e.split_counts(e.challenger.n / (e.challenger.n + e.champion.n)) for e in sides if e.challenger.n

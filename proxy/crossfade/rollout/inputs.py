@@ -14,13 +14,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from crossfade.rollout.copies import SHADOW_LATENCY
 from crossfade.rollout.evaluation import EvaluationInput
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.fuse import Reached
 from crossfade.rollout.guard import CHAMPION_OUTCOMES
+from crossfade.rollout.plan import OF_COPIES
 from crossfade.rollout.recent import RecentOutcomes, Row, Tick, units_of
 from crossfade.stats.counts import Cell, is_bad, key_of
+from crossfade.stats.distances import Distances
 from crossfade.stats.histogram import Histogram
+from crossfade.stats.paired_latency import PairedLatency
+from crossfade.stats.pairs import Pairs
 from crossfade.stats.scores import Scores
 from crossfade.stats.streams import MEASURES
 
@@ -52,7 +57,7 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
     evidence = given.evidence
     metrics = {check.metric for check in given.plan.checks}
     present = evidence.of_step(given.step)
-    earlier = "disagreement" in metrics or not any(s.compares for s in present)
+    earlier = bool(metrics & OF_COPIES) or not any(s.compares for s in present)
     strata = [
         replace(s, champion=_needed_cell(s.champion, metrics), challenger=_needed_cell(s.challenger, metrics))
         for s in (evidence.strata if earlier else present)
@@ -64,6 +69,7 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
         pending=[],
         panels={},
         baseline=Histogram(count=evidence.baseline.count),
+        again=replace(evidence.again, durations=Histogram(count=evidence.again.durations.count)),
         predicted=Scores(count=evidence.predicted.count),
         kpis={title: found.sums() for title, found in evidence.kpis.items()},
     )
@@ -78,6 +84,16 @@ def _needed_cell(cell: Cell, metrics: set[str]) -> Cell:
         recent=[],
         duration=cell.duration if "latency" in metrics else Histogram(),
         streams=cell.streams if metrics & {*MEASURES} else None,
+        pairs=_needed_pairs(cell.pairs, metrics),
+    )
+
+
+def _needed_pairs(pairs: Pairs, metrics: set[str]) -> Pairs:
+    return replace(
+        pairs,
+        distances=pairs.distances if "distance" in metrics else Distances(),
+        segments=pairs.segments if "segment_divergence" in metrics else {},
+        latency=pairs.latency if SHADOW_LATENCY in metrics else PairedLatency(),
     )
 
 

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from crossfade.rollout.copies import sum_of_copies
 from crossfade.rollout.panel import KeySums
 from crossfade.rollout.strata import EventCounts, Mark, Stratum
 from crossfade.stats.blocks import Blocks
@@ -93,6 +94,7 @@ def _sum(one: Stratum, other: Stratum) -> Stratum:
         _sum_of_blocks(one.blocks, other.blocks),
         _sum_of_keys(one.keys, other.keys),
         _sum_of_keys(one.unkeyed, other.unkeyed),
+        copies=sum_of_copies(one.copies, other.copies),
     )
 
 

@@ -108,10 +108,10 @@ def latency_max(check: Check, evidence: Evidence, context: CheckContext) -> Find
 def _late_part(strata: Sequence[Stratum], kind: str, limit: float) -> Share:
     """The challenger's events in the part of the step that a FAIL comes from, where its average keeps the limit."""
     counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
-    return loudest_part(counts, marks, lambda some: log_e_above_all(some, _testable(limit))).here
+    return loudest_part(counts, marks, lambda some: log_e_above_all(some, testable(limit))).here
 
 
-def _testable(limit: float) -> float:
+def testable(limit: float) -> float:
     return min(max(limit, _SMALLEST_SHARE), LARGEST_SHARE)
 
 
@@ -119,7 +119,7 @@ def limit_result(
     strata: Sequence[Stratum], kind: str, here: Share, limit: float, context: CheckContext, verb: str
 ) -> TestResult:
     """The result for an absolute limit of the challenger's share of events. `verb`: as `failed`."""
-    p0 = _testable(limit)
+    p0 = testable(limit)
     counts, marks = split_counts(strata, kind), marked_counts(strata, kind)
     log_e = log_e_above_restarted(counts, p0, marks, spent_marks(strata))
     log_e = with_keys_above(log_e, strata, kind, p0, context.alpha)

@@ -13,6 +13,9 @@ import msgspec
 from crossfade.rollout.machine import Step
 from crossfade.stats.streams import MEASURES, STREAM, STREAM_BROKEN
 
+# Metrics of mirrored copies and pairs. Without copies in a step, those of the latest step before it that has any count.
+OF_COPIES = frozenset({"disagreement", "distance", "segment_divergence", "shadow_latency", "shadow_errors"})
+
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     """One question asked of the evidence: a metric and one bound.
@@ -43,6 +46,8 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def is_live(self) -> bool:
         """Whether only live traffic of the challenger can answer it; mirrored copies cannot."""
+        if self.metric in OF_COPIES:
+            return False
         return self.metric in ("kpi", "score_divergence") or self.bound not in ("max", "min")
 
     @property

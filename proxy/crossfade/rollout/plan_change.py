@@ -80,6 +80,7 @@ def evidence_under(
         strata=[_restepped(stratum, moved, gone) for stratum in evidence.strata],
         firsts={step + moved: dict(kinds) for step, kinds in evidence.firsts.items()},
         limits={title: limit for title, limit in evidence.limits.items() if title not in gone},
+        again=evidence.again.without(gone),
         kpis={title: found for title, found in evidence.kpis.items() if title not in gone},
         since=since | dict.fromkeys(came if evidence.strata else (), version),
     )
@@ -92,7 +93,8 @@ def _evidence_step(state: RolloutState) -> int:
 
 def _restepped(stratum: Stratum, moved: int, gone: frozenset[str]) -> Stratum:
     events = {kind: events for kind, events in stratum.events.items() if kind not in gone}
-    return replace(stratum, step=stratum.step + moved, events=events)
+    copies = stratum.copies.without(gone)
+    return replace(stratum, step=stratum.step + moved, events=events, copies=copies)
 
 
 def new_checks(before: Plan, after: Plan) -> frozenset[str]:

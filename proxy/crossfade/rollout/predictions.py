@@ -10,6 +10,7 @@ from math import sqrt
 
 from crossfade.rollout.evidence import MIN_FOR_QUANTILE, Evidence, side_totals
 from crossfade.rollout.lost_answers import lost_pairs, lost_scores
+from crossfade.rollout.paired import WITHOUT_NOISE, no_pairs, pairs_of
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import Finding, Verdict, percent
@@ -128,15 +129,10 @@ def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) ->
 
     The pairs are those of this step or, if nothing is mirrored in it, of the latest step before it that has any.
     """
-    pairs, limit = Pairs(), check.limit
-    paired = [s for s in evidence.strata if s.step <= context.step and _has_pairs(s.challenger.pairs)]
-    for stratum in (s for s in paired if s.step == paired[-1].step):
-        pairs.merge(stratum.challenger.pairs)
+    pairs, limit = pairs_of(evidence, context.step), check.limit
     lost = lost_pairs(pairs)
     if not pairs.n and not lost:
-        return Finding(
-            check.title, Verdict.UNDECIDED, f"no pairs of answers yet; {context.min_requests} are needed"
-        )
+        return no_pairs(check, context)
     changed, noise = Share(pairs.changed, pairs.n), Share(pairs.noise, pairs.twice)
     beyond = changed.value - noise.value
     text = f"{percent(changed.value)} of {pairs.n} decisions changed{_direction_note(pairs)}"
@@ -145,14 +141,10 @@ def disagreement_max(check: Check, evidence: Evidence, context: CheckContext) ->
     if pairs.twice:
         text += f", {percent(noise.value)} of {pairs.twice} when the champion was asked twice"
     else:
-        text += " (the champion's own noise is not measured, so this check cannot FAIL: see `noise`)"
+        text += WITHOUT_NOISE
     result = TestResult(pairs.n, log_e_excess(pairs, limit), gain_excess(pairs, limit), beyond <= limit, lost)
     text += f"; allowed is {percent(limit)} more"
     return decide(check, context, result, Wording(text, pairs.n, beyond, newcombe_interval(changed, noise)))
-
-
-def _has_pairs(pairs: Pairs) -> bool:
-    return bool(pairs.n or pairs.lost or pairs.champion_lost)
 
 
 def _direction_note(pairs: Pairs) -> str:

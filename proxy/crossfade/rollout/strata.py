@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from crossfade.rollout.copies import Copies
 from crossfade.rollout.panel import KeySums
 from crossfade.stats.blocks import BLOCK, Blocks, BlockSums
 from crossfade.stats.counts import ANY_SECOND, Cell
@@ -70,6 +71,7 @@ class Stratum(msgspec.Struct):
     unkeyed: KeySums = msgspec.field(default_factory=KeySums)
     lingered: int = 0  # the last block of time to which requests that wait were added
     latest: list[Mark] = msgspec.field(default_factory=list)
+    copies: Copies = msgspec.field(default_factory=Copies)  # mirrored to the challenger
 
     @property
     def compares(self) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 
 from crossfade.stats.differences import STAKES
 from crossfade.stats.distances import Distances
-from crossfade.stats.paired_latency import PairedLatency
+from crossfade.stats.paired_latency import Durations, PairedLatency
 from crossfade.stats.segments import SegmentPairs, Segments, add_segment, merge_segments
 from crossfade.stats.sequential import CACHED, SplitCounts, log_e_worse, log_mean_exp
 
@@ -23,14 +23,14 @@ class Measured(NamedTuple):
     """What a pair tells beside its decisions.
 
     `distance`: level of the distance between champion and challenger (stats.distances), None if it was not measured;
-    `noise_distance`: between the champion's two answers. `segments`: (source, value). `buckets`: of the durations of the copy
-    and of the champion's second answer, if both are known. `decided`: whether the champion's answer says a decision.
+    `noise_distance`: between the champion's two answers. `segments`: (source, value). `durations`: of the copy and of the
+    champion's second answer, if both are known. `decided`: whether the champion's answer says a decision.
     """
 
     distance: int | None = None
     noise_distance: int | None = None
     segments: tuple[tuple[str, str], ...] = ()
-    buckets: tuple[int, int] | None = None
+    durations: Durations | None = None
     decided: bool = True
 
 
@@ -98,7 +98,7 @@ class Pairs(msgspec.Struct):
             return
         if measured is not None:
             self.distances.add(measured.distance, measured.noise_distance, chance)
-            self.latency.add(measured.buckets)
+            self.latency.add(measured.durations)
             if not measured.decided:
                 return
             for source, value in measured.segments:

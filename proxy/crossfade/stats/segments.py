@@ -6,7 +6,7 @@ limit merging is addition. The value is known before the pair's outcome, so a te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import fsum, log
 
 import msgspec
@@ -18,7 +18,9 @@ OTHER = "other"
 
 
 class SegmentPairs(msgspec.Struct):
-    """The fields are those of `pairs.Pairs`."""
+    """`rank`: 1 for the segment that came first, 2 for the next, over all sources; a journal does not keep the order of keys. The
+    other fields are those of `pairs.Pairs`.
+    """
 
     n: int = 0
     changed: int = 0
@@ -26,6 +28,7 @@ class SegmentPairs(msgspec.Struct):
     twice: int = 0
     noise: int = 0
     both: int = 0
+    rank: int = 0
 
     @classmethod
     def of(cls, changed: bool, chance: float, noise: bool | None) -> SegmentPairs:
@@ -56,35 +59,42 @@ def add_segment(segments: Segments, source: str, value: str, counts: SegmentPair
     value = value[:LONGEST_VALUE]
     if value not in values and len(values) >= MOST_VALUES:
         value = OTHER
-    values.setdefault(value, SegmentPairs()).merge(counts)
+    found = values.get(value)
+    if found is None:
+        rank = 1 + sum(map(len, segments.values()))
+        values[value] = found = SegmentPairs(rank=rank)
+    found.merge(counts)
 
 
 def merge_segments(segments: Segments, others: Segments) -> None:
-    for source, values in others.items():
-        for value, counts in values.items():
-            add_segment(segments, source, value, counts)
+    for source, value, counts in in_order(others):
+        add_segment(segments, source, value, counts)
 
 
-MOST = MOST_SOURCES * (MOST_VALUES + 1)  # segments that can come
-_HARMONIC = fsum(1 / place for place in range(1, MOST + 1))
+def in_order(segments: Segments) -> list[tuple[str, str, SegmentPairs]]:
+    """(source, value, counts) by rank."""
+    found = [(source, *item) for source, values in segments.items() for item in values.items()]
+    return sorted(found, key=lambda each: each[2].rank)
 
 
-def log_weights(n: int) -> list[float]:
-    """Of the first `n` segments in the order in which they came: the k-th has 1/k of the first one's, and all that may come have 1.
+_HARMONIC = fsum(1 / rank for rank in range(1, MOST_SOURCES * (MOST_VALUES + 1) + 1))
+
+
+def weighted(log_e: float, rank: int) -> float:
+    """The log e-value of a segment with its weight: that of the k-th is 1/k of the first one's, and of all that can come it is 1.
 
     With weights by the number of segments so far, each new segment would raise the evidence of the ones before it.
     """
-    return [-log(place * _HARMONIC) for place in range(1, n + 1)]
+    return log_e - log(rank * _HARMONIC)
 
 
-def log_e_segments(logs: Sequence[float]) -> float:
+def log_e_segments(logs: Iterable[float]) -> float:
     """The evidence that some segment differs, by e-BH (Wang & Ramdas, JRSS-B 2022): log max_k k·E_(k), 0 without segments.
 
-    `logs`: the log e-value of each segment, in the order in which they came; E_(k) is the k-th largest with its weight. If no
-    segment differs, the weighted sum of all e-values is a supermartingale, and at least this evidence, so it ever reaches 1/α with
-    probability α at most.
+    `logs`: `weighted`; E_(k) is the k-th largest. If no segment differs, the sum of all weighted e-values is a
+    supermartingale from 1 on, and at least this evidence, so it ever reaches 1/α with probability α at most.
     """
-    return max([log(k) + e for k, e in enumerate(sorted(_weighted(logs), reverse=True), 1)], default=0.0)
+    return max([log(k) + e for k, e in enumerate(sorted(logs, reverse=True), 1)], default=0.0)
 
 
 def flagged(logs: Sequence[float], alpha: float) -> list[bool]:
@@ -93,11 +103,6 @@ def flagged(logs: Sequence[float], alpha: float) -> list[bool]:
     At any one moment the expected share of wrong ones among them is at most α, under any dependence. That holds for present
     e-values, not for their largest ones so far.
     """
-    weighted = _weighted(logs)
-    largest = sorted(weighted, reverse=True)
+    largest = sorted(logs, reverse=True)
     k = max([k for k, e in enumerate(largest, 1) if e >= -log(k * alpha)], default=0)
-    return [e >= largest[k - 1] for e in weighted] if k else [False] * len(logs)
-
-
-def _weighted(logs: Sequence[float]) -> list[float]:
-    return [e + weight for e, weight in zip(logs, log_weights(len(logs)), strict=True)]
+    return [e >= largest[k - 1] for e in logs] if k else [False] * len(logs)
