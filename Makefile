@@ -12,7 +12,7 @@ SHARED := -m pytest -n $(JOBS) --dist worksteal
 # By the Python that is named. Exit code 5: ARGS chose no test of this kind.
 run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
 run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
-PURE := tests/config tests/http1 tests/quality tests/rollout tests/routing tests/stats tests/test_errors.py
+PURE := tests/config tests/http1 tests/quality tests/report tests/rollout tests/routing tests/stats tests/test_errors.py
 
 .PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers hooks bench features lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)

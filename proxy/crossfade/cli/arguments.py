@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from crossfade.cli import local, remote
+from crossfade.cli import local, remote, report_page
 from crossfade.cli.exits import EPILOG
 
 _ADMIN = "http://127.0.0.1:9901"
@@ -112,6 +112,16 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     )
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
+    page = add(
+        commands,
+        "report",
+        report_page.report,
+        "write what is known of a challenger as one HTML page, or as JSON",
+        admin,
+    )
+    page.add_argument("route", metavar="ROUTE")
+    _add_challenger(page)
+    page.add_argument("-o", "--output", metavar="FILE", default="", help="(default: standard output)")
     _add_drain(commands, admin)
     _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)

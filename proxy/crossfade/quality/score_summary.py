@@ -90,8 +90,8 @@ def _bin_edges(ours: ScoreBuckets, theirs: ScoreBuckets) -> list[float]:
     places = sorted(both.buckets)
     lowest, highest = both.edges(places[0])[0], both.edges(places[-1])[1]
     if lowest >= 0 and highest <= 1 + 1 / 50 and not both.halvings:
-        wide = next((w for w in _WIDTHS if highest - lowest <= _BINS * w), _WIDTHS[-1])
         highest = min(highest, 1.0)
+        wide = next((w for w in _WIDTHS if highest - lowest <= _BINS * w + 1e-9), _WIDTHS[-1])
         first, last = int(lowest / wide + 1e-9), -int(-highest / wide - 1 + 1e-9)
         return [i * wide for i in range(first, max(last, first + 1) + 1)]
     low, high = both.quantiles((_EDGE, 1 - _EDGE))

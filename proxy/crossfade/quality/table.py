@@ -215,8 +215,8 @@ class ComparisonTable(msgspec.Struct):
             _add_counts(self.fields, REST, self.fields.pop(path))
 
     def _add_worst(self, pair: Compared, at: float) -> None:
-        if pair.distance <= 0 and not pair.changed:
-            return
+        if pair.copy_failed or (pair.distance <= 0 and not pair.changed):
+            return  # errors are counted; they would leave no room for answers
         worst = WorstPair(
             1 - pair.distance,
             pair.request_id[:LONGEST_SHOWN],

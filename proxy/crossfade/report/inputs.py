@@ -1,0 +1,98 @@
+"""What a report is made of: answers of the admin API, of which only the fields named here are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from crossfade.quality.comparison_summary import ComparisonSummary
+
+
+class Numbers(msgspec.Struct):
+    """Of one backend on the route: counts since the start of the proxy; shares and seconds of its last 10 s."""
+
+    role: str
+    requests: int
+    errors: int
+    fell_back: int
+    rate: float
+    error_share: float
+    p50: float | None
+    p99: float | None
+
+
+class Route(msgspec.Struct):
+    name: str
+    split: dict[str, float]
+    champion: str | None
+    backends: dict[str, Numbers]
+
+
+class Step(msgspec.Struct):
+    weight: float
+    hold: float
+    approval: bool
+    mirror: float
+
+
+class Verdict(msgspec.Struct):
+    """`evidence`: a log e-value; at `bound` the check fails."""
+
+    check: str
+    verdict: str
+    reason: str
+    n: int = 0
+    estimate: float | None = None
+    interval: tuple[float, float] | None = None
+    evidence: float | None = None
+    bound: float | None = None
+    in_words: str = ""
+
+
+class Rollout(msgspec.Struct):
+    strategy: str
+    champion: str
+    challenger: str
+    phase: str
+    step: int
+    steps: list[Step]
+    weight: float
+    since: float
+    waiting_for: str
+    verdicts: list[Verdict]
+
+
+class Decision(msgspec.Struct):
+    """`to`: what it led to. `verdicts`: those that it was made by."""
+
+    at: float
+    action: str
+    actor: str
+    reason: str
+    to: dict[str, Any] = {}
+    verdicts: list[Verdict] = []
+
+
+class Report(msgspec.Struct):
+    """`decisions`: of this challenger, oldest first. `would_change`: what would lead to another decision."""
+
+    version: str
+    made_at: float
+    route: Route
+    comparison: ComparisonSummary | None = None
+    rollout: Rollout | None = None
+    would_change: list[str] = []
+    decisions: list[Decision] = []
+
+    @property
+    def champion(self) -> str:
+        if self.comparison is not None:
+            return self.comparison.champion
+        return self.rollout.champion if self.rollout is not None else self.route.champion or ""
+
+    @property
+    def challenger(self) -> str:
+        if self.comparison is not None:
+            return self.comparison.challenger
+        return self.rollout.challenger if self.rollout is not None else ""
