@@ -129,9 +129,9 @@ def test_keys_that_a_state_of_before_does_not_have_are_no_edit():
     }
     mirror = [{"to": "v4", "sample": 500, "noise": 0}]
     then = replace(now, settings=now.settings | {"prediction": prediction, "mirror": mirror})
-    assert route_edits(then, now) == [
-        "mirror: to v4 sample 500 noise 0 safe no → to v4 sample 500 noise 0 safe yes"
-    ]
+    assert route_edits(then, now) == ["mirror to v4.safe: no → yes"]
+    more = replace(now, settings=now.settings | {"mirror": [*now.settings["mirror"], {"to": "v3"}]})
+    assert route_edits(now, more) == ["mirror: v4 → v4, v3"]
     then = replace(then, settings=then.settings | {"mirror": now.settings["mirror"]})
     assert route_edits(then, now) == []
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from crossfade.routing.ledger import BUCKETS
-from crossfade.routing.snapshot import Cut, Rewrite
+from crossfade.routing.snapshot import Cut, Match, Mirror, Rewrite
 from tests.dataplane.plane import Harness, mirrored, route, settle, sticky
 from tests.dataplane.scripted import ScriptedBackend, answering
 from tests.dataplane.test_cut_after import taken_back
@@ -132,6 +132,43 @@ async def test_a_mirror_gets_its_own_body(harness: Harness) -> None:
     assert (await client.answer()).status == 200
     await harness.quiet()
     assert harness.mirrors("v4") == {"sent": 1, "dropped_not_writable": 1}
+
+
+async def test_a_mirror_s_own_rewriting_is_of_its_copies_alone(harness: Harness) -> None:
+    """Two routes copy to one backend, each in its own form; a third sends it requests."""
+    v2, v4 = harness.backend("v2"), harness.backend("v4")
+    routes = []
+    for name in ("a", "b"):
+        request = Rewrite(replace=f"/{name}", set=(("x-name", name),), json=(("model", f'"{name}"'),))
+        mirror = Mirror("v4", BUCKETS, 0, request, f"v4 of {name}")
+        routes.append(route("v2", name, match=Match(path=f"/{name}"), mirrors=(mirror,)))
+    harness.use(*routes, route("v4", "plain", match=Match(path="/plain")))
+    client = await harness.client()
+    for path in ("/a", "/b", "/plain", "/a"):
+        await client.send(post(b'{"model": "x"}', path, fields=[TYPE]))
+        await client.answer()
+        await harness.quiet()
+    assert sorted((r.first, r.field("x-name") or b"", r.body) for r in v4.requests) == [
+        (b"POST /a HTTP/1.1", b"a", b'{"model": "a"}'),
+        (b"POST /a HTTP/1.1", b"a", b'{"model": "a"}'),
+        (b"POST /b HTTP/1.1", b"b", b'{"model": "b"}'),
+        (b"POST /plain HTTP/1.1", b"", b'{"model": "x"}'),
+    ]
+    assert {r.body for r in v2.requests} == {b'{"model": "x"}'}
+    await client.send(post(b"{", "/b", fields=[TYPE]))
+    assert (await client.answer()).status == 200
+    await harness.quiet()
+    assert harness.plane.recorder.table.mirrors == {
+        ("a", "v4", "sent"): 2,
+        ("b", "v4", "sent"): 1,
+        ("b", "v4", "dropped_not_writable"): 1,
+    }
+    harness.use(route("v2", "a", match=Match(path="/a"), mirrors=mirrored("v4")))
+    await client.send(post(b'{"model": "x"}', "/a", fields=[TYPE]))
+    await client.answer()
+    await harness.quiet()
+    assert [r.body for r in v4.requests].count(b'{"model": "x"}') == 2
+    assert set(harness.plane.mirrors.states) == {"v4"}
 
 
 @pytest.mark.parametrize("bytewise", [False, True])

@@ -1,9 +1,16 @@
-"""`mirror`: a backend that gets copies of a route's requests."""
+"""`mirror`: a backend that gets copies of a route's requests.
+
+Rule: where a mirror and its backend rewrite the same thing, the mirror's word counts.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
+from crossfade.config.match import JsonPath
+from crossfade.config.request import NewJsonValue, RequestConfig, RequestHeadersConfig, RequestPathConfig
 from crossfade.config.section import Flag, Name, Section, Weight
 from crossfade.scale import WHOLE
 
@@ -27,3 +34,48 @@ class MirrorConfig(Section):
         default=False,
         description="true: copies change nothing, also of requests with POST and other methods that are not safe",
     )
+    path: RequestPathConfig | None = Field(
+        default=None,
+        description="how the path of copies is rewritten; as `request` of the backend says if not given",
+    )
+    headers: RequestHeadersConfig = Field(
+        default_factory=RequestHeadersConfig,
+        description="header fields of copies that are set, added and removed, beside what `request` of the backend says",
+    )
+    json_fields: dict[JsonPath, NewJsonValue] = Field(
+        default_factory=dict,
+        alias="json",
+        description="fields of a JSON body and their new values in copies, beside what `request` of the backend says",
+    )
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether copies differ from the backend's other requests."""
+        return self.path is not None or self.headers != RequestHeadersConfig() or bool(self.json_fields)
+
+    def over(self, request: RequestConfig | None) -> RequestConfig:
+        """The backend's `request`, and this mirror's keys over it."""
+        below = request or RequestConfig()
+        own, its = self.headers, below.headers
+        named = {*own.set, *own.remove}
+        headers = RequestHeadersConfig(
+            set={**_without(its.set, {*named, *own.add}), **own.set},
+            add={**_without(its.add, named), **own.add},
+            remove=tuple(dict.fromkeys((*its.remove, *own.remove))),
+        )
+        kept = {
+            path: value
+            for path, value in below.json_fields.items()
+            if not any(_overlap(path, other) for other in self.json_fields)
+        }
+        return RequestConfig(
+            host=below.host, path=self.path or below.path, headers=headers, json={**kept, **self.json_fields}
+        )
+
+
+def _without(fields: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+def _overlap(path: str, other: str) -> bool:
+    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")

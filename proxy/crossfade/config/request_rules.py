@@ -14,6 +14,8 @@ from crossfade.config.trusted_headers import TRUSTED_HEADERS
 from crossfade.regex import BadExpression, compiled
 
 _PATH_CHANGES = ("prefix", "replace", "regex")
+_PLACES = (("backends", "**", "request"), ("routes", "*", "mirror", "*"))  # where requests are rewritten
+_NO_PREFIX = "matches by regex, so there is no prefix to replace; use replace or regex"
 _MOST = 3  # routes that one message names
 _HEADERS_READ = (
     ("sticky", "*", "header"),
@@ -23,7 +25,7 @@ _HEADERS_READ = (
 
 
 def _several_path_changes(document: Document) -> Iterator[Problem]:
-    for loc, node in document.each("backends", "**", "request", "path"):
+    for loc, node in _each(document, "path"):
         kinds = [kind for kind in node.given if kind in _PATH_CHANGES]
         if len(kinds) > 1:
             message = f"only one of {listed(_PATH_CHANGES)} can be given, and {kinds[0]} is given already"
@@ -43,12 +45,16 @@ def _prefix_of_nothing(document: Document) -> Iterator[Problem]:
     for loc, _ in document.each("backends", "**", "request", "path", "prefix"):
         routes = by_regex.get(f"{loc[1]}")
         if routes:
-            message = f"the route {listed(routes[:_MOST])} matches by regex, so there is no prefix to replace; use replace or regex"
-            yield document.problem(loc, message, at_key=True)
+            yield document.problem(loc, f"the route {listed(routes[:_MOST])} {_NO_PREFIX}", at_key=True)
+    for at, route in document.each("routes", "*"):
+        for index, mirror in enumerate(_elements(route, "mirror")):
+            if mirror.child("path", "prefix") is not None and route.child("match", "regex") is not None:
+                place = (*at, "mirror", index, "path", "prefix")
+                yield document.problem(place, f"the route {_NO_PREFIX}", at_key=True)
 
 
 def _groups_of_the_pattern(document: Document) -> Iterator[Problem]:
-    for loc, node in document.each("backends", "**", "request", "path", "regex"):
+    for loc, node in _each(document, "path", "regex"):
         pattern, substitution = node.child("pattern"), node.child("substitution")
         if pattern is None or substitution is None:
             continue
@@ -63,7 +69,7 @@ def _groups_of_the_pattern(document: Document) -> Iterator[Problem]:
 
 
 def _fields_within_fields(document: Document) -> Iterator[Problem]:
-    for loc, node in document.each("backends", "**", "request", "json"):
+    for loc, node in _each(document, "json"):
         for path in node.entries:
             outer = next((other for other in node.entries if path.startswith(f"{other}.")), None)
             if outer is not None:
@@ -71,14 +77,24 @@ def _fields_within_fields(document: Document) -> Iterator[Problem]:
                 yield document.problem((*loc, path), message, at_key=True)
 
 
+def _each(document: Document, *keys: str) -> Iterator[tuple[Loc, Node]]:
+    """What is below these keys, wherever requests are rewritten."""
+    for place in _PLACES:
+        yield from document.each(*place, *keys)
+
+
+def _elements(route: Node, key: str) -> list[Node]:
+    found = route.child(key)
+    return found.elements if found else []
+
+
 def _backends_of(route: Node) -> set[str]:
-    """The backends that get requests of this route."""
+    """The backends that get requests of this route with the path that their `request` says."""
     split = route.child("split")
     names = set(split.entries) if split is not None else set()
     nodes = [route.child("fallback")]
-    mirror, rollout = route.child("mirror"), route.child("rollout")
-    nodes += [each.child("to") for each in (mirror.elements if mirror else ())]
-    nodes += [each.child("challenger") for each in (rollout.elements if rollout else ())]
+    nodes += [each.child("to") for each in _elements(route, "mirror") if each.child("path") is None]
+    nodes += [each.child("challenger") for each in _elements(route, "rollout")]
     return names | {node.text for node in nodes if node is not None and node.text is not None}
 
 

@@ -86,9 +86,20 @@ def _setting_edits(before: Any, after: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys((*before, *after)):
             yield from _setting_edits(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif path == "mirror" and before != after:
+        yield from _mirror_edits(before, after)
     elif before != after:
         secret = "sha256:" in f"{before}{after}"
         yield f"{path}: changed" if secret else f"{path}: {_shown(before)} → {_shown(after)}"
+
+
+def _mirror_edits(before: list[Any], after: list[Any]) -> Iterator[str]:
+    former, present = ([mirror["to"] for mirror in mirrors] for mirrors in (before, after))
+    if former != present:
+        yield f"mirror: {_shown(former)} → {_shown(present)}"
+    for mirror in after:
+        same = next((each for each in before if each["to"] == mirror["to"]), mirror)
+        yield from _setting_edits(same, mirror, f"mirror to {mirror['to']}")
 
 
 def _shown(value: Any) -> str:

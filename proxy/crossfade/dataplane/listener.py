@@ -77,7 +77,7 @@ class DataPlane(Plane):
         for name in self.backends.keys() - snapshot.backends.keys():
             self.leaving[name] = gone = self.backends.pop(name)
             gone.retire()
-        self.mirrors.use(snapshot.backends)
+        self.mirrors.use(snapshot)
         trust = snapshot.trusted_proxies, snapshot.trusted_headers
         if trust != self.trust_known:
             self.trust_known = trust

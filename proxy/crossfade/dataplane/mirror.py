@@ -12,6 +12,8 @@ from random import random
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from crossfade.dataplane.comparison import BEGUN, MAX_WAITING_PAIRS, NO_ANSWER, Comparison
 from crossfade.dataplane.endpoint import BackendState, Ejected, EndpointState, connect_failure
 from crossfade.dataplane.kept_answer import KeptAnswer
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from crossfade.dataplane.recorder import Recorder
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
-    from crossfade.routing.snapshot import Backend, Mirror
+    from crossfade.routing.snapshot import Backend, Mirror, Snapshot
     from crossfade.shared_places import SharedPlaces
 
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
@@ -228,8 +230,13 @@ class Mirrors:
         self.comparisons: set[Comparison] = set()
         self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # pairs that wait for the live answer
 
-    def use(self, specs: dict[str, Backend]) -> None:
-        self.specs = specs
+    def use(self, snapshot: Snapshot) -> None:
+        """A mirror that rewrites its copies is a target of its own."""
+        self.specs = specs = dict(snapshot.backends)
+        for route in snapshot.routes:
+            for mirror in route.mirrors:
+                if mirror.target:
+                    specs[mirror.target] = replace(specs[mirror.to], request=mirror.request)
         for name in list(self.states):
             if name in specs:
                 self.states[name].backend.use(specs[name])
@@ -237,14 +244,15 @@ class Mirrors:
                 self.leaving[name] = state = self.states.pop(name)
                 state.backend.retire()
 
-    def state_of(self, to: str, spec: Backend) -> MirrorState:
+    def state_of(self, key: str, spec: Backend) -> MirrorState:
         """Copies have places of their own: they take none from requests whose clients wait (law 7)."""
-        state = self.leaving.pop(to, None)
+        state = self.leaving.pop(key, None)
         if state is None:
-            state = MirrorState(BackendState(spec, self.on_ejected, self.places, "mirror "))
+            kind = "mirror " if key == spec.name else f"mirror {key}: "
+            state = MirrorState(BackendState(spec, self.on_ejected, self.places, kind))
         else:
             state.backend.use(spec)
-        self.states[to] = state
+        self.states[key] = state
         return state
 
     def send(self, exchange: ExchangeState) -> None:
@@ -255,7 +263,7 @@ class Mirrors:
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
                 comparison = self.begin(exchange, mirror) if exchange.route.has_decision else None
-                dropped = self.copy(exchange, mirror.to, comparison)
+                dropped = self.copy(exchange, mirror.key, comparison)
                 if dropped and comparison is not None:
                     if dropped in COPY_IMPOSSIBLE:
                         comparison.end()
@@ -288,21 +296,21 @@ class Mirrors:
         return comparison
 
     def copy(
-        self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool = False
+        self, exchange: ExchangeState, key: str, comparison: Comparison | None, second: bool = False
     ) -> str:
         """Send and count a copy. Returns the reason if it is dropped, else an empty string."""
-        dropped = self.try_copy(exchange, to, comparison, second)
+        dropped = self.try_copy(exchange, key, comparison, second)
         if dropped:
-            self.recorder.mirrored(exchange.route.spec.name, to, dropped)
+            self.recorder.mirrored(exchange.route.spec.name, key.partition(" ")[0], dropped)
         return dropped
 
-    def try_copy(self, exchange: ExchangeState, to: str, comparison: Comparison | None, second: bool) -> str:
-        spec = self.specs.get(to)
+    def try_copy(self, exchange: ExchangeState, key: str, comparison: Comparison | None, second: bool) -> str:
+        spec = self.specs.get(key)
         if spec is None:  # removed by a reload while the request arrived
             return "dropped_no_endpoint"
-        state = self.states.get(to)
+        state = self.states.get(key)
         if state is None:
-            state = self.state_of(to, spec)
+            state = self.state_of(key, spec)
         if exchange.head.upgrade is not None:  # an upgraded connection cannot be copied
             return "dropped_upgrade"
         if exchange.kept > exchange.route.replay_limit:

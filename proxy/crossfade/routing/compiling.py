@@ -41,6 +41,7 @@ if TYPE_CHECKING:  # workers must not import the config models, and pydantic wit
         AccessLogConfig,
         BackendConfig,
         BackendTlsConfig,
+        MirrorConfig,
         PredictionConfig,
         RateConfig,
         RouteConfig,
@@ -90,6 +91,7 @@ def compile_snapshot(
                 _NO_LEDGER if r.answers_itself else ledgers[r.name],
                 roles.get(r.name, {}),
                 trials.get(r.name, Trial()),
+                config.backends,
             )
             for r in config.routes
         ),
@@ -171,7 +173,13 @@ def compile_tls(tls: BackendTlsConfig | None, stamp: str = "") -> Tls:
     return Tls() if tls is None else Tls(tls.ca, tls.cert, tls.key, tls.server_name, tls.verify, stamp)
 
 
-def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role], trial: Trial) -> Route:
+def _compile_route(
+    route: RouteConfig,
+    ledger: Ledger,
+    roles: Mapping[str, Role],
+    trial: Trial,
+    backends: Mapping[str, BackendConfig],
+) -> Route:
     match = route.match
     return Route(
         name=route.name,
@@ -189,7 +197,9 @@ def _compile_route(route: RouteConfig, ledger: Ledger, roles: Mapping[str, Role]
         roles=tuple(roles.get(name, "member") for name in ledger.backends),
         salt=trial.salt or salt_of(route.name),
         fallback=route.fallback,
-        mirrors=_merged_mirrors((*(Mirror(m.to, m.sample, m.noise) for m in route.mirror), *trial.mirrors)),
+        mirrors=_merged_mirrors(
+            (*(_compile_mirror(m, route.name, backends) for m in route.mirror), *trial.mirrors)
+        ),
         retry_attempts=route.retry.attempts,
         retry_budget=route.retry.budget,
         pure=route.retry.pure,
@@ -272,11 +282,18 @@ def _compile_rate(rate: RateConfig | None) -> Rate | None:
     return Rate(Sticky(rate.key.kind, rate.key.name), rate.per_second, rate.burst, rate.ipv6_prefix)
 
 
+def _compile_mirror(mirror: MirrorConfig, route: str, backends: Mapping[str, BackendConfig]) -> Mirror:
+    if not mirror.rewrites:
+        return Mirror(mirror.to, mirror.sample, mirror.noise)
+    request = _compile_rewrite(mirror.over(backends[mirror.to].request))
+    return Mirror(mirror.to, mirror.sample, mirror.noise, request, f"{mirror.to} of {route}")
+
+
 def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
     """One mirror for each backend, with the larger shares, so that no backend gets two copies of a request."""
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
         known = out.get(mirror.to, mirror)
         most = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
-        out[mirror.to] = Mirror(mirror.to, *most)
+        out[mirror.to] = Mirror(mirror.to, *most, known.request, known.target)
     return tuple(mirror for mirror in out.values() if mirror.sample)

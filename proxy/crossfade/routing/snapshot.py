@@ -142,11 +142,22 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class Mirror(msgspec.Struct, frozen=True):
-    """Out of 10 000: `sample` of the requests are copied; `noise` of the copied ones ask the champion twice."""
+    """Out of 10 000: `sample` of the requests are copied; `noise` of the copied ones ask the champion twice.
+
+    `request`: how copies are rewritten, in place of what the backend says; None: as its other requests. `target`: names
+    such copies, which have connections and places in flight of their own; else empty.
+    """
 
     to: str
     sample: int
     noise: int = 0
+    request: Rewrite | None = None
+    target: str = ""
+
+    @property
+    def key(self) -> str:
+        """Of what is in common to the copies of several routes."""
+        return self.target or self.to
 
 
 class Cut(msgspec.Struct, frozen=True):
