@@ -11,11 +11,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ({"route": "prediction: {score: s, segment: [l]}"}, "9:28: warning: routes[0].prediction.segment: not supported yet, so it has no effect"),
-        ({"route": "prediction: {score: s, ignore: [l]}"}, "9:28: warning: routes[0].prediction.ignore: not supported yet, so it has no effect"),
-        ({"route": "prediction: {score: s, redact: [l]}"}, "9:28: warning: routes[0].prediction.redact: not supported yet, so it has no effect"),
-        ({"route": "prediction: {score: s, sample: 5%}"}, "9:28: warning: routes[0].prediction.sample: not supported yet, so it has no effect"),
-        ({"route": "prediction: {protocol: openai}"}, '9:28: warning: routes[0].prediction.protocol: "openai" is not supported yet, so it has no effect'),
         ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: not supported yet, so it has no effect"),
         ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: not supported yet, so it has no effect"),
         (
@@ -37,6 +32,7 @@ def test_an_unsupported_key_gives_a_warning(key: dict[str, str], expected: str):
         {"route": "prediction:"},
         {"route": "prediction: {score: a.b}"},
         {"route": "prediction: {protocol: json, score: s}"},
+        {"route": "prediction: {protocol: openai, segment: [l], ignore: [i], redact: [r], sample: 5%}"},
         {"route": "prediction: {score: s, sample: 100%}"},
         {"route": "prediction: {score: s, decision: 0.5, label: l}"},
         {"split": "{a: 1}", "route": "mirror: {to: b, safe: true, noise: 5%}\n    prediction: {label: l}"},

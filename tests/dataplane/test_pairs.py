@@ -229,16 +229,20 @@ async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None
 
 
 async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> None:
-    harness.backend("v2", silent)
+    async def hanging(conversation: Conversation, request: Message) -> None:
+        await asyncio.Event().wait()
+
+    harness.backend("v2", each(hanging))
     harness.backend("v3", ok_bodies(YES))
     harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
+    await wait_until(lambda: harness.backends["v2"].requests, "the champion is asked")
     client.close()
     await harness.quiet()
     assert dropped(harness) == {"pair_status": 1}
     assert harness.mirrors("v2") == {}, "the champion is not asked twice"
+    assert harness.mirrors("v3") == {"sent": 1}, "the challenger gets the requests of clients that hung up"
 
 
 async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harness) -> None:
@@ -264,11 +268,17 @@ async def test_a_promoted_challenger_is_not_compared_with_itself(harness: Harnes
     assert (shadow.requests, decisions(shadow), dropped(harness)) == (1, Pairs(), {})
 
 
-@pytest.mark.parametrize("prediction", [None, Prediction(("out", "p"))], ids=["none", "score only"])
-async def test_without_a_decision_there_are_no_pairs(harness: Harness, prediction: Prediction | None) -> None:
+async def test_without_a_decision_scores_are_compared(harness: Harness) -> None:
+    prediction = Prediction(("out", "p"))
     cell = await compared(
         harness, ok_bodies(YES), ok_bodies(NO), prediction=prediction, mirrors=noise_mirror()
     )
+    assert (decisions(cell), dropped(harness)) == (Pairs(), {})
+    assert (cell.pairs.distances.n, cell.pairs.distances.twice) == (1, 1)
+
+
+async def test_without_a_prediction_there_are_no_pairs(harness: Harness) -> None:
+    cell = await compared(harness, ok_bodies(YES), ok_bodies(NO), prediction=None, mirrors=noise_mirror())
     assert (decisions(cell), cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
     (exchange,) = harness.accepted
@@ -317,17 +327,33 @@ async def test_a_failed_second_answer_counts_as_noise(harness: Harness, second: 
     assert (decisions(cell), dropped(harness)) == (Pairs(n=1, chances=1, twice=1, noise=1), {})
 
 
-async def test_a_second_request_that_is_dropped_counts_as_noise(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def filling(conversation: Conversation, request: Message) -> None:
-        await wait_until(lambda: harness.mirrors("v3"), "the copy has its answer")
-        monkeypatch.setattr("crossfade.dataplane.mirror.IN_FLIGHT_LIMIT", 0)
+async def test_a_second_request_that_is_dropped_counts_as_noise(harness: Harness) -> None:
+    async def last(conversation: Conversation, request: Message) -> None:
+        harness.down("v2")
+        harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
         await conversation.send(ok(YES))
 
-    cell = await compared(harness, each(filling), ok_bodies(YES), mirrors=noise_mirror())
-    assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_in_flight": 1}, {})
+    cell = await compared(harness, each(last), ok_bodies(YES), mirrors=noise_mirror())
+    assert (harness.mirrors("v2"), dropped(harness)) == ({"dropped_no_endpoint": 1}, {})
     assert decisions(cell) == Pairs(n=1, chances=1, twice=1, noise=1)
+
+
+async def test_the_copy_of_a_pair_asked_twice_is_sent_beside_the_second_request(harness: Harness) -> None:
+    """So that the latencies of both are comparable."""
+    order: list[str] = []
+
+    def noted(name: str) -> Script:
+        async def handler(conversation: Conversation, request: Message) -> None:
+            order.append(name if request.field("x-crossfade-mirror") is None else f"{name} again")
+            if len(order) == 1:
+                await asyncio.sleep(0.05)
+            await conversation.send(ok(YES))
+
+        return each(handler)
+
+    cell = await compared(harness, noted("v2"), noted("v3"), mirrors=noise_mirror())
+    assert order[0] == "v2" and sorted(order[1:]) == ["v2 again", "v3 again"]
+    assert cell.pairs.latency.both
 
 
 async def test_each_pipelined_request_makes_a_pair(harness: Harness) -> None:

@@ -16,10 +16,6 @@ def _is_set(node: Node) -> bool:
     return bool(node.elements)
 
 
-def _is_other_than(*acted_on: str) -> Callable[[Node], bool]:
-    return lambda node: node.text is not None and node.text not in acted_on
-
-
 _NO_EFFECT = "not supported yet, so it has no effect"
 _HOLDS = "not supported yet: without feedback this check is never decided, and holds this rollout for ever"
 
@@ -33,11 +29,6 @@ class Pending(NamedTuple):
 
 
 PENDING = (
-    Pending(("routes", "*", "prediction", "protocol"), _is_other_than("json")),
-    Pending(("routes", "*", "prediction", "segment"), lambda node: bool(node.text or node.elements)),
-    Pending(("routes", "*", "prediction", "ignore")),
-    Pending(("routes", "*", "prediction", "redact")),
-    Pending(("routes", "*", "prediction", "sample"), _is_other_than("100%", "1")),
     Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"), lambda node: node.text == "kpi", _HOLDS

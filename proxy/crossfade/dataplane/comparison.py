@@ -3,8 +3,9 @@
 Rule (law 17): a pair begins with each copy, and ends as a sample, as lost, or dropped with a reason. Where the
 challenger rejects the copy or fails, that is its answer. An answer that the proxy lost (too large, too late, no room
 for the copy) is counted as lost, with the side that lost it.
-Whether the champion is asked twice, to measure its noise, is an independent random draw (stats.pairs). The second
-request is sent after the client has its answer. A second answer that never comes is an answer without a decision.
+Whether the champion is asked twice, to measure its noise, is an independent random draw (stats.pairs). Then the second
+request and the copy are sent together, after the client has its answer. A second answer that never comes is an answer
+without a decision.
 Limits: MAX_WAITING_PAIRS pairs at a time, each for PATIENCE seconds, and for each answer the bytes that `kept_answer` keeps (for
 copies, their number in flight is bounded).
 """
@@ -54,7 +55,7 @@ class Comparison:
         self.recorder = recorder
         self.route = route
         self.key = key
-        self.champion, self.challenger = champion, mirror.to
+        self.champion, self.challenger, self.key_of_copy = champion, mirror.to, mirror.key
         self.routed_at = routed_at
         self.chance = mirror.noise / BUCKETS
         self.twice = random() < self.chance

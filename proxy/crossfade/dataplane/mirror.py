@@ -42,6 +42,7 @@ COPY_IMPOSSIBLE = (
     "dropped_upgrade",
     "dropped_body_size",
     "dropped_not_writable",
+    "dropped_drain",
 )  # for the request's sake, not the challenger's
 
 
@@ -227,6 +228,7 @@ class Mirrors:
         self.states: dict[str, MirrorState] = {}
         self.leaving: dict[str, MirrorState] = {}  # no longer configured, and with copies in flight
         self.copies: set[MirrorCopy] = set()
+        self.is_ending = False  # the worker ends, and sends no copies
         self.comparisons: set[Comparison] = set()
         self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # pairs that wait for the live answer
 
@@ -262,14 +264,18 @@ class Mirrors:
             return
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
-                comparison = self.begin(exchange, mirror) if exchange.route.has_decision else None
-                dropped = self.copy(exchange, mirror.key, comparison)
-                if dropped and comparison is not None:
-                    if dropped in COPY_IMPOSSIBLE:
-                        comparison.end()
-                    else:
-                        comparison.lose(True, "pair_room")
-                    self.forget_if_ended(comparison)
+                comparison = self.begin(exchange, mirror) if exchange.route.reads else None
+                if comparison is None or not comparison.twice:
+                    self.copy_compared(exchange, mirror.key, comparison)
+
+    def copy_compared(self, exchange: ExchangeState, key: str, comparison: Comparison | None) -> None:
+        dropped = self.copy(exchange, key, comparison)
+        if dropped and comparison is not None:
+            if dropped in COPY_IMPOSSIBLE:
+                comparison.end()
+            else:
+                comparison.lose(True, "pair_room")
+            self.forget_if_ended(comparison)
 
     def begin(self, exchange: ExchangeState, mirror: Mirror) -> Comparison | None:
         """Begin a pair for this copy. None if the champion is not assigned, or a limit is reached."""
@@ -305,6 +311,8 @@ class Mirrors:
         return dropped
 
     def try_copy(self, exchange: ExchangeState, key: str, comparison: Comparison | None, second: bool) -> str:
+        if self.is_ending:
+            return "dropped_drain"
         spec = self.specs.get(key)
         if spec is None:  # removed by a reload while the request arrived
             return "dropped_no_endpoint"
@@ -332,12 +340,21 @@ class Mirrors:
     def on_live(self, exchange: ExchangeState, now: float) -> None:
         """Compare the live answer, which the client has now, with the answers to the copies."""
         for comparison in self.waiting.pop(exchange, ()):
-            if comparison.on_live(exchange, now) and self.copy(
-                exchange, comparison.champion, comparison, True
-            ):
-                comparison.second = NO_ANSWER
+            asks = comparison.on_live(exchange, now)
+            if comparison.twice:
+                self.copy_beside_second(exchange, comparison, asks)
             comparison.join()
             self.forget_if_ended(comparison)
+
+    def copy_beside_second(self, exchange: ExchangeState, comparison: Comparison, asks: bool) -> None:
+        """The copy and the second request are sent at the same moment, so that their latencies compare.
+
+        `asks`: the champion may be asked. If not, the copy is sent all the same: the challenger gets no other requests
+        than without noise.
+        """
+        self.copy_compared(exchange, comparison.key_of_copy, None if comparison.ended else comparison)
+        if asks and not comparison.ended and self.copy(exchange, comparison.champion, comparison, True):
+            comparison.second = NO_ANSWER
 
     def forget_if_ended(self, comparison: Comparison) -> None:
         if comparison.ended:
@@ -349,5 +366,6 @@ class Mirrors:
             self.forget_if_ended(comparison)
 
     def end(self) -> None:
+        self.is_ending = True
         for copy in list(self.copies):
             copy.end("dropped_drain")

@@ -39,11 +39,6 @@ class Prediction(msgspec.Struct, frozen=True):
     sample: int = 10_000
 
     @property
-    def has_decision(self) -> bool:
-        """Whether an answer may give a decision that can be compared."""
-        return bool(self.label) or self.decision is not None or self.protocol != "json"
-
-    @property
     def expects_score(self) -> bool:
         """Whether an answer without a score says too little."""
         return bool(self.score) or self.decision is not None

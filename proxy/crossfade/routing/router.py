@@ -105,7 +105,6 @@ class CompiledRoute:
         "cors",
         "error_statuses",
         "fallback",
-        "has_decision",
         "head_test",
         "header",
         "inspect_limit",
@@ -167,7 +166,7 @@ class CompiledRoute:
         self.name = spec.name
         prediction = spec.prediction or Prediction()
         self.reads = spec.prediction is not None  # whether the observer reads answers
-        self.sample, self.has_decision = prediction.sample, self.reads and prediction.has_decision
+        self.sample = prediction.sample
         self.wants_body, self.wants_head = prediction.wants_body, prediction.wants_head
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
         self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
