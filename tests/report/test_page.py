@@ -167,6 +167,13 @@ def test_it_says_what_is_not_known():
     assert "Who is right" in said
 
 
+def test_second_answers_that_never_came_are_said():
+    table = table_of(World(), 100)
+    table.add(Compared("r", BEGUN, None, False, None, 0.0, noise_changed=True, noise_distance=1.0), 0.1)
+    said = " ".join(unknowns(samples.report_of(summary(table, NO_LIMIT), None)))
+    assert "What 1 second answer of v2 would have said: those that never came" in said
+
+
 def test_hostile_answers_names_and_reasons_stay_text():
     evil = "</td><script>alert(1)</script><img src=x onerror=alert(2)>\u202e"
     table = ComparisonTable()

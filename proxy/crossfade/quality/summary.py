@@ -40,7 +40,7 @@ MOST_FIELDS: Final = 50
 MOST_MOMENTS: Final = 40
 OTHER: Final = "other"
 _QUANTILES: Final = (0.5, 0.9, 0.95, 0.99)
-_BINS: Final = 40  # of a histogram of durations
+_BINS: Final = (8, 40)  # of a histogram of durations: fewest and most
 
 
 def summary(table: ComparisonTable, of: Subject) -> ComparisonSummary:
@@ -159,7 +159,8 @@ def _durations(found: Histogram) -> Durations:
         return Durations(0, {}, [])
     quantiles = found.quantiles(_QUANTILES)
     low, high = min(found.buckets), max(found.buckets)
-    wide = (high - low) // _BINS + 1
+    bins_wanted = min(max(round(2 * found.count**0.4), _BINS[0]), _BINS[1])
+    wide = (high - low) // bins_wanted + 1
     counts: dict[int, int] = {}
     for bucket, n in found.buckets.items():
         counts[(bucket - low) // wide] = counts.get((bucket - low) // wide, 0) + n

@@ -103,7 +103,7 @@ def _by_pairs(found: ComparisonSummary) -> tuple[Tone, str]:
             "wait",
             f"No difference between {found.challenger} and {found.champion} is proven; it is at most {in_units(found, high)} of {what}.",
         )
-    limit = in_units(found, found.limit)
+    limit = in_units(found, found.limit).lstrip("+")
     if low > found.limit:
         return (
             "bad",

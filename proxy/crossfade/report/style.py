@@ -48,12 +48,12 @@ details > .scroll { max-height: 360px; overflow: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 caption { text-align: left; color: var(--soft); padding-bottom: 4px; }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: 12px; vertical-align: bottom; }
-th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
 tr:last-child td { border-bottom: 0; }
 .num { text-align: right; white-space: nowrap; }
 code, pre { font: 12px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; margin: 2px 0; max-height: 220px; overflow: auto; }
-.worst td:nth-child(2) { width: 25%; } .worst td:nth-child(n+3) { width: 34%; }
+.worst { table-layout: fixed; } .worst th:first-child { width: 76px; } .worst th:nth-child(2) { width: 24%; } .worst td { overflow-wrap: anywhere; }
 .confusion { width: auto; border-collapse: separate; border-spacing: 3px; }
 .confusion th, .confusion td { border: 0; padding: 6px 12px; }
 .confusion td.same, .confusion td.different, .confusion td.none { text-align: right; border-radius: 6px; min-width: 74px; }

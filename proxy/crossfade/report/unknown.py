@@ -40,6 +40,12 @@ def _of_pairs(found: ComparisonSummary) -> list[str]:
         out.append(
             f"Well, how often {found.champion} differs from itself: it was asked twice {counted(found.noise_pairs, 'time')} only."
         )
+    never = found.noise_pairs - found.latency.champion_again.n
+    if never > 0:
+        asked = counted(never, "second answer")
+        out.append(
+            f"What {asked} of {found.champion} would have said: those that never came count as {found.champion} differing from itself."
+        )
     out += _of_keys(found) + _of_scope(found)
     if found.dropped:
         total = sum(found.dropped.values())
