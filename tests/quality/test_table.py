@@ -143,6 +143,13 @@ def test_the_worst_pairs_are_those_at_the_largest_distance():
     assert [pair.request_id for pair in table_of(pairs).worst] == [pair.request_id for pair in worst]
 
 
+def test_answers_that_are_errors_are_counted_and_are_no_worst_pairs():
+    table = table_of(
+        [Compared("r", 0, None, True, None, 1.0, missing=True, copy_failed=True, copy_seconds=0.001)]
+    )
+    assert (table.copy_errors, table.worst, table.copies.count) == (1, [], 0)
+
+
 def test_equal_answers_are_no_worst_pairs():
     assert table_of([Compared("r", 0, None, changed=False, raised=None, distance=0)]).worst == []
 

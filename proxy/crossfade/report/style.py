@@ -51,9 +51,9 @@ th { text-align: left; font-weight: 600; color: var(--soft); font-size: 12px; ve
 th, td { padding: 4px 14px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
 tr:last-child td { border-bottom: 0; }
 .num { text-align: right; white-space: nowrap; }
-code, pre { font: 12px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
+code, pre { font: 12px/1.45 ui-monospace, monospace; }
 pre { white-space: pre-wrap; margin: 2px 0; max-height: 220px; overflow: auto; }
-.worst { table-layout: fixed; } .worst th:first-child { width: 76px; } .worst th:nth-child(2) { width: 24%; } .worst td { overflow-wrap: anywhere; }
+.worst { table-layout: fixed; } .worst th:first-child { width: 76px; } .worst th:nth-child(2) { width: 24%; } .worst td, pre { overflow-wrap: anywhere; }
 .confusion { width: auto; border-collapse: separate; border-spacing: 3px; }
 .confusion th, .confusion td { border: 0; padding: 6px 12px; }
 .confusion td.same, .confusion td.different, .confusion td.none { text-align: right; border-radius: 6px; min-width: 74px; }
