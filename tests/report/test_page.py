@@ -13,7 +13,7 @@ from crossfade.quality.comparison_summary import Subject
 from crossfade.quality.summary import summary
 from crossfade.quality.table import ComparisonTable
 from crossfade.report.inputs import Report
-from crossfade.report.judgement import judged
+from crossfade.report.judgement import Judgement, judged
 from crossfade.report.page import page
 from crossfade.report.unknown import unknowns
 from tests.quality.worlds import BEGUN, World, table_of
@@ -144,6 +144,41 @@ def test_what_was_decided_comes_first(phase, tone, sentence):
     assert found.tone == tone
     assert sentence in found.sentence
     assert any("plan = pro" in line for line in found.support)
+
+
+def test_a_rollout_that_goes_on_says_where_it_is():
+    found = judged(samples.report_of(None, samples.rollout_of(verdicts=samples.VERDICTS[:2])))
+    assert found.sentence == "v4 is at 5% of the traffic, in step 2 of 3: not decided yet."
+    assert found.support == ["Checks of the shadow rollout, which is progressing: 1 PASS and 1 UNDECIDED."]
+
+
+def test_a_comparison_without_pairs_says_so():
+    found = judged(samples.report_of(summary(ComparisonTable(), NO_LIMIT), None))
+    assert found == Judgement("wait", "No answers of v4 have been compared with those of v2 yet.", [])
+
+
+def test_an_excess_above_its_limit_in_no_certain_segment_is_bad():
+    subject = msgspec.structs.replace(samples.SUBJECT, segment_limit=0.9)
+    found = judgement(World(shift=0.3), subject=subject)
+    assert (found.tone, found.sentence) == ("bad", "v4 differs from v2 by more than the limit of 5% allows.")
+
+
+def test_a_difference_without_a_limit_and_without_a_segment_is_said():
+    table = ComparisonTable()
+    for i in range(400):
+        table.add(Compared(str(i), BEGUN, None, i % 3 == 0, None, 0.5), 0.0)
+    assert (
+        "nobody has said how much is too much"
+        in judged(samples.report_of(summary(table, NO_LIMIT), None)).sentence
+    )
+
+
+def test_of_many_segments_some_are_named():
+    table = ComparisonTable()
+    for i in range(6000):
+        table.add(Compared(str(i), BEGUN, None, True, None, 1.0, segments=(f"s{i % 5}",)), 0.0)
+    found = judged(samples.report_of(summary(table, samples.SUBJECT), None))
+    assert found.sentence.endswith("and 2 more.")
 
 
 def test_it_says_what_is_not_known():
