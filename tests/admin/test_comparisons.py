@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.admin.site import Site
 from tests.control.harness import CHECKS, HEADING
 from tests.quality.worlds import BEGUN, World, table_of
@@ -47,15 +49,33 @@ async def test_it_is_named_where_there_are_several(site: Site) -> None:
     await site.get(f"{PATH}?challenger=v9", 404)
 
 
-async def test_it_is_shown_by_what_the_configuration_declares(site: Site) -> None:
-    compare(site, "v3")
-    site.reloads.file = (
-        site.reloads.file[: site.reloads.file.index("routes:")] + HEADING + PREDICTION + ROLLOUT
-    )
+async def reload_with(site: Site, prediction: str) -> None:
+    head = site.reloads.file[: site.reloads.file.index("routes:")]
+    site.reloads.file = head + HEADING + prediction + ROLLOUT
     await site.ask("POST", "/api/v1/reload")
+
+
+async def test_it_is_shown_by_what_the_configuration_declares(site: Site) -> None:
+    await reload_with(site, PREDICTION)
+    compare(site, "v3")
     found = await site.get(PATH)
     assert (found["threshold"], found["limit"], found["segment_limit"]) == (0.5, 0.07, 0.07)
     assert {segment["by"] for segment in found["segments"]} == {"plan", "header x-country"}
+
+
+@pytest.mark.parametrize("edit", ["segment", "redact"])
+async def test_it_begins_anew_when_answers_are_read_in_another_way(site: Site, edit: str) -> None:
+    await reload_with(site, PREDICTION)
+    compare(site, "v3")
+    await reload_with(site, PREDICTION.replace("}\n", ", sample: 50%}\n"))
+    assert (await site.get(PATH))["pairs"] == 40
+    edited = (
+        PREDICTION.replace("plan", "tariff")
+        if edit == "segment"
+        else PREDICTION.replace("}\n", ", redact: [name]}\n")
+    )
+    await reload_with(site, edited)
+    assert (await site.get(PATH))["pairs"] == 0
 
 
 async def test_asking_changes_nothing(site: Site) -> None:

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from crossfade.config.load import Loaded
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
+from crossfade.control.compared_subject import begin_where_read_anew
 from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
@@ -316,7 +317,9 @@ class Controller:
 
     def _accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
         """Use the configuration from now on."""
+        before = {name: route.config for name, route in self.state.routes.items()}
         self.state.accept(loaded, reconciled, now)
+        begin_where_read_anew(self.seam.comparisons, before, loaded.config.routes, now)
         self._forget_gone()
         for route in self.state.routes.values():
             self._update_waiting(route)
