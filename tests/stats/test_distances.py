@@ -16,6 +16,7 @@ from crossfade.stats.distances import (
     distance_level,
     gain_distance,
     log_e_distance,
+    mixed_interval,
 )
 from crossfade.stats.sequential import bound
 
@@ -77,7 +78,7 @@ def test_the_expectation_is_below_one_below_the_margin():
 def test_without_second_answers_of_the_champion_there_is_no_evidence():
     alone = distances_of([(LEVELS, None, 0.0)] * 1000)
     assert log_e_distance(alone, 0.05) == gain_distance(alone, 0.05) == gain_distance(Distances(), 0.05) == 0
-    assert distance_interval(alone, 0.05) == (-1, 1)
+    assert distance_interval(alone, 0.05) == mixed_interval(alone, 0.05) == (-1, 1)
 
 
 def noisy(level: int, noise: int, n: int = 2000, chance: float = 0.05) -> Distances:
@@ -92,8 +93,9 @@ def test_distance_is_found_beside_a_consistent_champion_but_not_beside_a_noisy_o
     assert gain_distance(noisy(16, 0), 0.05) > gain_distance(noisy(8, 0), 0.05) > 0
 
 
-def test_the_interval_narrows_around_the_excess():
-    short, long = (distance_interval(noisy(16, 8, n), 0.05) for n in (2000, 200_000))
+@pytest.mark.parametrize("interval", [distance_interval, mixed_interval])
+def test_the_interval_narrows_around_the_excess(interval):
+    short, long = (interval(noisy(16, 8, n), 0.05) for n in (2000, 200_000))
     assert short[0] < long[0] < 0.125 < long[1] < short[1]
     assert long[1] - long[0] < 0.02
     assert short[0] >= -1 and short[1] <= 1

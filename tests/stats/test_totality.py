@@ -193,6 +193,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "distances.distance_level": (CLOSED, st.floats(0, 1)),
     "distances.gain_distance": (distances(), MARGIN),
     "distances.log_e_distance": (distances(), MARGIN),
+    "distances.mixed_interval": (distances(), ALPHA),
     "divergence.distance_logs": cuts(),
     "divergence.ks_distance": st.integers(0, 12).flatmap(lambda n: st.tuples(levels(n), levels(n)) if n else st.just(([], []))),
     "divergence.log_e_band": (split_levels(SplitBins), st.floats(1, 1e6)),

@@ -14,7 +14,7 @@ from crossfade.rollout.plan import Check
 from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import Finding, Verdict, percent
 from crossfade.rollout.verdict_rule import CheckContext, Share, TestResult, Wording, decide, newcombe_interval
-from crossfade.stats.distances import distance_interval, gain_distance, log_e_distance
+from crossfade.stats.distances import gain_distance, log_e_distance, mixed_interval
 from crossfade.stats.pairs import Pairs, gain_excess, log_e_excess
 from crossfade.stats.segments import SegmentPairs, flagged, in_order, log_e_segments, weighted
 
@@ -67,9 +67,7 @@ def distance_max(check: Check, evidence: Evidence, context: CheckContext) -> Fin
         beyond <= check.limit,
         lost,
     )
-    return decide(
-        check, context, result, Wording(text, n, beyond, distance_interval(found, _SHOWN_ALPHA), True)
-    )
+    return decide(check, context, result, Wording(text, n, beyond, mixed_interval(found, _SHOWN_ALPHA), True))
 
 
 class _Segment(NamedTuple):
