@@ -7,7 +7,7 @@
     python -m loadtests.simulate --json FILE --page docs/statistics.md  writes them too
 
 Each rollout runs the proxy's own plan, evidence, judgement and moves (loadtests/rollouts.py). A healthy challenger that is aborted
-or rolled back is a false abort; α is that of the whole rollout. A kept run has the name of the code that decided it; runs of
+or rolled back is a false abort; α is that of the whole rollout. Worlds of mirrored pairs (loadtests/mirrored.py) ask one check. A kept run has the name of the code that decided it; runs of
 other code are not counted, and are made again.
 """
 
@@ -28,6 +28,8 @@ import msgspec
 import numpy as np
 
 from loadtests.deciding_code import deciding_code
+from loadtests.mirrored import ALIKE, PAIR_WORLDS, UNLIKE, PairWorld
+from loadtests.mirrored import run as run_pairs
 from loadtests.rivals import RIVALS, Abort, Rivals
 from loadtests.rollouts import Result, Rollout
 from loadtests.simulated_page import page, rewritten
@@ -55,6 +57,8 @@ class Record(msgspec.Struct):
 
 def one(name: str, run: int) -> Record:
     """The same name and number give the same run."""
+    if name in PAIR_WORLDS:
+        return Record(name, run, run_pairs(PAIR_WORLDS[name], generator(name, run)), None, CODE)
     world = WORLDS[name]
     found = Rollout(world, generator(name, run)).run()
     others = Rivals(world, generator(name, run)).run() if has_rivals(world) else None
@@ -76,7 +80,7 @@ def new_pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def simulate(
-    worlds: Sequence[World], runs: int, jobs: int, kept: Path | None, also: Sequence[str] = ()
+    worlds: Sequence[World | PairWorld], runs: int, jobs: int, kept: Path | None, also: Sequence[str] = ()
 ) -> list[Record]:
     """All runs of these worlds. `kept`: a file of the runs so far; each new one is added at once. `also`: codes that count too."""
     found = read(kept, also)
@@ -109,13 +113,15 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
     out: dict[str, Any] = {"alpha": ALPHA}
     for kind, worlds in (("healthy", HEALTHY), ("faulty", FAULTY)):
         out[kind] = {world.name: figures_of(found[world.name]) for world in worlds if world.name in found}
+    for kind, pairs in (("alike", ALIKE), ("unlike", UNLIKE)):
+        out[kind] = {world.name: figures_of(found[world.name]) for world in pairs if world.name in found}
     return out
 
 
 def figures_of(records: Sequence[Record]) -> dict[str, Any]:
     results = [record.rollout for record in records]
     others = [record.rivals for record in records if record.rivals is not None]
-    compares = others and has_rivals(WORLDS[records[0].world])
+    compares = others != [] and has_rivals(WORLDS[records[0].world])
     rivals = summary_of_rivals(others, results[0].onset) if compares else None
     return {"runs": len(records)} | summary(results) | {"rivals": rivals}
 
@@ -183,7 +189,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, help="page whose tables are replaced")
     options = parser.parse_args(argv)
     texts = options.only or [""]
-    chosen = [world for world in WORLDS.values() if any(text in world.name for text in texts)]
+    every: list[World | PairWorld] = [*WORLDS.values(), *PAIR_WORLDS.values()]
+    chosen = [world for world in every if any(text in world.name for text in texts)]
     result = figures(simulate(chosen, options.runs, options.jobs, options.kept, options.also))
     print(page(result))
     if options.json:

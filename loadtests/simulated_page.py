@@ -8,11 +8,12 @@ from typing import Any
 from loadtests.binomial import clopper_pearson
 from loadtests.rivals import RIVALS
 
+_OF_PAIRS = ("alike", "unlike")  # the limit is kept, and broken
 MARKERS = ("<!-- simulation: begin -->", "<!-- simulation: end -->")
 
 
 def page(result: dict[str, Any]) -> str:
-    """Two Markdown tables."""
+    """Markdown tables."""
     healthy, faulty = result["healthy"], result["faulty"]
     return "\n".join(
         [
@@ -37,8 +38,22 @@ def page(result: dict[str, Any]) -> str:
                 ],
                 [[name, *faulty_cells(found)] for name, found in faulty.items()],
             ),
+            "",
+            "**Mirrored pairs**, a look after each 50 (one check; α is all its own):",
+            "",
+            *table(
+                ["world", "FAIL (95 % interval)", "PASS at the end", "pairs until a FAIL"],
+                [[name, *pair_cells(found)] for kind in _OF_PAIRS for name, found in result[kind].items()],
+            ),
         ]
     )
+
+
+def pair_cells(found: dict[str, Any]) -> list[str]:
+    runs, failed = found["runs"], found["aborted"]
+    low, high = clopper_pearson(failed, runs)
+    passed = share(found["promoted"], runs)
+    return [f"{failed} of {runs} ({low:.1%} to {high:.1%})", passed, pair(found["requests"], "{:.0f}")]
 
 
 def healthy_cells(found: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from crossfade.stats.histogram import bucket_of
 from loadtests import rivals, simulate
 from loadtests.binomial import clopper_pearson
 from loadtests.deciding_code import deciding_code, name_of
+from loadtests.mirrored import ALIKE, UNLIKE
 from loadtests.rollouts import CHALLENGER, START, Result, Rollout
 from loadtests.simulated_page import MARKERS, page, rewritten
 from loadtests.traffic import Position, Requests, Traffic, World, episodes, errors, pauses, poison
@@ -230,12 +231,16 @@ def test_the_page_shows_the_figures_of_the_full_run():
 def test_the_full_run_has_every_world():
     assert list(FIGURES["healthy"]) == [world.name for world in HEALTHY]
     assert list(FIGURES["faulty"]) == [world.name for world in FAULTY]
+    assert list(FIGURES["alike"]) == [world.name for world in ALIKE]
+    assert list(FIGURES["unlike"]) == [world.name for world in UNLIKE]
 
 
-@pytest.mark.parametrize("name", FIGURES["healthy"])
-def test_the_full_run_keeps_alpha(name):
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in ("healthy", "alike") for name in FIGURES[kind]]
+)
+def test_the_full_run_keeps_alpha(kind, name):
     """The rate of false aborts is not proven to be above α, with 97.5 %."""
-    found = FIGURES["healthy"][name]
+    found = FIGURES[kind][name]
     assert clopper_pearson(found["aborted"], found["runs"])[0] <= FIGURES["alpha"]
 
 

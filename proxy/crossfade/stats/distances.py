@@ -12,7 +12,7 @@ and Π(1 + λZ) is a bet against "the mean distance is at most m more than the c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from math import fsum, log1p
 from operator import mul
