@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crossfade.control import controller
+from crossfade.control import kept_comparisons
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.quality.compared import Compared
@@ -42,7 +42,7 @@ async def test_a_start_goes_on_with_the_comparisons_of_the_one_before(tmp_path: 
     if closed:
         await harness.controller.close()
     else:
-        await harness.tick(seconds=controller.COMPARISONS_INTERVAL)
+        await harness.tick(seconds=kept_comparisons.INTERVAL)
     harness.store.close()
     after = await running(Store.open(state))
     assert pairs(after) == [1]

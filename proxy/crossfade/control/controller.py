@@ -26,6 +26,7 @@ from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.journal import Journal
+from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
 from crossfade.control.publisher import Publisher
 from crossfade.control.receivers import allowed, home_down, prepared_load
@@ -55,7 +56,6 @@ from crossfade.stats.window import ANY_VERSION
 log = logging.getLogger("crossfade.control")
 
 EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
-COMPARISONS_INTERVAL = 10.0  # seconds between two savings of the comparisons
 CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 T = TypeVar("T")
@@ -79,9 +79,7 @@ class Controller:
         self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
-        self.comparisons_saved_at = 0.0
-        self.comparisons_saved = b""
-        seam.comparisons.restore(store.comparisons())
+        self.kept_comparisons = KeptComparisons(seam.comparisons, self.journal)
         self.store_was_ok = True
         self.store_was_lost = False
         self.names = Names()  # in the configuration
@@ -111,7 +109,7 @@ class Controller:
         if self.publisher.has_other_limits:
             self.publisher.publish()
         self._save_evidence()
-        self._save_comparisons()
+        self.kept_comparisons.save_from_time_to_time(self.state.served)
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
 
@@ -204,16 +202,9 @@ class Controller:
 
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            self._begin_comparison(change)
+            self.kept_comparisons.begin(change, self.state.wall)
             change.route.update(change.route.config, change.record, change.evidence)
             self._update_waiting(change.route)
-
-    def _begin_comparison(self, change: Change) -> None:
-        """Another attempt of a challenger begins with an empty comparison."""
-        before = change.route.record.rollouts.get(change.challenger)
-        after = change.record.rollouts.get(change.challenger)
-        if before is not None and after is not None and before.attempt != after.attempt:
-            self.seam.comparisons.begin(change.route.name, change.challenger, self.state.wall)
 
     def _update_waiting(self, route: RouteRuntime) -> None:
         """Find what each rollout waits for now, not only at the next tick."""
@@ -236,14 +227,6 @@ class Controller:
             self.journal.save_evidence(guarded, self.state.clock)
         else:
             self.journal.look()
-
-    def _save_comparisons(self) -> None:
-        if self.state.served - self.comparisons_saved_at >= COMPARISONS_INTERVAL:
-            self.comparisons_saved_at = self.state.served
-            comparisons = self.seam.comparisons.to_bytes()
-            if comparisons != self.comparisons_saved:
-                self.comparisons_saved = comparisons
-                self.journal.save_comparisons(comparisons)
 
     def _guarded_evidence(self) -> dict[str, EvidenceBy]:
         return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
@@ -282,7 +265,8 @@ class Controller:
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._background.idle()
                 await self.drains.idle()
-        await self.journal.close(self._guarded_evidence(), self.state.clock, self.seam.comparisons.to_bytes())
+        self.kept_comparisons.save()
+        await self.journal.close(self._guarded_evidence(), self.state.clock)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 

@@ -349,17 +349,13 @@ class Journal:
         """Returns when nothing is being written."""
         await self._background.idle()
 
-    async def close(
-        self, evidence: Mapping[str, EvidenceBy], clock: ServedClock, comparisons: bytes = b""
-    ) -> None:
+    async def close(self, evidence: Mapping[str, EvidenceBy], clock: ServedClock) -> None:
         """Try once more to write what is owed, and save the evidence. A disk that hangs is not waited for without end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self.idle()
                 if await self._write_owed():
                     await self._write(self.store.save_evidence, evidence_rows(evidence), clock_row(clock))
-                    if comparisons:
-                        await self._write(self.store.save_comparisons, comparisons)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._spool_rest()
