@@ -9,6 +9,7 @@ import pytest
 from crossfade.errors import RequestRefused
 from crossfade.http1 import lines
 from crossfade.http1.request_head import LastHead, parse_request
+from tests.http1.laws import values_of
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +103,60 @@ def test_a_refused_head_leaves_no_line_that_was_not_read() -> None:
             with pytest.raises(RequestRefused):
                 parse_request(head(b"X-A: 1", bad), last=last)
     assert parse_request(head(b"X-A: 1", b"X-B: 1"), last=last).block == b"X-A: 1\r\nX-B: 1\r\n"
+
+
+# ── heads like the last ones but for one line ─────────────────────────────────────────────────────
+
+USUAL = (b"Accept: */*", b"X-Id: 1", b"Content-Length: 3", b"User-Agent: a")
+
+
+def learnt(place: int) -> LastHead:
+    """A connection whose requests have differed in this line of USUAL."""
+    last = LastHead()
+    for n in (7, 8, 9, 10):
+        differs = USUAL[place].partition(b":")[0] + b": %d" % n
+        parse_request(head(*USUAL[:place], differs, *USUAL[place + 1 :]), last=last)
+    assert last.usual is not None
+    return last
+
+
+def parsed(raw: bytes, last: LastHead | None, most: int = 100) -> tuple[object, ...] | int:
+    try:
+        return values_of(parse_request(raw, most, last))
+    except RequestRefused as refusal:
+        return refusal.status
+
+
+LINES = (
+    b"X-Id: 22", b"x-id: 2", b"Content-Length: 44", b"Content-Length: x", b"Content-Length: 1\r\nX-More: 1", b"X-Id: 1\r\nX-Id: 2",
+    b"Transfer-Encoding: chunked", b"Host: b", b"Connection: close", b"X-Id : 1", b"X-Id: \r1", b"X-Id: \n1", b" folded", b"Expect: 100-continue",
+    b"x-request-id: abc", b"traceparent: 00", b"Forwarded: for=a", b"Authorization: Bearer 2", b"Upgrade: websocket", b"TE: trailers", b"X-Crossfade-Mirror: 1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("line", LINES)
+def test_a_head_like_the_last_ones_says_what_it_says_alone(place: int, line: bytes) -> None:
+    for at in range(len(USUAL)):
+        raw = head(*USUAL[:at], line, *USUAL[at + 1 :])
+        assert parsed(raw, learnt(place)) == parsed(raw, None)
+    for raw in (
+        head(*USUAL),
+        head(*USUAL[:place], *USUAL[place + 1 :]),
+        head(line, *USUAL),
+        head(*USUAL, line),
+    ):
+        last = learnt(place)
+        for _ in range(3):
+            assert parsed(raw, last) == parsed(raw, None)
+
+
+def test_a_head_like_the_last_ones_obeys_a_smaller_limit() -> None:
+    assert parsed(head(*USUAL), learnt(1), most=4) == 431
+
+
+def test_a_large_head_leaves_no_usual_one() -> None:
+    last = learnt(1)
+    parse_request(head(b"X-Long: " + b"a" * 4096), last=last)
+    assert last.usual is None
+    assert last.before == last.after == last.block_before == last.block_after == b""

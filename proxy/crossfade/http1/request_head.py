@@ -64,6 +64,7 @@ class RequestHead:
     override: bytes | None  # the override token, not verified (see routing.override)
     public_host: bytes | None  # the client's host, if a trusted proxy names one
     claims: tuple[Field, ...]  # those that only a trusted proxy may send (`lines.only_from_trusted`)
+    known_block: bytes  # `block`, once it was asked for
     __slots__ = tuple(__annotations__)
 
     def __init__(self, start: Start) -> None:
@@ -75,6 +76,7 @@ class RequestHead:
         self.expects_continue = self.takes_trailers = self.traced = False
         self.nominees = NOTHING
         self.claims = ()
+        self.known_block = b""
 
     @property
     def method(self) -> bytes:
@@ -98,8 +100,11 @@ class RequestHead:
 
     @property
     def block(self) -> bytes:
-        """The field lines for the backend."""
-        return b"".join([field.line for field in self.fields])
+        """The field lines for the backend. `fields` is complete then."""
+        block = self.known_block
+        if not block:
+            self.known_block = block = b"".join([field.line for field in self.fields])
+        return block
 
     def field(self, name: bytes) -> bytes | None:
         """The value of the first of `fields` with this lower-cased name."""
@@ -122,17 +127,39 @@ class RequestHead:
 
 
 class LastHead:
-    """The lines of a connection's last request, for comparison with those of the next: most are the same."""
+    """The lines of a connection's last request, for comparison with those of the next: most are the same.
 
-    __slots__ = ("fields", "start")
+    `place`: the line in which the last requests differed alone, by its number; -1: not known. Once it is known, `usual` is
+    one of these requests, `before` and `after` are its bytes on both sides of that line without its CRLF, and `block_before`
+    and `block_after` are what of them goes to the backend.
+    """
+
+    __slots__ = (
+        "after",
+        "before",
+        "block_after",
+        "block_before",
+        "fields",
+        "kept_place",
+        "place",
+        "start",
+        "usual",
+    )
 
     def __init__(self) -> None:
         self.start: Start | None = None
         self.fields: list[Field] = []
+        self.usual: RequestHead | None = None
+        self.before = self.after = self.block_before = self.block_after = b""
+        self.place = -1
+        self.kept_place = 0  # its place in `RequestHead.fields`
 
     def clear(self) -> None:
         self.start = None
         self.fields.clear()
+        self.usual = None
+        self.before = self.after = self.block_before = self.block_after = b""
+        self.place = -1
 
 
 _COMPARED_BYTES: Final = 4096  # of a head; the lines of a longer one are not kept for comparison
@@ -153,19 +180,97 @@ def parse_request(
     elif len(raw) > _COMPARED_BYTES:
         last.clear()
         last = LastHead()
+    elif len(last.fields) > max_fields:  # a lower limit than before
+        last.clear()
+    elif last.usual is not None:
+        head = _like_usual(raw, last, last.usual)
+        if head is not None:
+            return head
+        last.usual = None
     start = last.start
     if start is None or not raw.startswith(start.raw):
         line = raw[: raw.find(b"\r\n")]
         cached = STARTS.get(line)
         last.start = start = read_start(line) if cached is None else cached
-    _read_fields(raw, len(start.raw), last.fields, max_fields)
-    return _request_of(start, last.fields, complete)
+        _read_fields(raw, len(start.raw), last.fields, max_fields)
+        return _request_of(start, last.fields, complete)
+    differing = _read_fields(raw, len(start.raw), last.fields, max_fields)
+    head = _request_of(start, last.fields, complete)
+    if differing >= 0 and differing != last.place:
+        last.place = differing
+    elif differing >= _NONE and complete:
+        _learn(raw, last, head)
+    return head
 
 
-def _read_fields(raw: bytes, position: int, last: list[Field], max_fields: int) -> None:
-    """Replace the fields in `last` by those that begin at `position`. A line like the one before is compared, not read."""
+def _like_usual(raw: bytes, last: LastHead, usual: RequestHead) -> RequestHead | None:
+    """The head if it is that of a usual request but for one line, of the same kind. Raises RequestRefused."""
+    if not raw.startswith(last.before) or not raw.endswith(last.after):
+        return None
+    start, end = len(last.before), len(raw) - len(last.after)
+    if start >= end:  # fewer lines
+        return None
+    line = raw[start:end]
+    cached = FIELDS.get(line)
+    if cached is None:
+        if line.find(b"\r\n") >= 0:  # more
+            return None
+        cached = read_field(line)
+    kind = cached.kind
+    if kind != last.fields[last.place].kind:
+        return None
+    last.fields[last.place] = cached
+    head = RequestHead(usual.start)
+    head.host, head.length, head.keep_alive = usual.host, usual.length, usual.keep_alive
+    head.fields = usual.fields.copy()
+    if kind == FRAMING:
+        head.length = cached.said
+    else:
+        head.fields[last.kept_place] = cached
+    head.known_block = b"%b%b%b" % (last.block_before, cached.line, last.block_after)
+    return head
+
+
+def _learn(raw: bytes, last: LastHead, head: RequestHead) -> None:
+    """Remember the head as a usual one, if a field that passes or the length is the line that differs."""
+    fields = last.fields
+    if last.place < 0:  # none has differed yet: any field that passes may be the next that does
+        last.place = next((n for n, field in enumerate(fields) if field.kind == PASS), 0)
+    if last.place >= len(fields) or fields[last.place].kind not in (PASS, FRAMING) or not _is_plain(head):
+        return
+    earlier, differs, later = fields[: last.place], fields[last.place], fields[last.place + 1 :]
+    start = len(head.start.raw) + sum([len(field.raw) for field in earlier])
+    last.before, last.after = raw[:start], raw[start + len(differs.raw) - 2 :]
+    last.block_before = b"".join([field.line for field in earlier])
+    last.block_after = b"".join([field.line for field in later])
+    last.kept_place = len([field for field in earlier if field.kind == PASS])
+    last.usual = head
+
+
+def _is_plain(head: RequestHead) -> bool:
+    """Whether nothing follows from its fields but the host, the length and whether the connection stays."""
+    return not (
+        head.claims or head.nominees or head.traced or head.expects_continue or head.takes_trailers
+    ) and (
+        head.start.is_http11 and head.upgrade is None and head.request_id is None and head.override is None
+    )
+
+
+_NONE: Final = -1
+_SEVERAL: Final = -2
+
+
+def _read_fields(raw: bytes, position: int, last: list[Field], max_fields: int) -> int:
+    """Replace the fields in `last` by those that begin at `position`. A line like the one before is compared, not read.
+
+    Returns the number of the line that differs alone, _NONE or _SEVERAL.
+    """
     known = len(last)
+    if not known:
+        _read_all_fields(raw, position, last, max_fields)
+        return _SEVERAL
     n = 0
+    differing = _NONE
     end = len(raw) - 2  # of the last field; the empty line follows
     while position < end:
         if n < known:
@@ -176,8 +281,7 @@ def _read_fields(raw: bytes, position: int, last: list[Field], max_fields: int) 
                 n += 1
                 continue
         elif n >= max_fields:
-            detail = f"The request has more than {max_fields} header fields."
-            raise RequestRefused(Stage.LIMIT, detail, 431)
+            raise _too_many(max_fields)
         after = raw.find(b"\r\n", position)
         line = raw[position:after]
         cached = FIELDS.get(line)
@@ -186,10 +290,27 @@ def _read_fields(raw: bytes, position: int, last: list[Field], max_fields: int) 
             last[n] = field
         else:
             last.append(field)
+        differing = n if differing == _NONE else _SEVERAL
         position = after + 2
         n += 1
     if n < known:
         del last[n:]
+    return differing if n == known else _SEVERAL
+
+
+def _read_all_fields(raw: bytes, position: int, fields: list[Field], max_fields: int) -> None:
+    """Of the first request of a connection: one split is cheaper than a search for the end of each line."""
+    if position == len(raw) - 2:
+        return
+    for line in raw[position:-4].split(b"\r\n"):
+        if len(fields) >= max_fields:
+            raise _too_many(max_fields)
+        cached = FIELDS.get(line)
+        fields.append(read_field(line) if cached is None else cached)
+
+
+def _too_many(max_fields: int) -> RequestRefused:
+    return RequestRefused(Stage.LIMIT, f"The request has more than {max_fields} header fields.", 431)
 
 
 def _request_of(start: Start, fields: list[Field], complete: bool) -> RequestHead:  # noqa: C901 - one flat loop, the hot one
