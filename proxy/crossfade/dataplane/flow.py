@@ -32,6 +32,7 @@ class Flow:
     """
 
     transport: asyncio.Transport
+    secure: bool  # over TLS
     paused: int
     pauses: int  # how often reading was paused
     taking: Taking | None  # set while the peer does not read
@@ -40,7 +41,8 @@ class Flow:
         self.transport = transport
         self.paused = self.pauses = 0
         self.taking = None
-        if transport.get_extra_info("ssl_object") is not None:
+        self.secure = transport.get_extra_info("ssl_object") is not None
+        if self.secure:
             transport.set_write_buffer_limits(HIGH_WATER)  # event loops take eight times as much over TLS
 
     def pause(self, reason: int) -> None:

@@ -108,6 +108,7 @@ def node_address(node: bytes) -> bytes | None:
         return None
 
 
+@lru_cache(maxsize=_CACHE_SIZE)
 def forwarding_of_client(peer: bytes, secure: bool) -> Forwarding:
     """For a peer that is the client: its own fields are ignored."""
     return Forwarding(peer, _field_lines([], peer, secure, _scheme_of(secure)))
