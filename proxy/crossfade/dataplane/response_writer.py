@@ -6,6 +6,8 @@ ends, and the worker does not drain.
 
 from __future__ import annotations
 
+from typing import Final
+
 from crossfade.dataplane import relay
 from crossfade.dataplane.client import Client
 from crossfade.dataplane.exchange import Exchange
@@ -13,6 +15,8 @@ from crossfade.dataplane.plane import Plane
 from crossfade.errors import RequestRefused
 from crossfade.http1.framing import ChunkedReader, LengthReader, chunks
 from crossfade.http1.response_head import ResponseHead
+
+LARGE: Final = 16_384  # bytes of a body that are not copied to stand behind a head
 
 
 class ResponseWriter(Client):
@@ -56,9 +60,16 @@ class ResponseWriter(Client):
         if recode:
             body = chunks(body, done)
         names = exchange.backend_fields() if exchange.has_more_fields else exchange.answering.name
+        date = b"" if head.dated else self.plane.date
+        if len(body) >= LARGE:
+            first = b"%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n" % (
+                start, date, exchange.request_id, names,
+            )  # fmt: skip
+            self.transport.writelines([first, body])
+            return
         self.transport.write(
             b"%b%bx-request-id: %b\r\nx-crossfade-backend: %b\r\n\r\n%b"
-            % (start, b"" if head.dated else self.plane.date, exchange.request_id, names, body)
+            % (start, date, exchange.request_id, names, body)
         )
 
     def answer_body(self, data: bytes, done: bool) -> None:
