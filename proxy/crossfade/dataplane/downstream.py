@@ -31,6 +31,7 @@ from crossfade.http1.lines import CHUNKED
 from crossfade.http1.request_head import LastHead, RequestHead, parse_request
 
 log = logging.getLogger("crossfade.dataplane")
+_CLOCK: Final = monotonic  # bound when it is built
 
 PIPELINE_LIMIT: Final = 64 * 1024  # bytes behind a request; above it the proxy stops reading from the client
 DRAIN_IDLE = 1.0  # seconds an idle client may still send a last request during a drain
@@ -66,7 +67,6 @@ class Downstream(ResponseWriter):
         super().connection_made(transport)
         peer = transport.get_extra_info("peername")
         self.address = canonical(peer[0]) if isinstance(peer, tuple) else b"unknown"
-        self.secure = transport.get_extra_info("ssl_object") is not None
         self.recognise()
         snapshot = self.plane.snapshot
         self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else snapshot.head_timeout)
@@ -179,7 +179,7 @@ class Downstream(ResponseWriter):
         self.bodiless = head.start.bodiless
         plane = self.plane
         own_id = plane.new_id()
-        self.exchange = exchange = Exchange(self, head, monotonic(), own_id)
+        self.exchange = exchange = Exchange(self, head, _CLOCK(), own_id)
         exchange.plane = plane
         if plane.begins_traces and not head.traced:
             exchange.trace_id = own_id  # not the client's request id: it may not be valid as a trace id
@@ -274,15 +274,14 @@ class Downstream(ResponseWriter):
     def after_answer(self) -> None:
         """Read the next request, or close the connection."""
         self.exchange = None
-        if self.transport.is_closing():
-            return
         if not self.keep_alive or (self.half_closed and not self.buffer):
-            self.close_gently()
+            if not self.transport.is_closing():
+                self.close_gently()
             return
         self.bodiless = False
         self.problem_fields = b""
         self.deadline = self.plane.now + (DRAIN_IDLE if self.plane.hurrying else self.plane.keep_alive)
-        if self.buffer or self.paused or not self.writable:
+        if (self.buffer or self.paused or not self.writable) and not self.transport.is_closing():
             self.go_on()
 
     def go_on(self) -> None:

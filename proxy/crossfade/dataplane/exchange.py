@@ -12,10 +12,9 @@ says what a failure means. Each exchange ends once, in `finish` (law 1).
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from random import random
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from crossfade.dataplane import awaiting, expectation, kept_body, own_answers
 from crossfade.dataplane.content import check_size, content_of
@@ -36,6 +35,7 @@ from crossfade.routing.balance import pick, pick_by_weight
 from crossfade.routing.router import CompiledRoute, matching, need_body
 
 log = logging.getLogger("crossfade.dataplane")
+_CLOCK: Final = monotonic  # bound when it is built
 
 
 class Exchange(WaitingState):
@@ -99,7 +99,7 @@ class Exchange(WaitingState):
 
     # ── routing and sending ───────────────────────────────────────────────────────────────────
 
-    def decide(self, candidates: Sequence[CompiledRoute]) -> None:
+    def decide(self, candidates: tuple[CompiledRoute, ...]) -> None:
         """Choose the route. The exchange reads the snapshot here and never later."""
         plane, head = self.plane, self.head
         content = None
@@ -241,7 +241,7 @@ class Exchange(WaitingState):
         if self.route.answer_fields is not None:
             head = self.route.answer_fields.edited(head, self.head)
         self.status = head.status
-        self.first_byte_at = now = monotonic()
+        self.first_byte_at = now = _CLOCK()
         self.sent = len(body)
         if self.route.reads:
             if done:

@@ -6,11 +6,14 @@ Rule: a side that does not read stops the other side from being read, and a time
 from __future__ import annotations
 
 from time import monotonic
+from typing import Final
 
 from crossfade.dataplane.flow import PEER
 from crossfade.dataplane.idle import first_look, idle_deadline
 from crossfade.dataplane.plane import Plane
 from crossfade.dataplane.state import ExchangeState
+
+_CLOCK: Final = monotonic  # bound when it is built
 
 
 class PacedState(ExchangeState):
@@ -19,7 +22,7 @@ class PacedState(ExchangeState):
 
     def await_first_byte(self) -> None:
         """Start the first-byte timeout: the proxy now waits for the backend."""
-        deadline = monotonic() + self.answering.first_byte_timeout
+        deadline = _CLOCK() + self.answering.first_byte_timeout
         self.deadline = deadline if deadline < self.total_deadline else self.total_deadline
 
     def idle_from_now(self) -> None:

@@ -16,19 +16,18 @@ EXPECTATION = b"Expect: 100-continue\r\n"
 CHUNKED_LINE = b"Transfer-Encoding: chunked\r\n"
 
 
-_FRAMINGS: Final[dict[int, bytes]] = {}
-_FRAMINGS_KEPT: Final = 4096
+_FRAMINGS: Final[list[bytes]] = [b""] * 4096  # by the length of a body, of those that were asked for
 
 
 def framing(length: int) -> bytes:
     """The end of a request's head; `length` is CHUNKED or the body's size in bytes."""
-    known = _FRAMINGS.get(length)
-    if known is not None:
-        return known
-    if len(_FRAMINGS) >= _FRAMINGS_KEPT:
-        _FRAMINGS.clear()
-    chunked = b"\r\n" + CHUNKED_LINE + b"\r\n"
-    _FRAMINGS[length] = spelled = chunked if length == CHUNKED else b"\r\nContent-Length: %d\r\n\r\n" % length
+    if length == CHUNKED:
+        return b"\r\n" + CHUNKED_LINE + b"\r\n"
+    if length >= 4096:
+        return b"\r\nContent-Length: %d\r\n\r\n" % length
+    spelled = _FRAMINGS[length]
+    if not spelled:
+        _FRAMINGS[length] = spelled = b"\r\nContent-Length: %d\r\n\r\n" % length
     return spelled
 
 

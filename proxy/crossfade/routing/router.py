@@ -6,7 +6,7 @@ experiment. `balance` selects the endpoint later. A router is built once for eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -251,14 +251,14 @@ class OverridableRoute(CompiledRoute):
         return Assignment(self.by_backend[backend], None)
 
 
-def need_body(candidates: Sequence[CompiledRoute]) -> bool:
+def need_body(candidates: tuple[CompiledRoute, ...]) -> bool:
     """Whether any of the candidates reads the body. The usual case is one candidate."""
     return candidates[0].needs_body if len(candidates) == 1 else any(r.needs_body for r in candidates)
 
 
-def matching(candidates: Iterable[CompiledRoute], body: Any) -> list[CompiledRoute]:
+def matching(candidates: tuple[CompiledRoute, ...], body: Any) -> tuple[CompiledRoute, ...]:
     """The candidates whose conditions on the body hold too; the first one gets the request."""
-    return [route for route in candidates if route.body_test is None or route.body_test(body)]
+    return tuple([route for route in candidates if route.body_test is None or route.body_test(body)])
 
 
 class Router:
@@ -295,7 +295,7 @@ class Router:
         """The routes that can match this exact path, in file order; None: any path that no route names."""
         return tuple(r for r in self.routes if r.spec.match.path in (None, path))
 
-    def candidates(self, head: RequestHead, path: bytes = b"") -> Sequence[CompiledRoute]:
+    def candidates(self, head: RequestHead, path: bytes = b"") -> tuple[CompiledRoute, ...]:
         """Routes whose conditions on the head hold, up to the first without conditions on the body.
 
         `path`: in place of the head's. Raises RequestRefused.
@@ -303,7 +303,7 @@ class Router:
         if not path:
             start = head.start
             path = start.path if start.spelled is None else self.path_of(head, start.spelled)
-        found: Sequence[CompiledRoute] = ()
+        found: tuple[CompiledRoute, ...] = ()
         for route in self.by_path.get(path, self.routes_of_other_paths):
             if route.path_only or route.head_test(head, path):
                 found = (*found, route) if found else route.only_candidate
