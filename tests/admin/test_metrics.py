@@ -47,6 +47,7 @@ NAMES = {
     "crossfade_queued_total",
     "crossfade_queue_wait_seconds",
     "crossfade_mirrors_total",
+    "crossfade_mirror_silent",
     "crossfade_refused_total",
     "crossfade_unread_bodies_total",
     "crossfade_observations_dropped_total",

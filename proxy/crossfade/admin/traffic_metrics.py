@@ -62,6 +62,12 @@ def of_traffic(view: MetricsView) -> Iterator[Metric]:
         ["route", "backend", "outcome"],
         traffic.mirrors.items(),
     )
+    yield gauge(
+        "crossfade_mirror_silent",
+        "1 if a mirror got no copy for a minute, though its route had requests.",
+        ["route", "backend"],
+        view.silent_mirrors.items(),
+    )
     yield counter(
         "crossfade_endpoint_ejections",
         "How often a worker ejected an endpoint that kept failing.",

@@ -100,6 +100,7 @@ class Controller:
         self._take_lag()
         self._take_readings(served)
         self._gather(counts, served)
+        self._look_at_mirrors(counts, now)
         self.health.look(now)
         changes = [change for route in self._unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])
@@ -146,6 +147,12 @@ class Controller:
         cells = counts.by_route()
         for route in self.state.routes.values():
             route.gather(cells.get(route.name, ()), served, counts.waiting.get(route.name, {}))
+
+    def _look_at_mirrors(self, counts: Counts, now: float) -> None:
+        state = self.state
+        for text in state.mirror_watch.look(state.routes.values(), counts, state.served):
+            log.warning("%s", text)
+            self.feed.publish(StatusChange(now, "mirror", None, text))
 
     def _unlocked(self) -> list[RouteRuntime]:
         return [route for route in self.state.routes.values() if not route.lock.locked()]

@@ -46,7 +46,7 @@ from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.evidence import sum_cells
 from crossfade.rollout.faults import evidence_in_words, where
 from crossfade.rollout.machine import RolloutState, Step, active_step
-from crossfade.rollout.plan import Plan
+from crossfade.rollout.plan import OF_COPIES, Plan
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
@@ -75,6 +75,7 @@ class Views:
             store_ok=self.store_ok,
             gap=str(self.state.gap or ""),
             store_error=self.journal.error,
+            silent_mirrors=list(self.state.mirror_watch.silent.values()),
         )
 
     def metrics(self, now: float) -> MetricsView:
@@ -101,6 +102,9 @@ class Views:
             decisions=self.journal.decided,
             decision_to_traffic=state.decision_to_traffic,
             buckets=state.config.config.metrics.buckets,
+            silent_mirrors={
+                target: target in state.mirror_watch.silent for target in state.mirror_watch.silences
+            },
         )
 
     @property
@@ -175,7 +179,8 @@ class Views:
             return WhyView(route, await self.journal.last(route), None, [NO_ROLLOUT], [])
         rollout = self.state.rollout(route, challenger)
         decision = await self.journal.last(route, rollout.challenger)
-        verdicts, changes = _verdict_views(rollout), would_change(rollout)
+        silent = self.state.mirror_watch.silent.get((route, rollout.challenger), "")
+        verdicts, changes = _verdict_views(rollout, silent), would_change(rollout)
         now = _now_text(rollout, self.state.served)
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now)
 
@@ -300,7 +305,7 @@ def _rollout_view(
         elapsed=elapsed,
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         no_way_back=state.no_way_back,
-        verdicts=_verdict_views(rollout),
+        verdicts=_verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
     )
 
 
@@ -325,8 +330,13 @@ def _now_text(rollout: RolloutRuntime, served: float) -> str:
     return f"{place}for {duration(served - state.since)}"
 
 
-def _verdict_views(rollout: RolloutRuntime) -> list[VerdictView]:
-    return [VerdictView(**msgspec.structs.asdict(v), in_words=_in_words(v)) for v in rollout.verdicts]
+def _verdict_views(rollout: RolloutRuntime, silent: str) -> list[VerdictView]:
+    """`silent`: why the challenger's mirror is; checks of copies have it in their reason."""
+    found = [VerdictView(**msgspec.structs.asdict(v), in_words=_in_words(v)) for v in rollout.verdicts]
+    for view in found if silent else []:
+        if any(metric in view.check for metric in OF_COPIES):
+            view.reason = f"{view.reason}; {silent}"
+    return found
 
 
 def _in_words(finding: Finding) -> str:

@@ -192,7 +192,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class StatusChange(msgspec.Struct):
-    """A change that is no decision. `what`: config, endpoints, store or clock."""
+    """A change that is no decision. `what`: config, endpoints, store, clock or mirror."""
 
     at: float
     what: str
@@ -244,7 +244,7 @@ class StatusView(msgspec.Struct):
     """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then.
 
     `gap`: the latest time that did not count for holds (law 14), and why; "" if there was none since the start.
-    `store_error`: why not.
+    `store_error`: why not. `silent_mirrors`: mirrors that got no copy for a minute, though their routes had requests.
     """
 
     version: str
@@ -258,6 +258,7 @@ class StatusView(msgspec.Struct):
     store_ok: bool
     gap: str
     store_error: str = ""
+    silent_mirrors: list[str] = []
 
 
 class SplitView(msgspec.Struct):
@@ -294,3 +295,4 @@ class MetricsView(msgspec.Struct):
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
     decision_to_traffic: Histogram  # seconds
     buckets: tuple[float, ...]  # upper edges of histograms, in seconds
+    silent_mirrors: Mapping[tuple[str, str], bool]  # by (route, backend), of those that are configured
