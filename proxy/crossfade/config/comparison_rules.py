@@ -97,4 +97,11 @@ def _text_at(node: Node, *keys: str) -> str | None:
     return found.text if found else None
 
 
-COMPARISON_RULES = (_comparison_without_decisions,)
+def _keep_without_pairs(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        if "keep" in route.given and not _reads(route.child("prediction")):
+            message = f"keeps pairs of answers, and no answer of this route is read; {_DECISIONS}"
+            yield document.problem((*loc, "keep"), message, at_key=True)
+
+
+COMPARISON_RULES = (_comparison_without_decisions, _keep_without_pairs)

@@ -33,6 +33,7 @@ from crossfade.config.section import (
     Section,
     Share,
     Size,
+    Text,
     Whole,
     at_least,
     at_most,
@@ -144,6 +145,16 @@ class LimitsConfig(Section):
     )
 
 
+class KeepConfig(Section):
+    """Pairs of answers, kept as files of JSON lines. They hold the answers as they came, with personal data."""
+
+    dir: Text = Field(description="the folder; it is made where it does not exist")
+    max: Annotated[Size, at_least(1_048_576)] = Field(
+        default=1_073_741_824, description="the most bytes of all files of the route together"
+    )
+    rotate: Period = Field(default=3600.0, description="after how long a new file begins")
+
+
 class NotifyConfig(Section):
     """A webhook that is told of decisions."""
 
@@ -198,6 +209,9 @@ class RouteConfig(Section):
     )
     prediction: PredictionConfig | None = Field(
         default=None, description="how to read predictions from answers"
+    )
+    keep: KeepConfig | None = Field(
+        default=None, description="where pairs of answers are kept as files; nowhere if not given"
     )
     feedback: FeedbackConfig | None = Field(default=None, description="the true outcomes of predictions")
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")

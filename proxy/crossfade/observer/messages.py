@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import Counts, CountsTable
@@ -16,9 +17,10 @@ FRAME = struct.Struct(">I")
 
 
 class Use(msgspec.Struct, frozen=True, tag=True):
-    """How the answers of each route are read from now on."""
+    """How the answers of each route are read from now on, and where its pairs are kept."""
 
     routes: dict[str, Prediction]
+    kept: dict[str, Keep] = {}
 
 
 class Batch(msgspec.Struct, frozen=True, tag=True):

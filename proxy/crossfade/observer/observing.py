@@ -1,4 +1,4 @@
-"""The observer: samples in, counts and observations out. No I/O; its state is how each route's answers are read.
+"""The observer: samples in, counts and observations out. Its state is how each route's answers are read, and the files of pairs.
 
 Rule: whatever an answer holds, the next one is read; what cannot be read is counted with its reason.
 """
@@ -11,13 +11,17 @@ from collections.abc import Mapping
 import msgspec
 
 from crossfade.observer.answers import AnswerCounts
+from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Observed
 from crossfade.observer.pairs import PairCounts
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.samples import PairSample, Sample, decode
 from crossfade.stats.counts import CountsTable
 
 log = logging.getLogger("crossfade.observer")
+
+NOTHING_KEPT: Mapping[str, Keep] = {}
 
 
 class Observer:
@@ -27,8 +31,13 @@ class Observer:
         self.answers = AnswerCounts(self.table)
         self.pairs = PairCounts(self.table)
 
-    def use(self, routes: Mapping[str, Prediction]) -> None:
+    def use(self, routes: Mapping[str, Prediction], kept: Mapping[str, Keep] = NOTHING_KEPT) -> None:
         self.routes = routes
+        files = self.pairs.files
+        self.pairs.files = {
+            route: files[route] if route in files and files[route].spec == spec else PairFiles(route, spec)
+            for route, spec in kept.items()
+        }
 
     def observe(self, data: bytes, n: int) -> Observed:
         """`data`: `n` encoded samples of one report, whose limits of what is kept begin again."""
@@ -39,6 +48,7 @@ class Observer:
         except msgspec.MsgspecError as error:
             log.error("samples cannot be read: %s", error)
             self.table.drop("samples", n)
+        self.pairs.flush()
         return Observed(n, self.table.take(), self.answers.take(), self.pairs.take())
 
     def _observe(self, sample: Sample) -> None:

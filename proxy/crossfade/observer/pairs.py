@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from crossfade.observer.answers import segments
+from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Pairs
 from crossfade.quality.answer import Answer, RawAnswer
+from crossfade.quality.compared import Compared
 from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of
+from crossfade.quality.keep import KeptPair
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import CellKey, PairSample
@@ -21,6 +26,7 @@ class PairCounts:
     def __init__(self, table: CountsTable) -> None:
         self.table = table
         self.spreads: dict[tuple[str, str], Spreads] = {}  # by route and champion
+        self.files: dict[str, PairFiles] = {}  # by route
         self.tables: dict[tuple[str, str, str], ComparisonTable] = {}  # by route, champion and challenger
 
     def take(self) -> list[Pairs]:
@@ -45,6 +51,9 @@ class PairCounts:
         else:
             self.count(sample.shadow, pair_of(compared, sample.chance, names_of(prediction)))
             self.table_of(sample).add(compared, sample.chance)
+            files = self.files.get(sample.shadow[0])
+            if files is not None:
+                files.add(kept_pair(sample, compared, names_of(prediction)))
 
     def read(self, sample: PairSample, raw: RawAnswer, prediction: Prediction) -> Answer:
         """An answer to a copy counts with status 200 alone, as that to the client does."""
@@ -70,6 +79,11 @@ class PairCounts:
             self.table.cells[key] = cell = Cell.of(key)
         return cell
 
+    def flush(self) -> None:
+        """Write the pairs that are kept."""
+        for files in self.files.values():
+            self.table.drop("keep", files.flush())
+
     def table_of(self, sample: PairSample) -> ComparisonTable:
         route, challenger = sample.shadow[:2]
         return self.tables.setdefault((route, sample.champion, challenger), ComparisonTable())
@@ -89,6 +103,42 @@ def facts_of(sample: PairSample, values: tuple[str, ...], spreads: Spreads) -> F
         spreads.known,
         sample.copy.status == 0 or sample.copy.status >= 500,
     )
+
+
+def kept_pair(sample: PairSample, compared: Compared, sources: tuple[str, ...]) -> KeptPair:
+    second = sample.second
+    made = KeptPair(
+        route=sample.shadow[0],
+        request_id=compared.request_id,
+        at=compared.at,
+        key=compared.key,
+        target=sample.asked.target.decode("latin-1"),
+        champion=sample.champion,
+        challenger=sample.shadow[1],
+        champion_status=sample.live.status,
+        challenger_status=sample.copy.status,
+        second_status=second.status if second is not None else None,
+        champion_seconds=compared.live_seconds,
+        challenger_seconds=compared.copy_seconds,
+        second_seconds=compared.second_seconds,
+        changed=compared.changed,
+        distance=compared.distance,
+        segments=dict(zip(sources, compared.segments, strict=False)),
+    )
+    made.champion_body, made.champion_base64 = _written(sample.live)
+    made.challenger_body, made.challenger_base64 = _written(sample.copy)
+    if second is not None:
+        made.second_body, made.second_base64 = _written(second)
+    return made
+
+
+def _written(answer: RawAnswer) -> tuple[str | None, str | None]:
+    """Its body as text, or in base64 if it is no UTF-8."""
+    body = answer.body or b""
+    try:
+        return body.decode(), None
+    except UnicodeDecodeError:
+        return None, b64encode(body).decode()
 
 
 def names_of(prediction: Prediction) -> tuple[str, ...]:

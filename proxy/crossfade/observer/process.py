@@ -52,7 +52,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             log.error("a message of the control process cannot be read: %s", error)
             continue
         if isinstance(message, Use):
-            observer.use(message.routes)
+            observer.use(message.routes, message.kept)
         else:
             answers.write(framed(observer.observe(message.samples, message.n)))
             answers.flush()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.routing.assigned import compile_assigned
 from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
@@ -212,6 +213,7 @@ def _compile_route(
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
         prediction=_compile_prediction(route.prediction),
+        keep=Keep(route.keep.dir, route.keep.max, route.keep.rotate) if route.keep is not None else None,
         errors=route.errors.ranges,
         guarded=trial.guarded,
         own_answer=_compile_own_answer(route),

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.paths import REFUSE_IF_AMBIGUOUS
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.assigned import Assigned
 from crossfade.routing.ledger import Ledger
@@ -188,6 +189,7 @@ class Route(msgspec.Struct, frozen=True):
     rate: Rate | None = None
     limits: Limits = {}
     prediction: Prediction | None = None
+    keep: Keep | None = None
     errors: tuple[tuple[int, int], ...] = ((500, 599),)
     guarded: bool = False  # a rollout of it can still fail
     replay_limit: int = 65_536  # bytes of a body that is kept to be sent again, or copied

@@ -22,7 +22,7 @@ from crossfade.observer.observing import Observer
 from crossfade.quality.samples import encode
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
-from crossfade.workers.observer_process import ObserverProcess, add_pairs, routes_of
+from crossfade.workers.observer_process import ObserverProcess, add_pairs, kept_of, routes_of
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
 from crossfade.workers.worker import Worker, status_of
@@ -141,7 +141,7 @@ class InlineObserver:
         self.observed = Observed()
 
     def use(self, snapshot: Snapshot) -> None:
-        self.observer.use(routes_of(snapshot))
+        self.observer.use(routes_of(snapshot), kept_of(snapshot))
 
     def read(self, samples: bytes, n: int) -> None:
         if n:

@@ -17,6 +17,7 @@ import msgspec
 
 from crossfade.control.comparisons import Comparisons
 from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, framed
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
@@ -37,6 +38,11 @@ def routes_of(snapshot: Snapshot) -> dict[str, Prediction]:
     return {route.name: route.prediction for route in snapshot.routes if route.prediction is not None}
 
 
+def kept_of(snapshot: Snapshot) -> dict[str, Keep]:
+    """Where the pairs of routes are kept."""
+    return {route.name: route.keep for route in snapshot.routes if route.keep is not None}
+
+
 def add_pairs(comparisons: Comparisons, observed: Observed, now: float) -> None:
     """`now`: wall time."""
     for each in observed.pairs:
@@ -47,7 +53,7 @@ class ObserverProcess:
     """Call `run`, then `stop`."""
 
     def __init__(self) -> None:
-        self.routes: dict[str, Prediction] = {}
+        self.how = Use({})
         self.needed = asyncio.Event()
         self.stopping = asyncio.Event()
         self.process: Process | None = None
@@ -61,12 +67,12 @@ class ObserverProcess:
     # ── the seam's side ───────────────────────────────────────────────────────────────────────
 
     def use(self, snapshot: Snapshot) -> None:
-        routes = routes_of(snapshot)
-        if routes != self.routes:
-            self.routes = routes
+        use = Use(routes_of(snapshot), kept_of(snapshot))
+        if use != self.how:
+            self.how = use
             if self.writer is not None:
-                self.writer.write(framed(Use(routes)))
-        if routes:
+                self.writer.write(framed(use))
+        if use.routes:
             self.needed.set()
 
     def read(self, samples: bytes, n: int) -> None:
@@ -129,7 +135,7 @@ class ObserverProcess:
                 stdin=DEVNULL, env=environment(), pass_fds=[theirs.fileno()],
             )  # fmt: skip
             self.reader, self.writer = await asyncio.open_unix_connection(sock=ours.dup())
-        self.writer.write(framed(Use(self.routes)))
+        self.writer.write(framed(self.how))
 
     async def follow(self) -> None:
         """Returns when the process has ended, or hangs."""
