@@ -137,7 +137,7 @@ async def test_a_worker_that_is_killed_gives_its_places_back(tmp_path: Path, gpu
         total = gpu.total
         await wait_until(is_there, "a place of the worker that died")
         gpu.open.set()
-        assert (await asking.statuses())[0] == cut
+        assert (await asking.statuses())[0] >= cut  # they are closed one after the other
         assert gpu.most == 8
         for _ in range(3):
             assert await Asking(proxy, 8).statuses() == {200: 8}
