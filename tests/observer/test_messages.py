@@ -6,7 +6,8 @@ import io
 
 import pytest
 
-from crossfade.observer.messages import FROM_OBSERVER, TO_OBSERVER, Batch, Observed, Use, framed, read_frame
+from crossfade.frames import framed
+from crossfade.observer.messages import FROM_OBSERVER, TO_OBSERVER, Batch, Observed, Use, read_frame
 from crossfade.quality.answer import RawAnswer
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.quality.samples import AnswerSample, Asked, PairSample, decode, encode

@@ -9,11 +9,10 @@ import msgspec
 import pytest
 import uvloop
 
+from crossfade.frames import framed
 from crossfade.stats.counts import Cell, Counts
 from crossfade.workers.messages import (
     DOWNWARD,
-    ENCODER,
-    FRAME,
     UPWARD,
     Drain,
     Publish,
@@ -26,11 +25,6 @@ from crossfade.workers.messages import (
 from tests.dataplane.plane import SNAPSHOT
 
 REPORT = Report(7, Counts([Cell("r", "v2", "champion", 3, requests=5)]), 2, 0.25, {"v2": 1})
-
-
-def framed(message: msgspec.Struct) -> bytes:
-    data = ENCODER.encode(message)
-    return FRAME.pack(len(data)) + data
 
 
 def reader_of(*pieces: bytes) -> asyncio.StreamReader:
@@ -65,7 +59,7 @@ async def test_a_report_arrives_with_its_counts() -> None:
 
 def test_samples_come_up_beside_the_counts_and_nobody_reads_them_on_the_way() -> None:
     report = msgspec.structs.replace(REPORT, samples=b"\xff\x00", sampled=3)
-    assert UPWARD.decode(ENCODER.encode(report)) == report
+    assert UPWARD.decode(msgspec.msgpack.encode(report)) == report
 
 
 async def test_frames_may_come_in_pieces_or_several_at_once() -> None:

@@ -1,19 +1,17 @@
-"""The messages between the control process and the observer: msgpack, each with its length before it."""
+"""The messages between the control process and the observer, in frames."""
 
 from __future__ import annotations
 
-import struct
 from typing import BinaryIO
 
 import msgspec
 
+from crossfade.frames import FRAME
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.stats.observation import Observation
-
-FRAME = struct.Struct(">I")
 
 
 class Use(msgspec.Struct, frozen=True, tag=True):
@@ -59,12 +57,6 @@ class Observed(msgspec.Struct):
 
 TO_OBSERVER: msgspec.msgpack.Decoder[Use | Batch] = msgspec.msgpack.Decoder(Use | Batch)
 FROM_OBSERVER: msgspec.msgpack.Decoder[Observed] = msgspec.msgpack.Decoder(Observed)
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-def framed(message: msgspec.Struct) -> bytes:
-    data = _ENCODER.encode(message)
-    return FRAME.pack(len(data)) + data
 
 
 def read_frame(file: BinaryIO) -> bytes | None:

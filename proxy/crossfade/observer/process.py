@@ -14,8 +14,9 @@ from typing import BinaryIO
 
 import msgspec
 
+from crossfade.frames import framed
 from crossfade.log_lines import log_to_stderr
-from crossfade.observer.messages import TO_OBSERVER, Use, framed, read_frame
+from crossfade.observer.messages import TO_OBSERVER, Use, read_frame
 from crossfade.observer.observing import Observer
 
 log = logging.getLogger("crossfade.observer")

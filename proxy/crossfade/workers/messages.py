@@ -7,16 +7,14 @@ descriptors (`local_socket`), so that two versions understand each other.
 from __future__ import annotations
 
 import asyncio
-import struct
 from typing import Literal
 
 import msgspec
 
 from crossfade.control.seam import QueueStatus
+from crossfade.frames import FRAME, framed
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
-
-FRAME = struct.Struct(">I")
 
 
 class Publish(msgspec.Struct, tag=True):
@@ -145,7 +143,6 @@ FROM_SUCCESSOR: msgspec.msgpack.Decoder[Leave | Publish | Serving] = msgspec.msg
     Leave | Publish | Serving
 )
 FROM_HOLDER: msgspec.msgpack.Decoder[Left] = msgspec.msgpack.Decoder(Left)
-ENCODER = msgspec.msgpack.Encoder()
 DOWNWARD: msgspec.msgpack.Decoder[Publish | Closing | Drain | Release | Renew] = msgspec.msgpack.Decoder(
     Publish | Closing | Drain | Release | Renew
 )
@@ -156,8 +153,7 @@ def write_frame(writer: asyncio.StreamWriter, message: msgspec.Struct) -> None:
     """Writes nothing to a closed connection: uvloop would raise RuntimeError, which is no OSError."""
     if writer.is_closing():
         return
-    data = ENCODER.encode(message)
-    writer.write(FRAME.pack(len(data)) + data)
+    writer.write(framed(message))
 
 
 async def read_frame(reader: asyncio.StreamReader) -> bytes:

@@ -16,12 +16,12 @@ from asyncio.subprocess import DEVNULL, Process
 import msgspec
 
 from crossfade.control.comparisons import Comparisons
-from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, framed
+from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
-from crossfade.workers.messages import read_frame
+from crossfade.workers.messages import read_frame, write_frame
 from crossfade.workers.package_path import environment
 
 log = logging.getLogger("crossfade.observer")
@@ -71,7 +71,7 @@ class ObserverProcess:
         if use != self.how:
             self.how = use
             if self.writer is not None:
-                self.writer.write(framed(use))
+                write_frame(self.writer, use)
         if use.routes:
             self.needed.set()
 
@@ -85,7 +85,7 @@ class ObserverProcess:
         if not self.pending:
             self.heard_at = asyncio.get_running_loop().time()
         self.pending += n
-        self.writer.write(framed(Batch(samples, n)))
+        write_frame(self.writer, Batch(samples, n))
 
     def is_behind(self, more: int) -> bool:
         assert self.writer is not None
@@ -135,7 +135,7 @@ class ObserverProcess:
                 stdin=DEVNULL, env=environment(), pass_fds=[theirs.fileno()],
             )  # fmt: skip
             self.reader, self.writer = await asyncio.open_unix_connection(sock=ours.dup())
-        self.writer.write(framed(self.how))
+        write_frame(self.writer, self.how)
 
     async def follow(self) -> None:
         """Returns when the process has ended, or hangs."""
