@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from crossfade.quality.answer import RawAnswer
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.quality.samples import Asked, PairSample
-from crossfade.stats.counts import Cell
+from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.pairs import Pairs
 from tests.observer.test_answers import observed
 
@@ -45,6 +45,13 @@ def test_a_rejection_of_the_copy_is_a_changed_decision() -> None:
 def test_an_error_inside_the_challenger_s_answer_counts_as_its_error() -> None:
     found = cells(pair(b'{"p": 0.6}', raw(b'{"p": null}')))
     assert (found[17].errors, found[17].faults, found[0].pairs.missing) == (1, {"not_a_number": 1}, 1)
+
+
+def test_an_error_inside_a_copy_s_answer_is_kept_with_the_key() -> None:
+    """Else each error of one customer would be an event of its own in the tests."""
+    sample = pair(b'{"p": 0.6}', raw(b'{"p": null}'))
+    found = cells(*[replace(sample, asked=replace(sample.asked, key=7))] * 2)
+    assert (found[17].errors, found[17].events) == (2, {ERROR: Events(keyed=2, keys=[7, 7])})
 
 
 def test_an_answer_of_the_champion_that_cannot_be_unpacked_is_lost() -> None:

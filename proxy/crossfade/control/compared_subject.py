@@ -12,6 +12,7 @@ from crossfade.config.prediction import PredictionConfig
 from crossfade.control.comparisons import Comparison, Comparisons
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.quality.comparison_summary import Subject
+from crossfade.quality.prediction import SegmentSource
 from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.plan import Check
 
@@ -39,7 +40,7 @@ def subject_of(found: Comparison, config: RouteConfig, checks: Sequence[Check]) 
         until=found.until,
         sources=[]
         if prediction is None
-        else [s.name if s.kind == "answer" else f"{s.kind} {s.name}" for s in prediction.segment],
+        else [SegmentSource(s.kind, s.name).title for s in prediction.segment],
         threshold=None if prediction is None else prediction.decision,
         changed_limit=_limit_of(checks, "disagreement"),
         distance_limit=_limit_of(checks, "distance"),

@@ -8,10 +8,10 @@ no fault of the backend.
 from __future__ import annotations
 
 from crossfade.quality.answer import Answer, Decision, Row, StreamTimes, decision_of, score_of
-from crossfade.quality.comparing import drawn, row_of
+from crossfade.quality.comparing import LOST, drawn, row_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
-from crossfade.quality.samples import AnswerSample, Asked, CellKey
+from crossfade.quality.samples import AnswerSample, Asked
 from crossfade.quality.segments import segment_values
 from crossfade.stats.counts import ERROR, UNREADABLE, Cell, CountsTable, Events, outcome_of
 from crossfade.stats.observation import Observation
@@ -20,7 +20,6 @@ from crossfade.stats.streams import Streams, StreamValues
 
 OBSERVED = 160  # observations of a route, for each report of a worker
 KEYS_KEPT = 4096  # keys of events of a route and kind, for each report of a worker
-NOT_READ = ("encoding", "size")  # reasons that are no fault of the backend
 LARGEST_INT = 2**63  # a message can carry integers below this limit
 
 
@@ -42,7 +41,7 @@ class AnswerCounts:
         return taken
 
     def add(self, sample: AnswerSample, prediction: Prediction) -> None:
-        cell, raw = self.cell(sample.cell), sample.answer
+        cell, raw = self.table.cell(sample.cell), sample.answer
         cell.read += 1
         if raw is None:
             return
@@ -60,12 +59,6 @@ class AnswerCounts:
         if own:
             self.count(cell, sample.asked.key, prediction, answer, score_of(row))
 
-    def cell(self, key: CellKey) -> Cell:
-        cell = self.table.cells.get(key)
-        if cell is None:
-            self.table.cells[key] = cell = Cell.of(key)
-        return cell
-
     def count(
         self, cell: Cell, key: int | None, prediction: Prediction, answer: Answer, score: float | None
     ) -> None:
@@ -78,7 +71,8 @@ class AnswerCounts:
             cell.keyed_scores.append((key, bucket_of_score(score)))
         if answer.error:
             self.add_error(cell, key, answer.error)
-        elif answer.unread in NOT_READ:
+            cell.recent.append(outcome_of(key, True))
+        elif answer.unread in LOST:
             self.table.drop(answer.unread, 1)
         elif answer.unread:
             self.table.drop(UNREADABLE, 1)
@@ -89,7 +83,6 @@ class AnswerCounts:
         """An error inside an answer with status 200. The worker has counted its request, as one that succeeded."""
         cell.errors += 1
         cell.faults[kind] = cell.faults.get(kind, 0) + 1
-        cell.recent.append(outcome_of(key, True))
         self.add_event(cell, ERROR, key)
 
     def add_event(self, cell: Cell, what: str, key: int | None) -> None:

@@ -29,7 +29,7 @@ class Observer:
         self.routes: Mapping[str, Prediction] = {}
         self.table = CountsTable()
         self.answers = AnswerCounts(self.table)
-        self.pairs = PairCounts(self.table)
+        self.pairs = PairCounts(self.table, self.answers)
 
     def use(self, routes: Mapping[str, Prediction], kept: Mapping[str, Keep] = NOTHING_KEPT) -> None:
         self.routes = routes

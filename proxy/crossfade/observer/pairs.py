@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from crossfade.observer.answers import segments
+from crossfade.observer.answers import AnswerCounts, segments
 from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Pairs
 from crossfade.quality.answer import Answer, RawAnswer
@@ -13,18 +13,21 @@ from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_
 from crossfade.quality.keep import KeptPair
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
-from crossfade.quality.samples import CellKey, PairSample
+from crossfade.quality.samples import PairSample
 from crossfade.quality.spread import Spreads
 from crossfade.quality.table import ComparisonTable
-from crossfade.stats.counts import ANY_SECOND, Cell, CountsTable
+from crossfade.stats.counts import ANY_SECOND, CellKey, CountsTable
 from crossfade.stats.pairs import Pair
 
 NO_ANSWER = Answer(unread="status")
 
 
 class PairCounts:
-    def __init__(self, table: CountsTable) -> None:
+    """`answers`: counts errors inside of answers, for copies too."""
+
+    def __init__(self, table: CountsTable, answers: AnswerCounts) -> None:
         self.table = table
+        self.answers = answers
         self.spreads: dict[tuple[str, str], Spreads] = {}  # by route and champion
         self.files: dict[str, PairFiles] = {}  # by route
         self.tables: dict[tuple[str, str, str], ComparisonTable] = {}  # by route, champion and challenger
@@ -41,7 +44,7 @@ class PairCounts:
         compared = compare(prediction, facts, live, copy, second)
         spreads.add(live.rows)  # behind the comparison: a spread comes from earlier answers
         if copy.error:
-            self.add_error(sample, copy.error)
+            self.answers.add_error(self.table.cell(sample.shadow), sample.asked.key, copy.error)
         if isinstance(compared, NoPair):
             self.table.drop(compared.reason, 1)
             self.table_of(sample).drop(compared.reason)
@@ -49,35 +52,24 @@ class PairCounts:
             if lost is not None:
                 self.count(sample.shadow, lost)
         else:
-            self.count(sample.shadow, pair_of(compared, sample.chance, names_of(prediction)))
+            sources = tuple([source.title for source in prediction.segment])
+            self.count(sample.shadow, pair_of(compared, sample.chance, sources))
             self.table_of(sample).add(compared, sample.chance)
             files = self.files.get(sample.shadow[0])
             if files is not None:
-                files.add(kept_pair(sample, compared, names_of(prediction)))
+                files.add(kept_pair(sample, compared, sources))
 
     def read(self, sample: PairSample, raw: RawAnswer, prediction: Prediction) -> Answer:
         """An answer to a copy counts with status 200 alone, as that to the client does."""
         return read_answer(raw, sample.asked.target, prediction) if raw.status == 200 else NO_ANSWER
 
-    def add_error(self, sample: PairSample, kind: str) -> None:
-        """An error inside the challenger's answer. The worker has counted the copy, as one that succeeded."""
-        cell = self.cell(sample.shadow)
-        cell.errors += 1
-        cell.faults[kind] = cell.faults.get(kind, 0) + 1
-
     def count(self, shadow: CellKey, pair: Pair) -> None:
         """The control plane decides which pair of a key counts."""
-        cell = self.cell((*shadow[:4], ANY_SECOND))
+        cell = self.table.cell((*shadow[:4], ANY_SECOND))
         if pair.key is None:
             cell.pairs.add(*pair[1:])
         else:
             cell.keyed_pairs.append(pair)
-
-    def cell(self, key: CellKey) -> Cell:
-        cell = self.table.cells.get(key)
-        if cell is None:
-            self.table.cells[key] = cell = Cell.of(key)
-        return cell
 
     def flush(self) -> None:
         """Write the pairs that are kept."""
@@ -139,11 +131,3 @@ def _written(answer: RawAnswer) -> tuple[str | None, str | None]:
         return body.decode(), None
     except UnicodeDecodeError:
         return None, b64encode(body).decode()
-
-
-def names_of(prediction: Prediction) -> tuple[str, ...]:
-    """Of the sources of segments: `country`, `json plan`, `header x-tenant`."""
-    return tuple(
-        source.name if source.kind == "answer" else f"{source.kind} {source.name}"
-        for source in prediction.segment
-    )

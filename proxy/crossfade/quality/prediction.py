@@ -17,6 +17,11 @@ class SegmentSource(msgspec.Struct, frozen=True):
     name: str
 
     @property
+    def title(self) -> str:
+        """As in reasons and reports: `country`, `json plan`, `header x-tenant`."""
+        return self.name if self.kind == "answer" else f"{self.kind} {self.name}"
+
+    @property
     def path(self) -> Path:
         """Of `answer` and `json`."""
         return tuple(self.name.split("."))

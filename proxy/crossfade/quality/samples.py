@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from crossfade.quality.answer import RawAnswer
-
-CellKey = tuple[str, str, str, int, int]  # route, backend, role, ledger version, second (stats.counts)
+from crossfade.stats.counts import CellKey
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):

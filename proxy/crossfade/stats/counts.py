@@ -290,12 +290,16 @@ class CountsTable:
         self.ejections: dict[tuple[str, str], int] = {}
         self.unread: dict[str, int] = {}
 
+    def cell(self, key: CellKey) -> Cell:
+        """Begun empty."""
+        cell = self.cells.get(key)
+        if cell is None:
+            self.cells[key] = cell = Cell.of(key)
+        return cell
+
     def add(self, counts: Counts) -> None:
         for cell in counts.cells:
-            total = self.cells.get(cell.key)
-            if total is None:
-                self.cells[cell.key] = total = Cell.of(cell.key)
-            total.merge(cell)
+            self.cell(cell.key).merge(cell)
         for m in counts.mirrors:
             key = (m.route, m.backend, m.outcome)
             self.mirrors[key] = self.mirrors.get(key, 0) + m.n
