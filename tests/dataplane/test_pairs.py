@@ -415,6 +415,18 @@ async def test_pairs_per_report_are_bounded(harness: Harness, monkeypatch: pytes
     assert shadow is not None and shadow.pairs.n == 1
 
 
+async def test_the_bytes_of_all_answers_of_a_pair_count_in_the_limit_of_a_report(harness: Harness) -> None:
+    """With those of the live answer's own sample."""
+    body = YES + b" " * 100
+    for name in ("v2", "v3"):
+        harness.backend(name, ok_bodies(body))
+    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
+    await ask(harness)
+    assert harness.recorder.samples.size == 4 * len(body)
+    harness.recorder.samples.take()
+    assert harness.recorder.samples.size == 0
+
+
 async def test_waiting_pairs_are_bounded(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crossfade.dataplane.mirror.MAX_WAITING_PAIRS", 2)
     harness.backend("v2", ok_bodies(YES))

@@ -98,7 +98,8 @@ class Comparison:
             return
         self.end()
         cell = self.route.shadows[self.challenger].cell_of(self.routed_at)
-        samples.add(PairSample(cell, self.champion, asked, self.chance, live, copied, second), live)
+        sample = PairSample(cell, self.champion, asked, self.chance, live, copied, second)
+        samples.add(sample, asked, (live, copied, second))
 
     def lose(self, challenger: bool, reason: str) -> None:
         """Count the pair as one in which the answer of this side was lost."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from crossfade.errors import FAILURES, Source, Stage
 from crossfade.http1.lines import Start
-from crossfade.http1.response_head import ResponseHead
 from crossfade.routing.router import AssignedBackend, CompiledRoute
 
 
@@ -36,7 +35,6 @@ class Outcome:
     code: int = 0  # what the assigned backend said; the failure's status if it said nothing
     retried: tuple[Stage, ...] = ()  # the stages that were retried
     fallback_stage: Stage | None = None  # the stage that led to the fallback
-    answer: ResponseHead | None = None  # the head that went to the client
     asked: str | None = None  # of the assigned backend's endpoints the last one; None where it has only one
     queued: float = 0.0  # seconds that it waited for a place in flight, before `started_at`
 

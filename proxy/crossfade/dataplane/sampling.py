@@ -59,12 +59,17 @@ class Samples:
             by = exchange.answering.spec.name
         raw = answer_of(exchange, now) if answered else None
         own = answered and not exchange.fell_back
-        self.add(AnswerSample(assigned.cell_of(exchange.started), asked_of(exchange), by, own, raw), raw)
+        asked = asked_of(exchange)
+        self.add(AnswerSample(assigned.cell_of(exchange.started), asked, by, own, raw), asked, (raw,))
 
-    def add(self, sample: Any, raw: RawAnswer | None) -> None:
+    def add(self, sample: Any, asked: Asked, answers: tuple[RawAnswer | None, ...]) -> None:
+        """`answers`: those in the sample."""
         self.waiting.append(sample)
-        if raw is not None and raw.body is not None:
-            self.size += len(raw.body)
+        if asked.body is not None:
+            self.size += len(asked.body)
+        for raw in answers:
+            if raw is not None and raw.body is not None:
+                self.size += len(raw.body)
 
 
 def asked_of(exchange: ExchangeState) -> Asked:

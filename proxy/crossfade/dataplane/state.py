@@ -114,7 +114,7 @@ class ExchangeState(Waiter):
         made.stages, made.retried, made.fallback_stage = self.stages, self.retried, self.fallback_stage
         made.first_byte_at, made.queued = self.first_byte_at, self.waited
         made.bytes_in, made.bytes_out = self.kept, self.sent
-        made.key, made.answer = self.key, self.answer
+        made.key = self.key
         made.fell_back, made.blamed, made.abandoned = self.fell_back, self.blamed, self.abandoned
         made.slow, made.early = self.slow, self.early
         made.code = self.code or self.status
