@@ -8,7 +8,7 @@ the first one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import Metric
 
@@ -16,7 +16,7 @@ from crossfade.admin.families import Labels, counter, gauge, histogram
 from crossfade.control.views import MetricsView, TrafficView
 from crossfade.errors import FAILURES, Fallback, Source
 from crossfade.stats.counts import SHADOW, Cell
-from crossfade.stats.streams import FIRST_TOKEN, OUTPUT_LENGTH, TOKEN_GAP, TOKENS_PER_SECOND
+from crossfade.stats.streams import FIRST_TOKEN, OUTPUT_LENGTH, TOKEN_GAP, TOKENS_PER_SECOND, Streams
 
 _UPSTREAM = tuple(f.stage for f in FAILURES.values() if f.source is Source.UPSTREAM)
 _FALLBACKS = tuple(f.stage for f in FAILURES.values() if f.fallback is not Fallback.NEVER)
@@ -81,24 +81,7 @@ def of_streams(view: MetricsView) -> Iterator[Metric]:
     streams = [
         ((cell.route, cell.backend, cell.role), cell.streams) for cell in view.traffic.cells if cell.streams
     ]
-    for name, text, measure, edges in (
-        (
-            "crossfade_first_token_seconds",
-            "Seconds from the request to the first piece of content.",
-            FIRST_TOKEN,
-            view.buckets,
-        ),
-        (
-            "crossfade_token_gap_seconds",
-            "Seconds between two pieces of content of a stream.",
-            TOKEN_GAP,
-            view.buckets,
-        ),
-        ("crossfade_tokens_per_second", "Tokens a second of a stream.", TOKENS_PER_SECOND, _RATES),
-        ("crossfade_output_length_tokens", "Tokens of a streamed answer.", OUTPUT_LENGTH, _LENGTHS),
-    ):
-        found = [(labels, each.values(measure)) for labels, each in streams]
-        yield histogram(name, text, _BY_BACKEND, found, edges)
+    yield from _of_stream_values(streams, view.buckets)
     yield counter(
         "crossfade_streams",
         "Streamed answers, by how they ended: complete, or broken behind the first piece of content.",
@@ -131,6 +114,30 @@ def of_streams(view: MetricsView) -> Iterator[Metric]:
             for kind, n in (("output", each.tokens), ("prompt", each.prompt_tokens))
         ],
     )
+
+
+def _of_stream_values(
+    streams: Sequence[tuple[Labels, Streams]], seconds: tuple[float, ...]
+) -> Iterator[Metric]:
+    """`seconds`: the edges of buckets of durations."""
+    for name, text, measure, edges in (
+        (
+            "crossfade_first_token_seconds",
+            "Seconds from the request to the first piece of content.",
+            FIRST_TOKEN,
+            seconds,
+        ),
+        (
+            "crossfade_token_gap_seconds",
+            "Seconds between two pieces of content of a stream.",
+            TOKEN_GAP,
+            seconds,
+        ),
+        ("crossfade_tokens_per_second", "Tokens a second of a stream.", TOKENS_PER_SECOND, _RATES),
+        ("crossfade_output_length_tokens", "Tokens of a streamed answer.", OUTPUT_LENGTH, _LENGTHS),
+    ):
+        found = [(labels, each.values(measure)) for labels, each in streams]
+        yield histogram(name, text, _BY_BACKEND, found, edges)
 
 
 def of_queues(view: MetricsView) -> Iterator[Metric]:
