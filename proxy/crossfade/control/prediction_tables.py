@@ -1,0 +1,68 @@
+"""The tables of a prediction log. Each route with `feedback` has a file of its own, so its size and age have one owner.
+
+`prediction`: one row for each exchange, in the order of arrival. `id_hash` and `key` are unsigned 64-bit hashes stored as
+signed integers (`signed`). `logged_at`: wall time of the control process when it wrote the row; it never falls from one row
+to the next, so the age of labels is counted from it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from hashlib import blake2b
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS backend (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS ledger (version INTEGER PRIMARY KEY, weights TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS prediction (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id_hash INTEGER NOT NULL,
+  request_id BLOB NOT NULL,
+  backend INTEGER NOT NULL,
+  answered INTEGER,
+  role TEXT NOT NULL,
+  ledger_version INTEGER NOT NULL,
+  key INTEGER,
+  at REAL NOT NULL,
+  logged_at REAL NOT NULL,
+  status INTEGER NOT NULL,
+  seconds REAL NOT NULL,
+  blamed INTEGER NOT NULL,
+  score REAL,
+  label,
+  segment TEXT
+);
+CREATE INDEX IF NOT EXISTS prediction_id ON prediction (id_hash);
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, seq) WHERE key IS NOT NULL;
+CREATE TABLE IF NOT EXISTS copy (
+  seq INTEGER NOT NULL, backend INTEGER NOT NULL, score REAL, label, PRIMARY KEY (seq, backend)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS input (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS feedback (
+  seq INTEGER NOT NULL, name TEXT NOT NULL, value NOT NULL, at REAL NOT NULL, first_at REAL NOT NULL,
+  PRIMARY KEY (seq, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS early (
+  request_id BLOB NOT NULL, name TEXT NOT NULL, value NOT NULL, at REAL NOT NULL, PRIMARY KEY (request_id, name)
+) WITHOUT ROWID;
+"""
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables where there are none. A commit survives the end of the machine."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(SCHEMA)
+
+
+def signed(hash64: int) -> int:
+    """An unsigned 64-bit integer as SQLite stores one."""
+    return hash64 - (1 << 64) if hash64 >= 1 << 63 else hash64
+
+
+def unsigned(stored: int) -> int:
+    return stored + (1 << 64) if stored < 0 else stored
+
+
+def id_hash(request_id: bytes) -> int:
+    """Of a request's id, signed: what the index holds in its place."""
+    return int.from_bytes(blake2b(request_id, digest_size=8).digest(), "big", signed=True)
