@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import traceback
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -232,7 +233,7 @@ class Harness:
 
     def _check_laws(self) -> None:
         plane = self.plane
-        assert self.loop_errors == []
+        assert self.loop_errors == [], "\n".join(map(as_text, self.loop_errors))
         assert (plane.clients, plane.active, plane.mirrors.copies, plane.tasks) == (
             set(),
             set(),
@@ -254,6 +255,12 @@ class Harness:
                 assert self.outcomes[exchange] == (0 if exchange.assigned is None else 1)
             assert self.recorder.outcomes == self.outcomes.total()
             assert len(self.recorder.refusals) >= sum(e.assigned is None for e in self.seen)
+
+
+def as_text(context: Mapping[str, Any]) -> str:
+    """What a loop told its exception handler, with the traceback."""
+    error = context.get("exception")
+    return f"{context}\n{''.join(traceback.format_exception(error)) if error is not None else ''}"
 
 
 def tracked_exchange(harness: Harness) -> type[Exchange]:
