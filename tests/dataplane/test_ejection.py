@@ -10,6 +10,7 @@ from time import monotonic
 import pytest
 from msgspec.structs import replace
 
+from crossfade.dataplane.listener import CLIENT_SWEEPS
 from crossfade.routing.snapshot import Eject
 from tests.dataplane.plane import Harness, mirrored, route
 from tests.dataplane.scripted import Conversation, Script, answering, closing, silent
@@ -167,6 +168,20 @@ async def test_the_endpoints_of_the_first_snapshot_have_no_slow_start(harness: H
     harness.another_endpoint("v2")
     harness.use(route("v2"))
     assert [e.share for e in harness.plane.backends["v2"].endpoints.values()] == [1.0, 1.0]
+
+
+async def test_a_late_sweep_meets_an_endpoint_that_is_newer_than_its_clock(harness: Harness) -> None:
+    """Behind a lag the sweep lets the loop read first. A reload in between brings an endpoint without slow start."""
+    harness.backend("v2", slow_start=0.0)
+    harness.use(route("v2"))
+    plane = harness.plane
+    plane.sweeps = CLIENT_SWEEPS - 1
+    plane.stop_sweeping()
+    plane.sweep(plane.loop.time() - 1.0)
+    harness.another_endpoint("v2")
+    harness.use(route("v2"))
+    await wait_until(lambda: plane.sweeps >= CLIENT_SWEEPS, "the sweep goes on")
+    assert [e.share for e in plane.backends["v2"].endpoints.values()] == [1.0, 1.0]
 
 
 async def test_failed_copies_eject_an_endpoint_of_a_mirror(harness: Harness) -> None:

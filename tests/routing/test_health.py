@@ -127,7 +127,7 @@ def test_a_probe_that_succeeds_ends_the_ejection() -> None:
 # ── slow start ────────────────────────────────────────────────────────────────────────────────────
 
 
-@given(TIMES, st.floats(0, 1000), st.lists(st.floats(0, 2000), min_size=2))
+@given(TIMES, st.floats(0, 1000), st.lists(st.floats(-10, 2000), min_size=2))
 def test_a_share_grows_and_is_always_above_0(began: float, over: float, elapsed: list[float]) -> None:
     health = Health(began)
     shares = [share(health, over, began + seconds) for seconds in sorted(elapsed)]
@@ -142,6 +142,12 @@ def test_an_endpoint_of_the_first_snapshot_has_its_full_share() -> None:
 
 def test_no_slow_start_is_a_full_share_at_once() -> None:
     assert share(Health(5.0), 0.0, 5.0) == 1.0
+
+
+def test_a_sweep_that_is_late_may_know_an_older_time_than_the_endpoint() -> None:
+    """The loop read the clock, then a reload brought the endpoint, then the sweep went on."""
+    assert share(Health(5.0), 0.0, 4.9) == 1.0
+    assert share(Health(5.0), 10.0, 4.9) == MIN_SHARE
 
 
 class Candidate:

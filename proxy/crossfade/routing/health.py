@@ -57,8 +57,11 @@ def should_eject(health: Health, rule: Eject, peers: Collection[Health]) -> bool
 
 
 def share(health: Health, over: float, now: float) -> float:
-    """The share of its full traffic, 0.1 to 1; it grows linearly over `over` seconds of service."""
+    """The share of its full traffic, 0.1 to 1; it grows linearly over `over` seconds of service.
+
+    `now` may be before the service began: a late sweep still has the time that it read before a reload.
+    """
     served = now - health.began
-    if served >= over:
+    if served >= over or not over:
         return 1.0
     return max(MIN_SHARE, served / over)
