@@ -6,17 +6,22 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from pyarrow.parquet import read_table
 
 from crossfade.observer.messages import Observed
+from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.samples import encode
 from crossfade.workers import observer_process
 from crossfade.workers.observer_process import ObserverProcess
 from tests.dataplane.plane import SNAPSHOT, route
 from tests.observer.test_answers import sampled
+from tests.observer.test_pairs import pair as compared
+from tests.observer.test_pairs import raw
 
 READING = replace(SNAPSHOT, routes=(route("v2", prediction=Prediction(("p",))),))
 
@@ -122,3 +127,37 @@ async def test_what_one_that_lags_has_no_room_for_is_dropped(
     assert observer.pending == 20 - dropped
     os.kill(pid, signal.SIGCONT)
     await until(lambda: not observer.pending)
+
+
+async def test_at_the_end_it_reads_what_it_has_and_finishes_its_files(
+    observer: ObserverProcess, tmp_path: Path
+) -> None:
+    kept = replace(READING.routes[0], keep=Keep(str(tmp_path), 2**20, parquet=True))
+    observer.use(replace(READING, routes=(kept,)))
+    await until(lambda: observer.writer is not None)
+    observer.read(encode([compared(b'{"p": 0.6}', raw(b'{"p": 0.4}'))] * 3), 3)
+    observer.stop()
+    observer.read(encode([sampled()]), 1)
+    observer.use(READING)
+    await until(lambda: observer.process is not None and observer.process.returncode is not None)
+    (name,) = os.listdir(tmp_path)
+    assert (name[-8:], read_table(tmp_path / name).num_rows) == (".parquet", 3)
+    total = observer.take()
+    assert (total.n, total.counts.dropped) == (3, {"observer": 1})
+
+
+async def test_one_that_does_not_end_is_killed(
+    observer: ObserverProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(observer_process, "ENDING", 0.1)
+    os.kill(await started(observer), signal.SIGSTOP)
+    observer.stop()
+    await until(lambda: observer.process is not None and observer.process.returncode is not None)
+    assert "does not end; killing it" in caplog.text
+
+
+async def test_one_that_is_told_to_end_while_it_starts_ends(observer: ObserverProcess) -> None:
+    observer.use(READING)
+    await until(lambda: observer.process is not None)
+    observer.stop()
+    await until(lambda: observer.process is not None and observer.process.returncode is not None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from crossfade.config.document import Document, Loc, Node
+from crossfade.config.keep import parquet_without_pyarrow
 from crossfade.config.problem import Problem
 
 _DECISIONS = "write prediction: {score: …, decision: …} or prediction: {label: …}"
@@ -104,4 +105,4 @@ def _keep_without_pairs(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "keep"), message, at_key=True)
 
 
-COMPARISON_RULES = (_comparison_without_decisions, _keep_without_pairs)
+COMPARISON_RULES = (_comparison_without_decisions, _keep_without_pairs, parquet_without_pyarrow)

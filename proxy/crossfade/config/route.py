@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address, split, units
+from crossfade.config.keep import KeepConfig
 from crossfade.config.match import MatchConfig, RateKey, StickyKey
 from crossfade.config.mirror import MirrorConfig
 from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfig, ResponseConfig
@@ -33,7 +34,6 @@ from crossfade.config.section import (
     Section,
     Share,
     Size,
-    Text,
     Whole,
     at_least,
     at_most,
@@ -143,16 +143,6 @@ class LimitsConfig(Section):
         default=65_536,
         description="bodies up to this size are kept for a retry or the fallback, and mirrored",
     )
-
-
-class KeepConfig(Section):
-    """Pairs of answers, kept as files of JSON lines. They hold the answers as they came, with personal data."""
-
-    dir: Text = Field(description="the folder; it is made where it does not exist")
-    max: Annotated[Size, at_least(1_048_576)] = Field(
-        default=1_073_741_824, description="the most bytes of all files of the route together"
-    )
-    rotate: Period = Field(default=3600.0, description="after how long a new file begins")
 
 
 class NotifyConfig(Section):

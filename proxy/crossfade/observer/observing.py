@@ -33,11 +33,17 @@ class Observer:
 
     def use(self, routes: Mapping[str, Prediction], kept: Mapping[str, Keep] = NOTHING_KEPT) -> None:
         self.routes = routes
-        files = self.pairs.files
-        self.pairs.files = {
-            route: files[route] if route in files and files[route].spec == spec else PairFiles(route, spec)
-            for route, spec in kept.items()
-        }
+        files, self.pairs.files = self.pairs.files, {}
+        for route, spec in kept.items():
+            same = route in files and files[route].spec == spec
+            self.pairs.files[route] = files.pop(route) if same else PairFiles(route, spec)
+        for ended in files.values():
+            ended.close()
+
+    def close(self) -> None:
+        """End the files of pairs."""
+        for files in self.pairs.files.values():
+            files.close()
 
     def observe(self, data: bytes, n: int) -> Observed:
         """`data`: `n` encoded samples of one report, whose limits of what is kept begin again."""

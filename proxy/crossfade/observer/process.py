@@ -46,14 +46,22 @@ def observe(fd: str) -> int:
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     observer = Observer()
-    while (data := read_frame(requests)) is not None:
-        try:
-            message = TO_OBSERVER.decode(data)
-        except msgspec.MsgspecError as error:
-            log.error("a message of the control process cannot be read: %s", error)
-            continue
-        if isinstance(message, Use):
-            observer.use(message.routes, message.kept)
-        else:
-            answers.write(framed(observer.observe(message.samples, message.n)))
-            answers.flush()
+    try:
+        while (data := read_frame(requests)) is not None:
+            take(observer, data, answers)
+    finally:
+        observer.close()
+
+
+def take(observer: Observer, data: bytes, answers: BinaryIO) -> None:
+    """One message."""
+    try:
+        message = TO_OBSERVER.decode(data)
+    except msgspec.MsgspecError as error:
+        log.error("a message of the control process cannot be read: %s", error)
+        return
+    if isinstance(message, Use):
+        observer.use(message.routes, message.kept)
+    else:
+        answers.write(framed(observer.observe(message.samples, message.n)))
+        answers.flush()

@@ -6,15 +6,18 @@ import msgspec
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """`max`: bytes of all files of the route together. `rotate`: seconds after which a new file begins."""
+    """`max`: bytes of all files of the route together. `rotate`: seconds after which a new file begins. `parquet`: its format,
+    else JSON lines.
+    """
 
     dir: str
     max: int
     rotate: float = 3600.0
+    parquet: bool = False
 
 
 class KeptPair(msgspec.Struct, omit_defaults=False):
-    """One line of a file (docs/mirrors.md). Bodies are as they came; one that is no UTF-8 is in `…_base64` instead.
+    """One line or row of a file (docs/mirrors.md). Bodies are as they came; one that is no UTF-8 is in `…_base64` instead.
 
     Statuses are 0 and seconds null where there was no answer. `at`: seconds since the epoch.
     """

@@ -37,6 +37,7 @@ from crossfade.routing.snapshot import (
 )
 
 if TYPE_CHECKING:  # workers must not import the config models, and pydantic with them
+    from crossfade.config.keep import KeepConfig
     from crossfade.config.load import Loaded
     from crossfade.config.model import (
         AccessLogConfig,
@@ -213,7 +214,7 @@ def _compile_route(
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
         prediction=_compile_prediction(route.prediction),
-        keep=Keep(route.keep.dir, route.keep.max, route.keep.rotate) if route.keep is not None else None,
+        keep=_compile_keep(route.keep),
         errors=route.errors.ranges,
         guarded=trial.guarded,
         own_answer=_compile_own_answer(route),
@@ -272,6 +273,10 @@ def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | Non
         redact=tuple(_path(path) for path in prediction.redact),
         sample=prediction.sample,
     )
+
+
+def _compile_keep(keep: KeepConfig | None) -> Keep | None:
+    return None if keep is None else Keep(keep.dir, keep.max, keep.rotate, keep.is_parquet)
 
 
 def _path(written: str | None) -> tuple[str, ...]:

@@ -155,4 +155,4 @@ class InlineObserver:
         """It is no process."""
 
     def stop(self) -> None:
-        """It has nothing to end."""
+        self.observer.close()

@@ -28,6 +28,7 @@ log = logging.getLogger("crossfade.observer")
 
 WAITING = 16_777_216  # bytes of samples that wait for the observer
 SILENCE = 30.0  # seconds without an answer to a sample
+ENDING = 10.0  # seconds from `stop` until it is killed
 RESTART_AFTER = 0.5  # seconds; twice as long each time that the observer ends without an answer
 RESTART_AT_LEAST_EVERY = 30.0
 DROPPED = "observer"  # the reason, in the counts
@@ -70,8 +71,9 @@ class ObserverProcess:
         use = Use(routes_of(snapshot), kept_of(snapshot))
         if use != self.how:
             self.how = use
-            if self.writer is not None:
-                write_frame(self.writer, use)
+            writer = self.taking
+            if writer is not None:
+                write_frame(writer, use)
         if use.routes:
             self.needed.set()
 
@@ -79,17 +81,20 @@ class ObserverProcess:
         """`samples`: of one report, encoded."""
         if not n:
             return
-        if self.writer is None or self.writer.is_closing() or self.is_behind(len(samples)):
+        writer = self.taking
+        if writer is None or writer.transport.get_write_buffer_size() + len(samples) > WAITING:
             self.drop(n)
             return
         if not self.pending:
             self.heard_at = asyncio.get_running_loop().time()
         self.pending += n
-        write_frame(self.writer, Batch(samples, n))
+        write_frame(writer, Batch(samples, n))
 
-    def is_behind(self, more: int) -> bool:
-        assert self.writer is not None
-        return self.writer.transport.get_write_buffer_size() + more > WAITING
+    @property
+    def taking(self) -> asyncio.StreamWriter | None:
+        """None where it takes nothing."""
+        ends = self.writer is None or self.writer.is_closing() or self.stopping.is_set()
+        return None if ends else self.writer
 
     def drop(self, n: int) -> None:
         self.observed.add(Observed(0, Counts(dropped={DROPPED: n})))
@@ -140,11 +145,14 @@ class ObserverProcess:
     async def follow(self) -> None:
         """Returns when the process has ended, or hangs."""
         assert self.process is not None and self.writer is not None
-        watching = asyncio.ensure_future(self.watch())
+        watching = [
+            asyncio.ensure_future(each) for each in (self.watch(), self.let_end(self.process, self.writer))
+        ]
         try:
             await self.take_answers()
         finally:
-            watching.cancel()
+            for each in watching:
+                each.cancel()
             self.writer.close()
             self.writer = None
             with contextlib.suppress(ProcessLookupError):
@@ -183,6 +191,16 @@ class ObserverProcess:
                     self.process.kill()
                 return
 
+    async def let_end(self, process: Process, writer: asyncio.StreamWriter) -> None:
+        """It ends by itself when it has read what it was given, and has ended its files."""
+        await self.stopping.wait()
+        with contextlib.suppress(OSError, RuntimeError):  # it has ended already
+            writer.write_eof()
+        await asyncio.sleep(ENDING)
+        log.error("the observer (pid %d) does not end; killing it", process.pid)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
     def note_failure(self, fault: str) -> None:
         """One line for a row of failures."""
         if not self.failures:
@@ -190,7 +208,5 @@ class ObserverProcess:
         self.failures = min(self.failures + 1, 16)
 
     def stop(self) -> None:
-        """It ends when its socket closes."""
+        """`run` returns when it has ended."""
         self.stopping.set()
-        if self.writer is not None:
-            self.writer.close()
