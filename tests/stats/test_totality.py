@@ -199,6 +199,27 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "divergence.log_e_band": (split_levels(SplitBins), st.floats(1, 1e6)),
     "divergence.log_e_differ": (split_levels(SplitBins),),
     "divergence.stability_index": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
+    "drift.chi_square_exceeds": (st.floats(0, 1e300), st.integers(1, 10_000)),
+    "drift.chi_square_quantile": (OPEN, st.integers(1, 1000)),
+    "drift.detector_limit": (st.floats(0, 1e300), COUNT),
+    "drift.e_bh": (LOGS, ALPHA),
+    "drift.index_quantile": (COUNT, COUNT, st.integers(0, 200)),
+    "drift.log_e_away": st.tuples(X_OF_N, CLOSED, CLOSED).map(lambda a: (*a[0], *a[1:])),
+    "drift.log_e_categories": st.integers(0, 12).flatmap(
+        lambda n: st.tuples(st.lists(COUNT, min_size=n, max_size=n), st.lists(CLOSED, min_size=n, max_size=n), CLOSED)
+    ),
+    "drift.log_e_share": st.tuples(X_OF_N, CLOSED, CLOSED).map(lambda a: (*a[0], *a[1:])),
+    "drift.log_e_shift": st.integers(0, 12).flatmap(
+        lambda n: st.tuples(st.lists(COUNT, min_size=n + 1, max_size=n + 1), st.lists(CLOSED, min_size=n, max_size=n), CLOSED)
+    ),
+    "drift.next_detector": (st.floats(-1e300, 1e300) | st.just(-float("inf")), st.floats(-1e300, 1e300)),
+    "drift.sampling_error": (COUNT, ALPHA),
+    "drift.two_sample_chi_square": st.integers(0, 12).flatmap(
+        lambda n: st.tuples(*[st.lists(COUNT, min_size=n, max_size=n)] * 2)
+    ),
+    "drift.wasserstein": st.lists(NUMBER, unique=True, max_size=12).map(sorted).flatmap(
+        lambda cuts: st.tuples(st.just(cuts), *[st.lists(COUNT, min_size=len(cuts) + 1, max_size=len(cuts) + 1)] * 2)
+    ),
     "histogram.bucket_of": (SECONDS,),
     "histogram.upper_edge": (st.integers(0, 36_000),),
     "keyed.log_e_keys_above": (KEYED, OPEN, ALPHA),
