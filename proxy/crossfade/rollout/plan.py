@@ -82,6 +82,25 @@ class Fuse(msgspec.Struct, frozen=True):
     of_last: int
 
 
+class Goal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The one number by which a challenger is better than the champion, or not: that of the check with this title.
+
+    `min_lift`: the least relative gain that is worth a change, 0.05 for 5 %; `lower`: less of the number is better. `min_effect`:
+    the distance from `min_lift` that the planned number of requests can tell, relative too. `act`: the recommendation ends the rollout.
+    """
+
+    title: str
+    min_lift: float = 0.0
+    lower: bool = False
+    min_effect: float | None = None
+    act: bool = False
+
+    @property
+    def factor(self) -> float:
+        """The challenger's mean divided by the champion's from which it is worth a change."""
+        return 1 - self.min_lift if self.lower else 1 + self.min_lift
+
+
 class Plan(msgspec.Struct, frozen=True):
     """What a rollout does, without open defaults. Times are seconds. The promote follows the last step.
 
