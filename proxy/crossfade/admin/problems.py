@@ -16,7 +16,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from crossfade.config.problem import ConfigError
-from crossfade.control.refusal import ControlError, Invalid, LastEndpoint, Refused, UnknownName
+from crossfade.control.refusal import ControlError, Invalid, LastEndpoint, Refused, UnknownName, Unwritten
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ KINDS: dict[type[ControlError], tuple[str, str]] = {
     Refused: ("refused", "Not possible now"),
     LastEndpoint: ("last-endpoint", "The last endpoint of its backend"),
     Invalid: ("invalid", "The request is not valid"),
+    Unwritten: ("unwritten", "It cannot be written now"),
 }
 
 DETAILS = {

@@ -94,6 +94,10 @@ class FeedbackConfig(Section):
     """The true outcomes of predictions, reported to the admin API."""
 
     horizon: Period = Field(description="feedback counts up to this long after the prediction")
+    correct_within: Period = Field(
+        default=86_400.0,
+        description="how long after the first value a later, other one corrects it; after the horizon none does",
+    )
 
 
 class RetryConfig(Section):

@@ -3,6 +3,9 @@
 `prediction`: one row for each exchange, in the order of arrival. `id_hash` and `key` are unsigned 64-bit hashes stored as
 signed integers (`signed`). `logged_at`: wall time of the control process when it wrote the row; it never falls from one row
 to the next, so the age of labels is counted from it.
+
+`feedback`: `at` is when the value in force came, `first_at` when the first one did; by the same clock as `logged_at`. `early`
+and `early_key`: feedback that came before its prediction; `shared`: in the logs of several routes, for it names none.
 """
 
 from __future__ import annotations
@@ -42,7 +45,12 @@ CREATE TABLE IF NOT EXISTS feedback (
   PRIMARY KEY (seq, name)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS early (
-  request_id BLOB NOT NULL, name TEXT NOT NULL, value NOT NULL, at REAL NOT NULL, PRIMARY KEY (request_id, name)
+  request_id BLOB NOT NULL, name TEXT NOT NULL, value NOT NULL, at REAL NOT NULL, shared INTEGER NOT NULL,
+  PRIMARY KEY (request_id, name)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS early_key (
+  key INTEGER NOT NULL, until REAL NOT NULL, name TEXT NOT NULL, value NOT NULL, at REAL NOT NULL,
+  PRIMARY KEY (key, until, name)
 ) WITHOUT ROWID;
 """
 

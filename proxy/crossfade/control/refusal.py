@@ -29,3 +29,9 @@ class Invalid(ControlError):
     """Values that are not valid, such as weights that are all zero."""
 
     status = 422
+
+
+class Unwritten(ControlError):
+    """It cannot be written now. Whoever asked may ask again: nothing counts twice."""
+
+    status = 503
