@@ -92,3 +92,9 @@ def test_values_of_header_fields_are_secrets():
     assert ("routes", "*", "mirror", "*", "headers", "set", "**") in secret_places()
     written = text(split="{a: 1}", route="mirror: {to: b, safe: true, headers: {set: {authorization: hush}}}")
     assert "hush" not in masked(written, read(written, "f.yaml", {}))
+
+
+def test_copies_of_abandoned_requests_can_be_turned_off():
+    assert mirrors("{to: b, safe: true}")[0].abandoned
+    assert mirrors("{to: b, safe: true, abandoned: false}") == (Mirror("b", 10_000, abandoned=False),)
+    assert not mirrors("{to: b, safe: true, abandoned: false, path: {replace: /x}}")[0].abandoned

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from crossfade.routing.ledger import BUCKETS
-from crossfade.routing.snapshot import Match
+from crossfade.routing.snapshot import Match, Mirror
 from tests.dataplane.plane import Harness, connecting_slowly, mirrored, route, settle
 from tests.dataplane.scripted import Conversation, Script, answering, closing, each, silent
 from tests.dataplane.wire import Message, chunked, get, ok, post, wait_until
@@ -326,3 +326,53 @@ async def test_a_large_answer_to_a_copy_is_read_and_dropped(harness: Harness) ->
         await harness.quiet()
     assert harness.mirrors("v4") == {"sent": 2}
     assert len(harness.backends["v4"].conversations) == 1
+
+
+async def test_only_the_copies_of_the_request_whose_client_left_are_taken_back(harness: Harness) -> None:
+    """Those of mirrors that say so; other requests keep theirs."""
+    harness.backend("v2", silent)
+    released = asyncio.Event()
+
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await released.wait()
+        await conversation.send(ok(b""))
+
+    for name in ("v3", "v4"):
+        harness.backend(name, each(slow))
+    own = Mirror("v4", BUCKETS, abandoned=False)
+    harness.use(route("v2", mirrors=(*mirrored("v3"), own)))
+    leaving, staying = await harness.client(), await harness.client()
+    for client in (leaving, staying):
+        await client.send(get())
+    await wait_until(lambda: len(harness.plane.mirrors.copies) == 4, "the copies are in flight")
+    leaving.close()
+    await wait_until(lambda: harness.mirrors("v4"), "one copy ends")
+    assert len(harness.plane.mirrors.copies) == 3
+    released.set()
+    staying.close()
+    await harness.quiet()
+    assert sum(harness.mirrors("v4").values()) == 2
+    assert harness.mirrors("v4")["dropped_abandoned"] >= 1
+    assert harness.mirrors("v3") == {"sent": 2}
+    assert harness.plane.mirrors.tied == {}
+
+
+async def test_a_copy_that_ends_after_its_client_s_answer_is_not_taken_back(harness: Harness) -> None:
+    """Nor when the connection closes then."""
+    harness.backend("v2")
+    released = asyncio.Event()
+
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await released.wait()
+        await conversation.send(ok(b""))
+
+    harness.backend("v4", each(slow))
+    harness.use(route("v2", mirrors=(Mirror("v4", BUCKETS, abandoned=False),)))
+    client = await harness.client()
+    await client.send(get())
+    assert (await client.answer()).body == b"v2"
+    client.close()
+    await settle()
+    released.set()
+    await harness.quiet()
+    assert (harness.mirrors("v4"), harness.plane.mirrors.tied) == ({"sent": 1}, {})

@@ -228,21 +228,38 @@ async def test_an_answer_of_the_fallback_makes_no_pair(harness: Harness) -> None
     assert dropped(harness) == {"pair_status": 1}
 
 
-async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> None:
-    async def hanging(conversation: Conversation, request: Message) -> None:
-        await asyncio.Event().wait()
+async def hanging(conversation: Conversation, request: Message) -> None:
+    await asyncio.Event().wait()
 
+
+async def client_leaves(harness: Harness, mirror: Mirror, asked: str, challenger: Script) -> None:
+    """Once this backend is asked. The champion does not answer."""
     harness.backend("v2", each(hanging))
-    harness.backend("v3", ok_bodies(YES))
-    harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
+    harness.backend("v3", challenger)
+    harness.use(route("v2", mirrors=(mirror,), prediction=DECISION))
     client = await harness.client()
     await client.send(get())
-    await wait_until(lambda: harness.backends["v2"].requests, "the champion is asked")
+    await wait_until(lambda: harness.backends[asked].requests, f"{asked} is asked")
     client.close()
     await harness.quiet()
-    assert dropped(harness) == {"pair_status": 1}
+
+
+async def test_a_request_whose_client_left_makes_no_pair(harness: Harness) -> None:
+    await client_leaves(harness, noise_mirror()[0], "v2", ok_bodies(YES))
+    assert dropped(harness) == {"pair_abandoned": 1}
     assert harness.mirrors("v2") == {}, "the champion is not asked twice"
     assert harness.mirrors("v3") == {"sent": 1}, "the challenger gets the requests of clients that hung up"
+
+
+@pytest.mark.parametrize("noise", [0, BUCKETS])
+async def test_a_mirror_without_abandoned_requests_takes_its_copy_back(harness: Harness, noise: int) -> None:
+    """With noise the copy would be sent when the client is gone, and is not."""
+    mirror = Mirror("v3", BUCKETS, noise, abandoned=False)
+    await client_leaves(harness, mirror, "v2" if noise else "v3", each(hanging))
+    assert dropped(harness) == {"pair_abandoned": 1}
+    assert harness.mirrors("v3") == {"dropped_abandoned": 1}
+    assert len(harness.backends["v3"].requests) == (0 if noise else 1)
+    assert await harness.shadow("v3") is None, "it says nothing about the challenger"
 
 
 async def test_only_the_champion_s_answers_to_clients_make_pairs(harness: Harness) -> None:
@@ -282,7 +299,7 @@ async def test_without_a_prediction_there_are_no_pairs(harness: Harness) -> None
     assert (decisions(cell), cell.requests, dropped(harness)) == (Pairs(), 1, {})
     assert len(harness.backends["v2"].requests) == 1
     (exchange,) = harness.accepted
-    assert not exchange.compared
+    assert not exchange.awaited
 
 
 # ── the champion's own noise ──────────────────────────────────────────────────────────────────────

@@ -34,6 +34,10 @@ class MirrorConfig(Section):
         default=False,
         description="true: copies change nothing, also of requests with POST and other methods that are not safe",
     )
+    abandoned: Flag = Field(
+        default=True,
+        description="false: a copy that is not answered yet is taken back when the client of its request leaves",
+    )
     path: RequestPathConfig | None = Field(
         default=None,
         description="how the path of copies is rewritten; as `request` of the backend says if not given",

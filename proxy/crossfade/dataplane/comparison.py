@@ -73,6 +73,11 @@ class Comparison:
         """Take the live answer. Returns whether the champion must be asked a second time."""
         if self.ended:
             return False
+        if (
+            exchange.abandoned
+        ):  # the connection to the champion is closed with the client's, so that it can stop too
+            self.drop("pair_abandoned")
+            return False
         if exchange.fell_back or exchange.blamed or exchange.status != 200:
             self.drop("pair_status")
             return False

@@ -383,5 +383,5 @@ class Exchange(WaitingState):
             plane.retries.give_back()
         record(plane, self, now)
         self.client.on_end(self)
-        if self.compared:
-            plane.mirrors.on_live(self, now)
+        if self.awaited:
+            plane.mirrors.on_end(self, now)

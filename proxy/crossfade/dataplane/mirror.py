@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 IN_FLIGHT_LIMIT = 128  # copies to one backend at a time, in one worker
 BYTES_LIMIT = 16 * 1024 * 1024  # request bodies held for copies to one backend, in one worker
 MARK = b"x-crossfade-mirror: 1\r\n"
+TAKEN_BACK = "dropped_abandoned"  # as the client of its request has left
 COPY_IMPOSSIBLE = (
     "dropped_upgrade",
     "dropped_body_size",
@@ -74,6 +75,7 @@ class MirrorCopy(Owner):
         self.runtime = mirrors.runtime
         self.state = state
         self.endpoint = endpoint
+        self.exchange = exchange
         self.request_done = True
         self.expecting = False
         self.trailers = self.answer_trailers = b""
@@ -191,6 +193,8 @@ class MirrorCopy(Owner):
             comparison.on_copy(answer)
         elif outcome == "dropped_drain":
             comparison.drop("pair_drain")
+        elif outcome == TAKEN_BACK:
+            comparison.drop("pair_abandoned")
         else:
             comparison.lose(True, "pair_room")
         self.mirrors.forget_if_ended(comparison)
@@ -231,6 +235,7 @@ class Mirrors:
         self.is_ending = False  # the worker ends, and sends no copies
         self.comparisons: set[Comparison] = set()
         self.waiting: dict[ExchangeState, tuple[Comparison, ...]] = {}  # pairs that wait for the live answer
+        self.tied: dict[ExchangeState, tuple[str, ...]] = {}  # backends whose copies end with it
 
     def use(self, snapshot: Snapshot) -> None:
         """A mirror that rewrites its copies is a target of its own."""
@@ -265,6 +270,9 @@ class Mirrors:
         for mirror in exchange.route.mirrors:
             if mirror.sample == BUCKETS or random() * BUCKETS < mirror.sample:
                 comparison = self.begin(exchange, mirror) if exchange.route.reads else None
+                if not mirror.abandoned:
+                    self.tied[exchange] = (*self.tied.get(exchange, ()), mirror.to)
+                    exchange.awaited = True
                 if comparison is None or not comparison.twice:
                     self.copy_compared(exchange, mirror.key, comparison)
 
@@ -298,7 +306,7 @@ class Mirrors:
         )
         self.comparisons.add(comparison)
         self.waiting[exchange] = (*self.waiting.get(exchange, ()), comparison)
-        exchange.compared = True
+        exchange.awaited = True
         return comparison
 
     def copy(
@@ -337,14 +345,26 @@ class Mirrors:
         MirrorCopy(self, state, exchange, backend.picked(random()), comparison, second).begin()
         return ""
 
-    def on_live(self, exchange: ExchangeState, now: float) -> None:
+    def on_end(self, exchange: ExchangeState, now: float) -> None:
         """Compare the live answer, which the client has now, with the answers to the copies."""
+        tied = self.tied.pop(exchange, ()) if self.tied else ()
+        unwanted = tied if exchange.abandoned else ()
+        if unwanted:
+            self.take_back(exchange, unwanted)
         for comparison in self.waiting.pop(exchange, ()):
             asks = comparison.on_live(exchange, now)
-            if comparison.twice:
+            if comparison.twice and comparison.challenger in unwanted:
+                self.recorder.mirrored(exchange.route.spec.name, comparison.challenger, TAKEN_BACK)
+            elif comparison.twice:
                 self.copy_beside_second(exchange, comparison, asks)
             comparison.join()
             self.forget_if_ended(comparison)
+
+    def take_back(self, exchange: ExchangeState, backends: tuple[str, ...]) -> None:
+        """End its copies that have no answer yet."""
+        for copy in list(self.copies):
+            if copy.exchange is exchange and copy.state.name in backends:
+                copy.end(TAKEN_BACK)
 
     def copy_beside_second(self, exchange: ExchangeState, comparison: Comparison, asks: bool) -> None:
         """The copy and the second request are sent at the same moment, so that their latencies compare.

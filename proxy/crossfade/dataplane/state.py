@@ -64,7 +64,7 @@ class ExchangeState(Waiter):
     answer: ResponseHead | None  # set once its head has gone to the client
     client_stalls: bool  # the client does not read
     total_deadline: float
-    compared: bool  # whether mirrored copies are compared with this answer
+    awaited: bool  # whether mirrors wait for its end: copies are compared with its answer, or taken back
     said: bytes  # the answer's body, where the route reads answers and it came in one part
     kept_answer: KeptAnswer | None  # else, what is kept of it
     __slots__ = tuple(__annotations__)
@@ -86,7 +86,7 @@ class ExchangeState(Waiter):
             self.held
         ) = 0
         self.stages = self.retried = self.tried = ()
-        self.compared = False
+        self.awaited = False
         self.deadline = self.total_deadline = NEVER
         self.first_byte_at = self.waited = 0.0
         self.waiting_since = 0

@@ -10,6 +10,7 @@ _FEW = 200  # pairs
 _FEW_ASKED = 50
 _REASONS = {
     "pair_status": "the champion's answer was an error",
+    "pair_abandoned": "the client left before the end of the champion's answer",
     "pair_decision": "the champion's answer says nothing that can be compared",
     "pair_body_size": "an answer was too large",
     "pair_encoding": "an answer has a content coding that is not installed",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction, SegmentSource
@@ -290,10 +291,11 @@ def _compile_rate(rate: RateConfig | None) -> Rate | None:
 
 
 def _compile_mirror(mirror: MirrorConfig, route: str, backends: Mapping[str, BackendConfig]) -> Mirror:
+    made = Mirror(mirror.to, mirror.sample, mirror.noise, abandoned=mirror.abandoned)
     if not mirror.rewrites:
-        return Mirror(mirror.to, mirror.sample, mirror.noise)
+        return made
     request = _compile_rewrite(mirror.over(backends[mirror.to].request))
-    return Mirror(mirror.to, mirror.sample, mirror.noise, request, f"{mirror.to} of {route}")
+    return replace(made, request=request, target=f"{mirror.to} of {route}")
 
 
 def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
@@ -301,6 +303,6 @@ def _merged_mirrors(mirrors: Iterable[Mirror]) -> tuple[Mirror, ...]:
     out: dict[str, Mirror] = {}
     for mirror in mirrors:
         known = out.get(mirror.to, mirror)
-        most = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
-        out[mirror.to] = Mirror(mirror.to, *most, known.request, known.target)
+        sample, noise = max(known.sample, mirror.sample), max(known.noise, mirror.noise)
+        out[mirror.to] = replace(known, sample=sample, noise=noise)
     return tuple(mirror for mirror in out.values() if mirror.sample)

@@ -146,7 +146,8 @@ class Mirror(msgspec.Struct, frozen=True):
     """Out of 10 000: `sample` of the requests are copied; `noise` of the copied ones ask the champion twice.
 
     `request`: how copies are rewritten, in place of what the backend says; None: as its other requests. `target`: names
-    such copies, which have connections and places in flight of their own; else empty.
+    such copies, which have connections and places in flight of their own; else empty. `abandoned`: requests whose clients leave
+    are copied too.
     """
 
     to: str
@@ -154,6 +155,7 @@ class Mirror(msgspec.Struct, frozen=True):
     noise: int = 0
     request: Rewrite | None = None
     target: str = ""
+    abandoned: bool = True
 
     @property
     def key(self) -> str:
