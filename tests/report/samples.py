@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from typing import Any
 
 import msgspec
 
 from crossfade.quality.comparison_summary import ComparisonSummary, Subject
+from crossfade.quality.label_counts import STEPS, Delays, LabelCounts, LabelQuestion, SideLabels
+from crossfade.quality.label_summary import label_summary
 from crossfade.quality.summary import summary
 from crossfade.report.inputs import Decision, Numbers, Report, Rollout, Route, Step, Verdict
+from crossfade.stats.auc import ByScore
+from crossfade.stats.unit_means import UnitSums
 from tests.quality.worlds import BEGUN, World, table_of
 
 NUMBERS = Numbers("champion", 24_000, 12, 0, 210.0, 0.0005, 0.021, 0.064)
@@ -108,3 +114,37 @@ def canary() -> Report:
 
 def nothing() -> Report:
     return Report("1.0", BEGUN, Route("churn", {"v2": 1.0}, "v2", {"v2": NUMBERS}))
+
+
+def labelled(n: int = 4000, seed: int = 7) -> Report:
+    """A canary with labels: v2 is calibrated, v4 says half of it."""
+    draw = random.Random(seed)
+    sides = {name: side_of(draw, n, factor) for name, factor in (("v2", 1.0), ("v4", 0.5))}
+    delays = {name: Delays([(STEPS, delay, 100) for delay in range(STEPS)]) for name in sides}
+    kpis = {"revenue": {name: sums_of([draw.expovariate(0.1) for _ in range(500)]) for name in sides}}
+    counts = LabelCounts("events", sides, delays, kpis, BEGUN, BEGUN + 5000)
+    asked = LabelQuestion("label", 0.5, 604_800.0, BEGUN + 9000)
+    found = label_summary("churn", asked, counts)
+    return report_of(None, rollout_of(strategy="canary"), labels=found)
+
+
+def side_of(draw: random.Random, n: int, factor: float) -> SideLabels:
+    rows = [(score := round(draw.random(), 2), int(draw.random() < score)) for _ in range(n)]
+    said = [(int(score * factor >= 0.5), score * factor, label) for score, label in rows]
+    by_score: dict[float, list[int]] = {}
+    for _, score, label in said:
+        by_score.setdefault(score, [0, 0])[label] += 1
+    confusion = Counter((str(guess), str(label)) for guess, _, label in said)
+    return SideLabels(
+        n,
+        n,
+        sums_of([float(guess == label) for guess, _, label in said]),
+        sums_of([(score - label) ** 2 for _, score, label in said]),
+        by_score=[ByScore(score, *by_score[score]) for score in sorted(by_score)],
+        confusion=[(*pair, times) for pair, times in sorted(confusion.items())],
+    )
+
+
+def sums_of(values: list[float]) -> UnitSums:
+    n = len(values)
+    return UnitSums(n, n, sum(values), sum(v * v for v in values), sum(values), n)

@@ -16,6 +16,7 @@ from crossfade.report.inputs import Report
 from crossfade.report.judgement import Judgement, judged
 from crossfade.report.page import page
 from crossfade.report.unknown import unknowns
+from crossfade.report.words import number, percent
 from tests.quality.worlds import BEGUN, World, table_of
 from tests.report import samples
 
@@ -39,7 +40,7 @@ def words(text: str) -> str:
     return " ".join("".join(tree(text).itertext()).split())
 
 
-@pytest.mark.parametrize("make", [samples.shadow, samples.canary, samples.nothing])
+@pytest.mark.parametrize("make", [samples.shadow, samples.canary, samples.nothing, samples.labelled])
 def test_a_page_is_well_formed_and_refers_to_nothing(make):
     text = html(make())
     tree(text)
@@ -79,6 +80,26 @@ def test_a_rollout_without_mirrors_has_a_report_too():
     assert plots(text) == {"evidence", "evidence-path"}
     assert "v4 fails disagreement max 5%" in words(text)
     assert "all checks pass" in words(text)
+
+
+def test_labels_are_shown_by_backend():
+    report = samples.labelled()
+    text = html(report)
+    assert {"calibration", "label-delay"} <= plots(text)
+    assert report.labels is not None
+    shown = words(text)
+    for side in report.labels.backends.values():
+        assert side.accuracy is not None and side.auc is not None
+        assert percent(side.accuracy.estimate) in shown
+        assert number(side.auc.estimate) in shown
+    assert number(report.labels.kpis["revenue"]["v4"].estimate) in shown
+    assert "7d old" in shown
+    svg = next(svg for svg in tree(text).iter("svg") if svg.get("id") == "calibration")
+    assert len(list(svg.iter("circle"))) == sum(len(s.calibration) for s in report.labels.backends.values())
+
+
+def test_a_route_without_labels_has_no_such_section():
+    assert "Labels and KPIs" not in words(html(samples.canary()))
 
 
 def test_a_route_without_a_rollout_says_so():

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from crossfade.quality.comparison_summary import ComparisonSummary
+from crossfade.quality.label_summary import LabelSummary
 
 
 class Numbers(msgspec.Struct):
@@ -75,7 +76,9 @@ class Decision(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """`decisions`: of this challenger, oldest first. `would_change`: what would lead to another decision."""
+    """`decisions`: of this challenger, oldest first. `would_change`: what would lead to another decision. `labels`: of the
+    route, where it has feedback.
+    """
 
     version: str
     made_at: float
@@ -84,6 +87,7 @@ class Report(msgspec.Struct):
     rollout: Rollout | None = None
     would_change: list[str] = []
     decisions: list[Decision] = []
+    labels: LabelSummary | None = None
 
     @property
     def champion(self) -> str:

@@ -13,6 +13,7 @@ from crossfade.report import comparison_tables as tables
 from crossfade.report import rollout_section
 from crossfade.report.inputs import Report
 from crossfade.report.judgement import Judgement, judged
+from crossfade.report.label_section import of_labels
 from crossfade.report.markup import Child, Markup, document, tag
 from crossfade.report.score_plots import score_plots
 from crossfade.report.style import STYLE
@@ -29,6 +30,7 @@ def page(report: Report, when: When) -> str:
     body: list[Child] = [_head(title, report, when), _verdict(judged(report)), _facts(report, when)]
     if found is not None and found.pairs:
         body += _of_pairs(found, when)
+    body.append(_section("Labels and KPIs", of_labels(report)))
     body.append(_section("The rollout" if rollout else "The route", _of_rollout(report, when)))
     unknown = unknowns(report)
     if unknown:
@@ -45,6 +47,10 @@ _OF_PAIRS = (
     "A 95% interval covers the true value at all times together with 95%, however often one looks. It is wider than one that may be looked at once.",
     "A distance is 0 for equal answers and 1 for the farthest ones; how it is measured depends on what the answers say.",
 )
+_OF_LABELS = (
+    "Labels are judged when their predictions are as old as the horizon, on all backends alike. A prediction without a label by then counts in no measure but the share that is labelled.",
+    "What can have no label on one side, such as a loan that was not given, makes these measures differ without any difference of the models.",
+)
 _OF_CHECKS = (
     "A check fails only when its evidence reaches the bound. That is so rare without harm that the whole rollout has a false alarm with probability alpha at most, "
     "however often one looks.",
@@ -54,6 +60,7 @@ _OF_CHECKS = (
 
 def _how_to_read(report: Report) -> list[Markup]:
     lines: tuple[str, ...] = _OF_PAIRS if report.comparison is not None else ()
+    lines += _OF_LABELS if report.labels is not None else ()
     lines += _OF_CHECKS if report.rollout is not None else ()
     return [tag("ul", [tag("li", each) for each in lines], class_="card")] if lines else []
 
