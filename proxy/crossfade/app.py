@@ -32,6 +32,7 @@ from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
+from crossfade.control.scheduled_reports import ScheduledReports
 from crossfade.control.store import Store
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
@@ -40,6 +41,7 @@ from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.ending import TICK, Ending
 from crossfade.workers.handover import Successor
+from crossfade.workers.package_path import client_environment
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
@@ -82,6 +84,7 @@ class App:
     controller: Controller
     prober: Prober
     poller: PrometheusPoller
+    reports: ScheduledReports
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
@@ -149,6 +152,7 @@ class App:
                     log.info("%s", change.reason)
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
+            self.reports.configure(loaded.config)
             if self.serving is not None:
                 self.serving.seam.drain = loaded.config.drain.timeout
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
@@ -337,8 +341,10 @@ class App:
         self.controller.readings = self.poller.readings
         runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
+        self.reports = ScheduledReports(time.time, client_environment(serving.admin, config.admin.token))
         try:
             await AdminSite(runner, serving.admin.dup()).start()
+            self.reports.configure(config)
             if not self.is_ready:
                 self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
                 self.announce(serving, runner)
@@ -346,8 +352,8 @@ class App:
             if self.succession.successor is None:
                 await self.drain(serving, lambda: self.controller.tick(time.time()))
         finally:
-            await self.prober.close()
-            await self.poller.close()
+            for beside in (self.prober, self.poller, self.reports):
+                await beside.close()
             await runner.cleanup()
 
     def announce(self, serving: Serving, runner: web.AppRunner) -> None:

@@ -128,6 +128,10 @@ def labelled(n: int = 4000, seed: int = 7) -> Report:
     return report_of(None, rollout_of(strategy="canary"), labels=found)
 
 
+def shadow_with_labels() -> Report:
+    return msgspec.structs.replace(shadow(), labels=labelled().labels)
+
+
 def side_of(draw: random.Random, n: int, factor: float) -> SideLabels:
     rows = [(score := round(draw.random(), 2), int(draw.random() < score)) for _ in range(n)]
     said = [(int(score * factor >= 0.5), score * factor, label) for score, label in rows]

@@ -22,6 +22,8 @@ PLOTS = {
     "latency",
     "evidence",
     "evidence-path",
+    "calibration",
+    "label-delay",
 }
 DRAWN = """(() => {
   const bright = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3;
@@ -47,7 +49,7 @@ DRAWN = """(() => {
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
-    path.write_text(page(samples.shadow(), str), "utf-8")
+    path.write_text(page(samples.shadow_with_labels(), str), "utf-8")
     return path
 
 

@@ -17,6 +17,7 @@ from crossfade.config.mirror import MirrorConfig
 from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfig, ResponseConfig
 from crossfade.config.prediction import PredictionConfig
 from crossfade.config.problem import BadValue, shown
+from crossfade.config.report import ReportConfig
 from crossfade.config.rollout import RolloutConfig
 from crossfade.config.section import (
     AS_INTEGER,
@@ -215,6 +216,9 @@ class RouteConfig(Section):
     limits: LimitsConfig = Field(default_factory=LimitsConfig, description="limits of the route's requests")
     rollout: Annotated[tuple[RolloutConfig, ...], OneOrMany()] = Field(
         default=(), description="the rollout of a challenger, or several rollouts with the same champion"
+    )
+    report: ReportConfig | None = Field(
+        default=None, description="reports as files, from time to time; none if not given"
     )
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
         default=(), description="webhooks for decisions"
