@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from crossfade.dataplane import comparison, kept_answer
 from crossfade.quality.prediction import Prediction
+from crossfade.quality.samples import AnswerSample, PairSample
 from crossfade.routing.ledger import BUCKETS, hash_of, salt_of
 from crossfade.routing.snapshot import Mirror
 from crossfade.stats.counts import Cell
@@ -433,13 +434,13 @@ async def test_pairs_per_report_are_bounded(harness: Harness, monkeypatch: pytes
 
 
 async def test_the_bytes_of_all_answers_of_a_pair_count_in_the_limit_of_a_report(harness: Harness) -> None:
-    """With those of the live answer's own sample."""
+    """Those of the live answer once."""
     body = YES + b" " * 100
     for name in ("v2", "v3"):
         harness.backend(name, ok_bodies(body))
     harness.use(route("v2", mirrors=noise_mirror(), prediction=DECISION))
     await ask(harness)
-    assert harness.recorder.samples.size == 4 * len(body)
+    assert harness.recorder.samples.size == 3 * len(body)
     harness.recorder.samples.take()
     assert harness.recorder.samples.size == 0
 
@@ -505,3 +506,34 @@ async def test_a_dropped_copy_leaves_no_waiting_pair(harness: Harness) -> None:
     shadow = await harness.shadow("v3")
     assert shadow is not None
     assert decisions(shadow) == Pairs(lost=1)
+
+
+@pytest.mark.parametrize("sample", [BUCKETS, 0])
+@pytest.mark.parametrize("reported", [False, True])
+async def test_a_copy_is_passed_on_with_the_answer_to_the_client_where_that_waits(
+    harness: Harness, reported: bool, sample: int
+) -> None:
+    """Not where the answer has been reported, or is no sample."""
+    released = asyncio.Event()
+
+    async def slow(conversation: Conversation, request: Message) -> None:
+        await released.wait()
+        await conversation.send(ok(NO))
+
+    harness.backend("v2", ok_bodies(YES))
+    harness.backend("v3", each(slow))
+    harness.use(route("v2", mirrors=mirrored("v3"), prediction=replace(DECISION, sample=sample)))
+    client = await harness.client()
+    await client.send(get())
+    await client.answer()
+    samples = harness.plane.recorder.samples
+    before = samples.take() if reported else []
+    released.set()
+    await wait_until(lambda: not harness.plane.mirrors.comparisons, "the pair is complete")
+    taken = samples.take()
+    answers = [each for each in before + taken if isinstance(each, AnswerSample)]
+    apart = [each for each in taken if isinstance(each, PairSample)]
+    copies = [copied for each in answers for copied in each.copies] + [each.copied for each in apart]
+    assert (len(answers), len(apart)) == (sample > 0, reported or not sample)
+    assert [copied.copy.body for copied in copies] == [NO]
+    assert [each.live.body for each in apart] == [YES] * len(apart)

@@ -10,18 +10,20 @@ from crossfade.frames import framed
 from crossfade.observer.messages import FROM_OBSERVER, TO_OBSERVER, Batch, Observed, Use, read_frame
 from crossfade.quality.answer import RawAnswer
 from crossfade.quality.prediction import Prediction, SegmentSource
-from crossfade.quality.samples import AnswerSample, Asked, PairSample, decode, encode
+from crossfade.quality.samples import AnswerSample, Asked, CopySample, PairSample, decode, encode
 from crossfade.stats.counts import Cell, Counts
 from crossfade.stats.observation import Observation
 
 ASKED = Asked(b"abc", 1.5, b"/predict?x=1", 2**64 - 1, b"a: b\r\n", b"{}")
 RAW = RawAnswer(200, b"content-type: a\r\n", b"\x00\xff", 0.25, True, ((1, 0.5), (2, 0.75)), True)
+COPIED = CopySample(("churn", "v3", "shadow", 3, 17), "v2", 0.05, RawAnswer(0), None)
 ANSWER = AnswerSample(("churn", "v2", "champion", 3, 17), ASKED, "v2", True, RAW)
-PAIR = PairSample(("churn", "v3", "shadow", 3, 17), "v2", ASKED, 0.05, RAW, RawAnswer(0), None)
+COMPARED = AnswerSample(("churn", "v2", "champion", 3, 17), ASKED, "v2", True, RAW, [COPIED, COPIED])
+PAIR = PairSample(ASKED, RAW, COPIED)
 
 
 def test_samples_arrive_as_they_were() -> None:
-    assert decode(encode([ANSWER, PAIR])) == [ANSWER, PAIR]
+    assert decode(encode([ANSWER, COMPARED, PAIR])) == [ANSWER, COMPARED, PAIR]
 
 
 def test_messages_to_the_observer_arrive_one_after_the_other() -> None:

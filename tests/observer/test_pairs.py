@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
-from crossfade.quality.answer import RawAnswer
+from crossfade.observer import answers, pairs
+from crossfade.quality.answer import Answer, RawAnswer
 from crossfade.quality.prediction import Prediction, SegmentSource
-from crossfade.quality.samples import Asked, PairSample
+from crossfade.quality.reading import read_answer
+from crossfade.quality.samples import AnswerSample, Asked, CopySample, PairSample
 from crossfade.stats.counts import ERROR, Cell, Events
 from crossfade.stats.pairs import Pairs
 from tests.observer.test_answers import observed
 
 DECISION = Prediction(("p",), decision=0.5)
+ASKED = Asked(b"abc", 1.5, b"/predict", None, b"x-tenant: a\r\n")
 SHADOW = ("churn", "v3", "shadow", 1, 17)
 
 
@@ -21,8 +26,7 @@ def raw(body: bytes = b"", status: int = 200, seconds: float = 0.1) -> RawAnswer
 
 
 def pair(live: bytes, copy: RawAnswer, second: RawAnswer | None = None, chance: float = 0.5) -> PairSample:
-    asked = Asked(b"abc", 1.5, b"/predict", None, b"x-tenant: a\r\n")
-    return PairSample(SHADOW, "v2", asked, chance, raw(live), copy, second)
+    return PairSample(ASKED, raw(live), CopySample(SHADOW, "v2", chance, copy, second))
 
 
 def cells(*samples: PairSample, prediction: Prediction = DECISION) -> dict[int, Cell]:
@@ -89,3 +93,37 @@ def test_a_pair_is_in_the_table_of_its_route_champion_and_challenger() -> None:
     assert (table.route, table.champion, table.challenger) == ("churn", "v2", "v3")
     assert (table.table.sums.n, table.table.sums.changed, table.table.sums.decided) == (1, 1, 1)
     assert table.table.dropped == {"pair_decision": 1}
+
+
+def test_one_sample_of_an_answer_and_its_copies_counts_as_several_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the answer to the client is read once."""
+    live = RawAnswer(200, b"", b'{"p": 0.6}', 0.1)
+    other = pair(b'{"p": 0.6}', raw(b'{"p": 0.4}'), raw(b'{"p": 0.6}'))
+    alone = AnswerSample(("churn", "v2", "champion", 1, 17), other.asked, "v2", True, live)
+    apart = observed(alone, other, other, prediction=DECISION)
+    calls = []
+
+    def counted(raw: RawAnswer, *rest: Any) -> Answer:
+        calls.append(raw.body)
+        return read_answer(raw, *rest)
+
+    for module in (answers, pairs):
+        monkeypatch.setattr(module, "read_answer", counted)
+    together = observed(replace(alone, copies=[other.copied] * 2), prediction=DECISION)
+    assert (together.counts, together.pairs) == (apart.counts, apart.pairs)
+    assert together.observations == apart.observations
+    assert calls.count(b'{"p": 0.6}') == 3, "the answer, and the second answer of each pair"
+
+
+def test_copies_of_an_answer_that_no_route_reads_any_more_are_dropped_with_it() -> None:
+    found = observed(
+        AnswerSample(
+            ("gone", "v2", "champion", 1, 17),
+            ASKED,
+            "v2",
+            True,
+            raw(),
+            [CopySample(SHADOW, "v2", 0.0, raw())],
+        )
+    )
+    assert found.counts.dropped == {"answers": 1}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from crossfade.dataplane.sampling import BYTES, answer_of, asked_of
 from crossfade.quality.answer import RawAnswer
-from crossfade.quality.samples import Asked, PairSample
+from crossfade.quality.samples import AnswerSample, Asked, CopySample
 from crossfade.routing.ledger import BUCKETS
 from crossfade.stats.pairs import Pair
 
@@ -51,6 +51,8 @@ class Comparison:
         self.live: RawAnswer | None = None
         self.copied: RawAnswer | None = None
         self.second: RawAnswer | None = None
+        self.sample: AnswerSample | None = None  # of the exchange
+        self.report = 0  # that has this sample
         self.ended = False
         self.recorder = recorder
         self.route = route
@@ -69,6 +71,9 @@ class Comparison:
         self.copied = answer
         self.join()
 
+    def on_sample(self, sample: AnswerSample) -> None:
+        self.sample, self.report = sample, self.recorder.samples.reports
+
     def on_live(self, exchange: ExchangeState, now: float) -> bool:
         """Take the live answer. Returns whether the champion must be asked a second time."""
         if self.ended:
@@ -81,11 +86,14 @@ class Comparison:
         if exchange.fell_back or exchange.blamed or exchange.status != 200:
             self.drop("pair_status")
             return False
-        answer = answer_of(exchange, now)
+        sample = self.sample
+        answer = sample.answer if sample is not None else None
+        if answer is None:
+            answer = answer_of(exchange, now)
         if answer.body is None:
             self.lose(False, "pair_body_size")
             return False
-        self.asked, self.live = asked_of(exchange), answer
+        self.asked, self.live = asked_of(exchange) if sample is None else sample.asked, answer
         return self.twice
 
     def on_second(self, answer: RawAnswer) -> None:
@@ -103,8 +111,8 @@ class Comparison:
             return
         self.end()
         cell = self.route.shadows[self.challenger].cell_of(self.routed_at)
-        sample = PairSample(cell, self.champion, asked, self.chance, live, copied, second)
-        samples.add(sample, asked, (live, copied, second))
+        sample = self.sample if self.report == samples.reports else None
+        samples.pair(asked, live, CopySample(cell, self.champion, self.chance, copied, second), sample)
 
     def lose(self, challenger: bool, reason: str) -> None:
         """Count the pair as one in which the answer of this side was lost."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from crossfade.dataplane.recorder import Recorder
     from crossfade.dataplane.runtime import Runtime
     from crossfade.dataplane.state import ExchangeState
+    from crossfade.quality.samples import AnswerSample
     from crossfade.routing.snapshot import Backend, Mirror, Snapshot
     from crossfade.shared_places import SharedPlaces
 
@@ -344,6 +345,10 @@ class Mirrors:
             return "dropped_in_flight"
         MirrorCopy(self, state, exchange, backend.picked(random()), comparison, second).begin()
         return ""
+
+    def on_sample(self, exchange: ExchangeState, sample: AnswerSample) -> None:
+        for comparison in self.waiting.get(exchange, ()):
+            comparison.on_sample(sample)
 
     def on_end(self, exchange: ExchangeState, now: float) -> None:
         """Compare the live answer, which the client has now, with the answers to the copies."""

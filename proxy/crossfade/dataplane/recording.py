@@ -25,6 +25,8 @@ def record(plane: Plane, exchange: ExchangeState, now: float) -> None:
         else:
             recorder.usual(assigned, started, exchange.first_byte_at, now, exchange.key, exchange.endpoint)
         if exchange.route.reads and not exchange.abandoned:
-            recorder.samples.answer(exchange, assigned, now)
+            sample = recorder.samples.answer(exchange, assigned, now)
+            if sample is not None and exchange.awaited:
+                plane.mirrors.on_sample(exchange, sample)
     if plane.access_log is not None and plane.access_log.wants(exchange.status, exchange.stages):
         plane.access_log.exchange(outcome or exchange.outcome(now))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossfade.dataplane.kept_answer import LARGEST, KeptAnswer, whole
 from crossfade.quality.answer import RawAnswer
-from crossfade.quality.samples import AnswerSample, Asked
+from crossfade.quality.samples import AnswerSample, Asked, CopySample, PairSample
 from crossfade.routing.ledger import BUCKETS
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Samples:
     """Samples since the last report."""
 
     def __init__(self) -> None:
+        self.reports = 0  # so many have been taken
         self.read: dict[str, int] = {}  # exchanges, by route
         self.size = 0
         self.waiting: list[Any] = []
@@ -36,6 +37,7 @@ class Samples:
     def take(self) -> list[Any]:
         """The samples since the last call. The limits start again."""
         taken, self.waiting = self.waiting, []
+        self.reports += 1
         self.read.clear()
         self.size = 0
         return taken
@@ -44,15 +46,15 @@ class Samples:
         passed, self.passed = self.passed, 0
         return passed
 
-    def answer(self, exchange: ExchangeState, assigned: AssignedBackend, now: float) -> None:
-        """Sample an exchange that has ended. One takes room whether it was answered or not."""
+    def answer(self, exchange: ExchangeState, assigned: AssignedBackend, now: float) -> AnswerSample | None:
+        """Sample an exchange that has ended. One takes room whether it was answered or not. None if it is passed over."""
         route = exchange.route
         if route.sample < BUCKETS and random() * BUCKETS >= route.sample:
-            return
+            return None
         answered, read = exchange.status // 100 == 2, self.read.get(route.name, 0)
         if read >= READ or self.size > BYTES:
             self.passed += answered
-            return
+            return None
         self.read[route.name] = read + 1
         by = ""
         if exchange.answer is not None and exchange.endpoint is not None:
@@ -60,12 +62,23 @@ class Samples:
         raw = answer_of(exchange, now) if answered else None
         own = answered and not exchange.fell_back
         asked = asked_of(exchange)
-        self.add(AnswerSample(assigned.cell_of(exchange.started), asked, by, own, raw), asked, (raw,))
-
-    def add(self, sample: Any, asked: Asked, answers: tuple[RawAnswer | None, ...]) -> None:
-        """`answers`: those in the sample."""
+        sample = AnswerSample(assigned.cell_of(exchange.started), asked, by, own, raw)
         self.waiting.append(sample)
-        if asked.body is not None:
+        self.count(asked, (raw,))
+        return sample
+
+    def pair(self, asked: Asked, live: RawAnswer, copied: CopySample, sample: AnswerSample | None) -> None:
+        """`sample`: of the exchange, if it has not been taken: it is one sample then."""
+        if sample is not None:
+            sample.copies.append(copied)
+            self.count(None, (copied.copy, copied.second))
+        else:
+            self.waiting.append(PairSample(asked, live, copied))
+            self.count(asked, (live, copied.copy, copied.second))
+
+    def count(self, asked: Asked | None, answers: tuple[RawAnswer | None, ...]) -> None:
+        """Their bytes."""
+        if asked is not None and asked.body is not None:
             self.size += len(asked.body)
         for raw in answers:
             if raw is not None and raw.body is not None:

@@ -40,17 +40,18 @@ class AnswerCounts:
         taken, self.observations = self.observations, []
         return taken
 
-    def add(self, sample: AnswerSample, prediction: Prediction) -> None:
+    def add(self, sample: AnswerSample, prediction: Prediction) -> Answer | None:
+        """Returns what it says; None where a worker kept nothing of it."""
         cell, raw = self.table.cell(sample.cell), sample.answer
         cell.read += 1
         if raw is None:
-            return
+            return None
         own = sample.own and not raw.broken
         cell.answers += own
         if raw.body is None:
             cell.scoreless += own and prediction.expects_score
             self.table.drop("body_size", 1)
-            return
+            return None
         answer = read_answer(raw, sample.asked.target, prediction)
         row = row_of(answer.rows, sample.asked.request_id)
         self.observe(sample, prediction, answer, row)
@@ -58,6 +59,7 @@ class AnswerCounts:
             add_stream(cell, sample.asked, answer, answer.stream)
         if own:
             self.count(cell, sample.asked.key, prediction, answer, score_of(row))
+        return answer
 
     def count(
         self, cell: Cell, key: int | None, prediction: Prediction, answer: Answer, score: float | None

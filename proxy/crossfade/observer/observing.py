@@ -16,7 +16,7 @@ from crossfade.observer.messages import Observed
 from crossfade.observer.pairs import PairCounts
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
-from crossfade.quality.samples import PairSample, Sample, decode
+from crossfade.quality.samples import AnswerSample, PairSample, Sample, decode
 from crossfade.stats.counts import CountsTable
 
 log = logging.getLogger("crossfade.observer")
@@ -59,16 +59,23 @@ class Observer:
 
     def _observe(self, sample: Sample) -> None:
         is_pair = isinstance(sample, PairSample)
-        route = (sample.shadow if isinstance(sample, PairSample) else sample.cell)[0]
+        route = (sample.copied.shadow if isinstance(sample, PairSample) else sample.cell)[0]
         prediction = self.routes.get(route)
         if prediction is None:  # a reload took it away
             self.table.drop("pairs" if is_pair else "answers", 1)
             return
         try:
             if isinstance(sample, PairSample):
-                self.pairs.add(sample, prediction)
+                self.pairs.add(sample, self.pairs.read(sample, sample.live, prediction), prediction)
             else:
-                self.answers.add(sample, prediction)
+                self._observe_answer(sample, prediction)
         except Exception:  # a fault of ours in one answer must not end the reading of others
             log.exception("an answer of route %s cannot be read", route)
             self.table.drop("samples", 1)
+
+    def _observe_answer(self, sample: AnswerSample, prediction: Prediction) -> None:
+        """It is read once, for itself and for its pairs."""
+        answer = self.answers.add(sample, prediction)
+        for copied in sample.copies:
+            if answer is not None and sample.answer is not None:
+                self.pairs.add(PairSample(sample.asked, sample.answer, copied), answer, prediction)

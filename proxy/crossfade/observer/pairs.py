@@ -13,7 +13,7 @@ from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_
 from crossfade.quality.keep import KeptPair
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
-from crossfade.quality.samples import PairSample
+from crossfade.quality.samples import CopySample, PairSample
 from crossfade.quality.spread import Spreads
 from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import ANY_SECOND, CellKey, CountsTable
@@ -36,26 +36,28 @@ class PairCounts:
         taken, self.tables = self.tables, {}
         return [Pairs(*names, table) for names, table in taken.items()]
 
-    def add(self, sample: PairSample, prediction: Prediction) -> None:
-        live, copy = self.read(sample, sample.live, prediction), self.read(sample, sample.copy, prediction)
-        second = None if sample.second is None else self.read(sample, sample.second, prediction)
-        spreads = self.spreads.setdefault((sample.shadow[0], sample.champion), Spreads())
+    def add(self, sample: PairSample, live: Answer, prediction: Prediction) -> None:
+        """`live`: what the answer to the client says."""
+        copied = sample.copied
+        copy = self.read(sample, copied.copy, prediction)
+        second = None if copied.second is None else self.read(sample, copied.second, prediction)
+        spreads = self.spreads.setdefault((copied.shadow[0], copied.champion), Spreads())
         facts = facts_of(sample, segments(prediction, live, sample.asked), spreads)
         compared = compare(prediction, facts, live, copy, second)
         spreads.add(live.rows)  # behind the comparison: a spread comes from earlier answers
         if copy.error:
-            self.answers.add_error(self.table.cell(sample.shadow), sample.asked.key, copy.error)
+            self.answers.add_error(self.table.cell(copied.shadow), sample.asked.key, copy.error)
         if isinstance(compared, NoPair):
             self.table.drop(compared.reason, 1)
-            self.table_of(sample).drop(compared.reason)
+            self.table_of(copied).drop(compared.reason)
             lost = lost_pair(compared, sample.asked.key)
             if lost is not None:
-                self.count(sample.shadow, lost)
+                self.count(copied.shadow, lost)
         else:
             sources = tuple([source.title for source in prediction.segment])
-            self.count(sample.shadow, pair_of(compared, sample.chance, sources))
-            self.table_of(sample).add(compared, sample.chance)
-            files = self.files.get(sample.shadow[0])
+            self.count(copied.shadow, pair_of(compared, copied.chance, sources))
+            self.table_of(copied).add(compared, copied.chance)
+            files = self.files.get(copied.shadow[0])
             if files is not None:
                 files.add(kept_pair(sample, compared, sources))
 
@@ -76,39 +78,39 @@ class PairCounts:
         for files in self.files.values():
             self.table.drop("keep", files.flush())
 
-    def table_of(self, sample: PairSample) -> ComparisonTable:
-        route, challenger = sample.shadow[:2]
-        return self.tables.setdefault((route, sample.champion, challenger), ComparisonTable())
+    def table_of(self, copied: CopySample) -> ComparisonTable:
+        route, challenger = copied.shadow[:2]
+        return self.tables.setdefault((route, copied.champion, challenger), ComparisonTable())
 
 
 def facts_of(sample: PairSample, values: tuple[str, ...], spreads: Spreads) -> Facts:
-    second = sample.second
-    answered = sample.copy.status > 0
+    copy, second = sample.copied.copy, sample.copied.second
+    answered = copy.status > 0
     return Facts(
         sample.asked.request_id.decode("ascii", "replace"),
         sample.asked.at,
         sample.asked.key,
         sample.live.seconds,
-        sample.copy.seconds if answered else None,
+        copy.seconds if answered else None,
         second.seconds if second is not None and second.status else None,
         values,
         spreads.known,
-        sample.copy.status == 0 or sample.copy.status >= 500,
+        copy.status == 0 or copy.status >= 500,
     )
 
 
 def kept_pair(sample: PairSample, compared: Compared, sources: tuple[str, ...]) -> KeptPair:
-    second = sample.second
+    copied, second = sample.copied, sample.copied.second
     made = KeptPair(
-        route=sample.shadow[0],
+        route=copied.shadow[0],
         request_id=compared.request_id,
         at=compared.at,
         key=compared.key,
         target=sample.asked.target.decode("latin-1"),
-        champion=sample.champion,
-        challenger=sample.shadow[1],
+        champion=copied.champion,
+        challenger=copied.shadow[1],
         champion_status=sample.live.status,
-        challenger_status=sample.copy.status,
+        challenger_status=copied.copy.status,
         second_status=second.status if second is not None else None,
         champion_seconds=compared.live_seconds,
         challenger_seconds=compared.copy_seconds,
@@ -118,7 +120,7 @@ def kept_pair(sample: PairSample, compared: Compared, sources: tuple[str, ...]) 
         segments=dict(zip(sources, compared.segments, strict=False)),
     )
     made.champion_body, made.champion_base64 = _written(sample.live)
-    made.challenger_body, made.challenger_base64 = _written(sample.copy)
+    made.challenger_body, made.challenger_base64 = _written(copied.copy)
     if second is not None:
         made.second_body, made.second_base64 = _written(second)
     return made

@@ -25,21 +25,8 @@ class Asked(msgspec.Struct, frozen=True, array_like=True):
     body: bytes | None = None
 
 
-class AnswerSample(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
-    """One exchange of a route that reads answers. `cell`: what it is counted in.
-
-    `answer` is None where the client got no status of 2xx. `own`: it is the assigned backend's own answer, and complete.
-    """
-
-    cell: CellKey
-    asked: Asked
-    answered_by: str
-    own: bool
-    answer: RawAnswer | None
-
-
-class PairSample(msgspec.Struct, frozen=True, array_like=True, tag="pair"):
-    """The champion's answer to a client and the challenger's answer to the copy.
+class CopySample(msgspec.Struct, frozen=True, array_like=True):
+    """The challenger's answer to the copy of one request.
 
     `shadow`: the cell of the copy. `chance`: the probability with which the champion is asked twice. `second`: its second
     answer; None: it was not asked twice.
@@ -47,11 +34,32 @@ class PairSample(msgspec.Struct, frozen=True, array_like=True, tag="pair"):
 
     shadow: CellKey
     champion: str
-    asked: Asked
     chance: float
-    live: RawAnswer
     copy: RawAnswer
     second: RawAnswer | None = None
+
+
+class AnswerSample(msgspec.Struct, frozen=True, array_like=True, tag="answer"):
+    """One exchange of a route that reads answers. `cell`: what it is counted in.
+
+    `answer` is None where the client got no status of 2xx. `own`: it is the assigned backend's own answer, and complete.
+    `copies`: those that were answered before the sample was reported.
+    """
+
+    cell: CellKey
+    asked: Asked
+    answered_by: str
+    own: bool
+    answer: RawAnswer | None
+    copies: list[CopySample] = []
+
+
+class PairSample(msgspec.Struct, frozen=True, array_like=True, tag="pair"):
+    """The champion's answer to a client and a copy of its request. The exchange is no sample, or one that was reported before."""
+
+    asked: Asked
+    live: RawAnswer
+    copied: CopySample
 
 
 Sample = AnswerSample | PairSample
