@@ -32,6 +32,7 @@ from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
+from crossfade.control.retrain_runner import RetrainRunner, api_of
 from crossfade.control.scheduled_reports import ScheduledReports
 from crossfade.control.store import Store
 from crossfade.dial import examine
@@ -339,12 +340,14 @@ class App:
         self.poller = PrometheusPoller(lambda: self.controller.state.served)
         self.poller.configure(config)
         self.controller.readings = self.poller.readings
+        retraining = RetrainRunner(self.controller.retrain)
         runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
         self.reports = ScheduledReports(time.time, client_environment(serving.admin, config.admin.token))
         try:
             await AdminSite(runner, serving.admin.dup()).start()
             self.reports.configure(config)
+            retraining.begin(api_of(config.admin.listen, runner.addresses[0][1]))
             if not self.is_ready:
                 self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
                 self.announce(serving, runner)
@@ -352,7 +355,7 @@ class App:
             if self.succession.successor is None:
                 await self.drain(serving, lambda: self.controller.tick(time.time()))
         finally:
-            for beside in (self.prober, self.poller, self.reports):
+            for beside in (retraining, self.prober, self.poller, self.reports):
                 await beside.close()
             await runner.cleanup()
 

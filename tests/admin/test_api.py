@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from tests.admin.site import FILE, Site
-from tests.control.harness import BOTH, HEAD
+from tests.control.harness import BOTH, CANARY, HEAD
 
 UNKNOWN = "urn:crossfade:problem:unknown-name"
 
@@ -363,3 +363,19 @@ async def test_an_endpoint_is_drained_by_its_url(site: Site) -> None:
     back = await site.ask("POST", "/api/v1/backends/v4/endpoints/127.0.0.1:9004/undrain")
     assert not back["drained"]
     await site.ask("POST", "/api/v1/backends/v4/endpoints/127.0.0.1:9005/drain", 404)
+
+
+async def test_an_order_to_train_a_model_answers_202_and_is_in_the_status(site: Site) -> None:
+    refused = await site.ask("POST", "/api/v1/retrain/churn", 409)
+    assert refused["detail"] == "route churn has no retrain in the file, so nobody is told"
+    await site.harness.load(CANARY + "    retrain: {on: {schedule: 7d}, command: train, cooldown: 1h}\n")
+    headers = {"X-Crossfade-Actor": "kim"}
+    given = await site.ask("POST", "/api/v1/retrain/churn", 202, json={"reason": "new data"}, headers=headers)
+    assert (given["route"], given["on"], given["cooldown_left"]) == ("churn", ["schedule"], 3600.0)
+    assert (given["order"]["reason"], given["last"]) == ("operator", None)
+    assert (await site.get("/api/v1/status"))["retrain"] == [given]
+    decision = (await site.get("/api/v1/decisions"))["decisions"][-1]
+    assert (decision["action"], decision["actor"]) == ("retrain", "api:kim")
+    assert decision["to"] == {"order": given["order"]["id"]}
+    assert "is under way" in (await site.ask("POST", "/api/v1/retrain/churn", 409))["detail"]
+    assert (await site.ask("POST", "/api/v1/retrain/none", 404))["type"] == UNKNOWN

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain_tex
 
 from crossfade.admin.rollout_metrics import ACTIONS
 from crossfade.config.model import BUCKETS
+from crossfade.control.retraining import OUTCOMES
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts, MirrorCount
@@ -48,6 +49,7 @@ NAMES = {
     "crossfade_queue_wait_seconds",
     "crossfade_mirrors_total",
     "crossfade_mirror_silent",
+    "crossfade_retrain_total",
     "crossfade_refused_total",
     "crossfade_unread_bodies_total",
     "crossfade_observations_dropped_total",
@@ -373,3 +375,17 @@ async def test_the_buckets_are_those_of_the_file(site: Site) -> None:
         labels for name, labels in await samples_of(site) if name == "crossfade_first_byte_seconds_bucket"
     ]
     assert sorted(dict(labels)["le"] for labels in buckets) == ["+Inf", "0.02", "1.0"]
+
+
+async def test_orders_to_train_a_model_are_counted_from_0(site: Site) -> None:
+    await site.harness.load(CANARY + "    retrain: {on: data_drift, command: train}\n")
+    name = "crossfade_retrain_total"
+
+    async def counted() -> dict[str, float]:
+        samples = await samples_of(site)
+        return {dict(labels)["outcome"]: n for (of, labels), n in samples.items() if of == name}
+
+    assert await counted() == dict.fromkeys(OUTCOMES, 0.0)
+    site.harness.controller.retrain.trigger("churn", "data_drift", None)
+    await site.harness.controller.idle()
+    assert await counted() == dict.fromkeys(OUTCOMES, 0.0) | {"ordered": 1.0}

@@ -12,6 +12,7 @@ import pytest
 from crossfade.cli.show import Value, endpoint_state
 from tests.admin.site import FILE, Site, serving
 from tests.cli.conftest import Shell
+from tests.control.harness import CANARY
 
 
 async def test_status_shows_routes_rollouts_and_backends(site: Site, shell: Shell) -> None:
@@ -306,3 +307,20 @@ async def test_drain_waits_until_nothing_is_in_flight(site: Site, shell: Shell) 
 async def test_unknown_endpoints_have_their_exit_code(site: Site, shell: Shell) -> None:
     result = await shell.run_with_admin("drain", "v4", "127.0.0.1:9005")
     assert (result.code, "did you mean 127.0.0.1:9004?" in result.err) == (4, True)
+
+
+async def test_retrain_gives_an_order_that_status_shows(site: Site, shell: Shell) -> None:
+    refused = await shell.run_with_admin("retrain", "churn")
+    assert (refused.code, "has no retrain in the file" in refused.err) == (1, True)
+    assert (await shell.run_with_admin("retrain", "chrun")).code == 4
+    assert "Retraining" not in (await shell.run_with_admin("status")).out
+    await site.harness.load(CANARY + "    retrain: {on: [data_drift, schedule: 7d], command: train}\n")
+    given = await shell.run_with_admin("retrain", "churn", "--reason", "new data")
+    order = site.harness.controller.retrain.view("churn").order
+    assert order is not None
+    assert (given.code, given.out) == (0, f"churn: order {order.id} is given\n")
+    site.harness.controller.retrain.tried("churn", 2, "connection refused")
+    out = (await shell.run_with_admin("status")).out
+    assert "data_drift, schedule" in out
+    assert f"{order.id}: operator, 2 attempts failed: connection refused" in out
+    assert "24h" in out or "1d" in out

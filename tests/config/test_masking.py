@@ -37,6 +37,8 @@ def test_the_secrets_of_the_format() -> None:
         ("routes", "*", "mirror", "*", "headers", "add", "**"),
         ("routes", "*", "mirror", "*", "headers", "set", "**"),
         ("routes", "*", "notify", "*", "webhook"),
+        ("routes", "*", "retrain", "secret"),
+        ("routes", "*", "retrain", "webhook"),
     }
 
 

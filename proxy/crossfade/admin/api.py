@@ -84,6 +84,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.post(f"{v1}/rollouts/{{route}}/{{verb:{'|'.join(Verb)}}}", api.command),
             web.get(f"{v1}/rollouts/{{route}}/why", api.why),
             web.get(f"{v1}/comparisons/{{route}}", api.comparison),
+            web.post(f"{v1}/retrain/{{route}}", api.retrain),
             web.get(f"{v1}/decisions", api.decisions),
             web.get(f"{v1}/events", api.streams.answer, allow_head=False),
             web.get(f"{v1}/config", api.config),
@@ -182,6 +183,11 @@ class AdminApi:
         actor, challenger, force = actor_of(request), _challenger_in(request), _force_in(request)
         view = await self.controller.command(route, verb, actor, time.time(), reason, challenger, force)
         return _json_response(view, 202 if view.not_durable else 200)
+
+    async def retrain(self, request: web.Request) -> web.Response:
+        """202: the order is on disk; whoever trains is told of it now."""
+        reason, route = await _reason_in(request), request.match_info["route"]
+        return _json_response(await self.controller.retrain.order(route, actor_of(request), reason), 202)
 
     async def why(self, request: web.Request) -> web.Response:
         return _json_response(await self.views.why(request.match_info["route"], _challenger_in(request)))

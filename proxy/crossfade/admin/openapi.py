@@ -22,6 +22,7 @@ SHOWN = (
     views.WhyView,
     views.Decision,
     views.LoadedChange,
+    views.RetrainView,
     ComparisonSummary,
 )
 MAX_REASON = 500  # characters
@@ -83,12 +84,13 @@ def operation(
     media: str = "application/json",
     taking: str = "application/json",
     accepted: str = "",
+    status: str = "200",
 ) -> dict[str, Any]:
-    """`accepted`: what an answer 202 says."""
+    """`status`: of success. `accepted`: what an answer 202 beside it says."""
     described: dict[str, Any] = {
         "summary": summary,
         "responses": {
-            "200": {"description": "OK", "content": {media: {"schema": answer}}},
+            status: {"description": "OK", "content": {media: {"schema": answer}}},
             "default": {
                 "description": "An error (RFC 9457)",
                 "content": {MEDIA_TYPE: {"schema": ref("Problem")}},
@@ -195,6 +197,15 @@ PATHS: dict[str, Any] = {
             ref("ComparisonSummary"),
             ROUTE,
             CHALLENGER | {"description": "names the comparison; required where the route has several"},
+        )
+    },
+    "/api/v1/retrain/{route}": {
+        "post": operation(
+            "Order that the model of a route is trained again, by whoever `retrain` in the file names",
+            ref("RetrainView"),
+            ROUTE,
+            body=REASON,
+            status="202",
         )
     },
     "/api/v1/decisions": {

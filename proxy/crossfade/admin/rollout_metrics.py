@@ -110,3 +110,9 @@ def of_decisions(view: MetricsView) -> Iterator[Metric]:
     decided = Counter[Labels]({(s.route, action): 0 for s in view.splits for action in ACTIONS})
     decided.update(view.decisions)
     yield counter("crossfade_decisions", "Decisions in the journal.", ["route", "action"], decided.items())
+    yield counter(
+        "crossfade_retrain",
+        "Orders to train the model of a route again: ordered, retried attempts, how they ended, and occasions suppressed meanwhile.",
+        ["route", "outcome"],
+        view.retrains.items(),
+    )

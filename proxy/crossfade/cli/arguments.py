@@ -123,6 +123,15 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     _add_challenger(page)
     page.add_argument("-o", "--output", metavar="FILE", default="", help="(default: standard output)")
     _add_drain(commands, admin)
+    retrain = add(
+        commands,
+        "retrain",
+        remote.retrain,
+        "have the model of a route trained again, by whoever `retrain` in the file names",
+        admin,
+    )
+    retrain.add_argument("route", metavar="ROUTE")
+    retrain.add_argument("--reason", default="", help="for the journal")
     _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")

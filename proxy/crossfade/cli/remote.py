@@ -95,6 +95,14 @@ def undrain(arguments: Namespace) -> int:
     return _finish(arguments, endpoint, lambda endpoint: show_endpoint(place, endpoint))
 
 
+def retrain(arguments: Namespace) -> int:
+    from crossfade.cli.show import show_retrain
+
+    body = {"reason": arguments.reason} if arguments.reason else None
+    answer = _client(arguments).post("retrain", arguments.route, body=body)
+    return _finish(arguments, answer, show_retrain)
+
+
 def _drained(arguments: Namespace, admin: AdminClient, verb: str, query: dict[str, str | None]) -> Any:
     body = {"reason": arguments.reason} if arguments.reason else None
     return admin.post(

@@ -14,6 +14,7 @@ Value = dict[str, Any]
 
 _SPLIT = ("route", "backend", "role", "weight#", "req/s#", "errors#", "p50#", "p99#", "requests#")
 _ROLLOUTS = ("route", "strategy", "champion", "challenger", "phase", "step#", "weight#", "waiting for")
+_RETRAIN = ("route", "on", "order under way", "last order", "cooldown#", "next by schedule#")
 _BACKENDS = ("backend", "version", "endpoint", "state")
 _VERDICTS = ("check", "verdict", "n#", "estimate#", "interval#", "evidence", "to go#", "reason")
 
@@ -54,6 +55,28 @@ def show_status(status: Value) -> None:
             "Backends", _BACKENDS, [row for backend in status["backends"] for row in _endpoint_rows(backend)]
         )
     )
+    print_table(Table("Retraining", _RETRAIN, [_retrain_row(retrain) for retrain in status["retrain"]]))
+
+
+def _retrain_row(retrain: Value) -> list[str]:
+    order, last, left = retrain["order"], retrain["last"], retrain["schedule_left"]
+    under_way = f"{order['id']}: {order['reason']}" if order else "-"
+    if order and order["attempts"]:
+        under_way += f", {order['attempts']} attempts failed: {order['detail']}"
+    return [
+        retrain["route"],
+        ", ".join(retrain["on"]) or "-",
+        under_way,
+        f"{last['id']} {last['outcome']}: {last['detail']}" if last else "-",
+        duration(retrain["cooldown_left"]),
+        _optional(left, duration),
+    ]
+
+
+def show_retrain(retrain: Value) -> None:
+    """Of the answer to an order, which may have ended meanwhile."""
+    order = retrain["order"] or retrain["last"]
+    print_text(f"{retrain['route']}: order {order['id']} is given")
 
 
 def _split_rows(route: Value) -> list[list[str]]:

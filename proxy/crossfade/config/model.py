@@ -48,6 +48,7 @@ from crossfade.config.section import (
     Period,
     Section,
     Share,
+    SigningSecret,
     Size,
     Text,
     at_least,
@@ -96,7 +97,6 @@ __all__ = [
 ]
 
 _MAX_WORKERS = 256
-_MIN_SECRET_LENGTH = 16
 
 
 def _workers(value: object) -> int | Literal["auto"]:
@@ -126,19 +126,6 @@ def _state(value: object) -> str:
 Workers = Annotated[int | Literal["auto"], PlainValidator(_workers), spelled({"const": "auto"}, AS_INTEGER)]
 State = Annotated[str, BeforeValidator(_state)]
 Quantity = Annotated[Size, at_least(1)]
-
-
-def _secret(value: object) -> str:
-    """The value is not shown in any message."""
-    written = text(value)
-    if len(written) < _MIN_SECRET_LENGTH:
-        raise BadValue(
-            f"must be at least {_MIN_SECRET_LENGTH} characters long, such as from openssl rand -hex 32"
-        )
-    return written
-
-
-SigningSecret = Annotated[str, BeforeValidator(_secret), SECRET]
 
 
 class OverrideConfig(Section):

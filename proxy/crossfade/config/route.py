@@ -18,6 +18,7 @@ from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfi
 from crossfade.config.prediction import PredictionConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.report import ReportConfig
+from crossfade.config.retrain import RetrainConfig
 from crossfade.config.rollout import RolloutConfig
 from crossfade.config.section import (
     AS_INTEGER,
@@ -219,6 +220,9 @@ class RouteConfig(Section):
     )
     report: ReportConfig | None = Field(
         default=None, description="reports as files, from time to time; none if not given"
+    )
+    retrain: RetrainConfig | None = Field(
+        default=None, description="when the model is trained again, and who does it; never if not given"
     )
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
         default=(), description="webhooks for decisions"

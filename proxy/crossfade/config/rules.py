@@ -24,6 +24,7 @@ from crossfade.config.path_rules import PATH_RULES
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
 from crossfade.config.reach import EarlierRoutes
 from crossfade.config.request_rules import REQUEST_RULES
+from crossfade.config.retrain_rules import RETRAIN_RULES
 from crossfade.config.rollout_rules import ROLLOUT_RULES
 
 _MAX_COMPARED = 100  # listeners; each is compared with all, and more than a few are no configuration
@@ -269,4 +270,5 @@ RULES: tuple[Rule, ...] = (
     *MIRROR_RULES,
     *ROLLOUT_RULES,
     *COMPARISON_RULES,
+    *RETRAIN_RULES,
 )

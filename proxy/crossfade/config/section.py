@@ -204,6 +204,20 @@ class Secret:
 
 
 SECRET = Secret()
+_MIN_SECRET_LENGTH = 16
+
+
+def _secret(value: object) -> str:
+    """The value is not shown in any message."""
+    written = text(value)
+    if len(written) < _MIN_SECRET_LENGTH:
+        raise BadValue(
+            f"must be at least {_MIN_SECRET_LENGTH} characters long, such as from openssl rand -hex 32"
+        )
+    return written
+
+
+SigningSecret = Annotated[str, BeforeValidator(_secret), SECRET]
 POSITIVE = AfterValidator(_above_zero)
 NOT_EMPTY = AfterValidator(not_empty)
 

@@ -17,7 +17,7 @@ from crossfade.rollout.plan import Plan
 from crossfade.rollout.strategy import expand
 
 _ELSEWHERE = {"name", "split", "rollout", "renamed_from"}  # compared on their own, or not at all
-_SECRET = {"notify", "headers"}  # keys whose values may hold credentials
+_SECRET = {"notify", "headers", "webhook", "secret"}  # keys whose values may hold credentials
 
 
 class Applied(msgspec.Struct, frozen=True):

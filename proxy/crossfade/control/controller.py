@@ -32,6 +32,7 @@ from crossfade.control.publisher import Publisher
 from crossfade.control.receivers import allowed, home_down, prepared_load
 from crossfade.control.recovery import recover, restored, undone
 from crossfade.control.refusal import Refused
+from crossfade.control.retraining import Retrainings
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.served_clock import advance
@@ -72,7 +73,8 @@ class Controller:
         # The clock is read behind the spool, which has served times too.
         self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret, store.drained())
         self.monotonic = monotonic
-        self.views = Views(self.state, self.journal, seam)
+        self.retrain = Retrainings(self.state, self.journal, self._tell)
+        self.views = Views(self.state, self.journal, seam, self.retrain)
         self.feed = Feed()
         self.seam = seam
         self.publisher = Publisher(self.state, seam)
@@ -110,6 +112,7 @@ class Controller:
         if self.publisher.has_other_limits:
             self.publisher.publish()
         self._save_evidence()
+        self.retrain.look()
         self.kept_comparisons.save_from_time_to_time(self.state.served)
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
@@ -261,6 +264,7 @@ class Controller:
         """Returns when nothing is being decided or written."""
         await self._background.idle()
         await self.drains.idle()
+        await self.retrain.idle()
         await self.journal.idle()
 
     async def close(self) -> None:
@@ -272,6 +276,7 @@ class Controller:
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._background.idle()
                 await self.drains.idle()
+                await self.retrain.idle()
         self.kept_comparisons.save()
         await self.journal.close(self._guarded_evidence(), self.state.clock)
 
@@ -312,6 +317,7 @@ class Controller:
         self.state.accept(loaded, reconciled, now)
         begin_where_read_anew(self.seam.comparisons, before, loaded.config.routes, now)
         self._forget_gone()
+        self.retrain.accept(loaded.config)
         for route in self.state.routes.values():
             self._update_waiting(route)
 

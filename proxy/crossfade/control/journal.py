@@ -51,12 +51,20 @@ Tell = Callable[[Sequence[Decision]], None]
 
 
 class Entry(msgspec.Struct):
-    """A decision without number and hash, and the state behind it. No record: the route is gone. `drained`: all endpoints that are."""
+    """A decision without number and hash, and the state behind it. No record: the route is gone.
+
+    `drained`: all endpoints that are; `retrainings`: all orders to train models, as JSON. With one of these the routes stay as they are.
+    """
 
     draft: Decision
     record: RouteRecord | None
     evidence: EvidenceBy = {}
     drained: Endpoints | None = None
+    retrainings: str | None = None
+
+    @property
+    def is_of_route(self) -> bool:
+        return self.drained is None and self.retrainings is None
 
 
 class Sealed(NamedTuple):
@@ -281,15 +289,16 @@ class Journal:
 
     def _batch(self, sealed: Sequence[Sealed]) -> Batch:
         """Encoded before the thread writes: evidence changes meanwhile."""
-        latest = {entry.draft.route: entry for _, entry in sealed}
+        latest = {entry.draft.route: entry for _, entry in sealed if entry.is_of_route}
         first, drained = sealed[0].decision, [e.drained for _, e in sealed if e.drained is not None]
+        retrainings = [e.retrainings for _, e in sealed if e.retrainings is not None]
         return batch_of(
             [decision for decision, _ in sealed],
             [(e.record, e.evidence) for e in latest.values() if e.record is not None],
-            [name for name, e in latest.items() if e.record is None and e.drained is None],
+            [name for name, e in latest.items() if e.record is None],
             (first.id - 1, first.previous_hash),
             drained[-1] if drained else None,
-        )
+        )._replace(retrainings=retrainings[-1] if retrainings else None)
 
     async def _attempt(self, write: Callable[..., None], *what: object) -> bool:
         writing = asyncio.get_running_loop().run_in_executor(self.store.write_thread, write, *what)
@@ -327,6 +336,13 @@ class Journal:
         """In the background; skipped while a transaction is being written."""
         if not self._transaction.locked() and not self.owed:
             self._background.spawn(self._write(self.store.save_comparisons, comparisons))
+
+    def save_retrainings(self, retrainings: str) -> bool:
+        """In the background; False while a transaction is being written."""
+        if self._transaction.locked() or self.owed:
+            return False
+        self._background.spawn(self._write(self.store.save_retrainings, retrainings))
+        return True
 
     def prune(self, wall: float, keep: float | None) -> None:
         """Delete what is older than `keep` seconds, in the background and from time to time."""
@@ -387,9 +403,10 @@ class Journal:
         return joined[-limit:] if after is None else joined[:limit]
 
     async def last(self, route: str, challenger: str | None = None) -> Decision | None:
-        """The latest decision on the route, but for those of another challenger's rollout."""
+        """The latest decision on where the route stands, but for those of another challenger's rollout."""
         own = (None, challenger) if challenger else ()
-        owed = [d for d in self._owed(route) if not own or d.to.get("challenger") in own]
+        owed = [d for d in self._owed(route) if "order" not in d.to]
+        owed = [d for d in owed if not own or d.to.get("challenger") in own]
         return owed[-1] if owed else await self._read(self.store.last, route, challenger)
 
     def _owed(self, route: str | None) -> list[Decision]:

@@ -91,7 +91,7 @@ class PrometheusPoller:
         except _UnfitAnswer as error:
             return Reading(at, None, str(error))
         except (OSError, aiohttp.ClientError, ValueError) as error:
-            return Reading(at, None, f"the server cannot be asked ({_cause_of(error)})")
+            return Reading(at, None, f"the server cannot be asked ({cause_of(error)})")
         reading = read_answer(at, body)
         if reading.trouble == NO_ANSWER and answer.status != 200:
             return Reading(at, None, f"HTTP status {answer.status}")
@@ -116,7 +116,7 @@ async def _body_of(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _cause_of(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """Not the text of the error: it may hold the URL, and the URL a password."""
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
         return "it closed the connection before the end of its answer"

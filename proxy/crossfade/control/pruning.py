@@ -15,6 +15,7 @@ import msgspec
 from crossfade.control.chain import Anchor
 
 BATCH = 500  # decisions in one transaction
+STANDING = "json_extract(record, '$.to.order') IS NULL"  # not of an order to train a model, which changes no state of a route
 
 
 def anchor_of(connection: sqlite3.Connection) -> Anchor:
@@ -53,5 +54,5 @@ def _last_of_each(connection: sqlite3.Connection, rollouts: Iterable[tuple[str, 
     for route, challenger in rollouts:
         where = "AND json_extract(record, '$.to.challenger') = ? " if challenger else ""
         values = (route, challenger) if challenger else (route,)
-        clause = f"SELECT id FROM decisions WHERE route = ? {where}ORDER BY id DESC LIMIT 1"
+        clause = f"SELECT id FROM decisions WHERE route = ? AND {STANDING} {where}ORDER BY id DESC LIMIT 1"
         yield from (number for (number,) in connection.execute(clause, values))

@@ -206,8 +206,10 @@ class _Ends(NamedTuple):
     def pairs(self, decision: _Record) -> _Pairs:
         """Each decision begins where the one before it ended: the split by route, the phase by rollout.
 
-        The journal before one that restores was lost.
+        The journal before one that restores was lost. An order to train a model says nothing of the route.
         """
+        if "order" in decision.to:
+            return {}
         begin = decision.from_
         key = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
         said = _part(begin, _OF_ROUTE), _part(begin, _OF_ROLLOUT)
@@ -217,6 +219,8 @@ class _Ends(NamedTuple):
 
     def move(self, decision: _Record) -> None:
         end, route = decision.to, decision.route
+        if "order" in end:
+            return
         self.routes[route] = _part(end, _OF_ROUTE)
         if not end or self._is_first_restored(decision):
             self._forget_rollouts(route)

@@ -30,11 +30,13 @@ from crossfade.control.database import (
 )
 from crossfade.control.disk_thread import DiskThread
 from crossfade.control.pages import Page, read_page
+from crossfade.control.pruning import STANDING
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.state_files import LostError, StateFiles
 from crossfade.control.views import Decision
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
+from crossfade.rollout.retraining import Retraining
 from crossfade.routing.ledger import BUCKETS, Ledger, salt_of
 
 log = logging.getLogger("crossfade.store")
@@ -69,13 +71,14 @@ class RouteRecord(msgspec.Struct, frozen=True):
 
 
 class Batch(NamedTuple):
-    """The rows of one transaction, encoded. `head`: id and hash of the decision that must be the last before it; `drained`: None if that stays."""
+    """The rows of one transaction, encoded. `head`: id and hash of the decision that must be the last before it; `drained`, `retrainings`: None if that stays."""
 
     decisions: list[tuple[object, ...]]
     states: list[tuple[object, ...]]
     removed: list[tuple[str]]
     head: tuple[int, str] | None
     drained: tuple[str] | None = None
+    retrainings: str | None = None
 
 
 def batch_of(
@@ -194,6 +197,8 @@ class Store:
             self.connection.executemany("DELETE FROM route_state WHERE route = ?", batch.removed)
             if batch.drained is not None:
                 self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('drained', ?)", batch.drained)
+            if batch.retrainings is not None:
+                self._keep_retrainings(batch.retrainings)
         self.look()
 
     @contextmanager
@@ -247,6 +252,23 @@ class Store:
         self.look()
         with self._atomic_write():
             self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('comparisons', ?)", (comparisons,))
+
+    def save_retrainings(self, retrainings: str) -> None:
+        """Without a sync: only when schedules began."""
+        self.look()
+        with self._atomic_write():
+            self._keep_retrainings(retrainings)
+
+    def _keep_retrainings(self, retrainings: str) -> None:
+        self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('retrainings', ?)", (retrainings,))
+
+    def retrainings(self) -> dict[str, Retraining]:
+        """Orders to train models again, by route."""
+        try:
+            found = self.reader.execute("SELECT value FROM meta WHERE name = 'retrainings'").fetchone()
+            return msgspec.json.decode(found[0], type=dict[str, Retraining]) if found else {}
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the orders to train models: {error}") from error
 
     def comparisons(self) -> bytes | None:
         try:
@@ -322,8 +344,8 @@ class Store:
             raise StoreError(f"{self.name}: cannot read the journal: {error}") from error
 
     def last(self, route: str | None = None, challenger: str | None = None) -> Decision | None:
-        """The latest decision. With `route`, on that route; with `challenger`, not of another challenger's rollout."""
-        where, values = ("", ()) if route is None else ("WHERE route = ? ", (route,))
+        """The latest decision. With `route`, on where that route stands; with `challenger`, not of another challenger's rollout."""
+        where, values = ("", ()) if route is None else (f"WHERE route = ? AND {STANDING} ", (route,))
         if challenger is not None:
             where += "AND coalesce(json_extract(record, '$.to.challenger'), ?) = ? "
             values = (*values, challenger, challenger)

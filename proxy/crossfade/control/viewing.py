@@ -19,6 +19,7 @@ from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
 from crossfade.control.receivers import prepared_load
 from crossfade.control.refusal import Refused, UnknownName
+from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
@@ -57,9 +58,12 @@ NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what chang
 class Views:
     """Each method raises UnknownName for names that are not there."""
 
-    def __init__(self, state: ControllerState, journal: Journal, seam: Seam) -> None:
+    def __init__(
+        self, state: ControllerState, journal: Journal, seam: Seam, retrainings: Retrainings
+    ) -> None:
         self.state = state
         self.journal = journal
+        self.retrainings = retrainings
         self.seam = seam
 
     def status(self, now: float) -> StatusView:
@@ -76,6 +80,7 @@ class Views:
             gap=str(self.state.gap or ""),
             store_error=self.journal.error,
             silent_mirrors=list(self.state.mirror_watch.silent.values()),
+            retrain=self.retrainings.views(),
         )
 
     def metrics(self, now: float) -> MetricsView:
@@ -105,6 +110,7 @@ class Views:
             silent_mirrors={
                 target: target in state.mirror_watch.silent for target in state.mirror_watch.silences
             },
+            retrains=self.retrainings.counts(),
         )
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from crossfade.control.seam import QueueStatus, WorkerStatus
+from crossfade.rollout.retraining import EndedOrder
 from crossfade.stats.counts import Cell
 from crossfade.stats.histogram import Histogram
 
@@ -168,7 +169,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """One line of the journal. `hash` is sha256 over the canonical JSON of the others.
 
     `from` and `to` say what changed: `{phase, step, weight, split, ledger_version}`, with what does not
-    apply left out. `route` is "" for `drain` and `undrain`, which say `{backend, endpoint, drained}`. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
+    apply left out. `route` is "" for `drain` and `undrain`, which say `{backend, endpoint, drained}`; `retrain` and its end say `{order}`. `at`: wall time; `served`: the served time that the decision was made by (law 14). `forced`: which
     backends were down for it when an operator forced it. `backends`: those on trial or with traffic, before or after.
     """
 
@@ -240,11 +241,33 @@ class ConfigView(msgspec.Struct):
     restart_needed: list[str]
 
 
+class OrderView(msgspec.Struct):
+    """An order to train a model again that is under way. `attempts`: those that did not succeed; `detail`: why the last one did not."""
+
+    id: str
+    reason: str
+    at: float
+    attempts: int
+    detail: str
+
+
+class RetrainView(msgspec.Struct):
+    """`on`: the occasions. `cooldown_left` and `schedule_left`: in seconds served; null without a schedule."""
+
+    route: str
+    on: list[str]
+    cooldown_left: float
+    schedule_left: float | None
+    order: OrderView | None
+    last: EndedOrder | None
+
+
 class StatusView(msgspec.Struct):
     """`uptime` in seconds. `store_ok`: False while decisions cannot be written; exposure does not rise then.
 
     `gap`: the latest time that did not count for holds (law 14), and why; "" if there was none since the start.
     `store_error`: why not. `silent_mirrors`: mirrors that got no copy for a minute, though their routes had requests.
+    `retrain`: of the routes that have it.
     """
 
     version: str
@@ -259,6 +282,7 @@ class StatusView(msgspec.Struct):
     gap: str
     store_error: str = ""
     silent_mirrors: list[str] = []
+    retrain: list[RetrainView] = []
 
 
 class SplitView(msgspec.Struct):
@@ -296,3 +320,6 @@ class MetricsView(msgspec.Struct):
     decision_to_traffic: Histogram  # seconds
     buckets: tuple[float, ...]  # upper edges of histograms, in seconds
     silent_mirrors: Mapping[tuple[str, str], bool]  # by (route, backend), of those that are configured
+    retrains: Mapping[
+        tuple[str, str], int
+    ]  # (route, outcome), since the start; each route that has `retrain` has all
