@@ -39,6 +39,7 @@ COMPILED = (
     "crossfade.dataplane.least_rate",
     "crossfade.dataplane.listener",
     "crossfade.dataplane.log_line",
+    "crossfade.dataplane.logged_rows",
     "crossfade.dataplane.mirror",
     "crossfade.dataplane.origin",
     "crossfade.dataplane.outcome",

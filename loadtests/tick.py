@@ -23,6 +23,7 @@ from statistics import median
 from crossfade.config.load import load
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.store import Store
@@ -77,6 +78,9 @@ class Workers:
     def take(self) -> Counts:
         taken, self.counts = self.counts, Counts()
         return taken
+
+    def take_logged(self) -> Taken:
+        return Taken((), {})
 
     def workers(self) -> list[WorkerStatus]:
         return []

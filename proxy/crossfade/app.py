@@ -255,8 +255,8 @@ class App:
         store, self.store = self.store, None
         if store is None:
             return True
-        await self.controller.close()
-        return store.close()
+        has_closed = await self.controller.close()
+        return store.close() and has_closed
 
     async def serve(self, serving: Serving) -> None:
         """Until a signal ends it, or a successor serves."""
@@ -270,15 +270,16 @@ class App:
     async def hand_over(self, serving: Serving, successor: Successor) -> bool:
         """Leave the state to the successor, then the workers, once its own serve. Whether it got so far."""
         has_closed = await self.close_state()
-        counts = self.counts.take()
+        counts, logged = self.counts.take(), self.succession.leaving.logged.take().batches
         if has_closed:  # else the successor does not wait for ever
             with contextlib.suppress(OSError):  # it has ended; `outcome` says so
-                await successor.tell(counts)
+                await successor.tell(counts, logged)
         if not await successor.outcome():
             self.counts.add(counts)
+            self.succession.leaving.logged.add(logged)
             return False
         await serving.seam.release()
-        await successor.end(self.counts.take())
+        await successor.end(self.counts.take(), self.succession.leaving.logged.take().batches)
         systemd.notify(f"MAINPID={successor.pid}")
         log.info("hand-over done: the proxy with pid %d holds the state", successor.pid)
         return True

@@ -280,7 +280,7 @@ def test_all_problems_are_reported_in_file_order():
         top="workers: many",
         backend="b: {endpoints: 'b:1'}",
         split="{a: 50%, c: 49%}",
-        route="sticky: {heder: X}\n    retry: {pure: yes}\n    feedback: {horizon: 1d}",
+        route="sticky: {heder: X}\n    retry: {pure: yes}\n    notify: {webhook: 'http://h'}",
     )
     with pytest.raises(ConfigError) as caught:
         load(written, "routing.yaml", {})
@@ -293,7 +293,7 @@ def test_all_problems_are_reported_in_file_order():
         'routing.yaml:8:21: routes[0].split.c: no backend is named "c"',
         'routing.yaml:9:14: routes[0].sticky.heder: unknown key "heder"; did you mean "header"?',
         'routing.yaml:10:19: routes[0].retry.pure: must be true or false, not "yes"; did you mean "true"?',
-        "routing.yaml:11:5: warning: routes[0].feedback: not supported yet, so it has no effect",
+        "routing.yaml:11:5: warning: routes[0].notify: not supported yet, so it has no effect",
     ]
 
 

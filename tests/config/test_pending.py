@@ -11,7 +11,6 @@ ROLLOUT = "rollout: {strategy: %s, champion: a, challenger: b, checks: [{metric:
 @pytest.mark.parametrize(
     ("key", "expected"),
     [
-        ({"route": "feedback: {horizon: 1d}"}, "9:5: warning: routes[0].feedback: not supported yet, so it has no effect"),
         ({"route": "notify: {webhook: 'http://h'}"}, "9:5: warning: routes[0].notify: not supported yet, so it has no effect"),
         (
             {"route": ROLLOUT % ("canary", "kpi, name: k, min: 1")},
@@ -37,6 +36,7 @@ def test_an_unsupported_key_gives_a_warning(key: dict[str, str], expected: str):
         {"route": "prediction: {score: s, decision: 0.5, label: l}"},
         {"split": "{a: 1}", "route": "mirror: {to: b, safe: true, noise: 5%}\n    prediction: {label: l}"},
         {"route": "notify: []"},
+        {"route": "feedback: {horizon: 1d}"},
         {"split": "{a: 1}", "route": "mirror: {to: b, safe: true, noise: 0%}"},
         {"route": ROLLOUT % ("blue_green", "latency, quantile: p99, max: 1s")},
         {"route": ROLLOUT % ("shadow", "error_rate, max: 1%") + "\n    retry: {pure: true}"},

@@ -12,6 +12,7 @@ from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row, text_of
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.control.served_clock import MAX_STEP
@@ -101,6 +102,7 @@ class FakeSeam:
         self.comparisons = Comparisons()
         self.published: list[Snapshot] = []
         self.counts = Counts()
+        self.logged = Taken((), {})
         self.on_publish: Callable[[Snapshot], None] = lambda snapshot: None
         self.acknowledging = True
         self.unacknowledged: list[asyncio.Future[None]] = []
@@ -123,6 +125,10 @@ class FakeSeam:
 
     def take(self) -> Counts:
         taken, self.counts = self.counts, Counts()
+        return taken
+
+    def take_logged(self) -> Taken:
+        taken, self.logged = self.logged, Taken((), {})
         return taken
 
     def workers(self) -> list[WorkerStatus]:

@@ -32,7 +32,7 @@ def add_predictions(connection: sqlite3.Connection, rows: Sequence[Predicted]) -
 
 def log_of(*rows: Predicted) -> sqlite3.Connection:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    prepare(connection)
+    prepare(connection, 0.0)
     add_predictions(connection, rows)
     return connection
 

@@ -37,7 +37,7 @@ class Row(NamedTuple):
 @pytest.fixture
 def log() -> Iterator[sqlite3.Connection]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    prepare(connection)
+    prepare(connection, 0.0)
     for name in BACKENDS:
         connection.execute("INSERT INTO backend (name) VALUES (?)", (name,))
     yield connection

@@ -20,6 +20,7 @@ from contextlib import closing, suppress
 from crossfade.config.load import load
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.refusal import Refused
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -74,6 +75,9 @@ class PipeSeam:
         cells = [Cell("churn", "v3", "shadow", version, 5)] if route.mirrors else []
         serving = [name for name, weight in route.ledger.weights.items() if weight]
         return Counts(cells + [Cell("churn", name, "challenger", version, 50) for name in serving])
+
+    def take_logged(self) -> Taken:
+        return Taken((), {})
 
     def workers(self) -> list[WorkerStatus]:
         return []

@@ -16,6 +16,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from crossfade.control.logged_batches import LoggedBatches
+from crossfade.quality.logged import LoggedBatch
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Cell, Counts, CountsTable
 from crossfade.workers import handover, local_socket
@@ -39,6 +41,7 @@ from tests.dataplane.wire import wait_until
 from tests.workers.test_local_socket import PeerIs
 
 COUNTS = Counts([Cell("r", "v2", "champion", 3, requests=5)])
+ROWS = LoggedBatch("r", 1, b"one")
 
 
 class Holder:
@@ -285,8 +288,8 @@ async def test_who_is_connected_when_it_closes_looks_for_the_next_holder(holder:
 # ── a proxy that is told to take over ─────────────────────────────────────────────────────────────
 
 
-async def asked(holder: Holder, counts: CountsTable) -> Predecessor:
-    predecessor = await ask(holder.database, counts)
+async def asked(holder: Holder, counts: CountsTable, logged: LoggedBatches | None = None) -> Predecessor:
+    predecessor = await ask(holder.database, counts, logged or LoggedBatches())
     assert predecessor is not None
     return predecessor
 
@@ -299,15 +302,15 @@ def closed(predecessor: Predecessor) -> None:
 
 
 async def test_where_there_is_no_proxy_nothing_is_taken_over(tmp_path: Path) -> None:
-    assert await ask(str(tmp_path / "state.db"), CountsTable()) is None
+    assert await ask(str(tmp_path / "state.db"), CountsTable(), LoggedBatches()) is None
 
 
 async def test_a_successor_gets_all_descriptors_and_the_holder_goes_on_until_it_serves(
     holder: Holder, listening: socket.socket
 ) -> None:
-    counts = CountsTable()
+    counts, logged = CountsTable(), LoggedBatches()
     holder.serves(listening)
-    successor = await asked(holder, counts)
+    successor = await asked(holder, counts, logged)
     assert (successor.pid, successor.generation, holder.asked) == (os.getpid(), 7, 0)
     assert [sock.getsockname() for sock in successor.listening] == [listening.getsockname()]
     assert successor.sock.getsockname() == holder.handover.sock.getsockname()
@@ -315,9 +318,9 @@ async def test_a_successor_gets_all_descriptors_and_the_holder_goes_on_until_it_
     leaving = asyncio.ensure_future(successor.leave())
     await wait_until(lambda: holder.asked, "it is asked to leave")
     assert holder.handover.successor is not None
-    await holder.handover.successor.tell(COUNTS)
+    await holder.handover.successor.tell(COUNTS, [ROWS])
     await leaving
-    assert counts.take().cells == COUNTS.cells
+    assert (counts.take().cells, logged.take().batches) == (COUNTS.cells, [ROWS])
     successor.publish(SNAPSHOT)
     await wait_until(lambda: holder.published, "its snapshot is passed on")
     assert holder.published == [SNAPSHOT]
@@ -326,9 +329,9 @@ async def test_a_successor_gets_all_descriptors_and_the_holder_goes_on_until_it_
     assert not outcome.done()
     successor.serving()
     assert await outcome
-    await holder.handover.successor.end(COUNTS)
+    await holder.handover.successor.end(COUNTS, [ROWS])
     await wait_until(lambda: counts.cells, "the last counts too")
-    assert counts.take().cells == COUNTS.cells
+    assert (counts.take().cells, logged.take().batches) == (COUNTS.cells, [ROWS])
     closed(successor)
 
 
@@ -342,7 +345,7 @@ async def test_more_counts_than_a_socket_holds_do_not_stop_the_holder(
     leaving = asyncio.ensure_future(successor.leave())
     await wait_until(lambda: holder.asked, "it is asked to leave")
     assert holder.handover.successor is not None
-    await holder.handover.successor.tell(given)
+    await holder.handover.successor.tell(given, [])
     await leaving
     assert counts.take().cells == given.cells
     closed(successor)
@@ -394,7 +397,7 @@ async def test_one_successor_at_a_time_and_none_while_it_starts(
     holder: Holder, listening: socket.socket
 ) -> None:
     with pytest.raises(StartError, match="cannot leave: it is starting or ending"):
-        await ask(holder.database, CountsTable())
+        await ask(holder.database, CountsTable(), LoggedBatches())
     holder.serves(listening)
     first, second = await asked(holder, CountsTable()), await asked(holder, CountsTable())
     write_frame(first.writer, Leave())
@@ -415,7 +418,7 @@ async def test_a_holder_that_does_not_answer_is_not_waited_for_for_ever(
     monkeypatch.setattr(takeover, "LEAVE_WITHIN", 0.05)
     holder.handover.pause()
     with pytest.raises(StartError, match=r"the running proxy stays: no answer within 0.05 s"):
-        await ask(holder.database, CountsTable())
+        await ask(holder.database, CountsTable(), LoggedBatches())
     holder.serves(listening)
     monkeypatch.setattr(takeover, "ANSWER_WITHIN", 10.0)
     holder.handover.listen()

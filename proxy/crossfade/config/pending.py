@@ -29,7 +29,6 @@ class Pending(NamedTuple):
 
 
 PENDING = (
-    Pending(("routes", "*", "feedback")),
     Pending(
         ("routes", "*", "rollout", "*", "checks", "*", "metric"), lambda node: node.text == "kpi", _HOLDS
     ),

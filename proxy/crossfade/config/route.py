@@ -100,6 +100,14 @@ class FeedbackConfig(Section):
         default=86_400.0,
         description="how long after the first value a later, other one corrects it; after the horizon none does",
     )
+    max: Annotated[Size, at_least(1_048_576)] = Field(
+        default=2_147_483_648,
+        description="the most bytes of the prediction log; the oldest predictions go first",
+    )
+    inputs: Flag = Field(
+        default=False,
+        description="true: bodies of requests that are kept for a retry are in the log too, for retraining",
+    )
 
 
 class RetryConfig(Section):

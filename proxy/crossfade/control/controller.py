@@ -28,6 +28,8 @@ from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.journal import Journal
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
+from crossfade.control.prediction_logs import PredictionLogs, folder_of
+from crossfade.control.prediction_writer import PredictionWriter
 from crossfade.control.publisher import Publisher
 from crossfade.control.receivers import allowed, home_down, prepared_load
 from crossfade.control.recovery import recover, restored, undone
@@ -82,6 +84,8 @@ class Controller:
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
         self.kept_comparisons = KeptComparisons(seam.comparisons, self.journal)
+        self.logs = PredictionLogs(folder_of(store.name))
+        self.prediction_writer = PredictionWriter(self.logs)
         self.store_was_ok = True
         self.store_was_lost = False
         self.names = Names()  # in the configuration
@@ -98,6 +102,7 @@ class Controller:
         """Counts → totals, window, evidence → fuse, checks, verdicts → event → machine → decisions → acts."""
         served = self.read_clock(now)
         counts = self.seam.take()
+        self.prediction_writer.take(self.seam.take_logged(), now)
         self._count(counts, served)
         self._take_lag()
         self._take_readings(served)
@@ -214,6 +219,7 @@ class Controller:
         for change in changes:
             self.kept_comparisons.begin(change, self.state.wall)
             change.route.update(change.route.config, change.record, change.evidence)
+            self.prediction_writer.note(change.route.config, change.record.ledger)
             self._update_waiting(change.route)
 
     def _update_waiting(self, route: RouteRuntime) -> None:
@@ -266,11 +272,15 @@ class Controller:
         await self.drains.idle()
         await self.retrain.idle()
         await self.journal.idle()
+        await self.prediction_writer.idle()
 
-    async def close(self) -> None:
-        """Finish what is being written, and save the evidence. Call it before the store's `close`; once more does nothing."""
+    async def close(self) -> bool:
+        """Finish what is being written, and save the evidence. Call it before the store's `close`; once more does nothing.
+
+        False if a prediction log is still being written, as the disk hangs.
+        """
         if self._closed:
-            return
+            return True
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT):
@@ -278,7 +288,9 @@ class Controller:
                 await self.drains.idle()
                 await self.retrain.idle()
         self.kept_comparisons.save()
+        self.prediction_writer.take(self.seam.take_logged(), self.state.wall)
         await self.journal.close(self._guarded_evidence(), self.state.clock)
+        return await self.prediction_writer.close(self.state.wall)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
@@ -319,6 +331,7 @@ class Controller:
         self._forget_gone()
         self.retrain.accept(loaded.config)
         for route in self.state.routes.values():
+            self.prediction_writer.note(route.config, route.record.ledger)
             self._update_waiting(route)
 
     def _forget_gone(self) -> None:

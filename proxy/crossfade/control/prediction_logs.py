@@ -10,21 +10,33 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from time import time
 from typing import TypeVar
 
 from crossfade.control import prediction_tables
-from crossfade.control.database import make_private, open_database, reader_of
+from crossfade.control.database import IN_MEMORY, make_private, open_database, reader_of
 from crossfade.control.disk_thread import DiskThread
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 
-class PredictionLogs:
-    """`folder`: holds `ROUTE.db` for each route with `feedback`; it is made when the first one is written."""
+def folder_of(state: str) -> Path | None:
+    """Beside the database with this path; None in memory."""
+    return None if state == IN_MEMORY else Path(f"{state}.predictions")
 
-    def __init__(self, folder: Path) -> None:
+
+class PredictionLogs:
+    """`folder`: holds `ROUTE.db` for each route with `feedback`; it is made when the first one is written.
+
+    None: a temporary one, for a state in memory; it goes with the state.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.is_temporary = folder is None
         self.writing = DiskThread("prediction-log")
         self.writers: dict[str, sqlite3.Connection] = {}  # of the writing thread alone
 
@@ -51,20 +63,26 @@ class PredictionLogs:
         return result
 
     def _open(self, route: str) -> sqlite3.Connection:
+        if self.folder is None:
+            self.folder = Path(mkdtemp(prefix="crossfade-predictions-"))
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = str(self.folder / f"{route}.db")
         make_private(path)
         connection = open_database(path)
-        prediction_tables.prepare(connection)
+        try:
+            prediction_tables.prepare(connection, time())
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _read(self, route: str, work: Work[T]) -> T | None:
-        path = self.folder / f"{route}.db"
-        if not path.is_file():
+        path = None if self.folder is None else self.folder / f"{route}.db"
+        if path is None or not path.is_file():
             return None
         connection = reader_of(str(path))
         try:
-            return work(connection)
+            return work(connection) if prediction_tables.is_prepared(connection) else None
         finally:
             connection.close()
 
@@ -77,3 +95,6 @@ class PredictionLogs:
         for connection in self.writers.values():
             connection.close()
         self.writers.clear()
+        if self.is_temporary and self.folder is not None:
+            rmtree(self.folder, ignore_errors=True)
+            self.folder = None

@@ -13,6 +13,8 @@ from __future__ import annotations
 import sqlite3
 from hashlib import blake2b
 
+FORMAT = 1
+ROWS_A_SECOND = 20_000  # more than one log gets
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS backend (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS ledger (version INTEGER PRIMARY KEY, weights TEXT NOT NULL);
@@ -55,11 +57,27 @@ CREATE TABLE IF NOT EXISTS early_key (
 """
 
 
-def prepare(connection: sqlite3.Connection) -> None:
-    """Make the tables where there are none. A commit survives the end of the machine."""
+def prepare(connection: sqlite3.Connection, now: float) -> None:
+    """Make the tables where there are none. A commit survives the end of the machine. `now`: wall time.
+
+    Numbers of predictions begin with the time, above those of a log that was deleted: whoever keeps one as a mark of how far
+    it has read, reads on.
+    """
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(SCHEMA)
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'prediction', ? "
+        "WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'prediction')",
+        (int(now) * ROWS_A_SECOND,),
+    )
+    connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def is_prepared(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there: another process or thread may be making them."""
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(written == FORMAT)
 
 
 def signed(hash64: int) -> int:

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
@@ -72,6 +73,9 @@ class Seam(Protocol):
 
     def take(self) -> Counts:
         """The counts of all workers since the last call."""
+
+    def take_logged(self) -> Taken:
+        """Rows for the prediction logs since the last call; each batch comes behind the exchanges that its outputs are of."""
 
     def workers(self) -> list[WorkerStatus]: ...
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from crossfade.dataplane.cell_counts import count_at, events_of, fault_of, is_rejection
+from crossfade.dataplane.logged_rows import LoggedRows
 from crossfade.dataplane.panel import KEYS_KEPT, Panels
 from crossfade.dataplane.run import Run
 from crossfade.dataplane.sampling import Samples
@@ -53,6 +54,7 @@ class Recorder:
         self.grain = FINEST  # how many seconds become one cell where there are too many cells
         self.keys_kept: dict[tuple[str, str], int] = {}
         self.samples = Samples()
+        self.logged = LoggedRows()
         self.pairs_begun: dict[str, int] = {}
 
     @property
@@ -146,6 +148,7 @@ class Recorder:
         for run in runs:
             self.flush_run(run)
         self.dropped("answers", self.samples.take_passed())
+        self.dropped("prediction_log", self.logged.take_dropped())
         self.bound()
 
     def flush_run(self, run: Run) -> None:

@@ -28,5 +28,7 @@ def record(plane: Plane, exchange: ExchangeState, now: float) -> None:
             sample = recorder.samples.answer(exchange, assigned, now)
             if sample is not None and exchange.awaited:
                 plane.mirrors.on_sample(exchange, sample)
+        if exchange.route.logs and assigned.backend:  # not what the proxy answered itself
+            recorder.logged.add(exchange, assigned, now)
     if plane.access_log is not None and plane.access_log.wants(exchange.status, exchange.stages):
         plane.access_log.exchange(outcome or exchange.outcome(now))

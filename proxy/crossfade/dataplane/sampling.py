@@ -87,7 +87,11 @@ class Samples:
 
 def asked_of(exchange: ExchangeState) -> Asked:
     route, head = exchange.route, exchange.head
-    body = exchange.whole_body() if route.wants_body and exchange.kept <= LARGEST else None
+    body = None
+    if route.wants_body and exchange.kept <= LARGEST:
+        body = exchange.whole_body()
+        if len(body) < exchange.kept:  # above the replay limit, it was not kept
+            body = None
     block = head.block if route.wants_head else b""
     return Asked(exchange.request_id, time(), head.start.target, exchange.key, block, body)
 

@@ -7,7 +7,8 @@ no fault of the backend.
 
 from __future__ import annotations
 
-from crossfade.quality.answer import Answer, Decision, Row, StreamTimes, decision_of, score_of
+from crossfade.observer.outputs import Outputs, storable
+from crossfade.quality.answer import Answer, Row, StreamTimes, decision_of, score_of
 from crossfade.quality.comparing import LOST, drawn, row_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
@@ -20,14 +21,14 @@ from crossfade.stats.streams import Streams, StreamValues
 
 OBSERVED = 160  # observations of a route, for each report of a worker
 KEYS_KEPT = 4096  # keys of events of a route and kind, for each report of a worker
-LARGEST_INT = 2**63  # a message can carry integers below this limit
 
 
 class AnswerCounts:
-    """`begin` for each report, then `add` for each sample."""
+    """`begin` for each report, then `add` for each sample. `outputs`: of routes with a prediction log."""
 
-    def __init__(self, table: CountsTable) -> None:
+    def __init__(self, table: CountsTable, outputs: Outputs) -> None:
         self.table = table
+        self.outputs = outputs
         self.observations: list[Observation] = []
         self.observed: dict[str, int] = {}  # by route
         self.keys_kept: dict[tuple[str, str], int] = {}
@@ -102,22 +103,30 @@ class AnswerCounts:
 
     def observe(self, sample: AnswerSample, prediction: Prediction, answer: Answer, row: Row) -> None:
         score, label = score_of(row), storable(decision_of(row, None))
-        if score is None and label is None:
-            return
         route, backend, _, version, _ = sample.cell
-        n = self.observed.get(route, 0)
-        self.observed[route] = n + 1
-        if n >= OBSERVED:
-            self.table.drop("observations", 1)
+        asked, is_logged = sample.asked, route in self.outputs.logged
+        is_observed = (score is not None or label is not None) and self.may_observe(route)
+        if not is_observed and not is_logged:
             return
-        asked = sample.asked
         segment = segments(prediction, answer, asked)
+        if is_logged:
+            self.outputs.add(route, sample.answered_by, asked, row, segment)
+        if not is_observed:
+            return
         self.observations.append(
             Observation(
                 asked.request_id.decode("ascii", "replace"), asked.at, route, backend, sample.answered_by,
                 version, asked.key, score, label, segment,
             )
         )  # fmt: skip
+
+    def may_observe(self, route: str) -> bool:
+        """Take one observation of this report's limit."""
+        n = self.observed.get(route, 0)
+        self.observed[route] = n + 1
+        if n >= OBSERVED:
+            self.table.drop("observations", 1)
+        return n < OBSERVED
 
 
 def segments(prediction: Prediction, answer: Answer, asked: Asked) -> tuple[str, ...]:
@@ -150,9 +159,3 @@ def add_stream(cell: Cell, asked: Asked, answer: Answer, times: StreamTimes) -> 
     for why in answer.finish:
         streams.finish[why] = streams.finish.get(why, 0) + 1
     cell.stream_values.append(values)
-
-
-def storable(label: Decision | None) -> Decision | None:
-    if isinstance(label, int) and not -LARGEST_INT <= label < LARGEST_INT:
-        return None
-    return label

@@ -8,6 +8,7 @@ import msgspec
 
 from crossfade.frames import FRAME
 from crossfade.quality.keep import Keep
+from crossfade.quality.logged import LoggedBatch
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.table import ComparisonTable
 from crossfade.stats.counts import Counts, CountsTable
@@ -15,10 +16,13 @@ from crossfade.stats.observation import Observation
 
 
 class Use(msgspec.Struct, frozen=True, tag=True):
-    """How the answers of each route are read from now on, and where its pairs are kept."""
+    """How the answers of each route are read from now on, and where its pairs are kept. `logged`: routes whose outputs go to
+    the prediction log, and whether with the bodies of requests.
+    """
 
     routes: dict[str, Prediction]
     kept: dict[str, Keep] = {}
+    logged: dict[str, bool] = {}
 
 
 class Batch(msgspec.Struct, frozen=True, tag=True):
@@ -44,6 +48,7 @@ class Observed(msgspec.Struct):
     counts: Counts = msgspec.field(default_factory=Counts)
     observations: list[Observation] = msgspec.field(default_factory=list)
     pairs: list[Pairs] = msgspec.field(default_factory=list)
+    outputs: list[LoggedBatch] = []
 
     def add(self, other: Observed) -> None:
         table = CountsTable()
@@ -53,6 +58,7 @@ class Observed(msgspec.Struct):
         self.counts = table.take()
         self.observations = self.observations + other.observations
         self.pairs = self.pairs + other.pairs
+        self.outputs = self.outputs + other.outputs
 
 
 TO_OBSERVER: msgspec.msgpack.Decoder[Use | Batch] = msgspec.msgpack.Decoder(Use | Batch)

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from crossfade.observer.answers import AnswerCounts
+from crossfade.observer.answers import AnswerCounts, segments
 from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Observed
+from crossfade.observer.outputs import Outputs
 from crossfade.observer.pairs import PairCounts
+from crossfade.quality.comparing import row_of
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.samples import AnswerSample, PairSample, Sample, decode
@@ -22,17 +24,25 @@ from crossfade.stats.counts import CountsTable
 log = logging.getLogger("crossfade.observer")
 
 NOTHING_KEPT: Mapping[str, Keep] = {}
+NOTHING_LOGGED: Mapping[str, bool] = {}
 
 
 class Observer:
     def __init__(self) -> None:
         self.routes: Mapping[str, Prediction] = {}
         self.table = CountsTable()
-        self.answers = AnswerCounts(self.table)
+        self.outputs = Outputs()
+        self.answers = AnswerCounts(self.table, self.outputs)
         self.pairs = PairCounts(self.table, self.answers)
 
-    def use(self, routes: Mapping[str, Prediction], kept: Mapping[str, Keep] = NOTHING_KEPT) -> None:
+    def use(
+        self,
+        routes: Mapping[str, Prediction],
+        kept: Mapping[str, Keep] = NOTHING_KEPT,
+        logged: Mapping[str, bool] = NOTHING_LOGGED,
+    ) -> None:
         self.routes = routes
+        self.outputs.logged = logged
         files, self.pairs.files = self.pairs.files, {}
         for route, spec in kept.items():
             same = route in files and files[route].spec == spec
@@ -55,7 +65,7 @@ class Observer:
             log.error("samples cannot be read: %s", error)
             self.table.drop("samples", n)
         self.pairs.flush()
-        return Observed(n, self.table.take(), self.answers.take(), self.pairs.take())
+        return Observed(n, self.table.take(), self.answers.take(), self.pairs.take(), self.outputs.take())
 
     def _observe(self, sample: Sample) -> None:
         is_pair = isinstance(sample, PairSample)
@@ -66,12 +76,22 @@ class Observer:
             return
         try:
             if isinstance(sample, PairSample):
-                self.pairs.add(sample, self.pairs.read(sample, sample.live, prediction), prediction)
+                self._observe_pair(sample, prediction)
             else:
                 self._observe_answer(sample, prediction)
         except Exception:  # a fault of ours in one answer must not end the reading of others
             log.exception("an answer of route %s cannot be read", route)
             self.table.drop("samples", 1)
+
+    def _observe_pair(self, sample: PairSample, prediction: Prediction) -> None:
+        live = self.pairs.read(sample, sample.live, prediction)
+        route, champion = sample.copied.shadow[0], sample.copied.champion
+        if (
+            route in self.outputs.logged
+        ):  # the exchange may be no sample, and then nobody else says its output
+            row = row_of(live.rows, sample.asked.request_id)
+            self.outputs.add(route, champion, sample.asked, row, segments(prediction, live, sample.asked))
+        self.pairs.add(sample, live, prediction)
 
     def _observe_answer(self, sample: AnswerSample, prediction: Prediction) -> None:
         """It is read once, for itself and for its pairs."""

@@ -43,6 +43,7 @@ class PairCounts:
         second = None if copied.second is None else self.read(sample, copied.second, prediction)
         spreads = self.spreads.setdefault((copied.shadow[0], copied.champion), Spreads())
         facts = facts_of(sample, segments(prediction, live, sample.asked), spreads)
+        self.answers.outputs.add_copy(copied.shadow[0], copied.shadow[1], sample.asked, copy)
         compared = compare(prediction, facts, live, copy, second)
         spreads.add(live.rows)  # behind the comparison: a spread comes from earlier answers
         if copy.error:

@@ -61,7 +61,7 @@ def take(observer: Observer, data: bytes, answers: BinaryIO) -> None:
         log.error("a message of the control process cannot be read: %s", error)
         return
     if isinstance(message, Use):
-        observer.use(message.routes, message.kept)
+        observer.use(message.routes, message.kept, message.logged)
     else:
         answers.write(framed(observer.observe(message.samples, message.n)))
         answers.flush()

@@ -1,10 +1,12 @@
 """What the prediction log gets of an exchange: from a worker when it ends, and from the observer what its answers said.
 
 Rule: a worker passes on each exchange of a route with `feedback`, whatever it was answered. Outputs come later, and may be
-missing: the observer may be behind, or the answer was not sampled.
+missing: the observer may be behind, or the answer was not sampled. Batches stay encoded until the log is written.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
@@ -20,7 +22,6 @@ class LoggedExchange(msgspec.Struct, frozen=True, array_like=True):
 
     request_id: bytes
     at: float  # seconds since the epoch, by the worker's clock, when it ended
-    route: str
     backend: str
     role: str
     ledger_version: int
@@ -39,10 +40,46 @@ class LoggedOutput(msgspec.Struct, frozen=True, array_like=True):
     """
 
     request_id: bytes
-    route: str
     backend: str
     score: float | None
     label: Decision | None
     segment: tuple[str, ...] = ()
     copy: bool = False
     body: bytes | None = None
+
+
+class LoggedBatch(msgspec.Struct, frozen=True, array_like=True):
+    """`n` rows of one route, encoded: exchanges of one worker, or outputs."""
+
+    route: str
+    n: int
+    exchanges: bytes = b""
+    outputs: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.exchanges) + len(self.outputs)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_EXCHANGES: msgspec.msgpack.Decoder[list[LoggedExchange]] = msgspec.msgpack.Decoder(list[LoggedExchange])
+_OUTPUTS: msgspec.msgpack.Decoder[list[LoggedOutput]] = msgspec.msgpack.Decoder(list[LoggedOutput])
+
+
+def batch_of_exchanges(route: str, rows: Sequence[LoggedExchange]) -> LoggedBatch:
+    return LoggedBatch(route, len(rows), exchanges=_ENCODER.encode(rows))
+
+
+def batch_of_outputs(route: str, rows: Sequence[LoggedOutput]) -> LoggedBatch:
+    return LoggedBatch(route, len(rows), outputs=_ENCODER.encode(rows))
+
+
+def exchanges_in(batch: LoggedBatch) -> list[LoggedExchange]:
+    """Raises msgspec.MsgspecError."""
+    return _EXCHANGES.decode(batch.exchanges) if batch.exchanges else []
+
+
+def outputs_in(batch: LoggedBatch) -> list[LoggedOutput]:
+    """Raises msgspec.MsgspecError."""
+    return _OUTPUTS.decode(batch.outputs) if batch.outputs else []

@@ -222,6 +222,8 @@ def _compile_route(
         cors=None if route.cors is None else _compile_cors(route.cors, match.methods),
         fields_set=tuple(route.response.headers.set.items()),
         fields_removed=route.response.headers.remove,
+        logs=route.feedback is not None and not route.answers_itself,
+        inputs=route.feedback is not None and route.feedback.inputs,
     )
 
 

@@ -111,6 +111,7 @@ class CompiledRoute:
         "json_paths",
         "key",
         "keyed",
+        "logs",
         "matched",
         "mirrors",
         "name",
@@ -167,7 +168,9 @@ class CompiledRoute:
         prediction = spec.prediction or Prediction()
         self.reads = spec.prediction is not None  # whether the observer reads answers
         self.sample = prediction.sample
-        self.wants_body, self.wants_head = prediction.wants_body, prediction.wants_head
+        self.logs = spec.logs
+        self.wants_body = prediction.wants_body or spec.inputs
+        self.wants_head = prediction.wants_head
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
         self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
         self.cors = CompiledCors(spec.cors) if spec.cors is not None else None

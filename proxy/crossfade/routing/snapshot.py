@@ -200,6 +200,8 @@ class Route(msgspec.Struct, frozen=True):
     cors: Cors | None = None
     fields_set: tuple[tuple[str, str], ...] = ()  # header fields of answers
     fields_removed: tuple[str, ...] = ()
+    logs: bool = False  # each exchange is a row of the prediction log
+    inputs: bool = False  # with the body of the request, where it is kept for a retry
 
 
 class OwnAnswer(msgspec.Struct, frozen=True):

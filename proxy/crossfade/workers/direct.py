@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from time import time
 
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.logged_batches import LoggedBatches, Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
 from crossfade.dataplane.listener import DataPlane
@@ -22,7 +23,7 @@ from crossfade.observer.observing import Observer
 from crossfade.quality.samples import encode
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
-from crossfade.workers.observer_process import ObserverProcess, add_pairs, kept_of, routes_of
+from crossfade.workers.observer_process import ObserverProcess, add_pairs, kept_of, logged_of, routes_of
 from crossfade.workers.place_keeper import PlaceKeeper
 from crossfade.workers.succession import Succession
 from crossfade.workers.worker import Worker, status_of
@@ -54,6 +55,7 @@ class DirectSeam:
         self.ended = asyncio.Event()
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
+        self.logged = LoggedBatches() if succession is None else succession.leaving.logged
         self.observer = observer or InlineObserver()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
@@ -70,6 +72,8 @@ class DirectSeam:
         observed = self.observer.take()
         self.observations.add(observed.observations)
         add_pairs(self.comparisons, observed, time())
+        self.logged.add(self.plane.recorder.logged.take())
+        self.logged.add(observed.outputs)
         self.plane.recorder.counts.add(observed.counts)
         counts = self.plane.take()
         if self.succession is not None:
@@ -77,6 +81,9 @@ class DirectSeam:
                 [counts.waiting, *(link.waiting for link in self.succession.leaving.links)]
             )
         return counts
+
+    def take_logged(self) -> Taken:
+        return self.logged.take()
 
     def workers(self) -> list[WorkerStatus]:
         return [status_of(self.plane, 0)]
@@ -141,7 +148,7 @@ class InlineObserver:
         self.observed = Observed()
 
     def use(self, snapshot: Snapshot) -> None:
-        self.observer.use(routes_of(snapshot), kept_of(snapshot))
+        self.observer.use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot))
 
     def read(self, samples: bytes, n: int) -> None:
         if n:

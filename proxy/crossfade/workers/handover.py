@@ -19,6 +19,7 @@ import msgspec
 
 from crossfade.control.background import Background
 from crossfade.control.seam import WorkerStatus
+from crossfade.quality.logged import LoggedBatch
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 from crossfade.workers import local_socket
@@ -84,15 +85,15 @@ class Successor:
             os.kill(self.pid, signal.SIGKILL)
         return await self.serves
 
-    async def tell(self, counts: Counts) -> None:
-        write_frame(self.writer, Left(counts))
+    async def tell(self, counts: Counts, logged: Sequence[LoggedBatch]) -> None:
+        write_frame(self.writer, Left(counts, list(logged)))
         async with asyncio.timeout(TIMEOUT):
             await self.writer.drain()
 
-    async def end(self, counts: Counts) -> None:
+    async def end(self, counts: Counts, logged: Sequence[LoggedBatch]) -> None:
         """It serves: the last that it gets from this proxy."""
         with contextlib.suppress(OSError):
-            await self.tell(counts)
+            await self.tell(counts, logged)
         self.writer.close()
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from crossfade.control.background import Background
+from crossfade.control.logged_batches import LoggedBatches
 from crossfade.control.seam import WorkerStatus, sum_of_queues
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import CountsTable, Waiting
@@ -113,6 +114,7 @@ class LeavingWorkers:
 
     def __init__(self, counts: CountsTable) -> None:
         self.counts = counts
+        self.logged = LoggedBatches()  # of all workers
         self.links: set[WorkerLink] = set()
         self.background = Background()
 
@@ -132,6 +134,7 @@ class LeavingWorkers:
     def _add(self, link: WorkerLink, report: Report) -> None:
         self.counts.add(report.counts)
         self.counts.drop("observations", report.sampled)
+        self.logged.add(report.logged)
 
     def publish(self, snapshot: Snapshot) -> list[WorkerLink]:
         """The workers that it was sent to."""

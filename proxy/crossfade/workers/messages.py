@@ -13,6 +13,7 @@ import msgspec
 
 from crossfade.control.seam import QueueStatus
 from crossfade.frames import FRAME, framed
+from crossfade.quality.logged import LoggedBatch
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 
@@ -62,6 +63,7 @@ class Report(msgspec.Struct, tag=True):
     in_flight_at: dict[
         str, dict[str, int]
     ] = {}  # by backend and endpoint, of endpoints that get no new requests
+    logged: list[LoggedBatch] = []
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -129,9 +131,11 @@ class Leave(msgspec.Struct, tag=True):
 
 
 class Left(msgspec.Struct, tag=True):
-    """The answer to `Leave`, and the last message after `Serving`: the counts that the health loop has not taken."""
+    """The answer to `Leave`, and the last message after `Serving`: the counts that the health loop has not taken, and the
+    rows that the prediction logs have not got."""
 
     counts: Counts
+    logged: list[LoggedBatch] = []
 
 
 class Serving(msgspec.Struct, tag=True):

@@ -44,6 +44,13 @@ def kept_of(snapshot: Snapshot) -> dict[str, Keep]:
     return {route.name: route.keep for route in snapshot.routes if route.keep is not None}
 
 
+def logged_of(snapshot: Snapshot) -> dict[str, bool]:
+    """Routes with a prediction log whose answers are read, and whether it keeps inputs."""
+    return {
+        route.name: route.inputs for route in snapshot.routes if route.logs and route.prediction is not None
+    }
+
+
 def add_pairs(comparisons: Comparisons, observed: Observed, now: float) -> None:
     """`now`: wall time."""
     for each in observed.pairs:
@@ -68,7 +75,7 @@ class ObserverProcess:
     # ── the seam's side ───────────────────────────────────────────────────────────────────────
 
     def use(self, snapshot: Snapshot) -> None:
-        use = Use(routes_of(snapshot), kept_of(snapshot))
+        use = Use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot))
         if use != self.how:
             self.how = use
             writer = self.taking

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from crossfade.control.background import Background
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
 from crossfade.routing.rate import TABLE_BYTES
@@ -207,6 +208,7 @@ class WorkerPool:
     def take_report(self, link: WorkerLink, report: Report) -> None:
         number = link.status.worker
         self.table.add(report.counts)
+        self.leaving.logged.add(report.logged)
         self.observer.read(report.samples, report.sampled)
         if report.generation and self.links.get(number) is link and not link.leaving:
             if self.failures[number]:
@@ -285,9 +287,13 @@ class WorkerPool:
         self.table.add(observed.counts)
         self.observations.add(observed.observations)
         add_pairs(self.comparisons, observed, time())
+        self.leaving.logged.add(observed.outputs)
         counts = self.table.take()
         counts.waiting = sum_of_waiting(link.waiting for link in self.all_links())
         return counts
+
+    def take_logged(self) -> Taken:
+        return self.leaving.logged.take()
 
     def workers(self) -> list[WorkerStatus]:
         return [link.status for _, link in sorted(self.links.items())]

@@ -63,7 +63,7 @@ class Succession:
     async def _ask(self, database: str | None) -> None:
         if database is None:
             raise StartError("--takeover needs a state on disk; this one is in memory")
-        self.predecessor = await ask(database, self.counts)
+        self.predecessor = await ask(database, self.counts, self.leaving.logged)
         if self.predecessor is None:
             log.warning("--takeover: no running proxy holds the state; starting without one")
 

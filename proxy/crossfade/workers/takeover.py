@@ -15,6 +15,7 @@ import msgspec
 
 from crossfade.control.background import Background
 from crossfade.control.database import path_of
+from crossfade.control.logged_batches import LoggedBatches
 from crossfade.control.store import Store
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import CountsTable
@@ -47,8 +48,9 @@ class Predecessor:
         descriptors: list[int],
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         counts: CountsTable,
+        logged: LoggedBatches,
     ) -> None:
-        """Its counts are added to `counts`."""
+        """Its counts are added to `counts`, and its rows to `logged`."""
         self.pid = holdings.pid
         self.generation = holdings.generation
         self.lock_fd = descriptors[0]
@@ -58,6 +60,7 @@ class Predecessor:
             sock.setblocking(False)
         self.reader, self.writer = streams
         self.counts = counts
+        self.logged = logged
         self.background = Background()
 
     async def leave(self) -> None:
@@ -86,7 +89,9 @@ class Predecessor:
         self.writer.close()
 
     async def _take_counts(self) -> None:
-        self.counts.add(FROM_HOLDER.decode(await read_frame(self.reader)).counts)
+        left = FROM_HOLDER.decode(await read_frame(self.reader))
+        self.counts.add(left.counts)
+        self.logged.add(left.logged)
 
     def close(self) -> None:
         """If its workers are still its own, it goes on."""
@@ -94,7 +99,7 @@ class Predecessor:
         self.writer.close()
 
 
-async def ask(database: str, counts: CountsTable) -> Predecessor | None:
+async def ask(database: str, counts: CountsTable, logged: LoggedBatches) -> Predecessor | None:
     """The running proxy, which goes on until it is told to leave; None if there is none. Raises StartError."""
     path = socket_of(lock_file_of(database))
     try:
@@ -115,7 +120,7 @@ async def ask(database: str, counts: CountsTable) -> Predecessor | None:
         if isinstance(answer, Refusal):
             raise StartError(f"--takeover: {answer.reason}")
         streams = await asyncio.open_unix_connection(sock=sock.dup())
-    return Predecessor(answer, descriptors, streams, counts)
+    return Predecessor(answer, descriptors, streams, counts, logged)
 
 
 def rehearse(state: str) -> None:

@@ -215,6 +215,7 @@ class Worker:
             self.is_leaving,
             at.queues,
             at.in_flight_at,
+            self.plane.recorder.logged.take(),
         )
         write_frame(self.writer, report)
 
