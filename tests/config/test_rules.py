@@ -325,3 +325,15 @@ def test_the_policy_for_paths_allows_what_it_matches():
     policy = "paths: {merge_slashes: false, encoded_slashes: keep}"
     route = ALL_USED.replace("path: /all", "path: //all%2Fx")
     assert errors(whole(route, listen=f":80\n{policy}")) == []
+
+
+@pytest.mark.parametrize("metric", ["kpi, name: k, min: 1"])
+def test_a_check_of_feedback_on_a_route_without_feedback_gives_a_warning(metric: str):
+    rollout = f"rollout: {{strategy: canary, champion: a, challenger: b, checks: [{{metric: {metric}}}]}}"
+    (warning,) = warnings(text(route=rollout))
+    assert warning.endswith(
+        f"metric: {metric.partition(',')[0]} needs feedback; without feedback: {{horizon: …}} on this route the check is never "
+        "decided, and holds this rollout for ever"
+    )
+    with_feedback = warnings(text(route=rollout + "\n    feedback: {horizon: 1d}"))
+    assert [said for said in with_feedback if "for ever" in said] == []

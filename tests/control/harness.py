@@ -19,6 +19,7 @@ from crossfade.control.served_clock import MAX_STEP
 from crossfade.control.store import Store
 from crossfade.control.viewing import Views
 from crossfade.control.views import Decision, RolloutView
+from crossfade.rollout.ripe import Portion, Ripe
 from crossfade.routing.snapshot import Route, Snapshot
 from crossfade.stats.counts import Cell, Counts, Events
 
@@ -165,6 +166,13 @@ class Harness:
             self.add_traffic(requests)
         self.controller.tick(self.wall)
         await self.controller.idle()
+
+    def feed(self, route: str, rows: Iterable[Ripe]) -> None:
+        """Ripe predictions of the route, as its log would give them."""
+        runtime = self.controller.state.routes[route]
+        start = max(rollout.evidence.fed_to for rollout in runtime.rollouts.values())
+        numbered = [row._replace(seq=start + i) for i, row in enumerate(rows, 1)]
+        runtime.feed(Portion(0, start + len(numbered), numbered))
 
     def serve(self, seconds: float) -> None:
         """Time passes in which the proxy serves."""

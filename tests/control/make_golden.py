@@ -15,8 +15,9 @@ from crossfade.control.migrations import FORMAT
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.rollout.external import Reading
+from crossfade.rollout.ripe import Ripe
 from crossfade.routing.snapshot import Route
-from crossfade.stats.counts import Cell, Events, Number
+from crossfade.stats.counts import Cell, Events
 from crossfade.stats.pairs import Pairs
 
 from .harness import Harness
@@ -139,10 +140,12 @@ class Traffic:
             if route.name == "churn":
                 cell.scores.add((i * 7 % 10) / 10)
         if route.name == "churn":
+            rows = []
             for i in range(n // 2):
                 unit = int(self.harness.now * 10) * 2**20 + i * 2**8 + int(backend[1:])
-                cell.kpis.setdefault("conversion", []).append(Number(float(i % 5 == 0), unit, keyed=False))
-                cell.kpis.setdefault("basket", []).append(Number(1.0 + i % 3, unit, keyed=i % 10 == 0))
+                feedback = {"conversion": float(i % 5 == 0), "basket": 1.0 + i % 3}
+                rows.append(Ripe(0, route.ledger.version, backend, unit, i % 10 == 0, feedback))
+            self.harness.feed(route.name, rows)
         keys = [i * 2**40 + route.ledger.version for i in range(n // 100)]
         slow = Events(unkeyed=n // 100, keyed=len(keys), keys=keys)
         cell.events = {title: slow for title, _ in route.limits.get(backend, ())}

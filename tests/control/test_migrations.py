@@ -25,7 +25,7 @@ from crossfade.rollout.evidence import Evidence
 from .harness import NOW, Harness
 from .make_golden import EDITED, GOLDEN, HEAD, Traffic
 
-DECISIONS = {3: 33, 4: 33, 5: 35, 6: 35}  # edits of a plan are decisions since format 5
+DECISIONS = {3: 33, 4: 33, 5: 35, 6: 35, 7: 35}  # edits of a plan are decisions since format 5
 FORMATS = range(OLDEST, FORMAT + 1)
 EARLIER = [number for number in FORMATS if number < FORMAT]
 

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from crossfade.control.replay import journal, replayed
-from crossfade.stats.counts import Cell, Number
+from crossfade.rollout.ripe import Ripe
+from crossfade.stats.counts import Cell
 
 from .harness import CANARY, Harness
 
@@ -36,12 +37,13 @@ class HarnessWithScores(Harness):
     def add_counts(self, backend: str, n: int, errors: int, role: str = "challenger") -> None:
         super().add_counts(backend, n, errors, role)
         cell: Cell = self.seam.counts.cells[-1]
+        rows = []
         for _ in range(n):
             cell.scores.add(self.rng.random() ** self.skew.get(backend, 1.0))
-            number = Number(
-                float(self.rng.random() < self.rate[backend]), self.rng.getrandbits(64), keyed=False
-            )
-            cell.kpis.setdefault("conversion", []).append(number)
+            value = float(self.rng.random() < self.rate[backend])
+            unit = self.rng.getrandbits(64)
+            rows.append(Ripe(0, cell.ledger_version, backend, unit, False, {"conversion": value}))
+        self.feed("churn", rows)
 
 
 DIVERGENCE = "metric: score_divergence, max: 0.1"

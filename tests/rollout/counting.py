@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 from crossfade.config.model import CheckConfig
 from crossfade.rollout import evidence as rollout_evidence
 from crossfade.rollout.evidence import Evidence, fix_limits
+from crossfade.rollout.feeding import feed
 from crossfade.rollout.plan import Check
+from crossfade.rollout.ripe import Portion, Ripe
 from crossfade.rollout.strategy import check_of
 from crossfade.rollout.verdict_rule import CheckContext
 from crossfade.stats.counts import ERROR, Cell, Events
@@ -54,3 +57,10 @@ def evidence(*cells: Cell, share: float = 0.1, checks: Iterable[Check] = ()) -> 
     fix_limits(made, checks)
     gather(made, cells, checks)
     return made
+
+
+def ripened(made: Evidence, *rows: Iterable[Ripe], checks: Iterable[Check]) -> None:
+    """Add ripe predictions, those of the first iterable first."""
+    start = made.fed_to
+    numbered = [row._replace(seq=start + i) for i, row in enumerate(chain(*rows), 1)]
+    feed(made, Portion(start, start + len(numbered), numbered), checks)

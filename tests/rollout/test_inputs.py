@@ -16,12 +16,13 @@ from crossfade.rollout.inputs import decode_inputs, encode_inputs
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.plan import OF_COPIES, Plan
 from crossfade.rollout.recent import RecentOutcomes
+from crossfade.rollout.ripe import Ripe
 from crossfade.rollout.strategy import expand
-from crossfade.stats.counts import Number, is_bad, outcome_of
+from crossfade.stats.counts import is_bad, outcome_of
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.pairs import Measured, Pairs
 
-from .counting import cell, check, gather
+from .counting import cell, check, gather, ripened
 
 CHECKS = (
     check("error_rate", max="1%"),
@@ -74,7 +75,7 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
     for step, share in enumerate((0.05, 0.5, 1.0)):
         evidence.open("r", step, step, share)
         for tick in range(rng.randint(0, 12)):
-            cells = []
+            cells, rows = [], []
             for recent, name, n in zip(
                 recents, ("v3", "v2"), (int(200 * share), int(200 * (1 - share))), strict=True
             ):
@@ -84,13 +85,17 @@ def random_input(rng: random.Random, plan_used: Plan) -> EvaluationInput:
                 made.pairs = random_pairs(n, other, tick)
                 for _ in range(n):
                     made.scores.add(other.random())
-                    number = Number(float(other.random() < 0.1), other.getrandbits(6), other.random() < 0.5)
-                    made.kpis.setdefault("conversion", []).append(number)
+                    value = float(other.random() < 0.1)
+                    row = Ripe(
+                        0, step, name, other.getrandbits(6), other.random() < 0.5, {"conversion": value}
+                    )
+                    rows.append(row)
                 keys = [None if rng.random() < 0.5 else rng.getrandbits(6) << 50 for _ in range(n)]
                 made.recent = [outcome_of(key, rng.random() < 0.4) for key in keys]
                 recent.add(made.recent, 1000.0 * step + tick, 5000 * (step + 1) + tick)
                 cells.append(made)
             gather(evidence, cells, plan_used.checks)
+            ripened(evidence, rows, checks=plan_used.checks)
     phase = rng.choice([Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTED])
     state = RolloutState(
         "r", "canary", "v2", "v3", "i", plan_used.steps, 60.0, 0.0, 0.0, 0.0, phase, begun=True

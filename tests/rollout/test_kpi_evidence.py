@@ -10,11 +10,11 @@ from math import exp
 import pytest
 
 from crossfade.rollout import kpi_evidence
-from crossfade.rollout.kpi_evidence import Fed, KpiEvidence
+from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 from crossfade.rollout.kpis import kpi_increase
-from crossfade.stats.counts import Number
+from crossfade.rollout.ripe import Ripe
 
-from .counting import CONTEXT, cell, check, evidence, gather
+from .counting import CONTEXT, check, evidence, ripened
 
 EVENT = check("kpi", name="bought", kind="event", min_increase=0)
 AMOUNT = check("kpi", name="bought", min_increase=0)
@@ -81,7 +81,7 @@ def test_too_many_customers_are_closed_and_their_sums_stay(monkeypatch):
     assert found.sums() == before
 
 
-def test_a_tick_does_not_depend_on_the_order_of_the_cells():
+def test_a_tick_does_not_depend_on_the_order_of_the_predictions():
     """Feedback of requests of two weights comes at once; that of the earlier weight counts first."""
     rng = random.Random(3)
     kept = []
@@ -89,15 +89,17 @@ def test_a_tick_does_not_depend_on_the_order_of_the_cells():
         made = evidence(checks=(EVENT,), share=0.25)
         made.open("r", 3, 1, 0.5)
         rng.seed(3)
-        cells = []
+        rows = []
         for version, backend in product((2, 3), ("v2", "v3")):
-            cells.append(cell(backend, 50, version=version, times=()))
             below = 40 * (0.25, 0.5)[version - 2]
             keys = [key for key in range(40) if (key < below) == (backend == "v3")]
-            cells[-1].kpis["bought"] = [
-                Number(float(rng.random() < 0.3), rng.choice(keys)) for _ in range(50)
-            ]
-        gather(made, reversed(cells) if backwards else cells, (EVENT,))
+            rows.append(
+                [
+                    Ripe(0, version, backend, rng.choice(keys), True, {"bought": float(rng.random() < 0.3)})
+                    for _ in range(50)
+                ]
+            )
+        ripened(made, *(reversed(rows) if backwards else rows), checks=(EVENT,))
         found = made.kpis[EVENT.title]
         kept.append(sorted((c.share, c.here, c.rest) for c in found.coins))
     assert kept[0] and kept[0] == kept[1]

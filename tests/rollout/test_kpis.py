@@ -12,11 +12,11 @@ from crossfade.rollout.checks import evaluate_check
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.kpi_evidence import FIRST_UNITS
 from crossfade.rollout.plan import Check
+from crossfade.rollout.ripe import Ripe
 from crossfade.rollout.verdict import Verdict
 from crossfade.rollout.verdict_rule import CheckContext
-from crossfade.stats.counts import Cell, Number
 
-from .counting import CONTEXT, cell, check, evidence, gather
+from .counting import CONTEXT, check, evidence, ripened
 
 PASS, FAIL, UNDECIDED, VOID = Verdict.PASS, Verdict.FAIL, Verdict.UNDECIDED, Verdict.VOID
 GAIN = check("kpi", name="conversion", kind="event", min_increase=0)
@@ -40,18 +40,21 @@ def converted(question: Check, n: int, x: int, rest_n: int, rest_x: int, share: 
 
 
 def fed(question: Check, here: Iterable[float], rest: Iterable[float], share: float = 0.5) -> Evidence:
-    return evidence(returned("v3", here), returned("v2", rest), share=share, checks=(question,))
+    made = evidence(share=share, checks=(question,))
+    ripened(made, returned("v3", here), returned("v2", rest), checks=(question,))
+    return made
 
 
-def returned(backend: str, values: Iterable[float], version: int = 2, keys: Iterable[int] = ()) -> Cell:
+def returned(
+    backend: str, values: Iterable[float | str], version: int = 2, keys: Iterable[int] = ()
+) -> list[Ripe]:
     """Values of requests without a key, or of these customers."""
     keys, values = list(keys), list(values)
-    made = cell(backend, len(values), version=version, times=())
     units = keys or [next(UNITS) for _ in values]
-    made.kpis["conversion"] = [
-        Number(value, unit, bool(keys)) for value, unit in zip(values, units, strict=True)
+    return [
+        Ripe(0, version, backend, unit, bool(keys), {"conversion": value})
+        for value, unit in zip(values, units, strict=True)
     ]
-    return made
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,8 @@ def revenue(rng: random.Random, n: int, mean: float) -> list[float]:
 def after_the_first(question: Check, rng: random.Random, n: int, means: tuple[float, float]) -> Evidence:
     """The first units fix the scale in a tick before; both sides are alike there."""
     made = fed(question, revenue(rng, FIRST_UNITS // 2, 1.0), revenue(rng, FIRST_UNITS // 2, 1.0))
-    gather(
-        made,
-        [returned("v3", revenue(rng, n, means[0])), returned("v2", revenue(rng, n, means[1]))],
-        (question,),
-    )
+    here, rest = revenue(rng, n, means[0]), revenue(rng, n, means[1])
+    ripened(made, returned("v3", here), returned("v2", rest), checks=(question,))
     return made
 
 
@@ -135,7 +135,7 @@ def test_the_first_units_fix_the_scale_and_are_not_counted():
     assert finding.reason.startswith(
         "198 customers or requests gave feedback; the first 200 that are not all alike fix"
     )
-    gather(made, [returned("v2", [1.0, 2.0])], (AMOUNT,))
+    ripened(made, returned("v2", [1.0, 2.0]), checks=(AMOUNT,))
     kept = made.kpis[AMOUNT.title]
     assert kept.scale is not None and kept.scale.planned == pytest.approx(0.25 * 0.25 * 10_000)
     assert (kept.here.n, kept.rest.n) == (0, 0)
@@ -145,7 +145,9 @@ def test_all_steps_count_together_each_with_its_own_weight():
     """Both sides convert more at the second weight. Pooled, the challenger would look far better than it is."""
     made = converted(GAIN, 500, 5, 9500, 95, share=0.05)
     made.open("r", 3, 1, 0.5)
-    gather(made, [returned("v3", events(5000, 1500), 3), returned("v2", events(5000, 1500), 3)], (GAIN,))
+    ripened(
+        made, returned("v3", events(5000, 1500), 3), returned("v2", events(5000, 1500), 3), checks=(GAIN,)
+    )
     finding = evaluate_check(GAIN, made, CheckContext(1, 100, 0.002, 0.01))
     assert (finding.verdict, finding.n) == (UNDECIDED, 5500)
     assert finding.estimate == pytest.approx(0, abs=1e-9)
@@ -154,7 +156,7 @@ def test_all_steps_count_together_each_with_its_own_weight():
 @pytest.mark.parametrize("question", [GAIN, AMOUNT, RANGE])
 def test_one_sided_feedback_is_void(question):
     made = fed(question, events(100, 50), events(100, 50))
-    gather(made, [returned("v3", events(400, 200)), returned("v2", events(1600, 100))], (question,))
+    ripened(made, returned("v3", events(400, 200)), returned("v2", events(1600, 100)), checks=(question,))
     finding = evaluate_check(question, made, CONTEXT)
     assert finding.verdict is VOID
     assert "% of the feedback is for the challenger, but its weight is 50%" in finding.reason
@@ -164,11 +166,11 @@ def test_customers_that_give_many_values_are_few_units():
     """A third of ten customers at each side have all of the events; the values of each customer are alike."""
     made = fed(AMOUNT, revenue(random.Random(1), 150, 1.0), revenue(random.Random(2), 150, 1.0))
     here, rest = range(1, 11), range(11, 21)
-    cells = [
+    rows = [
         returned(name, [value] * 200, keys=[key for key in keys for _ in range(20)])
         for name, keys, value in (("v3", here, 0.2), ("v2", rest, 1.0))
     ]
-    gather(made, cells, (AMOUNT,))
+    ripened(made, *rows, checks=(AMOUNT,))
     finding = evaluate_check(AMOUNT, made, CONTEXT)
     assert finding.verdict is UNDECIDED and finding.evidence == 0
     assert finding.reason.startswith(
@@ -198,13 +200,13 @@ def test_the_reason_contains_the_means_and_the_limit():
 
 def test_the_reason_says_what_the_test_does_not_know():
     made = fed(AMOUNT, [1.0, 0.0] * 100, [1.0, 0.0] * 100)
-    gather(made, [returned("v3", [31.0, *[1.0] * 40]), returned("v2", [1.0, 0.0] * 29)], (AMOUNT,))
+    ripened(made, returned("v3", [31.0, *[1.0] * 40]), returned("v2", [1.0, 0.0] * 29), checks=(AMOUNT,))
     assert (
         "; one value is 31% of the sum: the interval may miss rare large amounts"
         in evaluate_check(AMOUNT, made, CONTEXT).reason
     )
     made = fed(RANGE, [1.0, 0.0] * 100, [1.0, 0.0] * 100)
-    gather(made, [returned("v3", [31.0, *[1.0] * 99]), returned("v2", [-1.0, *[1.0] * 99])], (RANGE,))
+    ripened(made, returned("v3", [31.0, *[1.0] * 99]), returned("v2", [-1.0, *[1.0] * 99]), checks=(RANGE,))
     assert (
         "; 1% of the values were outside the range and moved to its ends"
         in evaluate_check(RANGE, made, CONTEXT).reason

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.rollout.kpi_evidence import Fed, KpiEvidence
+from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 from crossfade.rollout.plan import Goal
 from crossfade.rollout.recommendation import (
     Advice,
@@ -20,7 +20,6 @@ from crossfade.rollout.recommendation import (
     lift_of,
     recommend,
 )
-from crossfade.stats.counts import Number
 from crossfade.stats.sequential import bound
 
 from .counting import check

@@ -13,13 +13,12 @@ import numpy as np
 
 from crossfade.config.model import CheckConfig
 from crossfade.rollout.evidence import Evidence
-from crossfade.rollout.kpi_evidence import Fed, KpiEvidence
+from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
 from crossfade.rollout.plan import Check
 from crossfade.rollout.strategy import check_of
 from crossfade.rollout.verdict import Verdict
 from crossfade.rollout.verdict_rule import CheckContext
-from crossfade.stats.counts import Number
 
 RAMP = (0.05, 0.25, 0.5)
 LOOK = 250  # numbers between looks

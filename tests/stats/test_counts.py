@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossfade.scale import RECENT_KEPT
-from crossfade.stats.counts import Cell, Counts, CountsTable, Events, MirrorCount, Number
+from crossfade.stats.counts import Cell, Counts, CountsTable, Events, MirrorCount
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.pairs import Pair, Pairs
 
@@ -65,8 +65,6 @@ def cells(draw) -> Cell:
         out.first_byte.add(seconds / 2)
     for value in draw(st.lists(st.sampled_from([0, 1, 0.25]), max_size=3)):
         out.scores.add(value)
-        number = Number(value, draw(SMALL), draw(st.booleans()))
-        out.kpis.setdefault(draw(st.sampled_from(["conversion", "revenue"])), []).append(number)
     out.pairs = Pairs(*(draw(SMALL) for _ in range(11)))
     for key in draw(st.lists(st.integers(0, 2**64 - 1), max_size=2)):
         out.keyed_pairs.append(Pair(key, draw(st.booleans()), draw(st.booleans()), 0.25, draw(st.booleans())))
@@ -98,8 +96,6 @@ def comparable(out: CountsTable) -> object:
         c["keyed_pairs"].sort()
         for events in c["events"].values():
             events["keys"].sort()
-        for numbers in c["kpis"].values():
-            numbers.sort()
     return (
         cells,
         out.mirrors,

@@ -17,7 +17,6 @@ def _is_set(node: Node) -> bool:
 
 
 _NO_EFFECT = "not supported yet, so it has no effect"
-_HOLDS = "not supported yet: without feedback this check is never decided, and holds this rollout for ever"
 
 
 class Pending(NamedTuple):
@@ -28,12 +27,7 @@ class Pending(NamedTuple):
     effect: str = _NO_EFFECT
 
 
-PENDING = (
-    Pending(
-        ("routes", "*", "rollout", "*", "checks", "*", "metric"), lambda node: node.text == "kpi", _HOLDS
-    ),
-    Pending(("routes", "*", "notify")),
-)
+PENDING = (Pending(("routes", "*", "notify")),)
 
 
 def not_acted_on(document: Document) -> Iterator[Problem]:

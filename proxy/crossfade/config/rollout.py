@@ -156,6 +156,10 @@ class CheckConfig(Section):
         default=None,
         description="for kpi: the lowest and the highest number that counts; others are moved to these, and the test is exact",
     )
+    missing: Number | None = Field(
+        default=None,
+        description="for kpi: the number of a prediction that got no feedback of this name within the horizon; such predictions are left out if not given",
+    )
     for_: Annotated[Count, at_most(READINGS_KEPT)] | None = Field(
         default=None,
         alias="for",

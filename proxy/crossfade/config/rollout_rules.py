@@ -47,10 +47,11 @@ _WITH_QUANTILE = (
 _REQUIRED_KEY = {**dict.fromkeys(_WITH_QUANTILE, "quantile"), "kpi": "name", "prometheus": "query"}
 _OPTIONAL_KEYS = {
     **dict.fromkeys(_WITH_QUANTILE, ("quantile",)),
-    "kpi": ("name", "kind", "range"),
+    "kpi": ("name", "kind", "range", "missing"),
     "prometheus": ("query", "name", "for", "of"),
 }
-_OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range")
+OF_FEEDBACK = ("kpi",)
+_OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range", "missing")
 
 
 def _champion_is_challenger(document: Document) -> Iterator[Problem]:
@@ -291,6 +292,22 @@ def _queries_without_server(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "metric"), message)
 
 
+def _checks_without_feedback(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        if route.child("feedback") is not None:
+            continue
+        for at, rollout in enumerate(_elements(route.child("rollout"))):
+            for index, check in enumerate(_elements(rollout.child("checks"))):
+                metric = _text_at(check, "metric")
+                if metric in OF_FEEDBACK:
+                    message = (
+                        f"{metric} needs feedback; without feedback: {{horizon: …}} on this route the check is never decided, "
+                        "and holds this rollout for ever"
+                    )
+                    place = (*loc, "rollout", at, "checks", index, "metric")
+                    yield document.problem(place, message, severity="warning")
+
+
 def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
@@ -325,6 +342,7 @@ ROLLOUT_RULES = (
     _mirror_steps_without_check,
     _queries_without_server,
     _unreadable_without_prediction,
+    _checks_without_feedback,
     _unfit_checks,
     _unfit_ranges,
 )

@@ -35,6 +35,7 @@ from crossfade.control.receivers import allowed, home_down, prepared_load
 from crossfade.control.recovery import recover, restored, undone
 from crossfade.control.refusal import Refused
 from crossfade.control.retraining import Retrainings
+from crossfade.control.ripening import Ripening
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam
 from crossfade.control.served_clock import advance
@@ -91,6 +92,7 @@ class Controller:
         self.names = Names()  # in the configuration
         self._loading = asyncio.Lock()
         self._background = Background()
+        self.ripening = Ripening(self.state, self.logs, self._background)
         self.drains = Drains(
             self.state, self.journal, self.publisher, self.health, self.feed, self._loading, self._tell
         )
@@ -107,6 +109,7 @@ class Controller:
         self._take_lag()
         self._take_readings(served)
         self._gather(counts, served)
+        self.ripening.look()
         self._look_at_mirrors(counts, now)
         self.health.look(now)
         changes = [change for route in self._unlocked() for change in self._decide(route)]

@@ -18,7 +18,7 @@ import msgspec
 
 VERSION = version("crossfade")
 APPLICATION = 0x43524F53  # "CROS" in the database's header
-FORMAT = 6
+FORMAT = 7
 OLDEST = 3  # formats 1 and 2 were never in use
 
 _ROUTE_STATE_5 = """CREATE TABLE route_state (
@@ -137,10 +137,21 @@ def _with_numbers(value: Any) -> Any:
     return [_with_numbers(part) for part in value] if isinstance(value, list) else value
 
 
+def _tables_6_to_7(connection: sqlite3.Connection) -> None:
+    """Evidence has the challenger's share by ledger version, as feedback comes after old strata were merged."""
+    for route, evidence in connection.execute("SELECT route, evidence FROM route_state").fetchall():
+        by_challenger = msgspec.msgpack.decode(evidence)
+        for each in by_challenger.values():
+            each["shares"] = {stratum["version"]: stratum["share"] for stratum in each.get("strata", ())}
+        encoded = msgspec.msgpack.encode(by_challenger)
+        connection.execute("UPDATE route_state SET evidence = ? WHERE route = ?", (encoded, route))
+
+
 TABLES: dict[int, Callable[[sqlite3.Connection], None]] = {
     3: _tables_3_to_4,
     4: _tables_4_to_5,
     5: _tables_5_to_6,
+    6: _tables_6_to_7,
 }
 
 
@@ -229,4 +240,14 @@ def _record_5_to_6(record: Record) -> Record:
     return record
 
 
-RECORDS: dict[int, Callable[[Record], Record]] = {3: _record_3_to_4, 4: _record_4_to_5, 5: _record_5_to_6}
+def _record_6_to_7(record: Record) -> Record:
+    """No check of feedback was decided before, and what a record needs has not changed."""
+    return record
+
+
+RECORDS: dict[int, Callable[[Record], Record]] = {
+    3: _record_3_to_4,
+    4: _record_4_to_5,
+    5: _record_5_to_6,
+    6: _record_6_to_7,
+}

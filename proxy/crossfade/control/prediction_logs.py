@@ -48,6 +48,10 @@ class PredictionLogs:
         """Run `work` on a connection that cannot write, in a thread. None while the route has no log."""
         return await asyncio.to_thread(self._read, route, work)
 
+    async def read_in_order(self, route: str, work: Work[T]) -> T | None:
+        """As `read`, behind all that was to be written before."""
+        return await asyncio.wrap_future(self.writing.submit(self._read, route, work))
+
     def _write(self, route: str, work: Work[T]) -> T:
         connection = self.writers.get(route)
         if connection is None:

@@ -11,6 +11,7 @@ from crossfade.config.model import RolloutConfig
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
+from crossfade.rollout.feeding import feed
 from crossfade.rollout.fuse import FUSE, Came, Reached, next_reached
 from crossfade.rollout.guard import INSTANCE, RECOVERY, SATURATED, fails_too, is_failing, proven_instances
 from crossfade.rollout.instances import BadEndpoint, Side, endpoints_of
@@ -20,6 +21,7 @@ from crossfade.rollout.move import Move
 from crossfade.rollout.pending import HORIZON, Pending, Skipped, ripe
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
+from crossfade.rollout.ripe import Portion
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.routing.snapshot import TESTER, Cut, Limits, Mirror
@@ -178,6 +180,11 @@ class RolloutRuntime:
                 # Drop the outage for good: the champion, with more traffic, forgets its part of it sooner.
                 self.void_at = now
                 self._forget_outcomes()
+
+    def feed(self, portion: Portion) -> None:
+        """Add ripe predictions. They count by the time at which they were routed, so a warm-up or an outage now does not matter."""
+        if self.state.is_guarded and feed(self.evidence, portion, self.plan.checks):
+            self.evaluate()
 
     def _follow_outcomes(self, cells: Sequence[Cell], now: float, recovering: bool) -> None:
         """Add one tick's outcomes in order, and see whether they reach a limit of the fuse."""

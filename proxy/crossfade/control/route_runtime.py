@@ -9,7 +9,9 @@ from operator import itemgetter
 from crossfade.config.model import RouteConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
+from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase
+from crossfade.rollout.ripe import Portion
 from crossfade.routing.compiling import Trial
 from crossfade.routing.snapshot import OWN, Limits, Role
 from crossfade.stats.counts import NONE_WAITING, Cell, WaitingBy
@@ -56,6 +58,31 @@ class RouteRuntime:
         cells, self.deferred = self.deferred, []
         for rollout in self.rollouts.values():
             rollout.gather(cells, now, waiting)
+
+    def feed(self, portion: Portion) -> None:
+        """Add ripe predictions to the evidence; not while that is being written."""
+        for rollout in self.rollouts.values():
+            rollout.feed(portion)
+
+    @property
+    def _fed(self) -> list[Evidence]:
+        """The evidence of the rollouts that feedback says something of now."""
+        guarded = [rollout for rollout in self.rollouts.values() if rollout.state.is_guarded]
+        return [r.evidence for r in guarded if any(check.asks_feedback for check in r.plan.checks)]
+
+    @property
+    def wants_feedback(self) -> bool:
+        return any(evidence.shares for evidence in self._fed)
+
+    @property
+    def fed_to(self) -> int:
+        """The place in the prediction log up to which all of them have had the ripe predictions."""
+        return min(evidence.fed_to for evidence in self._fed)
+
+    @property
+    def first_version(self) -> int:
+        """The first ledger version that one of them compares."""
+        return min(min(evidence.shares) for evidence in self._fed if evidence.shares)
 
     @property
     def is_guarded(self) -> bool:

@@ -10,7 +10,7 @@ comparisons never pool strata. A threshold for slow answers is fixed before the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from crossfade.rollout.copies import SecondAnswers, with_first_pairs
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
-from crossfade.rollout.kpi_evidence import Feedback, KpiEvidence, gather_kpis
+from crossfade.rollout.kpi_evidence import KpiEvidence
 from crossfade.rollout.latest_marks import is_latest_due, with_latest
 from crossfade.rollout.leaving_out import less, other_endpoints
 from crossfade.rollout.limits import Limit, limit_of
@@ -40,6 +40,7 @@ from crossfade.stats.streams import STREAM, Streams
 if TYPE_CHECKING:
     from crossfade.rollout.plan import Check
 
+SHARES_KEPT = 256  # ledger versions whose feedback is still awaited
 MIN_FOR_QUANTILE = 500  # values of the champion before its quantiles are used as thresholds or cuts
 _IN_BUCKET = 0.999  # of a bucket's upper edge: a duration in the bucket
 _SCORE = "score"  # kind of event: the first score of a key in a step
@@ -80,6 +81,8 @@ class Evidence(msgspec.Struct):
     stream_limits: dict[str, StreamLimit] = {}  # by kind of event
     stream_limits_from: int = 0  # streams of the champion when they were fixed
     again: SecondAnswers = msgspec.field(default_factory=SecondAnswers)  # of the champion
+    shares: dict[int, float] = {}  # the challenger's, by ledger version, also of strata that were merged
+    fed_to: int = 0  # the last place in the prediction log that has entered (rollout.feeding)
 
     @classmethod
     def begin(cls, champion: str, challenger: str, so_far: Cell) -> Evidence:
@@ -105,6 +108,7 @@ class Evidence(msgspec.Struct):
         if len(merged) < len(present):
             self.strata = [s for s in self.strata if s.step != step] + merged
         share = share_to_open(present, share)
+        self.shares = dict([*self.shares.items(), (version, share)][-SHARES_KEPT:])
         self.strata.append(Stratum(version, step, share, champion, challenger))
         self.firsts = {s: kinds for s, kinds in self.firsts.items() if s >= step - 1}
         self.firsts.setdefault(step, {})
@@ -174,7 +178,6 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
                 _add_side(evidence, stratum, cell, kinds)
             if evidence.levels is None:
                 evidence.predicted.merge(cell.scores)
-    gather_kpis(evidence.kpis, _feedback(evidence, cells, strata), checks, evidence.since)
     marks = Counter[int]()  # by step, because the strata of a step share the slots
     for stratum in evidence.strata:
         marks[stratum.step] += len(stratum.marks) + stratum.spent
@@ -184,13 +187,6 @@ def gather(evidence: Evidence, cells: Iterable[Cell], checks: Iterable[Check]) -
     fix_limits(evidence, checks)
     if evidence.levels is None and evidence.predicted.count >= MIN_FOR_QUANTILE:
         evidence.levels = levels_of(evidence.predicted)
-
-
-def _feedback(evidence: Evidence, cells: Iterable[Cell], strata: Mapping[int, Stratum]) -> list[Feedback]:
-    names = (evidence.challenger, evidence.champion)
-    found = [c for c in cells if c.kpis and c.backend in names and c.role != SHADOW]
-    compared = [(strata[c.ledger_version], c) for c in found if c.ledger_version in strata]
-    return [Feedback(s, c.backend == evidence.challenger, c) for s, c in compared if s.compares]
 
 
 def _add_side(evidence: Evidence, stratum: Stratum, cell: Cell, kinds: Iterable[str]) -> None:
@@ -249,7 +245,6 @@ def _kept_fields(cell: Cell) -> Cell:
         retries={},
         second=ANY_SECOND,
         keys=Keys(),
-        kpis={},
         stream_values=[],
     )
 

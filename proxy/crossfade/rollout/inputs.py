@@ -72,6 +72,8 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
         again=replace(evidence.again, durations=Histogram(count=evidence.again.durations.count)),
         predicted=Scores(count=evidence.predicted.count),
         kpis={title: found.sums() for title, found in evidence.kpis.items()},
+        shares={},
+        fed_to=0,
     )
 
 

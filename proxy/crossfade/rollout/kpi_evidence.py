@@ -19,21 +19,31 @@ begin with one more zero bit are closed. Their sums stay, and their later number
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.plan import Check
-from crossfade.rollout.strata import Stratum
 from crossfade.stats.bounded import LEVELS, level_of, toss_of
-from crossfade.stats.counts import KEY_BITS, Cell, Number
+from crossfade.stats.counts import KEY_BITS
 from crossfade.stats.means import LARGEST, PLANNED_UNITS, MeanSums, Unit
 
 LIMIT = 10_000  # customers remembered for each check
 FIRST_UNITS = 200  # units that fix the scale
 _SHARES = 64  # different probabilities of a coin; more come only of very many changes of weights
+
+
+class Number(NamedTuple):
+    """What feedback says of one prediction. `unit`: as `Ripe` has it; `keyed`: it is of a sticky key.
+
+    `value`: a text where the feedback is none that a KPI can use.
+    """
+
+    value: float | str
+    unit: int
+    keyed: bool = True
 
 
 class Fed(NamedTuple):
@@ -142,7 +152,7 @@ class KpiEvidence(msgspec.Struct):
     largest: float = 0.0
     absolute: float = 0.0
     keyed: bool = False
-    unusable: float | None = None
+    unusable: float | str | None = None
     first: First = msgspec.field(default_factory=First)
     customers: dict[int, Customer] = msgspec.field(default_factory=dict)
     halvings: int = 0
@@ -154,24 +164,25 @@ class KpiEvidence(msgspec.Struct):
     def add(self, check: Check, fed: Iterable[Fed]) -> None:
         """Add the numbers of one tick."""
         for each in fed:
-            if not is_usable(check, each.number.value):
-                self.unusable = each.number.value
-            elif not (each.number.keyed and each.number.unit >> (KEY_BITS - self.halvings)):
-                self._add_usable(check, each)
+            value, unit, keyed = each.number
+            if isinstance(value, str) or not is_usable(check, value):
+                self.unusable = value
+            elif not (keyed and unit >> (KEY_BITS - self.halvings)):
+                self._add_usable(check, each, value)
         self._end_tick(check)
 
-    def _add_usable(self, check: Check, fed: Fed) -> None:
-        value = clipped(check, fed.number.value)
+    def _add_usable(self, check: Check, fed: Fed, given: float) -> None:
+        value = clipped(check, given)
         if check.kind == "amount" and self.scale is None:
             self.first.add(fed.number.unit, value, fed.share)
             return
         customer = self._customer_of(fed.number)
-        tossed = self._toss(check, customer, fed)
+        tossed = self._toss(check, customer, fed, given)
         if check.is_exact and not tossed:
             return
         if not check.is_exact:
-            self._add_to_means(check, customer, fed)
-        self.clipped += value != fed.number.value
+            self._add_to_means(check, customer, fed, given)
+        self.clipped += value != given
         self.n += 1
         self.total += value
         (self.here if fed.here else self.rest).add(value, not customer.sides[fed.here])
@@ -183,7 +194,7 @@ class KpiEvidence(msgspec.Struct):
         self.keyed = True
         return self.customers.setdefault(number.unit, Customer())
 
-    def _toss(self, check: Check, customer: Customer, fed: Fed) -> bool:
+    def _toss(self, check: Check, customer: Customer, fed: Fed, value: float) -> bool:
         """Whether a new coin decided the side of this number. The coin is counted, and the interval narrowed."""
         low, high = customer.low, customer.high
         if not low < fed.share < high:
@@ -195,14 +206,13 @@ class KpiEvidence(msgspec.Struct):
                 return False
             coins = Coins(chance, [0] * _levels(check), [0] * _levels(check))
             self.coins.append(coins)
-        level = _level_of(check, fed.number, customer.coins)
+        level = _level_of(check, value, fed.number.unit, customer.coins)
         (coins.here if fed.here else coins.rest)[level] += 1
         customer.coins += 1
         customer.low, customer.high = (low, fed.share) if fed.here else (fed.share, high)
         return True
 
-    def _add_to_means(self, check: Check, customer: Customer, fed: Fed) -> None:
-        value = fed.number.value
+    def _add_to_means(self, check: Check, customer: Customer, fed: Fed, value: float) -> None:
         self.difference.add(customer.unit, fed.here, fed.share, value - self.centre)
         if fed.here:
             self.beyond.add_alone(customer.beyond, value - check.limit)
@@ -241,37 +251,7 @@ def _levels(check: Check) -> int:
     return 1 if check.range is None else LEVELS + 1
 
 
-def _level_of(check: Check, number: Number, coins: int) -> int:
+def _level_of(check: Check, value: float, unit: int, coins: int) -> int:
     if check.kind == "event":
-        return int(number.value)
-    return 0 if check.range is None else level_of(number.value, *check.range, toss_of(number.unit, coins))
-
-
-class Feedback(NamedTuple):
-    """A cell with numbers from feedback, of a stratum in which both sides have traffic; `here`: the challenger's."""
-
-    stratum: Stratum
-    here: bool
-    cell: Cell
-
-
-def gather_kpis(
-    kept: dict[str, KpiEvidence],
-    feedback: Sequence[Feedback],
-    checks: Iterable[Check],
-    since: Mapping[str, int],
-) -> None:
-    """Add one tick. Numbers of earlier requests come first, so that the order of the cells says nothing."""
-    feedback = sorted(feedback, key=lambda each: each.stratum.version)
-    for check in checks:
-        if check.metric != "kpi":
-            continue
-        first = since.get(check.title, 0)
-        fed = [
-            Fed(number, here, stratum.share)
-            for stratum, here, cell in feedback
-            if stratum.version >= first
-            for number in cell.kpis.get(check.name or "", ())
-        ]
-        if fed:
-            kept.setdefault(check.title, KpiEvidence()).add(check, fed)
+        return int(value)
+    return 0 if check.range is None else level_of(value, *check.range, toss_of(unit, coins))

@@ -103,8 +103,11 @@ def _nothing_to_test(
     if not any(s.compares and s.step <= context.step for s in evidence.strata):
         return incomparable(check, evidence, context)
     if found.unusable is not None:
-        wanted = "an event is 0 or 1" if check.kind == "event" else "no amount is so large"
-        reason = f"{check.name} has the value {found.unusable:.10g} in the feedback; {wanted}"
+        wanted = (
+            "an event is 0 or 1" if check.kind == "event" else "an amount is a number, of no more than 1e100"
+        )
+        value = found.unusable if isinstance(found.unusable, str) else f"{found.unusable:.10g}"
+        reason = f"{check.name} has the value {value} in the feedback; {wanted}"
         return Finding(check.title, Verdict.VOID, reason)
     if found.here.n + found.rest.n:
         return None

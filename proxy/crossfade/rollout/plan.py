@@ -23,7 +23,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     `bound`: max, min, max_increase, min_increase, max_ratio or min_ratio; `limit`: its value. `title`: the name of the verdict, under which
     evidence is kept too. `name` and `query` are of KPIs and Prometheus queries. `needed` of the last `among` results of a
     query beyond the limit are a FAIL (1 of 1 up to format 4). `kind` and `range` are of KPIs: whether its numbers are events (0 or 1)
-    or amounts, and the range into which an amount is moved.
+    or amounts, and the range into which an amount is moved. `missing`: the number of a prediction without feedback of this name.
     """
 
     metric: str
@@ -37,11 +37,17 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     among: int = 1
     kind: Literal["event", "amount"] = "amount"
     range: tuple[float, float] | None = None
+    missing: float | None = None
 
     @property
     def is_exact(self) -> bool:
         """Whether a KPI has an exact test, for which its numbers must be events or have a range."""
         return self.kind == "event" or self.range is not None
+
+    @property
+    def asks_feedback(self) -> bool:
+        """Whether ripe predictions are its evidence."""
+        return self.metric == "kpi"
 
     @property
     def is_live(self) -> bool:

@@ -49,6 +49,7 @@ def check_of(config: CheckConfig) -> Check:
         among,
         config.kind or "amount",
         config.range,
+        config.missing,
     )
     return replace(check, title=_title_of(check))
 
@@ -62,6 +63,8 @@ def _title_of(check: Check) -> str:
         sign = f"(event) {sign}"
     elif check.range:
         sign = f"({check.range[0]:.10g} to {check.range[1]:.10g}) {sign}"
+    if check.missing is not None:
+        sign = f"(missing {check.missing:.10g}) {sign}"
     champion = "champion + " if check.bound.endswith("increase") else ""
     return f"{check.subject} {sign} {champion}{_limit_text(check)}"
 

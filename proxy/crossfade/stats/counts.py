@@ -12,7 +12,7 @@ on each other; and its endpoint, because one bad endpoint is not a bad model.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -96,14 +96,6 @@ def _beginning(hashes: list[int], halvings: int) -> list[int]:
     return [key for key in hashes if not key >> (KEY_BITS - halvings)]
 
 
-class Number(NamedTuple):
-    """A number from feedback. `unit`: the 64-bit hash of the sticky key (`keyed`), or of the request's id without a key."""
-
-    value: float
-    unit: int
-    keyed: bool = True
-
-
 class Cell(msgspec.Struct):
     """Outcomes of one backend on one route under one ledger version.
 
@@ -143,7 +135,6 @@ class Cell(msgspec.Struct):
     pairs: Pairs = msgspec.field(default_factory=Pairs)  # of a challenger's mirrored copies
     keyed_scores: list[tuple[int, int]] = msgspec.field(default_factory=list)  # (hash of the key, bucket)
     keyed_pairs: list[Pair] = msgspec.field(default_factory=list)
-    kpis: dict[str, list[Number]] = msgspec.field(default_factory=dict)  # from feedback, by name
     events: dict[str, Events] = msgspec.field(default_factory=dict)  # by ERROR or a check's title
     second: int = ANY_SECOND
     keys: Keys = msgspec.field(default_factory=Keys)
@@ -174,7 +165,6 @@ class Cell(msgspec.Struct):
             keyed_scores=[],
             pairs=Pairs(),
             keyed_pairs=[],
-            kpis={},
             second=ANY_SECOND,
             keys=Keys(),
             by_endpoint={},
@@ -205,8 +195,6 @@ class Cell(msgspec.Struct):
         self.keyed_scores = self.keyed_scores + other.keyed_scores
         self.pairs.merge(other.pairs)
         self.keyed_pairs = self.keyed_pairs + other.keyed_pairs
-        for name, numbers in other.kpis.items():
-            self.kpis[name] = self.kpis.get(name, []) + numbers
         for what, events in other.events.items():
             self.events.setdefault(what, Events()).merge(events)
         self.keys.merge(other.keys)
