@@ -1,15 +1,11 @@
-"""Which comparison of a route is asked for, and what the configuration says of it: names of segments, threshold, limits.
-
-Rule: pairs that were read in another way are not in one table, so a comparison begins anew when that is edited.
-"""
+"""Which comparison of a route is asked for, and what the configuration says of it: names of segments, threshold, limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from crossfade.config.model import RouteConfig
-from crossfade.config.prediction import PredictionConfig
-from crossfade.control.comparisons import Comparison, Comparisons
+from crossfade.control.comparisons import Comparison
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.quality.comparison_summary import Subject
 from crossfade.quality.prediction import SegmentSource
@@ -46,23 +42,6 @@ def subject_of(found: Comparison, config: RouteConfig, checks: Sequence[Check]) 
         distance_limit=_limit_of(checks, "distance"),
         segment_limit=_limit_of(checks, "segment_divergence"),
     )
-
-
-def begin_where_read_anew(
-    comparisons: Comparisons, before: Mapping[str, RouteConfig], after: Iterable[RouteConfig], now: float
-) -> None:
-    """`before`: by name, of the configuration until now."""
-    for config in after:
-        old = before.get(config.name)
-        if old is not None and _as_read(old) != _as_read(config):
-            for found in comparisons.of(config.name):
-                comparisons.begin(config.name, found.challenger, now)
-
-
-def _as_read(config: RouteConfig) -> PredictionConfig | None:
-    """Without what does not change what a pair says. What is newly redacted must not be shown in older pairs."""
-    prediction = config.prediction
-    return prediction and prediction.model_copy(update={"sample": 0})
 
 
 def copy_of(table: ComparisonTable) -> ComparisonTable:

@@ -1,12 +1,15 @@
 """What pairs said, by route and challenger, since the attempt of the rollout or the mirror began.
 
-Rule: nothing is decided by it. A comparison is of one champion and one challenger: with another champion it starts empty.
+Rule: nothing is decided by it. A comparison is of one champion, one challenger, one attempt of its rollout and one way of reading
+answers: with another one it starts empty, also where the change came while the proxy was stopped. What the observer says later of
+pairs from before does not join it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +19,9 @@ MOST_CHALLENGERS = 8  # of a route; the comparison that ended first is forgotten
 
 
 class Comparison(msgspec.Struct):
-    """`since` and `until`: seconds since the epoch, when it began and when its last pairs came."""
+    """`since` and `until`: seconds since the epoch, when it began and when its last pairs came. `attempt`: of the rollout, empty
+    without one; `as_read`: how answers are read.
+    """
 
     route: str
     champion: str
@@ -24,6 +29,15 @@ class Comparison(msgspec.Struct):
     since: float
     until: float
     table: ComparisonTable = msgspec.field(default_factory=ComparisonTable)
+    attempt: str = ""
+    as_read: str = ""
+
+
+class Attempt(NamedTuple):
+    """`version`: of the ledger, when it began."""
+
+    name: str
+    version: int
 
 
 log = logging.getLogger("crossfade.control")
@@ -32,6 +46,32 @@ log = logging.getLogger("crossfade.control")
 class Comparisons:
     def __init__(self) -> None:
         self.by_route: dict[str, dict[str, Comparison]] = {}
+        self.as_read: dict[str, str] = {}  # by route
+        self.attempts: dict[str, dict[str, Attempt]] = {}  # by route and challenger
+
+    def expect(self, route: str, as_read: str, attempts: Mapping[str, str], version: int, now: float) -> None:
+        """From now on, with the configuration and the state. `attempts`: by challenger; `version`: of the ledger; `now`: wall time."""
+        is_known, known = route in self.as_read, self.attempts.get(route, {})
+        self.as_read[route] = as_read
+        begun = {
+            challenger: Attempt(name, version)
+            for challenger, name in attempts.items()
+            if challenger not in known or known[challenger].name != name
+        }
+        self.attempts[route] = {
+            challenger: known[challenger] for challenger in attempts if challenger in known
+        } | begun
+        for challenger, found in self.by_route.get(route, {}).items():
+            other = attempts.get(challenger, found.attempt) != found.attempt
+            if other or found.as_read != as_read or (is_known and challenger in begun):
+                self._begin(route, challenger, found.champion, now)
+
+    def is_late(self, route: str, challenger: str, as_read: str, version: int) -> bool:
+        """Whether pairs that were routed by this version of the ledger, and read so, are of a comparison that has ended."""
+        attempt = self.attempts.get(route, {}).get(challenger)
+        return as_read != self.as_read.get(route, as_read) or (
+            attempt is not None and version < attempt.version
+        )
 
     def add(
         self, route: str, challenger: str, champion: str, table_delta: ComparisonTable, now: float
@@ -39,7 +79,7 @@ class Comparisons:
         held = self.by_route.setdefault(route, {})
         found = held.get(challenger)
         if found is None or found.champion != champion:
-            found = held[challenger] = Comparison(route, champion, challenger, now, now)
+            found = self._begin(route, challenger, champion, now)
         found.table.merge(table_delta)
         found.until = max(found.until, now)
         while len(held) > MOST_CHALLENGERS:
@@ -52,12 +92,17 @@ class Comparisons:
     def keep(self, routes: Container[str]) -> None:
         """Forget those of all other routes."""
         self.by_route = {route: held for route, held in self.by_route.items() if route in routes}
+        self.as_read = {route: how for route, how in self.as_read.items() if route in routes}
+        self.attempts = {route: held for route, held in self.attempts.items() if route in routes}
 
-    def begin(self, route: str, challenger: str, now: float) -> None:
-        """A new attempt of the challenger: its comparison starts empty."""
-        held = self.by_route.get(route, {})
-        if challenger in held:
-            held[challenger] = Comparison(route, held[challenger].champion, challenger, now, now)
+    def _begin(self, route: str, challenger: str, champion: str, now: float) -> Comparison:
+        attempt = self.attempts.get(route, {}).get(challenger)
+        name = "" if attempt is None else attempt.name
+        made = Comparison(
+            route, champion, challenger, now, now, attempt=name, as_read=self.as_read.get(route, "")
+        )
+        self.by_route.setdefault(route, {})[challenger] = made
+        return made
 
     def restore(self, saved: bytes | None) -> None:
         """What was saved with the state. Nothing is decided by it, so a start does not fail where it cannot be read."""

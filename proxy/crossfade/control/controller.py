@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from crossfade.config.load import Loaded
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
-from crossfade.control.compared_subject import begin_where_read_anew
 from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
@@ -220,10 +219,10 @@ class Controller:
 
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
-            self.kept_comparisons.begin(change, self.state.wall)
             change.route.update(change.route.config, change.record, change.evidence)
             self.prediction_writer.note(change.route.config, change.record.ledger)
             self._update_waiting(change.route)
+        self.kept_comparisons.expect([change.route for change in changes], self.state.wall)
 
     def _update_waiting(self, route: RouteRuntime) -> None:
         """Find what each rollout waits for now, not only at the next tick."""
@@ -328,9 +327,8 @@ class Controller:
 
     def _accept(self, loaded: Loaded, reconciled: Reconciled, now: float) -> None:
         """Use the configuration from now on."""
-        before = {name: route.config for name, route in self.state.routes.items()}
         self.state.accept(loaded, reconciled, now)
-        begin_where_read_anew(self.seam.comparisons, before, loaded.config.routes, now)
+        self.kept_comparisons.expect(self.state.routes.values(), now)
         self._forget_gone()
         self.retrain.accept(loaded.config)
         for route in self.state.routes.values():

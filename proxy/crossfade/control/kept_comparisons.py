@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from crossfade.control.change import Change
+from collections.abc import Iterable
+
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.journal import Journal
+from crossfade.control.route_runtime import RouteRuntime
+from crossfade.routing.compiling import compile_prediction
 
 INTERVAL = 10.0  # seconds between two savings
 
@@ -29,9 +32,17 @@ class KeptComparisons:
             self.saved = comparisons
             self.journal.save_comparisons(comparisons)
 
-    def begin(self, change: Change, wall: float) -> None:
-        """Another attempt of a challenger begins with an empty comparison."""
-        before = change.route.record.rollouts.get(change.challenger)
-        after = change.record.rollouts.get(change.challenger)
-        if before is not None and after is not None and before.attempt != after.attempt:
-            self.comparisons.begin(change.route.name, change.challenger, wall)
+    def expect(self, routes: Iterable[RouteRuntime], wall: float) -> None:
+        """With their present configurations and attempts."""
+        for route in routes:
+            prediction = compile_prediction(route.config.prediction)
+            attempts = {
+                name: f"{state.identity} {state.attempt}" for name, state in route.record.rollouts.items()
+            }
+            self.comparisons.expect(
+                route.name,
+                "" if prediction is None else prediction.as_read,
+                attempts,
+                route.record.ledger.version,
+                wall,
+            )

@@ -33,11 +33,15 @@ class Batch(msgspec.Struct, frozen=True, tag=True):
 
 
 class Pairs(msgspec.Struct, frozen=True):
-    """What pairs of one route, champion and challenger said."""
+    """What pairs of one route, champion and challenger said. `version`: of the ledger by which they were routed; `as_read`: how
+    they were read.
+    """
 
     route: str
     champion: str
     challenger: str
+    version: int
+    as_read: str
     table: ComparisonTable
 
 

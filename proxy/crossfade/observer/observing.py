@@ -43,6 +43,7 @@ class Observer:
     ) -> None:
         self.routes = routes
         self.outputs.logged = logged
+        self.pairs.as_read = {route: prediction.as_read for route, prediction in routes.items()}
         files, self.pairs.files = self.pairs.files, {}
         for route, spec in kept.items():
             same = route in files and files[route].spec == spec

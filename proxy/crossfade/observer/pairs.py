@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 
 from crossfade.observer.answers import AnswerCounts, segments
 from crossfade.observer.keeping import PairFiles
@@ -30,11 +31,14 @@ class PairCounts:
         self.answers = answers
         self.spreads: dict[tuple[str, str], Spreads] = {}  # by route and champion
         self.files: dict[str, PairFiles] = {}  # by route
-        self.tables: dict[tuple[str, str, str], ComparisonTable] = {}  # by route, champion and challenger
+        self.as_read: Mapping[str, str] = {}  # by route, how answers are read
+        self.tables: dict[
+            tuple[str, str, str, int], ComparisonTable
+        ] = {}  # by route, champion, challenger and version of the ledger
 
     def take(self) -> list[Pairs]:
         taken, self.tables = self.tables, {}
-        return [Pairs(*names, table) for names, table in taken.items()]
+        return [Pairs(*of, self.as_read.get(of[0], ""), table) for of, table in taken.items()]
 
     def add(self, sample: PairSample, live: Answer, prediction: Prediction) -> None:
         """`live`: what the answer to the client says."""
@@ -80,8 +84,8 @@ class PairCounts:
             self.table.drop("keep", files.flush())
 
     def table_of(self, copied: CopySample) -> ComparisonTable:
-        route, challenger = copied.shadow[:2]
-        return self.tables.setdefault((route, copied.champion, challenger), ComparisonTable())
+        route, challenger, _, version, _ = copied.shadow
+        return self.tables.setdefault((route, copied.champion, challenger, version), ComparisonTable())
 
 
 def facts_of(sample: PairSample, values: tuple[str, ...], spreads: Spreads) -> Facts:

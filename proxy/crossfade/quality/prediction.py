@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 Protocol = Literal["json", "auto", "oip_v2", "kserve_v1", "mlflow", "openai"]
 Path = tuple[str, ...]  # names and array indexes from the root of a JSON document
@@ -42,6 +44,13 @@ class Prediction(msgspec.Struct, frozen=True):
     ignore: tuple[Path, ...] = ()
     redact: tuple[Path, ...] = ()
     sample: int = 10_000
+
+    @property
+    def as_read(self) -> str:
+        """Names how answers are read. Not `sample`, which changes nothing of what an answer says; what is newly redacted must not
+        be shown of older answers.
+        """
+        return blake2b(msgspec.json.encode(replace(self, sample=0)), digest_size=8).hexdigest()
 
     @property
     def expects_score(self) -> bool:

@@ -214,7 +214,7 @@ def _compile_route(
         rate=_compile_rate(route.limits.rate),
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
-        prediction=_compile_prediction(route.prediction),
+        prediction=compile_prediction(route.prediction),
         keep=_compile_keep(route.keep),
         errors=route.errors.ranges,
         guarded=trial.guarded,
@@ -262,7 +262,7 @@ def _compile_access_log(access_log: AccessLogConfig | None) -> AccessLog | None:
     return AccessLog(access_log.to, access_log.sample, access_log.query)
 
 
-def _compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
+def compile_prediction(prediction: PredictionConfig | None) -> Prediction | None:
     """None if nothing is to be read."""
     if prediction is None or not prediction.is_read:
         return None

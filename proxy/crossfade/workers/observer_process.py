@@ -54,7 +54,8 @@ def logged_of(snapshot: Snapshot) -> dict[str, bool]:
 def add_pairs(comparisons: Comparisons, observed: Observed, now: float) -> None:
     """`now`: wall time."""
     for each in observed.pairs:
-        comparisons.add(each.route, each.challenger, each.champion, each.table, now)
+        if not comparisons.is_late(each.route, each.challenger, each.as_read, each.version):
+            comparisons.add(each.route, each.challenger, each.champion, each.table, now)
 
 
 class ObserverProcess:
