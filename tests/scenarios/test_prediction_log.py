@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -52,6 +53,12 @@ async def predict(url: str, n: int) -> dict[str, str]:
     return found
 
 
+async def read_predictions(proxy: Proxy, path: str) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{proxy.admin_port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return [json.loads(line) for line in (await response.text()).splitlines()]
+
+
 ROWS = """
 SELECT CAST(request_id AS TEXT), b.name, a.name, score, label, segment, status, CAST(body AS TEXT), weights
 FROM prediction JOIN backend b ON b.id = backend JOIN backend a ON a.id = answered JOIN input USING (seq)
@@ -85,3 +92,7 @@ async def test_each_request_has_a_row_with_its_output(tmp_path: Path, workers: i
 
         await wait_until(copied, "copies have outputs")
         assert await logged(tmp_path, "SELECT count(*) FROM prediction", "plain") == []
+        lines = await read_predictions(proxy, "/api/v1/predictions/churn?labelled=false")
+        assert {row["request_id"]: row["backend"] for row in lines} == answered
+        assert {row["input"]["plan"] for row in lines} == {"gold"}
+        assert all(0 < row["weight"] <= 1 and row["key"] for row in lines)

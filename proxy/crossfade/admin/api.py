@@ -22,6 +22,7 @@ from crossfade.admin.access import access_guard, actor_of
 from crossfade.admin.connections import body_of, timed
 from crossfade.admin.events import EventStreams
 from crossfade.admin.metrics import render
+from crossfade.admin.predictions import Predictions
 from crossfade.admin.problems import answer_problems, problem
 from crossfade.admin.process_metrics import read_processes
 from crossfade.config.load import Loaded
@@ -85,6 +86,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.get(f"{v1}/rollouts/{{route}}/why", api.why),
             web.get(f"{v1}/comparisons/{{route}}", api.comparison),
             web.post(f"{v1}/retrain/{{route}}", api.retrain),
+            web.get(f"{v1}/predictions/{{route}}", Predictions(controller).answer),
             web.get(f"{v1}/decisions", api.decisions),
             web.get(f"{v1}/events", api.streams.answer, allow_head=False),
             web.get(f"{v1}/config", api.config),

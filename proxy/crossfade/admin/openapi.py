@@ -12,6 +12,7 @@ import msgspec
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
+from crossfade.control.prediction_export import PredictionRow
 from crossfade.quality.comparison_summary import ComparisonSummary
 
 SHOWN = (
@@ -24,6 +25,7 @@ SHOWN = (
     views.LoadedChange,
     views.RetrainView,
     ComparisonSummary,
+    PredictionRow,
 )
 MAX_REASON = 500  # characters
 DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
@@ -206,6 +208,21 @@ PATHS: dict[str, Any] = {
             ROUTE,
             body=REASON,
             status="202",
+        )
+    },
+    "/api/v1/predictions/{route}": {
+        "get": operation(
+            "Predictions of a route with `feedback`, oldest first, a line of JSON each: what was asked, what was answered, and the "
+            "feedback that came",
+            ref("PredictionRow"),
+            ROUTE,
+            in_query("labelled", "boolean")
+            | {"description": "true: only rows with feedback; false: only rows without"},
+            in_query("since", "string")
+            | {"description": "from this time on: seconds since 1970, or ISO 8601 with a zone"},
+            in_query("until", "string") | {"description": "before this time"},
+            in_query("limit", "integer", minimum=1) | {"description": "the newest so many"},
+            media="application/x-ndjson",
         )
     },
     "/api/v1/decisions": {

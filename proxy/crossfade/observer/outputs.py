@@ -22,7 +22,7 @@ class Outputs:
     def add(self, route: str, backend: str, asked: Asked, row: Row, segment: tuple[str, ...]) -> None:
         """What the client got, and what it asked. Only of a route in `logged`."""
         score, label = score_of(row), storable(decision_of(row, None))
-        body = asked.body if self.logged[route] else None
+        body = (asked.body or None) if self.logged[route] else None
         self._add(route, LoggedOutput(asked.request_id, backend, score, label, segment, body=body))
 
     def add_copy(self, route: str, backend: str, asked: Asked, answer: Answer) -> None:
