@@ -22,11 +22,14 @@ from crossfade.stats.observation import Observation
 from crossfade.stats.streams import Streams, StreamValues
 from tests.admin.site import Site
 from tests.control.harness import BOTH, CANARY, HEAD
+from tests.control.test_recommendations import entry, file_of, learn
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 NAMES = {
     "crossfade_build_info",
+    "crossfade_lift",
+    "crossfade_recommendation",
     "crossfade_requests_total",
     "crossfade_responses_total",
     "crossfade_fallbacks_total",
@@ -389,3 +392,16 @@ async def test_orders_to_train_a_model_are_counted_from_0(site: Site) -> None:
     site.harness.controller.retrain.trigger("churn", "data_drift", None)
     await site.harness.controller.idle()
     assert await counted() == dict.fromkeys(OUTCOMES, 0.0) | {"ordered": 1.0}
+
+
+async def test_a_recommendation_is_one_of_three(site: Site) -> None:
+    await site.harness.load(file_of(entry("v3", weight="5%")))
+    await site.harness.run(2)
+    place = {"route": "churn", "challenger": "v3"}
+    names = ("PROMOTE", "KEEP", "UNDECIDED")
+    samples = await samples_of(site)
+    assert [at(samples, "recommendation", **place, recommendation=name) for name in names] == [0, 0, 1]
+    learn(site.harness, "v3", 0.26, 0.20)
+    samples = await samples_of(site)
+    assert [at(samples, "recommendation", **place, recommendation=name) for name in names] == [1, 0, 0]
+    assert at(samples, "lift", **place) == pytest.approx(0.3)

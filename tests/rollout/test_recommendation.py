@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 from crossfade.rollout.plan import Goal
 from crossfade.rollout.recommendation import (
+    OUT,
     Advice,
     Lift,
     _rejected,
@@ -91,6 +92,8 @@ def test_where_less_is_better_a_saving_is_the_gain(ours, advice):
     found = seen(CHURN, rng, 40_000, event(rng, ours, 0.2))
     lift = lift_of(CHURN, aim, found, ALPHA)
     assert lift is not None
+    assert lift.low is not None
+    assert lift.high is not None
     assert lift.low < 1 - ours / 0.2 < lift.high
     assert recommend(aim, ALPHA, "v3", {"v3": lift}).advice is advice
 
@@ -104,6 +107,8 @@ def test_the_numbers_of_a_lift():
     assert 9000 < lift.units <= 10_000
     assert lift.gain == pytest.approx(0.2, abs=0.08)
     assert lift.mean == pytest.approx(lift.rest_mean * (1 + lift.gain))
+    assert lift.low is not None
+    assert lift.high is not None
     assert lift.low < lift.gain < lift.high
     assert 0 < lift.p_value < 1e-4
     assert lift.planned is not None
@@ -154,7 +159,7 @@ def test_evidence_that_is_not_valid_recommends_nothing():
 # ── several ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def lift(gain: float, low: float, high: float, better: float = 0.0, worse: float = 0.0) -> Lift:
+def lift(gain: float, low: float | None, high: float | None, better: float = 0.0, worse: float = 0.0) -> Lift:
     return Lift(1000, 2000, gain, 1 + gain, 1.0, better, worse, 0.0, low, high)
 
 
@@ -178,11 +183,13 @@ SURE = 50.0
         ),
         ({"a": lift(0.2, 0.15, 0.25, SURE), "b": None}, {"a": UNDECIDED, "b": UNDECIDED}),
         ({"a": lift(0.2, 0.15, 0.25, SURE), "b": lift(0.1, 0.0, 0.14)}, {"a": PROMOTE, "b": KEEP}),
+        ({"a": lift(0.2, 0.15, 0.25, SURE), "b": OUT}, {"a": PROMOTE}),
+        ({"a": lift(0.0, -0.02, 0.02, 0, SURE), "b": OUT}, {"a": KEEP}),
     ],
 )
 def test_the_best_of_several(lifts, advice):
     aim = Goal("kpi", 0.05)
-    assert {name: recommend(aim, ALPHA, name, lifts).advice for name in lifts} == advice
+    assert {name: recommend(aim, ALPHA, name, lifts).advice for name in advice} == advice
 
 
 def test_reasons_name_who_is_better():
@@ -201,6 +208,7 @@ def test_with_several_each_test_asks_for_more():
     assert _rejected({"a": limit, "b": 0.0}, limit) == set()
     assert _rejected({"a": limit + log(2), "b": 0.0}, limit) == {"a"}
     assert _rejected({"a": limit, "b": limit}, limit) == {"a", "b"}
+    assert _rejected({"a": limit, "b": -inf}, limit) == set()  # one that is out was a hypothesis too
     assert recommend(Goal("kpi"), ALPHA, "a", {"a": None}).bound == pytest.approx(limit)
     assert recommend(Goal("kpi"), ALPHA, "a", {"a": None, "b": None}).bound == pytest.approx(bound(ALPHA / 2))
 
@@ -228,6 +236,6 @@ def test_intervals_of_several_share_alpha():
 
 def test_an_open_interval_is_never_beaten():
     aim = Goal("kpi", 0.05)
-    lifts = {"a": lift(0.2, 0.15, 0.25, SURE), "b": lift(0.3, -1.0, inf)}
+    lifts = {"a": lift(0.2, 0.15, 0.25, SURE), "b": lift(0.3, None, None)}
     assert recommend(aim, ALPHA, "a", lifts).advice is UNDECIDED
     assert "may be worse than b" in recommend(aim, ALPHA, "a", lifts).reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from itertools import product
-from math import exp, inf, log
+from math import exp, log
 
 import pytest
 
@@ -98,19 +98,22 @@ def test_an_interval_ends_where_the_tests_begin_to_reject():
     strata = [SplitLevels(0.5, (4000, 1000), (4200, 800))]
     tests = bets_on(strata, Levels(0.0, 1.0, (0.0, 0.5, 1.0)), 0.16)
     low, high = lift_interval(tests, 0.25, 0.05)
+    assert low is not None
+    assert high is not None
     assert 0.05 < low < 0.25 < high < 0.5
     limit = bound(0.025)
-    assert tests.more(1 + low - 1e-6) >= limit > tests.more(1 + low + 1e-6)
-    assert tests.less(1 + high + 1e-6) >= limit > tests.less(1 + high - 1e-6)
+    assert tests.more(1 + low) >= limit > tests.more(1 + low + 1e-3)
+    assert tests.less(1 + high) >= limit > tests.less(1 + high - 1e-3)
 
 
 def test_an_interval_of_few_numbers_is_open():
     tests = bets_on([SplitLevels(0.5, (3, 1), (3, 1))], Levels(0.0, 1.0, (0.5,)), 0.25)
     low, high = lift_interval(tests, 0.0, 0.05)
-    assert low == -1
+    assert low is None
+    assert high is not None
     assert high > 100
     nobody = bets_on([], Levels(0.0, 1.0, (0.5,)), 0.25)
-    assert lift_interval(nobody, 0.0, 0.05) == (-1.0, inf)
+    assert lift_interval(nobody, 0.0, 0.05) == (None, None)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -129,6 +132,8 @@ def test_intervals_of_sums_cover_the_lift(seed):
         lambda f: log_e_more_means(found, mean, f, rho), lambda f: log_e_less_means(found, mean, f, rho), mean
     )
     low, high = lift_interval(tests, found.mean / mean, 0.05)
+    assert low is not None
+    assert high is not None
     assert low < 1 / 9 < high
     assert high - low < 0.6
 

@@ -10,6 +10,7 @@ from prometheus_client.core import Metric
 from crossfade.admin.families import Labels, counter, gauge, histogram
 from crossfade.control.views import MetricsView, RolloutView
 from crossfade.rollout.machine import Phase
+from crossfade.rollout.recommendation import Advice
 from crossfade.rollout.verdict import Verdict
 
 # Decisions of a route that exist at 0 from the start, so that `increase()` shows the first one.
@@ -62,6 +63,7 @@ def of_rollouts(rollouts: list[RolloutView]) -> Iterator[Metric]:
         _ROLLOUT,
         [(labels, r.no_way_back) for labels, r in named],
     )
+    yield from _of_recommendations(rollouts)
     yield from _of_checks(rollouts)
 
 
@@ -69,6 +71,22 @@ def _hold_left(rollout: RolloutView) -> float:
     if rollout.phase not in (Phase.PROGRESSING, Phase.PAUSED):
         return 0.0
     return max(rollout.steps[rollout.step].hold - rollout.elapsed, 0.0)
+
+
+def _of_recommendations(rollouts: list[RolloutView]) -> Iterator[Metric]:
+    said = [((r.route, r.challenger), r.recommendation) for r in rollouts if r.recommendation is not None]
+    yield gauge(
+        "crossfade_recommendation",
+        "1 for what is recommended, where the rollout names a number to go by.",
+        [*_ROLLOUT, "recommendation"],
+        [((*labels, advice), advice == view.recommendation) for labels, view in said for advice in Advice],
+    )
+    yield gauge(
+        "crossfade_lift",
+        "The relative gain by the number that the recommendation goes by; positive where the challenger is better.",
+        _ROLLOUT,
+        [(labels, view.lift) for labels, view in said if view.lift is not None],
+    )
 
 
 def _of_checks(rollouts: list[RolloutView]) -> Iterator[Metric]:

@@ -50,6 +50,8 @@ def show_status(status: Value) -> None:
         print_text(f"Clock: {status['gap']}.")
     print_table(Table("Routes", _SPLIT, [row for route in status["routes"] for row in _split_rows(route)]))
     print_table(Table("Rollouts", _ROLLOUTS, [_rollout_row(rollout) for rollout in status["rollouts"]]))
+    for rollout in status["rollouts"]:
+        _show_recommendation(rollout.get("recommendation"), f" for {rollout['route']}")
     print_table(
         Table(
             "Backends", _BACKENDS, [row for backend in status["backends"] for row in _endpoint_rows(backend)]
@@ -159,6 +161,7 @@ def show_rollout(rollout: Value) -> None:
     )
     if rollout["waiting_for"]:
         print_text(f"Waiting for: {rollout['waiting_for']}")
+    _show_recommendation(rollout.get("recommendation"))
     if rollout["not_durable"]:
         print_text(rollout["not_durable"])
 
@@ -208,11 +211,29 @@ def show_why(why: Value) -> None:
         print_text(decision["reason"])
         if decision.get("forced"):
             print_text(f"Forced, although {decision['forced']}.")
+    _show_recommendation(why.get("recommendation"))
     print_table(Table("Verdicts", _VERDICTS, [_verdict_row(verdict) for verdict in why["verdicts"]]))
     if why["would_change"]:
         print_text("\nWhat would change it")
         for sentence in why["would_change"]:
             print_text(f"- {sentence}")
+
+
+def _show_recommendation(said: Value | None, where: str = "") -> None:
+    if said is None:
+        return
+    print_text(f"Recommendation{where}: {said['recommendation']}: {said['reason']}.")
+    numbers = []
+    if said["p_value"] is not None:
+        numbers.append(f"p {said['p_value']:.3g} for no difference, valid at every look")
+    if said["eta_seconds"] is not None:
+        numbers.append(f"about {duration(said['eta_seconds'])} until a verdict at the present rate")
+    if said["planned_seconds"] is not None:
+        numbers.append(
+            f"min_effect takes {said['planned_units']} a side, {duration(said['planned_seconds'])} in all"
+        )
+    if numbers:
+        print_text(f"  {'; '.join(numbers)}")
 
 
 def _verdict_row(verdict: Value) -> list[str]:

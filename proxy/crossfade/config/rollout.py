@@ -74,6 +74,8 @@ SHARES = (
     "shadow_errors",
 )  # metrics that are shares of requests
 TIMES = ("latency", "first_token", "token_gap")  # metrics in seconds
+LOSSES = ("log_loss", "brier", "mae")  # metrics of labels of which less is better
+_MIN_LIFT = 0.05
 Bound = Literal["max", "min", "max_increase", "max_ratio", "min_increase", "min_ratio"]
 BOUNDS: tuple[Bound, ...] = get_args(Bound)
 
@@ -315,6 +317,26 @@ class RolloutConfig(Section):
     advance_early: Annotated[Share, POSITIVE, at_most(0.5)] | None = Field(
         default=None,
         description="end a hold early once each check is proven to hold, with this probability of error; off if not given",
+    )
+    primary: Text | None = Field(
+        default=None,
+        description="the kpi, by its name, or metric of labels that the recommendation goes by; the rollout needs a check of it that compares with the champion",
+    )
+    min_lift: Share = Field(
+        default=_MIN_LIFT,
+        description="the least gain in primary, relative to the champion, that is worth a promotion",
+    )
+    min_effect: Annotated[Share, POSITIVE] | None = Field(
+        default=None,
+        description="a difference from min_lift, relative too: how many requests tell it is shown; for planning only",
+    )
+    better: Literal["higher", "lower"] | None = Field(
+        default=None,
+        description="which values of primary are better; lower for log_loss, brier and mae, higher for others if not given",
+    )
+    act: Flag = Field(
+        default=False,
+        description="true: after the hold, PROMOTE promotes and KEEP aborts; false: the recommendation is shown only",
     )
     restart: Flag = Field(
         default=False,

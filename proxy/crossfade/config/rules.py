@@ -15,6 +15,7 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.assign_rules import ASSIGN_RULES
 from crossfade.config.comparison_rules import COMPARISON_RULES
 from crossfade.config.document import Document, Loc, Node
+from crossfade.config.goal_rules import GOAL_RULES
 from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
@@ -271,4 +272,5 @@ RULES: tuple[Rule, ...] = (
     *ROLLOUT_RULES,
     *COMPARISON_RULES,
     *RETRAIN_RULES,
+    *GOAL_RULES,
 )

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crossfade.config.load import Loaded
+from crossfade.control.advising import Advising
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
 from crossfade.control.controller_state import ControllerState, Names, names_in
@@ -79,6 +80,7 @@ class Controller:
         self.views = Views(self.state, self.journal, seam, self.retrain)
         self.feed = Feed()
         self.seam = seam
+        self.advising = Advising(self.state, self.feed)
         self.publisher = Publisher(self.state, seam)
         self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
@@ -110,6 +112,7 @@ class Controller:
         self._gather(counts, served)
         self.ripening.look()
         self._look_at_mirrors(counts, now)
+        self.advising.look(now)
         self.health.look(now)
         changes = [change for route in self._unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,7 +11,7 @@ from crossfade.config.section import Section
 from crossfade.config.units import percent
 from crossfade.control.applied import Applied, settings_of
 from crossfade.rollout.machine import Step
-from crossfade.rollout.plan import Check, Fuse, Plan
+from crossfade.rollout.plan import Check, Fuse, Goal, Plan
 from crossfade.rollout.verdict import duration
 from crossfade.scale import WHOLE
 
@@ -151,10 +151,32 @@ def plan_edits(before: Plan, after: Plan) -> list[str]:
     if before.holdback != after.holdback:
         holdbacks = (percent(plan.holdback / WHOLE) for plan in (before, after))
         out.append(f"holdback: {' → '.join(holdbacks)}")
+    out += _goal_edits(before.primary, after.primary)
     out += _step_edits(before.steps, after.steps)
     out += _check_edits(before.checks, after.checks)
     if before.fuse != after.fuse:
         out.append(f"fuse: {_fuse(before.fuse)} → {_fuse(after.fuse)}")
+    return out
+
+
+_OF_GOAL: dict[str, Callable[[Any], str]] = {
+    "min_lift": percent,
+    "min_effect": lambda effect: "none" if effect is None else percent(effect),
+    "lower": lambda lower: "lower is better" if lower else "higher is better",
+    "act": lambda act: "yes" if act else "no",
+}
+
+
+def _goal_edits(before: Goal | None, after: Goal | None) -> list[str]:
+    if before == after:
+        return []
+    if before is None or after is None or before.title != after.title:
+        return [f"primary: {before.title if before else 'none'} → {after.title if after else 'none'}"]
+    out = []
+    for name, show in _OF_GOAL.items():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            out.append(f"{name}: {show(old)} → {show(new)}")
     return out
 
 

@@ -21,6 +21,14 @@ from crossfade.rollout.move import Move
 from crossfade.rollout.pending import HORIZON, Pending, Skipped, ripe
 from crossfade.rollout.plan import Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
+from crossfade.rollout.recommendation import (
+    Lift,
+    Recommendation,
+    interval_alpha,
+    on_trial,
+    recommend,
+    void_of,
+)
 from crossfade.rollout.ripe import Portion
 from crossfade.rollout.strategy import expand
 from crossfade.rollout.verdict import Finding, Verdict
@@ -65,6 +73,8 @@ class RolloutRuntime:
         self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check
         self.reached: Reached | None = None  # the fuse's limit that was reached
+        self.lifts: dict[str, Lift | None] = {}  # of the other challengers on trial for the same number
+        self._lift: tuple[object, Lift | None] = ((), None)  # what it was computed from, and the lift
         self.waiting = NONE_WAITING  # requests without a first byte yet, by backend and second of routing
 
     def update(
@@ -252,6 +262,40 @@ class RolloutRuntime:
         """The inputs that the verdicts were made from, which may differ from the present values (law 12)."""
         return replace(self.judged, ready=self.is_ready, home_down=self.home_down)
 
+    def set_lifts(self, lifts: dict[str, Lift | None]) -> None:
+        """Of the route's other challengers."""
+        if lifts != self.lifts:
+            self.lifts = lifts
+            self.evaluate()
+
+    @property
+    def lift(self) -> Lift | None:
+        """Of this challenger by the number of its plan, which it must have. Computed when there are other numbers only."""
+        alpha, goal = interval_alpha(self.plan.alpha, len(self.lifts) + 1), self.plan.primary
+        found = self.evidence.kpis.get(goal.title) if goal else None
+        seen = (
+            alpha,
+            goal,
+            found and (found.n, found.total, found.here.n, found.here.total, found.first.known),
+        )
+        if seen != self._lift[0]:
+            self._lift = seen, on_trial(self.plan, self.evidence, alpha)
+        return self._lift[1]
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether it has traffic, and its number is compared with the champion's."""
+        return self.state.is_running and self.state.begun
+
+    @property
+    def recommendation(self) -> Recommendation | None:
+        """With all its numbers, for people; None if the plan names none to go by, or nobody is on trial."""
+        goal, own = self.plan.primary, self.challenger
+        if goal is None or not self.is_on_trial:
+            return None
+        void = void_of(goal, self.verdicts)
+        return recommend(goal, self.plan.alpha, own, {own: self.lift, **self.lifts}, void)
+
     def evaluate(self) -> None:
         self.judged = EvaluationInput(
             plan=self.plan,
@@ -267,6 +311,7 @@ class RolloutRuntime:
             other_phases=self.other_phases,
             reached=self.reached,
             faults=self._pending_faults(),
+            lifts=self.lifts,
         )
         self.verdicts = evaluate(self.judged)
 

@@ -11,6 +11,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import EvidenceBy, RouteRecord
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase
+from crossfade.rollout.recommendation import OUT, Lift, is_same
 from crossfade.rollout.ripe import Portion
 from crossfade.routing.compiling import Trial
 from crossfade.routing.snapshot import OWN, Limits, Role
@@ -41,6 +42,18 @@ class RouteRuntime:
                 record.other_phases(name),
                 config.predicts,
             )
+        self.share_lifts()
+
+    def share_lifts(self) -> None:
+        """Each rollout knows what the others that are tested for the same number have found. Nothing to do for one alone."""
+        tested = {name: r for name, r in self.rollouts.items() if r.plan.primary is not None}
+        lifts: dict[str, Lift | None] = {}
+        if len(tested) > 1:
+            lifts = {name: r.lift if r.is_on_trial else OUT for name, r in tested.items()}
+        for name, rollout in self.rollouts.items():
+            goal = rollout.plan.primary
+            others = (other for other in lifts if other != name)
+            rollout.set_lifts({o: lifts[o] for o in others if is_same(goal, tested[o].plan.primary)})
 
     @property
     def name(self) -> str:
@@ -58,11 +71,13 @@ class RouteRuntime:
         cells, self.deferred = self.deferred, []
         for rollout in self.rollouts.values():
             rollout.gather(cells, now, waiting)
+        self.share_lifts()
 
     def feed(self, portion: Portion) -> None:
         """Add ripe predictions to the evidence; not while that is being written."""
         for rollout in self.rollouts.values():
             rollout.feed(portion)
+        self.share_lifts()
 
     @property
     def _fed(self) -> list[Evidence]:

@@ -9,6 +9,7 @@ import msgspec
 from crossfade.config.load import Loaded
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
+from crossfade.control.advising import recommendation_view
 from crossfade.control.change import Cause
 from crossfade.control.compared_subject import chosen, copy_of, subject_of
 from crossfade.control.controller_state import ControllerState
@@ -188,7 +189,8 @@ class Views:
         silent = self.state.mirror_watch.silent.get((route, rollout.challenger), "")
         verdicts, changes = _verdict_views(rollout, silent), would_change(rollout)
         now = _now_text(rollout, self.state.served)
-        return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now)
+        said = recommendation_view(rollout, self.state.served)
+        return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now, said)
 
     def comparison(self, route: str, challenger: str | None = None) -> tuple[ComparisonTable, Subject]:
         """A copy of the table. Raises Refused when there are several and no challenger is named."""
@@ -312,6 +314,7 @@ def _rollout_view(
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         no_way_back=state.no_way_back,
         verdicts=_verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
+        recommendation=recommendation_view(rollout, at.served),
     )
 
 

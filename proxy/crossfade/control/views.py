@@ -135,10 +135,38 @@ class StepView(msgspec.Struct):
     approval_then: str
 
 
+class RecommendationView(msgspec.Struct):
+    """`recommendation`: PROMOTE, KEEP or UNDECIDED, by the number of the check `primary`. `lift`: the relative gain, positive where the
+    challenger is better; `interval`: it at all looks, null at an open end. `p_value`: of "no difference", valid at every look.
+
+    `evidence`: log e-values for PROMOTE and for KEEP; each is proven at `bound`, if no other challenger is tested for this number.
+    Units are customers or requests of the smaller side: `eta_units` until a verdict as the numbers are now, `planned_units` in all
+    for a gain that is `min_effect` off `min_lift`; with the seconds that these take at the present rate. `others`: the lifts of other challengers.
+    """
+
+    recommendation: str
+    primary: str
+    min_lift: float
+    act: bool
+    reason: str
+    n: int
+    lift: float | None
+    interval: tuple[float | None, float | None] | None
+    p_value: float | None
+    evidence: dict[str, float]
+    bound: float
+    eta_units: int | None
+    eta_seconds: float | None
+    planned_units: int | None
+    planned_seconds: float | None
+    others: dict[str, float | None]
+
+
 class RolloutView(msgspec.Struct):
     """`weight`: the challenger's fraction now. `since`: wall time at which the step began; `elapsed`: seconds served since.
 
-    `not_durable`: in the answer to a command that is in force and not in the journal yet, where it is kept.
+    `not_durable`: in the answer to a command that is in force and not in the journal yet, where it is kept. `recommendation`: where the
+    plan names a number to go by, and the challenger is on trial.
     """
 
     route: str
@@ -155,6 +183,7 @@ class RolloutView(msgspec.Struct):
     no_way_back: bool
     verdicts: list[VerdictView]
     not_durable: str = ""
+    recommendation: RecommendationView | None = None
 
 
 class Model(msgspec.Struct, omit_defaults=True):
@@ -193,7 +222,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class StatusChange(msgspec.Struct):
-    """A change that is no decision. `what`: config, endpoints, store, clock or mirror."""
+    """A change that is no decision. `what`: config, endpoints, store, clock, mirror or recommendation."""
 
     at: float
     what: str
@@ -212,6 +241,7 @@ class WhyView(msgspec.Struct):
     would_change: list[str]
     verdicts: list[VerdictView]
     now: str = ""
+    recommendation: RecommendationView | None = None
 
 
 class LoadedChange(msgspec.Struct):

@@ -20,6 +20,7 @@ from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.move import Facts, Move, next_move
 from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.recent import RecentOutcomes
+from crossfade.rollout.recommendation import Lift, recommended
 from crossfade.rollout.strategy import checks_for_step
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.sums import add_up
@@ -30,7 +31,7 @@ class EvaluationInput(msgspec.Struct):
 
     `home_down`: backends that would get traffic if the rollout ended now, and that are down.
     `faults`: errors of the challenger, by kind, that are not in the evidence yet. `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
-    `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
+    `lifts`: of the other challengers on trial for the same number. `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
     """
 
     plan: Plan
@@ -47,6 +48,7 @@ class EvaluationInput(msgspec.Struct):
     home_down: tuple[str, ...] = ()
     faults: dict[str, int] = {}
     reached: Reached | None = None
+    lifts: dict[str, Lift | None] = {}
 
     @property
     def step(self) -> int:
@@ -115,5 +117,7 @@ def _with_instances(check: Check, finding: Finding, evidence: Evidence, step: in
 def choose_move(given: EvaluationInput, findings: tuple[Finding, ...], now: float) -> Move:
     """The next move for these findings; `now`: served time, seconds."""
     requests = sum(requests_not_abandoned(s.challenger) for s in given.evidence.of_step(given.state.step))
-    facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down)
+    acts = given.plan.primary is not None and given.plan.primary.act
+    said = recommended(given.plan, given.evidence, given.lifts, findings) if acts else None
+    facts = Facts(findings, requests, given.ready, given.other_phases, given.home_down, said)
     return next_move(given.plan, given.state, facts, now)

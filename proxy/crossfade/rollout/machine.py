@@ -1,7 +1,7 @@
 """The rollout machine: a table (phase, event) → transition. Only its transitions set a phase.
 
 Rule (law 5): exposure of a challenger rises only by BEGIN (the operator wrote the rollout), PASS, STEP_TIMEOUT
-(the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`), WATCH_ENDED (the operator
+(the operator wrote `on_undecided: advance`), APPROVAL_TIMEOUT (the operator wrote `then: advance`), PROMOTE of the loop (the operator wrote `act: true`), WATCH_ENDED (the operator
 wrote how long `watch` holds back) or an operator's resume or promote. A pair that is not in the table raises. An aborted or rolled back rollout leaves its phase only by `retry` or
 `restart`.
 """
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 class Event(StrEnum):
-    """The first eight come from the health loop; the others are commands of an operator."""
+    """The first eight come from the health loop; the others are commands of an operator, and of the loop by `act: true`."""
 
     BEGIN = "begin"  # the challenger can take its first traffic
     PASS = "pass"  # the step has held and each check passed

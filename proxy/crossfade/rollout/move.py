@@ -4,7 +4,8 @@ Rule: a FAIL acts at once in each phase in which the challenger has traffic. An 
 with `advance_early`, proof that ends it), the requests, a PASS of each check, and `min_up` of the challenger's
 endpoints up. Missing requests and VOID never advance, not even after max_step_time (laws 4 and 6).
 Nothing ends while a backend that would get the traffic is down (law 15): an answer with errors is better than none.
-Other rollouts on the same route may block a move (rollout.other_rollouts).
+Other rollouts on the same route may block a move (rollout.other_rollouts). Where the plan says `act`, the recommendation ends the
+rollout, after the step's hold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple
 from crossfade.rollout.machine import Event, Phase, RolloutState, advance
 from crossfade.rollout.other_rollouts import NO_OTHERS, OtherPhases, held_by
 from crossfade.rollout.plan import Plan
+from crossfade.rollout.recommendation import Advice, Recommendation
 from crossfade.rollout.verdict import Finding, Verdict, duration, percent
 from crossfade.scale import WHOLE
 from crossfade.stats.sequential import bound
@@ -23,7 +25,7 @@ from crossfade.stats.sequential import bound
 class Facts(NamedTuple):
     """`requests`: of the challenger in this step; `ready`: enough of its endpoints (`min_up`) are up.
 
-    `home_down`: backends that would get traffic if the rollout ended now, and that are down.
+    `home_down`: backends that would get traffic if the rollout ended now, and that are down. `recommendation`: if the plan acts by it.
     """
 
     findings: Sequence[Finding]
@@ -31,6 +33,7 @@ class Facts(NamedTuple):
     ready: bool
     other_phases: OtherPhases = NO_OTHERS
     home_down: tuple[str, ...] = ()
+    recommendation: Recommendation | None = None
 
 
 ENDS = (Event.FAIL, Event.ABORT)  # the events with which the health loop takes a challenger's traffic
@@ -83,7 +86,7 @@ def _move_alone(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mo
         case Phase.PROMOTED:
             return _watch_move(state, facts, now)
         case Phase.PAUSED if state.awaits_approval:
-            return _approval_move(plan, state, facts, now)
+            return _recommended_end(plan, state, facts) or _approval_move(plan, state, facts, now)
         case Phase.PAUSED:
             return Move(None, waiting_for="an operator, because it is paused: resume, promote or abort")
         case Phase.ABORTED | Phase.ROLLED_BACK:
@@ -149,6 +152,10 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
         kind = "requests" if step.weight else "copies answered"
         missing.append(f"{needed - facts.requests} more {kind} on {plan.challenger}")
     missing += _unmet(plan, facts)
+    if held >= step.hold and (end := _recommended_end(plan, state, facts, bool(missing))):
+        return end
+    if not missing and facts.recommendation is not None and state.is_last_step:
+        missing.append(f"a recommendation: {facts.recommendation.reason}")
     if not missing:
         text = f", {facts.requests} requests, every check passed" if needed else ", a preview without traffic"
         text += ", every limit proven to be kept: advanced early" if early else ""
@@ -159,10 +166,34 @@ def _step_move(plan: Plan, state: RolloutState, facts: Facts, now: float) -> Mov
     return _timeout_move(plan, needed, facts, missing)
 
 
+def _recommended_end(
+    plan: Plan, state: RolloutState, facts: Facts, is_unmet: bool | None = None
+) -> Move | None:
+    """The end of the rollout that the recommendation asks for, where the plan acts by it.
+
+    KEEP ends each step that has held. PROMOTE ends the last step, if nothing else is missing there.
+    """
+    said = facts.recommendation
+    if said is None or said.advice is Advice.UNDECIDED:
+        return None
+    if said.advice is Advice.KEEP:
+        return Move(Event.ABORT, f"KEEP {plan.champion}: {said.reason}")
+    unmet = bool(_unmet(plan, facts)) if is_unmet is None else is_unmet
+    if unmet or not state.is_last_step:
+        return None
+    return Move(Event.PROMOTE, f"PROMOTE: {said.reason}")
+
+
 def _unmet(plan: Plan, facts: Facts) -> list[str]:
-    """What an advance needs whatever the hold and the requests: a PASS of each check, and endpoints that are up."""
+    """What an advance needs whatever the hold and the requests: a PASS of each check, and endpoints that are up.
+
+    Where the recommendation decides, it stands in for the check of its number.
+    """
+    stands_in = plan.primary.title if plan.primary and facts.recommendation else ""
     missing = [
-        f"{v.check} ({v.verdict}: {v.reason})" for v in facts.findings if v.verdict is not Verdict.PASS
+        f"{v.check} ({v.verdict}: {v.reason})"
+        for v in facts.findings
+        if v.verdict is not Verdict.PASS and v.check != stands_in
     ]
     if not facts.ready:
         missing.append(f"enough endpoints of {plan.challenger} that are up")

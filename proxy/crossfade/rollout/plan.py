@@ -110,7 +110,7 @@ class Goal(msgspec.Struct, frozen=True, omit_defaults=True):
 class Plan(msgspec.Struct, frozen=True):
     """What a rollout does, without open defaults. Times are seconds. The promote follows the last step.
 
-    `holdback`: what the former champion keeps during the watch, out of 10 000.
+    `holdback`: what the former champion keeps during the watch, out of 10 000. `primary`: what a recommendation goes by.
     """
 
     strategy: str
@@ -126,3 +126,4 @@ class Plan(msgspec.Struct, frozen=True):
     alpha: float
     advance_early: float | None = None
     holdback: int = 0
+    primary: Goal | None = None

@@ -10,14 +10,18 @@ more; then the others are KEEP.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from math import ceil, exp, inf
 
 import msgspec
+from msgspec.structs import replace
 
+from crossfade.rollout.evidence import Evidence
+from crossfade.rollout.guard import FALLBACKS, RATIO, UNKEYED
 from crossfade.rollout.kpi_evidence import KpiEvidence
-from crossfade.rollout.plan import Check, Goal
+from crossfade.rollout.plan import Check, Goal, Plan
+from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.stats.bounded import SplitLevels
 from crossfade.stats.lift import (
     Levels,
@@ -34,7 +38,8 @@ from crossfade.stats.lift import (
 from crossfade.stats.means import MIN_UNITS, MeanSums, mixture_rho
 from crossfade.stats.sequential import bound, log_mean_exp
 
-_EVENT_CENTRES = (0.0, 0.5, 1.0)  # nothing is known of an event's probability before
+_INVALID = (RATIO, FALLBACKS, UNKEYED)  # what the guard finds while a comparison of means is not valid
+_EVENT_CENTRES = (0.0, 0.25, 0.5, 0.75, 1.0)  # nothing is known of an event's probability before
 
 
 class Advice(StrEnum):
@@ -47,8 +52,9 @@ class Lift(msgspec.Struct, frozen=True):
     """What is known of one challenger against the champion. Lifts are gains: positive is better, whichever way the number goes.
 
     `better`, `worse`: log e-values that the gain is above, and that it is below `min_lift`; `same`: against "no difference".
-    `low`, `high`: the gain at all looks, each of its ends with the alpha that `lift_of` was given. `units`: customers or requests of
+    `low`, `high`: an interval of the gain at all looks, with the alpha that `lift_of` was given; None where it is open. `units`: customers or requests of
     the smaller side. `needed`: units until a verdict as the numbers are now; `planned`: in all, for a gain that is `min_effect` off `min_lift`.
+    `out`: not on trial; it was or will be, so it still counts as one of those that are compared.
     """
 
     units: int
@@ -59,10 +65,11 @@ class Lift(msgspec.Struct, frozen=True):
     better: float
     worse: float
     same: float = 0.0
-    low: float = -1.0
-    high: float = inf
+    low: float | None = None
+    high: float | None = None
     needed: int | None = None
     planned: int | None = None
+    out: bool = False
 
     @property
     def p_value(self) -> float:
@@ -71,6 +78,7 @@ class Lift(msgspec.Struct, frozen=True):
 
 
 UNKNOWN = Lift(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)  # of a challenger without enough numbers: anything is possible
+OUT = replace(UNKNOWN, out=True)
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -85,16 +93,19 @@ class Recommendation(msgspec.Struct, frozen=True):
 # ── one challenger against the champion ───────────────────────────────────────────────────────────
 
 
-def lift_of(check: Check, goal: Goal, found: KpiEvidence, alpha: float) -> Lift | None:
-    """None while there is nothing to compare, or the champion's mean is not above 0. `alpha`: of the interval."""
+def lift_of(check: Check, goal: Goal, found: KpiEvidence, alpha: float, shown: bool = True) -> Lift | None:
+    """None while there is nothing to compare, or the champion's mean is not above 0. `alpha`: of the interval.
+
+    `shown`: with the interval, which costs some thirty times as much as the tests.
+    """
     tests = _tests(check, found, alpha)
     if tests is None or tests.mean <= 0 or not found.here.n:
         return None
     factor, turn = goal.factor, -1.0 if goal.lower else 1.0
     ratio = _estimate(check, found, tests.mean)
-    low, high = lift_interval(tests, ratio - 1, alpha)
+    low, high = lift_interval(tests, ratio - 1, alpha) if shown else (None, None)
     more, less = tests.more(factor), tests.less(factor)
-    needed, planned = _units(check, goal, found, tests.mean, alpha)
+    needed, planned = _units(check, goal, found, (tests.mean, more, less), alpha)
     return Lift(
         units=min(found.here.units, found.rest.units),
         n=found.here.n + found.rest.n,
@@ -104,11 +115,15 @@ def lift_of(check: Check, goal: Goal, found: KpiEvidence, alpha: float) -> Lift 
         better=less if goal.lower else more,
         worse=more if goal.lower else less,
         same=log_mean_exp([tests.more(1.0), tests.less(1.0)]),
-        low=-high if goal.lower else low,
-        high=-low if goal.lower else high,
+        low=_turned(high) if goal.lower else low,
+        high=_turned(low) if goal.lower else high,
         needed=needed,
         planned=planned,
     )
+
+
+def _turned(gain: float | None) -> float | None:
+    return None if gain is None else -gain
 
 
 def _tests(check: Check, found: KpiEvidence, alpha: float) -> LiftTests | None:
@@ -156,13 +171,16 @@ def _drift(check: Check, found: KpiEvidence, mean: float, factor: float) -> Mean
 
 
 def _units(
-    check: Check, goal: Goal, found: KpiEvidence, mean: float, alpha: float
+    check: Check, goal: Goal, found: KpiEvidence, tested: tuple[float, float, float], alpha: float
 ) -> tuple[int | None, int | None]:
-    """Units of the smaller side: until a verdict at the present rates, and planned for `min_effect` in all."""
-    units = min(found.here.units, found.rest.units)
+    """Units of the smaller side: until a verdict at the present rates, and planned for `min_effect` in all.
+
+    `tested`: the champion's mean, and the log e-values against "at most" and "at least" the factor.
+    """
+    units, (mean, more, less) = min(found.here.units, found.rest.units), tested
     drift = _drift(check, found, mean, goal.factor)
-    rate = growth(drift, units)
-    needed = max(ceil(bound(alpha) / rate) - units, 0) if rate > 0 else None
+    rate, left = growth(drift, units), bound(alpha) - (more if drift.s > 0 else less)
+    needed = max(ceil(left / rate), 0) if rate > 0 else None
     if not goal.min_effect:
         return needed, None
     wanted = MeanSums(goal.min_effect * mean * drift.d, drift.v, 0.0, drift.d)
@@ -170,7 +188,50 @@ def _units(
     return needed, ceil(bound(alpha) / rate) if rate > 0 else None
 
 
+def on_trial(plan: Plan, evidence: Evidence, alpha: float, shown: bool = True) -> Lift | None:
+    """The lift by the plan's own number. `alpha`: of its interval."""
+    goal = plan.primary
+    assert goal is not None
+    check = next((check for check in plan.checks if check.title == goal.title), None)
+    if check is None:
+        return None
+    return lift_of(check, goal, evidence.kpis.get(goal.title, KpiEvidence()), alpha, shown)
+
+
 # ── among several ─────────────────────────────────────────────────────────────────────────────────
+
+
+def recommended(
+    plan: Plan, evidence: Evidence, others: Mapping[str, Lift | None], findings: Sequence[Finding]
+) -> Recommendation | None:
+    """What is recommended for the plan's challenger; None if the plan has no number for it.
+
+    `others`: the lifts of the other challengers that are tested for the same number. The interval is left out where nothing follows from it.
+    """
+    goal, own = plan.primary, plan.challenger
+    if goal is None:
+        return None
+    alpha = interval_alpha(plan.alpha, len(others) + 1)
+    lift = on_trial(plan, evidence, alpha, shown=bool(others))
+    limit = bound(plan.alpha)
+    if lift is not None and not others and max(lift.better, lift.worse) >= limit:
+        lift = on_trial(plan, evidence, alpha)
+    return recommend(goal, plan.alpha, own, {own: lift, **others}, void_of(goal, findings))
+
+
+def is_same(goal: Goal | None, other: Goal | None) -> bool:
+    """Whether two challengers are compared: by the same number, and the same gain."""
+    return (
+        goal is not None
+        and other is not None
+        and (goal.title, goal.min_lift, goal.lower) == (other.title, other.min_lift, other.lower)
+    )
+
+
+def void_of(goal: Goal, findings: Sequence[Finding]) -> str:
+    """Why the evidence says nothing of the goal; empty if it is valid."""
+    void = [f for f in findings if f.verdict is Verdict.VOID and f.check in (*_INVALID, goal.title)]
+    return void[0].reason if void else ""
 
 
 def interval_alpha(alpha: float, challengers: int) -> float:
@@ -181,7 +242,7 @@ def interval_alpha(alpha: float, challengers: int) -> float:
 def recommend(
     goal: Goal, alpha: float, own: str, lifts: Mapping[str, Lift | None], void: str = ""
 ) -> Recommendation:
-    """`own`: whose recommendation. `lifts`: of each challenger of the champion that is on trial for this goal, `own` too.
+    """`own`: whose recommendation. `lifts`: of each challenger of the champion that the plans test for this goal, `own` too; None while it has too few numbers.
 
     `void`: why the evidence is not valid; then nothing is recommended.
     """
@@ -197,8 +258,9 @@ def recommend(
 
 
 def _among(goal: Goal, own: str, lifts: Mapping[str, Lift], limit: float) -> tuple[Advice, str]:
-    kept = _rejected({name: lift.worse for name, lift in lifts.items()}, limit)
-    better = _rejected({name: lift.better for name, lift in lifts.items()}, limit)
+    kept = _rejected({name: -inf if lift.out else lift.worse for name, lift in lifts.items()}, limit)
+    better = _rejected({name: -inf if lift.out else lift.better for name, lift in lifts.items()}, limit)
+    lifts = {name: lift for name, lift in lifts.items() if not lift.out}
     least = _gain_text(goal.min_lift)
     if own in kept:
         return Advice.KEEP, f"it is proven not to reach {least}"
@@ -245,7 +307,7 @@ def _best(goal: Goal, better: Collection[str], kept: Collection[str], lifts: Map
 
 def _loses(goal: Goal, other: Lift, lift: Lift) -> bool:
     """Whether `other` is proven not to be better than `lift` by `min_lift` or more."""
-    return other.high - lift.low <= goal.min_lift
+    return other.high is not None and lift.low is not None and other.high - lift.low <= goal.min_lift
 
 
 def _of_others(own: str, lifts: Mapping[str, Lift]) -> str:
@@ -261,5 +323,5 @@ def _in_words(goal: Goal, own: str, lift: Lift) -> str:
     )
 
 
-def _gain_text(gain: float) -> str:
-    return "no limit" if gain == inf else f"{gain * 100:.3g}%"
+def _gain_text(gain: float | None) -> str:
+    return "any" if gain is None else f"{gain * 100:.3g}%"

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
-from crossfade.config.rollout import SHARES, TIMES
+from crossfade.config.rollout import LOSSES, SHARES, TIMES
 from crossfade.rollout.machine import RolloutState, Step
-from crossfade.rollout.plan import Check, Fuse, Plan
+from crossfade.rollout.plan import Check, Fuse, Goal, Plan
 from crossfade.scale import WHOLE
 
 if TYPE_CHECKING:
@@ -115,7 +115,19 @@ def expand(rollout: RolloutConfig, predicts: bool = False) -> Plan:
         alpha=rollout.alpha,
         advance_early=rollout.advance_early,
         holdback=holdback,
+        primary=_goal_of(rollout),
     )
+
+
+def _goal_of(rollout: RolloutConfig) -> Goal | None:
+    """By the first check of that name that compares with the champion; the rules ask for one."""
+    wanted = rollout.primary
+    named = [c for c in rollout.checks if wanted == (c.name if c.metric == "kpi" else c.metric)]
+    check = next((c for c in named if c.bound in ("max_increase", "min_increase")), None)
+    if check is None:
+        return None
+    lower = rollout.better == "lower" if rollout.better else check.metric in LOSSES
+    return Goal(check_of(check).title, rollout.min_lift, lower, rollout.min_effect, rollout.act)
 
 
 def _watch_of(rollout: RolloutConfig) -> tuple[float, int]:
