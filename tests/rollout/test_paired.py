@@ -118,6 +118,35 @@ def test_the_reason_names_the_segment():
     assert few.verdict is PASS  # of its plan there are enough
 
 
+def spread(n: int, countries: int, changed: float) -> Iterator[Pair]:
+    """Segments of one source, each of a few pairs."""
+    rng = random.Random(countries)
+    for k in range(n):
+        measured = Measured(0, None, (("country", str(k % countries)),))
+        again = False if rng.random() < CHANCE else None
+        yield Pair(None, rng.random() < changed, None, CHANCE, again, measured=measured)
+
+
+@pytest.mark.parametrize(("changed", "verdict"), [(0.4, UNDECIDED), (0.0, PASS)])
+def test_segments_that_have_few_pairs_each_pass_together_only(changed, verdict):
+    finding = evaluate_check(SEGMENTS, paired(copies(*spread(120, 3, changed))), CONTEXT)
+    assert finding.verdict is verdict
+    assert finding.reason.startswith(
+        "none of 3 segments has enough pairs; the furthest is country, small segments together ("
+    )
+    assert " beyond noise, 120 pairs); allowed is 5% more" in finding.reason
+
+
+def test_small_segments_beside_a_known_one_pass_together_only():
+    pairs = [*spread(150, 1, 0.0), *spread(300, 4, 0.4)]  # the first country has 225 of them
+    finding = evaluate_check(SEGMENTS, paired(copies(*pairs)), CONTEXT)
+    assert finding.verdict is UNDECIDED
+    assert (
+        "of 1 segments with enough pairs, the furthest is country, small segments together ("
+        in finding.reason
+    )
+
+
 def test_one_bad_segment_is_found_where_the_mean_keeps_the_limit():
     made = paired(copies(*segmented(12_000, {str(n): 0.3 * (n == 7) for n in range(12)})))
     assert evaluate_check(check("disagreement", max="5%"), made, CONTEXT).verdict is PASS

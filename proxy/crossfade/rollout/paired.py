@@ -74,6 +74,7 @@ class _Segment(NamedTuple):
     """`evidence`: with its weight. `beyond`: the share of changed decisions beyond noise."""
 
     name: str
+    source: str
     pairs: SegmentPairs
     evidence: float
     beyond: float
@@ -85,8 +86,8 @@ class _Segment(NamedTuple):
 def segment_divergence_max(check: Check, evidence: Evidence, context: CheckContext) -> Finding:
     """H0: in each segment the share of decisions that the challenger changes is at most the champion's noise plus `max`.
 
-    A FAIL is a segment that e-BH flags, so α is that of a FAIL where no segment differs. A segment is known if it has
-    `min_requests` pairs; smaller ones count in the test only.
+    A FAIL is a segment that e-BH flags, so α is that of a FAIL where no segment differs. A PASS asks each segment with
+    `min_requests` pairs, and the smaller ones of a source together if those have so many: else few pairs would pass unseen.
     """
     pairs, limit = pairs_of(evidence, context.step), check.limit
     lost = lost_pairs(pairs)
@@ -99,7 +100,8 @@ def segment_divergence_max(check: Check, evidence: Evidence, context: CheckConte
         )
     logs = [segment.evidence for segment in segments]
     known = [segment for segment in segments if segment.pairs.n >= context.min_requests]
-    worst = max(known or segments, key=lambda segment: segment.beyond, default=None)
+    asked = known + _together(segments, pairs, context.min_requests)
+    worst = max(asked or segments, key=lambda segment: segment.beyond, default=None)
     proven = [s for s, is_proven in zip(segments, flagged(logs, context.alpha), strict=True) if is_proven]
     if proven:
         worst = max(proven, key=lambda segment: segment.evidence)
@@ -107,7 +109,7 @@ def segment_divergence_max(check: Check, evidence: Evidence, context: CheckConte
         pairs.n,
         log_e_segments(logs),
         gain_excess(worst.pairs, limit) * worst.pairs.n / pairs.n if worst and pairs.n else 0.0,
-        all(segment.beyond <= limit for segment in known),
+        all(segment.beyond <= limit for segment in asked),
         lost,
     )
     interval = None if worst is None else newcombe_interval(*_shares(worst.pairs))
@@ -118,14 +120,32 @@ def segment_divergence_max(check: Check, evidence: Evidence, context: CheckConte
 
 
 def _segments(pairs: Pairs, limit: float) -> list[_Segment]:
-    pooled = Share(pairs.noise, pairs.twice).value
     out = []
     for source, value, found in in_order(pairs.segments):
-        noise = (found.noise + _POOLED * pooled) / (found.twice + _POOLED)
         name = f"{source} = {value or 'unknown'}"
         log_e = weighted(log_e_excess(found, limit), found.rank)
-        out.append(_Segment(name, found, log_e, found.changed / found.n - noise))
+        out.append(_Segment(name, source, found, log_e, _beyond(found, pairs)))
     return out
+
+
+def _together(segments: list[_Segment], pairs: Pairs, needed: int) -> list[_Segment]:
+    """Of each source, the segments of fewer than `needed` pairs as one, if that has so many."""
+    sums: dict[str, SegmentPairs] = {}
+    for segment in segments:
+        if segment.pairs.n < needed:
+            sums.setdefault(segment.source, SegmentPairs()).merge(segment.pairs)
+    return [
+        _Segment(f"{source}, small segments together", source, found, 0.0, _beyond(found, pairs))
+        for source, found in sums.items()
+        if found.n >= needed
+    ]
+
+
+def _beyond(found: SegmentPairs, pairs: Pairs) -> float:
+    """The share of changed decisions beyond noise, of which a segment knows little alone."""
+    pooled = Share(pairs.noise, pairs.twice).value
+    noise = (found.noise + _POOLED * pooled) / (found.twice + _POOLED)
+    return found.changed / found.n - noise
 
 
 def _shares(pairs: SegmentPairs) -> tuple[Share, Share]:
