@@ -128,8 +128,10 @@ async def test_a_shared_outage_is_void_and_the_rollout_continues_after_it(tmp_pa
     async def shared(backend: str, customer: int) -> int:
         return 503 if outage.is_set() else 200
 
+    # What fails before the guard sees the outage counts: some hundred requests, a second of them or more. With a limit of
+    # 30 % a little over twice as many good ones make up for it, however slowly they come; with 5 % it would be 19 times.
     async with fake_backends(shared) as backends:
-        checks = ("{metric: error_rate, max: 5%}", "{metric: error_rate, max_increase: 2%}")
+        checks = ("{metric: error_rate, max: 30%}", "{metric: error_rate, max_increase: 10%}")
         proxy = Proxy(tmp_path, backends + canary_at_half(*checks, hold="2s"))
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
             await wait_until(lambda: load.answers["v3"] > 100, "the first step")
@@ -144,10 +146,13 @@ async def test_a_shared_outage_is_void_and_the_rollout_continues_after_it(tmp_pa
             assert await phase(proxy) == "progressing"
             outage.clear()
 
-            async def promoted() -> bool:
-                return await phase(proxy) == "promoted"
+            seen: dict[str, Any] = {}
 
-            await wait_until(promoted, "the promotion after the outage")
+            async def promoted() -> bool:
+                seen.update(await proxy.rollout())
+                return bool(seen["phase"] == "promoted")
+
+            await wait_until(promoted, lambda: f"the promotion after the outage: {seen}")
 
 
 async def test_a_challenger_with_other_scores_is_aborted(tmp_path: Path) -> None:
