@@ -16,7 +16,8 @@ from aiohttp import web
 from crossfade.config.model import Config
 from crossfade.control.prometheus_poller import PrometheusPoller, read_answer
 from crossfade.rollout.external import Reading
-from tests.scenarios.harness import free_port, wait_until
+from tests.ports import free_port
+from tests.scenarios.harness import wait_until
 
 from .harness import CANARY, HEAD, Harness, loaded
 

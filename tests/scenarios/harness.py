@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import sys
@@ -19,16 +18,9 @@ from typing import Any
 
 import aiohttp
 
+from tests.ports import free_port
+
 TIMEOUT = 90.0  # seconds; long, because the machine may be slow
-
-
-def free_port() -> int:
-    """Below the ports that the kernel gives to clients: one of those could take it while the proxy restarts."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with socket.socket() as sock, contextlib.suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port
 
 
 async def wait_until(condition: Callable[[], Any], what: str | Callable[[], str]) -> Any:

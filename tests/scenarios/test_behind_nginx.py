@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.scenarios.harness import Proxy, free_port, running, wait_until
+from tests.ports import free_port
+from tests.scenarios.harness import Proxy, running, wait_until
 
 # nginx passes the `Forwarded` header of the client on without a change.
 NGINX = """

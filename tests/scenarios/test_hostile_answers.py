@@ -15,7 +15,8 @@ import pytest
 from aiohttp import web
 
 from loadtests.accounting import process_tree, processes
-from tests.scenarios.harness import Load, Proxy, free_port, running, wait_until
+from tests.ports import free_port
+from tests.scenarios.harness import Load, Proxy, running, wait_until
 
 BOMB = gzip.compress(b'{"p": "' + b"0" * 200_000_000 + b'"}', compresslevel=9)[:65_000]
 NESTED = b"[" * 30_000 + b"]" * 30_000

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
+from tests.ports import free_port
 from tests.scenarios.conftest import routing
-from tests.scenarios.harness import Model, Proxy, free_port, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
 
 REQUEST = b"GET /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 

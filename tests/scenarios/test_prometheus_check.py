@@ -6,8 +6,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.ports import free_port
 from tests.scenarios.conftest import canary, routing
-from tests.scenarios.harness import Model, Proxy, free_port, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
 
 
 async def test_a_value_above_its_limit_aborts_the_rollout(tmp_path: Path, models: dict[str, Model]) -> None:

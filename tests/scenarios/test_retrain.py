@@ -8,8 +8,9 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.ports import free_port
 from tests.scenarios.conftest import canary, routing
-from tests.scenarios.harness import Model, Proxy, free_port, running, wait_until
+from tests.scenarios.harness import Model, Proxy, running, wait_until
 
 
 async def test_an_order_survives_kill_9_and_a_takeover(tmp_path: Path, models: dict[str, Model]) -> None:

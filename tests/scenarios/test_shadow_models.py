@@ -13,7 +13,8 @@ import aiohttp
 import pytest
 
 from crossfade_backends.data import FEATURES, draw_sample
-from tests.scenarios.harness import Process, Proxy, free_port, running, wait_until
+from tests.ports import free_port
+from tests.scenarios.harness import Process, Proxy, running, wait_until
 
 ROWS = 4000
 PREDICTIONS = """{metric: disagreement, max: 20%}, {metric: segment_divergence, max: 25%}, {metric: distance, max: 0.15},

@@ -12,7 +12,7 @@ import pytest
 from crossfade.quality.answer import Output, RawAnswer, decision_of
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
-from tests.scenarios.harness import free_port
+from tests.ports import free_port
 from tests.servers.environments import serving, write_model
 from tests.servers.tapping import Tap, tapped
 
