@@ -17,6 +17,7 @@ from tests.ports import free_port
 from tests.scenarios.harness import Process, Proxy, running, wait_until
 
 ROWS = 4000
+UNASKED = 20  # requests of each route behind which the challenger's server has no more copies
 PREDICTIONS = """{metric: disagreement, max: 20%}, {metric: segment_divergence, max: 25%}, {metric: distance, max: 0.15},
         {metric: shadow_errors, max: 1%}"""
 SEGMENTS = "{metric: segment_divergence, max: 15%}"
@@ -95,8 +96,12 @@ def customers() -> Iterator[tuple[dict[str, Any], str]]:
         yield features, "low" if amount < 50 else "middle" if amount < 500 else "high"
 
 
-async def ask(proxy: Proxy, routes: list[str], done: asyncio.Event) -> set[str]:
-    """Ask all routes in turn until `done`. Returns who answered clients."""
+async def ask(proxy: Proxy, routes: list[str], challenger: str, done: asyncio.Event) -> set[str]:
+    """Ask all routes in turn until `done`. Returns who answered clients.
+
+    Only the champion holds the client back. So it asks the challenger too: a slow one would have more and more copies
+    in flight, and a comparison without those that find no room says nothing.
+    """
     answered = set()
     async with aiohttp.ClientSession() as session:
 
@@ -107,20 +112,23 @@ async def ask(proxy: Proxy, routes: list[str], done: asyncio.Event) -> set[str]:
                 answered.add(response.headers["x-crossfade-backend"])
 
         while not done.is_set():
-            for features, spend in customers():
+            for n, (features, spend) in enumerate(customers()):
                 await asyncio.gather(*(send(name, features, spend) for name in routes))
+                if n % UNASKED == 0:
+                    async with session.post(f"{challenger}/predict", json=features) as response:
+                        assert response.status == 200, await response.text()
                 if done.is_set():
                     break
     return answered
 
 
 async def outcome(
-    folder: Path, config: str, routes: list[str]
+    folder: Path, config: str, routes: list[str], challenger: str
 ) -> tuple[dict[str, dict[str, Any]], set[str], dict[str, Any]]:
     """The rollouts when each has left its first step or was aborted, who answered clients, and the first comparison."""
     proxy, done = Proxy(folder, config), asyncio.Event()
     async with running(proxy):
-        asking = asyncio.ensure_future(ask(proxy, routes, done))
+        asking = asyncio.ensure_future(ask(proxy, routes, challenger, done))
         left: dict[str, dict[str, Any]] = {}
         seen: dict[str, dict[str, Any]] = {}
 
@@ -152,7 +160,7 @@ async def test_a_subtly_wrong_model_is_caught_in_shadow_and_the_report_says_in_w
     async with model_servers(registry, "v2", "v4") as urls:
         config = "backends:\n" + backend("v2", urls["v2"]) + backend("v4", urls["v4"])
         left, answered, compared = await outcome(
-            tmp_path, f"{config}routes:{route('churn', 'v2', 'v4', SEGMENTS)}", ["churn"]
+            tmp_path, f"{config}routes:{route('churn', 'v2', 'v4', SEGMENTS)}", ["churn"], urls["v4"]
         )
     assert left["churn"]["phase"] == "aborted", left
     assert answered == {"v2"}, "no customer has seen an answer of v4"
@@ -166,7 +174,9 @@ async def test_a_subtly_wrong_model_is_caught_in_shadow_and_the_report_says_in_w
 async def test_a_good_model_goes_on_to_canary_by_itself(tmp_path: Path, registry: Path) -> None:
     async with model_servers(registry, "v2", "v3") as urls:
         config = "backends:\n" + backend("v2", urls["v2"]) + backend("v3", urls["v3"])
-        left, _, compared = await outcome(tmp_path, f"{config}routes:{route('churn', 'v2', 'v3')}", ["churn"])
+        left, _, compared = await outcome(
+            tmp_path, f"{config}routes:{route('churn', 'v2', 'v3')}", ["churn"], urls["v3"]
+        )
     found = left["churn"]
     assert (found["phase"], found["step"]) == ("progressing", 1), [v["reason"] for v in found["verdicts"]]
     assert compared["pairs"] >= 150
@@ -180,5 +190,5 @@ async def test_a_model_against_itself_passes_in_twenty_of_twenty_rollouts(
     async with model_servers(registry, "v2") as urls:
         config = "backends:\n" + backend("v2", urls["v2"]) + backend("again", urls["v2"])
         routes = "".join(route(name, "v2", "again", PREDICTIONS) for name in names)
-        left, _, _ = await outcome(tmp_path, f"{config}routes:{routes}", names)
+        left, _, _ = await outcome(tmp_path, f"{config}routes:{routes}", names, urls["v2"])
     assert [left[name]["step"] for name in names] == [1] * 20
