@@ -57,6 +57,8 @@ NAMES = {
     "crossfade_unread_bodies_total",
     "crossfade_observations_dropped_total",
     "crossfade_observations_total",
+    "crossfade_feedback_total",
+    "crossfade_feedback_delay_seconds",
     "crossfade_split_weight",
     "crossfade_ledger_version",
     "crossfade_rollout_phase",
@@ -97,7 +99,7 @@ async def samples_of(site: Site) -> Samples:
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
-def at(samples: Samples, name: str, **labels: str) -> float:
+def at(samples: Samples, name: str, /, **labels: str) -> float:
     return samples[f"crossfade_{name}", frozenset(labels.items())]
 
 

@@ -209,6 +209,19 @@ async def test_a_full_disk_refuses_rows_and_keeps_those_that_wait(tmp_path: Path
         await full.close()
 
 
+async def test_a_key_is_hashed_as_the_router_does_and_a_renamed_route_keeps_its_hash(tmp_path: Path) -> None:
+    async with intake_of(tmp_path, ONE) as intake:
+        renamed = ONE.replace("{name: churn,", "{name: leavers, renamed_from: churn,")
+        for route, routes in (("churn", ONE), ("leavers", renamed)):
+            await intake.harness.controller.load(loaded(routes, HEAD), "file", intake.harness.now)
+            row = Predicted("c1", intake.now, "ann")
+            await intake.logs.write(route, lambda connection, row=row: add_predictions(connection, [row]))  # type: ignore[misc]
+            await intake.pass_time(20.0)
+            at = intake.now - 15.0
+            assert counts(await intake.take(Feedback(b"", "label", 1, route, b"ann", at))) == {"accepted": 1}
+            assert await intake.values(route) == {("c1", "label"): 1}
+
+
 async def test_a_disk_that_hangs_refuses_rows_in_time(both: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_intake, "PATIENCE", 0.05)
     await both.predict("churn", "c1")

@@ -21,6 +21,7 @@ from crossfade.admin import openapi
 from crossfade.admin.access import access_guard, actor_of
 from crossfade.admin.connections import body_of, timed
 from crossfade.admin.events import EventStreams
+from crossfade.admin.feedback import FeedbackApi
 from crossfade.admin.metrics import render
 from crossfade.admin.predictions import Predictions
 from crossfade.admin.problems import answer_problems, problem
@@ -88,6 +89,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.post(f"{v1}/retrain/{{route}}", api.retrain),
             web.get(f"{v1}/predictions/{{route}}", Predictions(controller).answer),
             web.get(f"{v1}/decisions", api.decisions),
+            web.post(f"{v1}/feedback", FeedbackApi(controller.feedback).post),
             web.get(f"{v1}/events", api.streams.answer, allow_head=False),
             web.get(f"{v1}/config", api.config),
             web.post(f"{v1}/config", api.check_config),

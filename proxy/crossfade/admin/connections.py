@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from aiohttp import web
@@ -26,6 +26,7 @@ HEAD_TIME = (
     10.0  # seconds from the first byte of a head to its last, or from the connection to the first head
 )
 BODY_TIME = 20.0  # seconds from the head to the last byte of the body
+STREAM_TIME = 600.0  # seconds of a body that is used as it comes, in which BODY_TIME may pass without a byte
 IDLE_TIME = (
     75.0  # seconds from the end of a handler to the next head; the client must have read the answer by then
 )
@@ -213,8 +214,7 @@ def _connection_of(request: web.Request) -> Connection | None:
 
 async def body_of(request: web.Request) -> bytes:
     """The whole body. It is not decompressed: a few kilobytes could become gigabytes."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise web.HTTPUnsupportedMediaType(text="The body must not be compressed.")
+    _refuse_codings(request)
     connection = _connection_of(request)
     try:
         if connection is not None:
@@ -226,6 +226,33 @@ async def body_of(request: web.Request) -> bytes:
     finally:
         if connection is not None:
             connection.body_ends()
+
+
+async def parts_of(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes, for a handler that takes some time for each part: only the waiting for bytes is limited."""
+    _refuse_codings(request)
+    connection = _connection_of(request)
+    loop = asyncio.get_running_loop()
+    end = loop.time() + STREAM_TIME
+    while True:
+        try:
+            if connection is not None:
+                connection.body_begins()
+            async with asyncio.timeout_at(min(loop.time() + BODY_TIME, end)):
+                part = await request.content.readany()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="The body came too slowly.") from None
+        finally:
+            if connection is not None:
+                connection.body_ends()
+        if not part:
+            return
+        yield part
+
+
+def _refuse_codings(request: web.Request) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise web.HTTPUnsupportedMediaType(text="The body must not be compressed.")
 
 
 def admin_runner(app: web.Application) -> web.AppRunner:

@@ -1,7 +1,7 @@
 """Metrics for Prometheus, made from one `MetricsView` for each scrape (names: design 3.5).
 
 Rule: nothing is counted, summed or kept here. Cardinality is that of the configuration: nothing that
-a client sends becomes a label.
+a client sends becomes a label. Of the names of feedback, which its senders give, a bounded number does.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from crossfade.admin.families import counter, gauge
+from crossfade.admin.feedback_metrics import of_feedback
 from crossfade.admin.rollout_metrics import of_decisions, of_rollouts
 from crossfade.admin.traffic_metrics import of_losses, of_queues, of_streams, of_traffic
 from crossfade.control.views import MetricsView
@@ -46,6 +47,7 @@ class _ViewCollector(Collector):
         yield from _of_routes(view)
         yield from of_rollouts(view.rollouts)
         yield from of_decisions(view)
+        yield from of_feedback(view)
 
 
 def _of_process(view: MetricsView) -> Iterator[Metric]:

@@ -14,6 +14,7 @@ from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
 from crossfade.control.prediction_export import PredictionRow
 from crossfade.quality.comparison_summary import ComparisonSummary
+from crossfade.quality.feedback import LABEL, LONGEST_NAME, FeedbackAnswer
 
 SHOWN = (
     views.StatusView,
@@ -26,6 +27,7 @@ SHOWN = (
     views.RetrainView,
     ComparisonSummary,
     PredictionRow,
+    FeedbackAnswer,
 )
 MAX_REASON = 500  # characters
 DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
@@ -61,6 +63,24 @@ WEIGHTS = {
     "minProperties": 1,
     "example": {"churn-v2": 95, "churn-v3": 5},
 }
+VALUE = {"type": ["boolean", "number", "string"]}
+FEEDBACK_ROW = {
+    "type": "object",
+    "properties": {
+        "request_id": {"type": "string", "description": "of the prediction; or else route, key and at"},
+        "route": {"type": "string"},
+        "key": {"type": ["string", "number"], "description": "the sticky key"},
+        "at": {
+            "type": "number",
+            "description": "the prediction is the latest at or before it; seconds since the epoch",
+        },
+        "name": {"type": "string", "default": LABEL, "maxLength": LONGEST_NAME},
+        "value": VALUE,
+        "label": VALUE,
+    },
+    "additionalProperties": False,
+}
+FEEDBACK = {"oneOf": [FEEDBACK_ROW, {"type": "array", "items": FEEDBACK_ROW}]}
 REASON = {"type": "object", "properties": {"reason": {"type": "string", "maxLength": MAX_REASON}}}
 
 
@@ -233,6 +253,14 @@ PATHS: dict[str, Any] = {
             in_query("route", "string"),
             in_query("after", "integer", minimum=0),
             in_query("limit", "integer", minimum=1, maximum=MAX_DECISIONS, default=DECISIONS),
+        )
+    },
+    "/api/v1/feedback": {
+        "post": operation(
+            "What became known later of predictions: an object, a list of at most 100 000, or NDJSON",
+            ref("FeedbackAnswer"),
+            body=FEEDBACK,
+            accepted="The rows that were taken are on disk; `errors` has those that were refused",
         )
     },
     "/api/v1/events": {

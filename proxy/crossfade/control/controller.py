@@ -25,6 +25,7 @@ from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
 from crossfade.control.ejecting import EndpointHealth
+from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
@@ -77,7 +78,9 @@ class Controller:
         self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret, store.drained())
         self.monotonic = monotonic
         self.retrain = Retrainings(self.state, self.journal, self._tell)
-        self.views = Views(self.state, self.journal, seam, self.retrain)
+        self.logs = PredictionLogs(folder_of(store.name))
+        self.feedback = FeedbackIntake(self.state, self.logs)
+        self.views = Views(self.state, self.journal, seam, self.retrain, self.feedback)
         self.feed = Feed()
         self.seam = seam
         self.advising = Advising(self.state, self.feed)
@@ -86,7 +89,6 @@ class Controller:
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
         self.kept_comparisons = KeptComparisons(seam.comparisons, self.journal)
-        self.logs = PredictionLogs(folder_of(store.name))
         self.prediction_writer = PredictionWriter(self.logs)
         self.store_was_ok = True
         self.store_was_lost = False
@@ -124,6 +126,7 @@ class Controller:
         self._save_evidence()
         self.retrain.look()
         self.kept_comparisons.save_from_time_to_time(self.state.served)
+        self.feedback.look()
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
         self._report_store(now)
 
@@ -276,6 +279,7 @@ class Controller:
         await self._background.idle()
         await self.drains.idle()
         await self.retrain.idle()
+        await self.feedback.idle()
         await self.journal.idle()
         await self.prediction_writer.idle()
 
@@ -292,6 +296,7 @@ class Controller:
                 await self._background.idle()
                 await self.drains.idle()
                 await self.retrain.idle()
+                await self.feedback.idle()
         self.kept_comparisons.save()
         self.prediction_writer.take(self.seam.take_logged(), self.state.wall)
         await self.journal.close(self._guarded_evidence(), self.state.clock)

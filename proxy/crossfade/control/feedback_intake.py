@@ -11,6 +11,7 @@ import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from crossfade.config.problem import nearest
 from crossfade.control import feedback_tables
@@ -21,7 +22,6 @@ from crossfade.control.prediction_logs import PredictionLogs, Work
 from crossfade.control.refusal import Unwritten
 from crossfade.quality.feedback import Feedback, FeedbackAnswer, Limits, Outcome
 from crossfade.rollout.verdict import duration
-from crossfade.routing.ledger import salt_of
 from crossfade.stats.histogram import Histogram
 
 log = logging.getLogger("crossfade.control")
@@ -34,6 +34,16 @@ OTHER = "(other)"
 EXPIRED, INVALID = "expired", "invalid"  # beside the outcomes, in metrics
 
 Row = tuple[int, Feedback]
+
+
+class _Target(NamedTuple):
+    """A route with feedback. `salt`: of its sticky keys."""
+
+    limits: Limits
+    salt: bytes
+
+
+_Targets = dict[str, _Target]
 
 
 class FeedbackIntake:
@@ -73,14 +83,15 @@ class FeedbackIntake:
         self.counts["", "", INVALID] += 1
         answer.refuse(number, fault)
 
-    def _routes(self) -> dict[str, Limits]:
+    def _routes(self) -> _Targets:
         found = {}
         for name, route in self.state.routes.items():
             if (feedback := route.config.feedback) is not None:
-                found[name] = Limits(feedback.horizon, feedback.correct_within)
+                limits = Limits(feedback.horizon, feedback.correct_within)
+                found[name] = _Target(limits, route.record.salt)
         return found
 
-    def _fault(self, row: Feedback, routes: dict[str, Limits]) -> str:
+    def _fault(self, row: Feedback, routes: _Targets) -> str:
         if not routes:
             return "no route has `feedback` in the configuration"
         if row.at is not None and row.at > self.state.wall + AHEAD:
@@ -118,9 +129,7 @@ class FeedbackIntake:
             raise Unwritten(f"the prediction log of {route} cannot be read: {error}") from None
         return found or set()
 
-    async def _keep_everywhere(
-        self, rows: list[Row], routes: dict[str, Limits], answer: FeedbackAnswer
-    ) -> None:
+    async def _keep_everywhere(self, rows: list[Row], routes: _Targets, answer: FeedbackAnswer) -> None:
         """The log that gets the prediction takes the row."""
         stored = [await self._store(route, limits, rows, shared=True) for route, limits in routes.items()]
         for row, of_row in zip(rows, zip(*stored, strict=True), strict=True):
@@ -130,12 +139,14 @@ class FeedbackIntake:
             route, found = places[0] if places else ("", of_row[0])
             self._count(route, [row], [found], answer)
 
-    async def _store(self, route: str, limits: Limits, rows: list[Row], shared: bool = False) -> list[Stored]:
-        feedback, salt = [row for _, row in rows], salt_of(route)
+    async def _store(
+        self, route: str, target: _Target, rows: list[Row], shared: bool = False
+    ) -> list[Stored]:
+        feedback = [row for _, row in rows]
 
         def work(connection: sqlite3.Connection) -> list[Stored]:
             # The time is read in the writing thread: what is late now was late for all that was written before.
-            return feedback_tables.store(connection, feedback, self.state.wall, limits, salt, shared)
+            return feedback_tables.store(connection, feedback, self.state.wall, *target, shared)
 
         stored = await self._write(route, work)
         if any(one.outcome is Outcome.UNMATCHED for one in stored):
@@ -190,11 +201,11 @@ class FeedbackIntake:
 
     def look(self) -> None:
         """Join what waits, from time to time, beside the caller. Call it often: it costs nothing while nothing waits."""
-        for route, limits in self._routes().items():
+        for route, target in self._routes().items():
             early = self.early.setdefault(route, _EarlyRows())
             if early.is_due(self.state.served):
                 early.begin(self.state.served)
-                self.background.spawn(self._join(route, limits, early))
+                self.background.spawn(self._join(route, target.limits, early))
 
     async def _join(self, route: str, limits: Limits, early: _EarlyRows) -> None:
         def work(connection: sqlite3.Connection) -> feedback_tables.Early:

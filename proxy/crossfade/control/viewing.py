@@ -15,6 +15,7 @@ from crossfade.control.compared_subject import chosen, copy_of, subject_of
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.draining import found_endpoint, left_in_flight
+from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
@@ -60,12 +61,18 @@ class Views:
     """Each method raises UnknownName for names that are not there."""
 
     def __init__(
-        self, state: ControllerState, journal: Journal, seam: Seam, retrainings: Retrainings
+        self,
+        state: ControllerState,
+        journal: Journal,
+        seam: Seam,
+        retrainings: Retrainings,
+        feedback: FeedbackIntake,
     ) -> None:
         self.state = state
         self.journal = journal
         self.retrainings = retrainings
         self.seam = seam
+        self.feedback = feedback
 
     def status(self, now: float) -> StatusView:
         return StatusView(
@@ -112,6 +119,8 @@ class Views:
                 target: target in state.mirror_watch.silent for target in state.mirror_watch.silences
             },
             retrains=self.retrainings.counts(),
+            feedback=self.feedback.counts,
+            feedback_delays=self.feedback.delays,
         )
 
     @property

@@ -353,3 +353,5 @@ class MetricsView(msgspec.Struct):
     retrains: Mapping[
         tuple[str, str], int
     ]  # (route, outcome), since the start; each route that has `retrain` has all
+    feedback: Mapping[tuple[str, str, str], int]  # rows by (route, name, outcome)
+    feedback_delays: Mapping[tuple[str, str], Histogram]  # seconds, by (route, name)

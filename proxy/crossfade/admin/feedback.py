@@ -1,0 +1,147 @@
+"""`POST /api/v1/feedback`: rows of JSON or NDJSON, in chunks, to the prediction logs.
+
+Rule: the answer comes when its rows are on disk. A call holds a bounded part of its rows, and of lines only those of one
+chunk; where it fails half way, the answer says what was stored, and the same call once more counts nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from crossfade.admin.connections import body_of, parts_of
+from crossfade.admin.problems import problem
+from crossfade.control.feedback_intake import FeedbackIntake
+from crossfade.control.refusal import Invalid, Unwritten
+from crossfade.quality.feedback import BadRow, FeedbackAnswer, read_row
+
+MAX_ROWS = 100_000  # in one call
+MAX_BODY = 32 << 20  # bytes of a body that is no NDJSON: 100 000 rows of 300
+SMALL_BODY = 1 << 20  # bytes; of larger ones only a few are held at a time
+LARGE_BODIES = 4
+LONGEST_LINE = 64 << 10  # bytes
+CHUNK = 1000  # rows in one transaction: some 20 ms, between which rows of predictions are written
+IN_THREAD = 256 << 10  # bytes; a longer document is decoded beside the health loop
+RETRY_AFTER = 5  # seconds
+
+JSON = "application/json"
+NDJSON = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+)
+
+Numbered = tuple[int, bytes | msgspec.Raw]
+
+
+class FeedbackApi:
+    def __init__(self, intake: FeedbackIntake) -> None:
+        self.intake = intake
+        self.large = asyncio.Semaphore(LARGE_BODIES)
+
+    async def post(self, request: web.Request) -> web.Response:
+        answer = FeedbackAnswer()
+        try:
+            await self._take_all(request, answer)
+        except Unwritten as error:
+            again = {"Retry-After": str(RETRY_AFTER)}
+            return problem(503, str(error), "unwritten", "It cannot be written now", again, so_far=answer)
+        except web.HTTPException as error:
+            refused = problem(error.status, error.text or error.reason, so_far=answer)
+            if error.status in (408, 413):  # the rest of the body is not waited for
+                refused.force_close()
+            return refused
+        if answer.invalid and answer.invalid == answer.rows:
+            first = answer.errors[0]
+            detail = f"No row is valid. Row {first.row}: {first.detail}."
+            return problem(422, detail, "invalid", "The request is not valid", so_far=answer)
+        return web.Response(body=msgspec.json.encode(answer), status=202, content_type=JSON)
+
+    async def _take_all(self, request: web.Request, answer: FeedbackAnswer) -> None:
+        if request.content_type in NDJSON:
+            async for chunk in _chunks_of(parts_of(request)):
+                await self._take(chunk, answer)
+        elif request.content_type == JSON or "Content-Type" not in request.headers:
+            rows = await self._document(request)
+            for start in range(0, len(rows), CHUNK):
+                await self._take(list(enumerate(rows[start : start + CHUNK], start + 1)), answer)
+        else:
+            raise web.HTTPUnsupportedMediaType(text=f"Send {JSON}, or application/x-ndjson.")
+
+    async def _document(self, request: web.Request) -> Sequence[msgspec.Raw]:
+        length = request.content_length
+        request = request.clone(client_max_size=MAX_BODY)
+        if length is not None and length <= SMALL_BODY:
+            return await _rows_in(await body_of(request))
+        async with self.large:
+            return await _rows_in(await body_of(request))
+
+    async def _take(self, chunk: Sequence[Numbered], answer: FeedbackAnswer) -> None:
+        rows = []
+        for number, sent in chunk:
+            try:
+                rows.append((number, read_row(sent)))
+            except BadRow as error:
+                self.intake.refuse(number, str(error), answer)
+        await self.intake.take(rows, answer)
+
+
+async def _rows_in(body: bytes) -> Sequence[msgspec.Raw]:
+    """The elements of a list, or the one object."""
+    is_list = body.lstrip(b" \t\r\n").startswith(b"[")
+    kind: Any = list[msgspec.Raw] if is_list else dict[str, msgspec.Raw]
+    try:
+        if len(body) > IN_THREAD:
+            found = await asyncio.to_thread(msgspec.json.decode, body, type=kind)
+        else:
+            found = msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError:
+        raise Invalid("The body must be an object, or a list of objects.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
+    if not is_list:
+        return [msgspec.Raw(body)]
+    if len(found) > MAX_ROWS:
+        raise web.HTTPRequestEntityTooLarge(MAX_ROWS, len(found), text=_too_many())
+    rows: list[msgspec.Raw] = found
+    return rows
+
+
+async def _chunks_of(parts: AsyncIterator[bytes]) -> AsyncIterator[list[Numbered]]:
+    """Lines with their numbers; empty lines count, and are left out."""
+    number = rows = 0
+    rest = b""
+    chunk: list[Numbered] = []
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        if len(rest) > LONGEST_LINE:
+            lines.append(rest)
+        for line in lines:
+            number += 1
+            if len(line) > LONGEST_LINE:
+                raise web.HTTPRequestEntityTooLarge(
+                    LONGEST_LINE, len(line), text=f"Line {number} is longer than {LONGEST_LINE} bytes."
+                )
+            if line.strip():
+                chunk.append((number, line))
+        while len(chunk) >= CHUNK:
+            rows += CHUNK
+            _require_few(rows)
+            yield chunk[:CHUNK]
+            chunk = chunk[CHUNK:]
+    if rest.strip():
+        chunk.append((number + 1, rest))
+    if chunk:
+        _require_few(rows + len(chunk))
+        yield chunk
+
+
+def _require_few(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise web.HTTPRequestEntityTooLarge(MAX_ROWS, rows, text=_too_many())
+
+
+def _too_many() -> str:
+    return f"More than {MAX_ROWS} rows; send them in several calls."
