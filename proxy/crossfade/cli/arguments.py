@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from crossfade.cli import local, remote, report_page
+from crossfade.cli import feedback, local, remote, report_page
 from crossfade.cli.exits import EPILOG
 
 _ADMIN = "http://127.0.0.1:9901"
@@ -122,6 +122,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     page.add_argument("route", metavar="ROUTE")
     _add_challenger(page)
     page.add_argument("-o", "--output", metavar="FILE", default="", help="(default: standard output)")
+    _add_feedback(commands, admin)
     _add_drain(commands, admin)
     retrain = add(
         commands,
@@ -141,6 +142,26 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         remote.export,
         "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
         admin,
+    )
+
+
+def _add_feedback(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    rows = add(
+        commands,
+        "feedback",
+        feedback.feedback,
+        "send what became known of predictions, such as labels",
+        admin,
+    )
+    rows.add_argument("file", metavar="FILE", help=".csv, .ndjson, .json or .parquet; - reads NDJSON")
+    rows.add_argument("--route", default="", help="of rows that do not name theirs")
+    rows.add_argument("--name", default="", help="of rows without a name (default: label)")
+    rows.add_argument(
+        "--column",
+        metavar="FIELD=COLUMN",
+        action="append",
+        default=[],
+        help="read a field from this column, and no columns that are not named so",
     )
 
 

@@ -46,6 +46,10 @@ class AdminClient:
     def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
         return self.call("POST", path, body, query)
 
+    def send(self, *path: str, body: bytes, media: str) -> Any:
+        """Post a body that is no JSON."""
+        return self._answer("POST", path, body, {}, media)
+
     def call(
         self,
         method: str,
@@ -53,15 +57,25 @@ class AdminClient:
         body: object = None,
         query: Mapping[str, str | None] = _NO_QUERY,
     ) -> Any:
-        target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
-        if encoded := urlencode({name: value for name, value in query.items() if value is not None}):
-            target += f"?{encoded}"
         # Text is sent as it is: a configuration file.
         content = (
             body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
         )
+        return self._answer(method, path, content, query, "application/json")
+
+    def _answer(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        content: bytes | None,
+        query: Mapping[str, str | None],
+        media: str,
+    ) -> Any:
+        target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
+        if encoded := urlencode({name: value for name, value in query.items() if value is not None}):
+            target += f"?{encoded}"
         try:
-            status, headers, answer = self.exchange(method, target, content)
+            status, headers, answer = self.exchange(method, target, content, media)
         except (OSError, HTTPException, ValueError) as error:
             raise CommandFailed(
                 UNREACHABLE,
@@ -70,18 +84,20 @@ class AdminClient:
             ) from None
         return self.decode(status, headers, answer)
 
-    def exchange(self, method: str, target: str, content: bytes | None) -> tuple[int, Message, bytes]:
+    def exchange(
+        self, method: str, target: str, content: bytes | None, media: str
+    ) -> tuple[int, Message, bytes]:
         make = HTTPSConnection if self.secure else HTTPConnection
         connection = make(self.host, self.port, timeout=TIMEOUT)
         try:
-            connection.request(method, target, content, self.headers())
+            connection.request(method, target, content, self.headers(media))
             response = connection.getresponse()
             return response.status, response.headers, response.read()
         finally:
             connection.close()
 
-    def headers(self) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    def headers(self, media: str) -> dict[str, str]:
+        headers = {"Accept": "application/json", "Content-Type": media}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         if user := _user_name():
@@ -118,9 +134,11 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
         )
     if problem.get("type") == _LAST_ENDPOINT_TYPE:
         return CommandFailed(INVALID, detail)
-    return CommandFailed(INVALID, detail, _ADVICE.get(status, ""))
+    code = UNREACHABLE if status in _LATER else INVALID
+    return CommandFailed(code, detail, _ADVICE.get(status, ""), problem)
 
 
+_LATER = (408, 503)  # the same call may be answered later
 _ADVICE = {
     401: "Give the token with --token or CROSSFADE_ADMIN_TOKEN.",
     409: "`crossfade why ROUTE` shows the state of the rollout.",
