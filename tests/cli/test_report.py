@@ -8,6 +8,7 @@ import msgspec
 
 from crossfade.report.inputs import Report
 from tests.admin.site import Site
+from tests.admin.test_labels import fill
 from tests.cli.conftest import Shell
 from tests.quality.worlds import BEGUN, World, table_of
 
@@ -73,3 +74,10 @@ async def test_names_that_are_not_there_exit_with_4(site: Site, shell: Shell) ->
     result = await shell.run_with_admin("report", "churn", "--challenger", "v9")
     assert result.code == 4
     assert "route churn has no rollout of v9" in result.err
+
+
+async def test_labels_are_in_the_report_of_a_route_with_feedback(site: Site, shell: Shell) -> None:
+    await fill(site)
+    found = (await shell.run_with_admin("report", "churn", "--json")).json
+    assert found["labels"]["backends"]["v3"]["accuracy"]["estimate"] == 1.0
+    assert "Labels and KPIs" in (await shell.run_with_admin("report", "churn")).out

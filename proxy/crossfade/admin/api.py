@@ -22,6 +22,7 @@ from crossfade.admin.access import access_guard, actor_of
 from crossfade.admin.connections import body_of, timed
 from crossfade.admin.events import EventStreams
 from crossfade.admin.feedback import FeedbackApi
+from crossfade.admin.log_api import LogApi
 from crossfade.admin.metrics import render
 from crossfade.admin.predictions import Predictions
 from crossfade.admin.problems import answer_problems, problem
@@ -65,7 +66,7 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Application:
     """`token`: "" for none; then the listener must be on loopback."""
     app = web.Application(middlewares=[timed, answer_problems, access_guard(token)], client_max_size=MAX_BODY)
-    api = AdminApi(controller, control)
+    api, logs = AdminApi(controller, control), LogApi(controller)
     v1 = "/api/v1"
     app.add_routes(
         [
@@ -86,6 +87,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.post(f"{v1}/rollouts/{{route}}/{{verb:{'|'.join(Verb)}}}", api.command),
             web.get(f"{v1}/rollouts/{{route}}/why", api.why),
             web.get(f"{v1}/comparisons/{{route}}", api.comparison),
+            web.get(f"{v1}/labels/{{route}}", logs.labels),
             web.post(f"{v1}/retrain/{{route}}", api.retrain),
             web.get(f"{v1}/predictions/{{route}}", Predictions(controller).answer),
             web.get(f"{v1}/decisions", api.decisions),

@@ -15,6 +15,7 @@ from crossfade.control.draining import DRAIN, UNDRAIN
 from crossfade.control.prediction_export import PredictionRow
 from crossfade.quality.comparison_summary import ComparisonSummary
 from crossfade.quality.feedback import LABEL, LONGEST_NAME, FeedbackAnswer
+from crossfade.quality.label_summary import LabelSummary
 
 SHOWN = (
     views.StatusView,
@@ -28,6 +29,7 @@ SHOWN = (
     ComparisonSummary,
     PredictionRow,
     FeedbackAnswer,
+    LabelSummary,
 )
 MAX_REASON = 500  # characters
 DECISIONS, MAX_DECISIONS = 100, 1000  # in one response: the default, and the maximum
@@ -243,6 +245,17 @@ PATHS: dict[str, Any] = {
             in_query("until", "string") | {"description": "before this time"},
             in_query("limit", "integer", minimum=1) | {"description": "the newest so many"},
             media="application/x-ndjson",
+        )
+    },
+    "/api/v1/labels/{route}": {
+        "get": operation(
+            "What ripe labels and KPIs say of each backend: the newest million predictions that are `horizon` old",
+            ref("LabelSummary"),
+            ROUTE,
+            in_query("name", "string", default="label")
+            | {"description": "of the feedback that is the label"},
+            in_query("since", "string")
+            | {"description": "from this time on: seconds since 1970, or ISO 8601 with a zone"},
         )
     },
     "/api/v1/decisions": {

@@ -78,14 +78,14 @@ def _asked(request: web.Request) -> Asked:
     if limit is not None and (not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MOST):
         raise Invalid(f"limit must be a whole number from 1 to {MOST}.")
     return Asked(
-        _time(query.get("since"), "since", 0.0),
-        _time(query.get("until"), "until", float("inf")),
+        time_of(query.get("since"), "since", 0.0),
+        time_of(query.get("until"), "until", float("inf")),
         None if labelled is None else labelled == "true",
         None if limit is None else int(limit),
     )
 
 
-def _time(given: str | None, name: str, default: float) -> float:
+def time_of(given: str | None, name: str, default: float) -> float:
     """Seconds since the epoch, or ISO 8601 with a time zone."""
     if given is None:
         return default
