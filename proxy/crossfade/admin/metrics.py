@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from crossfade.admin.families import counter, gauge
-from crossfade.admin.feedback_metrics import of_feedback
+from crossfade.admin.feedback_metrics import of_feedback, of_prediction_logs
 from crossfade.admin.rollout_metrics import of_decisions, of_rollouts
 from crossfade.admin.traffic_metrics import of_losses, of_queues, of_streams, of_traffic
 from crossfade.control.views import MetricsView
@@ -48,6 +48,7 @@ class _ViewCollector(Collector):
         yield from of_rollouts(view.rollouts)
         yield from of_decisions(view)
         yield from of_feedback(view)
+        yield from of_prediction_logs(view.prediction_logs)
 
 
 def _of_process(view: MetricsView) -> Iterator[Metric]:

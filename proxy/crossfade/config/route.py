@@ -100,6 +100,9 @@ class FeedbackConfig(Section):
         default=86_400.0,
         description="how long after the first value a later, other one corrects it; after the horizon none does",
     )
+    keep: Annotated[Period, at_least(600)] = Field(
+        default=2_592_000.0, description="how long after the horizon a prediction stays in the log"
+    )
     max: Annotated[Size, at_least(1_048_576)] = Field(
         default=2_147_483_648,
         description="the most bytes of the prediction log; the oldest predictions go first",

@@ -79,8 +79,11 @@ class Controller:
         self.monotonic = monotonic
         self.retrain = Retrainings(self.state, self.journal, self._tell)
         self.logs = PredictionLogs(folder_of(store.name))
+        self.prediction_writer = PredictionWriter(self.logs)
         self.feedback = FeedbackIntake(self.state, self.logs)
-        self.views = Views(self.state, self.journal, seam, self.retrain, self.feedback)
+        self.views = Views(
+            self.state, self.journal, seam, self.retrain, self.feedback, self.prediction_writer
+        )
         self.feed = Feed()
         self.seam = seam
         self.advising = Advising(self.state, self.feed)
@@ -89,7 +92,6 @@ class Controller:
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
         self.evidence_saved_at = 0.0
         self.kept_comparisons = KeptComparisons(seam.comparisons, self.journal)
-        self.prediction_writer = PredictionWriter(self.logs)
         self.store_was_ok = True
         self.store_was_lost = False
         self.names = Names()  # in the configuration
@@ -226,7 +228,7 @@ class Controller:
     def _commit_state(self, changes: Sequence[Change]) -> None:
         for change in changes:
             change.route.update(change.route.config, change.record, change.evidence)
-            self.prediction_writer.note(change.route.config, change.record.ledger)
+            self.prediction_writer.note(change.route.name, change.record.ledger)
             self._update_waiting(change.route)
         self.kept_comparisons.expect([change.route for change in changes], self.state.wall)
 
@@ -339,8 +341,9 @@ class Controller:
         self.kept_comparisons.expect(self.state.routes.values(), now)
         self._forget_gone()
         self.retrain.accept(loaded.config)
+        self.prediction_writer.use(loaded.config.routes)
         for route in self.state.routes.values():
-            self.prediction_writer.note(route.config, route.record.ledger)
+            self.prediction_writer.note(route.name, route.record.ledger)
             self._update_waiting(route)
 
     def _forget_gone(self) -> None:

@@ -7,17 +7,21 @@ neither serving nor deciding.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from time import time
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from crossfade.control import prediction_tables
 from crossfade.control.database import IN_MEMORY, make_private, open_database, reader_of
 from crossfade.control.disk_thread import DiskThread
+
+log = logging.getLogger("crossfade.control")
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -26,6 +30,13 @@ Work = Callable[[sqlite3.Connection], T]
 def folder_of(state: str) -> Path | None:
     """Beside the database with this path; None in memory."""
     return None if state == IN_MEMORY else Path(f"{state}.predictions")
+
+
+class _Writer(NamedTuple):
+    """`inode`: of the file that it has open."""
+
+    connection: sqlite3.Connection
+    inode: tuple[int, int] | None
 
 
 class PredictionLogs:
@@ -38,7 +49,7 @@ class PredictionLogs:
         self.folder = folder
         self.is_temporary = folder is None
         self.writing = DiskThread("prediction-log")
-        self.writers: dict[str, sqlite3.Connection] = {}  # of the writing thread alone
+        self.writers: dict[str, _Writer] = {}  # of the writing thread alone
 
     async def write(self, route: str, work: Work[T]) -> T:
         """Run `work` in one transaction, behind all that was asked before. Raises sqlite3.Error; then nothing is changed."""
@@ -53,9 +64,7 @@ class PredictionLogs:
         return await asyncio.wrap_future(self.writing.submit(self._read, route, work))
 
     def _write(self, route: str, work: Work[T]) -> T:
-        connection = self.writers.get(route)
-        if connection is None:
-            self.writers[route] = connection = self._open(route)
+        connection = self._writer(route)
         connection.execute("BEGIN IMMEDIATE")
         try:
             result = work(connection)
@@ -66,12 +75,28 @@ class PredictionLogs:
             raise
         return result
 
-    def _open(self, route: str) -> sqlite3.Connection:
+    def _writer(self, route: str) -> sqlite3.Connection:
+        """Where the file was deleted or replaced, the connection writes to none that anybody reads: a new one is opened."""
+        open_one = self.writers.get(route)
+        if open_one is not None and self.folder is not None:
+            if _inode_of(self.folder / f"{route}.db") == open_one.inode:
+                return open_one.connection
+            log.warning(
+                "the prediction log of route %s was deleted or replaced; going on with what is there", route
+            )
+            del self.writers[route]
+            open_one.connection.close()
         if self.folder is None:
             self.folder = Path(mkdtemp(prefix="crossfade-predictions-"))
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = str(self.folder / f"{route}.db")
-        make_private(path)
+        path = self.folder / f"{route}.db"
+        make_private(str(path))
+        inode = _inode_of(path)
+        connection = self._open(str(path))
+        self.writers[route] = _Writer(connection, inode)
+        return connection
+
+    def _open(self, path: str) -> sqlite3.Connection:
         connection = open_database(path)
         try:
             prediction_tables.prepare(connection, time())
@@ -90,15 +115,44 @@ class PredictionLogs:
         finally:
             connection.close()
 
+    def rename(self, route: str, to: str) -> None:
+        """The log of the route goes on under this name, if there is none yet; behind what was asked."""
+        _ = self.writing.submit(self._rename, route, to)
+
+    def _rename(self, route: str, to: str) -> None:
+        if self.folder is None or (self.folder / f"{to}.db").exists():
+            return
+        if not (self.folder / f"{route}.db").exists():
+            return
+        try:
+            connection = self._writer(route)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.close()
+            del self.writers[route]
+            (self.folder / f"{route}.db").rename(self.folder / f"{to}.db")
+        except (sqlite3.Error, OSError) as error:
+            log.error(
+                "the prediction log of route %s stays there, and %s begins another: %s", route, to, error
+            )
+        else:
+            log.info("the prediction log of route %s goes on under the name %s", route, to)
+
     async def close(self) -> bool:
         """Ends behind what was asked. False if the disk hangs."""
         self.writing.submit(self._close)
         return await asyncio.to_thread(self.writing.end)
 
     def _close(self) -> None:
-        for connection in self.writers.values():
-            connection.close()
+        for writer in self.writers.values():
+            writer.connection.close()
         self.writers.clear()
         if self.is_temporary and self.folder is not None:
             rmtree(self.folder, ignore_errors=True)
             self.folder = None
+
+
+def _inode_of(path: Path) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None

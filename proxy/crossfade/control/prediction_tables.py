@@ -63,6 +63,9 @@ def prepare(connection: sqlite3.Connection, now: float) -> None:
     Numbers of predictions begin with the time, above those of a log that was deleted: whoever keeps one as a mark of how far
     it has read, reads on.
     """
+    (written,) = connection.execute("PRAGMA user_version").fetchone()
+    if written > FORMAT:
+        raise sqlite3.DatabaseError(f"it has format {written}, of a later version; this one writes {FORMAT}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.executescript(SCHEMA)

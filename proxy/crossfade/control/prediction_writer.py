@@ -1,4 +1,4 @@
-"""Writes what workers and the observer sent into the prediction logs, beside the loop.
+"""Writes what workers and the observer sent into the prediction logs, and prunes them, beside the loop.
 
 Rule: a tick only puts batches into the queue. They are written one after another in the writing thread; what waits meanwhile
 is bounded. While a disk is full or slow they wait, and go on by themselves; those above the limit are dropped and counted.
@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -19,11 +19,16 @@ from crossfade.control.background import Background
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.logged_batches import MOST, Taken
 from crossfade.control.prediction_logs import PredictionLogs
+from crossfade.control.prediction_retention import Retention, prune
 from crossfade.control.prediction_rows import Written, add_ledger, add_rows
+from crossfade.control.views import PredictionLogsView
 from crossfade.quality.logged import LoggedBatch, exchanges_in, outputs_in
 from crossfade.routing.ledger import Ledger
 
 log = logging.getLogger("crossfade.control")
+
+PRUNE_EVERY = 1.0  # seconds
+PORTION = 5_000  # rows that are deleted at once, or twice as many as came since the last time
 
 Weights = Mapping[int, Mapping[str, int]]  # by ledger version
 
@@ -38,7 +43,7 @@ class _Task(NamedTuple):
 
 
 class PredictionWriter:
-    """`rows` and `dropped` count since the start: by route, and by route and reason."""
+    """`rows` and `dropped` count since the start: by route, and by route and reason. `sizes`: bytes on disk."""
 
     def __init__(self, logs: PredictionLogs, most: int = MOST) -> None:
         self.logs = logs
@@ -47,19 +52,34 @@ class PredictionWriter:
         self.size = 0
         self.weights: dict[str, dict[int, Mapping[str, int]]] = defaultdict(dict)  # not written yet, by route
         self.noted: dict[str, int] = {}  # the latest ledger version, by route
+        self.retentions: dict[str, Retention] = {}
         self.rows: Counter[str] = Counter()
         self.dropped: Counter[tuple[str, str]] = Counter()
+        self.sizes: dict[str, int] = {}
         self.errors: dict[str, str] = {}  # why a log cannot be written now, by route
+        self.pruned_at = 0.0
+        self.rows_then: Counter[str] = Counter()  # when it was pruned last
         self.background = Background()
-        self.writing = False
+        self.is_writing = False
 
     # ── the controller's side ─────────────────────────────────────────────────────────────────
 
-    def note(self, route: RouteConfig, ledger: Ledger) -> None:
-        """A route, and the weights that its workers get next."""
-        if route.feedback is not None and self.noted.get(route.name) != ledger.version:
-            self.noted[route.name] = ledger.version
-            self.weights[route.name][ledger.version] = ledger.weights
+    def use(self, routes: Iterable[RouteConfig]) -> None:
+        """All routes, as they are from now on."""
+        before, self.retentions = self.retentions, {}
+        for route in routes:
+            if route.feedback is None:
+                continue
+            if route.name not in before and route.renamed_from is not None:
+                self.logs.rename(route.renamed_from, route.name)
+            found = route.feedback
+            self.retentions[route.name] = Retention(found.horizon, found.keep, found.max)
+
+    def note(self, route: str, ledger: Ledger) -> None:
+        """The weights that the workers of a route get next."""
+        if route in self.retentions and self.noted.get(route) != ledger.version:
+            self.noted[route] = ledger.version
+            self.weights[route][ledger.version] = ledger.weights
 
     def take(self, taken: Taken, now: float) -> None:
         """`now`: wall time. Returns at once."""
@@ -67,9 +87,10 @@ class PredictionWriter:
             self.dropped[route, "queue"] += n
         for batch in taken.batches:
             self._queue(batch)
-        if not self.writing and self.waiting:
-            self.writing = True
-            self.background.spawn(self._write_waiting(now))
+        due = abs(now - self.pruned_at) >= PRUNE_EVERY and bool(self.retentions)
+        if not self.is_writing and (self.waiting or due):
+            self.is_writing = True
+            self.background.spawn(self._work(now, due))
 
     def _queue(self, batch: LoggedBatch) -> None:
         if self.size + batch.size > self.most:
@@ -80,14 +101,21 @@ class PredictionWriter:
 
     # ── beside the loop ───────────────────────────────────────────────────────────────────────
 
+    async def _work(self, now: float, prunes: bool) -> None:
+        try:
+            await self._write_waiting(now)
+            if prunes:
+                self.pruned_at = now
+                for route, retention in list(self.retentions.items()):
+                    await self._prune(route, retention, now)
+        finally:
+            self.is_writing = False
+
     async def _write_waiting(self, now: float) -> None:
         """All that waits now, once. What cannot be written waits for the next tick."""
-        try:
-            for route, batches in list(self.waiting.items()):
-                weights = dict(self.weights.get(route, {}))
-                await self._write(_Task(route, tuple(batches), weights, now))
-        finally:
-            self.writing = False
+        for route, batches in list(self.waiting.items()):
+            weights = dict(self.weights.get(route, {}))
+            await self._write(_Task(route, tuple(batches), weights, now))
 
     async def _write(self, task: _Task) -> None:
         route = task.route
@@ -96,9 +124,8 @@ class PredictionWriter:
         except (sqlite3.OperationalError, OSError) as error:  # full, slow, locked: it may pass
             self._say(route, str(error))
             return
-        except Exception as error:
-            log.exception("rows of the prediction log of route %s cannot be written", route)
-            self._say(route, repr(error))
+        except Exception as error:  # damaged, or not to be read: other rows may do
+            self._say(route, str(error) or repr(error))
             self.dropped[route, "error"] += sum(batch.n for batch in task.batches)
             self._forget(task)
             return
@@ -117,6 +144,28 @@ class PredictionWriter:
         for version in task.weights:
             self.weights[task.route].pop(version, None)
 
+    async def _prune(self, route: str, retention: Retention, now: float) -> None:
+        """More at once where more comes, so that a log does not outgrow its limit."""
+        portion = max(PORTION, 2 * (self.rows[route] - self.rows_then[route]))
+        self.rows_then[route] = self.rows[route]
+        try:
+            pruned = await self.logs.write(
+                route, lambda connection: prune(connection, retention, now, portion)
+            )
+        except (sqlite3.Error, OSError) as error:
+            self._say(route, str(error))
+            return
+        self.sizes[route] = pruned.file
+        if pruned.more:
+            self.pruned_at = 0.0
+        if pruned.unripe:
+            if not self.dropped[route, "size"]:
+                log.warning(
+                    "the prediction log of route %s is as large as `feedback: {max: …}` allows before its predictions are as "
+                    "old as the horizon: feedback for the oldest is lost", route,
+                )  # fmt: skip
+            self.dropped[route, "size"] += pruned.unripe
+
     def _say(self, route: str, error: str) -> None:
         """When a log can no longer be written, and when it can again."""
         if error == self.errors.get(route, ""):
@@ -127,6 +176,15 @@ class PredictionWriter:
         else:
             del self.errors[route]
             log.warning("the prediction log of route %s is written again", route)
+
+    def view(self) -> PredictionLogsView:
+        routes = self.retentions
+        return PredictionLogsView(
+            {route: self.rows[route] for route in routes},
+            dict(self.dropped),
+            {route: self.sizes[route] for route in routes if route in self.sizes},
+            {route: self.errors.get(route, "") for route in routes},
+        )
 
     async def idle(self) -> None:
         """Returns when nothing is being written."""

@@ -19,6 +19,7 @@ from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
 from crossfade.control.pages import Record
+from crossfade.control.prediction_writer import PredictionWriter
 from crossfade.control.receivers import prepared_load
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.retraining import Retrainings
@@ -67,12 +68,14 @@ class Views:
         seam: Seam,
         retrainings: Retrainings,
         feedback: FeedbackIntake,
+        writer: PredictionWriter,
     ) -> None:
         self.state = state
         self.journal = journal
         self.retrainings = retrainings
         self.seam = seam
         self.feedback = feedback
+        self.writer = writer
 
     def status(self, now: float) -> StatusView:
         return StatusView(
@@ -121,6 +124,7 @@ class Views:
             retrains=self.retrainings.counts(),
             feedback=self.feedback.counts,
             feedback_delays=self.feedback.delays,
+            prediction_logs=self.writer.view(),
         )
 
     @property

@@ -333,6 +333,15 @@ class TrafficView(msgspec.Struct):
     observations: Mapping[str, int]  # by route
 
 
+class PredictionLogsView(msgspec.Struct):
+    """By route with `feedback`; rows count since the start."""
+
+    rows: Mapping[str, int]
+    dropped: Mapping[tuple[str, str], int]  # by (route, reason)
+    sizes: Mapping[str, int]  # bytes on disk
+    errors: Mapping[str, str]  # why a log cannot be written now; empty for one that can
+
+
 class MetricsView(msgspec.Struct):
     """What one scrape shows."""
 
@@ -355,3 +364,4 @@ class MetricsView(msgspec.Struct):
     ]  # (route, outcome), since the start; each route that has `retrain` has all
     feedback: Mapping[tuple[str, str, str], int]  # rows by (route, name, outcome)
     feedback_delays: Mapping[tuple[str, str], Histogram]  # seconds, by (route, name)
+    prediction_logs: PredictionLogsView
