@@ -16,7 +16,7 @@ import zipfile
 from datetime import UTC
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -65,7 +65,13 @@ class Metrics(BaseModel):
 UtcTime = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
 
 
+# How far a version has come; `stages` moves it.
+Stage = Literal["none", "staging", "production", "archived"]
+
+
 class Metadata(BaseModel):
+    """`tags`: such as the endpoint where the version is served, and the order that it was trained for."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
@@ -77,6 +83,8 @@ class Metadata(BaseModel):
     metrics: Metrics
     training_data_sha256: str
     model_sha256: str
+    stage: Stage = "none"
+    tags: dict[str, str] = {}
 
 
 def installed_framework() -> str:
@@ -109,6 +117,21 @@ def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
         # After a successful rename there is nothing to remove.
         shutil.rmtree(staged, ignore_errors=True)
     return target
+
+
+def write_metadata(root: Path, metadata: Metadata) -> None:
+    """Replaces the metadata of a version; a reader gets the old or the new."""
+    path = version_directory(root, metadata.name, metadata.version) / METADATA_FILE
+    staged = path.with_name(f".{METADATA_FILE}.new")
+    write_durably(staged, metadata.model_dump_json(indent=2).encode() + b"\n")
+    staged.replace(path)
+
+
+def versions_of(root: Path, name: str) -> list[Metadata]:
+    """All versions, the oldest first. Raises RegistryError for one that cannot be read."""
+    folders = sorted((root / name).glob(f"*/{METADATA_FILE}"))
+    found = [read_metadata(root, name, path.parent.name) for path in folders if path.parent.name[0] != "."]
+    return sorted(found, key=lambda metadata: metadata.created)
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -1,0 +1,92 @@
+"""The stages of a version: none → staging → production → archived. `python -m crossfade_backends.stages` shows and moves them.
+
+Rule: at most one version is in production. Another one that gets there archives it; a version that was archived can come back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from crossfade_backends.recipes import MODEL_NAME
+from crossfade_backends.registry import (
+    Metadata,
+    RegistryError,
+    Stage,
+    read_metadata,
+    version_directory,
+    versions_of,
+    write_metadata,
+)
+from crossfade_backends.train import DEFAULT_REGISTRY
+
+NEXT: dict[Stage, tuple[Stage, ...]] = {
+    "none": ("staging", "archived"),
+    "staging": ("production", "archived"),
+    "production": ("archived",),
+    "archived": ("production",),
+}
+
+
+def move(root: Path, name: str, version: str, stage: Stage) -> Metadata:
+    """To the stage that it has already: changes nothing. Raises RegistryError for a move that is not in NEXT."""
+    metadata = read_metadata(root, name, version)
+    if metadata.stage == stage:
+        return metadata
+    if stage not in NEXT[metadata.stage]:
+        allowed = " or ".join(NEXT[metadata.stage])
+        path = version_directory(root, name, version)
+        raise RegistryError(
+            path, f"is in the stage {metadata.stage}, which is followed by {allowed}, not by {stage}"
+        )
+    if stage == "production":
+        for other in versions_of(root, name):
+            if other.stage == "production":
+                write_metadata(root, other.model_copy(update={"stage": "archived"}))
+    moved = metadata.model_copy(update={"stage": stage})
+    write_metadata(root, moved)
+    return moved
+
+
+def tag(root: Path, name: str, version: str, **tags: str) -> Metadata:
+    """Adds tags, or replaces them."""
+    metadata = read_metadata(root, name, version)
+    tagged = metadata.model_copy(update={"tags": metadata.tags | tags})
+    write_metadata(root, tagged)
+    return tagged
+
+
+def _line(metadata: Metadata) -> str:
+    tags = " ".join(f"{name}={value}" for name, value in sorted(metadata.tags.items()))
+    return f"{metadata.name} {metadata.version}  {metadata.stage}  auc {metadata.metrics.auc:.4f}  {tags}".rstrip()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m crossfade_backends.stages", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("version", nargs="?", metavar="VERSION", help="the version to move")
+    parser.add_argument(
+        "stage", nargs="?", choices=get_args(Stage), metavar="STAGE", help=", ".join(get_args(Stage))
+    )
+    parser.add_argument("--registry", type=Path, default=DEFAULT_REGISTRY, metavar="DIR")
+    parser.add_argument("--model", default=MODEL_NAME)
+    options = parser.parse_args(arguments)
+    if options.version and not options.stage:
+        parser.error("a version needs a stage")
+    try:
+        if options.version:
+            move(options.registry, options.model, options.version, options.stage)
+        for metadata in versions_of(options.registry, options.model):
+            print(_line(metadata))
+    except (RegistryError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
