@@ -1,4 +1,4 @@
-"""The model registry: `ROOT/<name>/<version>/model.skops` and `metadata.json` beside it.
+"""The model registry: `ROOT/<name>/<version>/model.skops` with `metadata.json` and `profile.json` beside it.
 
 Rule: a version is written atomically. A model is loaded only if its SHA-256 matches and all its
 types are in _TRUSTED_TYPES: a model file is untrusted data, and skops, unlike pickle, lists the types
@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from crossfade_backends.data import FloatArray
+from crossfade_backends.profile import PROFILE_FILE
 
 MODEL_FILE = "model.skops"
 METADATA_FILE = "metadata.json"
@@ -103,7 +104,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
+def write_version(root: Path, metadata: Metadata, model: bytes, profile: bytes) -> Path:
     """Writes to a temporary directory and renames it; returns the directory of the version."""
     target = version_directory(root, metadata.name, metadata.version)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +112,7 @@ def write_version(root: Path, metadata: Metadata, model: bytes) -> Path:
     try:
         staged.chmod(0o755)
         write_durably(staged / MODEL_FILE, model)
+        write_durably(staged / PROFILE_FILE, profile)
         write_durably(staged / METADATA_FILE, metadata.model_dump_json(indent=2).encode() + b"\n")
         _swap(staged, target)
     finally:

@@ -2,7 +2,7 @@
 
 Rule: training is deterministic for the same library versions, and skipped if nothing changed.
 A version is current if its training data, its parameters and the version of scikit-learn are
-the recorded ones and its model file still has the recorded hash.
+the recorded ones and its model file still has the recorded hash, with a profile beside it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossfade_backends.data import FEATURES, Sample, draw_sample, fingerprint, split_sample
+from crossfade_backends.profile import PROFILE_FILE, profile_of
 from crossfade_backends.recipes import MODEL_NAME, RECIPES, Recipe
 from crossfade_backends.registry import (
     Metadata,
     RegistryError,
     installed_framework,
+    read,
     read_metadata,
     read_model,
     serialise,
     sha256,
+    version_directory,
     write_version,
 )
 
@@ -64,6 +67,7 @@ def current_version(root: Path, plan: Plan) -> Metadata | None:
     try:
         metadata = read_metadata(root, MODEL_NAME, plan.recipe.version)
         read_model(root, metadata)
+        read(version_directory(root, MODEL_NAME, plan.recipe.version) / PROFILE_FILE)
     except RegistryError:
         return None
     recorded = (metadata.training_data_sha256, metadata.parameters, metadata.framework, metadata.features)
@@ -88,7 +92,9 @@ def train_version(root: Path, plan: Plan, held_out: Sample) -> Metadata:
         training_data_sha256=plan.data_sha256,
         model_sha256=sha256(model),
     )
-    write_version(root, metadata, model)
+    scores = classifier.predict_proba(held_out.features)[:, 1]
+    title = f"{metadata.name} {metadata.version}"
+    write_version(root, metadata, model, profile_of(title, metadata.created, plan.train, held_out, scores))
     return metadata
 
 

@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 from crossfade_backends import registry as module
 from crossfade_backends.data import FEATURES, draw_sample
 from crossfade_backends.fitting import fit
+from crossfade_backends.profile import PROFILE_FILE
 from crossfade_backends.recipes import RECIPES
 from crossfade_backends.registry import (
     METADATA_FILE,
@@ -29,6 +30,8 @@ from crossfade_backends.registry import (
     write_version,
 )
 from crossfade_backends.scoring import load_served_model
+
+PROFILE = b"{}"
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_a_written_version_is_read_and_scores_the_same(tmp_path, recipe):
     classifier = fit(recipe, sample)
     model = serialise(classifier)
     metadata = metadata_of(model)
-    assert write_version(tmp_path, metadata, model) == tmp_path / "churn/v9"
+    assert write_version(tmp_path, metadata, model, PROFILE) == tmp_path / "churn/v9"
     assert read_metadata(tmp_path, "churn", "v9") == metadata
     loaded = load_model(tmp_path, metadata)
     assert np.array_equal(loaded.predict_proba(sample.features), classifier.predict_proba(sample.features))
@@ -67,13 +70,15 @@ def test_a_written_version_is_read_and_scores_the_same(tmp_path, recipe):
 
 def test_overwriting_a_version_leaves_only_the_new_files(tmp_path):
     for model in (b"one", b"two"):
-        write_version(tmp_path, metadata_of(model), model)
+        write_version(tmp_path, metadata_of(model), model, PROFILE)
     assert (tmp_path / "churn/v9" / MODEL_FILE).read_bytes() == b"two"
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["churn", METADATA_FILE, MODEL_FILE, "v9"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "churn", METADATA_FILE, MODEL_FILE, PROFILE_FILE, "v9",
+    ]  # fmt: skip
 
 
 def test_a_failed_write_leaves_the_old_version(tmp_path, monkeypatch):
-    write_version(tmp_path, metadata_of(b"old"), b"old")
+    write_version(tmp_path, metadata_of(b"old"), b"old", PROFILE)
     write = module.write_durably
 
     def fail_on_metadata(path: Path, data: bytes) -> None:
@@ -83,7 +88,7 @@ def test_a_failed_write_leaves_the_old_version(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "write_durably", fail_on_metadata)
     with pytest.raises(OSError, match="disk full"):
-        write_version(tmp_path, metadata_of(b"new"), b"new")
+        write_version(tmp_path, metadata_of(b"new"), b"new", PROFILE)
     assert module.read_model(tmp_path, read_metadata(tmp_path, "churn", "v9")) == b"old"
     assert [path.name for path in (tmp_path / "churn").iterdir()] == ["v9"]
 
@@ -137,7 +142,7 @@ def test_metadata_that_is_not_json_is_refused(registry_copy, text):
 def test_untrusted_types_are_named_and_not_loaded(tmp_path):
     model = serialise(FunctionTransformer(os.getcwd))
     metadata = metadata_of(model)
-    write_version(tmp_path, metadata, model)
+    write_version(tmp_path, metadata, model, PROFILE)
     with pytest.raises(RegistryError, match=rf"{MODEL_FILE}: contains types .* not trusted: posix.getcwd"):
         load_model(tmp_path, metadata)
 
@@ -147,7 +152,7 @@ def test_untrusted_types_are_named_and_not_loaded(tmp_path):
 )
 def test_a_file_that_is_no_skops_model_is_refused(tmp_path, model):
     metadata = metadata_of(model)
-    write_version(tmp_path, metadata, model)
+    write_version(tmp_path, metadata, model, PROFILE)
     with pytest.raises(RegistryError, match=f"{MODEL_FILE}: is not a skops model"):
         load_model(tmp_path, metadata)
 
