@@ -23,6 +23,7 @@ from statistics import median
 from crossfade.config.load import load
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -69,6 +70,7 @@ class Workers:
     def __init__(self) -> None:
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
+        self.drift = DriftChannel()
         self.counts = Counts()
         self.now = NOW
 

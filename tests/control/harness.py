@@ -12,6 +12,7 @@ from crossfade.config.load import Loaded, load
 from crossfade.control.chain import Row, text_of
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -101,6 +102,7 @@ class FakeSeam:
     def __init__(self) -> None:
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
+        self.drift = DriftChannel()
         self.published: list[Snapshot] = []
         self.counts = Counts()
         self.logged = Taken((), {})

@@ -20,6 +20,7 @@ from contextlib import closing, suppress
 from crossfade.config.load import load
 from crossfade.control.comparisons import Comparisons
 from crossfade.control.controller import Controller
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.refusal import Refused
@@ -60,6 +61,7 @@ class PipeSeam:
     def __init__(self, fd: int) -> None:
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
+        self.drift = DriftChannel()
         self.fd = fd
         self.snapshot: Snapshot | None = None
 

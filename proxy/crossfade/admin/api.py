@@ -20,6 +20,7 @@ from aiohttp import web
 from crossfade.admin import openapi
 from crossfade.admin.access import access_guard, actor_of
 from crossfade.admin.connections import body_of, timed
+from crossfade.admin.drift import DriftApi
 from crossfade.admin.events import EventStreams
 from crossfade.admin.feedback import FeedbackApi
 from crossfade.admin.log_api import LogApi
@@ -67,6 +68,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
     """`token`: "" for none; then the listener must be on loopback."""
     app = web.Application(middlewares=[timed, answer_problems, access_guard(token)], client_max_size=MAX_BODY)
     api, logs = AdminApi(controller, control), LogApi(controller)
+    drift = DriftApi(controller.drift)
     v1 = "/api/v1"
     app.add_routes(
         [
@@ -90,6 +92,10 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.get(f"{v1}/labels/{{route}}", logs.labels),
             web.post(f"{v1}/retrain/{{route}}", api.retrain),
             web.get(f"{v1}/predictions/{{route}}", Predictions(controller).answer),
+            web.get(f"{v1}/drift/{{route}}", drift.show),
+            web.get(f"{v1}/baseline/{{route}}", drift.profile),
+            web.put(f"{v1}/baseline/{{route}}", drift.put_profile),
+            web.post(f"{v1}/baseline/{{route}}", drift.learn),
             web.get(f"{v1}/decisions", api.decisions),
             web.post(f"{v1}/feedback", FeedbackApi(controller.feedback).post),
             web.get(f"{v1}/events", api.streams.answer, allow_head=False),

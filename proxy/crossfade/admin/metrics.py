@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from crossfade.admin.drift_metrics import of_drift
 from crossfade.admin.families import counter, gauge
 from crossfade.admin.feedback_metrics import of_feedback, of_prediction_logs
 from crossfade.admin.rollout_metrics import of_decisions, of_rollouts
@@ -44,6 +45,7 @@ class _ViewCollector(Collector):
         yield from of_losses(view.traffic)
         yield from of_streams(view)
         yield from of_queues(view)
+        yield from of_drift(view.drift)
         yield from _of_routes(view)
         yield from of_rollouts(view.rollouts)
         yield from of_decisions(view)

@@ -12,6 +12,7 @@ import msgspec
 from crossfade.admin.problems import MEDIA_TYPE
 from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
+from crossfade.control.drift_view import DriftView
 from crossfade.control.prediction_export import PredictionRow
 from crossfade.quality.comparison_summary import ComparisonSummary
 from crossfade.quality.feedback import LABEL, LONGEST_NAME, FeedbackAnswer
@@ -25,6 +26,7 @@ SHOWN = (
     views.WhyView,
     views.Decision,
     views.LoadedChange,
+    DriftView,
     views.RetrainView,
     ComparisonSummary,
     PredictionRow,
@@ -257,6 +259,28 @@ PATHS: dict[str, Any] = {
             in_query("since", "string")
             | {"description": "from this time on: seconds since 1970, or ISO 8601 with a zone"},
         )
+    },
+    "/api/v1/drift/{route}": {
+        "get": operation(
+            "How far inputs, scores and losses are from what they were, and the alarms",
+            ref("DriftView"),
+            ROUTE,
+        )
+    },
+    "/api/v1/baseline/{route}": {
+        "get": operation("The profile that live values are compared with", {"type": "object"}, ROUTE),
+        "put": operation(
+            "Compare with this profile from now on; 409 where the configuration names one",
+            ref("DriftView"),
+            ROUTE,
+            body={"type": "object"},
+        ),
+        "post": operation(
+            "Make a profile of the requests from now on; the present one is used until then",
+            ref("DriftView"),
+            ROUTE,
+            status="202",
+        ),
     },
     "/api/v1/decisions": {
         "get": operation(

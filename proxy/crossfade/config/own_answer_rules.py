@@ -9,7 +9,17 @@ from crossfade.config.problem import Problem, Severity, listed
 
 _WAYS = ("split", "redirect", "respond")
 _ACTS = ("scheme", "host", "path", "prefix")
-_OF_BACKENDS = ("sticky", "fallback", "mirror", "errors", "prediction", "feedback", "retry", "upgrades")
+_OF_BACKENDS = (
+    "sticky",
+    "fallback",
+    "mirror",
+    "errors",
+    "prediction",
+    "feedback",
+    "drift",
+    "retry",
+    "upgrades",
+)
 _OF_STATE = ("rollout", "renamed_from")
 _WITH_CREDENTIALS = ("origins", "methods", "headers", "expose")
 

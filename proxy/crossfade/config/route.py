@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from crossfade.config import address, split, units
+from crossfade.config.drift import DriftConfig
 from crossfade.config.keep import KeepConfig
 from crossfade.config.match import MatchConfig, RateKey, StickyKey
 from crossfade.config.mirror import MirrorConfig
@@ -221,6 +222,9 @@ class RouteConfig(Section):
         default=None, description="where pairs of answers are kept as files; nowhere if not given"
     )
     feedback: FeedbackConfig | None = Field(default=None, description="the true outcomes of predictions")
+    drift: DriftConfig | None = Field(
+        default=None, description="alarms where inputs, scores or losses are no longer what they were"
+    )
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")
     upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(
         default=("websocket",), description="the protocols that a connection may be upgraded to"

@@ -15,6 +15,7 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.assign_rules import ASSIGN_RULES
 from crossfade.config.comparison_rules import COMPARISON_RULES
 from crossfade.config.document import Document, Loc, Node
+from crossfade.config.drift import DRIFT_RULES
 from crossfade.config.goal_rules import GOAL_RULES
 from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
@@ -54,6 +55,8 @@ def _unused_backends(document: Document) -> Iterator[Problem]:
 def _backend_names(document: Document) -> Iterator[tuple[Loc, str, bool]]:
     """Each place that names a backend: its location, the name, and whether the name is a key there."""
     for loc, node in document.each("routes", "*", "split"):
+        yield from (((*loc, name), name, True) for name in node.entries)
+    for loc, node in document.each("routes", "*", "drift", "baseline"):
         yield from (((*loc, name), name, True) for name in node.entries)
     for place in (
         ("fallback",),
@@ -273,4 +276,5 @@ RULES: tuple[Rule, ...] = (
     *COMPARISON_RULES,
     *RETRAIN_RULES,
     *GOAL_RULES,
+    *DRIFT_RULES,
 )

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from crossfade.config.load import Loaded
@@ -24,6 +25,8 @@ from crossfade.control.change import LOOP, Cause, Change, change_by_event, chang
 from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
+from crossfade.control.drift import Drift, DriftAlarm
+from crossfade.control.drift_files import drift_folder
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
@@ -85,6 +88,9 @@ class Controller:
             self.state, self.journal, seam, self.retrain, self.feedback, self.prediction_writer
         )
         self.feed = Feed()
+        self.drift = Drift(self.state, seam.drift, self.feed, drift_folder(store.name))
+        self.drift.on_alarm.append(self._retrain_on)
+        self.views.drift = self.drift
         self.seam = seam
         self.advising = Advising(self.state, self.feed)
         self.publisher = Publisher(self.state, seam)
@@ -117,6 +123,7 @@ class Controller:
         self.ripening.look()
         self._look_at_mirrors(counts, now)
         self.advising.look(now)
+        self.drift.look(now)
         self.health.look(now)
         changes = [change for route in self._unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])
@@ -171,6 +178,9 @@ class Controller:
         for text in state.mirror_watch.look(state.routes.values(), counts, state.served):
             log.warning("%s", text)
             self.feed.publish(StatusChange(now, "mirror", None, text))
+
+    def _retrain_on(self, found: DriftAlarm) -> None:
+        self.retrain.trigger(found.route, found.alarm.kind, msgspec.to_builtins(found.alarm))
 
     def _unlocked(self) -> list[RouteRuntime]:
         return [route for route in self.state.routes.values() if not route.lock.locked()]
@@ -282,6 +292,7 @@ class Controller:
         await self.drains.idle()
         await self.retrain.idle()
         await self.feedback.idle()
+        await self.drift.idle()
         await self.journal.idle()
         await self.prediction_writer.idle()
 
@@ -301,6 +312,7 @@ class Controller:
                 await self.feedback.idle()
         self.kept_comparisons.save()
         self.prediction_writer.take(self.seam.take_logged(), self.state.wall)
+        await self.drift.close()
         await self.journal.close(self._guarded_evidence(), self.state.clock)
         return await self.prediction_writer.close(self.state.wall)
 
@@ -342,6 +354,7 @@ class Controller:
         self._forget_gone()
         self.retrain.accept(loaded.config)
         self.prediction_writer.use(loaded.config.routes)
+        self.drift.accept()
         for route in self.state.routes.values():
             self.prediction_writer.note(route.name, route.record.ledger)
             self._update_waiting(route)

@@ -24,6 +24,7 @@ class RouteRuntime:
     def __init__(self, config: RouteConfig, record: RouteRecord, evidence: EvidenceBy) -> None:
         self.rollouts: dict[str, RolloutRuntime] = {}  # by challenger, in the order of the file
         self.lock = asyncio.Lock()  # held while the next record and evidence are being written
+        self.drifting: list[str] = []  # what there is an alarm of drift about
         self.deferred: list[Cell] = []  # counts that came meanwhile
         self.update(config, record, evidence)
 

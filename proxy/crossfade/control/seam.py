@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.routing.snapshot import Snapshot
@@ -67,6 +68,7 @@ class WorkerStatus(msgspec.Struct):
 class Seam(Protocol):
     observations: LatestObservations
     comparisons: Comparisons
+    drift: DriftChannel
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
         """Send it to every worker. The future ends when all that live serve from it; nobody has to await it."""

@@ -15,6 +15,8 @@ from crossfade.control.compared_subject import chosen, copy_of, subject_of
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disagreement import disagreements, restart_needed
 from crossfade.control.draining import found_endpoint, left_in_flight
+from crossfade.control.drift import Drift
+from crossfade.control.drift_view import drift_numbers
 from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
@@ -60,6 +62,8 @@ NO_ROLLOUT = "another split: by the file, or by `crossfade split`"  # what chang
 
 class Views:
     """Each method raises UnknownName for names that are not there."""
+
+    drift: Drift
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class Views:
             feedback=self.feedback.counts,
             feedback_delays=self.feedback.delays,
             prediction_logs=self.writer.view(),
+            drift=drift_numbers(self.drift.routes),
         )
 
     @property
@@ -265,6 +270,7 @@ def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
         fallback=config.fallback,
         backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
         config_differs=disagreements(config, route.record),
+        drift=route.drifting,
     )
 
 

@@ -63,7 +63,10 @@ class Disagreement(msgspec.Struct):
 
 
 class RouteView(msgspec.Struct):
-    """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit."""
+    """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit.
+
+    `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`.
+    """
 
     name: str
     split: dict[str, float]
@@ -74,6 +77,7 @@ class RouteView(msgspec.Struct):
     fallback: str | None
     backends: dict[str, BackendNumbers]
     config_differs: list[Disagreement]
+    drift: list[str] = []
 
 
 class EndpointView(msgspec.Struct):
@@ -222,7 +226,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class StatusChange(msgspec.Struct):
-    """A change that is no decision. `what`: config, endpoints, store, clock, mirror or recommendation."""
+    """A change that is no decision. `what`: config, endpoints, store, clock, mirror, recommendation or drift."""
 
     at: float
     what: str
@@ -342,6 +346,15 @@ class PredictionLogsView(msgspec.Struct):
     errors: Mapping[str, str]  # why a log cannot be written now; empty for one that can
 
 
+class DriftNumbers(msgspec.Struct):
+    """Of one route. `distances`: by field, of the latest full window; `alarms`: how many ever, by kind; `active`: by detector."""
+
+    route: str
+    distances: dict[str, float]
+    alarms: dict[str, int]
+    active: list[str]
+
+
 class MetricsView(msgspec.Struct):
     """What one scrape shows."""
 
@@ -359,6 +372,7 @@ class MetricsView(msgspec.Struct):
     decision_to_traffic: Histogram  # seconds
     buckets: tuple[float, ...]  # upper edges of histograms, in seconds
     silent_mirrors: Mapping[tuple[str, str], bool]  # by (route, backend), of those that are configured
+    drift: list[DriftNumbers]
     retrains: Mapping[
         tuple[str, str], int
     ]  # (route, outcome), since the start; each route that has `retrain` has all

@@ -7,6 +7,7 @@ no fault of the backend.
 
 from __future__ import annotations
 
+from crossfade.observer.drift import DriftWatch
 from crossfade.observer.outputs import Outputs, storable
 from crossfade.quality.answer import Answer, Row, StreamTimes, decision_of, score_of
 from crossfade.quality.comparing import LOST, drawn, row_of
@@ -29,6 +30,7 @@ class AnswerCounts:
     def __init__(self, table: CountsTable, outputs: Outputs) -> None:
         self.table = table
         self.outputs = outputs
+        self.drift = DriftWatch()
         self.observations: list[Observation] = []
         self.observed: dict[str, int] = {}  # by route
         self.keys_kept: dict[tuple[str, str], int] = {}
@@ -45,6 +47,7 @@ class AnswerCounts:
         """Returns what it says; None where a worker kept nothing of it."""
         cell, raw = self.table.cell(sample.cell), sample.answer
         cell.read += 1
+        self.drift.add_input(sample)
         if raw is None:
             return None
         own = sample.own and not raw.broken
@@ -59,7 +62,9 @@ class AnswerCounts:
         if answer.stream is not None and sample.own:
             add_stream(cell, sample.asked, answer, answer.stream)
         if own:
-            self.count(cell, sample.asked.key, prediction, answer, score_of(row))
+            score = score_of(row)
+            self.drift.add_score(sample, score)
+            self.count(cell, sample.asked.key, prediction, answer, score)
         return answer
 
     def count(

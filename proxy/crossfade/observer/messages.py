@@ -11,6 +11,7 @@ from crossfade.quality.keep import Keep
 from crossfade.quality.logged import LoggedBatch
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.table import ComparisonTable
+from crossfade.quality.watching import Seen, Watched
 from crossfade.stats.counts import Counts, CountsTable
 from crossfade.stats.observation import Observation
 
@@ -23,6 +24,12 @@ class Use(msgspec.Struct, frozen=True, tag=True):
     routes: dict[str, Prediction]
     kept: dict[str, Keep] = {}
     logged: dict[str, bool] = {}
+
+
+class Watch(msgspec.Struct, frozen=True, tag=True):
+    """How inputs and scores of each route are compared with its profile from now on."""
+
+    routes: dict[str, Watched]
 
 
 class Batch(msgspec.Struct, frozen=True, tag=True):
@@ -53,6 +60,7 @@ class Observed(msgspec.Struct):
     observations: list[Observation] = msgspec.field(default_factory=list)
     pairs: list[Pairs] = msgspec.field(default_factory=list)
     outputs: list[LoggedBatch] = []
+    seen: Seen = msgspec.field(default_factory=Seen)
 
     def add(self, other: Observed) -> None:
         table = CountsTable()
@@ -63,9 +71,10 @@ class Observed(msgspec.Struct):
         self.observations = self.observations + other.observations
         self.pairs = self.pairs + other.pairs
         self.outputs = self.outputs + other.outputs
+        self.seen.add(other.seen)
 
 
-TO_OBSERVER: msgspec.msgpack.Decoder[Use | Batch] = msgspec.msgpack.Decoder(Use | Batch)
+TO_OBSERVER: msgspec.msgpack.Decoder[Use | Watch | Batch] = msgspec.msgpack.Decoder(Use | Watch | Batch)
 FROM_OBSERVER: msgspec.msgpack.Decoder[Observed] = msgspec.msgpack.Decoder(Observed)
 
 

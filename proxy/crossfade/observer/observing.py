@@ -66,7 +66,14 @@ class Observer:
             log.error("samples cannot be read: %s", error)
             self.table.drop("samples", n)
         self.pairs.flush()
-        return Observed(n, self.table.take(), self.answers.take(), self.pairs.take(), self.outputs.take())
+        return Observed(
+            n,
+            self.table.take(),
+            self.answers.take(),
+            self.pairs.take(),
+            self.outputs.take(),
+            self.answers.drift.take(),
+        )
 
     def _observe(self, sample: Sample) -> None:
         is_pair = isinstance(sample, PairSample)

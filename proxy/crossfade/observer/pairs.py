@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from crossfade.observer.answers import AnswerCounts, segments
 from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Pairs
-from crossfade.quality.answer import Answer, RawAnswer
+from crossfade.quality.answer import Answer, RawAnswer, score_of
 from crossfade.quality.compared import Compared
-from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of
+from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of, row_of
 from crossfade.quality.keep import KeptPair
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
@@ -50,6 +50,7 @@ class PairCounts:
         self.answers.outputs.add_copy(copied.shadow[0], copied.shadow[1], sample.asked, copy)
         compared = compare(prediction, facts, live, copy, second)
         spreads.add(live.rows)  # behind the comparison: a spread comes from earlier answers
+        self.answers.drift.add_copy_score(sample, score_of(row_of(copy.rows, sample.asked.request_id)))
         if copy.error:
             self.answers.add_error(self.table.cell(copied.shadow), sample.asked.key, copy.error)
         if isinstance(compared, NoPair):

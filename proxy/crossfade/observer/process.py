@@ -16,7 +16,7 @@ import msgspec
 
 from crossfade.frames import framed
 from crossfade.log_lines import log_to_stderr
-from crossfade.observer.messages import TO_OBSERVER, Use, read_frame
+from crossfade.observer.messages import TO_OBSERVER, Use, Watch, read_frame
 from crossfade.observer.observing import Observer
 
 log = logging.getLogger("crossfade.observer")
@@ -62,6 +62,8 @@ def take(observer: Observer, data: bytes, answers: BinaryIO) -> None:
         return
     if isinstance(message, Use):
         observer.use(message.routes, message.kept, message.logged)
+    elif isinstance(message, Watch):
+        observer.answers.drift.use(message.routes)
     else:
         answers.write(framed(observer.observe(message.samples, message.n)))
         answers.flush()

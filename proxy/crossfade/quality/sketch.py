@@ -51,6 +51,10 @@ class Sketch(msgspec.Struct, array_like=True):
     scores: dict[str, FieldCounts] = {}
     new: dict[str, int] = {}
 
+    @property
+    def is_empty(self) -> bool:
+        return not self.rows and not self.scores
+
     def add(self, more: Sketch) -> None:
         self.rows += more.rows
         for mine, theirs in ((self.fields, more.fields), (self.scores, more.scores)):

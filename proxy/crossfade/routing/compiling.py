@@ -215,6 +215,7 @@ def _compile_route(
         limits=trial.limits,
         upgrades=tuple(protocol.encode() for protocol in route.upgrades),
         prediction=compile_prediction(route.prediction),
+        drift=route.drift is not None,
         keep=_compile_keep(route.keep),
         errors=route.errors.ranges,
         guarded=trial.guarded,

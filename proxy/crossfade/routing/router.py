@@ -169,8 +169,8 @@ class CompiledRoute:
         self.reads = spec.prediction is not None  # whether the observer reads answers
         self.sample = prediction.sample
         self.logs = spec.logs
-        self.wants_body = prediction.wants_body or spec.inputs
-        self.wants_head = prediction.wants_head
+        self.wants_body = prediction.wants_body or spec.inputs or spec.drift
+        self.wants_head = prediction.wants_head or spec.drift
         self.own = AssignedBackend(spec, OWN, "member")  # what the proxy answers itself is counted there
         self.own_answer = CompiledAnswer(spec, spec.own_answer) if spec.own_answer is not None else None
         self.cors = CompiledCors(spec.cors) if spec.cors is not None else None

@@ -191,6 +191,7 @@ class Route(msgspec.Struct, frozen=True):
     rate: Rate | None = None
     limits: Limits = {}
     prediction: Prediction | None = None
+    drift: bool = False  # inputs are compared with a profile: bodies of requests go to the observer
     keep: Keep | None = None
     errors: tuple[tuple[int, int], ...] = ((500, 599),)
     guarded: bool = False  # a rollout of it can still fail

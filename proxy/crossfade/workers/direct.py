@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from time import time
 
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import LoggedBatches, Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus, acknowledged
@@ -21,6 +22,7 @@ from crossfade.dataplane.listener import DataPlane
 from crossfade.observer.messages import Observed
 from crossfade.observer.observing import Observer
 from crossfade.quality.samples import encode
+from crossfade.quality.watching import Watched
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, sum_of_waiting
 from crossfade.workers.observer_process import ObserverProcess, add_pairs, kept_of, logged_of, routes_of
@@ -56,6 +58,7 @@ class DirectSeam:
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
         self.logged = LoggedBatches() if succession is None else succession.leaving.logged
+        self.drift = DriftChannel()
         self.observer = observer or InlineObserver()
 
     def publish(self, snapshot: Snapshot) -> asyncio.Future[None]:
@@ -74,6 +77,8 @@ class DirectSeam:
         add_pairs(self.comparisons, observed, time())
         self.logged.add(self.plane.recorder.logged.take())
         self.logged.add(observed.outputs)
+        self.drift.seen.add(observed.seen)
+        self.observer.use_drift(self.drift.wanted)
         self.plane.recorder.counts.add(observed.counts)
         counts = self.plane.take()
         if self.succession is not None:
@@ -149,6 +154,9 @@ class InlineObserver:
 
     def use(self, snapshot: Snapshot) -> None:
         self.observer.use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot))
+
+    def use_drift(self, watched: dict[str, Watched]) -> None:
+        self.observer.answers.drift.use(watched)
 
     def read(self, samples: bytes, n: int) -> None:
         if n:

@@ -16,9 +16,10 @@ from asyncio.subprocess import DEVNULL, Process
 import msgspec
 
 from crossfade.control.comparisons import Comparisons
-from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use
+from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, Watch
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
+from crossfade.quality.watching import Watched
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts
 from crossfade.workers.messages import read_frame, write_frame
@@ -63,6 +64,7 @@ class ObserverProcess:
 
     def __init__(self) -> None:
         self.how = Use({})
+        self.watched = Watch({})
         self.needed = asyncio.Event()
         self.stopping = asyncio.Event()
         self.process: Process | None = None
@@ -84,6 +86,13 @@ class ObserverProcess:
                 write_frame(writer, use)
         if use.routes:
             self.needed.set()
+
+    def use_drift(self, watched: dict[str, Watched]) -> None:
+        """Compare these routes from now on. The same object again costs nothing."""
+        if watched is not self.watched.routes:
+            self.watched = Watch(watched)
+            if self.writer is not None:
+                write_frame(self.writer, self.watched)
 
     def read(self, samples: bytes, n: int) -> None:
         """`samples`: of one report, encoded."""
@@ -149,6 +158,7 @@ class ObserverProcess:
             )  # fmt: skip
             self.reader, self.writer = await asyncio.open_unix_connection(sock=ours.dup())
         write_frame(self.writer, self.how)
+        write_frame(self.writer, self.watched)
 
     async def follow(self) -> None:
         """Returns when the process has ended, or hangs."""

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from crossfade.control.background import Background
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
@@ -83,6 +84,7 @@ class WorkerPool:
         self.leaving = leaving
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
+        self.drift = DriftChannel()
         self.observer = ObserverProcess()
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
@@ -288,6 +290,8 @@ class WorkerPool:
         self.observations.add(observed.observations)
         add_pairs(self.comparisons, observed, time())
         self.leaving.logged.add(observed.outputs)
+        self.drift.seen.add(observed.seen)
+        self.observer.use_drift(self.drift.wanted)
         counts = self.table.take()
         counts.waiting = sum_of_waiting(link.waiting for link in self.all_links())
         return counts
