@@ -22,6 +22,7 @@ NAMES = [
     *("p", "error", "error_code", "predictions", "outputs", "columns", "data", "name", "shape", "datatype"),
     *("parameters", "binary_data_size", "choices", "message", "delta", "content", "text", "finish_reason"),
     *("index", "embedding", "usage", "completion_tokens", "tool_calls", "function", "object"),
+    *("type", "status", "output", "done", "done_reason", "arguments", "model"),
 ]
 LEAVES = st.one_of(
     st.none(),
@@ -37,6 +38,7 @@ DOCUMENTS = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=20,
 )
+OBJECTS = st.dictionaries(st.sampled_from(NAMES), DOCUMENTS, max_size=4)
 TENSORS = st.fixed_dictionaries(
     {
         "name": st.sampled_from(["p", "q"]),
@@ -51,6 +53,13 @@ SHAPED = st.one_of(
     st.fixed_dictionaries({"outputs": st.lists(TENSORS, max_size=3)}),
     st.fixed_dictionaries({"predictions": DOCUMENTS}),
     st.fixed_dictionaries({"choices": st.lists(DOCUMENTS, max_size=3)}),
+    st.fixed_dictionaries({"results": DOCUMENTS}),
+    st.fixed_dictionaries(
+        {"results": st.lists(st.lists(st.tuples(st.sampled_from(["", "p"]), LEAVES), max_size=3))}
+    ),
+    st.builds(lambda more: {"object": "response", "output": []} | more, OBJECTS),
+    st.builds(lambda more: {"type": "response.completed"} | more, OBJECTS),
+    st.builds(lambda more: {"done": True, "model": "m", "message": {}} | more, OBJECTS),
     st.fixed_dictionaries({"data": st.lists(st.fixed_dictionaries({"embedding": DOCUMENTS}), max_size=3)}),
 )
 BODIES = st.one_of(
@@ -60,6 +69,7 @@ BODIES = st.one_of(
     st.lists(SHAPED, max_size=4).map(
         lambda each: b"".join(b"data: " + json.dumps(d).encode() + b"\n\n" for d in each)
     ),
+    st.lists(SHAPED, max_size=4).map(lambda each: b"\n".join(json.dumps(d).encode() for d in each)),
     SHAPED.map(lambda document: gzip.compress(json.dumps(document).encode())),
     st.none(),
 )
@@ -72,6 +82,7 @@ HEADS = st.lists(
                 b"Content-Encoding: zstd\r\n",
             ),
             *(b"Content-Type: text/event-stream\r\n", b"Content-Type: application/json\r\n"),
+            b"Content-Type: application/x-ndjson\r\n",
             *(b"Inference-Header-Content-Length: 2\r\n", b"Inference-Header-Content-Length: 60\r\n"),
             *(b"Inference-Header-Content-Length: x\r\n", b"Content-Encoding", b"\n\n:"),
         ]
@@ -98,7 +109,14 @@ DECLARED = st.builds(
     ),
 )
 TARGETS = st.sampled_from(
-    [b"/", b"/v2/models/m/infer?a=1", b"/invocations", b"/v1/models/m:predict", b"/v1/completions"]
+    [
+        b"/",
+        b"/v2/models/m/infer?a=1",
+        b"/invocations",
+        b"/v1/models/m:predict",
+        b"/v1/models/m:classify",
+        b"/v1/completions",
+    ]
 )
 
 

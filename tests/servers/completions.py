@@ -81,12 +81,58 @@ async def embed(request: web.Request) -> web.Response:
     )
 
 
+def response(text: str, status: str = "completed", usage: Any = None) -> dict[str, Any]:
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "status": "completed"}
+    said = message | {"content": [{"type": "output_text", "text": text, "annotations": []}]}
+    made = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "m",
+        "status": status,
+        "error": None,
+    }
+    asked = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "instructions": None}
+    return made | asked | {"output": [said] * bool(text), "incomplete_details": None, "usage": usage}
+
+
+RESPONSE_USAGE = {
+    "input_tokens": 7,
+    "input_tokens_details": {"cached_tokens": 0},
+    "output_tokens": len(WORDS),
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 7 + len(WORDS),
+}
+
+
+async def respond(request: web.Request) -> web.StreamResponse:
+    asked = await request.json()
+    whole = response("".join(WORDS), usage=RESPONSE_USAGE)
+    if not asked.get("stream"):
+        return web.json_response(whole)
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": response("", "in_progress")}]
+    events += [{"type": "response.output_text.delta", "delta": word} | place for word in WORDS]
+    if asked["model"] == "fails":
+        events.append({"type": "error", "code": "server_error", "message": "out of memory", "param": None})
+    else:
+        events.append({"type": "response.completed", "response": whole})
+    for number, event in enumerate(events):
+        await asyncio.sleep(PAUSE)
+        await answer.write(f"event: {event['type']}\n".encode())
+        await send(answer, event | {"sequence_number": number})
+    return answer
+
+
 @asynccontextmanager
 async def completions() -> AsyncIterator[int]:
     """Its port."""
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/completions", complete)
+    app.router.add_post("/v1/responses", respond)
     app.router.add_post("/v1/embeddings", embed)
     runner = web.AppRunner(app)
     await runner.setup()

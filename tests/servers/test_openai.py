@@ -95,3 +95,37 @@ async def test_completions_and_embeddings(client: tuple[Any, Tap]) -> None:
         rows = [row[0] for row in (await last(tap)).rows]
         assert [list(row.value) for row in rows] == [each.embedding for each in found.data] == VECTORS  # type: ignore[arg-type]
         assert {row.kind for row in rows} == {"embedding"}
+
+
+async def test_a_response(client: tuple[Any, Tap]) -> None:
+    openai_client, tap = client
+    said = await openai_client.responses.create(model="m", input="How high is the risk?")
+    answer = await last(tap)
+    assert [output.value for row in answer.rows for output in row] == [said.output_text] == [TEXT]
+    assert (answer.finish, answer.prompt_tokens, answer.tokens) == (("stop",), 7, 5)
+
+
+async def test_a_streamed_response(client: tuple[Any, Tap]) -> None:
+    openai_client, tap = client
+    stream = await openai_client.responses.create(model="m", input="?", stream=True)
+    words = [event.delta async for event in stream if event.type == "response.output_text.delta"]
+    assert words == WORDS
+    answer = await last(tap)
+    assert [output.value for row in answer.rows for output in row] == [TEXT]
+    assert (answer.unread, answer.error, answer.finish, answer.tokens) == ("", "", ("stop",), 5)
+    assert answer.stream is not None
+    assert answer.stream.first_token is not None
+    assert answer.stream.first_token >= 2 * PAUSE * 0.9, "behind the event that only says that it begins"
+    assert len(answer.stream.gaps) == len(WORDS) - 1
+    await tap.counted(1, "crossfade_streams_total", end="complete")
+
+
+async def test_a_streamed_response_that_fails(client: tuple[Any, Tap]) -> None:
+    openai_client, tap = client
+    stream = await openai_client.responses.create(model="fails", input="?", stream=True)
+    with pytest.raises(openai.APIError, match="out of memory"):
+        async for event in stream:
+            if event.type == "error":
+                raise openai.APIError(event.message, None, body=None)
+    answer = await last(tap)
+    assert (answer.error, answer.unread) == ("sse_error", "broken")

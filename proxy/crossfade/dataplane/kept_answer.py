@@ -1,6 +1,6 @@
 """What is kept of an answer while it passes to the client, for the observer. Nothing is read here.
 
-Rule: of an answer at most LARGEST bytes are kept, and of an event stream its first STREAMED bytes, with the time at
+Rule: of an answer at most LARGEST bytes are kept, and of a stream its first STREAMED bytes, with the time at
 which each part came. The usual answer is complete in one part, and needs no KeptAnswer.
 """
 
@@ -18,7 +18,7 @@ class KeptAnswer:
     def __init__(self, head: ResponseHead, asked_at: float) -> None:
         """`asked_at`: when the request was sent, by the monotonic clock."""
         self.asked_at = asked_at
-        self.streams = head.block.lower().find(b"text/event-stream") >= 0
+        self.streams = streams(head.block.lower())
         self.limit = STREAMED if self.streams else LARGEST
         self.parts: list[bytes] = []
         self.pieces: list[tuple[int, float]] = []
@@ -42,6 +42,11 @@ class KeptAnswer:
         if self.cut and not self.streams:
             return RawAnswer(status, block, None, seconds, True)
         return RawAnswer(status, block, b"".join(self.parts), seconds, self.cut, tuple(self.pieces), broken)
+
+
+def streams(head: bytes) -> bool:
+    """`head`: in small letters. An event stream, or JSON in lines (`quality.streamed` has the media types)."""
+    return head.find(b"text/event-stream") >= 0 or head.find(b"ndjson") >= 0 or head.find(b"jsonl") >= 0
 
 
 def whole(status: int, block: bytes, body: bytes, seconds: float) -> RawAnswer:

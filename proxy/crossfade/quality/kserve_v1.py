@@ -1,5 +1,6 @@
 """KServe's protocol v1 and TensorFlow Serving: `predictions` by row, or TensorFlow's `outputs` by column.
 
+TensorFlow's `:classify` and `:regress` answer with `results` (tf_results).
 TensorFlow Serving leaves the names away where the model has one output, and writes NaN and Infinity as they are.
 """
 
@@ -11,6 +12,7 @@ from crossfade.quality.answer import Answer
 from crossfade.quality.json_document import ABSENT, says_error
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.predictions import read_predictions
+from crossfade.quality.tf_results import read_results, results_in
 from crossfade.quality.unreadable import ERROR_MEMBER, SHAPE
 
 
@@ -21,6 +23,9 @@ def has_predictions(document: Any) -> bool:
 def read_kserve(document: Any, prediction: Prediction) -> Answer:
     if says_error(document):
         return Answer(error=ERROR_MEMBER.error, document=document)
+    results = results_in(document)
+    if results is not None:
+        return read_results(results, prediction).answer(document)
     if not has_predictions(document):
         return Answer(unread=SHAPE.unread, document=document)
     found = document.get("predictions", ABSENT)

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions, completions and embeddings, whole; `openai_stream` reads streamed ones.
+"""OpenAI's chat completions, completions and embeddings, whole; `openai_stream` reads streamed ones, `openai_responses` its other API.
 
 Rule: a row is a choice, in the order of their `index`, or the input of an embedding. What a model calls of tools is
 part of its text, so an answer that only calls a tool is not empty.
@@ -102,7 +102,7 @@ def reason_of(reason: Any) -> str:
 
 def message_text(message: dict[str, Any]) -> str:
     """Of a message, or of the part of one that a stream brings: content, or a refusal, and the calls of tools."""
-    parts = [_content_text(message.get("content")) or _content_text(message.get("refusal"))]
+    parts = [content_text(message.get("content")) or content_text(message.get("refusal"))]
     calls = message.get("tool_calls")
     functions = (
         [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
@@ -112,7 +112,7 @@ def message_text(message: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _content_text(content: Any) -> str:
+def content_text(content: Any) -> str:
     """A text, or a list of parts of which some have a text."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -131,10 +131,10 @@ def usage_of(usage: Any) -> tuple[int | None, int | None]:
     """Tokens of the prompt and of the output; of embeddings there is no output."""
     if not isinstance(usage, dict):
         return None, None
-    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+    return token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
 
 
-def _count(value: Any) -> int | None:
+def token_count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < 2**53 else None
 
 

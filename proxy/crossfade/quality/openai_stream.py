@@ -29,6 +29,9 @@ class Completion:
         self.tokens: int | None = None
         self.too_many = False
 
+    def takes(self, document: dict[str, Any]) -> bool:
+        return "choices" in document
+
     def add(self, chunk: dict[str, Any]) -> bool:
         """Whether the chunk has content."""
         content = False

@@ -15,8 +15,11 @@ from crossfade.quality.kserve_v1 import has_predictions, read_kserve
 from crossfade.quality.mlflow import read_mlflow
 from crossfade.quality.oip_binary import PackedTensors
 from crossfade.quality.oip_v2 import is_oip, read_oip
+from crossfade.quality.ollama import is_ollama, read_ollama
 from crossfade.quality.openai import is_openai, read_openai
+from crossfade.quality.openai_responses import is_response, read_response
 from crossfade.quality.prediction import Prediction, Protocol
+from crossfade.quality.tf_results import results_in
 from crossfade.quality.unreadable import MISSING
 
 
@@ -31,6 +34,8 @@ def read_document(document: Any, target: bytes, prediction: Prediction, packed: 
 
 
 def _read_recognised(document: Any, target: bytes, prediction: Prediction, packed: PackedTensors) -> Answer:
+    if is_ollama(document):
+        return read_ollama(document, prediction)
     protocol = recognised(document, target)
     if protocol == "json":
         return read_paths(document, prediction)
@@ -52,6 +57,8 @@ def _read_named(protocol: Protocol, document: Any, prediction: Prediction, packe
             return read_kserve(document, prediction)
         case "mlflow":
             return read_mlflow(document, prediction)
+        case "openai" if is_response(document):
+            return read_response(document, prediction)
         case "openai":
             return read_openai(document, prediction)
         case "json" | "auto":
@@ -62,12 +69,16 @@ def recognised(document: Any, target: bytes) -> Protocol:
     by_path = protocol_of_path(target)
     if is_oip(document) and (document["outputs"] or by_path == "oip_v2"):
         return "oip_v2"
+    if is_response(document):
+        return "openai"
     if is_openai(document) and (by_path == "openai" or document.get("choices") or document.get("data")):
         return "openai"
     if by_path == "mlflow" and (
         isinstance(document, list) or (isinstance(document, dict) and "error_code" in document)
     ):
         return "mlflow"
+    if by_path == "kserve_v1" and results_in(document) is not None:
+        return "kserve_v1"
     if has_predictions(document):
         return by_path if by_path == "mlflow" else "kserve_v1"
     return by_path if says_error(document) else "json"
@@ -78,10 +89,10 @@ def protocol_of_path(target: bytes) -> Protocol:
     path = target.partition(b"?")[0].rstrip(b"/")
     if path.endswith(b"/infer") and b"/v2/models/" in path:
         return "oip_v2"
-    if path.endswith(b":predict") and b"/v1/models/" in path:
+    if path.endswith((b":predict", b":classify", b":regress")) and b"/v1/models/" in path:
         return "kserve_v1"
     if path.endswith(b"/invocations"):
         return "mlflow"
-    if path.endswith((b"/chat/completions", b"/completions", b"/embeddings")):
+    if path.endswith((b"/completions", b"/embeddings", b"/v1/responses", b"/openai/responses")):
         return "openai"
     return "json"

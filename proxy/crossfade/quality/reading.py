@@ -15,7 +15,7 @@ from crossfade.quality.json_document import decode
 from crossfade.quality.oip_binary import PackedTensors, split_json
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.protocols import read_document
-from crossfade.quality.streamed import read_stream
+from crossfade.quality.streamed import is_stream, read_stream
 from crossfade.quality.unreadable import BROKEN, SIZE, STATUS, Unreadable
 
 LARGEST_UNPACKED: Final = 4 * 1024 * 1024
@@ -31,8 +31,8 @@ def read_answer(
         if raw.body is None:
             raise Unreadable(SIZE)
         head = HeadFields(raw.head)
-        if _is_event_stream(head):
-            return read_stream(raw, raw.body, head.find(b"content-encoding") or "", prediction, largest)
+        if is_stream(head):
+            return read_stream(raw, raw.body, head, prediction, largest)
         if raw.cut:
             raise Unreadable(SIZE)
         if raw.broken:
@@ -40,13 +40,6 @@ def read_answer(
         return _read_whole(raw.body, head, target, prediction, largest)
     except Unreadable as error:
         return Answer(error=error.problem.error, unread=error.problem.unread)
-
-
-def _is_event_stream(head: HeadFields) -> bool:
-    if b"text/event-stream" not in head.lowered:
-        return False
-    media_type = (head.find(b"content-type") or "").partition(";")[0]
-    return media_type.strip().lower() == "text/event-stream"
 
 
 def _read_whole(body: bytes, head: HeadFields, target: bytes, prediction: Prediction, largest: int) -> Answer:
