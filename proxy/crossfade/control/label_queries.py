@@ -6,7 +6,7 @@ Rule: losses are of a backend's own answers; a request that the fallback answere
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import log
 from typing import NamedTuple
 
@@ -106,9 +106,7 @@ def _sides(
         f"SELECT p.backend, COUNT(*) FROM {source} GROUP BY p.backend", parameters
     ):
         sides[backend].labelled = n
-    for field, value, where in _measures(asked, kind):
-        for backend, sums in _unit_sums(connection, f"{source} AND {_OWN} AND {where}", parameters, value):
-            setattr(sides[backend], field, sums)
+    _add_measures(connection, f"{source} AND {_OWN}", parameters, sides, _measures(asked, kind))
     if kind == "events":
         _add_scores(connection, f"{source} AND {_OWN} AND {_EVENT}", parameters, sides)
     if kind != "numbers":
@@ -143,18 +141,27 @@ def _measures(asked: LabelQuestion, kind: LabelKind) -> list[tuple[str, str, str
     return [correct, ("brier", brier, _EVENT), ("log_loss", loss, _EVENT)]
 
 
-def _unit_sums(
-    connection: sqlite3.Connection, source: str, parameters: tuple[object, ...], value: str
-) -> Iterable[tuple[int, UnitSums]]:
-    """By backend. A unit is a sticky key, or a request without one."""
+def _add_measures(
+    connection: sqlite3.Connection,
+    source: str,
+    parameters: tuple[object, ...],
+    sides: dict[int, SideLabels],
+    measures: Sequence[tuple[str, str, str]],
+) -> None:
+    """All in one pass. A unit is a sticky key, or a request without one."""
+    inner, outer = "", ""
+    for i, (_, value, where) in enumerate(measures):
+        row = f"CASE WHEN {where} THEN {value} END"
+        inner += f", COUNT({row}) AS n{i}, TOTAL({row}) AS x{i}"
+        outer += f", SUM(n{i} > 0), SUM(n{i}), TOTAL(x{i}), TOTAL(x{i} * x{i}), TOTAL(x{i} * n{i}), SUM(n{i} * n{i})"
     found = connection.execute(
-        "SELECT backend, COUNT(*), SUM(n), SUM(x), SUM(x * x), SUM(x * n), SUM(n * n) FROM ("
-        f"SELECT p.backend AS backend, COUNT(*) AS n, 1.0 * SUM({value}) AS x FROM {source} "
+        f"SELECT backend{outer} FROM (SELECT p.backend AS backend{inner} FROM {source} "
         "GROUP BY p.backend, p.key, CASE WHEN p.key IS NULL THEN p.seq END) GROUP BY backend",
         parameters,
     )
     for backend, *sums in found:
-        yield backend, UnitSums(*sums)
+        for i, (field, _, _) in enumerate(measures):
+            setattr(sides[backend], field, UnitSums(*sums[6 * i : 6 * i + 6]))
 
 
 def _add_scores(
