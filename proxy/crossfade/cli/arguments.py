@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from crossfade.cli import feedback, local, remote, report_page
+from crossfade.cli import baseline, feedback, local, remote, report_page
 from crossfade.cli.exits import EPILOG
 
 _ADMIN = "http://127.0.0.1:9901"
@@ -123,6 +123,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     _add_challenger(page)
     page.add_argument("-o", "--output", metavar="FILE", default="", help="(default: standard output)")
     _add_feedback(commands, admin)
+    _add_baseline(commands, admin)
     _add_drain(commands, admin)
     retrain = add(
         commands,
@@ -142,6 +143,35 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         remote.export,
         "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
         admin,
+    )
+
+
+def _add_baseline(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    profile = add(
+        commands,
+        "baseline",
+        baseline.baseline,
+        "give a route the profile that live traffic is compared with, or print it",
+        admin,
+    )
+    profile.add_argument("route", metavar="ROUTE")
+    profile.add_argument(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        default="",
+        help="training rows: .csv, .ndjson, .json or .parquet; or live: the next requests",
+    )
+    profile.add_argument("--score", metavar="COLUMN", default="", help="the column with the model's scores")
+    profile.add_argument(
+        "--drop", metavar="COLUMN", action="append", default=[], help="a column that is no input"
+    )
+    profile.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="",
+        help="write the profile there, and ask no proxy to use it",
     )
 
 
