@@ -100,6 +100,13 @@ def test_a_key_means_its_latest_prediction_at_that_time() -> None:
         assert put(log, 1350.0, of_key("ann", 340.0)) == [LATE]
 
 
+def test_a_time_within_the_request_means_it() -> None:
+    """It ended at 100 and took 0.1 s. A caller may take the time before it asks, or when it has the answer: a worker logs later."""
+    with closing(log_of(Predicted("r1", 100.0, "ann"))) as log:
+        assert put(log, 200.0, of_key("ann", 99.89), of_key("ann", 99.91)) == [UNMATCHED, ACCEPTED]
+        assert put(log, 200.0, of("r1", at=99.89), of("r1", at=99.91)) == [UNMATCHED, DUPLICATE]
+
+
 def test_the_search_by_time_looks_at_few_rows_of_a_key_with_many() -> None:
     rows = [Predicted(f"r{i}", float(i), "bank") for i in range(3000)]
     with closing(log_of(*rows)) as log:

@@ -76,7 +76,7 @@ FEEDBACK_ROW = {
         "key": {"type": ["string", "number"], "description": "the sticky key"},
         "at": {
             "type": "number",
-            "description": "the prediction is the latest at or before it; seconds since the epoch",
+            "description": "the prediction is the latest that had begun then; seconds since the epoch",
         },
         "name": {"type": "string", "default": LABEL, "maxLength": LONGEST_NAME},
         "value": VALUE,

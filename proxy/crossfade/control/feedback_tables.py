@@ -3,8 +3,9 @@
 Rule: each function is one transaction of the writing thread (`PredictionLogs.write`), where the order of all rows is total.
 A row that comes before its prediction waits in `early`, and `join_early` takes it from there.
 
-An id or a key may have many predictions, so none of them is looked for from end to end: `logged_at` never falls and is not
-before `at`, so a search by halves finds the row from which on it is only a few rows back.
+A time means the requests that had begun then: a caller may take it when it asks, or when it has the answer. An id or a key
+may have many predictions, so none of them is looked for from end to end: `logged_at` never falls, so a search by halves finds
+the row from which on it is only a few rows back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WAIT = 60.0  # seconds that feedback waits for its prediction
 SETTLED = (
     10.0  # seconds after which all predictions of a time are in the log: workers and disks have their delays
 )
-REPORTING = 60.0  # seconds between `at` and `logged_at` that a search by time allows for
+REPORTING = 120.0  # seconds from the begin of a request to `logged_at` that a search by time allows for
 MOST_EARLY = 100_000  # rows that wait in one log
 
 _BY_ID = "id_hash = ? AND request_id = ?"
@@ -33,8 +34,8 @@ SELECT p.seq, p.logged_at, f.value, f.first_at FROM prediction p LEFT JOIN feedb
 WHERE p.{} ORDER BY p.seq DESC LIMIT 1
 """
 _FIND_BY_ID = _FIND.format(_BY_ID)
-_FIND_BY_ID_AT = _FIND.format(f"{_BY_ID} AND p.seq <= ? AND p.at <= ?")
-_FIND_BY_KEY_AT = _FIND.format(f"{_BY_KEY} AND p.seq <= ? AND p.at <= ?")
+_FIND_BY_ID_AT = _FIND.format(f"{_BY_ID} AND p.seq <= ? AND p.at - p.seconds <= ?")
+_FIND_BY_KEY_AT = _FIND.format(f"{_BY_KEY} AND p.seq <= ? AND p.at - p.seconds <= ?")
 _STORE = """
 INSERT INTO feedback (seq, name, value, at, first_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (seq, name) DO UPDATE SET value = excluded.value, at = excluded.at

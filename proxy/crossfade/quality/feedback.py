@@ -95,7 +95,7 @@ class FeedbackAnswer(msgspec.Struct):
 class Feedback(NamedTuple):
     """One valid row. It has `request_id`, or `key`, `at` and `route`. `route`: empty where it does not say it.
 
-    `at`: the prediction is the latest of this id or key at or before it, in seconds since the epoch.
+    `at`: the prediction is the latest of this id or key that had begun then, in seconds since the epoch.
     """
 
     request_id: bytes
