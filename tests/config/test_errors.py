@@ -208,7 +208,7 @@ def test_errors_of_a_route(route: str, expected: str):
         ("watch: {for: 24h, holdback: »0.001%}", 'routes[0].rollout.watch.holdback: must be a multiple of 0.01%, "0.001%" is finer'),
         ("watch: {for: 24h, »holdbck: 2%}", 'routes[0].rollout.watch.holdbck: unknown key "holdbck"; did you mean "holdback"?'),
         ("steps: [{weight: 99%}], watch: {for: 24h, holdback: »2%}", "routes[0].rollout.watch.holdback: must be no more than the last step leaves the champion, which is 1%"),
-        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, first_token, token_gap, tokens_per_second, output_length, stream_broken, distance, segment_divergence, shadow_latency, shadow_errors, kpi or prometheus, not "error_rat"; did you mean "error_rate"?'),
+        ("checks: [{metric: »error_rat, max: 1%}]", 'routes[0].rollout.checks[0].metric: must be error_rate, rejected, unreadable, latency, requests, score_divergence, disagreement, first_token, token_gap, tokens_per_second, output_length, stream_broken, distance, segment_divergence, shadow_latency, shadow_errors, kpi, accuracy, log_loss, brier, auc, mae or prometheus, not "error_rat"; did you mean "error_rate"?'),
         ("checks: [{metric: »error_rate}]", "routes[0].rollout.checks[0].metric: error_rate needs a bound: max or max_increase"),
         ("checks: [{metric: error_rate, max: »5}]", 'routes[0].rollout.checks[0].max: must be at most 100% (which is 1), not "5"; did you mean "5%"?'),
         ("checks: [{metric: error_rate, max: 1%, »max_increase: 1%}]", "routes[0].rollout.checks[0].max_increase: a check has one bound, and max is given already; write a second check"),
@@ -229,6 +229,9 @@ def test_errors_of_a_route(route: str, expected: str):
         ("checks: [{metric: kpi, name: k, min_increase: »-5, range: [0, 5]}]", "routes[0].rollout.checks[0].min_increase: must be between -5 and 5, as numbers from 0 to 5 never break another limit"),
         ("checks: [{metric: kpi, name: k, max: »1.5, kind: event}]", "routes[0].rollout.checks[0].max: must be between 0 and 1, as numbers from 0 to 1 never break another limit"),
         ("checks: [{metric: kpi, name: k, max: 0.5, kind: event, »range: [0, 1]}]", "routes[0].rollout.checks[0].range: an event has the range 0 to 1; write kind: amount, or no range"),
+        ("checks: [{metric: kpi, name: k, min: 1, missing: »none}]", 'routes[0].rollout.checks[0].missing: must be a number, not "none"'),
+        ("checks: [{metric: »accuracy, min: 90%}]", "routes[0].rollout.checks[0].metric: accuracy needs a prediction; write prediction: {score: …} or prediction: {label: …}"),
+        ("checks: [{metric: »brier, max: 0.2}]", "routes[0].rollout.checks[0].metric: brier needs a prediction; write prediction: {score: …}"),
         ("checks: [{metric: »prometheus, max: 1}]", 'routes[0].rollout.checks[0].metric: prometheus needs the key "query"'),
     ],
 )  # fmt: skip

@@ -327,9 +327,72 @@ def test_the_policy_for_paths_allows_what_it_matches():
     assert errors(whole(route, listen=f":80\n{policy}")) == []
 
 
-@pytest.mark.parametrize("metric", ["kpi, name: k, min: 1"])
+LABELS = (
+    "rollout: {{strategy: canary, champion: a, challenger: b, checks: [{{metric: {}}}]}}\n    feedback: {{horizon: 1d}}\n"
+    "    prediction: {{{}}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("check", "prediction", "expected"),
+    [
+        ("accuracy, min: 0.9", "score: s", ""),
+        ("accuracy, min: 90%", "label: l", ""),
+        ("accuracy, min_increase: -0.02, name: churned", "protocol: oip_v2", ""),
+        ("brier, max_increase: 0.01", "score: s", ""),
+        ("log_loss, max: 6", "score: s", ""),
+        ("mae, max: 500", "score: s", ""),
+        ("mae, max: 500, range: [0, 1000]", "score: s", ""),
+        ("auc, min: 0.7", "protocol: kserve_v1", ""),
+        ("»auc, min: 0.7", "label: l", "metric: auc needs a prediction; write prediction: {score: …}"),
+        (
+            "brier, max: »1.5",
+            "score: s",
+            "max: must be between 0 and 1, as numbers from 0 to 1 never break another limit",
+        ),
+        (
+            "accuracy, min: »100%",
+            "score: s",
+            "min: must be between 0 and 1, as numbers from 0 to 1 never break another limit",
+        ),
+        (
+            "log_loss, min_increase: »-7",
+            "score: s",
+            "min_increase: must be between -6.907755279 and 6.907755279, as numbers from 0 to 6.907755279 never break another limit",
+        ),
+        ("auc, min: 0.5, »range: [0, 1]", "score: s", 'range: auc does not take the key "range"'),
+        ("mae, min: 0.5, »missing: 0", "score: s", 'missing: mae does not take the key "missing"'),
+        (
+            "accuracy, »max_ratio: 2",
+            "score: s",
+            "max_ratio: accuracy takes the bound min_increase, min, max_increase or max, not max_ratio",
+        ),
+    ],
+)
+def test_checks_of_labels(check: str, prediction: str, expected: str):
+    written = text(route=LABELS.format(check, prediction))
+    if expected:
+        assert_errors(written, f"routes[0].rollout.checks[0].{expected}")
+    else:
+        assert errors(written) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "answers"),
+    [("mae, max: 5", False), ("mae, max: 5, range: [0, 9]", True), ("brier, max_increase: 0.1", True)],
+)
+def test_labels_of_mirrored_pairs_answer_a_mirror_step(check: str, answers: bool):
+    written = (
+        LABELS.format(check, "score: s").replace("strategy: canary", "strategy: shadow")
+        + "\n    retry: {pure: true}"
+    )
+    found = [said for said in errors(text(route=written)) if "mirror steps need a check" in said]
+    assert bool(found) is not answers
+
+
+@pytest.mark.parametrize("metric", ["kpi, name: k, min: 1", "accuracy, min: 0.9"])
 def test_a_check_of_feedback_on_a_route_without_feedback_gives_a_warning(metric: str):
-    rollout = f"rollout: {{strategy: canary, champion: a, challenger: b, checks: [{{metric: {metric}}}]}}"
+    rollout = f"rollout: {{strategy: canary, champion: a, challenger: b, checks: [{{metric: {metric}}}]}}\n    prediction: {{score: s}}"
     (warning,) = warnings(text(route=rollout))
     assert warning.endswith(
         f"metric: {metric.partition(',')[0]} needs feedback; without feedback: {{horizon: …}} on this route the check is never "

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from crossfade.control.replay import journal, replayed
-from crossfade.rollout.ripe import Ripe
+from crossfade.rollout.ripe import Ripe, Said
 from crossfade.stats.counts import Cell
 
 from .harness import CANARY, Harness
@@ -79,6 +79,42 @@ async def test_a_promote_waits_for_evidence_of_the_gain():
     harness.rate["v3"] = 0.6
     await harness.run(20)
     assert harness.rollout.phase == "promoted"
+
+
+ACCURACY = "metric: accuracy, min_increase: -0.05"
+
+
+@pytest.mark.parametrize(
+    "check", [ACCURACY, "metric: auc, min_increase: -0.1", "metric: brier, max_increase: 0.05"]
+)
+@pytest.mark.parametrize("step", ["weight: 25%", "mirror: 50%"])
+async def test_a_challenger_whose_answers_are_wrong_is_aborted_and_replayed(check, step):
+    """Labels decide, by live traffic or by mirrored pairs; what each decision needs is in the journal."""
+    harness = Harness()
+    yaml = (
+        canary_with(check)
+        .replace("weight: 25%", step)
+        .replace("fallback: v2", "prediction: {score: s, decision: 0.5}\n    retry: {pure: true}")
+    )
+    await harness.load(yaml)
+    rng = random.Random(3)
+    while harness.rollout.phase == "progressing":
+        version, rows = harness.route.ledger.version, []
+        for _ in range(400):
+            label = rng.random() < 0.4
+            right, wrong = (Said(score, score >= 0.5) for score in (0.2 + 0.6 * label, rng.random()))
+            here = harness.weights.get("v3", 0) / 10_000 > rng.random()
+            copies = {"v3": wrong} if "mirror" in step else {}
+            said, backend = (wrong, "v3") if here else (right, "v2")
+            rows.append(
+                Ripe(0, version, backend, rng.getrandbits(64), False, {"label": int(label)}, said, copies)
+            )
+        harness.feed("churn", rows)
+        await harness.tick(100)
+    assert harness.rollout.phase == "aborted"
+    assert (await harness.decisions())[-1].reason.startswith(f"{check.split()[1].rstrip(',')} ")
+    report = replayed(journal(harness.store))
+    assert (report.differences, report.replayed > 0) == ([], True)
 
 
 async def test_scores_and_kpis_survive_a_restart():

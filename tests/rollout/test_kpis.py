@@ -153,13 +153,20 @@ def test_all_steps_count_together_each_with_its_own_weight():
     assert finding.estimate == pytest.approx(0, abs=1e-9)
 
 
+def test_one_sided_feedback_is_void_where_none_says_a_number_too():
+    question = check("kpi", name="conversion", kind="event", missing=0, min_increase=0)
+    finding = evaluate_check(question, fed(question, events(500, 250), events(1700, 150)), CONTEXT)
+    assert finding.verdict is VOID
+    assert "% of the feedback is for the challenger, but its weight is 50%" in finding.reason
+
+
 @pytest.mark.parametrize("question", [GAIN, AMOUNT, RANGE])
 def test_one_sided_feedback_is_void(question):
     made = fed(question, events(100, 50), events(100, 50))
     ripened(made, returned("v3", events(400, 200)), returned("v2", events(1600, 100)), checks=(question,))
     finding = evaluate_check(question, made, CONTEXT)
     assert finding.verdict is VOID
-    assert "% of the feedback is for the challenger, but its weight is 50%" in finding.reason
+    assert "% of the ripe predictions are the challenger's, but its weight is 50%" in finding.reason
 
 
 def test_customers_that_give_many_values_are_few_units():

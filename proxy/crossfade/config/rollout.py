@@ -62,6 +62,11 @@ Metric = Literal[
     "shadow_latency",
     "shadow_errors",
     "kpi",
+    "accuracy",
+    "log_loss",
+    "brier",
+    "auc",
+    "mae",
     "prometheus",
 ]
 SHARES = (
@@ -84,9 +89,11 @@ def _read_bound(value: Any, info: ValidationInfo) -> object:
     """A bound in the unit of its metric; in any unit if the metric is not valid."""
     if value is None:
         return None
+    metric = info.data.get("metric")
     if info.field_name in ("max_ratio", "min_ratio"):
         return units.number(value)
-    metric = info.data.get("metric")
+    if metric == "accuracy":
+        return _share_or_number(value)
     return _in_any_unit(value) if metric is None else _in_unit_of(metric, value)
 
 
@@ -96,6 +103,14 @@ def _in_unit_of(metric: Metric, value: object) -> object:
     if metric in TIMES:
         return units.seconds(value)
     return units.whole(value) if metric == "requests" else units.number(value)
+
+
+def _share_or_number(value: object) -> object:
+    """A change of a share may be below zero; then it is a number."""
+    try:
+        return units.number(value)
+    except BadValue:
+        return units.share(value)
 
 
 def _in_any_unit(value: object) -> object:
@@ -145,7 +160,8 @@ class CheckConfig(Section):
         default=None, description="for latency and values of streams: p50, p99, p99.9"
     )
     name: Text | None = Field(
-        default=None, description="for kpi: its name; for prometheus: a title for the query"
+        default=None,
+        description="for kpi: its name; for metrics of labels: the name of the label, label if not given; for prometheus: a title for the query",
     )
     query: Text | None = Field(
         default=None, description="for prometheus: a PromQL query with one number as its result"
@@ -156,7 +172,7 @@ class CheckConfig(Section):
     )
     range: Range | None = Field(
         default=None,
-        description="for kpi: the lowest and the highest number that counts; others are moved to these, and the test is exact",
+        description="for kpi and mae: the lowest and the highest number that counts; others are moved to these, and the test is exact",
     )
     missing: Number | None = Field(
         default=None,

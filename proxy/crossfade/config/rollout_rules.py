@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from math import log
 from typing import get_args
 
 from crossfade.config import units
 from crossfade.config.document import Document, Loc, Node
 from crossfade.config.problem import BadValue, Problem, listed
 from crossfade.config.rollout import BOUNDS, Metric
-from crossfade.scale import WHOLE
+from crossfade.scale import LEAST_CHANCE, OF_LABELS, OF_SCORES, WHOLE
 
 # The bounds that a metric takes, and the other keys that it needs and takes.
+_ANY = ("min_increase", "min", "max_increase", "max")
+OF_FEEDBACK = ("kpi", *OF_LABELS)
+# The largest number of a metric of labels, where it has one; the lowest is 0.
+_LARGEST = {"accuracy": 1.0, "brier": 1.0, "auc": 1.0, "log_loss": -log(LEAST_CHANCE)}
 _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "error_rate": ("max", "max_increase"),
     "rejected": ("max_increase",),
@@ -33,7 +38,8 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "segment_divergence": ("max",),
     "shadow_latency": ("max_ratio",),
     "shadow_errors": ("max",),
-    "kpi": ("min_increase", "min", "max_increase", "max"),
+    "kpi": _ANY,
+    **dict.fromkeys(OF_LABELS, _ANY),
     "prometheus": ("max", "min"),
 }
 _WITH_QUANTILE = (
@@ -48,9 +54,10 @@ _REQUIRED_KEY = {**dict.fromkeys(_WITH_QUANTILE, "quantile"), "kpi": "name", "pr
 _OPTIONAL_KEYS = {
     **dict.fromkeys(_WITH_QUANTILE, ("quantile",)),
     "kpi": ("name", "kind", "range", "missing"),
+    **dict.fromkeys(OF_LABELS, ("name",)),
+    "mae": ("name", "range"),
     "prometheus": ("query", "name", "for", "of"),
 }
-OF_FEEDBACK = ("kpi",)
 _OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range", "missing")
 
 
@@ -213,6 +220,8 @@ def _applies_to_copies(check: Node) -> bool:
     metric = _text_at(check, "metric")
     if metric == "shadow_latency":
         return "max_ratio" in check.given
+    if metric in OF_LABELS:
+        return metric != "mae" or "range" in check.given
     return metric not in ("kpi", "score_divergence") and any(key in check.given for key in ("max", "min"))
 
 
@@ -254,14 +263,20 @@ def _unfit_keys(loc: Loc, check: Node, metric: str, document: Document) -> Itera
 def _unfit_ranges(document: Document) -> Iterator[Problem]:
     """A limit that no number of the range can break is a slip of the pen."""
     for loc, check in document.each("routes", "*", "rollout", "*", "checks", "*"):
-        if _text_at(check, "metric") != "kpi":
+        metric = _text_at(check, "metric") or ""
+        if metric not in OF_FEEDBACK:
             continue
         is_event = _text_at(check, "kind") == "event"
         if is_event and "range" in check.given:
             message = "an event has the range 0 to 1; write kind: amount, or no range"
             yield document.problem((*loc, "range"), message, at_key=True)
             continue
-        ends = [Decimal(0), Decimal(1)] if is_event else _numbers_of(check.child("range"))
+        ends = (
+            [Decimal(0), Decimal(_LARGEST[metric])]
+            if metric in _LARGEST
+            else _numbers_of(check.child("range"))
+        )
+        ends = [Decimal(0), Decimal(1)] if is_event else ends
         if len(ends) != 2:
             continue
         low, high = ends
@@ -270,7 +285,7 @@ def _unfit_ranges(document: Document) -> Iterator[Problem]:
             continue
         for bound in (bound for bound in check.given if bound in _BOUNDS_OF["kpi"]):
             least, most = (low - high, high - low) if bound.endswith("increase") else (low, high)
-            found = _numbers_of(check.child(bound))
+            found = _numbers_of(check.child(bound)) or _shares_of(check.child(bound))
             if found and not least < found[0] < most:
                 message = f"must be between {float(least):.10g} and {float(most):.10g}, as numbers from {float(low):.10g} to {float(high):.10g} never break another limit"
                 yield document.problem((*loc, bound), message)
@@ -279,6 +294,13 @@ def _unfit_ranges(document: Document) -> Iterator[Problem]:
 def _numbers_of(node: Node | None) -> list[Decimal]:
     try:
         return [units.number(element.value) for element in _elements(node)]
+    except BadValue:
+        return []
+
+
+def _shares_of(node: Node | None) -> list[Decimal]:
+    try:
+        return [units.share(element.value) for element in _elements(node)]
     except BadValue:
         return []
 
@@ -308,18 +330,23 @@ def _checks_without_feedback(document: Document) -> Iterator[Problem]:
                     yield document.problem(place, message, severity="warning")
 
 
-def _unreadable_without_prediction(document: Document) -> Iterator[Problem]:
+def _checks_without_prediction(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         prediction = route.child("prediction")
-        if prediction is not None and (
-            {"score", "label"} & set(prediction.given)
-            or _text_at(prediction, "protocol") not in (None, "json")
-        ):
-            continue
+        given = prediction.given if prediction else []
+        others = prediction is not None and _text_at(prediction, "protocol") not in (None, "json")
+        has_score = others or "score" in given
+        has_any = has_score or "label" in given
         for at, rollout in enumerate(_elements(route.child("rollout"))):
             for index, check in enumerate(_elements(rollout.child("checks"))):
-                if _text_at(check, "metric") == "unreadable":
-                    message = "unreadable needs a prediction; write prediction: {score: …} or prediction: {label: …}"
+                metric = _text_at(check, "metric")
+                if metric in OF_SCORES:
+                    lacks = not has_score
+                else:
+                    lacks = metric in ("unreadable", *OF_LABELS) and not has_any
+                if lacks:
+                    either = "" if metric in OF_SCORES else " or prediction: {label: …}"
+                    message = f"{metric} needs a prediction; write prediction: {{score: …}}{either}"
                     yield document.problem((*loc, "rollout", at, "checks", index, "metric"), message)
 
 
@@ -341,7 +368,7 @@ ROLLOUT_RULES = (
     _holdback_beside_steps,
     _mirror_steps_without_check,
     _queries_without_server,
-    _unreadable_without_prediction,
+    _checks_without_prediction,
     _checks_without_feedback,
     _unfit_checks,
     _unfit_ranges,

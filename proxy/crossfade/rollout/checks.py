@@ -15,6 +15,7 @@ from collections.abc import Callable
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.increases import error_rate_increase, rejected_increase, unreadable_increase
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
+from crossfade.rollout.labels import label_increase, label_limit
 from crossfade.rollout.outcomes import (
     error_rate_max,
     latency_max,
@@ -37,6 +38,7 @@ from crossfade.rollout.streams import (
 )
 from crossfade.rollout.verdict import Finding, Verdict
 from crossfade.rollout.verdict_rule import CheckContext
+from crossfade.scale import OF_LABELS
 from crossfade.stats.streams import MEASURES
 
 CheckFunction = Callable[[Check, Evidence, CheckContext], Finding]
@@ -62,6 +64,8 @@ _TESTS: dict[tuple[str, str], CheckFunction] = {
     ("kpi", "min_increase"): kpi_increase,
     ("kpi", "max"): kpi_limit,
     ("kpi", "min"): kpi_limit,
+    **{(metric, bound): label_increase for metric in OF_LABELS for bound in ("max_increase", "min_increase")},
+    **{(metric, bound): label_limit for metric in OF_LABELS for bound in ("max", "min")},
 }
 # Checks without a statistical test get no part of alpha.
 _WITHOUT_TEST: dict[tuple[str, str], CheckFunction] = {("requests", "min"): requests_min}

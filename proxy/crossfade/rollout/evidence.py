@@ -17,6 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from crossfade.rollout.copies import SecondAnswers, with_first_pairs
+from crossfade.rollout.differences import Differences
 from crossfade.rollout.first_events import FirstEvents
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.kpi_evidence import KpiEvidence
@@ -81,6 +82,13 @@ class Evidence(msgspec.Struct):
     stream_limits: dict[str, StreamLimit] = {}  # by kind of event
     stream_limits_from: int = 0  # streams of the champion when they were fixed
     again: SecondAnswers = msgspec.field(default_factory=SecondAnswers)  # of the champion
+    coverage: dict[str, KpiEvidence] = msgspec.field(default_factory=dict)  # by the check's title
+    ranked: dict[str, Differences] = msgspec.field(
+        default_factory=dict
+    )  # of live answers, by the check's title
+    label_pairs: dict[str, Differences] = msgspec.field(
+        default_factory=dict
+    )  # mirrored, by the check's title
     shares: dict[int, float] = {}  # the challenger's, by ledger version, also of strata that were merged
     fed_to: int = 0  # the last place in the prediction log that has entered (rollout.feeding)
 

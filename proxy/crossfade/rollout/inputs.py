@@ -72,6 +72,9 @@ def _needed_evidence(given: EvaluationInput) -> Evidence:
         again=replace(evidence.again, durations=Histogram(count=evidence.again.durations.count)),
         predicted=Scores(count=evidence.predicted.count),
         kpis={title: found.sums() for title, found in evidence.kpis.items()},
+        coverage={title: found.sums() for title, found in evidence.coverage.items()},
+        ranked={title: found.sums() for title, found in evidence.ranked.items()},
+        label_pairs={title: found.sums() for title, found in evidence.label_pairs.items()},
         shares={},
         fed_to=0,
     )

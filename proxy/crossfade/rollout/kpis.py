@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import fsum
 from typing import NamedTuple
 
+from crossfade.rollout.coverage import coverage_fault
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.kpi_evidence import FIRST_UNITS, KpiEvidence, SideNumbers
 from crossfade.rollout.plan import Check
@@ -54,13 +55,13 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     bets = _bets_on_difference(check, found, limit, context.alpha)
     difference, between = _difference(check, found, context.alpha)
     text = (
-        f"{check.name} is {_mean(found.here, found)} against the champion's {_mean(found.rest, found)}, "
+        f"{check.named} is {_mean(found.here, found)} against the champion's {_mean(found.rest, found)}, "
         f"{difference:+.4g} at equal weights; the limit is {'at least' if gains else 'at most'} {limit:+.4g}"
     )
     text += _not_known(check, found)
     n = min(found.here.units, found.rest.units)
     growth = _growth(check, found, bets.less if gains else bets.more, limit)
-    excuse = _one_sided_feedback(found)
+    excuse = coverage_fault(check, evidence) or _one_sided_feedback(found)
     if gains:
         result = TestResult(n, bets.less, growth, bets.more >= bound(context.alpha), excuse, bets.more)
     else:
@@ -82,14 +83,14 @@ def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Findin
     )
     log_e, proof = bets if upper else (bets.less, bets.more)
     log_e_worse = worse.more if upper else worse.less
-    excuse = _one_sided_feedback(found)
+    excuse = coverage_fault(check, evidence) or _one_sided_feedback(found)
     if not excuse and log_e >= bound(context.alpha) > log_e_worse:
         excuse = (
             f"the limit is broken, but the challenger is not proven worse than the champion ({found.rest.mean:.4g} over "
             f"{found.rest.n}): a common cause"
         )
     mean = found.here.mean
-    text = f"{check.name} is {_mean(found.here, found)}; the limit is {limit:.4g}{_not_known(check, found)}"
+    text = f"{check.named} is {_mean(found.here, found)}; the limit is {limit:.4g}{_not_known(check, found)}"
     within = mean <= limit if upper else mean >= limit
     result = TestResult(found.here.units, log_e, _growth_of_limit(found), within, excuse, proof)
     return decide(
@@ -103,11 +104,8 @@ def _nothing_to_test(
     if not any(s.compares and s.step <= context.step for s in evidence.strata):
         return incomparable(check, evidence, context)
     if found.unusable is not None:
-        wanted = (
-            "an event is 0 or 1" if check.kind == "event" else "an amount is a number, of no more than 1e100"
-        )
         value = found.unusable if isinstance(found.unusable, str) else f"{found.unusable:.10g}"
-        reason = f"{check.name} has the value {value} in the feedback; {wanted}"
+        reason = f"{check.label} has the value {value} in the feedback; {_wanted(check)}"
         return Finding(check.title, Verdict.VOID, reason)
     if found.here.n + found.rest.n:
         return None
@@ -121,11 +119,20 @@ def _nothing_to_test(
     return Finding(check.title, Verdict.UNDECIDED, f"no feedback yet; {needed}")
 
 
+def _wanted(check: Check) -> str:
+    if check.metric != "kpi":
+        return f"{check.metric} needs {check.wanted}"
+    return "an event is 0 or 1" if check.kind == "event" else "an amount is a number, of no more than 1e100"
+
+
 def _bets_on_difference(check: Check, found: KpiEvidence, limit: float, alpha: float) -> Bets:
+    if check.metric == "accuracy":  # a bet on what is rarer grows faster: on wrong answers
+        wrong = _bets_on_events(found, -limit, 0)
+        return Bets(wrong.less, wrong.more)
     if check.kind == "event":
-        return _bets_on_events(found, limit)
+        return _bets_on_events(found, limit, 1)
     if check.range:
-        levels, centre, margin = _split_levels(found), _scaled(check, found), limit / _width(check)
+        levels, centre, margin = _split_levels(found), _scaled(check, found), limit / check.width
         return Bets(
             log_e_level_increase(levels, centre, margin),
             log_e_level_increase(flipped(levels), 1 - centre, -margin),
@@ -138,8 +145,11 @@ def _bets_on_difference(check: Check, found: KpiEvidence, limit: float, alpha: f
     )
 
 
-def _bets_on_events(found: KpiEvidence, limit: float) -> Bets:
-    counts = [SplitCounts(c.share, c.here[1], c.rest[1], sum(c.here), sum(c.rest)) for c in found.coins]
+def _bets_on_events(found: KpiEvidence, limit: float, level: int) -> Bets:
+    """On the difference of how often a number is at this level: 1 is an event, 0 none."""
+    counts = [
+        SplitCounts(c.share, c.here[level], c.rest[level], sum(c.here), sum(c.rest)) for c in found.coins
+    ]
     other = [SplitCounts(1 - w, y, x, m, n) for w, x, y, n, m in counts]
     if limit > 0:
         return Bets(log_e_increase(counts, limit), log_e_within(counts, limit))
@@ -154,7 +164,7 @@ def _bets_on_limit(check: Check, found: KpiEvidence, alpha: float) -> Bets:
         return Bets(log_e_above(x, n, limit), log_e_below(x, n, limit)) if 0 < limit < 1 else Bets(0.0, 0.0)
     if check.range:
         levels = [sum(column) for column in zip(*(c.here for c in found.coins), strict=True)]
-        limit = (check.limit - check.range[0]) / _width(check)
+        limit = (check.limit - check.range[0]) / check.width
         return Bets(log_e_level_above(levels, limit), log_e_level_above(levels[::-1], 1 - limit))
     if not found.scale or min(found.here.units, found.rest.units) < MIN_UNITS:
         return Bets(0.0, 0.0)
@@ -179,7 +189,7 @@ def _difference_of_levels(check: Check, found: KpiEvidence) -> float:
             weight = share * (1 - share) * (n + m)
             weights += weight
             top += weight * (_mean_level(here) - _mean_level(rest))
-    return top / weights * (_width(check) if check.range else 1.0) if weights else 0.0
+    return top / weights * (check.width if check.range else 1.0) if weights else 0.0
 
 
 def _mean_level(levels: Sequence[int]) -> float:
@@ -209,16 +219,11 @@ def _split_levels(found: KpiEvidence) -> list[SplitLevels]:
     return [SplitLevels(coins.share, coins.here, coins.rest) for coins in found.coins]
 
 
-def _width(check: Check) -> float:
-    assert check.range is not None
-    return check.range[1] - check.range[0]
-
-
 def _scaled(check: Check, found: KpiEvidence) -> float:
     """The centre of the exact test: the mean of the first units, as a share of the range."""
     assert check.range is not None
     middle = found.scale.centre if found.scale else check.range[0]
-    return (middle - check.range[0]) / _width(check)
+    return (middle - check.range[0]) / check.width
 
 
 def _mean(side: SideNumbers, found: KpiEvidence) -> str:

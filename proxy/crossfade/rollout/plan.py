@@ -11,10 +11,17 @@ from typing import Literal
 import msgspec
 
 from crossfade.rollout.machine import Step
+from crossfade.scale import OF_LABELS
 from crossfade.stats.streams import MEASURES, STREAM, STREAM_BROKEN
 
 # Metrics of mirrored copies and pairs. Without copies in a step, those of the latest step before it that has any count.
 OF_COPIES = frozenset({"disagreement", "distance", "segment_divergence", "shadow_latency", "shadow_errors"})
+
+
+_WANTED = {
+    "accuracy": "a number beside an answer of yes or no",
+    "mae": "a number, of no more than 1e100",
+}
 
 
 class Check(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -23,7 +30,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     `bound`: max, min, max_increase, min_increase, max_ratio or min_ratio; `limit`: its value. `title`: the name of the verdict, under which
     evidence is kept too. `name` and `query` are of KPIs and Prometheus queries. `needed` of the last `among` results of a
     query beyond the limit are a FAIL (1 of 1 up to format 4). `kind` and `range` are of KPIs: whether its numbers are events (0 or 1)
-    or amounts, and the range into which an amount is moved. `missing`: the number of a prediction without feedback of this name.
+    or amounts, and the range into which an amount is moved. Metrics of labels have a `name` (of the label) and a `range` too. `missing`: the number of a prediction without feedback of this name.
     """
 
     metric: str
@@ -47,14 +54,45 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def asks_feedback(self) -> bool:
         """Whether ripe predictions are its evidence."""
-        return self.metric == "kpi"
+        return self.metric == "kpi" or self.metric in OF_LABELS
+
+    @property
+    def label(self) -> str:
+        """The name of the feedback that is the label."""
+        return self.name or "label"
+
+    @property
+    def named(self) -> str:
+        """What its numbers are called in reasons."""
+        if self.metric == "kpi":
+            return self.name or ""
+        return f"{self.metric} of {self.name}" if self.name else self.metric
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether labels of mirrored pairs answer it too: numbers without bounds do not."""
+        return self.metric in OF_LABELS and (self.metric != "mae" or self.range is not None)
+
+    @property
+    def lowest(self) -> float:
+        return self.range[0] if self.range else 0.0
+
+    @property
+    def width(self) -> float:
+        """Of the range of its numbers, 1 if none is given."""
+        return self.range[1] - self.range[0] if self.range else 1.0
+
+    @property
+    def wanted(self) -> str:
+        """Which labels it can use, in words."""
+        return _WANTED.get(self.metric, "a label from 0 to 1")
 
     @property
     def is_live(self) -> bool:
         """Whether only live traffic of the challenger can answer it; mirrored copies cannot."""
-        if self.metric in OF_COPIES:
+        if self.metric in OF_COPIES or self.is_paired:
             return False
-        return self.metric in ("kpi", "score_divergence") or self.bound not in ("max", "min")
+        return self.metric in ("kpi", "mae", "score_divergence") or self.bound not in ("max", "min")
 
     @property
     def is_least(self) -> bool:
@@ -75,6 +113,8 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
             return f"p{self.quantile * 100:.10g} latency"
         if self.quantile is not None:
             return f"p{self.quantile * 100:.10g} {self.metric}"
+        if self.metric in OF_LABELS:
+            return self.named
         if self.metric in ("kpi", "prometheus"):
             return f"{self.metric} {self.name or self.query}"
         return self.metric

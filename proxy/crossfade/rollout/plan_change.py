@@ -9,6 +9,7 @@ that is edited during a watch holds for the next attempt: in this watch the form
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -18,6 +19,8 @@ from crossfade.rollout.plan import Plan
 from crossfade.rollout.strata import Stratum
 from crossfade.rollout.verdict import percent
 from crossfade.scale import WHOLE
+
+T = TypeVar("T")
 
 
 class NotInPlace(Exception):
@@ -81,9 +84,16 @@ def evidence_under(
         firsts={step + moved: dict(kinds) for step, kinds in evidence.firsts.items()},
         limits={title: limit for title, limit in evidence.limits.items() if title not in gone},
         again=evidence.again.without(gone),
-        kpis={title: found for title, found in evidence.kpis.items() if title not in gone},
+        kpis=_without(evidence.kpis, gone),
+        coverage=_without(evidence.coverage, gone),
+        ranked=_without(evidence.ranked, gone),
+        label_pairs=_without(evidence.label_pairs, gone),
         since=since | dict.fromkeys(came if evidence.strata else (), version),
     )
+
+
+def _without(by_title: dict[str, T], gone: frozenset[str]) -> dict[str, T]:
+    return {title: found for title, found in by_title.items() if title not in gone}
 
 
 def _evidence_step(state: RolloutState) -> int:

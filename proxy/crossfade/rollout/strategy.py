@@ -8,6 +8,7 @@ preview for testers). Only this module of rollout/ imports the configuration's m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
@@ -17,7 +18,7 @@ from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import LOSSES, SHARES, TIMES
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Check, Fuse, Goal, Plan
-from crossfade.scale import WHOLE
+from crossfade.scale import LEAST_CHANCE, WHOLE
 
 if TYPE_CHECKING:
     from crossfade.config.rollout import Strategy
@@ -31,6 +32,9 @@ class Preset(NamedTuple):
     steps: tuple[Step, ...]
     checks: tuple[Check, ...]
     approval: bool
+
+
+_RANGES = {"brier": (0.0, 1.0), "log_loss": (0.0, -log(LEAST_CHANCE))}  # of metrics that have one
 
 
 def check_of(config: CheckConfig) -> Check:
@@ -47,8 +51,8 @@ def check_of(config: CheckConfig) -> Check:
         config.query,
         needed,
         among,
-        config.kind or "amount",
-        config.range,
+        "event" if config.metric == "accuracy" else config.kind or "amount",
+        _RANGES.get(config.metric, config.range),
         config.missing,
     )
     return replace(check, title=_title_of(check))
@@ -59,9 +63,9 @@ def _title_of(check: Check) -> str:
     sign = "<=" if check.bound.startswith("max") else ">="
     if check.bound in ("max_ratio", "min_ratio"):
         return f"{check.subject} {sign} {check.limit:.10g} x champion"
-    if check.kind == "event":
+    if check.metric == "kpi" and check.kind == "event":
         sign = f"(event) {sign}"
-    elif check.range:
+    elif check.range and check.metric not in _RANGES:
         sign = f"({check.range[0]:.10g} to {check.range[1]:.10g}) {sign}"
     if check.missing is not None:
         sign = f"(missing {check.missing:.10g}) {sign}"
