@@ -84,25 +84,26 @@ def test_the_expectation_of_a_bet_is_one_at_the_mean(mean):
 
 def test_levels_round_to_the_mean():
     scale = Scale(-2.0, 3.0)
-    for phi in (-2.0, -0.3, 0.0, 1.7, 3.0, 4.0):
-        level, up = scale.level(phi)
-        assert 0 <= level < FINE
-        assert scale.low + (level + up) * (scale.high - scale.low) / FINE == pytest.approx(min(phi, 3.0))
+    for phi in (-3.0, -2.0, -0.3, 0.0, 1.7, 3.0, 4.0):
+        levels: dict[int, float] = {}
+        scale.add(levels, phi, 7)
+        assert sum(levels.values()) == pytest.approx(7)
+        assert set(levels) <= set(range(FINE + 1))
+        mean = sum(k * n for k, n in levels.items()) / 7 / FINE
+        assert scale.low + mean * (scale.high - scale.low) == pytest.approx(min(max(phi, -2.0), 3.0))
 
 
 def logged(rng: random.Random, n: int, share: float, means: tuple[float, float], plan: float):
     """(φ levels, moments) of a log whose challenger had this share."""
     top = max((1 - plan) / (1 - share), plan / share)
-    scale, levels, found = Scale(-top, 1 + top), dict[int, int](), Moments()
+    scale, levels, found = Scale(-top, 1 + top), dict[int, float](), Moments()
     for _ in range(n):
         side = rng.random() < share
         y = float(rng.random() < means[side])
         weight = (plan / share) if side else (1 - plan) / (1 - share)
         planned, expected = plan * 0.5 + (1 - plan) * 0.5, 0.5
         phi = phi_of(planned, weight, y, expected)
-        level, up = scale.level(phi)
-        level += rng.random() < up
-        levels[level] = levels.get(level, 0) + 1
+        scale.add(levels, phi)
         found.add(weight, y, phi)
     return scale, levels, found
 
@@ -136,12 +137,11 @@ def test_a_wide_scale_costs_little():
     rng = random.Random(7)
     scale, levels, _ = logged(rng, 20_000, 0.25, (0.2, 0.4), 0.5)
     narrow = bounded_interval(levels, scale, 0.05)
-    wide_scale, wide = Scale(-20.0, 21.0), dict[int, int]()
+    wide_scale, wide = Scale(-20.0, 21.0), dict[int, float]()
     for k, n in levels.items():
-        level, up = wide_scale.level(scale.low + k * (scale.high - scale.low) / FINE)
-        for _ in range(n):
-            place = level + (rng.random() < up)
-            wide[place] = wide.get(place, 0) + 1
+        phi = scale.low + k * (scale.high - scale.low) / FINE
+        for _ in range(round(n)):
+            wide_scale.add(wide, phi)
     found = bounded_interval(wide, wide_scale, 0.05)
     assert found[1] - found[0] < 1.5 * (narrow[1] - narrow[0])
-    assert fsum(levels.values()) == fsum(wide.values())
+    assert fsum(levels.values()) == pytest.approx(fsum(wide.values()), abs=1)

@@ -90,6 +90,7 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.get(f"{v1}/rollouts/{{route}}/why", api.why),
             web.get(f"{v1}/comparisons/{{route}}", api.comparison),
             web.get(f"{v1}/labels/{{route}}", logs.labels),
+            web.get(f"{v1}/value/{{route}}", logs.value),
             web.post(f"{v1}/retrain/{{route}}", api.retrain),
             web.get(f"{v1}/predictions/{{route}}", Predictions(controller).answer),
             web.get(f"{v1}/drift/{{route}}", drift.show),

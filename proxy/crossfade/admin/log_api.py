@@ -10,7 +10,8 @@ from aiohttp import web
 from crossfade.admin.predictions import time_of
 from crossfade.control.controller import Controller
 from crossfade.control.label_queries import counts_of_labels
-from crossfade.control.refusal import UnknownName, Unwritten
+from crossfade.control.refusal import Invalid, UnknownName, Unwritten
+from crossfade.control.valuing import LABEL, MEASURES, Measure, ValueAsked, policy_value
 from crossfade.quality.label_counts import LabelCounts, LabelQuestion
 from crossfade.quality.label_summary import LabelSummary, label_summary
 
@@ -25,6 +26,22 @@ class LogApi:
             request.query.get("name") or "label",
             time_of(request.query.get("since"), "since", 0.0),
         )
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def value(self, request: web.Request) -> web.Response:
+        measure: Measure | None = None
+        if (given := request.query.get("measure")) is not None:
+            measure = MEASURES.get(given)
+            if measure is None:
+                raise Invalid("measure must be kpi or accuracy.")
+        asked = ValueAsked(
+            request.query.getall("if", []),
+            request.query.get("name") or LABEL,
+            measure,
+            time_of(request.query.get("since"), "since", 0.0),
+        )
+        route = request.match_info["route"]
+        found = await policy_value(self.controller.state, self.controller.logs, route, asked)
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def label_summary(self, route: str, name: str, since: float) -> LabelSummary:

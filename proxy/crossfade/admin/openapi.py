@@ -14,6 +14,7 @@ from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
 from crossfade.control.drift_view import DriftView
 from crossfade.control.prediction_export import PredictionRow
+from crossfade.control.valuing import ValueView
 from crossfade.quality.comparison_summary import ComparisonSummary
 from crossfade.quality.feedback import LABEL, LONGEST_NAME, FeedbackAnswer
 from crossfade.quality.label_summary import LabelSummary
@@ -27,6 +28,7 @@ SHOWN = (
     views.Decision,
     views.LoadedChange,
     DriftView,
+    ValueView,
     views.RetrainView,
     ComparisonSummary,
     PredictionRow,
@@ -281,6 +283,25 @@ PATHS: dict[str, Any] = {
             ROUTE,
             status="202",
         ),
+    },
+    "/api/v1/value/{route}": {
+        "get": operation(
+            "What another split would have been worth, by ripe labels; `refused` says why where nothing can be said",
+            ref("ValueView"),
+            ROUTE,
+            in_query("if", "string")
+            | {
+                "description": "a rule, such as churn-v3=50% or country=DE: churn-v3=100%; give it again for more: the first that matches counts",
+                "required": True,
+            },
+            in_query("name", "string", default="label") | {"description": "of the feedback"},
+            in_query("measure", "string")
+            | {
+                "description": "kpi: the number itself; accuracy: was the answer right? The default for the name label"
+            },
+            in_query("since", "string")
+            | {"description": "from this time on: seconds since 1970, or ISO 8601 with a zone"},
+        )
     },
     "/api/v1/decisions": {
         "get": operation(

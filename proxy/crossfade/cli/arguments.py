@@ -112,6 +112,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     )
     why.add_argument("route", metavar="ROUTE")
     _add_challenger(why)
+    _add_value(commands, admin)
     page = add(
         commands,
         "report",
@@ -193,6 +194,34 @@ def _add_feedback(commands: Commands[argparse.ArgumentParser], admin: argparse.A
         default=[],
         help="read a field from this column, and no columns that are not named so",
     )
+
+
+def _add_value(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    value = add(
+        commands,
+        "value",
+        remote.value,
+        "estimate from the prediction log what another split of a route would have been worth",
+        admin,
+    )
+    value.add_argument("route", metavar="ROUTE")
+    value.add_argument(
+        "--if",
+        dest="rules",
+        metavar="RULE",
+        action="append",
+        required=True,
+        help="such as 'churn-v3=50%%', or by segment 'country=DE: churn-v3=100%%'; the first that matches counts",
+    )
+    value.add_argument(
+        "--name", metavar="NAME", default="label", help="of the feedback, such as revenue (default: label)"
+    )
+    value.add_argument(
+        "--measure",
+        choices=("kpi", "accuracy"),
+        help="kpi: the number itself; accuracy: was the answer right? (default: accuracy for label, else kpi)",
+    )
+    value.add_argument("--since", metavar="TIME", help="only predictions from this time on")
 
 
 def _add_drain(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
@@ -17,7 +17,10 @@ from urllib.parse import quote, urlencode, urlsplit
 from crossfade.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, USAGE, CommandFailed
 
 TIMEOUT = 60.0  # seconds; the answer to a new split comes when all workers have it
-_NO_QUERY: Mapping[str, str | None] = {}
+Query = (
+    Mapping[str, str | None] | Sequence[tuple[str, str]]
+)  # the latter for a name that is given several times
+_NO_QUERY: Query = {}
 _LAST_ENDPOINT_TYPE = "urn:crossfade:problem:last-endpoint"
 _UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
 
@@ -37,13 +40,13 @@ class AdminClient:
         self.secure = parts.scheme == "https"
         self.prefix = parts.path.rstrip("/")
 
-    def get(self, *path: str, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
+    def get(self, *path: str, query: Query = _NO_QUERY) -> Any:
         return self.call("GET", path, query=query)
 
-    def put(self, *path: str, body: object, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
+    def put(self, *path: str, body: object, query: Query = _NO_QUERY) -> Any:
         return self.call("PUT", path, body, query)
 
-    def post(self, *path: str, body: object = None, query: Mapping[str, str | None] = _NO_QUERY) -> Any:
+    def post(self, *path: str, body: object = None, query: Query = _NO_QUERY) -> Any:
         return self.call("POST", path, body, query)
 
     def send(self, *path: str, body: bytes, media: str) -> Any:
@@ -55,7 +58,7 @@ class AdminClient:
         method: str,
         path: tuple[str, ...],
         body: object = None,
-        query: Mapping[str, str | None] = _NO_QUERY,
+        query: Query = _NO_QUERY,
     ) -> Any:
         # Text is sent as it is: a configuration file.
         content = (
@@ -68,11 +71,12 @@ class AdminClient:
         method: str,
         path: tuple[str, ...],
         content: bytes | None,
-        query: Mapping[str, str | None],
+        query: Query,
         media: str,
     ) -> Any:
         target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
-        if encoded := urlencode({name: value for name, value in query.items() if value is not None}):
+        named = query.items() if isinstance(query, Mapping) else query
+        if encoded := urlencode([(name, value) for name, value in named if value is not None]):
             target += f"?{encoded}"
         try:
             status, headers, answer = self.exchange(method, target, content, media)

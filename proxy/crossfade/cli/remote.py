@@ -30,6 +30,21 @@ def why(arguments: Namespace) -> int:
     )
 
 
+def value(arguments: Namespace) -> int:
+    """Exit code 1 when nothing can be said."""
+    from crossfade.cli.show_value import show_value
+
+    query = [("if", rule) for rule in arguments.rules]
+    query += [
+        (name, given)
+        for name in ("name", "measure", "since")
+        if (given := getattr(arguments, name)) is not None
+    ]
+    answer = _client(arguments).get("value", arguments.route, query=query)
+    _finish(arguments, answer, show_value)
+    return INVALID if answer["found"]["refused"] else OK
+
+
 def split(arguments: Namespace) -> int:
     from crossfade.cli.show import show_split
 

@@ -32,6 +32,9 @@ _LOW, _HIGH = (
 _STAKES = tuple(exp(log(_LOW) + log(_HIGH / _LOW) * j / (_COUNT - 1)) for j in range(_COUNT))
 
 
+Levels = dict[int, float]  # rows by level of φ
+
+
 class Moments(msgspec.Struct):
     """Sums over rows. `n`: rows; `w`, `w2`: Σ W, Σ W²; `wy`: Σ W·Y; `phi`, `phi2`: Σ φ, Σ φ²."""
 
@@ -83,14 +86,20 @@ class Scale(msgspec.Struct, frozen=True):
     low: float
     high: float
 
-    def level(self, phi: float) -> tuple[int, float]:
-        """The level below φ, and the share of the way to the next one: with that probability it is rounded up."""
+    def add(self, levels: Levels, phi: float, rows: int = 1) -> None:
+        """Add rows that are alike to the counts by level.
+
+        A φ between two levels is divided so that their mean is φ. As the logarithm is concave, that only makes a bet win less.
+        """
         place = min(max((phi - self.low) / (self.high - self.low), 0.0), 1.0) * FINE
         whole = min(int(place), FINE - 1)
-        return whole, place - whole
+        above = rows * (place - whole)
+        levels[whole] = levels.get(whole, 0.0) + rows - above
+        if above:
+            levels[whole + 1] = levels.get(whole + 1, 0.0) + above
 
 
-def bounded_interval(levels: dict[int, int], scale: Scale, alpha: float) -> tuple[float, float]:
+def bounded_interval(levels: Levels, scale: Scale, alpha: float) -> tuple[float, float]:
     """Confidence sequence of the mean of φ, from counts by level; exact, and at every look. The whole scale without rows.
 
     Test inversion, alpha/2 each way. Each test is the mean over stakes of Π(1 + λ(φ − v)), λ below 1/(v − low).
@@ -107,7 +116,7 @@ def bounded_interval(levels: dict[int, int], scale: Scale, alpha: float) -> tupl
     return scale.low + width * low, scale.low + width * high
 
 
-def _log_e_above(levels: dict[int, int], mean: float) -> float:
+def _log_e_above(levels: Levels, mean: float) -> float:
     """Log e-value against "the mean is at most this", all in 0 to 1."""
     if mean <= 0:
         return inf if any(levels.get(k) for k in levels if k) else 0.0
