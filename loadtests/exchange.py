@@ -50,6 +50,11 @@ routes:
     sticky: {header: X-Customer-Id}
     split: {v2: 100%}
     prediction: {score: churn_probability, decision: 0.5}
+  - name: feedback
+    match: {path: /feedback}
+    sticky: {header: X-Customer-Id}
+    split: {v2: 100%}
+    feedback: {horizon: 7d}
   - name: mirror
     match: {path: /mirror}
     sticky: {header: X-Customer-Id}
@@ -97,6 +102,7 @@ CASES = (
     Case("connection", "a new connection of the client", request("usual"), (WHOLE,), is_new=True),
     Case("body", "sticky by a field of the body", request("body"), (WHOLE,)),
     Case("prediction", "a score is read from the answer", request("prediction"), (WHOLE,)),
+    Case("feedback", "a row of the prediction log", request("feedback"), (WHOLE,)),
     Case("chunks", "the answer in chunks", request("usual"), (HEAD_OF_CHUNKED, *CHUNKS)),
     Case("large", "an answer of 100 kB", request("usual"), (LARGE, *PIECES)),
     Case("mirror", "mirrored", request("mirror"), (WHOLE,), is_copied=True),
@@ -179,6 +185,7 @@ class Bench:
         self.log.flush()
         self.plane.take()
         self.plane.recorder.samples.take()
+        self.plane.recorder.logged.take()
 
     def seconds(self, case: Case, count: int) -> float:
         """CPU of one exchange."""

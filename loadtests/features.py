@@ -55,6 +55,7 @@ _ROLLOUT = """\
 _MIRROR = "    mirror: [{to: c, sample: 100%, safe: true}]\n"
 _PREDICTION = "    prediction: {score: churn_probability}\n"
 _SAMPLED = "    prediction: {score: churn_probability, sample: 10%}\n"
+_FEEDBACK = _PREDICTION + "    feedback: {horizon: 7d}\n"
 _DECISION = "    prediction: {score: churn_probability, decision: 0.5}\n"
 
 
@@ -80,6 +81,7 @@ ROWS = (
     Row("headers", "beside nginx that adds the same headers", 0.82, nginx=_SAME_HEADERS),
     Row("rollout", "a rollout with checks of errors and latency", 0.97, route=_ROLLOUT),
     Row("prediction", "a prediction is read from answers", 1.0, route=_PREDICTION),
+    Row("feedback", "and each request is in the prediction log", 1.1, route=_FEEDBACK),
     Row("sampled", "a prediction is read from a tenth of the answers", 1.0, route=_SAMPLED),
     Row("mirror", "all requests mirrored", 1.5, route=_MIRROR),
     Row("compared", "all requests mirrored, decisions compared", 1.6, route=_MIRROR + _DECISION),
