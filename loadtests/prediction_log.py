@@ -83,7 +83,7 @@ class Log:
         self.transaction(lambda log: add_rows(log, exchanges_in(rows), outputs_in(said), now))
 
     def join(self, ids: Sequence[bytes], now: float) -> None:
-        rows = [Feedback("label", 1, each) for each in ids]
+        rows = [Feedback(each, "label", 1) for each in ids]
         self.transaction(lambda log: feedback_tables.store(log, rows, now, LIMITS, SALT, False))
 
     def read(self, asked: Asked, most: int) -> int:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from crossfade.control import prediction_tables
+from crossfade.control.feedback_tables import ids_in, store
 from crossfade.control.prediction_rows import add_ledger, add_rows
-from crossfade.control.prediction_tables import id_hash, unsigned
+from crossfade.control.prediction_tables import PART_BITS, id_hash, parts, unsigned
+from crossfade.quality.feedback import Feedback, Limits
 from crossfade.quality.logged import LoggedExchange, LoggedOutput
 
 LARGE = (1 << 64) - 5
@@ -110,3 +112,34 @@ def test_weights_are_kept_by_ledger_version(log: sqlite3.Connection) -> None:
     add_ledger(log, {2: {"v2": 1}})
     found = log.execute("SELECT version, weights FROM ledger ORDER BY version").fetchall()
     assert found == [(1, '{"v2":10000}'), (2, '{"v2":9500,"v3":500}')]
+
+
+def test_rows_are_found_in_whichever_part_of_the_index_they_are(log: sqlite3.Connection) -> None:
+    end = (7 << PART_BITS) - 1  # the last number of a part
+    log.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'prediction'", (end - 1,))
+    add_rows(log, [ONE, TWO], [], 100.0)
+    assert rows(log, "seq") == [(end,), (end + 1,)]
+    assert list(parts(log)) == [7, 6]
+    assert (list(parts(log, end)), list(parts(log, 0))) == ([6], [])
+    outputs = [LoggedOutput(b"one", "v2", 0.25, None), LoggedOutput(b"two", "v2", 0.5, None)]
+    assert add_rows(log, [], outputs, 100.0) == (0, 0)
+    assert rows(log, "score") == [(0.25,), (0.5,)]
+    found = [Feedback(b"one", "label", 1), Feedback(b"two", "label", 1), Feedback(b"three", "label", 1)]
+    stored = store(log, found, 101.0, Limits(100.0, 100.0), b"", False)
+    assert [each.outcome for each in stored] == ["accepted", "accepted", "unmatched"]
+    assert ids_in(log, [b"one", b"two", b"three"]) == {b"one", b"two"}
+
+
+def test_an_output_that_comes_after_many_other_rows_is_counted(log: sqlite3.Connection) -> None:
+    add_rows(log, [ONE], [], 100.0)
+    for part in (1, 2):
+        log.execute(
+            "UPDATE sqlite_sequence SET seq = (seq / ?1 + 1) * ?1 WHERE name = 'prediction'",
+            (1 << PART_BITS,),
+        )
+        add_rows(log, [TWO], [], 100.0 + part)
+    assert add_rows(log, [], [LoggedOutput(b"one", "v2", 0.25, None)], 103.0) == (0, 1)
+
+
+def test_an_empty_log_has_no_parts(log: sqlite3.Connection) -> None:
+    assert list(parts(log)) == list(parts(log, 5)) == []

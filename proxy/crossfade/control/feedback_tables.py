@@ -16,7 +16,7 @@ from math import ceil
 from typing import NamedTuple
 
 from crossfade.control.label_queries import newest_until
-from crossfade.control.prediction_tables import id_hash, signed
+from crossfade.control.prediction_tables import PART_BITS, id_hash, parts, signed
 from crossfade.quality.feedback import WRITTEN, Feedback, Known, Limits, Outcome, Value, outcome_of
 from crossfade.routing.ledger import hash_of
 
@@ -29,9 +29,9 @@ MOST_EARLY = 100_000  # rows that wait in one log
 
 _BY_ID = "id_hash = ? AND request_id = ?"
 _BY_KEY = "key = ?"
-_FIND = """
+_FIND = f"""
 SELECT p.seq, p.logged_at, f.value, f.first_at FROM prediction p LEFT JOIN feedback f ON f.seq = p.seq AND f.name = ?
-WHERE p.{} ORDER BY p.seq DESC LIMIT 1
+WHERE p.seq >> {PART_BITS} = ? AND p.{{}} ORDER BY p.seq DESC LIMIT 1
 """
 _FIND_BY_ID = _FIND.format(_BY_ID)
 _FIND_BY_ID_AT = _FIND.format(f"{_BY_ID} AND p.seq <= ? AND p.at - p.seconds <= ?")
@@ -103,12 +103,14 @@ class _Writing:
         self.early: list[tuple[bytes, str, Value, float, bool]] = []
         self.early_keys: list[tuple[int, float, str, Value, float]] = []
         self.bounds: dict[int, int] = {}
+        self.parts = parts(connection)
 
     def find_by_id(self, row: Feedback) -> _Found | None:
-        named = (row.name, id_hash(row.request_id), row.request_id)
+        named = (id_hash(row.request_id), row.request_id)
         if row.at is None:
-            return self._find(_FIND_BY_ID, named, row.name)
-        return self._find(_FIND_BY_ID_AT, (*named, self._bound(row.at), row.at), row.name)
+            return self._find(_FIND_BY_ID, named, row.name, None)
+        bound = self._bound(row.at)
+        return self._find(_FIND_BY_ID_AT, (*named, bound, row.at), row.name, bound)
 
     def find_by_key(self, key: int, row: Feedback) -> _Found | None:
         """Waits where a later prediction may still be on its way to the log."""
@@ -119,11 +121,19 @@ class _Writing:
         return self.find_key(key, row.at, row.name)
 
     def find_key(self, key: int, until: float, name: str) -> _Found | None:
-        return self._find(_FIND_BY_KEY_AT, (name, key, self._bound(until), until), name)
+        bound = self._bound(until)
+        return self._find(_FIND_BY_KEY_AT, (key, bound, until), name, bound)
 
-    def _find(self, query: str, values: tuple[object, ...], name: str) -> _Found | None:
-        found = self.connection.execute(query, values).fetchone()
-        if found is None:
+    def _find(self, query: str, values: tuple[object, ...], name: str, bound: int | None) -> _Found | None:
+        """The newest one, from part to part of the index. `bound`: no later `seq`."""
+        newest = None if bound is None else bound >> PART_BITS
+        for part in self.parts:
+            if newest is not None and part > newest:
+                continue
+            found = self.connection.execute(query, (name, part, *values)).fetchone()
+            if found is not None:
+                break
+        else:
             return None
         seq, logged_at, value, first_at = found
         known = self.pending.get((seq, name))
@@ -167,8 +177,16 @@ def early_rows(connection: sqlite3.Connection) -> int:
 
 def ids_in(connection: sqlite3.Connection, request_ids: Sequence[bytes]) -> set[bytes]:
     """Those of the ids that have a prediction in this log. Only reads."""
-    query = "SELECT 1 FROM prediction WHERE id_hash = ? AND request_id = ? LIMIT 1"
-    return {one for one in request_ids if connection.execute(query, (id_hash(one), one)).fetchone()}
+    query = (
+        f"SELECT 1 FROM prediction WHERE seq >> {PART_BITS} = ? AND id_hash = ? AND request_id = ? LIMIT 1"
+    )
+    within = parts(connection)
+
+    def is_in(one: bytes) -> bool:
+        hashed = id_hash(one)
+        return any(connection.execute(query, (part, hashed, one)).fetchone() for part in within)
+
+    return {one for one in request_ids if is_in(one)}
 
 
 def join_early(connection: sqlite3.Connection, after: int | None, now: float, limits: Limits) -> Early:

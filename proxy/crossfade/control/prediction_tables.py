@@ -4,6 +4,9 @@
 signed integers (`signed`). `logged_at`: wall time of the control process when it wrote the row; it never falls from one row
 to the next, so the age of labels is counted from it.
 
+Hashes come in no order, and an index of all of them would write a page of its own for each row. So both indexes have parts
+of 131 072 rows, and only the newest part is written to; whoever looks for a row goes from part to part (`parts`).
+
 `feedback`: `at` is when the value in force came, `first_at` when the first one did; by the same clock as `logged_at`. `early`
 and `early_key`: feedback that came before its prediction; `shared`: in the logs of several routes, for it names none.
 """
@@ -14,8 +17,11 @@ import sqlite3
 from hashlib import blake2b
 
 FORMAT = 1
+CACHE_KIB = 16_384  # the newest part of both indexes is in it
+CHECKPOINT_PAGES = 4_096  # 16 MiB: pages that are written again and again go to the file once
+PART_BITS = 17
 ROWS_A_SECOND = 20_000  # more than one log gets
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS backend (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS ledger (version INTEGER PRIMARY KEY, weights TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS prediction (
@@ -36,8 +42,8 @@ CREATE TABLE IF NOT EXISTS prediction (
   label,
   segment TEXT
 );
-CREATE INDEX IF NOT EXISTS prediction_id ON prediction (id_hash);
-CREATE INDEX IF NOT EXISTS prediction_key ON prediction (key, seq) WHERE key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prediction_id ON prediction (seq >> {PART_BITS}, id_hash);
+CREATE INDEX IF NOT EXISTS prediction_key ON prediction (seq >> {PART_BITS}, key) WHERE key IS NOT NULL;
 CREATE TABLE IF NOT EXISTS copy (
   seq INTEGER NOT NULL, backend INTEGER NOT NULL, score REAL, label, PRIMARY KEY (seq, backend)
 ) WITHOUT ROWID;
@@ -68,6 +74,8 @@ def prepare(connection: sqlite3.Connection, now: float) -> None:
         raise sqlite3.DatabaseError(f"it has format {written}, of a later version; this one writes {FORMAT}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.executescript(SCHEMA)
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) SELECT 'prediction', ? "
@@ -81,6 +89,17 @@ def is_prepared(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there: another process or thread may be making them."""
     (written,) = connection.execute("PRAGMA user_version").fetchone()
     return bool(written == FORMAT)
+
+
+def parts(connection: sqlite3.Connection, until: int | None = None) -> range:
+    """Of the indexes, newest first; of rows up to this `seq`. A part is `seq >> PART_BITS`."""
+    first, last = connection.execute(
+        "SELECT * FROM (SELECT MIN(seq) FROM prediction), (SELECT MAX(seq) FROM prediction)"
+    ).fetchone()
+    if first is None:
+        return range(0)
+    newest = last if until is None else min(last, until)
+    return range(newest >> PART_BITS, (first >> PART_BITS) - 1, -1)
 
 
 def signed(hash64: int) -> int:
