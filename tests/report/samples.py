@@ -9,10 +9,23 @@ from typing import Any
 import msgspec
 
 from crossfade.quality.comparison_summary import ComparisonSummary, Subject
+from crossfade.quality.field_drift import FieldDrift
 from crossfade.quality.label_counts import STEPS, Delays, LabelCounts, LabelQuestion, SideLabels
 from crossfade.quality.label_summary import label_summary
 from crossfade.quality.summary import summary
-from crossfade.report.inputs import Decision, Numbers, Report, Rollout, Route, Step, Verdict
+from crossfade.report.inputs import (
+    Decision,
+    Drift,
+    DriftAlarm,
+    DriftField,
+    DriftProfile,
+    Numbers,
+    Report,
+    Rollout,
+    Route,
+    Step,
+    Verdict,
+)
 from crossfade.stats.auc import ByScore
 from crossfade.stats.unit_means import UnitSums
 from tests.quality.worlds import BEGUN, World, table_of
@@ -128,8 +141,31 @@ def labelled(n: int = 4000, seed: int = 7) -> Report:
     return report_of(None, rollout_of(strategy="canary"), labels=found)
 
 
-def shadow_with_labels() -> Report:
-    return msgspec.structs.replace(shadow(), labels=labelled().labels)
+def everything() -> Report:
+    return msgspec.structs.replace(shadow(), labels=labelled().labels, drift=drift())
+
+
+def drift() -> Drift:
+    """One field has an alarm, one is a little away, one has no values."""
+    far = FieldDrift(800, 9.5, 0.31, 0.0, 0.0, 0.0, 0.0, 0.42, 0.02, 310.0)
+    near = FieldDrift(800, -2.0, 0.02, 0.1, 0.02, 0.0, 0.0, chi_square_p=0.4, unseen={"<b>": 3})
+    fields = [
+        DriftField("amount", "number", far, BEGUN),
+        DriftField("plan", "category", near),
+        DriftField("age", "number"),
+    ]
+    alarm = DriftAlarm("data_drift", "amount", BEGUN, "31% of the values are beyond the profile's median")
+    return Drift(
+        "",
+        DriftProfile("churn v2"),
+        3600.0,
+        0.05,
+        2_592_000.0,
+        800,
+        fields,
+        [DriftField("v2", "number", near)],
+        [alarm],
+    )
 
 
 def side_of(draw: random.Random, n: int, factor: float) -> SideLabels:

@@ -24,6 +24,7 @@ PLOTS = {
     "evidence-path",
     "calibration",
     "label-delay",
+    "drift",
 }
 DRAWN = """(() => {
   const bright = (colour) => colour.match(/[0-9.]+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 3;
@@ -49,7 +50,7 @@ DRAWN = """(() => {
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
-    path.write_text(page(samples.shadow_with_labels(), str), "utf-8")
+    path.write_text(page(samples.everything(), str), "utf-8")
     return path
 
 

@@ -40,7 +40,7 @@ def words(text: str) -> str:
     return " ".join("".join(tree(text).itertext()).split())
 
 
-@pytest.mark.parametrize("make", [samples.shadow, samples.canary, samples.nothing, samples.labelled])
+@pytest.mark.parametrize("make", [samples.shadow, samples.canary, samples.nothing, samples.everything])
 def test_a_page_is_well_formed_and_refers_to_nothing(make):
     text = html(make())
     tree(text)
@@ -96,6 +96,22 @@ def test_labels_are_shown_by_backend():
     assert "7d old" in shown
     svg = next(svg for svg in tree(text).iter("svg") if svg.get("id") == "calibration")
     assert len(list(svg.iter("circle"))) == sum(len(s.calibration) for s in report.labels.backends.values())
+
+
+def test_drift_is_shown_by_field():
+    report = samples.everything()
+    text = html(report)
+    shown = words(text)
+    for part in ("amount", "0.42 (usual 0.02)", "<b> (3)", "score of v2", "31% of the values", "once in 30d"):
+        assert part in shown
+    svg = next(svg for svg in tree(text).iter("svg") if svg.get("id") == "drift")
+    assert [bar.get("class") for bar in svg.iter("rect")] == ["bar bad", "bar wait", "bar wait"]
+
+
+def test_a_route_without_a_profile_says_so():
+    none = msgspec.structs.replace(samples.drift(), profile=None, trouble="it is being made")
+    report = msgspec.structs.replace(samples.canary(), drift=none)
+    assert "no profile to compare with yet: it is being made" in words(html(report))
 
 
 def test_a_route_without_labels_has_no_such_section():

@@ -48,6 +48,7 @@ def facts_of(admin: AdminClient, route: str, challenger: str | None) -> Value:
         "made_at": datetime.now(UTC).timestamp(),
         "comparison": comparison,
         "labels": _optional(admin, "labels", route, query={}),
+        "drift": _optional(admin, "drift", route, query={}),
         "rollout": rollout,
         "would_change": why["would_change"],
         "decisions": _decisions(admin, route, named),

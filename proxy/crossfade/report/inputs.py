@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from crossfade.quality.comparison_summary import ComparisonSummary
+from crossfade.quality.field_drift import FieldDrift
 from crossfade.quality.label_summary import LabelSummary
 
 
@@ -75,9 +76,43 @@ class Decision(msgspec.Struct):
     verdicts: list[Verdict] = []
 
 
+class DriftField(msgspec.Struct):
+    """`drift`: of the latest full window; None: there is none yet. `alarm_at`: since when there is an alarm."""
+
+    name: str
+    type: str
+    drift: FieldDrift | None = None
+    alarm_at: float | None = None
+
+
+class DriftProfile(msgspec.Struct):
+    name: str
+
+
+class DriftAlarm(msgspec.Struct):
+    kind: str
+    subject: str
+    at: float
+    detail: str
+
+
+class Drift(msgspec.Struct):
+    """`expected_run`: seconds from one false alarm to the next, at least, on average. `rows`: of the latest full window."""
+
+    trouble: str
+    profile: DriftProfile | None
+    window: float
+    tolerance: float
+    expected_run: float
+    rows: int
+    fields: list[DriftField] = []
+    scores: list[DriftField] = []
+    alarms: list[DriftAlarm] = []
+
+
 class Report(msgspec.Struct):
-    """`decisions`: of this challenger, oldest first. `would_change`: what would lead to another decision. `labels`: of the
-    route, where it has feedback.
+    """`decisions`: of this challenger, oldest first. `would_change`: what would lead to another decision. `labels`
+    and `drift`: of the route, where it has feedback, or is watched.
     """
 
     version: str
@@ -88,6 +123,7 @@ class Report(msgspec.Struct):
     would_change: list[str] = []
     decisions: list[Decision] = []
     labels: LabelSummary | None = None
+    drift: Drift | None = None
 
     @property
     def champion(self) -> str:

@@ -11,6 +11,7 @@ from crossfade.quality.comparison_summary import ComparisonSummary
 from crossfade.report import comparison_plots as plots
 from crossfade.report import comparison_tables as tables
 from crossfade.report import rollout_section
+from crossfade.report.drift_section import of_drift
 from crossfade.report.inputs import Report
 from crossfade.report.judgement import Judgement, judged
 from crossfade.report.label_section import of_labels
@@ -31,6 +32,7 @@ def page(report: Report, when: When) -> str:
     if found is not None and found.pairs:
         body += _of_pairs(found, when)
     body.append(_section("Labels and KPIs", of_labels(report)))
+    body.append(_section("Drift", of_drift(report.drift, when)))
     body.append(_section("The rollout" if rollout else "The route", _of_rollout(report, when)))
     unknown = unknowns(report)
     if unknown:
