@@ -70,3 +70,26 @@ def test_what_is_wrong_is_said(case):
 def test_answers_must_be_read():
     (found,) = problems(FILE.format(drift="{}", checks=CHECKS).replace("    prediction: {score: p}\n", ""))
     assert "routes[0].drift: needs answers that are read" in found
+
+
+def test_checks_of_drift_need_a_profile():
+    text = FILE.format(
+        drift="{}", checks="[{metric: data_drift, max: 5%}, {metric: score_drift, max: 10%, then: hold}]"
+    )
+    assert load(text, "routing.yaml", {}).config.routes[0].rollout[0].checks[1].then == "hold"
+    first, second = problems(text.replace("    drift: {}\n", ""))
+    assert "rollout.checks[0].metric: data_drift needs a profile; write drift: {baseline: …}" in first
+    assert "score_drift needs a profile" in second
+
+
+BAD_CHECKS = {
+    "{metric: data_drift, min: 5%}": "data_drift takes the bound max, not min",
+    "{metric: error_rate, max: 5%, then: hold}": 'error_rate does not take the key "then"',
+    "{metric: data_drift, max: 5%, then: pause}": "must be hold or abort",
+}
+
+
+@pytest.mark.parametrize("check", BAD_CHECKS)
+def test_what_is_wrong_with_a_check_is_said(check):
+    found = problems(FILE.format(drift="{}", checks=f"[{check}]"))
+    assert any(BAD_CHECKS[check] in problem for problem in found), found

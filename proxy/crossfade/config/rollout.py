@@ -61,6 +61,8 @@ Metric = Literal[
     "segment_divergence",
     "shadow_latency",
     "shadow_errors",
+    "data_drift",
+    "score_drift",
     "kpi",
     "accuracy",
     "log_loss",
@@ -77,6 +79,8 @@ SHARES = (
     "stream_broken",
     "segment_divergence",
     "shadow_errors",
+    "data_drift",
+    "score_drift",
 )  # metrics that are shares of requests
 TIMES = ("latency", "first_token", "token_gap")  # metrics in seconds
 LOSSES = ("log_loss", "brier", "mae")  # metrics of labels of which less is better
@@ -186,6 +190,10 @@ class CheckConfig(Section):
     of: ReadingShare | None = Field(
         default=None,
         description="for prometheus: how many of the last results must be beyond it, such as 3/5",
+    )
+    then: Literal["hold", "abort"] | None = Field(
+        default=None,
+        description="for data_drift and score_drift: what proven drift does; hold if not given, and for score_drift abort",
     )
     max: BoundValue = Field(
         default=None,

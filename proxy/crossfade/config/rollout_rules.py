@@ -40,6 +40,8 @@ _BOUNDS_OF: dict[str, tuple[str, ...]] = {
     "shadow_errors": ("max",),
     "kpi": _ANY,
     **dict.fromkeys(OF_LABELS, _ANY),
+    "data_drift": ("max",),
+    "score_drift": ("max",),
     "prometheus": ("max", "min"),
 }
 _WITH_QUANTILE = (
@@ -56,9 +58,11 @@ _OPTIONAL_KEYS = {
     "kpi": ("name", "kind", "range", "missing"),
     **dict.fromkeys(OF_LABELS, ("name",)),
     "mae": ("name", "range"),
+    "data_drift": ("then",),
+    "score_drift": ("then",),
     "prometheus": ("query", "name", "for", "of"),
 }
-_OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range", "missing")
+_OTHER_KEYS = ("quantile", "name", "query", "for", "of", "kind", "range", "missing", "then")
 
 
 def _champion_is_challenger(document: Document) -> Iterator[Problem]:

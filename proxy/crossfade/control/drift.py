@@ -32,6 +32,7 @@ from crossfade.quality.watching import Learned, Watched
 log = logging.getLogger("crossfade.drift")
 
 SAVE_EVERY = 10.0  # seconds between two savings
+TELL_EVERY = 2.0  # seconds of served time between two looks of rollouts
 
 
 class DriftAlarm(NamedTuple):
@@ -66,6 +67,7 @@ class Drift:
         self.background = Background()
         self.saved: dict[str, bytes] = {}
         self.saved_at = 0.0  # wall time
+        self.told_at = float("-inf")  # served time at which rollouts were told
         self.disk_error = ""
 
     # ── configuration and files ───────────────────────────────────────────────────────────────
@@ -126,10 +128,23 @@ class Drift:
         for name, route in self.routes.items():
             self._tell(name, route.look(now))
             self.state.routes[name].drifting = route.drifting
+        self._tell_rollouts()
         self._publish()
         if now - self.saved_at >= SAVE_EVERY or now < self.saved_at:
             self.saved_at = now
             self.save()
+
+    def _tell_rollouts(self) -> None:
+        """From time to time, as a test of many fields takes a millisecond or two."""
+        served = self.state.served
+        is_due = served - self.told_at >= TELL_EVERY
+        self.told_at = served if is_due else self.told_at
+        for name, route in self.routes.items():
+            rollouts = self.state.routes[name].rollouts.values()
+            asking = [rollout for rollout in rollouts if rollout.drift_checks and rollout.state.is_guarded]
+            route.has_checks = bool(asking)
+            for rollout in asking if is_due else ():
+                rollout.set_drift(route.readings(rollout))
 
     def _publish(self) -> None:
         """Only where something has changed is there another object, which the seam sends on."""

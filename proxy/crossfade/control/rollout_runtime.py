@@ -8,6 +8,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
+from crossfade.rollout.drift import OF_DRIFT, DriftReading
 from crossfade.rollout.evaluation import EvaluationInput, choose_move, evaluate
 from crossfade.rollout.evidence import Evidence, fix_limits, gather
 from crossfade.rollout.external import Reading, following
@@ -19,7 +20,7 @@ from crossfade.rollout.lingering import linger
 from crossfade.rollout.machine import Phase, RolloutState, mirrored
 from crossfade.rollout.move import Move
 from crossfade.rollout.pending import HORIZON, Pending, Skipped, ripe
-from crossfade.rollout.plan import Plan
+from crossfade.rollout.plan import Check, Plan
 from crossfade.rollout.recent import RecentOutcomes, Tick
 from crossfade.rollout.recommendation import (
     Lift,
@@ -72,6 +73,7 @@ class RolloutRuntime:
         self.void_at = float("-inf")  # when the fuse last found a common cause
         self.is_shared = False  # the challenger failed too when that outage was found
         self.external: dict[str, Reading] = {}  # by query of a check
+        self.drift: dict[str, DriftReading] = {}  # by title of a check
         self.reached: Reached | None = None  # the fuse's limit that was reached
         self.lifts: dict[str, Lift | None] = {}  # of the other challengers on trial for the same number
         self._lift: tuple[object, Lift | None] = ((), None)  # what it was computed from, and the lift
@@ -258,6 +260,16 @@ class RolloutRuntime:
             self.evaluate()
 
     @property
+    def drift_checks(self) -> list[Check]:
+        return [check for check in self.plan.checks if check.metric in OF_DRIFT]
+
+    def set_drift(self, readings: dict[str, DriftReading]) -> None:
+        """What was seen in the present step, by title of the check."""
+        if readings != self.drift:
+            self.drift = readings
+            self.evaluate()
+
+    @property
     def evaluation_input(self) -> EvaluationInput:
         """The inputs that the verdicts were made from, which may differ from the present values (law 12)."""
         return replace(self.judged, ready=self.is_ready, home_down=self.home_down)
@@ -307,6 +319,7 @@ class RolloutRuntime:
             lag=self.lag,
             ready=self.is_ready,
             external=self.external,
+            drift=self.drift,
             warming=self.warming,
             other_phases=self.other_phases,
             reached=self.reached,

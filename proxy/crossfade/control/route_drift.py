@@ -5,10 +5,15 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from crossfade.config.drift import LIVE, DriftConfig
+from crossfade.control.rollout_runtime import RolloutRuntime
+from crossfade.quality.field_drift import field_drift
 from crossfade.quality.monitor import SCORE, Alarm, Comparison, Monitor, add_window, close_window
 from crossfade.quality.profile import NumberField, Profile
 from crossfade.quality.sketch import Sketch
 from crossfade.quality.watching import Sketched, Watched
+from crossfade.rollout.drift import DATA_DRIFT, DriftReading
+from crossfade.rollout.plan import Check
+from crossfade.stats.sequential import log_mean_exp
 
 GRACE = 10.0  # seconds behind the end of a window until it is closed without values of the next one
 VERSIONS = 64  # ledger versions whose sketches are kept for rollouts
@@ -117,6 +122,43 @@ class RouteDrift:
         while len(self.versions) > VERSIONS:
             del self.versions[min(self.versions)]
         return add_window(self.monitor, sketched.slot, sketched.window, given, now)
+
+    def readings(self, rollout: RolloutRuntime) -> dict[str, DriftReading]:
+        """What was seen in the present step of a rollout, by title of its checks."""
+        step = rollout.judged.step
+        sketch = Sketch()
+        for version in {stratum.version for stratum in rollout.evidence.of_step(step)}:
+            if version in self.versions:
+                sketch.add(self.versions[version])
+        return {
+            check.title: self._reading(check, sketch, step, rollout.challenger)
+            for check in rollout.drift_checks
+        }
+
+    def _reading(self, check: Check, sketch: Sketch, step: int, challenger: str) -> DriftReading:
+        if self.profile is None:
+            return DriftReading(
+                step, 0, trouble=f"there is no profile to compare with: {self.trouble or 'it is being made'}"
+            )
+        if check.metric == DATA_DRIFT:
+            found = {
+                name: field_drift(field, sketch.fields[name], check.limit)
+                for name, field in self.profile.fields.items()
+                if name in sketch.fields
+            }
+            n = sketch.rows
+        else:
+            field = self.score_field(challenger)
+            if field is None:
+                return DriftReading(step, 0, trouble=f"the profile has no scores of {challenger}")
+            scores = sketch.scores.get(challenger)
+            found = {} if scores is None else {challenger: field_drift(field, scores, check.limit)}
+            n = 0 if scores is None else scores.n
+        if not found:
+            return DriftReading(step, 0)
+        subject = max(found, key=lambda name: found[name].farthest)
+        log_e = log_mean_exp([each.log_e for each in found.values()])
+        return DriftReading(step, n, log_e, subject, found[subject].farthest)
 
     def look(self, now: float) -> list[Alarm]:
         """Close a window whose time is over."""

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.increases import error_rate_increase, rejected_increase, unreadable_increase
 from crossfade.rollout.kpis import kpi_increase, kpi_limit
@@ -74,12 +76,15 @@ _WITHOUT_TEST: dict[tuple[str, str], CheckFunction] = {("requests", "min"): requ
 def evaluate_checks(plan: Plan, evidence: Evidence, step: int) -> tuple[Finding, ...]:
     """A finding for each check of the plan; `step` is len(plan.steps) during the watch."""
     tests = sum((c.metric, c.bound) in _TESTS for c in plan.checks)
-    whole = plan.alpha / max(tests, 1)
-    needed = plan.steps[min(step, len(plan.steps) - 1)].min_requests
-    context = CheckContext(
-        step, needed, whole / (len(plan.steps) + 1), whole, plan.advance_early is not None, len(plan.steps)
-    )
+    context = context_of(replace(plan, alpha=plan.alpha / max(tests, 1)), step)
     return tuple(evaluate_check(check, evidence, context) for check in plan.checks)
+
+
+def context_of(plan: Plan, step: int) -> CheckContext:
+    """Of one check with the plan's alpha for itself."""
+    steps, early = len(plan.steps), plan.advance_early is not None
+    needed = plan.steps[min(step, steps - 1)].min_requests
+    return CheckContext(step, needed, plan.alpha / (steps + 1), plan.alpha, early, steps)
 
 
 def evaluate_check(check: Check, evidence: Evidence, context: CheckContext) -> Finding:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from crossfade.rollout.checks import evaluate_checks
+from crossfade.rollout.checks import context_of, evaluate_checks
+from crossfade.rollout.drift import OF_DRIFT, DriftReading, evaluate_drift
 from crossfade.rollout.evidence import Evidence, requests_not_abandoned, side_totals
 from crossfade.rollout.external import Reading, evaluate_external
 from crossfade.rollout.faults import tally, where
@@ -30,7 +31,7 @@ class EvaluationInput(msgspec.Struct):
     """All inputs of one evaluation. `ready`: the challenger can take traffic; `lag`: of the workers, seconds.
 
     `home_down`: backends that would get traffic if the rollout ended now, and that are down.
-    `faults`: errors of the challenger, by kind, that are not in the evidence yet. `external`: the latest results of the plan's Prometheus queries; `other_phases`: of the route's other rollouts.
+    `faults`: errors of the challenger, by kind, that are not in the evidence yet. `external`: the latest results of the plan's Prometheus queries; `drift`: of its checks of drift, by title; `other_phases`: of the route's other rollouts.
     `lifts`: of the other challengers on trial for the same number. `reached`: the fuse's limit that was reached, now or while the champion's requests of that time were waiting.
     """
 
@@ -43,6 +44,7 @@ class EvaluationInput(msgspec.Struct):
     lag: float = 0.0
     ready: bool = False
     external: dict[str, Reading] = {}
+    drift: dict[str, DriftReading] = {}
     warming: bool = False
     other_phases: dict[str, Phase] = {}
     home_down: tuple[str, ...] = ()
@@ -64,8 +66,11 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
     """
     step = given.step
     checks = checks_for_step(given.plan, step)
-    measured = tuple(c for c in checks if c.metric != "prometheus")
-    plan = replace(given.plan, checks=measured)
+    drifts = tuple(c for c in checks if c.metric in OF_DRIFT)
+    measured = tuple(c for c in checks if c.metric != "prometheus" and c.metric not in OF_DRIFT)
+    alpha = given.plan.alpha / max(len(measured) + len(drifts), 1)  # of each check
+    plan = given.plan if not drifts else replace(given.plan, alpha=alpha * len(measured))
+    plan = replace(plan, checks=measured)
     guard_input = GuardInput(
         given.lag,
         given.sticky,
@@ -81,6 +86,8 @@ def evaluate(given: EvaluationInput) -> tuple[Finding, ...]:
         _with_instances(*each, given.evidence, step) for each in zip(measured, findings, strict=True)
     )
     if len(measured) < len(checks):
+        context = context_of(replace(given.plan, alpha=alpha), step)
+        findings += evaluate_drift(drifts, given.drift, context)
         external = [c for c in checks if c.metric == "prometheus"]
         findings += evaluate_external(external, given.external, given.state.since)
     fuse = plan.fuse and evaluate_fuse(plan.fuse, given.challenger, given.champion, given.reached)

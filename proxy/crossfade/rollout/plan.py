@@ -31,6 +31,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     evidence is kept too. `name` and `query` are of KPIs and Prometheus queries. `needed` of the last `among` results of a
     query beyond the limit are a FAIL (1 of 1 up to format 4). `kind` and `range` are of KPIs: whether its numbers are events (0 or 1)
     or amounts, and the range into which an amount is moved. Metrics of labels have a `name` (of the label) and a `range` too. `missing`: the number of a prediction without feedback of this name.
+    `then`: what proven drift does, of checks of drift.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Check(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: Literal["event", "amount"] = "amount"
     range: tuple[float, float] | None = None
     missing: float | None = None
+    then: Literal["", "hold", "abort"] = ""
 
     @property
     def is_exact(self) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import log
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from msgspec.structs import replace
 
 from crossfade.config import units
 from crossfade.config.model import CheckConfig, RolloutConfig, StepConfig
 from crossfade.config.rollout import LOSSES, SHARES, TIMES
+from crossfade.rollout.drift import OF_DRIFT, SCORE_DRIFT
 from crossfade.rollout.machine import RolloutState, Step
 from crossfade.rollout.plan import Check, Fuse, Goal, Plan
 from crossfade.scale import LEAST_CHANCE, WHOLE
@@ -54,8 +55,16 @@ def check_of(config: CheckConfig) -> Check:
         "event" if config.metric == "accuracy" else config.kind or "amount",
         _RANGES.get(config.metric, config.range),
         config.missing,
+        _then_of(config),
     )
     return replace(check, title=_title_of(check))
+
+
+def _then_of(config: CheckConfig) -> Literal["", "hold", "abort"]:
+    """Inputs are the same for both backends; the challenger's scores are its own."""
+    if config.metric not in OF_DRIFT:
+        return ""
+    return config.then or ("abort" if config.metric == SCORE_DRIFT else "hold")
 
 
 def _title_of(check: Check) -> str:
