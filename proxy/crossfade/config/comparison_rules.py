@@ -67,6 +67,17 @@ def _decides(prediction: Node | None) -> bool:
     return not _is_json(prediction) or bool({"decision", "label"} & set(given))
 
 
+def _inputs_without_predictions(document: Document) -> Iterator[Problem]:
+    """The observer passes inputs on with what the answers say."""
+    for loc, route in document.each("routes", "*"):
+        feedback = route.child("feedback")
+        if feedback and _text_at(feedback, "inputs") == "true" and not _reads(route.child("prediction")):
+            message = (
+                "needs answers that are read; write prediction: {score: …} or prediction: {protocol: auto}"
+            )
+            yield document.problem((*loc, "feedback", "inputs"), message, at_key=True)
+
+
 def _reads(prediction: Node | None) -> bool:
     given = prediction.given if prediction else ()
     return not _is_json(prediction) or bool({"score", "label"} & set(given))
@@ -105,4 +116,9 @@ def _keep_without_pairs(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "keep"), message, at_key=True)
 
 
-COMPARISON_RULES = (_comparison_without_decisions, _keep_without_pairs, parquet_without_pyarrow)
+COMPARISON_RULES = (
+    _comparison_without_decisions,
+    _keep_without_pairs,
+    _inputs_without_predictions,
+    parquet_without_pyarrow,
+)

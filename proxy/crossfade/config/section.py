@@ -67,7 +67,7 @@ def _pattern(pattern: str) -> dict[str, Any]:
 def at_least(bound: float) -> AfterValidator:
     def check(value: float) -> float:
         if value < bound:
-            raise BadValue(f"must be at least {bound:g}, not {value:g}")
+            raise BadValue(f"must be at least {bound:.10g}, not {value:.10g}")
         return value
 
     return AfterValidator(check)
@@ -76,7 +76,7 @@ def at_least(bound: float) -> AfterValidator:
 def at_most(bound: float) -> AfterValidator:
     def check(value: float) -> float:
         if value > bound:
-            raise BadValue(f"must be at most {bound:g}, not {value:g}")
+            raise BadValue(f"must be at most {bound:.10g}, not {value:.10g}")
         return value
 
     return AfterValidator(check)
