@@ -9,6 +9,8 @@ from msgspec.structs import replace
 
 from crossfade.observer import answers, pairs
 from crossfade.quality.answer import Answer, RawAnswer
+from crossfade.quality.compared import Compared
+from crossfade.quality.comparing import with_texts
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.quality.reading import read_answer
 from crossfade.quality.samples import AnswerSample, Asked, CopySample, PairSample
@@ -127,3 +129,19 @@ def test_copies_of_an_answer_that_no_route_reads_any_more_are_dropped_with_it() 
         )
     )
     assert found.counts.dropped == {"answers": 1}
+
+
+def test_answers_become_texts_only_where_their_pair_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def counted(*args: Any) -> Compared:
+        written.append(args)
+        return with_texts(*args)
+
+    monkeypatch.setattr(pairs, "with_texts", counted)
+    alike = [pair(b'{"p": 0.6}', raw(b'{"p": 0.6}'))] * 50
+    other = pair(b'{"p": 0.6}', raw(b'{"p": 0.4}'))
+    (found,) = observed(*alike, other, prediction=DECISION).pairs
+    assert (found.table.sums.n, len(written)) == (51, 1)
+    (worst,) = found.table.worst
+    assert (worst.champion, worst.challenger) == ('{"p": 0.6}', '{"p": 0.4}')

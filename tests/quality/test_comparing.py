@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crossfade.quality.answer import Answer, Output
 from crossfade.quality.compared import Compared
-from crossfade.quality.comparing import Facts, NoPair, compare, drawn, lost_pair, pair_of
+from crossfade.quality.comparing import Facts, NoPair, compare, drawn, lost_pair, pair_of, with_texts
 from crossfade.quality.prediction import Prediction, SegmentSource
 from crossfade.stats.bounded import LEVELS
 from crossfade.stats.pairs import Measured, Pair, Pairs
@@ -38,7 +38,7 @@ def text(value: str) -> Answer:
 def compared(*args, prediction: Prediction = SCORE, facts: Facts = FACTS) -> Compared:
     found = compare(prediction, facts, *args)
     assert isinstance(found, Compared)
-    return found
+    return with_texts(found, prediction, *args[:2])
 
 
 def measured_of(found: Compared) -> Measured:

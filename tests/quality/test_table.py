@@ -143,6 +143,16 @@ def test_the_worst_pairs_are_those_at_the_largest_distance():
     assert [pair.request_id for pair in table_of(pairs).worst] == [pair.request_id for pair in worst]
 
 
+def test_only_the_worst_pairs_are_shown():
+    table = ComparisonTable()
+    for pair in [pair_of(Random(n)) for n in range(200)]:
+        before = list(table.worst)
+        shows = table.shows(pair)
+        table.add(pair, 0.1)
+        assert shows == (table.worst != before)
+    assert len(table.worst) == MOST_WORST
+
+
 def test_answers_that_are_errors_are_counted_and_are_no_worst_pairs():
     table = table_of(
         [Compared("r", 0, None, True, None, 1.0, missing=True, copy_failed=True, copy_seconds=0.001)]

@@ -10,7 +10,7 @@ from crossfade.observer.keeping import PairFiles
 from crossfade.observer.messages import Pairs
 from crossfade.quality.answer import Answer, RawAnswer, score_of
 from crossfade.quality.compared import Compared
-from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of, row_of
+from crossfade.quality.comparing import Facts, NoPair, compare, lost_pair, pair_of, row_of, with_texts
 from crossfade.quality.keep import KeptPair
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.reading import read_answer
@@ -62,7 +62,10 @@ class PairCounts:
         else:
             sources = tuple([source.title for source in prediction.segment])
             self.count(copied.shadow, pair_of(compared, copied.chance, sources))
-            self.table_of(copied).add(compared, copied.chance)
+            table = self.table_of(copied)
+            if table.shows(compared):
+                compared = with_texts(compared, prediction, live, copy)
+            table.add(compared, copied.chance)
             files = self.files.get(copied.shadow[0])
             if files is not None:
                 files.add(kept_pair(sample, compared, sources))

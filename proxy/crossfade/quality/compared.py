@@ -17,7 +17,7 @@ class Compared(msgspec.Struct, frozen=True):
     first; None: it was not asked twice. Seconds: of the answer to the client, of the copy, and of the second answer.
     `segments`: in the order of `prediction.segment`, empty: unknown. `fields`: paths whose values differ between champion
     and challenger; `noise_fields`: between the champion's two answers. `champion` and `challenger`: the answers for
-    people, shortened and redacted.
+    people, shortened and redacted; empty where the pair is not shown.
     """
 
     request_id: str

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from crossfade.quality.answer import Answer, Decision, Row, decision_of, score_of
 from crossfade.quality.compared import Compared
@@ -115,10 +116,18 @@ def compare(
         segments=facts.segments,
         fields=_fields(live, copy, prediction),
         noise_fields=_fields(live, second, prediction),
-        champion=shown(live, prediction.redact, request_id),
-        challenger=shown(copy, prediction.redact, request_id),
         copy_failed=facts.copy_failed or bool(copy.error),
         decided=decision is not None,
+    )
+
+
+def with_texts(compared: Compared, prediction: Prediction, live: Answer, copy: Answer | None) -> Compared:
+    """With both answers for people. Few pairs are shown, and their texts cost more than the comparison."""
+    request_id = compared.request_id.encode()
+    return replace(
+        compared,
+        champion=shown(live, prediction.redact, request_id),
+        challenger=shown(copy or _NOTHING, prediction.redact, request_id),
     )
 
 

@@ -214,9 +214,18 @@ class ComparisonTable(msgspec.Struct):
         for path in to_let_go(self.fields, MOST_FIELDS):
             _add_counts(self.fields, REST, self.fields.pop(path))
 
-    def _add_worst(self, pair: Compared, at: float) -> None:
+    def shows(self, pair: Compared) -> bool:
+        """Whether it would be one of the worst pairs. Errors are counted; they would leave no room for answers."""
         if pair.copy_failed or (pair.distance <= 0 and not pair.changed):
-            return  # errors are counted; they would leave no room for answers
+            return False
+        if len(self.worst) < MOST_WORST:
+            return True
+        last = self.worst[-1]
+        return (1 - pair.distance, pair.request_id[:LONGEST_SHOWN]) <= (last.closeness, last.request_id)
+
+    def _add_worst(self, pair: Compared, at: float) -> None:
+        if not self.shows(pair):
+            return
         worst = WorstPair(
             1 - pair.distance,
             pair.request_id[:LONGEST_SHOWN],
