@@ -18,6 +18,7 @@ routes:
   - name: churn
     match: {path: /predict}
     split: {v2: 100%}
+    prediction: {score: p, decision: 0.5}
     rollout:
       strategy: ab_test
       champion: v2
@@ -87,3 +88,14 @@ def test_values_are_checked(text):
 def test_without_checks_there_is_nothing_to_go_by():
     (found,) = errors_of("      primary: conversion\n")
     assert "no check of this rollout" in found
+
+
+def test_metrics_of_labels_can_be_gone_by():
+    checks = "      checks: [{metric: accuracy, min_increase: -0.01}, {metric: brier, max_increase: 0.01}]\n"
+    feedback = "      primary: accuracy\n"
+    found = goal_of(checks + feedback)
+    assert found is not None
+    assert (found.title.split()[0], found.lower) == ("accuracy", False)
+    found = goal_of(checks + "      primary: brier\n")
+    assert found is not None
+    assert (found.title.split()[0], found.lower) == ("brier", True)

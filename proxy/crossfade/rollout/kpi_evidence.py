@@ -132,8 +132,23 @@ class Scale(NamedTuple):
     n: int
 
 
+class Base(msgspec.Struct):
+    """Σw(1 − A)Y and Σw(1 − A): what is left of S where it is the champion's turn. `mean` has the weights of the difference."""
+
+    total: float = 0.0
+    weight: float = 0.0
+
+    def add(self, share: float, value: float) -> None:
+        self.total += share * value
+        self.weight += share
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.weight if self.weight else 0.0
+
+
 class KpiEvidence(msgspec.Struct):
-    """`scale`: None while the first units fix it. `n`, `total`: of everything that counts for the centre; `centre`: of this tick.
+    """`scale`: None while the first units fix it. `base`: the champion at the weights of the difference. `n`, `total`: of everything that counts for the centre; `centre`: of this tick.
 
     `largest`: the largest |sum| of one unit, of `absolute`, the sum of |sum| over all units; `clipped`: numbers outside the range.
     `unusable`: the latest number that the check cannot use.
@@ -144,6 +159,7 @@ class KpiEvidence(msgspec.Struct):
     coins: list[Coins] = msgspec.field(default_factory=list)
     difference: MeanSums = msgspec.field(default_factory=MeanSums)
     beyond: MeanSums = msgspec.field(default_factory=MeanSums)
+    base: Base = msgspec.field(default_factory=Base)
     scale: Scale | None = None
     centre: float = 0.0
     n: int = 0
@@ -217,6 +233,8 @@ class KpiEvidence(msgspec.Struct):
         if fed.here:
             self.beyond.add_alone(customer.beyond, value - check.limit)
             customer.beyond += value - check.limit
+        else:
+            self.base.add(fed.share, value)
         before = customer.total
         customer.total += value
         self.absolute += abs(customer.total) - abs(before)

@@ -138,7 +138,7 @@ def _tests(check: Check, found: KpiEvidence, alpha: float) -> LiftTests | None:
         )
     if found.scale is None or min(found.here.units, found.rest.units) < MIN_UNITS:
         return None
-    sums, mean, rho = found.difference, found.rest.mean, mixture_rho(found.scale.planned, 2 * alpha)
+    sums, mean, rho = found.difference, found.base.mean, mixture_rho(found.scale.planned, 2 * alpha)
     return LiftTests(
         lambda factor: log_e_more_means(sums, mean, factor, rho),
         lambda factor: log_e_less_means(sums, mean, factor, rho),
