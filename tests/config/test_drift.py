@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from crossfade.config import drift
 from crossfade.config.drift import DriftConfig
 from crossfade.config.load import load
 from crossfade.config.problem import ConfigError
@@ -25,8 +26,8 @@ routes:
 CHECKS = "[{metric: error_rate, max: 5%}]"
 
 
-def loaded(drift: str, checks: str = CHECKS) -> DriftConfig:
-    found = load(FILE.format(drift=drift, checks=checks), "routing.yaml", {}).config.routes[0].drift
+def loaded(given: str, checks: str = CHECKS) -> DriftConfig:
+    found = load(FILE.format(drift=given, checks=checks), "routing.yaml", {}).config.routes[0].drift
     assert found is not None
     return found
 
@@ -62,8 +63,8 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_is_said(case):
-    drift, message = BAD[case]
-    (found,) = problems(FILE.format(drift=drift, checks=CHECKS))
+    given, message = BAD[case]
+    (found,) = problems(FILE.format(drift=given, checks=CHECKS))
     assert f"routes[0].drift.{message}" in found
 
 
@@ -93,3 +94,9 @@ BAD_CHECKS = {
 def test_what_is_wrong_with_a_check_is_said(check):
     found = problems(FILE.format(drift="{}", checks=f"[{check}]"))
     assert any(BAD_CHECKS[check] in problem for problem in found), found
+
+
+def test_the_test_of_all_fields_needs_its_package(monkeypatch):
+    monkeypatch.setattr(drift, "has_scikit_learn", lambda: False)
+    (found,) = problems(FILE.format(drift="{together: true}", checks=CHECKS))
+    assert "drift.together: needs the package scikit-learn" in found

@@ -160,3 +160,29 @@ def test_the_process_is_told_what_to_watch(tmp_path):
     with (tmp_path / "answers").open("wb") as answers:
         take(observer, msgspec.msgpack.encode(Watch({"churn": WATCHED})), answers)
     assert observer.answers.drift.routes["churn"].watched == WATCHED
+
+
+def test_the_rows_of_a_window_are_one_batch_of_the_test_of_all_fields(monkeypatch):
+    monkeypatch.setattr(module, "LEAST", 10)
+    made = profile_of([{"age": i % 10} for i in range(100)], sampled=[{"age": i % 10} for i in range(100)])
+    watched, observer = Watched(60.0, made, "stamp", together=True), Observer()
+    first = [sampled({"age": 90}, key=i) for i in range(30)] * 2
+    assert observed(observer, *first, watched=watched).seen.together == []
+    (batch,) = observed(
+        observer, *(sampled({"age": 90}, at=61.0) for _ in range(40)), watched=None
+    ).seen.together
+    assert (batch.route, batch.stamp, batch.n, batch.log_e, batch.batches) == ("churn", "stamp", 30, 0.0, 1)
+    (second,) = observed(observer, sampled(at=121.0), watched=None).seen.together
+    assert second.log_e > 5
+    assert (second.n, second.epoch) == (40, batch.epoch)
+    more = [sampled(at=130.0) for _ in range(20)]
+    (third,) = observed(observer, *more, sampled(at=181.0), watched=None).seen.together
+    assert third.epoch == second.epoch + 1
+    assert third.log_e == 0.0
+
+
+def test_a_window_of_few_rows_is_no_batch():
+    made = profile_of([{"age": i % 10} for i in range(200)], sampled=[{"age": i % 10} for i in range(200)])
+    watched = Watched(60.0, made, "stamp", together=True)
+    samples = [sampled() for _ in range(20)] + [sampled(at=61.0)]
+    assert seen(*samples, watched=watched).together == []

@@ -22,6 +22,7 @@ from crossfade.quality.monitor import (
 )
 from crossfade.quality.profiling import profile_of
 from crossfade.quality.sketch import Sketch
+from crossfade.quality.watching import Together
 
 DRAW = random.Random(4)
 ROWS = [{"age": DRAW.gauss(40, 10), "plan": DRAW.choice("ab")} for _ in range(5000)]
@@ -132,3 +133,23 @@ def test_alarms_are_bounded():
     watch(monitor, *(sketch(age=50, seed=i) for i in range(4)))
     assert len(monitor.alarms) == KEPT
     assert monitor.alarms[-1].subject == "age"
+
+
+def batch(log_e: float, epoch: int = 1) -> Together:
+    return Together("churn", "", log_e, 200, epoch, 5)
+
+
+def test_the_test_of_all_fields_alarms_by_its_wealth_in_one_epoch():
+    monitor, limit = Monitor(), GIVEN.together_limit(5)
+    assert limit == pytest.approx(log(720 / 5 * (2 + 3)))
+    assert monitor.bet_together(batch(limit - 1), limit, 0.0) is None
+    assert monitor.bet_together(batch(limit - 1, epoch=2), limit, 1.0) is None
+    found = monitor.bet_together(batch(1.0, epoch=2), limit, 2.0)
+    assert found is not None
+    assert (found.kind, found.subject) == ("data_drift", "all fields together")
+    assert monitor.bet_together(batch(50.0, epoch=2), limit, 3.0) is None
+    for _ in range(CALM):
+        assert monitor.detectors["all fields together"].alarm_at == 2.0
+        monitor.bet_together(batch(-0.1, epoch=3), limit, 4.0)
+    assert monitor.detectors["all fields together"].alarm_at is None
+    assert monitor.raised == {"data_drift": 1}

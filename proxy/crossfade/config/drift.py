@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -114,6 +115,19 @@ def _checks_without_drift(document: Document) -> Iterator[Problem]:
                     yield document.problem((*loc, "rollout", at, "checks", index, "metric"), message)
 
 
+def has_scikit_learn() -> bool:
+    """Whether it is installed; it is not imported, as only the observer uses it."""
+    return find_spec("sklearn") is not None
+
+
+def _together_without_scikit_learn(document: Document) -> Iterator[Problem]:
+    for loc, route in document.each("routes", "*"):
+        node = route.child("drift", "together")
+        if node is not None and node.text == "true" and not has_scikit_learn():
+            message = "needs the package scikit-learn, which is not installed: pip install 'crossfade[drift]'"
+            yield document.problem((*loc, "drift", "together"), message)
+
+
 def _reads(prediction: Node | None) -> bool:
     if prediction is None:
         return False
@@ -127,4 +141,4 @@ def _elements(node: Node | None) -> Sequence[Node]:
     return node.elements if node else ()
 
 
-DRIFT_RULES = (_drift_without_prediction, _checks_without_drift)
+DRIFT_RULES = (_drift_without_prediction, _checks_without_drift, _together_without_scikit_learn)

@@ -123,6 +123,10 @@ class Drift:
             found = self.routes.get(sketched.route)
             if found is not None:
                 self._tell(sketched.route, found.see(sketched, now))
+        for together in seen.together:
+            found = self.routes.get(together.route)
+            if found is not None:
+                self._tell(together.route, found.see_together(together, now))
         for learned in seen.learned:
             self._use_learned(learned)
         for name, route in self.routes.items():

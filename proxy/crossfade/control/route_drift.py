@@ -10,7 +10,7 @@ from crossfade.quality.field_drift import field_drift
 from crossfade.quality.monitor import SCORE, Alarm, Comparison, Monitor, add_window, close_window
 from crossfade.quality.profile import NumberField, Profile
 from crossfade.quality.sketch import Sketch
-from crossfade.quality.watching import Sketched, Watched
+from crossfade.quality.watching import Sketched, Together, Watched
 from crossfade.rollout.drift import DATA_DRIFT, DriftReading
 from crossfade.rollout.plan import Check
 from crossfade.stats.sequential import log_mean_exp
@@ -122,6 +122,13 @@ class RouteDrift:
         while len(self.versions) > VERSIONS:
             del self.versions[min(self.versions)]
         return add_window(self.monitor, sketched.slot, sketched.window, given, now)
+
+    def see_together(self, found: Together, now: float) -> list[Alarm]:
+        given = self.comparison
+        if given is None or found.stamp != self.stamp:
+            return []
+        alarm = self.monitor.bet_together(found, given.together_limit(found.batches), now)
+        return [] if alarm is None else [alarm]
 
     def readings(self, rollout: RolloutRuntime) -> dict[str, DriftReading]:
         """What was seen in the present step of a rollout, by title of its checks."""

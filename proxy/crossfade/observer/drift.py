@@ -11,12 +11,14 @@ from collections.abc import Hashable, Mapping
 
 from msgspec.structs import replace
 
+from crossfade.observer.classifier import BATCH, LEAST, Epoch
 from crossfade.quality.comparing import drawn
 from crossfade.quality.inputs import Row, input_rows
-from crossfade.quality.profiling import profile_of
+from crossfade.quality.profile import Scalar
+from crossfade.quality.profiling import profile_of, scalar_of
 from crossfade.quality.samples import AnswerSample, Asked, PairSample
 from crossfade.quality.sketch import Sketch
-from crossfade.quality.watching import Learned, Seen, Sketched, Watched
+from crossfade.quality.watching import Learned, Seen, Sketched, Together, Watched
 
 KEYS = 200_000  # of a window, or of a ledger version; above it, keys that come new do not count
 VERSIONS = 8  # whose keys are remembered
@@ -50,6 +52,9 @@ class RouteDrift:
         self.scores: dict[str, list[float]] = {}  # by backend
         self.learning = Once()
         self.learned_attempt = -1
+        self.rows_now: list[tuple[Scalar, ...]] = []  # of this window, for the test of all fields together
+        self.epoch: Epoch | None = None
+        self.together: list[Together] = []
 
     def use(self, watched: Watched) -> None:
         if watched.attempt == self.learned_attempt:
@@ -57,6 +62,7 @@ class RouteDrift:
         before, self.watched = self.watched, watched
         if watched.stamp != before.stamp or watched.window != before.window:
             self.slot, self.window, self.versions, self.sketched = -1, Once(), {}, {}
+            self.rows_now, self.epoch = [], None
         if watched.attempt != before.attempt:
             self.rows, self.scores, self.learning = [], {}, Once()
 
@@ -69,9 +75,14 @@ class RouteDrift:
         names = self.watched.fields
         if names:
             row = {name: row[name] for name in names if name in row}
-        if self.watched.profile is not None:
-            for sketch in self.sketches(asked, version, "input"):
-                sketch.add_row(self.watched.profile, row)
+        profile = self.watched.profile
+        if profile is not None:
+            sketches = self.sketches(asked, version, "input")
+            for sketch in sketches:
+                sketch.add_row(profile, row)
+            is_new = any(each.window is one for each in self.sketched.values() for one in sketches)
+            if is_new and self.watched.together and profile.sample and len(self.rows_now) < BATCH:
+                self.rows_now.append(tuple(scalar_of(row.get(column)) for column in profile.columns))
         if len(self.rows) < self.watched.learn and (asked.key is None or self.learning.is_new(asked.key)):
             self.rows.append(slim(row))
 
@@ -89,6 +100,7 @@ class RouteDrift:
         """Those that this request counts in. `what`: the key counts once for each."""
         slot = int(asked.at // self.watched.window)
         if slot > self.slot:
+            self.test_together(asked.at)
             self.slot, self.window = slot, Once()
         found = self.sketched.get(slot)
         if found is None:
@@ -100,6 +112,19 @@ class RouteDrift:
         if self.watched.by_version and (key is None or self.once_of(version).is_new(key)):
             out.append(found.versions.setdefault(version, Sketch()))
         return out
+
+    def test_together(self, at: float) -> None:
+        """The rows of the window that has ended are the next batch. `at`: numbers the first epoch, so that no other process has it."""
+        rows, self.rows_now = self.rows_now, []
+        profile = self.watched.profile
+        if profile is None or len(rows) < LEAST or len(profile.sample) < 2 * LEAST:
+            return
+        if self.epoch is None or self.epoch.is_over:
+            self.epoch = Epoch(profile, int(at) if self.epoch is None else self.epoch.number + 1)
+        log_e, batches = self.epoch.add(rows), max(len(profile.sample) // BATCH, 1)
+        self.together.append(
+            Together(self.route, self.watched.stamp, log_e, len(rows), self.epoch.number, batches)
+        )
 
     def once_of(self, version: int) -> Once:
         once = self.versions.get(version)
@@ -181,6 +206,8 @@ class DriftWatch:
         seen = Seen()
         for route in self.routes.values():
             seen.sketched += route.take()
+            seen.together += route.together
+            route.together = []
             learned = route.learned()
             if learned is not None:
                 seen.learned.append(learned)

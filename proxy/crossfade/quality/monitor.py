@@ -6,6 +6,7 @@ stays until the values were back within the tolerance for CALM windows in a row,
 
 from __future__ import annotations
 
+from math import log
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from crossfade.quality.field_drift import FieldDrift, field_drift
 from crossfade.quality.profile import Field, NumberField, Profile
 from crossfade.quality.sketch import FieldCounts, Sketch
+from crossfade.quality.watching import Together
 from crossfade.stats.drift import detector_limit, next_detector
 from crossfade.stats.sequential import bound
 
@@ -36,11 +38,15 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Detector(msgspec.Struct):
-    """`log_m`: None at the beginning, where M is 0. `alarm_at`: since when there is an alarm. `calm`: windows without drift."""
+    """`log_m`: None at the beginning, where M is 0. `alarm_at`: since when there is an alarm. `calm`: windows without drift.
+
+    `epoch`: of TOGETHER, whose `log_m` is the log wealth in it.
+    """
 
     log_m: float | None = None
     alarm_at: float | None = None
     calm: int = 0
+    epoch: int = 0
 
 
 class Bet(msgspec.Struct, frozen=True):
@@ -86,9 +92,28 @@ class Monitor(msgspec.Struct):
         if detector.log_m < limit:
             return None
         self.detectors[name] = Detector(None, now)
-        alarm = Alarm(bet.kind, bet.subject, now, bet.detail, bet.numbers)
+        return self._raised(Alarm(bet.kind, bet.subject, now, bet.detail, bet.numbers))
+
+    def bet_together(self, found: Together, limit: float, now: float) -> Alarm | None:
+        """The wealth of an epoch is a martingale, so in each it reaches the limit wrongly with probability exp(−limit) at most."""
+        detector = self.detectors.setdefault(TOGETHER, Detector())
+        if detector.alarm_at is not None:
+            detector.calm = detector.calm + 1 if found.log_e <= 0 else 0
+            if detector.calm >= CALM:
+                self.detectors[TOGETHER] = Detector(epoch=found.epoch)
+            return None
+        before = detector.log_m if detector.epoch == found.epoch else None
+        detector.log_m, detector.epoch = (before or 0.0) + found.log_e, found.epoch
+        if detector.log_m < limit:
+            return None
+        detail = f"{TOGETHER}: a classifier tells live rows from the profile's (e-value 10^{detector.log_m / log(10):.1f})"
+        numbers = {"log_e": detector.log_m, "n": float(found.n)}
+        self.detectors[TOGETHER] = Detector(None, now, epoch=found.epoch)
+        return self._raised(Alarm("data_drift", TOGETHER, now, detail, numbers))
+
+    def _raised(self, alarm: Alarm) -> Alarm:
         self.alarms = [*self.alarms, alarm][-KEPT:]
-        self.raised[bet.kind] = self.raised.get(bet.kind, 0) + 1
+        self.raised[alarm.kind] = self.raised.get(alarm.kind, 0) + 1
         return alarm
 
 
@@ -105,6 +130,10 @@ class Comparison(msgspec.Struct, frozen=True):
     def limit(self) -> float:
         """Of log M."""
         return detector_limit(RUN / self.window, len(self.profile.fields) + OTHERS)
+
+    def together_limit(self, batches: int) -> float:
+        """Of the log wealth in an epoch of so many windows: one false alarm in RUN times the number of detectors."""
+        return detector_limit(RUN / self.window / max(batches, 1), len(self.profile.fields) + OTHERS)
 
 
 def add_window(monitor: Monitor, slot: int, sketch: Sketch, given: Comparison, now: float) -> list[Alarm]:

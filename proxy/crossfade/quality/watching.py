@@ -53,13 +53,16 @@ class Learned(msgspec.Struct, frozen=True):
 
 
 class Together(msgspec.Struct, frozen=True):
-    """One batch of the test of all fields together. `log_e`: of this batch alone. `epoch`: reference rows are used once in each."""
+    """One batch of the test of all fields together. `log_e`: of this batch alone, given those before in this `epoch`, in which
+    each reference row is used once. `batches`: that an epoch has, at least. `n`: live rows.
+    """
 
     route: str
     stamp: str
     log_e: float
     n: int
     epoch: int
+    batches: int
 
 
 class Seen(msgspec.Struct):
