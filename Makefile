@@ -36,7 +36,7 @@ test-compiled: $(VENV)/compiled/ok
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # Model servers that tests/servers starts, each in an environment of its own: what they require contradicts each other.
-servers: $(VENV)/servers/mlserver.ok $(VENV)/servers/mlflow.ok
+servers: $(VENV)/servers/mlserver.ok $(VENV)/servers/mlflow.ok $(VENV)/servers/registry.ok
 $(VENV)/servers/%.ok: $(VENV)/bin/python tests/servers/%.txt
 	$(PYTHON) -m venv $(@D)/$*
 	$(@D)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/servers/$*.txt
@@ -80,7 +80,7 @@ lock:
 	$(COMPILE) pyproject.toml --extra regex --extra encodings --extra parquet --constraints $(VENV)/lock/all.txt --output-file requirements/run.txt
 	for extra in models test dev bench mutation; do $(COMPILE) pyproject.toml --extra $$extra \
 	  --constraints $(VENV)/lock/all.txt --output-file requirements/$$extra.txt || exit; done
-	for server in mlserver mlflow; do $(COMPILE) tests/servers/$$server.in --output-file tests/servers/$$server.txt || exit; done
+	for server in mlserver mlflow registry; do $(COMPILE) tests/servers/$$server.in --output-file tests/servers/$$server.txt || exit; done
 
 clean: ; rm -rf .venv build *.egg-info
 

@@ -32,6 +32,8 @@ from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
+from crossfade.control.registered_versions import RegisteredVersions
+from crossfade.control.registry_follower import RegistryFollower
 from crossfade.control.retrain_runner import RetrainRunner, api_of
 from crossfade.control.scheduled_reports import ScheduledReports
 from crossfade.control.store import Store
@@ -86,12 +88,17 @@ class App:
     prober: Prober
     poller: PrometheusPoller
     reports: ScheduledReports
+    registry: RegistryFollower
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
         self.taking_over = taking_over
         self.counts = CountsTable()  # of the workers, until the next tick takes them
+        self.versions = RegisteredVersions()
         self.loaded = self.read()
+        if self.loaded.challengers:
+            self.versions.open(path_of(self.loaded.config.state))
+            self.loaded = self.read()
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
@@ -111,7 +118,8 @@ class App:
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
     def read(self) -> Loaded:
-        return load(read_config(str(self.path)), str(self.path), os.environ, examine)
+        text = read_config(str(self.path))
+        return load(text, str(self.path), os.environ, examine, registered=self.versions.known)
 
     def text(self) -> str:
         """The text of the configuration in force, with its secrets as `***`."""
@@ -119,7 +127,7 @@ class App:
 
     def check(self, text: str) -> Loaded:
         """For clients of the admin API: they may read neither the environment nor files."""
-        return load(text, str(self.path), os.environ, examine, self.loaded)
+        return load(text, str(self.path), os.environ, examine, self.loaded, self.versions.known)
 
     def fingerprint(self) -> bytes:
         """A hash of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
@@ -154,6 +162,7 @@ class App:
             self.prober.configure(loaded)
             self.poller.configure(loaded.config)
             self.reports.configure(loaded.config)
+            self.registry.configure(loaded)
             if self.serving is not None:
                 self.serving.seam.drain = loaded.config.drain.timeout
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
@@ -342,12 +351,14 @@ class App:
         self.poller.configure(config)
         self.controller.readings = self.poller.readings
         retraining = RetrainRunner(self.controller.retrain)
+        self.registry = RegistryFollower(self.controller, self.versions, lambda: self.try_reload("registry"))
         runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
         self.reports = ScheduledReports(time.time, client_environment(serving.admin, config.admin.token))
         try:
             await AdminSite(runner, serving.admin.dup()).start()
             self.reports.configure(config)
+            self.registry.configure(self.loaded)
             retraining.begin(api_of(config.admin.listen, runner.addresses[0][1]))
             if not self.is_ready:
                 self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
@@ -356,7 +367,7 @@ class App:
             if self.succession.successor is None:
                 await self.drain(serving, lambda: self.controller.tick(time.time()))
         finally:
-            for beside in (retraining, self.prober, self.poller, self.reports):
+            for beside in (retraining, self.registry, self.prober, self.poller, self.reports):
                 await beside.close()
             await runner.cleanup()
 

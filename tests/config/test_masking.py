@@ -34,6 +34,7 @@ def test_the_secrets_of_the_format() -> None:
         ("backends", "**", "request", "headers", "set", "**"),
         ("cookie_secrets", "*"),
         ("override", "secret"),
+        ("registry", "token"),
         ("routes", "*", "mirror", "*", "headers", "add", "**"),
         ("routes", "*", "mirror", "*", "headers", "set", "**"),
         ("routes", "*", "notify", "*", "webhook"),

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig
 from crossfade.config.match import UrlPath
+from crossfade.config.registry import registered_version
 from crossfade.config.request import RequestConfig
 from crossfade.config.section import (
     NOT_EMPTY,
@@ -150,6 +151,10 @@ class BackendConfig(Section):
     tls: BackendTlsConfig | None = Field(default=None, description="TLS to https:// endpoints")
     version: Text | None = Field(
         default=None, description="identifies the content of the model, if the backend's name does not"
+    )
+    registry: Annotated[str, BeforeValidator(registered_version)] | None = Field(
+        default=None,
+        description="the version in the registry, as MODEL/VERSION: a promote makes it the champion there",
     )
     health: Annotated[HealthConfig | None, OrFalse()] = Field(
         default_factory=HealthConfig,

@@ -18,6 +18,13 @@ from crossfade.config.model import BackendTlsConfig, Config, ListenerConfig, Tls
 from crossfade.config.pending import not_acted_on
 from crossfade.config.problem import MAX_PROBLEMS, ConfigError, Problem, place_of
 from crossfade.config.reader import read
+from crossfade.config.registered import (
+    NOTHING,
+    Registered,
+    references,
+    registry_problems,
+    with_registered,
+)
 from crossfade.config.rules import RULES
 from crossfade.config.sentences import validated
 
@@ -34,7 +41,7 @@ class Loaded:
     """`hash` is of the values but for secrets: spelling, comments and the order of keys do not change it.
 
     `stamps` holds, by backend, a hash of the contents of its TLS files. `shown`: the text with its secrets as `***`.
-    `references`: the scalars with variables.
+    `references`: the scalars with variables. `challengers`: by route, the `model@alias` that the registry names its challenger by.
     """
 
     config: Config
@@ -44,6 +51,7 @@ class Loaded:
     stamps: Mapping[str, str] = field(default_factory=dict)
     shown: str = ""
     references: frozenset[Reference] = frozenset()
+    challengers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tls_files(self) -> set[str]:
@@ -57,22 +65,26 @@ def load(
     env: Mapping[str, str],
     examine: Examine = _no_files,
     in_force: Loaded | None = None,
+    registered: Registered = NOTHING,
 ) -> Loaded:
     """`source` is the file name for messages; `examine` checks the TLS files of a backend.
 
     `in_force`: given for a text of somebody who may read neither the environment nor the files. Variables are
     looked up and files are opened only where this configuration does so too, so that nothing is learned.
+    `registered`: the versions that the registry has named.
 
     Raises ConfigError with all problems.
     """
-    document = read(
+    written = read(
         text.removeprefix("\ufeff"), source, env, None if in_force is None else in_force.references
     )
+    document = with_registered(written, registered)
     config, invalid = validated(document)
     broken_rules = [problem for rule in RULES for problem in rule(document)]
     stamps, unusable = _examine_tls_files(
         document, config, examine, None if in_force is None else in_force.tls_files
     )
+    broken_rules += registry_problems(written)
     problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
     found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
@@ -85,8 +97,9 @@ def load(
         _hash_of(config),
         source,
         stamps,
-        masked(stripped, document),
+        masked(stripped, written),
         document.references,
+        references(written),
     )
 
 

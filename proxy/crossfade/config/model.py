@@ -22,6 +22,7 @@ from crossfade.config.match import MatchConfig, StickyConfig
 from crossfade.config.mirror import MirrorConfig
 from crossfade.config.prediction import PredictionConfig, SegmentConfig
 from crossfade.config.problem import BadValue, shown
+from crossfade.config.registry import RegistryConfig
 from crossfade.config.rollout import ApprovalConfig, CheckConfig, FuseConfig, RolloutConfig, StepConfig
 from crossfade.config.route import (
     ErrorsConfig,
@@ -310,6 +311,9 @@ class Config(Section):
     )
     prometheus: PrometheusConfig | None = Field(
         default=None, description="the server for checks with the metric prometheus"
+    )
+    registry: RegistryConfig | None = Field(
+        default=None, description="the registry of models, for `registry` of backends and challengers"
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
         Field((), description="address ranges of proxies whose X-Forwarded-* and Forwarded fields are used")

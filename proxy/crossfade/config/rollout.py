@@ -43,6 +43,13 @@ from crossfade.scale import READINGS_KEPT, RECENT_KEPT, WHOLE
 _LARGEST_HOLDBACK = WHOLE // 2  # more than that is a step, not a holdback
 _IN_A_ROW = 2  # results of a Prometheus query beyond the limit: one may be a bad scrape
 
+_FROM_REGISTRY = {
+    "type": "object",
+    "properties": {"registry": {"type": "string"}},
+    "required": ["registry"],
+    "additionalProperties": False,
+}
+
 Strategy = Literal["blue_green", "canary", "shadow", "champion_challenger", "ab_test"]
 Metric = Literal[
     "error_rate",
@@ -299,7 +306,9 @@ class RolloutConfig(Section):
 
     strategy: Strategy = Field(description="the preset for steps and checks that are not written")
     champion: Name = Field(description="the backend in charge")
-    challenger: Name = Field(description="the backend on trial")
+    challenger: Annotated[Name, spelled({"type": "string"}, _FROM_REGISTRY)] = Field(
+        description="the backend on trial; or {registry: MODEL@ALIAS}, the version that the alias names"
+    )
     steps: tuple[StepConfig, ...] = Field(
         default=(),
         description="steps with rising mirror shares, then rising weights; those of the strategy if not given",

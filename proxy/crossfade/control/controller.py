@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from crossfade.config.load import Loaded
 from crossfade.control.advising import Advising
 from crossfade.control.background import Background
-from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split
+from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split, draft_of
 from crossfade.control.controller_state import ControllerState, Names, names_in
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
@@ -29,7 +29,7 @@ from crossfade.control.drift import Drift, DriftAlarm
 from crossfade.control.drift_files import drift_folder
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.feedback_intake import FeedbackIntake
-from crossfade.control.journal import Journal
+from crossfade.control.journal import Entry, Journal
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
 from crossfade.control.prediction_logs import PredictionLogs, folder_of
@@ -285,6 +285,14 @@ class Controller:
             place = decision.route or decision.to["backend"]
             log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
             self.feed.publish(decision)
+
+    async def record(self, route: str, action: str, to: dict[str, str], reason: str) -> bool:
+        """A decision that changes no traffic and is apart (`pruning.is_apart`). False if it cannot be written."""
+        draft = draft_of(route, action, self._cause(LOOP, reason), (None, None), {})
+        draft.to.update(to)
+        decisions = await self.journal.write_first([Entry(draft, None, is_apart=True)])
+        self._tell(decisions or [])
+        return decisions is not None
 
     async def idle(self) -> None:
         """Returns when nothing is being decided or written."""

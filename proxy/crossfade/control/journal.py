@@ -23,6 +23,7 @@ from crossfade.control.chain import first_broken, seal
 from crossfade.control.database import IN_MEMORY, StoreError
 from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
 from crossfade.control.pages import Record
+from crossfade.control.pruning import is_apart
 from crossfade.control.served_clock import ServedClock
 from crossfade.control.spool import Spool, Spooled
 from crossfade.control.store import (
@@ -53,7 +54,8 @@ Tell = Callable[[Sequence[Decision]], None]
 class Entry(msgspec.Struct):
     """A decision without number and hash, and the state behind it. No record: the route is gone.
 
-    `drained`: all endpoints that are; `retrainings`: all orders to train models, as JSON. With one of these the routes stay as they are.
+    `drained`: all endpoints that are; `retrainings`: all orders to train models, as JSON. With one of these, or where it `is_apart`, the
+    routes stay as they are.
     """
 
     draft: Decision
@@ -61,10 +63,11 @@ class Entry(msgspec.Struct):
     evidence: EvidenceBy = {}
     drained: Endpoints | None = None
     retrainings: str | None = None
+    is_apart: bool = False
 
     @property
     def is_of_route(self) -> bool:
-        return self.drained is None and self.retrainings is None
+        return self.drained is None and self.retrainings is None and not self.is_apart
 
 
 class Sealed(NamedTuple):
@@ -405,7 +408,7 @@ class Journal:
     async def last(self, route: str, challenger: str | None = None) -> Decision | None:
         """The latest decision on where the route stands, but for those of another challenger's rollout."""
         own = (None, challenger) if challenger else ()
-        owed = [d for d in self._owed(route) if "order" not in d.to]
+        owed = [d for d in self._owed(route) if not is_apart(d.to)]
         owed = [d for d in owed if not own or d.to.get("challenger") in own]
         return owed[-1] if owed else await self._read(self.store.last, route, challenger)
 

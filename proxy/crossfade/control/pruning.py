@@ -8,14 +8,20 @@ anchor on, and a deletion that nobody ordered is still found.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import msgspec
 
 from crossfade.control.chain import Anchor
 
 BATCH = 500  # decisions in one transaction
-STANDING = "json_extract(record, '$.to.order') IS NULL"  # not of an order to train a model, which changes no state of a route
+APART = ("order", "alias")  # keys of `to` in decisions that change no state of a route
+STANDING = " AND ".join(f"json_extract(record, '$.to.{key}') IS NULL" for key in APART)
+
+
+def is_apart(to: Container[str]) -> bool:
+    """`to` of a decision that says nothing of where its route stands: of an order to train its model, or of an alias in a registry."""
+    return any(key in to for key in APART)
 
 
 def anchor_of(connection: sqlite3.Connection) -> Anchor:

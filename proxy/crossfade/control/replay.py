@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from crossfade.control.chain import Anchor, Row, has_own_hash, hash_of, is_hash_of_text, parsed
 from crossfade.control.change import LOOP, split_after
 from crossfade.control.migrations import FORMAT, OLDEST, current_record
+from crossfade.control.pruning import is_apart
 from crossfade.control.recovery import RESTORE
 from crossfade.control.store import Store
 from crossfade.control.views import Decision
@@ -206,9 +207,9 @@ class _Ends(NamedTuple):
     def pairs(self, decision: _Record) -> _Pairs:
         """Each decision begins where the one before it ended: the split by route, the phase by rollout.
 
-        The journal before one that restores was lost. An order to train a model says nothing of the route.
+        The journal before one that restores was lost. Some say nothing of the route (`is_apart`).
         """
-        if "order" in decision.to:
+        if is_apart(decision.to):
             return {}
         begin = decision.from_
         key = decision.route, begin.get("challenger", decision.to.get("challenger", ""))
@@ -219,7 +220,7 @@ class _Ends(NamedTuple):
 
     def move(self, decision: _Record) -> None:
         end, route = decision.to, decision.route
-        if "order" in end:
+        if is_apart(end):
             return
         self.routes[route] = _part(end, _OF_ROUTE)
         if not end or self._is_first_restored(decision):
