@@ -7,10 +7,13 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossfade.admin import connections, feedback
 from crossfade.admin.feedback import LONGEST_LINE, MAX_BODY, MAX_ROWS
@@ -179,6 +182,62 @@ async def test_too_many_lines_are_refused_and_what_was_stored_is_said(
     refused = await fed.post(lines(labels(range(2001))), 413, headers=NDJSON)
     assert counts(refused["so_far"]) == {"accepted": 1500, "unmatched": 500}
     assert len(await fed.values()) == 1500
+
+
+@given(
+    st.lists(st.sampled_from([b"1", b"{}", b"", b" ", b"\r", b"abc" * 30]), max_size=12),
+    st.lists(st.integers(0, 400)),
+)
+def test_how_lines_are_cut_into_parts_changes_nothing(rows: list[bytes], cuts: list[int]) -> None:
+    body = b"\n".join(rows)
+    edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+
+    async def parts() -> AsyncIterator[bytes]:
+        for a, b in pairwise(edges):
+            yield body[a:b]
+
+    async def taken() -> list[Any]:
+        return [row async for chunk in feedback._chunks_of(parts()) for row in chunk]
+
+    assert asyncio.run(taken()) == [(n, row) for n, row in enumerate(rows, 1) if row.strip()]
+
+
+async def test_a_chunk_of_long_lines_has_few_of_them() -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * (LONGEST_LINE - 1) + b"\n"
+
+    sizes = [len(chunk) async for chunk in feedback._chunks_of(parts())]
+    assert sum(sizes) == 40 and max(sizes) == 17
+
+
+async def test_only_a_few_large_documents_are_held(fed: Fed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "SMALL_BODY", 100)
+    monkeypatch.setattr(connections, "BODY_TIME", 60.0)
+    await fed.predict("r1", "r2")
+    begun: asyncio.Queue[None] = asyncio.Queue()
+    end = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        """Begins when the handler has: until then the client waits for its 100."""
+        begun.put_nowait(None)
+        yield b"["
+        await end.wait()
+        yield b"]"
+
+    held = [asyncio.ensure_future(fed.post(slow(), expect100=True)) for _ in range(feedback.LARGE_BODIES)]
+    for _ in held:
+        await begun.get()
+    refused = await fed.post(labels([1, 2, 1, 2]), 503)
+    assert "large calls" in refused["detail"]
+    assert counts(await fed.post(labels([1]))) == {"accepted": 1}
+    assert counts(await fed.post(lines(labels([1, 2, 1, 2])), headers=NDJSON)) == {
+        "duplicate": 3,
+        "accepted": 1,
+    }
+    end.set()
+    assert [counts(answer) for answer in await asyncio.gather(*held)] == [{}] * feedback.LARGE_BODIES
+    assert counts(await fed.post(labels([1, 2, 1, 2]))) == {"duplicate": 4}
 
 
 async def test_a_line_has_a_limit(fed: Fed) -> None:

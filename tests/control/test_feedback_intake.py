@@ -222,6 +222,26 @@ async def test_a_key_is_hashed_as_the_router_does_and_a_renamed_route_keeps_its_
             assert await intake.values(route) == {("c1", "label"): 1}
 
 
+async def test_a_file_that_cannot_grow_loses_nothing_that_was_accepted(tmp_path: Path) -> None:
+    """SQLite itself says that the disk is full, in the midst of a chunk or at its end."""
+    async with intake_of(tmp_path, ONE) as intake:
+        await intake.predict("churn", *(f"c{i}" for i in range(2000)))
+        (pages,) = await intake.logs.write("churn", lambda c: c.execute("PRAGMA page_count").fetchone())
+        await intake.logs.write(
+            "churn", lambda c: c.execute(f"PRAGMA max_page_count = {pages + 6}").fetchone()
+        )
+        taken = 0
+        with pytest.raises(Unwritten, match="full"):
+            for start in range(0, 2000, 100):
+                rows = [of(f"c{i}") for i in range(start, start + 100)]
+                taken += counts(await intake.take(*rows))["accepted"]
+        assert 0 < taken < 2000
+        assert len(await intake.values("churn")) == taken
+        await intake.logs.write("churn", lambda c: c.execute("PRAGMA max_page_count = 100000").fetchone())
+        answer = await intake.take(*(of(f"c{i}") for i in range(2000)))
+        assert counts(answer) == {"duplicate": taken, "accepted": 2000 - taken}
+
+
 async def test_a_disk_that_hangs_refuses_rows_in_time(both: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_intake, "PATIENCE", 0.05)
     await both.predict("churn", "c1")

@@ -1,7 +1,7 @@
 """`POST /api/v1/feedback`: rows of JSON or NDJSON, in chunks, to the prediction logs.
 
-Rule: the answer comes when its rows are on disk. A call holds a bounded part of its rows, and of lines only those of one
-chunk; where it fails half way, the answer says what was stored, and the same call once more counts nothing twice.
+Rule: the answer comes when its rows are on disk. Of lines a call holds those of one chunk, of a document all, and only a few
+calls may hold a large one. Where a call fails half way, the answer says what was stored; once more, it counts nothing twice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ MAX_ROWS = 100_000  # in one call
 MAX_BODY = 32 << 20  # bytes of a body that is no NDJSON: 100 000 rows of 300
 SMALL_BODY = 1 << 20  # bytes; of larger ones only a few are held at a time
 LARGE_BODIES = 4
+CHUNK_BYTES = 1 << 20
 LONGEST_LINE = 64 << 10  # bytes
 CHUNK = 1000  # rows in one transaction: some 20 ms, between which rows of predictions are written
 IN_THREAD = 256 << 10  # bytes; a longer document is decoded beside the health loop
@@ -64,19 +65,21 @@ class FeedbackApi:
             async for chunk in _chunks_of(parts_of(request)):
                 await self._take(chunk, answer)
         elif request.content_type == JSON or "Content-Type" not in request.headers:
-            rows = await self._document(request)
-            for start in range(0, len(rows), CHUNK):
-                await self._take(list(enumerate(rows[start : start + CHUNK], start + 1)), answer)
+            length = request.content_length
+            if length is not None and length <= SMALL_BODY:
+                await self._take_document(request, answer)
+            elif self.large.locked():
+                raise Unwritten(f"{LARGE_BODIES} large calls are being taken; send lines of NDJSON, or wait")
+            else:
+                async with self.large:
+                    await self._take_document(request, answer)
         else:
             raise web.HTTPUnsupportedMediaType(text=f"Send {JSON}, or application/x-ndjson.")
 
-    async def _document(self, request: web.Request) -> Sequence[msgspec.Raw]:
-        length = request.content_length
-        request = request.clone(client_max_size=MAX_BODY)
-        if length is not None and length <= SMALL_BODY:
-            return await _rows_in(await body_of(request))
-        async with self.large:
-            return await _rows_in(await body_of(request))
+    async def _take_document(self, request: web.Request, answer: FeedbackAnswer) -> None:
+        rows = await _rows_in(await body_of(request.clone(client_max_size=MAX_BODY)))
+        for start in range(0, len(rows), CHUNK):
+            await self._take(list(enumerate(rows[start : start + CHUNK], start + 1)), answer)
 
     async def _take(self, chunk: Sequence[Numbered], answer: FeedbackAnswer) -> None:
         rows = []
@@ -111,36 +114,39 @@ async def _rows_in(body: bytes) -> Sequence[msgspec.Raw]:
 
 async def _chunks_of(parts: AsyncIterator[bytes]) -> AsyncIterator[list[Numbered]]:
     """Lines with their numbers; empty lines count, and are left out."""
-    number = rows = 0
-    rest = b""
+    rows = size = 0
     chunk: list[Numbered] = []
-    async for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
-        if len(rest) > LONGEST_LINE:
-            lines.append(rest)
-        for line in lines:
-            number += 1
-            if len(line) > LONGEST_LINE:
-                raise web.HTTPRequestEntityTooLarge(
-                    LONGEST_LINE, len(line), text=f"Line {number} is longer than {LONGEST_LINE} bytes."
-                )
-            if line.strip():
-                chunk.append((number, line))
-        while len(chunk) >= CHUNK:
-            rows += CHUNK
-            _require_few(rows)
-            yield chunk[:CHUNK]
-            chunk = chunk[CHUNK:]
-    if rest.strip():
-        chunk.append((number + 1, rest))
+    async for number, line in _lines_of(parts):
+        rows += 1
+        if rows > MAX_ROWS:
+            raise web.HTTPRequestEntityTooLarge(MAX_ROWS, rows, text=_too_many())
+        chunk.append((number, line))
+        size += len(line)
+        if len(chunk) == CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
     if chunk:
-        _require_few(rows + len(chunk))
         yield chunk
 
 
-def _require_few(rows: int) -> None:
-    if rows > MAX_ROWS:
-        raise web.HTTPRequestEntityTooLarge(MAX_ROWS, rows, text=_too_many())
+async def _lines_of(parts: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    number, rest = 0, b""
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            number += 1
+            if line.strip():
+                yield number, _short(line, number)
+        _short(rest, number + 1)
+    if rest.strip():
+        yield number + 1, rest
+
+
+def _short(line: bytes, number: int) -> bytes:
+    if len(line) > LONGEST_LINE:
+        text = f"Line {number} is longer than {LONGEST_LINE} bytes."
+        raise web.HTTPRequestEntityTooLarge(LONGEST_LINE, len(line), text=text)
+    return line
 
 
 def _too_many() -> str:

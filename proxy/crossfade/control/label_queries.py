@@ -39,7 +39,10 @@ class Range(NamedTuple):
 
 def newest_until(connection: sqlite3.Connection, at: float) -> int:
     """A seq: rows up to it were logged at `at` or before, those behind it later. `logged_at` never falls, so a bisection does."""
-    low, high = 0, connection.execute("SELECT IFNULL(MAX(seq), 0) FROM prediction").fetchone()[0]
+    ends: tuple[int, int] = connection.execute(
+        "SELECT (SELECT IFNULL(MIN(seq), 1) - 1 FROM prediction), (SELECT IFNULL(MAX(seq), 0) FROM prediction)"
+    ).fetchone()
+    low, high = ends
     while low < high:
         middle = (low + high + 1) // 2
         found = connection.execute(
