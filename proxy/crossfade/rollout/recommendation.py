@@ -212,9 +212,11 @@ def recommended(
     if goal is None:
         return None
     alpha = interval_alpha(plan.alpha, len(others) + 1)
-    lift = on_trial(plan, evidence, alpha, shown=bool(others))
-    limit = bound(plan.alpha)
-    if lift is not None and not others and max(lift.better, lift.worse) >= limit:
+    lift = on_trial(plan, evidence, alpha, shown=False)
+    known = [each for each in (lift, *others.values()) if each is not None]
+    if lift is not None and (
+        lift.worse >= bound(plan.alpha) or max(each.better for each in known) >= bound(plan.alpha)
+    ):
         lift = on_trial(plan, evidence, alpha)
     return recommend(goal, plan.alpha, own, {own: lift, **others}, void_of(goal, findings))
 
@@ -316,9 +318,11 @@ def _of_others(own: str, lifts: Mapping[str, Lift]) -> str:
 
 
 def _in_words(goal: Goal, own: str, lift: Lift) -> str:
-    """As `v3 gains 6.2% (3.1% to 9.4%) in conversion, 0.21 against 0.2 over 12000`."""
+    """As `v3 gains 6.2% (3.1% to 9.4%), 0.21 against the champion's 0.2 over 12000`; the interval is left out if it is open."""
+    is_open = lift.low is None and lift.high is None
+    between = "" if is_open else f" ({_gain_text(lift.low)} to {_gain_text(lift.high)})"
     return (
-        f"{own} {'saves' if goal.lower else 'gains'} {_gain_text(lift.gain)} ({_gain_text(lift.low)} to {_gain_text(lift.high)}), "
+        f"{own} {'saves' if goal.lower else 'gains'} {_gain_text(lift.gain)}{between}, "
         f"{lift.mean:.4g} against the champion's {lift.rest_mean:.4g} over {lift.n}"
     )
 
