@@ -45,6 +45,7 @@ class Proxy:
         self.path = folder / "state.db"
 
     async def open(self, yaml: str) -> None:
+        self.yaml = yaml
         self.store = Store.open(f"sqlite:{self.path}")
         self.seam = FakeSeam()
         self.controller = Controller(self.store, self.seam)
@@ -275,7 +276,7 @@ async def test_a_disk_that_takes_nothing_is_said_and_watching_goes_on(proxy, tmp
     await proxy.drift.idle()
     assert proxy.drift.disk_error == ""
     kept = await asyncio.to_thread(drift_files.kept_monitor, folder, "churn")
-    assert kept == proxy.drift.route("churn").monitor
+    assert kept is not None and kept.monitor == proxy.drift.route("churn").monitor
 
 
 def test_a_file_of_another_format_is_left_alone(tmp_path):

@@ -46,5 +46,5 @@ class DriftApi:
         return self._view(name, 202)
 
     def _view(self, name: str, status: int = 200) -> web.Response:
-        view = drift_view(name, self.drift.route(name))
+        view = drift_view(name, self.drift.route(name), self.drift.losses[name].watch)
         return web.Response(body=msgspec.json.encode(view), status=status, content_type=JSON)

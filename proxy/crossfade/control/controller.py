@@ -88,7 +88,7 @@ class Controller:
             self.state, self.journal, seam, self.retrain, self.feedback, self.prediction_writer
         )
         self.feed = Feed()
-        self.drift = Drift(self.state, seam.drift, self.feed, drift_folder(store.name))
+        self.drift = Drift(self.state, seam.drift, self.feed, drift_folder(store.name), self.logs)
         self.drift.on_alarm.append(self._retrain_on)
         self.views.drift = self.drift
         self.seam = seam

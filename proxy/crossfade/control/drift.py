@@ -20,6 +20,9 @@ from crossfade.control.background import Background
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disk_thread import DiskThread
 from crossfade.control.drift_channel import DriftChannel
+from crossfade.control.drift_files import StoredMonitor
+from crossfade.control.loss_reading import LossReading
+from crossfade.control.prediction_logs import PredictionLogs
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.route_drift import RouteDrift
 from crossfade.control.route_runtime import RouteRuntime
@@ -47,7 +50,7 @@ class Files(NamedTuple):
 
     profiles: dict[str, tuple[Profile, str]]
     backend: str
-    monitor: Monitor | None
+    known: StoredMonitor | None
     trouble: str
 
 
@@ -55,13 +58,20 @@ class Drift:
     """`folder`: None keeps nothing. `on_alarm`: called in the tick, once for each alarm."""
 
     def __init__(
-        self, state: ControllerState, channel: DriftChannel, feed: Feed, folder: Path | None
+        self,
+        state: ControllerState,
+        channel: DriftChannel,
+        feed: Feed,
+        folder: Path | None,
+        logs: PredictionLogs,
     ) -> None:
         self.state = state
         self.channel = channel
         self.feed = feed
         self.folder = folder
+        self.logs = logs
         self.routes: dict[str, RouteDrift] = {}
+        self.losses: dict[str, LossReading] = {}
         self.on_alarm: list[Callable[[DriftAlarm], None]] = []
         self.disk = DiskThread("drift")
         self.background = Background()
@@ -75,6 +85,7 @@ class Drift:
     def accept(self) -> None:
         """Use the configuration that was loaded; profiles are read again, as an operator may have written new ones."""
         before, self.routes = self.routes, {}
+        losses, self.losses = self.losses, {}
         for route in self.state.routes.values():
             config = route.config.drift
             if config is None:
@@ -85,6 +96,7 @@ class Drift:
                 found = RouteDrift(config)
                 found.monitor = monitor
             self.routes[route.name] = found
+            self.losses[route.name] = losses.get(route.name) or LossReading(self.logs, self.background)
             found.serve(champion_of(route))
             self.background.spawn(self._read(route.name, found))
 
@@ -93,8 +105,8 @@ class Drift:
         files = await asyncio.wrap_future(asked)
         if self.routes.get(name) is not route:
             return
-        if files.monitor is not None and not route.is_read and not route.monitor.stamp:
-            route.monitor = files.monitor
+        if files.known is not None and not route.is_read and not route.monitor.stamp:
+            route.monitor, self.losses[name].watch = files.known.monitor, files.known.loss
         route.is_read = True
         self._set_trouble(name, route, files.trouble)
         if "" in files.profiles:
@@ -131,6 +143,9 @@ class Drift:
             self._use_learned(learned)
         for name, route in self.routes.items():
             self._tell(name, route.look(now))
+            if route.is_read:
+                alarm = self.losses[name].look(self.state.routes[name], route, now)
+                self._tell(name, [] if alarm is None else [alarm])
             self.state.routes[name].drifting = route.drifting
         self._tell_rollouts()
         self._publish()
@@ -220,7 +235,7 @@ class Drift:
     def save(self) -> None:
         """In the thread, what has changed."""
         for name, route in self.routes.items():
-            data = drift_files.encoded(route.monitor) if route.is_read else b""
+            data = drift_files.encoded(route.monitor, self.losses[name].watch) if route.is_read else b""
             if self.folder is not None and data and data != self.saved.get(name):
                 self.saved[name] = data
                 asked = self.disk.submit(drift_files.keep_monitor, self.folder, name, data)
@@ -243,6 +258,7 @@ class Drift:
         await self.background.idle()
 
     async def close(self) -> None:
+        """Before the prediction logs are closed."""
         self.save()
         await asyncio.to_thread(self.disk.end)
         self.background.cancel()
@@ -267,5 +283,5 @@ def read_files(folder: Path | None, route: str, config: DriftConfig) -> Files:
             profiles[""], backend = kept[:2], kept[2]
     except BadProfile as error:
         trouble = str(error)
-    monitor = drift_files.kept_monitor(folder, route) if folder is not None else None
-    return Files(profiles, backend, monitor, trouble)
+    known = drift_files.kept_monitor(folder, route) if folder is not None else None
+    return Files(profiles, backend, known, trouble)

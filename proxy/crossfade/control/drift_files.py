@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from crossfade.files import read_regular
+from crossfade.quality.loss_watch import LossWatch
 from crossfade.quality.monitor import Monitor
 from crossfade.quality.profile import BadProfile, Profile, read_profile, write_profile
 
@@ -30,6 +31,7 @@ class StoredProfile(msgspec.Struct, frozen=True):
 
 class StoredMonitor(msgspec.Struct, frozen=True):
     monitor: Monitor
+    loss: LossWatch = msgspec.field(default_factory=LossWatch)
     format: int = FORMAT
 
 
@@ -76,18 +78,19 @@ def keep_profile(folder: Path, route: str, profile: Profile, backend: str) -> st
     return stamp_of(data)
 
 
-def kept_monitor(folder: Path, route: str) -> Monitor | None:
+def kept_monitor(folder: Path, route: str) -> StoredMonitor | None:
     """None if there is none, or none that can be read: then alarms begin anew."""
     try:
         data = read_regular(str(_monitor_path(folder, route)), PROFILE_LIMIT)
         stored = msgspec.json.decode(data, type=StoredMonitor)
     except (OSError, msgspec.DecodeError):
         return None
-    return stored.monitor if stored.format == FORMAT else None
+    return stored if stored.format == FORMAT else None
 
 
-def encoded(monitor: Monitor) -> bytes:
-    return msgspec.json.encode(StoredMonitor(monitor))
+def encoded(monitor: Monitor, loss: LossWatch) -> bytes:
+    """Together, so that no label counts twice after a crash."""
+    return msgspec.json.encode(StoredMonitor(monitor, loss))
 
 
 def keep_monitor(folder: Path, route: str, data: bytes) -> None:

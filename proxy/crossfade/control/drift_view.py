@@ -10,7 +10,8 @@ import msgspec
 from crossfade.control.route_drift import RouteDrift
 from crossfade.control.views import DriftNumbers
 from crossfade.quality.field_drift import FieldDrift, field_drift
-from crossfade.quality.monitor import RUN, SCORE, Alarm, Kind
+from crossfade.quality.loss_watch import LossWatch
+from crossfade.quality.monitor import LOSS, RUN, SCORE, Alarm, Kind
 from crossfade.quality.profile import Field
 from crossfade.quality.sketch import FieldCounts
 from crossfade.stats.drift import e_bh
@@ -34,6 +35,20 @@ class ProfileView(msgspec.Struct):
     rows: int
 
 
+class LossView(msgspec.Struct):
+    """The champion's loss by ripe labels, in the latest full window and before. `limit`: a mean above it is evidence."""
+
+    backend: str
+    reference: float
+    reference_n: int
+    is_given: bool
+    loss: float | None
+    n: int
+    limit: float
+    windows: int
+    alarm_at: float | None
+
+
 class DriftView(msgspec.Struct):
     """`state`: watching, learning, reading, or no_profile with the `trouble`. `expected_run`: seconds until a false alarm, at
     least, on average. `rows`: of the latest full window, which ended at `window_end`; `rows_now`: of the present one.
@@ -54,11 +69,12 @@ class DriftView(msgspec.Struct):
     fields: list[FieldView]
     scores: list[FieldView]
     new_fields: dict[str, int]
+    loss: LossView | None
     alarms: list[Alarm]
     raised: dict[str, int]
 
 
-def drift_view(name: str, route: RouteDrift) -> DriftView:
+def drift_view(name: str, route: RouteDrift, watch: LossWatch | None = None) -> DriftView:
     monitor, config, profile = route.monitor, route.config, route.profile
     latest = monitor.latest
     return DriftView(
@@ -77,6 +93,7 @@ def drift_view(name: str, route: RouteDrift) -> DriftView:
         _fields(route),
         _scores(route),
         latest.new,
+        _loss(route, watch),
         monitor.alarms,
         monitor.raised,
     )
@@ -92,6 +109,23 @@ def drift_numbers(routes: Mapping[str, RouteDrift]) -> list[DriftNumbers]:
         raised = {kind: route.monitor.raised.get(kind, 0) for kind in get_args(Kind)}
         out.append(DriftNumbers(name, fields | scores, raised, route.drifting))
     return out
+
+
+def _loss(route: RouteDrift, watch: LossWatch | None) -> LossView | None:
+    if watch is None or not watch.reference.n:
+        return None
+    latest = watch.latest
+    return LossView(
+        watch.backend,
+        watch.reference.value,
+        watch.reference.n,
+        watch.is_given,
+        latest.value if latest.n else None,
+        latest.n,
+        watch.limit(route.config.loss_tolerance),
+        watch.windows,
+        route.monitor_alarm(LOSS),
+    )
 
 
 def _state_of(route: RouteDrift) -> str:

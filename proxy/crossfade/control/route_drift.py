@@ -100,6 +100,13 @@ class RouteDrift:
             together=self.config.together,
         )
 
+    def loss_of(self, backend: str) -> tuple[float | None, int]:
+        """What its profile says of its mean loss, and of how many labels."""
+        found = self.profiles.get(backend, (None, ""))[0] if self.profiles else self.whole
+        if found is None or self.backend not in ("", backend):
+            return None, 0
+        return found.loss, found.loss_n
+
     @property
     def comparison(self) -> Comparison | None:
         if self.profile is None:
