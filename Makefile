@@ -27,12 +27,14 @@ coverage: $(VENV)/test.ok ; $(PY) $(SHARED) --cov --cov-report=term-missing:skip
 # For the night, not in CI: the changes to a pure file that no test notices. make mutants FILES=proxy/crossfade/rollout/move.py,
 # or SINCE=a revision: the pure files that have changed since (main, if nothing is said). Some seconds for each change.
 mutants: $(VENV)/mutation.ok ; $(PY) -m tests.mutation $(addprefix --since=,$(SINCE)) $(FILES)
-# What holds of the data plane whoever runs it, and the scenarios, for the compiled one, as `pip install .` makes it where there is a C compiler.
-# The observer is not compiled, so what it judges is tested once, with the sources.
-OF_THE_OBSERVER := $(addprefix --ignore=tests/scenarios/,test_shadow_models.py test_leaving_shadow.py test_hostile_answers.py)
+# What holds of the data plane whoever runs it, for the compiled one, as `pip install .` makes it where there is a C compiler:
+# with the scenarios of serving. What judges, decides, and keeps its state is not compiled, so it is tested once, with the sources.
+DECIDING := alike champion_down control_plane_killed disagreement disk_full evidence feedback hostile_answers law_17 leaving_shadow \
+  prediction_log_faults prometheus_check retrain scheduled_reports shadow_models start state_lost upgrade verdicts watch
+NOT_COMPILED := $(DECIDING:%=--ignore=tests/scenarios/test_%.py)
 test-compiled: $(VENV)/compiled/ok
 	cd $(VENV)/compiled && ../bin/python -m crossfade version | grep compiled
-	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers tests/scenarios $(OF_THE_OBSERVER) -m 'not alone' $(ARGS)
+	cd $(VENV)/compiled && ../bin/python $(SHARED) tests/http1 tests/routing tests/dataplane tests/fuzz tests/workers tests/scenarios $(NOT_COMPILED) -m 'not alone' $(ARGS)
 # The whole proxy under faults drawn from a seed: make soak ARGS="--minutes 30 --seed 7". It ends with the number of violations.
 soak: $(VENV)/test.ok ; $(PY) -m tests.soak $(ARGS)
 # Model servers that tests/servers starts, each in an environment of its own: what they require contradicts each other.

@@ -1,4 +1,7 @@
-"""Law 2 with real requests: 200 000 requests at weight 10 %, with and without a sticky key; then 10 → 25 %."""
+"""Law 2 with real requests: 200 000 requests at weight 10 %, with and without a sticky key; then 10 → 25 %.
+
+Not compiled, the data plane is slower, and gets fewer: each customer has two requests instead of ten.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ from collections import Counter
 from math import sqrt
 from pathlib import Path
 
+from tests.build import COMPILED
 from tests.scenarios.conftest import routing
 from tests.scenarios.harness import Model, Proxy, running
 
-REQUESTS = 200_000
 CUSTOMERS = 20_000
+TIMES = 10 if COMPILED else 2
+REQUESTS = CUSTOMERS * TIMES
 CONNECTIONS = 8
 BURST = 50  # requests pipelined at a time
 NAME = b"x-crossfade-backend: "
@@ -55,7 +60,7 @@ async def test_sticky_customers_have_the_weight_and_only_the_required_share_move
     config = routing(models, "    split: {v2: 90%, v3: 10%}\n")
     proxy = Proxy(tmp_path, config.replace("{json: customer_id}", "{header: X-Customer-Id}"))
     async with running(proxy):
-        answers = await send(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
+        answers = await send(proxy, range(CUSTOMERS), TIMES)
         assert len(answers) == REQUESTS
         before = dict(answers)
         assert len(set(answers)) == CUSTOMERS  # one backend for each customer, in all workers
@@ -78,6 +83,7 @@ async def test_requests_without_a_key_have_the_weight(tmp_path: Path, models: di
     config = routing(models, "    split: {v2: 90%, v3: 10%}\n")
     proxy = Proxy(tmp_path, config.replace("    sticky: {json: customer_id}\n", ""))
     async with running(proxy):
-        answers = await send(proxy, range(CUSTOMERS), REQUESTS // CUSTOMERS)
+        answers = await send(proxy, range(CUSTOMERS), TIMES)
         assert within(Counter(name for _, name in answers)["v3"], REQUESTS, 0.10)
-        assert len(set(answers)) > CUSTOMERS * 1.3  # many customers got both backends
+        # Expected: 0.65 of all customers with ten requests, 0.18 with two.
+        assert len(set(answers)) > CUSTOMERS * (1.3 if COMPILED else 1.1)  # many customers got both backends
