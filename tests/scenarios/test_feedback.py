@@ -121,6 +121,27 @@ async def test_kill_9_in_the_midst_of_feedback_loses_no_accepted_row_and_counts_
         }
 
 
+async def test_a_takeover_in_the_midst_of_feedback_loses_no_accepted_row(tmp_path: Path) -> None:
+    """Each call is answered by one of the two proxies, or gets no answer; one of them writes at a time."""
+    model = Model("v2")
+    proxy = Proxy(tmp_path, CONFIG % model.port, workers=1)
+    await fill(tmp_path)
+    calls = range(0, PREDICTIONS, CALL)
+    async with running(model, proxy):
+        sender = Sender(proxy)
+        following = asyncio.ensure_future(proxy.take_over())
+        while not following.done():
+            left = [start for start in calls if start not in sender.taken]
+            await sender.post_all(left[:2] or calls[:2])
+        assert await following == 0
+        known = {request_id for request_id, *_ in await logged(tmp_path, ROWS)}
+        assert {f"r{n}" for start in sender.taken for n in range(start, start + CALL)} <= known
+        await sender.post_all(calls)
+        assert {(i, value) for i, _, value in await logged(tmp_path, ROWS)} == {
+            (f"r{n}", label_of(n)) for n in range(PREDICTIONS)
+        }
+
+
 async def test_a_file_of_feedback_is_joined_to_requests_by_id_and_by_key(tmp_path: Path) -> None:
     """Labels are sent as soon as answers are there: some overtake the reports of the workers."""
     model = Model("v2")
