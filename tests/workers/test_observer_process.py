@@ -14,6 +14,7 @@ from pyarrow.parquet import read_table
 
 from crossfade.observer.messages import Observed
 from crossfade.quality.keep import Keep
+from crossfade.quality.logged import outputs_in
 from crossfade.quality.prediction import Prediction
 from crossfade.quality.samples import encode
 from crossfade.workers import observer_process
@@ -161,3 +162,18 @@ async def test_one_that_is_told_to_end_while_it_starts_ends(observer: ObserverPr
     await until(lambda: observer.process is not None)
     observer.stop()
     await until(lambda: observer.process is not None and observer.process.returncode is not None)
+
+
+async def test_outputs_for_the_prediction_log_wait_in_bounded_room(observer: ObserverProcess) -> None:
+    """Also where nobody takes what was observed, as while the state cannot be opened."""
+    observer.use(replace(READING, routes=(replace(READING.routes[0], logs=True),)))
+    await until(lambda: observer.writer is not None)
+    found = await read(observer)
+    (batch,) = observer.logged.take().batches
+    assert ([output.score for output in outputs_in(batch)], found.outputs) == ([0.25] * 3, [])
+    observer.logged.most = batch.size
+    for _ in range(4):
+        observer.read(encode([sampled()] * 3), 3)
+    await until(lambda: not observer.pending)
+    taken = observer.logged.take()
+    assert ([each.n for each in taken.batches], taken.dropped) == ([3], {"churn": 9})

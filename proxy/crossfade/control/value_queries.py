@@ -108,7 +108,10 @@ def _of_requests(asked: ValueQuery) -> str:
 
 
 def _of_keys(asked: ValueQuery) -> str:
-    """The inner query has a row for each key, the outer one counts those that are alike."""
+    """The inner query has a row for each key, the outer one counts those that are alike.
+
+    CROSS JOIN: the log is read once, and a temporary index of `started` is asked; the log has none of all keys.
+    """
     columns = [f"s{i}" for i in range(len(asked.places))]
     inner = "".join(
         f", json_extract(a.segment, '$[{int(place)}]') AS {name}"
@@ -120,10 +123,9 @@ def _of_keys(asked: ValueQuery) -> str:
         "WHERE seq BETWEEN :first AND :last AND role <> :tester AND key IS NOT NULL GROUP BY key), "
         "unit AS (SELECT (a.seq - :first) * :blocks / :span AS block, a.ledger_version AS version, a.backend AS backend, "
         f"AVG({_value(asked)}) AS value{inner} "
-        "FROM started JOIN prediction a ON a.seq = started.seq "
-        "JOIN prediction p ON p.key = started.key AND p.ledger_version = a.ledger_version AND p.role <> :tester "
-        "AND p.seq BETWEEN :first AND :last "
-        "LEFT JOIN feedback f ON f.seq = p.seq AND f.name = :name GROUP BY a.seq) "
+        "FROM prediction p CROSS JOIN started ON started.key = p.key JOIN prediction a ON a.seq = started.seq "
+        "LEFT JOIN feedback f ON f.seq = p.seq AND f.name = :name "
+        "WHERE p.seq BETWEEN :first AND :last AND p.ledger_version = a.ledger_version AND p.role <> :tester GROUP BY a.seq) "
         f"SELECT block, version, backend, value, COUNT(*){''.join(f', {name}' for name in columns)} FROM unit GROUP BY {by}"
     )
 

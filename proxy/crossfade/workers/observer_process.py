@@ -16,6 +16,7 @@ from asyncio.subprocess import DEVNULL, Process
 import msgspec
 
 from crossfade.control.comparisons import Comparisons
+from crossfade.control.logged_batches import LoggedBatches
 from crossfade.observer.messages import FROM_OBSERVER, Batch, Observed, Use, Watch
 from crossfade.quality.keep import Keep
 from crossfade.quality.prediction import Prediction
@@ -60,9 +61,10 @@ def add_pairs(comparisons: Comparisons, observed: Observed, now: float) -> None:
 
 
 class ObserverProcess:
-    """Call `run`, then `stop`."""
+    """Call `run`, then `stop`. `logged`: gets the outputs for the prediction logs as they come; it has a limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, logged: LoggedBatches | None = None) -> None:
+        self.logged = LoggedBatches() if logged is None else logged
         self.how = Use({})
         self.watched = Watch({})
         self.needed = asyncio.Event()
@@ -194,6 +196,8 @@ class ObserverProcess:
                 self.failures = 0
                 self.heard_at = asyncio.get_running_loop().time()
                 self.pending -= observed.n
+                self.logged.add(observed.outputs)
+                observed.outputs = []
                 self.observed.add(observed)
 
     async def watch(self) -> None:

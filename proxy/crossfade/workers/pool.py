@@ -85,7 +85,7 @@ class WorkerPool:
         self.observations = LatestObservations()
         self.comparisons = Comparisons()
         self.drift = DriftChannel()
-        self.observer = ObserverProcess()
+        self.observer = ObserverProcess(leaving.logged)
         self.on_start = on_start
         self.links: dict[int, WorkerLink] = {}
         self.restarts = [0] * len(listening)
@@ -289,7 +289,6 @@ class WorkerPool:
         self.table.add(observed.counts)
         self.observations.add(observed.observations)
         add_pairs(self.comparisons, observed, time())
-        self.leaving.logged.add(observed.outputs)
         self.drift.seen.add(observed.seen)
         self.observer.use_drift(self.drift.wanted)
         counts = self.table.take()

@@ -85,7 +85,8 @@ class Serving:
         listening = [
             (sock, self.credentials[at.tls].context if at.tls else None) for sock, at in self.listening[0]
         ]
-        return DirectSeam(plane, listening, self.succession, self.keeper, ObserverProcess())
+        observer = ObserverProcess(self.succession.leaving.logged)
+        return DirectSeam(plane, listening, self.succession, self.keeper, observer)
 
     @property
     def pids(self) -> list[int]:
