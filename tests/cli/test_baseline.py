@@ -141,3 +141,9 @@ def test_of_many_rows_some_are_drawn_with_equal_chances() -> None:
         for row in drawn(iter({"i": i} for i in range(40)), 10, random.Random(seed)):
             counts[row["i"]] += 1
     assert min(counts) > 180 and max(counts) < 320
+
+
+async def test_status_says_what_has_drifted(watched: Site, shell: Shell) -> None:
+    assert "has drifted" not in (await shell.run_with_admin("status")).out
+    watched.harness.controller.state.route("churn").drifting = ["field age", "score"]
+    assert "churn has drifted: field age, score\n" in (await shell.run_with_admin("status")).out

@@ -154,6 +154,26 @@ async def test_drift_is_one_alarm_for_whoever_asks(proxy, tmp_path):
     assert plans.alarm_at is None
 
 
+RETRAIN = "    retrain: {on: [data_drift], webhook: 'http://127.0.0.1:9/train', cooldown: 1s}\n"
+
+
+async def test_drift_orders_a_training_and_reminds_of_it_while_it_lasts(proxy, tmp_path):
+    path = tmp_path / "profile.json"
+    path.write_bytes(write_profile(PROFILE))
+    await proxy.open(with_file(path) + RETRAIN)
+    reminded: list[DriftAlarm] = []
+    proxy.drift.on_lasting.append(reminded.append)
+    for slot in slots(4):
+        proxy.see(slot, age=48)
+    await proxy.controller.idle()
+    (order,) = proxy.controller.retrain.held.values()
+    assert "data_drift" in str(order)
+    assert proxy.alarms == [DriftAlarm("churn", proxy.drift.route("churn").monitor.alarms[0])]
+    proxy.drift.reminded_at = -1000.0
+    proxy.tick(NOW + 6 * WINDOW)
+    assert reminded[-1:] == proxy.alarms
+
+
 async def test_a_window_closes_by_time_where_no_more_requests_come(proxy, tmp_path):
     path = tmp_path / "profile.json"
     path.write_bytes(write_profile(PROFILE))

@@ -33,6 +33,8 @@ def show_status(status: Value) -> None:
         )
     _show_restart(config)
     for route in status["routes"]:
+        if route["drift"]:
+            print_text(f"{route['name']} has drifted: {', '.join(route['drift'])}")
         for differs in route["config_differs"]:
             advice = (
                 f"write `{differs['key']}: {differs['edit']}`"

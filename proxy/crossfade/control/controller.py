@@ -90,6 +90,7 @@ class Controller:
         self.feed = Feed()
         self.drift = Drift(self.state, seam.drift, self.feed, drift_folder(store.name), self.logs)
         self.drift.on_alarm.append(self._retrain_on)
+        self.drift.on_lasting.append(self._retrain_on)
         self.views.drift = self.drift
         self.seam = seam
         self.advising = Advising(self.state, self.feed)

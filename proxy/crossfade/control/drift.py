@@ -35,6 +35,7 @@ from crossfade.quality.watching import Learned, Watched
 log = logging.getLogger("crossfade.drift")
 
 SAVE_EVERY = 10.0  # seconds between two savings
+REMIND_EVERY = 60.0  # seconds of served time
 TELL_EVERY = 2.0  # seconds of served time between two looks of rollouts
 
 
@@ -55,7 +56,8 @@ class Files(NamedTuple):
 
 
 class Drift:
-    """`folder`: None keeps nothing. `on_alarm`: called in the tick, once for each alarm."""
+    """`folder`: None keeps nothing. `on_alarm`: called in the tick, once for each alarm; `on_lasting`: from time
+    to time, while it lasts."""
 
     def __init__(
         self,
@@ -73,6 +75,8 @@ class Drift:
         self.routes: dict[str, RouteDrift] = {}
         self.losses: dict[str, LossReading] = {}
         self.on_alarm: list[Callable[[DriftAlarm], None]] = []
+        self.on_lasting: list[Callable[[DriftAlarm], None]] = []
+        self.reminded_at = 0.0  # served time
         self.disk = DiskThread("drift")
         self.background = Background()
         self.saved: dict[str, bytes] = {}
@@ -147,11 +151,22 @@ class Drift:
                 alarm = self.losses[name].look(self.state.routes[name], route, now)
                 self._tell(name, [] if alarm is None else [alarm])
             self.state.routes[name].drifting = route.drifting
+        self._remind()
         self._tell_rollouts()
         self._publish()
         if now - self.saved_at >= SAVE_EVERY or now < self.saved_at:
             self.saved_at = now
             self.save()
+
+    def _remind(self) -> None:
+        """Of alarms that last: an order to train again may have been refused the first time, in its cooldown."""
+        if self.state.served - self.reminded_at < REMIND_EVERY:
+            return
+        self.reminded_at = self.state.served
+        for name, route in self.routes.items():
+            for alarm in route.lasting:
+                for told in self.on_lasting:
+                    told(DriftAlarm(name, alarm))
 
     def _tell_rollouts(self) -> None:
         """From time to time, as a test of many fields takes a millisecond or two."""

@@ -187,6 +187,12 @@ class RouteDrift:
         """The detectors that have an alarm now."""
         return [name for name, found in self.monitor.detectors.items() if found.alarm_at is not None]
 
+    @property
+    def lasting(self) -> list[Alarm]:
+        """The alarms that there are now."""
+        since = {found.alarm_at for found in self.monitor.detectors.values()} - {None}
+        return [alarm for alarm in self.monitor.alarms if alarm.at in since]
+
     def monitor_alarm(self, detector: str) -> float | None:
         """Since when there is an alarm."""
         found = self.monitor.detectors.get(detector)
