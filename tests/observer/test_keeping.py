@@ -280,7 +280,7 @@ def killed_here(*_: Any) -> Any:
 
 
 def half_written(path: Path, data: bytes) -> None:
-    keeping.write_to(path, data[: len(data) // 2])
+    keeping.write_to(path, data[:10])
     raise KeyboardInterrupt
 
 

@@ -129,6 +129,8 @@ def test_what_is_content(kind: str) -> None:
     ("end", "error", "unread", "broken"),
     [
         ([], "", "broken", True),
+        ([event("completed")], "", "broken", True),
+        ([event("completed", response=[7])], "", "broken", True),
         ([event("failed", response=response(status="failed"))], "sse_error", "broken", True),
         ([event("error", code="x", message="y")], "sse_error", "broken", True),
         ([data({"type": "error", "message": "y"})], "sse_error", "broken", True),

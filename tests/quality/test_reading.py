@@ -22,7 +22,7 @@ NAMES = [
     *("p", "error", "error_code", "predictions", "outputs", "columns", "data", "name", "shape", "datatype"),
     *("parameters", "binary_data_size", "choices", "message", "delta", "content", "text", "finish_reason"),
     *("index", "embedding", "usage", "completion_tokens", "tool_calls", "function", "object"),
-    *("type", "status", "output", "done", "done_reason", "arguments", "model"),
+    *("type", "status", "output", "done", "done_reason", "arguments", "model", "response"),
 ]
 LEAVES = st.one_of(
     st.none(),

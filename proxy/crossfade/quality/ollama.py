@@ -55,7 +55,7 @@ class OllamaLines:
     def add(self, document: dict[str, Any]) -> bool:
         """Whether the line has content."""
         self.last = document
-        self.finished = self.finished or document["done"]
+        self.finished = document["done"]
         text = _text(document)
         if text:
             self.texts.append(text)
