@@ -7,12 +7,13 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from crossfade.quality.compared import Compared
 from crossfade.quality.comparison_summary import Subject
 from crossfade.quality.summary import summary
 from crossfade.quality.table import ComparisonTable
-from crossfade.report.inputs import Report
+from crossfade.report.inputs import Recommendation, Report
 from crossfade.report.judgement import Judgement, judged
 from crossfade.report.page import page
 from crossfade.report.unknown import unknowns
@@ -80,6 +81,20 @@ def test_a_rollout_without_mirrors_has_a_report_too():
     assert plots(text) == {"evidence", "evidence-path"}
     assert "v4 fails disagreement max 5%" in words(text)
     assert "all checks pass" in words(text)
+
+
+def test_a_recommendation_is_shown_with_its_numbers():
+    report = samples.canary()
+    assert report.rollout is not None
+    assert "Recommendation" not in words(html(report))
+    said = Recommendation("PROMOTE", "kpi bought", 0.05, "v4 is better", 0.123, (0.08, None), 0.0004, None)
+    report = replace(report, rollout=replace(report.rollout, recommendation=said))
+    shown = words(html(report))
+    assert "Recommendation" in shown
+    assert "By kpi bought" in shown
+    for text in ("PROMOTE", "12.3%", "8%", "0.0004", "v4 is better"):
+        assert text in shown
+    assert '<strong class="good">PROMOTE</strong>' in html(report)
 
 
 def test_labels_are_shown_by_backend():

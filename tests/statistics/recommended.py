@@ -6,13 +6,14 @@ By hand, with more runs than the tests have time for: `python -m tests.statistic
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
 from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 from crossfade.rollout.plan import Check, Goal
-from crossfade.rollout.recommendation import Advice, lift_of, recommend
+from crossfade.rollout.recommendation import Advice, interval_alpha, lift_of, recommend
 
 from .kpi_worlds import (
     LOOK,
@@ -26,6 +27,10 @@ from .kpi_worlds import (
     rare,
     revenue,
     unequal,
+)
+
+EVENT, RANGE, AMOUNT = (
+    check_on(min_increase=0, **more) for more in ({"kind": "event"}, {"range": [0, 10]}, {})
 )
 
 
@@ -73,6 +78,31 @@ def run(world: World, check: Check, goal: Goal, alpha: float, rng: np.random.Gen
     return Said(advice, at, p_value)
 
 
+def run_several(
+    gains: dict[str, float], goal: Goal, alpha: float, rng: np.random.Generator, n: int
+) -> dict[str, Advice]:
+    """The first recommendation for each challenger of one champion, by events of 30 % there; UNDECIDED after n requests in all."""
+    found = {name: KpiEvidence() for name in gains}
+    side = rng.integers(0, len(gains) + 1, n)
+    bought = (rng.random(n) < 0.3 * np.array([1.0, *gains.values()])[side]) * 1.0
+    out = dict.fromkeys(gains, Advice.UNDECIDED)
+    for at in range(0, n, 2 * LOOK):
+        part = range(at, min(at + 2 * LOOK, n))
+        for number, name in enumerate(gains, 1):
+            rows = [i for i in part if side[i] in (0, number)]
+            found[name].add(EVENT, [Fed(Number(bought[i], i, False), bool(side[i]), 0.5) for i in rows])
+        lifts = {
+            name: lift_of(EVENT, goal, each, interval_alpha(alpha, len(gains)))
+            for name, each in found.items()
+        }
+        for name in gains:
+            if out[name] is Advice.UNDECIDED:
+                out[name] = recommend(goal, alpha, name, lifts).advice
+        if Advice.UNDECIDED not in out.values():
+            break
+    return out
+
+
 class Case(NamedTuple):
     name: str
     world: World
@@ -81,9 +111,6 @@ class Case(NamedTuple):
     gain: float
 
 
-EVENT, RANGE, AMOUNT = (
-    check_on(min_increase=0, **more) for more in ({"kind": "event"}, {"range": [0, 10]}, {})
-)
 CASES = (
     Case("A/A, conversions of 5 %", independent(conversion), EVENT, 0.05, 1.0),
     Case("A/A, right answers of 80 %", independent(common), EVENT, 0.05, 1.0),
@@ -106,6 +133,9 @@ CASES = (
 )
 
 
+SEVERAL = ({"a": 1.2, "b": 1.2}, {"a": 1.0, "b": 1.0}, {"a": 1.8, "b": 1.3}, {"a": 1.6, "b": 1.0})
+
+
 def main(runs: int, alpha: float) -> None:
     for number, case in enumerate(CASES):
         rng, goal = np.random.default_rng([number, 13]), Goal(case.check.title, case.min_lift)
@@ -117,6 +147,11 @@ def main(runs: int, alpha: float) -> None:
             f"at {int(np.median(after)) if after else 0:6}; p below alpha: {sum(one.p_value <= alpha for one in said)}",
             flush=True,
         )
+    for gains in SEVERAL:
+        rng = np.random.default_rng(len(CASES))
+        ends = [run_several(gains, Goal(EVENT.title, 0.2), alpha, rng, 30_000) for _ in range(runs)]
+        counts_of = {name: dict(Counter(str(end[name]) for end in ends)) for name in gains}
+        print(f"{gains}: {counts_of}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from crossfade.rollout.plan import Goal
 from crossfade.rollout.recommendation import Advice
 
 from .kpi_worlds import check_on, conversion, customers, independent, rare, revenue, unequal
-from .recommended import common, rising, run
+from .recommended import common, rising, run, run_several
 
 EVENT, AMOUNT = check_on(min_increase=0, kind="event"), check_on(min_increase=0)
 UNITS = 3000
@@ -46,6 +46,18 @@ def test_a_gain_of_just_min_lift_is_not_promoted_while_means_and_weights_rise():
     rng, goal = np.random.default_rng(3), Goal(AMOUNT.title, 0.5)
     said = [run(rising(), AMOUNT, goal, 0.05, rng, 1.5).advice for _ in range(8)]
     assert sum(advice is Advice.PROMOTE for advice in said) < 3
+
+
+@pytest.mark.parametrize(
+    ("gains", "advice"),
+    [
+        ({"a": 1.0, "b": 1.0}, {"a": Advice.KEEP, "b": Advice.KEEP}),
+        ({"a": 1.8, "b": 1.3}, {"a": Advice.PROMOTE, "b": Advice.KEEP}),
+    ],
+)
+def test_the_best_of_two_challengers_is_found(gains, advice):
+    rng, goal = np.random.default_rng(5), Goal(EVENT.title, 0.2)
+    assert [run_several(gains, goal, 0.05, rng, 20_000) for _ in range(4)] == [advice] * 4
 
 
 @pytest.mark.parametrize(("world", "check", "gain"), [(common, EVENT, 1.15), (None, AMOUNT, 1.25)])

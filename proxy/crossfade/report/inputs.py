@@ -52,6 +52,19 @@ class Verdict(msgspec.Struct):
     in_words: str = ""
 
 
+class Recommendation(msgspec.Struct):
+    """`lift` and `interval`: relative gains; `p_value`: of no difference; `eta_seconds`: until a verdict."""
+
+    recommendation: str
+    primary: str
+    min_lift: float
+    reason: str
+    lift: float | None
+    interval: tuple[float | None, float | None] | None
+    p_value: float | None
+    eta_seconds: float | None
+
+
 class Rollout(msgspec.Struct):
     strategy: str
     champion: str
@@ -63,6 +76,7 @@ class Rollout(msgspec.Struct):
     since: float
     waiting_for: str
     verdicts: list[Verdict]
+    recommendation: Recommendation | None = None
 
 
 class Decision(msgspec.Struct):

@@ -195,6 +195,7 @@ def _of_rollout(report: Report, when: When) -> list[Markup]:
         waits = rollout.waiting_for and f"Waiting for {rollout.waiting_for}."
         about = [tag("p", each) for each in (waits, *report.would_change) if each]
         out.append(tag("figure", tag("h3", "Steps"), rollout_section.steps(rollout), about, class_="wide"))
+        out += rollout_section.recommendation(rollout)
         out += rollout_section.checks(rollout) + rollout_section.evidence_path(report)
     out += rollout_section.traffic(report) + rollout_section.decisions(report, when)
     return out

@@ -11,6 +11,7 @@ from crossfade.report.words import duration, number, percent, whole
 
 _ROW, _LABELS = 26.0, 330.0
 _LOWEST, _HIGHEST = -1.0, 1.25  # evidence in units of its bound, that is shown
+_ADVICE = {"PROMOTE": "good", "KEEP": "bad", "UNDECIDED": "wait"}
 _KINDS = {"PASS": "good", "FAIL": "bad", "UNDECIDED": "wait", "VOID": "void"}
 
 
@@ -30,6 +31,37 @@ def steps(rollout: Rollout) -> Markup:
             tag("li", f"{what}, {duration(step.hold)}{', approval' if step.approval else ''}", class_=kind)
         )
     return tag("ol", items, class_="steps")
+
+
+def recommendation(rollout: Rollout) -> list[Markup]:
+    said = rollout.recommendation
+    if said is None:
+        return []
+    low, high = ("" if end is None else percent(end) for end in said.interval or (None, None))
+    row: list[Child] = [
+        tag("strong", said.recommendation, class_=_ADVICE.get(said.recommendation)),
+        "" if said.lift is None else percent(said.lift),
+        f"{low} to {high}" if low or high else "",
+        percent(said.min_lift),
+        "" if said.p_value is None else f"{said.p_value:.2g}",
+        "" if said.eta_seconds is None else duration(said.eta_seconds),
+        said.reason,
+    ]
+    columns = (
+        "recommendation",
+        "lift#",
+        "at all looks#",
+        "min_lift#",
+        "p of no difference#",
+        "until a verdict#",
+        "reason",
+    )
+    about = (
+        f"By {said.primary}: what the challenger gains over the champion, and whether that is worth a change."
+    )
+    return [
+        figure("Recommendation", tag("div", table(columns, [row]), class_="scroll"), about, class_="wide")
+    ]
 
 
 def traffic(report: Report) -> list[Markup]:
