@@ -53,11 +53,11 @@ class Options:
 
 def carry_out(order: Order, options: Options) -> dict[str, Any]:
     """What the journal of the proxy gets. Raises NoRowsError, RegistryError, ValueError or OSError."""
-    summary = {} if _is_registered(options.registry, order) else _trained(order, options)
-    if options.start:
-        from crossfade_backends.starting import start
-
-        start(options.registry, MODEL_NAME, order.version, options.host)
+    if _is_registered(options.registry, order):
+        summary: dict[str, Any] = {}
+        _serve(order, options)
+    else:
+        summary = _trained(order, options)
     metadata = read_metadata(options.registry, MODEL_NAME, order.version)
     return {
         "model": metadata.name,
@@ -67,6 +67,13 @@ def carry_out(order: Order, options: Options) -> dict[str, Any]:
         **summary,
         **({"endpoint": metadata.tags["endpoint"]} if "endpoint" in metadata.tags else {}),
     }
+
+
+def _serve(order: Order, options: Options) -> None:
+    if options.start:
+        from crossfade_backends.starting import start
+
+        start(options.registry, MODEL_NAME, order.version, options.host)
 
 
 def _is_registered(root: Path, order: Order) -> bool:
@@ -94,7 +101,9 @@ def _trained(order: Order, options: Options) -> dict[str, Any]:
     metadata = train_version(options.registry, Plan(recipe, train, fingerprint(train), parameters), held_out)
     before = None if champion is None else _evaluated(options.registry, champion, held_out)
     is_better = before is None or metadata.metrics.log_loss <= before.log_loss
-    tags = {"order": order.id, "reason": order.reason, "route": order.route}
+    _serve(order, options)  # before it is in staging, where a rollout finds it
+    tags = read_metadata(options.registry, MODEL_NAME, order.version).tags
+    tags |= {"order": order.id, "reason": order.reason, "route": order.route}
     # In one write: a version without the tag of its order is one that was not finished.
     finished = metadata.model_copy(update={"stage": "staging" if is_better else "none", "tags": tags})
     write_metadata(options.registry, finished)
@@ -123,7 +132,8 @@ def _champion(order: Order, root: Path) -> Metadata | None:
     """The version that the champion's backend names: by its `version`, by its name, or else the one in production."""
     known = {metadata.version: metadata for metadata in versions_of(root, MODEL_NAME)}
     backend = order.champion.backend or ""
-    for name in (order.champion.version, backend, backend.removeprefix(f"{MODEL_NAME}-")):
+    version = (order.champion.version or "").removeprefix(f"{MODEL_NAME}/")
+    for name in (version, backend, backend.removeprefix(f"{MODEL_NAME}-")):
         if name in known and known[name].features == FEATURES:
             return known[name]
     return next((metadata for metadata in known.values() if metadata.stage == "production"), None)

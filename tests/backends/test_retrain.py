@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from crossfade_backends import labelled_rows, retrain, stages
+from crossfade_backends import labelled_rows, retrain, stages, starting
 from crossfade_backends.data import FEATURES
 from crossfade_backends.labelled_rows import NoRowsError
 from crossfade_backends.orders import read_order
@@ -67,6 +67,20 @@ def test_a_model_that_is_worse_stays_in_stage_none(copied: Path):
     assert found["metrics"]["log_loss"] > found["champion"]["metrics"]["log_loss"]
 
 
+def test_a_version_is_served_before_a_rollout_finds_it_in_staging(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def start(root: Path, name: str, version: str, host: str) -> None:
+        seen.append((read_metadata(root, name, version).stage, host))
+
+    monkeypatch.setattr(starting, "start", start)
+    with serving(as_lines(rows(ENOUGH))) as log:
+        found = carry_out(read_order(order(log.url)), Options(copied, start=True, host="127.0.0.2"))
+    assert (seen, found["stage"]) == ([("none", "127.0.0.2")], "staging")
+
+
 def test_an_order_is_carried_out_once(copied: Path):
     first = trained(copied, as_lines(rows(ENOUGH)))
     before = (copied / "churn" / first["version"] / MODEL_FILE).stat().st_mtime_ns
@@ -103,6 +117,7 @@ def test_the_url_has_the_time_and_the_token_goes_along(copied: Path):
     ("champion", "used"),
     [
         ({"backend": "b", "version": "v3"}, "v3"),
+        ({"backend": "b", "version": "churn/v2"}, "v2"),
         ({"backend": "v2"}, "v2"),
         ({"backend": "churn-v4"}, "v4"),
         ({"backend": "somebody"}, "v3"),

@@ -23,7 +23,7 @@ from crossfade.control.retrain_delivery import MAX_ANSWER
 from crossfade.control.retrain_runner import RetrainRunner, api_of
 from crossfade.control.views import RetrainView
 from crossfade.rollout.retraining import pause_after
-from tests.control.harness import CANARY, Harness
+from tests.control.harness import CANARY, HEAD, Harness
 
 SECRET = "a secret of the webhook"
 TIMEOUT = 60.0
@@ -135,6 +135,22 @@ async def test_a_webhook_gets_the_order_and_its_answer_is_kept():
     assert "x-crossfade-signature" not in headers
     assert view.last is not None
     assert (view.last.outcome, view.last.answer) == ("succeeded", {"version": "v5"})
+
+
+async def test_the_rows_are_ripe_and_the_champion_is_named_by_the_registry():
+    trainer = Trainer()
+    head = HEAD.replace("9002], health: false", "9002], health: false, registry: churn/2")
+    async with webhook(trainer) as url:
+        harness = Harness()
+        yaml = retrain(f"webhook: {url}") + "    feedback: {horizon: 7d}\n"
+        await harness.load(yaml, "\nregistry: {kind: folder, uri: models}" + head)
+        async with running(harness):
+            assert harness.controller.retrain.trigger("churn", "data_drift", None)
+            await until(lambda: harness.controller.retrain.view("churn").last)
+    (order,) = trainer.orders
+    ripe = harness.now - 7 * 86_400
+    assert order["predictions"].endswith(f"/api/v1/predictions/churn?labelled=true&until={ripe:.3f}")
+    assert order["champion"] == {"backend": "v2", "version": "churn/2"}
 
 
 async def test_the_signature_is_of_the_time_and_the_body():

@@ -97,8 +97,12 @@ class RetrainRunner:
             "at": job.order.at,
             "evidence": job.order.evidence,
             "champion": {"backend": job.champion, "version": job.version},
-            "predictions": f"{api}/api/v1/predictions/{job.route}?labelled=true",
+            "predictions": f"{api}/api/v1/predictions/{job.route}?labelled=true{self._until(job)}",
         }
+
+    def _until(self, job: Job) -> str:
+        """Only ripe rows: of younger ones, those who answer at once have labels, and they are not like the others."""
+        return "" if job.horizon is None else f"&until={job.order.at - job.horizon:.3f}"
 
     async def _end(self, job: Job, result: Result) -> None:
         outcome = "succeeded" if result.succeeded else "failed"

@@ -45,13 +45,14 @@ MAX_EVIDENCE = 65_536  # bytes as JSON
 
 
 class Job(NamedTuple):
-    """An order under way, and who gets it. `version`: of the champion, as the file has it."""
+    """An order under way, and who gets it. `version`: of the champion, as the file has it. `horizon`: of the route's labels, in seconds."""
 
     route: str
     order: Order
     config: RetrainConfig
     champion: str | None
     version: str | None
+    horizon: float | None
 
 
 class Attempt(msgspec.Struct):
@@ -187,9 +188,11 @@ class Retrainings:
         held, found = self.held.get(route), self._rule(route)
         if held is None or held.order is None or found is None:
             return None
-        champion = self.state.route(route).champion
-        backend = self.state.config.config.backends.get(champion or "")
-        return Job(route, held.order, found[0], champion, backend.version if backend else None)
+        at = self.state.route(route)
+        backend = self.state.config.config.backends.get(at.champion or "")
+        version = None if backend is None else backend.version or backend.registry
+        horizon = None if at.config.feedback is None else at.config.feedback.horizon
+        return Job(route, held.order, found[0], at.champion, version, horizon)
 
     def _forget_gone(self) -> None:
         """An order of a route that has no `retrain` any more is withdrawn; then nothing is kept of the route."""
