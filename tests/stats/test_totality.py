@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import crossfade.stats
 from crossfade.stats.alike import Member
+from crossfade.stats.auc import ByScore
 from crossfade.stats.blocks import BlockSums, Drift
 from crossfade.stats.bounded import LEVELS as LEVELS_OF_BOUNDED
 from crossfade.stats.bounded import SplitLevels
@@ -24,12 +25,15 @@ from crossfade.stats.differences import Cut
 from crossfade.stats.distances import Distances
 from crossfade.stats.divergence import SplitBins
 from crossfade.stats.keyed import KeyedEvents, KeyedSplit, Sizes
+from crossfade.stats.lift import Levels, LiftTests, log_e_less_levels, log_e_more_levels
 from crossfade.stats.means import LARGEST, MeanSums
+from crossfade.stats.off_policy import FINE, Moments, Scale
 from crossfade.stats.pairs import Pairs
 from crossfade.stats.restarts import SLOTS
 from crossfade.stats.scores import Scores
 from crossfade.stats.segments import SegmentPairs
 from crossfade.stats.sequential import SplitCounts
+from crossfade.stats.unit_means import UnitSums
 
 MODULES = [
     importlib.import_module(f"crossfade.stats.{found.name}")
@@ -163,10 +167,61 @@ SCORES = st.dictionaries(st.integers(-(2**62), 2**62), st.integers(1, 2**62), ma
 )
 TABLE = st.dictionaries(st.sampled_from("ab"), COUNT)
 SHARES_OF = st.sampled_from([[0.5, 0.5], [1e-300, 1 - 2**-53], [1e-9, 1 - 1e-9], [0.25, 0.25, 0.5], [1.0]])
+FACTOR = st.sampled_from([0.0, 1e-9, 1.0, 1000.0]) | st.floats(0, 1000)
+MOMENT_ROWS = st.lists(st.tuples(st.floats(0, 1e6), NUMBER, NUMBER, st.integers(1, 2**62)), max_size=4)
+
+
+@st.composite
+def ranges(draw: Any) -> Levels:
+    """The ends of a range, and centres in it."""
+    low, width = draw(NUMBER), draw(st.sampled_from([1e-9, 1.0, LARGEST]))
+    high = low + max(width, abs(low) * 1e-9)
+    return Levels(
+        low, high, tuple(low + (high - low) * part for part in draw(st.sampled_from([(0.5,), (0, 0.5, 1)])))
+    )
+
+
+@st.composite
+def lift_tests(draw: Any) -> tuple[LiftTests, float, float]:
+    strata, levels = draw(split_levels()), draw(ranges())
+    tests = LiftTests(
+        lambda factor: log_e_more_levels(strata, levels, factor),
+        lambda factor: log_e_less_levels(strata, levels, factor),
+        levels.high,
+    )
+    return tests, draw(st.floats(-1, 1e6)), draw(ALPHA)
+
+
+@st.composite
+def moments(draw: Any) -> Moments:
+    out = Moments()
+    for row in draw(MOMENT_ROWS):
+        out.add(*row)
+    return out
+
+
+@st.composite
+def unit_sums(draw: Any) -> UnitSums:
+    """Of units that are alike, of two kinds."""
+    out = UnitSums()
+    for _ in range(draw(st.integers(0, 2))):
+        k, n, x = draw(COUNT), draw(st.integers(0, 2**31)), draw(NUMBER)
+        out = UnitSums(
+            out.units + k,
+            out.n + k * n,
+            out.x + k * x,
+            out.xx + k * x * x,
+            out.xn + k * x * n,
+            out.nn + k * n * n,
+        )
+    return out
+
+
 KEY = st.none() | st.integers(0, 2**64 - 1)
 
 CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = {
     "alike.block_logs": (MEMBERS,),
+    "auc.auc_of": (st.lists(st.builds(ByScore, FINITE, COUNT, COUNT), max_size=4),),
     "blocks.log_e_blocks": (DRIFTS, ALPHA),
     "blocks.log_e_blocks_restarted": (DRIFTS, st.lists(DRIFTS, max_size=3) | st.just([[]] * 3 * SLOTS), ALPHA),
     "blocks.of_difference": (block_sums(), CLOSED, SIGNED),
@@ -231,6 +286,14 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "latest.log_e_above_latest": st.tuples(marked(), OPEN).map(lambda a: (a[0][0], a[1], a[0][1])),
     "latest.log_e_increase_latest": st.tuples(marked(), MARGIN).map(lambda a: (a[0][0], a[1], a[0][1])),
     "latest.log_e_worse_latest": st.tuples(marked(), RATIO).map(lambda a: (a[0][0], a[1], a[0][1])),
+    "lift.drift_of_levels": (split_levels(), ranges(), FACTOR, NUMBER),
+    "lift.drift_of_means": (SUMS, NUMBER, FACTOR),
+    "lift.growth": (SUMS, COUNT),
+    "lift.lift_interval": lift_tests(),
+    "lift.log_e_less_levels": (split_levels(), ranges(), FACTOR),
+    "lift.log_e_less_means": (SUMS, NUMBER, FACTOR, RHO),
+    "lift.log_e_more_levels": (split_levels(), ranges(), FACTOR),
+    "lift.log_e_more_means": (SUMS, NUMBER, FACTOR, RHO),
     "means.gain_mean": (SUMS, NUMBER, COUNT),
     "means.log_e_drift": (NUMBER, SQUARES, RHO),
     "means.log_e_drift_scaled": (NUMBER, SQUARES, RHO, ALPHA),
@@ -240,6 +303,13 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "means.mean_interval": (SUMS, RHO, ALPHA),
     "means.mixture_boundary": (SQUARES, RHO, ALPHA),
     "means.mixture_rho": (SQUARES, ALPHA),
+    "off_policy.asymptotic_interval": (moments(), ALPHA),
+    "off_policy.bounded_interval": (
+        st.dictionaries(st.integers(0, FINE), st.floats(1e-9, 1e18), max_size=4),
+        st.tuples(NUMBER, st.floats(1e-9, LARGEST)).map(lambda a: Scale(a[0], a[0] + max(a[1], abs(a[0]) * 1e-9))),
+        ALPHA,
+    ),
+    "off_policy.phi_of": (NUMBER, st.floats(0, 1e100), NUMBER, NUMBER),
     "paired_latency.bucket_for": (SECONDS | st.just(float("inf")),),
     "paired_latency.is_slow": (st.integers(0, 36_000), SECONDS),
     "pairs.gain_excess": (pairs(), MARGIN),
@@ -277,6 +347,8 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
         lambda shares: st.tuples(st.lists(COUNT, min_size=len(shares), max_size=len(shares)), st.just(shares))
     ),
     "sums.add_up": (TABLE, TABLE),
+    "unit_means.around": (NUMBER, SQUARES, COUNT),
+    "unit_means.interval_of": (unit_sums(),),
 }  # fmt: skip
 
 
