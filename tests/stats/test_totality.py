@@ -254,7 +254,7 @@ CASES: dict[str, tuple[st.SearchStrategy[Any], ...] | st.SearchStrategy[Any]] = 
     "divergence.log_e_band": (split_levels(SplitBins), st.floats(1, 1e6)),
     "divergence.log_e_differ": (split_levels(SplitBins),),
     "divergence.stability_index": st.integers(1, 12).flatmap(lambda n: st.tuples(levels(n), levels(n))),
-    "drift.chi_square_exceeds": (st.floats(0, 1e300), st.integers(1, 10_000)),
+    "drift.chi_square_exceeds": (st.sampled_from([0.0, TINY]) | st.floats(0, 1e300), st.integers(1, 10_000)),
     "drift.chi_square_quantile": (OPEN, st.integers(1, 1000)),
     "drift.detector_limit": (st.floats(0, 1e300), COUNT),
     "drift.e_bh": (LOGS, ALPHA),

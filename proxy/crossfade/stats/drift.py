@@ -122,9 +122,8 @@ def wasserstein(cuts: Sequence[float], live: Sequence[int], reference: Sequence[
 
 def chi_square_exceeds(statistic: float, freedom: int) -> float:
     """P(χ² > statistic) with so many degrees of freedom: the regularised incomplete gamma function Q."""
-    if statistic <= 0:
-        return 1.0
-    return _upper_gamma(freedom / 2, statistic / 2)
+    half = statistic / 2  # 0 of the smallest float too
+    return _upper_gamma(freedom / 2, half) if half > 0 else 1.0
 
 
 def chi_square_quantile(level: float, freedom: int) -> float:
