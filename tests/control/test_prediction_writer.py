@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from crossfade.control import prediction_writer
+from crossfade.control import disk_thread, prediction_writer
 from crossfade.control.logged_batches import LoggedBatches, Taken
 from crossfade.control.prediction_logs import PredictionLogs
 from crossfade.control.prediction_writer import PredictionWriter
@@ -225,3 +227,22 @@ async def test_what_waits_is_written_at_the_end(tmp_path: Path) -> None:
     writer.take(Taken([batch(2)], {}), NOW)
     assert await writer.close(NOW)
     assert await ids(writer) == [1, 2]
+
+
+async def test_a_disk_that_hangs_stops_neither_ticks_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction_writer, "CLOSE_WAIT", 0.05)
+    monkeypatch.setattr(disk_thread.DiskThread.end, "__defaults__", (0.05,))
+    goes_on = Event()
+    writer = PredictionWriter(PredictionLogs(tmp_path / "logs"), most=3 * batch(1).size)
+    writer.logs.writing.submit(goes_on.wait)
+    for n in range(6):
+        writer.take(Taken([batch(n)], {}), NOW)
+        await asyncio.sleep(0)
+    assert writer.dropped == {("churn", "queue"): 3}
+    assert not await writer.close(NOW)
+    goes_on.set()
+    await writer.idle()
+    assert await asyncio.to_thread(writer.logs.writing.end, 60.0)
+    assert await ids(writer) == [0]  # what was on its way is written, and nothing twice
