@@ -9,11 +9,10 @@ import msgspec
 
 from crossfade.control.route_drift import RouteDrift
 from crossfade.control.views import DriftNumbers
-from crossfade.quality.field_drift import FieldDrift, field_drift
+from crossfade.quality.field_drift import FieldDrift
 from crossfade.quality.loss_watch import LossWatch
 from crossfade.quality.monitor import LOSS, RUN, SCORE, Alarm, Kind
 from crossfade.quality.profile import Field
-from crossfade.quality.sketch import FieldCounts
 from crossfade.stats.drift import e_bh
 
 LISTED = 0.05  # of the fields that are listed as drifted, the share that is so wrongly, at one look
@@ -139,11 +138,10 @@ def _state_of(route: RouteDrift) -> str:
 def _fields(route: RouteDrift) -> list[FieldView]:
     if route.profile is None:
         return []
-    latest, tolerance = route.monitor.latest.fields, route.config.tolerance
-    views = [
-        _view(name, field, latest.get(name), tolerance, route.monitor_alarm(f"field {name}"))
-        for name, field in route.profile.fields.items()
-    ]
+    latest, views = route.monitor.latest.fields, []
+    for name, field in route.profile.fields.items():
+        drift = route.shown("field", name, field, latest[name]) if name in latest else None
+        views.append(FieldView(name, _type_of(field), drift, route.monitor_alarm(f"field {name}")))
     for index in e_bh([view.drift.log_e if view.drift else 0.0 for view in views], LISTED):
         views[index].listed = True
     return views
@@ -155,12 +153,10 @@ def _scores(route: RouteDrift) -> list[FieldView]:
         field = route.score_field(backend)
         if field is not None and len(field.counts) == len(counts.counts):
             alarm_at = route.monitor_alarm(SCORE) if backend == route.champion else None
-            out.append(_view(backend, field, counts, route.config.tolerance, alarm_at))
+            drift = route.shown("score", backend, field, counts)
+            out.append(FieldView(backend, _type_of(field), drift, alarm_at))
     return out
 
 
-def _view(
-    name: str, field: Field, counts: FieldCounts | None, tolerance: float, alarm_at: float | None
-) -> FieldView:
-    drift = None if counts is None else field_drift(field, counts, tolerance)
-    return FieldView(name, type(field).__name__.removesuffix("Field").lower(), drift, alarm_at)
+def _type_of(field: Field) -> str:
+    return type(field).__name__.removesuffix("Field").lower()

@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from crossfade.config.drift import LIVE, DriftConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
-from crossfade.quality.field_drift import field_drift
+from crossfade.quality.field_drift import FieldDrift, field_drift
 from crossfade.quality.monitor import SCORE, Alarm, Comparison, Monitor, add_window, close_window
-from crossfade.quality.profile import NumberField, Profile
-from crossfade.quality.sketch import Sketch
+from crossfade.quality.profile import Field, NumberField, Profile
+from crossfade.quality.sketch import FieldCounts, Sketch
 from crossfade.quality.watching import Sketched, Together, Watched
 from crossfade.rollout.drift import DATA_DRIFT, DriftReading
 from crossfade.rollout.plan import Check
@@ -39,6 +39,8 @@ class RouteDrift:
         self.monitor = Monitor()
         self.versions: dict[int, Sketch] = {}
         self.has_checks = False  # a rollout asks
+        self._shown: dict[tuple[str, str], FieldDrift] = {}  # of the latest full window
+        self._shown_of: tuple[str, int] = ("", -1)
 
     def use_profile(self, profile: Profile, stamp: str, backend: str = "") -> None:
         """Compare with this one from now on."""
@@ -192,6 +194,16 @@ class RouteDrift:
         """The alarms that there are now."""
         since = {found.alarm_at for found in self.monitor.detectors.values()} - {None}
         return [alarm for alarm in self.monitor.alarms if alarm.at in since]
+
+    def shown(self, what: str, name: str, field: Field, counts: FieldCounts) -> FieldDrift:
+        """Of the latest full window; computed once, however often it is asked for."""
+        of = self.stamp, self.monitor.windows
+        if of != self._shown_of:
+            self._shown, self._shown_of = {}, of
+        found = self._shown.get((what, name))
+        if found is None:
+            found = self._shown[what, name] = field_drift(field, counts, self.config.tolerance)
+        return found
 
     def monitor_alarm(self, detector: str) -> float | None:
         """Since when there is an alarm."""

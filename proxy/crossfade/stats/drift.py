@@ -14,10 +14,11 @@ Everything else here is for display only: PSI with its quantile, chi-square, Was
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import exp, fsum, inf, isinf, lgamma, log, log1p, sqrt
 
-from crossfade.stats.sequential import LARGEST_SHARE, log_e_above, log_mean_exp
+from crossfade.stats.sequential import CACHED, LARGEST_SHARE, log_e_above, log_mean_exp
 
 _CONVERGED = 1e-15
 _MOST_TERMS = 100_000
@@ -126,6 +127,7 @@ def chi_square_exceeds(statistic: float, freedom: int) -> float:
     return _upper_gamma(freedom / 2, half) if half > 0 else 1.0
 
 
+@lru_cache(CACHED)
 def chi_square_quantile(level: float, freedom: int) -> float:
     """The value that χ² exceeds with probability 1 − level, by bisection."""
     low, high = 0.0, 2.0 * freedom
