@@ -166,6 +166,15 @@ def test_a_recent_time_of_a_key_waits_for_predictions_that_are_on_their_way() ->
         assert join(log, 75.0, after=2) == Early(2, [], ["label"], 0)
 
 
+def test_a_value_by_key_that_waited_does_not_replace_one_that_came_behind_it() -> None:
+    with closing(log_of(Predicted("r1", 50.0, "ann"))) as log:
+        assert put(log, 52.0, of_key("ann", 51.0, 1)) == [UNMATCHED]
+        assert put(log, 55.0, of("r1", 0)) == [ACCEPTED]
+        assert [one.outcome for one in join(log, 62.0).joined] == [CORRECTED]
+        assert values_of(log) == {("r1", "label"): 0}
+        assert log.execute("SELECT at, first_at FROM feedback").fetchone() == (55.0, 55.0)
+
+
 def test_only_so_many_rows_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback_tables, "MOST_EARLY", 5)
     with closing(log_of()) as log:
@@ -207,3 +216,63 @@ def test_how_rows_are_cut_into_chunks_changes_nothing(rows: Sequence[Feedback], 
         last = {(row.request_id, row.name): row for row in rows if row.request_id != b"r3"}
         assert set(put(whole, 50.0, *last.values())) <= {DUPLICATE}
         assert values_of(whole) == before
+
+
+class PlainLog:
+    """What should be known, by the order in which rows came: the last value of each prediction."""
+
+    def __init__(self) -> None:
+        self.predicted: set[str] = set()
+        self.values: dict[str, tuple[int, Any]] = {}  # with the place in the order
+        self.early: dict[str, tuple[int, float, Any]] = {}
+
+    def feed(self, n: int, now: float, request_id: str, value: Any) -> None:
+        if request_id in self.predicted:
+            self.values[request_id] = n, value
+        else:
+            self.early[request_id] = n, now, value
+
+    def join(self, now: float) -> None:
+        for request_id, (n, came, value) in list(self.early.items()):
+            if request_id in self.predicted:
+                self.values[request_id] = max(
+                    self.values.get(request_id, (n, value)), (n, value), key=lambda v: v[0]
+                )
+                del self.early[request_id]
+            elif came + WAIT <= now:
+                del self.early[request_id]
+
+
+_IDS = st.sampled_from(["r1", "r2", "r3"])
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("predict"), _IDS),
+        st.tuples(st.just("feed"), _IDS, st.sampled_from([0, 1, 2])),
+        st.tuples(st.just("join")),
+        st.tuples(st.just("wait"), st.sampled_from([1.0, 25.0, 61.0])),
+    ),
+    max_size=25,
+)
+
+
+@given(_STEPS, st.booleans())
+def test_the_last_row_that_came_counts_whether_it_was_early_or_not(steps: list[Any], from_mark: bool) -> None:
+    limits, now, mark = Limits(1e9, 1e9), 1000.0, None
+    plain = PlainLog()
+    with closing(log_of()) as log:
+        for n, (kind, *what) in enumerate(steps):
+            if kind == "predict" and what[0] not in plain.predicted:
+                add_predictions(log, [Predicted(what[0], now)])
+                plain.predicted.add(what[0])
+            elif kind == "feed":
+                store(log, [of(*what)], now, limits, b"", False)
+                plain.feed(n, now, *what)
+            elif kind == "join":
+                mark = join_early(log, mark if from_mark else None, now, limits).seq
+                plain.join(now)
+            elif kind == "wait":
+                now += what[0]
+        join_early(log, mark if from_mark else None, now, limits)
+        plain.join(now)
+        found = {request_id: value for (request_id, _), value in values_of(log).items()}
+        assert found == {request_id: value for request_id, (_, value) in plain.values.items()}

@@ -30,7 +30,7 @@ MOST_EARLY = 100_000  # rows that wait in one log
 _BY_ID = "id_hash = ? AND request_id = ?"
 _BY_KEY = "key = ?"
 _FIND = f"""
-SELECT p.seq, p.logged_at, f.value, f.first_at FROM prediction p LEFT JOIN feedback f ON f.seq = p.seq AND f.name = ?
+SELECT p.seq, p.logged_at, f.value, f.first_at, f.at FROM prediction p LEFT JOIN feedback f ON f.seq = p.seq AND f.name = ?
 WHERE p.seq >> {PART_BITS} = ? AND p.{{}} ORDER BY p.seq DESC LIMIT 1
 """
 _FIND_BY_ID = _FIND.format(_BY_ID)
@@ -62,8 +62,11 @@ class Early(NamedTuple):
 
 
 class _Found(NamedTuple):
+    """`came`: when the value in force came."""
+
     seq: int
     known: Known
+    came: float = 0.0
 
 
 def store(
@@ -99,7 +102,7 @@ class _Writing:
         self.now = now
         self.limits = limits
         self.stored: list[Stored] = []
-        self.pending: dict[tuple[int, str], Known] = {}
+        self.pending: dict[tuple[int, str], _Found] = {}
         self.early: list[tuple[bytes, str, Value, float, bool]] = []
         self.early_keys: list[tuple[int, float, str, Value, float]] = []
         self.bounds: dict[int, int] = {}
@@ -135,9 +138,9 @@ class _Writing:
                 break
         else:
             return None
-        seq, logged_at, value, first_at = found
-        known = self.pending.get((seq, name))
-        return _Found(seq, known or Known(logged_at, value, first_at or 0.0))
+        seq, logged_at, value, first_at, came = found
+        written = self.pending.get((seq, name))
+        return written or _Found(seq, Known(logged_at, value, first_at or 0.0), came or 0.0)
 
     def _bound(self, at: float) -> int:
         """No row above this `seq` is of this time or before; the same for all times of one second."""
@@ -146,16 +149,23 @@ class _Writing:
             self.bounds[second] = newest_until(self.connection, second + REPORTING)
         return self.bounds[second]
 
-    def judge(self, found: _Found | None, name: str, value: Value) -> None:
+    def judge(self, found: _Found | None, name: str, value: Value, came: float | None = None) -> None:
+        """`came`: of a row that waited. A value that came behind it, or in the same tick, has corrected it by now."""
         known = found.known if found is not None else None
         outcome = outcome_of(known, value, self.now, self.limits)
-        if found is not None and outcome in WRITTEN:
-            first_at = self.now if found.known.value is None else found.known.first_at
-            self.pending[found.seq, name] = Known(found.known.logged_at, value, first_at)
+        if found is not None and outcome in WRITTEN and (came is None or came > found.came):
+            came = self.now if came is None else came
+            first_at = came if found.known.value is None else found.known.first_at
+            self.pending[found.seq, name] = _Found(
+                found.seq, Known(found.known.logged_at, value, first_at), came
+            )
         self.stored.append(Stored(outcome, name, self.now - known.logged_at if known else 0.0))
 
     def finish(self) -> None:
-        rows = ((seq, name, k.value, self.now, k.first_at) for (seq, name), k in self.pending.items())
+        rows = (
+            (seq, name, written.known.value, written.came, written.known.first_at)
+            for (seq, name), written in self.pending.items()
+        )
         self.connection.executemany(_STORE, rows)
         if self.early or self.early_keys:
             room = max(MOST_EARLY - early_rows(self.connection), 0)
@@ -206,17 +216,19 @@ def join_early(connection: sqlite3.Connection, after: int | None, now: float, li
 
 def _join_ids(writing: _Writing, after: int | None) -> None:
     connection = writing.connection
-    query = "SELECT request_id, name, value FROM early"
+    query = "SELECT request_id, name, value, at FROM early"
     if after is not None:
         query = (
-            "SELECT e.request_id, e.name, e.value FROM prediction p CROSS JOIN early e "
+            "SELECT e.request_id, e.name, e.value, e.at FROM prediction p CROSS JOIN early e "
             "ON e.request_id = p.request_id WHERE p.seq > ? GROUP BY e.request_id, e.name"
         )
     done = []
-    for request_id, name, value in connection.execute(query, () if after is None else (after,)).fetchall():
+    for request_id, name, value, came in connection.execute(
+        query, () if after is None else (after,)
+    ).fetchall():
         found = writing.find_by_id(Feedback(request_id, name, value))
         if found is not None:
-            writing.judge(found, name, value)
+            writing.judge(found, name, value, came)
             done.append((request_id, name))
     connection.executemany("DELETE FROM early WHERE request_id = ? AND name = ?", done)
 
@@ -224,7 +236,7 @@ def _join_ids(writing: _Writing, after: int | None) -> None:
 def _join_keys(writing: _Writing) -> None:
     """Those whose predictions are all in the log by now."""
     settled = writing.now - SETTLED
-    query = "SELECT key, until, name, value FROM early_key WHERE until <= ?"
-    for key, until, name, value in writing.connection.execute(query, (settled,)).fetchall():
-        writing.judge(writing.find_key(key, until, name), name, value)
+    query = "SELECT key, until, name, value, at FROM early_key WHERE until <= ? ORDER BY at"
+    for key, until, name, value, came in writing.connection.execute(query, (settled,)).fetchall():
+        writing.judge(writing.find_key(key, until, name), name, value, came)
     writing.connection.execute("DELETE FROM early_key WHERE until <= ?", (settled,))
