@@ -34,7 +34,9 @@ def learn(harness: Harness, challenger: str, ours: float, theirs: float, n: int 
     """Feedback of n requests on each side, as it would come from the prediction log: of customers without a key."""
     route = harness.controller.state.route("churn")
     rollout = route.rollouts[challenger]
-    check = next(check for check in rollout.plan.checks if check.metric == "kpi")
+    goal = rollout.plan.primary
+    assert goal is not None
+    check = next(check for check in rollout.plan.checks if check.title == goal.title)
     found = KpiEvidence()
     sides = ((True, ours), (False, theirs))
     rng = random.Random(1)
@@ -102,17 +104,21 @@ async def test_what_is_recommended_is_shown_and_nothing_moves():
     await assert_replayed(harness)
 
 
-async def test_a_verdict_that_is_not_there_yet_has_a_time():
-    harness = await begun(entry("v3"))
+@pytest.mark.parametrize("horizon", [0, 1])
+async def test_a_verdict_that_is_not_there_yet_has_a_time(horizon):
+    """The first numbers came a horizon after the first requests."""
+    harness = Harness()
+    feedback = f"    feedback: {{horizon: {horizon}s}}\n" if horizon else ""
+    await harness.load(file_of(entry("v3")).replace("    rollout:\n", f"{feedback}    rollout:\n"))
+    await harness.run(4, 1000)
     learn(harness, "v3", 0.2, 0.2, n=300)
     await harness.run(2, 1000)
     shown = said(harness)
     assert shown.recommendation == "UNDECIDED"
     assert shown.eta_units is not None
     assert shown.eta_seconds is not None
-    rate = 300 / (
-        harness.controller.state.served - harness.controller.state.route("churn").rollouts["v3"].state.started
-    )
+    state = harness.controller.state
+    rate = 300 / (state.served - state.route("churn").rollouts["v3"].state.started - horizon)
     assert shown.eta_seconds == pytest.approx(shown.eta_units / rate)
 
 
@@ -204,6 +210,22 @@ async def test_a_challenger_that_is_gone_still_counts_as_one_that_was_tested():
     await harness.run(2, 1000)
     assert said(harness, "v3").bound == bound > said(alone, "v3").bound
     assert said(harness, "v3").others == {}
+
+
+@pytest.mark.parametrize(("ours", "phase"), [(0.96, "promoted"), (0.90, "aborted")])
+async def test_accuracy_decides_as_a_kpi_does(ours, phase):
+    checks = "[{metric: error_rate, max: 5%}, {metric: accuracy, min_increase: -0.05}]"
+    text = file_of(entry("v3", ", act: true, min_lift: 3%").replace(CHECKS, checks))
+    text = text.replace("primary: conversion", "primary: accuracy")
+    harness = Harness()
+    await harness.load(
+        text.replace("    rollout:\n", "    prediction: {score: p, decision: 0.5}\n    rollout:\n", 1)
+    )
+    await harness.run(2, 1000)
+    learn(harness, "v3", ours, 0.90)
+    await harness.run(12, 1000)
+    assert phases(harness) == {"v3": phase}
+    await assert_replayed(harness)
 
 
 async def test_a_recommendation_is_told_once():

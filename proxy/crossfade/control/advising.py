@@ -41,13 +41,13 @@ class Advising:
                 self.feed.publish(StatusChange(now, "recommendation", route.name, text))
 
 
-def recommendation_view(rollout: RolloutRuntime, served: float) -> RecommendationView | None:
-    """`served`: the time now, by which the numbers a second are known."""
+def recommendation_view(rollout: RolloutRuntime, served: float, horizon: float) -> RecommendationView | None:
+    """`served`: the time now; `horizon`: of the route's feedback. The first numbers came after it, and so many a second since."""
     said, goal = rollout.recommendation, rollout.plan.primary
     if said is None or goal is None:
         return None
     lift = said.lift
-    rate = _rate(lift, served - rollout.state.started)
+    rate = _rate(lift, served - rollout.state.started - horizon)
     needed = lift.needed if lift and said.advice is Advice.UNDECIDED else None
     planned = lift.planned if lift else None
     return RecommendationView(
@@ -78,5 +78,5 @@ def _others(rollout: RolloutRuntime) -> dict[str, float | None]:
 
 
 def _rate(lift: Lift | None, seconds: float) -> float:
-    """Units of the smaller side a second, since the attempt began."""
+    """Units of the smaller side a second."""
     return lift.units / seconds if lift and seconds > 0 else 0.0

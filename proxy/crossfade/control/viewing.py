@@ -207,7 +207,7 @@ class Views:
         silent = self.state.mirror_watch.silent.get((route, rollout.challenger), "")
         verdicts, changes = _verdict_views(rollout, silent), would_change(rollout)
         now = _now_text(rollout, self.state.served)
-        said = recommendation_view(rollout, self.state.served)
+        said = recommendation_view(rollout, self.state.served, _horizon(self.state.route(route)))
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now, said)
 
     def comparison(self, route: str, challenger: str | None = None) -> tuple[ComparisonTable, Subject]:
@@ -333,8 +333,12 @@ def _rollout_view(
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         no_way_back=state.no_way_back,
         verdicts=_verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
-        recommendation=recommendation_view(rollout, at.served),
+        recommendation=recommendation_view(rollout, at.served, _horizon(route)),
     )
+
+
+def _horizon(route: RouteRuntime) -> float:
+    return route.config.feedback.horizon if route.config.feedback else 0.0
 
 
 def _step_view(step: Step) -> StepView:
