@@ -63,7 +63,13 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
         commands,
         "demo",
         local.demo,
-        "run three rollouts on this machine, with real models and simulated customers",
+        "run three rollouts on this machine, with real models and simulated customers, or another story",
+    )
+    demo.add_argument(
+        "--story",
+        choices=("rollouts", "drift"),
+        default="rollouts",
+        help="drift: the world changes, and a new model is trained, tried and promoted (default: rollouts)",
     )
     demo.add_argument(
         "--keep", action="store_true", help="keep the proxy and the models running until Ctrl-C"

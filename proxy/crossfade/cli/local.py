@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> int:
 def demo(arguments: Namespace) -> int:
     from crossfade.demo.main import main
 
-    return main(arguments.keep)
+    return main(arguments.story, arguments.keep)
 
 
 def check(arguments: Namespace) -> int:

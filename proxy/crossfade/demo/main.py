@@ -6,22 +6,27 @@ import asyncio
 import contextlib
 import tempfile
 import time
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
+from crossfade.demo import drift_story
+from crossfade.demo.labels import LabelledCustomers
 from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.scenarios import CANARY, Scenario, abort_canary, promote_canary, switch_and_roll_back
 from crossfade.demo.screen import Row, Screen, summary_table
 from crossfade.demo.traffic import CUSTOMERS, RATE, Traffic
 
 
-def main(keep: bool) -> int:
-    """Run the three scenarios; with `keep` the proxy and the models stay up until interrupted."""
+def main(story: str, keep: bool) -> int:
+    """Run the three scenarios, or the story of drift; with `keep` the proxy and the models stay up until interrupted."""
     console = Console(highlight=False)
+    run = run_drift if story == "drift" else run_demo
     with tempfile.TemporaryDirectory(prefix="crossfade-demo-") as folder:
         try:
-            return asyncio.run(run_demo(Path(folder), console, keep))
+            return asyncio.run(run(Path(folder), console, keep))
         except DemoError as error:
             console.print(f"crossfade demo: {error}", style="red", markup=False)
             return 1
@@ -41,31 +46,70 @@ async def run_demo(folder: Path, console: Console, keep: bool) -> int:
         console.print(f"{CUSTOMERS} simulated customers send {RATE:.0f} requests per second to the proxy.")
         console.print("One line for each decision: time, decision, reason → new split.")
         rows, sent = await run_scenarios(processes, console)
-        failed = sum(not ok for *_, ok in rows)
-        result = f"{failed} of {len(rows)} checks FAILED" if failed else f"all {len(rows)} checks passed"
-        console.print(summary_table("Summary", rows))
-        console.print(f"{sent} requests sent; the demo took {time.monotonic() - started:.0f} s; {result}")
-        if keep:
-            await _wait_for_interrupt(processes, console)
+        return await _summary(processes, console, rows, sent, started, keep)
+
+
+async def run_drift(folder: Path, console: Console, keep: bool) -> int:
+    started = time.monotonic()
+    async with DemoProcesses(folder) as processes:
+        console.print("Training three versions of a churn model with scikit-learn …")
+        await processes.train()
+        customers = await LabelledCustomers.draw()
+        console.print("Starting the model server of churn-v2 and the proxy …")
+        await processes.start_models(("v2",))
+        processes.more = drift_story.REGISTRY.format(registry=processes.registry)
+        await processes.start_proxy(drift_story.route(processes))
+        console.print(f"Proxy: {processes.url}  Admin API and dashboard: {processes.admin}")
+        console.print(
+            f"{CUSTOMERS} simulated customers send {RATE:.0f} requests per second; soon after each it is known whether the customer left."
+        )
+        traffic = Traffic(processes.url)
+        customers.join(traffic)
+        async with _beside(traffic.run(), customers.tell(processes)):
+            with Screen(console) as screen:
+                rows = await drift_story.drift(Scenario(processes, traffic, screen), customers)
+        return await _summary(processes, console, rows, traffic.tally.sent, started, keep)
+
+
+@contextlib.asynccontextmanager
+async def _beside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Endless work that goes on until the end of the block. What it raises ends the block."""
+    tasks = [asyncio.create_task(each) for each in work]  # noqa: TID251 - awaited in finally
+    try:
+        yield
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _summary(
+    processes: DemoProcesses, console: Console, rows: list[Row], sent: int, started: float, keep: bool
+) -> int:
+    """Prints it. The exit code."""
+    failed = sum(not ok for *_, ok in rows)
+    result = f"{failed} of {len(rows)} checks FAILED" if failed else f"all {len(rows)} checks passed"
+    console.print(summary_table("Summary", rows))
+    console.print(f"{sent} requests sent; the demo took {time.monotonic() - started:.0f} s; {result}")
+    if keep:
+        await _wait_for_interrupt(processes, console)
     return 1 if failed else 0
 
 
 async def run_scenarios(processes: DemoProcesses, console: Console) -> tuple[list[Row], int]:
     """The rows of the summary, and how many requests were sent."""
     traffic = Traffic(processes.url)
-    running = asyncio.create_task(traffic.run())  # noqa: TID251 - awaited in finally
     rows: list[Row] = []
     sent = 0
-    try:
+    async with _beside(traffic.run()):
         with Screen(console) as screen:
             scenario = Scenario(processes, traffic, screen)
             for number, run in enumerate((promote_canary, abort_canary, switch_and_roll_back), 1):
                 rows += [(f"{number}: {check}", measured, ok) for check, measured, ok in await run(scenario)]
                 sent += traffic.tally.sent
-    finally:
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
     return rows, sent
 
 

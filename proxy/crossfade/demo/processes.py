@@ -11,13 +11,13 @@ import contextlib
 import importlib.util
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-_VERSIONS = ("v2", "v3", "v4")
+VERSIONS = ("v2", "v3", "v4")
 START_TIMEOUT = 60.0
 
 _HEAD = """\
@@ -26,7 +26,7 @@ admin: {{listen: 127.0.0.1:{admin_port}}}
 workers: 2
 state: sqlite:{state}
 drain: 5s
-backends:
+{more}backends:
 {backends}
 routes:
   - name: churn
@@ -62,6 +62,7 @@ class DemoProcesses:
         self.admin_port = free_port()
         self.config = folder / "routing.yaml"
         self.models: dict[str, str] = {}  # version → URL
+        self.more = ""  # top-level keys of the YAML
         self.processes: list[asyncio.subprocess.Process] = []
         self.logs: list[Path] = []
 
@@ -95,7 +96,7 @@ class DemoProcesses:
         if importlib.util.find_spec("sklearn") is None:
             raise DemoError("the models of the demo need scikit-learn: pip install 'crossfade[models]'")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "crossfade_backends.train", "--registry", str(self.folder / "models")),
+            *(sys.executable, "-m", "crossfade_backends.train", "--registry", str(self.registry)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -103,17 +104,20 @@ class DemoProcesses:
         if process.returncode:
             raise DemoError(f"training failed:\n{output.decode(errors='replace')}")
 
-    async def start_models(self) -> None:
-        ports = {version: free_port() for version in _VERSIONS}
+    @property
+    def registry(self) -> Path:
+        return self.folder / "models"
+
+    async def start_models(self, versions: Sequence[str] = VERSIONS) -> None:
+        ports = {version: free_port() for version in versions}
         for version, port in ports.items():
             self.models[version] = f"http://127.0.0.1:{port}"
-            registry = str(self.folder / "models")
             await self.start(
                 f"model-{version}",
                 *(
                     "crossfade_backends.server",
                     "--registry",
-                    registry,
+                    str(self.registry),
                     "--model",
                     "churn",
                     "--version",
@@ -162,7 +166,11 @@ class DemoProcesses:
         """Write the routing YAML with these last lines of the route. The running proxy notices the change."""
         backends = "".join(_BACKEND.format(version=v, url=url) for v, url in self.models.items())
         head = _HEAD.format(
-            port=self.port, admin_port=self.admin_port, state=self.folder / "crossfade.db", backends=backends
+            port=self.port,
+            admin_port=self.admin_port,
+            state=self.folder / "crossfade.db",
+            more=self.more,
+            backends=backends,
         )
         new = self.config.with_suffix(".new")
         new.write_text(head + route)
@@ -181,6 +189,14 @@ class DemoProcesses:
         async with self.session.post(url, json={"reason": reason}) as response:
             if response.status != 200:
                 raise DemoError(f"{verb} was refused: {await response.text()}")
+
+    async def feed(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Send feedback: what became of predictions."""
+        async with self.session.post(f"{self.admin}/api/v1/feedback", json=list(rows)) as response:
+            if response.status != 202:
+                raise DemoError(f"the feedback was refused: {await response.text()}")
+            answer: dict[str, Any] = await response.json()
+            return answer
 
     async def status(self) -> dict[str, Any]:
         return await self.get("/api/v1/status")

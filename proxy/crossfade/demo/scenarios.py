@@ -65,14 +65,37 @@ class Scenario:
         """The first rollout for which `done` is true. Raises DemoError after a minute."""
         end = time.monotonic() + _SCENARIO_TIMEOUT
         while time.monotonic() < end:
-            status = await self.processes.status()
-            self.screen.show(status, self.traffic.tally.sent, self.traffic.tally.failed)
-            await self.print_decisions()
-            for rollout in status["rollouts"]:
+            for rollout in await self.look():
                 if done(rollout):
                     return dict(rollout)
             await asyncio.sleep(_POLL_INTERVAL)
         raise DemoError(f"{what} did not happen within {_SCENARIO_TIMEOUT:.0f} s")
+
+    async def wait_for(self, seconds: float) -> None:
+        """Let traffic go on for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await self.look()
+            await asyncio.sleep(_POLL_INTERVAL)
+
+    async def wait_for_decision(self, action: str, what: str) -> dict[str, Any]:
+        """Raises DemoError after a minute."""
+        end = time.monotonic() + _SCENARIO_TIMEOUT
+        while time.monotonic() < end:
+            await self.look()
+            found = [decision for decision in self.decisions if decision["action"] == action]
+            if found:
+                return found[-1]
+            await asyncio.sleep(_POLL_INTERVAL)
+        raise DemoError(f"{what} did not happen within {_SCENARIO_TIMEOUT:.0f} s")
+
+    async def look(self) -> list[dict[str, Any]]:
+        """Show where things are, and print the decisions since the last look. Returns the rollouts."""
+        status = await self.processes.status()
+        self.screen.show(status, self.traffic.tally.sent, self.traffic.tally.failed)
+        await self.print_decisions()
+        rollouts: list[dict[str, Any]] = status["rollouts"]
+        return rollouts
 
     async def print_decisions(self) -> None:
         for decision in await self.processes.decisions(self.last_id):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -56,8 +57,12 @@ class Tally:
         return changes, fewest
 
 
+Row = Mapping[str, object]
+
+
 class Traffic:
-    """Runs until cancelled. Each scenario has its own `tally`.
+    """Runs until cancelled. Each scenario has its own `tally`. `row_of`: what a customer asks; `answered`: is told of each
+    answer, with the customer and the request's id.
 
     At most _CONNECTIONS requests are under way, and one of each customer: on a busy machine the rate falls, where a queue
     would carry requests of one scenario into the next, and let a customer's answers overtake each other.
@@ -67,6 +72,8 @@ class Traffic:
         self.url = f"{url}/predict"
         self.generator = random.Random(seed)
         self.tally = Tally()
+        self.row_of: Callable[[int], Row] = _features_of
+        self.answered: Callable[[int, str], None] = lambda customer, request_id: None
         self.sent = 0
         self.waiting: set[int] = set()  # customers with a request under way
 
@@ -107,12 +114,13 @@ class Traffic:
         tally.sent += 1
         self.sent = number = self.sent + 1
         try:
-            async with session.post(self.url, json=_features_of(customer)) as response:
+            async with session.post(self.url, json=self.row_of(customer)) as response:
                 answer = await response.json()
                 answered = response.headers.get("x-crossfade-backend", "")
                 assigned = response.headers.get("x-crossfade-assigned", answered)
                 if response.status == 200 and "churn_probability" in answer:
                     tally.record(customer, number, assigned, answered)
+                    self.answered(customer, response.headers["x-request-id"])
                 else:
                     tally.failed += 1
                     tally.failures[f"status {response.status}"] += 1
@@ -123,7 +131,7 @@ class Traffic:
             self.waiting.remove(customer)
 
 
-def _features_of(customer: int) -> dict[str, object]:
+def _features_of(customer: int) -> Row:
     """The same row in every request of a customer."""
     draw = random.Random(customer)
     transactions = draw.randrange(0, 60)
