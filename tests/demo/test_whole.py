@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,37 @@ async def test_every_check_passes_and_with_keep_the_proxy_goes_on() -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(300)
+async def test_the_story_of_drift_ends_with_a_new_champion_and_leaves_no_process() -> None:
+    """Injected drift → detected → trained again → registered → shadow → canary → promoted by the Brier score of labels."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-m", "crossfade", "demo", "--story=drift"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        shown = (await process.communicate())[0].decode()
+        assert process.returncode == 0, shown
+        for part in ("drift was noticed", " retrained ", " alias ", "PROMOTE: ", "all 8 checks passed"):
+            assert part in shown, shown
+        assert not _registered_servers()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _registered_servers() -> list[str]:
+    """Of the folder of a demo, which is gone."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").replace("\0", " ")
+            if "crossfade_backends.server" in words and "crossfade-demo-" in words:
+                found.append(words)
+    return found
 
 
 CALL = """

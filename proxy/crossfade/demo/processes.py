@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import json
+import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -89,6 +92,19 @@ class DemoProcesses:
             except TimeoutError:
                 process.kill()
                 await process.wait()
+        await self.stop_registered()
+
+    async def stop_registered(self) -> None:
+        """Servers of versions that were trained meanwhile: they outlive whoever started them."""
+        found = [
+            json.loads(p.read_bytes()).get("tags", {}) for p in self.registry.glob("churn/*/metadata.json")
+        ]
+        running = {int(tags["pid"]) for tags in found if "pid" in tags}
+        for signs in ([signal.SIGTERM] + [0] * 100, [signal.SIGKILL]):
+            for sign in signs:
+                running = {pid for pid in running if _is_told(pid, sign)}
+                if running:
+                    await asyncio.sleep(0.1)
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────
 
@@ -211,3 +227,11 @@ class DemoProcesses:
             response.raise_for_status()
             answer: dict[str, Any] = await response.json()
             return answer
+
+
+def _is_told(pid: int, sign: int) -> bool:
+    """False if there is no such process."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sign)
+        return True
+    return False
