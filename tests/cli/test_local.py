@@ -130,13 +130,15 @@ def test_run_and_demo_call_their_modules_with_the_options(monkeypatch: pytest.Mo
         lambda path, takeover: (5 if takeover else 7) if path == "routing.yaml" else 0,
         raising=False,
     )
-    monkeypatch.setattr(demo, "main", lambda keep: 8 if keep else 9, raising=False)
+    monkeypatch.setattr(
+        demo, "main", lambda story, keep: 8 if keep else {"rollouts": 9, "drift": 10}[story], raising=False
+    )
     monkeypatch.setitem(sys.modules, "crossfade.app", app)
     monkeypatch.setitem(sys.modules, "crossfade.demo.main", demo)
     assert main(["run", "routing.yaml"]) == 7
     assert main(["run", "--takeover", "routing.yaml"]) == 5
     assert main(["demo", "--keep"]) == 8
-    assert main(["demo"]) == 9
+    assert [main(["demo"]), main(["demo", "--story=drift"])] == [9, 10]
 
 
 def test_commands_do_not_load_the_server() -> None:

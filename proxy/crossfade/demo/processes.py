@@ -96,10 +96,7 @@ class DemoProcesses:
 
     async def stop_registered(self) -> None:
         """Servers of versions that were trained meanwhile: they outlive whoever started them."""
-        found = [
-            json.loads(p.read_bytes()).get("tags", {}) for p in self.registry.glob("churn/*/metadata.json")
-        ]
-        running = {int(tags["pid"]) for tags in found if "pid" in tags}
+        running = await asyncio.to_thread(_registered_in, self.registry)
         for signs in ([signal.SIGTERM] + [0] * 100, [signal.SIGKILL]):
             for sign in signs:
                 running = {pid for pid in running if _is_told(pid, sign)}
@@ -235,3 +232,9 @@ def _is_told(pid: int, sign: int) -> bool:
         os.kill(pid, sign)
         return True
     return False
+
+
+def _registered_in(registry: Path) -> set[int]:
+    """The processes that serve its versions, by their tags."""
+    found = [json.loads(path.read_bytes()).get("tags", {}) for path in registry.glob("churn/*/metadata.json")]
+    return {int(tags["pid"]) for tags in found if "pid" in tags}

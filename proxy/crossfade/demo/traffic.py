@@ -120,7 +120,7 @@ class Traffic:
                 assigned = response.headers.get("x-crossfade-assigned", answered)
                 if response.status == 200 and "churn_probability" in answer:
                     tally.record(customer, number, assigned, answered)
-                    self.answered(customer, response.headers["x-request-id"])
+                    self.answered(customer, response.headers.get("x-request-id", ""))
                 else:
                     tally.failed += 1
                     tally.failures[f"status {response.status}"] += 1
