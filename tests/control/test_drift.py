@@ -216,6 +216,29 @@ async def test_a_file_that_is_not_there_is_said(proxy, tmp_path):
     assert proxy.view.trouble == f"{tmp_path}/none.json: cannot be read: No such file or directory"
 
 
+@pytest.mark.parametrize("change", [", window: 1d", ", tolerance: 10%"])
+async def test_windows_of_another_kind_begin_anew(proxy, tmp_path, change):
+    path = tmp_path / "profile.json"
+    path.write_bytes(write_profile(PROFILE))
+    await proxy.open(with_file(path))
+    for slot in slots(2):
+        proxy.see(slot)
+    assert proxy.view.windows == 1
+    await proxy.controller.load(loaded(with_file(path, change)), "test", NOW + 1)
+    await proxy.drift.idle()
+    assert (proxy.view.windows, proxy.view.rows_now) == (0, 0)
+    length = int(proxy.view.window)
+    proxy.tick(NOW + 2)
+    watched = proxy.seam.drift.wanted["churn"]
+    assert watched.stamp != "" and watched.keys == ("customer_id",)
+    for slot in (int(NOW // length) + 1, int(NOW // length) + 2):
+        sketch = Sketch()
+        sketch.add_row(PROFILE, {"age": 40, "plan": "a"})
+        proxy.seam.drift.seen.sketched.append(Sketched("churn", watched.stamp, slot, sketch))
+        proxy.tick((slot + 0.5) * length)
+    assert proxy.view.windows == 1
+
+
 async def test_fields_may_be_chosen_and_must_be_there(proxy, tmp_path):
     path = tmp_path / "profile.json"
     path.write_bytes(write_profile(PROFILE))

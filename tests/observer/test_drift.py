@@ -124,8 +124,8 @@ def test_a_body_that_is_no_json_counts_nothing():
 
 
 def test_a_profile_is_learned_once_in_each_attempt():
-    watched, observer = Watched(60.0, learn=100, attempt=3), Observer()
-    samples = [sampled({"age": i, "long": "x" * 500}, key=i, score=i / 200) for i in range(99)]
+    watched, observer = Watched(60.0, learn=100, attempt=3, keys=("id",)), Observer()
+    samples = [sampled({"id": i, "age": i, "long": "x" * 500}, key=i, score=i / 200) for i in range(99)]
     assert observed(observer, *samples, *samples, watched=watched).seen.learned == []
     (found,) = observed(observer, sampled({"age": 4, "odd": [1]}), watched=None).seen.learned
     assert (found.route, found.attempt, found.backend, found.profile.rows) == ("churn", 3, "v2", 100)

@@ -123,3 +123,11 @@ def test_another_backend_begins_anew_and_is_not_fed_twice():
 def test_it_survives_json():
     watch, _ = watched(labels(300, 0.2, 1), labels(40, 0.3, 2), watch=begun(0.2, 5000))
     assert msgspec.json.decode(msgspec.json.encode(watch), type=LossWatch) == watch
+
+
+def test_a_window_that_has_become_longer_does_not_stop_the_watch():
+    watch, monitor = begun(0.2, 5000), Monitor()
+    for slot in (1000, 1001, 41, 42):
+        watch.look(monitor, slot, GIVEN, 0.0)
+        watch.add(Labelled(slot, None, "a", "a"), set())
+    assert (watch.slot, watch.windows) == (42, 3)

@@ -139,7 +139,7 @@ async def test_the_first_customers_become_the_profile_that_survives_a_kill(
             assert (await drift(proxy))["state"] in ("learning", "reading")
             view = await windows(proxy, 2)
             assert view["profile"]["rows"] == 600
-            assert "customer_id" in {field["name"] for field in view["fields"]}
+            assert "customer_id" not in {field["name"] for field in view["fields"]}
             before = await proxy.get("/api/v1/baseline/churn")
             await proxy.stop(signal.SIGKILL)
             await proxy.start()

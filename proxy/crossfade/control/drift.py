@@ -95,9 +95,10 @@ class Drift:
             if config is None:
                 continue
             found = before.get(route.name)
-            if found is None or found.config != config:
+            keys = tuple(key.name for key in route.config.sticky if key.kind == "json")
+            if found is None or (found.config, found.keys) != (config, keys):
                 monitor = found.monitor if found is not None else Monitor()
-                found = RouteDrift(config)
+                found = RouteDrift(config, keys)
                 found.monitor = monitor
             self.routes[route.name] = found
             self.losses[route.name] = losses.get(route.name) or LossReading(self.logs, self.background)

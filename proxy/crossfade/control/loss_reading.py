@@ -46,7 +46,7 @@ class LossReading:
         if not self.watch.is_of(drift.champion, loss, n):
             self.watch.begin(drift.champion, loss, n)
         slot = int(now // given.window)
-        if slot > self.watch.slot:
+        if slot != self.watch.slot:
             self.units = set()
         alarm = self.watch.look(drift.monitor, slot, Looks(drift.config.loss_tolerance, given.limit), now)
         self._feed()

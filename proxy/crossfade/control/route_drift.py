@@ -20,10 +20,11 @@ VERSIONS = 64  # ledger versions whose sketches are kept for rollouts
 
 
 class RouteDrift:
-    """`champion`: the backend with most of the traffic. `trouble`: why there is no profile; empty while one is awaited."""
+    """`keys`: fields that are sticky keys. `champion`: the backend with most of the traffic. `trouble`: why there is no profile; empty while one is awaited."""
 
-    def __init__(self, config: DriftConfig) -> None:
+    def __init__(self, config: DriftConfig, keys: tuple[str, ...] = ()) -> None:
         self.config = config
+        self.keys = keys
         self.champion = ""
         self.profile: Profile | None = None  # the fields that are looked at
         self.whole: Profile | None = None  # as it was given
@@ -50,7 +51,9 @@ class RouteDrift:
         self.whole = profile
         absent = [name for name in fields if name not in profile.fields]
         self.trouble = f"the profile has no field {', '.join(absent)}" if absent else ""
-        self.stamp = stamp = "-".join([stamp, *fields])
+        # Windows of another length, or judged by another tolerance, are no evidence for these either.
+        parts = [stamp, f"{self.config.window:g}", f"{self.config.tolerance:g}", *fields]
+        self.stamp = stamp = "-".join(parts)
         self.backend = backend
         if self.monitor.stamp != stamp:
             self.monitor.begin(stamp)
@@ -95,6 +98,7 @@ class RouteDrift:
             profile=profile,
             stamp=self.stamp,
             fields=self.config.fields,
+            keys=self.keys,
             scores=self.scores,
             learn=self.config.rows if self.attempt else 0,
             attempt=self.attempt,

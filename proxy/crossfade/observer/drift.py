@@ -20,8 +20,8 @@ from crossfade.quality.samples import AnswerSample, Asked, PairSample
 from crossfade.quality.sketch import Sketch
 from crossfade.quality.watching import Learned, Seen, Sketched, Together, Watched
 
-KEYS = 200_000  # of a window, or of a ledger version; above it, keys that come new do not count
-VERSIONS = 8  # whose keys are remembered
+KEYS = 100_000  # of a window, or of a ledger version; above it, keys that come new do not count
+VERSIONS = 4  # whose keys are remembered
 SAMPLED = 1000  # rows kept in a learned profile
 LONGEST = 100  # characters of a name or a text that is kept
 TESTER = "tester"
@@ -84,7 +84,7 @@ class RouteDrift:
             if is_new and self.watched.together and profile.sample and len(self.rows_now) < BATCH:
                 self.rows_now.append(tuple(scalar_of(row.get(column)) for column in profile.columns))
         if len(self.rows) < self.watched.learn and (asked.key is None or self.learning.is_new(asked.key)):
-            self.rows.append(slim(row))
+            self.rows.append(slim({name: row[name] for name in row if name not in self.watched.keys}))
 
     def add_score(self, asked: Asked, version: int, backend: str, score: float) -> None:
         field = self.watched.score_field(backend)

@@ -90,8 +90,8 @@ class LossWatch(msgspec.Struct):
 
     def look(self, monitor: Monitor, slot: int, given: Looks, now: float) -> Alarm | None:
         """Close the window where another one has begun. `slot`: the number of the present window."""
-        before, self.slot = self.slot, max(slot, self.slot)
-        if before < 0 or self.slot == before or not self.window.n:
+        before, self.slot = self.slot, slot  # it falls where a window has become longer
+        if before < 0 or slot == before or not self.window.n:
             return None
         self.latest, self.window = self.window, Mean()
         self.windows += 1

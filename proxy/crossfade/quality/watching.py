@@ -11,7 +11,8 @@ from crossfade.quality.sketch import Sketch
 class Watched(msgspec.Struct, frozen=True):
     """How live values of a route are compared. `stamp`: of the profile, so that sketches of another one are known by it.
 
-    `window`: seconds. `fields`: those that are looked at; all if empty. `scores`: by backend, where it is not the profile's.
+    `window`: seconds. `fields`: those that are looked at; all if empty. `keys`: fields that are
+    sticky keys: they name a customer, so a profile that is learned has none of them. `scores`: by backend, where it is not the profile's.
     `learn`: from so many rows a profile is made; 0: none. `attempt`: of that; another number begins anew. `by_version`: a
     rollout needs sketches by ledger version. `together`: all fields are tested together too.
     """
@@ -20,6 +21,7 @@ class Watched(msgspec.Struct, frozen=True):
     profile: Profile | None = None
     stamp: str = ""
     fields: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     scores: dict[str, NumberField] = {}
     learn: int = 0
     attempt: int = 0
