@@ -254,7 +254,8 @@ def recommend(
     if void:
         return Recommendation(Advice.UNDECIDED, f"the evidence is not valid: {void}", limit, lift)
     if lift is None:
-        return Recommendation(Advice.UNDECIDED, f"too few numbers of champion and {own} to compare", limit)
+        reason = f"no lift yet: too few numbers of champion and {own}, or a mean of the champion that is not above 0"
+        return Recommendation(Advice.UNDECIDED, reason, limit)
     advice, why = _among(goal, own, {name: found or UNKNOWN for name, found in lifts.items()}, limit)
     return Recommendation(advice, f"{_in_words(goal, own, lift)}: {why}", limit, lift)
 
