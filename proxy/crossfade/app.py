@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import resource
 import signal
 import sys
 import time
@@ -27,15 +26,12 @@ from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
 from crossfade.config.load import Loaded, load
 from crossfade.config.problem import ConfigError, without_credentials
+from crossfade.control.beside import Beside
 from crossfade.control.controller import Controller
 from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
-from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.refusal import Refused
 from crossfade.control.registered_versions import RegisteredVersions
-from crossfade.control.registry_follower import RegistryFollower
-from crossfade.control.retrain_runner import RetrainRunner, api_of
-from crossfade.control.scheduled_reports import ScheduledReports
 from crossfade.control.store import Store
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
@@ -46,6 +42,7 @@ from crossfade.workers.ending import TICK, Ending
 from crossfade.workers.handover import Successor
 from crossfade.workers.package_path import client_environment
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
+from crossfade.workers.sockets import raise_descriptor_limit
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
 from crossfade.workers.takeover import rehearse
@@ -61,7 +58,7 @@ def serve(path: str, taking_over: bool = False) -> int:
     """Run until a signal. Exit code 0 after a drain, 1 when the proxy cannot start."""
     log_to_stderr()
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop catches it: the file is yet to be read
     try:
         uvloop.run(App(Path(path), taking_over).run())
@@ -75,20 +72,12 @@ def serve(path: str, taking_over: bool = False) -> int:
     return 0
 
 
-def _raise_descriptor_limit() -> None:
-    """Raise the soft limit of descriptors to the hard limit: it is often 1024, for programs that use select(2)."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 class App:
     """The running proxy. It is also the `ReloadPort` of the admin API."""
 
     controller: Controller
     prober: Prober
-    poller: PrometheusPoller
-    reports: ScheduledReports
-    registry: RegistryFollower
+    beside: Beside
 
     def __init__(self, path: Path, taking_over: bool) -> None:
         self.path = path
@@ -96,9 +85,7 @@ class App:
         self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.versions = RegisteredVersions()
         self.loaded = self.read()
-        if self.loaded.challengers:
-            self.versions.open(path_of(self.loaded.config.state))
-            self.loaded = self.read()
+        self.read_versions()
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
@@ -120,6 +107,11 @@ class App:
     def read(self) -> Loaded:
         text = read_config(str(self.path))
         return load(text, str(self.path), os.environ, examine, registered=self.versions.known)
+
+    def read_versions(self) -> None:
+        """Those that the registry has named, and the configuration with them. It blocks."""
+        if self.loaded.challengers and self.versions.open(path_of(self.loaded.config.state)):
+            self.loaded = self.read()
 
     def text(self) -> str:
         """The text of the configuration in force, with its secrets as `***`."""
@@ -160,9 +152,7 @@ class App:
                 if change.route is None:
                     log.info("%s", change.reason)
             self.prober.configure(loaded)
-            self.poller.configure(loaded.config)
-            self.reports.configure(loaded.config)
-            self.registry.configure(loaded)
+            self.beside.configure(loaded)
             if self.serving is not None:
                 self.serving.seam.drain = loaded.config.drain.timeout
             log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
@@ -249,6 +239,8 @@ class App:
 
     async def open_state(self, serving: Serving, generation: int) -> None:
         """Decide from now on. Raises StoreError or Refused. `generation`: snapshots are numbered above it."""
+        with contextlib.suppress(ConfigError):  # the file was changed meanwhile, and is read again soon
+            await asyncio.to_thread(self.read_versions)  # the proxy before may have taken a new one
         store = Store.open(self.loaded.config.state)
         try:
             self.controller = Controller(store, serving.seam)
@@ -347,19 +339,13 @@ class App:
         config = self.loaded.config
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
-        self.poller = PrometheusPoller(lambda: self.controller.state.served)
-        self.poller.configure(config)
-        self.controller.readings = self.poller.readings
-        retraining = RetrainRunner(self.controller.retrain)
-        self.registry = RegistryFollower(self.controller, self.versions, lambda: self.try_reload("registry"))
         runner = admin_runner(admin_app(self.controller, self, config.admin.token))
         await runner.setup()
-        self.reports = ScheduledReports(time.time, client_environment(serving.admin, config.admin.token))
+        environment = client_environment(serving.admin, config.admin.token)
+        self.beside = Beside(self.controller, self.versions, lambda: self.try_reload("registry"), environment)
         try:
             await AdminSite(runner, serving.admin.dup()).start()
-            self.reports.configure(config)
-            self.registry.configure(self.loaded)
-            retraining.begin(api_of(config.admin.listen, runner.addresses[0][1]))
+            self.beside.begin(self.loaded, runner.addresses[0][1])
             if not self.is_ready:
                 self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
                 self.announce(serving, runner)
@@ -367,8 +353,8 @@ class App:
             if self.succession.successor is None:
                 await self.drain(serving, lambda: self.controller.tick(time.time()))
         finally:
-            for beside in (retraining, self.registry, self.prober, self.poller, self.reports):
-                await beside.close()
+            for each in (self.beside, self.prober):
+                await each.close()
             await runner.cleanup()
 
     def announce(self, serving: Serving, runner: web.AppRunner) -> None:

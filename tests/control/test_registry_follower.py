@@ -48,13 +48,14 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.challenger: Found | None = None
+        self.others: dict[str, Found] = {}  # by model
         self.champions: list[str] = []
         self.broken = False
 
     async def by_alias(self, model: str, alias: str) -> Found | None:
-        assert (model, alias) == ("churn", "challenger")
+        assert alias == "challenger"
         self.fail()
-        return self.challenger
+        return self.challenger if model == "churn" else self.others[model]
 
     async def put_in_charge(self, version: RegisteredVersion) -> bool:
         self.fail()
@@ -307,3 +308,36 @@ async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+async def test_a_route_whose_version_cannot_be_used_does_not_keep_the_others_from_theirs() -> None:
+    other = FILE[FILE.index("  - name: churn") :].replace("churn", "fraud").replace("v2", "f1")
+    backend = "  f1: {endpoints: [http://127.0.0.1:9009], health: false}\nroutes:"
+    world = World(file=FILE.replace("routes:", backend) + other.replace("/predict", "/fraud"))
+    world.registry.others["fraud"] = Found("fraud", "1", "no url")
+    await world.reload()
+    await world.registers("3")
+    assert world.rollouts == [("v2", "churn-3", "progressing")]
+    assert world.follower.said.startswith("route fraud: no challenger from fraud@challenger: ")
+
+
+async def test_an_error_of_our_own_does_not_end_the_following(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    await world.reload()
+    follower = RegistryFollower(world.harness.controller, world.versions, world.reload, look=0.001)
+    failing = [ZeroDivisionError("ours"), ZeroDivisionError("again")]
+
+    def made(config: object) -> FakeRegistry:
+        if failing:
+            follower.changed.set()
+            raise failing.pop()
+        return world.registry
+
+    monkeypatch.setattr("crossfade.control.registry_follower.registry_of", made)
+    follower.configure(load(FILE, "routing.yaml", {}))
+    await until(lambda: world.registry.champions)
+    await follower.close()
+    await world.harness.controller.idle()
+    assert caplog.text.count("the registry cannot be followed") == 2

@@ -32,7 +32,13 @@ class RegisteredVersions:
         self.path: Path | None = None
         self.known: Versions = {}
 
-    def open(self, state: str | None) -> None:
+    def open(self, state: str | None) -> bool:
+        """Whether others are known now."""
+        before = self.known
+        self._read(state)
+        return self.known != before
+
+    def _read(self, state: str | None) -> None:
         self.path = file_of(state)
         if self.path is None:
             return

@@ -72,20 +72,28 @@ class RegistryFollower:
             await self.registry.close()
 
     async def _follow(self) -> None:
+        """What fails is logged, and the next look goes on."""
         next_look = 0.0
         while True:
-            if self.changed.is_set():
-                self.changed.clear()
-                if self.registry is not None:
-                    await self.registry.close()
-                self.registry = None if self.config is None else registry_of(self.config)
-                next_look = 0.0
-            if self.registry is not None and self.config is not None:
-                await self.put_in_charge(self.registry)
-                if self.time() >= next_look:
-                    next_look = self.time() + self.config.interval
-                    await self.look_for_challengers(self.registry)
+            try:
+                if self.changed.is_set():
+                    next_look = 0.0
+                    await self._open()
+                if self.registry is not None and self.config is not None:
+                    await self.put_in_charge(self.registry)
+                    if self.time() >= next_look:
+                        next_look = self.time() + self.config.interval
+                        await self.look_for_challengers(self.registry)
+            except Exception:
+                log.exception("the registry cannot be followed; the next look tries again")
             await asyncio.sleep(self.look)
+
+    async def _open(self) -> None:
+        """The registry of the present configuration."""
+        self.changed.clear()
+        before, self.registry = self.registry, None if self.config is None else registry_of(self.config)
+        if before is not None:
+            await before.close()
 
     # ── who is in charge ──────────────────────────────────────────────────────────────────────
 
@@ -141,13 +149,13 @@ class RegistryFollower:
     async def look_for_challengers(self, registry: Registry) -> None:
         """Takes over what is new, by a reload."""
         known = {name: of for name, of in self.versions.known.items() if name in self.challengers}
+        troubles = []
         for route, reference in self.challengers.items():
             try:
                 known[route] = await self._of_route(registry, route, reference)
             except (RegistryError, BadValue) as error:
-                self._say(f"route {route}: no challenger from {reference}: {error}")
-                return
-        self._say("")
+                troubles.append(f"route {route}: no challenger from {reference}: {error}")
+        self._say("; ".join(troubles))
         known = {route: of for route, of in known.items() if of != RegisteredOfRoute()}
         if known == self.versions.known:
             return

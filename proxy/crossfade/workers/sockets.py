@@ -7,6 +7,7 @@ workers of the proxy before, or from systemd.
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Iterable, MutableSequence, Sequence
 from typing import Any
@@ -55,3 +56,9 @@ def _distribute(sockets: Sequence[socket.socket], workers: int) -> list[list[soc
 def close(sockets: Iterable[socket.socket]) -> None:
     for sock in sockets:
         sock.close()
+
+
+def raise_descriptor_limit() -> None:
+    """Raise the soft limit of descriptors to the hard limit: it is often 1024, for programs that use select(2)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

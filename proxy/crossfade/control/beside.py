@@ -1,0 +1,45 @@
+"""What works beside the health loop: it asks others, or tells them, and no tick waits for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from crossfade.config.load import Loaded
+from crossfade.control.controller import Controller
+from crossfade.control.prometheus_poller import PrometheusPoller
+from crossfade.control.registered_versions import RegisteredVersions
+from crossfade.control.registry_follower import RegistryFollower
+from crossfade.control.retrain_runner import RetrainRunner, api_of
+from crossfade.control.scheduled_reports import ScheduledReports
+
+
+class Beside:
+    """Make it in a running loop. `environment`: of commands that ask the admin API."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        versions: RegisteredVersions,
+        reload: Callable[[], Awaitable[None]],
+        environment: Mapping[str, str],
+    ) -> None:
+        self.poller = PrometheusPoller(lambda: controller.state.served)
+        controller.readings = self.poller.readings
+        self.reports = ScheduledReports(time.time, environment)
+        self.registry = RegistryFollower(controller, versions, reload)
+        self.retraining = RetrainRunner(controller.retrain)
+
+    def begin(self, loaded: Loaded, port: int) -> None:
+        """`port`: of the admin API, which answers now."""
+        self.configure(loaded)
+        self.retraining.begin(api_of(loaded.config.admin.listen, port))
+
+    def configure(self, loaded: Loaded) -> None:
+        self.poller.configure(loaded.config)
+        self.reports.configure(loaded.config)
+        self.registry.configure(loaded)
+
+    async def close(self) -> None:
+        for each in (self.retraining, self.registry, self.poller, self.reports):
+            await each.close()
