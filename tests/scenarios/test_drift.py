@@ -179,3 +179,54 @@ async def test_a_rollout_waits_while_inputs_drift(tmp_path: Path, registry: Path
             await wait_until(held, "the rollout waits")
             assert (await proxy.split())["v3"] == 0.5
             assert (await proxy.rollout())["phase"] == "progressing"
+
+
+async def send_labels(proxy: Proxy, customers: Customers, flipped: asyncio.Event) -> None:
+    """The true label of each request, a moment after it was answered; the other one once `flipped`."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            row = customers.next()
+            churned = bool(customers.sample.churned[(customers.sent - 1) % 40_000]) != flipped.is_set()
+            try:
+                async with session.post(f"{customers.url}/predict", json=row) as response:
+                    request_id = response.headers["x-request-id"]
+                label = {"request_id": request_id, "label": churned}
+                status, answer = await proxy.call("POST", "/api/v1/feedback", label)
+                if status != 202:
+                    customers.failures.append(str(answer))
+            except aiohttp.ClientError as error:
+                customers.failures.append(repr(error))
+
+
+async def test_a_model_that_is_no_longer_right_is_an_alarm_by_its_labels(
+    tmp_path: Path, registry: Path
+) -> None:
+    profile = registry / "churn" / "v3" / "profile.json"
+    async with model_servers(registry, "v3") as urls:
+        drifts = f"{{baseline: {profile}, window: 2s, loss_tolerance: 5%}}"
+        proxy = Proxy(
+            tmp_path, config(urls, drifts, "v3: 100%", "    feedback: {horizon: 3s, correct_within: 1s}\n")
+        )
+        customers, flipped = Customers(proxy.url, seed=6), asyncio.Event()
+        async with running(proxy):
+            tasks = [asyncio.create_task(send_labels(proxy, customers, flipped)) for _ in range(6)]
+            try:
+
+                async def looked() -> Any:
+                    loss = (await drift(proxy))["loss"]
+                    return loss if loss and loss["windows"] >= 3 else None
+
+                loss = await wait_until(looked, "labels are ripe")
+                assert (loss["backend"], loss["is_given"], loss["alarm_at"]) == ("v3", True, None)
+                assert loss["loss"] < loss["limit"]
+                flipped.set()
+                view = await alarmed(proxy)
+                assert {(alarm["kind"], alarm["subject"]) for alarm in view["alarms"]} == {
+                    ("concept_drift", "v3")
+                }
+                assert view["loss"]["loss"] > view["loss"]["limit"]
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        assert customers.failures == []
