@@ -11,7 +11,7 @@ from crossfade import rollout, stats
 from crossfade.control import rollout_runtime
 
 _HERE = Path(__file__).parent
-_OF_WORLDS = ("rollouts.py", "traffic.py", "worlds.py", "rivals.py", "mirrored.py")
+_OF_WORLDS = ("rollouts.py", "traffic.py", "worlds.py", "rivals.py", "mirrored.py", "labelled.py")
 
 
 def deciding_code() -> str:

@@ -7,7 +7,8 @@
     python -m loadtests.simulate --json FILE --page docs/statistics.md  writes them too
 
 Each rollout runs the proxy's own plan, evidence, judgement and moves (loadtests/rollouts.py). A healthy challenger that is aborted
-or rolled back is a false abort; α is that of the whole rollout. Worlds of mirrored pairs (loadtests/mirrored.py) ask one check. A kept run has the name of the code that decided it; runs of
+or rolled back is a false abort; α is that of the whole rollout. Worlds of mirrored pairs (loadtests/mirrored.py) and of feedback (loadtests/labelled.py) ask one check. Worlds that were
+not chosen keep the figures that the file of `--json` has. A kept run has the name of the code that decided it; runs of
 other code are not counted, and are made again.
 """
 
@@ -28,6 +29,8 @@ import msgspec
 import numpy as np
 
 from loadtests.deciding_code import deciding_code
+from loadtests.labelled import LABEL_WORLDS, LABELS_ALIKE, LABELS_UNLIKE, LabelWorld
+from loadtests.labelled import run as run_labels
 from loadtests.mirrored import ALIKE, PAIR_WORLDS, UNLIKE, PairWorld
 from loadtests.mirrored import run as run_pairs
 from loadtests.rivals import RIVALS, Abort, Rivals
@@ -39,6 +42,7 @@ from loadtests.worlds import FAULTY, HEALTHY
 ALPHA = 0.01
 SEED = 20_261_127
 CODE = deciding_code()
+AnyWorld = World | PairWorld | LabelWorld
 WORLDS = {world.name: world for world in (*HEALTHY, *FAULTY)}
 
 
@@ -59,6 +63,8 @@ def one(name: str, run: int) -> Record:
     """The same name and number give the same run."""
     if name in PAIR_WORLDS:
         return Record(name, run, run_pairs(PAIR_WORLDS[name], generator(name, run)), None, CODE)
+    if name in LABEL_WORLDS:
+        return Record(name, run, run_labels(LABEL_WORLDS[name], generator(name, run)), None, CODE)
     world = WORLDS[name]
     found = Rollout(world, generator(name, run)).run()
     others = Rivals(world, generator(name, run)).run() if has_rivals(world) else None
@@ -80,7 +86,7 @@ def new_pool(jobs: int) -> ProcessPoolExecutor:
 
 
 def simulate(
-    worlds: Sequence[World | PairWorld], runs: int, jobs: int, kept: Path | None, also: Sequence[str] = ()
+    worlds: Sequence[AnyWorld], runs: int, jobs: int, kept: Path | None, also: Sequence[str] = ()
 ) -> list[Record]:
     """All runs of these worlds. `kept`: a file of the runs so far; each new one is added at once. `also`: codes that count too."""
     found = read(kept, also)
@@ -115,7 +121,17 @@ def figures(records: Sequence[Record]) -> dict[str, Any]:
         out[kind] = {world.name: figures_of(found[world.name]) for world in worlds if world.name in found}
     for kind, pairs in (("alike", ALIKE), ("unlike", UNLIKE)):
         out[kind] = {world.name: figures_of(found[world.name]) for world in pairs if world.name in found}
+    for kind, labelled in (("labels alike", LABELS_ALIKE), ("labels unlike", LABELS_UNLIKE)):
+        out[kind] = {world.name: figures_of(found[world.name]) for world in labelled if world.name in found}
     return out
+
+
+def joined(before: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """The figures of before, but for the worlds that have new ones."""
+    return {
+        kind: before.get(kind, {}) | found if isinstance(found, dict) else found
+        for kind, found in result.items()
+    }
 
 
 def figures_of(records: Sequence[Record]) -> dict[str, Any]:
@@ -189,9 +205,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--page", type=Path, help="page whose tables are replaced")
     options = parser.parse_args(argv)
     texts = options.only or [""]
-    every: list[World | PairWorld] = [*WORLDS.values(), *PAIR_WORLDS.values()]
+    every: list[AnyWorld] = [*WORLDS.values(), *PAIR_WORLDS.values(), *LABEL_WORLDS.values()]
     chosen = [world for world in every if any(text in world.name for text in texts)]
     result = figures(simulate(chosen, options.runs, options.jobs, options.kept, options.also))
+    if options.json and options.json.exists():
+        result = joined(json.loads(options.json.read_text()), result)
     print(page(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

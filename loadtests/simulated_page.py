@@ -9,6 +9,7 @@ from loadtests.binomial import clopper_pearson
 from loadtests.rivals import RIVALS
 
 _OF_PAIRS = ("alike", "unlike")  # the limit is kept, and broken
+_OF_LABELS = ("labels alike", "labels unlike")
 MARKERS = ("<!-- simulation: begin -->", "<!-- simulation: end -->")
 
 
@@ -44,6 +45,13 @@ def page(result: dict[str, Any]) -> str:
             *table(
                 ["world", "FAIL (95 % interval)", "PASS at the end", "pairs until a FAIL"],
                 [[name, *pair_cells(found)] for kind in _OF_PAIRS for name, found in result[kind].items()],
+            ),
+            "",
+            "**Feedback and labels** on a ramp 5 → 25 → 50 %, a look after each 200 ripe predictions (one check; α is all its own). What customers do doubles meanwhile on both sides:",
+            "",
+            *table(
+                ["world", "FAIL (95 % interval)", "PASS at the end", "predictions until a FAIL"],
+                [[name, *pair_cells(found)] for kind in _OF_LABELS for name, found in result[kind].items()],
             ),
         ]
     )

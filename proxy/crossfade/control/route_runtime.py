@@ -83,12 +83,12 @@ class RouteRuntime:
     @property
     def _fed(self) -> list[Evidence]:
         """The evidence of the rollouts that feedback says something of now."""
-        guarded = [rollout for rollout in self.rollouts.values() if rollout.state.is_guarded]
+        guarded = [r for r in self.rollouts.values() if r.state.is_guarded and r.evidence.shares]
         return [r.evidence for r in guarded if any(check.asks_feedback for check in r.plan.checks)]
 
     @property
     def wants_feedback(self) -> bool:
-        return any(evidence.shares for evidence in self._fed)
+        return bool(self._fed)
 
     @property
     def fed_to(self) -> int:
@@ -98,7 +98,7 @@ class RouteRuntime:
     @property
     def first_version(self) -> int:
         """The first ledger version that one of them compares."""
-        return min(min(evidence.shares) for evidence in self._fed if evidence.shares)
+        return min(min(evidence.shares) for evidence in self._fed)
 
     @property
     def is_guarded(self) -> bool:

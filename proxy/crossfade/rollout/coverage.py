@@ -19,16 +19,20 @@ from crossfade.stats.sequential import SplitCounts, bound, log_mean_exp
 from crossfade.stats.shares import log_e_shares
 
 ALPHA = 0.001  # false alarms, over all looks
+SUSPICION = (
+    0.05  # from which a proven FAIL is held back: what looks like a bad model may be labels of one side only
+)
 COVERED = Check("coverage", "max_increase", 0.0, "coverage", kind="event")  # the event that is counted
 
 
-def coverage_fault(check: Check, evidence: Evidence) -> str:
-    """Why the numbers are no valid sample; empty if they are."""
+def coverage_fault(check: Check, evidence: Evidence, is_proven: bool) -> str:
+    """Why the numbers are no valid sample; empty if they are. `is_proven`: by them the check would FAIL."""
+    alpha = SUSPICION if is_proven else ALPHA
     found = evidence.coverage.get(check.title, KpiEvidence())
     if not found.coins:
         return ""
     sizes = [(c.share, sum(c.here), sum(c.rest)) for c in found.coins]
-    if fsum(log_e_shares((n, m), (w, 1 - w)) for w, n, m in sizes) >= bound(ALPHA):
+    if fsum(log_e_shares((n, m), (w, 1 - w)) for w, n, m in sizes) >= bound(alpha):
         n, every = sum(n for _, n, _ in sizes), sum(n + m for _, n, m in sizes)
         expected = fsum(w * (n + m) for w, n, m in sizes) / every
         return f"{percent(n / every)} of the ripe predictions are the challenger's, but its weight is {percent(expected)}"
@@ -38,7 +42,7 @@ def coverage_fault(check: Check, evidence: Evidence) -> str:
     without = [SplitCounts(w, n - x, m - y, n, m) for w, x, y, n, m in counts]
     of_others = [SplitCounts(1 - w, y, x, m, n) for w, x, y, n, m in without]
     logs = [log_e_increase(each, 0.0) for each in (counts, other, without, of_others)]
-    if log_mean_exp(logs) < bound(ALPHA):
+    if log_mean_exp(logs) < bound(alpha):
         return ""
     here, rest = found.here, found.rest
     what = "feedback" if check.metric == "kpi" else "a label and an answer to judge"

@@ -61,7 +61,8 @@ def kpi_increase(check: Check, evidence: Evidence, context: CheckContext) -> Fin
     text += _not_known(check, found)
     n = min(found.here.units, found.rest.units)
     growth = _growth(check, found, bets.less if gains else bets.more, limit)
-    excuse = coverage_fault(check, evidence) or _one_sided_feedback(found)
+    is_proven = (bets.less if gains else bets.more) >= bound(context.alpha)
+    excuse = coverage_fault(check, evidence, is_proven) or _one_sided_feedback(found)
     if gains:
         result = TestResult(n, bets.less, growth, bets.more >= bound(context.alpha), excuse, bets.more)
     else:
@@ -83,7 +84,7 @@ def kpi_limit(check: Check, evidence: Evidence, context: CheckContext) -> Findin
     )
     log_e, proof = bets if upper else (bets.less, bets.more)
     log_e_worse = worse.more if upper else worse.less
-    excuse = coverage_fault(check, evidence) or _one_sided_feedback(found)
+    excuse = coverage_fault(check, evidence, log_e >= bound(context.alpha)) or _one_sided_feedback(found)
     if not excuse and log_e >= bound(context.alpha) > log_e_worse:
         excuse = (
             f"the limit is broken, but the challenger is not proven worse than the champion ({found.rest.mean:.4g} over "

@@ -35,7 +35,8 @@ def label_increase(check: Check, evidence: Evidence, context: CheckContext) -> F
     within = more >= bound(context.alpha) if gains else difference <= check.limit
     sign = "at least" if gains else "at most"
     text = f"{_means(check, found, evidence, context)}, {difference:+.4g}; the limit is {sign} {check.limit:+.4g}{_counts(check, found)}"
-    excuse = coverage_fault(check, evidence) if _is_live(evidence, context) else ""
+    is_proven = log_e >= bound(context.alpha)
+    excuse = coverage_fault(check, evidence, is_proven) if _is_live(evidence, context) else ""
     result = TestResult(found.n, log_e, max(log_e, 0.0) / found.n, within, excuse, proof)
     return decide(check, context, result, Wording(text, found.n, difference, None))
 
@@ -53,7 +54,8 @@ def label_limit(check: Check, evidence: Evidence, context: CheckContext) -> Find
     above, below = log_e_level_above(found.own, limit), log_e_level_above(found.own[::-1], 1 - limit)
     log_e, proof = (above, below) if upper else (below, above)
     worse = log_e_more(found.levels, 0.0) if upper else log_e_less(found.levels, 0.0)
-    excuse = coverage_fault(check, evidence) if _is_live(evidence, context) else ""
+    is_proven = log_e >= bound(context.alpha)
+    excuse = coverage_fault(check, evidence, is_proven) if _is_live(evidence, context) else ""
     if not excuse and log_e >= bound(context.alpha) > worse:
         excuse = (
             "the limit is broken, but the challenger is not proven worse than the champion: a common cause"
