@@ -71,6 +71,17 @@ def test_old_rows_leave_in_portions(log: sqlite3.Connection) -> None:
     assert times(log) == [2000.0]
 
 
+def test_rows_that_the_evidence_has_not_had_do_not_leave_for_their_age(log: sqlite3.Connection) -> None:
+    """A proxy that was down for longer than rows are kept finds them when it is up again."""
+    add(log, 1000.0, 5)
+    add(log, 1010.0, 5)
+    (last,) = log.execute("SELECT max(seq) FROM prediction").fetchone()
+    assert prune(log, BY_AGE, 2000.0, 100, fed_to=0) == (0, 0, file_size_of(log), False)
+    assert prune(log, BY_AGE, 2000.0, 100, fed_to=last - 1).rows == 0
+    assert prune(log, BY_AGE._replace(max=0), 2000.0, 100, fed_to=0).rows == 1  # the size goes first
+    assert prune(log, BY_AGE, 2000.0, 100, fed_to=last).rows == 9
+
+
 @pytest.mark.parametrize("portion", [3, 1000])
 def test_a_log_above_its_size_gives_up_its_oldest_rows_and_says_which_were_not_ripe(
     log: sqlite3.Connection, portion: int

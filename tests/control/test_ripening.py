@@ -195,6 +195,35 @@ async def test_a_log_that_cannot_be_read_is_said_once_and_read_again_later(log, 
     assert harness.counted() == 10
 
 
+async def test_what_became_ripe_during_a_long_downtime_counts_before_it_leaves_the_log(log, monkeypatch):
+    monkeypatch.setattr(ripening, "PORTION", 30)
+    yaml = KPI.replace("horizon: 1h", "horizon: 1h, keep: 10m")
+    harness = await started(log, Store.open("sqlite::memory:"), yaml)
+    harness.predict(100)
+    await harness.tick(seconds=HORIZON * 3)
+    await harness.run(8, 0)
+    assert harness.counted() == 100
+    assert log.connection.execute("SELECT count(*) FROM prediction").fetchone() == (0,)
+
+
+async def test_a_folder_that_cannot_be_searched_is_said_once(log, caplog, monkeypatch):
+    harness = await started(log, Store.open("sqlite::memory:"))
+    harness.predict(10)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(harness.controller.logs, "_read", refuse)
+        await harness.tick(seconds=HORIZON + 1)
+        await harness.run(5)
+    said = [r.getMessage() for r in caplog.records if r.levelname == "ERROR"]
+    assert said == ["the prediction log of churn cannot be read: [Errno 13] Permission denied"]
+    for _ in range(4):
+        await harness.tick(seconds=1)
+    assert harness.counted() == 10
+
+
 async def test_a_route_without_feedback_or_without_a_log_reads_nothing(log, tmp_path):
     harness = await started(
         log, Store.open("sqlite::memory:"), KPI.replace("    feedback: {horizon: 1h}\n", "")

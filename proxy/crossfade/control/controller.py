@@ -105,6 +105,7 @@ class Controller:
         self._loading = asyncio.Lock()
         self._background = Background()
         self.ripening = Ripening(self.state, self.logs, self._background)
+        self.prediction_writer.fed_to = self.ripening.fed_to
         self.drains = Drains(
             self.state, self.journal, self.publisher, self.health, self.feed, self._loading, self._tell
         )

@@ -125,7 +125,7 @@ class FeedbackIntake:
     async def _read_ids(self, route: str, ids: list[bytes]) -> set[bytes]:
         try:
             found = await self.logs.read(route, lambda connection: feedback_tables.ids_in(connection, ids))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Unwritten(f"the prediction log of {route} cannot be read: {error}") from None
         return found or set()
 

@@ -76,7 +76,7 @@ class LossReading:
                 self.found = found
             else:
                 self.quiet_until = now + QUIET
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if str(error) != self.fault:
                 log.error("the prediction log of %s cannot be read: %s", route.name, error)
             self.fault, self.quiet_until = str(error), now + QUIET

@@ -33,10 +33,18 @@ class Pruned(NamedTuple):
     more: bool
 
 
-def prune(connection: sqlite3.Connection, retention: Retention, now: float, portion: int) -> Pruned:
-    """Delete at most `portion` rows that are too old or too many. `now`: wall time."""
+def prune(
+    connection: sqlite3.Connection, retention: Retention, now: float, portion: int, fed_to: int | None = None
+) -> Pruned:
+    """Delete at most `portion` rows that are too old or too many. `now`: wall time.
+
+    `fed_to`: the place up to which the evidence has had the ripe rows; None where there is no evidence to have them. While it
+    is behind, as after a long downtime, no row goes for its age.
+    """
     first, last = _first(connection), _last(connection)
     too_old = newest_until(connection, now - retention.horizon - retention.keep)
+    if fed_to is not None and fed_to < too_old:
+        too_old = first - 1
     until = min(too_old, _seq_at(connection, portion))
     if size_of(connection) > retention.max:
         until = max(until, _seq_at(connection, min(portion, (last - first) // PART + 1)))

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class PredictionWriter:
         self.weights: dict[str, dict[int, Mapping[str, int]]] = defaultdict(dict)  # not written yet, by route
         self.noted: dict[str, int] = {}  # the latest ledger version, by route
         self.retentions: dict[str, Retention] = {}
+        self.fed_to: Callable[[str], int | None] = lambda route: None  # of the evidence, as `prune` has it
         self.rows: Counter[str] = Counter()
         self.dropped: Counter[tuple[str, str]] = Counter()
         self.sizes: dict[str, int] = {}
@@ -148,9 +149,10 @@ class PredictionWriter:
         """More at once where more comes, so that a log does not outgrow its limit."""
         portion = max(PORTION, 2 * (self.rows[route] - self.rows_then[route]))
         self.rows_then[route] = self.rows[route]
+        fed_to = self.fed_to(route)
         try:
             pruned = await self.logs.write(
-                route, lambda connection: prune(connection, retention, now, portion)
+                route, lambda connection: prune(connection, retention, now, portion, fed_to)
             )
         except (sqlite3.Error, OSError) as error:
             self._say(route, str(error))

@@ -52,6 +52,11 @@ class Ripening:
             self.reading.add(route.name)
             self.background.spawn(self._read(route, self.state.wall - horizon))
 
+    def fed_to(self, name: str) -> int | None:
+        """The place in the log of this route up to which its evidence has come; None where no evidence asks for feedback."""
+        route = self.state.routes.get(name)
+        return route.fed_to if route is not None and route.wants_feedback else None
+
     async def _read(self, route: RouteRuntime, ripe_at: float) -> None:
         after, version = route.fed_to, route.first_version
         prediction = route.config.prediction
@@ -64,7 +69,7 @@ class Ripening:
                 self.found[route.name] = portion
             else:
                 self.quiet_until[route.name] = self.state.served + LOOKS
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if self.faults.get(route.name) != str(error):
                 self.faults[route.name] = str(error)
                 log.error("the prediction log of %s cannot be read: %s", route.name, error)
