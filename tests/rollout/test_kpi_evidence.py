@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 from math import exp
 
+import msgspec
 import pytest
 
 from crossfade.rollout import kpi_evidence
@@ -103,3 +104,12 @@ def test_a_tick_does_not_depend_on_the_order_of_the_predictions():
         found = made.kpis[EVENT.title]
         kept.append(sorted((c.share, c.here, c.rest) for c in found.coins))
     assert kept[0] and kept[0] == kept[1]
+
+
+def test_a_customer_takes_little_room_in_the_state():
+    """It is saved each second while a rollout is guarded, with those of coverage."""
+    rng, found = random.Random(6), KpiEvidence()
+    found.add(EVENT, [of_customer(1, False, 0.25, rng.getrandbits(64)) for _ in range(1000)])
+    saved = msgspec.msgpack.encode(found)
+    assert len(saved) < 1000 * 60
+    assert msgspec.msgpack.decode(saved, type=KpiEvidence) == found

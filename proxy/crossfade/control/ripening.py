@@ -20,7 +20,7 @@ from crossfade.control.route_runtime import RouteRuntime
 from crossfade.rollout.ripe import Portion, Ripe, Said
 from crossfade.routing.snapshot import TESTER
 
-PORTION = 2_000  # predictions that enter the evidence in one tick
+PORTION = 1_000  # predictions that enter the evidence in one tick
 LOOKS = 1.0  # seconds between two looks at a log that had nothing ripe
 SCANNED = 100_000  # places of the log that one portion looks at, of other ledger versions
 

@@ -79,7 +79,7 @@ class Coins(msgspec.Struct):
     rest: list[int]
 
 
-class Customer(msgspec.Struct):
+class Customer(msgspec.Struct, omit_defaults=True):  # as it is saved for each of thousands
     """The interval of its position, how many coins it had, the sums of its numbers, and whether it has counted on a side."""
 
     low: float = 0.0

@@ -29,7 +29,7 @@ _SCALES = (50.0, 500.0, 5000.0)  # events: a burst has few or thousands
 _FAR = -30.0  # standard deviations beyond which erfc underflows
 
 
-class Unit(msgspec.Struct):
+class Unit(msgspec.Struct, omit_defaults=True):
     """The numbers of one unit: `z` is Σ(A − w)(Y − m), `parts` are (w, Σ(Y − m)) for each share w."""
 
     z: float = 0.0
