@@ -22,6 +22,7 @@ from typing import Any
 from crossfade_backends import labelled_rows
 from crossfade_backends.data import FEATURES, fingerprint
 from crossfade_backends.labelled_rows import LabelledRows, NoRowsError
+from crossfade_backends.mlflow_registry import MlflowError, register
 from crossfade_backends.orders import Order, read_order
 from crossfade_backends.recipes import MODEL_NAME, RECIPES
 from crossfade_backends.registry import (
@@ -33,6 +34,7 @@ from crossfade_backends.registry import (
     versions_of,
     write_metadata,
 )
+from crossfade_backends.stages import tag
 from crossfade_backends.train import DEFAULT_REGISTRY, Plan, train_version
 
 RECIPE = next(recipe for recipe in RECIPES if recipe.version == "v3")
@@ -49,16 +51,21 @@ class Options:
     token: str = ""
     start: bool = False
     host: str = "127.0.0.1"
+    mlflow: str = ""
 
 
 def carry_out(order: Order, options: Options) -> dict[str, Any]:
-    """What the journal of the proxy gets. Raises NoRowsError, RegistryError, ValueError or OSError."""
+    """What the journal of the proxy gets. Raises NoRowsError, RegistryError, MlflowError, ValueError or OSError."""
     if _is_registered(options.registry, order):
         summary: dict[str, Any] = {}
         _serve(order, options)
     else:
         summary = _trained(order, options)
     metadata = read_metadata(options.registry, MODEL_NAME, order.version)
+    if options.mlflow:
+        number = register(options.mlflow, metadata)
+        metadata = tag(options.registry, MODEL_NAME, order.version, mlflow=number)
+        summary["mlflow"] = f"{MODEL_NAME}/{number}"
     return {
         "model": metadata.name,
         "version": metadata.version,
@@ -133,7 +140,8 @@ def _champion(order: Order, root: Path) -> Metadata | None:
     known = {metadata.version: metadata for metadata in versions_of(root, MODEL_NAME)}
     backend = order.champion.backend or ""
     version = (order.champion.version or "").removeprefix(f"{MODEL_NAME}/")
-    for name in (version, backend, backend.removeprefix(f"{MODEL_NAME}-")):
+    numbers = {m.tags["mlflow"]: name for name, m in known.items() if "mlflow" in m.tags}
+    for name in (numbers.get(version, version), backend, backend.removeprefix(f"{MODEL_NAME}-")):
         if name in known and known[name].features == FEATURES:
             return known[name]
     return next((metadata for metadata in known.values() if metadata.stage == "production"), None)
@@ -150,6 +158,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start", action="store_true", help="start a server of the version, which outlives this command"
     )
+    parser.add_argument(
+        "--mlflow",
+        metavar="URL",
+        default="",
+        help="register with this MLflow server too (MLFLOW_TRACKING_TOKEN)",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="where --start listens")
     parser.add_argument(
         "--order", metavar="FILE", default="-", help="the order as JSON (default: standard input)"
@@ -165,7 +179,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
     token = os.environ.get("CROSSFADE_ADMIN_TOKEN", "")
-    options = Options(given.registry, given.label, given.days, given.max_rows, token, given.start, given.host)
+    options = Options(
+        given.registry, given.label, given.days, given.max_rows, token, given.start, given.host, given.mlflow
+    )
     if given.listen:
         from crossfade_backends.trainer import listen
 
@@ -175,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text = sys.stdin.read() if given.order == "-" else Path(given.order).read_text()
         print(json.dumps(carry_out(read_order(text), options)))
-    except (NoRowsError, RegistryError, ValueError, OSError) as error:
+    except (NoRowsError, RegistryError, MlflowError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -17,8 +17,9 @@ import pytest
 from crossfade_backends import labelled_rows, retrain, stages, starting
 from crossfade_backends.data import FEATURES
 from crossfade_backends.labelled_rows import NoRowsError
+from crossfade_backends.mlflow_registry import MlflowError
 from crossfade_backends.orders import read_order
-from crossfade_backends.registry import METADATA_FILE, MODEL_FILE, load_model, read_metadata
+from crossfade_backends.registry import METADATA_FILE, MODEL_FILE, Metadata, load_model, read_metadata
 from crossfade_backends.retrain import Options, carry_out, main
 from tests.backends.predictions import AT, as_lines, rows, serving
 
@@ -128,6 +129,38 @@ def test_the_champion_is_found_in_the_registry(copied: Path, champion: dict[str,
     stages.move(copied, "churn", "v3", "production")
     found = retrain._champion(read_order(order("http://h", champion=champion)), copied)
     assert found is not None and found.version == used
+
+
+def test_a_champion_is_found_by_its_number_in_mlflow(copied: Path):
+    stages.tag(copied, "churn", "v4", mlflow="12")
+    found = retrain._champion(read_order(order("http://h", champion={"version": "churn/12"})), copied)
+    assert found is not None and found.version == "v4"
+
+
+def test_a_version_is_registered_with_mlflow_each_time_it_is_asked(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """So an order whose MLflow did not answer is tried again by the proxy, and not trained again."""
+    answers: list[str | None] = [None, "12"]
+    asked = []
+
+    def register(uri: str, metadata: Metadata) -> str:
+        asked.append((uri, metadata.version, metadata.stage))
+        number = answers.pop(0)
+        if number is None:
+            raise MlflowError("no answer")
+        return number
+
+    monkeypatch.setattr(retrain, "register", register)
+    with serving(as_lines(rows(ENOUGH))) as log:
+        given = read_order(order(log.url))
+        options = Options(copied, mlflow="http://mlflow")
+        with pytest.raises(MlflowError):
+            carry_out(given, options)
+        assert carry_out(given, options)["mlflow"] == "churn/12"
+        assert len(log.asked) == 1
+    assert asked == [("http://mlflow", "r1764276000-3", "staging")] * 2
+    assert read_metadata(copied, "churn", "r1764276000-3").tags["mlflow"] == "12"
 
 
 def test_without_a_champion_the_new_model_goes_to_staging(copied: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from crossfade.config.registry import RegisteredVersion, RegistryConfig
 from crossfade.control.registries import Found, MlflowRegistry, RegistryError
+from crossfade_backends.mlflow_registry import MlflowError, register
+from crossfade_backends.registry import Metadata, Metrics
 from tests.ports import free_port
 from tests.scenarios.harness import Load, Model, Proxy, running, wait_until
 from tests.servers.environments import serving
@@ -78,6 +81,34 @@ async def test_aliases_are_read_and_moved(mlflow: Mlflow) -> None:
             await registry.put_in_charge(RegisteredVersion("plain", "99"))
     finally:
         await registry.close()
+
+
+def test_the_pipeline_registers_a_version_once_and_as_the_challenger(mlflow: Mlflow) -> None:
+    metadata = Metadata(
+        name="piped",
+        version="r1",
+        framework="scikit-learn",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        features=("a",),
+        parameters={},
+        metrics=Metrics(auc=0.8, log_loss=0.4, brier=0.1, accuracy=0.9, n=10),
+        training_data_sha256="",
+        model_sha256="",
+        stage="none",
+        tags={"order": "1", "endpoint": "http://piped:1"},
+    )
+    number = register(mlflow.url, metadata)
+    assert mlflow.aliases("piped") == {}
+    assert register(mlflow.url, metadata.model_copy(update={"stage": "staging"})) == number
+    assert mlflow.aliases("piped") == {"challenger": number}
+    other = metadata.model_copy(update={"version": "r2", "tags": {"order": "2"}, "stage": "staging"})
+    assert int(register(mlflow.url, other)) == int(number) + 1
+    assert mlflow.aliases("piped") == {"challenger": f"{int(number) + 1}"}
+    found = mlflow.ask("GET", f"model-versions/get?name=piped&version={number}")["model_version"]
+    tags = {each["key"]: each["value"] for each in found["tags"]}
+    assert (tags["endpoint"], tags["version"], tags["log_loss"]) == ("http://piped:1", "r1", "0.4")
+    with pytest.raises(MlflowError, match="MLflow cannot be reached"):
+        register("http://127.0.0.1:1", metadata)
 
 
 async def test_a_registered_version_is_rolled_out_promoted_and_rolled_back(
