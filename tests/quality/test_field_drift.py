@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossfade.quality.field_drift import decile_cuts, field_drift, merged_bins
+from crossfade.quality.field_drift import decile_cuts, detector_logs, field_drift, merged_bins
 from crossfade.quality.profile import Field, NumberField
 from crossfade.quality.profiling import field_of, profile_of
 from crossfade.quality.sketch import MOST_NAMES, FieldCounts, Sketch, add_value, empty_counts
+from crossfade.stats.sequential import log_mean_exp
 
 SURE = log(1000)
 TOLERANCE = 0.05
@@ -142,3 +143,15 @@ def test_lows_and_highs_are_kept():
     assert (found.low, found.high) == (-2.0, 3.0)
     found.add(counted(NUMBERS, [7]))
     assert (found.low, found.high) == (-2.0, 7.0)
+
+
+@pytest.mark.parametrize("case", [*SAME, *CHANGES])
+def test_a_detector_gets_what_the_test_is_the_mean_of(case):
+    """With fewer alternatives, so about as much."""
+    field, live = (SAME | CHANGES)[case]
+    counts = counted(field, live)
+    groups = detector_logs(field, counts, TOLERANCE)
+    assert len(groups) == 3
+    found = log_mean_exp([log_mean_exp(logs) for logs in groups])
+    expected = field_drift(field, counts, TOLERANCE).log_e
+    assert found == pytest.approx(expected, abs=max(2.0, 0.1 * abs(expected)))

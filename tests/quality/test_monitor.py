@@ -153,3 +153,11 @@ def test_the_test_of_all_fields_alarms_by_its_wealth_in_one_epoch():
         monitor.bet_together(batch(-0.1, epoch=3), limit, 4.0)
     assert monitor.detectors["all fields together"].alarm_at is None
     assert monitor.raised == {"data_drift": 1}
+
+
+def test_a_drift_that_no_window_shows_alone_is_found_over_many():
+    """Each alternative has a detector of its own, so evidence adds up."""
+    monitor = Monitor()
+    found = watch(monitor, *(sketch(300, age=43, seed=i) for i in range(40)))
+    assert [alarm.subject for alarm in found] == ["age"]
+    assert found[0].numbers["log_e"] < GIVEN.limit

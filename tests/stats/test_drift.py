@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2, chi2_contingency, wasserstein_distance
 
 from crossfade.stats.drift import (
+    away_logs,
     chi_square_exceeds,
     chi_square_quantile,
     detector_limit,
@@ -63,6 +64,14 @@ def multinomial(n: int, shares):
 def test_shares_within_the_tolerance_have_expectation_at_most_one(live):
     mean = sum(p * exp(log_e_shift(counts, (0.2, 0.5), 0.1)) for counts, p in multinomial(12, live))
     assert mean <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3])
+def test_each_alternative_has_expectation_at_most_one(share):
+    chances = [comb(15, x) * share**x * (1 - share) ** (15 - x) for x in range(16)]
+    logs = [away_logs(x, 15, 0.2, 0.1) for x in range(16)]
+    for j in range(len(logs[0])):
+        assert sum(p * exp(each[j]) for p, each in zip(chances, logs, strict=True)) <= 1 + 1e-9
 
 
 def test_shares_beyond_the_tolerance_have_a_larger_expectation():

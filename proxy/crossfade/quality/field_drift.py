@@ -16,6 +16,7 @@ from crossfade.quality.profile import CategoryField, Field, NumberField, TextFie
 from crossfade.quality.sketch import FieldCounts
 from crossfade.stats.divergence import ks_distance, stability_index
 from crossfade.stats.drift import (
+    away_logs,
     index_quantile,
     log_e_away,
     log_e_categories,
@@ -24,7 +25,7 @@ from crossfade.stats.drift import (
     two_sample_chi_square,
     wasserstein,
 )
-from crossfade.stats.sequential import log_mean_exp
+from crossfade.stats.sequential import Logs, log_mean_exp
 
 REFERENCE_ALPHA = (
     0.0005  # with this probability a profile's shares are farther from the truth than is allowed for
@@ -95,6 +96,27 @@ def _log_e_values(field: Field, live: FieldCounts, tolerance: float) -> float:
             return log_e_categories(live.counts, shares, allowed)
         case TextField():
             return 0.0
+
+
+def detector_logs(field: Field, live: FieldCounts, tolerance: float) -> list[Logs]:
+    """Log e-values for a detector: of values, missing ones and other types, each with all its alternatives."""
+    rows, before = live.n + live.missing + live.other, field.n + field.missing + field.other
+    allowed = tolerance + sampling_error(before, REFERENCE_ALPHA)
+    groups = [
+        away_logs(live.missing, rows, _share(field.missing, before), allowed),
+        away_logs(live.other, rows, _share(field.other, before), allowed),
+    ]
+    shares: list[tuple[int, float]] = []
+    if isinstance(field, NumberField):
+        picked, below = decile_cuts(field), list(accumulate(field.counts))
+        bins = accumulate(merged_bins(live.counts, picked))
+        shares = [(x, below[i] / max(field.n, 1)) for x, i in zip(bins, picked, strict=False)]
+    elif isinstance(field, CategoryField):
+        known = category_counts(field)
+        shares = [(x, count / max(field.n, 1)) for x, count in zip(live.counts, known, strict=True)]
+    allowed = tolerance + sampling_error(field.n, REFERENCE_ALPHA)
+    values = [log_e for x, share in shares for log_e in away_logs(x, live.n, share, allowed)]
+    return [values or [0.0], *groups]
 
 
 def decile_cuts(field: NumberField) -> list[int]:

@@ -16,7 +16,7 @@ import msgspec
 from crossfade.quality.answer import Decision
 from crossfade.quality.field_drift import REFERENCE_ALPHA
 from crossfade.quality.monitor import ENOUGH, LOSS, Alarm, Bet, Monitor
-from crossfade.stats.bounded import LEVELS, level_of, log_e_level_above, toss_of
+from crossfade.stats.bounded import LEVELS, level_above_logs, level_of, log_e_level_above, toss_of
 from crossfade.stats.drift import sampling_error
 
 REFERENCE = 1000  # labels that say what the loss was, where no profile does
@@ -108,7 +108,8 @@ class LossWatch(msgspec.Struct):
             "reference": self.reference.value,
             "log_e": log_e,
         }
-        bet = Bet("concept_drift", self.backend, log_e, is_calm, detail, numbers)
+        stakes = [level_above_logs(self.latest.levels, limit)]
+        bet = Bet("concept_drift", self.backend, log_e, is_calm, detail, numbers, stakes)
         return monitor.bet(LOSS, bet, given.limit, now)
 
 

@@ -11,17 +11,18 @@ from typing import Literal
 
 import msgspec
 
-from crossfade.quality.field_drift import FieldDrift, field_drift
+from crossfade.quality.field_drift import FieldDrift, detector_logs, field_drift
 from crossfade.quality.profile import Field, NumberField, Profile
 from crossfade.quality.sketch import FieldCounts, Sketch
 from crossfade.quality.watching import Together
 from crossfade.stats.drift import detector_limit, next_detector
-from crossfade.stats.sequential import bound
+from crossfade.stats.sequential import log_mean_exp
 
 RUN = 30 * 86_400.0  # seconds until a false alarm of a route, at least, on average
 CALM = 3  # windows
 ENOUGH = 100  # values that a window within the tolerance has
 KEPT = 100  # alarms
+LEAST = -700.0  # log M; a file of JSON has no infinity
 OTHERS = 3  # detectors beside those of fields: scores, all fields together, loss
 SCORE, TOGETHER, LOSS = "score", "all fields together", "loss"
 Kind = Literal["data_drift", "score_drift", "concept_drift"]
@@ -38,19 +39,20 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Detector(msgspec.Struct):
-    """`log_m`: None at the beginning, where M is 0. `alarm_at`: since when there is an alarm. `calm`: windows without drift.
+    """`log_m`: None at the beginning, where M is 0; `parts`: log M of each alternative, in groups of which it is the mean. `alarm_at`: since when there is an alarm. `calm`: windows without drift.
 
     `epoch`: of TOGETHER, whose `log_m` is the log wealth in it.
     """
 
     log_m: float | None = None
+    parts: list[list[float]] = []
     alarm_at: float | None = None
     calm: int = 0
     epoch: int = 0
 
 
 class Bet(msgspec.Struct, frozen=True):
-    """What one window says to one detector. `is_calm`: it was seen to be within the tolerance."""
+    """What one window says to one detector: `log_e`, or `groups` of log e-values whose mean it is about. `is_calm`: it was seen to be within the tolerance."""
 
     kind: Kind
     subject: str
@@ -58,6 +60,7 @@ class Bet(msgspec.Struct, frozen=True):
     is_calm: bool
     detail: str
     numbers: dict[str, float] = {}
+    groups: list[list[float]] = []
 
 
 class Monitor(msgspec.Struct):
@@ -86,12 +89,17 @@ class Monitor(msgspec.Struct):
             if detector.calm >= CALM:
                 self.detectors[name] = Detector()
             return None
-        before = float("-inf") if detector.log_m is None else detector.log_m
-        log_m = next_detector(before, bet.log_e)
-        detector.log_m = max(log_m, -bound(1e-300))  # a file of JSON has no infinity
+        groups = bet.groups or [[bet.log_e]]
+        if [len(parts) for parts in detector.parts] != [len(logs) for logs in groups]:  # none yet
+            detector.parts = [[float("-inf")] * len(logs) for logs in groups]
+        detector.parts = [
+            [max(next_detector(m, log_e), LEAST) for m, log_e in zip(parts, logs, strict=True)]
+            for parts, logs in zip(detector.parts, groups, strict=True)
+        ]
+        detector.log_m = log_mean_exp([log_mean_exp(parts) for parts in detector.parts])
         if detector.log_m < limit:
             return None
-        self.detectors[name] = Detector(None, now)
+        self.detectors[name] = Detector(alarm_at=now)
         return self._raised(Alarm(bet.kind, bet.subject, now, bet.detail, bet.numbers))
 
     def bet_together(self, found: Together, limit: float, now: float) -> Alarm | None:
@@ -108,7 +116,7 @@ class Monitor(msgspec.Struct):
             return None
         detail = f"{TOGETHER}: a classifier tells live rows from the profile's (e-value 10^{detector.log_m / log(10):.1f})"
         numbers = {"log_e": detector.log_m, "n": float(found.n)}
-        self.detectors[TOGETHER] = Detector(None, now, epoch=found.epoch)
+        self.detectors[TOGETHER] = Detector(alarm_at=now, epoch=found.epoch)
         return self._raised(Alarm("data_drift", TOGETHER, now, detail, numbers))
 
     def _raised(self, alarm: Alarm) -> Alarm:
@@ -165,9 +173,9 @@ def close_window(monitor: Monitor, given: Comparison, now: float) -> list[Alarm]
 def _bet(kind: Kind, subject: str, field: Field, live: FieldCounts, tolerance: float) -> Bet:
     found = field_drift(field, live, tolerance)
     is_calm = found.n >= ENOUGH and found.farthest <= tolerance
-    return Bet(
-        kind, subject, found.log_e, is_calm, in_words(kind, subject, found, tolerance), numbers_of(found)
-    )
+    words = in_words(kind, subject, found, tolerance)
+    groups = detector_logs(field, live, tolerance)
+    return Bet(kind, subject, found.log_e, is_calm, words, numbers_of(found), groups)
 
 
 def in_words(kind: Kind, subject: str, found: FieldDrift, tolerance: float) -> str:

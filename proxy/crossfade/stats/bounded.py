@@ -72,9 +72,14 @@ def log_e_level_increase(strata: Iterable[SplitLevels], centre: float, margin: f
 
 def log_e_level_above(levels: Sequence[int], limit: float) -> float:
     """Log e-value against "the mean of f is at most `limit`", of independent units of one side; 0 unless 0 < limit < 1."""
+    return log_mean_exp(level_above_logs(levels, limit))
+
+
+def level_above_logs(levels: Sequence[int], limit: float) -> Logs:
+    """Log wealth for each stake of `log_e_level_above`."""
     if not 0 < limit < 1:
-        return 0.0
-    return log_mean_exp([_sum_product(levels, terms) for terms in _above_factors(limit, len(levels))])
+        return [0.0] * len(STAKES)
+    return [_sum_product(levels, terms) for terms in _above_factors(limit, len(levels))]
 
 
 def _sum_product(counts: Sequence[int], terms: Sequence[float]) -> float:

@@ -8,6 +8,9 @@ Alarms: an e-detector (Shin, Ramdas, Rinaldo, NEJSDS 2024), M ← (1 + M)·L for
 a supermartingale, so E[M_τ] ≤ E[τ] at an alarm τ, and an alarm at M ≥ c comes after c windows or more on average. K detectors
 with the limit K·c have that law together, however they depend on each other, as the sum of all M exceeds K·c when one does.
 
+A window's e-value is a mean over alternatives; a mean of detectors, one for each alternative, has the same law and pays for
+that mean once, not in each window. So a drift that no single window shows is found.
+
 Everything else here is for display only: PSI with its quantile, chi-square, Wasserstein's distance.
 """
 
@@ -18,8 +21,17 @@ from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import exp, fsum, inf, isinf, lgamma, log, log1p, sqrt
 
-from crossfade.stats.sequential import CACHED, LARGEST_SHARE, log_e_above, log_mean_exp
+from crossfade.stats.sequential import (
+    CACHED,
+    LARGEST_SHARE,
+    POINTS,
+    Logs,
+    above_logs,
+    log_e_above,
+    log_mean_exp,
+)
 
+_ALTERNATIVES = (0, 1, 2, 4, 6, 9, 13, 18)  # of the grid: 1.1 to 22 times the limit
 _CONVERGED = 1e-15
 _MOST_TERMS = 100_000
 _BISECTIONS = 200
@@ -41,6 +53,16 @@ def log_e_away(x: int, n: int, share: float, allowed: float) -> float:
     """Log e-value against "the share of x among n is at most `allowed` away from `share`", in both ways."""
     ways = [log_e_share(x, n, share, allowed), log_e_share(n - x, n, 1 - share, allowed)]
     return log_mean_exp(ways)
+
+
+def away_logs(x: int, n: int, share: float, allowed: float) -> Logs:
+    """Log likelihood ratios of `log_e_away` for some of its alternatives: a detector keeps each, so it pays for the choice once."""
+    out: Logs = []
+    for events, level in ((x, share), (n - x, 1 - share)):
+        limit = level + allowed
+        logs = above_logs(events, n, limit) if 0 < limit < LARGEST_SHARE else [0.0] * POINTS
+        out += [logs[j] for j in _ALTERNATIVES]
+    return out
 
 
 def log_e_shift(live: Sequence[int], levels: Sequence[float], allowed: float) -> float:
