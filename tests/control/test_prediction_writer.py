@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -210,6 +211,40 @@ async def test_a_renamed_route_keeps_its_log(writer: PredictionWriter, tmp_path:
     again.use(loaded(renamed).config.routes)
     await take(again, batch(3, route="leaving"))
     assert await ids(again, "leaving") == [1, 2, 3]
+
+
+async def test_a_log_that_an_earlier_route_left_is_set_aside(
+    writer: PredictionWriter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its predictions are of other weights under the same versions of a ledger that begins anew."""
+    await take(writer, batch(1, version=2))
+    writer.use(loaded(FEEDBACK).config.routes, {"churn": "churn"})
+    assert await ids(writer) == [1]
+    writer.use(loaded(FEEDBACK).config.routes, {"churn": ""})
+    await take(writer, batch(2, version=2))
+    assert await ids(writer) == [2]
+    (aside,) = (tmp_path / "logs").glob("churn.db.*")
+    assert aside.name in caplog.text
+    with closing(sqlite3.connect(aside)) as old:
+        assert old.execute("SELECT request_id FROM prediction").fetchall() == [(b"1",)]
+
+
+async def test_an_empty_log_is_not_set_aside(writer: PredictionWriter, tmp_path: Path) -> None:
+    await take(writer)
+    writer.use(loaded(FEEDBACK).config.routes, {"churn": ""})
+    await take(writer, batch(1))
+    assert list((tmp_path / "logs").glob("churn.db.*")) == []
+
+
+async def test_a_renamed_route_takes_its_log_where_an_earlier_one_left_another(
+    writer: PredictionWriter, tmp_path: Path
+) -> None:
+    await take(writer, batch(1), batch(2, route="leaving"))
+    renamed = loaded(FEEDBACK.replace("name: churn", "name: leaving\n    renamed_from: churn"))
+    writer.use(renamed.config.routes, {"leaving": "churn"})
+    await take(writer, batch(3, route="leaving"))
+    assert await ids(writer, "leaving") == [1, 3]
+    assert len(list((tmp_path / "logs").glob("leaving.db.*"))) == 1
 
 
 async def test_a_log_that_has_the_new_name_is_not_replaced(writer: PredictionWriter) -> None:

@@ -167,6 +167,23 @@ async def test_another_attempt_counts_only_its_own_predictions(log):
     assert (harness.counted(), harness.fed_to) == (40, log.last)
 
 
+async def test_predictions_of_a_lost_state_do_not_count_in_another_one(log, tmp_path):
+    """Versions of the ledger begin anew with the state, so those in the log would have the weights of another rollout."""
+    before = await started(log, Store.open("sqlite::memory:"))
+    before.predict(100)
+    await before.tick(seconds=HORIZON + 1)
+    await before.run(3, 0)
+    assert (before.counted(), before.route.ledger.version) == (100, 2)
+    assert await before.controller.close()
+    after = LogHarness(log, Store.open("sqlite::memory:"))
+    after.now = before.now
+    await after.load(KPI)
+    await after.run(2)
+    await after.run(5, 0)
+    assert (after.counted(), after.route.ledger.version) == (0, 2)
+    assert len(list(tmp_path.glob("churn.db.*"))) == 1
+
+
 async def test_missing_feedback_is_a_number_where_the_check_says_so(log):
     yaml = KPI.replace("kind: event", "kind: event, missing: 0")
     harness = await started(log, Store.open("sqlite::memory:"), yaml)

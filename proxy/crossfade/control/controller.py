@@ -363,7 +363,7 @@ class Controller:
         self.kept_comparisons.expect(self.state.routes.values(), now)
         self._forget_gone()
         self.retrain.accept(loaded.config)
-        self.prediction_writer.use(loaded.config.routes)
+        self.prediction_writer.use(loaded.config.routes, reconciled.came_from)
         self.drift.accept()
         for route in self.state.routes.values():
             self.prediction_writer.note(route.name, route.record.ledger)

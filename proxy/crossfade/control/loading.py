@@ -39,11 +39,14 @@ SoFar = Callable[[str, str], Cell]
 
 
 class Reconciled(NamedTuple):
-    """`left`: the records of routes that are not in the file."""
+    """`left`: the records of routes that are not in the file. `came_from`: by route, the name under which its record was held;
+    empty if the record is new.
+    """
 
     routes: list[ReconciledRoute]
     left: dict[str, tuple[RouteRecord, EvidenceBy]]
     entries: list[Entry]
+    came_from: Mapping[str, str] = {}
 
 
 def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: str = "") -> Reconciled:
@@ -54,7 +57,9 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: s
     """
     left = dict(held)
     routes, entries, refused = [], list[Entry](), list[str]()
+    came_from = dict[str, str]()
     for route in config.split_routes:
+        present = set(left)
         before = _record_for(route, left, cause, entries)
         edit = RouteEdit(config, route, before[0] if before else None, cause)
         try:
@@ -63,11 +68,14 @@ def reconcile(config: Config, held: Held, cause: Cause, so_far: SoFar, source: s
             refused.append(str(error))
             continue
         reconciled = _reconciled(config, route, edit, before[1] if before else {}, (cause, so_far), entries)
+        taken = present - set(left)
+        names = [name for name in (route.renamed_from, route.name) if name and name in taken]
         routes.append(reconciled)
+        came_from[route.name] = names[0] if names else ""
     if refused:
         raise Refused((f"{source}: " if source else "") + "; ".join(refused))
     entries += _leaving(left, cause)
-    return Reconciled(routes, left, entries)
+    return Reconciled(routes, left, entries, came_from)
 
 
 def loaded_changes(before: Config | None, after: Config, reconciled: Reconciled) -> list[LoadedChange]:

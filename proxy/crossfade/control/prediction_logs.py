@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from time import time
+from time import time, time_ns
 from typing import NamedTuple, TypeVar
 
 from crossfade.control import prediction_tables
@@ -114,6 +114,30 @@ class PredictionLogs:
             return work(connection) if prediction_tables.is_prepared(connection) else None
         finally:
             connection.close()
+
+    def set_aside(self, route: str) -> None:
+        """What is in the log is of another route with this name: the file gets another one, and a new log begins. Behind what was asked."""
+        _ = self.writing.submit(self._set_aside, route)
+
+    def _set_aside(self, route: str) -> None:
+        path = None if self.folder is None else self.folder / f"{route}.db"
+        if path is None or not path.exists():
+            return
+        aside = f"{path}.{time_ns()}"
+        try:
+            connection = self._writer(route)
+            if connection.execute("SELECT 1 FROM prediction LIMIT 1").fetchone() is None:
+                return
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.close()
+            del self.writers[route]
+            path.rename(aside)
+        except (sqlite3.Error, OSError) as error:
+            log.error("the prediction log of an earlier route %s cannot be set aside: %s", route, error)
+        else:
+            log.warning(
+                "%s is of an earlier route with this name; it is %s now, and a new log begins", path, aside
+            )
 
     def rename(self, route: str, to: str) -> None:
         """The log of the route goes on under this name, if there is none yet; behind what was asked."""

@@ -65,14 +65,23 @@ class PredictionWriter:
 
     # ── the controller's side ─────────────────────────────────────────────────────────────────
 
-    def use(self, routes: Iterable[RouteConfig]) -> None:
-        """All routes, as they are from now on."""
+    def use(self, routes: Iterable[RouteConfig], came_from: Mapping[str, str] = {}) -> None:
+        """All routes, as they are from now on. `came_from`: as `ReconciledRoute` has it; by route, itself where it says nothing.
+
+        A route without a record begins with the first version of the ledger again. So a log that is left of an earlier one must
+        not be read as its own.
+        """
         before, self.retentions = self.retentions, {}
         for route in routes:
             if route.feedback is None:
                 continue
-            if route.name not in before and route.renamed_from is not None:
-                self.logs.rename(route.renamed_from, route.name)
+            former = came_from.get(route.name, route.name)
+            if former != route.name:
+                self.logs.set_aside(route.name)
+            elif route.name not in before:
+                former = route.renamed_from or ""
+            if former not in ("", route.name):
+                self.logs.rename(former, route.name)
             found = route.feedback
             self.retentions[route.name] = Retention(found.horizon, found.keep, found.max)
 
