@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ async def test_a_shared_outage_is_void_and_the_rollout_continues_after_it(tmp_pa
     # 30 % a little over twice as many good ones make up for it, however slowly they come; with 5 % it would be 19 times.
     async with fake_backends(shared) as backends:
         checks = ("{metric: error_rate, max: 30%}", "{metric: error_rate, max_increase: 10%}")
-        proxy = Proxy(tmp_path, backends + canary_at_half(*checks, hold="2s"))
+        proxy = Proxy(tmp_path, backends + canary_at_half(*checks))  # it is not promoted before the outage
         async with running(proxy), Load(proxy.url, customers=CUSTOMERS) as load:
             await wait_until(lambda: load.answers["v3"] > 100, "the first step")
             outage.set()
@@ -145,7 +146,8 @@ async def test_a_shared_outage_is_void_and_the_rollout_continues_after_it(tmp_pa
             await wait_until(lambda: len(load.failures) > failed + 2000, "2000 failed requests of the outage")
             assert await phase(proxy) == "progressing"
             outage.clear()
-
+            proxy.write(backends + canary_at_half(*checks, hold="2s"))
+            proxy.child.send_signal(signal.SIGHUP)
             seen: dict[str, Any] = {}
 
             async def promoted() -> bool:
