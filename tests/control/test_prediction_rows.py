@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from crossfade.control import prediction_tables
+from crossfade.control import feedback_tables, prediction_rows, prediction_tables
 from crossfade.control.feedback_tables import ids_in, store
 from crossfade.control.prediction_rows import add_ledger, add_rows
-from crossfade.control.prediction_tables import PART_BITS, id_hash, parts, unsigned
+from crossfade.control.prediction_tables import PART_BITS, id_hash, newest_of, parts, unsigned
 from crossfade.quality.feedback import Feedback, Limits
 from crossfade.quality.logged import LoggedExchange, LoggedOutput
 
@@ -143,3 +143,18 @@ def test_an_output_that_comes_after_many_other_rows_is_counted(log: sqlite3.Conn
 
 def test_an_empty_log_has_no_parts(log: sqlite3.Connection) -> None:
     assert list(parts(log)) == list(parts(log, 5)) == []
+
+
+def test_an_id_whose_hash_another_has_is_found_all_the_same(
+    log: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (prediction_rows, feedback_tables):
+        monkeypatch.setattr(module, "id_hash", lambda request_id: 5)
+    add_rows(log, [ONE, TWO], [], 100.0)
+    assert newest_of(log, [5, 6]) == {5: log.execute("SELECT max(seq) FROM prediction").fetchone()[0]}
+    found = [Feedback(b"one", "label", 1), Feedback(b"two", "label", 2), Feedback(b"three", "label", 3)]
+    stored = store(log, found, 101.0, Limits(100.0, 100.0), b"", False)
+    assert [each.outcome for each in stored] == ["accepted", "accepted", "unmatched"]
+    values = log.execute("SELECT request_id, f.value FROM feedback f JOIN prediction USING (seq)").fetchall()
+    assert values == [(b"one", 1), (b"two", 2)]
+    assert ids_in(log, [b"one", b"two", b"three"]) == {b"one", b"two"}

@@ -14,7 +14,10 @@ and `early_key`: feedback that came before its prediction; `shared`: in the logs
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from hashlib import blake2b
+
+import msgspec
 
 FORMAT = 1
 CACHE_KIB = 16_384  # the newest part of both indexes is in it
@@ -62,6 +65,14 @@ CREATE TABLE IF NOT EXISTS early_key (
 ) WITHOUT ROWID;
 """
 
+_NEWEST = f"""
+SELECT value, found FROM (
+  SELECT value, (
+    SELECT p.seq FROM prediction p WHERE p.seq >> {PART_BITS} = ?2 AND p.id_hash = value ORDER BY p.seq DESC LIMIT 1
+  ) AS found FROM json_each(?1)
+) WHERE found IS NOT NULL
+"""
+
 
 def prepare(connection: sqlite3.Connection, now: float) -> None:
     """Make the tables where there are none. A commit survives the end of the machine. `now`: wall time.
@@ -100,6 +111,22 @@ def parts(connection: sqlite3.Connection, until: int | None = None) -> range:
         return range(0)
     newest = last if until is None else min(last, until)
     return range(newest >> PART_BITS, (first >> PART_BITS) - 1, -1)
+
+
+def newest_of(connection: sqlite3.Connection, hashes: Iterable[int]) -> dict[int, int]:
+    """The newest row with each of these hashes of an id; those without a row are left out.
+
+    All of them are looked for in one part after the other, in the order of its index: so one page answers for several.
+    """
+    wanted, found = set(hashes), dict[int, int]()
+    for part in parts(connection):
+        if not wanted:
+            break
+        given = (msgspec.json.encode(sorted(wanted)).decode(), part)
+        in_part = dict(connection.execute(_NEWEST, given))
+        found |= in_part
+        wanted -= in_part.keys()
+    return found
 
 
 def signed(hash64: int) -> int:
