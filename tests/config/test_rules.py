@@ -339,6 +339,12 @@ LABELS = (
         ("accuracy, min: 0.9", "score: s", ""),
         ("accuracy, min: 90%", "label: l", ""),
         ("accuracy, min_increase: -0.02, name: churned", "protocol: oip_v2", ""),
+        ("accuracy, min_increase: -2%", "score: s", ""),
+        (
+            "accuracy, min_increase: »--2%",
+            "score: s",
+            'min_increase: must be a share such as 1% or 0.01, not "-2%"',
+        ),
         ("brier, max_increase: 0.01", "score: s", ""),
         ("log_loss, max: 6", "score: s", ""),
         ("mae, max: 500", "score: s", ""),

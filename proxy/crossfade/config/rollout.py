@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from crossfade.config import units
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.section import (
+    AS_CHANGE,
     AS_DURATION,
     AS_NUMBER,
-    AS_SHARE,
     POSITIVE,
     VARIABLE,
     Count,
@@ -117,11 +117,12 @@ def _in_unit_of(metric: Metric, value: object) -> object:
 
 
 def _share_or_number(value: object) -> object:
-    """A change of a share may be below zero; then it is a number."""
+    """A share or a number; a change of a share may be below zero: `-0.05` or `-5%`."""
     try:
         return units.number(value)
     except BadValue:
-        return units.share(value)
+        falls = isinstance(value, str) and value.startswith("-") and value.endswith("%")
+        return -units.share(value[1:]) if falls else units.share(value)
 
 
 def _in_any_unit(value: object) -> object:
@@ -133,7 +134,7 @@ def _in_any_unit(value: object) -> object:
     raise BadValue(f"must be a share, a duration or a number, not {shown(value)}")
 
 
-BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_SHARE, AS_DURATION)]
+BoundValue = Annotated[float | None, spelled(AS_NUMBER, AS_CHANGE, AS_DURATION)]
 
 
 def _reading_share(value: object) -> str:

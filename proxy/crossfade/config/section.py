@@ -227,6 +227,7 @@ AS_NUMBER = {"type": "number"}
 AS_INTEGER = {"type": "integer"}
 AS_DURATION = _pattern(rf"({_DECIMAL}(ms|s|m|h|d|y))+")
 AS_SHARE = _pattern(rf"{_DECIMAL} ?%")
+AS_CHANGE = _pattern(rf"-?{_DECIMAL} ?%")
 AS_SIZE = _pattern(rf"{_DECIMAL} ?({'|'.join(unit for unit in units.SIZE_UNITS if unit)})")
 AS_QUANTILE = _pattern(rf"p{_DECIMAL}")
 
