@@ -74,7 +74,7 @@ async def test_refused_rows_are_named_by_their_place_and_have_an_exit_code(
     assert sent.out == "1 accepted, 1 unmatched, 3 invalid\n"
     lines = sent.err.splitlines()
     assert [line.split(": ")[0] for line in lines[:3]] == [f"{file}:3", f"{file}:4", f"{file}:5"]
-    assert lines[3] == "1 rows have no prediction; they wait for it for a minute"
+    assert lines[3] == "1 row has no prediction yet; feedback waits for it for a minute"
 
 
 async def test_a_file_without_a_valid_row_is_read_to_its_end(

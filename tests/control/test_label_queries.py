@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
 
+from crossfade.control import label_queries
 from crossfade.control.label_queries import counts_of_labels, newest_until
 from crossfade.control.prediction_tables import id_hash, prepare
 from crossfade.quality.label_counts import STEPS, LabelQuestion
@@ -177,6 +178,21 @@ def test_only_ripe_predictions_count(log: sqlite3.Connection) -> None:
 def test_rows_before_since_are_left_out(log: sqlite3.Connection) -> None:
     fill(log, [Row(at=float(at), score=0.9, truth=1) for at in range(1, 11)])
     assert summary(log, since=5.0).backends["v2"].ripe == 5
+
+
+def test_no_row_is_beyond_the_limit_where_numbering_begins_late(log: sqlite3.Connection) -> None:
+    log.execute("UPDATE sqlite_sequence SET seq = 35000000000000 WHERE name = 'prediction'")
+    log.execute("DELETE FROM feedback")
+    fill(log, [Row(score=0.9, delay=None)] * 3)
+    assert summary(log).left_out == 0
+    assert summary(log, since=0.5).left_out == 0
+
+
+def test_only_the_newest_rows_are_counted(log: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_queries, "MOST", 4)
+    fill(log, [Row(at=float(at), score=0.9) for at in range(1, 11)])
+    assert (summary(log).backends["v2"].ripe, summary(log).left_out) == (4, 6)
+    assert summary(log, since=3.0).left_out == 3
 
 
 def test_what_the_fallback_answered_has_no_loss(log: sqlite3.Connection) -> None:

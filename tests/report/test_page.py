@@ -13,7 +13,7 @@ from crossfade.quality.compared import Compared
 from crossfade.quality.comparison_summary import Subject
 from crossfade.quality.summary import summary
 from crossfade.quality.table import ComparisonTable
-from crossfade.report.inputs import Recommendation, Report
+from crossfade.report.inputs import Decision, Recommendation, Report
 from crossfade.report.judgement import Judgement, judged
 from crossfade.report.page import page
 from crossfade.report.unknown import unknowns
@@ -196,6 +196,14 @@ def test_what_was_decided_comes_first(phase, tone, sentence):
     assert found.tone == tone
     assert sentence in found.sentence
     assert any("plan = pro" in line for line in found.support)
+
+
+def test_an_order_to_train_is_no_decision_on_the_rollout():
+    report = samples.report_of(None, samples.rollout_of(phase="aborted"))
+    rollout = report.decisions[-1].reason
+    order = Decision(BEGUN + 7200, "retrain", "loop", "data_drift gives order 1-1", {"order": "1-1"})
+    report = msgspec.structs.replace(report, decisions=[*report.decisions, order])
+    assert judged(report).support == [f"The last decision: {rollout}"]
 
 
 def test_a_rollout_that_goes_on_says_where_it_is():

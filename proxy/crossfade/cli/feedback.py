@@ -151,7 +151,6 @@ def _show(file: str, sending: Sending) -> None:
     refused = counts["conflicting"] + counts["late"] + counts["invalid"]
     if refused > len(sending.errors):
         print_text(f"and {refused - len(sending.errors)} more rows that were refused", sys.stderr)
-    if counts["unmatched"]:
-        print_text(
-            f"{counts['unmatched']} rows have no prediction; they wait for it for a minute", sys.stderr
-        )
+    if unmatched := counts["unmatched"]:
+        have = "row has" if unmatched == 1 else "rows have"
+        print_text(f"{unmatched} {have} no prediction yet; feedback waits for it for a minute", sys.stderr)

@@ -121,8 +121,9 @@ def _share_or_number(value: object) -> object:
     try:
         return units.number(value)
     except BadValue:
-        falls = isinstance(value, str) and value.startswith("-") and value.endswith("%")
-        return -units.share(value[1:]) if falls else units.share(value)
+        if isinstance(value, str) and value.startswith("-") and value.endswith("%"):
+            return -units.share(value[1:])
+        return units.share(value)
 
 
 def _in_any_unit(value: object) -> object:

@@ -58,7 +58,8 @@ def newest_until(connection: sqlite3.Connection, at: float) -> int:
 def counts_of_labels(connection: sqlite3.Connection, asked: LabelQuestion) -> LabelCounts:
     connection.create_function("log_of", 1, log, deterministic=True)  # not every SQLite has `ln`
     names = dict(connection.execute("SELECT id, name FROM backend"))
-    since = newest_until(connection, asked.since) if asked.since else 0
+    (before,) = connection.execute("SELECT IFNULL(MIN(seq), 1) - 1 FROM prediction").fetchone()
+    since = max(before, newest_until(connection, asked.since) if asked.since else 0)
     ripe = newest_until(connection, asked.now - asked.horizon)
     rows = Range(max(since, ripe - MOST), ripe)
     kind = _kind(connection, asked, rows)

@@ -54,7 +54,7 @@ def _waits(rollout: Rollout | None) -> str:
 
 def _by_phase(report: Report, rollout: Rollout) -> Judgement | None:
     """What has been decided, or is proven."""
-    last = report.decisions[-1].reason if report.decisions else ""
+    last = next((decision.reason for decision in reversed(report.decisions) if "phase" in decision.to), "")
     why = [f"The last decision: {last}"] if last else []
     failed = [verdict for verdict in rollout.verdicts if verdict.verdict == "FAIL"]
     if rollout.phase == "aborted":
