@@ -199,6 +199,26 @@ async def test_a_log_above_its_size_says_so_once(
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+async def test_a_log_that_cannot_be_pruned_is_said_once_and_is_well_again_without_rows(
+    writer: PredictionWriter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk may have room for rows, and none for what a deletion writes."""
+
+    def prune(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction_writer, "prune", prune)
+        for second in range(4):
+            await take(writer, batch(second), now=NOW + 2 * second)
+    assert await ids(writer) == [0, 1, 2, 3]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert writer.view().errors == {"churn": "database or disk is full"}
+    await take(writer, now=NOW + 10)
+    assert writer.view().errors == {"churn": ""}
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
 async def test_a_renamed_route_keeps_its_log(writer: PredictionWriter, tmp_path: Path) -> None:
     await take(writer, batch(1))
     renamed = FEEDBACK.replace("name: churn", "name: leaving\n    renamed_from: churn")

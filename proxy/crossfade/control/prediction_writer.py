@@ -58,6 +58,7 @@ class PredictionWriter:
         self.dropped: Counter[tuple[str, str]] = Counter()
         self.sizes: dict[str, int] = {}
         self.errors: dict[str, str] = {}  # why a log cannot be written now, by route
+        self.unpruned: set[str] = set()  # routes whose log takes rows, and could not be pruned the last time
         self.pruned_at = 0.0
         self.rows_then: Counter[str] = Counter()  # when it was pruned last
         self.background = Background()
@@ -132,9 +133,11 @@ class PredictionWriter:
         try:
             written = await self.logs.write(route, lambda connection: _write_rows(connection, task))
         except (sqlite3.OperationalError, OSError) as error:  # full, slow, locked: it may pass
+            self.unpruned.discard(route)
             self._say(route, str(error))
             return
         except Exception as error:  # damaged, or not to be read: other rows may do
+            self.unpruned.discard(route)
             self._say(route, str(error) or repr(error))
             self.dropped[route, "error"] += sum(batch.n for batch in task.batches)
             self._forget(task)
@@ -143,7 +146,8 @@ class PredictionWriter:
         self.rows[route] += written.rows
         if written.unmatched:
             self.dropped[route, "unmatched"] += written.unmatched
-        self._say(route, "")
+        if route not in self.unpruned:  # else the error is still there
+            self._say(route, "")
 
     def _forget(self, task: _Task) -> None:
         """It is written."""
@@ -164,8 +168,13 @@ class PredictionWriter:
                 route, lambda connection: prune(connection, retention, now, portion, fed_to)
             )
         except (sqlite3.Error, OSError) as error:
+            if route not in self.errors:
+                self.unpruned.add(route)
             self._say(route, str(error))
             return
+        if route in self.unpruned:
+            self.unpruned.remove(route)
+            self._say(route, "")
         self.sizes[route] = pruned.file
         if pruned.more:
             self.pruned_at = 0.0
