@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 from pydantic import ValidationError
@@ -24,6 +24,16 @@ from crossfade_backends.rows import CustomerRow, as_matrix
 HELD_OUT = 0.25
 TIMEOUT = 60.0  # seconds without a byte
 _MAX_LINE = 1 << 20
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """The token is for the proxy alone."""
+
+    def redirect_request(self, *what: Any) -> None:
+        return None
+
+
+_OPENER = build_opener(_NoRedirects)
 
 
 class NoRowsError(Exception):
@@ -62,7 +72,7 @@ def fetch(url: str, token: str) -> Iterator[bytes]:
     """The lines of `GET /api/v1/predictions/{route}`. Raises NoRowsError."""
     headers = {"Accept": "application/x-ndjson"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
-        with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
+        with _OPENER.open(Request(url, headers=headers), timeout=TIMEOUT) as answer:
             while line := answer.readline(_MAX_LINE):
                 yield line
     except HTTPError as error:

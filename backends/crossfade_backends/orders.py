@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossfade_backends.registry import NAME
 
+ORDERS = ".orders"  # the folder in the registry for what is known of orders
+
 
 class Champion(BaseModel):
     model_config = ConfigDict(frozen=True)

@@ -10,11 +10,13 @@ Rule: an order is carried out once. Its version has the order's id, and one that
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from crossfade_backends import labelled_rows
 from crossfade_backends.data import FEATURES, fingerprint
 from crossfade_backends.labelled_rows import LabelledRows, NoRowsError
 from crossfade_backends.mlflow_registry import MlflowError, register
-from crossfade_backends.orders import Order, read_order
+from crossfade_backends.orders import ORDERS, Order, read_order
 from crossfade_backends.recipes import MODEL_NAME, RECIPES
 from crossfade_backends.registry import (
     Metadata,
@@ -55,7 +57,24 @@ class Options:
 
 
 def carry_out(order: Order, options: Options) -> dict[str, Any]:
-    """What the journal of the proxy gets. Raises NoRowsError, RegistryError, MlflowError, ValueError or OSError."""
+    """What the journal of the proxy gets. Another process that carries out this order is waited for.
+
+    Raises NoRowsError, RegistryError, MlflowError, ValueError or OSError."""
+    with _alone(order, options.registry):
+        return _carried_out(order, options)
+
+
+@contextmanager
+def _alone(order: Order, root: Path) -> Iterator[None]:
+    """A proxy that was killed leaves its command behind, and the next one begins another."""
+    folder = root / ORDERS
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{order.id}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _carried_out(order: Order, options: Options) -> dict[str, Any]:
     if _is_registered(options.registry, order):
         summary: dict[str, Any] = {}
         _serve(order, options)

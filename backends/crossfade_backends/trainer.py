@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import signal
 import sys
 import time
@@ -20,12 +21,12 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from crossfade_backends.orders import read_order
+from crossfade_backends.orders import ORDERS, read_order
 from crossfade_backends.registry import write_durably
 
 MAX_BODY = 1 << 20
 MAX_AGE = 300.0  # seconds; an older signature is refused
-ORDERS = ".orders"  # the folder of accepted orders in the registry
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SHOWN = 2000  # characters of what went wrong
 
 
@@ -151,6 +152,10 @@ def listen(place: str, registry: Path, secret: str, arguments: Sequence[str]) ->
     host, _, port = place.rpartition(":")
     if not host or not port.isdecimal():
         print(f"error: --listen {place}: must be HOST:PORT", file=sys.stderr)
+        return 2
+    if not secret and (host not in _LOOPBACK or os.environ.get("CROSSFADE_ADMIN_TOKEN")):
+        # An order names the URL that gets the token, and the rows that the model learns from.
+        print("error: --listen needs CROSSFADE_RETRAIN_SECRET, off loopback or with a token", file=sys.stderr)
         return 2
     rest = [word for n, word in enumerate(arguments) if not _is_listen(arguments, n)]
     return uvloop.run(_serve(Trainer(registry, secret, rest), host, int(port)))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -92,6 +93,23 @@ def test_an_order_is_carried_out_once(copied: Path):
         first["version"], first["stage"], first["metrics"],
     )  # fmt: skip
     assert (copied / "churn" / first["version"] / MODEL_FILE).stat().st_mtime_ns == before
+
+
+def test_two_processes_with_one_order_train_once(copied: Path):
+    """As after a kill of the proxy: its command is still there when the next one begins another."""
+    with serving(as_lines(rows(ENOUGH))) as log, ThreadPoolExecutor(2) as pool:
+        given = read_order(order(log.url))
+        both = [pool.submit(carry_out, given, Options(copied)) for _ in range(2)]
+        assert {each.result()["stage"] for each in both} == {"staging"}
+    assert len(log.asked) == 1
+
+
+def test_a_redirect_does_not_get_the_token():
+    with serving(b"") as elsewhere, serving(b"", 302) as log:
+        log.location = elsewhere.url
+        with pytest.raises(NoRowsError, match="answered 302"):
+            list(labelled_rows.fetch(log.url, "abc"))
+        assert (len(log.asked), elsewhere.asked) == (1, [])
 
 
 def test_a_version_that_was_not_finished_is_trained_again(copied: Path):

@@ -123,6 +123,15 @@ def test_a_place_without_a_port_is_refused(tmp_path: Path, capsys: pytest.Captur
     assert "must be HOST:PORT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("host", "token"), [("0.0.0.0", ""), ("127.0.0.1", "abc")])
+def test_orders_of_anybody_are_refused_where_they_could_do_harm(
+    host: str, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("CROSSFADE_ADMIN_TOKEN", token)
+    assert listen(f"{host}:0", tmp_path, "", []) == 2
+    assert "needs CROSSFADE_RETRAIN_SECRET" in capsys.readouterr().err
+
+
 def test_an_order_on_disk_is_what_came(tmp_path: Path):
     trainer = Trainer(tmp_path, "", [])
     assert trainer._keep("a", b'{"id": "a"}')
