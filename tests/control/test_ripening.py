@@ -223,6 +223,17 @@ async def test_what_became_ripe_during_a_long_downtime_counts_before_it_leaves_t
     assert log.connection.execute("SELECT count(*) FROM prediction").fetchone() == (0,)
 
 
+async def test_rows_of_no_backend_are_said_once(log, caplog):
+    harness = await started(log, Store.open("sqlite::memory:"))
+    harness.predict(10)
+    log.connection.execute("DELETE FROM backend")
+    await harness.tick(seconds=HORIZON + 1)
+    await harness.run(5)
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == [
+        "the prediction log of churn cannot be read: KeyError(1)"
+    ]
+
+
 async def test_a_folder_that_cannot_be_searched_is_said_once(log, caplog, monkeypatch):
     harness = await started(log, Store.open("sqlite::memory:"))
     harness.predict(10)

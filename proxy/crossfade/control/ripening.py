@@ -69,10 +69,11 @@ class Ripening:
                 self.found[route.name] = portion
             else:
                 self.quiet_until[route.name] = self.state.served + LOOKS
-        except (sqlite3.Error, OSError) as error:
-            if self.faults.get(route.name) != str(error):
-                self.faults[route.name] = str(error)
-                log.error("the prediction log of %s cannot be read: %s", route.name, error)
+        except Exception as error:  # also a row that is damaged, which SQLite does not see
+            fault = str(error) if isinstance(error, (sqlite3.Error, OSError)) else repr(error)
+            if self.faults.get(route.name) != fault:
+                self.faults[route.name] = fault
+                log.error("the prediction log of %s cannot be read: %s", route.name, fault)
             self.quiet_until[route.name] = self.state.served + LOOKS
         finally:
             self.reading.discard(route.name)
