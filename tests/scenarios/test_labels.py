@@ -36,9 +36,9 @@ routes:
       min_requests: 100
       checks: [{checks}]
 """
-BY_LABELS = "{metric: accuracy, min_increase: -0.03}, {metric: brier, max_increase: 0.05}"
+BY_LABELS = "{metric: accuracy, min_increase: 0}, {metric: brier, max_increase: 0.05}"
 BY_KPI = (
-    BY_LABELS.replace("-0.03", "-0.12")
+    BY_LABELS.replace("increase: 0}", "increase: -0.12}")
     + ", {metric: kpi, name: kept, kind: event, missing: 0, min_increase: -0.15}"
 )
 
