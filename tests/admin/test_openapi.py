@@ -61,3 +61,10 @@ def references(value: Any) -> list[str]:
         found = [value["$ref"]] if "$ref" in value else []
         return found + [ref for child in value.values() for ref in references(child)]
     return [ref for child in value for ref in references(child)] if isinstance(value, list) else []
+
+
+async def test_feedback_is_accepted_as_json_and_as_lines(site: Site) -> None:
+    document = await site.get("/openapi.json")
+    feedback = document["paths"]["/api/v1/feedback"]["post"]
+    assert set(feedback["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
+    assert set(feedback["responses"]) == {"202", "default"}

@@ -53,6 +53,22 @@ def test_check_prints_all_problems_of_all_files(
     assert f"{files['bad']}: {len(errors)} errors" in err
 
 
+def test_check_says_which_profile_of_drift_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, missing, file = tmp_path / "bad.json", tmp_path / "missing.json", tmp_path / "routing.yaml"
+    bad.write_text("{}")
+    route = f"    prediction: {{score: s}}\n    drift: {{baseline: {{v2: {bad}, v3: {missing}}}}}\n"
+    file.write_text(
+        "listen: 127.0.0.1:0\nbackends: {v2: {endpoints: [http://a:1]}, v3: {endpoints: [http://b:1]}}\n"
+        "routes:\n  - name: r\n    match: {prefix: /}\n    split: {v2: 50%, v3: 50%}\n" + route
+    )
+    assert main(["check", str(file)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{file}:8:28: warning: routes[0].drift.baseline.v2: {bad}: ")
+    assert f"warning: routes[0].drift.baseline.v3: {missing}: cannot be read: No such file" in second
+
+
 def test_check_prints_json(files: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--json", files["good"], files["bad"]]) == 1
     good, bad = json.loads(capsys.readouterr().out)

@@ -86,7 +86,10 @@ FEEDBACK_ROW = {
     },
     "additionalProperties": False,
 }
-FEEDBACK = {"oneOf": [FEEDBACK_ROW, {"type": "array", "items": FEEDBACK_ROW}]}
+FEEDBACK_BODIES = {
+    "application/json": {"schema": {"oneOf": [FEEDBACK_ROW, {"type": "array", "items": FEEDBACK_ROW}]}},
+    "application/x-ndjson": {"schema": FEEDBACK_ROW},
+}
 REASON = {"type": "object", "properties": {"reason": {"type": "string", "maxLength": MAX_REASON}}}
 
 
@@ -317,9 +320,9 @@ PATHS: dict[str, Any] = {
         "post": operation(
             "What became known later of predictions: an object, a list of at most 100 000, or NDJSON",
             ref("FeedbackAnswer"),
-            body=FEEDBACK,
-            accepted="The rows that were taken are on disk; `errors` has those that were refused",
+            status="202",
         )
+        | {"requestBody": {"content": FEEDBACK_BODIES}}
     },
     "/api/v1/events": {
         "get": operation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, USAGE, CommandFailed
 from crossfade.cli.output import print_json, print_text
 
 if TYPE_CHECKING:
+    from crossfade.config.load import Loaded
     from crossfade.config.problem import Problem
 
 
@@ -49,10 +50,30 @@ def _check_file(name: str) -> dict[str, Any]:
 
     source = STDIN if name == "-" else name
     try:
-        loaded = load(config_at(name), source, os.environ, examine)
+        text = config_at(name)
+        loaded = load(text, source, os.environ, examine)
     except ConfigError as error:
         return _result_of(source, error.problems)
-    return _result_of(source, loaded.warnings, loaded.hash)
+    return _result_of(source, [*loaded.warnings, *_unusable_profiles(text, loaded)], loaded.hash)
+
+
+def _unusable_profiles(text: str, loaded: Loaded) -> Iterator[Problem]:
+    """A warning for each profile of `drift` that the proxy could not use: it would serve, and see no drift."""
+    from crossfade.config.drift import LIVE
+    from crossfade.config.reader import read
+    from crossfade.control.drift_files import profile_at
+    from crossfade.quality.profile import BadProfile
+
+    document = read(text.removeprefix("\ufeff"), loaded.source, os.environ, None)
+    for place, node in document.each("routes", "*", "drift", "baseline"):
+        places = [(place, node), *(((*place, name), node.child(name)) for name in node.entries)]
+        for at, path in places:
+            if path is None or path.text is None or path.text == LIVE:
+                continue
+            try:
+                profile_at(path.text)
+            except BadProfile as error:
+                yield document.problem(at, f"{error}; the route's drift is not watched", severity="warning")
 
 
 def config_at(name: str) -> str:
