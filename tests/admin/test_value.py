@@ -48,8 +48,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def valued(folder: Path, site: Site) -> Site:
     logs = site.harness.controller.logs
-    logs.folder, logs.is_temporary = folder, False
     await site.harness.load(FILE)
+    await logs.read_in_order(
+        "churn", lambda connection: None
+    )  # the load has looked for a log of an earlier route
+    logs.folder, logs.is_temporary = folder, False
     await site.harness.tick()
     return site
 

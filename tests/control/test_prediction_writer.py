@@ -237,6 +237,7 @@ async def test_a_log_that_an_earlier_route_left_is_set_aside(
     writer: PredictionWriter, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Its predictions are of other weights under the same versions of a ledger that begins anew."""
+    writer.note("churn", new_ledger({"v2": 10_000}, b""))
     await take(writer, batch(1, version=2))
     writer.use(loaded(FEEDBACK).config.routes, {"churn": "churn"})
     assert await ids(writer) == [1]
@@ -260,6 +261,8 @@ async def test_a_renamed_route_takes_its_log_where_an_earlier_one_left_another(
     writer: PredictionWriter, tmp_path: Path
 ) -> None:
     await take(writer, batch(1), batch(2, route="leaving"))
+    ledger = "INSERT INTO ledger VALUES (1, '{}')"
+    await writer.logs.write("leaving", lambda connection: connection.execute(ledger))
     renamed = loaded(FEEDBACK.replace("name: churn", "name: leaving\n    renamed_from: churn"))
     writer.use(renamed.config.routes, {"leaving": "churn"})
     await take(writer, batch(3, route="leaving"))

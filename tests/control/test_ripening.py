@@ -171,6 +171,7 @@ async def test_predictions_of_a_lost_state_do_not_count_in_another_one(log, tmp_
     """Versions of the ledger begin anew with the state, so those in the log would have the weights of another rollout."""
     before = await started(log, Store.open("sqlite::memory:"))
     before.predict(100)
+    log.connection.execute("INSERT INTO ledger VALUES (2, '{}')")
     await before.tick(seconds=HORIZON + 1)
     await before.run(3, 0)
     assert (before.counted(), before.route.ledger.version) == (100, 2)

@@ -126,8 +126,8 @@ class PredictionLogs:
         aside = f"{path}.{time_ns()}"
         try:
             connection = self._writer(route)
-            if connection.execute("SELECT 1 FROM prediction LIMIT 1").fetchone() is None:
-                return
+            if connection.execute("SELECT 1 FROM ledger LIMIT 1").fetchone() is None:
+                return  # no weights, so none that are of another ledger
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.close()
             del self.writers[route]
