@@ -52,7 +52,7 @@ async def valued(folder: Path, site: Site) -> Site:
     await logs.read_in_order(
         "churn", lambda connection: None
     )  # the load has looked for a log of an earlier route
-    logs.folder, logs.is_temporary = folder, False
+    logs.folder = folder
     await site.harness.tick()
     return site
 

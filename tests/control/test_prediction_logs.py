@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
@@ -38,3 +41,30 @@ def test_hashes_of_64_bits_are_stored_as_signed_integers() -> None:
         assert unsigned(signed(value)) == value
     assert -(1 << 63) <= id_hash(b"r-1") < 1 << 63
     assert id_hash(b"r-1") != id_hash(b"r-2")
+
+
+_LEAVING = """
+import asyncio
+from crossfade.control.prediction_logs import PredictionLogs
+
+async def leave():
+    logs = PredictionLogs(None)
+    await logs.write("churn", lambda log: log.execute("INSERT INTO backend (name) VALUES ('v1')"))
+    print(logs.folder, logs.folder.exists(), end="")
+    CLOSES and await logs.close()
+
+asyncio.run(leave())
+"""
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_the_log_of_a_state_in_memory_goes_with_it(closes: bool) -> None:
+    """Also where nobody closes it."""
+    text = _LEAVING.replace("CLOSES", str(closes))
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", text, stdout=PIPE, stderr=PIPE
+    )
+    said, errors = await child.communicate()
+    folder, existed = said.decode().split()
+    assert (existed, errors, child.returncode) == ("True", b"", 0)
+    assert not await asyncio.to_thread(Path(folder).exists)

@@ -42,7 +42,7 @@ class LogHarness(Harness):
     def __init__(self, log: WrittenLog, store: Store) -> None:
         super().__init__(store)
         self.log = log
-        self.controller.logs.folder, self.controller.logs.is_temporary = log.folder, False
+        self.controller.logs.folder = log.folder
 
     async def reach(self, step: int) -> None:
         while self.rollout.step != step or self.rollout.weight == 0:

@@ -46,6 +46,7 @@ class DiskThread(Executor):
     def _run(self) -> None:
         while (task := self.tasks.get()) is not None:
             task()
+            del task  # and with it what it holds, which may be needed no more before the next one comes
 
     def end(self, seconds: float = CLOSE_WAIT) -> bool:
         """End behind the tasks so far. False if they have not ended in this time; then they are left behind."""

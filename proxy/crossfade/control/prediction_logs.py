@@ -16,6 +16,7 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from time import time, time_ns
 from typing import NamedTuple, TypeVar
+from weakref import finalize
 
 from crossfade.control import prediction_tables
 from crossfade.control.database import IN_MEMORY, make_private, open_database, reader_of
@@ -47,9 +48,10 @@ class PredictionLogs:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self.is_temporary = folder is None
+        self.temporary: list[Path] = []
         self.writing = DiskThread("prediction-log")
         self.writers: dict[str, _Writer] = {}  # of the writing thread alone
+        finalize(self, _release, self.writers, self.temporary)  # where nobody closes it
 
     async def write(self, route: str, work: Work[T]) -> T:
         """Run `work` in one transaction, behind all that was asked before. Raises sqlite3.Error; then nothing is changed."""
@@ -88,6 +90,7 @@ class PredictionLogs:
             open_one.connection.close()
         if self.folder is None:
             self.folder = Path(mkdtemp(prefix="crossfade-predictions-"))
+            self.temporary.append(self.folder)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{route}.db"
         make_private(str(path))
@@ -167,12 +170,18 @@ class PredictionLogs:
         return await asyncio.to_thread(self.writing.end)
 
     def _close(self) -> None:
-        for writer in self.writers.values():
-            writer.connection.close()
-        self.writers.clear()
-        if self.is_temporary and self.folder is not None:
-            rmtree(self.folder, ignore_errors=True)
+        if self.temporary:
             self.folder = None
+        _release(self.writers, self.temporary)
+
+
+def _release(writers: dict[str, _Writer], temporary: list[Path]) -> None:
+    for writer in writers.values():
+        writer.connection.close()
+    writers.clear()
+    for folder in temporary:
+        rmtree(folder, ignore_errors=True)
+    temporary.clear()
 
 
 def _inode_of(path: Path) -> tuple[int, int] | None:
