@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossfade.control.controller import CLOCK_INTERVAL, EVIDENCE_INTERVAL
+from crossfade.control.saving import CLOCK_INTERVAL, EVIDENCE_INTERVAL
 
 from .harness import CANARY, Harness
 

@@ -9,7 +9,6 @@ next state is being written, and only then; a tick passes over it, so a slow dis
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from time import monotonic
@@ -22,7 +21,7 @@ from crossfade.config.load import Loaded
 from crossfade.control.advising import Advising
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split, draft_of
-from crossfade.control.controller_state import ControllerState, Names, names_in
+from crossfade.control.controller_state import ControllerState
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
 from crossfade.control.drift import Drift, DriftAlarm
@@ -36,35 +35,24 @@ from crossfade.control.prediction_logs import PredictionLogs, folder_of
 from crossfade.control.prediction_writer import PredictionWriter
 from crossfade.control.publisher import Publisher
 from crossfade.control.receivers import allowed, home_down, prepared_load
-from crossfade.control.recovery import recover, restored, undone
+from crossfade.control.recovery import recover, undone
 from crossfade.control.refusal import Refused
 from crossfade.control.retraining import Retrainings
 from crossfade.control.ripening import Ripening
 from crossfade.control.route_runtime import RouteRuntime
+from crossfade.control.saving import Saving
 from crossfade.control.seam import Seam
 from crossfade.control.served_clock import advance
 from crossfade.control.split_request import requested_weights
-from crossfade.control.store import Endpoints, EvidenceBy, Store
+from crossfade.control.store import Endpoints, Store
 from crossfade.control.subscription import Feed
 from crossfade.control.viewing import Views
-from crossfade.control.views import (
-    Decision,
-    RolloutView,
-    RouteView,
-    StatusChange,
-    Verb,
-)
+from crossfade.control.views import RolloutView, RouteView, StatusChange, Verb
 from crossfade.rollout.external import Reading
 from crossfade.rollout.machine import Event, NotAllowedError
 from crossfade.rollout.move import Move
-from crossfade.routing.snapshot import OWN
 from crossfade.stats.counts import Counts
 from crossfade.stats.window import ANY_VERSION
-
-log = logging.getLogger("crossfade.control")
-
-EVIDENCE_INTERVAL = 1.0  # seconds between two savings of the evidence
-CLOCK_INTERVAL = 60.0  # seconds between two savings of the clock while no rollout has evidence to save
 
 T = TypeVar("T")
 
@@ -80,14 +68,14 @@ class Controller:
         # The clock is read behind the spool, which has served times too.
         self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret, store.drained())
         self.monotonic = monotonic
-        self.retrain = Retrainings(self.state, self.journal, self._tell)
+        self.feed = Feed()
+        self.retrain = Retrainings(self.state, self.journal, self.feed.tell)
         self.logs = PredictionLogs(folder_of(store.name))
         self.prediction_writer = PredictionWriter(self.logs)
         self.feedback = FeedbackIntake(self.state, self.logs)
         self.views = Views(
             self.state, self.journal, seam, self.retrain, self.feedback, self.prediction_writer
         )
-        self.feed = Feed()
         self.drift = Drift(self.state, seam.drift, self.feed, drift_folder(store.name), self.logs)
         self.drift.on_alarm.append(self._retrain_on)
         self.drift.on_lasting.append(self._retrain_on)
@@ -97,17 +85,14 @@ class Controller:
         self.publisher = Publisher(self.state, seam)
         self.health = EndpointHealth(self.state, self.publisher, self.feed)
         self.readings: Callable[[float], Mapping[str, Reading]] = lambda now: {}  # of `prometheus` checks
-        self.evidence_saved_at = 0.0
         self.kept_comparisons = KeptComparisons(seam.comparisons, self.journal)
-        self.store_was_ok = True
-        self.store_was_lost = False
-        self.names = Names()  # in the configuration
+        self.saving = Saving(self.state, self.journal, self.feed, self._cause, self.feed.tell)
         self._loading = asyncio.Lock()
         self._background = Background()
         self.ripening = Ripening(self.state, self.logs, self._background)
         self.prediction_writer.fed_to = self.ripening.fed_to
         self.drains = Drains(
-            self.state, self.journal, self.publisher, self.health, self.feed, self._loading, self._tell
+            self.state, self.journal, self.publisher, self.health, self.feed, self._loading, self.feed.tell
         )
         self._closed = False
 
@@ -119,27 +104,26 @@ class Controller:
         counts = self.seam.take()
         self.prediction_writer.take(self.seam.take_logged(), now)
         self._count(counts, served)
-        self._take_lag()
-        self._take_readings(served)
+        self._take_lag_and_readings(served)
         self._gather(counts, served)
         self.ripening.look()
         self._look_at_mirrors(counts, now)
         self.advising.look(now)
         self.drift.look(now)
         self.health.look(now)
-        changes = [change for route in self._unlocked() for change in self._decide(route)]
+        changes = [change for route in self.state.unlocked() for change in self._decide(route)]
         self._apply_decrease([change for change in changes if not change.rises])
         for change in changes:
             if change.rises:
                 self._background.spawn(self._increase(change.route))
         if self.publisher.has_other_limits:
             self.publisher.publish()
-        self._save_evidence()
+        self.saving.save_from_time_to_time()
         self.retrain.look()
         self.kept_comparisons.save_from_time_to_time(self.state.served)
         self.feedback.look()
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
-        self._report_store(now)
+        self.saving.report(now)
 
     def read_clock(self, now: float) -> float:
         """The served time now. A gap, which is time that did not count, is reported."""
@@ -147,8 +131,7 @@ class Controller:
         state.clock, gap = advance(state.clock, now, self.monotonic())
         if gap is not None:
             state.gap = gap
-            log.warning("clock: %s", gap)
-            self.feed.publish(StatusChange(now, "clock", None, str(gap)))
+            self.feed.warn(now, "clock", str(gap))
         return state.served
 
     def _count(self, counts: Counts, served: float) -> None:
@@ -157,17 +140,13 @@ class Controller:
         self.state.totals.add(replace(counts, cells=cells))
         self.state.window.add(counts.cells, served)
 
-    def _take_lag(self) -> None:
-        lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
-        for _, rollout in self.state.rollouts():
-            rollout.set_lag(lag)
-
-    def _take_readings(self, served: float) -> None:
+    def _take_lag_and_readings(self, served: float) -> None:
         """A reading from before a gap is older than served time says, so it is not used."""
-        gap = self.state.gap
-        since = gap.served if gap is not None and gap.seconds > 0 else 0.0
+        lag = max((worker.loop_lag for worker in self.seam.workers() if worker.up), default=0.0)
+        since = self.state.counts_since
         readings = {query: found for query, found in self.readings(served).items() if found.at >= since}
         for _, rollout in self.state.rollouts():
+            rollout.set_lag(lag)
             rollout.set_readings(readings)
 
     def _gather(self, counts: Counts, served: float) -> None:
@@ -178,14 +157,10 @@ class Controller:
     def _look_at_mirrors(self, counts: Counts, now: float) -> None:
         state = self.state
         for text in state.mirror_watch.look(state.routes.values(), counts, state.served):
-            log.warning("%s", text)
-            self.feed.publish(StatusChange(now, "mirror", None, text))
+            self.feed.warn(now, "mirror", text)
 
     def _retrain_on(self, found: DriftAlarm) -> None:
         self.retrain.trigger(found.route, found.alarm.kind, msgspec.to_builtins(found.alarm))
-
-    def _unlocked(self) -> list[RouteRuntime]:
-        return [route for route in self.state.routes.values() if not route.lock.locked()]
 
     def _decide(self, route: RouteRuntime) -> list[Change]:
         """The loop's change of this route: one at a time, a decrease of exposure first."""
@@ -207,7 +182,7 @@ class Controller:
         self._commit_state(changes)
         if before != [c.route.published_parts for c in changes]:
             self.publisher.publish(decided)
-        self.journal.write([change.entry for change in changes], self._tell)
+        self.journal.write([change.entry for change in changes], self.feed.tell)
 
     async def _increase(self, route: RouteRuntime) -> None:
         """Decides again once it has the lock, as a command or a load may have come first."""
@@ -228,7 +203,7 @@ class Controller:
             return False
         self._commit_state([change])
         self.publisher.publish(decided)
-        self._tell(decisions)
+        self.feed.tell(decisions)
         return True
 
     def _cause(self, actor: str, reason: str) -> Cause:
@@ -254,46 +229,12 @@ class Controller:
         nowhere = home_down(state, route.record, challenger)
         return route.rollouts[challenger].next_move(state.is_ready(challenger), nowhere, state.served)
 
-    def _save_evidence(self) -> None:
-        """For the next start of the proxy, with the clock; the clock alone is saved less often."""
-        passed = self.state.served - self.evidence_saved_at
-        if passed < EVIDENCE_INTERVAL:
-            return
-        guarded = self._guarded_evidence()
-        if guarded or not self.journal.ok or passed >= CLOCK_INTERVAL:
-            self.evidence_saved_at = self.state.served
-            self.journal.save_evidence(guarded, self.state.clock)
-        else:
-            self.journal.look()
-
-    def _guarded_evidence(self) -> dict[str, EvidenceBy]:
-        return {route.name: route.evidence for route in self._unlocked() if route.is_guarded}
-
-    def _report_store(self, now: float) -> None:
-        """When the state can no longer be written, and when it can again."""
-        if self.journal.ok != self.store_was_ok:
-            self.store_was_ok = self.journal.ok
-            detail = "writable again" if self.journal.ok else self.journal.error
-            log.warning("state file: %s", detail)
-            self.feed.publish(StatusChange(now, "store", None, detail))
-        if self.journal.is_lost and not self.store_was_lost:
-            self.store_was_lost = True
-            cause = self._cause(LOOP, self.journal.error)
-            self.journal.write(restored(list(self.state.held.values()), cause), self._tell)
-
-    def _tell(self, decisions: Sequence[Decision]) -> None:
-        for decision in decisions:
-            level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
-            place = decision.route or decision.to["backend"]
-            log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
-            self.feed.publish(decision)
-
     async def record(self, route: str, action: str, to: dict[str, str], reason: str) -> bool:
         """A decision that changes no traffic and is apart (`pruning.is_apart`). False if it cannot be written."""
         draft = draft_of(route, action, self._cause(LOOP, reason), (None, None), {})
         draft.to.update(to)
         decisions = await self.journal.write_first([Entry(draft, None, is_apart=True)])
-        self._tell(decisions or [])
+        self.feed.tell(decisions or [])
         return decisions is not None
 
     async def idle(self) -> None:
@@ -323,7 +264,7 @@ class Controller:
         self.kept_comparisons.save()
         self.prediction_writer.take(self.seam.take_logged(), self.state.wall)
         await self.drift.close()
-        await self.journal.close(self._guarded_evidence(), self.state.clock)
+        await self.journal.close(self.saving.evidence(), self.state.clock)
         return await self.prediction_writer.close(self.state.wall)
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
@@ -350,7 +291,7 @@ class Controller:
             self.state.last_changes = prepared.changes
             self._accept(loaded, prepared.reconciled, now)
             self.publisher.publish()
-            self._tell(decisions)
+            self.feed.tell(decisions)
             self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
@@ -361,25 +302,16 @@ class Controller:
         """Use the configuration from now on."""
         self.state.accept(loaded, reconciled, now)
         self.kept_comparisons.expect(self.state.routes.values(), now)
-        self._forget_gone()
+        kept = self.state.forget_gone()
+        self.seam.observations.keep(kept.routes)
+        self.seam.comparisons.keep(kept.routes)
+        self.journal.keep_counts(kept.routes | {NO_ROUTE})
         self.retrain.accept(loaded.config)
         self.prediction_writer.use(loaded.config.routes, reconciled.came_from)
         self.drift.accept()
         for route in self.state.routes.values():
             self.prediction_writer.note(route.name, route.record.ledger)
             self._update_waiting(route)
-
-    def _forget_gone(self) -> None:
-        """Counts of names that neither this configuration nor the one before has.
-
-        Those of the one before stay, so that metrics show their last values and requests in flight still count.
-        """
-        names = names_in(self.state.config.config)
-        kept, self.names = names.joined(self.names), names
-        self.state.totals.keep(kept.routes, kept.backends | {OWN}, kept.endpoints)
-        self.seam.observations.keep(kept.routes)
-        self.seam.comparisons.keep(kept.routes)
-        self.journal.keep_counts(kept.routes | {NO_ROUTE})
 
     def refuse_config(self, error: str) -> None:
         """A reload failed: the configuration stays, and status has the error."""

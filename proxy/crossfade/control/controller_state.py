@@ -19,7 +19,7 @@ from crossfade.control.store import Endpoints
 from crossfade.control.views import LoadedChange
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.rollout.pending import HORIZON
-from crossfade.routing.snapshot import endpoint_of
+from crossfade.routing.snapshot import OWN, endpoint_of
 from crossfade.stats.counts import Cell, CountsTable
 from crossfade.stats.histogram import Histogram
 from crossfade.stats.window import Window
@@ -89,6 +89,7 @@ class ControllerState:
         self.drained = drained  # by operators
         self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
         self.generation = 0
+        self.names = Names()  # in the configuration
         self.started = 0.0  # served time
         self.gap: Gap | None = None  # the latest gap in served time
         self.config_ok = False
@@ -153,6 +154,25 @@ class ControllerState:
         if found is None:
             raise UnknownName(f"no rollout of {challenger} on route {route}; there is {', '.join(rollouts)}")
         return found
+
+    def unlocked(self) -> list[RouteRuntime]:
+        """Routes whose next state is not being written."""
+        return [route for route in self.routes.values() if not route.lock.locked()]
+
+    @property
+    def counts_since(self) -> float:
+        """Served time: what is dated before the latest gap is older than served time says."""
+        return self.gap.served if self.gap is not None and self.gap.seconds > 0 else 0.0
+
+    def forget_gone(self) -> Names:
+        """Counts of names that neither this configuration nor the one before has. Returns the names that stay.
+
+        Those of the one before stay, so that metrics show their last values and requests in flight still count.
+        """
+        names = names_in(self.config.config)
+        kept, self.names = names.joined(self.names), names
+        self.totals.keep(kept.routes, kept.backends | {OWN}, kept.endpoints)
+        return kept
 
     def rollouts(self) -> list[tuple[RouteRuntime, RolloutRuntime]]:
         return [(route, rollout) for route in self.routes.values() for rollout in route.rollouts.values()]

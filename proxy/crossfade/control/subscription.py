@@ -7,9 +7,14 @@ that: the journal has them all.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
+from collections.abc import Sequence
 
 from crossfade.control.views import Decision, StatusChange
+from crossfade.rollout.machine import Event
+
+log = logging.getLogger("crossfade.control")
 
 MAX_EVENTS = 256  # of one subscription
 
@@ -64,3 +69,16 @@ class Feed:
     def publish(self, event: Notice) -> None:
         for subscription in self.subscriptions:
             subscription.put(event)
+
+    def tell(self, decisions: Sequence[Decision]) -> None:
+        """Decisions that are in force, to subscribers and to the log."""
+        for decision in decisions:
+            level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
+            place = decision.route or decision.to["backend"]
+            log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
+            self.publish(decision)
+
+    def warn(self, at: float, kind: str, detail: str) -> None:
+        """A change of status, to subscribers and to the log. `at`: wall time."""
+        log.warning("%s: %s", kind, detail)
+        self.publish(StatusChange(at, kind, None, detail))
