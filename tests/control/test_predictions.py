@@ -43,7 +43,7 @@ class HarnessWithScores(Harness):
             value = float(self.rng.random() < self.rate[backend])
             unit = self.rng.getrandbits(64)
             rows.append(Ripe(0, cell.ledger_version, backend, unit, False, {"conversion": value}))
-        self.feed("churn", rows)
+        self.feed(next(iter(self.controller.state.routes)), rows)
 
 
 DIVERGENCE = "metric: score_divergence, max: 0.1"
