@@ -49,6 +49,17 @@ async def end(harness: Harness, outcome: str = "succeeded") -> None:
     assert await harness.controller.retrain.end("churn", order.id, outcome, "because", {"version": "v5"})
 
 
+async def test_a_decision_says_what_the_alarm_and_the_operator_said(harness):
+    await harness.load(RETRAINED)
+    assert await drifted(harness, {"detail": "age is 31% away from the profile"})
+    await end(harness)
+    await harness.controller.retrain.order("churn", "alice", "new prices")
+    by_alarm, by_hand = [each for each in await orders(harness) if each.action == "retrain"]
+    assert by_alarm.reason.endswith(": age is 31% away from the profile")
+    assert by_hand.reason.startswith("operator gives order")
+    assert by_hand.reason.endswith(": new prices")
+
+
 async def test_an_occasion_gives_one_order_with_its_evidence(harness):
     await harness.load(RETRAINED)
     told: list[str] = []

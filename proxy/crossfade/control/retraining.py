@@ -302,4 +302,7 @@ def bounded(evidence: Any) -> Any:
 
 
 def _in_words(order: Order) -> str:
-    return f"{order.reason} gives order {order.id}"
+    """With what an alarm or an operator said."""
+    evidence = order.evidence if isinstance(order.evidence, dict) else {}
+    said = evidence.get("detail") or evidence.get("text")
+    return f"{order.reason} gives order {order.id}" + (f": {said}" if isinstance(said, str) else "")
