@@ -30,8 +30,15 @@ def add_predictions(connection: sqlite3.Connection, rows: Sequence[Predicted]) -
         )
 
 
+class _Closing(sqlite3.Connection):
+    """It closes where nobody holds it any more: CPython 3.13 warns of others."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def log_of(*rows: Predicted) -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = sqlite3.connect(":memory:", isolation_level=None, factory=_Closing)
     prepare(connection, 0.0)
     add_predictions(connection, rows)
     return connection

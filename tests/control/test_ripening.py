@@ -308,5 +308,5 @@ def test_nothing_is_ripe_in_an_empty_log(log):
     assert ripe_until(log.connection, 1, 99.0) == 1
     log.connection.execute("DELETE FROM prediction")
     assert ripe_until(log.connection, 0, 1e9) == 0
-    with pytest.raises(sqlite3.OperationalError):
-        read_ripe(sqlite3.connect(":memory:"), 0, 0, 1.0)
+    with closing(sqlite3.connect(":memory:")) as empty, pytest.raises(sqlite3.OperationalError):
+        read_ripe(empty, 0, 0, 1.0)

@@ -21,7 +21,7 @@ def test_the_configuration_of_each_row_is_valid(row: Row, tmp_path: Path) -> Non
     (route,) = loaded.config.routes
     assert bool(route.rollout) == (row.name == "rollout")
     assert bool(route.mirror) == (row.name in ("mirror", "compared"))
-    assert (route.prediction is not None) == (row.name in ("prediction", "sampled", "compared"))
+    assert (route.prediction is not None) == (row.name in ("prediction", "sampled", "compared", "feedback"))
     assert (loaded.config.access_log is not None) == (row.name == "access_log")
     assert proxy.secure == (loaded.config.tls is not None)
     assert str(proxy.port) in " ".join(load_of(row, proxy.port, 1))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from threading import Thread, main_thread
 from time import time, time_ns
 from typing import NamedTuple, TypeVar
 from weakref import finalize
@@ -51,7 +52,7 @@ class PredictionLogs:
         self.temporary: list[Path] = []
         self.writing = DiskThread("prediction-log")
         self.writers: dict[str, _Writer] = {}  # of the writing thread alone
-        finalize(self, _release, self.writers, self.temporary)  # where nobody closes it
+        finalize(self, _release_beside, self.writers, self.temporary)  # where nobody closes it
 
     async def write(self, route: str, work: Work[T]) -> T:
         """Run `work` in one transaction, behind all that was asked before. Raises sqlite3.Error; then nothing is changed."""
@@ -173,6 +174,15 @@ class PredictionLogs:
         if self.temporary:
             self.folder = None
         _release(self.writers, self.temporary)
+
+
+def _release_beside(writers: dict[str, _Writer], temporary: list[Path]) -> None:
+    """In a thread, as the collector may come in the midst of an event loop. When Python ends, nobody waits for threads."""
+    if not main_thread().is_alive():
+        _release(writers, temporary)
+    elif writers or temporary:
+        ending = Thread(target=_release, args=(writers, temporary), name="prediction-log-end", daemon=False)
+        ending.start()
 
 
 def _release(writers: dict[str, _Writer], temporary: list[Path]) -> None:
