@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE
@@ -46,7 +45,6 @@ def test_hashes_of_64_bits_are_stored_as_signed_integers() -> None:
 
 _LEAVING = """
 import asyncio
-import gc
 from crossfade.control.prediction_logs import PredictionLogs
 
 async def leave():
@@ -70,17 +68,3 @@ async def test_the_log_of_a_state_in_memory_goes_with_it(closes: bool) -> None:
     folder, existed = said.decode().split()
     assert (existed, errors, child.returncode) == ("True", b"", 0)
     assert not await asyncio.to_thread(Path(folder).exists)
-
-
-async def test_a_log_in_memory_that_nobody_closed_goes_without_stopping_the_loop() -> None:
-    logs = PredictionLogs(None)
-    await logs.write("churn", lambda connection: None)
-    (folder,) = logs.temporary
-    assert await asyncio.to_thread(folder.is_dir)
-    del logs
-    gc.collect()  # here, in the loop: blocking calls fail this test
-    for _ in range(1000):
-        if not await asyncio.to_thread(folder.is_dir):
-            break
-        await asyncio.sleep(0.01)
-    assert not await asyncio.to_thread(folder.is_dir)

@@ -7,17 +7,17 @@ neither serving nor deciding.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from threading import Thread, main_thread
 from time import time, time_ns
 from typing import NamedTuple, TypeVar
-from weakref import finalize
 
 from crossfade.control import prediction_tables
 from crossfade.control.database import IN_MEMORY, make_private, open_database, reader_of
@@ -52,7 +52,9 @@ class PredictionLogs:
         self.temporary: list[Path] = []
         self.writing = DiskThread("prediction-log")
         self.writers: dict[str, _Writer] = {}  # of the writing thread alone
-        finalize(self, _release_beside, self.writers, self.temporary)  # where nobody closes it
+        # Where nobody closes it. Not when the collector comes, which may be in the midst of an event loop or of a lock.
+        self.at_exit = partial(_release, self.writers, self.temporary)
+        atexit.register(self.at_exit)
 
     async def write(self, route: str, work: Work[T]) -> T:
         """Run `work` in one transaction, behind all that was asked before. Raises sqlite3.Error; then nothing is changed."""
@@ -173,16 +175,8 @@ class PredictionLogs:
     def _close(self) -> None:
         if self.temporary:
             self.folder = None
+        atexit.unregister(self.at_exit)
         _release(self.writers, self.temporary)
-
-
-def _release_beside(writers: dict[str, _Writer], temporary: list[Path]) -> None:
-    """In a thread, as the collector may come in the midst of an event loop. When Python ends, nobody waits for threads."""
-    if not main_thread().is_alive():
-        _release(writers, temporary)
-    elif writers or temporary:
-        ending = Thread(target=_release, args=(writers, temporary), name="prediction-log-end", daemon=False)
-        ending.start()
 
 
 def _release(writers: dict[str, _Writer], temporary: list[Path]) -> None:
