@@ -27,7 +27,7 @@ class LabelledCustomers:
 
     @classmethod
     async def draw(cls) -> LabelledCustomers:
-        before, after = await asyncio.gather(_drawn(), _drawn("--currency", "10"))
+        before, after = await asyncio.gather(_drawn(), _drawn("--currency", "100"))
         return cls(before, after)
 
     def join(self, traffic: Traffic) -> None:

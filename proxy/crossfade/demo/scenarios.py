@@ -15,7 +15,7 @@ from crossfade.demo.processes import DemoError, DemoProcesses
 from crossfade.demo.screen import INDENT, Row, Screen
 from crossfade.demo.traffic import Tally, Traffic
 
-_SCENARIO_TIMEOUT = 60.0  # seconds; a scenario that takes longer has failed
+_SCENARIO_TIMEOUT = 120.0  # seconds; a scenario that takes longer has failed
 _POLL_INTERVAL = 0.2
 _SETTLE_TIME = 1.5  # seconds of traffic after the end of a rollout, to see that the result lasts
 _MAX_TIME_TO_ABORT = 10.0  # seconds from fault to abort that the summary accepts
@@ -62,7 +62,7 @@ class Scenario:
         self.decisions: list[dict[str, Any]] = []
 
     async def wait_until(self, done: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-        """The first rollout for which `done` is true. Raises DemoError after a minute."""
+        """The first rollout for which `done` is true. Raises DemoError after two minutes."""
         end = time.monotonic() + _SCENARIO_TIMEOUT
         while time.monotonic() < end:
             for rollout in await self.look():
@@ -79,7 +79,7 @@ class Scenario:
             await asyncio.sleep(_POLL_INTERVAL)
 
     async def wait_for_decision(self, action: str, what: str) -> dict[str, Any]:
-        """Raises DemoError after a minute."""
+        """Raises DemoError after two minutes."""
         end = time.monotonic() + _SCENARIO_TIMEOUT
         while time.monotonic() < end:
             await self.look()
