@@ -50,6 +50,8 @@ async def test_every_check_passes_and_with_keep_the_proxy_goes_on() -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+# On a busy machine labels come after the horizon.
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 async def test_the_story_of_drift_ends_with_a_new_champion_and_leaves_no_process() -> None:
     """Injected drift → detected → trained again → registered → shadow → canary → promoted by the Brier score of labels."""
