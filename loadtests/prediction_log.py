@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from crossfade.control import feedback_tables, prediction_tables
-from crossfade.control.label_queries import newest_until
 from crossfade.control.prediction_export import Asked, Bounds, bounds, page
 from crossfade.control.prediction_retention import Retention, file_size_of, prune
 from crossfade.control.prediction_rows import add_rows
+from crossfade.control.prediction_tables import newest_until
 from crossfade.quality.feedback import Feedback, Limits
 from crossfade.quality.logged import (
     LoggedExchange,

@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import brier_score_loss, log_loss, precision_score, recall_score, roc_auc_score
 
 from crossfade.control import label_queries
-from crossfade.control.label_queries import counts_of_labels, newest_until
-from crossfade.control.prediction_tables import id_hash, prepare
+from crossfade.control.label_queries import counts_of_labels
+from crossfade.control.prediction_tables import id_hash, newest_until, prepare
 from crossfade.quality.label_counts import STEPS, LabelQuestion
 from crossfade.quality.label_summary import LabelSummary, label_summary
 

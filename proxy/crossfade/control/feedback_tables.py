@@ -15,8 +15,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import NamedTuple
 
-from crossfade.control.label_queries import newest_until
-from crossfade.control.prediction_tables import PART_BITS, id_hash, newest_of, parts, signed
+from crossfade.control.prediction_tables import PART_BITS, id_hash, newest_of, newest_until, parts, signed
 from crossfade.quality.feedback import LABEL, WRITTEN, Feedback, Known, Limits, Outcome, Value, outcome_of
 from crossfade.routing.ledger import hash_of
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from math import log
 from typing import NamedTuple
 
+from crossfade.control.prediction_tables import newest_until
 from crossfade.quality.label_counts import (
     STEPS,
     Delays,
@@ -35,24 +36,6 @@ class Range(NamedTuple):
 
     first: int
     last: int
-
-
-def newest_until(connection: sqlite3.Connection, at: float) -> int:
-    """A seq: rows up to it were logged at `at` or before, those behind it later. `logged_at` never falls, so a bisection does."""
-    ends: tuple[int, int] = connection.execute(
-        "SELECT (SELECT IFNULL(MIN(seq), 1) - 1 FROM prediction), (SELECT IFNULL(MAX(seq), 0) FROM prediction)"
-    ).fetchone()
-    low, high = ends
-    while low < high:
-        middle = (low + high + 1) // 2
-        found = connection.execute(
-            "SELECT seq, logged_at FROM prediction WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (middle,)
-        ).fetchone()
-        if found is None or found[1] <= at:
-            low = middle
-        else:
-            high = found[0] - 1
-    return low
 
 
 def counts_of_labels(connection: sqlite3.Connection, asked: LabelQuestion) -> LabelCounts:

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from crossfade.control.label_queries import newest_until
-from crossfade.control.prediction_tables import unsigned
+from crossfade.control.prediction_tables import newest_until, unsigned
 from crossfade.quality.answer import Decision
 from crossfade.scale import WHOLE
 

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from crossfade.control.label_queries import newest_until
+from crossfade.control.prediction_tables import newest_until
 
 PART = 16  # at most one of so many rows goes at once for the size of the log: rows with inputs are large
 _TABLES = ("copy", "input", "feedback", "prediction")

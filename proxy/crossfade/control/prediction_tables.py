@@ -141,3 +141,27 @@ def unsigned(stored: int) -> int:
 def id_hash(request_id: bytes) -> int:
     """Of a request's id, signed: what the index holds in its place."""
     return int.from_bytes(blake2b(request_id, digest_size=8).digest(), "big", signed=True)
+
+
+def newest_until(connection: sqlite3.Connection, at: float, after: int = 0, most: int | None = None) -> int:
+    """A seq, `after` or behind it: rows up to it were logged at `at` or before, those behind it later.
+
+    `most`: at most so many places behind the first row are looked at. `logged_at` never falls, so a bisection does.
+    """
+    first, last = connection.execute(
+        "SELECT (SELECT min(seq) FROM prediction WHERE seq > ?), (SELECT max(seq) FROM prediction)", (after,)
+    ).fetchone()
+    if first is None:
+        return after
+    low: int = max(after, first - 1)
+    high: int = last if most is None else min(last, low + most)
+    while low < high:
+        middle = (low + high + 1) // 2
+        seq, logged_at = connection.execute(
+            "SELECT seq, logged_at FROM prediction WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (middle,)
+        ).fetchone() or (after, at)
+        if seq <= low or logged_at <= at:
+            low = middle
+        else:
+            high = seq - 1
+    return low

@@ -15,7 +15,7 @@ from functools import partial
 from crossfade.control.background import Background
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.prediction_logs import PredictionLogs
-from crossfade.control.prediction_tables import unsigned
+from crossfade.control.prediction_tables import newest_until, unsigned
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.rollout.ripe import Portion, Ripe, Said
 from crossfade.routing.snapshot import TESTER
@@ -139,20 +139,4 @@ def _said(score: float | None, label: str | float | None, threshold: float | Non
 
 def ripe_until(connection: sqlite3.Connection, after: int, ripe_at: float) -> int:
     """The last place, at most SCANNED behind the first one there is, whose prediction was logged at `ripe_at` or before."""
-    first, last = connection.execute(
-        "SELECT (SELECT min(seq) FROM prediction WHERE seq > ?), (SELECT max(seq) FROM prediction)", (after,)
-    ).fetchone()
-    if first is None:
-        return after
-    low: int = max(after, first - 1)
-    high = min(last, low + SCANNED)
-    while low < high:
-        middle = (low + high + 1) // 2
-        seq, logged_at = connection.execute(
-            "SELECT seq, logged_at FROM prediction WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (middle,)
-        ).fetchone() or (after, ripe_at)
-        if seq <= low or logged_at <= ripe_at:
-            low = middle
-        else:
-            high = seq - 1
-    return low
+    return newest_until(connection, ripe_at, after, SCANNED)

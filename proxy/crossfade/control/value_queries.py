@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from crossfade.control.label_queries import MOST, newest_until
+from crossfade.control.label_queries import MOST
+from crossfade.control.prediction_tables import newest_until
 from crossfade.rollout.policy_value import RowGroup, Segment
 from crossfade.routing.snapshot import TESTER
 
