@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossfade.cli.client import AdminClient
 from crossfade.cli.exits import INVALID, OK, USAGE, CommandFailed
-from crossfade.cli.output import print_json, print_text
+from crossfade.cli.output import print_json, print_text, write_text
 
 if TYPE_CHECKING:
     from crossfade.quality.profile import Profile
@@ -58,13 +57,7 @@ def _written(arguments: Namespace, profile: Any) -> int:
     import json
 
     text = json.dumps(profile) + "\n"
-    if not arguments.output:
-        sys.stdout.write(text)
-        return OK
-    try:
-        Path(arguments.output).write_text(text, "utf-8")
-    except OSError as error:
-        raise CommandFailed(INVALID, f"cannot write {arguments.output}: {error.strerror}") from None
+    write_text(text, arguments.output)
     return OK
 
 

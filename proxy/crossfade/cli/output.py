@@ -9,8 +9,10 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
+from crossfade.cli.exits import INVALID, CommandFailed
 from crossfade.log_lines import printable
 
 _STYLES = {
@@ -84,3 +86,14 @@ def _print_rich(table: Table) -> None:
     for row in table.rows:
         rich_table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
     Console().print(rich_table)
+
+
+def write_text(text: str, path: str) -> None:
+    """Into the file; "" is standard output. Raises CommandFailed."""
+    if not path:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise CommandFailed(INVALID, f"cannot write {path}: {error.strerror}") from None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from crossfade.cli.client import AdminClient
 from crossfade.cli.exits import INVALID, OK, UNKNOWN_NAME, CommandFailed
+from crossfade.cli.output import write_text
 
 Value = dict[str, Any]
 
@@ -19,13 +18,7 @@ def report(arguments: Namespace) -> int:
     admin = AdminClient(arguments.admin, arguments.token)
     facts = facts_of(admin, arguments.route, arguments.challenger)
     text = json.dumps(facts, indent=2) + "\n" if arguments.json else _html(facts)
-    if not arguments.output:
-        sys.stdout.write(text)
-        return OK
-    try:
-        Path(arguments.output).write_text(text, "utf-8")
-    except OSError as error:
-        raise CommandFailed(INVALID, f"cannot write {arguments.output}: {error.strerror}") from None
+    write_text(text, arguments.output)
     return OK
 
 
