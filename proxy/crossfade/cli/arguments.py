@@ -59,6 +59,13 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     replay.add_argument("--state", metavar="FILE", default=_STATE, help=f"the database (default: {_STATE})")
     replay.add_argument("--json", action="store_true", help="print JSON")
+    _add_demo(commands)
+    _add_token(commands)
+    add(commands, "schema", local.schema, "print the JSON Schema of the configuration")
+    add(commands, "version", local.version, "print the version")
+
+
+def _add_demo(commands: Commands[argparse.ArgumentParser]) -> None:
     demo = add(
         commands,
         "demo",
@@ -74,6 +81,9 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     demo.add_argument(
         "--keep", action="store_true", help="keep the proxy and the models running until Ctrl-C"
     )
+
+
+def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
     token = add(
         commands,
         "token",
@@ -94,8 +104,6 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
         default=os.environ.get("CROSSFADE_OVERRIDE_SECRET", ""),
         help="the secret itself (default: CROSSFADE_OVERRIDE_SECRET)",
     )
-    add(commands, "schema", local.schema, "print the JSON Schema of the configuration")
-    add(commands, "version", local.version, "print the version")
 
 
 def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
@@ -132,15 +140,7 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     _add_feedback(commands, admin)
     _add_baseline(commands, admin)
     _add_drain(commands, admin)
-    retrain = add(
-        commands,
-        "retrain",
-        remote.retrain,
-        "have the model of a route trained again, by whoever `retrain` in the file names",
-        admin,
-    )
-    retrain.add_argument("route", metavar="ROUTE")
-    retrain.add_argument("--reason", default="", help="for the journal")
+    _add_retrain(commands, admin)
     _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")
@@ -151,6 +151,18 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         "print the configuration as the state has it, such as after a promote; secrets are shown as ***",
         admin,
     )
+
+
+def _add_retrain(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    retrain = add(
+        commands,
+        "retrain",
+        remote.retrain,
+        "have the model of a route trained again, by whoever `retrain` in the file names",
+        admin,
+    )
+    retrain.add_argument("route", metavar="ROUTE")
+    retrain.add_argument("--reason", default="", help="for the journal")
 
 
 def _add_baseline(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
