@@ -52,6 +52,7 @@ class Played:
     writer: asyncio.StreamWriter
 
     def __init__(self, pid: int, options: WorkerOptions, passed: list[int]) -> None:
+        self.is_connected = False
         self.pid = pid
         self.options = options
         self.passed = passed
@@ -62,6 +63,7 @@ class Played:
 
     async def connect(self) -> None:
         self.reader, self.writer = await asyncio.open_unix_connection(sock=self.sock)
+        self.is_connected = True
 
     # ── what the pool calls ───────────────────────────────────────────────────────────────────
 
@@ -94,7 +96,8 @@ class Played:
         if self.returncode is None:
             self.returncode = code
             self.ended.set()
-            self.writer.close()
+            # A pool that is cancelled while it starts a worker leaves one that has not connected.
+            (self.writer if self.is_connected else self.sock).close()
 
 
 class Stage:
