@@ -14,7 +14,7 @@ run_beside = $(1) $(SHARED) -m 'not alone' $(ARGS) || [ $$? = 5 ]
 run_alone = $(1) -m pytest -m alone $(ARGS) || [ $$? = 5 ]
 PURE := tests/config tests/http1 tests/quality tests/report tests/rollout tests/routing tests/stats tests/test_errors.py
 
-.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers hooks bench features lock clean
+.PHONY: demo test test-beside test-alone test-all-pythons test-compiled test-newest newest servers coverage mutants soak lint types layers docs hooks bench features lock clean
 demo: $(VENV)/models.ok ; $(PY) -m crossfade demo $(ARGS)
 test: test-beside test-alone
 # Those that may run beside others, and those that may not.
@@ -54,6 +54,8 @@ lint: $(VENV)/dev.ok
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff check --config proxy/pure.toml proxy && $(VENV)/bin/ruff format --check .
 	$(VENV)/bin/codespell
 types: $(VENV)/dev.ok ; $(VENV)/bin/mypy
+# The pages of docs/ as a site in build/site; a link without a target is an error.
+docs: $(VENV)/test.ok ; NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 hooks: $(VENV)/dev.ok ; $(VENV)/bin/pre-commit install
 layers: $(VENV)/dev.ok ; $(VENV)/bin/lint-imports
 bench: $(VENV)/dev.ok
