@@ -8,7 +8,7 @@ If the clock steps back, counts go to the newest slot, so none is lost.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from crossfade.stats.counts import Cell, Counts, CountsTable
 
@@ -50,6 +50,12 @@ class Window:
             for _, table in self.ring:
                 self.summed.add(Counts(list(table.cells.values())))
         return self.summed
+
+    def cells(self, now: float) -> Iterator[Cell]:
+        """Those of the span that ends with the slot of `now`, not summed yet. Callers must not change them."""
+        self._open_slot(now)
+        for _, table in self.ring:
+            yield from table.cells.values()
 
     def seconds(self, now: float) -> float:
         """How many seconds the sum covers: less than the span while the window fills, at least one slot."""
