@@ -47,6 +47,7 @@ NAMES = {
     "crossfade_finish_reasons_total",
     "crossfade_upstream_failures_total",
     "crossfade_in_flight",
+    "crossfade_max_in_flight",
     "crossfade_queue_length",
     "crossfade_queued_total",
     "crossfade_queue_wait_seconds",
@@ -216,6 +217,8 @@ async def test_routes_and_rollouts_have_their_present_values(site: Site) -> None
     assert at(samples, "endpoint_up", backend="v2", endpoint="http://127.0.0.1:9002") == 1
     assert at(samples, "endpoint_up", backend="v4", endpoint="http://127.0.0.1:9004") == 0
     assert at(samples, "in_flight", backend="v2") == 1
+    assert at(samples, "max_in_flight", backend="v2") == 1024
+    assert at(samples, "upstream_failures_total", route="churn", backend="v2", stage="overload") == 0
     verdict = next(v for v in site.harness.rollout.verdicts if v.bound is not None and v.evidence is not None)
     labels = {"route": "churn", "challenger": "v3", "check": verdict.check}
     assert at(samples, "check_evidence", **labels) == pytest.approx(verdict.evidence)

@@ -172,7 +172,8 @@ def test_promtool_accepts_the_configuration(project: Running, tmp_path: Path) ->
     file.write_text(
         translate((ROOT / "deploy/prometheus/prometheus.yml").read_text(), "prometheus", project.places)
     )
-    shutil.copy(ROOT / "deploy/prometheus/alerts.yml", tmp_path)  # prometheus.yml names it
+    for rules in ("rules.yml", "alerts.yml"):  # prometheus.yml names them
+        shutil.copy(ROOT / "deploy/prometheus" / rules, tmp_path)
     done = subprocess.run(["promtool", "check", "config", file], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

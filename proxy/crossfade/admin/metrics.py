@@ -120,6 +120,12 @@ def _of_routes(view: MetricsView) -> Iterator[Metric]:
         [((b.name,), b.in_flight) for b in view.backends],
     )
     yield gauge(
+        "crossfade_max_in_flight",
+        "How many requests may be in flight.",
+        ["backend"],
+        [((name,), n) for name, n in view.max_in_flight.items()],
+    )
+    yield gauge(
         "crossfade_endpoint_up",
         "1 if the endpoint passes its probes and no evidence of a rollout has ejected it.",
         ["backend", "endpoint"],

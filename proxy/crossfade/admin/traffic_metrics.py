@@ -14,11 +14,11 @@ from prometheus_client.core import Metric
 
 from crossfade.admin.families import Labels, counter, gauge, histogram
 from crossfade.control.views import MetricsView, TrafficView
-from crossfade.errors import FAILURES, Fallback, Source
+from crossfade.errors import FAILURES, Fallback, Source, Stage
 from crossfade.stats.counts import SHADOW, Cell
 from crossfade.stats.streams import FIRST_TOKEN, OUTPUT_LENGTH, TOKEN_GAP, TOKENS_PER_SECOND, Streams
 
-_UPSTREAM = tuple(f.stage for f in FAILURES.values() if f.source is Source.UPSTREAM)
+_FAILED = (*(f.stage for f in FAILURES.values() if f.source is Source.UPSTREAM), Stage.OVERLOAD)
 _FALLBACKS = tuple(f.stage for f in FAILURES.values() if f.fallback is not Fallback.NEVER)
 _RETRIES = tuple(f.stage for f in FAILURES.values() if f.retries_endpoint)
 _BY_BACKEND = ["route", "backend", "role"]
@@ -179,9 +179,9 @@ def _of_failures(view: MetricsView) -> Iterator[Metric]:
     """By the backend assigned, summed over its roles."""
     yield counter(
         "crossfade_upstream_failures",
-        "Exchanges that failed at a backend, by stage; retried ones too.",
+        "Exchanges that failed at a backend, by stage; retried ones too. Those of `overload` had no place in flight.",
         ["route", "backend", "stage"],
-        _by_reason(view, _UPSTREAM, "failures").items(),
+        _by_reason(view, _FAILED, "failures").items(),
     )
     yield counter(
         "crossfade_fallbacks",

@@ -117,6 +117,7 @@ class Views:
             splits=[_split_view(route) for route in state.routes.values()],
             differing={name: len(disagreements(r.config, r.record)) for name, r in state.routes.items()},
             backends=self.backends(),
+            max_in_flight={name: b.max_in_flight for name, b in state.config.config.backends.items()},
             queues=sum_of_queues(worker.queues for worker in self.seam.workers()),
             rollouts=self.rollouts(now),
             decisions=self.journal.decided,

@@ -366,6 +366,7 @@ class MetricsView(msgspec.Struct):
     splits: list[SplitView]
     differing: Mapping[str, int]  # by route: keys that the file and the state disagree about
     backends: list[BackendView]
+    max_in_flight: Mapping[str, int]  # by backend
     queues: Mapping[str, QueueStatus]  # by backend
     rollouts: list[RolloutView]
     decisions: Mapping[tuple[str, str], int]  # (route, action), since the start
