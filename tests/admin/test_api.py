@@ -81,8 +81,23 @@ async def test_rollout_shows_phase_steps_and_verdicts(site: Site) -> None:
         "eta_requests",
         "proof",
         "in_words",
+        "limit",
+        "unit",
+        "is_least",
     } == set(rollout["verdicts"][0])
+    limits = {v["check"]: (v["limit"], v["unit"], v["is_least"]) for v in rollout["verdicts"]}
+    assert limits == {
+        "error_rate <= 5%": (0.05, "share", False),
+        "error_rate <= champion + 2%": (0.02, "share", False),
+        "p90 latency <= 500ms": (0.5, "seconds", False),
+    }
     assert [r["route"] for r in (await site.get("/api/v1/rollouts"))["rollouts"]] == ["churn"]
+
+
+async def test_rollouts_of_one_route_are_listed_alone(site: Site) -> None:
+    found = await site.get("/api/v1/rollouts?route=churn")
+    assert [(r["route"], r["challenger"]) for r in found["rollouts"]] == [("churn", "v3")]
+    await site.get("/api/v1/rollouts?route=nobody", status=404)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crossfade.config.model import RolloutConfig
 from crossfade.control.rollout_runtime import RolloutRuntime
-from crossfade.control.viewing import would_change
+from crossfade.control.verdict_views import would_change
 from crossfade.rollout.evidence import Evidence
 from crossfade.rollout.machine import Phase, RolloutState
 from crossfade.rollout.strategy import expand

@@ -1,6 +1,6 @@
 """Access control of the admin API, and the actor's name.
 
-Rule: probes and the static dashboard page are open; every other path needs the token, if one is set. Without
+Rule: probes and the static files of the dashboard are open; every other path needs the token, if one is set. Without
 a token (loopback only) a web page must not reach the API through the operator's browser: a foreign Origin is
 refused, and so is a Host that is a DNS name, which a rebinding attack needs. With a token any Host is allowed,
 as a foreign page does not have the token. A request that changes something is refused too where the browser says
@@ -19,6 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 PROBES = frozenset({"/healthz", "/readyz"})
 OPEN = PROBES | {"/"}
+OPEN_FILES = "/static/"  # of the dashboard
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 ACTOR_HEADER = "X-Crossfade-Actor"
@@ -32,11 +33,15 @@ def access_guard(token: str) -> Middleware:
             _refuse_foreign_origin(request)
             if not token:
                 _refuse_named_host(request)
-        if token and request.path not in OPEN:
+        if token and not _is_open(request.path):
             _require_token(request, token)
         return await handler(request)
 
     return guard
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith(OPEN_FILES)
 
 
 def _refuse_foreign_origin(request: web.Request) -> None:

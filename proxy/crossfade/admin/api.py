@@ -7,11 +7,8 @@ Rule: handlers read the clock, name the actor and turn JSON into calls of the co
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import re
 import time
-from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -20,6 +17,7 @@ from aiohttp import web
 from crossfade.admin import openapi
 from crossfade.admin.access import access_guard, actor_of
 from crossfade.admin.connections import body_of, timed
+from crossfade.admin.dashboard_files import DashboardFiles
 from crossfade.admin.drift import DriftApi
 from crossfade.admin.events import EventStreams
 from crossfade.admin.feedback import FeedbackApi
@@ -38,7 +36,6 @@ from crossfade.log_lines import printable
 from crossfade.quality.summary import summary
 
 MAX_BODY = 1 << 20
-DASHBOARD = Path(__file__).parent / "dashboard" / "index.html"
 
 
 class ReloadPort(Protocol):
@@ -68,11 +65,12 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
     """`token`: "" for none; then the listener must be on loopback."""
     app = web.Application(middlewares=[timed, answer_problems, access_guard(token)], client_max_size=MAX_BODY)
     api, logs = AdminApi(controller, control), LogApi(controller)
-    drift = DriftApi(controller.drift)
+    drift, dashboard = DriftApi(controller.drift), DashboardFiles()
     v1 = "/api/v1"
     app.add_routes(
         [
-            web.get("/", api.dashboard),
+            web.get("/", dashboard.page),
+            web.get("/static/{file:.+}", dashboard.file),
             web.get("/healthz", api.healthz),
             web.get("/readyz", api.readyz),
             web.get("/metrics", api.metrics),
@@ -121,13 +119,7 @@ class AdminApi:
         self.checking = (
             asyncio.Lock()
         )  # one at a time: the thread shares the interpreter with the health loop
-        self.page = DASHBOARD.read_text("utf-8")
-        self.policy = _content_policy(self.page)
         self.document = openapi.document(VERSION)
-
-    async def dashboard(self, request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": self.policy}
-        return web.Response(text=self.page, content_type="text/html", headers=headers)
 
     async def healthz(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -174,7 +166,7 @@ class AdminApi:
         return _json_response(self.views.backend(request.match_info["backend"]))
 
     async def rollouts(self, request: web.Request) -> web.Response:
-        return _json_response({"rollouts": self.views.rollouts(time.time())})
+        return _json_response({"rollouts": self.views.rollouts(time.time(), request.query.get("route"))})
 
     async def rollout(self, request: web.Request) -> web.Response:
         return _json_response(
@@ -301,19 +293,6 @@ def _number_in(request: web.Request, name: str, default: int, allowed: range) ->
     if not re.fullmatch("[0-9]{1,19}", given) or int(given) not in allowed:
         raise Invalid(f"{name} must be a whole number from {allowed.start} to {allowed.stop - 1}.")
     return int(given)
-
-
-def _content_policy(page: str) -> str:
-    """The dashboard may run its own script and connect to its own origin only."""
-    script, style = (
-        base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-        for tag in ("script", "style")
-        for inline in re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    )
-    return (
-        f"default-src 'none'; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 async def _harden(request: web.Request, response: web.StreamResponse) -> None:

@@ -168,6 +168,9 @@ VERB = in_path("verb", [verb.value for verb in views.Verb])
 
 PATHS: dict[str, Any] = {
     "/": {"get": operation("The dashboard", TEXT, media="text/html")},
+    "/static/{file}": {
+        "get": operation("A file of the dashboard", TEXT, in_path("file"), media="text/javascript")
+    },
     "/healthz": {"get": operation("200 while the process lives", TEXT, media="text/plain")},
     "/readyz": {"get": operation("200 when ready, 503 while not, or draining", TEXT, media="text/plain")},
     "/metrics": {"get": operation("Metrics for Prometheus", TEXT, media="text/plain")},
@@ -201,7 +204,9 @@ PATHS: dict[str, Any] = {
             body=REASON,
         )
     },
-    "/api/v1/rollouts": {"get": operation("All rollouts", many("rollouts", "RolloutView"))},
+    "/api/v1/rollouts": {
+        "get": operation("All rollouts", many("rollouts", "RolloutView"), in_query("route", "string"))
+    },
     "/api/v1/rollouts/{route}": {
         "get": operation("The rollout of a route", ref("RolloutView"), ROUTE, CHALLENGER)
     },

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from crossfade.config.load import Loaded
 from crossfade.config.model import BackendConfig, StickyConfig
 from crossfade.config.problem import Problem
@@ -29,6 +27,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
 from crossfade.control.served_clock import MIN_GAP, Gap
+from crossfade.control.verdict_views import verdict_views, would_change
 from crossfade.control.views import (
     BackendNumbers,
     BackendView,
@@ -44,16 +43,14 @@ from crossfade.control.views import (
     StatusView,
     StepView,
     TrafficView,
-    VerdictView,
     WhyView,
 )
 from crossfade.quality.comparison_summary import Subject
 from crossfade.quality.table import ComparisonTable
 from crossfade.rollout.evidence import sum_cells
-from crossfade.rollout.faults import evidence_in_words, where
+from crossfade.rollout.faults import where
 from crossfade.rollout.machine import RolloutState, Step, active_step
-from crossfade.rollout.plan import OF_COPIES, Plan
-from crossfade.rollout.verdict import Finding, Verdict, duration, percent
+from crossfade.rollout.verdict import duration
 from crossfade.scale import WHOLE
 from crossfade.stats.counts import SHADOW, Cell, CountsTable
 
@@ -170,10 +167,20 @@ class Views:
 
     def routes(self) -> list[RouteView]:
         numbers = self._numbers()
-        return [_route_view(route, numbers) for route in self.state.routes.values()]
+        return [_route_view(route, numbers, self._has(route)) for route in self.state.routes.values()]
 
     def route(self, name: str) -> RouteView:
-        return _route_view(self.state.route(name), self._numbers())
+        route = self.state.route(name)
+        return _route_view(route, self._numbers(), self._has(route))
+
+    def _has(self, route: RouteRuntime) -> list[str]:
+        """What can be asked for of a route besides its numbers."""
+        kept = {
+            "comparison": bool(self.seam.comparisons.of(route.name)),
+            "labels": route.config.feedback is not None,
+            "drift": route.config.drift is not None,
+        }
+        return [name for name, is_kept in kept.items() if is_kept]
 
     def _numbers(self) -> _Numbers:
         state = self.state
@@ -193,8 +200,13 @@ class Views:
         of, view = found_endpoint(self.state.config.config, backend, endpoint), self.backend(backend)
         return next(e for e in view.endpoints if e.url == of.url)
 
-    def rollouts(self, now: float) -> list[RolloutView]:
-        return [_rollout_view(route, rollout, now, self.state) for route, rollout in self.state.rollouts()]
+    def rollouts(self, now: float, route: str | None = None) -> list[RolloutView]:
+        """All, or those of one route."""
+        found = self.state.rollouts()
+        if route is not None:
+            at = self.state.route(route)
+            found = [(at, rollout) for rollout in at.rollouts.values()]
+        return [_rollout_view(at, rollout, now, self.state) for at, rollout in found]
 
     def rollout(self, route: str, now: float, challenger: str | None = None) -> RolloutView:
         """Raises Refused when there are several and no challenger is named."""
@@ -206,7 +218,7 @@ class Views:
         rollout = self.state.rollout(route, challenger)
         decision = await self.journal.last(route, rollout.challenger)
         silent = self.state.mirror_watch.silent.get((route, rollout.challenger), "")
-        verdicts, changes = _verdict_views(rollout, silent), would_change(rollout)
+        verdicts, changes = verdict_views(rollout, silent), would_change(rollout)
         now = _now_text(rollout, self.state.served)
         said = recommendation_view(rollout, self.state.served, _horizon(self.state.route(route)))
         return WhyView(route, decision, str(rollout.state.phase), changes, verdicts, now, said)
@@ -257,7 +269,7 @@ def _by_place(cells: Iterable[Cell]) -> dict[tuple[str, str, bool], list[Cell]]:
     return out
 
 
-def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
+def _route_view(route: RouteRuntime, numbers: _Numbers, has: list[str]) -> RouteView:
     config, split = route.config, _split(route)
     roles: dict[str, str] = {m.to: SHADOW for m in config.mirror}
     roles |= {name: route.roles.get(name, "member") for name in split}
@@ -272,6 +284,7 @@ def _route_view(route: RouteRuntime, numbers: _Numbers) -> RouteView:
         backends={name: numbers.of(route.name, name, role) for name, role in roles.items()},
         config_differs=disagreements(config, route.record),
         drift=route.drifting,
+        has=has,
     )
 
 
@@ -333,7 +346,7 @@ def _rollout_view(
         elapsed=elapsed,
         waiting_for=rollout.waiting_for + _uncounted_text(state, now - state.since_at - elapsed, at.gap),
         no_way_back=state.no_way_back,
-        verdicts=_verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
+        verdicts=verdict_views(rollout, at.mirror_watch.silent.get((route.name, state.challenger), "")),
         recommendation=recommendation_view(rollout, at.served, _horizon(route)),
     )
 
@@ -361,45 +374,3 @@ def _now_text(rollout: RolloutRuntime, served: float) -> str:
     step = active_step(state) if state.is_guarded else None
     place = "" if step is None else f"{where(step, len(state.steps))} "
     return f"{place}for {duration(served - state.since)}"
-
-
-def _verdict_views(rollout: RolloutRuntime, silent: str) -> list[VerdictView]:
-    """`silent`: why the challenger's mirror is; checks of copies have it in their reason."""
-    found = [VerdictView(**msgspec.structs.asdict(v), in_words=_in_words(v)) for v in rollout.verdicts]
-    for view in found if silent else []:
-        if any(metric in view.check for metric in OF_COPIES):
-            view.reason = f"{view.reason}; {silent}"
-    return found
-
-
-def _in_words(finding: Finding) -> str:
-    if finding.evidence is None or finding.bound is None:
-        return ""
-    return evidence_in_words(finding.evidence, finding.bound)
-
-
-def would_change(rollout: RolloutRuntime) -> list[str]:
-    """One sentence for each condition that would lead to another decision, the nearest first."""
-    plan, state = rollout.plan, rollout.state
-    out = [f"it waits for {rollout.waiting_for}"] if rollout.waiting_for else []
-    if not state.is_guarded:
-        return out
-    for v in rollout.verdicts:
-        if v.verdict is Verdict.UNDECIDED and v.eta_requests:
-            out.append(f"{v.check}: about {v.eta_requests} more requests on {plan.challenger} decide it")
-        elif v.evidence is not None and v.bound is not None and v.verdict is not Verdict.FAIL:
-            out.append(f"{v.check}: {evidence_in_words(v.evidence, v.bound)}")
-    return out + _limits_of(plan, state)
-
-
-def _limits_of(plan: Plan, state: RolloutState) -> list[str]:
-    """What ends a step without evidence: the fuse, and max_step_time."""
-    out = []
-    if plan.fuse is not None:
-        share = f"{percent(plan.fuse.error_share)} of the last {plan.fuse.of_last}"
-        out.append(f"the fuse: {plan.fuse.consecutive_errors} errors in a row, or {share}, end it at once")
-    if plan.max_step_time is not None and state.is_running:
-        out.append(
-            f"max_step_time: after {duration(plan.max_step_time)} undecided it will {plan.on_undecided}"
-        )
-    return out

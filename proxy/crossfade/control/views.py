@@ -65,7 +65,8 @@ class Disagreement(msgspec.Struct):
 class RouteView(msgspec.Struct):
     """`split` are fractions that add up to 1; `sticky` like `json:customer_id`. `config_differs`: from the state, with the edit.
 
-    `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`.
+    `drift`: what there is an alarm about now, as `field total_amount_30d` or `score`. `has`: what the API can be asked for besides:
+    comparison, labels, drift.
     """
 
     name: str
@@ -78,6 +79,7 @@ class RouteView(msgspec.Struct):
     backends: dict[str, BackendNumbers]
     config_differs: list[Disagreement]
     drift: list[str] = []
+    has: list[str] = []
 
 
 class EndpointView(msgspec.Struct):
@@ -112,7 +114,8 @@ class VerdictView(msgspec.Struct):
     """`verdict`: PASS, FAIL, UNDECIDED or VOID. `evidence`: a log e-value; at `bound` the check FAILs.
 
     `in_words`: the evidence and the bound as odds. `eta_requests`: requests on the challenger until a verdict, at the present rates. `proof`: a log e-value
-    that the limit is kept, for `advance_early`.
+    that the limit is kept, for `advance_early`. `limit`: what the estimate is compared with, in its `unit`: share, seconds, ratio or
+    number; values beyond it are bad, or below it where it `is_least`. Null where the verdict is of no check of the plan.
     """
 
     check: str
@@ -126,6 +129,9 @@ class VerdictView(msgspec.Struct):
     eta_requests: int | None
     proof: float | None = None
     in_words: str = ""
+    limit: float | None = None
+    unit: str = "number"
+    is_least: bool = False
 
 
 class StepView(msgspec.Struct):

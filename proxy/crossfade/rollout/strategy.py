@@ -88,6 +88,15 @@ def _limit_text(check: Check) -> str:
     return units.span(check.limit) if check.metric in TIMES else f"{check.limit:.10g}"
 
 
+def unit_of(check: Check) -> str:
+    """Of its limit and of its estimate: share, seconds, ratio (of the champion's value) or number."""
+    if check.bound in ("max_ratio", "min_ratio"):
+        return "ratio"
+    if check.metric in SHARES:
+        return "share"
+    return "seconds" if check.metric in TIMES else "number"
+
+
 # With live traffic on both sides a limit relative to the champion, otherwise an absolute one.
 RELATIVE = (check_of(CheckConfig(metric="error_rate", max_increase=0.01)),)
 ABSOLUTE = (check_of(CheckConfig(metric="error_rate", max=0.05)),)
