@@ -56,7 +56,16 @@ class Site:
         self.session = session
         self.reloads = reloads
         self.harness = reloads.harness
-        self.url = f"http://127.0.0.1:{server.port}"
+        assert server.port is not None
+        self.port = server.port
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    async def serve_again(self) -> None:
+        """A new server of the same proxy, on the same port, after `server` was closed."""
+        self.server = TestServer(
+            admin_app(self.harness.controller, self.reloads, ""), host="127.0.0.1", port=self.port
+        )
+        await self.server.start_server()
 
     async def ask(self, method: str, path: str, status: int = 200, **options: Any) -> Any:
         """The JSON response, which must have this status; an error must be a problem of RFC 9457."""
@@ -90,9 +99,10 @@ async def serving(token: str = "", loaded: bool = True) -> AsyncIterator[Site]:
     reloads = Reloads(harness)
     server = TestServer(admin_app(harness.controller, reloads, token), host="127.0.0.1")
     await server.start_server()
+    site = Site(server, ClientSession(), reloads)
     try:
-        async with ClientSession() as session:
-            yield Site(server, session, reloads)
+        yield site
     finally:
-        await server.close()
+        await site.session.close()
+        await site.server.close()
         harness.store.close()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 
 from crossfade.cli import baseline, feedback, local, remote, report_page
 from crossfade.cli.exits import EPILOG
+from crossfade.cli.live_arguments import add_live
+from crossfade.cli.parsing import Commands, add, add_challenger, add_force, admin_options
 
-_ADMIN = "http://127.0.0.1:9901"
 _STATE = "crossfade.db"  # the default of `state` in the configuration
 
 _VERBS = {
@@ -22,9 +22,6 @@ _VERBS = {
     "restart": "start a new attempt from the first step, from any phase; the champion gets all traffic",
 }
 
-Command = Callable[[argparse.Namespace], int]
-Commands = argparse._SubParsersAction  # argparse has no public name for it
-
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -36,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_local(commands)
-    _add_remote(commands, _admin_options())
+    _add_remote(commands, admin_options())
     return parser
 
 
@@ -107,25 +104,25 @@ def _add_token(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
-    add(commands, "status", remote.status, "show weights, traffic, rollouts and backends", admin)
+    add_live(commands, admin)
     split = add(commands, "split", remote.split, "set the weights of a route", admin)
     split.add_argument("route", metavar="ROUTE")
     split.add_argument(
         "weights", metavar="BACKEND=WEIGHT", nargs="+", help="such as v2=95%% v3=5%%, or v2=19 v3=1"
     )
-    _add_force(split)
+    add_force(split)
     for verb, about in _VERBS.items():
         command = add(commands, verb, remote.command, about, admin)
         command.set_defaults(verb=verb)
         command.add_argument("route", metavar="ROUTE")
-        _add_challenger(command)
+        add_challenger(command)
         command.add_argument("--reason", default="", help="for the journal")
-        _add_force(command)
+        add_force(command)
     why = add(
         commands, "why", remote.why, "show the last decision on a route, and what would change it", admin
     )
     why.add_argument("route", metavar="ROUTE")
-    _add_challenger(why)
+    add_challenger(why)
     _add_value(commands, admin)
     page = add(
         commands,
@@ -135,13 +132,13 @@ def _add_remote(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
         admin,
     )
     page.add_argument("route", metavar="ROUTE")
-    _add_challenger(page)
+    add_challenger(page)
     page.add_argument("-o", "--output", metavar="FILE", default="", help="(default: standard output)")
     _add_feedback(commands, admin)
     _add_baseline(commands, admin)
     _add_drain(commands, admin)
     _add_retrain(commands, admin)
-    _add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
+    add_force(add(commands, "reload", remote.reload, "read the configuration file again", admin))
     diff = add(commands, "diff", remote.diff, "show what a file would do to the running proxy", admin)
     diff.add_argument("file", metavar="FILE", help="- reads standard input")
     add(
@@ -264,45 +261,3 @@ def _add_drain(commands: Commands[argparse.ArgumentParser], admin: argparse.Argu
             "endpoint", metavar="ENDPOINT", help="its name or URL, as `crossfade status` shows it"
         )
         command.add_argument("--reason", default="", help="for the journal")
-
-
-def _add_force(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--force", action="store_true", help="also if a backend that gets more traffic is down"
-    )
-
-
-def _add_challenger(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--challenger", metavar="NAME", help="which rollout, if the route has several")
-
-
-def add(
-    commands: Commands[argparse.ArgumentParser],
-    name: str,
-    handler: Command,
-    about: str,
-    *parents: argparse.ArgumentParser,
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=parents, allow_abbrev=False
-    )
-    command.set_defaults(handler=handler)
-    return command
-
-
-def _admin_options() -> argparse.ArgumentParser:
-    """The options of every command that calls the admin API."""
-    options = argparse.ArgumentParser(add_help=False)
-    options.add_argument(
-        "--admin",
-        metavar="URL",
-        default=os.environ.get("CROSSFADE_ADMIN_URL") or _ADMIN,
-        help=f"URL of the admin API (default: CROSSFADE_ADMIN_URL, else {_ADMIN})",
-    )
-    options.add_argument(
-        "--token",
-        default=os.environ.get("CROSSFADE_ADMIN_TOKEN", ""),
-        help="token of the admin API (default: CROSSFADE_ADMIN_TOKEN)",
-    )
-    options.add_argument("--json", action="store_true", help="print the JSON of the admin API")
-    return options

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
@@ -21,6 +21,8 @@ Query = (
     Mapping[str, str | None] | Sequence[tuple[str, str]]
 )  # the latter for a name that is given several times
 _NO_QUERY: Query = {}
+_JSON = "application/json"
+_BROKEN = (OSError, HTTPException, ValueError)  # what a call raises if no whole answer comes
 _LAST_ENDPOINT_TYPE = "urn:crossfade:problem:last-endpoint"
 _UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
 
@@ -64,7 +66,7 @@ class AdminClient:
         content = (
             body.encode() if isinstance(body, str) else None if body is None else json.dumps(body).encode()
         )
-        return self._answer(method, path, content, query, "application/json")
+        return self._answer(method, path, content, query, _JSON)
 
     def _answer(
         self,
@@ -74,25 +76,50 @@ class AdminClient:
         query: Query,
         media: str,
     ) -> Any:
-        target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
-        named = query.items() if isinstance(query, Mapping) else query
-        if encoded := urlencode([(name, value) for name, value in named if value is not None]):
-            target += f"?{encoded}"
+        target = self.target(path, query)
         try:
             status, headers, answer = self.exchange(method, target, content, media)
-        except (OSError, HTTPException, ValueError) as error:
-            raise CommandFailed(
-                UNREACHABLE,
-                f"cannot reach the admin API at {self.url}: {str(error) or type(error).__name__}",
-                "Check that `crossfade run` is running and that --admin or CROSSFADE_ADMIN_URL is its `admin.listen`.",
-            ) from None
+        except _BROKEN as error:
+            raise self.unreachable(error) from None
         return self.decode(status, headers, answer)
+
+    def target(self, path: tuple[str, ...], query: Query = _NO_QUERY) -> str:
+        target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
+        named = query.items() if isinstance(query, Mapping) else query
+        encoded = urlencode([(name, value) for name, value in named if value is not None])
+        return f"{target}?{encoded}" if encoded else target
+
+    def unreachable(self, error: Exception) -> CommandFailed:
+        return CommandFailed(
+            UNREACHABLE,
+            f"cannot reach the admin API at {self.url}: {str(error) or type(error).__name__}",
+            "Check that `crossfade run` is running and that --admin or CROSSFADE_ADMIN_URL is its `admin.listen`.",
+        )
+
+    def connection(self) -> HTTPConnection:
+        make = HTTPSConnection if self.secure else HTTPConnection
+        return make(self.host, self.port, timeout=TIMEOUT)
+
+    def lines(self, *path: str, fields: Mapping[str, str]) -> Iterator[bytes]:
+        """The lines of an answer that goes on, until the server ends it. `fields`: of the head, beside the usual ones."""
+        connection = self.connection()
+        try:
+            connection.request("GET", self.target(path), headers={**self.headers(_JSON), **fields})
+            response = connection.getresponse()
+            if response.headers.get_content_type() != fields["Accept"]:
+                self.decode(response.status, response.headers, response.read())
+                raise ValueError(f"it answered with {response.headers.get_content_type()}")
+            while line := response.readline():
+                yield line
+        except _BROKEN as error:
+            raise self.unreachable(error) from None
+        finally:
+            connection.close()
 
     def exchange(
         self, method: str, target: str, content: bytes | None, media: str
     ) -> tuple[int, Message, bytes]:
-        make = HTTPSConnection if self.secure else HTTPConnection
-        connection = make(self.host, self.port, timeout=TIMEOUT)
+        connection = self.connection()
         try:
             connection.request(method, target, content, self.headers(media))
             response = connection.getresponse()
@@ -101,7 +128,7 @@ class AdminClient:
             connection.close()
 
     def headers(self, media: str) -> dict[str, str]:
-        headers = {"Accept": "application/json", "Content-Type": media}
+        headers = {"Accept": _JSON, "Content-Type": media}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         if user := _user_name():

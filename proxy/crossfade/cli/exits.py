@@ -12,6 +12,7 @@ UNREACHABLE = 3
 UNKNOWN_NAME = 4
 TIMED_OUT = 5
 ROWS_LEFT = 6
+ENDED_OTHERWISE = 7
 
 EPILOG = """\
 exit codes:
@@ -20,8 +21,9 @@ exit codes:
   2  the command line is wrong
   3  the admin API cannot be reached, or cannot write now
   4  no route, backend or endpoint has this name
-  5  the time of --wait is over
+  5  the time of --wait or --timeout is over
   6  some rows of feedback were refused, or have no prediction; all others are taken
+  7  status --wait: the rollout has ended in another phase
 """
 
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from crossfade.cli.exits import INVALID, CommandFailed
 from crossfade.log_lines import printable
 
-_STYLES = {
+STYLES = {
     "PASS": "green",
     "FAIL": "bold red",
     "UNDECIDED": "yellow",
@@ -84,7 +84,7 @@ def _print_rich(table: Table) -> None:
         else:
             rich_table.add_column(heading, overflow="fold")
     for row in table.rows:
-        rich_table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+        rich_table.add_row(*(Text(printable(cell), style=STYLES.get(cell, "")) for cell in row))
     Console().print(rich_table)
 
 

@@ -10,15 +10,23 @@ from typing import Any
 
 from crossfade.cli.client import AdminClient
 from crossfade.cli.exits import INVALID, OK, TIMED_OUT, UNKNOWN_NAME, USAGE, CommandFailed
+from crossfade.cli.option_values import seconds_of
 from crossfade.cli.output import print_json
 
 POLL_EVERY = 0.2  # seconds
 
 
 def status(arguments: Namespace) -> int:
+    from crossfade.cli.look import of_route
     from crossfade.cli.show import show_status
+    from crossfade.cli.waiting import wait_for_phase
 
-    return _finish(arguments, _client(arguments).get("status"), show_status)
+    if arguments.wait:
+        return wait_for_phase(arguments)
+    if arguments.timeout or arguments.challenger:
+        raise CommandFailed(USAGE, "--timeout and --challenger go with --wait")
+    answer = _client(arguments).get("status")
+    return _finish(arguments, of_route(answer, arguments.route) if arguments.route else answer, show_status)
 
 
 def why(arguments: Namespace) -> int:
@@ -85,7 +93,7 @@ def drain(arguments: Namespace) -> int:
     """With --wait it returns when nothing is in flight at the endpoint; TIMED_OUT if that takes too long."""
     from crossfade.cli.show import show_endpoint
 
-    patience = _seconds_of(arguments.wait)
+    patience = seconds_of("--wait", arguments.wait)
     end = time.monotonic() + patience
     admin, place = _client(arguments), f"{arguments.backend} {arguments.endpoint}"
     endpoint = _drained(arguments, admin, "drain", {"force": _force_of(arguments)})
@@ -123,18 +131,6 @@ def _drained(arguments: Namespace, admin: AdminClient, verb: str, query: dict[st
     return admin.post(
         "backends", arguments.backend, "endpoints", arguments.endpoint, verb, body=body, query=query
     )
-
-
-def _seconds_of(wait: str) -> float:
-    from crossfade.config.problem import BadValue
-    from crossfade.config.units import seconds
-
-    if not wait:
-        return 0.0
-    try:
-        return seconds(wait)
-    except BadValue as error:
-        raise CommandFailed(USAGE, f"--wait {wait}: {error}") from None
 
 
 def _force_of(arguments: Namespace) -> str | None:

@@ -107,13 +107,13 @@ def _rollout_row(rollout: Value) -> list[str]:
         rollout["champion"],
         rollout["challenger"],
         rollout["phase"],
-        _step_of(rollout),
+        step_of(rollout),
         percent(rollout["weight"]),
         rollout["waiting_for"],
     ]
 
 
-def _step_of(rollout: Value) -> str:
+def step_of(rollout: Value) -> str:
     return f"{rollout['step'] + 1}/{len(rollout['steps'])}"
 
 
@@ -158,7 +158,7 @@ def show_split(route: Value) -> None:
 
 def show_rollout(rollout: Value) -> None:
     print_text(
-        f"{rollout['route']}: {rollout['phase']}, step {_step_of(rollout)}, "
+        f"{rollout['route']}: {rollout['phase']}, step {step_of(rollout)}, "
         f"{rollout['challenger']} at {percent(rollout['weight'])}"
     )
     if rollout["waiting_for"]:

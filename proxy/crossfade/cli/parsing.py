@@ -1,0 +1,54 @@
+"""How a command is described: its name, its handler, and the options that many commands have."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+ADMIN = "http://127.0.0.1:9901"
+
+Command = Callable[[argparse.Namespace], int]
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+def add_force(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--force", action="store_true", help="also if a backend that gets more traffic is down"
+    )
+
+
+def add_challenger(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--challenger", metavar="NAME", help="which rollout, if the route has several")
+
+
+def add(
+    commands: Commands[argparse.ArgumentParser],
+    name: str,
+    handler: Command,
+    about: str,
+    *parents: argparse.ArgumentParser,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name, help=about, description=f"{about[0].upper()}{about[1:]}.", parents=parents, allow_abbrev=False
+    )
+    command.set_defaults(handler=handler)
+    return command
+
+
+def admin_options() -> argparse.ArgumentParser:
+    """The options of every command that calls the admin API."""
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument(
+        "--admin",
+        metavar="URL",
+        default=os.environ.get("CROSSFADE_ADMIN_URL") or ADMIN,
+        help=f"URL of the admin API (default: CROSSFADE_ADMIN_URL, else {ADMIN})",
+    )
+    options.add_argument(
+        "--token",
+        default=os.environ.get("CROSSFADE_ADMIN_TOKEN", ""),
+        help="token of the admin API (default: CROSSFADE_ADMIN_TOKEN)",
+    )
+    options.add_argument("--json", action="store_true", help="print the JSON of the admin API")
+    return options
