@@ -22,7 +22,7 @@ ALLOWED = (
     # Tests read the store themselves. The proxy reads it at the start, and then in a thread; it is never written here.
     (
         "crossfade/control/store.py",
-        {"anchor", "clock", "comparisons", "drained", "records", "retrainings", "rows", "select"},
+        {"anchor", "clock", "comparisons", "drained", "messages", "records", "retrainings", "rows", "select"},
     ),
     # A stat of the lock file, and a look into /proc: at a start, or in a worker whose control process has ended.
     ("crossfade/workers/state_lock.py", {"is_held", "_started_at", "lock_file_of", "_take"}),

@@ -37,7 +37,12 @@ def test_the_secrets_of_the_format() -> None:
         ("registry", "token"),
         ("routes", "*", "mirror", "*", "headers", "add", "**"),
         ("routes", "*", "mirror", "*", "headers", "set", "**"),
+        ("notify", "*", "webhook"),
+        ("notify", "*", "secret"),
+        ("notify", "*", "key"),
         ("routes", "*", "notify", "*", "webhook"),
+        ("routes", "*", "notify", "*", "secret"),
+        ("routes", "*", "notify", "*", "key"),
         ("routes", "*", "retrain", "secret"),
         ("routes", "*", "retrain", "webhook"),
     }

@@ -19,9 +19,9 @@ from aiohttp.test_utils import TestServer
 
 from crossfade.config.address import ListenConfig
 from crossfade.control import retrain_runner
-from crossfade.control.retrain_delivery import MAX_ANSWER
 from crossfade.control.retrain_runner import RetrainRunner, api_of
 from crossfade.control.views import RetrainView
+from crossfade.control.webhook import MAX_ANSWER
 from crossfade.rollout.retraining import pause_after
 from tests.control.harness import CANARY, HEAD, Harness
 

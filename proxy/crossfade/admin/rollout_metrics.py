@@ -129,6 +129,18 @@ def of_decisions(view: MetricsView) -> Iterator[Metric]:
     decided.update(view.decisions)
     yield counter("crossfade_decisions", "Decisions in the journal.", ["route", "action"], decided.items())
     yield counter(
+        "crossfade_notifications",
+        "Messages to receivers of `notify`, by what became of them; retried: attempts that did not succeed.",
+        ["outcome"],
+        [((outcome,), n) for outcome, n in view.messages.items()],
+    )
+    yield gauge(
+        "crossfade_notifications_waiting",
+        "Messages that wait to be taken by their receivers.",
+        [],
+        [((), view.messages_waiting)],
+    )
+    yield counter(
         "crossfade_retrain",
         "Orders to train the model of a route again: ordered, retried attempts, how they ended, and occasions suppressed meanwhile.",
         ["route", "outcome"],

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from crossfade.config.document import Document, Loc, Mark, Reference
 from crossfade.config.masking import MASK, masked, secret_places
 from crossfade.config.model import BackendTlsConfig, Config, ListenerConfig, TlsConfig
-from crossfade.config.pending import not_acted_on
 from crossfade.config.problem import MAX_PROBLEMS, ConfigError, Problem, place_of
 from crossfade.config.reader import read
 from crossfade.config.registered import (
@@ -85,7 +84,7 @@ def load(
         document, config, examine, None if in_force is None else in_force.tls_files
     )
     broken_rules += registry_problems(written)
-    problems = [*document.problems, *invalid, *broken_rules, *unusable, *not_acted_on(document)]
+    problems = [*document.problems, *invalid, *broken_rules, *unusable]
     found = without_repeats(problems, document)
     if config is None or any(problem.severity == "error" for problem in found):
         raise ConfigError(_first_of(found))

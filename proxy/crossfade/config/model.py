@@ -20,6 +20,7 @@ from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfi
 from crossfade.config.listener import CertificateConfig, Listen, Listener, ListenerConfig, TlsConfig
 from crossfade.config.match import MatchConfig, StickyConfig
 from crossfade.config.mirror import MirrorConfig
+from crossfade.config.notify import NotifyConfig
 from crossfade.config.prediction import PredictionConfig, SegmentConfig
 from crossfade.config.problem import BadValue, shown
 from crossfade.config.registry import RegistryConfig
@@ -28,7 +29,6 @@ from crossfade.config.route import (
     ErrorsConfig,
     FeedbackConfig,
     LimitsConfig,
-    NotifyConfig,
     RateConfig,
     RetryConfig,
     RouteConfig,
@@ -146,6 +146,10 @@ class AdminConfig(Section):
     token: Annotated[str, BeforeValidator(text), SECRET] = Field(
         default="",
         description="the token that callers must send; required if listen is not a loopback address",
+    )
+    external_url: Annotated[str, BeforeValidator(address.web_url)] | None = Field(
+        default=None,
+        description="the URL of the dashboard for people, for links in messages; that of listen if not given",
     )
 
 
@@ -314,6 +318,9 @@ class Config(Section):
     )
     registry: RegistryConfig | None = Field(
         default=None, description="the registry of models, for `registry` of backends and challengers"
+    )
+    notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
+        default=(), description="webhooks that are told what happens on all routes and to the proxy"
     )
     trusted_proxies: Annotated[tuple[Annotated[str, BeforeValidator(address.network)], ...], OneOrMany()] = (
         Field((), description="address ranges of proxies whose X-Forwarded-* and Forwarded fields are used")

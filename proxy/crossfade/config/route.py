@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
-from crossfade.config import address, split, units
+from crossfade.config import split, units
 from crossfade.config.drift import DriftConfig
 from crossfade.config.keep import KeepConfig
 from crossfade.config.match import MatchConfig, RateKey, StickyKey
 from crossfade.config.mirror import MirrorConfig
+from crossfade.config.notify import NotifyConfig
 from crossfade.config.own_answer import CorsConfig, RedirectConfig, RespondConfig, ResponseConfig
 from crossfade.config.prediction import PredictionConfig
 from crossfade.config.problem import BadValue, shown
@@ -27,7 +28,6 @@ from crossfade.config.section import (
     AS_SHARE,
     NOT_EMPTY,
     POSITIVE,
-    SECRET,
     Count,
     Flag,
     Name,
@@ -45,8 +45,6 @@ from crossfade.config.section import (
 )
 
 _MIN_RATE = 0.00001  # requests a second: about one a day
-
-Occasion = Literal["advance", "pause", "resume", "promote", "abort", "rollback", "retry", "undecided"]
 
 # A value is a split.Term until `split.weights` has seen the whole split; then it is the int declared here.
 SplitWeight = Annotated[int, PlainValidator(split.term), spelled(AS_NUMBER, AS_SHARE)]
@@ -163,17 +161,6 @@ class LimitsConfig(Section):
     )
 
 
-class NotifyConfig(Section):
-    """A webhook that is told of decisions."""
-
-    webhook: Annotated[str, BeforeValidator(address.secret_url), SECRET] = Field(
-        description="the URL that each decision is posted to"
-    )
-    on: Annotated[tuple[Occasion, ...], OneOrMany()] = Field(
-        default=("promote", "abort", "rollback", "undecided"), description="the decisions that are sent"
-    )
-
-
 class RouteConfig(Section):
     """A match, and where the matching traffic goes. The first matching route in file order wins."""
 
@@ -240,7 +227,7 @@ class RouteConfig(Section):
         default=None, description="when the model is trained again, and who does it; never if not given"
     )
     notify: Annotated[tuple[NotifyConfig, ...], OneOrMany()] = Field(
-        default=(), description="webhooks for decisions"
+        default=(), description="webhooks that are told what happens on this route"
     )
 
     @property

@@ -21,6 +21,7 @@ from crossfade.config.listener_rules import LISTENER_RULES
 from crossfade.config.masking import MASK, secret_places
 from crossfade.config.match import MatchConfig
 from crossfade.config.mirror_rules import MIRROR_RULES
+from crossfade.config.notify import NOTIFY_RULES
 from crossfade.config.own_answer_rules import OWN_ANSWER_RULES
 from crossfade.config.path_rules import PATH_RULES
 from crossfade.config.problem import MAX_SUGGESTIONS, BadValue, Problem, listed, nearest
@@ -275,6 +276,7 @@ RULES: tuple[Rule, ...] = (
     *ROLLOUT_RULES,
     *COMPARISON_RULES,
     *RETRAIN_RULES,
+    *NOTIFY_RULES,
     *GOAL_RULES,
     *DRIFT_RULES,
 )

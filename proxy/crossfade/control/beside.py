@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
+from crossfade.control.message_sender import MessageSender
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.registered_versions import RegisteredVersions
 from crossfade.control.registry_follower import RegistryFollower
@@ -29,17 +30,21 @@ class Beside:
         self.reports = ScheduledReports(time.time, environment)
         self.registry = RegistryFollower(controller, versions, reload)
         self.retraining = RetrainRunner(controller.retrain)
+        self.sender = MessageSender(controller.notify)
 
     def begin(self, loaded: Loaded, port: int) -> None:
         """`port`: of the admin API, which answers now."""
         self.configure(loaded)
-        self.retraining.begin(api_of(loaded.config.admin.listen, port))
+        api = api_of(loaded.config.admin.listen, port)
+        self.retraining.begin(api)
+        self.sender.begin(api)
 
     def configure(self, loaded: Loaded) -> None:
         self.poller.configure(loaded.config)
         self.reports.configure(loaded.config)
         self.registry.configure(loaded)
+        self.sender.configure()
 
     async def close(self) -> None:
-        for each in (self.retraining, self.registry, self.poller, self.reports):
+        for each in (self.sender, self.retraining, self.registry, self.poller, self.reports):
             await each.close()

@@ -31,6 +31,7 @@ from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Entry, Journal
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
+from crossfade.control.notifications import Notifications
 from crossfade.control.prediction_logs import PredictionLogs, folder_of
 from crossfade.control.prediction_writer import PredictionWriter
 from crossfade.control.publisher import Publisher
@@ -80,6 +81,8 @@ class Controller:
         self.drift.on_alarm.append(self._retrain_on)
         self.drift.on_lasting.append(self._retrain_on)
         self.views.drift = self.drift
+        self.notify = self.views.notifications = Notifications(self.state, self.journal)
+        self.feed.on_event.append(self.notify.hear)
         self.seam = seam
         self.advising = Advising(self.state, self.feed)
         self.publisher = Publisher(self.state, seam)
@@ -120,6 +123,7 @@ class Controller:
             self.publisher.publish()
         self.saving.save_from_time_to_time()
         self.retrain.look()
+        self.notify.look()
         self.kept_comparisons.save_from_time_to_time(self.state.served)
         self.feedback.look()
         self.journal.prune(self.state.wall, self.state.config.config.journal.keep)
@@ -156,8 +160,8 @@ class Controller:
 
     def _look_at_mirrors(self, counts: Counts, now: float) -> None:
         state = self.state
-        for text in state.mirror_watch.look(state.routes.values(), counts, state.served):
-            self.feed.warn(now, "mirror", text)
+        for route, text in state.mirror_watch.look(state.routes.values(), counts, state.served):
+            self.feed.warn(now, "mirror", text, route)
 
     def _retrain_on(self, found: DriftAlarm) -> None:
         self.retrain.trigger(found.route, found.alarm.kind, msgspec.to_builtins(found.alarm))
@@ -242,6 +246,7 @@ class Controller:
         await self._background.idle()
         await self.drains.idle()
         await self.retrain.idle()
+        await self.notify.idle()
         await self.feedback.idle()
         await self.drift.idle()
         await self.journal.idle()
@@ -261,6 +266,7 @@ class Controller:
                 await self.drains.idle()
                 await self.retrain.idle()
                 await self.feedback.idle()
+                await self.notify.save()
         self.kept_comparisons.save()
         self.prediction_writer.take(self.seam.take_logged(), self.state.wall)
         await self.drift.close()
@@ -307,6 +313,7 @@ class Controller:
         self.seam.comparisons.keep(kept.routes)
         self.journal.keep_counts(kept.routes | {NO_ROUTE})
         self.retrain.accept(loaded.config)
+        self.notify.accept(loaded.config)
         self.prediction_writer.use(loaded.config.routes, reconciled.came_from)
         self.drift.accept()
         for route in self.state.routes.values():
@@ -316,7 +323,7 @@ class Controller:
     def refuse_config(self, error: str) -> None:
         """A reload failed: the configuration stays, and status has the error."""
         self.state.config_ok, self.state.last_reload_error = False, error
-        self.feed.publish(StatusChange(self.state.wall, "config", None, error))
+        self.feed.publish(StatusChange(self.state.wall, "config", None, error, ok=False))
 
     def renew(self, stamps: Mapping[str, str], error: str) -> None:
         """The TLS files hold other things: workers read them. `error`: of a renewal before, which this one mends."""

@@ -124,7 +124,7 @@ class Drift:
     def _set_trouble(self, name: str, route: RouteDrift, trouble: str) -> None:
         if trouble and trouble != route.trouble:
             log.error("drift of route %s: %s", name, trouble)
-            self.feed.publish(StatusChange(self.state.wall, "drift", name, trouble))
+            self.feed.publish(StatusChange(self.state.wall, "drift", name, trouble, ok=False))
         route.trouble = trouble
 
     # ── each tick ─────────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,8 @@ class Drift:
     def _tell(self, route: str, alarms: list[Alarm]) -> None:
         for alarm in alarms:
             log.warning("%s on route %s: %s", alarm.kind, route, alarm.detail)
-            self.feed.publish(StatusChange(alarm.at, "drift", route, f"{alarm.kind}: {alarm.detail}"))
+            detail = f"{alarm.kind}: {alarm.detail}"
+            self.feed.publish(StatusChange(alarm.at, "drift", route, detail, ok=False))
             for told in self.on_alarm:
                 told(DriftAlarm(route, alarm))
 

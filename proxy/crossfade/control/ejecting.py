@@ -116,7 +116,8 @@ class EndpointHealth:
             for name, _ in before - state.down:
                 rollout.restart_warm_up(name, state.served)
         self.publisher.publish()
-        self.feed.publish(StatusChange(now, "endpoints", None, state.endpoints_detail(before)))
+        detail, ok = state.endpoints_detail(before), not state.down - before
+        self.feed.publish(StatusChange(now, "endpoints", None, detail, ok))
         for endpoint in sorted((state.down - before) & state.ejected.keys()):
             log.warning("endpoint %s is ejected: %s", state.ejected[endpoint].name, state.ejected[endpoint])
 

@@ -22,6 +22,7 @@ from crossfade.control.background import Background
 from crossfade.control.chain import first_broken, seal
 from crossfade.control.database import IN_MEMORY, StoreError
 from crossfade.control.disk_thread import CLOSE_WAIT, DiskThread
+from crossfade.control.kept_messages import MessageRows
 from crossfade.control.pages import Record
 from crossfade.control.pruning import is_apart
 from crossfade.control.served_clock import ServedClock
@@ -347,6 +348,10 @@ class Journal:
         self._background.spawn(self._write(self.store.save_retrainings, retrainings))
         return True
 
+    async def save_messages(self, messages: MessageRows) -> bool:
+        """Whether they are written."""
+        return await self._write(self.store.save_messages, messages)
+
     def prune(self, wall: float, keep: float | None) -> None:
         """Delete what is older than `keep` seconds, in the background and from time to time."""
         if keep is None or not self.ok or self._transaction.locked() or monotonic() < self._prune_at:
@@ -359,10 +364,10 @@ class Journal:
         if not self._transaction.locked():
             self._background.spawn(self._write(self.store.look))
 
-    async def _write(self, write: Callable[..., None], *what: object) -> None:
-        """Of what is no decision."""
+    async def _write(self, write: Callable[..., None], *what: object) -> bool:
+        """Of what is no decision. Whether it is written."""
         async with self._transaction:
-            await self._attempt(write, *what)
+            return await self._attempt(write, *what)
 
     async def idle(self) -> None:
         """Returns when nothing is being written."""

@@ -31,8 +31,8 @@ class MirrorWatch:
         self.silences: dict[Target, _Silence] = {}
         self.silent: dict[Target, str] = {}
 
-    def look(self, routes: Iterable[RouteRuntime], counts: Counts, served: float) -> list[str]:
-        """Returns what is new. `counts`: of this tick."""
+    def look(self, routes: Iterable[RouteRuntime], counts: Counts, served: float) -> list[tuple[str, str]]:
+        """Returns what is new, as routes and texts. `counts`: of this tick."""
         shares = {(route.name, to): share for route in routes for to, share in _mirrored(route).items()}
         self.silences = {target: self.silences.get(target) or _Silence(served) for target in shares}
         self.silent = {target: text for target, text in self.silent.items() if target in shares}
@@ -48,7 +48,9 @@ class MirrorWatch:
             elif target in shares:
                 self.silences[target].dropped[each.outcome] += each.n
         return [
-            text for target, share in shares.items() if (text := self._of(target, share, requests, served))
+            (target[0], text)
+            for target, share in shares.items()
+            if (text := self._of(target, share, requests, served))
         ]
 
     def _of(self, target: Target, share: int, requests: Counter[str], served: float) -> str:

@@ -1,15 +1,12 @@
 """One attempt to have a model trained again: the order is posted to a webhook, or given to a command.
 
-Rule: an attempt ends in its time, and what it read is bounded. Nothing said of it holds the URL, whose path may be a password.
-A command has a process group of its own, which ends with the attempt.
+Rule: an attempt ends in its time, and what it read is bounded; `webhook` says how one is called. A command has a process group of its own, which ends with the attempt.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import os
 import signal
 from typing import Any, NamedTuple
@@ -18,11 +15,8 @@ import aiohttp
 import msgspec
 
 from crossfade.config.retrain import RetrainConfig
-from crossfade.control.prometheus_poller import cause_of
-from crossfade.log_lines import printable
+from crossfade.control.webhook import MAX_ANSWER, Call, call, text_of
 
-MAX_ANSWER = 16_384  # bytes that are read of an answer, and kept of an output
-SHOWN = 500  # characters of what went wrong
 END_WAIT = 5.0  # seconds in which a command may end after a TERM
 TRANSIENT = (408, 425, 429)  # of the 4xx, those that another attempt may not get
 
@@ -36,45 +30,16 @@ class Result(NamedTuple):
     final: bool = False
 
 
-def signature(secret: str, body: bytes, at: int) -> str:
-    """`t=UNIX TIME,v1=HEX`: HMAC-SHA-256 over the time, a dot and the body, as Stripe and others sign webhooks."""
-    digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
-
-
 async def post(
     session: aiohttp.ClientSession, config: RetrainConfig, order: str, body: bytes, at: int
 ) -> Result:
-    """2xx is success. `at`: wall time in seconds, which is signed too, so that a copy does not stay valid."""
-    headers = {"Content-Type": "application/json", "Idempotency-Key": order}
-    if config.secret is not None:
-        headers["X-Crossfade-Signature"] = signature(config.secret, body, at)
-    try:
-        async with (
-            asyncio.timeout(config.attempt_timeout),
-            session.post(config.webhook or "", data=body, headers=headers, allow_redirects=False) as answer,
-        ):
-            return _read(answer.status, await _start_of(answer))
-    except TimeoutError:
-        return Result(False, f"no answer within {config.attempt_timeout:g}s")
-    except (OSError, aiohttp.ClientError, ValueError) as error:
-        return Result(False, f"the webhook cannot be reached ({cause_of(error)})")
-
-
-async def _start_of(answer: aiohttp.ClientResponse) -> bytes:
-    found = bytearray()
-    async for piece in answer.content.iter_any():
-        found += piece
-        if len(found) >= MAX_ANSWER:
-            break
-    return bytes(found[:MAX_ANSWER])
-
-
-def _read(status: int, body: bytes) -> Result:
-    if 200 <= status < 300:
-        return Result(True, f"the webhook answered {status}", _value_of(body))
-    final = 300 <= status < 500 and status not in TRANSIENT
-    return Result(False, f"the webhook answered {status}{_said(body)}", final=final)
+    """2xx is success. `at`: wall time in seconds."""
+    what = Call(config.webhook or "", body, order, at, config.secret)
+    answer = await call(session, what, config.attempt_timeout)
+    if answer.is_success:
+        return Result(True, answer.detail, _value_of(answer.body))
+    status = answer.status or 0
+    return Result(False, answer.detail, final=300 <= status < 500 and status not in TRANSIENT)
 
 
 def _value_of(body: bytes) -> Any:
@@ -82,15 +47,11 @@ def _value_of(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError):
-        return _text_of(body) or None
-
-
-def _text_of(body: bytes) -> str:
-    return printable(" ".join(body.decode(errors="replace").split()))[-SHOWN:]
+        return text_of(body) or None
 
 
 def _said(body: bytes) -> str:
-    text = _text_of(body)
+    text = text_of(body)
     return f": {text}" if text else ""
 
 

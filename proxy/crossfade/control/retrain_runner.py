@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 
-import aiohttp
 import msgspec
 
 from crossfade.config.address import ListenConfig
 from crossfade.control.background import Background
 from crossfade.control.retrain_delivery import Result, post, run
 from crossfade.control.retraining import Job, Retrainings
+from crossfade.control.webhook import new_session
 from crossfade.rollout.retraining import pause_after
 
 log = logging.getLogger("crossfade.retrain")
@@ -37,7 +37,7 @@ class RetrainRunner:
     def __init__(self, retrainings: Retrainings) -> None:
         self.retrainings = retrainings
         self.api = ""
-        self.session = aiohttp.ClientSession()
+        self.session = new_session()
         self.busy: set[str] = set()  # routes
         self._background = Background()
 

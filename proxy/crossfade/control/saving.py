@@ -61,7 +61,7 @@ class Saving:
             self.was_ok = self.journal.ok
             detail = "writable again" if self.journal.ok else self.journal.error
             log.warning("state file: %s", detail)
-            self.feed.publish(StatusChange(now, "store", None, detail))
+            self.feed.publish(StatusChange(now, "store", None, detail, ok=self.journal.ok))
         if self.journal.is_lost and not self.was_lost:
             self.was_lost = True
             cause = self.cause(LOOP, self.journal.error)

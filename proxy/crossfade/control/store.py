@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from crossfade.control import pruning
+from crossfade.control import kept_messages, pruning
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, Anchor, Row, text_of
 from crossfade.control.database import (
@@ -29,6 +29,7 @@ from crossfade.control.database import (
     reader_of,
 )
 from crossfade.control.disk_thread import DiskThread
+from crossfade.control.kept_messages import KeptMessages, MessageRows
 from crossfade.control.pages import Page, read_page
 from crossfade.control.pruning import STANDING
 from crossfade.control.served_clock import ServedClock
@@ -236,16 +237,37 @@ class Store:
     def save_evidence(self, rows: Sequence[tuple[bytes, str]], clock: tuple[str]) -> None:
         """With the clock, and without a sync."""
         self.look()
+        with self._unsynced_write():
+            self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
+            self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", clock)
+
+    @contextmanager
+    def _unsynced_write(self) -> Iterator[None]:
+        """Only a crash of the machine can take the last ones."""
         try:
             self.connection.execute("PRAGMA synchronous = NORMAL")
             try:
                 with self._atomic_write():
-                    self.connection.executemany("UPDATE route_state SET evidence = ? WHERE route = ?", rows)
-                    self.connection.execute("INSERT OR REPLACE INTO meta VALUES ('clock', ?)", clock)
+                    yield
             finally:
                 self.connection.execute("PRAGMA synchronous = FULL")
         except sqlite3.Error as error:
             raise StoreError(f"{self.name}: cannot write: {error}") from error
+
+    def save_messages(self, rows: MessageRows) -> None:
+        """Without a sync: the journal has what the last ones are about."""
+        self.look()
+        with self._unsynced_write():
+            kept_messages.write(self.connection, rows)
+
+    def messages(self) -> KeptMessages:
+        """Those that wait to be told, and the decisions that no message was made of yet."""
+        try:
+            messages, told = kept_messages.read(self.reader)
+        except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
+            raise StoreError(f"{self.name}: cannot read the messages: {error}") from error
+        untold = [] if told is None else self.decisions(None, told, kept_messages.MAX_UNTOLD)
+        return KeptMessages(messages, told, untold)
 
     def save_comparisons(self, comparisons: bytes) -> None:
         """Without a sync."""

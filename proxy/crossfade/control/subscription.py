@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from crossfade.control.views import Decision, StatusChange
 from crossfade.rollout.machine import Event
@@ -60,6 +60,7 @@ class Subscription:
 class Feed:
     def __init__(self) -> None:
         self.subscriptions: set[Subscription] = set()
+        self.on_event: list[Callable[[Notice], None]] = []  # who hears each one at once, and none is dropped
 
     def subscribe(self) -> Subscription:
         subscription = Subscription(self)
@@ -67,6 +68,8 @@ class Feed:
         return subscription
 
     def publish(self, event: Notice) -> None:
+        for hear in self.on_event:
+            hear(event)
         for subscription in self.subscriptions:
             subscription.put(event)
 
@@ -78,7 +81,7 @@ class Feed:
             log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
             self.publish(decision)
 
-    def warn(self, at: float, kind: str, detail: str) -> None:
+    def warn(self, at: float, kind: str, detail: str, route: str | None = None) -> None:
         """A change of status, to subscribers and to the log. `at`: wall time."""
         log.warning("%s: %s", kind, detail)
-        self.publish(StatusChange(at, kind, None, detail))
+        self.publish(StatusChange(at, kind, route, detail, ok=False))

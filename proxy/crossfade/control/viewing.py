@@ -18,6 +18,7 @@ from crossfade.control.drift_view import drift_numbers
 from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.journal import Journal
 from crossfade.control.migrations import VERSION
+from crossfade.control.notifications import Notifications
 from crossfade.control.pages import Record
 from crossfade.control.prediction_writer import PredictionWriter
 from crossfade.control.receivers import prepared_load
@@ -61,6 +62,7 @@ class Views:
     """Each method raises UnknownName for names that are not there."""
 
     drift: Drift
+    notifications: Notifications
 
     def __init__(
         self,
@@ -124,6 +126,8 @@ class Views:
                 target: target in state.mirror_watch.silent for target in state.mirror_watch.silences
             },
             retrains=self.retrainings.counts(),
+            messages=self.notifications.counts(),
+            messages_waiting=sum(1 for _ in self.notifications.all_waiting()),
             feedback=self.feedback.counts,
             feedback_delays=self.feedback.delays,
             prediction_logs=self.writer.view(),

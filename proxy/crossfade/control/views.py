@@ -232,12 +232,13 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class StatusChange(msgspec.Struct):
-    """A change that is no decision. `what`: config, endpoints, store, clock, mirror, recommendation or drift."""
+    """A change that is no decision. `what`: config, endpoints, store, clock, mirror, recommendation or drift. `ok`: nothing is wrong."""
 
     at: float
     what: str
     route: str | None
     detail: str
+    ok: bool = True
 
 
 class WhyView(msgspec.Struct):
@@ -383,6 +384,8 @@ class MetricsView(msgspec.Struct):
     retrains: Mapping[
         tuple[str, str], int
     ]  # (route, outcome), since the start; each route that has `retrain` has all
+    messages: Mapping[str, int]  # by outcome, since the start
+    messages_waiting: int
     feedback: Mapping[tuple[str, str, str], int]  # rows by (route, name, outcome)
     feedback_delays: Mapping[tuple[str, str], Histogram]  # seconds, by (route, name)
     prediction_logs: PredictionLogsView
