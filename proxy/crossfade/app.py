@@ -22,6 +22,7 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
 from crossfade.config.load import Loaded, load
@@ -38,7 +39,7 @@ from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
-from crossfade.workers.ending import TICK, Ending
+from crossfade.workers.ending import TICK, Ending, wait_for
 from crossfade.workers.handover import Successor
 from crossfade.workers.package_path import client_environment
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
@@ -86,6 +87,7 @@ class App:
         self.versions = RegisteredVersions()
         self.loaded = self.read()
         self.read_versions()
+        self.access = Access(lambda: self.loaded.config.admin, self.loaded.config.admin.listen.is_loopback)
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
@@ -295,7 +297,7 @@ class App:
             except (StoreError, Refused) as error:
                 log.error("nothing is decided, the workers serve on: %s", error)
                 await self.close_state()
-                if self.ending.is_told or await _wait_for(self.stopping, RESUME_AGAIN):
+                if self.ending.is_told or await wait_for(self.stopping, RESUME_AGAIN):
                     return False
             else:
                 self.succession.go_on(serving.pids)
@@ -339,7 +341,7 @@ class App:
         config = self.loaded.config
         self.prober = Prober(self.controller.endpoints_changed)
         self.prober.configure(self.loaded)
-        runner = admin_runner(admin_app(self.controller, self, config.admin.token))
+        runner = admin_runner(admin_app(self.controller, self, self.access))
         await runner.setup()
         environment = client_environment(serving.admin, config.admin.token)
         self.beside = Beside(self.controller, self.versions, lambda: self.try_reload("registry"), environment)
@@ -374,7 +376,7 @@ class App:
             ]
             while not self.stopping.is_set():
                 self.controller.tick(time.time())
-                await _wait_for(self.stopping, TICK)
+                await wait_for(self.stopping, TICK)
             for task in following:
                 task.cancel()
 
@@ -382,7 +384,7 @@ class App:
         """Reload after a SIGHUP or a change of the file. Ticks go on meanwhile."""
         seen = self.loaded_fingerprint
         while True:
-            if await _wait_for(self.hang_up, WATCH):
+            if await wait_for(self.hang_up, WATCH):
                 self.hang_up.clear()
                 await self.try_reload("signal")
                 seen = self.loaded_fingerprint
@@ -391,11 +393,3 @@ class App:
                 previous, seen = seen, await asyncio.to_thread(self.fingerprint)
                 if seen == previous and seen not in (self.loaded_fingerprint, b""):
                     await self.try_reload("file")
-
-
-async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event was set within this time."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    return False

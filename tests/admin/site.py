@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession
 from aiohttp.test_utils import TestServer
 
+from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.config.load import Loaded, load
 from crossfade.config.problem import ConfigError
@@ -51,8 +52,9 @@ class Reloads:
 
 
 class Site:
-    def __init__(self, server: TestServer, session: ClientSession, reloads: Reloads) -> None:
+    def __init__(self, server: TestServer, session: ClientSession, reloads: Reloads, access: Access) -> None:
         self.server = server
+        self.access = access
         self.session = session
         self.reloads = reloads
         self.harness = reloads.harness
@@ -63,7 +65,7 @@ class Site:
     async def serve_again(self) -> None:
         """A new server of the same proxy, on the same port, after `server` was closed."""
         self.server = TestServer(
-            admin_app(self.harness.controller, self.reloads, ""), host="127.0.0.1", port=self.port
+            admin_app(self.harness.controller, self.reloads, self.access), host="127.0.0.1", port=self.port
         )
         await self.server.start_server()
 
@@ -91,15 +93,16 @@ def check_problem(response: ClientResponse, body: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(token: str = "", loaded: bool = True) -> AsyncIterator[Site]:
+async def serving(token: str = "", loaded: bool = True, access: Access | None = None) -> AsyncIterator[Site]:
     harness = Harness()
     if loaded:
         await harness.load()
         await harness.tick()
     reloads = Reloads(harness)
-    server = TestServer(admin_app(harness.controller, reloads, token), host="127.0.0.1")
+    access = access or Access.of_token(token)
+    server = TestServer(admin_app(harness.controller, reloads, access), host="127.0.0.1")
     await server.start_server()
-    site = Site(server, ClientSession(), reloads)
+    site = Site(server, ClientSession(), reloads, access)
     try:
         yield site
     finally:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from crossfade.admin import connections, events
+from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
 from tests.admin.site import Reloads
@@ -69,7 +70,7 @@ async def port() -> AsyncIterator[Port]:
     harness = Harness()
     await harness.load()
     await harness.tick()
-    runner = admin_runner(admin_app(harness.controller, Reloads(harness), TOKEN))
+    runner = admin_runner(admin_app(harness.controller, Reloads(harness), Access.of_token(TOKEN)))
     await runner.setup()
     sock = socket.create_server(("127.0.0.1", 0))
     site = AdminSite(runner, sock)

@@ -90,6 +90,7 @@ NAMES = {
     "crossfade_worker_restarts_total",
     "crossfade_loop_lag_seconds",
     "crossfade_state_writable",
+    "crossfade_admin_auth_failures_total",
     "crossfade_decision_to_traffic_seconds",
 }
 

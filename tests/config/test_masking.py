@@ -30,6 +30,7 @@ def test_the_secrets_of_the_format() -> None:
     """A new field with a secret has the mark, or its value goes to every reader of the admin API."""
     assert secret_places() == {
         ("admin", "token"),
+        ("admin", "tokens", "*", "token"),
         ("backends", "**", "request", "headers", "add", "**"),
         ("backends", "**", "request", "headers", "set", "**"),
         ("cookie_secrets", "*"),

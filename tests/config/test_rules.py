@@ -164,7 +164,7 @@ def test_decisions_that_are_compared_give_no_warning(checks: str):
         whole(listen="[':0', ':0']"),
         whole(listen="['0.0.0.0:80', '[::]:80']"),
         whole(c="c: {endpoints: [http://c, 'https://d'], tls: {ca: c}}"),
-        whole(admin="{token: t, listen: '0.0.0.0:1'}"),
+        whole(admin="{token: '0123456789abcdef', listen: '0.0.0.0:1'}"),
         whole(admin="{listen: 'localhost:1'}"),
         whole("{name: r, match: {path: null, prefix: /x}, split: {a: 1, b: 1, c: 1}}"),
         whole(rollout("a: 90%, b: 10%", "champion: a, challenger: b", ", fallback: c")),

@@ -15,7 +15,8 @@ import msgspec
 from aiohttp import web
 
 from crossfade.admin import openapi
-from crossfade.admin.access import access_guard, actor_of
+from crossfade.admin.access import Access, access_guard, actor_of
+from crossfade.admin.access_metrics import of_failures
 from crossfade.admin.connections import body_of, timed
 from crossfade.admin.dashboard_files import DashboardFiles
 from crossfade.admin.drift import DriftApi
@@ -26,6 +27,7 @@ from crossfade.admin.metrics import render
 from crossfade.admin.predictions import Predictions
 from crossfade.admin.problems import answer_problems, problem
 from crossfade.admin.process_metrics import read_processes
+from crossfade.admin.session_api import SessionApi
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
 from crossfade.control.draining import DRAIN
@@ -61,10 +63,10 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = ""
 
 
-def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Application:
-    """`token`: "" for none; then the listener must be on loopback."""
-    app = web.Application(middlewares=[timed, answer_problems, access_guard(token)], client_max_size=MAX_BODY)
-    api, logs = AdminApi(controller, control), LogApi(controller)
+def admin_app(controller: Controller, control: ReloadPort, access: Access) -> web.Application:
+    guard = access_guard(access)
+    app = web.Application(middlewares=[timed, answer_problems, guard], client_max_size=MAX_BODY)
+    api, logs, session = AdminApi(controller, control, access), LogApi(controller), SessionApi(access)
     drift, dashboard = DriftApi(controller.drift), DashboardFiles()
     v1 = "/api/v1"
     app.add_routes(
@@ -75,6 +77,9 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
             web.get("/readyz", api.readyz),
             web.get("/metrics", api.metrics),
             web.get("/openapi.json", api.openapi),
+            web.get(f"{v1}/session", session.show),
+            web.post(f"{v1}/session", session.begin),
+            web.delete(f"{v1}/session", session.end),
             web.get(f"{v1}/status", api.status),
             web.get(f"{v1}/routes", api.routes),
             web.get(f"{v1}/routes/{{route}}", api.route),
@@ -111,8 +116,9 @@ def admin_app(controller: Controller, control: ReloadPort, token: str) -> web.Ap
 class AdminApi:
     """The handlers, one for each path of `admin_app`."""
 
-    def __init__(self, controller: Controller, control: ReloadPort) -> None:
+    def __init__(self, controller: Controller, control: ReloadPort, access: Access) -> None:
         self.controller = controller
+        self.failures = access.failures
         self.views = controller.views
         self.control = control
         self.streams = EventStreams(controller.feed, controller.views)
@@ -138,7 +144,8 @@ class AdminApi:
         pids = {str(w.worker): w.pid for w in self.views.seam.workers() if w.up}
         processes = await asyncio.to_thread(read_processes, pids)
         accept = request.headers.get("Accept", "")
-        page, media = render(self.views.metrics(time.time()), accept, processes)
+        more = [*processes, of_failures(self.failures.counts)]
+        page, media = render(self.views.metrics(time.time()), accept, more)
         return web.Response(body=page, headers={"Content-Type": media})
 
     async def openapi(self, request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from crossfade.admin.problems import MEDIA_TYPE
+from crossfade.admin.session_api import SessionView
 from crossfade.control import views
 from crossfade.control.draining import DRAIN, UNDRAIN
 from crossfade.control.drift_view import DriftView
@@ -20,6 +21,7 @@ from crossfade.quality.feedback import LABEL, LONGEST_NAME, FeedbackAnswer
 from crossfade.quality.label_summary import LabelSummary
 
 SHOWN = (
+    SessionView,
     views.StatusView,
     views.RouteView,
     views.BackendView,
@@ -175,6 +177,15 @@ PATHS: dict[str, Any] = {
     "/readyz": {"get": operation("200 when ready, 503 while not, or draining", TEXT, media="text/plain")},
     "/metrics": {"get": operation("Metrics for Prometheus", TEXT, media="text/plain")},
     "/openapi.json": {"get": operation("This document", {"type": "object"})},
+    "/api/v1/session": {
+        "get": operation("Who the caller is; 401 if nobody", ref("SessionView")),
+        "post": operation(
+            "Log in: a cookie that stands for the token",
+            ref("SessionView"),
+            body={"type": "object", "properties": {"token": TEXT}, "required": ["token"]},
+        ),
+        "delete": operation("Log out", {}, status="204"),
+    },
     "/api/v1/status": {
         "get": operation("Workers, routes, rollouts, backends and configuration", ref("StatusView"))
     },

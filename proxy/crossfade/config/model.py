@@ -16,8 +16,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Pri
 
 from crossfade.config import address, units
 from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.admin import AdminConfig, AdminTokenConfig
 from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfig, HealthConfig, TimeoutConfig
-from crossfade.config.listener import CertificateConfig, Listen, Listener, ListenerConfig, TlsConfig
+from crossfade.config.listener import CertificateConfig, Listener, ListenerConfig, TlsConfig
 from crossfade.config.match import MatchConfig, StickyConfig
 from crossfade.config.mirror import MirrorConfig
 from crossfade.config.notify import NotifyConfig
@@ -38,7 +39,6 @@ from crossfade.config.section import (
     AS_INTEGER,
     AS_NUMBER,
     NOT_EMPTY,
-    SECRET,
     Count,
     Duration,
     Flag,
@@ -62,6 +62,7 @@ from crossfade.config.units import whole
 __all__ = [
     "AccessLogConfig",
     "AdminConfig",
+    "AdminTokenConfig",
     "ApprovalConfig",
     "BackendConfig",
     "BackendTlsConfig",
@@ -133,24 +134,6 @@ class OverrideConfig(Section):
     """Tokens with which testers choose a backend."""
 
     secret: SigningSecret = Field(description="the secret that signs the tokens")
-
-
-class AdminConfig(Section):
-    """The admin API, metrics and dashboard."""
-
-    listen: Listen = Field(
-        default=ListenConfig(host="127.0.0.1", port=9901),
-        description="host:port",
-        json_schema_extra={"default": "127.0.0.1:9901"},
-    )
-    token: Annotated[str, BeforeValidator(text), SECRET] = Field(
-        default="",
-        description="the token that callers must send; required if listen is not a loopback address",
-    )
-    external_url: Annotated[str, BeforeValidator(address.web_url)] | None = Field(
-        default=None,
-        description="the URL of the dashboard for people, for links in messages; that of listen if not given",
-    )
 
 
 def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:

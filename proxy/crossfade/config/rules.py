@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from crossfade.config import address
 from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.admin_rules import ADMIN_RULES
 from crossfade.config.assign_rules import ASSIGN_RULES
 from crossfade.config.comparison_rules import COMPARISON_RULES
 from crossfade.config.document import Document, Loc, Node
@@ -167,15 +168,6 @@ def _listeners(document: Document) -> Iterator[tuple[Loc, Node, ListenConfig]]:
                 continue
 
 
-def _admin_without_token(document: Document) -> Iterator[Problem]:
-    for loc, _, listener in _listeners(document):
-        token = document.root.child("admin", "token")
-        if loc[0] == "admin" and not listener.is_loopback and (token is None or token.value == ""):
-            place: Loc = loc if token is None else ("admin", "token")
-            message = "a token is required, since admin.listen is not a loopback address"
-            yield document.problem(place, message)
-
-
 def _masked_secrets(document: Document) -> Iterator[Problem]:
     """The admin API and `export` show secrets as stars; such a text must not become the configuration."""
     for place in sorted(secret_places()):
@@ -262,7 +254,7 @@ RULES: tuple[Rule, ...] = (
     _state_in_redis,
     _overlapping_listeners,
     *LISTENER_RULES,
-    _admin_without_token,
+    *ADMIN_RULES,
     _masked_secrets,
     _everybody_trusted,
     _empty_sections,

@@ -38,7 +38,12 @@ RESTART_KEYS = ("listen", "tls", "admin", "workers", "state")
 
 def restart_needed(started_with: Config, config: Config) -> list[str]:
     """The keys whose value acts at a start only, and differs from that at the last start."""
-    return [key for key in RESTART_KEYS if getattr(started_with, key) != getattr(config, key)]
+    return [key for key in RESTART_KEYS if _acts_at_start(started_with, key) != _acts_at_start(config, key)]
+
+
+def _acts_at_start(config: Config, key: str) -> object:
+    """Tokens of the admin API act at once."""
+    return config.admin.listen if key == "admin" else getattr(config, key)
 
 
 def _with_share(weights: Mapping[str, int]) -> dict[str, int]:

@@ -7,6 +7,7 @@ comes from a terminal. A second signal ends the proxy at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 from collections.abc import Callable, Coroutine
@@ -67,3 +68,11 @@ class Ending:
             await asyncio.wait([work], timeout=TICK)
         hurried.cancel()
         work.result()
+
+
+async def wait_for(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within this time."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
