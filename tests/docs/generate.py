@@ -1,0 +1,35 @@
+"""Writes what is generated in docs/: `python -m tests.docs.generate`. A test compares.
+
+A page is generated whole, or between `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.docs import failure_table, yaml_reference
+from tests.docs.blocks import ROOT
+
+WHOLE: dict[str, Callable[[], str]] = {"docs/yaml.md": yaml_reference.page}
+REGIONS: dict[str, tuple[str, Callable[[], str]]] = {"docs/failures.md": ("failures", failure_table.table)}
+
+
+def contents() -> dict[Path, str]:
+    """What each generated file should be."""
+    files = {ROOT / name: made() for name, made in WHOLE.items()}
+    for name, (region, made) in REGIONS.items():
+        text = (ROOT / name).read_text("utf-8")
+        begin, end = f"<!-- {region}:begin -->\n", f"<!-- {region}:end -->"
+        assert begin in text and end in text, f"{name} has no place for {region}"
+        between = re.compile(f"(?<={re.escape(begin)}).*(?={re.escape(end)})", re.DOTALL)
+        files[ROOT / name] = between.sub(lambda _, new=f"\n{made()}\n\n": new, text)  # type: ignore[misc]
+    return files
+
+
+if __name__ == "__main__":
+    for path, content in contents().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, "utf-8")
+        print(path.relative_to(ROOT))

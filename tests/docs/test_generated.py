@@ -1,0 +1,30 @@
+"""What is generated in docs/ is what the code says now; and the reference of the YAML has every key of every type."""
+
+from __future__ import annotations
+
+import re
+
+from crossfade.config.address import EndpointConfig, ListenConfig
+from crossfade.config.match import StickyConfig
+from crossfade.config.prediction import SegmentConfig
+from crossfade.config.section import Section
+from tests.docs.blocks import ROOT
+from tests.docs.generate import contents
+
+WRITTEN_AS_TEXT: set[type[Section]] = {ListenConfig, EndpointConfig, StickyConfig, SegmentConfig}
+
+
+def test_generated_pages_are_current():
+    old = [path.name for path, content in contents().items() if path.read_text("utf-8") != content]
+    assert old == [], "run python -m tests.docs.generate"
+
+
+def test_the_reference_has_each_key_of_each_section_once():
+    page = (ROOT / "docs/yaml.md").read_text("utf-8")
+    sections = re.split(r"^## ", page, flags=re.MULTILINE)[1:]
+    tables = [set(re.findall(r"^\| `([a-z0-9_]+)` \|", section, re.MULTILINE)) for section in sections]
+    for kind in set(Section.__subclasses__()) - WRITTEN_AS_TEXT:
+        keys = {field.alias or name for name, field in kind.model_fields.items()}
+        assert keys in tables, kind.__name__
+    names = [section.splitlines()[0] for section in sections]
+    assert len(set(names)) == len(names)
