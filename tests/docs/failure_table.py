@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from crossfade.errors import FAILURES, Fallback, Failure
+from crossfade.errors import FAILURES, Failure, Fallback
 
-_FALLBACK = {Fallback.NEVER: "no", Fallback.PURE: "if the route is `pure`", Fallback.ALWAYS: "yes: nothing was sent"}
+_FALLBACK = {
+    Fallback.NEVER: "no",
+    Fallback.PURE: "if the route is `pure`",
+    Fallback.ALWAYS: "yes: nothing was sent",
+}
 _CUT = {"body": "the connection is cut", "status": "the model's answer, passed on"}
 
 

@@ -5,7 +5,6 @@ A page is generated whole, or between `<!-- NAME:begin -->` and `<!-- NAME:end -
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +22,8 @@ def contents() -> dict[Path, str]:
         text = (ROOT / name).read_text("utf-8")
         begin, end = f"<!-- {region}:begin -->\n", f"<!-- {region}:end -->"
         assert begin in text and end in text, f"{name} has no place for {region}"
-        between = re.compile(f"(?<={re.escape(begin)}).*(?={re.escape(end)})", re.DOTALL)
-        files[ROOT / name] = between.sub(lambda _, new=f"\n{made()}\n\n": new, text)  # type: ignore[misc]
+        before, _, rest = text.partition(begin)
+        files[ROOT / name] = f"{before}{begin}\n{made()}\n\n{end}{rest.partition(end)[2]}"
     return files
 
 

@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 # Not run, since they change the machine, need root, a cluster, a GPU or a registry of images, or are of every shell.
 OF_THE_MACHINE = {
     *("cd", "mkdir", "cat", "echo", "cp", "mv", "rm", "sed", "grep", "sort", "uniq", "head", "tail", "wc", "tee", "seq"),
-    *("export", "source", ".", "wait", "sleep", "kill", "openssl", "jq", "git", "watch", "test", "[", "true", "exit"),
+    *("export", "jobs", "source", ".", "wait", "sleep", "kill", "openssl", "jq", "git", "watch", "test", "[", "true", "exit"),
     *("apt-get", "install", "useradd", "systemctl", "systemd-analyze", "journalctl", "chown", "chmod", "ss", "ls"),
     *("docker", "kubectl", "helm", "nginx", "haproxy", "uvicorn", "mlflow", "mlserver", "bentoml", "vllm", "tritonserver"),
     *("for", "promtool", "prometheus", "locust", "envoy", "aws", "printf"),

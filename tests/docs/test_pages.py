@@ -41,7 +41,9 @@ def test_each_failure_named_in_a_page_is_one():
 
 def test_statuses_in_troubleshooting_are_those_of_the_table():
     rows = re.findall(
-        r"^\| (\d{3}) ((?:`[a-z_/]+`(?:, )?)+)", _section("troubleshooting.md", "Clients get errors"), re.MULTILINE
+        r"^\| (\d{3}) ((?:`[a-z_/]+`(?:, )?)+)",
+        _section("troubleshooting.md", "Clients get errors"),
+        re.MULTILINE,
     )
     statuses = {f"{failure.source}/{failure.stage}": failure.status for failure in FAILURES.values()}
     said = {name: int(status) for status, names in rows for name in re.findall(r"`([^`]+)`", names)}
@@ -72,5 +74,8 @@ def test_systemd_takes_the_unit(unit: str, tmp_path: Path):
 def test_the_unit_waits_longer_than_the_drain_and_compose_does():
     unit = (ROOT / "deploy/systemd/crossfade.service").read_text("utf-8")
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
-    waits = [re.search(r"TimeoutStopSec=(\d+)", unit), re.search(r"stop_grace_period: (\d+)s\n    ulimits", compose)]
+    waits = [
+        re.search(r"TimeoutStopSec=(\d+)", unit),
+        re.search(r"stop_grace_period: (\d+)s\n    ulimits", compose),
+    ]
     assert all(found and int(found[1]) > 35 for found in waits)

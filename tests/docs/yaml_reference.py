@@ -195,7 +195,9 @@ def _plain(form: Schema) -> str:
             return words
     if isinstance(kind, list):
         return "text"
-    return {"string": "text", "integer": "whole number", "boolean": "`true`, `false`"}.get(str(kind), str(kind))
+    return {"string": "text", "integer": "whole number", "boolean": "`true`, `false`"}.get(
+        str(kind), str(kind)
+    )
 
 
 _PATTERNS = {
