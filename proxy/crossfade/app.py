@@ -74,7 +74,7 @@ def serve(path: str, taking_over: bool = False) -> int:
 
 
 class App:
-    """The running proxy. It is also the `ReloadPort` of the admin API."""
+    """The running proxy. It is also the `ProxyPort` of the admin API."""
 
     controller: Controller
     prober: Prober

@@ -21,7 +21,7 @@ PROBLEM = "application/problem+json"
 
 
 class Reloads:
-    """The `ReloadPort` of the tests; `file`: the text of the file on disk."""
+    """The `ProxyPort` of the tests; `file`: the text of the file on disk."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness = harness

@@ -293,10 +293,21 @@ async def test_the_newest_decision_of_a_quiet_route_is_found_behind_many_of_anot
 
 
 @pytest.mark.parametrize(
-    "query", ["after=-1", "after=x", "after=9999999999999999999", "limit=0", "limit=1001", "limit="]
+    ("query", "detail"),
+    [
+        ("after=-1", "after must be at least 0."),
+        ("after=x", "after must be a whole number."),
+        ("after=9999999999999999999", "after must be at most 9223372036854775807."),
+        ("limit=0", "limit must be at least 1."),
+        ("limit=1001", "limit must be at most 1000."),
+        ("limit=", "limit must be a whole number."),
+        ("limit=null", "limit must be a whole number."),
+        ("limit=1&limit=2", "limit is given 2 times."),
+        ("limits=1", "limits is no parameter; there are route, after, limit. Did you mean limit?"),
+    ],
 )
-async def test_decisions_refuse_bad_numbers(site: Site, query: str) -> None:
-    assert "must be a whole number" in (await site.get(f"/api/v1/decisions?{query}", 422))["detail"]
+async def test_decisions_refuse_bad_parameters(site: Site, query: str, detail: str) -> None:
+    assert (await site.get(f"/api/v1/decisions?{query}", 422))["detail"] == detail
 
 
 async def test_config_shows_the_text_as_it_was_loaded(site: Site) -> None:
@@ -323,8 +334,8 @@ async def test_bad_config_is_answered_with_all_its_problems(site: Site) -> None:
 
 async def test_config_refuses_a_body_that_is_not_utf8_and_apply(site: Site) -> None:
     assert "UTF-8" in (await site.ask("POST", "/api/v1/config", 400, data=b"\xff\xfe"))["detail"]
-    refused = await site.ask("POST", "/api/v1/config?apply=true", 400, data=FILE)
-    assert refused["detail"] == "?apply is not supported; edit the file and reload"
+    refused = await site.ask("POST", "/api/v1/config?apply=true", 422, data=FILE)
+    assert refused["detail"] == "apply is no parameter; there are none here."
 
 
 async def test_reload_loads_the_file_or_answers_with_its_problems(site: Site) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from crossfade.admin.operations import OPERATIONS
 from crossfade.control.views import Verb
 from tests.admin.site import Site
 
@@ -49,11 +50,25 @@ async def test_responses_have_the_fields_of_the_schema(site: Site) -> None:
         ("/api/v1/rollouts/churn", "RolloutView"),
         ("/api/v1/rollouts/churn/why", "WhyView"),
         ("/api/v1/status", "StatusView"),
-        ("/api/v1/config", "Config"),
+        ("/api/v1/config", "ConfigInUse"),
     ):
         assert set(await site.get(path)) == set(schemas[name]["properties"]), path
     (decision, *_) = (await site.get("/api/v1/decisions"))["decisions"]
     assert set(decision) == set(schemas["Decision"]["properties"]) - {"forced"}  # left out where nothing was
+
+
+def test_each_operation_has_a_name_and_a_handler_of_its_own() -> None:
+    assert len({operation.name for operation in OPERATIONS}) == len(OPERATIONS)
+    assert len({operation.handler for operation in OPERATIONS}) == len(OPERATIONS)
+
+
+async def test_an_unknown_parameter_is_refused_wherever_there_is_a_query(site: Site) -> None:
+    for operation in OPERATIONS:
+        if operation.query is not None:
+            path = re.sub(r"{verb:(\w+)[^}]*}", r"\1", operation.path).replace("{route}", "churn")
+            path = path.replace("{backend}", "v2").replace("{endpoint}", "127.0.0.1:9002")
+            problem = await site.ask(operation.method, path + "?chalange=v3", 422)
+            assert "chalange is no parameter" in problem["detail"], operation.name
 
 
 def references(value: Any) -> list[str]:
@@ -67,4 +82,4 @@ async def test_feedback_is_accepted_as_json_and_as_lines(site: Site) -> None:
     document = await site.get("/openapi.json")
     feedback = document["paths"]["/api/v1/feedback"]["post"]
     assert set(feedback["requestBody"]["content"]) == {"application/json", "application/x-ndjson"}
-    assert set(feedback["responses"]) == {"202", "default"}
+    assert {"202", "422", "503"} <= set(feedback["responses"])

@@ -23,16 +23,12 @@ from aiohttp.typedefs import Handler, Middleware
 
 from crossfade.admin.callers import LOCAL, Caller, Callers
 from crossfade.admin.failures import Failure, Failures, source_of
+from crossfade.admin.operation import operation_of
 from crossfade.admin.roles import Role
 from crossfade.admin.sessions import Sessions
 from crossfade.config.admin import AdminConfig
 
 PROBES = frozenset({"/healthz", "/readyz"})
-SESSION_PATH = "/api/v1/session"
-OPEN = PROBES | {"/", SESSION_PATH}
-OPEN_FILES = "/static/"  # of the dashboard
-FEEDBACK_PATH = "/api/v1/feedback"
-CONFIG_PATH = "/api/v1/config"
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 COOKIE = "crossfade_session"
 
@@ -146,13 +142,9 @@ def access_guard(access: Access) -> Middleware:
 
 
 def role_of(request: web.Request) -> Role:
-    if request.path in OPEN or request.path.startswith(OPEN_FILES):
-        return Role.OPEN
-    if request.path == FEEDBACK_PATH:
-        return Role.FEEDBACK
-    if request.path == CONFIG_PATH and "apply" not in request.query:
-        return Role.VIEWER
-    return Role.VIEWER if request.method in READING else Role.OPERATOR
+    """A viewer may learn that there is nothing."""
+    operation = operation_of(request)
+    return Role.VIEWER if operation is None else operation.role_of(request)
 
 
 def _unauthorized(text: str) -> web.HTTPUnauthorized:

@@ -14,6 +14,9 @@ from pathlib import Path
 import msgspec
 from aiohttp import ETag, web
 
+from crossfade.admin.operation import Operation
+from crossfade.admin.roles import Role
+
 FOLDER = Path(__file__).parent / "dashboard"
 PAGE = "index.html"
 TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -74,3 +77,29 @@ def _content_policy(page: str) -> str:
         f"default-src 'none'; script-src 'self' 'sha256-{digest}'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/",
+        handler=DashboardFiles.page,
+        role=Role.OPEN,
+        summary="The dashboard",
+        answer=str,
+        media="text/html",
+        query=None,
+        has_etag=True,
+    ),
+    Operation(
+        method="GET",
+        path="/static/{file:.+}",
+        handler=DashboardFiles.file,
+        role=Role.OPEN,
+        summary="A file of the dashboard",
+        answer=str,
+        media="text/javascript",
+        query=None,
+        has_etag=True,
+    ),
+)

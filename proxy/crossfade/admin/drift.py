@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 from aiohttp import web
 
+from crossfade.admin.asked import json_response
 from crossfade.admin.connections import body_of
+from crossfade.admin.operation import JSON, Body, Operation
+from crossfade.admin.roles import Role
 from crossfade.control.drift import Drift
-from crossfade.control.drift_view import drift_view
+from crossfade.control.drift_view import DriftView, drift_view
 from crossfade.control.refusal import Invalid, UnknownName
-from crossfade.quality.profile import BadProfile, read_profile, write_profile
-
-JSON = "application/json"
+from crossfade.quality.profile import BadProfile, Profile, read_profile, write_profile
 
 
 class DriftApi:
@@ -47,4 +47,44 @@ class DriftApi:
 
     def _view(self, name: str, status: int = 200) -> web.Response:
         view = drift_view(name, self.drift.route(name), self.drift.losses[name].watch)
-        return web.Response(body=msgspec.json.encode(view), status=status, content_type=JSON)
+        return json_response(view, status)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/v1/drift/{route}",
+        handler=DriftApi.show,
+        role=Role.VIEWER,
+        summary="How far inputs, scores and losses are from what they were, and the alarms",
+        answer=DriftView,
+    ),
+    Operation(
+        method="GET",
+        path="/api/v1/baseline/{route}",
+        handler=DriftApi.profile,
+        role=Role.VIEWER,
+        summary="The profile that live values are compared with",
+        answer=Profile,
+    ),
+    Operation(
+        method="PUT",
+        path="/api/v1/baseline/{route}",
+        handler=DriftApi.put_profile,
+        role=Role.OPERATOR,
+        summary="Compare with this profile from now on",
+        answer=DriftView,
+        body=Body(Profile),
+        errors={409: "The configuration names a profile"},
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/baseline/{route}",
+        handler=DriftApi.learn,
+        role=Role.OPERATOR,
+        summary="Make a profile of the requests from now on; the present one is used until then",
+        answer=DriftView,
+        status=202,
+        errors={409: "Not possible now; nothing has changed"},
+    ),
+)

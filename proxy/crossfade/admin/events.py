@@ -14,6 +14,8 @@ import msgspec
 from aiohttp import web
 
 from crossfade.admin.connections import most_connections
+from crossfade.admin.operation import Operation, Parameter
+from crossfade.admin.roles import Role
 from crossfade.control.subscription import Feed, Subscription
 from crossfade.control.viewing import Views
 from crossfade.control.views import StatusChange
@@ -99,3 +101,19 @@ def _last_event(request: web.Request) -> int | None:
 
 def _status_event(change: StatusChange) -> bytes:
     return b"event: status\ndata: %b\n\n" % msgspec.json.encode(change)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/v1/events",
+        handler=EventStreams.answer,
+        role=Role.VIEWER,
+        summary="Decisions and changes of status as they happen",
+        answer=str,
+        media="text/event-stream",
+        headers=(Parameter("Last-Event-ID", "the last decision that the reader has", int),),
+        errors={503: "As many streams as there may be are open already"},
+        has_head=False,
+    ),
+)

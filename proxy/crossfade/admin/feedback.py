@@ -14,10 +14,12 @@ import msgspec
 from aiohttp import web
 
 from crossfade.admin.connections import body_of, parts_of
+from crossfade.admin.operation import Body, Operation
 from crossfade.admin.problems import problem
+from crossfade.admin.roles import Role
 from crossfade.control.feedback_intake import FeedbackIntake
 from crossfade.control.refusal import Invalid, Unwritten
-from crossfade.quality.feedback import BadRow, FeedbackAnswer, read_row
+from crossfade.quality.feedback import BadRow, FeedbackAnswer, FeedbackRow, read_row
 
 MAX_ROWS = 100_000  # in one call
 MAX_BODY = 32 << 20  # bytes of a body that is no NDJSON: 100 000 rows of 300
@@ -151,3 +153,22 @@ def _short(line: bytes, number: int) -> bytes:
 
 def _too_many() -> str:
     return f"More than {MAX_ROWS} rows; send them in several calls."
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/api/v1/feedback",
+        handler=FeedbackApi.post,
+        role=Role.FEEDBACK,
+        summary=f"What became known later of predictions: an object, a list of at most {MAX_ROWS} of them, or NDJSON",
+        answer=FeedbackAnswer,
+        status=202,
+        body=Body(
+            FeedbackRow | list[FeedbackRow],
+            lines=FeedbackRow,
+            example=[{"request_id": "4bf92f3577b34da6", "label": True}],
+        ),
+        errors={503: "It cannot be written now, or as many large calls as there may be are being taken"},
+    ),
+)

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sqlite3
-from datetime import datetime
+from typing import Annotated
 
+import msgspec
 from aiohttp import web
 
+from crossfade.admin.asked import query_of
+from crossfade.admin.operation import NDJSON, Operation
+from crossfade.admin.query import Moment, seconds_of
+from crossfade.admin.roles import Role
 from crossfade.control.controller import Controller
-from crossfade.control.prediction_export import Asked, Bounds, Page, bounds, page
-from crossfade.control.refusal import Invalid, Unwritten
+from crossfade.control.prediction_export import Asked, Bounds, Page, PredictionRow, bounds, page
+from crossfade.control.refusal import Unwritten
 
 log = logging.getLogger("crossfade.admin")
 
 PAGE = 500  # rows that are read at once; with inputs, 32 MiB at most
 PATIENCE = 60.0  # seconds for a client to take a page
-MEDIA = "application/x-ndjson"
 MOST = 100_000_000  # rows in one answer
+
+
+class PredictionsQuery(msgspec.Struct, forbid_unknown_fields=True):
+    labelled: bool | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MOST)] | None = None
 
 
 class Predictions:
@@ -30,12 +40,18 @@ class Predictions:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         route = request.match_info["route"]
         self.controller.state.route(route)
-        asked = _asked(request)
+        given = query_of(request, PredictionsQuery)
+        asked = Asked(
+            0.0 if given.since is None else seconds_of(given.since),
+            float("inf") if given.until is None else seconds_of(given.until),
+            given.labelled,
+            given.limit,
+        )
         try:
             within = await self.logs.read(route, lambda connection: bounds(connection, asked))
         except sqlite3.Error as error:
             raise Unwritten(f"The prediction log of route {route} cannot be read: {error}.") from None
-        response = web.StreamResponse(headers={"Content-Type": MEDIA})
+        response = web.StreamResponse(headers={"Content-Type": NDJSON})
         response.enable_chunked_encoding()
         try:
             await response.prepare(request)
@@ -65,38 +81,24 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _asked(request: web.Request) -> Asked:
-    """Raises Invalid."""
-    query = request.query
-    for name in query:
-        if name not in ("labelled", "since", "until", "limit"):
-            raise Invalid(f"{name} is no parameter; there are labelled, since, until and limit.")
-    labelled = query.get("labelled")
-    if labelled not in (None, "true", "false"):
-        raise Invalid("labelled must be true or false.")
-    limit = query.get("limit")
-    if limit is not None and (not re.fullmatch("[0-9]{1,9}", limit) or not 1 <= int(limit) <= MOST):
-        raise Invalid(f"limit must be a whole number from 1 to {MOST}.")
-    return Asked(
-        time_of(query.get("since"), "since", 0.0),
-        time_of(query.get("until"), "until", float("inf")),
-        None if labelled is None else labelled == "true",
-        None if limit is None else int(limit),
-    )
-
-
-def time_of(given: str | None, name: str, default: float) -> float:
-    """Seconds since the epoch, or ISO 8601 with a time zone."""
-    if given is None:
-        return default
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", given):
-        return float(given)
-    try:
-        at = datetime.fromisoformat(given)
-    except ValueError:
-        at = None
-    if at is None or at.tzinfo is None:
-        raise Invalid(
-            f"{name} must be seconds since 1970, or a time with its zone such as 2026-01-31T12:00:00Z."
-        )
-    return at.timestamp()
+UNREADABLE = "The prediction log cannot be read"
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/api/v1/predictions/{route}",
+        handler=Predictions.answer,
+        role=Role.VIEWER,
+        summary=(
+            "Predictions of a route with `feedback`, oldest first, a line of JSON each: what was asked, what was answered, "
+            "and the feedback that came"
+        ),
+        answer=PredictionRow,
+        media=NDJSON,
+        query=PredictionsQuery,
+        notes={
+            "labelled": "true: only rows with feedback; false: only rows without",
+            "limit": "the newest so many",
+        },
+        errors={503: UNREADABLE},
+    ),
+)

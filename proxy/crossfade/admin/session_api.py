@@ -12,11 +12,12 @@ import msgspec
 from aiohttp import web
 
 from crossfade.admin.access import COOKIE, Access
+from crossfade.admin.asked import json_of, json_response
 from crossfade.admin.callers import Caller
-from crossfade.admin.connections import body_of
 from crossfade.admin.failures import source_of
+from crossfade.admin.operation import Body, Operation
+from crossfade.admin.roles import Role
 from crossfade.admin.sessions import LASTS
-from crossfade.control.refusal import Invalid
 
 log = logging.getLogger("crossfade.admin")
 
@@ -40,12 +41,7 @@ class SessionApi:
         self.access = access
 
     async def begin(self, request: web.Request) -> web.Response:
-        try:
-            login = msgspec.json.decode(await body_of(request), type=Login)
-        except msgspec.ValidationError as error:
-            raise Invalid(f"The body is not valid: {error}.") from None
-        except msgspec.DecodeError as error:
-            raise web.HTTPBadRequest(text=f"The body is not JSON: {error}.") from None
+        login: Login = await json_of(request, Login)
         caller, cookie = self.access.log_in(request, login.token)
         answer = self._view(caller)
         if cookie:
@@ -70,7 +66,7 @@ class SessionApi:
 
     def _view(self, caller: Caller) -> web.Response:
         view = SessionView(caller.shown, caller.role, self.access.needs_token)
-        return web.Response(body=msgspec.json.encode(view), content_type="application/json")
+        return json_response(view)
 
 
 def _is_secure(request: web.Request) -> bool:
@@ -80,3 +76,40 @@ def _is_secure(request: web.Request) -> bool:
 
 def _peer_of(request: web.Request) -> object:
     return request.transport and request.transport.get_extra_info("peername")
+
+
+PATH = "/api/v1/session"
+NOBODY = {
+    401: "No token, a wrong one, or a session that has ended",
+    429: "Too many wrong tokens came from this address",
+}
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path=PATH,
+        handler=SessionApi.show,
+        role=Role.OPEN,
+        summary="Who the caller is",
+        answer=SessionView,
+        errors=NOBODY,
+    ),
+    Operation(
+        method="POST",
+        path=PATH,
+        handler=SessionApi.begin,
+        role=Role.OPEN,
+        summary="Log in: a cookie that stands for the token",
+        answer=SessionView,
+        body=Body(Login, example={"token": "the token of alice"}),
+        errors=NOBODY,
+    ),
+    Operation(
+        method="DELETE",
+        path=PATH,
+        handler=SessionApi.end,
+        role=Role.OPEN,
+        summary="Log out",
+        answer=None,
+        status=204,
+    ),
+)

@@ -24,7 +24,6 @@ MOST_AMOUNTS = 200_000  # newest predictions that are read where few numbers are
 ALPHA = 0.05  # the intervals hold at all looks with 95 %
 LABEL = "label"
 Measure = Literal["kpi", "accuracy"]
-MEASURES: dict[str, Measure] = {"kpi": "kpi", "accuracy": "accuracy"}
 
 
 class ValueAsked(NamedTuple):

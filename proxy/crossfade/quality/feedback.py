@@ -106,7 +106,11 @@ class Feedback(NamedTuple):
     at: float | None = None
 
 
-class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FeedbackRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What became known later of one prediction: `value`, or `label`. The prediction is that of `request_id`; or else, of the `route` and
+    the sticky `key`, the latest that had begun `at` (seconds since 1970).
+    """
+
     request_id: str | None = None
     route: str | None = None
     key: str | int | float | None = None
@@ -116,7 +120,7 @@ class _Sent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: Value | None = None
 
 
-_DECODE = msgspec.json.Decoder(_Sent).decode
+_DECODE = msgspec.json.Decoder(FeedbackRow).decode
 
 
 def read_row(sent: bytes | msgspec.Raw) -> Feedback:
@@ -141,7 +145,7 @@ def read_row(sent: bytes | msgspec.Raw) -> Feedback:
     return Feedback(b"", name, value, row.route, _key(row.key), row.at)
 
 
-def _named(row: _Sent) -> tuple[str, Value]:
+def _named(row: FeedbackRow) -> tuple[str, Value]:
     value = row.value if row.label is None else row.label
     if value is None:
         raise BadRow("value is missing (or label)")

@@ -1,0 +1,101 @@
+"""What needs no knowledge of the API: the probes, the metrics and the API's own description."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from crossfade.admin.access_metrics import of_failures
+from crossfade.admin.asked import json_response
+from crossfade.admin.failures import Failures
+from crossfade.admin.metrics import render
+from crossfade.admin.operation import TEXT, Operation
+from crossfade.admin.problems import problem
+from crossfade.admin.process_metrics import read_processes
+from crossfade.admin.proxy_port import ProxyPort
+from crossfade.admin.roles import Role
+from crossfade.control.viewing import Views
+
+
+class Probes:
+    """`document`: of the API, as OpenAPI."""
+
+    def __init__(
+        self, views: Views, proxy: ProxyPort, document: Mapping[str, Any], failures: Failures
+    ) -> None:
+        self.views = views
+        self.proxy = proxy
+        self.document = document
+        self.failures = failures
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Ready also while the state cannot be written: serving does not need the disk. The text says so."""
+        ready, reason = self.proxy.ready()
+        if not ready:
+            return problem(503, reason, "not-ready", "Not ready")
+        store_ok = self.views.store_ok
+        return web.Response(
+            text="ready\n" if store_ok else "ready; no exposure rises: the state cannot be written\n"
+        )
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        pids = {str(w.worker): w.pid for w in self.views.seam.workers() if w.up}
+        processes = await asyncio.to_thread(read_processes, pids)
+        accept = request.headers.get("Accept", "")
+        more = [*processes, of_failures(self.failures.counts)]
+        page, media = render(self.views.metrics(time.time()), accept, more)
+        return web.Response(body=page, headers={"Content-Type": media})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return json_response(self.document)
+
+
+OPERATIONS = (
+    Operation(
+        method="GET",
+        path="/healthz",
+        handler=Probes.healthz,
+        role=Role.OPEN,
+        summary="200 while the process lives",
+        answer=str,
+        media=TEXT,
+        query=None,
+    ),
+    Operation(
+        method="GET",
+        path="/readyz",
+        handler=Probes.readyz,
+        role=Role.OPEN,
+        summary="200 when ready, 503 while not, or draining",
+        answer=str,
+        media=TEXT,
+        query=None,
+        errors={503: "Not ready, or draining"},
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        handler=Probes.metrics,
+        role=Role.VIEWER,
+        summary="Metrics for Prometheus",
+        answer=str,
+        media=TEXT,
+        query=None,
+    ),
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        handler=Probes.openapi,
+        role=Role.VIEWER,
+        summary="This document",
+        answer=dict[str, Any],
+        query=None,
+    ),
+)
