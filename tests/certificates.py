@@ -8,6 +8,8 @@ from pathlib import Path
 
 import trustme
 
+from crossfade.certificate import ends_in
+
 
 class Authority:
     """A certificate authority and the certificates that it issues."""
@@ -36,3 +38,9 @@ class Authority:
             context.load_verify_locations(clients.file)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def end_in(file: str) -> float:
+    """When the one certificate of a file ends, in seconds since 1970."""
+    (end,) = ends_in(Path(file).read_bytes())
+    return end

@@ -339,7 +339,7 @@ class App:
     async def decide(self, serving: Serving) -> None:
         """Prober, poller, admin API and health loop, until a signal or a successor ends them."""
         config = self.loaded.config
-        self.prober = Prober(self.controller.endpoints_changed)
+        self.prober = Prober(self.controller.endpoints_changed, self.controller.state.certificate_ends)
         self.prober.configure(self.loaded)
         runner = admin_runner(admin_app(self.controller, self, self.access))
         await runner.setup()

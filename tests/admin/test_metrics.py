@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
@@ -21,6 +22,7 @@ from crossfade.stats.histogram import Histogram
 from crossfade.stats.observation import Observation
 from crossfade.stats.streams import Streams, StreamValues
 from tests.admin.site import Site
+from tests.certificates import Authority, end_in
 from tests.control.harness import BOTH, CANARY, HEAD
 from tests.control.test_recommendations import entry, file_of, learn
 
@@ -28,6 +30,10 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 NAMES = {
     "crossfade_build_info",
+    "crossfade_notifications_total",
+    "crossfade_notifications_waiting",
+    "crossfade_certificate_expires_timestamp_seconds",
+    "crossfade_endpoint_certificate_expires_timestamp_seconds",
     "crossfade_lift",
     "crossfade_recommendation",
     "crossfade_requests_total",
@@ -418,3 +424,16 @@ async def test_a_recommendation_is_one_of_three(site: Site) -> None:
     samples = await samples_of(site)
     assert [at(samples, "recommendation", **place, recommendation=name) for name in names] == [1, 0, 0]
     assert at(samples, "lift", **place) == pytest.approx(0.3)
+
+
+async def test_certificates_have_their_ends(site: Site, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    verified = f"v2: {{tls: {{ca: {authority.file}}}, endpoints: [https://127.0.0.1:9002]"
+    await site.harness.load(CANARY, HEAD.replace("v2: {endpoints: [http://127.0.0.1:9002]", verified))
+    config = site.harness.controller.state.config.config
+    site.harness.controller.state.certificate_ends["v2", config.backends["v2"].endpoints[0].name] = 2e9
+    samples = await samples_of(site)
+    file = {"of": "backend", "name": "v2", "file": authority.file}
+    assert at(samples, "certificate_expires_timestamp_seconds", **file) == end_in(authority.file)
+    shown = {"backend": "v2", "endpoint": "https://127.0.0.1:9002"}
+    assert at(samples, "endpoint_certificate_expires_timestamp_seconds", **shown) == 2e9

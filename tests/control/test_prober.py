@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import ssl
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +19,7 @@ from crossfade.config.load import Loaded, load
 from crossfade.config.model import HealthConfig
 from crossfade.control.prober import Names, ProbeHistory, Prober
 from crossfade.dial import Addresses, examine
-from tests.certificates import Authority
+from tests.certificates import Authority, end_in
 from tests.dataplane.model_over_tls import TlsModel
 
 
@@ -56,6 +57,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[tuple[Names, Names]] = []
         self.refuse = False
+        self.certificate_ends: dict[tuple[str, str], float] = {}
 
     def changed(self, down: Names, now: float, seen: Names) -> None:
         if self.refuse:
@@ -92,7 +94,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def probing(wanted: Loaded) -> AsyncIterator[tuple[Prober, Listener]]:
     listener = Listener()
-    prober = Prober(listener.changed)
+    prober = Prober(listener.changed, listener.certificate_ends)
     prober.configure(wanted)
     try:
         yield prober, listener
@@ -299,6 +301,22 @@ async def test_probes_verify_certificates_as_requests_do(
             assert f"{at} of v2 is down: [SSL: CERTIFICATE_VERIFY_FAILED]" in caplog.text
             prober.configure(written(at, good))
             await until(lambda: not listener.down)
+
+
+async def test_the_end_of_an_endpoints_certificate_is_noted_while_it_is_asked_over_tls(
+    tmp_path: Path,
+) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.files("models.internal")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    async with TlsModel("v2", context).serving() as port:
+        at = f"https://127.0.0.1:{port}"
+        async with probing(written(at, ", tls: {verify: false}")) as (prober, listener):
+            await until(lambda: bool(listener.certificate_ends))
+            assert list(listener.certificate_ends.values()) == [end_in(cert)]
+            prober.configure(written(f"http://127.0.0.1:{port}"))
+            assert not listener.certificate_ends
 
 
 async def test_a_unix_socket_is_probed(tmp_path: Path) -> None:

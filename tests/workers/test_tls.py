@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crossfade.workers.certificate import names_of
 from crossfade.workers.messages import Certificate
 from crossfade.workers.tls import Credentials, context_of
 from tests.certificates import Authority
@@ -285,23 +281,3 @@ def test_all_certificates_ask_for_the_same_client_certificates(
         connected(server, client(authority, *others.files("client")), name)
         with pytest.raises(ssl.SSLError):
             connected(server, client(authority), name)
-
-
-@given(st.binary(max_size=400), st.integers(0, 2000), st.integers(0, 2000))
-def test_whatever_is_in_a_file_its_names_are_read_or_there_are_none(
-    noise: bytes, start: int, end: int
-) -> None:
-    """Mutations of a certificate, in PEM form again."""
-    der = ssl.PEM_cert_to_DER_cert(SAMPLE.decode())
-    mutated = der[: start % len(der)] + noise + der[end % len(der) :]
-    for name in names_of(ssl.DER_cert_to_PEM_cert(mutated).encode()):
-        assert name == name.lower()
-    names_of(noise)
-    names_of(SAMPLE[: start % len(SAMPLE)] + noise)
-
-
-SAMPLE = trustme.CA().issue_cert("a.test", "*.b.test", "10.0.0.1").cert_chain_pems[0].bytes()
-
-
-def test_the_names_of_a_certificate_are_those_that_openssl_finds() -> None:
-    assert names_of(SAMPLE) == ("a.test", "*.b.test")

@@ -21,25 +21,25 @@ from crossfade.admin.traffic_metrics import of_losses, of_queues, of_streams, of
 from crossfade.control.views import MetricsView
 
 
-def render(view: MetricsView, accept: str, processes: Sequence[Metric] = ()) -> tuple[bytes, str]:
+def render(view: MetricsView, accept: str, others: Sequence[Metric] = ()) -> tuple[bytes, str]:
     """The page and its media type: the text format, or OpenMetrics for a scraper that asks for it.
 
-    `processes`: metrics of the processes (process_metrics).
+    `others`: metrics that are not of the view: of the processes, and of certificates.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_ViewCollector(view, processes))
+    registry.register(_ViewCollector(view, others))
     encode, media = choose_encoder(accept)
     return encode(registry), media
 
 
 class _ViewCollector(Collector):
-    def __init__(self, view: MetricsView, processes: Sequence[Metric]) -> None:
+    def __init__(self, view: MetricsView, others: Sequence[Metric]) -> None:
         self.view = view
-        self.processes = processes
+        self.others = others
 
     def collect(self) -> Iterator[Metric]:
         view = self.view
-        yield from self.processes
+        yield from self.others
         yield from _of_process(view)
         yield from of_traffic(view)
         yield from of_losses(view.traffic)

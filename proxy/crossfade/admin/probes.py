@@ -11,6 +11,7 @@ from aiohttp import web
 
 from crossfade.admin.access_metrics import of_failures
 from crossfade.admin.asked import json_response
+from crossfade.admin.certificate_metrics import of_certificates
 from crossfade.admin.failures import Failures
 from crossfade.admin.metrics import render
 from crossfade.admin.operation import TEXT, Operation
@@ -19,6 +20,7 @@ from crossfade.admin.process_metrics import read_processes
 from crossfade.admin.proxy_port import ProxyPort
 from crossfade.admin.roles import Role
 from crossfade.control.viewing import Views
+from crossfade.workers.certificate_ends import certificate_ends
 
 
 class Probes:
@@ -49,7 +51,9 @@ class Probes:
         pids = {str(w.worker): w.pid for w in self.views.seam.workers() if w.up}
         processes = await asyncio.to_thread(read_processes, pids)
         accept = request.headers.get("Accept", "")
-        more = [*processes, of_failures(self.failures.counts)]
+        config, shown = self.views.state.config.config, self.views.state.certificate_ends
+        files = await asyncio.to_thread(certificate_ends, config)
+        more = [*processes, *of_certificates(files, config, shown), of_failures(self.failures.counts)]
         page, media = render(self.views.metrics(time.time()), accept, more)
         return web.Response(body=page, headers={"Content-Type": media})
 

@@ -88,6 +88,9 @@ class ControllerState:
         self.down: Endpoints = frozenset()  # both
         self.drained = drained  # by operators
         self.seen_up: Endpoints = frozenset()  # endpoints that passed a probe at least once
+        self.certificate_ends: dict[
+            tuple[str, str], float
+        ] = {}  # of endpoints over TLS, as the prober saw them; seconds since 1970
         self.generation = 0
         self.names = Names()  # in the configuration
         self.started = 0.0  # served time

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from crossfade import dial
+from crossfade.certificate import end_of
 from crossfade.config.load import Loaded
 from crossfade.config.model import HealthConfig
 from crossfade.control.keyed_tasks import KeyedTasks
@@ -106,9 +107,12 @@ class ProbeHistory:
 
 
 class Prober:
-    """Make it in a running loop. `changed(down, now, seen_up)` is called at each change."""
+    """Make it in a running loop. `changed(down, now, seen_up)` is called at each change.
 
-    def __init__(self, changed: Changed) -> None:
+    `certificate_ends`: by backend and endpoint, when the certificate ends that it showed; seconds since 1970.
+    """
+
+    def __init__(self, changed: Changed, certificate_ends: dict[tuple[str, str], float]) -> None:
         self.changed = changed
         self.contexts: dict[Tls, ssl.SSLContext] = {}
         self.addresses: dict[str, tuple[float, Addresses]] = {}  # by name, with the time of the look-up
@@ -116,6 +120,7 @@ class Prober:
         self.probing: KeyedTasks[Target] = KeyedTasks()
         self.reported: tuple[Names, Names] = (frozenset(), frozenset())
         self.own_fault = ""  # why the proxy could not make its last probe
+        self.certificate_ends = certificate_ends
 
     def configure(self, loaded: Loaded) -> None:
         """Probe the endpoints of this configuration from now on."""
@@ -125,6 +130,8 @@ class Prober:
             self.probing.end(target)
         names = {target.name for target in wanted}
         self.histories = {n: c for n, c in self.histories.items() if n in names}
+        for name in self.certificate_ends.keys() - {target.name for target in wanted if target.at.tls}:
+            del self.certificate_ends[name]
         for target in wanted - self.probing.tasks.keys():
             self.histories.setdefault(target.name, ProbeHistory())
             self.probing.begin(target, self._probe_forever(target))
@@ -186,6 +193,7 @@ class Prober:
             async with asyncio.timeout(target.health.timeout):
                 context = self._context(target.tls) if target.at.tls else None
                 probe = await dial.connect(Probe, target.at, addresses, target.tls, context)
+                self._note_certificate(target, probe)
                 if target.health.path is None:
                     return ""
                 probe.transport.write(_request_of(target, target.health.path))
@@ -196,6 +204,11 @@ class Prober:
         finally:
             if probe is not None:
                 probe.transport.abort()
+
+    def _note_certificate(self, target: Target, probe: Probe) -> None:
+        shown = probe.transport.get_extra_info("ssl_object")
+        if shown is not None and (end := end_of(shown.getpeercert(True) or b"")) is not None:
+            self.certificate_ends[target.name] = end
 
     def _context(self, tls: Tls) -> ssl.SSLContext:
         """Raises OSError when a file cannot be used."""

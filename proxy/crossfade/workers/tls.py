@@ -12,9 +12,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from crossfade.certificate import names_of
 from crossfade.dial import load_certificate
 from crossfade.files import PEM_LIMIT, held_open, read_regular
-from crossfade.workers.certificate import names_of
 from crossfade.workers.messages import Certificate
 from crossfade.workers.plain_http import HandshakeContext
 
