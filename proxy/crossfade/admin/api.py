@@ -14,6 +14,7 @@ from crossfade.admin.connections import timed
 from crossfade.admin.dashboard_files import DashboardFiles
 from crossfade.admin.drift import DriftApi
 from crossfade.admin.events import EventStreams
+from crossfade.admin.explain_api import ExplainApi
 from crossfade.admin.feedback import FeedbackApi
 from crossfade.admin.log_api import LogApi
 from crossfade.admin.openapi import document
@@ -26,6 +27,7 @@ from crossfade.admin.proxy_port import ProxyPort
 from crossfade.admin.session_api import SessionApi
 from crossfade.admin.state_api import StateApi
 from crossfade.control.controller import Controller
+from crossfade.control.explaining import Explaining
 from crossfade.control.migrations import VERSION
 
 MAX_BODY = 1 << 20
@@ -47,6 +49,7 @@ def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.A
         Predictions(controller),
         LogApi(controller),
         DriftApi(controller.drift),
+        ExplainApi(Explaining(controller.state, controller.publisher)),
     )
     by_class = {type(owner): owner for owner in owners}
     app[SERVED] = {}

@@ -8,6 +8,7 @@ from crossfade.admin import (
     dashboard_files,
     drift,
     events,
+    explain_api,
     feedback,
     log_api,
     predictions,
@@ -29,5 +30,6 @@ GROUPS: dict[type, tuple[Operation, ...]] = {
     predictions.Predictions: predictions.OPERATIONS,
     log_api.LogApi: log_api.OPERATIONS,
     drift.DriftApi: drift.OPERATIONS,
+    explain_api.ExplainApi: explain_api.OPERATIONS,
 }
 OPERATIONS = tuple(operation for group in GROUPS.values() for operation in group)

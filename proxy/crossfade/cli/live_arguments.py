@@ -1,10 +1,11 @@
-"""The commands that go on showing what happens, and wait for it: status, events, watch."""
+"""The commands that show what happens: status, watch, events, explain."""
 
 from __future__ import annotations
 
 import argparse
 
-from crossfade.cli import events, remote, watch
+from crossfade.cli import events, explain, remote, watch
+from crossfade.cli.curl_options import add_curl_options
 from crossfade.cli.parsing import Commands, add, add_challenger
 
 PHASES = ("progressing", "paused", "promoted", "aborted", "rolled_back")
@@ -14,6 +15,7 @@ def add_live(commands: Commands[argparse.ArgumentParser], admin: argparse.Argume
     _add_status(commands, admin)
     _add_watch(commands, admin)
     _add_events(commands, admin)
+    _add_explain(commands, admin)
 
 
 def _add_status(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
@@ -48,4 +50,13 @@ def _add_events(commands: Commands[argparse.ArgumentParser], admin: argparse.Arg
     listed.add_argument("--last", metavar="N", type=int, default=20, help="how many decisions (default: 20)")
     listed.add_argument(
         "-f", "--follow", action="store_true", help="go on with each new decision and each change of status"
+    )
+
+
+def _add_explain(commands: Commands[argparse.ArgumentParser], admin: argparse.ArgumentParser) -> None:
+    about = "show which route and backend a request would get and why; the request is written as for curl"
+    asked = add(commands, "explain", explain.explain, about, admin)
+    add_curl_options(asked)
+    asked.add_argument(
+        "--config", metavar="FILE", help="ask no proxy: as one would that starts with this file and no state"
     )

@@ -8,7 +8,7 @@ from time import monotonic
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.seam import Seam
 from crossfade.routing.compiling import compile_snapshot
-from crossfade.routing.snapshot import Limits, with_drained
+from crossfade.routing.snapshot import Limits, Snapshot, with_drained
 
 
 class Publisher:
@@ -21,8 +21,15 @@ class Publisher:
     def publish(self, decided: float | None = None) -> None:
         """`decided`: when the decision behind the snapshot was made, on the monotonic clock."""
         self.state.generation += 1
+        self._limits = {route.name: route.limits for route in self.state.routes.values()}
+        self._acknowledged = self.seam.publish(self.snapshot())
+        if decided is not None:
+            took = self.state.decision_to_traffic
+            self._acknowledged.add_done_callback(lambda _: took.add(monotonic() - decided))
+
+    def snapshot(self) -> Snapshot:
+        """Of the state as it is."""
         routes = self.state.routes.values()
-        self._limits = {route.name: route.limits for route in routes}
         snapshot = compile_snapshot(
             self.state.config,
             {route.name: route.record.ledger for route in routes},
@@ -32,12 +39,7 @@ class Publisher:
             {route.name: route.trial for route in routes},
             self.state.cookie_secret,
         )
-        if self.state.drained:
-            snapshot = with_drained(snapshot, self.state.drained)
-        self._acknowledged = self.seam.publish(snapshot)
-        if decided is not None:
-            took = self.state.decision_to_traffic
-            self._acknowledged.add_done_callback(lambda _: took.add(monotonic() - decided))
+        return with_drained(snapshot, self.state.drained) if self.state.drained else snapshot
 
     @property
     def has_other_limits(self) -> bool:

@@ -1,0 +1,403 @@
+"""Why a request would go where it goes: the route, the key, the bucket, the backend, and what would change it.
+
+Rule: what decides here is what decides for requests: the parser, the router's tests, the key's sources, the ledger. This module
+only keeps what they found on the way, and asks a ledger of other weights where the key would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from crossfade.errors import RequestRefused, Stage
+from crossfade.http1.forwarded import TrustedProxies, canonical, forwarding_of_proxy
+from crossfade.http1.request_head import RequestHead, parse_request
+from crossfade.routing.json_path import JsonScan
+from crossfade.routing.key import decode_json, key_source
+from crossfade.routing.ledger import BUCKETS, Ledger, hash_of, reweigh
+from crossfade.routing.match import body_test, head_test
+from crossfade.routing.path_values import tree_of
+from crossfade.routing.router import CompiledRoute, Router, matching, need_body
+from crossfade.routing.snapshot import TESTER, Backend, Match, Snapshot, Sticky
+from crossfade.scale import WHOLE
+
+DECODED: Final = 65_536  # bytes of a body that is decoded whole; a longer one is scanned, as `inspect` allows
+NO_HEADERS: Mapping[str, str | list[str]] = {}
+
+
+class AskedRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A request as a client would send it. `target`: path and query, or a whole URL. `client`: the address that it comes from."""
+
+    target: str
+    method: str = "GET"
+    headers: dict[str, str | list[str]] = {}
+    body: str = ""
+    client: str = "127.0.0.1"
+
+
+class RouteTest(msgspec.Struct):
+    """`why`: the first condition that does not hold; "" for the route that gets the request."""
+
+    route: str
+    why: str
+
+
+class FoundKey(msgspec.Struct):
+    """What one source of the sticky key gives. `found`: null if it is not in the request."""
+
+    source: str
+    found: str | None
+
+
+class KeyMove(msgspec.Struct):
+    """This key moves to backend `to` when the weights are these shares; with one bucket less for `to` it does not.
+
+    `step`: of the rollout of `to`, counted from 0, the first with so much weight; null where no step has it, or `to` has no rollout.
+    """
+
+    to: str
+    weights: dict[str, float]
+    step: int | None = None
+
+
+class EndpointChoice(msgspec.Struct):
+    """`state`: up, down or drained. Only those that are up get requests, by their weight and what is in flight there."""
+
+    url: str
+    state: str
+    weight: int
+
+
+class Copy(msgspec.Struct):
+    """A mirror of the request: `share` of the requests are copied to backend `to`."""
+
+    to: str
+    share: float
+
+
+class Refusal(msgspec.Struct):
+    """What the proxy itself would answer."""
+
+    status: int
+    detail: str
+
+
+class Explanation(msgspec.Struct):
+    """Where a request would go. `tested`: the routes in file order, up to the one that gets it.
+
+    `keys`: the route's sources of the sticky key, in order; the first that is found gives `key`. `hash`: of the key, 64 bits in hexadecimal;
+    `bucket`: one of 10 000. `chances`: of each backend; without a key it is drawn for each request. `how`: key, draw, override, preflight or
+    own_answer. `because`: all of it in sentences. `client`: the address that counts as the client's.
+    """
+
+    client: str
+    tested: list[RouteTest]
+    route: str | None = None
+    refused: Refusal | None = None
+    keys: list[FoundKey] = []
+    key: str | None = None
+    hash: str | None = None
+    bucket: int | None = None
+    ledger_version: int | None = None
+    how: str = ""
+    backend: str | None = None
+    role: str = ""
+    chances: dict[str, float] = {}
+    endpoints: list[EndpointChoice] = []
+    fallback: str | None = None
+    mirrors: list[Copy] = []
+    moves: list[KeyMove] = []
+    because: list[str] = []
+
+
+class Steps(NamedTuple):
+    """Of a rollout: the challenger's weights out of 10 000, step by step, which it gets from the champion."""
+
+    champion: str
+    challenger: str
+    weights: tuple[int, ...]
+
+
+RolloutsBy = Mapping[str, Sequence[Steps]]  # by route
+
+
+class _Asked(NamedTuple):
+    """`rollouts`: of the proxy. `now`: seconds since the epoch."""
+
+    rollouts: RolloutsBy
+    now: float
+
+
+class _Request(NamedTuple):
+    head: RequestHead
+    body: bytes
+    client: bytes
+
+
+def explain(router: Router, asked: AskedRequest, rollouts: RolloutsBy, now: float) -> Explanation:
+    """`router`: with a clock, if the snapshot has a secret of override tokens. `now`: seconds since the epoch, for assigned cookies.
+
+    Raises ValueError for what cannot be sent as a request at all: a line break in a header field, an address that is none.
+    """
+    raw, body = _raw(asked), asked.body.encode()
+    client = canonical(asked.client)
+    out = Explanation(client.decode(), [])
+    try:
+        request = _parsed(router.snapshot, raw, body, client)
+        out.client = request.client.decode()
+        _route(router, request, out, _Asked(rollouts, now))
+    except RequestRefused as refusal:
+        out.refused = Refusal(refusal.status, refusal.detail)
+        out.because.append(f"The proxy answers {refusal.status}: {refusal.detail}")
+    return out
+
+
+def _raw(asked: AskedRequest) -> bytes:
+    lines = [f"{asked.method} {asked.target} HTTP/1.1"]
+    names = set[str]()
+    for name, values in asked.headers.items():
+        names.add(name.lower())
+        lines += [f"{name}: {value}" for value in ([values] if isinstance(values, str) else values)]
+    if "host" not in names:
+        lines.append("Host: localhost")
+    if asked.body and not names & {"content-length", "transfer-encoding"}:
+        lines.append(f"Content-Length: {len(asked.body.encode())}")
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break is in the method, the target or a header field")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
+
+
+def _parsed(snapshot: Snapshot, raw: bytes, body: bytes, client: bytes) -> _Request:
+    if len(raw) > snapshot.head_bytes:
+        raise RequestRefused(Stage.LIMIT, "The head is too large.", 431)
+    head = parse_request(raw, snapshot.head_count)
+    trusted = TrustedProxies(snapshot.trusted_proxies)
+    if trusted.is_within(client):
+        client, _, head.public_host = forwarding_of_proxy(raw, client, False, trusted)
+        head.fields += head.claims
+    return _Request(head, body, client)
+
+
+def _route(router: Router, request: _Request, out: Explanation, context: _Asked) -> None:
+    """Raises RequestRefused."""
+    head = request.head
+    if router.has_cors and head.method == b"OPTIONS" and (cors := router.preflight_route(head)):
+        out.route, out.how = cors.name, "preflight"
+        out.because.append(f"The proxy answers this preflight itself, as `cors` of {cors.name} says.")
+        return
+    candidates = router.candidates(head)
+    content = _content(request.body, candidates) if candidates and need_body(candidates) else None
+    found = matching(candidates, content) if candidates and need_body(candidates) else candidates
+    route = found[0] if found else None
+    out.tested = _tested(router, request, content, route)
+    if route is None:
+        raise RequestRefused(Stage.NO_ROUTE)
+    out.route = route.name
+    out.because.append(f"Route {route.name} is the first in the file whose conditions hold.")
+    if route.body_limit is not None and len(request.body) > route.body_limit:
+        raise RequestRefused(Stage.LIMIT)
+    if route.own_answer is not None and route.spec.own_answer is not None:
+        out.how = "own_answer"
+        out.because.append(f"The route answers itself, with status {route.spec.own_answer.status}.")
+        return
+    _assign(router.snapshot, route, request, content, out, context)
+
+
+def _content(body: bytes, candidates: Sequence[CompiledRoute]) -> Any:
+    """What gives the values of JSON fields to `json_field`. Raises RequestRefused."""
+    limit = max(route.inspect_limit for route in candidates if route.needs_body)
+    if not body or len(body) <= min(DECODED, limit):
+        return decode_json(body)
+    scan = JsonScan(tree_of(tuple(path for route in candidates for path in route.json_paths)))
+    scan.feed(body[:limit])
+    is_cut = len(body) > limit and not scan.found and not scan.ended
+    if len(body) <= limit:
+        scan.end()
+    else:
+        scan.stop()
+    if scan.repeated:
+        raise RequestRefused(Stage.PARSE, "A field of the JSON body that the route reads comes twice.")
+    if is_cut and any(route.needs_body and not route.absent_beyond for route in candidates):
+        scan.refused_beyond = limit
+    return None if scan.invalid and not scan.found else scan
+
+
+def _tested(router: Router, request: _Request, content: Any, chosen: CompiledRoute | None) -> list[RouteTest]:
+    head = request.head
+    path = head.start.path if head.start.spelled is None else router.path_of(head, head.start.spelled)
+    out = []
+    for route in router.routes:
+        if route is chosen:
+            out.append(RouteTest(route.name, ""))
+            break
+        out.append(RouteTest(route.name, _first_broken(route.spec.match, head, path, content)))
+    return out
+
+
+def _first_broken(match: Match, head: RequestHead, path: bytes, content: Any) -> str:
+    for said, single in _conditions(match):
+        test = body_test(single)
+        if not (head_test(single)(head, path) if test is None else test(content)):
+            return said
+    return "an earlier route has the request"
+
+
+def _conditions(match: Match) -> Iterator[tuple[str, Match]]:
+    """Each condition alone, with what it asks in words."""
+    if match.path is not None:
+        yield f"the path must be {match.path}", Match(path=match.path)
+    if match.prefix is not None:
+        yield f"the path must begin with {match.prefix}", Match(prefix=match.prefix)
+    if match.regex is not None:
+        yield f"the path must match {match.regex}", Match(regex=match.regex)
+    if match.methods:
+        yield f"the method must be {' or '.join(match.methods)}", Match(methods=match.methods)
+    for name, value in match.headers:
+        yield f"header {name} must be {_wanted(value)}", Match(headers=((name, value),))
+    for name, value in match.query:
+        yield f"query parameter {name} must be {_wanted(value)}", Match(query=((name, value),))
+    for name, known in match.json:
+        text = msgspec.json.encode(known).decode()
+        yield f"JSON field {name} of the body must be {text}", Match(json=((name, known),))
+
+
+def _wanted(value: str) -> str:
+    return "there" if value == "*" else f'"{value}"'
+
+
+def _assign(
+    snapshot: Snapshot,
+    route: CompiledRoute,
+    request: _Request,
+    content: Any,
+    out: Explanation,
+    context: _Asked,
+) -> None:
+    """Raises RequestRefused."""
+    spec, head = route.spec, request.head
+    ledger = spec.ledger
+    assignment = route.assign(head, content, request.client, _no_draw)
+    out.ledger_version = ledger.version
+    out.fallback = spec.fallback
+    out.mirrors = [Copy(mirror.to, mirror.sample / WHOLE) for mirror in spec.mirrors]
+    roles = dict(zip(ledger.backends, spec.roles, strict=True))
+    if assignment.assigned.role == TESTER:
+        out.how, out.backend, out.role = "override", assignment.assigned.backend, TESTER
+        out.because.append(f"A valid override token selects {out.backend}; no rollout counts the request.")
+    else:
+        key = _found_key(route, request, content, out, context.now)
+        if key is None:
+            _by_draw(out, ledger)
+        else:
+            _by_key(out, route, key, context.rollouts.get(spec.name, ()))
+            out.role = roles[str(out.backend)]
+    chosen = [out.backend] if out.backend is not None else list(out.chances)
+    out.endpoints = [choice for name in chosen for choice in _endpoints(snapshot.backends[name])]
+    if out.backend is not None and all(choice.state != "up" for choice in out.endpoints):
+        instead = f"{out.fallback} answers, as the fallback" if out.fallback else "the client gets a 503"
+        out.because.append(f"No endpoint of {out.backend} is up now: {instead}.")
+
+
+def _no_draw() -> float:
+    """The first bucket: a draw is explained by its chances, not made."""
+    return 0.0
+
+
+def _found_key(
+    route: CompiledRoute, request: _Request, content: Any, out: Explanation, now: float
+) -> bytes | None:
+    """The first key; all sources are noted."""
+    key = None
+    for sticky in route.spec.sticky:
+        found = _key_of(route, sticky, request, content, now)
+        out.keys.append(FoundKey(spelled(sticky), None if not found else found.decode(errors="replace")))
+        key = key or found or None
+    return key
+
+
+def _key_of(
+    route: CompiledRoute, sticky: Sticky, request: _Request, content: Any, now: float
+) -> bytes | None:
+    if sticky.assigned is None:
+        return key_source(sticky)(request.head, content, request.client)
+    visit = route.visits.cookie.visit(request.head, now) if route.visits is not None else None
+    return None if visit is None else visit.visitor
+
+
+def spelled(sticky: Sticky) -> str:
+    """As in the file: `json:customer_id`, `client_ip`."""
+    name = sticky.assigned.cookie if sticky.assigned is not None else sticky.name
+    return f"{sticky.kind}:{name}" if name else sticky.kind
+
+
+def _by_draw(out: Explanation, ledger: Ledger) -> None:
+    out.how = "draw"
+    out.chances = {name: weight / WHOLE for name, weight in ledger.weights.items() if weight}
+    if len(out.chances) == 1:
+        out.backend = next(iter(out.chances))
+        out.because.append(f"{out.backend} has the whole route.")
+    elif out.keys and out.keys[-1].source.startswith("assign:"):
+        out.because.append(
+            "The request has no key: the client gets a new id in a cookie, and keeps its backend."
+        )
+    else:
+        said = "has none of the route's sticky keys" if out.keys else "is on a route without a sticky key"
+        out.because.append(f"The request {said}: a backend is drawn for each request.")
+
+
+def _by_key(out: Explanation, route: CompiledRoute, key: bytes, rollouts: Sequence[Steps]) -> None:
+    ledger, hashed = route.spec.ledger, hash_of(key, route.salt)
+    bucket = hashed % BUCKETS
+    out.how, out.key = "key", key.decode(errors="replace")
+    out.hash, out.bucket = f"{hashed:016x}", bucket
+    out.backend = ledger.backends[ledger.slots[bucket]]
+    out.chances = {out.backend: 1.0}
+    out.moves = list(moves_of(ledger, bucket, route.salt, rollouts))
+    source = next(found.source for found in out.keys if found.found)
+    out.because.append(
+        f"Its key {out.key} ({source}) is in bucket {bucket} of {BUCKETS}, which ledger version {ledger.version} "
+        f"gives to {out.backend}."
+    )
+
+
+def moves_of(ledger: Ledger, bucket: int, salt: bytes, rollouts: Sequence[Steps]) -> Iterator[KeyMove]:
+    """For each other backend, the least weight at which it gets this bucket, all taken from the one that has it."""
+    weights = ledger.weights
+    holder = ledger.backends[ledger.slots[bucket]]
+    for other in dict.fromkeys((*ledger.backends, *(rollout.challenger for rollout in rollouts))):
+        if other != holder:
+            shift = _least_shift(ledger, (holder, other), bucket, salt)
+            after = _shifted(weights, (holder, other), shift)
+            steps = [r.weights for r in rollouts if (r.champion, r.challenger) == (holder, other)]
+            enough = (
+                [number for number, weight in enumerate(steps[0]) if weight >= after[other]] if steps else []
+            )
+            shares = {name: weight / WHOLE for name, weight in after.items() if weight}
+            yield KeyMove(other, shares, enough[0] if enough else None)
+
+
+def _shifted(weights: Mapping[str, int], pair: tuple[str, str], shift: int) -> dict[str, int]:
+    holder, other = pair
+    return {**weights, holder: weights[holder] - shift, other: weights.get(other, 0) + shift}
+
+
+def _least_shift(ledger: Ledger, pair: tuple[str, str], bucket: int, salt: bytes) -> int:
+    """By bisection: a backend that grows keeps its buckets (law 2), so what has moved stays moved."""
+    holder, weights = pair[0], ledger.weights
+    low, high = 0, weights[holder]  # it has not moved at `low`, and has at `high`
+    while high - low > 1:
+        middle = (low + high) // 2
+        after = reweigh(ledger, _shifted(weights, pair, middle), salt)
+        if after.backends[after.slots[bucket]] == holder:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _endpoints(backend: Backend) -> Iterator[EndpointChoice]:
+    for endpoint in backend.endpoints:
+        state = "drained" if endpoint.weight == 0 else "up" if endpoint.up else "down"
+        yield EndpointChoice(endpoint.url or endpoint.name, state, endpoint.weight)
