@@ -1,4 +1,4 @@
-"""For mkdocs: takes along the files outside of docs/ that a page links to, so that every link of the site has a target.
+"""For mkdocs: lists the pages of `FOLDER/*.md` in the navigation, and takes along the files outside of docs/ that a page links to, so that every link of the site has a target.
 
 A page links to them as on any server of git: `../proxy/README.md`. In the site they are below `repository/`: pages as
 pages, folders as their names, everything else as it is.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
@@ -48,6 +49,27 @@ def _content(where: str) -> str:
 
 def _linked(source: str, text: str) -> set[str]:
     return {where for _, link in _LINK.findall(text) if (where := _leaves(source, link))}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """`runbooks/*.md` in the navigation stands for all pages there but its index."""
+    config.nav = _expanded(config.nav)
+    return config
+
+
+def _expanded(entries: Any) -> Any:
+    if isinstance(entries, dict):
+        return {title: _expanded(below) for title, below in entries.items()}
+    if not isinstance(entries, list):
+        return entries
+    expanded = list[Any]()
+    for entry in entries:
+        if isinstance(entry, str) and "*" in entry:
+            pages = sorted((ROOT / "docs").glob(entry))
+            expanded += [str(page.relative_to(ROOT / "docs")) for page in pages if page.name != "index.md"]
+        else:
+            expanded.append(_expanded(entry))
+    return expanded
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
