@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from crossfade.control.migrations import FORMAT
+from crossfade.control.seen import Meant
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.rollout.external import Reading
@@ -155,7 +156,7 @@ class Traffic:
 
     async def command(self, route: str, verb: Verb, challenger: str | None = None) -> None:
         await self.harness.controller.command(
-            route, verb, "api:kim", self.harness.now, f"golden: {verb}", challenger
+            route, verb, "api:kim", self.harness.now, f"golden: {verb}", Meant(challenger)
         )
 
 

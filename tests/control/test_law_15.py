@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from crossfade.control.receivers import growing
 from crossfade.control.refusal import ControlError
 from crossfade.control.replay import journal, replayed
+from crossfade.control.seen import Meant
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 from crossfade.routing.snapshot import Snapshot
@@ -148,7 +149,9 @@ class World:
                 await self.start(harness.now)
             case Commanded(verb, challenger, force):
                 self.forced = force
-                await harness.controller.command("churn", verb, "api:kim", harness.now, "", challenger, force)
+                await harness.controller.command(
+                    "churn", verb, "api:kim", harness.now, "", Meant(challenger), force
+                )
             case Split(weights, force):
                 self.forced, self.is_split = force, True
                 await harness.controller.set_split("churn", weights, "api:kim", harness.now, force)

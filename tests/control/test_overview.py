@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossfade.control.overview import OverviewRow, overview
+from crossfade.control.seen import Meant
 from crossfade.control.views import Verb
 from crossfade.stats.counts import Cell, Counts
 
@@ -98,7 +99,7 @@ async def test_the_worst_verdict_and_its_margin() -> None:
 async def test_of_several_rollouts_the_one_under_way_is_shown() -> None:
     harness = await harness_at(BOTH)
     assert row(harness).rollouts == 2
-    await harness.controller.command("churn", Verb.ABORT, "kim", harness.now, "", "v3")
+    await harness.controller.command("churn", Verb.ABORT, "kim", harness.now, "", Meant("v3"))
     assert (row(harness).challenger, row(harness).phase) == ("v4", "progressing")
 
 

@@ -12,6 +12,7 @@ from crossfade.control import pruning
 from crossfade.control.chain import Anchor
 from crossfade.control.journal import Journal
 from crossfade.control.replay import journal, replayed
+from crossfade.control.seen import Meant
 from crossfade.control.store import Store
 from crossfade.control.views import Verb
 
@@ -34,7 +35,7 @@ async def decided(store: Store, head: str = HEAD) -> Harness:
     await harness.run(3)
     for _ in range(6):
         for verb in (Verb.PAUSE, Verb.RESUME):
-            await harness.controller.command("churn", verb, "api:kim", harness.now, challenger="v3")
+            await harness.controller.command("churn", verb, "api:kim", harness.now, meant=Meant("v3"))
             await harness.run(20, requests=0)
     return harness
 
@@ -68,7 +69,7 @@ async def test_the_chain_and_the_replay_begin_at_the_anchor(store, caplog):
     report = replayed(journal(store), store.anchor())
     assert (report.differences, report.pruned) == ([], store.anchor().id)
     assert f"those up to {report.pruned} were pruned" in str(report)
-    await harness.controller.command("quiet", Verb.ABORT, "api:kim", harness.now, challenger="v3")
+    await harness.controller.command("quiet", Verb.ABORT, "api:kim", harness.now, meant=Meant("v3"))
     await harness.run(2)
     await prune(store, harness.now - 100)
     assert replayed(journal(store), store.anchor()).differences == []
@@ -103,7 +104,7 @@ async def test_everything_old_leaves_the_last_decisions(store, monkeypatch):
     again = Harness(store)
     again.now = harness.now
     await again.load(BOTH + QUIET)
-    await again.controller.command("churn", Verb.ABORT, "api:kim", again.now, challenger="v3")
+    await again.controller.command("churn", Verb.ABORT, "api:kim", again.now, meant=Meant("v3"))
     await again.controller.idle()
     assert replayed(journal(store), store.anchor()).differences == []
 

@@ -10,6 +10,7 @@ import pytest
 
 from crossfade.control.advising import EVERY
 from crossfade.control.replay import journal, replayed
+from crossfade.control.seen import Meant
 from crossfade.control.views import RecommendationView, StatusChange, Verb
 from crossfade.rollout.kpi_evidence import Fed, KpiEvidence, Number
 
@@ -206,7 +207,7 @@ async def test_a_challenger_that_is_gone_still_counts_as_one_that_was_tested():
     for each in (harness, alone):
         learn(each, "v3", 0.26, 0.20)
     bound = said(harness, "v3").bound
-    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now, "", "v4")
+    await harness.controller.command("churn", Verb.ABORT, "api:kim", harness.now, "", Meant("v4"))
     await harness.run(2, 1000)
     assert said(harness, "v3").bound == bound > said(alone, "v3").bound
     assert said(harness, "v3").others == {}

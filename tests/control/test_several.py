@@ -10,6 +10,7 @@ import pytest
 from crossfade.control.chain import first_broken
 from crossfade.control.refusal import Refused, UnknownName
 from crossfade.control.replay import journal, replayed
+from crossfade.control.seen import Meant
 from crossfade.control.store import Store
 from crossfade.control.views import RolloutView, Verb
 from crossfade.routing.snapshot import Cut
@@ -34,7 +35,7 @@ def buckets(harness: Harness, backend: str) -> set[int]:
 
 
 async def say(harness: Harness, verb: Verb, challenger: str) -> RolloutView:
-    return await harness.controller.command("churn", verb, "api:kim", harness.now, "", challenger)
+    return await harness.controller.command("churn", verb, "api:kim", harness.now, "", Meant(challenger))
 
 
 async def assert_replayed(harness: Harness) -> None:

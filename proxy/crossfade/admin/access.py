@@ -142,9 +142,10 @@ def access_guard(access: Access) -> Middleware:
 
 
 def role_of(request: web.Request) -> Role:
-    """A viewer may learn that there is nothing."""
     operation = operation_of(request)
-    return Role.VIEWER if operation is None else operation.role_of(request)
+    if operation is None:  # a viewer may learn that there is nothing to read
+        return Role.VIEWER if request.method in READING else Role.OPERATOR
+    return operation.role_of(request)
 
 
 def _unauthorized(text: str) -> web.HTTPUnauthorized:

@@ -11,6 +11,7 @@ from crossfade.admin.connections import body_of
 from crossfade.admin.operation import operation_of
 from crossfade.admin.query import Query, read_query
 from crossfade.control.refusal import Invalid
+from crossfade.control.seen import Seen
 from crossfade.log_lines import printable
 
 MAX_REASON = 500  # characters
@@ -48,6 +49,25 @@ async def reason_of(request: web.Request) -> str:
     """Of the body, on one line; "" without one."""
     given = await json_of(request, Reason, Reason())
     return printable(" ".join(given.reason.split()))
+
+
+def seen_by(request: web.Request) -> Seen:
+    """By `If-Match`: the caller has seen one of these; None for `*` and without the header. Weak tags never match."""
+    if "If-Match" not in request.headers:
+        return None
+    tags = request.if_match or ()
+    if any(tag.value == "*" for tag in tags):
+        return None
+    return frozenset(tag.value for tag in tags if not tag.is_weak)
+
+
+def tagged_response(request: web.Request, tag: str, value: object, status: int = 200) -> web.Response:
+    """With its `ETag`; 304 where the caller asks by `If-None-Match` and has this one."""
+    known = request.if_none_match if request.method in ("GET", "HEAD") else None
+    is_known = any(each.value in (tag, "*") for each in known or ())
+    response = web.Response(status=304) if is_known else json_response(value, status)
+    response.etag = tag
+    return response
 
 
 def json_response(value: object, status: int = 200) -> web.Response:

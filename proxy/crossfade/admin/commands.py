@@ -12,13 +12,22 @@ from aiohttp import web
 from msgspec import Meta
 
 from crossfade.admin.access import actor_of
-from crossfade.admin.asked import Reason, json_of, json_response, query_of, reason_of
+from crossfade.admin.asked import (
+    Reason,
+    json_of,
+    json_response,
+    query_of,
+    reason_of,
+    seen_by,
+    tagged_response,
+)
 from crossfade.admin.operation import Body, Operation
 from crossfade.admin.query import ForceQuery
 from crossfade.admin.roles import Role
 from crossfade.control import views
 from crossfade.control.controller import Controller
 from crossfade.control.draining import DRAIN, UNDRAIN
+from crossfade.control.seen import Meant
 from crossfade.control.views import Verb
 
 V1 = "/api/v1"
@@ -37,15 +46,17 @@ class CommandApi:
     async def set_split(self, request: web.Request) -> web.Response:
         force = query_of(request, ForceQuery).force
         weights = await json_of(request, Weights)
-        route, actor = request.match_info["route"], actor_of(request)
-        return json_response(await self.controller.set_split(route, weights, actor, time.time(), force))
+        route, actor, seen = request.match_info["route"], actor_of(request), seen_by(request)
+        view = await self.controller.set_split(route, weights, actor, time.time(), force, seen)
+        return tagged_response(request, self.views.tag(route), view)
 
     async def command(self, request: web.Request) -> web.Response:
         asked, reason = query_of(request, CommandQuery), await reason_of(request)
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
         actor, now = actor_of(request), time.time()
-        view = await self.controller.command(route, verb, actor, now, reason, asked.challenger, asked.force)
-        return json_response(view, 202 if view.not_durable else 200)
+        meant = Meant(asked.challenger, seen_by(request))
+        view = await self.controller.command(route, verb, actor, now, reason, meant, asked.force)
+        return tagged_response(request, self.views.tag(route), view, 202 if view.not_durable else 200)
 
     async def drain(self, request: web.Request) -> web.Response:
         force, drains = query_of(request, ForceQuery).force, self.controller.drains
@@ -75,6 +86,7 @@ OPERATIONS = (
         answer=views.RouteView,
         query=ForceQuery,
         body=Body(Weights, example={"churn-v2": 95, "churn-v3": 5}),
+        takes_if_match=True,
         errors={409: NOT_NOW},
     ),
     Operation(
@@ -87,6 +99,7 @@ OPERATIONS = (
         also={202: "In force, and not in the journal yet: `not_durable` says where it is kept"},
         query=CommandQuery,
         body=REASON,
+        takes_if_match=True,
         errors={409: NOT_NOW},
     ),
     Operation(

@@ -26,6 +26,7 @@ OF_PAGES = {
     403: "The caller's role does not allow it; or a page of another site asks, or one of a host name where there are no tokens"
 }
 OF_NAMED = {404: "There is nothing of this name"}
+OF_CONDITIONAL = {412: "By If-Match, the caller has seen another state than this one; nothing has changed"}
 OF_QUERIED = {422: "The request is not valid"}
 OF_BODIES = {
     400: "The body cannot be read",
@@ -36,6 +37,10 @@ OF_BODIES = {
 }
 
 IF_NONE_MATCH = Parameter("If-None-Match", "the ETag of the answer that the caller has")
+IF_MATCH = Parameter(
+    "If-Match",
+    "the ETag of the state that the caller has seen; nothing is done where it is another one by now",
+)
 
 
 class ProblemAnswer(msgspec.Struct):
@@ -129,6 +134,8 @@ def errors_of(operation: Operation) -> dict[int, str]:
         found |= OF_NAMED
     if operation.body is not None:
         found |= OF_BODIES
+    if operation.takes_if_match:
+        found |= OF_CONDITIONAL
     return found | dict(operation.errors)
 
 
@@ -145,7 +152,8 @@ def _parameters(operation: Operation, schemas: Schemas) -> list[dict[str, Any]]:
         if field.required:
             described["required"] = True
         shown.append(described)
-    for header in (*operation.headers, *((IF_NONE_MATCH,) if operation.has_etag else ())):
+    tags = [(operation.has_etag, IF_NONE_MATCH), (operation.takes_if_match, IF_MATCH)]
+    for header in (*operation.headers, *(header for is_there, header in tags if is_there)):
         schema = schemas.of(header.kind)
         shown.append(
             {"name": header.name, "in": "header", "description": header.description, "schema": schema}

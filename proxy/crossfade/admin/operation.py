@@ -56,8 +56,9 @@ class Operation:
     `answer`: the type of the answer; `status`: of success, and `also` further ones with the same type and what they say.
     `query`: a struct with a field for each parameter, with its default; None: any query is ignored. `notes`: what the document
     says of a parameter. `errors`: statuses that this operation has beside
-    those that its kind has, and what they say. `has_etag`: who has the same answer already learns so by `If-None-Match`.
-    `role_with`: the role that is needed in the place of `role` where this parameter of the query is true. `answer` None: no content.
+    those that its kind has, and what they say. `has_etag`: who has the same answer already learns so by `If-None-Match`;
+    `takes_if_match`: nothing is changed where the caller has seen another state.
+    `role_with`: the role that is needed in the place of `role` where this parameter of the query is given and not false. `answer` None: no content.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Operation:
     errors: Mapping[int, str] = field(default_factory=dict)
     role_with: Mapping[str, Role] = field(default_factory=dict)
     has_etag: bool = False
+    takes_if_match: bool = False
     has_head: bool = True
 
     @property
@@ -94,7 +96,7 @@ class Operation:
     def role_of(self, request: web.Request) -> Role:
         """That the caller needs. A parameter that is given twice is refused later."""
         for name, role in self.role_with.items():
-            if request.query.get(name) == "true":
+            if request.query.get(name, "false") != "false":
                 return role
         return self.role
 

@@ -16,7 +16,15 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from crossfade.config.problem import ConfigError
-from crossfade.control.refusal import ControlError, Invalid, LastEndpoint, Refused, UnknownName, Unwritten
+from crossfade.control.refusal import (
+    Changed,
+    ControlError,
+    Invalid,
+    LastEndpoint,
+    Refused,
+    UnknownName,
+    Unwritten,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +35,7 @@ KINDS: dict[type[ControlError], tuple[str, str]] = {
     Refused: ("refused", "Not possible now"),
     LastEndpoint: ("last-endpoint", "The last endpoint of its backend"),
     Invalid: ("invalid", "The request is not valid"),
+    Changed: ("changed", "Somebody else was there first"),
     Unwritten: ("unwritten", "It cannot be written now"),
 }
 

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from crossfade.admin.asked import json_response, query_of
+from crossfade.admin.asked import json_response, query_of, tagged_response
 from crossfade.admin.operation import Operation
 from crossfade.admin.query import ChallengerQuery
 from crossfade.admin.roles import Role
@@ -60,7 +60,8 @@ class StateApi:
         return json_response(Routes(self.views.routes()))
 
     async def route(self, request: web.Request) -> web.Response:
-        return json_response(self.views.route(request.match_info["route"]))
+        name = request.match_info["route"]
+        return tagged_response(request, self.views.tag(name), self.views.route(name))
 
     async def backends(self, request: web.Request) -> web.Response:
         return json_response(Backends(self.views.backends()))
@@ -74,7 +75,9 @@ class StateApi:
 
     async def rollout(self, request: web.Request) -> web.Response:
         challenger = query_of(request, ChallengerQuery).challenger
-        return json_response(self.views.rollout(request.match_info["route"], time.time(), challenger))
+        route = request.match_info["route"]
+        view = self.views.rollout(route, time.time(), challenger)
+        return tagged_response(request, self.views.tag(route), view)
 
     async def why(self, request: web.Request) -> web.Response:
         challenger = query_of(request, ChallengerQuery).challenger
@@ -117,6 +120,7 @@ OPERATIONS = (
         role=Role.VIEWER,
         summary="One route",
         answer=views.RouteView,
+        has_etag=True,
     ),
     Operation(
         method="GET",
@@ -154,6 +158,7 @@ OPERATIONS = (
         answer=views.RolloutView,
         query=ChallengerQuery,
         errors={409: SEVERAL},
+        has_etag=True,
     ),
     Operation(
         method="GET",

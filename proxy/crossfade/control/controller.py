@@ -43,6 +43,7 @@ from crossfade.control.ripening import Ripening
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.saving import Saving
 from crossfade.control.seam import Seam
+from crossfade.control.seen import Meant, Seen, require
 from crossfade.control.served_clock import advance
 from crossfade.control.split_request import requested_weights
 from crossfade.control.store import Endpoints, Store
@@ -56,6 +57,8 @@ from crossfade.stats.counts import Counts
 from crossfade.stats.window import ANY_VERSION
 
 T = TypeVar("T")
+
+WHICHEVER = Meant()
 
 
 class Controller:
@@ -337,21 +340,28 @@ class Controller:
         self.health.probed(down, now, seen_up)
 
     async def set_split(
-        self, route: str, weights: Mapping[str, float], actor: str, now: float, force: bool = False
+        self,
+        route: str,
+        weights: Mapping[str, float],
+        actor: str,
+        now: float,
+        force: bool = False,
+        seen: Seen = None,
     ) -> RouteView:
         """Plain weights in any unit. Returns when every worker has the new ledger.
 
         `force`: also to a backend that is down (law 15).
         """
-        view = await self._uncancelled(self._set_split(route, weights, actor, now, force))
+        view = await self._uncancelled(self._set_split(route, weights, actor, now, force, seen))
         await self.publisher.served()
         return view
 
     async def _set_split(
-        self, name: str, weights: Mapping[str, float], actor: str, now: float, force: bool
+        self, name: str, weights: Mapping[str, float], actor: str, now: float, force: bool, seen: Seen
     ) -> RouteView:
         async with self.state.route(name).lock:
             route = self.state.route(name)  # again: a load may have come first
+            require(seen, self.views.tag(name), f"route {name}")
             for rollout in route.record.rollouts.values():
                 if rollout.is_running:
                     raise Refused(f"a rollout is {rollout.phase} on {name}; abort it, or let it end")
@@ -371,25 +381,24 @@ class Controller:
         actor: str,
         now: float,
         reason: str = "",
-        challenger: str | None = None,
+        meant: Meant = WHICHEVER,
         force: bool = False,
     ) -> RolloutView:
         """An operator's verb. Returns when every worker serves from what follows.
 
         What raises exposure is refused while it cannot be written. What sends traffic to a backend that is down is
-        refused without `force` (law 15). `challenger`: whose rollout, where there are several on the route.
+        refused without `force` (law 15).
         """
         self.read_clock(now)
         cause = self._cause(actor, reason or f"{verb} by {actor}")
-        view = await self._uncancelled(self._command(route, Event(verb), cause, challenger, force))
+        view = await self._uncancelled(self._command(route, Event(verb), cause, meant, force))
         await self.publisher.served()
         return replace(view, not_durable=await self.journal.settled())
 
-    async def _command(
-        self, name: str, event: Event, cause: Cause, challenger: str | None, force: bool
-    ) -> RolloutView:
+    async def _command(self, name: str, event: Event, cause: Cause, meant: Meant, force: bool) -> RolloutView:
         async with self.state.route(name).lock:
-            route, rollout = self.state.route(name), self.state.rollout(name, challenger).state
+            route, rollout = self.state.route(name), self.state.rollout(name, meant.challenger).state
+            require(meant.seen, self.views.tag(name), f"route {name}")
             so_far = self.state.so_far(name, rollout.champion)
             try:
                 change = change_by_event(route, rollout.challenger, event, cause, so_far)

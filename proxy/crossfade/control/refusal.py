@@ -31,6 +31,12 @@ class Invalid(ControlError):
     status = 422
 
 
+class Changed(ControlError):
+    """The caller has seen another state than this one; somebody else was there first."""
+
+    status = 412
+
+
 class Unwritten(ControlError):
     """It cannot be written now. Whoever asked may ask again: nothing counts twice."""
 

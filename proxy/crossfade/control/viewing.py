@@ -27,6 +27,7 @@ from crossfade.control.retraining import Retrainings
 from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.route_runtime import RouteRuntime
 from crossfade.control.seam import Seam, WorkerStatus, sum_of_queues
+from crossfade.control.seen import tag_of_config, tag_of_route
 from crossfade.control.served_clock import MIN_GAP, Gap
 from crossfade.control.verdict_views import verdict_views, would_change
 from crossfade.control.views import (
@@ -185,6 +186,13 @@ class Views:
             "drift": route.config.drift is not None,
         }
         return [name for name, is_kept in kept.items() if is_kept]
+
+    def tag(self, route: str) -> str:
+        """Of the state that commands to it act on."""
+        return tag_of_route(self.state.route(route).record, self.state.config.hash)
+
+    def config_tag(self) -> str:
+        return tag_of_config(self.state.config.hash, self.state.last_reload_at)
 
     def _numbers(self) -> _Numbers:
         state = self.state
