@@ -20,7 +20,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import uvloop
-from aiohttp import web
 
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
@@ -41,7 +40,6 @@ from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.ending import TICK, Ending, wait_for
 from crossfade.workers.handover import Successor
-from crossfade.workers.package_path import client_environment
 from crossfade.workers.serving import AllCredentials, Serving, credentials_of
 from crossfade.workers.sockets import raise_descriptor_limit
 from crossfade.workers.start_error import StartError
@@ -314,6 +312,8 @@ class App:
             self.succession.give_up()
         if self.serving is not None and self.supervising is not None:
             await self.end_serving(self.serving, self.supervising)
+        if self.serving is not None:
+            self.serving.admin.remove()
         if self.is_ready and not self.is_left:
             await self.close_state()
             self.succession.end()
@@ -343,14 +343,14 @@ class App:
         self.prober.configure(self.loaded)
         runner = admin_runner(admin_app(self.controller, self, self.access))
         await runner.setup()
-        environment = client_environment(serving.admin, config.admin.token)
+        environment = serving.admin.environment(self.access.own_token)
         self.beside = Beside(self.controller, self.versions, lambda: self.try_reload("registry"), environment)
         try:
-            await AdminSite(runner, serving.admin.dup()).start()
-            self.beside.begin(self.loaded, runner.addresses[0][1])
+            await AdminSite(runner, serving.admin.sock.dup(), serving.admin_context).start()
+            self.beside.begin(self.loaded, serving.admin.url)
             if not self.is_ready:
                 self.succession.serving(config.drain.timeout, serving.pids, serving.offer)
-                self.announce(serving, runner)
+                self.announce(serving)
             await self.run_loop()
             if self.succession.successor is None:
                 await self.drain(serving, lambda: self.controller.tick(time.time()))
@@ -359,11 +359,11 @@ class App:
                 await each.close()
             await runner.cleanup()
 
-    def announce(self, serving: Serving, runner: web.AppRunner) -> None:
+    def announce(self, serving: Serving) -> None:
         self.is_ready = True
         for address in serving.addresses:
             log.info("listening on %s://%s:%d", *address)
-        log.info("admin on http://%s:%d", *runner.addresses[0][:2])
+        log.info("admin on %s", serving.admin.shown)
         for warning in self.loaded.warnings:
             log.warning("%s", warning)
         systemd.notify("READY=1\nSTATUS=serving")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from crossfade.config.address import listen_here
 from crossfade.config.load import load
+from crossfade.config.model import BackendTlsConfig
+from crossfade.config.problem import ConfigError
 from crossfade.control.disagreement import restart_needed
 from tests.config.sample import assert_errors, errors, loaded, text, warnings
 
@@ -107,3 +110,63 @@ def test_a_reload_needs_no_restart_for_tokens() -> None:
     assert restart_needed(before, loaded(admin(f"listen: '127.0.0.1:1', tokens: [{ALICE}]")).config) == [
         "admin"
     ]
+
+
+@pytest.mark.parametrize("written", ["unix:/run/a.sock", "unix:///run/a.sock"])
+def test_a_unix_socket_is_on_this_machine(written: str) -> None:
+    listen = loaded(admin(f"listen: '{written}'")).config.admin.listen
+    assert (listen.path, listen.is_loopback, listen.authority) == ("/run/a.sock", True, "unix:/run/a.sock")
+
+
+def test_sockets_overlap_with_themselves_alone() -> None:
+    a, b = (listen_here(f"unix:/run/{name}.sock") for name in "ab")
+    assert a.overlaps(a)
+    assert not a.overlaps(b)
+    assert not a.overlaps(listen_here("127.0.0.1:0"))
+    assert not listen_here("127.0.0.1:1").overlaps(a)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "listen: »'unix:a.sock'",
+            'admin.listen: must be unix: and an absolute path, as in unix:/run/crossfade.sock, not "unix:a.sock"',
+        ),
+        (f"listen: »'unix:/{'a' * 107}'", "admin.listen: must have a path of at most 107 bytes"),
+        ("listen: 'unix:/a', »tls: {cert: c, key: k}", "admin.tls: must not be given for a unix socket"),
+        ("»tls: {cert: c}", 'admin.tls: the key "key" is missing'),
+    ],
+)
+def test_an_admin_listener_that_cannot_be(written: str, expected: str) -> None:
+    assert_errors(admin(written), expected)
+
+
+def test_clients_have_no_unix_socket() -> None:
+    assert len(errors("listen: 'unix:/a'\n" + text().partition("\n")[2])) == 1
+
+
+def test_tls_acts_at_a_start() -> None:
+    before = loaded(admin("tls: {cert: c, key: k}")).config
+    assert restart_needed(before, loaded(admin("tls: {cert: d, key: k}")).config) == ["admin"]
+
+
+def test_the_files_of_the_admin_api_are_examined_in_their_place() -> None:
+    told: list[str] = []
+
+    def examine(tls: BackendTlsConfig) -> tuple[str, dict[str, str]]:
+        told.append(f"{tls.cert} {tls.key} {tls.ca}")
+        return "stamp", {"cert" if tls.cert else "ca": "cannot be read"}
+
+    with pytest.raises(ConfigError) as raised:
+        load(admin("tls: {cert: c, key: k, client_ca: a}"), "f.yaml", {}, examine)
+    assert told == ["c k None", "None None a"]
+    assert [problem.path for problem in raised.value.problems] == ["admin.tls.cert", "admin.tls.client_ca"]
+
+
+def test_a_trainer_elsewhere_does_not_reach_a_unix_socket() -> None:
+    route = "retrain: {on: [{schedule: 7d}], webhook: 'http://t/x'}"
+    found = warnings(text(top="admin: {listen: 'unix:/a'}", route=route))
+    assert len([line for line in found if "nobody elsewhere reaches the unix socket" in line]) == 1
+    with_api = route.replace("x'", "x', api: 'http://p:1'")
+    assert warnings(text(top="admin: {listen: 'unix:/a'}", route=with_api)) == []

@@ -17,9 +17,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from crossfade.config.address import ListenConfig
 from crossfade.control import retrain_runner
-from crossfade.control.retrain_runner import RetrainRunner, api_of
+from crossfade.control.retrain_runner import RetrainRunner
 from crossfade.control.views import RetrainView
 from crossfade.control.webhook import MAX_ANSWER
 from crossfade.rollout.retraining import pause_after
@@ -315,15 +314,3 @@ async def test_a_webhook_that_the_file_changes_gets_the_next_attempt():
             await harness.load(retrain(f"webhook: {new}"))
             await until(lambda: harness.controller.retrain.view("churn").last)
     assert second.orders[0]["id"] == first.orders[0]["id"]
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("0.0.0.0", "http://127.0.0.1:81"),
-        ("::", "http://[::1]:81"),
-        ("10.0.0.1", "http://10.0.0.1:81"),
-    ],
-)
-def test_the_url_of_the_api_is_of_this_machine(host: str, url: str):
-    assert api_of(ListenConfig(host=host, port=0), 81) == url

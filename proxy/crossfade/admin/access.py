@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+import secrets
 import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from crossfade.admin.callers import LOCAL, Caller, Callers
+from crossfade.admin.callers import LOCAL, Caller, Callers, hashed
 from crossfade.admin.failures import Failure, Failures, source_of
 from crossfade.admin.operation import operation_of
 from crossfade.admin.roles import Role
@@ -50,6 +51,8 @@ class Access:
         self.is_local = is_local
         self.sessions = Sessions(now)
         self.failures = Failures(now)
+        self.own_token = secrets.token_urlsafe(32)  # of commands that this process starts; it is in no file
+        self.own = Caller("crossfade", Role.VIEWER, hashed(self.own_token))
         self.used = config()
         self.callers = Callers(self.used)
 
@@ -95,7 +98,7 @@ class Access:
     def _with_token(self, request: web.Request, token: str) -> Caller:
         source = source_of(request.transport and request.transport.get_extra_info("peername"))
         wait = self.failures.wait(source)
-        caller = self.known().with_token(token, only_strong=wait > 0)
+        caller = self.known().with_token(token, only_strong=wait > 0, also=self.own)
         if caller is not None:
             return caller
         if wait > 0:

@@ -11,12 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
+
+from crossfade.admin.handshakes import Handshakes
 
 log = logging.getLogger("crossfade.admin")
 
@@ -279,14 +283,32 @@ def _is_fault_of_ours(record: logging.LogRecord) -> bool:
 
 
 class AdminSite(web.SockSite):
-    """A listening socket whose connections have limits."""
+    """A listening socket whose connections have limits. `context`: of TLS, if callers are to use it."""
 
     connections: Connections
+
+    def __init__(
+        self, runner: web.AppRunner, sock: socket.socket, context: ssl.SSLContext | None = None
+    ) -> None:
+        super().__init__(runner, sock)
+        self.context = context
+        self.handshakes: Handshakes | None = None
 
     async def start(self) -> None:
         await web.BaseSite.start(self)
         make = self._runner.server
         assert make is not None
         self.connections = Connections(make)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.connections, sock=self._sock, backlog=self._backlog)
+        loop, backlog = asyncio.get_running_loop(), self._backlog
+        if self.context is not None:
+            limit = self.connections.limit
+            self.handshakes = Handshakes(self._sock, self.connections, self.context, limit, backlog)
+        elif self._sock.family == socket.AF_UNIX:
+            self._server = await loop.create_unix_server(self.connections, sock=self._sock, backlog=backlog)
+        else:
+            self._server = await loop.create_server(self.connections, sock=self._sock, backlog=backlog)
+
+    async def stop(self) -> None:
+        if self.handshakes is not None:
+            await self.handshakes.close()
+        await super().stop()

@@ -39,7 +39,7 @@ def baseline(arguments: Namespace) -> int:
 
 
 def _admin(arguments: Namespace) -> AdminClient:
-    return AdminClient(arguments.admin, arguments.token)
+    return AdminClient.of(arguments)
 
 
 def _told(arguments: Namespace, view: Any) -> int:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import getpass
 import json
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from email.message import Message
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from crossfade.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, USAGE, CommandFailed
+from crossfade.cli.exits import INVALID, UNKNOWN_NAME, UNREACHABLE, CommandFailed
+from crossfade.cli.reaching import Place, Trust, advice_for
 
 TIMEOUT = 60.0  # seconds; the answer to a new split comes when all workers have it
 Query = (
@@ -30,17 +32,13 @@ _UNKNOWN_NAME_TYPE = "urn:crossfade:problem:unknown-name"
 class AdminClient:
     """Opens one connection for each call. The only exception of a call is CommandFailed."""
 
-    def __init__(self, url: str, token: str) -> None:
-        try:
-            parts = urlsplit(url)
-            self.host, self.port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise CommandFailed(USAGE, f"--admin {url}: {error}") from None
-        if parts.scheme not in ("http", "https") or not self.host:
-            raise CommandFailed(USAGE, f"--admin {url}: the URL must look like http://127.0.0.1:9901")
-        self.url, self.token = url, token
-        self.secure = parts.scheme == "https"
-        self.prefix = parts.path.rstrip("/")
+    def __init__(self, url: str, token: str, trust: Trust = Trust()) -> None:  # noqa: B008 - it is immutable
+        self.url, self.token, self.trust = url, token, trust
+        self.place = Place.of(url)
+
+    @classmethod
+    def of(cls, arguments: Namespace) -> AdminClient:
+        return cls(arguments.admin, arguments.token, Trust.of(arguments))
 
     def get(self, *path: str, query: Query = _NO_QUERY) -> Any:
         return self.call("GET", path, query=query)
@@ -84,7 +82,7 @@ class AdminClient:
         return self.decode(status, headers, answer)
 
     def target(self, path: tuple[str, ...], query: Query = _NO_QUERY) -> str:
-        target = "/".join([self.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
+        target = "/".join([self.place.prefix, "api", "v1", *(quote(part, safe="") for part in path)])
         named = query.items() if isinstance(query, Mapping) else query
         encoded = urlencode([(name, value) for name, value in named if value is not None])
         return f"{target}?{encoded}" if encoded else target
@@ -93,12 +91,11 @@ class AdminClient:
         return CommandFailed(
             UNREACHABLE,
             f"cannot reach the admin API at {self.url}: {str(error) or type(error).__name__}",
-            "Check that `crossfade run` is running and that --admin or CROSSFADE_ADMIN_URL is its `admin.listen`.",
+            advice_for(error, self.place),
         )
 
     def connection(self) -> HTTPConnection:
-        make = HTTPSConnection if self.secure else HTTPConnection
-        return make(self.host, self.port, timeout=TIMEOUT)
+        return self.place.connection(self.trust, TIMEOUT)
 
     def lines(self, *path: str, fields: Mapping[str, str]) -> Iterator[bytes]:
         """The lines of an answer that goes on, until the server ends it. `fields`: of the head, beside the usual ones."""
@@ -146,7 +143,7 @@ class AdminClient:
             raise CommandFailed(
                 UNREACHABLE,
                 f"{self.url} answered with status {status}, but it is not Crossfade's admin API",
-                "--admin must be the address of `admin.listen`, not of `listen`.",
+                "--admin must be the address of `admin.listen`, not of `listen`, with https:// if it has `admin.tls`.",
             )
         if status >= 400:
             raise refusal(status, value if isinstance(value, dict) else {})
@@ -172,6 +169,7 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
 _LATER = (408, 503)  # the same call may be answered later
 _ADVICE = {
     401: "Give the token with --token or CROSSFADE_ADMIN_TOKEN.",
+    403: "An operator's token may do all; `admin.tokens` in the file says who has which role.",
     409: "`crossfade why ROUTE` shows the state of the rollout.",
     500: "The log of `crossfade run` has the details.",
 }

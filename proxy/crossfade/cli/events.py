@@ -20,7 +20,7 @@ def events(arguments: Namespace) -> int:
     """With --json, each line is an object whose `event` is decision or status."""
     if not 1 <= arguments.last <= MOST:
         raise CommandFailed(USAGE, f"--last {arguments.last}: must be from 1 to {MOST}")
-    admin = AdminClient(arguments.admin, arguments.token)
+    admin = AdminClient.of(arguments)
     if arguments.route:
         admin.get("routes", arguments.route)  # a name that does not exist has its own exit code
     newest = _newest(admin)

@@ -27,7 +27,7 @@ _NDJSON = "application/x-ndjson"
 
 def feedback(arguments: Namespace) -> int:
     source = Source(arguments.file, _wanted(arguments))
-    sending = Sending(AdminClient(arguments.admin, arguments.token))
+    sending = Sending(AdminClient.of(arguments))
     with _Bar(source) as advance:
         for rows in _calls(source, sending):
             sending.send(rows)

@@ -8,6 +8,12 @@ from collections.abc import Callable
 
 ADMIN = "http://127.0.0.1:9901"
 
+_FILES = {
+    "cacert": "whom to trust with https://: certificates of authorities, or that of the admin API itself",
+    "cert": "what to show an admin API that asks for a certificate",
+    "key": "the private key of --cert",
+}
+
 Command = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -43,12 +49,20 @@ def admin_options() -> argparse.ArgumentParser:
         "--admin",
         metavar="URL",
         default=os.environ.get("CROSSFADE_ADMIN_URL") or ADMIN,
-        help=f"URL of the admin API (default: CROSSFADE_ADMIN_URL, else {ADMIN})",
+        help=f"URL of the admin API, or unix:/path (default: CROSSFADE_ADMIN_URL, else {ADMIN})",
     )
     options.add_argument(
         "--token",
         default=os.environ.get("CROSSFADE_ADMIN_TOKEN", ""),
         help="token of the admin API (default: CROSSFADE_ADMIN_TOKEN)",
     )
+    for name, about in _FILES.items():
+        variable = f"CROSSFADE_ADMIN_{name.upper()}"
+        options.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            default=os.environ.get(variable, ""),
+            help=f"{about} (default: {variable})",
+        )
     options.add_argument("--json", action="store_true", help="print the JSON of the admin API")
     return options

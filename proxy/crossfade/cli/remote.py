@@ -191,7 +191,7 @@ def export(arguments: Namespace) -> int:
 
 
 def _client(arguments: Namespace) -> AdminClient:
-    return AdminClient(arguments.admin, arguments.token)
+    return AdminClient.of(arguments)
 
 
 def _finish(arguments: Namespace, answer: Any, show: Callable[[Any], None]) -> int:

@@ -15,7 +15,7 @@ Value = dict[str, Any]
 
 
 def report(arguments: Namespace) -> int:
-    admin = AdminClient(arguments.admin, arguments.token)
+    admin = AdminClient.of(arguments)
     facts = facts_of(admin, arguments.route, arguments.challenger)
     text = json.dumps(facts, indent=2) + "\n" if arguments.json else _html(facts)
     write_text(text, arguments.output)

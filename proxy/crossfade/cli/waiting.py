@@ -41,7 +41,7 @@ def wait_for_phase(arguments: Namespace) -> int:
 
     patience = seconds_of("--timeout", arguments.timeout)
     end = time.monotonic() + patience if patience else None
-    admin = AdminClient(arguments.admin, arguments.token)
+    admin = AdminClient.of(arguments)
     rollout, code = _watched(admin, arguments, end)
     if arguments.json:
         print_json(rollout)

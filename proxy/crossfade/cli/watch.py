@@ -22,7 +22,7 @@ def watch(arguments: Namespace) -> int:
     every = seconds_of("--every", arguments.every)
     if every <= 0:
         raise CommandFailed(USAGE, f"--every {arguments.every}: must be above 0")
-    looks = looks_at(AdminClient(arguments.admin, arguments.token), arguments.route, every)
+    looks = looks_at(AdminClient.of(arguments), arguments.route, every)
     if arguments.json:
         for look in looks:
             print(json.dumps({"at": look.at, "lost": look.lost, "status": look.status}), flush=True)

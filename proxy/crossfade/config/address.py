@@ -21,17 +21,21 @@ _UNIX_PATH_LIMIT = 107  # bytes; unix(7): sun_path without its NUL
 
 
 class ListenConfig(Section):
-    """Port 0: the system chooses a port."""
+    """A TCP address, or the path of a unix socket, which has no host. Port 0: the system chooses a port."""
 
     host: str
     port: int
+    path: str = ""
 
     @property
     def authority(self) -> str:
-        return _host_port(self.host, self.port)
+        return f"unix:{self.path}" if self.path else _host_port(self.host, self.port)
 
     @property
     def is_loopback(self) -> bool:
+        """Whether only processes of this machine can connect."""
+        if self.path:
+            return True
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
@@ -39,6 +43,8 @@ class ListenConfig(Section):
 
     def overlaps(self, other: ListenConfig) -> bool:
         """Whether the two cannot be bound at the same time."""
+        if self.path or other.path:
+            return self.path == other.path
         if self.port != other.port or self.port == 0:
             return False
         same_family = (":" in self.host) == (":" in other.host)
@@ -98,6 +104,23 @@ def listen(value: object) -> ListenConfig:
     return ListenConfig(host=host or _ALL_ADDRESSES, port=port)
 
 
+def listen_here(value: object) -> ListenConfig:
+    """As `listen`, or from `unix:/path`."""
+    if isinstance(value, str) and value.startswith("unix:"):
+        return ListenConfig(host="", port=0, path=_absolute_path(value, "unix:", "/run/crossfade.sock"))
+    return listen(value)
+
+
+def _absolute_path(text: str, scheme: str, example: str) -> str:
+    """Of `unix:/path` and `unix:///path`. `scheme` and `example`: as messages have it."""
+    path = text.removeprefix("unix:").removeprefix("//")
+    if not path.startswith("/") or path.endswith("/"):
+        raise BadValue(f"must be {scheme} and an absolute path, as in {scheme}{example}, not {shown(text)}")
+    if len(path.encode()) > _UNIX_PATH_LIMIT or "\0" in path:
+        raise BadValue(f"must have a path of at most {_UNIX_PATH_LIMIT} bytes")
+    return path
+
+
 def endpoint(value: object) -> EndpointConfig:
     """From `http://host:port/base`, `https://host:port/base` (default ports 80 and 443) or `unix:///path`."""
     if isinstance(value, EndpointConfig):
@@ -142,15 +165,9 @@ def has_dot_segments(path: str) -> bool:
 
 def _unix_socket(text: str) -> EndpointConfig:
     """From `unix:///run/model.sock`, as in gRPC and Docker; the path is absolute."""
-    path = text.removeprefix("unix:").removeprefix("//")
-    if not path.startswith("/") or path.endswith("/"):
-        raise BadValue(
-            f"must be unix:// and an absolute path, as in unix:///run/model.sock, not {shown(text)}"
-        )
+    path = _absolute_path(text, "unix://", "/run/model.sock")
     if not text.startswith("unix:///"):
         raise BadValue("must have three slashes: unix:// and an absolute path", f"unix://{path}")
-    if len(path.encode()) > _UNIX_PATH_LIMIT or "\0" in path:
-        raise BadValue(f"must have a path of at most {_UNIX_PATH_LIMIT} bytes")
     return EndpointConfig(path=path)
 
 

@@ -13,11 +13,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from crossfade.config import address
 from crossfade.config.address import ListenConfig
-from crossfade.config.listener import Listen
+from crossfade.config.listener import ListenHere, TlsConfig
 from crossfade.config.problem import BadValue
 from crossfade.config.section import SECRET, Name, OneOrMany, Section, SigningSecret, text
 
-NOBODYS_NAMES = frozenset({"api", "file", "local", "loop", "registry", "signal"})
+NOBODYS_NAMES = frozenset({"api", "crossfade", "file", "local", "loop", "registry", "signal"})
 LONG_ENOUGH = 16  # characters of a token that nobody guesses; a shorter `admin.token` is looked at less often
 
 
@@ -51,10 +51,14 @@ class AdminTokenConfig(Section):
 class AdminConfig(Section):
     """The admin API, metrics and dashboard."""
 
-    listen: Listen = Field(
+    listen: ListenHere = Field(
         default=ListenConfig(host="127.0.0.1", port=9901),
-        description="host:port",
+        description="host:port, or unix:/path for a unix socket with the mode 0660",
         json_schema_extra={"default": "127.0.0.1:9901"},
+    )
+    tls: TlsConfig | None = Field(
+        default=None,
+        description="TLS of callers' connections; none if not given: tls of the file is for clients",
     )
     token: Annotated[str, BeforeValidator(text), SECRET] = Field(
         default="",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crossfade.config import address
+from crossfade.config.address import ListenConfig
 from crossfade.config.admin import LONG_ENOUGH
 from crossfade.config.document import Document, Node
 from crossfade.config.problem import BadValue, Problem
@@ -41,18 +42,34 @@ def _short_token(document: Document) -> Iterator[Problem]:
             yield document.problem(loc, message, severity="warning")
 
 
+def _listener(node: Node) -> ListenConfig | None:
+    """None for a bad one, which has its own problem."""
+    try:
+        return address.listen_here(node.value)
+    except BadValue:
+        return None
+
+
+def _tls_of_a_socket(document: Document) -> Iterator[Problem]:
+    for _, node in document.each("admin", "listen"):
+        listener, tls = _listener(node), document.root.child("admin", "tls")
+        if listener is not None and listener.path and tls is not None and tls.given:
+            yield document.problem(("admin", "tls"), "must not be given for a unix socket", at_key=True)
+
+
 def _without_token(document: Document) -> Iterator[Problem]:
-    """`listen` is read as the models read it; a bad one has its own problem."""
     for loc, node in document.each("admin", "listen"):
-        try:
-            listener = address.listen(node.value)
-        except BadValue:
-            continue
+        listener = _listener(node)
         token, tokens = (document.root.child("admin", key) for key in ("token", "tokens"))
-        if listener.is_loopback or (token and token.value != "") or (tokens and tokens.elements):
+        if (
+            listener is None
+            or listener.is_loopback
+            or (token and token.value != "")
+            or (tokens and tokens.elements)
+        ):
             continue
         place = ("admin", "token") if token else ("admin", "tokens") if tokens else loc
         yield document.problem(place, "a token is required, since admin.listen is not a loopback address")
 
 
-ADMIN_RULES = (_repeated_names, _repeated_tokens, _short_token, _without_token)
+ADMIN_RULES = (_repeated_names, _repeated_tokens, _short_token, _tls_of_a_socket, _without_token)

@@ -16,7 +16,10 @@ from crossfade.config.section import NOT_EMPTY, OneOrMany, OrFalse, OrPlain, Sec
 
 _HOST_PORT = {"type": "string", "pattern": r":[0-9]+$|\$\{"}
 
+_OR_SOCKET = {"type": "string", "pattern": r":[0-9]+$|^unix:/|\$\{"}
+
 Listen = Annotated[ListenConfig, BeforeValidator(address.listen), Written(_HOST_PORT)]
+ListenHere = Annotated[ListenConfig, BeforeValidator(address.listen_here), Written(_OR_SOCKET)]
 
 
 class CertificateConfig(Section):

@@ -30,7 +30,7 @@ def _certificates(document: Document) -> Iterator[Problem]:
 
 
 def _tls_sections(document: Document) -> Iterator[tuple[Loc, Node]]:
-    for place in (("tls",), ("listen", "*", "tls")):
+    for place in (("tls",), ("listen", "*", "tls"), ("admin", "tls")):
         for loc, node in document.each(*place):
             if node.entries:
                 yield loc, node

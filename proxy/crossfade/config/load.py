@@ -119,7 +119,7 @@ def _examine_tls_files(
 
 
 class TlsSection(NamedTuple):
-    """The TLS files of a backend, or of the listeners, which have no name."""
+    """The TLS files of a backend, or of the listeners and the admin API, which have no name."""
 
     name: str
     place: Loc
@@ -144,7 +144,8 @@ def _of_listeners(config: Config) -> Iterator[TlsSection]:
     own = [
         (("listen", n, "tls"), at.tls) for n, at in enumerate(config.listen) if isinstance(at, ListenerConfig)
     ]
-    places: list[tuple[Loc, TlsConfig | None]] = [(("tls",), config.tls), *own]
+    admin = (("admin", "tls"), config.admin.tls)
+    places: list[tuple[Loc, TlsConfig | None]] = [(("tls",), config.tls), *own, admin]
     for place, tls in places:
         if tls is None:
             continue

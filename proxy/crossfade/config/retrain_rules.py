@@ -24,6 +24,19 @@ def _one_way(document: Document) -> Iterator[Problem]:
             yield document.problem((*loc, "secret"), message, at_key=True, severity="warning")
 
 
+def _unreachable_api(document: Document) -> Iterator[Problem]:
+    """Who is told by a webhook gets a link to the rows to train with."""
+    listens = document.root.child("admin", "listen")
+    if listens is None or not (listens.text or "").startswith("unix:"):
+        return
+    for loc, node in document.each("routes", "*", "retrain"):
+        if "webhook" in node.given and "api" not in node.given:
+            message = (
+                "nobody elsewhere reaches the unix socket of admin.listen; say by which URL in the key api"
+            )
+            yield document.problem((*loc, "webhook"), message, at_key=True, severity="warning")
+
+
 def _routes_without_models(document: Document) -> Iterator[Problem]:
     for loc, route in document.each("routes", "*"):
         if route.child("retrain") is not None and "split" not in route.given:
@@ -44,4 +57,4 @@ def _occasions(loc: Loc, route: Node) -> Iterator[tuple[Loc, Node]]:
         yield (*loc, "retrain", "on", index), node
 
 
-RETRAIN_RULES = (_one_way, _routes_without_models, _concept_drift_without_labels)
+RETRAIN_RULES = (_one_way, _unreachable_api, _routes_without_models, _concept_drift_without_labels)

@@ -11,7 +11,7 @@ from crossfade.control.message_sender import MessageSender
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.registered_versions import RegisteredVersions
 from crossfade.control.registry_follower import RegistryFollower
-from crossfade.control.retrain_runner import RetrainRunner, api_of
+from crossfade.control.retrain_runner import RetrainRunner
 from crossfade.control.scheduled_reports import ScheduledReports
 
 
@@ -32,10 +32,9 @@ class Beside:
         self.retraining = RetrainRunner(controller.retrain)
         self.sender = MessageSender(controller.notify)
 
-    def begin(self, loaded: Loaded, port: int) -> None:
-        """`port`: of the admin API, which answers now."""
+    def begin(self, loaded: Loaded, api: str) -> None:
+        """`api`: the URL of the admin API, which answers now."""
         self.configure(loaded)
-        api = api_of(loaded.config.admin.listen, port)
         self.retraining.begin(api)
         self.sender.begin(api)
 

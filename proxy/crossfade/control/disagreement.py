@@ -43,7 +43,7 @@ def restart_needed(started_with: Config, config: Config) -> list[str]:
 
 def _acts_at_start(config: Config, key: str) -> object:
     """Tokens of the admin API act at once."""
-    return config.admin.listen if key == "admin" else getattr(config, key)
+    return (config.admin.listen, config.admin.tls) if key == "admin" else getattr(config, key)
 
 
 def _with_share(weights: Mapping[str, int]) -> dict[str, int]:

@@ -12,7 +12,6 @@ import time
 
 import msgspec
 
-from crossfade.config.address import ListenConfig
 from crossfade.control.background import Background
 from crossfade.control.retrain_delivery import Result, post, run
 from crossfade.control.retraining import Job, Retrainings
@@ -22,13 +21,6 @@ from crossfade.rollout.retraining import pause_after
 log = logging.getLogger("crossfade.retrain")
 
 WRITE_AGAIN = 5.0  # seconds between two attempts to write the end of an order
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-def api_of(listen: ListenConfig, port: int) -> str:
-    """The URL of the admin API on this machine; `port` is the one that is bound."""
-    host = _ANYWHERE.get(listen.host, listen.host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class RetrainRunner:

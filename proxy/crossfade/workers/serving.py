@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import ssl
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from crossfade.config.address import ListenConfig
-from crossfade.config.model import Config, TlsConfig
+from crossfade.config.model import Config
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import sockets
+from crossfade.workers.admin_socket import AdminSocket, bind_path
 from crossfade.workers.handover import Offer
 from crossfade.workers.messages import Certificate, Listening, WorkerOptions
 from crossfade.workers.place_keeper import PlaceKeeper, joined
 from crossfade.workers.pool import WorkerPool
 from crossfade.workers.start_error import StartError
 from crossfade.workers.succession import Succession
-from crossfade.workers.tls import Credentials
+from crossfade.workers.tls import Credentials, files_of
 
 if TYPE_CHECKING:
     from crossfade.workers.direct import DirectSeam
@@ -40,7 +42,7 @@ class Serving:
         self.addresses: list[tuple[str, str, int]] = []  # that clients connect to: scheme, host, port
         count = len(os.sched_getaffinity(0)) if config.workers == "auto" else config.workers
         self.listening = self._listen(config, max(count, 1))
-        (self.admin,) = self._bind(config.admin.listen, 1)[0]
+        self.admin = AdminSocket(self._bind_admin(config.admin.listen), config.admin.tls)
         self.keeper = PlaceKeeper(succession.take_places())
         sockets.close(succession.inherited)  # of addresses that are no longer configured
         self.seam = self._pool(config, counts) if count else self._direct(counts)
@@ -60,6 +62,14 @@ class Serving:
         inherited, has_missing = self.succession.inherited, self.succession.has_missing
         try:
             return sockets.bind(at.host, at.port, workers, inherited, has_missing)
+        except OSError as error:
+            raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
+
+    def _bind_admin(self, at: ListenConfig) -> socket.socket:
+        if not at.path:
+            return self._bind(at, 1)[0][0]
+        try:
+            return bind_path(at.path, self.succession.inherited)
         except OSError as error:
             raise StartError(f"cannot listen on {at.authority}: {error.strerror or error}") from error
 
@@ -89,6 +99,10 @@ class Serving:
         return DirectSeam(plane, listening, self.succession, self.keeper, observer)
 
     @property
+    def admin_context(self) -> ssl.SSLContext | None:
+        return self.credentials[files_of(self.admin.tls)].context if self.admin.tls else None
+
+    @property
     def pids(self) -> list[int]:
         return [status.pid for status in self.seam.workers()]
 
@@ -113,7 +127,7 @@ class Serving:
     def offer(self) -> Offer:
         """What a successor gets."""
         unique = dict.fromkeys(sock for sock, _ in chain.from_iterable(self.listening))
-        return Offer(self.seam.publish, self.generation, self.admin, list(unique), self.keeper.fd)
+        return Offer(self.seam.publish, self.generation, self.admin.sock, list(unique), self.keeper.fd)
 
     def close_copies(self) -> None:
         """With our copies open, the kernel would queue connections that no worker accepts."""
@@ -122,15 +136,11 @@ class Serving:
 
 def credentials_of(config: Config) -> AllCredentials:
     """Loaded in the control process too, so that bad files are found before a worker starts. Raises StartError."""
+    sections = [tls for _, tls in config.listeners] + [config.admin.tls]
     try:
         return {
             files: Credentials(files)
-            for files in {files_of(tls): None for _, tls in config.listeners if tls is not None}
+            for files in {files_of(tls): None for tls in sections if tls is not None}
         }
     except OSError as error:
         raise StartError(f"tls: {error}") from error
-
-
-def files_of(tls: TlsConfig) -> Certificate:
-    (cert, key), *others = tls.pairs
-    return Certificate(cert, key, tls.client_ca, tls.client_auth == "required", tuple(others))

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crossfade.certificate import names_of
+from crossfade.config.listener import TlsConfig
 from crossfade.dial import load_certificate
 from crossfade.files import PEM_LIMIT, held_open, read_regular
 from crossfade.workers.messages import Certificate
@@ -63,6 +64,11 @@ class Credentials:
     def renew(self) -> None:
         """Read the files again. Raises OSError if they cannot be used; then the old certificates stay."""
         self.current = Contexts(self.files)
+
+
+def files_of(tls: TlsConfig) -> Certificate:
+    (cert, key), *others = tls.pairs
+    return Certificate(cert, key, tls.client_ca, tls.client_auth == "required", tuple(others))
 
 
 def context_of(files: Certificate) -> ssl.SSLContext:
