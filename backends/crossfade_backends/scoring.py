@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from crossfade_backends.data import FEATURES, FloatArray
 from crossfade_backends.registry import (
     METADATA_FILE,
@@ -36,7 +38,13 @@ class ServedModel:
     classifier: Classifier
 
     def score(self, matrix: FloatArray) -> FloatArray:
-        """(n, 5) in the order of FEATURES to (n,) probabilities of churn."""
+        """(n, 5) in the order of FEATURES to (n,) probabilities of churn.
+
+        A row has the same score, bit for bit, alone and among others: for one row BLAS has another way to add up, so it
+        gets two.
+        """
+        if len(matrix) == 1:
+            return self.classifier.predict_proba(np.vstack([matrix, matrix]))[:1, 1]
         return self.classifier.predict_proba(matrix)[:, 1]
 
 

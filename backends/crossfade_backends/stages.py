@@ -13,6 +13,7 @@ from typing import get_args
 
 from crossfade_backends.recipes import MODEL_NAME
 from crossfade_backends.registry import (
+    NAME,
     Metadata,
     RegistryError,
     Stage,
@@ -49,6 +50,23 @@ def move(root: Path, name: str, version: str, stage: Stage) -> Metadata:
     moved = metadata.model_copy(update={"stage": stage})
     write_metadata(root, moved)
     return moved
+
+
+def named_version(root: Path, text: str) -> Metadata:
+    """Of `churn@v3`, `churn@production`, or `churn@latest`: a version, a stage (the newest that is in it), or the newest."""
+    name, _, which = text.partition("@")
+    known = versions_of(root, name) if NAME.fullmatch(name) else []
+    if not known:
+        raise RegistryError(
+            root, f"has no model {name!r}; `python -m crossfade_backends.train` makes {MODEL_NAME!r}"
+        )
+    chosen = [metadata for metadata in known if which in (metadata.version, metadata.stage, "latest")]
+    if not chosen:
+        has = ", ".join(f"{metadata.version} ({metadata.stage})" for metadata in known)
+        raise RegistryError(
+            root / name, f"nothing is {which!r}: a version, a stage or latest; there are {has}"
+        )
+    return chosen[-1]
 
 
 def tag(root: Path, name: str, version: str, **tags: str) -> Metadata:
