@@ -7,6 +7,7 @@ import os
 
 from crossfade.cli import baseline, feedback, local, remote, report_page
 from crossfade.cli.exits import EPILOG
+from crossfade.cli.file_arguments import add_for_files
 from crossfade.cli.live_arguments import add_live
 from crossfade.cli.parsing import Commands, add, add_challenger, add_force, admin_options
 
@@ -48,6 +49,7 @@ def _add_local(commands: Commands[argparse.ArgumentParser]) -> None:
     check = add(commands, "check", local.check, "report every problem in configuration files")
     check.add_argument("files", metavar="FILE", nargs="+", help="- reads standard input")
     check.add_argument("--json", action="store_true", help="print JSON")
+    add_for_files(commands)
     replay = add(
         commands,
         "replay",

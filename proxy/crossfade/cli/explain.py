@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from argparse import Namespace
 from typing import Any
@@ -32,17 +31,11 @@ def explain(arguments: Namespace) -> int:
 def _by_file(name: str, asked: Value) -> Value:
     import msgspec
 
-    from crossfade.cli.local import config_at
-    from crossfade.config.load import load
-    from crossfade.config.problem import ConfigError
+    from crossfade.cli.local import loaded_file
     from crossfade.control.explaining import explain_by_file
-    from crossfade.dial import examine
     from crossfade.routing.explaining import AskedRequest
 
-    try:
-        loaded = load(config_at(name), name, os.environ, examine)
-    except ConfigError as error:
-        raise CommandFailed(INVALID, str(error)) from None
+    loaded = loaded_file(name)
     try:
         found = explain_by_file(loaded, msgspec.convert(asked, AskedRequest), time.time())
     except ValueError as error:

@@ -76,6 +76,18 @@ def _unusable_profiles(text: str, loaded: Loaded) -> Iterator[Problem]:
                 yield document.problem(at, f"{error}; the route's drift is not watched", severity="warning")
 
 
+def loaded_file(name: str) -> Loaded:
+    """A configuration as `run` loads it. Raises CommandFailed with all problems."""
+    from crossfade.config.load import load
+    from crossfade.config.problem import ConfigError
+    from crossfade.dial import examine
+
+    try:
+        return load(config_at(name), STDIN if name == "-" else name, os.environ, examine)
+    except ConfigError as error:
+        raise CommandFailed(INVALID, str(error)) from None
+
+
 def config_at(name: str) -> str:
     """The text of this file, or of standard input for `-`. Raises ConfigError."""
     from crossfade.files import CONFIG_LIMIT, config_text, read_config
@@ -149,14 +161,7 @@ def token(arguments: Namespace) -> int:
 
 def _secret_of(arguments: Namespace) -> str:
     """The secret in the configuration, after a check that it has the route and the backend."""
-    from crossfade.config.load import load
-    from crossfade.config.problem import ConfigError
-    from crossfade.files import read_config
-
-    try:
-        config = load(read_config(arguments.config), arguments.config, os.environ).config
-    except ConfigError as error:
-        raise CommandFailed(INVALID, str(error)) from None
+    config = loaded_file(arguments.config).config
     if arguments.route not in [route.name for route in config.routes]:
         raise CommandFailed(UNKNOWN_NAME, f"no route is called {arguments.route}")
     if arguments.backend not in config.backends:
