@@ -21,6 +21,7 @@ from pathlib import Path
 
 import uvloop
 
+from crossfade import log_lines
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
@@ -35,7 +36,7 @@ from crossfade.control.registered_versions import RegisteredVersions
 from crossfade.control.store import Store
 from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
-from crossfade.log_lines import log_to_stderr, printable
+from crossfade.log_lines import facts, log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
 from crossfade.workers import systemd
 from crossfade.workers.ending import TICK, Ending, wait_for
@@ -49,6 +50,7 @@ from crossfade.workers.tls_files import Renewal, TlsFiles
 
 log = logging.getLogger("crossfade")
 
+SHOWN_PROBLEMS = 20  # of a file that was not loaded, in one line of the log
 RESUME_AGAIN = 5.0  # seconds, where the state cannot be opened after a successor failed
 WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
 
@@ -86,6 +88,7 @@ class App:
         self.loaded = self.read()
         self.read_versions()
         self.access = Access(lambda: self.loaded.config.admin, self.loaded.config.admin.listen.is_loopback)
+        self.use_log()
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
@@ -134,16 +137,17 @@ class App:
             try:
                 loaded = await asyncio.to_thread(self.read)
             except ConfigError as error:
-                self.controller.refuse_config(str(error))
+                self.refuse(actor, str(error), f"{len(error.problems)} problem(s)")
                 raise
             if self.serving is not None:
                 self.serving.renew_tls()
             try:
                 await self.controller.load(loaded, actor, time.time(), force)
             except Refused as error:
-                self.controller.refuse_config(str(error))
+                self.refuse(actor, str(error), str(error))
                 raise
             self.loaded = loaded
+            self.use_log()
             for key in self.controller.views.config().restart_needed:
                 log.warning(
                     "`%s` in the file differs from the last start: it takes effect at the next start", key
@@ -155,8 +159,19 @@ class App:
             self.beside.configure(loaded)
             if self.serving is not None:
                 self.serving.seam.drain = loaded.config.drain.timeout
-            log.info("configuration %s loaded by %s", loaded.hash[:12], actor)
+            known = facts("reload", ok=True, actor=actor, config_hash=loaded.hash)
+            log.info("configuration %s loaded by %s", loaded.hash[:12], actor, extra=known)
         await self.controller.publisher.served()
+
+    def refuse(self, actor: str, error: str, said: str) -> None:
+        """A reload: the old configuration stays."""
+        known = facts("reload", ok=False, actor=actor, problems=error.splitlines()[:SHOWN_PROBLEMS])
+        log.error("configuration not reloaded, the old one stays: %s", said, extra=known)
+        self.controller.refuse_config(error)
+
+    def use_log(self) -> None:
+        how = self.loaded.config.log
+        log_lines.use(how.format, how.level, self.loaded.secrets)
 
     def use_renewal(self, renewal: Renewal) -> None:
         """The files of the configuration in force have changed, and can be used."""
@@ -174,14 +189,12 @@ class App:
 
     async def try_reload(self, actor: str) -> None:
         """A reload without a caller: problems go to the log, and the old configuration stays."""
-        try:
-            await self.reload(actor)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("%s", problem)
-            log.error("configuration not reloaded, the old one stays: %d problem(s)", len(error.problems))
-        except Refused as error:
-            log.error("configuration not reloaded, the old one stays: %s", error)
+        with contextlib.suppress(Refused):  # `refuse` has said it
+            try:
+                await self.reload(actor)
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error("%s", problem)
 
     def ready(self) -> tuple[bool, str]:
         if self.ending.is_told or self.stopping.is_set():

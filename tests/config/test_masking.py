@@ -7,6 +7,7 @@ import pytest
 from crossfade.config.load import load
 from crossfade.config.masking import secret_places
 from crossfade.config.problem import ConfigError
+from tests.config.sample import text
 
 ENV = {"TOKEN": "from-the-environment", "PW": "from-the-environment"}
 REST = """
@@ -154,3 +155,20 @@ def test_a_long_text_takes_no_longer_than_its_length(piece: str) -> None:
     backends = f"version: '{text.replace('${', '$${')}', endpoints"
     seen = load(REST.replace("endpoints", backends) % "", "f.yaml", {"A": "x"}).shown
     assert "routes:" in seen
+
+
+def test_the_values_that_no_log_may_hold():
+    written = text(
+        top=f"admin: {{token: '{SECRET}-of-admin'}}\n"
+        'notify: {webhook: "https://u:${PASSWORD}@hooks.example.com/services/T0/B0?k=v", key: "${KEY}", format: pagerduty}',
+        backend='b: {endpoints: "http://b:1", request: {headers: {set: {authorization: "Bearer ${KEY}", x-a: short}}}}',
+    )
+    found = load(written, "f", {"PASSWORD": "a-long-password", "KEY": "0123456789"}).secrets
+    assert found >= {
+        f"{SECRET}-of-admin",
+        "a-long-password",
+        "0123456789",
+        "/services/T0/B0?k=v",
+        "Bearer 0123456789",
+    }
+    assert "short" not in found and "hooks.example.com" not in found

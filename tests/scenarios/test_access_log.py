@@ -13,7 +13,10 @@ from tests.scenarios.harness import Load, Model, Proxy, running
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    """Not those of the log, which has no ids of requests."""
+    return [
+        json.loads(line) for line in text.splitlines() if line.startswith('{"') and '"request_id"' in line
+    ]
 
 
 def content(file: Path) -> str:

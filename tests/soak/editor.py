@@ -42,7 +42,7 @@ class Editor:
         proxy = self.proxy
         head = (
             f"listen: 127.0.0.1:{proxy.port}\nadmin: {{listen: 127.0.0.1:{proxy.admin_port}}}\n"
-            f"workers: 2\nstate: sqlite:{proxy.state}\ndrain: 20s\n"
+            f"log: {{format: text}}\nworkers: 2\nstate: sqlite:{proxy.state}\ndrain: 20s\n"
         )
         return layout.text(head, self.ports)
 

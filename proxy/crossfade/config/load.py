@@ -13,7 +13,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from crossfade.config.document import Document, Loc, Mark, Reference
-from crossfade.config.masking import MASK, masked, secret_places
+from crossfade.config.masking import MASK, masked, secret_places, secret_values
 from crossfade.config.model import BackendTlsConfig, Config, ListenerConfig, TlsConfig
 from crossfade.config.problem import MAX_PROBLEMS, ConfigError, Problem, place_of
 from crossfade.config.reader import read
@@ -40,7 +40,7 @@ class Loaded:
     """`hash` is of the values but for secrets: spelling, comments and the order of keys do not change it.
 
     `stamps` holds, by backend, a hash of the contents of its TLS files. `shown`: the text with its secrets as `***`.
-    `references`: the scalars with variables. `challengers`: by route, the `model@alias` that the registry names its challenger by.
+    `references`: the scalars with variables. `challengers`: by route, the `model@alias` that the registry names its challenger by. `secrets`: the values that no log may hold.
     """
 
     config: Config
@@ -51,6 +51,7 @@ class Loaded:
     shown: str = ""
     references: frozenset[Reference] = frozenset()
     challengers: Mapping[str, str] = field(default_factory=dict)
+    secrets: frozenset[str] = frozenset()
 
     @property
     def tls_files(self) -> set[str]:
@@ -99,6 +100,7 @@ def load(
         masked(stripped, written),
         document.references,
         references(written),
+        secret_values(document),
     )
 
 

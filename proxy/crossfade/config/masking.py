@@ -24,6 +24,7 @@ from crossfade.config.section import SECRET
 
 MASK = "***"
 _SCHEMES = re.compile(r"\s*(?:bearer|basic|token|api-?key)?\s*", re.IGNORECASE)  # of an Authorization field
+_SHORTEST = 8  # characters; a shorter one would mask words
 _QUERY = re.compile(r"[?#].*[^\"']", re.DOTALL)
 
 Place = tuple[str, ...]
@@ -62,6 +63,26 @@ def masked(text: str, document: Document) -> str:
         shown += [text[end:begin], mask]
         end = after
     return without_credentials("".join((*shown, text[end:])))  # in comments too
+
+
+def secret_values(document: Document) -> frozenset[str]:
+    """What no log may hold: the values of secret fields, with their variables replaced, and the paths of secret URLs."""
+    found = set[str]()
+    for place in secret_places():
+        for _, node in document.each(*place):
+            for scalar in node.scalars():
+                value = f"{scalar.value!s}"
+                found |= {value, _SCHEMES.sub("", value, count=1), *_parts_of(value)}
+    return frozenset(value for value in found if len(value) >= _SHORTEST)
+
+
+def _parts_of(url: str) -> Iterator[str]:
+    """Path and query of a URL, by which an error may name it, and its password."""
+    _, separator, rest = url.partition("://")
+    if separator:
+        login, _, place = rest.rpartition("@")
+        yield place[len(place.partition("/")[0]) :]
+        yield login.partition(":")[2]
 
 
 def _masks_in(text: str, document: Document) -> dict[tuple[int, int], str]:

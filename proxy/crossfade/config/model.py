@@ -19,6 +19,7 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.admin import AdminConfig, AdminTokenConfig
 from crossfade.config.backend import BackendConfig, BackendTlsConfig, EjectConfig, HealthConfig, TimeoutConfig
 from crossfade.config.listener import CertificateConfig, Listener, ListenerConfig, TlsConfig
+from crossfade.config.log import LogConfig
 from crossfade.config.match import MatchConfig, StickyConfig
 from crossfade.config.mirror import MirrorConfig
 from crossfade.config.notify import NotifyConfig
@@ -318,6 +319,9 @@ class Config(Section):
     )
     access_log: Annotated[AccessLogConfig | None, OrFalse("off")] = Field(
         default=None, description="one line for each logged request; off if not given"
+    )
+    log: LogConfig = Field(
+        default_factory=LogConfig, description="the log of the proxy and its workers, on its error output"
     )
     override: OverrideConfig | None = Field(
         default=None,

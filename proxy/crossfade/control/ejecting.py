@@ -19,6 +19,7 @@ from crossfade.control.rollout_runtime import RolloutRuntime
 from crossfade.control.store import Endpoints
 from crossfade.control.subscription import Feed
 from crossfade.control.views import StatusChange
+from crossfade.log_lines import facts
 from crossfade.rollout.ejection import leave_out, take_back
 from crossfade.rollout.instances import BadEndpoint
 from crossfade.routing.snapshot import endpoint_of
@@ -119,14 +120,18 @@ class EndpointHealth:
         detail, ok = state.endpoints_detail(before), not state.down - before
         self.feed.publish(StatusChange(now, "endpoints", None, detail, ok))
         for endpoint in sorted((state.down - before) & state.ejected.keys()):
-            log.warning("endpoint %s is ejected: %s", state.ejected[endpoint].name, state.ejected[endpoint])
+            why = state.ejected[endpoint]
+            known = facts("health", backend=endpoint[0], endpoint=endpoint[1], up=False, ejected=True)
+            log.warning("endpoint %s is ejected: %s", why.name, why, extra=known)
 
     def _log_panics(self) -> None:
         """A drain and a reload can begin one too."""
         panics = frozenset(filter(self.state.in_panic, self.state.config.config.backends))
         for name in sorted(panics - self.panics):
             log.warning(
-                "no endpoint of %s passes its probes: without a fallback all get requests (panic)", name
+                "no endpoint of %s passes its probes: without a fallback all get requests (panic)",
+                name,
+                extra=facts("health", backend=name, panic=True),
             )
         self.panics = panics
 

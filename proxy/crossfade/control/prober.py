@@ -26,6 +26,7 @@ from crossfade.control.keyed_tasks import KeyedTasks
 from crossfade.dial import Addresses
 from crossfade.errors import ResponseRefused
 from crossfade.http1.response_head import parse_response
+from crossfade.log_lines import facts
 from crossfade.routing.compiling import compile_backend
 from crossfade.routing.rewriting import Rewriting
 from crossfade.routing.snapshot import Endpoint, Rewrite, Tls
@@ -230,7 +231,8 @@ class Prober:
         for backend, endpoint in sorted(down ^ self.reported[0]):
             history = self.histories.get((backend, endpoint))
             state = f"down: {history.fault}" if history and (backend, endpoint) in down else "up"
-            log.info("%s of %s is %s", endpoint, backend, state)
+            known = facts("health", backend=backend, endpoint=endpoint, up=state == "up")
+            log.info("%s of %s is %s", endpoint, backend, state, extra=known)
         try:
             self.changed(down, time.time(), seen_up)
         except Exception:

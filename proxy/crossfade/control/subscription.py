@@ -10,8 +10,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from crossfade.control.views import Decision, StatusChange
+from crossfade.log_lines import facts
 from crossfade.rollout.machine import Event
 
 log = logging.getLogger("crossfade.control")
@@ -57,6 +59,21 @@ class Subscription:
         return self.waiting.popleft()
 
 
+def _facts_of(decision: Decision) -> dict[str, Any]:
+    """The decision without its evidence, which the journal has."""
+    return facts(
+        "decision",
+        decision=decision.id,
+        route=decision.route,
+        action=decision.action,
+        actor=decision.actor,
+        reason=decision.reason,
+        ledger_version=decision.ledger_version,
+        config_hash=decision.config_hash,
+        **{"from": decision.from_, "to": decision.to},
+    )
+
+
 class Feed:
     def __init__(self) -> None:
         self.subscriptions: set[Subscription] = set()
@@ -78,10 +95,11 @@ class Feed:
         for decision in decisions:
             level = logging.WARNING if decision.action == Event.NO_WAY_BACK else logging.INFO
             place = decision.route or decision.to["backend"]
-            log.log(level, "%s: %s by %s: %s", place, decision.action, decision.actor, decision.reason)
+            said = place, decision.action, decision.actor, decision.reason
+            log.log(level, "%s: %s by %s: %s", *said, extra=_facts_of(decision))
             self.publish(decision)
 
     def warn(self, at: float, kind: str, detail: str, route: str | None = None) -> None:
         """A change of status, to subscribers and to the log. `at`: wall time."""
-        log.warning("%s: %s", kind, detail)
+        log.warning("%s: %s", kind, detail, extra=facts(kind, route=route, detail=detail))
         self.publish(StatusChange(at, kind, route, detail, ok=False))

@@ -23,6 +23,7 @@ from crossfade.dataplane.capacity import Capacity, Load
 from crossfade.dataplane.upstream import Pool, Upstream
 from crossfade.dial import Addresses
 from crossfade.errors import Stage
+from crossfade.log_lines import facts
 from crossfade.routing.balance import pick, pick_by_weight
 from crossfade.routing.health import ALWAYS, Health, share, should_eject
 from crossfade.routing.json_fields import JsonFields, json_fields
@@ -164,7 +165,9 @@ class EndpointState(Pool):
             lasts = health.eject(eject, monotonic())
             name = backend.spec.name
             at = " ".join((self.spec.url, *self.addresses[:1]))
-            log.warning("endpoint %s of %s is ejected for %g s: last failure %s", at, name, lasts, what)
+            known = facts("health", backend=name, endpoint=self.spec.url, up=False, ejected=True)
+            said = at, name, lasts, what
+            log.warning("endpoint %s of %s is ejected for %g s: last failure %s", *said, extra=known)
             backend.choose_available()
             backend.on_ejected(name, self.spec.url)
 

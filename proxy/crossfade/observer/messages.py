@@ -18,12 +18,13 @@ from crossfade.stats.observation import Observation
 
 class Use(msgspec.Struct, frozen=True, tag=True):
     """How the answers of each route are read from now on, and where its pairs are kept. `logged`: routes whose outputs go to
-    the prediction log, and whether with the bodies of requests.
+    the prediction log, and whether with the bodies of requests. `log`: format and level of the observer's own.
     """
 
     routes: dict[str, Prediction]
     kept: dict[str, Keep] = {}
     logged: dict[str, bool] = {}
+    log: tuple[str, str] = ("auto", "info")
 
 
 class Watch(msgspec.Struct, frozen=True, tag=True):

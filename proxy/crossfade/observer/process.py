@@ -15,7 +15,7 @@ from typing import BinaryIO
 import msgspec
 
 from crossfade.frames import framed
-from crossfade.log_lines import log_to_stderr
+from crossfade.log_lines import log_to_stderr, use
 from crossfade.observer.messages import TO_OBSERVER, Use, Watch, read_frame
 from crossfade.observer.observing import Observer
 
@@ -26,7 +26,7 @@ NICE = 5  # serving goes before reading
 
 def observe(fd: str) -> int:
     """`fd`: of a socket whose other end the control process has."""
-    log_to_stderr()
+    log_to_stderr("observer")
     for sign in (
         signal.SIGINT,
         signal.SIGTERM,
@@ -61,6 +61,7 @@ def take(observer: Observer, data: bytes, answers: BinaryIO) -> None:
         log.error("a message of the control process cannot be read: %s", error)
         return
     if isinstance(message, Use):
+        use(*message.log)
         observer.use(message.routes, message.kept, message.logged)
     elif isinstance(message, Watch):
         observer.answers.drift.use(message.routes)

@@ -240,6 +240,13 @@ class AccessLog(msgspec.Struct, frozen=True):
     query: bool
 
 
+class Log(msgspec.Struct, frozen=True):
+    """How workers write their log: as `log` in the configuration."""
+
+    format: str = "auto"
+    level: str = "info"
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """Sizes are in bytes, times in seconds."""
 
@@ -262,6 +269,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     min_rate_grace: float = 60.0
     begins_traces: bool = False  # whether a request without traceparent gets one
     cookie_secrets: tuple[str, ...] = ()
+    log: Log = Log()
 
 
 def with_drained(snapshot: Snapshot, drained: Collection[tuple[str, str]]) -> Snapshot:

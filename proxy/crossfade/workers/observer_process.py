@@ -80,7 +80,8 @@ class ObserverProcess:
     # ── the seam's side ───────────────────────────────────────────────────────────────────────
 
     def use(self, snapshot: Snapshot) -> None:
-        use = Use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot))
+        how_to_log = snapshot.log.format, snapshot.log.level
+        use = Use(routes_of(snapshot), kept_of(snapshot), logged_of(snapshot), how_to_log)
         if use != self.how:
             self.how = use
             writer = self.taking

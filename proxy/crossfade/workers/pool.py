@@ -25,6 +25,7 @@ from crossfade.control.drift_channel import DriftChannel
 from crossfade.control.logged_batches import Taken
 from crossfade.control.observations import LatestObservations
 from crossfade.control.seam import WorkerStatus
+from crossfade.log_lines import facts
 from crossfade.routing.rate import TABLE_BYTES
 from crossfade.routing.snapshot import Snapshot
 from crossfade.stats.counts import Counts, CountsTable, sum_of_waiting
@@ -134,7 +135,8 @@ class WorkerPool:
         """One line for a row of failures."""
         self.fault = f"worker {number} {fault}"
         if not self.failures[number]:
-            log.error("%s; trying again and again", self.fault)
+            known = facts("worker", worker=number, state="failed")
+            log.error("%s; trying again and again", self.fault, extra=known)
         self.failures[number] = min(self.failures[number] + 1, 16)
 
     async def pause(self, seconds: float) -> None:
@@ -175,7 +177,8 @@ class WorkerPool:
         try:
             await link.until(lambda: link.leaving and not self.closing)
             if link.leaving and not link.ended:
-                log.info("worker %d (pid %d) was told to end; starting another", number, pid)
+                known = facts("worker", worker=number, worker_pid=pid, state="leaving")
+                log.info("worker %d (pid %d) was told to end; starting another", number, pid, extra=known)
                 self.background.spawn(self.leave(link, reading))
                 return
             await reading
@@ -194,6 +197,7 @@ class WorkerPool:
             log.error(
                 "worker %d (pid %d) ended with exit code %d; starting another. "
                 "Its counts since its last report are lost", number, pid, code,
+                extra=facts("worker", worker=number, worker_pid=pid, state="ended", exit_code=code),
             )  # fmt: skip
 
     async def leave(self, link: WorkerLink, reading: asyncio.Task[None]) -> None:
@@ -214,7 +218,9 @@ class WorkerPool:
         self.observer.read(report.samples, report.sampled)
         if report.generation and self.links.get(number) is link and not link.leaving:
             if self.failures[number]:
-                log.info("worker %d serves again", number)
+                log.info(
+                    "worker %d serves again", number, extra=facts("worker", worker=number, state="serves")
+                )
                 self.failures[number] = 0
             self.dismiss(number)
 
@@ -252,7 +258,15 @@ class WorkerPool:
         for link in self.all_links():
             limit = SILENCE if link.heard else START
             if link.silent >= limit and not link.ended:
-                log.error("worker %d (pid %d) hangs: no answer for %g s; replacing it", *link.name, limit)
+                number, pid = link.name
+                known = facts("worker", worker=number, worker_pid=pid, state="hangs")
+                log.error(
+                    "worker %d (pid %d) hangs: no answer for %g s; replacing it",
+                    number,
+                    pid,
+                    limit,
+                    extra=known,
+                )
                 self.killed = link
                 link.kill()
                 return

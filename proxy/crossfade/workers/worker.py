@@ -14,9 +14,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 import msgspec
 import uvloop
 
+from crossfade import log_lines
 from crossfade.control.seam import QueueStatus, WorkerStatus
 from crossfade.dataplane.listener import DataPlane
-from crossfade.log_lines import log_to_stderr
 from crossfade.quality.samples import encode
 from crossfade.routing.rate import TABLE_BYTES, RateTable
 from crossfade.routing.snapshot import Snapshot
@@ -49,7 +49,7 @@ RETRY_AFTER = 0.1  # seconds between two attempts to connect to the next holder 
 
 def work(options: str) -> int:
     """`options` are WorkerOptions as JSON."""
-    log_to_stderr()
+    log_lines.log_to_stderr("worker")
     uvloop.run(run_worker(msgspec.json.decode(options, type=WorkerOptions)))
     return 0
 
@@ -157,6 +157,7 @@ class Worker:
             await self.use(message.snapshot)
 
     async def use(self, snapshot: Snapshot) -> None:
+        log_lines.use(snapshot.log.format, snapshot.log.level)
         self.plane.use(snapshot)
         if not self.plane.listening and not self.drain.done():
             for at in self.listening:
