@@ -12,6 +12,9 @@ import pytest
 from aiohttp import ClientError, ClientResponse
 
 from crossfade.admin import connections, events
+from crossfade.admin.access import COOKIE, Access
+from crossfade.admin.sessions import LASTS
+from crossfade.config.admin import AdminConfig
 from crossfade.control.views import StatusChange, Verb
 from tests.admin.site import Site, serving
 
@@ -143,3 +146,32 @@ async def test_streams_are_limited(site: Site, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
     async with reading(site):
         await site.get("/api/v1/events", 503)
+
+
+@pytest.mark.parametrize("by", ["token", "session", "role"])
+@pytest.mark.parametrize("is_woken", [True, False])
+async def test_a_stream_ends_when_its_reader_may_read_no_more(
+    monkeypatch: pytest.MonkeyPatch, by: str, is_woken: bool
+) -> None:
+    """By the next event, or by the next sign of life."""
+    monkeypatch.setattr(events, "HEARTBEAT", 60.0 if is_woken else 0.01)
+    token = {"name": "alice", "role": "viewer", "token": "alice-has-a-long-token"}
+    now, known = [0.0], [AdminConfig.model_validate({"tokens": [token]})]
+    async with serving(access=Access(lambda: known[0], now=lambda: now[0])) as site:
+        headers = {"Authorization": f"Bearer {token['token']}"}
+        if by == "session":
+            cookie = site.access.sessions.begin(site.access.callers.known[0].token)
+            headers = {"Cookie": f"{COOKIE}={cookie}"}
+        async with site.session.get(site.url + "/api/v1/events", headers=headers) as response:
+            assert response.status == 200
+            reader = Reader(response)
+            await reader.block()
+            if by == "session":
+                now[0] = LASTS
+            else:
+                more = {"role": "feedback"} if by == "role" else {"token": "another-token-of-alice"}
+                known[0] = AdminConfig.model_validate({"tokens": [token | more]})
+            if is_woken:
+                await command(site, Verb.PAUSE)
+            while block := await reader.block():
+                assert block.startswith(":"), "no event after that"

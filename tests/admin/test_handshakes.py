@@ -14,6 +14,7 @@ from crossfade.admin import connections, handshakes
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
+from crossfade.config.admin import AdminConfig
 from crossfade.workers.messages import Certificate
 from crossfade.workers.tls import context_of
 from tests.admin.site import Reloads
@@ -24,7 +25,10 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 class Port:
-    def __init__(self, sock: socket.socket, site: AdminSite, trusting: ssl.SSLContext) -> None:
+    def __init__(
+        self, sock: socket.socket, site: AdminSite, trusting: ssl.SSLContext, known: list[AdminConfig]
+    ) -> None:
+        self.known = known  # one configuration
         self.number = sock.getsockname()[1]
         self.site = site
         self.trusting = trusting
@@ -49,13 +53,14 @@ class Port:
 
 @pytest.fixture
 async def port(tmp_path: Path) -> AsyncIterator[Port]:
-    authority, harness = Authority(tmp_path), Harness()
-    runner = admin_runner(admin_app(harness.controller, Reloads(harness), Access.of_token("")))
+    authority, harness, known = Authority(tmp_path), Harness(), [AdminConfig()]
+    access = Access(lambda: known[0])
+    runner = admin_runner(admin_app(harness.controller, Reloads(harness), access))
     await runner.setup()
     sock = socket.create_server(("127.0.0.1", 0))
     site = AdminSite(runner, sock, context_of(Certificate(*authority.files("localhost"))))
     await site.start()
-    yield Port(sock, site, ssl.create_default_context(cafile=authority.file))
+    yield Port(sock, site, ssl.create_default_context(cafile=authority.file), known)
     await runner.cleanup()
     harness.store.close()
 
@@ -122,4 +127,31 @@ async def test_a_stop_ends_handshakes(port: Port) -> None:
     assert await reader.read() == b""
     with pytest.raises(OSError):
         await port.silent()
+    writer.close()
+
+
+@pytest.mark.parametrize(("scheme", "status"), [("https", b"404"), ("http", b"403")])
+async def test_a_page_that_came_without_tls_is_another_page(port: Port, scheme: str, status: bytes) -> None:
+    """Somebody on the way could have put anything into it."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port.number, ssl=port.trusting, server_hostname="localhost"
+    )
+    origin = f"Origin: {scheme}://localhost:1\r\n".encode()
+    writer.write(b"GET /nothing HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n" + origin + b"\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 " + status)
+    writer.close()
+
+
+async def test_the_cookie_of_a_login_over_tls_is_secure(port: Port) -> None:
+    port.known[:] = [AdminConfig(token="0123456789abcdef")]
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port.number, ssl=port.trusting, server_hostname="localhost"
+    )
+    body = b'{"token": "0123456789abcdef"}'
+    writer.write(
+        b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"; Secure" in answer
     writer.close()

@@ -26,8 +26,6 @@ CHANGES = (
     ("PUT", "/api/v1/routes/churn/split"),
     ("POST", "/api/v1/reload"),
     ("POST", "/api/v1/backends/v2/endpoints/x/drain"),
-    ("POST", "/api/v1/config?apply=true"),
-    ("POST", "/api/v1/config?apply"),
     ("DELETE", "/api/v1/routes/churn"),
 )
 

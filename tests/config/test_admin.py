@@ -38,6 +38,10 @@ def test_tokens_have_names_and_roles() -> None:
             'admin.tokens[0].name: must be another name: the journal has the actor "loop" for what no person did',
         ),
         (
+            f"tokens: [{{name: »Signal, role: viewer, token: {A}}}]",
+            'admin.tokens[0].name: must be another name: the journal has the actor "signal" for what no person did',
+        ),
+        (
             f"tokens: [{{name: »a b, role: viewer, token: {A}}}]",
             "admin.tokens[0].name: must be a name of letters, digits, hyphens, dots and underscores, "
             'not "a b"; did you mean "a-b"?',

@@ -95,6 +95,27 @@ class Access:
             raise _unauthorized("A token is required: Authorization: Bearer TOKEN, or a login.")
         return self._with_session(request, cookie)
 
+    def admit(self, request: web.Request) -> None:
+        """Raises HTTPException where the caller may not do what the request asks for."""
+        needed = role_of(request)
+        if needed is Role.OPEN:
+            return
+        caller = self.caller_of(request)
+        if not caller.role.allows(needed):
+            self.failures.count(Failure.ROLE)
+            raise web.HTTPForbidden(
+                text=f"{caller.shown} has the role {caller.role}; this needs the role {needed}."
+            )
+        request[CALLER] = caller
+
+    def still_admits(self, request: web.Request) -> bool:
+        """Of an answer that goes on for long: tokens leave the file meanwhile, and sessions end."""
+        try:
+            self.admit(request)
+        except web.HTTPException:
+            return False
+        return True
+
     def _with_token(self, request: web.Request, token: str) -> Caller:
         source = source_of(request.transport and request.transport.get_extra_info("peername"))
         wait = self.failures.wait(source)
@@ -130,15 +151,7 @@ def access_guard(access: Access) -> Middleware:
             _refuse_foreign_origin(request, access.failures)
             if not access.needs_token:
                 _refuse_named_host(request, access.failures)
-        needed = role_of(request)
-        if needed is not Role.OPEN:
-            caller = access.caller_of(request)
-            if not caller.role.allows(needed):
-                access.failures.count(Failure.ROLE)
-                raise web.HTTPForbidden(
-                    text=f"{caller.shown} has the role {caller.role}; this needs the role {needed}."
-                )
-            request[CALLER] = caller
+        access.admit(request)
         return await handler(request)
 
     return guard

@@ -36,7 +36,7 @@ MAX_BODY = 1 << 20
 def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.Application:
     guard = access_guard(access)
     app = web.Application(middlewares=[timed, answer_problems, guard], client_max_size=MAX_BODY)
-    streams = EventStreams(controller.feed, controller.views)
+    streams = EventStreams(controller.feed, controller.views, access.still_admits)
     owners: tuple[object, ...] = (
         DashboardFiles(),
         Probes(controller.views, proxy, document(VERSION, OPERATIONS), access.failures),

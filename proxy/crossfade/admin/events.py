@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
@@ -33,7 +34,9 @@ def most_streams() -> int:
 class EventStreams:
     """All open streams; a shutdown ends them."""
 
-    def __init__(self, feed: Feed, views: Views) -> None:
+    def __init__(self, feed: Feed, views: Views, still_admits: Callable[[web.Request], bool]) -> None:
+        """`still_admits`: whether the caller's token or session is still good for this request."""
+        self.still_admits = still_admits
         self.feed = feed
         self.views = views
         self.open: set[Subscription] = set()
@@ -49,7 +52,7 @@ class EventStreams:
             self.open.add(subscription)
             try:
                 await response.prepare(request)
-                await self.write(response, subscription, last)
+                await self.write(request, response, subscription, last)
             except (ConnectionResetError, TimeoutError):  # the reader has closed, or does not read
                 if request.transport is not None:
                     request.transport.abort()
@@ -57,8 +60,14 @@ class EventStreams:
                 self.open.discard(subscription)
         return response
 
-    async def write(self, response: web.StreamResponse, subscription: Subscription, last: int | None) -> None:
-        """`last`: id of the last decision that the reader has; None: only new events."""
+    async def write(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        subscription: Subscription,
+        last: int | None,
+    ) -> None:
+        """`last`: id of the last decision that the reader has; None: only new events. Returns when the caller may read no more."""
         await _send(response, b": crossfade\n\n")
         if last is not None:
             last = await self.catch_up(response, last)
@@ -66,7 +75,11 @@ class EventStreams:
             try:
                 async with asyncio.timeout(HEARTBEAT):
                     event = await anext(subscription, None)
+                if not self.still_admits(request):
+                    return
             except TimeoutError:
+                if not self.still_admits(request):
+                    return
                 await _send(response, b": still here\n\n")
                 continue
             if isinstance(event, StatusChange):

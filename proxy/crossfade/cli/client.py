@@ -166,7 +166,7 @@ def refusal(status: int, problem: dict[str, Any]) -> CommandFailed:
     return CommandFailed(code, detail, _ADVICE.get(status, ""), problem)
 
 
-_LATER = (408, 503)  # the same call may be answered later
+_LATER = (408, 429, 503)  # the same call may be answered later
 _ADVICE = {
     401: "Give the token with --token or CROSSFADE_ADMIN_TOKEN.",
     403: "An operator's token may do all; `admin.tokens` in the file says who has which role.",

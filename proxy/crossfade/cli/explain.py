@@ -20,7 +20,7 @@ def explain(arguments: Namespace) -> int:
     if arguments.config:
         found = _by_file(arguments.config, asked)
     else:
-        found = AdminClient(arguments.admin, arguments.token).post("explain", body=asked)
+        found = AdminClient.of(arguments).post("explain", body=asked)
     if arguments.json:
         print_json(found)
     else:

@@ -29,8 +29,10 @@ def _sendable(token: str) -> str:
 
 
 def _person(name: str) -> str:
-    if name in NOBODYS_NAMES:
-        raise BadValue(f'must be another name: the journal has the actor "{name}" for what no person did')
+    if name.lower() in NOBODYS_NAMES:
+        raise BadValue(
+            f'must be another name: the journal has the actor "{name.lower()}" for what no person did'
+        )
     return name
 
 
