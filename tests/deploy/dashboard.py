@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import promql_parser
 
 from tests.deploy.project import ROOT
 
 # Grafana replaces these variables before it sends the expression to Prometheus.
 GRAFANA_VARIABLES = {"$__rate_interval": "1m", "$__interval": "15s", "$__range": "1h"}
-GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\b\s*(\([^)]*\))?")
-OPERATORS = {"and", "or", "unless", "bool", "offset"}
 
 
 def dashboard_files() -> list[Path]:
@@ -33,21 +33,45 @@ def strings_at(node: Any, key: str) -> Iterator[str]:
             yield from strings_at(item, key)
 
 
+class Query(NamedTuple):
+    """What a panel asks Prometheus. `name`: of the query in the panel, from A. All variables have the value All."""
+
+    dashboard: str
+    panel: str
+    name: str
+    expression: str
+
+
+def queries(file: Path) -> list[Query]:
+    """Those of all panels of a dashboard."""
+    return [
+        Query(file.name, panel["title"], target["refId"], filled_in(target["expr"]))
+        for panel in json.loads(file.read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]
+
+
+def filled_in(text: str) -> str:
+    for variable, value in GRAFANA_VARIABLES.items():
+        text = text.replace(variable, value)
+    return re.sub(r"\$[a-z]\w*", ".*", text)  # "$1" stays: it is of label_replace
+
+
 def expressions(file: Path) -> list[str]:
-    """Every PromQL expression of a dashboard, with the variables replaced."""
+    """Every PromQL expression of a dashboard: of panels, of annotations and of variables."""
     dashboard = json.loads(file.read_text())
-    found = []
-    for text in strings_at(dashboard, "expr"):
-        for variable, value in GRAFANA_VARIABLES.items():
-            text = text.replace(variable, value)
-        found.append(re.sub(r"\$\w+", ".*", text))
-    queries = [re.fullmatch(r"label_values\((.+), \w+\)", q) for q in strings_at(dashboard, "definition")]
-    return found + [query[1] for query in queries if query]
+    variables = [re.fullmatch(r"label_values\((.+), \w+\)", q) for q in strings_at(dashboard, "definition")]
+    asked = [filled_in(text) for text in strings_at(dashboard, "expr")]
+    return asked + [filled_in(variable[1]) for variable in variables if variable]
 
 
 def metric_names(expression: str) -> set[str]:
-    """The metric names: what remains without strings, selectors, ranges, groupings, functions and operators."""
-    text = re.sub(r"\"[^\"]*\"", "", expression)
-    text = GROUPING.sub(" ", re.sub(r"\{[^}]*\}|\[[^]]*\]", " ", text))
-    names = re.findall(r"(?<![\w:.])([a-zA-Z_:][\w:]*)\b(?!\s*\()", text)
-    return set(names) - OPERATORS
+    """The names of the metrics that it reads. Raises ValueError if it is no PromQL."""
+    names: set[str] = set()
+
+    def note(part: promql_parser.Expr) -> None:
+        if isinstance(part, promql_parser.VectorSelector) and part.name is not None:
+            names.add(part.name)
+
+    promql_parser.walk(promql_parser.parse(expression), note)
+    return names

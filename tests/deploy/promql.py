@@ -15,7 +15,7 @@ FOLDER = ROOT / "deploy/prometheus"
 RULES, ALERTS = FOLDER / "rules.yml", FOLDER / "alerts.yml"
 UNIT_TESTS = sorted(FOLDER.glob("*_test.yml"))
 # Of Prometheus itself, and of the usual collector of processes.
-OUTSIDE = re.compile(r"up|(crossfade_worker_)?process_\w+")
+OUTSIDE = re.compile(r"up|ALERTS|(crossfade_worker_)?process_\w+")
 
 
 def rules_in(file: Path) -> list[dict[str, Any]]:

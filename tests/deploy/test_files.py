@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.dashboard import dashboard_files, expressions, metric_names, strings_at
+from tests.admin.test_metrics import NAMES
+from tests.deploy.dashboard import dashboard_files, expressions, filled_in, metric_names, strings_at
 from tests.deploy.project import (
     COMPOSE,
     ROOT,
@@ -23,6 +24,7 @@ from tests.deploy.project import (
     read_service,
     seconds,
 )
+from tests.deploy.promql import families
 
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
 PROJECT = read_compose({"CROSSFADE_ADMIN_TOKEN": "x"})
@@ -156,7 +158,7 @@ def test_dashboards_are_consistent(file: Path) -> None:
     known = {f"${variable['name']}" for variable in dashboard["templating"]["list"]}
     for expression in strings_at(dashboard, "expr"):
         assert set(re.findall(r"\$[a-z]\w*", expression)) <= known, expression
-        assert metric_names(expression), expression
+        assert metric_names(filled_in(expression)), expression
     cells = [
         (x, y)
         for panel in dashboard["panels"]
@@ -179,6 +181,12 @@ def test_dashboards_are_consistent(file: Path) -> None:
 )
 def test_metric_names_of_an_expression(expression: str, names: set[str]) -> None:
     assert metric_names(expression) == names
+
+
+@pytest.mark.parametrize("file", dashboard_files(), ids=lambda file: file.name)
+def test_dashboards_ask_for_metrics_that_the_proxy_has(file: Path) -> None:
+    for expression in expressions(file):
+        assert families(expression) <= NAMES, expression
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on the PATH")
