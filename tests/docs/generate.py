@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.docs import failure_table, yaml_reference
+from tests.docs import evidence_paths, failure_table, yaml_reference
 from tests.docs.blocks import ROOT
 
-WHOLE: dict[str, Callable[[], str]] = {"docs/yaml.md": yaml_reference.page}
-REGIONS: dict[str, tuple[str, Callable[[], str]]] = {"docs/failures.md": ("failures", failure_table.table)}
+WHOLE: dict[str, Callable[[], str]] = {
+    "docs/yaml.md": yaml_reference.page,
+    "docs/pictures/evidence.svg": evidence_paths.evidence,
+    "docs/pictures/estimate.svg": evidence_paths.estimates,
+    "docs/pictures/looks.svg": evidence_paths.repeated_looks,
+}
+REGIONS: dict[str, tuple[str, Callable[[], str]]] = {
+    "docs/failures.md": ("failures", failure_table.table),
+    "docs/verdicts.md": ("caption", evidence_paths.caption),
+}
 
 
 def contents() -> dict[Path, str]:

@@ -8,6 +8,8 @@ from crossfade.config.address import EndpointConfig, ListenConfig
 from crossfade.config.match import StickyConfig
 from crossfade.config.prediction import SegmentConfig
 from crossfade.config.section import Section
+from crossfade.rollout.verdict import Verdict
+from tests.docs import evidence_paths
 from tests.docs.blocks import ROOT
 from tests.docs.generate import contents
 
@@ -28,3 +30,13 @@ def test_the_reference_has_each_key_of_each_section_once():
         assert keys in tables, kind.__name__
     names = [section.splitlines()[0] for section in sections]
     assert len(set(names)) == len(names)
+
+
+def test_the_pictures_show_what_the_page_says():
+    """As good, near the limit, gross, late, an outage of both."""
+    ends = [path[-1] for path in evidence_paths.paths().values()]
+    assert [end.finding.verdict is Verdict.FAIL for end in ends] == [False, True, True, True, False]
+    assert ends[2].minute < 2 < ends[1].minute
+    assert ends[3].minute > 20
+    highest = max(look.finding.evidence or 0 for path in evidence_paths.healthy() for look in path)
+    assert highest < 3
