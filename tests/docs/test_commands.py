@@ -14,6 +14,7 @@ from collections.abc import Callable
 import pytest
 import yaml
 
+from crossfade.admin.operations import OPERATIONS
 from crossfade.cli.arguments import build_parser
 from tests.docs.blocks import PAGES, ROOT, Block, blocks
 from tests.docs.shell import commands
@@ -144,3 +145,44 @@ def test_services_of_compose_that_are_named_exist():
 )
 def test_commands_are_found(text: str, expected: list[list[str]]):
     assert list(commands(text)) == expected
+
+
+def _operation(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$")
+
+
+KNOWN = [(operation.method, _operation(operation.path)) for operation in OPERATIONS]
+
+
+def _is_known(method: str, path: str) -> bool:
+    """`{drain|undrain}` stands for each of the two."""
+    if choice := re.search(r"\{(\w+(?:\|\w+)+)\}", path):
+        return all(_is_known(method, path.replace(choice[0], word)) for word in choice[1].split("|"))
+    bare = path.split("?")[0].replace("…", "x")
+    return any(method == known and pattern.match(bare) for known, pattern in KNOWN)
+
+
+def test_operations_of_the_admin_api_that_are_named_exist():
+    wrong = list[str]()
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for method, path in re.findall(
+            r"`(GET|POST|PUT|DELETE) (/(?:api/v1|healthz|readyz|metrics)[^`\s]*)`", text
+        ):
+            if not _is_known(method, path):
+                wrong.append(f"{page.relative_to(ROOT)}: {method} {path}")
+    assert wrong == []
+
+
+def test_operations_of_the_admin_api_that_curl_asks_for_exist():
+    asked = 0
+    for block in SHELL:
+        for words in commands(block.text):
+            if words[0] != "curl":
+                continue
+            method = words[words.index("-X") + 1] if "-X" in words else "POST" if "-d" in words else "GET"
+            for url in words[1:]:
+                if found := re.match(r"(?:https?://[\w.-]+:9901|\$\{?\w*ADMIN\w*\}?)(/.*)", url):
+                    asked += 1
+                    assert _is_known(method, found[1]), f"{block}: {method} {found[1]}"
+    assert asked >= 5
