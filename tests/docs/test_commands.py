@@ -148,7 +148,8 @@ def test_commands_are_found(text: str, expected: list[list[str]]):
 
 
 def _operation(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\{\w+\}", "[^/]+", path) + "$")
+    """`{name}` is any segment, `{name:expression}` what the expression says."""
+    return re.compile(re.sub(r"\{\w+(?::([^}]+))?\}", lambda found: f"(?:{found[1] or '[^/]+'})", path) + "$")
 
 
 KNOWN = [(operation.method, _operation(operation.path)) for operation in OPERATIONS]
