@@ -25,16 +25,16 @@ from crossfade import log_lines
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
 from crossfade.admin.connections import AdminSite, admin_runner
-from crossfade.config.load import Loaded, load
+from crossfade.config.load import Loaded
 from crossfade.config.problem import ConfigError, without_credentials
 from crossfade.control.beside import Beside
+from crossfade.control.configurations import Configurations, Next, Order
 from crossfade.control.controller import Controller
 from crossfade.control.database import StoreError, path_of
 from crossfade.control.prober import Prober
 from crossfade.control.refusal import Refused
 from crossfade.control.registered_versions import RegisteredVersions
 from crossfade.control.store import Store
-from crossfade.dial import examine
 from crossfade.files import CONFIG_LIMIT, read_config, read_regular
 from crossfade.log_lines import facts, log_to_stderr, printable
 from crossfade.stats.counts import CountsTable
@@ -50,7 +50,7 @@ from crossfade.workers.tls_files import Renewal, TlsFiles
 
 log = logging.getLogger("crossfade")
 
-SHOWN_PROBLEMS = 20  # of a file that was not loaded, in one line of the log
+REGISTRY = "registry"  # the actor where the registry names another version: what is in force is read again
 RESUME_AGAIN = 5.0  # seconds, where the state cannot be opened after a successor failed
 WATCH = 1.0  # seconds between two checks of the files; polling works on every mount and with every editor
 
@@ -85,10 +85,12 @@ class App:
         self.taking_over = taking_over
         self.counts = CountsTable()  # of the workers, until the next tick takes them
         self.versions = RegisteredVersions()
-        self.loaded = self.read()
+        self.configurations = Configurations(
+            str(path), lambda: read_config(str(path)), os.environ, lambda: self.versions.known
+        )
         self.read_versions()
         self.access = Access(lambda: self.loaded.config.admin, self.loaded.config.admin.listen.is_loopback)
-        self.use_log()
+        self.use_log(self.loaded)
         self.credentials: AllCredentials = {}
         self.serving: Serving | None = None
         self.store: Store | None = None
@@ -101,20 +103,20 @@ class App:
         self.tls_files = TlsFiles(lambda: self.loaded, self.use_renewal, self.refuse_renewal)
         self.renewal_error = ""  # the latest
         self.drained: asyncio.Future[None] | None = None
-        self.reloading = asyncio.Lock()
         self.is_ready = False  # its workers have served
         self.is_left = False  # to a successor
 
     # ── configuration ─────────────────────────────────────────────────────────────────────────
 
-    def read(self) -> Loaded:
-        text = read_config(str(self.path))
-        return load(text, str(self.path), os.environ, examine, registered=self.versions.known)
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration in force; before the start the one of the file."""
+        return self.configurations.loaded
 
     def read_versions(self) -> None:
         """Those that the registry has named, and the configuration with them. It blocks."""
         if self.loaded.challengers and self.versions.open(path_of(self.loaded.config.state)):
-            self.loaded = self.read()
+            self.configurations.refresh()
 
     def text(self) -> str:
         """The text of the configuration in force, with its secrets as `***`."""
@@ -122,7 +124,7 @@ class App:
 
     def check(self, text: str) -> Loaded:
         """For clients of the admin API: they may read neither the environment nor files."""
-        return load(text, str(self.path), os.environ, examine, self.loaded, self.versions.known)
+        return self.configurations.check(text)
 
     def fingerprint(self) -> bytes:
         """A hash of the file's content: editors and mounts replace files in too many ways to trust times or inodes."""
@@ -130,55 +132,49 @@ class App:
             return blake2b(read_regular(str(self.path), CONFIG_LIMIT)).digest()
         return b""
 
-    async def reload(self, actor: str, force: bool = False) -> None:
-        """Load the file as it is now. Raises ConfigError or Refused; then nothing has changed."""
-        async with self.reloading:
-            self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
-            try:
-                loaded = await asyncio.to_thread(self.read)
-            except ConfigError as error:
-                self.refuse(actor, str(error), f"{len(error.problems)} problem(s)")
-                raise
-            if self.serving is not None:
-                self.serving.renew_tls()
-            try:
-                await self.controller.load(loaded, actor, time.time(), force)
-            except Refused as error:
-                self.refuse(actor, str(error), str(error))
-                raise
-            self.loaded = loaded
-            self.use_log()
-            for key in self.controller.views.config().restart_needed:
-                log.warning(
-                    "`%s` in the file differs from the last start: it takes effect at the next start", key
-                )
-            for change in self.controller.views.last_changes():
-                if change.route is None:
-                    log.info("%s", change.reason)
-            self.prober.configure(loaded)
-            self.beside.configure(loaded)
-            if self.serving is not None:
-                self.serving.seam.drain = loaded.config.drain.timeout
-            known = facts("reload", ok=True, actor=actor, config_hash=loaded.hash)
-            log.info("configuration %s loaded by %s", loaded.hash[:12], actor, extra=known)
+    async def reload(self, order: Order) -> None:
+        """Load the file as it is now. Raises ConfigError, Refused or Changed; then nothing has changed."""
+        self.loaded_fingerprint = await asyncio.to_thread(self.fingerprint)
+        await self.configurations.reload(self.controller, self.use, order)
         await self.controller.publisher.served()
 
-    def refuse(self, actor: str, error: str, said: str) -> None:
-        """A reload: the old configuration stays."""
-        known = facts("reload", ok=False, actor=actor, problems=error.splitlines()[:SHOWN_PROBLEMS])
-        log.error("configuration not reloaded, the old one stays: %s", said, extra=known)
-        self.controller.refuse_config(error)
+    async def apply(self, text: str, order: Order) -> None:
+        await self.configurations.apply(self.controller, self.use, text, order)
+        await self.controller.publisher.served()
 
-    def use_log(self) -> None:
-        how = self.loaded.config.log
-        log_lines.use(how.format, how.level, self.loaded.secrets)
+    async def restore(self, number: int, order: Order) -> None:
+        await self.configurations.restore(self.controller, self.use, number, order)
+        await self.controller.publisher.served()
+
+    async def use(self, to: Next, order: Order) -> None:
+        """Put it in force. Raises Refused."""
+        loaded = to.loaded
+        if self.serving is not None:
+            self.serving.renew_tls()
+        await self.controller.load(loaded, order.actor, order.at, order.force, to.differs)
+        for key in self.controller.views.config().restart_needed:
+            log.warning("`%s` differs from the last start: it takes effect at the next start", key)
+        for change in self.controller.views.last_changes():
+            if change.route is None:
+                log.info("%s", change.reason)
+        self.prober.configure(loaded)
+        self.beside.configure(loaded)
+        if self.serving is not None:
+            self.serving.seam.drain = loaded.config.drain.timeout
+        self.use_log(loaded)
+        differing = "; it differs from the file" if to.differs else ""
+        known = facts("reload", ok=True, actor=order.actor, config_hash=loaded.hash, differs=to.differs)
+        log.info("configuration %s loaded by %s%s", loaded.hash[:12], order.actor, differing, extra=known)
+
+    def use_log(self, loaded: Loaded) -> None:
+        log_lines.use(loaded.config.log.format, loaded.config.log.level, loaded.secrets)
 
     def use_renewal(self, renewal: Renewal) -> None:
         """The files of the configuration in force have changed, and can be used."""
         log.info("TLS files have changed: new connections use what they hold now")
         if self.serving is not None:
             self.serving.renew_tls()
-        self.loaded = replace(self.loaded, stamps=renewal.stamps)
+        self.configurations.loaded = replace(self.loaded, stamps=renewal.stamps)
         self.controller.renew(renewal.stamps, self.renewal_error)
         self.prober.configure(self.loaded)
 
@@ -189,12 +185,18 @@ class App:
 
     async def try_reload(self, actor: str) -> None:
         """A reload without a caller: problems go to the log, and the old configuration stays."""
-        with contextlib.suppress(Refused):  # `refuse` has said it
-            try:
-                await self.reload(actor)
-            except ConfigError as error:
-                for problem in error.problems:
-                    log.error("%s", problem)
+        order = Order(actor, time.time())
+        try:
+            if actor == REGISTRY:
+                await self.configurations.reload(self.controller, self.use, order, anew=True)
+                await self.controller.publisher.served()
+            else:
+                await self.reload(order)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)
+        except Refused:
+            pass  # it is in the log
 
     def ready(self) -> tuple[bool, str]:
         if self.ending.is_told or self.stopping.is_set():
@@ -262,7 +264,7 @@ class App:
             raise
         self.store = store
         self.controller.state.generation = generation
-        await self.controller.load(self.loaded, "file", time.time())
+        await self.configurations.begin(self.controller, time.time())
 
     async def close_state(self) -> bool:
         """Saves the evidence. False if the disk hangs, and something is still being written."""
@@ -357,7 +359,7 @@ class App:
         runner = admin_runner(admin_app(self.controller, self, self.access))
         await runner.setup()
         environment = serving.admin.environment(self.access.own_token)
-        self.beside = Beside(self.controller, self.versions, lambda: self.try_reload("registry"), environment)
+        self.beside = Beside(self.controller, self.versions, lambda: self.try_reload(REGISTRY), environment)
         try:
             await AdminSite(runner, serving.admin.sock.dup(), serving.admin_context).start()
             self.beside.begin(self.loaded, serving.admin.url)

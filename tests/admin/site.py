@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestServer
 
 from crossfade.admin.access import Access
 from crossfade.admin.api import admin_app
-from crossfade.config.load import Loaded, load
-from crossfade.config.problem import ConfigError
-from crossfade.dial import examine
+from crossfade.config.load import Loaded
+from crossfade.config.registered import NOTHING
+from crossfade.control.configurations import Configurations, Next, Order
 from tests.control.harness import CANARY, HEAD, Harness
 
 FILE = HEAD + CANARY
@@ -26,29 +26,35 @@ class Reloads:
     def __init__(self, harness: Harness) -> None:
         self.harness = harness
         self.file = FILE
-        self.loaded = load(FILE, "routing.yaml", {})
         self.env: dict[str, str] = {}
+        self.configurations = Configurations("routing.yaml", lambda: self.file, self.env, lambda: NOTHING)
         self.is_ready = True
         self.actors: list[str] = []
 
-    async def reload(self, actor: str, force: bool = False) -> None:
-        self.actors.append(actor)
-        try:
-            loaded = load(self.file, "routing.yaml", self.env)
-        except ConfigError as error:
-            self.harness.controller.refuse_config(str(error))
-            raise
-        await self.harness.controller.load(loaded, actor, self.harness.now, force)
-        self.loaded = loaded
+    async def reload(self, order: Order) -> None:
+        self.actors.append(order.actor)
+        await self.configurations.reload(self.harness.controller, self.use, order)
+
+    async def apply(self, text: str, order: Order) -> None:
+        await self.configurations.apply(self.harness.controller, self.use, text, order)
+
+    async def restore(self, number: int, order: Order) -> None:
+        await self.configurations.restore(self.harness.controller, self.use, number, order)
+
+    async def use(self, to: Next, order: Order) -> None:
+        await self.harness.controller.load(to.loaded, order.actor, self.harness.now, order.force, to.differs)
+
+    def order(self, actor: str) -> Order:
+        return Order(actor, self.harness.now)
 
     def ready(self) -> tuple[bool, str]:
         return self.is_ready, "" if self.is_ready else "draining"
 
     def check(self, text: str) -> Loaded:
-        return load(text, "routing.yaml", self.env, examine, self.loaded)
+        return self.configurations.check(text)
 
     def text(self) -> str:
-        return self.loaded.shown
+        return self.configurations.loaded.shown
 
 
 class Site:

@@ -56,7 +56,7 @@ async def test_a_file_that_the_configuration_in_force_does_not_name_is_not_opene
 async def test_a_file_of_the_configuration_in_force_is_checked(site: Site, tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("no certificate")
-    site.reloads.loaded = load(with_ca(str(path)), "routing.yaml", {})
+    site.reloads.configurations.file = load(with_ca(str(path)), "routing.yaml", {})
     told = await site.ask("POST", "/api/v1/config", 422, data=with_ca(str(path)))
     assert "holds no certificate in PEM form" in str(told)
 
@@ -122,7 +122,7 @@ KEYED = FILE.replace(
 )
 async def test_what_an_edit_would_do_shows_no_value_of_a_variable(site: Site, edited: str) -> None:
     """A client changes what is next to a secret, and the answer says what was there before."""
-    site.reloads.env = {"KEY": "very-secret"}
+    site.reloads.env |= {"KEY": "very-secret"}
     site.reloads.file = KEYED
     await site.ask("POST", "/api/v1/reload")
     told = await site.ask("POST", "/api/v1/config", data=edited)

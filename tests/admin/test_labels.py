@@ -21,7 +21,7 @@ ROUTE = (
 async def fill(site: Site, n: int = 40) -> None:
     """v2 is right in three of four, v3 always; the labels came at once, and all are ripe."""
     site.reloads.file = HEAD + HEADING + ROUTE
-    await site.reloads.reload("test")
+    await site.reloads.reload(site.reloads.order("test"))
     exchanges, outputs, labels = [], [], []
     for i in range(n):
         for backend in ("v2", "v3"):
@@ -76,5 +76,5 @@ async def test_a_wrong_time_is_refused(site: Site, since: str) -> None:
 
 async def test_a_route_whose_log_is_empty_has_no_backends(site: Site) -> None:
     site.reloads.file = HEAD + HEADING + ROUTE
-    await site.reloads.reload("test")
+    await site.reloads.reload(site.reloads.order("test"))
     assert (await site.get(PATH))["backends"] == {}

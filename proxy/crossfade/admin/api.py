@@ -43,7 +43,7 @@ def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.A
         SessionApi(access),
         StateApi(controller.views),
         CommandApi(controller),
-        ConfigApi(controller.views, proxy),
+        ConfigApi(controller.views, proxy, controller.configs),
         streams,
         FeedbackApi(controller.feedback),
         Predictions(controller),

@@ -69,6 +69,12 @@ def _of_process(view: MetricsView) -> Iterator[Metric]:
         [((), config.loaded_at)],
     )
     yield gauge(
+        "crossfade_config_differs_from_file",
+        "1 while a configuration is in force that was applied and differs from the file.",
+        [],
+        [((), config.differs)],
+    )
+    yield gauge(
         "crossfade_state_writable",
         "0 while decisions cannot be written; no exposure rises then.",
         [],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -81,11 +82,22 @@ class Schemas:
             kinds += [parameter.kind for parameter in operation.headers]
             if operation.body is not None:
                 kinds += [operation.body.kind] + ([operation.body.lines] if operation.body.lines else [])
+        kinds = [part for kind in kinds for part in _alternatives(kind)]
         found, self.components = msgspec.json.schema_components(kinds, ref_template=COMPONENT)
         self.found = list(zip(kinds, found, strict=True))
 
     def of(self, kind: Any) -> dict[str, Any]:
-        return dict(next(schema for each, schema in self.found if each == kind))
+        schemas = [
+            dict(next(schema for each, schema in self.found if each == part)) for part in _alternatives(kind)
+        ]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    """The parts of a union of structs, which is an answer of one of these; else the type itself."""
+    parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    are_structs = all(isinstance(part, type) and issubclass(part, msgspec.Struct) for part in parts)
+    return parts if parts and are_structs else (kind,)
 
 
 def _query_fields(operation: Operation) -> Sequence[msgspec.structs.FieldInfo]:

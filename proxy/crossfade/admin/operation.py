@@ -115,6 +115,7 @@ PATH_NOTES = {
     "endpoint": "its name or its URL, percent-encoded: http:%2F%2F10.0.0.2:8000",
     "verb": "what to do",
     "file": "its path",
+    "id": "its number",
 }
 QUERY_NOTES = {
     "challenger": "names the rollout; required where the route has several",

@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Protocol
 
 from crossfade.config.load import Loaded
+from crossfade.control.configurations import Order
 
 
 class ProxyPort(Protocol):
-    async def reload(self, actor: str, force: bool = False) -> None:
-        """Read the file again. Raises ConfigError or Refused; then the old configuration stays."""
+    async def reload(self, order: Order) -> None:
+        """Read the file again. Raises ConfigError, Refused or Changed; then the old configuration stays."""
+
+    async def apply(self, text: str, order: Order) -> None:
+        """Use this configuration. Raises ConfigError, Invalid, Refused or Changed; then the old one stays."""
+
+    async def restore(self, number: int, order: Order) -> None:
+        """Use one of the history again. Raises UnknownName too."""
 
     def ready(self) -> tuple[bool, str]:
         """Whether the proxy is ready for traffic; if not, the reason."""

@@ -21,6 +21,7 @@ from crossfade.config.load import Loaded
 from crossfade.control.advising import Advising
 from crossfade.control.background import Background
 from crossfade.control.change import LOOP, Cause, Change, change_by_event, change_of_split, draft_of
+from crossfade.control.config_history import ConfigHistory
 from crossfade.control.controller_state import ControllerState
 from crossfade.control.disk_thread import CLOSE_WAIT
 from crossfade.control.draining import NO_ROUTE, Drains, forgotten
@@ -68,6 +69,7 @@ class Controller:
 
     def __init__(self, store: Store, seam: Seam, monotonic: Callable[[], float] = monotonic) -> None:
         self.journal = Journal(store)
+        self.configs = ConfigHistory(store)
         unclaimed = recover(self.journal)
         # The clock is read behind the spool, which has served times too.
         self.state = ControllerState(store.clock(), unclaimed, store.cookie_secret, store.drained())
@@ -278,15 +280,17 @@ class Controller:
 
     # ── configuration, endpoints, operators ───────────────────────────────────────────────────
 
-    async def load(self, loaded: Loaded, actor: str, now: float, force: bool = False) -> None:
-        """Start, or reload.
+    async def load(
+        self, loaded: Loaded, actor: str, now: float, force: bool = False, differs: bool = False
+    ) -> None:
+        """Start, or reload. `differs`: from the file.
 
         Raises Refused when what follows from it cannot be written, or sends traffic to a backend that is down and
         nobody forces it (law 15); then nothing has changed.
         """
-        await self._uncancelled(self._load(loaded, actor, now, force))
+        await self._uncancelled(self._load(loaded, actor, now, force, differs))
 
-    async def _load(self, loaded: Loaded, actor: str, now: float, force: bool) -> None:
+    async def _load(self, loaded: Loaded, actor: str, now: float, force: bool, differs: bool) -> None:
         async with AsyncExitStack() as locks:
             await locks.enter_async_context(self._loading)
             for route in self.state.routes.values():
@@ -301,7 +305,9 @@ class Controller:
             self._accept(loaded, prepared.reconciled, now)
             self.publisher.publish()
             self.feed.tell(decisions)
-            self.feed.publish(StatusChange(now, "config", None, f"loaded by {actor}"))
+            self.state.differs_from_file = differs
+            said = f"loaded by {actor}" + ("; it differs from the file" if differs else "")
+            self.feed.publish(StatusChange(now, "config", None, said))
 
     async def _uncancelled(self, work: Coroutine[Any, Any, T]) -> T:
         """A caller that is cancelled leaves the work to end: half of it would leave the journal ahead of the state."""

@@ -96,6 +96,7 @@ class ControllerState:
         self.started = 0.0  # served time
         self.gap: Gap | None = None  # the latest gap in served time
         self.config_ok = False
+        self.differs_from_file = False
         self.last_reload_at = 0.0
         self.last_reload_error = ""
         self.last_changes: list[LoadedChange] = []  # of the last load

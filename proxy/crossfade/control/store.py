@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
-from crossfade.control import kept_messages, pruning
+from crossfade.control import kept_configs, kept_messages, pruning
 from crossfade.control.applied import Applied
 from crossfade.control.chain import GENESIS, Anchor, Row, text_of
 from crossfade.control.database import (
@@ -29,6 +29,7 @@ from crossfade.control.database import (
     reader_of,
 )
 from crossfade.control.disk_thread import DiskThread
+from crossfade.control.kept_configs import KeptConfig
 from crossfade.control.kept_messages import KeptMessages, MessageRows
 from crossfade.control.pages import Page, read_page
 from crossfade.control.pruning import STANDING
@@ -268,6 +269,18 @@ class Store:
             raise StoreError(f"{self.name}: cannot read the messages: {error}") from error
         untold = [] if told is None else self.decisions(None, told, kept_messages.MAX_UNTOLD)
         return KeptMessages(messages, told, untold)
+
+    def save_config(self, kept: KeptConfig) -> None:
+        self.look()
+        with self._atomic_write():
+            kept_configs.write(self.connection, kept)
+
+    def configs(self) -> list[KeptConfig]:
+        """That were in force, the oldest first."""
+        try:
+            return kept_configs.read(self.reader)
+        except (sqlite3.Error, msgspec.DecodeError) as error:
+            raise StoreError(f"{self.name}: cannot read the configurations: {error}") from error
 
     def save_comparisons(self, comparisons: bytes) -> None:
         """Without a sync."""

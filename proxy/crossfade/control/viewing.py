@@ -150,6 +150,7 @@ class Views:
             state.last_reload_error,
             state.last_reload_at,
             restart_needed(started_with, state.config.config),
+            state.differs_from_file,
         )
 
     def preview(self, loaded: Loaded, actor: str, now: float) -> LoadPreview:

@@ -272,7 +272,10 @@ class LoadPreview(msgspec.Struct):
 
 
 class ConfigView(msgspec.Struct):
-    """`restart_needed`: keys of the file that act at the next start of the proxy only, as they differ from the last start."""
+    """`restart_needed`: keys of the file that act at the next start of the proxy only, as they differ from the last start.
+
+    `differs`: from the file, as another configuration was applied since.
+    """
 
     source: str
     hash: str
@@ -280,6 +283,7 @@ class ConfigView(msgspec.Struct):
     error: str
     loaded_at: float
     restart_needed: list[str]
+    differs: bool = False
 
 
 class OrderView(msgspec.Struct):
