@@ -14,6 +14,7 @@ from crossfade.admin.api import admin_app
 from crossfade.config.load import Loaded
 from crossfade.config.registered import NOTHING
 from crossfade.control.configurations import Configurations, Next, Order
+from crossfade.control.history import History
 from tests.control.harness import CANARY, HEAD, Harness
 
 FILE = HEAD + CANARY
@@ -104,6 +105,7 @@ async def serving(token: str = "", loaded: bool = True, access: Access | None = 
     if loaded:
         await harness.load()
         await harness.tick()
+    harness.controller.history = History(harness.controller.state, ":memory:", lambda: harness.now)
     reloads = Reloads(harness)
     access = access or Access.of_token(token)
     server = TestServer(admin_app(harness.controller, reloads, access), host="127.0.0.1")
@@ -114,4 +116,5 @@ async def serving(token: str = "", loaded: bool = True, access: Access | None = 
     finally:
         await site.session.close()
         await site.server.close()
+        await harness.controller.history.close()
         harness.store.close()

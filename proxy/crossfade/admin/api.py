@@ -16,6 +16,7 @@ from crossfade.admin.drift import DriftApi
 from crossfade.admin.events import EventStreams
 from crossfade.admin.explain_api import ExplainApi
 from crossfade.admin.feedback import FeedbackApi
+from crossfade.admin.history_api import HistoryApi
 from crossfade.admin.log_api import LogApi
 from crossfade.admin.openapi import document
 from crossfade.admin.operation import SERVED, serve
@@ -43,6 +44,7 @@ def admin_app(controller: Controller, proxy: ProxyPort, access: Access) -> web.A
         SessionApi(access),
         StateApi(controller.views),
         CommandApi(controller),
+        HistoryApi(controller),
         ConfigApi(controller.views, proxy, controller.configs),
         streams,
         FeedbackApi(controller.feedback),

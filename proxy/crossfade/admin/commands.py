@@ -25,6 +25,7 @@ from crossfade.admin.operation import Body, Operation
 from crossfade.admin.query import ForceQuery
 from crossfade.admin.roles import Role
 from crossfade.control import views
+from crossfade.control.change_preview import ChangePreview, Previews
 from crossfade.control.controller import Controller
 from crossfade.control.draining import DRAIN, UNDRAIN
 from crossfade.control.seen import Meant
@@ -34,7 +35,11 @@ V1 = "/api/v1"
 Weights = Annotated[dict[str, Annotated[float, Meta(ge=0)]], Meta(min_length=1)]
 
 
-class CommandQuery(ForceQuery):
+class PreviewQuery(ForceQuery):
+    preview: bool = False
+
+
+class CommandQuery(PreviewQuery):
     challenger: str | None = None
 
 
@@ -42,18 +47,25 @@ class CommandApi:
     def __init__(self, controller: Controller) -> None:
         self.controller = controller
         self.views = controller.views
+        self.previews = Previews(controller.state, controller.journal, controller.seam)
 
     async def set_split(self, request: web.Request) -> web.Response:
-        force = query_of(request, ForceQuery).force
+        asked = query_of(request, PreviewQuery)
         weights = await json_of(request, Weights)
         route, actor, seen = request.match_info["route"], actor_of(request), seen_by(request)
-        view = await self.controller.set_split(route, weights, actor, time.time(), force, seen)
+        if asked.preview:
+            shown = self.previews.split(route, weights, asked.force)
+            return tagged_response(request, self.views.tag(route), shown)
+        view = await self.controller.set_split(route, weights, actor, time.time(), asked.force, seen)
         return tagged_response(request, self.views.tag(route), view)
 
     async def command(self, request: web.Request) -> web.Response:
         asked, reason = query_of(request, CommandQuery), await reason_of(request)
         route, verb = request.match_info["route"], Verb(request.match_info["verb"])
         actor, now = actor_of(request), time.time()
+        if asked.preview:
+            shown = self.previews.command(route, verb, asked.challenger, asked.force)
+            return tagged_response(request, self.views.tag(route), shown)
         meant = Meant(asked.challenger, seen_by(request))
         view = await self.controller.command(route, verb, actor, now, reason, meant, asked.force)
         return tagged_response(request, self.views.tag(route), view, 202 if view.not_durable else 200)
@@ -75,6 +87,9 @@ class CommandApi:
 
 
 REASON = Body(Reason, required=False, example={"reason": "its p99 is better in the report"})
+PREVIEW_NOTES = {
+    "preview": "true: nothing is done; the answer says what would be, and why it would be refused"
+}
 NOT_NOW = "Not possible now; nothing has changed"
 OPERATIONS = (
     Operation(
@@ -84,7 +99,10 @@ OPERATIONS = (
         role=Role.OPERATOR,
         summary="Set the split; the response comes when all workers serve by it",
         answer=views.RouteView,
-        query=ForceQuery,
+        preview=ChangePreview,
+        query=PreviewQuery,
+        notes=PREVIEW_NOTES,
+        role_with={"preview": Role.VIEWER},
         body=Body(Weights, example={"churn-v2": 95, "churn-v3": 5}),
         takes_if_match=True,
         errors={409: NOT_NOW},
@@ -96,6 +114,9 @@ OPERATIONS = (
         role=Role.OPERATOR,
         summary="Pause, resume, promote, abort, roll back or retry a rollout",
         answer=views.RolloutView,
+        preview=ChangePreview,
+        notes=PREVIEW_NOTES,
+        role_with={"preview": Role.VIEWER},
         also={202: "In force, and not in the journal yet: `not_durable` says where it is kept"},
         query=CommandQuery,
         body=REASON,

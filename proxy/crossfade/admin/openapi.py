@@ -77,7 +77,7 @@ class Schemas:
     def __init__(self, operations: Iterable[Operation]) -> None:
         kinds: list[Any] = [ProblemAnswer, IF_NONE_MATCH.kind]
         for operation in operations:
-            kinds += [operation.answer] if operation.answer is not None else []
+            kinds += [each for each in (operation.answer, operation.preview) if each is not None]
             kinds += [*(without_none(f.type) for f in _query_fields(operation))]
             kinds += [parameter.kind for parameter in operation.headers]
             if operation.body is not None:
@@ -128,7 +128,10 @@ def _described(operation: Operation, schemas: Schemas) -> dict[str, Any]:
 def _successes(operation: Operation, schemas: Schemas) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if operation.answer is not None:
-        answer = {"content": {operation.media: {"schema": schemas.of(operation.answer)}}}
+        schema = schemas.of(operation.answer)
+        if operation.preview is not None:
+            schema = {"anyOf": [schema, schemas.of(operation.preview)]}
+        answer = {"content": {operation.media: {"schema": schema}}}
     texts = {operation.status: "OK", **operation.also}
     return {str(status): {"description": text, **answer} for status, text in texts.items()}
 

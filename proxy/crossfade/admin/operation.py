@@ -59,6 +59,7 @@ class Operation:
     those that its kind has, and what they say. `has_etag`: who has the same answer already learns so by `If-None-Match`;
     `takes_if_match`: nothing is changed where the caller has seen another state.
     `role_with`: the role that is needed in the place of `role` where this parameter of the query is given and not false. `answer` None: no content.
+    `preview`: the type of the answer where `preview=true` is asked for.
     """
 
     method: str
@@ -76,6 +77,7 @@ class Operation:
     body: Body | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
     role_with: Mapping[str, Role] = field(default_factory=dict)
+    preview: Any = None
     has_etag: bool = False
     takes_if_match: bool = False
     has_head: bool = True

@@ -23,6 +23,7 @@ from crossfade.control.refusal import (
     LastEndpoint,
     Refused,
     UnknownName,
+    Unreadable,
     Unwritten,
 )
 
@@ -37,6 +38,7 @@ KINDS: dict[type[ControlError], tuple[str, str]] = {
     Invalid: ("invalid", "The request is not valid"),
     Changed: ("changed", "Somebody else was there first"),
     Unwritten: ("unwritten", "It cannot be written now"),
+    Unreadable: ("unreadable", "It cannot be read now"),
 }
 
 DETAILS = {

@@ -17,6 +17,7 @@ from crossfade.config.problem import listed, nearest
 from crossfade.control.refusal import Invalid
 from crossfade.log_lines import printable
 
+BOOLS = ("true", "false")
 LATEST = 999_999_999_999  # seconds since 1970
 
 # A moment: seconds since 1970, or RFC 3339 with a zone.
@@ -71,6 +72,10 @@ def _value_of(name: str, given: list[str], kind: Any) -> Any:
         raise Invalid(f"{name} must be true or false.")
     if get_origin(kind) is Literal and given[0] not in get_args(kind):
         raise Invalid(f"{name} must be {listed(get_args(kind))}.")
+    if (
+        kind is bool and given[0] not in BOOLS
+    ):  # "0" too would be one for msgspec, and the check of roles reads it as well
+        raise Invalid(f"{name} must be true or false.")
     try:
         return msgspec.convert(given if is_list else given[0], kind, strict=False)
     except msgspec.ValidationError as error:

@@ -212,6 +212,10 @@ class RouteConfig(Section):
     drift: DriftConfig | None = Field(
         default=None, description="alarms where inputs, scores or losses are no longer what they were"
     )
+    slo: Literal["interactive", "standard", "relaxed", "batch"] | None = Field(
+        default=None,
+        description="the class of the route's latency, for the summary: p99 within 50 ms, 200 ms, 500 ms or 5 s",
+    )
     retry: RetryConfig = Field(default_factory=RetryConfig, description="when a request is retried")
     upgrades: Annotated[tuple[Annotated[str, BeforeValidator(_upgrade)], ...], OneOrMany()] = Field(
         default=("websocket",), description="the protocols that a connection may be upgraded to"

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from crossfade.config.load import Loaded
 from crossfade.control.controller import Controller
+from crossfade.control.history import History, history_path
 from crossfade.control.message_sender import MessageSender
 from crossfade.control.prometheus_poller import PrometheusPoller
 from crossfade.control.registered_versions import RegisteredVersions
@@ -31,12 +32,15 @@ class Beside:
         self.registry = RegistryFollower(controller, versions, reload)
         self.retraining = RetrainRunner(controller.retrain)
         self.sender = MessageSender(controller.notify)
+        path = history_path(controller.journal.store.name)
+        self.history = controller.history = History(controller.state, path, time.time)
 
     def begin(self, loaded: Loaded, api: str) -> None:
         """`api`: the URL of the admin API, which answers now."""
         self.configure(loaded)
         self.retraining.begin(api)
         self.sender.begin(api)
+        self.history.begin()
 
     def configure(self, loaded: Loaded) -> None:
         self.poller.configure(loaded.config)
@@ -45,5 +49,6 @@ class Beside:
         self.sender.configure()
 
     async def close(self) -> None:
-        for each in (self.sender, self.retraining, self.registry, self.poller, self.reports):
+        every = (self.sender, self.retraining, self.registry, self.poller, self.reports, self.history)
+        for each in every:
             await each.close()

@@ -29,6 +29,7 @@ from crossfade.control.drift import Drift, DriftAlarm
 from crossfade.control.drift_files import drift_folder
 from crossfade.control.ejecting import EndpointHealth
 from crossfade.control.feedback_intake import FeedbackIntake
+from crossfade.control.history import History
 from crossfade.control.journal import Entry, Journal
 from crossfade.control.kept_comparisons import KeptComparisons
 from crossfade.control.loading import Reconciled
@@ -64,8 +65,10 @@ WHICHEVER = Meant()
 
 class Controller:
     """`now` is wall time, which is only written down. Decisions are made by served time (law 14), whose clock goes
-    forward by `monotonic`. `views` is the read side.
+    forward by `monotonic`. `views` is the read side. `history` is set by what works beside the loop.
     """
+
+    history: History
 
     def __init__(self, store: Store, seam: Seam, monotonic: Callable[[], float] = monotonic) -> None:
         self.journal = Journal(store)

@@ -41,3 +41,9 @@ class Unwritten(ControlError):
     """It cannot be written now. Whoever asked may ask again: nothing counts twice."""
 
     status = 503
+
+
+class Unreadable(ControlError):
+    """It cannot be read now, as the disk does not give it."""
+
+    status = 503

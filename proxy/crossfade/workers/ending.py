@@ -60,7 +60,7 @@ class Ending:
     async def wait(
         self, work: asyncio.Future[None], tick: Callable[[], None], hurry: Callable[[], None]
     ) -> None:
-        """Tick until the work is done. `hurry` is called when nothing is to be waited for any more."""
+        """Tick until the work is done, and once more for what came at its end. `hurry` is called when nothing is to be waited for any more."""
         hurried = asyncio.ensure_future(self.at_once.wait())
         hurried.add_done_callback(lambda _: hurry() if self.at_once.is_set() else None)
         while not work.done():
@@ -68,6 +68,7 @@ class Ending:
             await asyncio.wait([work], timeout=TICK)
         hurried.cancel()
         work.result()
+        tick()
 
 
 async def wait_for(event: asyncio.Event, seconds: float) -> bool:

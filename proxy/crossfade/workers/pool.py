@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import time
 
 import msgspec
@@ -350,7 +350,10 @@ class WorkerPool:
             link.tell(Closing())
 
     async def stop(self, timeout: float) -> None:
-        """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them."""
+        """Let workers finish the requests in flight, for at most `timeout` seconds; then kill them.
+
+        Returns when their last reports have arrived.
+        """
         self.stopping.set()
         self.observer.stop()
         links = [link for link in self.all_links() if link.process is not None]
@@ -363,6 +366,7 @@ class WorkerPool:
         except TimeoutError:
             for link in links:
                 link.kill()
+        await self._last_reports(links)
 
     def hurry(self) -> None:
         """`stop` waits for no request any more."""
@@ -378,6 +382,9 @@ class WorkerPool:
         links = list(self.all_links())
         for link in links:
             link.tell(Release())
+        await self._last_reports(links)
+
+    async def _last_reports(self, links: Iterable[WorkerLink]) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SILENCE):
                 await asyncio.gather(*(link.until(lambda: False) for link in links))
