@@ -79,4 +79,4 @@ def test_the_tutorial_runs_to_its_end_and_says_what_the_page_says(output: str):
         if block.language == "text":
             for line in block.text.splitlines():
                 assert line in output, output
-    assert not re.search(r"^Traceback", output, re.MULTILINE), output
+    assert not re.search(r"^Traceback|Field required", output, re.MULTILINE), output
