@@ -11,7 +11,7 @@ import yaml
 from tests.deploy.dashboard import metric_names
 from tests.deploy.project import ROOT
 
-FOLDER = ROOT / "deploy/prometheus"
+FOLDER, ALERTMANAGER = ROOT / "deploy/prometheus", ROOT / "deploy/alertmanager"
 RULES, ALERTS = FOLDER / "rules.yml", FOLDER / "alerts.yml"
 UNIT_TESTS = sorted(FOLDER.glob("*_test.yml"))
 # Of Prometheus itself, and of the usual collector of processes.
