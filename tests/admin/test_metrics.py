@@ -89,6 +89,7 @@ NAMES = {
     "crossfade_endpoint_up",
     "crossfade_backend_panic",
     "crossfade_rollout_no_way_back",
+    "crossfade_config_differs_from_file",
     "crossfade_config_differs_from_state",
     "crossfade_config_last_reload_successful",
     "crossfade_config_last_reload_success_timestamp_seconds",

@@ -27,7 +27,7 @@ OF_THE_MACHINE = {
     *("export", "jobs", "source", ".", "wait", "sleep", "kill", "openssl", "jq", "git", "watch", "test", "[", "true", "exit"),
     *("apt-get", "install", "useradd", "systemctl", "systemd-analyze", "journalctl", "chown", "chmod", "ss", "ls"),
     *("docker", "kubectl", "helm", "nginx", "haproxy", "uvicorn", "mlflow", "mlserver", "bentoml", "vllm", "tritonserver"),
-    *("for", "promtool", "prometheus", "locust", "envoy", "aws", "printf"),
+    *("for", "promtool", "amtool", "prometheus", "locust", "envoy", "aws", "printf"),
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from crossfade.rollout.verdict import Verdict
 from tests.docs import evidence_paths
 from tests.docs.blocks import ROOT
 from tests.docs.generate import contents
+from tests.docs.metrics_table import families, labels_of
 
 WRITTEN_AS_TEXT: set[type[Section]] = {ListenConfig, EndpointConfig, StickyConfig, SegmentConfig}
 
@@ -40,3 +41,13 @@ def test_the_pictures_show_what_the_page_says():
     assert ends[3].minute > 20
     highest = max(look.finding.evidence or 0 for path in evidence_paths.healthy() for look in path)
     assert highest < 3
+
+
+def test_each_label_of_a_metric_has_a_bound():
+    page = (ROOT / "docs/metrics.md").read_text("utf-8")
+    rows = page.partition("## How many series")[2].partition("## All metrics")[0].splitlines()
+    bounded = {
+        label for row in rows if row.startswith("| `") for label in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
+    used = {label for family in families() for label in labels_of(family)}
+    assert used == bounded

@@ -28,13 +28,11 @@ OFTEN = "500ms"  # instead of 5s
 class WebServer(Process):
     """A program that says on `/-/ready` when it is."""
 
+    command: list[str]
+
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
-
-    @property
-    def command(self) -> list[str]:
-        raise NotImplementedError
 
     async def start(self) -> None:
         self.child = await asyncio.create_subprocess_exec(*self.command, stdout=self.log, stderr=self.log)
@@ -63,10 +61,7 @@ class PrometheusServer(WebServer):
         self.file.write_text(yaml.safe_dump(_configuration(admin_port, alertmanager)))
         for rules in (RULES.name, "alerts.yml"):
             shutil.copy(FOLDER / rules, self.folder)
-
-    @property
-    def command(self) -> list[str]:
-        return [
+        self.command = [
             "prometheus",
             f"--config.file={self.file}",
             f"--storage.tsdb.path={self.folder / 'data'}",
@@ -112,10 +107,7 @@ class Alertmanager(WebServer):
         ]
         self.file.write_text(yaml.safe_dump(written))
         shutil.copy(ALERTMANAGER / "crossfade.tmpl", self.folder)
-
-    @property
-    def command(self) -> list[str]:
-        return [
+        self.command = [
             "prometheus-alertmanager",
             f"--config.file={self.file}",
             f"--storage.path={self.folder / 'data'}",

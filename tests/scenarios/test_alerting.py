@@ -73,4 +73,3 @@ async def test_the_alert_of_a_broken_backend_comes_and_goes(tmp_path: Path) -> N
             models["again"] = Model("v2", port)
             async with running(models["again"]):
                 await wait_until(lambda: told(messages, "CrossfadeBackendDown", "resolved"), "its end")
-                load.stopping = True

@@ -38,19 +38,23 @@ class _ViewCollector(Collector):
         self.others = others
 
     def collect(self) -> Iterator[Metric]:
-        view = self.view
         yield from self.others
-        yield from _of_process(view)
-        yield from of_traffic(view)
-        yield from of_losses(view.traffic)
-        yield from of_streams(view)
-        yield from of_queues(view)
-        yield from of_drift(view.drift)
-        yield from _of_routes(view)
-        yield from of_rollouts(view.rollouts)
-        yield from of_decisions(view)
-        yield from of_feedback(view)
-        yield from of_prediction_logs(view.prediction_logs)
+        yield from families_of(self.view)
+
+
+def families_of(view: MetricsView) -> Iterator[Metric]:
+    """All that the view has, also those without a sample now."""
+    yield from _of_process(view)
+    yield from of_traffic(view)
+    yield from of_losses(view.traffic)
+    yield from of_streams(view)
+    yield from of_queues(view)
+    yield from of_drift(view.drift)
+    yield from _of_routes(view)
+    yield from of_rollouts(view.rollouts)
+    yield from of_decisions(view)
+    yield from of_feedback(view)
+    yield from of_prediction_logs(view.prediction_logs)
 
 
 def _of_process(view: MetricsView) -> Iterator[Metric]:

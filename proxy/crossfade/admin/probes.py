@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from prometheus_client.core import Metric
 
 from crossfade.admin.access_metrics import of_failures
 from crossfade.admin.asked import json_response
@@ -48,14 +49,17 @@ class Probes:
         )
 
     async def metrics(self, request: web.Request) -> web.Response:
+        accept = request.headers.get("Accept", "")
+        page, media = render(self.views.metrics(time.time()), accept, await self.other_families())
+        return web.Response(body=page, headers={"Content-Type": media})
+
+    async def other_families(self) -> list[Metric]:
+        """Metrics that are not of the controller's view."""
         pids = {str(w.worker): w.pid for w in self.views.seam.workers() if w.up}
         processes = await asyncio.to_thread(read_processes, pids)
-        accept = request.headers.get("Accept", "")
         config, shown = self.views.state.config.config, self.views.state.certificate_ends
         files = await asyncio.to_thread(certificate_ends, config)
-        more = [*processes, *of_certificates(files, config, shown), of_failures(self.failures.counts)]
-        page, media = render(self.views.metrics(time.time()), accept, more)
-        return web.Response(body=page, headers={"Content-Type": media})
+        return [*processes, *of_certificates(files, config, shown), of_failures(self.failures.counts)]
 
     async def openapi(self, request: web.Request) -> web.Response:
         return json_response(self.document)
